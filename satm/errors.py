@@ -1,0 +1,71 @@
+"""Everything this suite raises on purpose.
+
+Each message is one line that names the value, what was expected and the way out; the command line prints it and
+chooses the exit code, the library never prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SatmError(Exception):
+    """A failure the message explains (exit code 1)."""
+
+    exit_code = 1
+
+
+class UsageError(SatmError):
+    """A wrong request: an option, a name or a value that cannot be meant (exit code 2)."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration value outside its range, or a combination that cannot work."""
+
+
+class UnknownName(UsageError):
+    """A name that nothing is registered under; the message offers the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        near = get_close_matches(name, self.known, n=3, cutoff=0.5)
+        if near:
+            advice = f"did you mean {' or '.join(near)}?"
+        elif self.known:
+            advice = "known: " + ", ".join(self.known[:20]) + (", …" if len(self.known) > 20 else "")
+        else:
+            advice = "none is known yet"
+        super().__init__(f"unknown {kind} '{name}': {advice}{' ' + hint if hint else ''}")
+
+
+class ShapeError(SatmError):
+    """Tensors whose shapes do not fit what they are for."""
+
+
+class DataError(SatmError):
+    """A data set that is missing, incomplete or corrupt."""
+
+
+class ExpertError(SatmError):
+    """Expert trajectories that are missing, too short or damaged."""
+
+
+class RegistryError(SatmError):
+    """A registry file that cannot be opened, read or written, or a reference it does not hold."""
+
+
+class Diverged(SatmError):
+    """A loss or gradient that is no longer finite."""
+
+
+class Interrupted(SatmError):
+    """Stopped on request; the state is saved and the message says how to go on (exit code 130)."""
+
+    exit_code = 130
+
+
+class Shadowed(SatmError):
+    """One of our top-level packages is hidden by another of the same name."""

@@ -1,0 +1,139 @@
+"""Maps between images as they lie on disk and the space a set was condensed in: mean/std, or ZCA whitening.
+
+A set carries its preprocessing, so evaluating it never has to guess. Both kinds are callables on [..., C, H, W] images
+(uint8 in 0..255 or float in 0..1) with an `invert`, and both are told apart by a plain dictionary in the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+
+from satm.errors import ConfigError, DataError, ShapeError
+from satm.home import home, write_atomically
+from satm.types import Images
+
+
+def unit_range(images: Images) -> Images:
+    """Float images in 0..1: uint8 is divided by 255, float is taken as it is."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+@dataclass(frozen=True, slots=True)
+class MeanStd:
+    """y_c = (x_c − mean_c) / std_c for every channel c of x in 0..1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    kind: ClassVar[str] = "meanstd"
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
+            raise ConfigError(f"mean {self.mean} and std {self.std}: expected one of each a channel, std above 0")
+
+    def __call__(self, images: Images) -> Images:
+        """[..., C, H, W] uint8 or 0..1 float → normalised float, on the same device."""
+        x = unit_range(images)
+        return (x - self._channels(self.mean, x)) / self._channels(self.std, x)
+
+    def invert(self, images: Images) -> Images:
+        """Normalised images back to about 0..1, not clipped."""
+        return images * self._channels(self.std, images) + self._channels(self.mean, images)
+
+    def _channels(self, values: tuple[float, ...], like: Images) -> torch.Tensor:
+        if like.shape[-3] != len(values):
+            raise ShapeError(f"images of {like.shape[-3]} channels, normalisation for {len(values)}")
+        return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able description; `preprocessing_from_dict` is its inverse."""
+        return {"kind": self.kind, "mean": list(self.mean), "std": list(self.std)}
+
+
+@dataclass(frozen=True)
+class ZCA:
+    """y = (x − μ) T over flattened images, T = U (S + eps)^-1/2 Uᵀ of the training images' covariance.
+
+    Source: kornia's ZCAWhitening(eps=0.1), as MTT uses it (field notes §2.2). The matrices lie in
+    `SATM_HOME/zca/<key>.safetensors`; `key` hashes what they were fitted on, so a lost file can be fitted again.
+    """
+
+    key: str
+    eps: float
+    shape: tuple[int, int, int]  # C, H, W
+    _matrices: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
+    kind: ClassVar[str] = "zca"
+
+    def __call__(self, images: Images) -> Images:
+        """[..., C, H, W] uint8 or 0..1 float → whitened float, on the same device."""
+        x = unit_range(images)
+        return ((self._flat(x) - self._on(x, "mean")) @ self._on(x, "transform")).view(x.shape)
+
+    def invert(self, images: Images) -> Images:
+        """Whitened images back to about 0..1, not clipped."""
+        return (self._flat(images) @ self._on(images, "inverse") + self._on(images, "mean")).view(images.shape)
+
+    def _flat(self, x: Images) -> torch.Tensor:
+        if tuple(x.shape[-3:]) != tuple(self.shape):
+            raise ShapeError(f"images of shape {tuple(x.shape[-3:])}, ZCA transform for {tuple(self.shape)}")
+        return x.reshape(*x.shape[:-3], -1)
+
+    def _on(self, like: torch.Tensor, name: str) -> torch.Tensor:
+        return self.matrices[name].to(device=like.device, dtype=like.dtype)
+
+    @cached_property
+    def matrices(self) -> Mapping[str, torch.Tensor]:
+        """`mean` [D], `transform` [D, D] and `inverse` [D, D], float32; raises DataError where they are missing."""
+        return self._matrices or self._read()
+
+    @staticmethod
+    def path(key: str) -> Path:
+        """Where the matrices of `key` are kept."""
+        return home() / "zca" / f"{key}.safetensors"
+
+    def _read(self) -> Mapping[str, torch.Tensor]:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.path(self.key)
+        try:
+            matrices = load_file(path)
+        except FileNotFoundError:
+            raise DataError(
+                f"ZCA transform {self.key} is not in {path.parent}; load its data set once (with --data-root) to fit it"
+            ) from None
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"{path} cannot be read ({error}); remove it and it will be fitted again") from error
+        return matrices
+
+    def save(self) -> None:
+        """Write the matrices to `SATM_HOME`, whole or not at all."""
+        from safetensors.torch import save_file
+
+        write_atomically(self.path(self.key), lambda path: save_file(dict(self.matrices), path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able description; `preprocessing_from_dict` is its inverse."""
+        return {"kind": self.kind, "key": self.key, "eps": self.eps, "shape": list(self.shape)}
+
+
+Preprocessing: TypeAlias = MeanStd | ZCA
+
+
+def preprocessing_from_dict(values: Mapping[str, Any]) -> Preprocessing:
+    """Rebuild a preprocessing from its `to_dict`; raises ConfigError on anything else."""
+    try:
+        match values["kind"]:
+            case "meanstd":
+                return MeanStd(mean=tuple(values["mean"]), std=tuple(values["std"]))
+            case "zca":
+                channels, height, width = values["shape"]
+                return ZCA(key=values["key"], eps=values["eps"], shape=(channels, height, width))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"preprocessing {dict(values)} is incomplete: {error!r}") from error
+    raise ConfigError(f"preprocessing kind '{values['kind']}' is unknown; expected meanstd or zca")

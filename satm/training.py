@@ -1,0 +1,132 @@
+"""The one supervised training loop: experts, evaluation networks and continual-learning steps all pass through it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from satm.errors import ConfigError, Diverged
+from satm.rng import Seed
+from satm.types import Augment, Examples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SGDConfig:
+    """Plain SGD: v ← μ v + g + λ θ, θ ← θ − lr v, with lr dropped at the milestones (momentum is kept)."""
+
+    epochs: int
+    lr: float
+    batch_size: int = 256  # the last, smaller batch of an epoch is used too
+    momentum: float = 0.0  # μ
+    weight_decay: float = 0.0  # λ
+    milestones: tuple[int, ...] = ()  # epochs finished before each drop
+    decay: float = 0.1  # factor of each drop
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0:
+            raise ConfigError(f"epochs {self.epochs}: expected 0 or more")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ConfigError(f"learning rate {self.lr}: expected a finite number above 0")
+        if self.batch_size < 1:
+            raise ConfigError(f"batch size {self.batch_size}: expected 1 or more")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"momentum {self.momentum}: expected 0 ≤ momentum < 1")
+        if self.weight_decay < 0:
+            raise ConfigError(f"weight decay {self.weight_decay}: expected 0 or more")
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate of epoch `epoch`, counted from 0."""
+        return self.lr * self.decay ** sum(epoch >= m for m in self.milestones)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStats:
+    """What one epoch of training saw, before each of its updates."""
+
+    epoch: int
+    loss: float  # mean cross-entropy over the epoch's batches, weighted by size
+    accuracy: float  # fraction in 0..1 on the (augmented) training batches
+
+
+def fit(
+    network: nn.Module,
+    examples: Examples,
+    config: SGDConfig,
+    *,
+    seed: Seed,
+    augment: Augment | None = None,
+    first_epoch: int = 0,
+    optimizer: torch.optim.Optimizer | None = None,
+    on_epoch: Callable[[EpochStats], None] | None = None,
+) -> None:
+    """Train `network` in place with cross-entropy, epochs `first_epoch` to `config.epochs` − 1.
+
+    Epoch e takes its order and its augmentation from `seed.child("epoch", e)` alone, so training from a stored snapshot
+    (with its `optimizer`, where momentum is used) continues to the same bits. `on_epoch` is called after each epoch and
+    may raise to stop. Raises Diverged when a loss is not finite.
+    """
+    network.train()
+    device = next(network.parameters()).device
+    if optimizer is None:
+        optimizer = make_optimizer(network, config)
+    for epoch in range(first_epoch, config.epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr_at(epoch)
+        generator = seed.child("epoch", epoch).generator()
+        order = torch.randperm(len(examples), generator=generator)
+        total_loss = torch.zeros((), device=device)
+        total_right = torch.zeros((), device=device)
+        for index in order.split(config.batch_size):
+            images, targets = examples.batch(index)
+            images, targets = images.to(device), targets.to(device)
+            if augment is not None:
+                images = augment(images, generator)
+            logits = network(images)
+            loss = F.cross_entropy(logits, targets)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total_loss += loss.detach() * len(index)
+            total_right += (logits.detach().argmax(1) == hard(targets)).sum()
+        stats = EpochStats(epoch, float(total_loss) / len(order), float(total_right) / len(order))
+        if not math.isfinite(stats.loss):
+            raise Diverged(
+                f"training loss is {stats.loss} after epoch {epoch + 1} at learning rate {config.lr_at(epoch):g}; "
+                "lower the learning rate"
+            )
+        if on_epoch is not None:
+            on_epoch(stats)
+
+
+def make_optimizer(network: nn.Module, config: SGDConfig) -> torch.optim.Optimizer:
+    """The torch optimiser that `config` describes."""
+    return torch.optim.SGD(
+        network.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+
+
+@torch.no_grad()
+def predict(network: nn.Module, examples: Examples, *, batch_size: int = 512) -> torch.Tensor:
+    """Logits [n, K] on the CPU, in the examples' order; the network is left in evaluation mode."""
+    network.eval()
+    device = next(network.parameters()).device
+    return torch.cat(
+        [network(examples.batch(index)[0].to(device)).cpu() for index in torch.arange(len(examples)).split(batch_size)]
+    )
+
+
+def accuracy(network: nn.Module, examples: Examples, *, batch_size: int = 512) -> float:
+    """Fraction (0..1) of `examples` classified rightly."""
+    logits = predict(network, examples, batch_size=batch_size)
+    targets = torch.cat([examples.batch(i)[1].cpu() for i in torch.arange(len(examples)).split(batch_size)])
+    return float((logits.argmax(1) == hard(targets)).double().mean())
+
+
+def hard(targets: torch.Tensor) -> torch.Tensor:
+    """[b] int64 classes of hard or soft targets."""
+    return targets if targets.ndim == 1 else targets.argmax(dim=1)
