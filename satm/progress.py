@@ -58,3 +58,14 @@ class NoProgress:
     def stopping(self) -> bool:
         """Never."""
         return False
+
+
+SILENT: Progress = NoProgress()
+"""The default of every `progress` argument; it has no state."""
+
+
+def spell_seconds(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

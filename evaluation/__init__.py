@@ -1,0 +1,17 @@
+"""What a synthetic set is worth: networks trained from scratch on it, on architectures it never saw, judged on test."""
+
+from evaluation.cross_arch import EvaluationResult, evaluate
+from evaluation.recipe import RECIPES, Recipe
+from evaluation.score import Score, choose_learning_rate
+from evaluation.train import train_network, watching
+
+__all__ = [
+    "RECIPES",
+    "EvaluationResult",
+    "Recipe",
+    "Score",
+    "choose_learning_rate",
+    "evaluate",
+    "train_network",
+    "watching",
+]

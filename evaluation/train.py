@@ -1,0 +1,73 @@
+"""Training one network from scratch on a synthetic set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from evaluation.recipe import Recipe
+from satm import networks
+from satm.errors import ConfigError, Interrupted
+from satm.progress import Progress, Task
+from satm.rng import Seed
+from satm.training import EpochStats, fit
+from satm.types import Examples
+
+
+def train_network(
+    examples: Examples,
+    *,
+    architecture: str,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    recipe: Recipe,
+    learning_rate: float,
+    seed: Seed,
+    device: torch.device | str = "cpu",
+    on_epoch: Callable[[EpochStats], None] | None = None,
+) -> nn.Module:
+    """A fresh `architecture` for images of `image_shape` (C, H, W), trained by `recipe` at `learning_rate`.
+
+    Its initial weights, its order of examples and its augmentation all come from `seed`. Raises Diverged when the loss
+    stops being finite, UnknownName and ConfigError for an architecture that does not exist, cannot take the images or
+    cannot be trained on batches as small as these.
+    """
+    network = networks.create(
+        architecture, num_classes=num_classes, image_shape=image_shape, seed=seed.child("weights")
+    ).to(device)
+    try:
+        with seed.child("dropout").forked():  # the one thing in a network of timm's that knows no generator
+            fit(
+                network,
+                examples,
+                recipe.sgd(learning_rate),
+                seed=seed.child("training"),
+                augment=recipe.augmentation,
+                on_epoch=on_epoch,
+            )
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            f"{architecture} has batch normalisation, which cannot train on a last batch of one image "
+            f"({len(examples)} images in batches of {recipe.batch_size}); change the batch size or the architecture"
+        ) from error
+    return network
+
+
+def watching(progress: Progress, task: Task) -> Callable[[EpochStats], None]:
+    """An `on_epoch` that moves `task` on and raises Interrupted once the user asked to stop."""
+
+    def on_epoch(stats: EpochStats) -> None:
+        task.advance(loss=stats.loss)
+        raise_if_stopping(progress)
+
+    return on_epoch
+
+
+def raise_if_stopping(progress: Progress) -> None:
+    """Raise Interrupted once the user asked to stop."""
+    if progress.stopping():
+        raise Interrupted("stopped; the networks trained so far are kept, the same command goes on with the next one")

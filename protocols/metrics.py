@@ -1,0 +1,38 @@
+"""Continual-learning metrics: pure functions of an accuracy matrix, or of the accuracies on the classes seen.
+
+`matrix` [S][S]: row k is measured after step k, column j on the test images of step j's classes; all are fractions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+
+def average_incremental_accuracy(seen: Sequence[float]) -> float:
+    """Mean over the steps of the accuracy on all classes seen so far (Rebuffi et al. 2017, iCaRL)."""
+    return fmean(seen)
+
+
+def final_accuracy(seen: Sequence[float]) -> float:
+    """Accuracy on all classes after the last step."""
+    return seen[-1]
+
+
+def forgetting(matrix: Sequence[Sequence[float]]) -> float:
+    """Mean over j < S − 1 of max_{j ≤ k < S−1} a[k][j] − a[S−1][j] (Chaudhry et al. 2018); 0 for a single step.
+
+    Avalanche's stream forgetting starts from a[j][j] instead of the maximum: it is −`backward_transfer`.
+    """
+    *earlier, last = matrix
+    if not earlier:
+        return 0.0
+    return fmean(max(row[j] for row in earlier[j:]) - last[j] for j in range(len(earlier)))
+
+
+def backward_transfer(matrix: Sequence[Sequence[float]]) -> float:
+    """Mean over j < S − 1 of a[S−1][j] − a[j][j] (Lopez-Paz & Ranzato 2017, GEM); 0 for a single step."""
+    *earlier, last = matrix
+    if not earlier:
+        return 0.0
+    return fmean(last[j] - row[j] for j, row in enumerate(earlier))

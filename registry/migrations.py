@@ -1,0 +1,163 @@
+"""The schema, as numbered steps from an empty file to today's. Steps are only ever added at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from satm.errors import RegistryError
+
+
+def m001_tables(db: Any) -> None:
+    """Every table; sets and blobs never change once written."""
+    db.executescript("""
+        CREATE TABLE environments (
+            id TEXT PRIMARY KEY NOT NULL,
+            facts TEXT NOT NULL,
+            created TEXT NOT NULL
+        ) STRICT;
+        CREATE TABLE recipes (
+            id TEXT PRIMARY KEY NOT NULL,
+            name TEXT NOT NULL,
+            config TEXT NOT NULL,
+            created TEXT NOT NULL
+        ) STRICT;
+        CREATE TABLE blobs (
+            sha256 TEXT PRIMARY KEY NOT NULL,
+            size INTEGER NOT NULL,
+            data BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE runs (
+            seq INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            "key" TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('running', 'done', 'failed', 'interrupted')),
+            dataset TEXT NOT NULL,
+            method TEXT,
+            ipc INTEGER,
+            profile TEXT NOT NULL,
+            seed INTEGER NOT NULL,
+            device TEXT NOT NULL,
+            environment_id TEXT NOT NULL REFERENCES environments (id),
+            command TEXT NOT NULL,
+            config TEXT NOT NULL,
+            set_id TEXT REFERENCES sets (id),
+            message TEXT NOT NULL,
+            seconds REAL NOT NULL,
+            sessions INTEGER NOT NULL,
+            started TEXT NOT NULL,
+            updated TEXT NOT NULL
+        ) STRICT;
+        CREATE UNIQUE INDEX one_open_run_a_key ON runs ("key") WHERE status != 'done';
+        CREATE INDEX runs_by_key ON runs ("key");
+        CREATE TABLE sets (
+            seq INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            name TEXT NOT NULL UNIQUE,
+            dataset TEXT NOT NULL,
+            ipc INTEGER NOT NULL,
+            method TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            profile TEXT NOT NULL,
+            label_kind TEXT NOT NULL,
+            step_size REAL,
+            seed INTEGER NOT NULL,
+            images INTEGER NOT NULL,
+            image_shape TEXT NOT NULL,
+            bytes INTEGER NOT NULL,
+            about TEXT NOT NULL,
+            parents TEXT NOT NULL,
+            blobs TEXT NOT NULL,
+            run_id TEXT REFERENCES runs (id),
+            created TEXT NOT NULL,
+            UNIQUE (dataset, ipc, method, version)
+        ) STRICT;
+        CREATE TRIGGER sets_never_change BEFORE UPDATE ON sets
+            BEGIN SELECT RAISE(ABORT, 'sets never change; add a new version'); END;
+        CREATE TRIGGER blobs_never_change BEFORE UPDATE ON blobs
+            BEGIN SELECT RAISE(ABORT, 'blobs never change'); END;
+        CREATE TABLE metrics (
+            run_id TEXT NOT NULL REFERENCES runs (id),
+            name TEXT NOT NULL,
+            step INTEGER NOT NULL,
+            value REAL,
+            PRIMARY KEY (run_id, name, step)
+        ) STRICT;
+        CREATE TABLE results (
+            set_id TEXT NOT NULL REFERENCES sets (id),
+            protocol TEXT NOT NULL,
+            architecture TEXT NOT NULL,
+            memory TEXT NOT NULL,
+            recipe_id TEXT NOT NULL REFERENCES recipes (id),
+            steps INTEGER NOT NULL,
+            repeat INTEGER NOT NULL,
+            step INTEGER NOT NULL CHECK (step BETWEEN 1 AND steps),
+            metric TEXT NOT NULL,
+            value REAL NOT NULL,
+            profile TEXT NOT NULL,
+            seed INTEGER NOT NULL,
+            step_size REAL NOT NULL,
+            detail TEXT NOT NULL,
+            run_id TEXT REFERENCES runs (id),
+            PRIMARY KEY (set_id, protocol, architecture, memory, recipe_id, steps, repeat, step, metric)
+        ) STRICT;
+    """)
+
+
+def m002_views(db: Any) -> None:
+    """Means over repeats: every step, the last step, and the accuracy along a class-incremental stream."""
+    db.executescript("""
+        CREATE VIEW summary AS
+        SELECT set_name, set_id, dataset, ipc, method, profile, protocol, architecture, memory, recipe, recipe_id,
+               steps, step, metric, mean, sqrt(avg((value - mean) * (value - mean))) AS std, count(*) AS n
+        FROM (
+            SELECT sets.name AS set_name, results.set_id, sets.dataset, sets.ipc, sets.method, results.profile,
+                   protocol, architecture, memory, recipes.name AS recipe, recipe_id, steps, step, metric, value,
+                   avg(value) OVER (
+                       PARTITION BY set_id, results.profile, protocol, architecture, memory, recipe_id, steps, step,
+                                    metric
+                   ) AS mean
+            FROM results JOIN sets ON sets.id = results.set_id JOIN recipes ON recipes.id = results.recipe_id
+        )
+        GROUP BY set_id, profile, protocol, architecture, memory, recipe_id, steps, step, metric;
+        CREATE VIEW leaderboard AS
+        SELECT * FROM summary WHERE step = steps ORDER BY dataset, protocol, metric, architecture, ipc, mean DESC;
+        CREATE VIEW incremental AS
+        SELECT * FROM summary WHERE protocol = 'class-incremental' AND metric = 'accuracy'
+        ORDER BY set_name, architecture, memory, recipe_id, steps, step;
+    """)
+
+
+STEPS = (m001_tables, m002_views)
+
+
+def migrate(db: Any, *, read_only: bool = False) -> None:
+    """Bring an open registry to today's schema in one transaction, so that a failing step leaves the file as it was.
+
+    Raises RegistryError for a database that is not a registry, one from a newer version, and one that would have to
+    change but is opened to be read only.
+    """
+    from sqlite_utils import Migrations
+
+    migrations = Migrations("satm")
+    for step in STEPS:
+        migrations(name=step.__name__)(step)
+    # In this order: another process may be creating the registry between the two look-ups.
+    foreign = bool(db.table_names())
+    applied = {migration.name for migration in migrations.applied(db)}
+    if foreign and not applied:
+        raise RegistryError("is a SQLite database but not a registry; name another file with --registry")
+    unknown = sorted(applied - {step.__name__ for step in STEPS})
+    if unknown:
+        raise RegistryError(f"was written by a newer version ({unknown[-1]} is unknown here); upgrade satm to read it")
+    if not migrations.pending(db):
+        return
+    if read_only:
+        raise RegistryError("is empty or from an older version; open it once for writing to bring it up to date")
+    db.execute("BEGIN IMMEDIATE")  # one process migrates, the others wait here and then find nothing to do
+    try:
+        migrations.apply(db)
+    except BaseException:
+        db.rollback()
+        raise
+    db.commit()

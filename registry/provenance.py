@@ -1,0 +1,63 @@
+"""Where a run happened: software, machine and our own version, without loading torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (  # beside torch, those whose version can change a number
+    "torchvision",
+    "timm",
+    "higher",
+    "avalanche-lib",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "safetensors",
+    "sqlite-utils",
+)
+
+
+def environment() -> dict[str, Any]:
+    """Facts for `Registry.add_environment`: JSON-able, equal for equal environments, None where not to be found."""
+    return {
+        "python": platform.python_version(),
+        "torch": _version("torch"),
+        "satm": _version("satm"),
+        "commit": _commit(Path(__file__).parents[1]),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit of a checkout, with `-dirty` where tracked files differ from it."""
+    if not (folder / ".git").exists():  # installed: a repository further up would not be ours
+        return None
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _cpu() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or None
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or None

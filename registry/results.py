@@ -1,0 +1,81 @@
+"""Results: every evaluated number with the recipe it was made by, and their means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, Unpack
+
+from registry.records import RecipeRecord, ResultRow, SummaryRow, to_json, to_row
+from registry.sets import Sets
+from registry.store import now, where
+
+
+class ResultFilters(TypedDict, total=False):
+    """Which results are wanted; whatever is None or left out does not matter."""
+
+    dataset: str | None
+    method: str | None
+    ipc: int | None
+    protocol: str | None
+    architecture: str | None
+    memory: str | None
+    set: str | None  # a reference, as `Registry.find` takes it
+    metric: str | None
+    profile: str | None
+    recipe_id: str | None
+    steps: int | None
+
+
+class Results(Sets):
+    """The part of the registry that holds recipes and evaluation results."""
+
+    def add_recipe(self, name: str, config: Mapping[str, Any]) -> str:
+        """Store a training recipe; returns its id, the same for an equal name and config."""
+        from satm.synthetic import digest
+
+        to_json(config)  # refuses what a digest would only stumble over
+        recipe_id = digest({"name": name, "config": dict(config)})
+        record = RecipeRecord(id=recipe_id, name=name, config=config, created=now())
+        with self._writing() as db:
+            db["recipes"].insert(to_row(record), ignore=True)
+        return recipe_id
+
+    def recipe(self, recipe_id: str) -> RecipeRecord:
+        """The recipe under an id; raises RegistryError when there is none."""
+        return self._one(RecipeRecord, "recipes", recipe_id)
+
+    def add_results(self, rows: Sequence[ResultRow]) -> None:
+        """Store results, all or none; one that is there already is replaced."""
+        with self._writing() as db:
+            db["results"].insert_all(map(to_row, rows), replace=True)
+
+    def results(self, **filters: Unpack[ResultFilters]) -> list[ResultRow]:
+        """Single results, ordered by what identifies them."""
+        clause, values = self._wanted(filters)
+        return self._rows(
+            ResultRow,
+            "SELECT results.* FROM results JOIN (SELECT id AS set_id, dataset, method, ipc FROM sets) USING (set_id) "
+            f"{clause} ORDER BY set_id, protocol, architecture, memory, recipe_id, steps, metric, repeat, step",
+            values,
+        )
+
+    def summary(self, **filters: Unpack[ResultFilters]) -> list[SummaryRow]:
+        """Mean, population standard deviation and n over repeats, each step of a stream on its own.
+
+        Results of different profiles or recipes are never averaged together.
+        """
+        clause, values = self._wanted(filters)
+        return self._rows(
+            SummaryRow,
+            f"SELECT * FROM summary {clause} "
+            "ORDER BY dataset, ipc, protocol, metric, architecture, memory, set_name, profile, recipe, steps, step",
+            values,
+        )
+
+    def _wanted(self, filters: ResultFilters) -> tuple[str, list[Any]]:
+        columns: dict[str, Any] = dict(filters)
+        unknown = sorted(columns.keys() - ResultFilters.__annotations__.keys())
+        if unknown:
+            raise TypeError(f"unknown filter {unknown[0]!r}; known: {', '.join(ResultFilters.__annotations__)}")
+        reference = columns.pop("set", None)
+        return where({**columns, "set_id": self.find(reference).id if reference else None})

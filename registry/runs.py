@@ -1,0 +1,150 @@
+"""Runs: long work that can be resumed, with its metrics."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from registry.records import EnvironmentRecord, MetricRow, RunRecord, to_json, to_row
+from registry.store import Store, now, where
+
+
+class Runs(Store):
+    """The part of the registry that holds runs, their metrics and where they ran."""
+
+    def add_environment(self, facts: Mapping[str, Any]) -> str:
+        """Store what `registry.provenance.environment` found; returns its id, the same for equal facts."""
+        from satm.synthetic import digest
+
+        to_json(facts)  # refuses what a digest would only stumble over
+        record = EnvironmentRecord(id=digest(facts), facts=facts, created=now())
+        with self._writing() as db:
+            db["environments"].insert(to_row(record), ignore=True)
+        return record.id
+
+    def environment(self, environment_id: str) -> EnvironmentRecord:
+        """The facts under an id; raises RegistryError when there are none."""
+        return self._one(EnvironmentRecord, "environments", environment_id)
+
+    def start_run(
+        self,
+        *,
+        key: str,
+        kind: str,
+        config: Mapping[str, Any],
+        profile: str,
+        dataset: str,
+        method: str | None = None,
+        ipc: int | None = None,
+        seed: int,
+        device: str,
+        environment: Mapping[str, Any],
+        command: str,
+        set_id: str | None = None,
+    ) -> str:
+        """Begin a run, or go on with the one of this key that is not done; returns its id.
+
+        A resumed run keeps its start, config, seconds and metrics, and takes over this session's device, environment
+        and command. A key whose run is done begins a new one: ask `find_run` first.
+        """
+        session = {
+            "device": device,
+            "environment_id": self.add_environment(environment),
+            "command": command,
+            "message": "",
+            "updated": now(),
+        }
+        with self._writing() as db:
+            unfinished = self._rows(RunRecord, "SELECT * FROM runs WHERE key = ? AND status != 'done'", [key])
+            if unfinished:
+                self._update(unfinished[0].id, **session, status="running", sessions=unfinished[0].sessions + 1)
+                return unfinished[0].id
+            record = RunRecord(
+                **session,
+                status="running",
+                id=secrets.token_hex(8),
+                key=key,
+                kind=kind,
+                dataset=dataset,
+                method=method,
+                ipc=ipc,
+                profile=profile,
+                seed=seed,
+                config=config,
+                set_id=set_id,
+                seconds=0.0,
+                sessions=1,
+                started=session["updated"],
+            )
+            db["runs"].insert(to_row(record))
+        return record.id
+
+    def find_run(self, key: str) -> RunRecord | None:
+        """The newest run of this key, done or not."""
+        found = self._rows(RunRecord, "SELECT * FROM runs WHERE key = ? ORDER BY seq DESC LIMIT 1", [key])
+        return found[0] if found else None
+
+    def run(self, run_id: str) -> RunRecord:
+        """The run with this id; raises RegistryError when there is none."""
+        return self._one(RunRecord, "runs", run_id)
+
+    def runs(
+        self,
+        *,
+        kind: str | None = None,
+        status: str | None = None,
+        dataset: str | None = None,
+        method: str | None = None,
+        ipc: int | None = None,
+    ) -> list[RunRecord]:
+        """Runs, oldest first."""
+        clause, values = where({"kind": kind, "status": status, "dataset": dataset, "method": method, "ipc": ipc})
+        return self._rows(RunRecord, f"SELECT * FROM runs {clause} ORDER BY seq", values)
+
+    def add_seconds(self, run_id: str, seconds: float) -> None:
+        """Count `seconds` more of work, at a checkpoint say, so that a killed session is not forgotten."""
+        with self._writing():
+            self._update(run_id, seconds=self.run(run_id).seconds + seconds, updated=now())
+
+    def finish_run(
+        self,
+        run_id: str,
+        *,
+        status: Literal["done", "failed", "interrupted"],
+        message: str = "",
+        set_id: str | None = None,
+        add_seconds: float = 0.0,
+    ) -> None:
+        """End this session of a run; `set_id` is the set it made, `add_seconds` what no `add_seconds` counted yet."""
+        with self._writing():
+            run = self.run(run_id)
+            self._update(
+                run_id,
+                status=status,
+                message=message,
+                set_id=set_id or run.set_id,
+                seconds=run.seconds + add_seconds,
+                updated=now(),
+            )
+
+    def add_metrics(self, run_id: str, rows: Sequence[tuple[int, str, float]]) -> None:
+        """Store (step, name, value) rows; one that is there already is replaced."""
+        records = [MetricRow(run_id=run_id, step=step, name=name, value=value) for step, name, value in rows]
+        with self._writing() as db:
+            self.run(run_id)
+            db["metrics"].insert_all(map(to_row, records), replace=True)
+
+    def drop_metrics_from(self, run_id: str, step: int) -> None:
+        """Forget the metrics of `step` and after: a resumed run computes them again."""
+        with self._writing() as db:
+            db["metrics"].delete_where("run_id = ? AND step >= ?", [run_id, step])
+
+    def metrics(self, run_id: str, name: str | None = None) -> list[MetricRow]:
+        """The metrics of a run, or one of them, by step."""
+        clause, values = where({"run_id": run_id, "name": name})
+        return self._rows(MetricRow, f"SELECT * FROM metrics {clause} ORDER BY step, name", values)
+
+    def _update(self, run_id: str, **columns: Any) -> None:
+        assignments = ", ".join(f"{column} = ?" for column in columns)
+        self._db.execute(f"UPDATE runs SET {assignments} WHERE id = ?", [*columns.values(), run_id])

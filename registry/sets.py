@@ -1,0 +1,138 @@
+"""Sets: stored once, never changed, named by version."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from registry.records import BlobRow, SetRecord, to_json, to_row
+from registry.store import Store, now, where
+from satm.errors import RegistryError, SatmError, UnknownName
+
+if TYPE_CHECKING:
+    from satm.synthetic import SyntheticSet
+
+
+class Sets(Store):
+    """The part of the registry that holds synthetic sets."""
+
+    def add_set(self, synthetic: SyntheticSet, *, run: str | None) -> SetRecord:
+        """Store a set as the next version of its (dataset, ipc, method); one that is here already stays as it is.
+
+        `run` is the id of the run that made it. Raises RegistryError for a set without images, or whose description
+        JSON cannot carry.
+        """
+        from registry.blobs import pack
+
+        to_json(synthetic.describe())  # refuses what the id's digest would only stumble over
+        if not len(synthetic):
+            raise RegistryError(f"a set of {synthetic.dataset} without images cannot be stored")
+        blobs = pack(synthetic)
+        clause, values = where({"dataset": synthetic.dataset, "ipc": synthetic.ipc, "method": synthetic.method})
+        with self._writing() as db:
+            stored = self._rows(SetRecord, "SELECT * FROM sets WHERE id = ?", [synthetic.id])
+            if stored:
+                return stored[0]
+            version = 1 + db.execute(f"SELECT coalesce(max(version), 0) FROM sets {clause}", values).fetchone()[0]
+            record = SetRecord(
+                id=synthetic.id,
+                name=f"{synthetic.dataset}/ipc{synthetic.ipc}/{synthetic.method}@{version}",
+                dataset=synthetic.dataset,
+                ipc=synthetic.ipc,
+                method=synthetic.method,
+                version=version,
+                profile=synthetic.profile,
+                label_kind=synthetic.label_kind,
+                step_size=synthetic.step_size,
+                seed=synthetic.seed,
+                images=len(synthetic),
+                image_shape=synthetic.image_shape,
+                bytes=sum(blob.size for blob in blobs),
+                about=synthetic.describe(),
+                parents=synthetic.parents,
+                blobs=tuple(blob.sha256 for blob in blobs),
+                run_id=run,
+                created=now(),
+            )
+            db["blobs"].insert_all(map(to_row, blobs), ignore=True)
+            db["sets"].insert(to_row(record))
+        return self._one(SetRecord, "sets", record.id)  # as any later reader sees it
+
+    def sets(self, *, dataset: str | None = None, method: str | None = None, ipc: int | None = None) -> list[SetRecord]:
+        """Stored sets, oldest first."""
+        clause, values = where({"dataset": dataset, "method": method, "ipc": ipc})
+        return self._rows(SetRecord, f"SELECT * FROM sets {clause} ORDER BY seq", values)
+
+    def find(self, reference: str) -> SetRecord:
+        """The set that `reference` names.
+
+        A name (`cifar10/ipc10/satm@3`), a name without its version (the newest), the first four or more digits of an
+        id, or `latest`. Raises UnknownName with near names, RegistryError where several ids begin so or none is stored.
+        """
+        newest = self._rows(
+            SetRecord,
+            "SELECT * FROM sets WHERE ? IN ('latest', name, dataset || '/ipc' || ipc || '/' || method) "
+            "ORDER BY seq DESC LIMIT 1",
+            [reference],
+        )
+        if newest:
+            return newest[0]
+        if reference == "latest":
+            raise RegistryError(f"{self.path} holds no set yet; `satm condense` makes one")
+        if re.fullmatch("[0-9a-fA-F]{4,64}", reference):
+            begin = self._rows(SetRecord, "SELECT * FROM sets WHERE id GLOB ? ORDER BY seq", [reference.lower() + "*"])
+            if len(begin) == 1:
+                return begin[0]
+            if begin:
+                names = ", ".join(record.name for record in begin)
+                raise RegistryError(f"'{reference}' begins the ids of {names}; give more digits or a name")
+        known = [record.name for record in self.sets()]
+        raise UnknownName("set", reference, known, hint=f"(`satm sets list` shows those in {self.path})")
+
+    def load(self, reference: str) -> SyntheticSet:
+        """The set itself, its tensors on the CPU; raises RegistryError unless it is exactly what was stored."""
+        return self._assemble(self.find(reference))
+
+    def verify(self, reference: str | None = None) -> list[str]:
+        """What is wrong with a set, or with the whole file; nothing when every hash is as it should be."""
+        problems = []
+        if reference is None:
+            for pragma in ("integrity_check", "foreign_key_check"):
+                _, rows = self.query(f"PRAGMA {pragma}")
+                problems += [f"{pragma}: {' '.join(map(str, row))}" for row in rows if row != ("ok",)]
+        for record in self.sets() if reference is None else [self.find(reference)]:
+            try:
+                self._assemble(record)
+            except RegistryError as error:
+                problems.append(str(error))
+        return problems
+
+    def _assemble(self, record: SetRecord) -> SyntheticSet:
+        """Blobs and description put together again, every digest and the id checked."""
+        from registry.blobs import check, unpack
+        from satm.preprocessing import preprocessing_from_dict
+        from satm.synthetic import SyntheticSet
+
+        blobs = []
+        for sha256 in record.blobs:
+            found = self._rows(BlobRow, "SELECT * FROM blobs WHERE sha256 = ?", [sha256])
+            try:
+                if not found:
+                    raise RegistryError(f"blob {sha256[:12]} is missing; restore a copy of the registry")
+                check(found[0])
+            except RegistryError as error:
+                raise RegistryError(f"{record.name}: {error}") from None
+            blobs += found
+        try:
+            images, labels = unpack(blobs)
+            described = {  # describe() gives the constructor's own keywords
+                **record.about,
+                "classes": tuple(record.about["classes"]),
+                "preprocessing": preprocessing_from_dict(record.about["preprocessing"]),
+            }
+            loaded = SyntheticSet(images=images, labels=labels, parents=record.parents, name=record.name, **described)
+        except (KeyError, TypeError, RuntimeError, SatmError) as error:
+            raise RegistryError(f"{record.name}: its description is damaged ({error}); restore a copy") from error
+        if loaded.id != record.id:
+            raise RegistryError(f"{record.name}: its description or parents were changed; restore a copy")
+        return loaded

@@ -1,0 +1,114 @@
+"""The progress protocol on a terminal: rich bars, or a line now and then where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Task as RichTask
+from rich.progress import TimeRemainingColumn
+from rich.text import Text
+
+from satm.progress import spell_seconds
+
+LINE_SECONDS = 30.0  # between lines where bars cannot be drawn
+
+
+class _Rate(TextColumn):
+    """Units a second, or seconds a unit."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: RichTask) -> Text:
+        return Text(_spell_rate(task.speed), style="dim")
+
+
+class TerminalProgress:
+    """Bars on stderr, so that what a command prints can be piped."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[facts]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        self._stopping = False
+
+    def task(self, name: str, total: int, *, done: int = 0) -> TerminalTask:
+        """A new bar."""
+        return TerminalTask(self, name, total, done)
+
+    def say(self, message: str) -> None:
+        """One line on stderr."""
+        self.console.print(message, markup=False)
+
+    def stopping(self) -> bool:
+        """Whether a signal has come."""
+        return self._stopping
+
+    def stop(self, message: str) -> None:
+        """Ask the work to stop."""
+        self._stopping = True
+        self.say(message)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+
+class TerminalTask:
+    """One bar, or one line every half minute."""
+
+    def __init__(self, progress: TerminalProgress, name: str, total: int, done: int) -> None:
+        self._progress, self._bars, self._name, self._total = progress, progress._bars, name, total
+        self._done = self._before = done
+        self._started = self._spoke = time.monotonic()
+        self._id: TaskID = self._bars.add_task(name, total=total, completed=done, facts="")
+
+    def advance(self, steps: int = 1, **facts: float | str) -> None:
+        """`steps` more are done."""
+        self._done += steps
+        shown = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
+        self._bars.update(self._id, advance=steps, facts=shown)
+        now = time.monotonic()
+        if not self._progress.console.is_terminal and now - self._spoke > LINE_SECONDS:
+            self._spoke = now
+            rate = (self._done - self._before) / (now - self._started)
+            left = (self._total - self._done) / rate
+            self._progress.say(
+                f"{self._name}: {self._done}/{self._total}  {_spell_rate(rate)}  left {spell_seconds(left)}  {shown}"
+            )
+            sys.stderr.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.remove_task(self._id)
+
+
+def _spell_rate(speed: float | None) -> str:
+    if not speed:
+        return ""
+    return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"

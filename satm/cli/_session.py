@@ -1,0 +1,34 @@
+"""Around every long command: threads, bars, and a clean stop on Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from satm.cli._progress import TerminalProgress
+
+
+@contextmanager
+def working(threads: int | None) -> Iterator[TerminalProgress]:
+    """Progress for one command; the first signal asks the work to stop at its next boundary, a second ends it now."""
+    import torch
+
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    progress = TerminalProgress()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if progress.stopping():
+            sys.exit(130)
+        progress.stop("stopping at the next safe point; once more to stop at once")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with progress:
+            yield progress
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,8 @@
+"""Real images: the catalogue of data sets, where they are looked for, and how they are read, split and preprocessed."""
+
+from satm.data.catalogue import CATALOGUE, DatasetSpec
+from satm.data.dataset import ImageData, load
+from satm.data.lookup import Place, places
+from satm.data.split import Split, stratified
+
+__all__ = ["CATALOGUE", "DatasetSpec", "ImageData", "Place", "Split", "load", "places", "stratified"]

@@ -1,0 +1,48 @@
+"""Decoded images kept in `SATM_HOME/data`, so that a data set's images are decoded once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from satm.data.raw import Raw
+from satm.errors import SatmError
+from satm.home import home, write_atomically
+from satm.progress import Progress
+from satm.synthetic import digest
+
+_VERSION = 1  # of decoding and of this file
+_TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def cache_path(files: Sequence[Path], about: dict[str, object]) -> Path:
+    """Where the images decoded from `files` are kept; changes with their names, sizes and times, and with `about`."""
+    stats = [(path.parent.name, path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files]
+    return home() / "data" / f"{digest({'files': stats, 'about': about, 'version': _VERSION})}.safetensors"
+
+
+def read_cache(path: Path) -> tuple[Raw, str] | None:
+    """The images (memory-mapped) and their digest; None where they are not there or the file is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in _TENSORS}
+            return Raw(**tensors, classes=tuple(json.loads(about["classes"]))), about["digest"]
+    except (OSError, SafetensorError):
+        return None
+
+
+def write_cache(path: Path, raw: Raw, raw_digest: str, progress: Progress) -> None:
+    """Keep `raw`; a disk that is full or read-only costs the next start time, not this run its data."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    tensors = {name: getattr(raw, name) for name in _TENSORS}
+    about = {"classes": json.dumps(raw.classes), "digest": raw_digest}
+    try:
+        write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=about))
+    except (SatmError, SafetensorError) as error:
+        progress.say(f"decoded images are not kept: {error}")

@@ -1,0 +1,174 @@
+"""The data sets known by name: sizes, classes, normalisation constants and where each fact comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from satm.errors import ConfigError
+from satm.names import Names
+
+# (index among ImageNet-1K's classes, WordNet id, name)
+ImageNetClass = tuple[int, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSpec:
+    """What is known of a data set before any file of it is read."""
+
+    name: str
+    image_size: int  # pixels a side
+    channels: int  # 1 grey, 3 RGB
+    classes: int | tuple[str, ...]  # how many, or their names by label
+    mean: tuple[float, ...]  # by channel, of images in 0..1
+    std: tuple[float, ...]
+    folders: tuple[str, ...] = ()  # what its folder is called when its authors' archive is unpacked
+    torchvision: str | None = None  # class in torchvision.datasets that can download it
+    subset: tuple[ImageNetClass, ...] = ()  # the ImageNet-1K classes it takes, in label order
+    source: str  # where the numbers come from
+
+    def __post_init__(self) -> None:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ConfigError(f"data set '{self.name}': expected {self.channels} means and standard deviations")
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return self.classes if isinstance(self.classes, int) else len(self.classes)
+
+
+CATALOGUE: Names[DatasetSpec] = Names("data set")
+EMBEDDED = "digits"  # comes with scikit-learn, needs no files
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+_CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+# The class lists of MTT (GeorgeCazenavette/mtt-distillation, utils.py, class Config), which are ImageNet-1K indices in
+# label order; WordNet ids and names are those of the ILSVRC 2012 synset list at the same indices.
+_IMAGENETTE: tuple[ImageNetClass, ...] = (
+    (0, "n01440764", "tench"),
+    (217, "n02102040", "English springer"),
+    (482, "n02979186", "cassette player"),
+    (491, "n03000684", "chain saw"),
+    (497, "n03028079", "church"),
+    (566, "n03394916", "French horn"),
+    (569, "n03417042", "garbage truck"),
+    (571, "n03425413", "gas pump"),
+    (574, "n03445777", "golf ball"),
+    (701, "n03888257", "parachute"),
+)
+_IMAGEWOOF: tuple[ImageNetClass, ...] = (
+    (193, "n02096294", "Australian terrier"),
+    (182, "n02093754", "Border terrier"),
+    (258, "n02111889", "Samoyed"),
+    (162, "n02088364", "beagle"),
+    (155, "n02086240", "Shih-Tzu"),
+    (167, "n02089973", "English foxhound"),
+    (159, "n02087394", "Rhodesian ridgeback"),
+    (273, "n02115641", "dingo"),
+    (207, "n02099601", "golden retriever"),
+    (229, "n02105641", "Old English sheepdog"),
+)
+_IMAGEFRUIT: tuple[ImageNetClass, ...] = (
+    (953, "n07753275", "pineapple"),
+    (954, "n07753592", "banana"),
+    (949, "n07745940", "strawberry"),
+    (950, "n07747607", "orange"),
+    (951, "n07749582", "lemon"),
+    (957, "n07768694", "pomegranate"),
+    (952, "n07753113", "fig"),
+    (945, "n07720875", "bell pepper"),
+    (943, "n07718472", "cucumber"),
+    (948, "n07742313", "Granny Smith"),
+)
+_IMAGEMEOW: tuple[ImageNetClass, ...] = (
+    (281, "n02123045", "tabby"),
+    (282, "n02123159", "tiger cat"),
+    (283, "n02123394", "Persian cat"),
+    (284, "n02123597", "Siamese cat"),
+    (285, "n02124075", "Egyptian cat"),
+    (291, "n02129165", "lion"),
+    (292, "n02129604", "tiger"),
+    (290, "n02128925", "jaguar"),
+    (289, "n02128757", "snow leopard"),
+    (287, "n02127052", "lynx"),
+)
+
+
+def _imagenet_subset(
+    name: str, subset: tuple[ImageNetClass, ...], folders: tuple[str, ...] = (), torchvision: str | None = None
+) -> DatasetSpec:
+    return DatasetSpec(
+        name=name,
+        image_size=128,
+        channels=3,
+        classes=tuple(each[2] for each in subset),
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+        folders=folders,
+        torchvision=torchvision,
+        subset=subset,
+        source="classes, size and constants: MTT utils.py (GeorgeCazenavette/mtt-distillation)",
+    )
+
+
+for _spec in (
+    DatasetSpec(
+        name=EMBEDDED,
+        image_size=8,
+        channels=1,
+        classes=tuple("0123456789"),
+        mean=(0.3054,),
+        std=(0.3758,),
+        source="scikit-learn's load_digits (UCI optical digits, test part); constants measured on our training split",
+    ),
+    DatasetSpec(
+        name="cifar10",
+        image_size=32,
+        channels=3,
+        classes=_CIFAR10_CLASSES,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2023, 0.1994, 0.2010),
+        folders=("cifar-10-batches-py",),
+        torchvision="CIFAR10",
+        source="constants: MTT utils.py, the whole field's (std is the mean over images of each image's own)",
+    ),
+    DatasetSpec(
+        name="cifar100",
+        image_size=32,
+        channels=3,
+        classes=100,
+        mean=(0.5071, 0.4866, 0.4409),
+        std=(0.2673, 0.2564, 0.2762),
+        folders=("cifar-100-python",),
+        torchvision="CIFAR100",
+        source="constants: DatasetCondensation utils.py (VICO-UoE); MTT and its line use CIFAR-10's here",
+    ),
+    DatasetSpec(
+        name="tiny-imagenet",
+        image_size=64,
+        channels=3,
+        classes=200,
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+        folders=("tiny-imagenet-200",),
+        source="size and constants: MTT utils.py",
+    ),
+    _imagenet_subset(
+        "imagenette", _IMAGENETTE, ("imagenette2", "imagenette2-320", "imagenette2-160"), torchvision="Imagenette"
+    ),
+    _imagenet_subset("imagewoof", _IMAGEWOOF, ("imagewoof2", "imagewoof2-320", "imagewoof2-160")),
+    _imagenet_subset("imagefruit", _IMAGEFRUIT),
+    _imagenet_subset("imagemeow", _IMAGEMEOW),
+    DatasetSpec(
+        name="imagenet-1k",
+        image_size=64,
+        channels=3,
+        classes=1000,
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+        folders=("imagenet", "ILSVRC2012"),
+        source="64×64 as TESLA (justincui03/tesla); constants: MTT utils.py",
+    ),
+):
+    CATALOGUE.add(_spec.name, _spec)

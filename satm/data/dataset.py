@@ -1,0 +1,116 @@
+"""From a name to images that can be trained on: look-up, decoding, splits, preprocessing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from satm.data.catalogue import CATALOGUE, EMBEDDED
+from satm.data.digits import read_digits
+from satm.data.lookup import find, split_path
+from satm.data.normalise import measured_mean_std
+from satm.data.read import read
+from satm.data.split import Split, stratified
+from satm.data.zca import fitted_zca
+from satm.errors import ConfigError
+from satm.preprocessing import MeanStd, Preprocessing
+from satm.progress import SILENT, Progress
+from satm.rng import Seed
+from satm.synthetic import digest
+
+SPLIT_SEED = 0  # of the validation split: the same images are held out whatever a run's own seed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageData:
+    """A real data set in three parts. Selection uses `validation`; `test` is looked at once, at the end."""
+
+    name: str
+    classes: tuple[str, ...]  # by label
+    train: Split
+    validation: Split  # held out of the training images, by class; empty when none was asked for
+    test: Split
+    preprocessing: Preprocessing
+    fingerprint: str  # sha256 over the uint8 images and labels, the validation fraction and the split's seed
+    root: str | None  # the data root it was found under; None for embedded images
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    def with_preprocessing(self, preprocessing: Preprocessing) -> ImageData:
+        """The same images in the space of a synthetic set: `data.with_preprocessing(synthetic.preprocessing)`."""
+        train, validation, test = (
+            each.with_preprocessing(preprocessing) for each in (self.train, self.validation, self.test)
+        )
+        return replace(self, train=train, validation=validation, test=test, preprocessing=preprocessing)
+
+
+def load(
+    name: str,
+    *,
+    root: Path | str | None = None,
+    image_size: int | None = None,
+    zca: bool = False,
+    validation: float = 0.1,
+    device: torch.device | str = "cpu",
+    progress: Progress = SILENT,
+) -> ImageData:
+    """The data set `name`: one of the catalogue's, a folder under the data root, or the path of a folder.
+
+    It is looked for under `root`; without one, under `SATM_DATA`, then among earlier downloads, then torchvision
+    downloads it if it can. `digits` is embedded and needs no files. A path whose last part is in the catalogue is that
+    data set. Images have `image_size` pixels a side, by default the catalogue's; those of other folders must all be
+    square and of one size unless it is given. `validation` (fraction) of every class is held out of train before
+    anything is fitted. Images are normalised by the catalogue's constants (measured on train for other folders), or
+    ZCA-whitened from 0..1. Batches lie on `device`.
+
+    Raises UnknownName, ConfigError on a value outside its range, DataError where images are missing or corrupt, and
+    Interrupted when asked to stop.
+    """
+    if image_size is not None and image_size < 1:
+        raise ConfigError(f"image_size {image_size}: expected 1 pixel or more")
+    if not 0 <= validation < 1:
+        raise ConfigError(f"validation {validation}: expected a fraction, 0 ≤ validation < 1")
+    name, root = split_path(name, root)
+    if name == EMBEDDED:
+        raw, found_under = read_digits().at_size(image_size), None
+        raw_digest = raw.digest
+    else:
+        place = find(name, root, progress)
+        raw, raw_digest = read(place.path, name, image_size=image_size, progress=progress)
+        found_under = str(place.root)
+    kept, held = stratified(raw.train_labels, validation, Seed(SPLIT_SEED).child("validation"))
+    fingerprint = digest({"images": raw_digest, "validation": validation, "split_seed": SPLIT_SEED})
+    train_images = raw.train_images[kept]
+    preprocessing: Preprocessing
+    if zca:
+        preprocessing = fitted_zca(train_images, fingerprint=fingerprint, device=device, progress=progress)
+    elif name in CATALOGUE:
+        spec = CATALOGUE.get(name)
+        preprocessing = MeanStd(mean=spec.mean, std=spec.std)
+    else:
+        preprocessing = measured_mean_std(train_images)
+
+    def split(images: torch.Tensor, labels: torch.Tensor) -> Split:
+        return Split(images=images, labels=labels, preprocessing=preprocessing, device=device)
+
+    return ImageData(
+        name=name,
+        classes=raw.classes,
+        train=split(train_images, raw.train_labels[kept]),
+        validation=split(raw.train_images[held], raw.train_labels[held]),
+        test=split(raw.test_images, raw.test_labels),
+        preprocessing=preprocessing,
+        fingerprint=fingerprint,
+        root=found_under,
+    )

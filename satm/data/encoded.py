@@ -1,0 +1,74 @@
+"""Sources whose images are still encoded (PNG, JPEG …): labels first, images as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from satm.data.catalogue import DatasetSpec
+from satm.errors import DataError
+from satm.types import Labels
+
+TEST_NAMES = ("test", "valid", "validation", "val")  # what the held-out part may be called, in this order
+
+Item: TypeAlias = tuple[str, Path | bytes]
+"""What to call an image in an error, and the image: a file, or its encoded bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedSplit:
+    """One part of a source: labels in memory, images read as they are asked for."""
+
+    labels: Labels  # [n] int64
+    rows: torch.Tensor  # [n] int64, ascending: where they stand in the source
+    read: Callable[[torch.Tensor], Iterator[Item]]  # rows → their images, in that order
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def items(self) -> Iterator[Item]:
+        """Every image, in the order of the labels."""
+        return self.read(self.rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """A source with both its parts."""
+
+    where: str  # the folder, for messages
+    train: EncodedSplit
+    test: EncodedSplit
+    classes: tuple[str, ...] | None  # names by label, None where the source has none
+    files: tuple[Path, ...]  # everything it is read from
+
+
+def imagenet_subset(source: Encoded, spec: DatasetSpec) -> Encoded:
+    """The classes that `spec` takes, in its order, from all of ImageNet-1K or from a folder that holds just them.
+
+    The folder's classes are told apart by WordNet id where they are named so, else by index (all 1,000 classes) or
+    taken in the order they have (exactly the classes needed). Raises DataError on anything else.
+    """
+    ids = {name: label for label, name in enumerate(source.classes or ())}
+    count = len(ids) or int(source.train.labels.max()) + 1
+    if all(wnid in ids for _, wnid, _ in spec.subset):
+        wanted = [ids[wnid] for _, wnid, _ in spec.subset]
+    elif count == 1000:
+        wanted = [index for index, _, _ in spec.subset]
+    elif count == len(spec.subset):
+        wanted = list(range(count))
+    else:
+        raise DataError(
+            f"{source.where} has {count} classes; expected the {len(spec.subset)} of {spec.name} (folders named "
+            f"{spec.subset[0][1]} …) or ImageNet's 1000"
+        )
+    return replace(source, train=_relabelled(source.train, wanted), test=_relabelled(source.test, wanted), classes=None)
+
+
+def _relabelled(split: EncodedSplit, wanted: list[int]) -> EncodedSplit:
+    match = split.labels[:, None] == torch.tensor(wanted)
+    keep = match.any(1)
+    return replace(split, labels=match[keep].int().argmax(1), rows=split.rows[keep])

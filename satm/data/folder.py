@@ -1,0 +1,87 @@
+"""Folders of image files: one folder a class, or Tiny ImageNet's original layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from satm.data.encoded import TEST_NAMES, Encoded, EncodedSplit, Item
+from satm.errors import DataError
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
+_ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet: file name, class folder and box of each validation image
+
+
+def open_folder(folder: Path) -> Encoded | None:
+    """`train/<class>/**/*.jpg` beside `test` (or valid, validation, val), None where there is no `train` folder.
+
+    Classes are the folders of `train` in alphabetical order. A held-out folder whose own folders are none of these
+    classes is passed over (Tiny ImageNet's unlabelled `test`). Raises DataError on a missing or empty part.
+    """
+    train = folder / "train"
+    if not train.is_dir():
+        return None
+    classes = _folders(train)
+    train_files = _by_class(train, classes)
+    if not train_files:
+        raise DataError(f"{train} holds no images; expected {train}/<class>/*.jpg")
+    test_files = _held_out(folder, classes)
+    return Encoded(
+        where=str(folder),
+        train=_split(train_files),
+        test=_split(test_files),
+        classes=tuple(classes),
+        files=tuple(path for path, _ in (*train_files, *test_files)),
+    )
+
+
+def _held_out(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
+    for name in TEST_NAMES:
+        part = folder / name
+        if (part / _ANNOTATIONS).is_file():
+            return _annotated(part, classes)
+        for place in (part, part / "images"):
+            found = _folders(place)
+            if found and set(found) <= set(classes) and (files := _by_class(place, classes)):
+                return files
+    raise DataError(
+        f"{folder} holds train but no test images of its classes; add test/<class>/*.jpg (or valid, validation, val)"
+    )
+
+
+def _annotated(part: Path, classes: list[str]) -> list[tuple[Path, int]]:
+    label = {name: number for number, name in enumerate(classes)}
+    files = []
+    for line in (part / _ANNOTATIONS).read_text().splitlines():
+        file, _, rest = line.partition("\t")
+        name = rest.partition("\t")[0]
+        if name not in label:
+            raise DataError(f"{part / _ANNOTATIONS}: '{file}' is of class '{name}', which has no folder in train")
+        files.append((part / "images" / file, label[name]))
+    if missing := next((path for path, _ in files if not path.is_file()), None):
+        raise DataError(f"{missing} is missing, though {_ANNOTATIONS} names it; unpack the archive again")
+    return files
+
+
+def _folders(parent: Path) -> list[str]:
+    return sorted(path.name for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
+
+
+def _by_class(parent: Path, classes: list[str]) -> list[tuple[Path, int]]:
+    return [
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in sorted((parent / name).rglob("*"))
+        if path.suffix.lower() in EXTENSIONS
+    ]
+
+
+def _split(files: list[tuple[Path, int]]) -> EncodedSplit:
+    def read(rows: torch.Tensor) -> Iterator[Item]:
+        for row in rows.tolist():
+            yield str(files[row][0]), files[row][0]
+
+    labels = torch.tensor([label for _, label in files], dtype=torch.int64)
+    return EncodedSplit(labels=labels, rows=torch.arange(len(files)), read=read)

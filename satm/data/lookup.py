@@ -1,0 +1,118 @@
+"""Where a data set's name is looked for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from satm.data.catalogue import CATALOGUE, EMBEDDED, DatasetSpec
+from satm.data.torchvision_files import download
+from satm.errors import ConfigError, DataError, UnknownName
+from satm.home import home
+from satm.progress import Progress
+
+LAYOUTS = "train-*.parquet and test-*.parquet, or train/<class>/*.png and test/<class>/*.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder that may hold a data set, and the data root it belongs to."""
+
+    path: Path
+    root: Path
+
+
+def downloads() -> Path:
+    """Where torchvision's downloads are kept."""
+    return home() / "downloads"
+
+
+def data_root() -> Path | None:
+    """`SATM_DATA`, None where it is not set; raises DataError where it names no folder."""
+    named = os.environ.get("SATM_DATA")
+    if not named:
+        return None
+    root = Path(named).expanduser().absolute()
+    if not root.is_dir():
+        raise DataError(f"SATM_DATA is {root}, which is no folder; set it to the one that holds your data sets")
+    return root
+
+
+def places(name: str, root: Path | None = None) -> list[Place]:
+    """The folders tried for `name`, in order; the first that exists is taken.
+
+    Under `root`, or under `SATM_DATA` and then our downloads where no root is given: the name itself, the name its
+    authors' archive unpacks to, and for a subset of ImageNet the folders of `imagenet-1k`; nowhere for `digits`.
+    Raises DataError where the root is no folder and UnknownName where `name` is neither in the catalogue nor a folder
+    under the root.
+    """
+    if name == EMBEDDED:
+        return []
+    if root is None:
+        roots = [place for place in (data_root(), downloads()) if place is not None]
+    elif root.is_dir():
+        roots = [root]
+    else:
+        raise DataError(f"data root {root} is no folder; give the one that holds '{name}'")
+    if name in CATALOGUE:
+        spec = CATALOGUE.get(name)
+        return [Place(path, each) for each in roots for path in _candidates(each, spec)]
+    if name and (found := [Place(each / name, each) for each in roots if (each / name).is_dir()]):
+        return found
+    folders = [path.name for each in roots if each.is_dir() for path in each.iterdir() if path.is_dir()]
+    raise UnknownName(
+        "data set", name, {*CATALOGUE, *folders}, hint=f"(or a folder of your own under {roots[0]}, or its path)"
+    )
+
+
+def _candidates(root: Path, spec: DatasetSpec) -> list[Path]:
+    own = [
+        *(root / spec.name / each for each in spec.folders),
+        root / spec.name,
+        *(root / each for each in spec.folders),
+    ]
+    return own + (_candidates(root, CATALOGUE.get("imagenet-1k")) if spec.subset else [])
+
+
+def split_path(name: str, root: Path | str | None) -> tuple[str, Path | None]:
+    """A name and its data root from a name, or from the path of a data set's own folder.
+
+    Raises DataError where a path is no folder.
+    """
+    if "/" not in name and os.sep not in name and not name.startswith((".", "~")):
+        return name, None if root is None else Path(root).expanduser().absolute()
+    path = Path(os.path.abspath(Path(name).expanduser()))
+    if not path.is_dir():
+        raise DataError(f"{path} is no folder; give the name of a data set or the path of its folder")
+    if path.name == EMBEDDED:
+        raise ConfigError(f"{path}: 'digits' means the embedded images; rename the folder")
+    return path.name, path.parent
+
+
+def find(name: str, root: Path | None, progress: Progress) -> Place:
+    """The first of `places` that exists; without a `root`, torchvision's download where it can.
+
+    Raises DataError, naming each place tried and what to put there, where none exists.
+    """
+    tried = places(name, root)
+    for place in tried:
+        if place.path.is_dir():
+            return place
+    spec = CATALOGUE.get(name)
+    paths = ", ".join(str(place.path) for place in tried)
+    own = f", or {spec.folders[0]} as its authors' archive holds it" if spec.folders else ""
+    advice = f"put {LAYOUTS}{own} in {tried[0].root / name}"
+    if root is not None:
+        raise DataError(f"'{name}' is not under data root {root}: tried {paths}; {advice}")
+    if data_root() is None:
+        advice += ", or set SATM_DATA"
+    if spec.torchvision is None:
+        raise DataError(f"'{name}' was not found and cannot be downloaded: tried {paths}; {advice}")
+    target = downloads() / name
+    progress.say(f"downloading {name} to {target}")
+    try:
+        download(spec, target)
+    except DataError as error:
+        raise DataError(f"'{name}' was not found: tried {paths}, then torchvision: {error}; {advice}") from error
+    return find(name, root, progress)

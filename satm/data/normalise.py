@@ -1,0 +1,22 @@
+"""Normalisation constants of data that no catalogue knows."""
+
+from __future__ import annotations
+
+import torch
+
+from satm.preprocessing import MeanStd
+from satm.types import Images
+
+
+def measured_mean_std(images: Images) -> MeanStd:
+    """Mean and (population) standard deviation of every channel over all pixels of uint8 `images` [n, C, H, W]."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in images.unbind(1):
+        # A histogram of the 256 levels is exact and needs no float copy of the images.
+        weight = torch.bincount(channel.flatten(), minlength=256).double()
+        weight /= weight.sum()
+        centre = float(weight @ levels)
+        mean.append(centre)
+        std.append(float(weight @ (levels - centre) ** 2) ** 0.5)
+    return MeanStd(mean=tuple(mean), std=tuple(std))

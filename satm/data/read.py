@@ -1,0 +1,66 @@
+"""A folder to decoded images, whichever layout it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from satm.data.cache import cache_path, read_cache, write_cache
+from satm.data.catalogue import CATALOGUE
+from satm.data.decode import decode, image_size_of
+from satm.data.encoded import Encoded, imagenet_subset
+from satm.data.folder import open_folder
+from satm.data.lookup import LAYOUTS
+from satm.data.parquet import open_parquet
+from satm.data.raw import Raw, check_labels, class_names
+from satm.data.torchvision_files import read_arrays
+from satm.errors import DataError
+from satm.progress import Progress
+
+
+def read(folder: Path, name: str, *, image_size: int | None, progress: Progress) -> tuple[Raw, str]:
+    """The images of data set `name` in `folder`, and their digest.
+
+    Decoded once, then kept in `SATM_HOME`. Raises DataError where the folder holds no layout that is known, a part of
+    one, or damaged files.
+    """
+    spec = CATALOGUE.get(name) if name in CATALOGUE else None
+    if spec is not None and (raw := read_arrays(folder, spec)) is not None:
+        raw = raw.at_size(image_size)
+        return raw, raw.digest
+    source = open_parquet(folder) or open_folder(folder)
+    if source is None:
+        raise DataError(f"{folder} holds no data set that can be read; put {LAYOUTS} there")
+    if spec is not None and spec.subset:
+        source = imagenet_subset(source, spec)
+    classes = class_names(source.classes, source.train.labels, spec, source.where)
+    check_labels(source.train.labels, classes, f"{source.where}, train")
+    check_labels(source.test.labels, classes, f"{source.where}, test")
+    size = image_size if image_size is not None or spec is None else spec.image_size
+    path = cache_path(source.files, {"size": size, "classes": classes, "always_rgb": spec is not None})
+    if (kept := read_cache(path)) is not None:
+        return kept
+    raw = _decoded(source, name, classes, size, always_rgb=spec is not None, progress=progress)
+    raw_digest = raw.digest
+    write_cache(path, raw, raw_digest, progress)
+    return raw, raw_digest
+
+
+def _decoded(
+    source: Encoded, name: str, classes: tuple[str, ...], size: int | None, *, always_rgb: bool, progress: Progress
+) -> Raw:
+    resize = size is not None
+    if size is None:
+        size = image_size_of(next(source.train.items()))
+    parts = [
+        decode(split, f"decoding {name} ({part})", size=size, resize=resize, progress=progress)
+        for part, split in (("train", source.train), ("test", source.test))
+    ]
+    grey = all(flag for _, flag in parts) and not always_rgb
+    train, test = (images[:, :1].contiguous() if grey else images for images, _ in parts)
+    return Raw(
+        train_images=train,
+        train_labels=source.train.labels,
+        test_images=test,
+        test_labels=source.test.labels,
+        classes=classes,
+    )

@@ -1,0 +1,27 @@
+"""How large a data set's images are, without decoding them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from satm.data.catalogue import CATALOGUE
+from satm.data.decode import image_size_of
+from satm.data.folder import open_folder
+from satm.data.lookup import LAYOUTS, find
+from satm.data.parquet import open_parquet
+from satm.errors import DataError
+from satm.progress import SILENT
+
+
+def native_image_size(name: str, *, root: Path | None = None) -> int:
+    """Pixels a side: the catalogue's, or those of the first image of a folder of a user's own.
+
+    Raises UnknownName, and DataError for a folder that cannot be read.
+    """
+    if name in CATALOGUE:
+        return CATALOGUE.get(name).image_size
+    folder = find(name, root, SILENT).path
+    source = open_parquet(folder) or open_folder(folder)
+    if source is None:
+        raise DataError(f"{folder} holds no data set that can be read; put {LAYOUTS} there")
+    return image_size_of(next(source.train.items()))

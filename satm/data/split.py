@@ -1,0 +1,90 @@
+"""One part of a data set in memory, and how a part is held out by class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+
+from satm.errors import ConfigError, ShapeError
+from satm.preprocessing import Preprocessing
+from satm.rng import Seed
+from satm.types import Images, Labels
+
+# Preprocessed images up to this size are kept; larger splits are preprocessed batch by batch.
+KEPT_BYTES = 4 * 2**30
+_CHUNK = 4096  # images preprocessed at once
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """Labelled images as they lie on disk, handed out preprocessed (`satm.types.Examples`).
+
+    The first batch preprocesses the whole split and keeps the result on `device` where that takes at most
+    `KEPT_BYTES`; to use a few images of a large split, take their `subset` first. Raises ShapeError when images and
+    labels do not fit one another.
+    """
+
+    images: Images  # [n, C, H, W] uint8 on the CPU
+    labels: Labels  # [n] int64 on the CPU
+    preprocessing: Preprocessing
+    device: torch.device | str = "cpu"  # where batches lie
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != torch.uint8 or self.labels.shape != self.images.shape[:1]:
+            raise ShapeError(
+                f"images {tuple(self.images.shape)} {self.images.dtype} and labels {tuple(self.labels.shape)}: "
+                "expected [n, C, H, W] uint8 and [n]"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, index: torch.Tensor) -> tuple[Images, Labels]:
+        """The preprocessed images [b, C, H, W] float32 and classes [b] int64 at `index` [b], on `device`."""
+        labels = self.labels[index].to(self.device)
+        if self.images.numel() * 4 <= KEPT_BYTES:
+            return self._preprocessed[index.to(self.device)], labels
+        return self.preprocessing(self.images[index].to(self.device)), labels
+
+    @cached_property
+    def _preprocessed(self) -> Images:
+        ready = torch.empty(self.images.shape, device=self.device)
+        for start in range(0, len(self), _CHUNK):
+            ready[start : start + _CHUNK] = self.preprocessing(self.images[start : start + _CHUNK].to(self.device))
+        return ready
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same images with batches on `device`."""
+        return replace(self, device=device)
+
+    def with_preprocessing(self, preprocessing: Preprocessing) -> Split:
+        """The same images in another space: the one a synthetic set was made in."""
+        return replace(self, preprocessing=preprocessing)
+
+    def subset(self, index: torch.Tensor) -> Split:
+        """The images at `index` [b] int64, in its order."""
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def of_classes(self, wanted: list[int]) -> Split:
+        """The images of the classes in `wanted`, labels and order as they were."""
+        return self.subset(torch.isin(self.labels, torch.tensor(wanted, dtype=torch.int64)).nonzero()[:, 0])
+
+
+def stratified(labels: Labels, fraction: float, seed: Seed) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices (kept, held out) of `labels` [n], both ascending, with `fraction` of every class held out.
+
+    A class gives round(fraction × its size) images, but at least one and never its last. Each class is drawn by a
+    generator of its own. Raises ConfigError unless 0 ≤ fraction < 1.
+    """
+    if not 0 <= fraction < 1:
+        raise ConfigError(f"fraction to hold out {fraction}: expected 0 ≤ fraction < 1")
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    if fraction:
+        for label in torch.unique(labels).tolist():
+            members = (labels == label).nonzero()[:, 0]
+            count = min(max(1, round(fraction * len(members))), len(members) - 1)
+            order = torch.randperm(len(members), generator=seed.child(label).generator())
+            held[members[order[:count]]] = True
+    return (~held).nonzero()[:, 0], held.nonzero()[:, 0]

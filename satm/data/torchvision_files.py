@@ -1,0 +1,99 @@
+"""torchvision's own data sets: its files where they lie already, its download where nothing else is found."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from satm.data.catalogue import DatasetSpec
+from satm.data.raw import Raw
+from satm.errors import DataError
+
+_ARRAYS = ("CIFAR10", "CIFAR100")  # those whose files hold arrays, not images
+PATIENCE = 10.0  # seconds without a connection, or without a byte, before a download is given up
+
+
+def read_arrays(folder: Path, spec: DatasetSpec) -> Raw | None:
+    """CIFAR's pickled arrays in `folder` (`cifar-10-batches-py` …), None where the folder is not theirs.
+
+    torchvision checks the MD5 of every file before it is unpickled; raises DataError where one is missing or differs.
+    """
+    if spec.torchvision not in _ARRAYS or folder.name not in spec.folders:
+        return None
+    import torchvision.datasets
+
+    parts = []
+    for train in (True, False):
+        try:
+            with warnings.catch_warnings():
+                # numpy 2.4.0 to 2.4.4 warn of how the published pickles spell a dtype; the files cannot be mended.
+                warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
+                part: Any = getattr(torchvision.datasets, spec.torchvision)(folder.parent, train=train)
+        except RuntimeError as error:
+            raise DataError(f"{folder} is incomplete or corrupt; unpack its archive again, or remove it") from error
+        parts.append((torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets)))
+    return Raw(
+        train_images=parts[0][0],
+        train_labels=parts[0][1],
+        test_images=parts[1][0],
+        test_labels=parts[1][1],
+        classes=tuple(part.classes),
+    )
+
+
+def download(spec: DatasetSpec, folder: Path) -> None:
+    """Let torchvision download `spec` into `folder`, whole or not at all; it draws its own bar on standard error.
+
+    Raises DataError when there is no connection for `PATIENCE` seconds or the download fails.
+    """
+    import torchvision.datasets
+
+    kind: Any = getattr(torchvision.datasets, spec.torchvision or "")
+    options = {"size": "320px"} if spec.torchvision == "Imagenette" else {}
+    url = kind._ARCHIVES["320px"][0] if options else kind.url
+    if not reachable(url, PATIENCE):
+        raise DataError(f"no connection to {url} within {PATIENCE:g} s")
+    before = socket.getdefaulttimeout()
+    unpacked = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unpacked = tempfile.mkdtemp(prefix=folder.name + ".", suffix=".tmp", dir=folder.parent)
+        socket.setdefaulttimeout(PATIENCE)  # torchvision takes no time limit of its own
+        kind(unpacked, download=True, **options)
+        shutil.move(unpacked, folder)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"download of {url} failed ({error})") from error
+    finally:
+        socket.setdefaulttimeout(before)
+        if unpacked:
+            shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def reachable(url: str, seconds: float) -> bool:
+    """Whether anything answers at `url`, proxies included, within `seconds` in all: name look-up counts too."""
+    answered = threading.Event()
+
+    def knock() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
+        except urllib.error.HTTPError:
+            pass  # a refusal is an answer; the download will say what is wrong
+        except OSError:
+            return
+        answered.set()
+
+    # A name look-up cannot be given a time limit, so it may be left behind in a thread that ends with the process.
+    thread = threading.Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answered.is_set()

@@ -1,0 +1,25 @@
+"""Which device the arithmetic runs on."""
+
+from __future__ import annotations
+
+import torch
+
+from satm.errors import ConfigError
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps` …
+
+    Raises ConfigError for a device that does not exist here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device '{name}': expected auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device '{name}': {torch.cuda.device_count()} CUDA devices here; use --device cpu or auto")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"device '{name}' is not available here; use --device cpu or auto")
+    return device

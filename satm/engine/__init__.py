@@ -1,0 +1,19 @@
+"""The inner loop and the ways to differentiate it. Knows torch alone: no data, no files, no printing.
+
+What is solved (`InnerLoop`), how much of it is differentiated (a `Truncation`) and how the derivative is taken (a
+`HypergradientPolicy`) are three arguments, so that any of them can be replaced without the others knowing.
+"""
+
+from satm.engine.functional import FlatNetwork as FlatNetwork
+from satm.engine.functional import flatten as flatten
+from satm.engine.functional import unflatten as unflatten
+from satm.engine.higher import HigherPolicy as HigherPolicy
+from satm.engine.hypergradient import Hypergradient as Hypergradient
+from satm.engine.hypergradient import HypergradientPolicy as HypergradientPolicy
+from satm.engine.inner import InnerLoop as InnerLoop
+from satm.engine.inner import Learned as Learned
+from satm.engine.step_size import exact_step_size_derivative as exact_step_size_derivative
+from satm.engine.step_size import first_order_step_size_derivative as first_order_step_size_derivative
+from satm.engine.truncation import Full as Full
+from satm.engine.truncation import LastSteps as LastSteps
+from satm.engine.truncation import Truncation as Truncation

@@ -1,0 +1,52 @@
+"""The inner problem: N steps of SGD on the synthetic set, every random draw fixed beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from satm.errors import ConfigError, ShapeError
+from satm.types import Images, Labels
+
+
+class Learned(NamedTuple):
+    """What the outer loop learns: φ, its labels, and the step size."""
+
+    images: Images  # φ [n, C, H, W]
+    labels: Labels  # [n] int64, or [n, K] probabilities
+    step_size: torch.Tensor  # α, 0-dimensional
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerLoop:
+    """θ_{i+1} = θ_i − α ∇_θ L_CE(θ_i, T_i(φ[B_i])),  i = 0 … N − 1   (paper §3.1, Ξ).
+
+    The mini-batch B_i and the augmentation T_i of each step are fixed values, so two passes over one loop see the same
+    draws. Raises ShapeError unless there is one of each a step.
+    """
+
+    network: nn.Module
+    batches: tuple[torch.Tensor | None, ...]  # N index vectors [b] into φ; None is all of φ
+    transforms: tuple[Callable[[Images], Images], ...]  # N differentiable functions of the images alone
+
+    def __post_init__(self) -> None:
+        if len(self.batches) != len(self.transforms):
+            raise ShapeError(f"{len(self.batches)} mini-batches for {len(self.transforms)} augmentations")
+        if not self.batches:
+            raise ConfigError("an inner loop of 0 steps: expected N of at least 1")
+
+    @property
+    def steps(self) -> int:
+        """N."""
+        return len(self.batches)
+
+    def loss(self, call: Callable[[Images], torch.Tensor], step: int, at: Learned) -> torch.Tensor:
+        """L_CE of step `step` for the network `call`, mean over its mini-batch."""
+        index = self.batches[step]
+        images, labels = (at.images, at.labels) if index is None else (at.images[index], at.labels[index])
+        return F.cross_entropy(call(self.transforms[step](images)), labels)

@@ -1,0 +1,8 @@
+"""Expert trajectories: training them, keeping them, drawing segments from them."""
+
+from satm.experts.segment import Segment as Segment
+from satm.experts.segment import draw_segment as draw_segment
+from satm.experts.store import Trajectory as Trajectory
+from satm.experts.store import TrajectoryStore as TrajectoryStore
+from satm.experts.train import ExpertConfig as ExpertConfig
+from satm.experts.train import train_experts as train_experts

@@ -1,0 +1,48 @@
+"""Drawing the segment θ_t → θ_{t+M} of a trajectory that an outer step matches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from satm.errors import ConfigError
+from satm.experts.store import Trajectory
+from satm.types import FlatParams
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of one expert's trajectory."""
+
+    expert: int
+    epoch: int  # t
+    start: FlatParams  # θ_t [P]
+    target: FlatParams  # θ_{t+M} [P]
+
+
+def start_epochs(max_start_epoch: int, *, inclusive: bool) -> int:
+    """How many start epochs there are: t < T as MTT's code draws, or t ≤ T as the paper's "maximum" reads.
+
+    Raises ConfigError when there is none.
+    """
+    count = max_start_epoch + inclusive
+    if count < 1:
+        raise ConfigError(f"max_start_epoch {max_start_epoch}: no start epoch is left; expected at least 1")
+    return count
+
+
+def draw_segment(
+    experts: Sequence[Trajectory],
+    *,
+    epochs: int,
+    starts: int,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+) -> Segment:
+    """An expert and a start epoch t < `starts`, both uniform; M is `epochs`."""
+    expert = int(torch.randint(len(experts), (), generator=generator))
+    t = int(torch.randint(starts, (), generator=generator))
+    trajectory = experts[expert]
+    return Segment(expert, t, trajectory.snapshot(t).to(device), trajectory.snapshot(t + epochs).to(device))

@@ -1,0 +1,37 @@
+"""Trajectory matching (Cazenavette et al. 2022; paper Eq. 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from satm.errors import ExpertError, ShapeError
+from satm.types import FlatParams
+
+
+@dataclass(frozen=True)
+class TrajectoryLoss:
+    """L(θ) = ‖θ − θ^E_{t+M}‖² / δ,  δ = ‖θ^E_t − θ^E_{t+M}‖².
+
+    1 at the segment's start, 0 at its end. δ belongs to the expert's segment: a second pass that starts in its middle
+    is measured by the same δ. Raises ExpertError when the two snapshots are equal, as aliased ones are.
+    """
+
+    start: FlatParams  # θ^E_t [P]
+    target: FlatParams  # θ^E_{t+M} [P]
+
+    def __post_init__(self) -> None:
+        if self.start.shape != self.target.shape:
+            raise ShapeError(f"segment from {tuple(self.start.shape)} to {tuple(self.target.shape)} parameters")
+        if not float(self.delta) > 0:
+            raise ExpertError("an expert's segment starts where it ends: its snapshots are damaged; train it again")
+
+    @property
+    def delta(self) -> torch.Tensor:
+        """δ, 0-dimensional."""
+        return (self.start - self.target).square().sum()
+
+    def __call__(self, theta: FlatParams) -> torch.Tensor:
+        """The loss at θ [P], 0-dimensional."""
+        return (theta - self.target).square().sum() / self.delta

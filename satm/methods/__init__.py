@@ -1,0 +1,15 @@
+"""Condensation methods: each one file, a typed configuration and a composition of the engine's pieces."""
+
+from satm.methods import random as _random
+from satm.methods import satm as _satm
+from satm.methods.base import METHODS as METHODS
+from satm.methods.base import Condensation as Condensation
+from satm.methods.base import Learnt as Learnt
+from satm.methods.base import Method as Method
+from satm.methods.base import Task as Task
+from satm.methods.base import class_major_labels as class_major_labels
+from satm.methods.random import random_images as random_images
+from satm.methods.satm import SATMConfig as SATMConfig
+
+for _method in (_satm.METHOD, _random.METHOD):
+    METHODS.add(_method.name, _method)

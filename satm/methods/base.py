@@ -1,0 +1,87 @@
+"""What a condensation method is: a configuration, what it needs, and a running condensation that can be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from satm.data import ImageData
+from satm.errors import ConfigError
+from satm.experts import Trajectory
+from satm.names import Names
+from satm.rng import Seed
+from satm.types import Images, LabelKind, Labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is to be condensed, on what, from which seed."""
+
+    data: ImageData
+    ipc: int
+    architecture: str
+    seed: Seed
+    device: torch.device
+    experts: Sequence[Trajectory] = ()
+
+    def __post_init__(self) -> None:
+        smallest = int(torch.bincount(self.data.train.labels, minlength=len(self.data.classes)).min())
+        if not 1 <= self.ipc <= smallest:
+            raise ConfigError(
+                f"ipc {self.ipc}: the smallest class of {self.data.name} has {smallest} training images; "
+                f"choose 1 to {smallest}"
+            )
+
+
+class Learnt(NamedTuple):
+    """The outcome of a condensation, on the CPU."""
+
+    images: Images  # [K·ipc, C, H, W] float32, class-major
+    labels: Labels
+    label_kind: LabelKind
+    step_size: float | None
+
+
+class Condensation(Protocol):
+    """A condensation under way.
+
+    Every random draw of step s comes from a generator that the task's seed and s alone decide, so the tensors of
+    `state` and the position are all that a checkpoint needs.
+    """
+
+    step: int  # outer steps done
+    steps: int  # outer steps in all
+
+    def advance(self) -> Mapping[str, float]:
+        """One outer step; what it measured, by name (events under `event.`). Raises Diverged, the state unchanged."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything that `restore` needs, the position included."""
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Continue from `state`, to the same bits."""
+
+    def result(self) -> Learnt:
+        """The set as it stands."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """An entry of `METHODS`."""
+
+    name: str
+    summary: str  # one line, with the paper
+    config: type[Any]  # frozen dataclass
+    expert_epochs: Callable[[Any], int | None]  # epochs an expert needs under a config; None: no experts
+    begin: Callable[[Task, Any], Condensation]
+
+
+METHODS: Names[Method] = Names("method")
+
+
+def class_major_labels(classes: int, ipc: int) -> torch.Tensor:
+    """[K·ipc] int64: ipc times 0, ipc times 1, …"""
+    return torch.arange(classes).repeat_interleave(ipc)

@@ -1,0 +1,7 @@
+"""Networks by name: the field's own at their published sizes, and any that timm knows."""
+
+from __future__ import annotations
+
+from satm.networks.architectures import NetworkPlan, convnet_name, create, known, plan
+
+__all__ = ["NetworkPlan", "convnet_name", "create", "known", "plan"]

@@ -1,0 +1,41 @@
+"""AlexNet as the field trains it at 32×32."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from satm.types import Images
+
+
+class AlexNet(nn.Module):
+    """Five convolutions with biases, three max poolings and one linear layer; no norm and no dropout.
+
+    Images [n, in_chans, H, W] with sides of 32 pixels or more → logits [n, num_classes]. The average pooling to 4×4
+    does nothing at 32×32 and keeps the linear layer's size above. Source: MTT networks.py AlexNet (field notes §2.9).
+    """
+
+    def __init__(self, *, num_classes: int, in_chans: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_chans, 128, kernel_size=5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(128, 192, kernel_size=5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(192, 256, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 192, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(192, 192, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+        self.pool = nn.AdaptiveAvgPool2d(4)
+        self.classifier = nn.Linear(192 * 4 * 4, num_classes)
+
+    def forward(self, images: Images) -> torch.Tensor:
+        """Logits [n, num_classes]."""
+        logits: torch.Tensor = self.classifier(self.pool(self.features(images)).flatten(1))
+        return logits

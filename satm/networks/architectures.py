@@ -1,0 +1,130 @@
+"""From an architecture's name to a network: what a name stands for, how it is fitted to the images, its creation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from torch import nn
+
+from satm.errors import ConfigError, UnknownName
+from satm.networks import stock
+from satm.networks.convnet import feature_size
+from satm.networks.resized import Resized
+from satm.rng import Seed
+
+WIDTH = 128  # channels of the field's ConvNet
+POOLED = {"alexnet": 4, "resnet18": 1, "vgg11": 1}  # side of the maps the last pooling leaves, at 32×32 and above
+CONVNET = re.compile(r"convnet([345])(?:_w([1-9]\d*))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkPlan:
+    """How a network of this name is made for one image shape and number of classes."""
+
+    name: str  # canonical: `convnet3`, `convnet3_w32`, `resnet18`, `timm/resnet18`
+    timm_name: str  # what timm.create_model is asked for
+    options: Mapping[str, Any]  # and with which arguments; JSON-able
+    adaptation: Mapping[str, Any] = field(default_factory=dict)
+    """What was done to fit the images, JSON-able, {} for nothing. Sizes are a side in pixels, [H, W] where not square.
+    `resize`: images are resized to it; `img_size`: timm builds the network for it in place of its own default;
+    `adaptive_pool`: images larger than the network's 32×32 end in a pooling to maps of this side."""
+
+
+def known() -> list[str]:
+    """Our short names; a ConvNet of another width is `convnet3_w32`."""
+    return sorted([*POOLED, *(convnet_name(depth, WIDTH) for depth in (3, 4, 5))])
+
+
+def convnet_name(depth: int, width: int) -> str:
+    """The name of a ConvNet, `convnet3` or `convnet3_w32`; raises ConfigError when there is no such network."""
+    name = f"convnet{depth}" if width == WIDTH else f"convnet{depth}_w{width}"
+    if not CONVNET.fullmatch(name):
+        raise ConfigError(f"ConvNet of depth {depth} and width {width}: expected depth 3, 4 or 5 and width 1 or more")
+    return name
+
+
+def plan(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> NetworkPlan:
+    """How network `name` is made for `num_classes` and images of `image_shape` (C, H, W).
+
+    `name` is one of `known()`, a ConvNet with its width, or `timm/NAME` (`timm/` may be left out where the name is not
+    ours too). Raises UnknownName, and ConfigError for images the network cannot take.
+    """
+    if num_classes < 1 or len(image_shape) != 3 or min(image_shape) < 1:
+        raise ConfigError(
+            f"{num_classes} classes and images of shape {tuple(image_shape)}: expected 1 class or more and a (C, H, W)"
+        )
+    channels, *size = image_shape
+    options: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
+    ours = _our_name(name)
+    if convnet := CONVNET.fullmatch(ours):
+        depth, width = int(convnet[1]), int(convnet[2] or WIDTH)
+        feature_size(depth, (size[0], size[1]))
+        options |= {"img_size": _sides(size), "width": width}
+        return NetworkPlan(name=convnet_name(depth, width), timm_name=f"dd_convnet{depth}", options=options)
+    if ours in POOLED:
+        adaptation: dict[str, Any] = {}
+        if min(size) < 32:
+            adaptation["resize"] = _sides([max(side, 32) for side in size])
+        if max(size) > 32:
+            adaptation["adaptive_pool"] = POOLED[ours]
+        return NetworkPlan(name=ours, timm_name=f"dd_{ours}", options=options, adaptation=adaptation)
+    return _stock_plan(name, options, image_shape)
+
+
+def create(name: str, *, num_classes: int, image_shape: tuple[int, int, int], seed: Seed) -> nn.Module:
+    """A freshly initialised network: images [n, *image_shape] float32 → logits [n, num_classes], on the CPU.
+
+    Ours have PyTorch's default initialisation, timm's their own; both depend on `seed` alone and leave the global
+    random state as it was. `plan` says what `name` may be, what is done to fit the images, and what is raised.
+    """
+    import timm
+
+    import satm.networks.entrypoints  # noqa: F401 (registers ours with timm)
+
+    made = plan(name, num_classes=num_classes, image_shape=image_shape)
+    with seed.forked():
+        network: nn.Module = timm.create_model(made.timm_name, pretrained=False, **made.options)
+    if "resize" in made.adaptation:
+        target = made.adaptation["resize"]
+        network = Resized(network, (target, target) if isinstance(target, int) else (target[0], target[1]))
+    return network
+
+
+def _stock_plan(name: str, options: dict[str, Any], image_shape: tuple[int, int, int]) -> NetworkPlan:
+    timm_name = _known_to_timm(name)
+    size, built_for_it = stock.fit(timm_name, num_classes=options["num_classes"], image_shape=image_shape)
+    adaptation: dict[str, Any] = {}
+    if size != image_shape[1:]:
+        adaptation["resize"] = _sides(size)
+    if built_for_it:
+        options = options | {"img_size": _sides(size)}
+        adaptation["img_size"] = _sides(size)
+    return NetworkPlan(name=f"timm/{timm_name}", timm_name=timm_name, options=options, adaptation=adaptation)
+
+
+def _our_name(name: str) -> str:
+    """`name` in our short form: plain, or as timm knows ours (`dd_resnet18`); `timm/resnet18` is not ours."""
+    registered = name.removeprefix("timm/")
+    return registered.removeprefix("dd_") if registered.startswith("dd_") else name
+
+
+def _known_to_timm(name: str) -> str:
+    import timm
+
+    bare, _, tag = name.removeprefix("timm/").partition(".")
+    names = timm.list_models(exclude_filters="dd_*")
+    if bare not in names:
+        offered = {*known(), *names} if name == bare else {f"timm/{n}" for n in names}
+        near = get_close_matches(name, offered, n=3, cutoff=0.5)
+        raise UnknownName("architecture", name, near or known(), "(timm's own are written timm/NAME)")
+    if tag:
+        raise ConfigError(f"'{name}' names pretrained weights, but networks start untrained here; use timm/{bare}")
+    return bare
+
+
+def _sides(size: tuple[int, ...] | list[int]) -> int | list[int]:
+    return size[0] if size[0] == size[1] else list(size)

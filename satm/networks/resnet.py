@@ -1,0 +1,62 @@
+"""ResNet18 as the field trains it at 32×32."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from satm.types import Images
+
+
+class ResNet18(nn.Module):
+    """A 3×3 stem without max pooling, four stages of two basic blocks (64 to 512 channels), one linear layer.
+
+    Images [n, in_chans, H, W] with sides of 32 pixels or more → logits [n, num_classes]. Convolutions have no bias, the
+    norms are GroupNorm(C, C); the average pooling is over 4×4 maps at 32×32. Source: MTT networks.py ResNet18
+    (field notes §2.9).
+    """
+
+    def __init__(self, *, num_classes: int, in_chans: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_chans, 64, kernel_size=3, padding=1, bias=False)
+        self.norm1 = nn.GroupNorm(64, 64)
+        self.layer1 = _stage(64, 64, stride=1)
+        self.layer2 = _stage(64, 128, stride=2)
+        self.layer3 = _stage(128, 256, stride=2)
+        self.layer4 = _stage(256, 512, stride=2)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(512, num_classes)
+
+    def forward(self, images: Images) -> torch.Tensor:
+        """Logits [n, num_classes]."""
+        x = F.relu(self.norm1(self.conv1(images)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        logits: torch.Tensor = self.classifier(self.pool(x).flatten(1))
+        return logits
+
+
+class BasicBlock(nn.Module):
+    """relu(shortcut(x) + norm(conv(relu(norm(conv(x)))))), the first convolution and the shortcut with `stride`."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.GroupNorm(channels, channels)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
+        self.norm2 = nn.GroupNorm(channels, channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, kernel_size=1, stride=stride, bias=False),
+                nn.GroupNorm(channels, channels),
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[n, in_channels, H, W] → [n, channels, H/stride, W/stride]."""
+        inner = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(inner + self.shortcut(x))
+
+
+def _stage(in_channels: int, channels: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(BasicBlock(in_channels, channels, stride), BasicBlock(channels, channels, stride=1))

@@ -1,0 +1,62 @@
+"""timm's own networks: the input size one of them needs, found by trying it without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import torch
+
+from satm.errors import ConfigError
+
+SMALLEST = 32  # pixels a side: timm's networks shrink an image up to 32 times, so that less would leave only padding
+LARGER = (64, 96, 128, 224)  # tried in turn where a network cannot take its images
+
+
+@cache
+def fit(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[tuple[int, int], bool]:
+    """The input size (H, W) for images of `image_shape`, and whether the network must be built for it (`img_size`).
+
+    The images' own size where the network takes it (it is at least `SMALLEST`), else the smallest of `LARGER` that
+    works, else timm's default for it. Raises ConfigError when none does.
+    """
+    from timm.models import PretrainedCfg, get_pretrained_cfg
+
+    config = get_pretrained_cfg(name) or PretrainedCfg()  # a network that a user registered may have none
+    default = (config.input_size[1], config.input_size[2])
+    reason = ""
+    for size in _sizes(image_shape, default):
+        built_for_it = bool(config.fixed_input_size) and size != default
+        options: dict[str, Any] = {"num_classes": num_classes, "in_chans": image_shape[0]}
+        failure = _failure(name, options | ({"img_size": list(size)} if built_for_it else {}), size)
+        if failure is None:
+            return size, built_for_it
+        reason = failure
+    channels, height, width = image_shape
+    raise ConfigError(
+        f"timm/{name} cannot take {height}×{width} {channels}-channel images, not even resized ({reason}); "
+        "choose another architecture"
+    )
+
+
+def _sizes(image_shape: tuple[int, int, int], default: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    own = max(image_shape[1], SMALLEST), max(image_shape[2], SMALLEST)
+    yield own
+    yield from ((side, side) for side in LARGER if side > max(own))
+    yield default
+
+
+def _failure(name: str, options: dict[str, Any], size: tuple[int, int]) -> str | None:
+    """Why a training step on images of `size` fails, or None; on the meta device: shapes only, no memory, no draws."""
+    import timm
+
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
+            network = timm.create_model(name, pretrained=False, **options)
+            logits = network(torch.empty(2, options["in_chans"], *size))
+    except Exception as error:  # timm's networks refuse a size with whatever their arithmetic happens to raise
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, options["num_classes"]):
+        return "its output is not one score a class"
+    return None

@@ -1,0 +1,36 @@
+"""VGG11 as the field trains it at 32×32."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from satm.types import Images
+
+STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels of each convolution; a max pooling ends a stage
+
+
+class VGG11(nn.Module):
+    """Eight [3×3 convolution with bias, instance norm, ReLU] in five stages, then one linear layer.
+
+    Images [n, in_chans, H, W] with sides of 32 pixels or more → logits [n, num_classes]. The norm is GroupNorm(C, C);
+    the average pooling to 1×1 does nothing at 32×32. Source: MTT networks.py VGG11 (field notes §2.9).
+    """
+
+    def __init__(self, *, num_classes: int, in_chans: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = in_chans
+        for stage in STAGES:
+            for width in stage:
+                layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), nn.GroupNorm(width, width), nn.ReLU()]
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def forward(self, images: Images) -> torch.Tensor:
+        """Logits [n, num_classes]."""
+        logits: torch.Tensor = self.classifier(self.pool(self.features(images)).flatten(1))
+        return logits

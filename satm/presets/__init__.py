@@ -1,0 +1,9 @@
+"""The numbers of the papers, each with its source, and the rules that scale them down."""
+
+from satm.presets._types import CondenseConfig as CondenseConfig
+from satm.presets._types import Preset as Preset
+from satm.presets._types import Row as Row
+from satm.presets.find import all_rows as all_rows
+from satm.presets.find import find_preset as find_preset
+from satm.presets.profiles import PROFILES as PROFILES
+from satm.presets.profiles import Profile as Profile

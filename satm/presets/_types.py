@@ -1,0 +1,106 @@
+"""What a preset is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from satm.config import from_dict
+from satm.config import to_dict as plain
+from satm.errors import ConfigError, UnknownName
+from satm.experts import ExpertConfig
+from satm.methods import METHODS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CondenseConfig:
+    """Everything that decides a condensation but its seed and its device."""
+
+    dataset: str
+    ipc: int
+    method: str
+    architecture: str  # the network of the experts and of the inner loop
+    image_size: int | None  # pixels a side; null: the data set's own
+    zca: bool  # ZCA whitening instead of mean/std
+    validation: float = 0.1  # fraction of train held out before anything is fitted
+    recipe: str  # how a network is trained on the set when it is evaluated
+    experts: ExpertConfig
+    settings: Any  # the method's own configuration
+
+    def __post_init__(self) -> None:
+        if self.ipc < 1:
+            raise ConfigError(f"ipc {self.ipc}: expected at least 1 image per class")
+        if not 0 < self.validation < 1:
+            raise ConfigError(f"validation {self.validation}: expected a fraction between 0 and 1")
+        expected = METHODS.get(self.method).config
+        if not isinstance(self.settings, expected):
+            raise ConfigError(f"settings of {type(self.settings).__name__} for method {self.method}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dictionary; `from_dict` is its inverse."""
+        return plain(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CondenseConfig:
+        """Rebuild; raises UnknownName for unknown settings and ConfigError for wrong or missing ones."""
+        names = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in names:
+                raise UnknownName("setting", key, names)
+        missing = [name for name in names if name not in values and name != "validation"]
+        if missing:
+            raise ConfigError(f"setting {', '.join(missing)} is missing; give it a value")
+        settings = from_dict(METHODS.get(values["method"]).config, values["settings"], "settings.")
+        rest = {key: value for key, value in values.items() if key != "settings"}
+        return from_dict(_Shared, rest).with_settings(settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """`CondenseConfig` without the method's part: what the generic type check can read."""
+
+    dataset: str
+    ipc: int
+    method: str
+    architecture: str
+    image_size: int | None
+    zca: bool
+    validation: float = 0.1
+    recipe: str
+    experts: ExpertConfig
+
+    def with_settings(self, settings: Any) -> CondenseConfig:
+        """The whole configuration."""
+        return CondenseConfig(**{field.name: getattr(self, field.name) for field in fields(self)}, settings=settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of a paper's table of hyper-parameters, in its symbols."""
+
+    dataset: str
+    ipc: int
+    depth: int  # of the ConvNet
+    image_size: int
+    inner_steps: int  # N
+    expert_epochs: int  # M
+    max_start_epoch: int  # T
+    batch_syn: int | None
+    lr_images: float
+    lr_step_size: float  # λ
+    zca: bool
+    source: str
+    augment: str = "color_crop_cutout_flip_scale_rotate"  # DSA's strategy; a digit must not be flipped
+    departures: tuple[str, ...] = ()  # where it is ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A configuration, where its numbers come from and each way it differs from there."""
+
+    name: str  # satm/cifar10/ipc10
+    profile: str
+    config: CondenseConfig
+    source: str
+    departures: tuple[str, ...]

@@ -1,0 +1,66 @@
+"""The three scales a preset runs at, as stated rules over the paper's numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from satm.errors import UnknownName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A scale. Null means: as the row says."""
+
+    name: str
+    width: int  # of the ConvNet
+    experts: int
+    outer_steps: int
+    recipe: str  # evaluation
+    max_inner_steps: int | None = None  # N at most
+    max_expert_epochs: int | None = None  # M at most
+    max_start_epoch: int | None = None  # T at most
+    max_batch_syn: int | None = None  # synthetic images an inner step at most
+    max_zca_size: int | None = None  # no ZCA on larger images (pixels a side)
+    image_step: float = 1.0  # factor on lr_images
+    class_orders: int = 5  # of a class-incremental evaluation
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(name="paper", width=128, experts=100, outer_steps=10_000, recipe="mtt"),
+        Profile(
+            name="cpu",
+            width=32,
+            experts=4,
+            outer_steps=600,
+            recipe="cpu",
+            max_start_epoch=4,
+            max_batch_syn=50,
+            max_zca_size=32,
+            image_step=0.3,
+            class_orders=3,
+        ),
+        Profile(
+            name="smoke",
+            width=16,
+            experts=2,
+            outer_steps=20,
+            recipe="smoke",
+            max_inner_steps=10,
+            max_expert_epochs=1,
+            max_start_epoch=1,
+            max_batch_syn=20,
+            max_zca_size=32,
+            image_step=0.3,
+            class_orders=2,
+        ),
+    )
+}
+
+
+def get_profile(name: str) -> Profile:
+    """The profile of that name; raises UnknownName."""
+    if name not in PROFILES:
+        raise UnknownName("profile", name, PROFILES)
+    return PROFILES[name]

@@ -1,0 +1,1 @@
+"""Rows in; tables, plots and pages out. No database access."""

@@ -1,0 +1,53 @@
+"""The state of a condensation on disk: tensors and the position, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from satm.errors import SatmError
+from satm.home import home, write_atomically
+
+
+class Checkpoint:
+    """`SATM_HOME/runs/<key>.safetensors`, and a lock so that one process at a time continues it."""
+
+    def __init__(self, key: str) -> None:
+        self.path: Path = home() / "runs" / f"{key}.safetensors"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Own this run; raises SatmError where another process does."""
+        from filelock import FileLock, Timeout
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path.with_suffix(".lock"), timeout=0):
+                yield
+        except Timeout:
+            raise SatmError("the same command is running in another process; wait for it or change --seed") from None
+
+    def load(self) -> Mapping[str, torch.Tensor] | None:
+        """The saved state, None where there is none; raises SatmError on a damaged file."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        if not self.path.exists():
+            return None
+        try:
+            return load_file(self.path)
+        except (SafetensorError, OSError) as error:
+            raise SatmError(f"{self.path} cannot be read ({error}); start over with --fresh") from error
+
+    def save(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Replace the saved state."""
+        from safetensors.torch import save_file
+
+        write_atomically(self.path, lambda to: save_file({k: v.contiguous() for k, v in state.items()}, to))
+
+    def remove(self) -> None:
+        """Forget the saved state."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,252 @@
+"""Condensing a data set into a registered synthetic set, from whatever was already done."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from registry import Registry, SetRecord
+from registry.provenance import environment
+from satm import data as datasets
+from satm.config import override
+from satm.data.size import native_image_size
+from satm.device import resolve_device
+from satm.errors import Interrupted, SatmError
+from satm.experts import Trajectory, train_experts
+from satm.experts.train import expert_store
+from satm.methods import METHODS, Condensation, Task
+from satm.presets import CondenseConfig, Preset, find_preset
+from satm.progress import SILENT, Progress
+from satm.rng import Seed
+from satm.synthetic import SyntheticSet, digest
+from satm.workflow.checkpoint import Checkpoint
+from satm.workflow.estimate import opening_line
+
+SAVE_SECONDS = 60.0  # between checkpoints: what a crash can cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condensed:
+    """What `condense` did."""
+
+    record: SetRecord
+    new: bool  # False: the registry had it already
+
+
+def default_profile() -> str:
+    """`paper` where a CUDA device is found, else `cpu`."""
+    import torch
+
+    return "paper" if torch.cuda.is_available() else "cpu"
+
+
+def choose_preset(
+    dataset: str,
+    *,
+    ipc: int,
+    method: str = "satm",
+    profile: str | None = None,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    data_root: Path | None = None,
+) -> Preset:
+    """The preset of a data set at an IPC, single settings replaced (`outer_steps`, or dotted: `experts.count`).
+
+    `preset` names another row to take the numbers from. Raises UsageError for what cannot be meant.
+    """
+    found = find_preset(
+        dataset,
+        ipc,
+        method=method,
+        profile=profile or default_profile(),
+        image_size=native_image_size(dataset, root=data_root),
+        row=preset,
+    )
+    return with_settings(found, settings or {})
+
+
+def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
+    """`preset` with single settings replaced, each noted as a departure."""
+    config = CondenseConfig.from_dict(override(preset.config.to_dict(), settings)) if settings else preset.config
+    changed = tuple(f"set by hand: {key} = {value}" for key, value in settings.items())
+    return replace(preset, config=config, departures=preset.departures + changed)
+
+
+def load_data(
+    config: CondenseConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
+) -> datasets.ImageData:
+    """The data set of a configuration, preprocessed as it says."""
+    return datasets.load(
+        config.dataset,
+        root=data_root,
+        image_size=config.image_size,
+        zca=config.zca,
+        validation=config.validation,
+        device=resolve_device(device),
+        progress=progress,
+    )
+
+
+def prepare_experts(
+    config: CondenseConfig, data: datasets.ImageData, *, device: str = "auto", progress: Progress = SILENT
+) -> list[Trajectory]:
+    """The experts a condensation needs, trained where they are missing; none for methods that need none."""
+    epochs = METHODS.get(config.method).expert_epochs(config.settings)
+    if epochs is None:
+        return []
+    where = resolve_device(device)
+    return train_experts(data, config.architecture, config.experts, epochs=epochs, device=where, progress=progress)
+
+
+def plan(preset: Preset, *, device: str = "auto", data_root: Path | None = None, progress: Progress = SILENT) -> str:
+    """What `condense` would say first: scale, expected duration and the work to be done."""
+    data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
+    return opening_line(preset, data, resolve_device(device))
+
+
+def condense(
+    preset: Preset,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    registry: Path | str = "satm.db",
+    data_root: Path | None = None,
+    fresh: bool = False,
+    progress: Progress = SILENT,
+) -> Condensed:
+    """Condense by `preset` and store the result in the registry file.
+
+    The same call continues an interrupted one to the same bits and returns the stored set of a finished one; `fresh`
+    starts over. Raises Interrupted with everything saved, Diverged with the last good state saved.
+    """
+    config = preset.config
+    where = resolve_device(device)
+    with Registry.open(registry) as store:
+        data = load_data(config, data_root=data_root, device=device, progress=progress)
+        key = _run_key(preset, data, seed, where.type, Path(registry))
+        checkpoint = Checkpoint(key)
+        with checkpoint.held():
+            done = store.find_run(key)
+            if done is not None and done.status == "done" and done.set_id and not fresh:
+                return Condensed(record=store.find(done.set_id), new=False)
+            if fresh:
+                checkpoint.remove()
+            progress.say(opening_line(preset, data, where))
+            task = Task(
+                data=data,
+                ipc=config.ipc,
+                architecture=config.architecture,
+                seed=Seed(seed),
+                device=where,
+                experts=prepare_experts(config, data, device=device, progress=progress),
+            )
+            condensation = METHODS.get(config.method).begin(task, config.settings)
+            run = store.start_run(
+                key=key,
+                kind="condense",
+                config={
+                    "preset": preset.name,
+                    "source": preset.source,
+                    "departures": list(preset.departures),
+                    "condense": config.to_dict(),
+                },
+                profile=preset.profile,
+                dataset=config.dataset,
+                method=config.method,
+                ipc=config.ipc,
+                seed=seed,
+                device=str(where),
+                environment=environment(),
+                command=" ".join(sys.argv),
+            )
+            _run(condensation, checkpoint, store, run, progress)
+            synthetic = _describe(condensation, preset, data, seed)
+            known = {record.id for record in store.sets()}
+            record = store.add_set(synthetic, run=run)
+            store.finish_run(run, status="done", set_id=record.id)
+            checkpoint.remove()
+    return Condensed(record=record, new=record.id not in known)
+
+
+def _run_key(preset: Preset, data: datasets.ImageData, seed: int, device: str, registry: Path) -> str:
+    """Equal for equal requests: bits can only be promised on one kind of device, metrics live in one registry."""
+    return digest(
+        {
+            "version": 1,
+            "config": preset.config.to_dict(),
+            "profile": preset.profile,
+            "data": data.fingerprint,
+            "seed": seed,
+            "device": device,
+            "registry": str(registry.resolve()),
+        }
+    )[:32]
+
+
+def _run(condensation: Condensation, checkpoint: Checkpoint, store: Registry, run: str, progress: Progress) -> None:
+    """All outer steps that are left, saved every minute, at a stop and at a failure."""
+    saved = checkpoint.load()
+    if saved is not None:
+        condensation.restore(saved)
+        progress.say(f"continuing from outer step {condensation.step} of {condensation.steps}")
+    store.drop_metrics_from(run, condensation.step)
+    started = last_save = time.monotonic()
+    rows: list[tuple[int, str, float]] = []
+
+    def save() -> None:
+        nonlocal last_save, started
+        store.add_metrics(run, rows)
+        rows.clear()
+        checkpoint.save(condensation.state())
+        last_save = time.monotonic()
+        store.add_seconds(run, last_save - started)
+        started = last_save
+
+    with progress.task("condense", condensation.steps, done=condensation.step) as task:
+        while condensation.step < condensation.steps:
+            step = condensation.step
+            try:
+                measured = condensation.advance()
+            except SatmError as error:
+                save()
+                store.finish_run(run, status="failed", message=str(error))
+                raise
+            rows.extend((step, name, float(value)) for name, value in measured.items())
+            task.advance(1, **{name: measured[name] for name in ("loss", "step_size") if name in measured})
+            if progress.stopping() and condensation.step < condensation.steps:
+                save()
+                store.finish_run(run, status="interrupted")
+                raise Interrupted(
+                    f"stopped after outer step {condensation.step} of {condensation.steps}, all saved; "
+                    "the same command goes on from there"
+                )
+            if time.monotonic() - last_save > SAVE_SECONDS:
+                save()
+    store.add_metrics(run, rows)
+    store.add_seconds(run, time.monotonic() - started)
+
+
+def _describe(condensation: Condensation, preset: Preset, data: datasets.ImageData, seed: int) -> SyntheticSet:
+    learnt, config = condensation.result(), preset.config
+    parents = [f"data:{data.fingerprint}"]
+    if METHODS.get(config.method).expert_epochs(config.settings) is not None:
+        parents.append(f"experts:{expert_store(data, config.architecture, config.experts).key}")
+    return SyntheticSet(
+        images=learnt.images,
+        labels=learnt.labels,
+        label_kind=learnt.label_kind,
+        step_size=learnt.step_size,
+        dataset=config.dataset,
+        classes=data.classes,
+        ipc=config.ipc,
+        method=config.method,
+        preprocessing=data.preprocessing,
+        profile=preset.profile,
+        seed=seed,
+        config={"condense": config.to_dict()},
+        parents=tuple(parents),
+    )

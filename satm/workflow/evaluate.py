@@ -1,0 +1,143 @@
+"""In-domain and cross-architecture evaluation of a stored set, resumed network by network."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import evaluation
+from evaluation import EvaluationResult
+from registry import Registry, ResultRow, SetRecord
+from registry.provenance import environment
+from satm.device import resolve_device
+from satm.errors import Interrupted, SatmError
+from satm.networks import plan
+from satm.progress import SILENT, Progress
+from satm.synthetic import digest
+from satm.workflow.subject import ROOT, Memory, Subject, open_subject
+
+
+def evaluate(
+    reference: str = "latest",
+    *,
+    architectures: Sequence[str] | None = None,
+    baseline: Literal["random"] | None = None,
+    recipe: str | None = None,
+    repeats: int | None = None,
+    learning_rate: float | Literal["learned", "grid"] | None = None,
+    device: str = "auto",
+    registry: Path | str = "satm.db",
+    data_root: Path | None = None,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
+) -> SetRecord:
+    """Train networks from scratch on a stored set and store their test accuracies; `results` reads them.
+
+    Without `architectures` the set's own network is used ("in-domain"), with them each of those ("cross-arch").
+    `baseline` adds as many random real images under the same recipe, drawn afresh each repeat, their step size chosen on
+    the validation split. Networks that are in the registry already are not trained again. Raises Interrupted with every
+    finished network stored.
+    """
+    where = resolve_device(device)
+    with Registry.open(registry, must_exist=True) as store:
+        subject = open_subject(
+            store,
+            reference,
+            recipe=recipe,
+            learning_rate=learning_rate,
+            data_root=data_root,
+            device=device,
+            progress=progress,
+        )
+        protocol = "in-domain" if architectures is None else "cross-arch"
+        names = [subject.config.architecture] if architectures is None else list(architectures)
+        shape, classes = subject.data.image_shape, len(subject.data.classes)
+        names = [plan(name, num_classes=classes, image_shape=shape).name for name in names]
+        asked = {"architectures": names, "baseline": baseline, "recipe": subject.recipe.to_dict(), "repeats": repeats}
+        count = subject.recipe.repeats if repeats is None else repeats
+        progress.say(
+            f"{subject.record.name} ({subject.record.profile}): {count} networks each of {', '.join(names)}, recipe "
+            f"{subject.recipe.name} ({subject.recipe.epochs} epochs)" + (f", beside {baseline}" if baseline else "")
+        )
+        if dry_run:
+            return subject.record
+        with recorded(store, subject, "eval" if architectures is None else "eval-arch", asked, str(where)) as run:
+            recipe_id = store.add_recipe(subject.recipe.name, subject.recipe.to_dict())
+            memories: list[Memory] = ["condensed", *([baseline] if baseline else [])]
+            for memory in memories:
+                there = [
+                    row
+                    for row in store.results(
+                        set=subject.record.id, protocol=protocol, memory=memory, recipe_id=recipe_id, metric="accuracy"
+                    )
+                    if row.architecture in names
+                ]
+
+                def keep(result: EvaluationResult, memory: str = memory) -> None:
+                    store.add_results([_row(result, subject, protocol, memory, recipe_id, run)])
+
+                evaluation.evaluate(
+                    subject.draws(memory),
+                    subject.data,
+                    names,
+                    subject.recipe,
+                    seed=ROOT,
+                    repeats=repeats,
+                    chosen={row.architecture: row.step_size for row in there if "grid" in row.detail["policy"]},
+                    device=where,
+                    progress=progress,
+                    skip={(row.architecture, row.repeat) for row in there},
+                    on_result=keep,
+                )
+    return subject.record
+
+
+@contextmanager
+def recorded(store: Registry, subject: Subject, kind: str, asked: dict[str, Any], device: str) -> Iterator[str]:
+    """A run around an evaluation: its id inside, its end and its seconds stored however it ends."""
+    run = store.start_run(
+        key=digest({"kind": kind, "set": subject.record.id, **asked})[:32],
+        kind=kind,
+        config=asked,
+        profile=subject.record.profile,
+        dataset=subject.record.dataset,
+        method=subject.record.method,
+        ipc=subject.record.ipc,
+        seed=ROOT.root,
+        device=device,
+        environment=environment(),
+        command=" ".join(sys.argv),
+        set_id=subject.record.id,
+    )
+    started = time.monotonic()
+    try:
+        yield run
+    except Interrupted:
+        store.finish_run(run, status="interrupted", add_seconds=time.monotonic() - started)
+        raise
+    except (SatmError, KeyboardInterrupt) as error:
+        store.finish_run(run, status="failed", message=str(error), add_seconds=time.monotonic() - started)
+        raise
+    store.finish_run(run, status="done", add_seconds=time.monotonic() - started)
+
+
+def _row(result: EvaluationResult, subject: Subject, protocol: str, memory: str, recipe_id: str, run: str) -> ResultRow:
+    return ResultRow(
+        set_id=subject.record.id,
+        protocol=protocol,
+        architecture=result.architecture,
+        memory=memory,
+        recipe_id=recipe_id,
+        repeat=result.repeat,
+        metric="accuracy",
+        value=result.accuracy,
+        profile=subject.record.profile,
+        seed=result.seed,
+        step_size=result.learning_rate,
+        detail={"policy": result.policy, "adaptation": dict(result.adaptation), "seconds": result.seconds},
+        run_id=run,
+    )
