@@ -1,7 +1,7 @@
 """Dataset condensation that can be trusted and compared.
 
-The functions below are the whole of what the command line does; they are imported when first used, so that `import satm`
-costs nothing.
+The functions below are the whole of what the command line does; they are imported when first used, so that
+`import satm` costs nothing.
 """
 
 from __future__ import annotations

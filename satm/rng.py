@@ -47,5 +47,5 @@ class Seed:
         The global streams are as before afterwards.
         """
         with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(self.value)
+            torch.default_generator.manual_seed(self.value)
             yield

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from registry import SummaryRow
-from satm.report.tables import results_table
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -28,3 +27,16 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 def print_results(rows: Sequence[SummaryRow]) -> None:
     """Summary rows with mean ± std and n."""
     print_table(*results_table(rows))
+
+
+def results_table(rows: Sequence[SummaryRow], *, raw: bool = False) -> tuple[list[str], list[list[Any]]]:
+    """Columns and cells of summary rows; fractions and numbers when `raw`, percent "45.1 ± 0.6" otherwise."""
+    about = ["set", "profile", "protocol", "architecture", "memory", "recipe", "step", "metric"]
+    columns = [*about, *(["mean", "std"] if raw else ["mean ± std (%)"]), "n"]
+    cells: list[list[Any]] = []
+    for row in rows:
+        step = "" if row.steps == 1 else f"{row.step}/{row.steps}"
+        values = [row.mean, row.std] if raw else [f"{100 * row.mean:.1f} ± {100 * row.std:.1f}"]
+        names = [row.set_name, row.profile, row.protocol, row.architecture, row.memory, row.recipe, step, row.metric]
+        cells.append([*names, *values, row.n])
+    return columns, cells

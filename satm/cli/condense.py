@@ -112,7 +112,7 @@ def experts(
     from satm.cli._session import working
     from satm.errors import UsageError
     from satm.methods import METHODS
-    from satm.workflow.condense import load_data, prepare_experts
+    from satm.workflow.condensation import load_data, prepare_experts
 
     epochs = METHODS.get(chosen.config.method).expert_epochs(chosen.config.settings)
     if epochs is None:
@@ -166,7 +166,7 @@ def _choose(
         return _changed(chosen, changes), data_root, seed
     if dataset is None:
         raise ConfigError("no data set given; name one, as in: satm condense digits --ipc 1")
-    from satm.data.places import split_path
+    from satm.data.lookup import split_path
     from satm.workflow import choose_preset
 
     name, root = split_path(dataset, data_root)
@@ -183,7 +183,7 @@ def _choose(
 
 
 def _changed(preset: Preset, changes: dict[str, Any]) -> Preset:
-    from satm.workflow.condense import with_settings
+    from satm.workflow.condensation import with_settings
 
     return with_settings(preset, changes)
 

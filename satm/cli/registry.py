@@ -61,8 +61,8 @@ def results(
 ) -> None:
     """Mean ± population standard deviation and n of every stored result, with the scale it was made at."""
     from satm import workflow
-    from satm.cli._tables import print_results
-    from satm.report.tables import render, results_table
+    from satm.cli._tables import print_results, results_table
+    from satm.report.tables import render
 
     rows = workflow.results(
         registry=registry,

@@ -30,13 +30,21 @@ class FlatNetwork:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
-        self._names = [name for name, _ in network.named_parameters()]
         self.shapes = [p.shape for p in network.parameters()]
+        # One entry for every place of a parameter, with its position in θ. Torch's own tying is off: it leaves a
+        # network broken that holds one module under two names.
+        position = {id(p): i for i, p in enumerate(network.parameters())}
+        self._places = {
+            f"{prefix}.{name}" if prefix else name: position[id(p)]
+            for prefix, module in network.named_modules()
+            for name, p in module.named_parameters(recurse=False, remove_duplicate=False)
+        }
 
     def __call__(self, theta: FlatParams, images: Images) -> torch.Tensor:
         """Logits [b, K] of images [b, C, H, W] at θ."""
-        parameters = dict(zip(self._names, unflatten(theta, self.shapes), strict=True))
-        logits: torch.Tensor = torch.func.functional_call(self.network, parameters, (images,))
+        parts = unflatten(theta, self.shapes)
+        parameters = {name: parts[i] for name, i in self._places.items()}
+        logits: torch.Tensor = torch.func.functional_call(self.network, parameters, (images,), tie_weights=False)
         return logits
 
     def load(self, theta: FlatParams) -> None:

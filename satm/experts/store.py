@@ -69,11 +69,11 @@ class TrajectoryStore:
         with _opened(path) as file:
             try:
                 about = json.loads(file.metadata()["satm"])
-                records = tuple(EpochRecord(**record) for record in about["epochs"])
+                facts, records = about["facts"], tuple(EpochRecord(**record) for record in about["epochs"])
             except (KeyError, TypeError, ValueError) as error:
                 raise ExpertError(f"{path} is not an expert of this suite; remove it") from error
             missing = [e for e in range(len(records) + 1) if f"epoch/{e:04d}" not in set(file.keys())]
-        if about["facts"] != self.facts or missing:
+        if facts != self.facts or missing:
             raise ExpertError(f"{path} is not what its place says; remove it and it will be trained again")
         return Trajectory(path, len(records), records)
 

@@ -85,11 +85,11 @@ def train_experts(
 
     store = expert_store(data, architecture, config)
     found = [store.find(index) for index in range(config.count)]
+    absent = sum(expert is None or expert.epochs < epochs for expert in found)
+    if not absent:
+        return [expert for expert in found if expert]
     have = sum(min(expert.epochs, epochs) for expert in found if expert)
     want = config.count * epochs
-    if have == want:
-        return [expert for expert in found if expert]
-    absent = sum(expert is None or expert.epochs < epochs for expert in found)
     progress.say(f"training {absent} of {config.count} experts ({architecture}, {epochs} epochs) into {store.folder}")
     store.folder.mkdir(parents=True, exist_ok=True)
     trained: list[Trajectory] = []

@@ -6,6 +6,7 @@ hypergradients as it needs. Rules know nothing of experts, data or momentum.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
@@ -81,7 +82,7 @@ def smoothing_noise(images: Images, gamma: float, reading: NoiseReading, generat
             std = gamma * norms / images[0].numel() ** 0.5
     # Drawn on the CPU in float32, so that every device and precision sees the same noise.
     noise = torch.randn(images.shape, generator=generator)
-    return noise.to(device=images.device, dtype=images.dtype) * std
+    return std * noise.to(device=images.device, dtype=images.dtype)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +101,8 @@ class SharpnessAware:
     redraw: bool = False  # fresh mini-batches and augmentations for the second pass
 
     def __post_init__(self) -> None:
-        if self.rho < 0 or self.gamma < 0:
-            raise ConfigError(f"rho {self.rho}, gamma {self.gamma}: expected 0 or more")
+        if not (0 <= self.rho < math.inf and 0 <= self.gamma < math.inf):
+            raise ConfigError(f"rho {self.rho}, gamma {self.gamma}: expected finite numbers of 0 or more")
 
     def __call__(
         self, problem: OuterProblem, generator: torch.Generator, redraw: Callable[[], InnerLoop]

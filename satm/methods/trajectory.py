@@ -20,7 +20,7 @@ from satm.engine import (
     Learned,
     exact_step_size_derivative,
 )
-from satm.errors import ConfigError, Diverged
+from satm.errors import ConfigError, Diverged, ExpertError
 from satm.experts import draw_segment
 from satm.experts.segment import start_epochs
 from satm.matching import TrajectoryLoss
@@ -93,6 +93,13 @@ class TrajectoryCondensation:
     def __init__(self, task: Task, config: TrajectoryConfig, rule: OuterRule) -> None:
         self.task, self.config, self.rule = task, config, rule
         self.step, self.steps = 0, config.outer_steps
+        stored = min((expert.epochs for expert in task.experts), default=-1)
+        if stored < config.stored_epochs():
+            have = "there are no experts" if stored < 0 else f"an expert has {stored}"
+            raise ExpertError(
+                f"max_start_epoch {config.max_start_epoch} and expert_epochs {config.expert_epochs} need experts of "
+                f"{config.stored_epochs()} epochs, {have}; train them on, or lower one of the two"
+            )
         data, device = task.data, task.device
         if config.init == "real":
             images = random_images(data, task.ipc, task.seed.child("init"))
@@ -133,7 +140,7 @@ class TrajectoryCondensation:
         if self.config.diagnostics_every and self.step % self.config.diagnostics_every == 0:
             measured |= diagnose(problem, update.perturbation, update.step_size)
         bad = [name for name, value in measured.items() if not math.isfinite(value)]
-        if bad or not torch.isfinite(update.images).all():
+        if bad or not (torch.isfinite(update.images).all() and torch.isfinite(update.step_size)):
             raise Diverged(
                 f"outer step {self.step + 1}: {', '.join(bad) or 'the hypergradient'} is not finite at step size "
                 f"{float(self.step_size):.3g}; lower lr_images or lr_step_size, or shorten the window (--set)"

@@ -50,7 +50,9 @@ def find_preset(
         image_size=image_size if own_size else chosen.image_size,
         zca=chosen.zca and (scale.max_zca_size is None or image_size <= scale.max_zca_size),
         recipe=scale.recipe,
-        experts=ExpertConfig(count=scale.experts, augment=chosen.augment),
+        experts=ExpertConfig(
+            count=scale.experts, lr=chosen.expert_lr, batch_size=chosen.expert_batch, augment=chosen.augment
+        ),
         settings=_settings(method, chosen, scale),
     )
     return Preset(
@@ -90,6 +92,7 @@ def _settings(method: str, row: Row, scale: Profile) -> Any:
         batch_syn=_batch(row.batch_syn, scale.max_batch_syn),
         lr_images=row.lr_images * scale.image_step,
         lr_step_size=row.lr_step_size,
+        step_size=row.expert_lr,
         augment=row.augment,
     )
 

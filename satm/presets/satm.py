@@ -176,7 +176,7 @@ ROWS: tuple[Row, ...] = (
         zca=True,
         source=OURS,
         departures=(
-            "MTT's row for Tiny ImageNet IPC 50 (dc_benchmark, methods/tm/readme.md), with ZCA as the other Tiny ImageNet rows",
+            "MTT's row for Tiny ImageNet IPC 50 (dc_benchmark, methods/tm/readme.md), with ZCA as its other rows",
         ),
     ),
     Row(
@@ -193,7 +193,7 @@ ROWS: tuple[Row, ...] = (
         zca=False,
         source=OURS,
         departures=(
-            "N, M and T in the range of the printed rows, mini-batches of 20 to fit one GPU; a ConvNet of depth 5 (paper A.8)",
+            "N, M and T in the range of the printed rows, mini-batches of 20 to fit one GPU",
             "no ZCA: at 128×128 it is a 49152² matrix",
         ),
     ),
@@ -211,7 +211,7 @@ ROWS: tuple[Row, ...] = (
         zca=False,
         source=OURS,
         departures=(
-            "N, M and T in the range of the printed rows, mini-batches of 20 to fit one GPU; a ConvNet of depth 5 (paper A.8)",
+            "N, M and T in the range of the printed rows, mini-batches of 20 to fit one GPU",
             "no ZCA: at 128×128 it is a 49152² matrix",
         ),
     ),
@@ -229,7 +229,7 @@ ROWS: tuple[Row, ...] = (
         zca=False,
         source=OURS,
         departures=(
-            "N, M and T in the range of the printed rows, mini-batches of 20 to fit one GPU; a ConvNet of depth 5 (paper A.8)",
+            "N, M and T in the range of the printed rows, mini-batches of 20 to fit one GPU",
             "no ZCA: at 128×128 it is a 49152² matrix",
         ),
     ),
@@ -247,7 +247,7 @@ ROWS: tuple[Row, ...] = (
         zca=False,
         source=OURS,
         departures=(
-            "N, M and T in the range of the printed rows, mini-batches of 20 to fit one GPU; a ConvNet of depth 5 (paper A.8)",
+            "N, M and T in the range of the printed rows, mini-batches of 20 to fit one GPU",
             "no ZCA: at 128×128 it is a 49152² matrix",
         ),
     ),

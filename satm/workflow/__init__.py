@@ -1,11 +1,11 @@
 """Where the library, the registry, the evaluations and the protocols meet: what a user asks for, as functions."""
 
-from satm.workflow.condense import Condensed as Condensed
-from satm.workflow.condense import condense as condense
-from satm.workflow.condense import default_profile as default_profile
-from satm.workflow.condense import choose_preset as choose_preset
-from satm.workflow.condense import plan as plan
-from satm.workflow.evaluate import evaluate as evaluate
+from satm.workflow.condensation import Condensed as Condensed
+from satm.workflow.condensation import choose_preset as choose_preset
+from satm.workflow.condensation import condense as condense
+from satm.workflow.condensation import default_profile as default_profile
+from satm.workflow.condensation import plan as plan
+from satm.workflow.evaluation import evaluate as evaluate
 from satm.workflow.incremental import evaluate_incremental as evaluate_incremental
 from satm.workflow.lookup import load as load
 from satm.workflow.lookup import query as query

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import torch
 
@@ -70,4 +71,4 @@ def _step_seconds(config: CondenseConfig, data: ImageData, batch: int, device: t
         seed=seed,
         on_epoch=lambda stats: ends.append(time.perf_counter()),
     )
-    return min(after - before for before, after in zip(ends, ends[1:], strict=False))
+    return min(after - before for before, after in pairwise(ends))

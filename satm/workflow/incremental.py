@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ from satm.presets import PROFILES
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.types import Examples
-from satm.workflow.evaluate import recorded
+from satm.workflow.evaluation import recorded
 from satm.workflow.subject import ROOT, Memory, Subject, open_subject
 
 CHOOSING = -1  # the random draw that the step size is chosen on
@@ -47,9 +47,9 @@ def evaluate_incremental(
 ) -> SetRecord:
     """GDumb on a class-incremental stream of `steps` steps, its memory the stored set; `results` reads the numbers.
 
-    `orders` class orders are run (the number of the set's profile by default), each a repeat. `memory` "random" takes as
-    many real images instead, drawn afresh for each order, their step size chosen on the validation split. The set was
-    condensed as a whole and is split along the class order, which every result says. Steps that are in the registry
+    `orders` class orders are run (the number of the set's profile by default), each a repeat. `memory` "random" takes
+    as many real images instead, drawn afresh for each order, their step size chosen on the validation split. The set
+    was condensed as a whole and is split along the class order, which every result says. Steps that are in the registry
     already are not trained again. Raises ConfigError for more steps than classes, Interrupted with every step stored.
     """
     where = resolve_device(device)
@@ -78,8 +78,8 @@ def evaluate_incremental(
         asked = {"architecture": name, "steps": steps, "memory": memory, "orders": orders}
         asked["recipe"] = subject.recipe.to_dict()
         progress.say(
-            f"{subject.record.name} ({subject.record.profile}): GDumb on {memory} images, {name}, {orders} class orders "
-            f"of {steps} steps, recipe {subject.recipe.name} ({subject.recipe.epochs} epochs)"
+            f"{subject.record.name} ({subject.record.profile}): GDumb on {memory} images, {name}, {orders} class "
+            f"orders of {steps} steps, recipe {subject.recipe.name} ({subject.recipe.epochs} epochs)"
         )
         if dry_run:
             return subject.record
@@ -208,7 +208,7 @@ class _Rows:
         self.store.add_results(rows)
 
     def _row(
-        self, repeat: int, step: int, metric: str, value: float, rate: float, detail: dict[str, object]
+        self, repeat: int, step: int, metric: str, value: float, rate: float, detail: Mapping[str, object]
     ) -> ResultRow:
         return ResultRow(
             set_id=self.subject.record.id,

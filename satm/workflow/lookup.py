@@ -25,7 +25,7 @@ def load(
     `transform` raises DataError. Raises UnknownName for the reference, RegistryError for damage.
     """
     from satm.presets import CondenseConfig
-    from satm.workflow.condense import load_data
+    from satm.workflow.condensation import load_data
 
     with Registry.open(registry, must_exist=True) as store:
         synthetic = store.load(reference)

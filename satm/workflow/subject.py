@@ -16,7 +16,7 @@ from satm.presets import CondenseConfig
 from satm.progress import Progress
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
-from satm.workflow.condense import load_data
+from satm.workflow.condensation import load_data
 
 Memory = Literal["condensed", "random"]
 ROOT = Seed(0)  # evaluation networks differ in their repeat alone, so that results are paired between sets

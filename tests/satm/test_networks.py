@@ -26,6 +26,20 @@ def make(name: str, size: int = 32, *, num_classes: int = 10, channels: int = 3)
     return create(name, num_classes=num_classes, image_shape=(channels, size, size), seed=Seed(0)).double()
 
 
+def sketch(name: str, size: int = 32, *, num_classes: int = 10, channels: int = 3) -> nn.Module:
+    """The network's shapes without its numbers, which are all that a count needs."""
+    with torch.device("meta"):
+        return create(name, num_classes=num_classes, image_shape=(channels, size, size), seed=Seed(0))
+
+
+def moved_off_its_start(network: nn.Module) -> nn.Module:
+    """So that scales are not all 1 and shifts not all 0, and mixing them up shows."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.1 * noise(*parameter.shape)
+    return network
+
+
 def count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
@@ -49,23 +63,22 @@ COUNTS = {
 @pytest.mark.parametrize(("name", "size", "channels"), COUNTS)
 def test_parameter_counts_are_the_fields(name: str, size: int, channels: int) -> None:
     for num_classes, expected in zip((10, 100), COUNTS[name, size, channels], strict=True):
-        network = make(name, size, num_classes=num_classes, channels=channels)
+        network = sketch(name, size, num_classes=num_classes, channels=channels)
         assert count(network) == expected
         assert not list(network.buffers())
 
 
 def test_parameter_counts_of_larger_images() -> None:
-    assert count(make("convnet4", 64, num_classes=200)) == 857_160
-    assert count(make("convnet5", 128)) == 615_690
+    assert count(sketch("convnet4", 64, num_classes=200)) == 857_160
+    assert count(sketch("convnet5", 128)) == 615_690
     for name in ("alexnet", "vgg11", "resnet18"):
-        assert count(make(name, 128)) == count(make(name, 32)) == COUNTS[name, 32, 3][0]
+        assert count(sketch(name, 128)) == count(sketch(name, 32)) == COUNTS[name, 32, 3][0]
 
 
 def test_convnet_is_what_it_says() -> None:
     """Written out from the parameters in their order: the order in which the field's expert files hold them."""
-    network, x = make("convnet3_w6", 28, channels=1), noise(4, 1, 28, 28)
-    values = list(network.parameters())
-    y = x
+    network, x = moved_off_its_start(make("convnet3_w6", 28, channels=1)), noise(4, 1, 28, 28)
+    y, values = x, list(network.parameters())
     for layer in range(3):
         weight, bias, scale, shift = values[4 * layer : 4 * layer + 4]
         y = F.conv2d(y, weight, bias, padding=3 if layer == 0 else 1)
@@ -74,8 +87,8 @@ def test_convnet_is_what_it_says() -> None:
 
 
 def test_alexnet_is_what_it_says() -> None:
-    network, y = make("alexnet"), noise(2, 3, 32, 32)
-    x, values = y, list(network.parameters())
+    network, x = moved_off_its_start(make("alexnet")), noise(2, 3, 32, 32)
+    y, values = x, list(network.parameters())
     for layer, pooled in enumerate((True, True, False, False, True)):
         weight, bias = values[2 * layer : 2 * layer + 2]
         y = F.conv2d(y, weight, bias, padding="same").relu()
@@ -84,7 +97,7 @@ def test_alexnet_is_what_it_says() -> None:
 
 
 def test_vgg11_agrees_with_timms_made_identical() -> None:
-    ours = make("vgg11")
+    ours = moved_off_its_start(make("vgg11"))
     stages = [64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"]
     theirs = VGG(stages, mlp_ratio=0.001, norm_layer=lambda c, **_: nn.GroupNorm(c, c)).double()  # a head we leave out
     copy_in_order(ours.features, theirs.features)
@@ -94,7 +107,7 @@ def test_vgg11_agrees_with_timms_made_identical() -> None:
 
 def test_resnet18_agrees_with_timms_made_identical() -> None:
     """The recipe of field notes §2.9."""
-    ours = make("resnet18")
+    ours = moved_off_its_start(make("resnet18"))
     theirs = timm.create_model(
         "resnet18", num_classes=10, norm_layer=lambda c, **_: nn.GroupNorm(c, c), zero_init_last=False
     )
@@ -217,7 +230,7 @@ def test_timms_own_networks(name: str, shape: tuple[int, int, int], adaptation: 
 def test_a_prefix_tells_timms_resnet18_from_the_fields() -> None:
     assert plan("resnet18", num_classes=10, image_shape=(3, 32, 32)).timm_name == "dd_resnet18"
     assert plan("timm/resnet18", num_classes=10, image_shape=(3, 32, 32)).timm_name == "resnet18"
-    assert count(make("timm/resnet18")) == 11_181_642
+    assert count(sketch("timm/resnet18")) == 11_181_642
 
 
 def test_ours_are_registered_with_timm() -> None:

@@ -38,9 +38,9 @@ def evaluate(
     """Train networks from scratch on a stored set and store their test accuracies; `results` reads them.
 
     Without `architectures` the set's own network is used ("in-domain"), with them each of those ("cross-arch").
-    `baseline` adds as many random real images under the same recipe, drawn afresh each repeat, their step size chosen on
-    the validation split. Networks that are in the registry already are not trained again. Raises Interrupted with every
-    finished network stored.
+    `baseline` adds as many random real images under the same recipe, drawn afresh each repeat, their step size chosen
+    on the validation split. Networks that are in the registry already are not trained again. Raises Interrupted with
+    every finished network stored.
     """
     where = resolve_device(device)
     with Registry.open(registry, must_exist=True) as store:

@@ -1,0 +1,38 @@
+"""Every test has homes of its own and few threads; real images are there for the tests that ask for them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Timings say nothing on a machine that others use too.
+settings.register_profile("satm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("satm")
+
+REAL_DATA = os.environ.get("SATM_DATA")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_places(tmp_path, monkeypatch):
+    monkeypatch.setenv("SATM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SATM_REGISTRY", str(tmp_path / "satm.db"))
+    monkeypatch.delenv("SATM_DATA", raising=False)
+
+
+@pytest.fixture
+def real_data(monkeypatch) -> Path:
+    """The folder of real images, `SATM_DATA` pointing at it again; skipped where there is none."""
+    if not REAL_DATA:
+        pytest.skip("SATM_DATA is not set: no real images here")
+    monkeypatch.setenv("SATM_DATA", REAL_DATA)
+    return Path(REAL_DATA)
