@@ -116,9 +116,7 @@ def tiny_case(*, steps: int = 6, soft: bool = False, step_size: float = 0.3) -> 
     batches = tuple(None if step % 2 else torch.tensor([step % n, 3, (step + 2) % n]) for step in range(steps))
     masks = [normal(*IMAGE, name=f"mask {step}") for step in range(steps)]
     return Case(
-        loop=InnerLoop(
-            network=Tiny(), batches=batches, transforms=tuple(partial(masked, mask=mask) for mask in masks)
-        ),
+        loop=InnerLoop(network=Tiny(), batches=batches, transforms=tuple(partial(masked, mask=mask) for mask in masks)),
         at=Learned(
             normal(n, *IMAGE, name="images"),
             normal(n, CLASSES, name="labels").softmax(1) if soft else labels,

@@ -7,6 +7,7 @@ hypergradients as it needs. Rules know nothing of experts, data or momentum.
 from __future__ import annotations
 
 import math
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
@@ -79,7 +80,7 @@ def smoothing_noise(images: Images, gamma: float, reading: NoiseReading, generat
         case "std":
             std = gamma * norms
         case "relative":
-            std = gamma * norms / images[0].numel() ** 0.5
+            std = gamma * norms / math.sqrt(images[0].numel())
     # Drawn on the CPU in float32, so that every device and precision sees the same noise.
     noise = torch.randn(images.shape, generator=generator)
     return std * noise.to(device=images.device, dtype=images.dtype)

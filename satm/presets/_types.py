@@ -92,6 +92,7 @@ class Row:
     zca: bool
     source: str
     augment: str = "color_crop_cutout_flip_scale_rotate"  # DSA's strategy; a digit must not be flipped
+    outer_steps: int = 10_000  # updates of φ (paper §5.2)
     expert_lr: float = 0.01  # MTT's, not printed
     expert_batch: int = 256  # MTT's, not printed
     departures: tuple[str, ...] = ()  # where it is ours

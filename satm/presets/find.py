@@ -85,7 +85,7 @@ def _settings(method: str, row: Row, scale: Profile) -> Any:
     if method != "satm":
         return METHODS.get(method).config()
     return SATMConfig(
-        outer_steps=scale.outer_steps,
+        outer_steps=min(row.outer_steps, scale.outer_steps),
         inner_steps=_at_most(row.inner_steps, scale.max_inner_steps),
         expert_epochs=_at_most(row.expert_epochs, scale.max_expert_epochs),
         max_start_epoch=_at_most(row.max_start_epoch, scale.max_start_epoch),
@@ -110,7 +110,7 @@ def _departures(row: Row, scale: Profile) -> tuple[str, ...]:
     changes = [
         f"{scale.name}: ConvNet of width {scale.width} instead of 128",
         f"{scale.name}: {scale.experts} experts instead of 100",
-        f"{scale.name}: {scale.outer_steps} outer steps instead of 10,000",
+        f"{scale.name}: {min(row.outer_steps, scale.outer_steps)} outer steps instead of {row.outer_steps:,}",
         f"{scale.name}: evaluated by the recipe `{scale.recipe}`",
         f"{scale.name}: image learning rate × {scale.image_step:g}",
     ]

@@ -147,7 +147,7 @@ def test_what_is_measured():
 )
 @pytest.mark.parametrize("gamma", [0.01, 0.5])
 def test_each_reading_has_the_size_it_says(reading, std, gamma):
-    """Every value of image j has this standard deviation; 3,072 values tell it to about 1.3%, three times that is 4%."""
+    """Every value of image j has this standard deviation, which 3,072 values tell to about 1.3%."""
     images = normal(6, 3, 32, 32, name="images") * torch.tensor([0.1, 1, 3, 10, 0.5, 0]).view(-1, 1, 1, 1)
     noise = smoothing_noise(images, gamma, reading, Seed(0).generator())
     assert noise.dtype == images.dtype

@@ -1,0 +1,27 @@
+# Each target sets up .venv by itself, from pyproject.toml, and only when something changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types ci clean
+
+demo: $(VENV)/.installed ## condense the embedded digits with SATM and measure the result
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
+
+test: $(VENV)/.installed ## every test, slow ones included, where they fit in CI
+	$(BIN)/python -m pytest -m "not gpu"
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
+	$(BIN)/mypy
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache demo

@@ -1,0 +1,280 @@
+"""The `satm` command as a user types it, on the embedded real images."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from satm.cli import run
+
+QUICK = ["--profile", "smoke", "--threads", "1", "--set", "outer_steps=4", "--set", "diagnostics_every=2"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, where `satm.db` will be."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SATM_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SATM_REGISTRY", raising=False)
+    monkeypatch.delenv("SATM_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def satm(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command line that must succeed; what it printed on stdout."""
+
+    def command(*arguments: str) -> str:
+        code = run(arguments)
+        printed = capsys.readouterr()
+        assert code == 0, printed.err
+        return printed.out
+
+    return command
+
+
+@pytest.fixture
+def refused(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command line that must be refused with this exit code and one line; that line."""
+
+    def command(code: int, *arguments: str) -> str:
+        assert run(arguments) == code
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        lines = [line for line in printed.err.splitlines() if line.startswith("error:")]
+        assert len(lines) == 1, printed.err
+        return lines[0]
+
+    return command
+
+
+def test_the_whole_line_on_real_images(satm: Callable[..., str], here: Path) -> None:
+    out = satm("condense", "digits", "--ipc", "1", *QUICK, "--grid", "grid.png")
+    assert "stored digits/ipc1/satm@1" in out
+    assert "next: satm eval digits/ipc1/satm@1" in out
+    assert (here / "grid.png").read_bytes().startswith(b"\x89PNG")
+
+    out = satm("eval", "--baseline", "random", "--repeats", "1", "--threads", "1")
+    assert [line.split()[4] for line in out.splitlines()[1:3]] == ["condensed", "random"]
+    out = satm("eval-arch", "--arch", "alexnet", "--repeats", "1", "--threads", "1")
+    assert "cross-arch" in out
+    assert "alexnet" in out
+    out = satm("eval-cl", "--steps", "5", "--orders", "1", "--threads", "1")
+    assert "average_incremental_accuracy" in out
+
+    rows = json.loads(satm("results", "--protocol", "cl", "--all", "--format", "json"))
+    steps = {row["step"] for row in rows if row["metric"] == "accuracy"}
+    assert steps == {f"{k}/5" for k in range(1, 6)}
+    matrix = {(row["step"], row["metric"]) for row in rows if row["metric"].startswith("accuracy_on_step_")}
+    assert len(matrix) == 25
+    assert satm("results", "--format", "csv").startswith("set,profile,protocol")
+    assert satm("results", "--format", "markdown").startswith("| set | profile |")
+    assert "smoke" in satm("results")
+
+    assert "digits/ipc1/satm@1" in satm("sets", "list")
+    shown = json.loads(satm("sets", "show", "latest"))
+    assert shown["run"]["config"]["source"].startswith("ours")
+    assert satm("sets", "verify").startswith("1 sets, nothing wrong")
+    metrics = json.loads(satm("query", "select step, name, value from metrics", "--format", "json"))
+    names = {row["name"] for row in metrics}
+    assert {"loss", "hypergradient_norm", "hypergradient_norm_perturbed", "step_size", "noise_ratio"} <= names
+    measured = {row["step"] for row in metrics if row["name"] == "sharpness"}
+    assert measured == {0, 2}
+    assert {row["step"] for row in metrics if row["name"] == "step_size_derivative_exact"} == {0, 2}
+
+
+def test_the_same_command_again_finds_the_stored_set(satm: Callable[..., str]) -> None:
+    satm("condense", "digits", *QUICK)
+    assert "already stored: digits/ipc1/satm@1" in satm("condense", "digits", *QUICK)
+    assert "already stored: digits/ipc1/satm@1" in satm("condense", "digits", *QUICK, "--fresh")  # the same bits
+    assert "stored digits/ipc1/satm@2" in satm("condense", "digits", *QUICK, "--seed", "1")
+
+
+def test_print_config_round_trips(satm: Callable[..., str], here: Path) -> None:
+    printed = satm("condense", "digits", *QUICK, "--seed", "3", "--print-config")
+    (here / "run.json").write_text(printed)
+    assert satm("condense", "--config", "run.json", "--print-config") == printed
+    first = satm("condense", "--config", "run.json", "--threads", "1")
+    assert "digits/ipc1/satm@1" in first
+    assert "already stored" in satm("condense", "digits", *QUICK, "--seed", "3")
+
+
+def test_a_dry_run_writes_nothing(satm: Callable[..., str], here: Path) -> None:
+    out = satm("condense", "digits", *QUICK, "--dry-run")
+    assert out.startswith("profile smoke (cpu): satm/digits/ipc1, about ")
+    assert not (here / "satm.db").exists()
+    assert not (here / "home" / "experts").exists()
+
+
+def test_finished_networks_are_not_trained_again(satm: Callable[..., str]) -> None:
+    satm("condense", "digits", *QUICK)
+    arguments = ("eval", "--repeats", "1", "--threads", "1")
+    satm(*arguments)
+    before = satm("query", "select detail from results", "--format", "csv")
+    satm(*arguments)
+    assert satm("query", "select detail from results", "--format", "csv") == before  # the seconds it took, too
+    satm("eval", "--repeats", "2", "--threads", "1")
+    assert len(satm("query", "select detail from results", "--format", "csv").splitlines()) == 3
+
+
+def test_random_is_a_method(satm: Callable[..., str]) -> None:
+    assert "stored digits/ipc2/random@1" in satm("condense", "digits", "--ipc", "2", "--method", "random", *QUICK[:4])
+    satm("eval", "--repeats", "1", "--threads", "1")
+    policies = satm("query", "select json_extract(detail, '$.policy') from results", "--format", "csv")
+    assert policies.splitlines()[1:] == ["grid on validation"]
+
+
+def test_steps_that_do_not_divide_the_classes_drop_none(
+    satm: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    satm("condense", "digits", *QUICK)
+    assert run(["eval-cl", "--steps", "3", "--orders", "1", "--threads", "1"]) == 0
+    assert "10 classes over 3 steps: 4, 3, 3 classes each" in capsys.readouterr().err
+    (line,) = satm(
+        "query",
+        "select distinct json_extract(detail, '$.class_order') from results where metric = 'final_accuracy'",
+        "--format",
+        "csv",
+    ).splitlines()[1:]
+    assert sorted(json.loads(json.loads(line))) == list(range(10))
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    program = "import sys; from satm.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_condensation_continues_to_the_same_bits(
+    satm: Callable[..., str], here: Path, number: signal.Signals
+) -> None:
+    settings = ["--profile", "smoke", "--threads", "1", "--set", "outer_steps=40"]
+    process = start("condense", "digits", *settings, "--registry", "stopped.db")
+    runs = here / "home" / "runs"
+    deadline = time.monotonic() + 120
+    while not (list(runs.glob("*.lock")) and _running("stopped.db")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "the same command goes on from there" in err
+    assert list(runs.glob("*.safetensors"))
+    assert satm("query", "select status from runs", "--registry", "stopped.db", "--format", "csv").split() == [
+        "status",
+        "interrupted",
+    ]
+    satm("condense", "digits", *settings, "--registry", "stopped.db")
+    satm("condense", "digits", *settings, "--registry", "whole.db")
+    ids = [satm("query", "select id from sets", "--registry", f, "--format", "csv") for f in ("stopped.db", "whole.db")]
+    assert ids[0] == ids[1]
+    count = "select count(*), count(distinct step) from metrics where name = 'loss'"
+    assert satm("query", count, "--registry", "stopped.db", "--format", "csv").split()[1] == "40,40"
+
+
+def _running(path: str) -> bool:
+    """Whether the run has begun, seen from outside."""
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+            return bool(db.execute("select 1 from runs").fetchall())
+    except sqlite3.OperationalError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["condense", "digit"], 2, "did you mean digits"),
+        (["condense"], 2, "no data set given"),
+        (["condense", "digits", "--ipc", "0"], 2, "ipc 0"),
+        (["condense", "digits", "--ipc", "5000", "--profile", "smoke"], 2, "smallest class of digits has"),
+        (["condense", "digits", "--method", "stam"], 2, "did you mean satm"),
+        (["condense", "digits", "--profile", "papr"], 2, "did you mean paper"),
+        (["condense", "digits", "--preset", "cifar10/ipc11"], 2, "did you mean cifar10/ipc1"),
+        (["condense", "digits", "--set", "widow=3"], 2, "window"),
+        (["condense", "digits", "--set", "window=three"], 2, "expected a whole number or null"),
+        (["condense", "digits", "--set", "window"], 2, "expected KEY=VALUE"),
+        (["condense", "digits", "--set", "window=99"], 2, "longer than the inner loop"),
+        (["condense", "digits", "--set", "tau=1"], 2, "tau 1"),
+        (["condense", "digits", "--set", "inner_steps=0"], 2, "inner_steps 0"),
+        (["condense", "digits", "--set", "lr_images=-1"], 2, "lr_images -1"),
+        (["condense", "digits", "--set", "lr_images=NaN"], 2, "lr_images nan"),
+        (["condense", "digits", "--set", "architecture=convnet9", "--profile", "smoke"], 2, "convnet"),
+        (["condense", "digits", "--set", "image_size=4", "--profile", "smoke"], 2, "4"),
+        (["condense", "digits", "--device", "cuda:7", "--profile", "smoke"], 2, "cuda:7"),
+        (["condense", "digits", "--config", "absent.json"], 2, "the file says that already"),
+        (["condense", "--config", "absent.json"], 2, "absent.json"),
+        (["condense", "cifar10", "--data-root", "nowhere", "--profile", "smoke"], 1, "nowhere"),
+        (["eval"], 1, "satm.db"),
+        (["eval", "--learning-rate", "fast"], 2, "expected learned, grid or a number"),
+        (["eval", "--baseline", "magic"], 2, "expected random"),
+        (["eval-arch"], 2, "no architecture given"),
+        (["eval-cl", "--memory", "none"], 2, "expected condensed or random"),
+        (["results"], 1, "satm.db"),
+        (["query", "select 1"], 1, "satm.db"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_without_a_registry(
+    refused: Callable[..., str], here: Path, arguments: list[str], code: int, said: str
+) -> None:
+    assert said in refused(code, *arguments)
+    assert not (here / "satm.db").exists() or not _sets(here / "satm.db")
+
+
+def _sets(path: Path) -> list[tuple[str]]:
+    with sqlite3.connect(path) as db:
+        return db.execute("select name from sets").fetchall()
+
+
+def test_bad_input_with_a_registry(satm: Callable[..., str], refused: Callable[..., str]) -> None:
+    satm("condense", "digits", *QUICK)
+    assert "did you mean digits/ipc1/satm@1" in refused(2, "eval", "digits/ipc1/satm@7")
+    assert "did you mean resnet18" in refused(2, "eval-arch", "--arch", "resnet8")
+    assert "recipe" in refused(2, "eval", "--recipe", "fast")
+    assert "steps 11" in refused(2, "eval-cl", "--steps", "11")
+    assert "steps 0" in refused(2, "eval-cl", "--steps", "0")
+    assert "orders 0" in refused(2, "eval-cl", "--orders", "0")
+    assert "colum" in refused(1, "query", "select colum from sets")
+    refused(1, "query", "delete from sets")
+    assert "digits/ipc1/satm@1" in satm("sets", "list")
+
+
+def test_a_registry_that_is_none(refused: Callable[..., str], here: Path) -> None:
+    (here / "satm.db").write_text("no database at all, and longer than the header of one " * 4)
+    before = (here / "satm.db").read_bytes()
+    for arguments in (["condense", "digits", *QUICK], ["results"], ["sets", "list"], ["query", "select 1"]):
+        assert "satm.db" in refused(1, *arguments)
+    assert (here / "satm.db").read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_is_reported_and_saved(refused: Callable[..., str], here: Path) -> None:
+    line = refused(1, "condense", "digits", *QUICK, "--set", "lr_images=1e38", "--set", "min_step_size=1e-9")
+    assert "not finite" in line
+    assert "lower lr_images" in line
+    with sqlite3.connect(here / "satm.db") as db:
+        assert db.execute("select status from runs").fetchall() == [("failed",)]
+        assert not db.execute("select * from sets").fetchall()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(refused: Callable[..., str], here: Path) -> None:
+    (here / "locked").mkdir(mode=0o500)
+    refused(1, "condense", "digits", *QUICK, "--registry", "locked/satm.db")
+
+
+def test_unknown_options_and_commands_are_wrong_usage(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["condense", "digits", "--ipcs", "1"], ["condens"], ["results", "--format", "xml"]):
+        assert run(arguments) == 2
+        assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,119 @@
+"""Imports run one way, and one heavy library has one home (DESIGN.md, "Layout")."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LEAVES = {"errors", "types", "rng", "progress", "names", "home", "preprocessing", "config", "device"}
+BASE = LEAVES | {"synthetic", "training"}
+PIECES = {"engine", "augment", "networks", "data"}
+# What each part of `satm` may import from `satm`, besides itself.
+ALLOWED = {
+    **{leaf: LEAVES for leaf in LEAVES},
+    "synthetic": LEAVES,
+    "training": LEAVES,
+    **{piece: BASE for piece in PIECES},
+    "matching": BASE | PIECES,
+    "experts": BASE | PIECES,
+    "methods": BASE | PIECES | {"matching", "experts"},
+    "presets": BASE | PIECES | {"matching", "experts", "methods"},
+    "report": BASE,
+}
+OUTSIDE = {
+    "evaluation": BASE | {"data", "augment", "networks"},
+    "protocols": BASE | {"data", "augment", "networks"},
+    "registry": LEAVES | {"synthetic"},
+}
+HOMES = {
+    "avalanche": "protocols",
+    "sqlite_utils": "registry",
+    "timm": "satm/networks",
+    "typer": "satm/cli",
+    "rich": "satm/cli",
+    "matplotlib": "satm/report",
+    "higher": "satm/engine",
+}
+
+
+def modules() -> list[Path]:
+    return [p for name in ("satm", "evaluation", "protocols", "registry") for p in sorted((ROOT / name).rglob("*.py"))]
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of everything a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def part(path: Path) -> str:
+    relative = path.relative_to(ROOT / "satm")
+    return relative.parts[0].removesuffix(".py")
+
+
+def satm_parts(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported(path) if name.startswith("satm.")}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_one_way(path: Path) -> None:
+    top = path.relative_to(ROOT).parts[0]
+    others = {name.split(".")[0] for name in imported(path)} & {"evaluation", "protocols", "registry"} - {top}
+    if top == "satm":
+        here = part(path)
+        if here in ("workflow", "cli"):
+            assert here == "cli" or "cli" not in satm_parts(path)
+            return
+        if here == "__init__":
+            return
+        assert not others, f"{path} imports {others}"
+        assert satm_parts(path) - {here} <= ALLOWED[here], f"{path} reaches up"
+    else:
+        assert others <= ({"evaluation"} if top == "protocols" else set())
+        assert satm_parts(path) <= OUTSIDE[top]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_heavy_libraries_have_one_home(path: Path) -> None:
+    place = path.relative_to(ROOT).as_posix()
+    for name in imported(path):
+        home = HOMES.get(name.split(".")[0])
+        assert home is None or place.startswith(home + "/"), f"{place} imports {name}, whose home is {home}"
+
+
+def test_the_allowed_table_names_every_part() -> None:
+    parts = {part(path) for path in modules() if path.is_relative_to(ROOT / "satm")}
+    assert parts - {"__init__", "workflow", "cli"} == set(ALLOWED)
+
+
+def loaded_after(code: str) -> set[str]:
+    program = f"import sys\n{code}\nprint('\\n'.join(m for m in sys.modules if '.' not in m))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("code", ["import satm", "import satm.cli", "import registry", "import protocols"])
+def test_start_up_loads_nothing_heavy(code: str) -> None:
+    assert not loaded_after(code) & {"torch", "avalanche", "timm", "higher", "matplotlib", "sklearn", "pyarrow"}
+
+
+def test_our_tests_package_is_the_one_imported() -> None:
+    # avalanche-lib installs a top-level `tests` of its own.
+    import tests
+
+    assert tests.__file__ is not None
+    assert Path(tests.__file__).parent == ROOT / "tests"
+    for folder in (path.parent for path in (ROOT / "tests").rglob("*.py")):
+        assert (folder / "__init__.py").exists(), f"{folder} needs an __init__.py"
