@@ -30,7 +30,9 @@ def tensor_digest(tensor: torch.Tensor) -> str:
     """sha256 over dtype, shape and bytes, as hex."""
     data = tensor.detach().cpu().contiguous()
     head = f"{data.dtype}{tuple(data.shape)}".encode()
-    return hashlib.sha256(head + data.view(torch.uint8).numpy().tobytes()).hexdigest()
+    found = hashlib.sha256(head)
+    found.update(data.view(-1).view(torch.uint8).numpy())  # no copy: a real set can be many gigabytes
+    return found.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from satm.cli import condense, doctor, evaluate, registry
-from satm.errors import SatmError
+from satm.errors import Interrupted, SatmError
 
 app = typer.Typer(
     name="satm",
@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except SatmError as error:
-        typer.echo(f"{'stopped' if error.exit_code == 130 else 'error'}: {error}", err=True)
+        typer.echo(str(error) if isinstance(error, Interrupted) else f"error: {error}", err=True)
         return error.exit_code
     return 0
 

@@ -7,7 +7,6 @@ hypergradients as it needs. Rules know nothing of experts, data or momentum.
 from __future__ import annotations
 
 import math
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias

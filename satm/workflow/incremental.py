@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from evaluation import choose_learning_rate, train_network
+from evaluation.train import raise_if_stopping
 from protocols.gdumb import gdumb
 from protocols.order import class_order, split_classes
 from protocols.result import IncrementalResult, StepResult
@@ -93,7 +94,14 @@ def evaluate_incremental(
                         subject.draws(memory)(repeat).to(where),
                         subject.data.test.with_preprocessing(subject.synthetic.preprocessing),
                         groups=order,
-                        train=partial(_train, subject=subject, architecture=name, learning_rate=rate, device=where),
+                        train=partial(
+                            _train,
+                            subject=subject,
+                            architecture=name,
+                            learning_rate=rate,
+                            device=where,
+                            progress=progress,
+                        ),
                         seed=_seed(repeat),
                         learning_rate=rate,
                         done=rows.done(repeat),
@@ -110,7 +118,14 @@ def _seed(repeat: int) -> Seed:
 
 
 def _train(
-    examples: Examples, seed: Seed, *, subject: Subject, architecture: str, learning_rate: float, device: torch.device
+    examples: Examples,
+    seed: Seed,
+    *,
+    subject: Subject,
+    architecture: str,
+    learning_rate: float,
+    device: torch.device,
+    progress: Progress,
 ) -> nn.Module:
     return train_network(
         examples,
@@ -121,6 +136,7 @@ def _train(
         learning_rate=learning_rate,
         seed=seed,
         device=device,
+        on_epoch=lambda stats: raise_if_stopping(progress),
     )
 
 

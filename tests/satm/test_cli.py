@@ -155,7 +155,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_condensation_continues_to_the_same_bits(
     satm: Callable[..., str], here: Path, number: signal.Signals
 ) -> None:
@@ -180,7 +180,7 @@ def test_an_interrupted_condensation_continues_to_the_same_bits(
     ids = [satm("query", "select id from sets", "--registry", f, "--format", "csv") for f in ("stopped.db", "whole.db")]
     assert ids[0] == ids[1]
     count = "select count(*), count(distinct step) from metrics where name = 'loss'"
-    assert satm("query", count, "--registry", "stopped.db", "--format", "csv").split()[1] == "40,40"
+    assert satm("query", count, "--registry", "stopped.db", "--format", "csv").splitlines()[1] == "40,40"
 
 
 def _running(path: str) -> bool:
