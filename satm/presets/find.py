@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from satm.data import CATALOGUE
 from satm.errors import UnknownName
 from satm.experts import ExpertConfig
 from satm.methods import METHODS, SATMConfig
@@ -37,23 +39,24 @@ def find_preset(
     """
     scale = get_profile(profile)
     METHODS.get(method)
-    chosen, departures = _choose_row(dataset, ipc, image_size, row)
-    if scale.name != "paper":
-        departures += _departures(chosen, scale)
+    printed, departures = _choose_row(dataset, ipc, image_size, row)
+    if printed.dataset != dataset:
+        printed = replace(printed, image_size=image_size, depth=_depth(image_size))
+    chosen = _scaled(printed, scale, images=_classes(dataset) * ipc)
+    departures += _changes(printed, chosen, scale)
     departures += (f"experts train on 90% of train: a validation split is held out ({EXPERTS_SOURCE})", SETTINGS_SOURCE)
-    own_size = chosen.dataset != dataset
     config = CondenseConfig(
         dataset=dataset,
         ipc=ipc,
         method=method,
-        architecture=convnet_name(_depth(image_size) if own_size else chosen.depth, scale.width),
-        image_size=image_size if own_size else chosen.image_size,
-        zca=chosen.zca and (scale.max_zca_size is None or image_size <= scale.max_zca_size),
+        architecture=convnet_name(chosen.depth, scale.width),
+        image_size=chosen.image_size,
+        zca=chosen.zca,
         recipe=scale.recipe,
         experts=ExpertConfig(
             count=scale.experts, lr=chosen.expert_lr, batch_size=chosen.expert_batch, augment=chosen.augment
         ),
-        settings=_settings(method, chosen, scale),
+        settings=_settings(method, chosen),
     )
     return Preset(
         name=f"{method}/{dataset}/ipc{ipc}", profile=profile, config=config, source=chosen.source, departures=departures
@@ -81,16 +84,66 @@ def _depth(image_size: int) -> int:
     return 3 if image_size <= 32 else 4 if image_size <= 64 else 5
 
 
-def _settings(method: str, row: Row, scale: Profile) -> Any:
+def _classes(dataset: str) -> int:
+    """How many classes the catalogue says; 10 for a folder of a user's own, which only bounds the expected work."""
+    return CATALOGUE.get(dataset).num_classes if dataset in CATALOGUE else 10
+
+
+def _scaled(row: Row, scale: Profile, *, images: int) -> Row:
+    """`row` within the limits of a profile, for a set of `images`."""
+    inner_steps = _at_most(row.inner_steps, scale.max_inner_steps)
+    batch = scale.max_batch_syn if row.batch_syn is None else _at_most(row.batch_syn, scale.max_batch_syn)
+    step_images = inner_steps * min(images, batch or images)
+    affordable = None if scale.max_inner_images is None else max(1, scale.max_inner_images // step_images)
+    return replace(
+        row,
+        inner_steps=inner_steps,
+        expert_epochs=_at_most(row.expert_epochs, scale.max_expert_epochs),
+        max_start_epoch=_at_most(row.max_start_epoch, scale.max_start_epoch),
+        batch_syn=batch if batch is not None and batch < images else None,
+        lr_images=row.lr_images * scale.image_step,
+        outer_steps=_at_most(_at_most(row.outer_steps, scale.outer_steps), affordable),
+        zca=row.zca and (scale.max_zca_size is None or row.image_size <= scale.max_zca_size),
+    )
+
+
+def _changes(printed: Row, scaled: Row, scale: Profile) -> tuple[str, ...]:
+    """What the scale changed, in words."""
+    if scale.name == "paper":
+        return ()
+    names = {
+        "inner_steps": "N",
+        "expert_epochs": "M",
+        "max_start_epoch": "T",
+        "batch_syn": "synthetic images an inner step",
+        "lr_images": "learning rate of the images",
+        "outer_steps": "outer steps",
+        "zca": "ZCA",
+    }
+    changed = [(word, getattr(printed, name), getattr(scaled, name)) for name, word in names.items()]
+    changed = [("width of the ConvNet", 128, scale.width), ("experts", 100, scale.experts), *changed]
+    return (
+        *(f"{scale.name}: {word} {_spell(new)} instead of {_spell(old)}" for word, old, new in changed if new != old),
+        f"{scale.name}: evaluated by the recipe `{scale.recipe}`",
+    )
+
+
+def _spell(value: float | None) -> str:
+    if value is None:
+        return "all"
+    return ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"
+
+
+def _settings(method: str, row: Row) -> Any:
     if method != "satm":
         return METHODS.get(method).config()
     return SATMConfig(
-        outer_steps=min(row.outer_steps, scale.outer_steps),
-        inner_steps=_at_most(row.inner_steps, scale.max_inner_steps),
-        expert_epochs=_at_most(row.expert_epochs, scale.max_expert_epochs),
-        max_start_epoch=_at_most(row.max_start_epoch, scale.max_start_epoch),
-        batch_syn=_batch(row.batch_syn, scale.max_batch_syn),
-        lr_images=row.lr_images * scale.image_step,
+        outer_steps=row.outer_steps,
+        inner_steps=row.inner_steps,
+        expert_epochs=row.expert_epochs,
+        max_start_epoch=row.max_start_epoch,
+        batch_syn=row.batch_syn,
+        lr_images=row.lr_images,
         lr_step_size=row.lr_step_size,
         step_size=row.expert_lr,
         augment=row.augment,
@@ -99,31 +152,3 @@ def _settings(method: str, row: Row, scale: Profile) -> Any:
 
 def _at_most(value: int, limit: int | None) -> int:
     return value if limit is None else min(value, limit)
-
-
-def _batch(value: int | None, limit: int | None) -> int | None:
-    return limit if value is None else _at_most(value, limit)
-
-
-def _departures(row: Row, scale: Profile) -> tuple[str, ...]:
-    """What the scale changes, in words."""
-    changes = [
-        f"{scale.name}: ConvNet of width {scale.width} instead of 128",
-        f"{scale.name}: {scale.experts} experts instead of 100",
-        f"{scale.name}: {min(row.outer_steps, scale.outer_steps)} outer steps instead of {row.outer_steps:,}",
-        f"{scale.name}: evaluated by the recipe `{scale.recipe}`",
-        f"{scale.name}: image learning rate × {scale.image_step:g}",
-    ]
-    limits = (
-        ("N", row.inner_steps, scale.max_inner_steps),
-        ("M", row.expert_epochs, scale.max_expert_epochs),
-        ("T", row.max_start_epoch, scale.max_start_epoch),
-    )
-    changes += [
-        f"{scale.name}: {s} = {_at_most(v, limit)} instead of {v}" for s, v, limit in limits if limit and v > limit
-    ]
-    if scale.max_batch_syn is not None and (row.batch_syn is None or row.batch_syn > scale.max_batch_syn):
-        changes.append(f"{scale.name}: at most {scale.max_batch_syn} synthetic images an inner step")
-    if row.zca and scale.max_zca_size is not None and row.image_size > scale.max_zca_size:
-        changes.append(f"{scale.name}: no ZCA above {scale.max_zca_size} pixels")
-    return tuple(changes)

@@ -14,13 +14,14 @@ class Profile:
     name: str
     width: int  # of the ConvNet
     experts: int
-    outer_steps: int
+    outer_steps: int  # at most
     recipe: str  # evaluation
     max_inner_steps: int | None = None  # N at most
     max_expert_epochs: int | None = None  # M at most
     max_start_epoch: int | None = None  # T at most
     max_batch_syn: int | None = None  # synthetic images an inner step at most
     max_zca_size: int | None = None  # no ZCA on larger images (pixels a side)
+    max_inner_images: int | None = None  # outer steps × N × mini-batch at most: what bounds the time
     image_step: float = 1.0  # factor on lr_images
     class_orders: int = 5  # of a class-incremental evaluation
 
@@ -37,6 +38,7 @@ PROFILES = {
             recipe="cpu",
             max_start_epoch=4,
             max_batch_syn=50,
+            max_inner_images=240_000,
             max_zca_size=32,
             image_step=0.3,
             class_orders=3,
