@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types ci clean
+.PHONY: demo test lint types clean
 
 demo: $(VENV)/.installed ## condense the embedded digits with SATM and measure the result
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh

@@ -2,7 +2,7 @@
 
 from evaluation.cross_arch import EvaluationResult, evaluate
 from evaluation.recipe import RECIPES, Recipe
-from evaluation.score import Score, choose_learning_rate
+from evaluation.score import Score, choose_learning_rate, stated_learning_rate
 from evaluation.train import train_network, watching
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Score",
     "choose_learning_rate",
     "evaluate",
+    "stated_learning_rate",
     "train_network",
     "watching",
 ]

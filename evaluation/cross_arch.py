@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 
 from evaluation.recipe import Recipe
-from evaluation.score import choose_learning_rate
+from evaluation.score import choose_learning_rate, stated_learning_rate
 from evaluation.train import raise_if_stopping, train_network, watching
 from satm import networks
 from satm.errors import Diverged, ShapeError
@@ -149,10 +149,9 @@ class _Matrix:
         )
 
     def _learning_rate(self, architecture: str, examples: Examples) -> tuple[float, Policy]:
-        if not isinstance(self.policy, str):
-            return self.policy, "fixed"
-        if self.policy == "learned" and isinstance(examples, SyntheticSet) and examples.step_size is not None:
-            return examples.step_size, "learned"
+        stated = stated_learning_rate(self.policy, examples)
+        if stated is not None:
+            return stated
         if architecture not in self.chosen:
             drawn = self._examples(CHOOSING)
             self.chosen[architecture], _ = choose_learning_rate(

@@ -33,6 +33,7 @@ class Recipe:
     learning_rate: Literal["learned", "grid"] | float = "learned"  # the set's step size, chosen from `grid`, or stated
     grid: tuple[float, ...] = (0.001, 0.005, 0.01, 0.05, 0.1)  # to choose from on validation; DD-Ranking's
     repeats: int = 5  # networks an architecture
+    scale: Literal["paper", "cpu", "smoke"] = "paper"  # what its numbers may be called
     source: str
     departures: tuple[str, ...] = ()  # from the source, each with its reason
 
@@ -67,10 +68,23 @@ class Recipe:
         """What training batches pass through."""
         return None if self.augment is None else DSA(self.augment)
 
-    def without(self, operation: str) -> Recipe:
-        """The same recipe with `operation` out of its augmentation: digits must not be flipped."""
-        kept = [op for op in (self.augment or "").split("_") if op not in ("", operation)]
-        return replace(self, augment="_".join(kept) or None)
+    def variant(
+        self, *, augment: str | None = None, learning_rate: Literal["learned", "grid"] | float | None = None
+    ) -> Recipe:
+        """The same recipe with another augmentation or learning-rate policy, which its name then says.
+
+        A recipe without augmentation stays without.
+        """
+        name = self.name
+        if augment is None or self.augment is None or augment == self.augment:
+            augment = self.augment
+        else:
+            name += f", {augment}"
+        if learning_rate is None or learning_rate == self.learning_rate:
+            learning_rate = self.learning_rate
+        else:
+            name += f", lr {learning_rate}"
+        return replace(self, name=name, augment=augment, learning_rate=learning_rate)
 
     @property
     def digest(self) -> str:
@@ -108,6 +122,7 @@ RECIPES.add(
     "cpu",
     Recipe(
         name="cpu",
+        scale="cpu",
         epochs=300,
         drop_at=(151,),
         grid=_SHORT_GRID,
@@ -119,6 +134,7 @@ RECIPES.add(
     "smoke",
     Recipe(
         name="smoke",
+        scale="smoke",
         epochs=60,
         drop_at=(31,),
         grid=_SHORT_GRID,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -13,6 +14,7 @@ from evaluation.train import train_network, watching
 from satm.errors import ConfigError, Diverged
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
+from satm.synthetic import SyntheticSet
 from satm.training import accuracy
 from satm.types import Examples
 
@@ -48,6 +50,20 @@ class Score:
 
     def __str__(self) -> str:
         return f"{100 * self.mean:.1f} ± {100 * self.std:.1f} (n={self.n})"
+
+
+def stated_learning_rate(
+    policy: Literal["learned", "grid"] | float, examples: Examples
+) -> tuple[float, Literal["learned", "fixed"]] | None:
+    """The learning rate that needs no choosing, and where it came from: a number, or the step size of a synthetic set.
+
+    None for "grid", and for "learned" where the examples bring no step size.
+    """
+    if not isinstance(policy, str):
+        return policy, "fixed"
+    if policy == "learned" and isinstance(examples, SyntheticSet) and examples.step_size is not None:
+        return examples.step_size, "learned"
+    return None
 
 
 def choose_learning_rate(

@@ -30,23 +30,22 @@ def train_network(
 ) -> nn.Module:
     """A fresh `architecture` for images of `image_shape` (C, H, W), trained by `recipe` at `learning_rate`.
 
-    Its initial weights, its order of examples and its augmentation all come from `seed`. Raises Diverged when the loss
-    stops being finite, UnknownName and ConfigError for an architecture that does not exist, cannot take the images or
-    cannot be trained on batches as small as these.
+    Its initial weights and every draw of its training come from `seed`. Raises Diverged when the loss stops being
+    finite, UnknownName and ConfigError for an architecture that does not exist, cannot take the images or cannot be
+    trained on batches as small as these.
     """
     network = networks.create(
         architecture, num_classes=num_classes, image_shape=image_shape, seed=seed.child("weights")
     ).to(device)
     try:
-        with seed.child("dropout").forked():  # the one thing in a network of timm's that knows no generator
-            fit(
-                network,
-                examples,
-                recipe.sgd(learning_rate),
-                seed=seed.child("training"),
-                augment=recipe.augmentation,
-                on_epoch=on_epoch,
-            )
+        fit(
+            network,
+            examples,
+            recipe.sgd(learning_rate),
+            seed=seed.child("training"),
+            augment=recipe.augmentation,
+            on_epoch=on_epoch,
+        )
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise

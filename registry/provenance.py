@@ -22,6 +22,11 @@ _PACKAGES = (  # beside torch, those whose version can change a number
 )
 
 
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def environment() -> dict[str, Any]:
     """Facts for `Registry.add_environment`: JSON-able, equal for equal environments, None where not to be found."""
     return {
@@ -31,7 +36,7 @@ def environment() -> dict[str, Any]:
         "commit": _commit(Path(__file__).parents[1]),
         "platform": platform.platform(),
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
 

@@ -20,23 +20,32 @@ def home() -> Path:
     return Path(platformdirs.user_data_dir("satm"))
 
 
+def make_folder(path: Path) -> None:
+    """Make `path` and what leads to it; raises SatmError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SatmError(f"cannot make folder {path}: {error.strerror}; set SATM_HOME to a folder of yours") from error
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Call `write` on a temporary file beside `path`, then move it into place.
 
     A reader sees the old file or the whole new one; a crash leaves at most a stray `.tmp` file.
-    Raises SatmError when the folder cannot be written.
+    Raises SatmError when the folder cannot be written or is full.
     """
+    from safetensors import SafetensorError
+
+    make_folder(path.parent)
+    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
         os.close(handle)
-    except OSError as error:
-        raise SatmError(f"cannot write {path}: {error.strerror}; set SATM_HOME to a folder you can write to") from error
-    temporary = Path(name)
-    try:
+        temporary = Path(name)
         write(temporary)
         os.replace(temporary, path)
-    except OSError as error:
-        raise SatmError(f"cannot write {path}: {error.strerror}; free some space or set SATM_HOME elsewhere") from error
+    except (OSError, SafetensorError) as error:
+        raise SatmError(f"cannot write {path}: {error}; free some space or set SATM_HOME elsewhere") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

@@ -46,6 +46,6 @@ class Seed:
 
         The global streams are as before afterwards.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.value)
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(self.value)
             yield

@@ -31,7 +31,7 @@ def tensor_digest(tensor: torch.Tensor) -> str:
     data = tensor.detach().cpu().contiguous()
     head = f"{data.dtype}{tuple(data.shape)}".encode()
     found = hashlib.sha256(head)
-    found.update(data.view(-1).view(torch.uint8).numpy())  # no copy: a real set can be many gigabytes
+    found.update(data.view(-1).view(torch.uint8).numpy().data)  # no copy: a real set can be many gigabytes
     return found.hexdigest()
 
 

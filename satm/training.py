@@ -63,12 +63,14 @@ def fit(
     first_epoch: int = 0,
     optimizer: torch.optim.Optimizer | None = None,
     on_epoch: Callable[[EpochStats], None] | None = None,
+    on_batch: Callable[[], None] | None = None,
 ) -> None:
     """Train `network` in place with cross-entropy, epochs `first_epoch` to `config.epochs` − 1.
 
-    Epoch e takes its order and its augmentation from `seed.child("epoch", e)` alone, so training from a stored snapshot
-    (with its `optimizer`, where momentum is used) continues to the same bits. `on_epoch` is called after each epoch and
-    may raise to stop. Raises Diverged when a loss is not finite.
+    Epoch e takes its order, its augmentation and its layers' own draws from `seed.child("epoch", e)` alone, so training
+    from a stored snapshot (with its `optimizer`, where momentum is used) continues to the same bits. `on_epoch` is
+    called after each epoch and `on_batch` before each batch; both may raise to stop. Raises Diverged when a loss is not
+    finite.
     """
     network.train()
     device = next(network.parameters()).device
@@ -81,18 +83,21 @@ def fit(
         order = torch.randperm(len(examples), generator=generator)
         total_loss = torch.zeros((), device=device)
         total_right = torch.zeros((), device=device)
-        for index in order.split(config.batch_size):
-            images, targets = examples.batch(index)
-            images, targets = images.to(device), targets.to(device)
-            if augment is not None:
-                images = augment(images, generator)
-            logits = network(images)
-            loss = F.cross_entropy(logits, targets)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            total_loss += loss.detach() * len(index)
-            total_right += (logits.detach().argmax(1) == hard(targets)).sum()
+        with seed.child("epoch", epoch, "layers").forked():  # dropout knows no generator
+            for index in order.split(config.batch_size):
+                if on_batch is not None:
+                    on_batch()
+                images, targets = examples.batch(index)
+                images, targets = images.to(device), targets.to(device)
+                if augment is not None:
+                    images = augment(images, generator)
+                logits = network(images)
+                loss = F.cross_entropy(logits, targets)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                total_loss += loss.detach() * len(index)
+                total_right += (logits.detach().argmax(1) == hard(targets)).sum()
         stats = EpochStats(epoch, float(total_loss) / len(order), float(total_right) / len(order))
         if not math.isfinite(stats.loss):
             raise Diverged(

@@ -14,7 +14,7 @@ from satm.engine import InnerLoop, Learned
 from satm.experts import ExpertConfig, Trajectory, train_experts
 from satm.methods import SATMConfig, Task
 from satm.preprocessing import MeanStd
-from satm.progress import NoProgress
+from satm.progress import SILENT, NoProgress, Progress
 from satm.rng import Seed
 
 VALUES, HIDDEN, CLASSES = 6, 4, 3
@@ -170,10 +170,11 @@ def image_data(*, per_class: int = 12, validation: int = 4) -> ImageData:
 EXPERTS = ExpertConfig(count=2, lr=0.05, batch_size=16, augment="color_crop")
 
 
-def experts(data: ImageData, *, epochs: int = 4, progress: NoProgress | None = None, **changes) -> list[Trajectory]:
+def experts(
+    data: ImageData, *, architecture: str = ARCHITECTURE, epochs: int = 4, progress: Progress = SILENT, **changes
+) -> list[Trajectory]:
     """Small experts on `data`; `changes` replace settings of `EXPERTS`."""
-    config = replace(EXPERTS, **changes)
-    return train_experts(data, ARCHITECTURE, config, epochs=epochs, progress=progress or NoProgress())
+    return train_experts(data, architecture, replace(EXPERTS, **changes), epochs=epochs, progress=progress)
 
 
 SATM = SATMConfig(

@@ -15,10 +15,10 @@ BASE = LEAVES | {"synthetic", "training"}
 PIECES = {"engine", "augment", "networks", "data"}
 # What each part of `satm` may import from `satm`, besides itself.
 ALLOWED = {
-    **{leaf: LEAVES for leaf in LEAVES},
+    **dict.fromkeys(LEAVES, LEAVES),
     "synthetic": LEAVES,
     "training": LEAVES,
-    **{piece: BASE for piece in PIECES},
+    **dict.fromkeys(PIECES, BASE),
     "matching": BASE | PIECES,
     "experts": BASE | PIECES,
     "methods": BASE | PIECES | {"matching", "experts"},

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from registry.provenance import usable_cores
 from satm.cli._progress import TerminalProgress
 
 
@@ -17,7 +17,7 @@ def working(threads: int | None) -> Iterator[TerminalProgress]:
     """Progress for one command; the first signal asks the work to stop at its next boundary, a second ends it now."""
     import torch
 
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or usable_cores())
     progress = TerminalProgress()
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,7 +61,7 @@ def condense(
     chosen, root, from_file = _choose(dataset, ipc, method, profile, preset, settings, data_root, config)
     seed = (from_file if seed is None else seed) or 0
     if print_config:
-        typer.echo(json.dumps(_to_file(chosen, seed), indent=2))
+        typer.echo(json.dumps(_to_file(chosen, seed, root), indent=2))
         return
 
     from satm import workflow
@@ -128,7 +127,7 @@ def experts(
         f"{len(trained)} experts of at least {epochs} epochs in {trained[0].path.parent}"
         + (f", validation accuracy {100 * sum(last) / len(last):.1f} (mean of {len(last)})" if last else "")
     )
-    typer.echo(f"next: satm condense {chosen.config.dataset} --ipc {chosen.config.ipc}")
+    typer.echo("next: satm condense with the same options")
 
 
 def presets() -> None:
@@ -162,8 +161,10 @@ def _choose(
         clash = [name for name, value in given.items() if value is not None]
         if clash:
             raise ConfigError(f"{', '.join(clash)} beside --config: the file says that already; change it with --set")
-        chosen, seed = _from_file(config)
-        return _changed(chosen, changes), data_root, seed
+        chosen, seed, root = _from_file(config)
+        from satm.workflow.condensation import with_settings
+
+        return with_settings(chosen, changes), data_root or root, seed
     if dataset is None:
         raise ConfigError("no data set given; name one, as in: satm condense digits --ipc 1")
     from satm.data.lookup import split_path
@@ -182,41 +183,49 @@ def _choose(
     return chosen, root, None
 
 
-def _changed(preset: Preset, changes: dict[str, Any]) -> Preset:
-    from satm.workflow.condensation import with_settings
-
-    return with_settings(preset, changes)
-
-
-def _to_file(preset: Preset, seed: int) -> dict[str, Any]:
+def _to_file(preset: Preset, seed: int, data_root: Path | None) -> dict[str, Any]:
     return {
         "preset": preset.name,
         "profile": preset.profile,
         "source": preset.source,
         "departures": list(preset.departures),
         "seed": seed,
+        "data_root": None if data_root is None else str(data_root),
         "config": preset.config.to_dict(),
     }
 
 
-def _from_file(path: Path) -> tuple[Preset, int]:
-    from satm.presets import CondenseConfig, Preset
+def _from_file(path: Path) -> tuple[Preset, int, Path | None]:
+    from evaluation import RECIPES
+    from satm.presets import ORDER, CondenseConfig, Preset
 
     try:
         values = json.loads(path.read_text())
-        config = CondenseConfig.from_dict(values.pop("config"))
-        seed = values.pop("seed")
-        made = Preset(
-            name=values.pop("preset"),
-            profile=values.pop("profile"),
-            source=values.pop("source"),
-            departures=tuple(values.pop("departures")),
-            config=config,
-        )
+        seed, root, profile = values["seed"], values["data_root"], values["profile"]
+        texts = [values["preset"], values["source"], *values["departures"]]
+        config = CondenseConfig.from_dict(values["config"])
+        known = {"preset", "profile", "source", "departures", "seed", "data_root", "config"}
+        unknown = sorted(values.keys() - known)
     except OSError as error:
         raise ConfigError(f"--config {path}: {error.strerror}; write one with --print-config") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"--config {path} is not what --print-config writes ({error!r})") from error
-    if values or isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ConfigError(f"--config {path}: unknown keys {sorted(values)} or seed {seed!r}; expected a whole number")
-    return replace(made), seed
+    wrong = (
+        unknown
+        or type(seed) is not int
+        or seed < 0
+        or profile not in ORDER
+        or not all(isinstance(text, str) for text in texts)
+        or not isinstance(values["departures"], list)
+        or not isinstance(root, str | None)
+    )
+    if wrong:
+        raise ConfigError(
+            f"--config {path}: profile {profile!r}, seed {seed!r}, data_root {root!r} or unknown keys {unknown}; "
+            "expected what --print-config writes"
+        )
+    RECIPES.get(config.recipe)
+    preset = Preset(
+        name=texts[0], profile=profile, source=texts[1], departures=tuple(values["departures"]), config=config
+    )
+    return preset, seed, None if root is None else Path(root)

@@ -22,6 +22,7 @@ class DatasetSpec:
     mean: tuple[float, ...]  # by channel, of images in 0..1
     std: tuple[float, ...]
     folders: tuple[str, ...] = ()  # what its folder is called when its authors' archive is unpacked
+    augment: str = "color_crop_cutout_flip_scale_rotate"  # the DSA strategy its images may undergo
     torchvision: str | None = None  # class in torchvision.datasets that can download it
     subset: tuple[ImageNetClass, ...] = ()  # the ImageNet-1K classes it takes, in label order
     source: str  # where the numbers come from
@@ -120,6 +121,7 @@ for _spec in (
         classes=tuple("0123456789"),
         mean=(0.3054,),
         std=(0.3758,),
+        augment="color_crop_scale_rotate",  # a mirrored digit is another sign, and cutout hides half of one
         source="scikit-learn's load_digits (UCI optical digits, test part); constants measured on our training split",
     ),
     DatasetSpec(

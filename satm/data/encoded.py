@@ -49,17 +49,19 @@ class Encoded:
 def imagenet_subset(source: Encoded, spec: DatasetSpec) -> Encoded:
     """The classes that `spec` takes, in its order, from all of ImageNet-1K or from a folder that holds just them.
 
-    The folder's classes are told apart by WordNet id where they are named so, else by index (all 1,000 classes) or
-    taken in the order they have (exactly the classes needed). Raises DataError on anything else.
+    The folder's classes are told apart by WordNet id or name where they are called so, else by index (all 1,000
+    classes); exactly as many classes of other names keep their own order and names. Raises DataError on anything else.
     """
     ids = {name: label for label, name in enumerate(source.classes or ())}
     count = len(ids) or int(source.train.labels.max()) + 1
     if all(wnid in ids for _, wnid, _ in spec.subset):
         wanted = [ids[wnid] for _, wnid, _ in spec.subset]
+    elif all(name in ids for _, _, name in spec.subset):
+        wanted = [ids[name] for _, _, name in spec.subset]
     elif count == 1000:
         wanted = [index for index, _, _ in spec.subset]
     elif count == len(spec.subset):
-        wanted = list(range(count))
+        return source if source.classes else replace(source, classes=tuple(map(str, range(count))))
     else:
         raise DataError(
             f"{source.where} has {count} classes; expected the {len(spec.subset)} of {spec.name} (folders named "

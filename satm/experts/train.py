@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from satm.data import ImageData
 from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError, Interrupted
 from satm.experts.store import EpochRecord, Trajectory, TrajectoryStore
+from satm.home import make_folder
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.training import EpochStats, SGDConfig, accuracy, fit, make_optimizer
@@ -81,8 +84,6 @@ def train_experts(
     Snapshots are kept after every epoch, so an interrupted training goes on from the last whole epoch, to the same
     bits. Raises Interrupted when `progress` asks to stop, Diverged on a loss that is not finite.
     """
-    from filelock import FileLock
-
     store = expert_store(data, architecture, config)
     found = [store.find(index) for index in range(config.count)]
     absent = sum(expert is None or expert.epochs < epochs for expert in found)
@@ -91,14 +92,37 @@ def train_experts(
     have = sum(min(expert.epochs, epochs) for expert in found if expert)
     want = config.count * epochs
     progress.say(f"training {absent} of {config.count} experts ({architecture}, {epochs} epochs) into {store.folder}")
-    store.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(store.folder)
     trained: list[Trajectory] = []
     with progress.task("experts", want, done=have) as task:
         for index in range(config.count):
-            with FileLock(store.folder / f"{index:04d}.lock"):
+            with _alone(store.folder / f"{index:04d}.lock", index, progress):
                 expert = _train_one(store, index, data, architecture, config, epochs, device, progress, task.advance)
             trained.append(expert)
     return trained
+
+
+@contextmanager
+def _alone(path: Path, index: int, progress: Progress) -> Iterator[None]:
+    """Hold an expert's lock; while another process trains it, say so and listen for a stop."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    waiting = False
+    while True:
+        try:
+            lock.acquire(timeout=1 if waiting else 0)
+            break
+        except Timeout:
+            if not waiting:
+                progress.say(f"expert {index} is being trained by another process; waiting for it")
+            waiting = True
+            if progress.stopping():
+                raise Interrupted("stopped while waiting for another process; nothing was lost") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _train_one(
@@ -138,9 +162,11 @@ def _train_one(
         records.append(EpochRecord(stats.loss, stats.accuracy, validation))
         expert = store.write(index, snapshots, records, _momentum(network, optimizer))
         advance(1, loss=stats.loss, validation=validation)
-        if progress.stopping() and len(records) < epochs:
+
+    def stop_if_asked() -> None:
+        if progress.stopping():
             raise Interrupted(
-                f"stopped after epoch {len(records)} of expert {index}; the same command goes on from there"
+                f"stopped with {len(records)} epochs of expert {index} stored; the same command goes on from there"
             )
 
     fit(
@@ -152,11 +178,10 @@ def _train_one(
         first_epoch=len(records),
         optimizer=optimizer,
         on_epoch=keep,
+        on_batch=stop_if_asked,
     )
     if expert is None:  # 0 epochs: the initial weights alone
         expert = store.write(index, snapshots, records, None)
-    if progress.stopping():
-        raise Interrupted(f"stopped after expert {index}; the same command goes on from there")
     return expert
 
 

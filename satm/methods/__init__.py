@@ -7,6 +7,7 @@ from satm.methods.base import Condensation as Condensation
 from satm.methods.base import Learnt as Learnt
 from satm.methods.base import Method as Method
 from satm.methods.base import Task as Task
+from satm.methods.base import check_ipc as check_ipc
 from satm.methods.base import class_major_labels as class_major_labels
 from satm.methods.random import random_images as random_images
 from satm.methods.satm import SATMConfig as SATMConfig

@@ -28,12 +28,16 @@ class Task:
     experts: Sequence[Trajectory] = ()
 
     def __post_init__(self) -> None:
-        smallest = int(torch.bincount(self.data.train.labels, minlength=len(self.data.classes)).min())
-        if not 1 <= self.ipc <= smallest:
-            raise ConfigError(
-                f"ipc {self.ipc}: the smallest class of {self.data.name} has {smallest} training images; "
-                f"choose 1 to {smallest}"
-            )
+        check_ipc(self.data, self.ipc)
+
+
+def check_ipc(data: ImageData, ipc: int) -> None:
+    """Raise ConfigError unless every class has `ipc` training images."""
+    smallest = int(torch.bincount(data.train.labels, minlength=len(data.classes)).min())
+    if not 1 <= ipc <= smallest:
+        raise ConfigError(
+            f"ipc {ipc}: the smallest class of {data.name} has {smallest} training images; choose 1 to {smallest}"
+        )
 
 
 class Learnt(NamedTuple):

@@ -72,7 +72,7 @@ def smoothing_noise(images: Images, gamma: float, reading: NoiseReading, generat
     `variance`: a covariance, as printed, each value with std √(γ‖φ_j‖); `std`: a standard deviation γ‖φ_j‖ of each
     value; `relative`: a std of γ‖φ_j‖/√D, so that E‖φ^Δ_j‖ ≈ γ‖φ_j‖.
     """
-    norms = images.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    norms: torch.Tensor = images.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     match reading:
         case "variance":
             std = (gamma * norms).sqrt()

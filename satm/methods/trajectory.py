@@ -19,6 +19,7 @@ from satm.engine import (
     LastSteps,
     Learned,
     exact_step_size_derivative,
+    first_order_step_size_derivative,
 )
 from satm.errors import ConfigError, Diverged, ExpertError
 from satm.experts import draw_segment
@@ -27,7 +28,7 @@ from satm.matching import TrajectoryLoss
 from satm.methods.base import Learnt, Task, class_major_labels
 from satm.methods.outer import OuterProblem, OuterRule
 from satm.methods.random import random_images
-from satm.types import Images
+from satm.types import FlatParams, Images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,32 +136,39 @@ class TrajectoryCondensation:
             truncation=self.config.truncation(),
         )
         redraw = partial(self._draw_loop, seed.child("loop", 2).generator())
-        update = self.rule(problem, seed.child("noise").generator(), redraw)
-        measured = {**update.measured, "expert": float(segment.expert), "start_epoch": float(segment.epoch)}
-        if self.config.diagnostics_every and self.step % self.config.diagnostics_every == 0:
-            measured |= diagnose(problem, update.perturbation, update.step_size)
-        bad = [name for name, value in measured.items() if not math.isfinite(value)]
-        if bad or not (torch.isfinite(update.images).all() and torch.isfinite(update.step_size)):
-            raise Diverged(
-                f"outer step {self.step + 1}: {', '.join(bad) or 'the hypergradient'} is not finite at step size "
-                f"{float(self.step_size):.3g}; lower lr_images or lr_step_size, or shorten the window (--set)"
-            )
+        with seed.child("layers").forked():  # dropout knows no generator
+            update = self.rule(problem, seed.child("noise").generator(), redraw)
+            measured = {**update.measured, "expert": float(segment.expert), "start_epoch": float(segment.epoch)}
+            if self.config.diagnostics_every and self.step % self.config.diagnostics_every == 0:
+                measured |= diagnose(problem, update.perturbation)
         self._descend(update.images, update.step_size, measured)
         self.step += 1
         return measured
 
     def _descend(self, images: torch.Tensor, step_size: torch.Tensor, measured: dict[str, float]) -> None:
-        """v ← μ v + g; φ ← φ − lr v; α likewise, then projected to α ≥ α_min (an event where that changed it)."""
+        """v ← μ v + g; φ ← φ − lr v; α likewise, then projected to α ≥ α_min (an event where that changed it).
+
+        Nothing is changed where any of it is not finite: then Diverged is raised.
+        """
         config = self.config
-        self.images_velocity = config.momentum_images * self.images_velocity + images
-        self.images = self.images - config.lr_images * self.images_velocity
+        images_velocity = config.momentum_images * self.images_velocity + images
+        moved_images = self.images - config.lr_images * images_velocity
         if config.log_step_size:
             step_size = step_size * self.step_size  # dF/d log α
-        self.step_size_velocity = config.momentum_step_size * self.step_size_velocity + step_size
-        move = config.lr_step_size * self.step_size_velocity
+        step_size_velocity = config.momentum_step_size * self.step_size_velocity + step_size
+        move = config.lr_step_size * step_size_velocity
         moved = self.step_size * (-move).exp() if config.log_step_size else self.step_size - move
-        self.step_size = moved.clamp(min=config.min_step_size)
-        measured["step_size"] = float(self.step_size)
+        bad = [name for name, value in measured.items() if not math.isfinite(value)]
+        bad += [] if torch.isfinite(moved_images).all() else ["the images' update"]
+        bad += [] if torch.isfinite(moved) else ["the step size's update"]
+        if bad:
+            raise Diverged(
+                f"outer step {self.step + 1}: {', '.join(bad)} not finite at step size {float(self.step_size):.3g}; "
+                "lower lr_images or lr_step_size, or shorten the window (--set)"
+            )
+        self.images, self.images_velocity = moved_images, images_velocity
+        self.step_size, self.step_size_velocity = moved.clamp(min=config.min_step_size), step_size_velocity
+        measured["step_size"] = float(self.step_size)  # α after this step, as the loss is before it
         if float(moved) < config.min_step_size:
             measured["event.step_size_projected_from"] = float(moved)
 
@@ -210,28 +218,33 @@ def _identity(images: Images) -> Images:
     return images
 
 
-def diagnose(problem: OuterProblem, perturbation: torch.Tensor, step_size_derivative: torch.Tensor) -> dict[str, float]:
-    """Sharpness L(φ + ε) − L(φ) on clean φ, and α's exact derivative beside Eq. 10's (the paper's Figures 2 and 3).
+def diagnose(problem: OuterProblem, perturbation: torch.Tensor) -> dict[str, float]:
+    """On clean φ: sharpness L(φ + ε) − L(φ), and α's derivative by Eq. 10 and exactly (the paper's Figures 2 and 3).
 
-    Both losses run all N steps from the segment's start under the problem's draws.
+    All run the N steps from the segment's start under the problem's draws.
     """
-    clean = _loss(problem, problem.at)
-    perturbed = _loss(problem, problem.at._replace(images=problem.at.images + perturbation))
-    exact = exact_step_size_derivative(problem.loop, problem.at, problem.theta_start, problem.loss)
+    at = problem.at
+    clean = _final(problem, at)
+    perturbed = _final(problem, at._replace(images=at.images + perturbation))
+    leaf = clean.requires_grad_()
+    loss = problem.loss(leaf)
+    (outer_gradient,) = torch.autograd.grad(loss, leaf)
+    first_order = first_order_step_size_derivative(outer_gradient, problem.theta_start, clean.detach(), at.step_size)
+    exact = exact_step_size_derivative(problem.loop, at, problem.theta_start, problem.loss)
     return {
-        "sharpness": perturbed - clean,
-        "loss_clean": clean,
-        "step_size_derivative": float(step_size_derivative),
+        "sharpness": float(problem.loss(perturbed)) - float(loss),
+        "loss_clean": float(loss),
+        "step_size_derivative": float(first_order),
         "step_size_derivative_exact": float(exact),
     }
 
 
-def _loss(problem: OuterProblem, at: Learned) -> float:
-    """F without derivatives: N plain steps."""
+def _final(problem: OuterProblem, at: Learned) -> FlatParams:
+    """θ_N without derivatives: N plain steps."""
     network = FlatNetwork(problem.loop.network)
     theta = problem.theta_start
     for step in range(problem.loop.steps):
         theta = theta.detach().requires_grad_()
         loss = problem.loop.loss(partial(network, theta), step, at)
         theta = theta - at.step_size * torch.autograd.grad(loss, theta)[0]
-    return float(problem.loss(theta.detach()))
+    return theta.detach()

@@ -5,5 +5,9 @@ from satm.presets._types import Preset as Preset
 from satm.presets._types import Row as Row
 from satm.presets.find import all_rows as all_rows
 from satm.presets.find import find_preset as find_preset
+from satm.presets.profiles import ORDER as ORDER
 from satm.presets.profiles import PROFILES as PROFILES
 from satm.presets.profiles import Profile as Profile
+from satm.presets.profiles import class_orders as class_orders
+from satm.presets.profiles import get_profile as get_profile
+from satm.presets.profiles import weaker as weaker

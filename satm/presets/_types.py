@@ -31,6 +31,8 @@ class CondenseConfig:
     def __post_init__(self) -> None:
         if self.ipc < 1:
             raise ConfigError(f"ipc {self.ipc}: expected at least 1 image per class")
+        if self.image_size is not None and not 1 <= self.image_size <= 4096:
+            raise ConfigError(f"image_size {self.image_size}: expected 1 to 4096 pixels")
         if not 0 < self.validation < 1:
             raise ConfigError(f"validation {self.validation}: expected a fraction between 0 and 1")
         expected = METHODS.get(self.method).config
@@ -91,11 +93,11 @@ class Row:
     lr_step_size: float  # λ
     zca: bool
     source: str
-    augment: str = "color_crop_cutout_flip_scale_rotate"  # DSA's strategy; a digit must not be flipped
     outer_steps: int = 10_000  # updates of φ (paper §5.2)
     expert_lr: float = 0.01  # MTT's, not printed
     expert_batch: int = 256  # MTT's, not printed
     departures: tuple[str, ...] = ()  # where it is ours
+    donor: bool = True  # whether sets without numbers of their own may take these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

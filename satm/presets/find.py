@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from satm.augment import STRATEGY
 from satm.data import CATALOGUE
 from satm.errors import UnknownName
 from satm.experts import ExpertConfig
-from satm.methods import METHODS, SATMConfig
+from satm.methods import METHODS
+from satm.methods.trajectory import TrajectoryConfig
 from satm.networks import convnet_name
 from satm.presets._types import CondenseConfig, Preset, Row
 from satm.presets.profiles import Profile, get_profile
@@ -40,11 +42,14 @@ def find_preset(
     scale = get_profile(profile)
     METHODS.get(method)
     printed, departures = _choose_row(dataset, ipc, image_size, row)
+    known = CATALOGUE.get(dataset) if dataset in CATALOGUE else None
+    fitted = printed
     if printed.dataset != dataset:
-        printed = replace(printed, image_size=image_size, depth=_depth(image_size))
-    chosen = _scaled(printed, scale, images=_classes(dataset) * ipc)
+        fitted = replace(printed, image_size=image_size, depth=_depth(image_size))
+    chosen = _scaled(fitted, scale, images=known.num_classes * ipc if known else None)
     departures += _changes(printed, chosen, scale)
     departures += (f"experts train on 90% of train: a validation split is held out ({EXPERTS_SOURCE})", SETTINGS_SOURCE)
+    augment = known.augment if known else STRATEGY
     config = CondenseConfig(
         dataset=dataset,
         ipc=ipc,
@@ -53,10 +58,8 @@ def find_preset(
         image_size=chosen.image_size,
         zca=chosen.zca,
         recipe=scale.recipe,
-        experts=ExpertConfig(
-            count=scale.experts, lr=chosen.expert_lr, batch_size=chosen.expert_batch, augment=chosen.augment
-        ),
-        settings=_settings(method, chosen),
+        experts=ExpertConfig(count=scale.experts, lr=chosen.expert_lr, batch_size=chosen.expert_batch, augment=augment),
+        settings=_settings(method, chosen, augment),
     )
     return Preset(
         name=f"{method}/{dataset}/ipc{ipc}", profile=profile, config=config, source=chosen.source, departures=departures
@@ -75,7 +78,10 @@ def _choose_row(dataset: str, ipc: int, image_size: int, named: str | None) -> t
         row = min(own, key=lambda row: (abs(row.ipc - ipc), row.ipc))
         nearest = () if row.ipc == ipc else (f"no numbers for IPC {ipc}: those of IPC {row.ipc}",)
         return row, row.departures + nearest
-    row = min(ROWS, key=lambda row: (abs(row.image_size - image_size), abs(row.ipc - ipc), row.ipc))
+    row = min(
+        (row for row in ROWS if row.donor),
+        key=lambda row: (abs(row.image_size - image_size), abs(row.ipc - ipc), row.ipc),
+    )
     return row, (*row.departures, f"no numbers for {dataset}: those of {row.dataset} IPC {row.ipc}")
 
 
@@ -84,48 +90,43 @@ def _depth(image_size: int) -> int:
     return 3 if image_size <= 32 else 4 if image_size <= 64 else 5
 
 
-def _classes(dataset: str) -> int:
-    """How many classes the catalogue says; 10 for a folder of a user's own, which only bounds the expected work."""
-    return CATALOGUE.get(dataset).num_classes if dataset in CATALOGUE else 10
-
-
-def _scaled(row: Row, scale: Profile, *, images: int) -> Row:
-    """`row` within the limits of a profile, for a set of `images`."""
+def _scaled(row: Row, scale: Profile, *, images: int | None) -> Row:
+    """`row` within the limits of a profile, for a set of `images` where their number is known."""
     inner_steps = _at_most(row.inner_steps, scale.max_inner_steps)
     batch = scale.max_batch_syn if row.batch_syn is None else _at_most(row.batch_syn, scale.max_batch_syn)
-    step_images = inner_steps * min(images, batch or images)
-    affordable = None if scale.max_inner_images is None else max(1, scale.max_inner_images // step_images)
+    seen = [count for count in (batch, images) if count is not None]
+    outer_steps = _at_most(row.outer_steps, scale.outer_steps)
+    if scale.max_inner_images is not None and seen:
+        outer_steps = min(outer_steps, max(1, scale.max_inner_images // (inner_steps * min(seen))))
     return replace(
         row,
         inner_steps=inner_steps,
         expert_epochs=_at_most(row.expert_epochs, scale.max_expert_epochs),
         max_start_epoch=_at_most(row.max_start_epoch, scale.max_start_epoch),
-        batch_syn=batch if batch is not None and batch < images else None,
+        batch_syn=batch,
         lr_images=row.lr_images * scale.image_step,
-        outer_steps=_at_most(_at_most(row.outer_steps, scale.outer_steps), affordable),
+        outer_steps=outer_steps,
         zca=row.zca and (scale.max_zca_size is None or row.image_size <= scale.max_zca_size),
     )
 
 
-def _changes(printed: Row, scaled: Row, scale: Profile) -> tuple[str, ...]:
-    """What the scale changed, in words."""
-    if scale.name == "paper":
-        return ()
+def _changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
+    """How the row that runs differs from the printed one, in words."""
     names = {
+        "image_size": "pixels a side",
+        "depth": "depth of the ConvNet",
         "inner_steps": "N",
         "expert_epochs": "M",
         "max_start_epoch": "T",
-        "batch_syn": "synthetic images an inner step",
+        "batch_syn": "synthetic images an inner step (at most)",
         "lr_images": "learning rate of the images",
         "outer_steps": "outer steps",
         "zca": "ZCA",
     }
-    changed = [(word, getattr(printed, name), getattr(scaled, name)) for name, word in names.items()]
+    changed = [(word, getattr(printed, name), getattr(chosen, name)) for name, word in names.items()]
     changed = [("width of the ConvNet", 128, scale.width), ("experts", 100, scale.experts), *changed]
-    return (
-        *(f"{scale.name}: {word} {_spell(new)} instead of {_spell(old)}" for word, old, new in changed if new != old),
-        f"{scale.name}: evaluated by the recipe `{scale.recipe}`",
-    )
+    words = [f"{scale.name}: {word} {_spell(new)} instead of {_spell(old)}" for word, old, new in changed if new != old]
+    return (*words, f"{scale.name}: evaluated by the recipe `{scale.recipe}`")
 
 
 def _spell(value: float | None) -> str:
@@ -134,10 +135,11 @@ def _spell(value: float | None) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"
 
 
-def _settings(method: str, row: Row) -> Any:
-    if method != "satm":
-        return METHODS.get(method).config()
-    return SATMConfig(
+def _settings(method: str, row: Row, augment: str) -> Any:
+    config: type[Any] = METHODS.get(method).config
+    if not issubclass(config, TrajectoryConfig):
+        return config()
+    return config(
         outer_steps=row.outer_steps,
         inner_steps=row.inner_steps,
         expert_epochs=row.expert_epochs,
@@ -146,7 +148,7 @@ def _settings(method: str, row: Row) -> Any:
         lr_images=row.lr_images,
         lr_step_size=row.lr_step_size,
         step_size=row.expert_lr,
-        augment=row.augment,
+        augment=augment,
     )
 
 

@@ -61,6 +61,22 @@ PROFILES = {
 }
 
 
+CUSTOM = "custom"
+"""The label of numbers at paper scale under settings replaced by hand."""
+
+ORDER = ("smoke", "cpu", CUSTOM, "paper")
+
+
+def weaker(*names: str) -> str:
+    """Of several labels the one that claims least: what a number made at both scales may be called."""
+    return min(names, key=ORDER.index)
+
+
+def class_orders(label: str) -> int:
+    """How many class orders a class-incremental evaluation runs at this label; the paper's for `custom`."""
+    return PROFILES.get(label, PROFILES["paper"]).class_orders
+
+
 def get_profile(name: str) -> Profile:
     """The profile of that name; raises UnknownName."""
     if name not in PROFILES:

@@ -17,7 +17,7 @@ def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> 
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows([shown(value) for value in row] for row in rows)
         return text.getvalue().rstrip("\n")
     if form == "json":
         return json.dumps(
@@ -29,9 +29,14 @@ def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> 
     raise ConfigError(f"format '{form}': expected csv, json or markdown")
 
 
+def shown(value: Any) -> str:
+    """A cell as text: nothing for null, the size of a blob for its bytes."""
+    return "" if value is None else str(_plain(value))
+
+
 def _plain(value: Any) -> Any:
     return f"<{len(value)} bytes>" if isinstance(value, bytes) else value
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else str(_plain(value)).replace("|", "\\|").replace("\n", " ")
+    return shown(value).replace("|", "\\|").replace("\n", " ")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from satm.errors import SatmError
-from satm.home import home, write_atomically
+from satm.home import home, make_folder, write_atomically
 
 
 class Checkpoint:
@@ -23,7 +23,7 @@ class Checkpoint:
         """Own this run; raises SatmError where another process does."""
         from filelock import FileLock, Timeout
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         try:
             with FileLock(self.path.with_suffix(".lock"), timeout=0):
                 yield

@@ -9,17 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evaluation import RECIPES
 from registry import Registry, SetRecord
 from registry.provenance import environment
 from satm import data as datasets
+from satm import networks
 from satm.config import override
 from satm.data.size import native_image_size
 from satm.device import resolve_device
-from satm.errors import Interrupted, SatmError
+from satm.errors import ConfigError, Interrupted, SatmError
 from satm.experts import Trajectory, train_experts
 from satm.experts.train import expert_store
-from satm.methods import METHODS, Condensation, Task
+from satm.methods import METHODS, Condensation, Task, check_ipc
 from satm.presets import CondenseConfig, Preset, find_preset
+from satm.presets.profiles import CUSTOM
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet, digest
@@ -58,22 +61,34 @@ def choose_preset(
 
     `preset` names another row to take the numbers from. Raises UsageError for what cannot be meant.
     """
+    settings = settings or {}
+    size = settings.get("image_size")
     found = find_preset(
         dataset,
         ipc,
         method=method,
         profile=profile or default_profile(),
-        image_size=native_image_size(dataset, root=data_root),
+        image_size=size if isinstance(size, int) else native_image_size(dataset, root=data_root),
         row=preset,
     )
-    return with_settings(found, settings or {})
+    return with_settings(found, settings)
 
 
 def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
-    """`preset` with single settings replaced, each noted as a departure."""
-    config = CondenseConfig.from_dict(override(preset.config.to_dict(), settings)) if settings else preset.config
+    """`preset` with single settings replaced, each noted as a departure.
+
+    What was at paper scale is `custom` afterwards. Raises ConfigError for what is no setting but the request itself.
+    """
+    if not settings:
+        return preset
+    for name in ("dataset", "ipc", "method"):
+        if name in settings:
+            raise ConfigError(f"{name} is no setting; ask for another preset: satm condense DATASET --ipc N --method M")
+    config = CondenseConfig.from_dict(override(preset.config.to_dict(), settings))
+    RECIPES.get(config.recipe)
     changed = tuple(f"set by hand: {key} = {value}" for key, value in settings.items())
-    return replace(preset, config=config, departures=preset.departures + changed)
+    profile = CUSTOM if preset.profile == "paper" else preset.profile
+    return replace(preset, config=config, profile=profile, departures=preset.departures + changed)
 
 
 def load_data(
@@ -98,6 +113,14 @@ def prepare_experts(
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
     if epochs is None:
         return []
+    network = networks.create(
+        config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=Seed(0)
+    )
+    if any(True for _ in network.buffers()):
+        raise ConfigError(
+            f"{config.architecture} keeps running statistics, which a trajectory of parameters does not hold; condense "
+            "on a network without, as convnet3, and evaluate on this one (satm eval-arch)"
+        )
     where = resolve_device(device)
     return train_experts(data, config.architecture, config.experts, epochs=epochs, device=where, progress=progress)
 
@@ -105,6 +128,7 @@ def prepare_experts(
 def plan(preset: Preset, *, device: str = "auto", data_root: Path | None = None, progress: Progress = SILENT) -> str:
     """What `condense` would say first: scale, expected duration and the work to be done."""
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
+    check_ipc(data, preset.config.ipc)
     return opening_line(preset, data, resolve_device(device))
 
 
@@ -125,17 +149,22 @@ def condense(
     """
     config = preset.config
     where = resolve_device(device)
+    if Path(registry).exists():
+        Registry.open(registry).close()  # a file that is no registry is found out before any work, a new one made after
+    data = load_data(config, data_root=data_root, device=device, progress=progress)
+    check_ipc(data, config.ipc)
     with Registry.open(registry) as store:
-        data = load_data(config, data_root=data_root, device=device, progress=progress)
         key = _run_key(preset, data, seed, where.type, Path(registry))
         checkpoint = Checkpoint(key)
         with checkpoint.held():
-            done = store.find_run(key)
-            if done is not None and done.status == "done" and done.set_id and not fresh:
-                return Condensed(record=store.find(done.set_id), new=False)
-            if fresh:
-                checkpoint.remove()
-            progress.say(opening_line(preset, data, where))
+            before = store.find_run(key)
+            if before is not None and before.status == "done" and before.set_id and not fresh:
+                return Condensed(record=store.find(before.set_id), new=False)
+            saved = None if fresh else checkpoint.load()
+            if saved is not None and (before is None or before.status == "done"):
+                progress.say("the run that was stopped is not in this registry any more; starting over")
+                saved = None
+            progress.say(opening_line(preset, data, where, steps_done=int(saved["step"]) if saved else 0))
             task = Task(
                 data=data,
                 ipc=config.ipc,
@@ -153,6 +182,7 @@ def condense(
                     "source": preset.source,
                     "departures": list(preset.departures),
                     "condense": config.to_dict(),
+                    "data_root": data.root,
                 },
                 profile=preset.profile,
                 dataset=config.dataset,
@@ -163,10 +193,20 @@ def condense(
                 environment=environment(),
                 command=" ".join(sys.argv),
             )
-            _run(condensation, checkpoint, store, run, progress)
-            synthetic = _describe(condensation, preset, data, seed)
-            known = {record.id for record in store.sets()}
-            record = store.add_set(synthetic, run=run)
+            if saved is not None:
+                condensation.restore(saved)
+                progress.say(f"continuing from outer step {condensation.step} of {condensation.steps}")
+            try:
+                _run(condensation, checkpoint, store, run, progress)
+                synthetic = _describe(condensation, preset, data, seed)
+                known = {record.id for record in store.sets()}
+                record = store.add_set(synthetic, run=run)
+            except Interrupted:
+                store.finish_run(run, status="interrupted")
+                raise
+            except Exception as error:
+                store.finish_run(run, status="failed", message=str(error))
+                raise
             store.finish_run(run, status="done", set_id=record.id)
             checkpoint.remove()
     return Condensed(record=record, new=record.id not in known)
@@ -189,10 +229,6 @@ def _run_key(preset: Preset, data: datasets.ImageData, seed: int, device: str, r
 
 def _run(condensation: Condensation, checkpoint: Checkpoint, store: Registry, run: str, progress: Progress) -> None:
     """All outer steps that are left, saved every minute, at a stop and at a failure."""
-    saved = checkpoint.load()
-    if saved is not None:
-        condensation.restore(saved)
-        progress.say(f"continuing from outer step {condensation.step} of {condensation.steps}")
     store.drop_metrics_from(run, condensation.step)
     started = last_save = time.monotonic()
     rows: list[tuple[int, str, float]] = []
@@ -211,15 +247,13 @@ def _run(condensation: Condensation, checkpoint: Checkpoint, store: Registry, ru
             step = condensation.step
             try:
                 measured = condensation.advance()
-            except SatmError as error:
+            except SatmError:
                 save()
-                store.finish_run(run, status="failed", message=str(error))
                 raise
             rows.extend((step, name, float(value)) for name, value in measured.items())
             task.advance(1, **{name: measured[name] for name in ("loss", "step_size") if name in measured})
             if progress.stopping() and condensation.step < condensation.steps:
                 save()
-                store.finish_run(run, status="interrupted")
                 raise Interrupted(
                     f"stopped after outer step {condensation.step} of {condensation.steps}, all saved; "
                     "the same command goes on from there"

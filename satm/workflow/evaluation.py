@@ -14,10 +14,11 @@ from evaluation import EvaluationResult
 from registry import Registry, ResultRow, SetRecord
 from registry.provenance import environment
 from satm.device import resolve_device
-from satm.errors import Interrupted, SatmError
+from satm.errors import Interrupted
 from satm.networks import plan
 from satm.progress import SILENT, Progress
 from satm.synthetic import digest
+from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.subject import ROOT, Memory, Subject, open_subject
 
 
@@ -43,7 +44,7 @@ def evaluate(
     every finished network stored.
     """
     where = resolve_device(device)
-    with Registry.open(registry, must_exist=True) as store:
+    with Registry.open(registry, must_exist=True, read_only=dry_run) as store:
         subject = open_subject(
             store,
             reference,
@@ -60,7 +61,7 @@ def evaluate(
         asked = {"architectures": names, "baseline": baseline, "recipe": subject.recipe.to_dict(), "repeats": repeats}
         count = subject.recipe.repeats if repeats is None else repeats
         progress.say(
-            f"{subject.record.name} ({subject.record.profile}): {count} networks each of {', '.join(names)}, recipe "
+            f"{subject.record.name} ({subject.profile}): {count} networks each of {', '.join(names)}, recipe "
             f"{subject.recipe.name} ({subject.recipe.epochs} epochs)" + (f", beside {baseline}" if baseline else "")
         )
         if dry_run:
@@ -98,31 +99,39 @@ def evaluate(
 
 @contextmanager
 def recorded(store: Registry, subject: Subject, kind: str, asked: dict[str, Any], device: str) -> Iterator[str]:
-    """A run around an evaluation: its id inside, its end and its seconds stored however it ends."""
-    run = store.start_run(
-        key=digest({"kind": kind, "set": subject.record.id, **asked})[:32],
-        kind=kind,
-        config=asked,
-        profile=subject.record.profile,
-        dataset=subject.record.dataset,
-        method=subject.record.method,
-        ipc=subject.record.ipc,
-        seed=ROOT.root,
-        device=device,
-        environment=environment(),
-        command=" ".join(sys.argv),
-        set_id=subject.record.id,
-    )
-    started = time.monotonic()
-    try:
-        yield run
-    except Interrupted:
-        store.finish_run(run, status="interrupted", add_seconds=time.monotonic() - started)
-        raise
-    except (SatmError, KeyboardInterrupt) as error:
-        store.finish_run(run, status="failed", message=str(error), add_seconds=time.monotonic() - started)
-        raise
-    store.finish_run(run, status="done", add_seconds=time.monotonic() - started)
+    """A run around an evaluation: its id inside, its end and its seconds stored however it ends.
+
+    Raises SatmError where another process is at the same evaluation.
+    """
+    key = digest({"kind": kind, "set": subject.record.id, "registry": str(store.path.resolve()), **asked})[:32]
+    with Checkpoint(key).held():
+        run = store.start_run(
+            key=key,
+            kind=kind,
+            config=asked,
+            profile=subject.profile,
+            dataset=subject.record.dataset,
+            method=subject.record.method,
+            ipc=subject.record.ipc,
+            seed=ROOT.root,
+            device=device,
+            environment=environment(),
+            command=" ".join(sys.argv),
+            set_id=subject.record.id,
+        )
+        started = time.monotonic()
+        status: Literal["done", "failed", "interrupted"] = "interrupted"
+        message = ""
+        try:
+            yield run
+            status = "done"
+        except Interrupted:
+            raise
+        except Exception as error:
+            status, message = "failed", str(error)
+            raise
+        finally:
+            store.finish_run(run, status=status, message=message, add_seconds=time.monotonic() - started)
 
 
 def _row(result: EvaluationResult, subject: Subject, protocol: str, memory: str, recipe_id: str, run: str) -> ResultRow:
@@ -135,7 +144,7 @@ def _row(result: EvaluationResult, subject: Subject, protocol: str, memory: str,
         repeat=result.repeat,
         metric="accuracy",
         value=result.accuracy,
-        profile=subject.record.profile,
+        profile=subject.profile,
         seed=result.seed,
         step_size=result.learning_rate,
         detail={"policy": result.policy, "adaptation": dict(result.adaptation), "seconds": result.seconds},

@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from evaluation import choose_learning_rate, train_network
-from evaluation.train import raise_if_stopping
+from evaluation import choose_learning_rate, stated_learning_rate, train_network, watching
+from evaluation.cross_arch import CHOOSING
 from protocols.gdumb import gdumb
 from protocols.order import class_order, split_classes
 from protocols.result import IncrementalResult, StepResult
@@ -19,14 +19,12 @@ from registry import Registry, ResultRow, SetRecord
 from satm.device import resolve_device
 from satm.errors import ConfigError
 from satm.networks import plan
-from satm.presets import PROFILES
+from satm.presets import class_orders
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.types import Examples
 from satm.workflow.evaluation import recorded
 from satm.workflow.subject import ROOT, Memory, Subject, open_subject
-
-CHOOSING = -1  # the random draw that the step size is chosen on
 
 PROTOCOL = "class-incremental"
 
@@ -54,7 +52,7 @@ def evaluate_incremental(
     already are not trained again. Raises ConfigError for more steps than classes, Interrupted with every step stored.
     """
     where = resolve_device(device)
-    with Registry.open(registry, must_exist=True) as store:
+    with Registry.open(registry, must_exist=True, read_only=dry_run) as store:
         subject = open_subject(
             store,
             reference,
@@ -64,7 +62,7 @@ def evaluate_incremental(
             device=device,
             progress=progress,
         )
-        orders = PROFILES[subject.record.profile].class_orders if orders is None else orders
+        orders = class_orders(subject.profile) if orders is None else orders
         if orders < 1:
             raise ConfigError(f"orders {orders}: expected at least 1 class order")
         name = plan(
@@ -79,7 +77,7 @@ def evaluate_incremental(
         asked = {"architecture": name, "steps": steps, "memory": memory, "orders": orders}
         asked["recipe"] = subject.recipe.to_dict()
         progress.say(
-            f"{subject.record.name} ({subject.record.profile}): GDumb on {memory} images, {name}, {orders} class "
+            f"{subject.record.name} ({subject.profile}): GDumb on {memory} images, {name}, {orders} class "
             f"orders of {steps} steps, recipe {subject.recipe.name} ({subject.recipe.epochs} epochs)"
         )
         if dry_run:
@@ -92,7 +90,7 @@ def evaluate_incremental(
                 for repeat, order in enumerate(groups):
                     result = gdumb(
                         subject.draws(memory)(repeat).to(where),
-                        subject.data.test.with_preprocessing(subject.synthetic.preprocessing),
+                        subject.data.test,
                         groups=order,
                         train=partial(
                             _train,
@@ -127,32 +125,31 @@ def _train(
     device: torch.device,
     progress: Progress,
 ) -> nn.Module:
-    return train_network(
-        examples,
-        architecture=architecture,
-        num_classes=len(subject.data.classes),
-        image_shape=subject.data.image_shape,
-        recipe=subject.recipe,
-        learning_rate=learning_rate,
-        seed=seed,
-        device=device,
-        on_epoch=lambda stats: raise_if_stopping(progress),
-    )
+    with progress.task(f"training on {len(examples)} images", subject.recipe.epochs) as task:
+        return train_network(
+            examples,
+            architecture=architecture,
+            num_classes=len(subject.data.classes),
+            image_shape=subject.data.image_shape,
+            recipe=subject.recipe,
+            learning_rate=learning_rate,
+            seed=seed,
+            device=device,
+            on_epoch=watching(progress, task),
+        )
 
 
 def _learning_rate(
     subject: Subject, architecture: str, memory: Memory, device: torch.device, progress: Progress
 ) -> tuple[float, str]:
     """The recipe's policy for this memory: stated, learned, or chosen on the validation split."""
-    policy = subject.recipe.learning_rate
-    if not isinstance(policy, str):
-        return policy, "fixed"
     examples = subject.draws(memory)(CHOOSING)
-    if policy == "learned" and examples.step_size is not None:
-        return examples.step_size, "learned"
+    stated = stated_learning_rate(subject.recipe.learning_rate, examples)
+    if stated is not None:
+        return stated
     rate, _ = choose_learning_rate(
         examples.to(device),
-        subject.data.validation.with_preprocessing(subject.synthetic.preprocessing),
+        subject.data.validation,
         subject.recipe.grid,
         architecture=architecture,
         num_classes=len(subject.data.classes),
@@ -237,7 +234,7 @@ class _Rows:
             step=step,
             metric=metric,
             value=value,
-            profile=self.subject.record.profile,
+            profile=self.subject.profile,
             seed=_seed(repeat).value,
             step_size=rate,
             detail=detail,

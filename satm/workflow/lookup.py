@@ -27,7 +27,7 @@ def load(
     from satm.presets import CondenseConfig
     from satm.workflow.condensation import load_data
 
-    with Registry.open(registry, must_exist=True) as store:
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
         synthetic = store.load(reference)
     lost = isinstance(synthetic.preprocessing, ZCA) and not ZCA.path(synthetic.preprocessing.key).exists()
     if lost and "condense" in synthetic.config:

@@ -9,10 +9,10 @@ from typing import Literal
 
 from evaluation import RECIPES, Recipe
 from registry import Registry, SetRecord
-from satm.data import ImageData
-from satm.errors import RegistryError
+from satm.data import CATALOGUE, ImageData
+from satm.errors import DataError, RegistryError, UnknownName
 from satm.methods import class_major_labels, random_images
-from satm.presets import CondenseConfig
+from satm.presets import CondenseConfig, weaker
 from satm.progress import Progress
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
@@ -31,6 +31,11 @@ class Subject:
     config: CondenseConfig
     data: ImageData
     recipe: Recipe
+
+    @property
+    def profile(self) -> str:
+        """What numbers of this set under this recipe may be called."""
+        return weaker(self.record.profile, self.recipe.scale)
 
     def draws(self, memory: Memory) -> Callable[[int], SyntheticSet]:
         """The examples of each repeat: the set itself, or fresh random real images of the same number a class."""
@@ -64,20 +69,35 @@ def open_subject(
 ) -> Subject:
     """The set `reference` names, with its data and recipe.
 
-    The recipe is the one named, else that of the set's profile; `learning_rate` replaces its policy. Its augmentation
-    leaves out flips where the set's own data must not be flipped. Raises UnknownName for a set or recipe.
+    The recipe is the one named, else that of the set's profile, with the augmentation that the data may undergo;
+    `learning_rate` replaces its policy. Raises UnknownName for a set or recipe, DataError for other real images than
+    those the set was made from.
     """
     record = store.find(reference)
     synthetic = store.load(record.id)
     if "condense" not in synthetic.config:
         raise RegistryError(f"{record.name} does not say how its data were prepared; condense it with this suite")
     config = CondenseConfig.from_dict(synthetic.config["condense"])
-    chosen = RECIPES.get(recipe or config.recipe)
-    if "flip" not in (config.experts.augment or "flip"):
-        chosen = chosen.without("flip")
-    if learning_rate is not None:
-        chosen = replace(chosen, learning_rate=learning_rate)
-    data = load_data(config, data_root=data_root, device=device, progress=progress)
+    base = RECIPES.get(recipe or config.recipe)
+    augment = CATALOGUE.get(config.dataset).augment if config.dataset in CATALOGUE else None
+    chosen = base.variant(augment=augment, learning_rate=learning_rate)
+    data = _load(store, record, config, data_root, device, progress)
     if f"data:{data.fingerprint}" not in synthetic.parents:
-        progress.say(f"note: these {config.dataset} images are not the ones {record.name} was condensed from")
+        raise DataError(
+            f"the {config.dataset} images in {data.root} are not the ones {record.name} was condensed from; point "
+            "--data-root at those, or condense anew"
+        )
     return Subject(record=record, synthetic=synthetic, config=config, data=data, recipe=chosen)
+
+
+def _load(
+    store: Registry, record: SetRecord, config: CondenseConfig, root: Path | None, device: str, progress: Progress
+) -> ImageData:
+    """The set's real data: where asked for, else where data are looked for, else where they lay when it was made."""
+    try:
+        return load_data(config, data_root=root, device=device, progress=progress)
+    except (DataError, UnknownName):
+        before = store.run(record.run_id).config.get("data_root") if record.run_id else None
+        if root is not None or before is None:
+            raise
+        return load_data(config, data_root=Path(before), device=device, progress=progress)

@@ -117,7 +117,7 @@ def test_one_divergence_does_not_cost_the_others(patterns, brief):
 def test_real_digits_are_learned():
     data = load("digits")
     five_a_class = torch.cat([(data.train.labels == label).nonzero()[:5, 0] for label in range(10)])
-    recipe = RECIPES.get("smoke").without("flip")
+    recipe = RECIPES.get("smoke").variant(augment="color_crop_scale_rotate")
     (result,) = evaluate(
         data.train.subset(five_a_class), data, ["convnet3_w64"], recipe, seed=Seed(0), repeats=1, learning_rate=0.05
     )

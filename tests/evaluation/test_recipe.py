@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -33,10 +34,14 @@ def test_digest_tells_recipes_apart(recipe):
     assert len({RECIPES.get(name).digest for name in RECIPES}) == len(RECIPES)
 
 
-def test_an_operation_can_be_left_out(recipe):
-    assert RECIPES.get("smoke").without("flip").augment == DIGITS_STRATEGY
-    assert recipe.without("color").without("crop").augment is None
-    assert recipe.without("color").without("crop").without("crop").augmentation is None
+def test_a_variant_says_in_its_name_what_it_changes():
+    smoke = RECIPES.get("smoke")
+    varied = smoke.variant(augment=DIGITS_STRATEGY, learning_rate=0.3)
+    assert (varied.augment, varied.learning_rate) == (DIGITS_STRATEGY, 0.3)
+    assert varied.name == f"smoke, {DIGITS_STRATEGY}, lr 0.3"
+    assert smoke.variant(augment=smoke.augment, learning_rate="learned") == smoke
+    plain = replace(smoke, augment=None)
+    assert plain.variant(augment=DIGITS_STRATEGY) == plain
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from safetensors.torch import load, save
+from torch import nn
 
+from satm.data import load as load_data
 from satm.engine import HigherPolicy, LastSteps
 from satm.errors import ConfigError, Diverged, ExpertError, UnknownName
 from satm.methods import METHODS, class_major_labels, random_images
@@ -40,11 +42,13 @@ def same(one, other):
 # The same bits
 
 
-def test_same_seed_same_bits_whatever_else_draws(data, trajectories):
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_same_seed_same_bits_whatever_else_draws(data, trajectories, dropout):
     def condensed(seed, noise):
         torch.manual_seed(noise)
         before = torch.get_rng_state()
         condensation = begin(data, trajectories, FULL, seed=Seed(seed))
+        condensation.network = nn.Sequential(nn.Dropout(dropout), condensation.network)
         measured = [condensation.advance() for _ in range(3)]
         assert torch.equal(torch.get_rng_state(), before)
         return condensation.state(), measured
@@ -55,9 +59,23 @@ def test_same_seed_same_bits_whatever_else_draws(data, trajectories):
     assert not torch.equal(one[0]["images"], other[0]["images"])
 
 
-@pytest.mark.parametrize("stop", [0, 1, 3, 5])
-@pytest.mark.parametrize("config", [FULL, replace(FULL, log_step_size=True, init="noise")], ids=["plain", "log"])
-def test_stopped_and_restored_is_uninterrupted_to_the_bit(data, trajectories, config, stop):
+@pytest.mark.parametrize("stop", [0, 2, 5])
+def test_stopped_and_restored_is_uninterrupted_to_the_bit(data, trajectories, stop):
+    stopped_and_restored(data, trajectories, FULL, stop)
+
+
+def test_stopped_and_restored_under_other_settings(data, trajectories):
+    stopped_and_restored(data, trajectories, replace(FULL, log_step_size=True, init="noise", batch_syn=None), 3)
+
+
+@pytest.mark.slow
+def test_stopped_and_restored_on_photographs(real_data):
+    whole = load_data("tiny-imagenet-20")
+    data = replace(whole, train=whole.train.subset(torch.arange(0, len(whole.train), 10)), fingerprint="every tenth")
+    stopped_and_restored(data, experts(data, epochs=3, count=1), FULL, 3)
+
+
+def stopped_and_restored(data, trajectories, config, stop):
     whole = begin(data, trajectories, config)
     expected = [whole.advance() for _ in range(5)]
     first = begin(data, trajectories, config)
@@ -226,7 +244,8 @@ def test_a_mini_batch_of_all_images_is_all_images(data, trajectories, batch_syn)
 def test_start_epochs_are_below_or_up_to_the_maximum(data):
     trajectories = experts(data, epochs=3, count=1)
     for reading, epochs in (("below", {0}), ("up_to", {0, 1})):
-        condensation = begin(data, trajectories, replace(SATM, max_start_epoch=1, start_epochs=reading))
+        settings = {"max_start_epoch": 1, "start_epochs": reading, "inner_steps": 2, "window": 1, "augment": None}
+        condensation = begin(data, trajectories, replace(SATM, **settings))
         assert {condensation.advance()["start_epoch"] for _ in range(12)} == epochs
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import nn
 
 from satm.engine import flatten
 from satm.errors import ConfigError, Diverged
@@ -37,9 +38,9 @@ def few(request):
     return Few(normal(N, *IMAGE, name="images"), labels if request.param == "probabilities" else labels.argmax(1))
 
 
-def start():
+def start(dropout=0.0):
     with Seed(3).forked():
-        return Tiny()
+        return nn.Sequential(nn.Dropout(dropout), Tiny())
 
 
 def shifted(images, generator):
@@ -73,13 +74,15 @@ def test_it_is_sgd_written_out(few, augment):
     torch.testing.assert_close(flatten(network.parameters()).detach(), theta, rtol=1e-10, atol=1e-12)
 
 
-def test_training_in_two_parts_gives_the_same_bits(few):
-    whole, parts = start(), start()
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_training_in_two_parts_gives_the_same_bits(few, dropout):
+    whole, parts = start(dropout), start(dropout)
     fit(whole, few, CONFIG, seed=Seed(0), augment=shifted)
     optimizer = make_optimizer(parts, CONFIG)
-
-    class Stop(Exception):
-        pass
 
     def stop(stats):
         if stats.epoch == 2:
@@ -92,16 +95,34 @@ def test_training_in_two_parts_gives_the_same_bits(few):
     assert torch.equal(flatten(parts.parameters()), flatten(whole.parameters()))
 
 
-def test_the_seed_decides_and_the_global_stream_is_left_alone(few):
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_the_seed_decides_and_the_global_stream_is_left_alone(few, dropout):
     def trained(seed, noise):
         torch.manual_seed(noise)
-        before, network = torch.get_rng_state(), start()
+        before, network = torch.get_rng_state(), start(dropout)
         fit(network, few, CONFIG, seed=Seed(seed), augment=shifted)
         assert torch.equal(torch.get_rng_state(), before)
         return flatten(network.parameters())
 
     assert torch.equal(trained(0, 1), trained(0, 2))
     assert not torch.equal(trained(0, 1), trained(1, 1))
+
+
+def test_a_stop_is_asked_for_before_every_batch(few):
+    network, asked = start(), []
+
+    def on_batch():
+        asked.append(flatten(network.parameters()).detach())
+        if len(asked) == 5:
+            raise Stop
+
+    before = torch.get_rng_state()
+    with pytest.raises(Stop):
+        fit(network, few, CONFIG, seed=Seed(0), on_batch=on_batch)
+    assert torch.equal(asked[0], flatten(start().parameters()))
+    assert torch.equal(asked[-1], flatten(network.parameters()))
+    assert len({tuple(theta.tolist()) for theta in asked}) == 5
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_predictions_keep_the_order_and_accuracy_counts_them(few):
