@@ -160,7 +160,7 @@ class TrajectoryCondensation:
         moved = self.step_size * (-move).exp() if config.log_step_size else self.step_size - move
         bad = [name for name, value in measured.items() if not math.isfinite(value)]
         bad += [] if torch.isfinite(moved_images).all() else ["the images' update"]
-        bad += [] if torch.isfinite(moved) else ["the step size's update"]
+        bad += [] if torch.isfinite(moved + step_size_velocity) else ["the step size's update"]
         if bad:
             raise Diverged(
                 f"outer step {self.step + 1}: {', '.join(bad)} not finite at step size {float(self.step_size):.3g}; "
@@ -232,8 +232,8 @@ def diagnose(problem: OuterProblem, perturbation: torch.Tensor) -> dict[str, flo
     first_order = first_order_step_size_derivative(outer_gradient, problem.theta_start, clean.detach(), at.step_size)
     exact = exact_step_size_derivative(problem.loop, at, problem.theta_start, problem.loss)
     return {
-        "sharpness": float(problem.loss(perturbed)) - float(loss),
-        "loss_clean": float(loss),
+        "sharpness": float(problem.loss(perturbed) - loss.detach()),
+        "loss_clean": float(loss.detach()),
         "step_size_derivative": float(first_order),
         "step_size_derivative_exact": float(exact),
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 from satm.augment import STRATEGY
 from satm.data import CATALOGUE
-from satm.errors import UnknownName
+from satm.errors import ConfigError, UnknownName
 from satm.experts import ExpertConfig
 from satm.methods import METHODS
 from satm.methods.trajectory import TrajectoryConfig
@@ -37,10 +37,13 @@ def find_preset(
     """The preset for a data set of `image_size` pixels a side.
 
     The row is the one named, else the data set's own at this IPC, else its nearest IPC, else the nearest IPC of the
-    printed set of the nearest size; every step away is a departure. Raises UnknownName for `row`, `profile`, `method`.
+    printed set of the nearest size; every step away is a departure. Raises UnknownName for `row`, `profile`, `method`, ConfigError for
+    an IPC below 1.
     """
     scale = get_profile(profile)
     METHODS.get(method)
+    if ipc < 1:
+        raise ConfigError(f"ipc {ipc}: expected at least 1 image per class")
     printed, departures = _choose_row(dataset, ipc, image_size, row)
     known = CATALOGUE.get(dataset) if dataset in CATALOGUE else None
     fitted = printed

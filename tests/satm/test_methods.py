@@ -253,7 +253,7 @@ def test_start_epochs_are_below_or_up_to_the_maximum(data):
 
 
 def test_sharpness_and_the_exact_derivative_are_of_clean_images_on_the_same_segment_and_draws():
-    """L(φ + ε) − L(φ) over all N steps by hand, and dF/dα by finite differences of the same."""
+    """L(φ + ε) − L(φ) over all N steps, Eq. 10's sum and dF/dα by finite differences, all of the hand-unrolled loop."""
     case = tiny_case()
     epsilon = 0.1 * normal(*case.at.images.shape, name="epsilon")
     problem = OuterProblem(
@@ -264,11 +264,13 @@ def test_sharpness_and_the_exact_derivative_are_of_clean_images_on_the_same_segm
         policy=HigherPolicy(),
         truncation=LastSteps(2),
     )
-    measured = diagnose(problem, epsilon, torch.tensor(7.0))
+    measured = diagnose(problem, epsilon)
     clean, perturbed = case.value(case.at), case.value(case.at._replace(images=case.at.images + epsilon))
     assert measured["loss_clean"] == pytest.approx(clean, rel=1e-12)
     assert measured["sharpness"] == pytest.approx(perturbed - clean, rel=1e-9)
-    assert measured["step_size_derivative"] == 7
+    thetas, gradients = case.unroll(case.at)
+    (outer,) = torch.autograd.grad(case.loss(thetas[-1]), thetas[-1])
+    assert measured["step_size_derivative"] == pytest.approx(-float(outer @ sum(gradients).detach()), rel=1e-9)
     h = 1e-5
     ahead, behind = (case.value(case.at._replace(step_size=case.at.step_size + d)) for d in (h, -h))
     assert measured["step_size_derivative_exact"] == pytest.approx((ahead - behind) / (2 * h), rel=1e-6)
@@ -378,14 +380,18 @@ def test_more_images_than_a_class_has_are_refused(data, trajectories, ipc):
 
 
 @pytest.mark.parametrize(
-    "rule",
-    [Fixed(float("nan")), Fixed(float("inf")), Fixed(0.0, float("nan"))],
-    ids=["step size nan", "step size inf", "images nan"],
+    ("rule", "what"),
+    [
+        (Fixed(float("nan")), "the step size"),
+        (Fixed(float("inf")), "the step size"),
+        (Fixed(-1e9), "the step size"),  # finite, yet α's exponential is not
+        (Fixed(0.0, float("nan")), "the images"),
+    ],
 )
-def test_a_derivative_that_is_not_finite_stops_with_the_state_unchanged(data, trajectories, rule):
-    condensation = with_rule(data, trajectories, rule)
+def test_an_update_that_is_not_finite_stops_with_the_state_unchanged(data, trajectories, rule, what):
+    condensation = with_rule(data, trajectories, rule, log_step_size=True)
     before = condensation.state()
-    with pytest.raises(Diverged, match=r"^outer step 1: the hypergradient is not finite at step size 0\.05; lower"):
+    with pytest.raises(Diverged, match=rf"^outer step 1: {what}'s? update not finite at step size 0\.05; lower"):
         condensation.advance()
     assert same(condensation.state(), before)
 
