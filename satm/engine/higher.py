@@ -75,7 +75,7 @@ class HigherPolicy:
 
 @contextmanager
 def _innerloop(network: nn.Module, theta: FlatParams, *, taped: bool) -> Iterator[tuple[Any, Any]]:
-    """`higher`'s functional network and SGD, starting at θ and released at the end."""
+    """`higher`'s functional network and SGD, starting at θ."""
     import higher
 
     parameters = list(network.parameters())
@@ -83,12 +83,4 @@ def _innerloop(network: nn.Module, theta: FlatParams, *, taped: bool) -> Iterato
     start = unflatten(theta.detach(), [p.shape for p in parameters])
     with higher.innerloop_ctx(network, sgd, track_higher_grads=taped) as (functional, optimizer):
         functional.update_params([p.clone().requires_grad_() for p in start])
-        try:
-            yield functional, optimizer
-        finally:
-            # higher ties the module, its class and every step's weights in cycles; cut here, the graph is freed at
-            # once instead of at some later garbage collection (higher's issues 6 and 37).
-            functional._fast_params = None
-            functional._original_params = None
-            optimizer._fmodel = None
-            optimizer.param_groups = []
+        yield functional, optimizer

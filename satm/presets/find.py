@@ -37,8 +37,8 @@ def find_preset(
     """The preset for a data set of `image_size` pixels a side.
 
     The row is the one named, else the data set's own at this IPC, else its nearest IPC, else the nearest IPC of the
-    printed set of the nearest size; every step away is a departure. Raises UnknownName for `row`, `profile`, `method`, ConfigError for
-    an IPC below 1.
+    printed set of the nearest size; every step away is a departure. Raises UnknownName for `row`, `profile`,
+    `method`, ConfigError for an IPC below 1.
     """
     scale = get_profile(profile)
     METHODS.get(method)
