@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,7 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from satm.cli import run
 
@@ -207,6 +211,10 @@ def _running(path: str) -> bool:
         (["condense", "digits", "--set", "window"], 2, "expected KEY=VALUE"),
         (["condense", "digits", "--set", "window=99"], 2, "longer than the inner loop"),
         (["condense", "digits", "--set", "tau=1"], 2, "tau 1"),
+        (["condense", "digits", "--set", "recipe=fast"], 2, "unknown recipe 'fast'"),
+        (["condense", "digits", "--set", "ipc=2"], 2, "ipc is no setting"),
+        (["condense", "digits", "--set", "image_size=3000000000"], 2, "image_size 3000000000"),
+        (["condense", "digits", "--set", "architecture=timm/resnet18", "--profile", "smoke"], 2, "running statistics"),
         (["condense", "digits", "--set", "inner_steps=0"], 2, "inner_steps 0"),
         (["condense", "digits", "--set", "lr_images=-1"], 2, "lr_images -1"),
         (["condense", "digits", "--set", "lr_images=NaN"], 2, "lr_images nan"),
@@ -249,6 +257,82 @@ def test_bad_input_with_a_registry(satm: Callable[..., str], refused: Callable[.
     assert "colum" in refused(1, "query", "select colum from sets")
     refused(1, "query", "delete from sets")
     assert "digits/ipc1/satm@1" in satm("sets", "list")
+
+
+def test_an_ipc_beyond_the_smallest_class_is_refused_before_experts_are_trained(
+    refused: Callable[..., str], here: Path
+) -> None:
+    refused(2, "condense", "digits", "--ipc", "5000", "--profile", "smoke")
+    assert not (here / "home" / "experts").exists()
+    assert not (here / "satm.db").exists()
+
+
+def test_a_config_file_is_checked(satm: Callable[..., str], refused: Callable[..., str], here: Path) -> None:
+    good = json.loads(satm("condense", "digits", *QUICK, "--print-config"))
+    for change in ({"profile": "quick"}, {"seed": "1"}, {"departures": "none"}, {"colour": 1}, {"data_root": 3}):
+        (here / "run.json").write_text(json.dumps(good | change))
+        assert "run.json" in refused(2, "condense", "--config", "run.json")
+    (here / "run.json").write_text(json.dumps({**good, "config": good["config"] | {"recipe": "fast"}}))
+    assert "unknown recipe" in refused(2, "condense", "--config", "run.json")
+    (here / "run.json").write_text("{")
+    assert "run.json" in refused(2, "condense", "--config", "run.json")
+
+
+def own_folder(path: Path, seed: int = 0) -> None:
+    """A user's own data set: two classes of grey 16×16 PNG images, told apart by brightness."""
+    generator = np.random.default_rng(seed)
+    for split, count in (("train", 8), ("test", 4)):
+        for label, level in (("dark", 60), ("light", 190)):
+            (path / split / label).mkdir(parents=True)
+            for i in range(count):
+                pixels = generator.integers(level - 50, level + 50, (16, 16), dtype=np.uint8)
+                Image.fromarray(pixels).save(path / split / label / f"{i}.png")
+
+
+def test_a_folder_of_a_users_own_by_its_path(satm: Callable[..., str], refused: Callable[..., str], here: Path) -> None:
+    own_folder(here / "mine" / "shades")
+    assert "stored shades/ipc1/satm@1" in satm("condense", "mine/shades", *QUICK)
+    # Nothing says where it lies, so it is found where it lay.
+    out = satm("eval", "--repeats", "1", "--threads", "1")
+    assert "shades/ipc1/satm@1" in out
+    shutil.rmtree(here / "mine")
+    own_folder(here / "mine" / "shades", seed=1)
+    assert "are not the ones shades/ipc1/satm@1 was condensed from" in refused(1, "eval", "--threads", "1")
+
+
+def test_results_are_called_what_they_are(satm: Callable[..., str]) -> None:
+    satm("condense", "digits", "--threads", "1", "--profile", "paper", "--set", "architecture=convnet3_w8",
+         "--set", "experts.count=1", "--set", "outer_steps=1", "--set", "inner_steps=3")  # fmt: skip
+    assert satm("query", "select profile from sets", "--format", "csv").split()[1:] == ["custom"]
+    for rate in ("learned", "0.3"):
+        satm("eval", "--recipe", "smoke", "--repeats", "1", "--threads", "1", "--learning-rate", rate)
+    rows = json.loads(satm("results", "--format", "json"))
+    assert {row["profile"] for row in rows} == {"smoke"}
+    assert {row["recipe"] for row in rows} == {
+        "smoke, color_crop_scale_rotate",
+        "smoke, color_crop_scale_rotate, lr 0.3",
+    }
+
+
+def test_cells_are_printed_as_they_are(satm: Callable[..., str]) -> None:
+    satm("condense", "digits", "--method", "random", "--profile", "smoke")
+    assert "[/x] [bold]" in satm("query", "select '[/x] [bold]' as text")
+    assert "bytes>" in satm("query", "select data from blobs limit 1")
+
+
+def test_a_checkpoint_without_its_run_starts_over(
+    satm: Callable[..., str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    satm("condense", "digits", *QUICK)
+    (before,) = (here / "home" / "runs").glob("*.lock")
+    # What a stopped run leaves, with the registry lost since.
+    from safetensors.torch import save_file
+
+    save_file({"step": torch.tensor(3)}, before.with_suffix(".safetensors"))
+    (here / "satm.db").unlink()
+    assert run(["condense", "digits", *QUICK]) == 0
+    assert "starting over" in capsys.readouterr().err
+    assert satm("query", "select count(*) from metrics where name = 'loss'", "--format", "csv").split()[1:] == ["4"]
 
 
 def test_a_registry_that_is_none(refused: Callable[..., str], here: Path) -> None:
