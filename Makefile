@@ -19,6 +19,7 @@ types: $(VENV)/.installed
 	$(BIN)/mypy
 
 $(VENV)/.installed: pyproject.toml
+	@echo "setting up $(VENV): about three minutes and 7 GB"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch $@
