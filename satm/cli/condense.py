@@ -111,7 +111,7 @@ def experts(
     from satm.cli._session import working
     from satm.errors import UsageError
     from satm.methods import METHODS
-    from satm.workflow.condensation import load_data, prepare_experts
+    from satm.workflow.condensation import check_request, load_data, prepare_experts
 
     epochs = METHODS.get(chosen.config.method).expert_epochs(chosen.config.settings)
     if epochs is None:
@@ -121,6 +121,7 @@ def experts(
         return
     with working(threads) as progress:
         data = load_data(chosen.config, data_root=root, device=device, progress=progress)
+        check_request(chosen.config, data)
         trained = prepare_experts(chosen.config, data, device=device, progress=progress)
     last = [expert.records[-1].validation for expert in trained if expert.records]
     typer.echo(

@@ -106,13 +106,11 @@ def load_data(
     )
 
 
-def prepare_experts(
-    config: CondenseConfig, data: datasets.ImageData, *, device: str = "auto", progress: Progress = SILENT
-) -> list[Trajectory]:
-    """The experts a condensation needs, trained where they are missing; none for methods that need none."""
-    epochs = METHODS.get(config.method).expert_epochs(config.settings)
-    if epochs is None:
-        return []
+def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
+    """Raise ConfigError for what these images or this network cannot do, before anything is trained."""
+    check_ipc(data, config.ipc)
+    if METHODS.get(config.method).expert_epochs(config.settings) is None:
+        return
     network = networks.create(
         config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=Seed(0)
     )
@@ -121,6 +119,15 @@ def prepare_experts(
             f"{config.architecture} keeps running statistics, which a trajectory of parameters does not hold; condense "
             "on a network without, as convnet3, and evaluate on this one (satm eval-arch)"
         )
+
+
+def prepare_experts(
+    config: CondenseConfig, data: datasets.ImageData, *, device: str = "auto", progress: Progress = SILENT
+) -> list[Trajectory]:
+    """The experts a condensation needs, trained where they are missing; none for methods that need none."""
+    epochs = METHODS.get(config.method).expert_epochs(config.settings)
+    if epochs is None:
+        return []
     where = resolve_device(device)
     return train_experts(data, config.architecture, config.experts, epochs=epochs, device=where, progress=progress)
 
@@ -128,7 +135,7 @@ def prepare_experts(
 def plan(preset: Preset, *, device: str = "auto", data_root: Path | None = None, progress: Progress = SILENT) -> str:
     """What `condense` would say first: scale, expected duration and the work to be done."""
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
-    check_ipc(data, preset.config.ipc)
+    check_request(preset.config, data)
     return opening_line(preset, data, resolve_device(device))
 
 
@@ -152,7 +159,7 @@ def condense(
     if Path(registry).exists():
         Registry.open(registry).close()  # a file that is no registry is found out before any work, a new one made after
     data = load_data(config, data_root=data_root, device=device, progress=progress)
-    check_ipc(data, config.ipc)
+    check_request(config, data)
     with Registry.open(registry) as store:
         key = _run_key(preset, data, seed, where.type, Path(registry))
         checkpoint = Checkpoint(key)
