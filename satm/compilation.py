@@ -1,0 +1,63 @@
+"""`torch.compile` where a compiler is there, the plain function where not; compiled code is kept between runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, TypeVar
+
+import torch
+
+from satm.home import home
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def missing_compiler(device: torch.device | str = "cpu") -> str | None:
+    """Why nothing can be compiled for `device`, as the end of a sentence; None where it can."""
+    if torch.device(device).type == "cuda":
+        from importlib.util import find_spec
+
+        return None if find_spec("triton") else "the package triton is not installed"
+    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
+    if any(shutil.which(name) for name in wanted):
+        return None
+    return f"no C++ compiler is installed ({' or '.join(wanted)}; set CXX to use another)"
+
+
+def compiled(function: F, *, notify: Callable[[str], None]) -> F:
+    """`function`, a pure function of tensors, fused by `torch.compile`; one compilation for each shape it meets.
+
+    Code lies in `SATM_HOME/compiled` (`TORCHINDUCTOR_CACHE_DIR` names another place), so that a later process finds
+    it. A function that cannot be compiled after all runs as it is: `notify` is told so, once.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home() / "compiled"))
+    if not isinstance(function, FunctionType):
+        raise TypeError(f"{function!r}: expected a plain function")
+    # Torch keeps compiled code by code object, with a limit to how much: one of its own lets no other function fill it.
+    own = FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    fast = torch.compile(own, fullgraph=True, dynamic=False)
+    failed = False
+
+    from torch._dynamo.exc import TorchDynamoException  # what every failure to compile is
+
+    def call(*arguments: Any) -> Any:
+        nonlocal failed
+        if not failed:
+            try:
+                return fast(*arguments)
+            except TorchDynamoException as error:
+                failed = True
+                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                notify(f"running uncompiled: {function.__name__} could not be compiled ({first})")
+        return function(*arguments)
+
+    return call  # type: ignore[return-value]
