@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from satm.data import ImageData, Split
-from satm.engine import InnerLoop, Learned
+from satm.engine import HigherPolicy, HypergradientPolicy, InnerLoop, Learned, ReplayPolicy, make_step
 from satm.experts import ExpertConfig, Trajectory, train_experts
 from satm.methods import SATMConfig, Task
 from satm.preprocessing import MeanStd
@@ -102,6 +102,18 @@ class Case:
     def value(self, at: Learned) -> float:
         """F, by the hand-unrolled loop."""
         return self.loss(self.unroll(at)[0][-1]).item()
+
+
+class Replay:
+    """`ReplayPolicy` on whatever network a loop brings."""
+
+    name = "replay"
+
+    def __call__(self, loop: InnerLoop, *arguments, **options):
+        return ReplayPolicy(make_step(loop.network, criterion=loop.criterion))(loop, *arguments, **options)
+
+
+EXACT: list[HypergradientPolicy] = [HigherPolicy(), Replay()]
 
 
 def leaves(at: Learned) -> Learned:

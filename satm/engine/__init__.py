@@ -12,6 +12,12 @@ from satm.engine.hypergradient import Hypergradient as Hypergradient
 from satm.engine.hypergradient import HypergradientPolicy as HypergradientPolicy
 from satm.engine.inner import InnerLoop as InnerLoop
 from satm.engine.inner import Learned as Learned
+from satm.engine.replay import ReplayPolicy as ReplayPolicy
+from satm.engine.replay import TeslaPolicy as TeslaPolicy
+from satm.engine.step import Precision as Precision
+from satm.engine.step import Step as Step
+from satm.engine.step import check_repeatable as check_repeatable
+from satm.engine.step import make_step as make_step
 from satm.engine.step_size import exact_step_size_derivative as exact_step_size_derivative
 from satm.engine.step_size import first_order_step_size_derivative as first_order_step_size_derivative
 from satm.engine.truncation import Full as Full

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import nn
@@ -12,6 +12,9 @@ from torch.nn import functional as F
 
 from satm.errors import ConfigError, ShapeError
 from satm.types import Images, Labels
+
+Criterion: TypeAlias = Callable[[torch.Tensor, Labels], torch.Tensor]
+"""From logits [b, K] and labels to the inner loss, mean over the batch."""
 
 
 class Learned(NamedTuple):
@@ -33,6 +36,7 @@ class InnerLoop:
     network: nn.Module
     batches: tuple[torch.Tensor | None, ...]  # N index vectors [b] into φ; None is all of φ
     transforms: tuple[Callable[[Images], Images], ...]  # N differentiable functions of the images alone
+    criterion: Criterion = F.cross_entropy
 
     def __post_init__(self) -> None:
         if len(self.batches) != len(self.transforms):
@@ -45,8 +49,12 @@ class InnerLoop:
         """N."""
         return len(self.batches)
 
-    def loss(self, call: Callable[[Images], torch.Tensor], step: int, at: Learned) -> torch.Tensor:
-        """L_CE of step `step` for the network `call`, mean over its mini-batch."""
+    def batch(self, step: int, at: Learned) -> tuple[Images, Labels]:
+        """φ[B_i] and its labels, before the augmentation of step `step`."""
         index = self.batches[step]
-        images, labels = (at.images, at.labels) if index is None else (at.images[index], at.labels[index])
-        return F.cross_entropy(call(self.transforms[step](images)), labels)
+        return (at.images, at.labels) if index is None else (at.images[index], at.labels[index])
+
+    def loss(self, call: Callable[[Images], torch.Tensor], step: int, at: Learned) -> torch.Tensor:
+        """The inner loss of step `step` for the network `call`, mean over its mini-batch."""
+        images, labels = self.batch(step, at)
+        return self.criterion(call(self.transforms[step](images)), labels)

@@ -11,17 +11,17 @@ from torch import nn
 
 from satm import networks
 from satm.augment import DSA, apply
-from satm.engine import FlatNetwork, Full, HigherPolicy, InnerLoop, LastSteps, Learned, flatten
+from satm.engine import FlatNetwork, Full, InnerLoop, LastSteps, Learned, flatten
 from satm.errors import ConfigError
 from satm.rng import Seed
-from tests.helpers import CLASSES, VALUES, Case, central_differences, leaves, normal, tiny_case
+from tests.helpers import CLASSES, EXACT, VALUES, Case, central_differences, leaves, normal, tiny_case
 
 close = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-12)
 numerically_close = partial(torch.testing.assert_close, rtol=1e-6, atol=1e-8)
 N = 6
 
 
-@pytest.fixture(params=[HigherPolicy()], ids=lambda policy: policy.name)
+@pytest.fixture(params=EXACT, ids=lambda policy: policy.name)
 def policy(request):
     return request.param
 

@@ -24,19 +24,17 @@ import pytest
 import torch
 from torch import nn
 
-from satm.engine import HigherPolicy, InnerLoop, LastSteps, Learned, exact_step_size_derivative
-from tests.helpers import normal
+from satm.engine import InnerLoop, LastSteps, Learned, exact_step_size_derivative
+from tests.helpers import EXACT, normal
 
 ROWS, D, N = 8, 4, 7
 power = torch.linalg.matrix_power
 close = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-12)
 
 
-class LeastSquares(InnerLoop):
+def least_squares(outputs, labels):
     """The quadratic inner loss."""
-
-    def loss(self, call, step, at):
-        return (call(at.images).squeeze(1) - at.labels).square().mean() / 2
+    return (outputs.squeeze(1) - labels).square().mean() / 2
 
 
 @pytest.fixture
@@ -60,7 +58,9 @@ def paper():
 
     network = nn.Sequential(nn.Flatten(), nn.Linear(D, 1, bias=False)).double()
     return {
-        "loop": LeastSquares(network=network, batches=(None,) * N, transforms=(nn.Identity(),) * N),
+        "loop": InnerLoop(
+            network=network, batches=(None,) * N, transforms=(nn.Identity(),) * N, criterion=least_squares
+        ),
         "at": Learned(x.view(ROWS, 1, 1, D), y, alpha),
         "theta_start": start,
         "outer_loss": lambda theta: (theta - target).square().sum() / 2,
@@ -76,7 +76,7 @@ def problem(paper):
 
 
 @pytest.mark.parametrize("window", [1, 2, 4, N])
-@pytest.mark.parametrize("policy", [HigherPolicy()], ids=lambda policy: policy.name)
+@pytest.mark.parametrize("policy", EXACT, ids=lambda policy: policy.name)
 def test_hypergradient_is_the_closed_form(policy, paper, window):
     found = policy(**problem(paper), truncation=LastSteps(window), keep=3)
     images, labels = paper["gradients"](window)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from satm.engine import Full, HigherPolicy, LastSteps, exact_step_size_derivative
-from tests.helpers import central_differences, leaves, tiny_case
+from tests.helpers import EXACT, central_differences, leaves, tiny_case
 
 close = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-12)
-POLICIES = pytest.mark.parametrize("policy", [HigherPolicy()], ids=lambda policy: policy.name)
+POLICIES = pytest.mark.parametrize("policy", EXACT, ids=lambda policy: policy.name)
 
 
 def eq10(policy, case, window):

@@ -1,0 +1,163 @@
+"""Replay: the window's parameters are kept and walked backwards, one vector-Jacobian product a step.
+
+Exact like `higher`, in the memory of one step's graph and the window's parameter vectors, whatever N is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from satm.engine.hypergradient import Hypergradient
+from satm.engine.inner import InnerLoop, Learned
+from satm.engine.step import Product, Step
+from satm.engine.step_size import first_order_step_size_derivative
+from satm.engine.truncation import Truncation
+from satm.types import FlatParams, Images, Labels
+
+
+@dataclass(frozen=True)
+class ReplayPolicy:
+    """Reverse-mode differentiation of the window, every step recomputed from its stored θ_i.
+
+    With v_N = ∂L/∂θ_N and, for i = N − 1 … ι, the products of `Step`:
+    ∂F/∂φ += −α ∂⟨g_i, v⟩/∂φ, ∂F/∂α += −⟨g_i, v⟩, v ← v − α H_i v (g_i the inner gradient, H_i its Hessian).
+    """
+
+    step: Step
+    name = "replay"
+
+    def __call__(
+        self,
+        loop: InnerLoop,
+        at: Learned,
+        theta_start: FlatParams,
+        outer_loss: Callable[[FlatParams], torch.Tensor],
+        truncation: Truncation,
+        *,
+        first: int = 0,
+        keep: int | None = None,
+    ) -> Hypergradient:
+        """See `HypergradientPolicy`."""
+        at = Learned(*(value.detach() for value in at))
+        tape_from = max(first, truncation.first_taped(loop.steps))
+        run = _run(self.step, loop, at, theta_start, range(first, loop.steps))
+        path = {step: theta for step, theta in run if step >= tape_from or step == keep}
+        loss, v = _value_and_gradient(outer_loss, path[loop.steps])
+        found = _Sum(loop, at, outer_gradient=v)
+        for step in reversed(range(tape_from, loop.steps)):
+            product = found.add(step, self.step.product, path.pop(step) if step != keep else path[step], v)
+            v = v - at.step_size * product.theta
+        return found.result(loss, theta_start, path[loop.steps], None if keep is None else path[keep])
+
+
+@dataclass(frozen=True)
+class TeslaPolicy:
+    """TESLA's two passes (Cui et al. 2023): every path from φ through a later θ_i is dropped, memory is O(P).
+
+    The first pass runs the steps to θ_N and v = ∂L/∂θ_N; the second runs them again and sums
+    ∂F/∂φ ≈ −α Σ_i ∂⟨g_i, v⟩/∂φ with θ_i and v held. Exact for a single step. The published code (distill.py:418 at
+    488842e) doubles a tuple instead of the gradient, so its images move by half of this.
+    """
+
+    step: Step
+    name = "tesla"
+
+    def __call__(
+        self,
+        loop: InnerLoop,
+        at: Learned,
+        theta_start: FlatParams,
+        outer_loss: Callable[[FlatParams], torch.Tensor],
+        truncation: Truncation,
+        *,
+        first: int = 0,
+        keep: int | None = None,
+    ) -> Hypergradient:
+        """See `HypergradientPolicy`."""
+        at = Learned(*(value.detach() for value in at))
+        tape_from = max(first, truncation.first_taped(loop.steps))
+        run = _run(self.step, loop, at, theta_start, range(first, loop.steps))
+        marks = {step: theta for step, theta in run if step in (tape_from, keep, loop.steps)}
+        loss, v = _value_and_gradient(outer_loss, marks[loop.steps])
+        found = _Sum(loop, at, outer_gradient=v)
+        for step, theta in _run(self.step, loop, at, marks[tape_from], range(tape_from, loop.steps)):
+            if step < loop.steps:
+                found.add(step, self.step.mixed, theta, v)
+        return found.result(loss, theta_start, marks[loop.steps], None if keep is None else marks[keep])
+
+
+def _run(step: Step, loop: InnerLoop, at: Learned, theta: FlatParams, steps: range) -> Iterator[tuple[int, FlatParams]]:
+    """(i, θ_i) for i in `steps` and the one after: plain SGD without a tape."""
+    theta = theta.detach()
+    for i in steps:
+        yield i, theta
+        images, labels = loop.batch(i, at)
+        theta = theta - at.step_size * step.gradient(theta, loop.transforms[i](images), labels)
+    yield steps.stop, theta
+
+
+def _value_and_gradient(
+    outer_loss: Callable[[FlatParams], torch.Tensor], theta: FlatParams
+) -> tuple[torch.Tensor, FlatParams]:
+    leaf = theta.detach().requires_grad_()
+    loss = outer_loss(leaf)
+    (gradient,) = torch.autograd.grad(loss, leaf)
+    return loss.detach(), gradient
+
+
+class _Sum:
+    """The derivatives with respect to φ, its labels and α, as they grow step by step."""
+
+    def __init__(self, loop: InnerLoop, at: Learned, *, outer_gradient: FlatParams) -> None:
+        self.loop, self.at, self.outer_gradient = loop, at, outer_gradient
+        self.images: Images = torch.zeros_like(at.images)
+        self.labels: Labels | None = torch.zeros_like(at.labels) if at.labels.is_floating_point() else None
+        self.step_size = torch.zeros_like(at.step_size)
+
+    def add(
+        self,
+        step: int,
+        differentiate: Callable[[FlatParams, Images, Labels, FlatParams], Product],
+        theta: FlatParams,
+        v: FlatParams,
+    ) -> Product:
+        """Add what step `step` contributes at θ with cotangent v; the product it took."""
+        images, labels = self.loop.batch(step, self.at)
+        leaf = images.detach().requires_grad_()
+        seen = self.loop.transforms[step](leaf)
+        product = differentiate(theta, seen.detach(), labels, v)
+        pulled = product.images
+        if seen is not leaf:
+            (pulled,) = torch.autograd.grad(seen, leaf, pulled)
+        self._scatter(step, self.images, pulled)
+        if self.labels is not None and product.labels is not None:
+            self._scatter(step, self.labels, product.labels)
+        self.step_size = self.step_size - product.value
+        return product
+
+    def _scatter(self, step: int, into: torch.Tensor, derivative: torch.Tensor) -> None:
+        index = self.loop.batches[step]
+        derivative = -self.at.step_size * derivative
+        if index is None:
+            into += derivative
+        else:
+            into.index_add_(0, index, derivative)
+
+    def result(
+        self, loss: torch.Tensor, theta_start: FlatParams, theta_end: FlatParams, kept: FlatParams | None
+    ) -> Hypergradient:
+        """What a policy answers."""
+        return Hypergradient(
+            loss=loss,
+            images=self.images,
+            labels=self.labels,
+            step_size=first_order_step_size_derivative(
+                self.outer_gradient, theta_start.detach(), theta_end, self.at.step_size
+            ),
+            step_size_taped=self.step_size,
+            theta=theta_end,
+            kept=kept,
+        )
