@@ -32,6 +32,11 @@ Row = Annotated[str | None, typer.Option("--preset", help="Take another set's nu
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Replace one setting, as outer_steps=100.", metavar="KEY=VALUE")
 ]
+EngineName = Annotated[
+    str | None,
+    typer.Option("--engine", help="auto, higher (the reference), replay or tesla: how inner loops are differentiated."),
+]
+PrecisionName = Annotated[str | None, typer.Option("--precision", help="float32 or bf16, of the inner steps.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A file that --print-config wrote.")]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the whole configuration and stop.")]
 
@@ -43,6 +48,8 @@ def condense(
     profile: ProfileName = None,
     preset: Row = None,
     settings: Settings = None,
+    engine: EngineName = None,
+    precision: PrecisionName = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the condensation (default: 0).")] = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -58,6 +65,8 @@ def condense(
 
     The same command continues an interrupted one. Example: satm condense cifar10 --ipc 50
     """
+    shorthands = {"engine": engine, "precision": precision}
+    settings = [*(settings or []), *(f"{name}={value}" for name, value in shorthands.items() if value is not None)]
     chosen, root, from_file = _choose(dataset, ipc, method, profile, preset, settings, data_root, config)
     seed = (from_file if seed is None else seed) or 0
     if print_config:

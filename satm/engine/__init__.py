@@ -4,6 +4,12 @@ What is solved (`InnerLoop`), how much of it is differentiated (a `Truncation`) 
 `HypergradientPolicy`) are three arguments, so that any of them can be replaced without the others knowing.
 """
 
+from satm.engine.choice import Compile as Compile
+from satm.engine.choice import Engine as Engine
+from satm.engine.choice import EngineChoice as EngineChoice
+from satm.engine.choice import InnerWork as InnerWork
+from satm.engine.choice import choose_engine as choose_engine
+from satm.engine.choice import forward_cost as forward_cost
 from satm.engine.functional import FlatNetwork as FlatNetwork
 from satm.engine.functional import flatten as flatten
 from satm.engine.functional import unflatten as unflatten

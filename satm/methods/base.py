@@ -16,6 +16,10 @@ from satm.rng import Seed
 from satm.types import Images, LabelKind, Labels
 
 
+def _ignore(message: str) -> None:
+    pass
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What is to be condensed, on what, from which seed."""
@@ -26,6 +30,7 @@ class Task:
     seed: Seed
     device: torch.device
     experts: Sequence[Trajectory] = ()
+    notify: Callable[[str], None] = _ignore  # hears what a user should know of how the work is done
 
     def __post_init__(self) -> None:
         check_ipc(self.data, self.ipc)
@@ -58,6 +63,7 @@ class Condensation(Protocol):
 
     step: int  # outer steps done
     steps: int  # outer steps in all
+    notes: Mapping[str, str]  # how it is computed, by name: said at the start and stored with the run
 
     def advance(self) -> Mapping[str, float]:
         """One outer step; what it measured, by name (events under `event.`). Raises Diverged, the state unchanged."""

@@ -59,6 +59,9 @@ class OuterUpdate:
 class OuterRule(Protocol):
     """One way to turn hypergradients into a direction."""
 
+    def second_pass(self, steps: int) -> int:
+        """How many of an inner loop's `steps` are run a second time."""
+
     def __call__(
         self, problem: OuterProblem, generator: torch.Generator, redraw: Callable[[], InnerLoop]
     ) -> OuterUpdate:
@@ -103,6 +106,10 @@ class SharpnessAware:
     def __post_init__(self) -> None:
         if not (0 <= self.rho < math.inf and 0 <= self.gamma < math.inf):
             raise ConfigError(f"rho {self.rho}, gamma {self.gamma}: expected finite numbers of 0 or more")
+
+    def second_pass(self, steps: int) -> int:
+        """N − τ."""
+        return steps - self.tau
 
     def __call__(
         self, problem: OuterProblem, generator: torch.Generator, redraw: Callable[[], InnerLoop]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 
@@ -32,6 +33,7 @@ class _RandomDraw:
     """The draw is the whole condensation: 0 outer steps."""
 
     step = steps = 0
+    notes: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, task: Task, config: RandomConfig) -> None:
         self._images = random_images(task.data, task.ipc, task.seed.child("random"))

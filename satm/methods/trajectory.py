@@ -13,13 +13,18 @@ import torch
 from satm import networks
 from satm.augment import DSA, apply, draw
 from satm.engine import (
+    Compile,
+    Engine,
     FlatNetwork,
-    HigherPolicy,
     InnerLoop,
+    InnerWork,
     LastSteps,
     Learned,
+    Precision,
+    choose_engine,
     exact_step_size_derivative,
     first_order_step_size_derivative,
+    forward_cost,
 )
 from satm.errors import ConfigError, Diverged, ExpertError
 from satm.experts import draw_segment
@@ -52,6 +57,9 @@ class TrajectoryConfig:
     init: Literal["real", "noise"] = "real"  # φ at the start: random training images, or N(0, 1)
     augment: str | None = "color_crop_cutout_flip_scale_rotate"  # DSA in the inner loop
     diagnostics_every: int = 50  # outer steps between measurements of sharpness and α's exact derivative; 0: never
+    engine: Engine = "auto"  # how the inner loop is differentiated; prefer-higher: the reference while memory allows
+    compile: Compile = "auto"  # whether inner steps are compiled; auto: where there is enough work
+    precision: Precision = "float32"  # of the network's products and convolutions in the inner loop
 
     def __post_init__(self) -> None:
         for name in ("inner_steps", "expert_epochs"):
@@ -116,6 +124,31 @@ class TrajectoryCondensation:
         self.network = networks.create(
             task.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=task.seed.child("net")
         ).to(device)
+        self.engine = choose_engine(
+            config.engine,
+            config.compile,
+            config.precision,
+            network=self.network,
+            image_shape=data.image_shape,
+            work=self._work(),
+        )
+        self.notes: Mapping[str, str] = {"engine": str(self.engine)}
+        self._policy = self.engine.policy(self.network, task.notify)
+
+    def _work(self) -> InnerWork:
+        config, data = self.config, self.task.data
+        flops, activation_bytes = forward_cost(self.network, data.image_shape)
+        window = config.inner_steps - config.truncation().first_taped(config.inner_steps)
+        second = self.rule.second_pass(config.inner_steps)
+        return InnerWork(
+            flops=flops,
+            activation_bytes=activation_bytes,
+            batch=min(config.batch_syn or len(self.images), len(self.images)),
+            steps=config.inner_steps + second,
+            taped=window + min(window, second),
+            window=window,
+            outer_steps=config.outer_steps,
+        )
 
     def advance(self) -> Mapping[str, float]:
         """See `Condensation`."""
@@ -132,7 +165,7 @@ class TrajectoryCondensation:
             at=Learned(self.images, self.labels, self.step_size),
             theta_start=segment.start,
             loss=TrajectoryLoss(segment.start, segment.target),
-            policy=HigherPolicy(),
+            policy=self._policy,
             truncation=self.config.truncation(),
         )
         redraw = partial(self._draw_loop, seed.child("loop", 2).generator())

@@ -62,7 +62,7 @@ def find_preset(
         zca=chosen.zca,
         recipe=scale.recipe,
         experts=ExpertConfig(count=scale.experts, lr=chosen.expert_lr, batch_size=chosen.expert_batch, augment=augment),
-        settings=_settings(method, chosen, augment),
+        settings=_settings(method, chosen, augment, scale),
     )
     return Preset(
         name=f"{method}/{dataset}/ipc{ipc}", profile=profile, config=config, source=chosen.source, departures=departures
@@ -138,7 +138,7 @@ def _spell(value: float | None) -> str:
     return ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"
 
 
-def _settings(method: str, row: Row, augment: str) -> Any:
+def _settings(method: str, row: Row, augment: str, scale: Profile) -> Any:
     config: type[Any] = METHODS.get(method).config
     if not issubclass(config, TrajectoryConfig):
         return config()
@@ -152,6 +152,7 @@ def _settings(method: str, row: Row, augment: str) -> Any:
         lr_step_size=row.lr_step_size,
         step_size=row.expert_lr,
         augment=augment,
+        engine=scale.engine,
     )
 
 

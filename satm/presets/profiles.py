@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from satm.engine import Engine
 from satm.errors import UnknownName
 
 
@@ -24,12 +25,13 @@ class Profile:
     max_inner_images: int | None = None  # outer steps × N × mini-batch at most: what bounds the time
     image_step: float = 1.0  # factor on lr_images
     class_orders: int = 5  # of a class-incremental evaluation
+    engine: Engine = "auto"  # how inner loops are differentiated
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile(name="paper", width=128, experts=100, outer_steps=10_000, recipe="mtt"),
+        Profile(name="paper", width=128, experts=100, outer_steps=10_000, recipe="mtt", engine="prefer-higher"),
         Profile(
             name="cpu",
             width=32,

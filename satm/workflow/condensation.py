@@ -179,8 +179,11 @@ def condense(
                 seed=Seed(seed),
                 device=where,
                 experts=prepare_experts(config, data, device=device, progress=progress),
+                notify=progress.say,
             )
             condensation = METHODS.get(config.method).begin(task, config.settings)
+            for note in condensation.notes.values():
+                progress.say(note)
             run = store.start_run(
                 key=key,
                 kind="condense",
@@ -190,6 +193,7 @@ def condense(
                     "departures": list(preset.departures),
                     "condense": config.to_dict(),
                     "data_root": data.root,
+                    "notes": dict(condensation.notes),
                 },
                 profile=preset.profile,
                 dataset=config.dataset,

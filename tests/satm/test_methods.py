@@ -129,6 +129,9 @@ class Fixed:
     step_size: float
     images: float = 1.0
 
+    def second_pass(self, steps):
+        return 0
+
     def __call__(self, problem, generator, redraw):
         like = problem.at.images
         return OuterUpdate(

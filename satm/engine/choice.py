@@ -1,0 +1,177 @@
+"""Which policy differentiates a job's inner loops: a rule over its size and its machine, never over a clock.
+
+Equal jobs on one machine get equal choices, so that equal seeds give equal bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import nn
+
+from satm.compilation import missing_compiler
+from satm.engine.higher import HigherPolicy
+from satm.engine.hypergradient import HypergradientPolicy
+from satm.engine.replay import ReplayPolicy, TeslaPolicy
+from satm.engine.step import Precision, check_repeatable, make_step
+from satm.errors import ConfigError
+
+Engine: TypeAlias = Literal["auto", "prefer-higher", "higher", "replay", "tesla"]
+Compile: TypeAlias = Literal["auto", "yes", "no"]
+
+COMPILE_WORTH = 1e13  # floating-point operations of a job from which two minutes of compiling pay (2 CPU cores)
+TAPE = 3.0  # bytes of a differentiated step's tape over those of its forward pass, at most
+MEMORY_SHARE = 0.6  # of the machine's memory that a tape may take
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerWork:
+    """The size of one outer step's inner loops, and how many outer steps there are."""
+
+    flops: float  # floating-point operations of a forward pass, an image
+    activation_bytes: int  # what a forward pass saves for its backward pass, an image
+    batch: int  # images an inner step
+    steps: int  # N, and those of a second pass
+    taped: int  # differentiated steps of all passes
+    window: int  # differentiated steps of one pass
+    outer_steps: int
+
+    @property
+    def total(self) -> float:
+        """Floating-point operations of the whole job: a gradient is three forward passes, a product eight."""
+        return self.outer_steps * self.batch * self.flops * (3 * self.steps + 8 * self.taped)
+
+    @property
+    def tape(self) -> float:
+        """Bytes that `higher` holds for a window, about."""
+        return TAPE * self.window * self.batch * self.activation_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineChoice:
+    """A policy by name, how it runs, and why."""
+
+    engine: Literal["higher", "replay", "tesla"]
+    compiled: bool
+    precision: Precision
+    reason: str
+
+    def __str__(self) -> str:
+        """`engine replay, compiled (…)`."""
+        how = [", compiled" if self.compiled else "", f", {self.precision}" if self.precision != "float32" else ""]
+        return f"engine {self.engine}{''.join(how)} ({self.reason})"
+
+    def policy(self, network: nn.Module, notify: Callable[[str], None]) -> HypergradientPolicy:
+        """The policy for inner loops on `network`; `notify` hears where compiling fails after all."""
+        if self.engine == "higher":
+            return HigherPolicy()
+        step = make_step(network, precision=self.precision, notify=notify if self.compiled else None)
+        return ReplayPolicy(step) if self.engine == "replay" else TeslaPolicy(step)
+
+
+def choose_engine(
+    asked: Engine,
+    compile: Compile,
+    precision: Precision,
+    *,
+    network: nn.Module,
+    image_shape: tuple[int, int, int],
+    work: InnerWork,
+) -> EngineChoice:
+    """The policy for a job: what was asked for, or with "auto" the quickest that fits.
+
+    "auto": `replay`, compiled, where there is enough work for compiling to pay; else `higher`, whose plain step is
+    quicker, while its tape fits the machine; else `replay` as it is. "prefer-higher": `higher` while its tape fits.
+    Raises ConfigError for a combination that cannot work.
+    """
+    random = _draws_numbers(network, image_shape)
+    missing = missing_compiler(_device(network))
+    if compile == "yes" and missing:
+        raise ConfigError(f"compile=yes: {missing}; set compile=auto")
+    worth = work.total >= COMPILE_WORTH
+    compiled = compile == "yes" or (compile == "auto" and worth and not missing)
+    memory = total_memory(_device(network))
+    fits = work.tape <= MEMORY_SHARE * memory
+    size = f"a window of {work.window} steps of {work.batch} images"
+
+    def chosen(engine: Literal["higher", "replay", "tesla"], reason: str) -> EngineChoice:
+        if engine == "higher" and precision != "float32":
+            raise ConfigError(f"precision {precision}: engine higher runs in float32; set engine=replay")
+        if engine != "higher" and random:
+            raise ConfigError(f"engine {engine}: {random}")
+        fused = compiled and engine != "higher"
+        if engine != "higher" and missing and compile == "auto":
+            reason += f"; uncompiled: {missing}"
+        return EngineChoice(engine=engine, compiled=fused, precision=precision, reason=reason)
+
+    if asked in ("higher", "replay", "tesla"):
+        return chosen(asked, "as asked")
+    if random:
+        return chosen("higher", "the network draws random numbers, so that no step can be replayed")
+    if precision != "float32":
+        return chosen("replay", f"{precision} asked for")
+    if asked == "prefer-higher":
+        if fits:
+            return chosen("higher", "the reference")
+        return chosen("replay", f"the tape of {size} takes {_gb(work.tape)} of {_gb(memory)} memory")
+    if compiled:
+        return chosen("replay", f"{work.total:.0e} operations are worth compiling" if worth else "compile=yes")
+    if not fits:
+        return chosen("replay", f"the tape of {size} takes {_gb(work.tape)} of {_gb(memory)} memory")
+    return chosen("higher", missing if worth and missing else f"{work.total:.0e} operations are too few to compile for")
+
+
+def forward_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[float, int]:
+    """Floating-point operations of a forward pass of one image, and the bytes it saves for its backward pass."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    weights = {p.data_ptr() for p in network.parameters()}
+    saved: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in weights:
+            saved[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    image = _image(network, image_shape)
+    with (
+        torch.random.fork_rng(),
+        FlopCounterMode(display=False) as counter,
+        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+    ):
+        output = network.train()(image)
+    del output  # held until here: a freed tensor's address would be counted once for two
+    return float(counter.get_total_flops()), sum(saved.values())
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of memory of `device`, or of the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    import os
+
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _draws_numbers(network: nn.Module, image_shape: tuple[int, int, int]) -> str | None:
+    try:
+        check_repeatable(network, _image(network, image_shape))
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def _image(network: nn.Module, image_shape: tuple[int, int, int]) -> torch.Tensor:
+    parameter = next(network.parameters())
+    return torch.zeros(1, *image_shape, dtype=parameter.dtype, device=parameter.device)
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+def _gb(amount: float) -> str:
+    return f"{amount / 1e9:.1f} GB"
