@@ -1,4 +1,4 @@
-"""`torch.compile` where a compiler is there, the plain function where not; compiled code is kept between runs."""
+"""What this machine can do for speed: `torch.compile` where a compiler is there, bfloat16 where it has the units."""
 
 from __future__ import annotations
 
@@ -61,3 +61,12 @@ def compiled(function: F, *, notify: Callable[[str], None]) -> F:
         return function(*arguments)
 
     return call  # type: ignore[return-value]
+
+
+def missing_bf16(device: torch.device | str = "cpu") -> str | None:
+    """Why bfloat16 arithmetic is not to be had on `device`, as the end of a sentence; None where it is."""
+    if torch.device(device).type == "cuda":
+        return None if torch.cuda.is_bf16_supported(including_emulation=False) else "this GPU has no bfloat16 units"
+    if torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return None
+    return "this CPU has no bfloat16 instructions, without which it is some forty times slower than float32"

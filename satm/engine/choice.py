@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import nn
 
-from satm.compilation import missing_compiler
+from satm.compilation import missing_bf16, missing_compiler
 from satm.engine.higher import HigherPolicy
 from satm.engine.hypergradient import HypergradientPolicy
 from satm.engine.replay import ReplayPolicy, TeslaPolicy
@@ -91,6 +91,8 @@ def choose_engine(
     missing = missing_compiler(_device(network))
     if compile == "yes" and missing:
         raise ConfigError(f"compile=yes: {missing}; set compile=auto")
+    if precision == "bf16" and (lacking := missing_bf16(_device(network))):
+        raise ConfigError(f"precision bf16: {lacking}; set precision=float32")
     worth = work.total >= COMPILE_WORTH
     compiled = compile == "yes" or (compile == "auto" and worth and not missing)
     memory = total_memory(_device(network))

@@ -1,0 +1,49 @@
+"""How much memory a piece of work takes: the peak above what was held before it."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class Peak:
+    """Filled in when a `measured_peak` ends."""
+
+    bytes: int | None = None  # None where this system cannot tell
+
+
+@contextmanager
+def measured_peak(device: torch.device | str = "cpu") -> Iterator[Peak]:
+    """The peak memory of the block above what was held at its start: of the CUDA device, else of this process (Linux).
+
+    What the allocator keeps from earlier work is given back first, so that it cannot hide what the block needs.
+    """
+    peak, device = Peak(), torch.device(device)
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield peak
+        peak.bytes = torch.cuda.max_memory_allocated(device) - before
+        return
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        CLEAR.write_text("5")  # resets the high-water mark (man 5 proc)
+        before = _kilobytes("VmRSS")
+    except (OSError, AttributeError):
+        yield peak
+        return
+    yield peak
+    peak.bytes = max(0, _kilobytes("VmHWM") - before) * 1024
+
+
+def _kilobytes(name: str) -> int:
+    lines = STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
