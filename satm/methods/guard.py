@@ -27,7 +27,7 @@ class GuardConfig:
 
     max_loss: float | None = 100.0  # matching loss F; a segment starts at 1 and ends at 0
     max_update_ratio: float | None = 1.0  # ‖move of φ‖ / ‖φ‖ of one outer step
-    max_step_size_growth: float | None = 10.0  # α after one outer step over α before it
+    max_step_size_growth: float | None = 10.0  # α after one outer step over the larger of α before it and at the start
     retries: int = 5  # of one outer step before the run stops; 0: it stops at the first failure
 
     def __post_init__(self) -> None:
@@ -86,8 +86,9 @@ class Retryable(Protocol):
 class Guard:
     """The checks of one condensation, and the state it can fall back to."""
 
-    def __init__(self, config: GuardConfig) -> None:
+    def __init__(self, config: GuardConfig, *, step_size: float) -> None:
         self.config = config
+        self._first_step_size = step_size  # α at the start, so that α may come back from a projection
         self._before: dict[str, torch.Tensor] = {}  # before the last accepted step; empty at first
 
     def advance(self, condensation: Retryable) -> dict[str, float]:
@@ -141,7 +142,8 @@ class Guard:
         ratio = float(_norm(moved_images - images) / _norm(images))
         if math.isfinite(ratio):  # φ = 0 has no size to compare with
             self._limit("update_ratio", ratio, at_start=False)
-        self._limit("step_size_growth", float(moved_step_size / step_size), at_start=False)
+        growth = float(moved_step_size) / max(float(step_size), self._first_step_size)
+        self._limit("step_size_growth", growth, at_start=False)
         return {"update_ratio": ratio} if math.isfinite(ratio) else {}
 
     def _limit(self, what: str, value: float, *, at_start: bool) -> None:

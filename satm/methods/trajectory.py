@@ -104,7 +104,7 @@ class TrajectoryCondensation:
     def __init__(self, task: Task, config: TrajectoryConfig, rule: OuterRule) -> None:
         self.task, self.config, self.rule = task, config, rule
         self.step, self.steps = 0, config.outer_steps
-        self.guard = Guard(config.guard)
+        self.guard = Guard(config.guard, step_size=config.step_size)
         stored = min((expert.epochs for expert in task.experts), default=-1)
         if stored < config.stored_epochs():
             have = "there are no experts" if stored < 0 else f"an expert has {stored}"

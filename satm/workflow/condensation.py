@@ -28,7 +28,7 @@ from satm.rng import Seed
 from satm.synthetic import SyntheticSet, digest
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.estimate import opening_line
-from satm.workflow.events import announce_events
+from satm.workflow.events import Events
 from satm.workflow.resume import Start, find_start
 
 SAVE_SECONDS = 60.0  # between checkpoints: what a crash can cost
@@ -263,7 +263,7 @@ def _run(condensation: Condensation, checkpoint: Checkpoint, store: Registry, ru
     store.drop_metrics_from(run, condensation.step)
     started = last_save = time.monotonic()
     rows: list[tuple[int, str, float]] = []
-    said: frozenset[str] = frozenset()
+    events = Events(progress)
 
     def save() -> None:
         nonlocal last_save, started
@@ -280,10 +280,11 @@ def _run(condensation: Condensation, checkpoint: Checkpoint, store: Registry, ru
             try:
                 measured = condensation.advance()
             except SatmError as error:
-                rows.extend((step, name, value) for name, value in getattr(error, "measured", {}).items())
+                if isinstance(error, Diverged):
+                    rows.extend((step, name, value) for name, value in error.measured.items())
                 save()
                 raise
-            said = announce_events(step, measured, before=said, progress=progress)
+            events.see(step, measured)
             rows.extend((step, name, float(value)) for name, value in measured.items())
             task.advance(1, **{name: measured[name] for name in ("loss", "step_size") if name in measured})
             if progress.stopping() and condensation.step < condensation.steps:
@@ -296,6 +297,7 @@ def _run(condensation: Condensation, checkpoint: Checkpoint, store: Registry, ru
                 save()
     store.add_metrics(run, rows)
     store.add_seconds(run, time.monotonic() - started)
+    events.close()
 
 
 def _describe(

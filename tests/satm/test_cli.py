@@ -367,6 +367,7 @@ def test_steps_that_fail_are_events_and_a_run_that_stops_goes_on_under_other_set
     printed = capsys.readouterr()
     assert "outer step 2: rolled back at update ratio " in printed.err
     assert ", failed tries 1" in printed.err
+    assert "outer steps with events: rolled back at update ratio at " in printed.err
     assert "stored digits/ipc1/satm@2" in printed.out
 
     line = refused(1, "condense", "digits", *QUICK, *tight, "--set", "guard.retries=0")

@@ -129,6 +129,14 @@ def test_a_step_size_that_explodes_is_a_failure(data, trajectories):
     assert float(condensation.step_size) == pytest.approx(0.05 + 0.4)
 
 
+def test_a_step_size_may_come_back_from_its_projection(data, trajectories):
+    condensation = scripted(data, trajectories, (0.5, 0.0, 8.0), (0.5, 0.0, -0.4))
+    assert condensation.advance()["step_size"] == pytest.approx(1e-5)
+    measured = condensation.advance()
+    assert measured["step_size"] == pytest.approx(0.04, rel=1e-3)
+    assert not [name for name in measured if name.startswith("event.")]
+
+
 @pytest.mark.parametrize(
     ("answer", "retries", "said"),
     [

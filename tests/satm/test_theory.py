@@ -17,21 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from satm.engine import Full, HigherPolicy, InnerLoop, LastSteps, Learned, Truncation, exact_step_size_derivative
+from satm.engine import Full, HypergradientPolicy, InnerLoop, LastSteps, Learned, Truncation, exact_step_size_derivative
 from satm.rng import Seed
-from tests.helpers import normal
+from tests.helpers import EXACT, normal
 
 power = torch.linalg.matrix_power
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inner(InnerLoop):
-    """The inner loss is the mean of `objective`(Xθ, y)."""
-
-    objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-    def loss(self, call, step, at):
-        return self.objective(call(at.images).squeeze(1), at.labels).mean()
+POLICIES = pytest.mark.parametrize("policy", EXACT, ids=lambda policy: policy.name)
 
 
 def square(prediction, label):
@@ -61,12 +52,14 @@ class Setting:
     target: torch.Tensor  # [D]
     steps: int
     objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = square
+    policy: HypergradientPolicy = EXACT[0]
 
     @property
-    def loop(self) -> Inner:
+    def loop(self) -> InnerLoop:
         network = nn.Sequential(nn.Flatten(), nn.Linear(self.x.shape[1], 1, bias=False)).double()
         fixed = {"batches": (None,) * self.steps, "transforms": (nn.Identity(),) * self.steps}
-        return Inner(network=network, objective=self.objective, **fixed)
+        mean = lambda outputs, labels: self.objective(outputs.squeeze(1), labels).mean()  # noqa: E731
+        return InnerLoop(network=network, criterion=mean, **fixed)
 
     @property
     def at(self) -> Learned:
@@ -77,7 +70,7 @@ class Setting:
         return (theta - self.target).square().sum() / 2
 
     def differentiate(self, truncation: Truncation, outer_loss=None):
-        return HigherPolicy()(self.loop, self.at, self.start, outer_loss or self.outer_loss, truncation)
+        return self.policy(self.loop, self.at, self.start, outer_loss or self.outer_loss, truncation)
 
     def unroll(self, x, y, steps):
         """θ_steps by torch alone, differentiable in x and y."""
@@ -122,10 +115,11 @@ def quadratic(*, aligned: bool) -> tuple[Setting, torch.Tensor]:
     return Setting(x=x, y=y, alpha=ALPHA, start=start, target=target, steps=LONG), p
 
 
+@POLICIES
 @pytest.mark.parametrize("part", ["images", "labels"])
-def test_the_error_falls_by_one_minus_alpha_j_with_every_step_of_the_window(part):
+def test_the_error_falls_by_one_minus_alpha_j_with_every_step_of_the_window(part, policy):
     """Whatever the outer gradient is, once the faster modes are gone."""
-    setting, _ = quadratic(aligned=False)
+    setting = replace(quadratic(aligned=False)[0], policy=policy)
     whole = getattr(setting.differentiate(Full()), part)
     windows = range(14, 31, 4)
     errors = [(whole - getattr(setting.differentiate(LastSteps(w)), part)).norm().log() for w in windows]
@@ -169,28 +163,31 @@ def as_printed(setting, p, window):
     return product_from_i(setting, p, window + 1)
 
 
-def assert_error_is_the_power(way, part):
+def assert_error_is_the_power(way, part, policy):
     """log(‖error‖ / ‖∂F/∂φ‖) = w log(1 − αJ) within 2% at every window w: window 0 leaves all of ∂F/∂φ out.
 
     The anchor at 0 is what sees a sum shifted by one step: that leaves the slope between two windows as it is.
     """
     setting, p = quadratic(aligned=True)
+    setting = replace(setting, policy=policy)
     whole = getattr(setting.differentiate(Full()), part)
     for window in (2, 3, 6, 10):
         error = (whole - getattr(way(setting, p, window), part)).norm() / whole.norm()
         assert float(error.log()) / window == pytest.approx(math.log(0.8), rel=0.02), f"window {window}"
 
 
+@POLICIES
 @pytest.mark.parametrize("part", ["images", "labels"])
-def test_the_error_is_the_power_of_the_window(part):
-    assert_error_is_the_power(right, part)
+def test_the_error_is_the_power_of_the_window(part, policy):
+    assert_error_is_the_power(right, part, policy)
 
 
+@POLICIES
 @pytest.mark.parametrize("part", ["images", "labels"])
 @pytest.mark.parametrize("wrong", [one_step_more, one_step_fewer, product_from_i, as_printed])
-def test_a_sum_that_is_off_by_one_is_found(wrong, part):
+def test_a_sum_that_is_off_by_one_is_found(wrong, part, policy):
     with pytest.raises(AssertionError, match="window"):
-        assert_error_is_the_power(wrong, part)
+        assert_error_is_the_power(wrong, part, policy)
 
 
 # Proposition 4.1, mended
@@ -203,12 +200,14 @@ def test_a_sum_that_is_off_by_one_is_found(wrong, part):
     window=st.integers(1, 7),
     step=st.floats(0.05, 1.0),
     objective=st.sampled_from([square, both]),
+    policy=st.sampled_from(EXACT),
 )
-def test_truncation_error_is_within_the_mended_bound(seed, steps, window, step, objective):
+def test_truncation_error_is_within_the_mended_bound(seed, steps, window, step, objective, policy):
     """‖e‖ ≤ (1 − αJ)^{N−ι} ‖∂L/∂θ_N‖ ‖dθ_ι/dφ‖ for α ≤ 1/K, and ‖dθ_ι/dφ‖ ≤ B(1 − (1 − αJ)^ι)/αJ."""
     window = min(window, steps)
     iota = steps - window
     setting = random_setting(seed, steps=steps, step=step if objective is square else step / 2, objective=objective)
+    setting = replace(setting, policy=policy)
     j = float(torch.linalg.eigvalsh(setting.x.T @ setting.x / len(setting.x))[0])
     whole, cut = setting.differentiate(Full()), setting.differentiate(LastSteps(window))
     contraction, outer = 1 - setting.alpha * j, float((whole.theta - setting.target).norm())
