@@ -35,6 +35,9 @@ class Scripted:
     answers: list[tuple[float, float, float]]
     seen: list[tuple[float, float]] = field(default_factory=list)  # mean of φ, sum of the segment's start
 
+    def second_pass(self, steps):
+        return 0
+
     def __call__(self, problem, generator, redraw):
         loss, images, step_size = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         self.seen.append((float(problem.at.images.mean()), float(problem.theta_start.sum())))
