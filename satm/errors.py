@@ -6,7 +6,7 @@ chooses the exit code, the library never prints.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
@@ -58,7 +58,11 @@ class RegistryError(SatmError):
 
 
 class Diverged(SatmError):
-    """A loss or gradient that is no longer finite."""
+    """A loss or gradient that is no longer finite, or explodes; `measured` is what was seen of it, by name."""
+
+    def __init__(self, message: str, *, measured: Mapping[str, float] | None = None) -> None:
+        self.measured = dict(measured or {})
+        super().__init__(message)
 
 
 class Interrupted(SatmError):

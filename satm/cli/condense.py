@@ -59,6 +59,9 @@ def condense(
     print_config: PrintConfig = False,
     dry_run: DryRun = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of continuing or reusing.")] = False,
+    start_from: Annotated[
+        str | None, typer.Option("--from", metavar="RUN", help="Begin where this unfinished run was saved.")
+    ] = None,
     grid: Annotated[Path | None, typer.Option("--grid", help="Write the images as a grid to this PNG file.")] = None,
 ) -> None:
     """Learn a few synthetic images per class and keep them in the registry.
@@ -83,7 +86,14 @@ def condense(
                 typer.echo(f"  {departure}")
             return
         done = workflow.condense(
-            chosen, seed=seed, device=device, registry=registry, data_root=root, fresh=fresh, progress=progress
+            chosen,
+            seed=seed,
+            device=device,
+            registry=registry,
+            data_root=root,
+            fresh=fresh,
+            start_from=start_from,
+            progress=progress,
         )
         typer.echo(f"{'stored' if done.new else 'already stored:'} {done.record.name} in {registry}")
         if grid is not None:

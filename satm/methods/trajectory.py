@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -26,11 +26,12 @@ from satm.engine import (
     first_order_step_size_derivative,
     forward_cost,
 )
-from satm.errors import ConfigError, Diverged, ExpertError
+from satm.errors import ConfigError, ExpertError
 from satm.experts import draw_segment
 from satm.experts.segment import start_epochs
 from satm.matching import TrajectoryLoss
 from satm.methods.base import Learnt, Task, class_major_labels
+from satm.methods.guard import Guard, GuardConfig, Retry, StepFailed
 from satm.methods.outer import OuterProblem, OuterRule
 from satm.methods.random import random_images
 from satm.types import FlatParams, Images
@@ -60,6 +61,7 @@ class TrajectoryConfig:
     engine: Engine = "auto"  # how the inner loop is differentiated; prefer-higher: the reference while memory allows
     compile: Compile = "auto"  # whether inner steps are compiled; auto: where there is enough work
     precision: Precision = "float32"  # of the network's products and convolutions in the inner loop
+    guard: GuardConfig = field(default_factory=GuardConfig)  # which outer steps fail, and how often one is tried again
 
     def __post_init__(self) -> None:
         for name in ("inner_steps", "expert_epochs"):
@@ -102,6 +104,7 @@ class TrajectoryCondensation:
     def __init__(self, task: Task, config: TrajectoryConfig, rule: OuterRule) -> None:
         self.task, self.config, self.rule = task, config, rule
         self.step, self.steps = 0, config.outer_steps
+        self.guard = Guard(config.guard, step_size=config.step_size)
         stored = min((expert.epochs for expert in task.experts), default=-1)
         if stored < config.stored_epochs():
             have = "there are no experts" if stored < 0 else f"an expert has {stored}"
@@ -152,7 +155,11 @@ class TrajectoryCondensation:
 
     def advance(self) -> Mapping[str, float]:
         """See `Condensation`."""
-        seed = self.task.seed.child("outer", self.step)
+        return self.guard.advance(self)
+
+    def attempt(self, retry: Retry) -> dict[str, float]:
+        """See `Retryable`."""
+        seed = retry.seed(self.task.seed.child("outer", self.step))
         segment = draw_segment(
             self.task.experts,
             epochs=self.config.expert_epochs,
@@ -174,36 +181,48 @@ class TrajectoryCondensation:
             measured = {**update.measured, "expert": float(segment.expert), "start_epoch": float(segment.epoch)}
             if self.config.diagnostics_every and self.step % self.config.diagnostics_every == 0:
                 measured |= diagnose(problem, update.perturbation)
-        self._descend(update.images, update.step_size, measured)
+        self.guard.check_start(measured, {"the images": update.images, "the step size": update.step_size})
+        self._descend(update.images, update.step_size, measured, retry.scale)
         self.step += 1
         return measured
 
-    def _descend(self, images: torch.Tensor, step_size: torch.Tensor, measured: dict[str, float]) -> None:
+    def _descend(self, images: torch.Tensor, step_size: torch.Tensor, measured: dict[str, float], scale: float) -> None:
         """v ← μ v + g; φ ← φ − lr v; α likewise, then projected to α ≥ α_min (an event where that changed it).
 
-        Nothing is changed where any of it is not finite: then Diverged is raised.
+        The moves are multiplied by `scale`. Nothing is changed where the guard refuses them: then StepFailed is raised.
         """
         config = self.config
         images_velocity = config.momentum_images * self.images_velocity + images
-        moved_images = self.images - config.lr_images * images_velocity
+        moved_images = self.images - scale * config.lr_images * images_velocity
         if config.log_step_size:
             step_size = step_size * self.step_size  # dF/d log α
         step_size_velocity = config.momentum_step_size * self.step_size_velocity + step_size
-        move = config.lr_step_size * step_size_velocity
+        move = scale * config.lr_step_size * step_size_velocity
         moved = self.step_size * (-move).exp() if config.log_step_size else self.step_size - move
-        bad = [name for name, value in measured.items() if not math.isfinite(value)]
-        bad += [] if torch.isfinite(moved_images).all() else ["the images' update"]
-        bad += [] if torch.isfinite(moved + step_size_velocity) else ["the step size's update"]
-        if bad:
-            raise Diverged(
-                f"outer step {self.step + 1}: {', '.join(bad)} not finite at step size {float(self.step_size):.3g}; "
-                "lower lr_images or lr_step_size, or shorten the window (--set)"
-            )
+        measured |= self.guard.check_move(self.images, moved_images, self.step_size, moved)
         self.images, self.images_velocity = moved_images, images_velocity
         self.step_size, self.step_size_velocity = moved.clamp(min=config.min_step_size), step_size_velocity
         measured["step_size"] = float(self.step_size)  # α after this step, as the loss is before it
         if float(moved) < config.min_step_size:
             measured["event.step_size_projected_from"] = float(moved)
+
+    def advice(self, failed: StepFailed, retry: Retry) -> str:
+        """See `Retryable`."""
+        config, alpha = self.config, float(self.step_size)
+        rates = f"lower lr_images ({config.lr_images:g}) or lr_step_size ({config.lr_step_size:g})"
+        match failed.what:
+            case "update_ratio":
+                most = config.lr_images * retry.scale * failed.limit / failed.value
+                return f"lower lr_images ({config.lr_images:g}) below about {most:.1g}"
+            case "step_size_growth":
+                return f"lower lr_step_size ({config.lr_step_size:g}), or learn its logarithm (log_step_size=true)"
+            case _ if failed.at_start:
+                start = f"the inner loop diverges at step size {alpha:.3g}: "
+                if self.step == 0:
+                    return f"{start}lower step_size ({config.step_size:g}) or inner_steps ({config.inner_steps})"
+                return f"{start}{rates}, or inner_steps ({config.inner_steps})"
+            case _:
+                return rates
 
     def _draw_loop(self, generator: torch.Generator) -> InnerLoop:
         """N mini-batches and N augmentations, drawn now and fixed."""
@@ -231,6 +250,7 @@ class TrajectoryCondensation:
             "step_size": self.step_size.cpu(),
             "images_velocity": self.images_velocity.cpu(),
             "step_size_velocity": self.step_size_velocity.cpu(),
+            **self.guard.state(),
         }
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -241,6 +261,7 @@ class TrajectoryCondensation:
         self.step_size = state["step_size"].to(device)
         self.images_velocity = state["images_velocity"].to(device)
         self.step_size_velocity = state["step_size_velocity"].to(device)
+        self.guard.restore(state)
 
     def result(self) -> Learnt:
         """See `Condensation`."""

@@ -17,7 +17,7 @@ from satm import networks
 from satm.config import override
 from satm.data.size import native_image_size
 from satm.device import resolve_device
-from satm.errors import ConfigError, Interrupted, SatmError
+from satm.errors import ConfigError, Diverged, Interrupted, SatmError
 from satm.experts import Trajectory, train_experts
 from satm.experts.train import expert_store
 from satm.methods import METHODS, Condensation, Task, check_ipc
@@ -28,6 +28,8 @@ from satm.rng import Seed
 from satm.synthetic import SyntheticSet, digest
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.estimate import opening_line
+from satm.workflow.events import Events
+from satm.workflow.resume import Start, find_start
 
 SAVE_SECONDS = 60.0  # between checkpoints: what a crash can cost
 
@@ -147,12 +149,14 @@ def condense(
     registry: Path | str = "satm.db",
     data_root: Path | None = None,
     fresh: bool = False,
+    start_from: str | None = None,
     progress: Progress = SILENT,
 ) -> Condensed:
     """Condense by `preset` and store the result in the registry file.
 
     The same call continues an interrupted one to the same bits and returns the stored set of a finished one; `fresh`
-    starts over. Raises Interrupted with everything saved, Diverged with the last good state saved.
+    starts over. `start_from`, an id of an unfinished run here, begins at that run's saved state under these settings;
+    run and set say so. Raises Interrupted with everything saved, Diverged with the last good state saved.
     """
     config = preset.config
     where = resolve_device(device)
@@ -161,7 +165,10 @@ def condense(
     data = load_data(config, data_root=data_root, device=device, progress=progress)
     check_request(config, data)
     with Registry.open(registry) as store:
-        key = _run_key(preset, data, seed, where.type, Path(registry))
+        start = None if start_from is None else find_start(start_from, preset, store)
+        if start is not None:
+            preset = replace(preset, departures=(*preset.departures, start.departure))
+        key = _run_key(preset, data, seed, where.type, Path(registry), start)
         checkpoint = Checkpoint(key)
         with checkpoint.held():
             before = store.find_run(key)
@@ -171,6 +178,8 @@ def condense(
             if saved is not None and (before is None or before.status == "done"):
                 progress.say("the run that was stopped is not in this registry any more; starting over")
                 saved = None
+            if saved is None and start is not None:
+                saved = start.state
             progress.say(opening_line(preset, data, where, steps_done=int(saved["step"]) if saved else 0))
             task = Task(
                 data=data,
@@ -209,12 +218,20 @@ def condense(
                 progress.say(f"continuing from outer step {condensation.step} of {condensation.steps}")
             try:
                 _run(condensation, checkpoint, store, run, progress)
-                synthetic = _describe(condensation, preset, data, seed)
+                synthetic = _describe(condensation, preset, data, seed, start)
                 known = {record.id for record in store.sets()}
                 record = store.add_set(synthetic, run=run)
             except Interrupted:
                 store.finish_run(run, status="interrupted")
                 raise
+            except Diverged as error:
+                store.finish_run(run, status="failed", message=str(error))
+                if not condensation.step:
+                    raise
+                raise Diverged(
+                    f"{error}; the state before it is saved, go on from there under other settings with --from {run}",
+                    measured=error.measured,
+                ) from error
             except Exception as error:
                 store.finish_run(run, status="failed", message=str(error))
                 raise
@@ -223,7 +240,9 @@ def condense(
     return Condensed(record=record, new=record.id not in known)
 
 
-def _run_key(preset: Preset, data: datasets.ImageData, seed: int, device: str, registry: Path) -> str:
+def _run_key(
+    preset: Preset, data: datasets.ImageData, seed: int, device: str, registry: Path, start: Start | None
+) -> str:
     """Equal for equal requests: bits can only be promised on one kind of device, metrics live in one registry."""
     return digest(
         {
@@ -234,6 +253,7 @@ def _run_key(preset: Preset, data: datasets.ImageData, seed: int, device: str, r
             "seed": seed,
             "device": device,
             "registry": str(registry.resolve()),
+            **({} if start is None else {"start": start.run}),
         }
     )[:32]
 
@@ -243,6 +263,7 @@ def _run(condensation: Condensation, checkpoint: Checkpoint, store: Registry, ru
     store.drop_metrics_from(run, condensation.step)
     started = last_save = time.monotonic()
     rows: list[tuple[int, str, float]] = []
+    events = Events(progress)
 
     def save() -> None:
         nonlocal last_save, started
@@ -258,9 +279,12 @@ def _run(condensation: Condensation, checkpoint: Checkpoint, store: Registry, ru
             step = condensation.step
             try:
                 measured = condensation.advance()
-            except SatmError:
+            except SatmError as error:
+                if isinstance(error, Diverged):
+                    rows.extend((step, name, value) for name, value in error.measured.items())
                 save()
                 raise
+            events.see(step, measured)
             rows.extend((step, name, float(value)) for name, value in measured.items())
             task.advance(1, **{name: measured[name] for name in ("loss", "step_size") if name in measured})
             if progress.stopping() and condensation.step < condensation.steps:
@@ -273,13 +297,18 @@ def _run(condensation: Condensation, checkpoint: Checkpoint, store: Registry, ru
                 save()
     store.add_metrics(run, rows)
     store.add_seconds(run, time.monotonic() - started)
+    events.close()
 
 
-def _describe(condensation: Condensation, preset: Preset, data: datasets.ImageData, seed: int) -> SyntheticSet:
+def _describe(
+    condensation: Condensation, preset: Preset, data: datasets.ImageData, seed: int, start: Start | None
+) -> SyntheticSet:
     learnt, config = condensation.result(), preset.config
     parents = [f"data:{data.fingerprint}"]
     if METHODS.get(config.method).expert_epochs(config.settings) is not None:
         parents.append(f"experts:{expert_store(data, config.architecture, config.experts).key}")
+    if start is not None:
+        parents.append(f"run:{start.run}")
     return SyntheticSet(
         images=learnt.images,
         labels=learnt.labels,

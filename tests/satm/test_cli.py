@@ -343,13 +343,58 @@ def test_a_registry_that_is_none(refused: Callable[..., str], here: Path) -> Non
     assert (here / "satm.db").read_bytes() == before
 
 
-def test_a_loss_that_is_not_finite_is_reported_and_saved(refused: Callable[..., str], here: Path) -> None:
+def test_a_first_step_that_explodes_is_reported(refused: Callable[..., str], here: Path) -> None:
     line = refused(1, "condense", "digits", *QUICK, "--set", "lr_images=1e38", "--set", "min_step_size=1e-9")
-    assert "not finite" in line
-    assert "lower lr_images" in line
+    assert "outer step 1: update_ratio" in line
+    assert "in 6 tries" in line
+    assert "lower lr_images (1e+38) below about" in line
+    assert "--from" not in line  # nothing was done yet
     with sqlite3.connect(here / "satm.db") as db:
         assert db.execute("select status from runs").fetchall() == [("failed",)]
         assert not db.execute("select * from sets").fetchall()
+
+
+def test_steps_that_fail_are_events_and_a_run_that_stops_goes_on_under_other_settings(
+    satm: Callable[..., str], refused: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    satm("condense", "digits", *QUICK)
+    query = "select value from metrics where name = 'update_ratio' order by step"
+    ratios = [float(value) for value in satm("query", query, "--format", "csv").split()[1:]]
+    assert ratios[0] < ratios[1]  # momentum
+    tight = ["--set", f"guard.max_update_ratio={(ratios[0] + ratios[1]) / 2}"]
+
+    assert run(["condense", "digits", *QUICK, *tight]) == 0
+    printed = capsys.readouterr()
+    assert "outer step 2: rolled back at update ratio " in printed.err
+    assert ", failed tries 1" in printed.err
+    assert "outer steps with events: rolled back at update ratio at " in printed.err
+    assert "stored digits/ipc1/satm@2" in printed.out
+
+    line = refused(1, "condense", "digits", *QUICK, *tight, "--set", "guard.retries=0")
+    assert line.startswith("error: outer step 2: update_ratio ")
+    assert "lower lr_images (" in line
+    (identity,) = satm("query", "select id from runs where status = 'failed'", "--format", "csv").split()[1:]
+    assert f"--from {identity}" in line
+    events = "select name, step from metrics where name like 'event.%' and run_id = '" + identity + "'"
+    assert satm("query", events, "--format", "csv").split()[1:] == [
+        "event.failed_tries,1",
+        "event.rolled_back_at_update_ratio,1",
+    ]
+
+    assert "only the method's own settings" in refused(
+        2, "condense", "digits", *QUICK, "--ipc", "2", "--from", identity
+    )
+    assert "0 condensations have an id" in refused(1, "condense", "digits", *QUICK, "--from", "nonsense")
+    assert run(["condense", "digits", *QUICK, "--set", "lr_images=0.5", "--from", identity[:8]]) == 0
+    printed = capsys.readouterr()
+    assert "continuing from outer step 1 of 4" in printed.err
+    assert "stored digits/ipc1/satm@3" in printed.out
+    shown = json.loads(satm("sets", "show", "latest"))
+    assert f"run:{identity}" in shown["parents"]
+    (departure,) = [d for d in shown["run"]["config"]["departures"] if identity in d]
+    assert departure.startswith(f"outer steps 1 to 1 made by run {identity} with lr_images = ")
+    again = ["condense", "digits", *QUICK, "--set", "lr_images=0.5", "--from", identity]
+    assert "already stored: digits/ipc1/satm@3" in satm(*again)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

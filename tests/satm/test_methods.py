@@ -11,8 +11,9 @@ from torch import nn
 
 from satm.data import load as load_data
 from satm.engine import HigherPolicy, LastSteps
-from satm.errors import ConfigError, Diverged, ExpertError, UnknownName
+from satm.errors import ConfigError, ExpertError, UnknownName
 from satm.methods import METHODS, class_major_labels, random_images
+from satm.methods.guard import GuardConfig
 from satm.methods.outer import OuterProblem, OuterUpdate
 from satm.methods.trajectory import TrajectoryCondensation, diagnose
 from satm.rng import Seed
@@ -143,7 +144,9 @@ class Fixed:
 
 
 def with_rule(data, trajectories, rule, **changes):
-    return TrajectoryCondensation(task(data, trajectories), replace(SATM, **changes), rule)
+    """Without limits on how far one step may go: these rules are no hypergradients."""
+    settings = {"guard": GuardConfig(max_update_ratio=None, max_step_size_growth=None, retries=1)} | changes
+    return TrajectoryCondensation(task(data, trajectories), replace(SATM, **settings), rule)
 
 
 EVENT = "event.step_size_projected_from"
@@ -193,6 +196,9 @@ class Watching:
 
     def __init__(self):
         self.problems, self.redrawn = [], []
+
+    def second_pass(self, steps):
+        return 0
 
     def __call__(self, problem, generator, redraw):
         self.problems.append(problem)
@@ -290,6 +296,7 @@ def test_every_outer_step_is_measured_and_every_kth_diagnosed(data, trajectories
         "expert",
         "start_epoch",
         "step_size",
+        "update_ratio",
     }
     sometimes = {"sharpness", "loss_clean", "step_size_derivative", "step_size_derivative_exact"}
     for step in range(5):
@@ -380,32 +387,6 @@ def test_more_images_than_a_class_has_are_refused(data, trajectories, ipc):
         task(data, trajectories, ipc=ipc)
     with pytest.raises(ConfigError, match="ipc 12: the smallest class of patterns has 1"):
         task(replace(data, train=data.train.subset(torch.tensor([0, 1, 2, 3]))), trajectories, ipc=12)
-
-
-@pytest.mark.parametrize(
-    ("rule", "what"),
-    [
-        (Fixed(float("nan")), "the step size"),
-        (Fixed(float("inf")), "the step size"),
-        (Fixed(-1e9), "the step size"),  # finite, yet α's exponential is not
-        (Fixed(0.0, float("nan")), "the images"),
-    ],
-)
-def test_an_update_that_is_not_finite_stops_with_the_state_unchanged(data, trajectories, rule, what):
-    condensation = with_rule(data, trajectories, rule, log_step_size=True)
-    before = condensation.state()
-    with pytest.raises(Diverged, match=rf"^outer step 1: {what}'s? update not finite at step size 0\.05; lower"):
-        condensation.advance()
-    assert same(condensation.state(), before)
-
-
-def test_a_loss_that_is_not_finite_stops_with_the_state_unchanged(data, trajectories):
-    condensation = begin(data, trajectories)
-    condensation.restore(condensation.state() | {"step_size": torch.tensor(1e30)})
-    before = condensation.state()
-    with pytest.raises(Diverged, match=r"^outer step 1: .*loss.* not finite at step size 1e\+30; lower lr_images"):
-        condensation.advance()
-    assert same(condensation.state(), before)
 
 
 # `random`

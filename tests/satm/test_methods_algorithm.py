@@ -24,6 +24,9 @@ class Witness:
     def __init__(self, rule):
         self.rule, self.drawn, self.updates = rule, [], []
 
+    def second_pass(self, steps):
+        return self.rule.second_pass(steps)
+
     def __call__(self, problem, generator, redraw):
         drawn = {"batches": problem.loop.batches, "transforms": problem.loop.transforms}
         noise = torch.Generator()

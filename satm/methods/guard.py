@@ -1,0 +1,181 @@
+"""Outer steps that fail: what counts as one, and how it is rolled back, tried again with a smaller step, given up.
+
+An outer step fails when anything in it is not finite or when it explodes (`GuardConfig`). It has then changed nothing.
+The k-th retry draws its segment, mini-batches, augmentations and noise anew, and the moves of φ, α and labels are
+multiplied by 2⁻ᵏ. Where F or its derivative failed, no smaller move helps: φ and α are at fault, or the draw. Each such
+failure also takes back half of what is left of the last accepted step, momenta included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from satm.errors import ConfigError, Diverged
+from satm.rng import Seed
+
+BEFORE = "before."  # names the state before the last accepted step inside a saved state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardConfig:
+    """When an outer step counts as exploding, and how often it is tried again. Null: no limit."""
+
+    max_loss: float | None = 100.0  # matching loss F; a segment starts at 1 and ends at 0
+    max_update_ratio: float | None = 1.0  # ‖move of φ‖ / ‖φ‖ of one outer step
+    max_step_size_growth: float | None = 10.0  # α after one outer step over the larger of α before it and at the start
+    retries: int = 5  # of one outer step before the run stops; 0: it stops at the first failure
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_loss", 0), ("max_update_ratio", 0), ("max_step_size_growth", 1)):
+            limit = getattr(self, name)
+            if limit is not None and not least < limit < math.inf:
+                raise ConfigError(f"guard.{name} {limit}: expected a finite number above {least}, or null for no limit")
+        if not 0 <= self.retries <= 30:
+            raise ConfigError(f"guard.retries {self.retries}: expected 0 to 30")
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """One try at an outer step, by how many failed before it."""
+
+    number: int = 0
+
+    @property
+    def scale(self) -> float:
+        """What the step's moves are multiplied by; exactly 1 at first."""
+        return 0.5**self.number
+
+    def seed(self, seed: Seed) -> Seed:
+        """Where this try draws from; `seed` itself at first."""
+        return seed.child("retry", self.number) if self.number else seed
+
+
+class StepFailed(Exception):
+    """One try failed and changed nothing."""
+
+    def __init__(self, what: str, value: float, reason: str, *, at_start: bool, limit: float = math.inf) -> None:
+        super().__init__(reason)
+        self.what = what  # `not_finite`, `loss`, `update_ratio` or `step_size_growth`
+        self.value, self.limit = value, limit
+        self.at_start = at_start  # F or its derivative failed, where the step begins
+
+
+class Retryable(Protocol):
+    """A condensation whose outer step can be tried."""
+
+    step: int
+
+    def attempt(self, retry: Retry) -> dict[str, float]:
+        """One try at the next outer step: all of it and what was measured, or StepFailed and nothing."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """See `Condensation`."""
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """See `Condensation`."""
+
+    def advice(self, failed: StepFailed, retry: Retry) -> str:
+        """Which settings to change, with their values."""
+
+
+class Guard:
+    """The checks of one condensation, and the state it can fall back to."""
+
+    def __init__(self, config: GuardConfig, *, step_size: float) -> None:
+        self.config = config
+        self._first_step_size = step_size  # α at the start, so that α may come back from a projection
+        self._before: dict[str, torch.Tensor] = {}  # before the last accepted step; empty at first
+
+    def advance(self, condensation: Retryable) -> dict[str, float]:
+        """One outer step, in as many tries as it takes; failures are under `event.` in what was measured.
+
+        Raises Diverged with the events, and the state as it was, after `retries` retries.
+        """
+        saved, previous = condensation.state(), self._before
+        now = start = {name: value for name, value in saved.items() if not name.startswith(BEFORE)}
+        events: dict[str, float] = {}
+        taken_back = 0
+        for number in range(self.config.retries + 1):
+            retry = Retry(number)
+            try:
+                measured = condensation.attempt(retry)
+            except StepFailed as failure:
+                failed = failure
+            else:
+                self._before = start
+                return measured | events
+            events |= {f"event.rolled_back_at_{failed.what}": failed.value, "event.failed_tries": number + 1.0}
+            if failed.at_start and previous and number < self.config.retries:
+                taken_back += 1
+                start = _between(previous, now, 0.5**taken_back)
+                condensation.restore(start)
+        condensation.restore(saved)
+        tries = f" in {number + 1} tries, each from a new draw and with half the step" if number else ""
+        raise Diverged(
+            f"outer step {condensation.step + 1}: {failed}{tries}; {condensation.advice(failed, retry)}",
+            measured=events,
+        )
+
+    def check_start(self, measured: Mapping[str, float], derivatives: Mapping[str, torch.Tensor | None]) -> None:
+        """Raise StepFailed where something measured, or a derivative, is not finite, or F is above its limit."""
+        bad = [name for name, value in measured.items() if not math.isfinite(value)]
+        bad += [f"the derivative of {name}" for name, value in derivatives.items() if not _finite(value)]
+        if bad:
+            raise StepFailed("not_finite", len(bad), f"{', '.join(bad)} not finite", at_start=True)
+        self._limit("loss", measured["loss"], at_start=True)
+
+    def check_move(
+        self, images: torch.Tensor, moved_images: torch.Tensor, step_size: torch.Tensor, moved_step_size: torch.Tensor
+    ) -> dict[str, float]:
+        """The size of φ's move; raises StepFailed where φ or α would not be finite, or moves beyond its limit."""
+        moves = {"the images": moved_images, "the step size": moved_step_size}
+        bad = [
+            f"{name}' update" if name[-1] == "s" else f"{name}'s update" for name, v in moves.items() if not _finite(v)
+        ]
+        if bad:
+            raise StepFailed("not_finite", len(bad), f"{', '.join(bad)} not finite", at_start=False)
+        ratio = float(_norm(moved_images - images) / _norm(images))
+        if math.isfinite(ratio):  # φ = 0 has no size to compare with
+            self._limit("update_ratio", ratio, at_start=False)
+        growth = float(moved_step_size) / max(float(step_size), self._first_step_size)
+        self._limit("step_size_growth", growth, at_start=False)
+        return {"update_ratio": ratio} if math.isfinite(ratio) else {}
+
+    def _limit(self, what: str, value: float, *, at_start: bool) -> None:
+        limit: float | None = getattr(self.config, f"max_{what}")
+        if limit is not None and value > limit:
+            reason = f"{what} {value:.3g} is above guard.max_{what} {limit:g}"
+            raise StepFailed(what, value, reason, at_start=at_start, limit=limit)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a saved state must hold beside the condensation's own."""
+        return {BEFORE + name: value for name, value in self._before.items()}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Fall back to what `state` says; to nothing where it is silent."""
+        self._before = {n.removeprefix(BEFORE): value for n, value in state.items() if n.startswith(BEFORE)}
+
+
+def _between(
+    before: Mapping[str, torch.Tensor], now: Mapping[str, torch.Tensor], share: float
+) -> dict[str, torch.Tensor]:
+    """`share` of the way from `before` to `now`; what is not a real number (the position, classes) is `now`'s."""
+    return {
+        name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
+        for name, value in now.items()
+    }
+
+
+def _finite(value: torch.Tensor | None) -> bool:
+    return value is None or bool(torch.isfinite(value).all())
+
+
+def _norm(value: torch.Tensor) -> torch.Tensor:
+    """In double precision: the square of a float32 that is finite need not be."""
+    norm: torch.Tensor = value.flatten().norm(dtype=torch.float64)
+    return norm

@@ -1,0 +1,60 @@
+"""Going on from where another run was saved, under other settings: the way out of a run that diverged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from registry import Registry
+from satm.errors import ConfigError, RegistryError
+from satm.presets import Preset
+from satm.workflow.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A saved state to begin at."""
+
+    run: str
+    state: Mapping[str, torch.Tensor]
+    departure: str  # what the new run and its set say of it
+
+
+def find_start(reference: str, preset: Preset, store: Registry) -> Start:
+    """The state of the unfinished run whose id begins with `reference`.
+
+    Raises RegistryError where there is no such run or state, ConfigError where `preset` is not that run's but for the
+    method's settings.
+    """
+    runs = [run for run in store.runs(kind="condense") if run.id.startswith(reference)]
+    if len(runs) != 1:
+        raise RegistryError(
+            f"{len(runs)} condensations have an id that begins with {reference!r}, expected one; "
+            "see: satm query \"select id, status, message from runs where kind = 'condense'\""
+        )
+    run = runs[0]
+    theirs, ours = run.config["condense"], preset.config.to_dict()
+    other = sorted(name for name in ours if name != "settings" and ours[name] != theirs.get(name))
+    if other:
+        raise ConfigError(
+            f"run {run.id} differs in {', '.join(f'{name} ({theirs.get(name)!r})' for name in other)}; "
+            "only the method's own settings may change on the way"
+        )
+    state = Checkpoint(run.key).load()
+    if state is None:
+        raise RegistryError(
+            f"run {run.id} is {run.status} and left no saved state to go on from; start over without it"
+        )
+    step = int(state["step"])
+    changed = [
+        f"{name} = {theirs['settings'].get(name)}"
+        for name, value in ours["settings"].items()
+        if theirs["settings"].get(name) != value
+    ]
+    return Start(
+        run=run.id,
+        state=state,
+        departure=f"outer steps 1 to {step} made by run {run.id} with {', '.join(changed) or 'the same settings'}",
+    )
