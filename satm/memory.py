@@ -44,6 +44,14 @@ def measured_peak(device: torch.device | str = "cpu") -> Iterator[Peak]:
     peak.bytes = max(0, _kilobytes("VmHWM") - before) * 1024
 
 
+def resident(device: torch.device | str = "cpu") -> int | None:
+    """Bytes held now: of the CUDA device, else by this process; None where this system cannot tell."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    return _kilobytes("VmRSS") * 1024 if STATUS.exists() else None
+
+
 def _kilobytes(name: str) -> int:
     lines = STATUS.read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))

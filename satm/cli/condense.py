@@ -68,9 +68,9 @@ def condense(
 
     The same command continues an interrupted one. Example: satm condense cifar10 --ipc 50
     """
-    shorthands = {"engine": engine, "precision": precision}
-    settings = [*(settings or []), *(f"{name}={value}" for name, value in shorthands.items() if value is not None)]
-    chosen, root, from_file = _choose(dataset, ipc, method, profile, preset, settings, data_root, config)
+    chosen, root, from_file = choose(
+        dataset, ipc, method, profile, preset, settings, data_root, config, engine, precision
+    )
     seed = (from_file if seed is None else seed) or 0
     if print_config:
         typer.echo(json.dumps(_to_file(chosen, seed, root), indent=2))
@@ -81,7 +81,7 @@ def condense(
 
     with working(threads) as progress:
         if dry_run:
-            typer.echo(workflow.plan(chosen, device=device, data_root=root, progress=progress))
+            typer.echo(workflow.preview(chosen, device=device, data_root=root, progress=progress))
             for departure in chosen.departures:
                 typer.echo(f"  {departure}")
             return
@@ -125,7 +125,7 @@ def experts(
 ) -> None:
     """Train the expert trajectories that condensing DATASET needs, keeping those that are there."""
     changes = [*(settings or []), *([] if count is None else [f"experts.count={count}"])]
-    chosen, root, _ = _choose(dataset, ipc, method, profile, preset, changes, data_root, None)
+    chosen, root, _ = choose(dataset, ipc, method, profile, preset, changes, data_root, None)
 
     from satm.cli._session import working
     from satm.errors import UsageError
@@ -164,7 +164,7 @@ def presets() -> None:
             typer.echo(f"{'':24} {departure}")
 
 
-def _choose(
+def choose(
     dataset: str | None,
     ipc: int | None,
     method: str | None,
@@ -173,9 +173,12 @@ def _choose(
     settings: list[str] | None,
     data_root: Path | None,
     config: Path | None,
+    engine: str | None = None,
+    precision: str | None = None,
 ) -> tuple[Preset, Path | None, int | None]:
     """The preset that the options or the file ask for, the data root, and the file's seed."""
-    changes = parse_settings(settings or [])
+    shorthands = {"engine": engine, "precision": precision}
+    changes = parse_settings(settings or []) | {name: value for name, value in shorthands.items() if value is not None}
     if config is not None:
         given = {"DATASET": dataset, "--ipc": ipc, "--method": method, "--profile": profile, "--preset": preset}
         clash = [name for name, value in given.items() if value is not None]

@@ -4,9 +4,11 @@ from satm.workflow.condensation import Condensed as Condensed
 from satm.workflow.condensation import choose_preset as choose_preset
 from satm.workflow.condensation import condense as condense
 from satm.workflow.condensation import default_profile as default_profile
-from satm.workflow.condensation import plan as plan
+from satm.workflow.condensation import preview as preview
 from satm.workflow.evaluation import evaluate as evaluate
 from satm.workflow.incremental import evaluate_incremental as evaluate_incremental
 from satm.workflow.lookup import load as load
 from satm.workflow.lookup import query as query
 from satm.workflow.lookup import results as results
+from satm.workflow.plan import Plan as Plan
+from satm.workflow.plan import plan as plan

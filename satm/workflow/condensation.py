@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evaluation import RECIPES
 from registry import Registry, SetRecord
@@ -29,7 +29,11 @@ from satm.synthetic import SyntheticSet, digest
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.estimate import opening_line
 from satm.workflow.events import Events
+from satm.workflow.meter import Meter
 from satm.workflow.resume import Start, find_start
+
+if TYPE_CHECKING:
+    import torch
 
 SAVE_SECONDS = 60.0  # between checkpoints: what a crash can cost
 
@@ -134,7 +138,7 @@ def prepare_experts(
     return train_experts(data, config.architecture, config.experts, epochs=epochs, device=where, progress=progress)
 
 
-def plan(preset: Preset, *, device: str = "auto", data_root: Path | None = None, progress: Progress = SILENT) -> str:
+def preview(preset: Preset, *, device: str = "auto", data_root: Path | None = None, progress: Progress = SILENT) -> str:
     """What `condense` would say first: scale, expected duration and the work to be done."""
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
@@ -217,7 +221,7 @@ def condense(
                 condensation.restore(saved)
                 progress.say(f"continuing from outer step {condensation.step} of {condensation.steps}")
             try:
-                _run(condensation, checkpoint, store, run, progress)
+                _run(condensation, checkpoint, store, run, where, progress)
                 synthetic = _describe(condensation, preset, data, seed, start)
                 known = {record.id for record in store.sets()}
                 record = store.add_set(synthetic, run=run)
@@ -258,12 +262,19 @@ def _run_key(
     )[:32]
 
 
-def _run(condensation: Condensation, checkpoint: Checkpoint, store: Registry, run: str, progress: Progress) -> None:
+def _run(
+    condensation: Condensation,
+    checkpoint: Checkpoint,
+    store: Registry,
+    run: str,
+    device: torch.device,
+    progress: Progress,
+) -> None:
     """All outer steps that are left, saved every minute, at a stop and at a failure."""
     store.drop_metrics_from(run, condensation.step)
     started = last_save = time.monotonic()
     rows: list[tuple[int, str, float]] = []
-    events = Events(progress)
+    events, meter = Events(progress), Meter(device)
 
     def save() -> None:
         nonlocal last_save, started
@@ -284,6 +295,7 @@ def _run(condensation: Condensation, checkpoint: Checkpoint, store: Registry, ru
                     rows.extend((step, name, value) for name, value in error.measured.items())
                 save()
                 raise
+            meter.step()
             events.see(step, measured)
             rows.extend((step, name, float(value)) for name, value in measured.items())
             task.advance(1, **{name: measured[name] for name in ("loss", "step_size") if name in measured})
@@ -295,6 +307,7 @@ def _run(condensation: Condensation, checkpoint: Checkpoint, store: Registry, ru
                 )
             if time.monotonic() - last_save > SAVE_SECONDS:
                 save()
+    rows.extend((condensation.steps - 1, name, value) for name, value in meter.close().items())
     store.add_metrics(run, rows)
     store.add_seconds(run, time.monotonic() - started)
     events.close()

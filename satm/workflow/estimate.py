@@ -22,8 +22,8 @@ TAPED = 3.3  # seconds of a differentiated inner step over those of a plain one,
 def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps_done: int = 0) -> str:
     """`profile cpu (cpu): satm/cifar10/ipc1, about 14 min (6 expert epochs, 600 outer steps)`."""
     config = preset.config
-    missing = _missing_expert_epochs(config, data)
-    seconds = missing * _epoch_seconds(config, data, device)
+    missing = missing_expert_epochs(config, data)
+    seconds = missing * epoch_seconds(config, data, device)
     work = [f"{missing} expert epochs"] if missing else []
     if isinstance(config.settings, SATMConfig):
         left = config.settings.outer_steps - steps_done
@@ -34,7 +34,8 @@ def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps
     )
 
 
-def _missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:
+def missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:
+    """Epochs that the experts a condensation needs have yet to be trained."""
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
     if epochs is None:
         return 0
@@ -43,7 +44,8 @@ def _missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:
     return sum(max(0, epochs - (expert.epochs if expert else 0)) for expert in found)
 
 
-def _epoch_seconds(config: CondenseConfig, data: ImageData, device: torch.device) -> float:
+def epoch_seconds(config: CondenseConfig, data: ImageData, device: torch.device) -> float:
+    """One epoch of one expert, from a few timed training steps."""
     size = min(config.experts.batch_size, len(data.train))
     return _step_seconds(config, data, size, device) * len(data.train) / size
 

@@ -1,0 +1,138 @@
+"""What an outer step of trajectory matching costs, from a few short ones: time is linear in N and in the window.
+
+T(N, w) = a + b N + c w and peak memory M(w) = m + k w hold for every policy: an inner step costs a gradient, a
+differentiated one its product (twice where the outer rule runs the window again), and only the window is kept.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from satm.memory import measured_peak
+from satm.methods.guard import GuardConfig, Retry
+from satm.methods.trajectory import TrajectoryCondensation
+
+SHORT, LONG = 2, 6  # inner steps of the loops that are timed
+ROUNDS = 3  # timed, after one that is not
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCost:
+    """The coefficients, in seconds and bytes; memory is None where this system cannot tell."""
+
+    fixed: float  # a
+    step: float  # b
+    taped: float  # c
+    diagnosis: float  # of one inner step, where sharpness and α's derivative are measured
+    memory_fixed: float | None  # m
+    memory_taped: float | None  # k
+    memory_diagnosis: float | None  # peak of a measurement
+
+    def seconds(self, steps: int, window: int, diagnostics_every: int = 0) -> float:
+        """Mean time of an outer step of N = `steps` inner steps."""
+        share = 1 / diagnostics_every if diagnostics_every else 0.0
+        return self.fixed + steps * (self.step + share * self.diagnosis) + self.taped * window
+
+    def memory(self, window: int, *, diagnosed: bool = False) -> float | None:
+        """Peak bytes above the loaded process."""
+        if self.memory_fixed is None or self.memory_taped is None:
+            return None
+        peak = self.memory_fixed + self.memory_taped * window
+        return max(peak, self.memory_diagnosis or 0.0) if diagnosed else peak
+
+    def largest_window(self, steps: int, available: float) -> int | None:
+        """The longest window of at most `steps` whose peak stays below `available` bytes; 0 where none does."""
+        if self.memory_fixed is None or self.memory_taped is None:
+            return None
+        left = available - self.memory_fixed
+        if self.memory_taped <= 0:
+            return steps if left >= 0 else 0
+        return max(0, min(steps, int(left / self.memory_taped)))
+
+
+def calibrate(condensation: TrajectoryCondensation) -> StepCost:
+    """Run a few outer steps of shortened inner loops; `condensation` is as before afterwards.
+
+    What has to be compiled is compiled on the way, and not counted.
+    """
+    config = condensation.config
+    window = config.inner_steps - config.iota
+    long = min(LONG, config.inner_steps)
+    short = min(SHORT, long)
+    if window == config.inner_steps:  # the whole loop is differentiated, whatever its length
+        points = [(short, short), (long, long)]
+    else:
+        points = [(short, 1), (long, 1), (long, max(1, min(window, long - 1)))]
+    runs = [_Run(condensation, steps, taped) for steps, taped in points]
+    times, peaks = [run.seconds() for run in runs], [run.peak() for run in runs]
+    if len(points) == 2:
+        slope = _slope(times, [n for n, _ in points])
+        fixed, step, taped = times[0] - slope * short, slope, 0.0
+    else:
+        step = _slope(times[:2], [short, long])
+        taped = _slope(times[1:], [w for _, w in points[1:]])
+        fixed = times[0] - step * short - taped
+    diagnosing = _Run(condensation, short, points[0][1], diagnosed=True)
+    kept = None if None in peaks else _slope([float(p or 0) for p in peaks[-2:]], [w for _, w in points[-2:]])
+    return StepCost(
+        fixed=max(0.0, fixed),
+        step=step,
+        taped=taped,
+        diagnosis=max(0.0, diagnosing.seconds() - times[0]) / short,
+        memory_fixed=None if kept is None else float(peaks[-1] or 0) - kept * points[-1][1],
+        memory_taped=kept,
+        memory_diagnosis=diagnosing.peak(),
+    )
+
+
+def _slope(values: list[float], at: list[int]) -> float:
+    """Never negative: what is smaller than the noise counts as nothing."""
+    return max(0.0, (values[1] - values[0]) / (at[1] - at[0])) if at[1] > at[0] else 0.0
+
+
+class _Run:
+    """An outer step with another inner loop, taken again and again from the same state."""
+
+    def __init__(
+        self, condensation: TrajectoryCondensation, steps: int, window: int, *, diagnosed: bool = False
+    ) -> None:
+        self.condensation = condensation
+        self.config = replace(
+            condensation.config,
+            inner_steps=steps,
+            window=window,
+            outer=replace(condensation.config.outer, tau=None)
+            if hasattr(condensation.config.outer, "tau")
+            else condensation.config.outer,
+            diagnostics_every=1 if diagnosed else 0,
+            guard=GuardConfig(max_loss=None, max_update_ratio=None, max_step_size_growth=None, retries=0),
+        )
+
+    def __call__(self) -> None:
+        condensation = self.condensation
+        config, rule, guard, saved = condensation.config, condensation.rule, condensation.guard, condensation.state()
+        saved = {name: value.clone() for name, value in saved.items()}
+        condensation.config, condensation.rule = self.config, self.config.outer
+        try:
+            condensation.attempt(Retry())
+        finally:
+            condensation.config, condensation.rule, condensation.guard = config, rule, guard
+            condensation.restore(saved)
+
+    def seconds(self) -> float:
+        self()
+        found = []
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            self()
+            found.append(time.perf_counter() - start)
+        return statistics.median(found)
+
+    def peak(self) -> int | None:
+        with measured_peak(self.condensation.task.device) as peak, torch.enable_grad():
+            self()
+        return peak.bytes
