@@ -44,8 +44,10 @@ def places(name: str, root: Path | None = None) -> list[Place]:
 
     Under `root`, or under `SATM_DATA` and then our downloads where no root is given: the name itself, the name its
     authors' archive unpacks to, and for a subset of ImageNet the folders of `imagenet-1k`; nowhere for data sets that
-    bring their images, as `digits`. Raises DataError where the root is no folder and UnknownName where `name` is neither
-    in the catalogue nor a folder under the root.
+    bring their images, as `digits`.
+
+    Raises DataError where the root is no folder and UnknownName where `name` is neither in the catalogue nor a folder
+    under the root.
     """
     if name == EMBEDDED or (name in CATALOGUE and CATALOGUE.get(name).read is not None):
         return []
