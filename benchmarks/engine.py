@@ -42,7 +42,7 @@ from satm.engine import (
     make_step,
 )
 from satm.memory import measured_peak
-from satm.methods.outer import OuterProblem, SharpnessAware
+from satm.methods.outer import SATM, OuterProblem
 from satm.rng import Seed
 
 
@@ -128,8 +128,7 @@ def _solve(given: Problem, policy: Any, truncation: Any) -> torch.Tensor:
 
 def _satm(given: Problem, policy: Any) -> torch.Tensor:
     outer = OuterProblem(**_loop(given), loss=given.outer_loss, policy=policy, truncation=LastSteps(given.window))
-    rule = SharpnessAware(rho=0.01, gamma=0.01, noise="relative", tau=given.steps - given.window)
-    return rule(outer, torch.Generator().manual_seed(0), lambda: outer.loop).images
+    return SATM()(outer, torch.Generator().manual_seed(0), lambda: outer.loop, {}).images
 
 
 def peak_flops(seconds: float = 1.0) -> float:

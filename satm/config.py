@@ -49,6 +49,7 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
 def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`to_dict`'s form with dotted keys replaced; a key may leave out its leading parts where that is unambiguous.
 
+    A key may name a whole table, to replace it.
     Raises UnknownName for a key that is nowhere, ConfigError for one that is in several places.
     """
     result = copy.deepcopy(dict(values))
@@ -69,16 +70,17 @@ def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 def _paths(values: Mapping[str, Any], prefix: str = "") -> typing.Iterator[str]:
     for key, value in values.items():
+        yield prefix + key
         if isinstance(value, Mapping):
             yield from _paths(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key
 
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
     """`value` as `hint` wants it: JSON's lists become tuples and whole numbers floats, nothing else is bent."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
+        if isinstance(value, Mapping | str) and (tagged := _tagged(arguments)):
+            return _chosen(*tagged, value, where)
         for option in arguments:
             try:
                 return _typed(option, value, where)
@@ -105,6 +107,32 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     elif isinstance(value, hint):
         return value
     raise ConfigError(f"setting {where} is {value!r}: expected {_spell(hint)}")
+
+
+def _tagged(options: tuple[Any, ...]) -> tuple[str, dict[str, type]] | None:
+    """The field that tells several dataclasses apart, a Literal of one text in each, and the class of each text."""
+    classes = [option for option in options if dataclasses.is_dataclass(option)]
+    texts = [
+        {name: typing.get_args(hint) for name, hint in hints.items() if typing.get_origin(hint) is typing.Literal}
+        for hints in map(typing.get_type_hints, classes)
+    ]
+    for name in texts[0] if len(texts) > 1 else ():
+        tags = [each.get(name, ()) for each in texts]
+        if all(len(tag) == 1 for tag in tags):
+            return name, {tag[0]: typing.cast(type, cls) for tag, cls in zip(tags, classes, strict=True)}
+    return None
+
+
+def _chosen(name: str, classes: Mapping[str, type], value: Mapping[str, Any] | str, where: str) -> Any:
+    """Of tagged dataclasses the one that `value` names; a text alone is a name, with the defaults of what it names."""
+    if isinstance(value, str):
+        value = {name: value}
+    tag = value.get(name)
+    if tag is None:
+        raise ConfigError(f"setting {where}.{name} is missing; give it one of {', '.join(classes)}")
+    if tag not in classes:
+        raise UnknownName(f"setting {where}.{name}", str(tag), classes)
+    return from_dict(classes[tag], value, where + ".")
 
 
 def _spell(hint: Any) -> str:

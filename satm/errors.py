@@ -41,6 +41,10 @@ class UnknownName(UsageError):
         super().__init__(f"unknown {kind} '{name}': {advice}{' ' + hint if hint else ''}")
 
 
+class PluginError(UsageError):
+    """Something another package offers by entry point, which cannot be loaded."""
+
+
 class ShapeError(SatmError):
     """Tensors whose shapes do not fit what they are for."""
 

@@ -78,8 +78,16 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
 
     @property
     def hard_labels(self) -> torch.Tensor:
-        """[n] int64: the class of each image, the likeliest one for soft labels."""
-        return self.labels if self.label_kind == "hard" else self.labels.argmax(dim=1)
+        """[n] int64: the class of each image.
+
+        Soft labels say what an image teaches, not which class it stands for: learned or a teacher's, they may favour
+        another. A set with `ipc` images of every class is class-major, so there its place tells; else the likeliest.
+        """
+        if self.label_kind == "hard":
+            return self.labels
+        if len(self.images) == len(self.classes) * self.ipc:
+            return torch.arange(len(self.classes), device=self.labels.device).repeat_interleave(self.ipc)
+        return self.labels.argmax(dim=1)
 
     @property
     def transform(self) -> Callable[[Images], Images]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from satm.errors import ConfigError, Diverged
 from satm.rng import Seed
-from satm.types import Augment, Examples
+from satm.types import Augment, Examples, Images, Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,27 @@ class EpochStats:
     accuracy: float  # fraction in 0..1 on the (augmented) training batches
 
 
+class Step(Protocol):
+    """What is done with one batch."""
+
+    def __call__(
+        self, network: nn.Module, images: Images, targets: Labels, optimizer: torch.optim.Optimizer
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Move the network's parameters by `optimizer`; the loss and the logits [b, K] from before, detached."""
+
+
+def plain_step(
+    network: nn.Module, images: Images, targets: Labels, optimizer: torch.optim.Optimizer
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The cross-entropy's gradient and the optimiser's step."""
+    logits = network(images)
+    loss = F.cross_entropy(logits, targets)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.detach(), logits.detach()
+
+
 def fit(
     network: nn.Module,
     examples: Examples,
@@ -64,15 +86,17 @@ def fit(
     optimizer: torch.optim.Optimizer | None = None,
     on_epoch: Callable[[EpochStats], None] | None = None,
     on_batch: Callable[[], None] | None = None,
+    step: Step | None = None,
 ) -> None:
     """Train `network` in place with cross-entropy, epochs `first_epoch` to `config.epochs` − 1.
 
     Epoch e takes its order, its augmentation and its layers' own draws from `seed.child("epoch", e)` alone, so training
     from a stored snapshot (with its `optimizer`, where momentum is used) continues to the same bits. `on_epoch` is
-    called after each epoch and `on_batch` before each batch; both may raise to stop. Raises Diverged when a loss is not
-    finite.
+    called after each epoch and `on_batch` before each batch; both may raise to stop. `step` is what is done with each
+    batch, by default `plain_step`. Raises Diverged when a loss is not finite.
     """
     network.train()
+    step = step or plain_step
     device = next(network.parameters()).device
     if optimizer is None:
         optimizer = make_optimizer(network, config)
@@ -91,13 +115,9 @@ def fit(
                 images, targets = images.to(device), targets.to(device)
                 if augment is not None:
                     images = augment(images, generator)
-                logits = network(images)
-                loss = F.cross_entropy(logits, targets)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                total_loss += loss.detach() * len(index)
-                total_right += (logits.detach().argmax(1) == hard(targets)).sum()
+                loss, logits = step(network, images, targets, optimizer)
+                total_loss += loss * len(index)
+                total_right += (logits.argmax(1) == hard(targets)).sum()
         stats = EpochStats(epoch, float(total_loss) / len(order), float(total_right) / len(order))
         if not math.isfinite(stats.loss):
             raise Diverged(

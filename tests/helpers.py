@@ -12,7 +12,7 @@ from torch import nn
 from satm.data import ImageData, Split
 from satm.engine import HigherPolicy, HypergradientPolicy, InnerLoop, Learned, ReplayPolicy, make_step
 from satm.experts import ExpertConfig, Trajectory, train_experts
-from satm.methods import SATMConfig, Task
+from satm.methods import SATMConfig, Task, outer
 from satm.preprocessing import MeanStd
 from satm.progress import SILENT, NoProgress, Progress
 from satm.rng import Seed
@@ -200,16 +200,38 @@ SATM = SATMConfig(
     lr_step_size=1e-4,
     step_size=0.05,
     augment="color_crop",
-    rho=0.5,
-    gamma=0.05,
+    outer=outer.SATM(rho=0.5, gamma=0.05),
     diagnostics_every=0,
 )
+
+
+def settings(config, **changes):
+    """`config` with settings replaced, those of its outer rule among them."""
+    own = {name: changes.pop(name) for name in list(changes) if name not in type(config).__dataclass_fields__}
+    return replace(config, outer=replace(config.outer, **own), **changes)
 
 
 def task(data: ImageData, trajectories: Sequence[Trajectory], **changes) -> Task:
     """Two images a class of `data`, from experts of `ARCHITECTURE`."""
     settings = {"data": data, "ipc": 2, "architecture": ARCHITECTURE, "seed": Seed(0), "device": torch.device("cpu")}
     return Task(**settings | {"experts": trajectories} | changes)
+
+
+def in_float64(condensation):
+    """The same condensation in double precision: its state, its network and its experts."""
+    condensation.restore({k: v.double() if v.is_floating_point() else v for k, v in condensation.state().items()})
+    condensation.network.double()
+    for trajectory in condensation.task.experts:
+        _double(trajectory)
+
+
+def _double(trajectory):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    with safe_open(trajectory.path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file({k: v.double() for k, v in load_file(trajectory.path).items()}, trajectory.path, metadata=metadata)
 
 
 class StopAfter(NoProgress):

@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEAVES = {"errors", "types", "rng", "progress", "names", "home", "preprocessing", "config", "device", "compilation", "memory"}
+LEAVES = {
+    "errors",
+    "types",
+    "rng",
+    "progress",
+    "names",
+    "home",
+    "preprocessing",
+    "config",
+    "device",
+    "compilation",
+    "memory",
+}
 BASE = LEAVES | {"synthetic", "training"}
 PIECES = {"engine", "augment", "networks", "data"}
 # What each part of `satm` may import from `satm`, besides itself.

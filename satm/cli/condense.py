@@ -24,7 +24,13 @@ def register(app: typer.Typer) -> None:
 
 Dataset = Annotated[str | None, typer.Argument(metavar="DATASET", help="A data set's name, or a folder of images.")]
 Ipc = Annotated[int | None, typer.Option("--ipc", help="Images per class (default: 1).")]
-MethodName = Annotated[str | None, typer.Option("--method", help="satm (default) or random.")]
+MethodName = Annotated[
+    str | None,
+    typer.Option("--method", help="satm (default), satm-fi, satm-da, mtt, ftd, tesla, datm, random, or a plug-in's."),
+]
+OuterName = Annotated[
+    str | None, typer.Option("--outer", help="sgd, ema, sam, gsam, asam, vasso or satm (default: the method's own).")
+]
 ProfileName = Annotated[
     str | None, typer.Option("--profile", help="paper, cpu or smoke (default: paper with a CUDA device, else cpu).")
 ]
@@ -45,6 +51,7 @@ def condense(
     dataset: Dataset = None,
     ipc: Ipc = None,
     method: MethodName = None,
+    outer: OuterName = None,
     profile: ProfileName = None,
     preset: Row = None,
     settings: Settings = None,
@@ -69,7 +76,7 @@ def condense(
     The same command continues an interrupted one. Example: satm condense cifar10 --ipc 50
     """
     chosen, root, from_file = choose(
-        dataset, ipc, method, profile, preset, settings, data_root, config, engine, precision
+        dataset, ipc, method, outer, profile, preset, settings, data_root, config, engine, precision
     )
     seed = (from_file if seed is None else seed) or 0
     if print_config:
@@ -96,6 +103,8 @@ def condense(
             progress=progress,
         )
         typer.echo(f"{'stored' if done.new else 'already stored:'} {done.record.name} in {registry}")
+        for other in done.siblings:
+            typer.echo(f"beside it: {other.name}")
         if grid is not None:
             write_grid(done.record.name, grid, registry, root)
             typer.echo(f"images in {grid}")
@@ -115,6 +124,7 @@ def experts(
     count: Annotated[int | None, typer.Option("--count", help="How many (default: the preset's).")] = None,
     ipc: Ipc = None,
     method: MethodName = None,
+    outer: OuterName = None,
     profile: ProfileName = None,
     preset: Row = None,
     settings: Settings = None,
@@ -125,7 +135,7 @@ def experts(
 ) -> None:
     """Train the expert trajectories that condensing DATASET needs, keeping those that are there."""
     changes = [*(settings or []), *([] if count is None else [f"experts.count={count}"])]
-    chosen, root, _ = choose(dataset, ipc, method, profile, preset, changes, data_root, None)
+    chosen, root, _ = choose(dataset, ipc, method, outer, profile, preset, changes, data_root, None)
 
     from satm.cli._session import working
     from satm.errors import UsageError
@@ -150,11 +160,11 @@ def experts(
     typer.echo("next: satm condense with the same options")
 
 
-def presets() -> None:
+def presets(method: MethodName = None) -> None:
     """List the rows of hyper-parameters and where each comes from."""
     from satm.presets import all_rows
 
-    for name, row in all_rows().items():
+    for name, row in all_rows(method or "satm").items():
         batch = "all" if row.batch_syn is None else row.batch_syn
         typer.echo(
             f"{name:24} N {row.inner_steps}  M {row.expert_epochs}  T {row.max_start_epoch}  batch {batch}  "
@@ -168,6 +178,7 @@ def choose(
     dataset: str | None,
     ipc: int | None,
     method: str | None,
+    outer: str | None,
     profile: str | None,
     preset: str | None,
     settings: list[str] | None,
@@ -180,7 +191,8 @@ def choose(
     shorthands = {"engine": engine, "precision": precision}
     changes = parse_settings(settings or []) | {name: value for name, value in shorthands.items() if value is not None}
     if config is not None:
-        given = {"DATASET": dataset, "--ipc": ipc, "--method": method, "--profile": profile, "--preset": preset}
+        given = {"DATASET": dataset, "--ipc": ipc, "--method": method, "--outer": outer}
+        given |= {"--profile": profile, "--preset": preset}
         clash = [name for name, value in given.items() if value is not None]
         if clash:
             raise ConfigError(f"{', '.join(clash)} beside --config: the file says that already; change it with --set")
@@ -198,6 +210,7 @@ def choose(
         name,
         ipc=1 if ipc is None else ipc,
         method=method or "satm",
+        outer=outer,
         profile=profile,
         preset=preset,
         settings=changes,

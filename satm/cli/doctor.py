@@ -41,7 +41,11 @@ def doctor() -> None:
     import torch
 
     from registry.provenance import environment
+    from satm import networks
+    from satm.data import CATALOGUE
     from satm.home import home
+    from satm.methods import METHODS
+    from satm.names import owner
 
     guard()
     for name, value in environment().items():
@@ -51,4 +55,9 @@ def doctor() -> None:
     typer.echo(f"threads: {torch.get_num_threads()}")
     typer.echo(f"SATM_HOME: {home()}")
     typer.echo(f"SATM_DATA: {os.environ.get('SATM_DATA', 'not set')}")
+    for names in (METHODS, CATALOGUE, networks.OTHERS):
+        for point in names.points():
+            typer.echo(f"{names.kind} {point.name}: from {owner(point)}")
+        for problem in names.problems():
+            typer.echo(f"problem: {problem}")
     typer.echo(f"SATM_REGISTRY: {os.environ.get('SATM_REGISTRY', 'not set (satm.db here)')}")

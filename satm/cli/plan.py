@@ -13,6 +13,7 @@ from satm.cli.condense import (
     EngineName,
     Ipc,
     MethodName,
+    OuterName,
     PrecisionName,
     ProfileName,
     Row,
@@ -36,6 +37,7 @@ def plan(
     dataset: Dataset = None,
     ipc: Ipc = None,
     method: MethodName = None,
+    outer: OuterName = None,
     profile: ProfileName = None,
     preset: Row = None,
     settings: Settings = None,
@@ -56,7 +58,9 @@ def plan(
     Example: satm plan cifar10 --ipc 10 --memory 4GB
     """
     available = None if memory is None else parse_size(memory)
-    chosen, root, _ = choose(dataset, ipc, method, profile, preset, settings, data_root, config, engine, precision)
+    chosen, root, _ = choose(
+        dataset, ipc, method, outer, profile, preset, settings, data_root, config, engine, precision
+    )
 
     from satm import workflow
     from satm.cli._session import working

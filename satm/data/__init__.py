@@ -3,6 +3,7 @@
 from satm.data.catalogue import CATALOGUE, DatasetSpec
 from satm.data.dataset import ImageData, load
 from satm.data.lookup import Place, places
+from satm.data.raw import Raw
 from satm.data.split import Split, stratified
 
-__all__ = ["CATALOGUE", "DatasetSpec", "ImageData", "Place", "Split", "load", "places", "stratified"]
+__all__ = ["CATALOGUE", "DatasetSpec", "ImageData", "Place", "Raw", "Split", "load", "places", "stratified"]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from satm.errors import ConfigError
 from satm.names import Names
+
+if TYPE_CHECKING:
+    from satm.data.raw import Raw
 
 # (index among ImageNet-1K's classes, WordNet id, name)
 ImageNetClass = tuple[int, str, str]
@@ -25,6 +30,7 @@ class DatasetSpec:
     augment: str = "color_crop_cutout_flip_scale_rotate"  # the DSA strategy its images may undergo
     torchvision: str | None = None  # class in torchvision.datasets that can download it
     subset: tuple[ImageNetClass, ...] = ()  # the ImageNet-1K classes it takes, in label order
+    read: Callable[[], Raw] | None = None  # gives the images themselves; None: files are looked for
     source: str  # where the numbers come from
 
     def __post_init__(self) -> None:
@@ -37,7 +43,7 @@ class DatasetSpec:
         return self.classes if isinstance(self.classes, int) else len(self.classes)
 
 
-CATALOGUE: Names[DatasetSpec] = Names("data set")
+CATALOGUE: Names[DatasetSpec] = Names("data set", group="satm.datasets", expects=DatasetSpec)
 EMBEDDED = "digits"  # comes with scikit-learn, needs no files
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -82,8 +82,9 @@ def load(
     if not 0 <= validation < 1:
         raise ConfigError(f"validation {validation}: expected a fraction, 0 ≤ validation < 1")
     name, root = split_path(name, root)
-    if name == EMBEDDED:
-        raw, found_under = read_digits().at_size(image_size), None
+    reader = read_digits if name == EMBEDDED else CATALOGUE.get(name).read if name in CATALOGUE else None
+    if reader is not None:
+        raw, found_under = reader().at_size(image_size), None
         raw_digest = raw.digest
     else:
         place = find(name, root, progress)

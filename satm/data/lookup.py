@@ -43,11 +43,13 @@ def places(name: str, root: Path | None = None) -> list[Place]:
     """The folders tried for `name`, in order; the first that exists is taken.
 
     Under `root`, or under `SATM_DATA` and then our downloads where no root is given: the name itself, the name its
-    authors' archive unpacks to, and for a subset of ImageNet the folders of `imagenet-1k`; nowhere for `digits`.
+    authors' archive unpacks to, and for a subset of ImageNet the folders of `imagenet-1k`; nowhere for data sets that
+    bring their images, as `digits`.
+
     Raises DataError where the root is no folder and UnknownName where `name` is neither in the catalogue nor a folder
     under the root.
     """
-    if name == EMBEDDED:
+    if name == EMBEDDED or (name in CATALOGUE and CATALOGUE.get(name).read is not None):
         return []
     if root is None:
         roots = [place for place in (data_root(), downloads()) if place is not None]

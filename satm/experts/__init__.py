@@ -1,5 +1,6 @@
 """Expert trajectories: training them, keeping them, drawing segments from them."""
 
+from satm.experts.flat import FlatConfig as FlatConfig
 from satm.experts.segment import Segment as Segment
 from satm.experts.segment import draw_segment as draw_segment
 from satm.experts.store import Trajectory as Trajectory

@@ -38,11 +38,12 @@ def draw_segment(
     *,
     epochs: int,
     starts: int,
+    first: int = 0,
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> Segment:
-    """An expert and a start epoch t < `starts`, both uniform; M is `epochs`."""
+    """An expert and a start epoch `first` ≤ t < `starts`, both uniform; M is `epochs`."""
     expert = int(torch.randint(len(experts), (), generator=generator))
-    t = int(torch.randint(starts, (), generator=generator))
+    t = int(torch.randint(first, starts, (), generator=generator))
     trajectory = experts[expert]
     return Segment(expert, t, trajectory.snapshot(t).to(device), trajectory.snapshot(t + epochs).to(device))

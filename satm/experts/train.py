@@ -17,6 +17,7 @@ from satm.config import to_dict
 from satm.data import ImageData
 from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError, Interrupted
+from satm.experts.flat import FlatConfig, FlatStep
 from satm.experts.store import EpochRecord, Trajectory, TrajectoryStore
 from satm.home import make_folder
 from satm.progress import SILENT, Progress
@@ -26,7 +27,7 @@ from satm.training import EpochStats, SGDConfig, accuracy, fit, make_optimizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpertConfig:
-    """How each expert is trained: MTT's plain SGD, no decay of the learning rate."""
+    """How each expert is trained: MTT's plain SGD, no decay of the learning rate; FTD's flat steps where asked for."""
 
     count: int = 100  # experts; no published preset needs more (MTT)
     lr: float = 0.01
@@ -34,6 +35,7 @@ class ExpertConfig:
     weight_decay: float = 0.0
     batch_size: int = 256
     augment: str | None = "color_crop_cutout_flip_scale_rotate"  # DSA's strategy; None: no augmentation
+    flat: FlatConfig | None = None  # GSAM over the SGD, as FTD trains; null: plain
     seed: int = 0  # the experts' own, so that condensation seeds share them
 
     def __post_init__(self) -> None:
@@ -65,7 +67,8 @@ def expert_store(data: ImageData, architecture: str, config: ExpertConfig) -> Tr
         "preprocessing": data.preprocessing.to_dict(),
         "architecture": architecture,
         "image_shape": list(data.image_shape),
-        "training": {k: v for k, v in to_dict(config).items() if k != "count"},
+        # Without `flat` where there is none, so that experts from before it existed are found.
+        "training": {k: v for k, v in to_dict(config).items() if k != "count" and (k, v) != ("flat", None)},
     }
     return TrajectoryStore(facts)
 
@@ -91,7 +94,8 @@ def train_experts(
         return [expert for expert in found if expert]
     have = sum(min(expert.epochs, epochs) for expert in found if expert)
     want = config.count * epochs
-    progress.say(f"training {absent} of {config.count} experts ({architecture}, {epochs} epochs) into {store.folder}")
+    kind = "experts" if config.flat is None else "flat experts"
+    progress.say(f"training {absent} of {config.count} {kind} ({architecture}, {epochs} epochs) into {store.folder}")
     make_folder(store.folder)
     trained: list[Trajectory] = []
     with progress.task("experts", want, done=have) as task:
@@ -179,6 +183,7 @@ def _train_one(
         optimizer=optimizer,
         on_epoch=keep,
         on_batch=stop_if_asked,
+        step=None if config.flat is None else FlatStep(config.flat),
     )
     if expert is None:  # 0 epochs: the initial weights alone
         expert = store.write(index, snapshots, records, None)

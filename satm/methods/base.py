@@ -10,7 +10,7 @@ import torch
 
 from satm.data import ImageData
 from satm.errors import ConfigError
-from satm.experts import Trajectory
+from satm.experts import ExpertConfig, Trajectory
 from satm.names import Names
 from satm.rng import Seed
 from satm.types import Images, LabelKind, Labels
@@ -45,6 +45,17 @@ def check_ipc(data: ImageData, ipc: int) -> None:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a method may refuse before anything is trained."""
+
+    method: str
+    settings: Any  # the method's configuration
+    experts: ExpertConfig
+    data: ImageData
+    ipc: int
+
+
 class Learnt(NamedTuple):
     """The outcome of a condensation, on the CPU."""
 
@@ -52,6 +63,7 @@ class Learnt(NamedTuple):
     labels: Labels
     label_kind: LabelKind
     step_size: float | None
+    siblings: Mapping[str, Learnt] = {}  # other sets of the same run, by name: stored as `METHOD-NAME`
 
 
 class Condensation(Protocol):
@@ -87,9 +99,11 @@ class Method:
     config: type[Any]  # frozen dataclass
     expert_epochs: Callable[[Any], int | None]  # epochs an expert needs under a config; None: no experts
     begin: Callable[[Task, Any], Condensation]
+    experts: Callable[[ExpertConfig], ExpertConfig] = lambda plain: plain  # how its experts are trained, from MTT's
+    check: Callable[[Request], None] = lambda request: None  # raises ConfigError for what cannot work, before any work
 
 
-METHODS: Names[Method] = Names("method")
+METHODS: Names[Method] = Names("method", group="satm.methods", expects=Method)
 
 
 def class_major_labels(classes: int, ipc: int) -> torch.Tensor:

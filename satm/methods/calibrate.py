@@ -14,6 +14,7 @@ import torch
 
 from satm.memory import measured_peak
 from satm.methods.guard import GuardConfig, Retry
+from satm.methods.outer.problem import TwoPasses
 from satm.methods.trajectory import TrajectoryCondensation
 
 SHORT, LONG = 2, 6  # inner steps of the loops that are timed
@@ -101,13 +102,12 @@ class _Run:
         self, condensation: TrajectoryCondensation, steps: int, window: int, *, diagnosed: bool = False
     ) -> None:
         self.condensation = condensation
+        outer = condensation.config.outer
         self.config = replace(
             condensation.config,
             inner_steps=steps,
             window=window,
-            outer=replace(condensation.config.outer, tau=None)
-            if hasattr(condensation.config.outer, "tau")
-            else condensation.config.outer,
+            outer=replace(outer, tau=None) if isinstance(outer, TwoPasses) else outer,
             diagnostics_every=1 if diagnosed else 0,
             guard=GuardConfig(max_loss=None, max_update_ratio=None, max_step_size_growth=None, retries=0),
         )

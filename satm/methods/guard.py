@@ -153,8 +153,8 @@ class Guard:
             raise StepFailed(what, value, reason, at_start=at_start, limit=limit)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What a saved state must hold beside the condensation's own."""
-        return {BEFORE + name: value for name, value in self._before.items()}
+        """What a saved state must hold beside the condensation's own; copies, as files hold no tensor twice."""
+        return {BEFORE + name: value.clone() for name, value in self._before.items()}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Fall back to what `state` says; to nothing where it is silent."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -32,26 +32,33 @@ from satm.experts.segment import start_epochs
 from satm.matching import TrajectoryLoss
 from satm.methods.base import Learnt, Task, class_major_labels
 from satm.methods.guard import Guard, GuardConfig, Retry, StepFailed
-from satm.methods.outer import OuterProblem, OuterRule
+from satm.methods.labels import HardLabels, LabelRule
+from satm.methods.outer import SGD, AnyOuter, OuterProblem, OuterRule, OuterUpdate
+from satm.methods.outer.problem import StepSizeDerivative
 from satm.methods.random import random_images
-from satm.types import FlatParams, Images
+from satm.methods.start import noise_images
+from satm.types import FlatParams, Images, Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrajectoryConfig:
-    """Matching training trajectories: the symbols of the paper's Table 11 and what MTT's code adds to them."""
+    """Matching training trajectories: the symbols of the paper's Table 11 and what MTT's code adds to them.
+
+    A method is a subclass: other defaults, settings of its own, and the methods below that answer for them.
+    """
 
     outer_steps: int  # updates of φ
     inner_steps: int  # N, SGD steps on the synthetic set
     expert_epochs: int  # M, expert epochs a segment spans
     max_start_epoch: int  # T
     start_epochs: Literal["below", "up_to"] = "below"  # t < T as MTT's code draws, or t ≤ T as the paper writes
-    window: int | None = None  # N − ι differentiated steps; null: int(N/3), at least 1 (paper §5.2)
+    window: int | None = None  # N − ι differentiated steps; null: as the method has it, all of them but for SATM's
     batch_syn: int | None = None  # synthetic images an inner step; null: all
     lr_images: float  # outer learning rate of φ
     momentum_images: float = 0.5  # of φ's SGD; not printed, MTT's
     lr_step_size: float  # λ of Eq. 10
-    momentum_step_size: float = 0.0  # Eq. 10 as printed has none
+    momentum_step_size: float = 0.5  # of α's SGD; MTT's
+    step_size_derivative: StepSizeDerivative = "exact"  # or first_order (Eq. 10), or taped: through the window alone
     step_size: float = 0.01  # α at the start: the experts' learning rate (MTT)
     min_step_size: float = 1e-5  # α is projected to at least this
     log_step_size: bool = False  # learn log α instead of α
@@ -62,6 +69,7 @@ class TrajectoryConfig:
     compile: Compile = "auto"  # whether inner steps are compiled; auto: where there is enough work
     precision: Precision = "float32"  # of the network's products and convolutions in the inner loop
     guard: GuardConfig = field(default_factory=GuardConfig)  # which outer steps fail, and how often one is tried again
+    outer: AnyOuter = field(default_factory=SGD)  # the outer optimiser; --outer names another
 
     def __post_init__(self) -> None:
         for name in ("inner_steps", "expert_epochs"):
@@ -81,13 +89,22 @@ class TrajectoryConfig:
         if self.step_size < self.min_step_size:
             raise ConfigError(f"step_size {self.step_size} lies below min_step_size {self.min_step_size}; raise it")
         self.starts()
-        self.truncation().first_taped(self.inner_steps)
+        self.outer.check(self.inner_steps, self.iota)
         if self.augment is not None:
             DSA(self.augment)
 
     def truncation(self) -> LastSteps:
         """The window over the inner loop."""
-        return LastSteps(max(1, self.inner_steps // 3) if self.window is None else self.window)
+        return LastSteps(self.default_window() if self.window is None else self.window)
+
+    def default_window(self) -> int:
+        """The method's own window: all of the inner loop."""
+        return self.inner_steps
+
+    @property
+    def iota(self) -> int:
+        """ι = N − window."""
+        return self.truncation().first_taped(self.inner_steps)
 
     def starts(self) -> int:
         """How many start epochs t there are."""
@@ -97,12 +114,32 @@ class TrajectoryConfig:
         """The last epoch an expert needs: the largest t plus M."""
         return self.starts() - 1 + self.expert_epochs
 
+    def starts_at(self, step: int) -> range:
+        """The start epochs that outer step `step` draws from."""
+        return range(self.starts())
+
+    def label_rule(self) -> LabelRule:
+        """What the images are labelled with."""
+        return HardLabels()
+
+    def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
+        """The images and labels before the first outer step."""
+        labels = class_major_labels(len(task.data.classes), task.ipc)
+        if self.init == "noise":
+            return noise_images(task.data, task.ipc, task.seed.child("init")), labels
+        return random_images(task.data, task.ipc, task.seed.child("init")), labels
+
+    def accepts(self, loss: float) -> bool:
+        """Whether an outer step of this loss may change anything."""
+        return True
+
 
 class TrajectoryCondensation:
-    """Outer steps of trajectory matching under a rule; a `Condensation`."""
+    """Outer steps of trajectory matching under the configuration's rule, or `rule`; a `Condensation`."""
 
-    def __init__(self, task: Task, config: TrajectoryConfig, rule: OuterRule) -> None:
-        self.task, self.config, self.rule = task, config, rule
+    def __init__(self, task: Task, config: TrajectoryConfig, rule: OuterRule | None = None) -> None:
+        self.task, self.config = task, config
+        self.rule: OuterRule = config.outer if rule is None else rule
         self.step, self.steps = 0, config.outer_steps
         self.guard = Guard(config.guard, step_size=config.step_size)
         stored = min((expert.epochs for expert in task.experts), default=-1)
@@ -113,20 +150,18 @@ class TrajectoryCondensation:
                 f"{config.stored_epochs()} epochs, {have}; train them on, or lower one of the two"
             )
         data, device = task.data, task.device
-        if config.init == "real":
-            images = random_images(data, task.ipc, task.seed.child("init"))
-        else:
-            shape = (len(data.classes) * task.ipc, *data.image_shape)
-            images = torch.randn(shape, generator=task.seed.child("init").generator())
-        self.images: Images = images.to(device)
-        self.labels = class_major_labels(len(data.classes), task.ipc).to(device)
-        self.step_size = torch.tensor(config.step_size, device=device)
-        self.images_velocity = torch.zeros_like(self.images)
-        self.step_size_velocity = torch.zeros_like(self.step_size)
         # Its weights never matter: every pass starts from an expert's snapshot.
         self.network = networks.create(
             task.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=task.seed.child("net")
         ).to(device)
+        images, labels = config.begin_with(task, FlatNetwork(self.network))
+        self.images: Images = images.to(device)
+        self.label_rule = config.label_rule()
+        self.label_state = self.label_rule.init(labels.to(device))
+        self.outer_state = self.rule.init(self.images)
+        self.step_size = torch.tensor(config.step_size, device=device)
+        self.images_velocity = torch.zeros_like(self.images)
+        self.step_size_velocity = torch.zeros_like(self.step_size)
         self.engine = choose_engine(
             config.engine,
             config.compile,
@@ -138,11 +173,17 @@ class TrajectoryCondensation:
         self.notes: Mapping[str, str] = {"engine": str(self.engine)}
         self._policy = self.engine.policy(self.network, task.notify)
 
+    @property
+    def labels(self) -> Labels:
+        """As they stand, of the label rule's kind."""
+        return self.label_state["labels"]
+
     def _work(self) -> InnerWork:
         config, data = self.config, self.task.data
         flops, activation_bytes = forward_cost(self.network, data.image_shape)
-        window = config.inner_steps - config.truncation().first_taped(config.inner_steps)
-        second = self.rule.second_pass(config.inner_steps)
+        window = config.inner_steps - config.iota
+        tau = self.rule.second_start(config.iota)
+        second = 0 if tau is None else config.inner_steps - tau
         return InnerWork(
             flops=flops,
             activation_bytes=activation_bytes,
@@ -160,47 +201,60 @@ class TrajectoryCondensation:
     def attempt(self, retry: Retry) -> dict[str, float]:
         """See `Retryable`."""
         seed = retry.seed(self.task.seed.child("outer", self.step))
+        starts = self.config.starts_at(self.step)
         segment = draw_segment(
             self.task.experts,
             epochs=self.config.expert_epochs,
-            starts=self.config.starts(),
+            starts=starts.stop,
+            first=starts.start,
             generator=seed.child("segment").generator(),
             device=self.task.device,
         )
+        labels = self.label_rule.taught(self.label_state, FlatNetwork(self.network), segment.target, self.images)
         problem = OuterProblem(
             loop=self._draw_loop(seed.child("loop").generator()),
-            at=Learned(self.images, self.labels, self.step_size),
+            at=Learned(self.images, self.label_rule.targets(labels), self.step_size),
             theta_start=segment.start,
             loss=TrajectoryLoss(segment.start, segment.target),
             policy=self._policy,
             truncation=self.config.truncation(),
+            derivative=self.config.step_size_derivative,
         )
         redraw = partial(self._draw_loop, seed.child("loop", 2).generator())
         with seed.child("layers").forked():  # dropout knows no generator
-            update = self.rule(problem, seed.child("noise").generator(), redraw)
+            update = self.rule(problem, seed.child("noise").generator(), redraw, self.outer_state)
             measured = {**update.measured, "expert": float(segment.expert), "start_epoch": float(segment.epoch)}
             if self.config.diagnostics_every and self.step % self.config.diagnostics_every == 0:
                 measured |= diagnose(problem, update.perturbation)
-        self.guard.check_start(measured, {"the images": update.images, "the step size": update.step_size})
-        self._descend(update.images, update.step_size, measured, retry.scale)
+        derivatives = {"the images": update.images, "the labels": update.labels, "the step size": update.step_size}
+        self.guard.check_start(measured, derivatives)
+        if self.config.accepts(measured["loss"]):
+            self._descend(update, labels, measured, retry.scale)
+        else:
+            measured |= {"step_size": float(self.step_size), "event.skipped_at_loss": measured["loss"]}
         self.step += 1
         return measured
 
-    def _descend(self, images: torch.Tensor, step_size: torch.Tensor, measured: dict[str, float], scale: float) -> None:
+    def _descend(
+        self, update: OuterUpdate, labels: Mapping[str, torch.Tensor], measured: dict[str, float], scale: float
+    ) -> None:
         """v ← μ v + g; φ ← φ − lr v; α likewise, then projected to α ≥ α_min (an event where that changed it).
 
-        The moves are multiplied by `scale`. Nothing is changed where the guard refuses them: then StepFailed is raised.
+        The labels move by their own rule, all moves are multiplied by `scale`. Nothing is changed where the guard
+        refuses them: then StepFailed is raised.
         """
-        config = self.config
-        images_velocity = config.momentum_images * self.images_velocity + images
+        config, step_size = self.config, update.step_size
+        images_velocity = config.momentum_images * self.images_velocity + update.images
         moved_images = self.images - scale * config.lr_images * images_velocity
         if config.log_step_size:
             step_size = step_size * self.step_size  # dF/d log α
         step_size_velocity = config.momentum_step_size * self.step_size_velocity + step_size
         move = scale * config.lr_step_size * step_size_velocity
         moved = self.step_size * (-move).exp() if config.log_step_size else self.step_size - move
+        moved_labels = self.label_rule.descend(labels, update.labels, scale)
         measured |= self.guard.check_move(self.images, moved_images, self.step_size, moved)
-        self.images, self.images_velocity = moved_images, images_velocity
+        self.images, self.images_velocity, self.label_state = moved_images, images_velocity, moved_labels
+        self.outer_state = self.rule.moved(update.state, moved_images)
         self.step_size, self.step_size_velocity = moved.clamp(min=config.min_step_size), step_size_velocity
         measured["step_size"] = float(self.step_size)  # α after this step, as the loss is before it
         if float(moved) < config.min_step_size:
@@ -250,6 +304,8 @@ class TrajectoryCondensation:
             "step_size": self.step_size.cpu(),
             "images_velocity": self.images_velocity.cpu(),
             "step_size_velocity": self.step_size_velocity.cpu(),
+            **{name: value.cpu() for name, value in self.label_state.items()},
+            **{f"outer.{name}": value.cpu() for name, value in self.outer_state.items()},
             **self.guard.state(),
         }
 
@@ -261,32 +317,39 @@ class TrajectoryCondensation:
         self.step_size = state["step_size"].to(device)
         self.images_velocity = state["images_velocity"].to(device)
         self.step_size_velocity = state["step_size_velocity"].to(device)
+        self.label_state = {name: state[name].to(device) for name in self.label_state}
+        self.outer_state = {name: state[f"outer.{name}"].to(device) for name in self.outer_state}
         self.guard.restore(state)
 
     def result(self) -> Learnt:
-        """See `Condensation`."""
-        return Learnt(self.images.cpu(), self.labels.cpu(), "hard", float(self.step_size))
+        """See `Condensation`; a rule that averages hands out the average, φ itself beside it as `raw`."""
+        labels, kind, step_size = self.labels.cpu(), self.label_rule.kind, float(self.step_size)
+        learnt = Learnt(self.images.cpu(), labels, kind, step_size)
+        averaged = self.rule.averaged(self.outer_state)
+        return learnt if averaged is None else Learnt(averaged.cpu(), labels, kind, step_size, {"raw": learnt})
 
 
 def _identity(images: Images) -> Images:
     return images
 
 
-def diagnose(problem: OuterProblem, perturbation: torch.Tensor) -> dict[str, float]:
+def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[str, float]:
     """On clean φ: sharpness L(φ + ε) − L(φ), and α's derivative by Eq. 10 and exactly (the paper's Figures 2 and 3).
 
-    All run the N steps from the segment's start under the problem's draws.
+    No sharpness where the rule does not ascend. All run the N steps from the segment's start under the problem's draws.
     """
     at = problem.at
     clean = _final(problem, at)
-    perturbed = _final(problem, at._replace(images=at.images + perturbation))
     leaf = clean.requires_grad_()
     loss = problem.loss(leaf)
     (outer_gradient,) = torch.autograd.grad(loss, leaf)
     first_order = first_order_step_size_derivative(outer_gradient, problem.theta_start, clean.detach(), at.step_size)
     exact = exact_step_size_derivative(problem.loop, at, problem.theta_start, problem.loss)
-    return {
-        "sharpness": float(problem.loss(perturbed) - loss.detach()),
+    measured = {}
+    if perturbation is not None:
+        perturbed = _final(problem, at._replace(images=at.images + perturbation))
+        measured["sharpness"] = float(problem.loss(perturbed) - loss.detach())
+    return measured | {
         "loss_clean": float(loss.detach()),
         "step_size_derivative": float(first_order),
         "step_size_derivative_exact": float(exact),
@@ -302,3 +365,22 @@ def _final(problem: OuterProblem, at: Learned) -> FlatParams:
         loss = problem.loop.loss(partial(network, theta), step, at)
         theta = theta - at.step_size * torch.autograd.grad(loss, theta)[0]
     return theta.detach()
+
+
+def default_outer(config: type[TrajectoryConfig]) -> AnyOuter:
+    """The outer optimiser of a method that is told no other."""
+    rule: AnyOuter = default_of(config, "outer")
+    return rule
+
+
+def default_of(config: type[TrajectoryConfig], name: str) -> Any:
+    """What a setting is where it is not given."""
+    (setting,) = (each for each in fields(config) if each.name == name)
+    return setting.default if setting.default_factory is MISSING else setting.default_factory()
+
+
+def set_method(method: str, settings: object) -> str:
+    """What a set's name says of how it was made: `mtt`, or `mtt+sam` under another outer optimiser than its own."""
+    if not isinstance(settings, TrajectoryConfig) or settings.outer.rule == default_outer(type(settings)).rule:
+        return method
+    return f"{method}+{settings.outer.rule}"

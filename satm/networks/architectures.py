@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import nn
 
 from satm.errors import ConfigError, UnknownName
+from satm.names import Names
 from satm.networks import stock
 from satm.networks.convnet import feature_size
 from satm.networks.resized import Resized
@@ -18,6 +19,10 @@ from satm.rng import Seed
 
 WIDTH = 128  # channels of the field's ConvNet
 POOLED = {"alexnet": 4, "resnet18": 1, "vgg11": 1}  # side of the maps the last pooling leaves, at 32×32 and above
+Builder: TypeAlias = Callable[..., nn.Module]
+"""Another package's network: `build(num_classes=K, image_shape=(C, H, W))` gives it, freshly initialised."""
+
+OTHERS: Names[Builder] = Names("architecture", group="satm.networks")
 CONVNET = re.compile(r"convnet([345])(?:_w([1-9]\d*))?")
 
 
@@ -26,7 +31,7 @@ class NetworkPlan:
     """How a network of this name is made for one image shape and number of classes."""
 
     name: str  # canonical: `convnet3`, `convnet3_w32`, `resnet18`, `timm/resnet18`
-    timm_name: str  # what timm.create_model is asked for
+    timm_name: str | None  # what timm.create_model is asked for; None: another package's builder of this name
     options: Mapping[str, Any]  # and with which arguments; JSON-able
     adaptation: Mapping[str, Any] = field(default_factory=dict)
     """What was done to fit the images, JSON-able, {} for nothing. Sizes are a side in pixels, [H, W] where not square.
@@ -50,8 +55,9 @@ def convnet_name(depth: int, width: int) -> str:
 def plan(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> NetworkPlan:
     """How network `name` is made for `num_classes` and images of `image_shape` (C, H, W).
 
-    `name` is one of `known()`, a ConvNet with its width, or `timm/NAME` (`timm/` may be left out where the name is not
-    ours too). Raises UnknownName, and ConfigError for images the network cannot take.
+    `name` is one of `known()`, a ConvNet with its width, one that another package offers under the entry points
+    `satm.networks`, or `timm/NAME` (`timm/` may be left out where the name is not ours too). Raises UnknownName,
+    PluginError, and ConfigError for images the network cannot take.
     """
     if num_classes < 1 or len(image_shape) != 3 or min(image_shape) < 1:
         raise ConfigError(
@@ -72,6 +78,11 @@ def plan(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> N
         if max(size) > 32:
             adaptation["adaptive_pool"] = POOLED[ours]
         return NetworkPlan(name=ours, timm_name=f"dd_{ours}", options=options, adaptation=adaptation)
+    if name in OTHERS:
+        OTHERS.get(name)
+        return NetworkPlan(
+            name=name, timm_name=None, options={"num_classes": num_classes, "image_shape": list(image_shape)}
+        )
     return _stock_plan(name, options, image_shape)
 
 
@@ -87,7 +98,11 @@ def create(name: str, *, num_classes: int, image_shape: tuple[int, int, int], se
 
     made = plan(name, num_classes=num_classes, image_shape=image_shape)
     with seed.forked():
-        network: nn.Module = timm.create_model(made.timm_name, pretrained=False, **made.options)
+        network: nn.Module
+        if made.timm_name is None:
+            network = OTHERS.get(made.name)(num_classes=num_classes, image_shape=image_shape)
+        else:
+            network = timm.create_model(made.timm_name, pretrained=False, **made.options)
     if "resize" in made.adaptation:
         target = made.adaptation["resize"]
         network = Resized(network, (target, target) if isinstance(target, int) else (target[0], target[1]))
@@ -118,7 +133,7 @@ def _known_to_timm(name: str) -> str:
     bare, _, tag = name.removeprefix("timm/").partition(".")
     names = timm.list_models(exclude_filters="dd_*")
     if bare not in names:
-        offered = {*known(), *names} if name == bare else {f"timm/{n}" for n in names}
+        offered = {*known(), *OTHERS, *names} if name == bare else {f"timm/{n}" for n in names}
         near = get_close_matches(name, offered, n=3, cutoff=0.5)
         raise UnknownName("architecture", name, near or known(), "(timm's own are written timm/NAME)")
     if tag:

@@ -3,6 +3,7 @@
 from satm.presets._types import CondenseConfig as CondenseConfig
 from satm.presets._types import Preset as Preset
 from satm.presets._types import Row as Row
+from satm.presets.find import TABLES as TABLES
 from satm.presets.find import all_rows as all_rows
 from satm.presets.find import find_preset as find_preset
 from satm.presets.profiles import ORDER as ORDER

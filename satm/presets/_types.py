@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from satm.config import from_dict
@@ -46,7 +46,8 @@ class CondenseConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CondenseConfig:
         """Rebuild; raises UnknownName for unknown settings and ConfigError for wrong or missing ones."""
-        names = [field.name for field in fields(cls)]
+        values = _today(values)
+        names = [each.name for each in fields(cls)]
         for key in values:
             if key not in names:
                 raise UnknownName("setting", key, names)
@@ -56,6 +57,19 @@ class CondenseConfig:
         settings = from_dict(METHODS.get(values["method"]).config, values["settings"], "settings.")
         rest = {key: value for key, value in values.items() if key != "settings"}
         return from_dict(_Shared, rest).with_settings(settings)
+
+
+_FIRST_RULE = ("rho", "gamma", "noise", "tau", "redraw")
+
+
+def _today(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A configuration of version 0.1, which had SATM's rule among the method's own settings, as it is written now."""
+    settings = values.get("settings")
+    if values.get("method") != "satm" or not isinstance(settings, Mapping) or "outer" in settings:
+        return values
+    rule = {name: settings[name] for name in _FIRST_RULE if name in settings}
+    rest = {name: value for name, value in settings.items() if name not in rule}
+    return {**values, "settings": {**rest, "outer": {"rule": "satm", **rule}}} if rule else values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +88,7 @@ class _Shared:
 
     def with_settings(self, settings: Any) -> CondenseConfig:
         """The whole configuration."""
-        return CondenseConfig(**{field.name: getattr(self, field.name) for field in fields(self)}, settings=settings)
+        return CondenseConfig(**{each.name: getattr(self, each.name) for each in fields(self)}, settings=settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +109,10 @@ class Row:
     source: str
     outer_steps: int = 10_000  # updates of φ (paper §5.2)
     expert_lr: float = 0.01  # MTT's, not printed
+    step_size: float | None = None  # α at the start; null: the experts' learning rate
     expert_batch: int = 256  # MTT's, not printed
     departures: tuple[str, ...] = ()  # where it is ours
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the method alone
     donor: bool = True  # whether sets without numbers of their own may take these
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,20 +10,34 @@ from satm.augment import STRATEGY
 from satm.data import CATALOGUE
 from satm.errors import ConfigError, UnknownName
 from satm.experts import ExpertConfig
-from satm.methods import METHODS
-from satm.methods.trajectory import TrajectoryConfig
+from satm.methods import METHODS, OUTER, TrajectoryConfig
+from satm.methods.outer import EMA
+from satm.methods.trajectory import default_of, default_outer, set_method
 from satm.networks import convnet_name
+from satm.presets import datm, ftd, mtt, satm, tesla
 from satm.presets._types import CondenseConfig, Preset, Row
 from satm.presets.profiles import Profile, get_profile
-from satm.presets.satm import ROWS
+from satm.presets.scale import changes, scaled, scaled_decay, scaled_settings, settings_changes
+
+# The tables that a method takes its numbers from: the first that has a data set at an IPC counts.
+TABLES: dict[str, tuple[tuple[Row, ...], ...]] = {
+    "mtt": (mtt.ROWS, satm.ROWS),
+    "ftd": (ftd.ROWS, mtt.ROWS, satm.ROWS),
+    "tesla": (tesla.ROWS, mtt.ROWS, satm.ROWS),
+    "datm": (datm.ROWS, satm.ROWS),
+    "satm-da": (datm.ROWS, satm.ROWS),  # Table 7 prints no numbers of its own
+}
+SHARED = (satm.ROWS,)
 
 EXPERTS_SOURCE = "expert count and learning rate are not printed: MTT's 100 and 0.01"
-SETTINGS_SOURCE = "ρ, γ and the outer momentum are not printed: ours (docs/choices.md)"
+RULE_SOURCE = "the numbers of the outer optimiser are not printed for images: ours (docs/choices.md)"
+MOMENTUM_SOURCE = "the outer momentum is not printed: ours (docs/choices.md)"
 
 
-def all_rows() -> dict[str, Row]:
-    """Every printed or chosen row by name, `cifar10/ipc10`."""
-    return {f"{row.dataset}/ipc{row.ipc}": row for row in ROWS}
+def all_rows(method: str = "satm") -> dict[str, Row]:
+    """Every printed or chosen row that a method may take, by name, `cifar10/ipc10`."""
+    METHODS.get(method)
+    return _by_name(TABLES.get(method, SHARED))
 
 
 def find_preset(
@@ -30,6 +45,7 @@ def find_preset(
     ipc: int,
     *,
     method: str = "satm",
+    outer: str | None = None,
     profile: str = "paper",
     image_size: int = 32,
     row: str | None = None,
@@ -37,22 +53,28 @@ def find_preset(
     """The preset for a data set of `image_size` pixels a side.
 
     The row is the one named, else the data set's own at this IPC, else its nearest IPC, else the nearest IPC of the
-    printed set of the nearest size; every step away is a departure. Raises UnknownName for `row`, `profile`,
-    `method`, ConfigError for an IPC below 1.
+    printed set of the nearest size; every step away is a departure. `outer` names another outer optimiser than the
+    method's. Raises UnknownName for `row`, `profile`, `method`, `outer`, ConfigError for an IPC below 1 and for an
+    outer optimiser where there is no outer loop of trajectories.
     """
     scale = get_profile(profile)
     METHODS.get(method)
     if ipc < 1:
         raise ConfigError(f"ipc {ipc}: expected at least 1 image per class")
-    printed, departures = _choose_row(dataset, ipc, image_size, row)
+    tables = SHARED if scale.shared_rows else TABLES.get(method, SHARED)
+    printed, departures = _choose_row(dataset, ipc, image_size, row, list(_by_name(tables).values()))
+    if scale.shared_rows and method in TABLES:
+        departures += (f"{scale.name}: SATM's numbers for every method, so that a comparison differs in it alone",)
     known = CATALOGUE.get(dataset) if dataset in CATALOGUE else None
     fitted = printed
     if printed.dataset != dataset:
         fitted = replace(printed, image_size=image_size, depth=_depth(image_size))
-    chosen = _scaled(fitted, scale, images=known.num_classes * ipc if known else None)
-    departures += _changes(printed, chosen, scale)
-    departures += (f"experts train on 90% of train: a validation split is held out ({EXPERTS_SOURCE})", SETTINGS_SOURCE)
+    chosen = scaled(fitted, scale, images=known.num_classes * ipc if known else None)
+    departures += changes(printed, chosen, scale)
+    departures += (f"experts train on 90% of train: a validation split is held out ({EXPERTS_SOURCE})",)
     augment = known.augment if known else STRATEGY
+    settings, more = _settings(method, outer, chosen, augment, dataset, ipc, scale)
+    experts = ExpertConfig(count=scale.experts, lr=chosen.expert_lr, batch_size=chosen.expert_batch, augment=augment)
     config = CondenseConfig(
         dataset=dataset,
         ipc=ipc,
@@ -61,31 +83,42 @@ def find_preset(
         image_size=chosen.image_size,
         zca=chosen.zca,
         recipe=scale.recipe,
-        experts=ExpertConfig(count=scale.experts, lr=chosen.expert_lr, batch_size=chosen.expert_batch, augment=augment),
-        settings=_settings(method, chosen, augment, scale),
+        experts=METHODS.get(method).experts(experts),
+        settings=settings,
     )
     return Preset(
-        name=f"{method}/{dataset}/ipc{ipc}", profile=profile, config=config, source=chosen.source, departures=departures
+        name=f"{set_method(method, settings)}/{dataset}/ipc{ipc}",
+        profile=profile,
+        config=config,
+        source=chosen.source,
+        departures=departures + more,
     )
 
 
-def _choose_row(dataset: str, ipc: int, image_size: int, named: str | None) -> tuple[Row, tuple[str, ...]]:
-    rows = all_rows()
+def _by_name(tables: Sequence[Sequence[Row]]) -> dict[str, Row]:
+    return {f"{row.dataset}/ipc{row.ipc}": row for table in reversed(tables) for row in table}
+
+
+def _choose_row(
+    dataset: str, ipc: int, image_size: int, named: str | None, rows: Sequence[Row]
+) -> tuple[Row, tuple[str, ...]]:
     if named is not None:
-        if named not in rows:
-            raise UnknownName("preset", named, rows)
-        row = rows[named]
+        by_name = _by_name([rows])
+        if named not in by_name:
+            raise UnknownName("preset", named, by_name)
+        row = by_name[named]
         return row, (*row.departures, f"the numbers of {named}, as asked")
-    own = [row for row in ROWS if row.dataset == dataset]
+    own = [row for row in rows if row.dataset == dataset]
     if own:
         row = min(own, key=lambda row: (abs(row.ipc - ipc), row.ipc))
         nearest = () if row.ipc == ipc else (f"no numbers for IPC {ipc}: those of IPC {row.ipc}",)
         return row, row.departures + nearest
-    row = min(
-        (row for row in ROWS if row.donor),
-        key=lambda row: (abs(row.image_size - image_size), abs(row.ipc - ipc), row.ipc),
-    )
+    row = _nearest([row for row in rows if row.donor], ipc, image_size)
     return row, (*row.departures, f"no numbers for {dataset}: those of {row.dataset} IPC {row.ipc}")
+
+
+def _nearest(rows: Sequence[Row], ipc: int, image_size: int) -> Row:
+    return min(rows, key=lambda row: (abs(row.image_size - image_size), abs(row.ipc - ipc), row.ipc))
 
 
 def _depth(image_size: int) -> int:
@@ -93,56 +126,31 @@ def _depth(image_size: int) -> int:
     return 3 if image_size <= 32 else 4 if image_size <= 64 else 5
 
 
-def _scaled(row: Row, scale: Profile, *, images: int | None) -> Row:
-    """`row` within the limits of a profile, for a set of `images` where their number is known."""
-    inner_steps = _at_most(row.inner_steps, scale.max_inner_steps)
-    batch = scale.max_batch_syn if row.batch_syn is None else _at_most(row.batch_syn, scale.max_batch_syn)
-    seen = [count for count in (batch, images) if count is not None]
-    outer_steps = _at_most(row.outer_steps, scale.outer_steps)
-    if scale.max_inner_images is not None and seen:
-        outer_steps = min(outer_steps, max(1, scale.max_inner_images // (inner_steps * min(seen))))
-    return replace(
-        row,
-        inner_steps=inner_steps,
-        expert_epochs=_at_most(row.expert_epochs, scale.max_expert_epochs),
-        max_start_epoch=_at_most(row.max_start_epoch, scale.max_start_epoch),
-        batch_syn=batch,
-        lr_images=row.lr_images * scale.image_step,
-        outer_steps=outer_steps,
-        zca=row.zca and (scale.max_zca_size is None or row.image_size <= scale.max_zca_size),
-    )
-
-
-def _changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
-    """How the row that runs differs from the printed one, in words."""
-    names = {
-        "image_size": "pixels a side",
-        "depth": "depth of the ConvNet",
-        "inner_steps": "N",
-        "expert_epochs": "M",
-        "max_start_epoch": "T",
-        "batch_syn": "synthetic images an inner step (at most)",
-        "lr_images": "learning rate of the images",
-        "outer_steps": "outer steps",
-        "zca": "ZCA",
-    }
-    changed = [(word, getattr(printed, name), getattr(chosen, name)) for name, word in names.items()]
-    changed = [("width of the ConvNet", 128, scale.width), ("experts", 100, scale.experts), *changed]
-    words = [f"{scale.name}: {word} {_spell(new)} instead of {_spell(old)}" for word, old, new in changed if new != old]
-    return (*words, f"{scale.name}: evaluated by the recipe `{scale.recipe}`")
-
-
-def _spell(value: float | None) -> str:
-    if value is None:
-        return "all"
-    return ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"
-
-
-def _settings(method: str, row: Row, augment: str, scale: Profile) -> Any:
+def _settings(
+    method: str, outer: str | None, row: Row, augment: str, dataset: str, ipc: int, scale: Profile
+) -> tuple[Any, tuple[str, ...]]:
+    """The method's configuration and how it departs from what is printed."""
     config: type[Any] = METHODS.get(method).config
     if not issubclass(config, TrajectoryConfig):
-        return config()
-    return config(
+        if outer is not None:
+            taking = [each for each in METHODS.known() if issubclass(METHODS.get(each).config, TrajectoryConfig)]
+            raise ConfigError(
+                f"--outer {outer}: method {method} has no outer loop of trajectories; leave it out, or take "
+                f"{', '.join(taking)}"
+            )
+        return config(), ()
+    own, departures = _own_settings(method, row, dataset, ipc, scale)
+    rule = default_outer(config) if outer is None else OUTER.get(outer)()
+    if isinstance(rule, EMA):
+        decay = scaled_decay(rule.decay, steps=row.outer_steps, printed_steps=10_000)
+        if decay != rule.decay:
+            departures += (f"{scale.name}: decay {decay:g} instead of {rule.decay:g}: the same share of all steps",)
+        rule = replace(rule, decay=decay)
+    elif rule.rule != "sgd":
+        departures += (RULE_SOURCE,)
+    if method.startswith("satm"):
+        departures += (MOMENTUM_SOURCE,)
+    settings = config(
         outer_steps=row.outer_steps,
         inner_steps=row.inner_steps,
         expert_epochs=row.expert_epochs,
@@ -150,11 +158,26 @@ def _settings(method: str, row: Row, augment: str, scale: Profile) -> Any:
         batch_syn=row.batch_syn,
         lr_images=row.lr_images,
         lr_step_size=row.lr_step_size,
-        step_size=row.expert_lr,
+        step_size=row.expert_lr if row.step_size is None else row.step_size,
         augment=augment,
-        engine=scale.engine,
+        engine=scale.engine if default_of(config, "engine") == "auto" else default_of(config, "engine"),
+        outer=rule,
+        **own,
     )
+    return settings, departures
 
 
-def _at_most(value: int, limit: int | None) -> int:
-    return value if limit is None else min(value, limit)
+def _own_settings(
+    method: str, chosen: Row, dataset: str, ipc: int, scale: Profile
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What the method's own table says beyond the shared symbols, fitted to the row that runs."""
+    rows = [row for row in TABLES.get(method, ((),))[0] if row.settings]
+    if not rows:
+        return {}, ()
+    own = [row for row in rows if row.dataset == dataset]
+    row = _nearest(own or rows, ipc, chosen.image_size)
+    settings = scaled_settings(row, chosen)
+    departures = settings_changes(row.settings, settings, scale)
+    if (row.dataset, row.ipc) != (dataset, ipc):
+        departures += (f"no settings of {method}'s own for this set: those of {row.dataset} IPC {row.ipc}",)
+    return settings, departures

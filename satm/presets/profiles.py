@@ -24,6 +24,7 @@ class Profile:
     max_zca_size: int | None = None  # no ZCA on larger images (pixels a side)
     max_inner_images: int | None = None  # outer steps × N × mini-batch at most: what bounds the time
     image_step: float = 1.0  # factor on lr_images
+    shared_rows: bool = False  # every trajectory method takes SATM's rows: a comparison differs in the method alone
     class_orders: int = 5  # of a class-incremental evaluation
     engine: Engine = "auto"  # how inner loops are differentiated
 
@@ -43,6 +44,7 @@ PROFILES = {
             max_inner_images=240_000,
             max_zca_size=32,
             image_step=0.3,
+            shared_rows=True,
             class_orders=3,
         ),
         Profile(
@@ -57,6 +59,7 @@ PROFILES = {
             max_batch_syn=20,
             max_zca_size=32,
             image_step=0.3,
+            shared_rows=True,
             class_orders=2,
         ),
     )

@@ -20,7 +20,8 @@ from satm.device import resolve_device
 from satm.errors import ConfigError, Diverged, Interrupted, SatmError
 from satm.experts import Trajectory, train_experts
 from satm.experts.train import expert_store
-from satm.methods import METHODS, Condensation, Task, check_ipc
+from satm.methods import METHODS, Condensation, Learnt, Request, Task, check_ipc
+from satm.methods.trajectory import set_method
 from satm.presets import CondenseConfig, Preset, find_preset
 from satm.presets.profiles import CUSTOM
 from satm.progress import SILENT, Progress
@@ -44,6 +45,7 @@ class Condensed:
 
     record: SetRecord
     new: bool  # False: the registry had it already
+    siblings: tuple[SetRecord, ...] = ()  # other sets of the same run, as the one that was not averaged
 
 
 def default_profile() -> str:
@@ -58,6 +60,7 @@ def choose_preset(
     *,
     ipc: int,
     method: str = "satm",
+    outer: str | None = None,
     profile: str | None = None,
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -65,7 +68,8 @@ def choose_preset(
 ) -> Preset:
     """The preset of a data set at an IPC, single settings replaced (`outer_steps`, or dotted: `experts.count`).
 
-    `preset` names another row to take the numbers from. Raises UsageError for what cannot be meant.
+    `outer` names another outer optimiser than the method's, `preset` another row to take the numbers from. Raises
+    UsageError for what cannot be meant.
     """
     settings = settings or {}
     size = settings.get("image_size")
@@ -73,6 +77,7 @@ def choose_preset(
         dataset,
         ipc,
         method=method,
+        outer=outer,
         profile=profile or default_profile(),
         image_size=size if isinstance(size, int) else native_image_size(dataset, root=data_root),
         row=preset,
@@ -115,7 +120,11 @@ def load_data(
 def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
     """Raise ConfigError for what these images or this network cannot do, before anything is trained."""
     check_ipc(data, config.ipc)
-    if METHODS.get(config.method).expert_epochs(config.settings) is None:
+    method = METHODS.get(config.method)
+    method.check(
+        Request(method=config.method, settings=config.settings, experts=config.experts, data=data, ipc=config.ipc)
+    )
+    if method.expert_epochs(config.settings) is None:
         return
     network = networks.create(
         config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=Seed(0)
@@ -177,7 +186,9 @@ def condense(
         with checkpoint.held():
             before = store.find_run(key)
             if before is not None and before.status == "done" and before.set_id and not fresh:
-                return Condensed(record=store.find(before.set_id), new=False)
+                made = store.find(before.set_id)
+                others = [each for each in store.sets(dataset=config.dataset) if each.run_id == before.id]
+                return Condensed(record=made, new=False, siblings=tuple(o for o in others if o.id != made.id))
             saved = None if fresh else checkpoint.load()
             if saved is not None and (before is None or before.status == "done"):
                 progress.say("the run that was stopped is not in this registry any more; starting over")
@@ -210,7 +221,7 @@ def condense(
                 },
                 profile=preset.profile,
                 dataset=config.dataset,
-                method=config.method,
+                method=set_method(config.method, config.settings),
                 ipc=config.ipc,
                 seed=seed,
                 device=str(where),
@@ -222,9 +233,13 @@ def condense(
                 progress.say(f"continuing from outer step {condensation.step} of {condensation.steps}")
             try:
                 _run(condensation, checkpoint, store, run, where, progress)
-                synthetic = _describe(condensation, preset, data, seed, start)
+                learnt = condensation.result()
                 known = {record.id for record in store.sets()}
-                record = store.add_set(synthetic, run=run)
+                record = store.add_set(_describe(learnt, preset, data, seed, start=start), run=run)
+                siblings = tuple(
+                    store.add_set(_describe(other, preset, data, seed, start=start, sibling=name), run=run)
+                    for name, other in learnt.siblings.items()
+                )
             except Interrupted:
                 store.finish_run(run, status="interrupted")
                 raise
@@ -241,7 +256,7 @@ def condense(
                 raise
             store.finish_run(run, status="done", set_id=record.id)
             checkpoint.remove()
-    return Condensed(record=record, new=record.id not in known)
+    return Condensed(record=record, new=record.id not in known, siblings=siblings)
 
 
 def _run_key(
@@ -314,9 +329,16 @@ def _run(
 
 
 def _describe(
-    condensation: Condensation, preset: Preset, data: datasets.ImageData, seed: int, start: Start | None
+    learnt: Learnt,
+    preset: Preset,
+    data: datasets.ImageData,
+    seed: int,
+    *,
+    start: Start | None,
+    sibling: str | None = None,
 ) -> SyntheticSet:
-    learnt, config = condensation.result(), preset.config
+    config = preset.config
+    method = set_method(config.method, config.settings)
     parents = [f"data:{data.fingerprint}"]
     if METHODS.get(config.method).expert_epochs(config.settings) is not None:
         parents.append(f"experts:{expert_store(data, config.architecture, config.experts).key}")
@@ -330,7 +352,7 @@ def _describe(
         dataset=config.dataset,
         classes=data.classes,
         ipc=config.ipc,
-        method=config.method,
+        method=method if sibling is None else f"{method}-{sibling}",
         preprocessing=data.preprocessing,
         profile=preset.profile,
         seed=seed,

@@ -10,7 +10,7 @@ import torch
 from satm import networks
 from satm.data import ImageData
 from satm.experts.train import expert_store
-from satm.methods import METHODS, SATMConfig
+from satm.methods import METHODS, TrajectoryConfig
 from satm.presets import CondenseConfig, Preset
 from satm.progress import spell_seconds
 from satm.rng import Seed
@@ -25,7 +25,7 @@ def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps
     missing = missing_expert_epochs(config, data)
     seconds = missing * epoch_seconds(config, data, device)
     work = [f"{missing} expert epochs"] if missing else []
-    if isinstance(config.settings, SATMConfig):
+    if isinstance(config.settings, TrajectoryConfig):
         left = config.settings.outer_steps - steps_done
         seconds += left * _outer_step_seconds(config, config.settings, data, device)
         work.append(f"{left} outer steps")
@@ -50,11 +50,14 @@ def epoch_seconds(config: CondenseConfig, data: ImageData, device: torch.device)
     return _step_seconds(config, data, size, device) * len(data.train) / size
 
 
-def _outer_step_seconds(config: CondenseConfig, settings: SATMConfig, data: ImageData, device: torch.device) -> float:
-    """The first pass, part of it taped, and the second."""
+def _outer_step_seconds(
+    config: CondenseConfig, settings: TrajectoryConfig, data: ImageData, device: torch.device
+) -> float:
+    """The first pass, part of it taped, and the second where there is one."""
     n = config.ipc * len(data.classes)
     plain = _step_seconds(config, data, min(settings.batch_syn or n, n), device)
-    second = settings.inner_steps - settings.rule().tau
+    tau = settings.outer.second_start(settings.iota)
+    second = 0 if tau is None else settings.inner_steps - tau
     return plain * (settings.iota + TAPED * (settings.inner_steps - settings.iota + second))
 
 

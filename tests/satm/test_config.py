@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from satm.config import from_dict, override, to_dict
 from satm.errors import ConfigError, UnknownName
 from satm.experts import ExpertConfig
-from satm.methods import SATMConfig
+from satm.methods import SATMConfig, outer
 from satm.training import SGDConfig
 
 positive = st.floats(1e-9, 1e9)
@@ -70,11 +70,23 @@ def satm_configs(draw):
         log_step_size=draw(st.booleans()),
         init=draw(st.sampled_from(["real", "noise"])),
         augment=draw(st.none() | st.just("color_crop")),
-        rho=draw(st.floats(0, 10)),
-        gamma=draw(st.floats(0, 10)),
-        noise=draw(st.sampled_from(["variance", "std", "relative"])),
-        tau=draw(st.none() | st.integers(iota, steps - 1)),
-        redraw=draw(st.booleans()),
+        outer=draw(rules(iota, steps)),
+    )
+
+
+def rules(iota, steps):
+    """Every outer rule, its numbers drawn."""
+    second = {"rho": st.floats(0, 10), "tau": st.none() | st.integers(iota, steps - 1), "redraw": st.booleans()}
+    return (
+        st.builds(outer.SGD)
+        | st.builds(outer.EMA, decay=momentum)
+        | st.builds(outer.SAM, **second)
+        | st.builds(outer.GSAM, gap_weight=st.floats(0, 10), **second)
+        | st.builds(outer.ASAM, eta=st.floats(0, 1), **second)
+        | st.builds(outer.VaSSO, weight=st.floats(0.01, 1), **second)
+        | st.builds(
+            outer.SATM, gamma=st.floats(0, 10), noise=st.sampled_from(["variance", "std", "relative"]), **second
+        )
     )
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 from satm.errors import ConfigError, Diverged
 from satm.methods.guard import GuardConfig
 from satm.methods.outer import OuterUpdate
+from satm.methods.outer.problem import Rule
 from satm.methods.trajectory import TrajectoryCondensation
 from tests.helpers import SATM, experts, image_data, task
 
@@ -29,16 +30,13 @@ def trajectories(data):
 
 
 @dataclass
-class Scripted:
+class Scripted(Rule):
     """A rule that answers as it is told, one (loss, direction of φ, derivative of α) a call; then with the last."""
 
     answers: list[tuple[float, float, float]]
     seen: list[tuple[float, float]] = field(default_factory=list)  # mean of φ, sum of the segment's start
 
-    def second_pass(self, steps):
-        return 0
-
-    def __call__(self, problem, generator, redraw):
+    def __call__(self, problem, generator, redraw, state):
         loss, images, step_size = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         self.seen.append((float(problem.at.images.mean()), float(problem.theta_start.sum())))
         like = problem.at.images
@@ -64,7 +62,7 @@ def same(one, other):
 
 
 def begin(data, trajectories, config):
-    return TrajectoryCondensation(task(data, trajectories), config, config.rule())
+    return TrajectoryCondensation(task(data, trajectories), config)
 
 
 def test_a_healthy_run_is_the_same_bits_with_guards_on_and_off(data, trajectories):

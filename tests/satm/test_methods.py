@@ -15,11 +15,12 @@ from satm.errors import ConfigError, ExpertError, UnknownName
 from satm.methods import METHODS, class_major_labels, random_images
 from satm.methods.guard import GuardConfig
 from satm.methods.outer import OuterProblem, OuterUpdate
+from satm.methods.outer.problem import Rule
 from satm.methods.trajectory import TrajectoryCondensation, diagnose
 from satm.rng import Seed
-from tests.helpers import SATM, experts, image_data, normal, task, tiny_case
+from tests.helpers import SATM, experts, image_data, normal, settings, task, tiny_case
 
-FULL = replace(SATM, outer_steps=5, momentum_step_size=0.5, redraw=True, tau=4, diagnostics_every=2)
+FULL = settings(SATM, outer_steps=5, momentum_step_size=0.5, redraw=True, tau=4, diagnostics_every=2)
 
 
 @pytest.fixture
@@ -123,17 +124,14 @@ def test_images_may_start_as_noise(data, trajectories):
     assert images.std().item() == pytest.approx(1, abs=0.1)
 
 
-@dataclass
-class Fixed:
+@dataclass(frozen=True)
+class Fixed(Rule):
     """A rule that always answers the same."""
 
     step_size: float
     images: float = 1.0
 
-    def second_pass(self, steps):
-        return 0
-
-    def __call__(self, problem, generator, redraw):
+    def __call__(self, problem, generator, redraw, state):
         like = problem.at.images
         return OuterUpdate(
             images=torch.full_like(like, self.images),
@@ -174,15 +172,15 @@ def test_momentum_of_images_and_step_size(data, trajectories):
 
 def test_the_logarithm_of_the_step_size_may_be_learned(data, trajectories):
     """d F/d log α = α dF/dα, so log α ← log α − λ α dF/dα; it can never reach 0, yet stays above α_min."""
-    settings = {"step_size": 0.05, "lr_step_size": 2.0, "log_step_size": True, "min_step_size": 0.01}
-    condensation = with_rule(data, trajectories, Fixed(4.0), **settings)
+    changes = {"step_size": 0.05, "lr_step_size": 2.0, "log_step_size": True, "min_step_size": 0.01}
+    condensation = with_rule(data, trajectories, Fixed(4.0), **changes)
     alpha = 0.05
     for _ in range(3):
         alpha *= torch.tensor(-2.0 * alpha * 4.0).exp().item()
         measured = condensation.advance()
         assert measured["step_size"] == pytest.approx(alpha, rel=1e-5)
         assert EVENT not in measured
-    steep = with_rule(data, trajectories, Fixed(400.0), **settings)
+    steep = with_rule(data, trajectories, Fixed(400.0), **changes)
     measured = steep.advance()
     assert measured["step_size"] == pytest.approx(0.01)
     assert 0 < measured[EVENT] < 0.01
@@ -191,16 +189,13 @@ def test_the_logarithm_of_the_step_size_may_be_learned(data, trajectories):
 # What an outer step is given
 
 
-class Watching:
+class Watching(Rule):
     """A rule that keeps the problems it is given and takes the plain hypergradient."""
 
     def __init__(self):
         self.problems, self.redrawn = [], []
 
-    def second_pass(self, steps):
-        return 0
-
-    def __call__(self, problem, generator, redraw):
+    def __call__(self, problem, generator, redraw, state):
         self.problems.append(problem)
         self.redrawn.append(redraw())
         found = problem.hypergradient(problem.at.images)
@@ -253,8 +248,8 @@ def test_a_mini_batch_of_all_images_is_all_images(data, trajectories, batch_syn)
 def test_start_epochs_are_below_or_up_to_the_maximum(data):
     trajectories = experts(data, epochs=3, count=1)
     for reading, epochs in (("below", {0}), ("up_to", {0, 1})):
-        settings = {"max_start_epoch": 1, "start_epochs": reading, "inner_steps": 2, "window": 1, "augment": None}
-        condensation = begin(data, trajectories, replace(SATM, **settings))
+        changes = {"max_start_epoch": 1, "start_epochs": reading, "inner_steps": 2, "window": 1, "augment": None}
+        condensation = begin(data, trajectories, replace(SATM, **changes))
         assert {condensation.advance()["start_epoch"] for _ in range(12)} == epochs
 
 
@@ -315,7 +310,7 @@ def test_measuring_changes_nothing(data, trajectories):
 def test_matching_gets_better(data):
     """On one segment without any noise in the draws, the outer loop does what it is for."""
     trajectories = experts(data, count=1, lr=0.2, momentum=0.5)
-    config = replace(SATM, max_start_epoch=1, batch_syn=None, augment=None, gamma=0.0, step_size=0.2, lr_images=5.0)
+    config = settings(SATM, max_start_epoch=1, batch_syn=None, augment=None, gamma=0.0, step_size=0.2, lr_images=5.0)
     condensation = begin(data, trajectories, config)
     losses = [condensation.advance()["loss"] for _ in range(25)]
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
@@ -348,7 +343,7 @@ def test_matching_gets_better(data):
 )
 def test_settings_that_cannot_work_are_one_line(changes, error, message):
     with pytest.raises(error) as caught:
-        replace(SATM, **changes)
+        settings(SATM, **changes)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
@@ -357,7 +352,7 @@ def test_the_window_is_a_third_unless_it_is_given():
     windows = {n: replace(SATM, inner_steps=n, window=None).truncation().window for n in (1, 2, 3, 5, 6, 50)}
     assert windows == {1: 1, 2: 1, 3: 1, 5: 1, 6: 2, 50: 16}
     assert replace(SATM, window=2).iota == 4
-    assert (replace(SATM, window=2).rule().tau, replace(SATM, window=2, tau=5).rule().tau) == (4, 5)
+    assert [settings(SATM, window=2, tau=tau).outer.second_start(4) for tau in (None, 5)] == [4, 5]
 
 
 def test_the_epochs_an_expert_needs():
@@ -414,4 +409,4 @@ def test_random_is_a_condensation_of_no_steps(data):
 def test_unknown_methods_are_offered_the_nearest():
     with pytest.raises(UnknownName, match="unknown method 'stam': did you mean satm"):
         METHODS.get("stam")
-    assert list(METHODS) == ["random", "satm"]
+    assert list(METHODS) == ["datm", "ftd", "mtt", "random", "satm", "satm-da", "satm-fi", "tesla"]

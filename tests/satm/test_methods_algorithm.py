@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,24 +9,22 @@ import torch
 from torch.nn import functional as F
 
 from satm import networks
+from satm.methods.outer.problem import Rule
 from satm.methods.satm import SATMConfig
 from satm.methods.trajectory import TrajectoryCondensation
 from satm.rng import Seed
-from tests.helpers import ARCHITECTURE, SATM, experts, image_data, task
+from tests.helpers import ARCHITECTURE, SATM, experts, image_data, in_float64, settings, task
 
 close = partial(torch.testing.assert_close, rtol=1e-8, atol=1e-11)
 
 
-class Witness:
+class Witness(Rule):
     """SATM's own rule, writing down what was drawn for each outer step: the algorithm's inputs."""
 
     def __init__(self, rule):
         self.rule, self.drawn, self.updates = rule, [], []
 
-    def second_pass(self, steps):
-        return self.rule.second_pass(steps)
-
-    def __call__(self, problem, generator, redraw):
+    def __call__(self, problem, generator, redraw, state):
         drawn = {"batches": problem.loop.batches, "transforms": problem.loop.transforms}
         noise = torch.Generator()
         noise.set_state(generator.get_state())
@@ -45,7 +42,7 @@ class Witness:
                 "target": problem.loss.target,
             }
         )
-        self.updates.append(self.rule(problem, generator, redraw))
+        self.updates.append(self.rule(problem, generator, redraw, state))
         return self.updates[-1]
 
 
@@ -59,7 +56,7 @@ def algorithm_1(network, images, labels, alpha, drawn, config: SATMConfig):
     shapes = [parameter.shape for parameter in network.parameters()]
     n = config.inner_steps
     iota = n - config.window
-    tau = iota if config.tau is None else config.tau
+    tau = iota if config.outer.tau is None else config.outer.tau
     phi, velocity, alpha_velocity, results = images, torch.zeros_like(images), 0.0, []
 
     def inner_gradient(theta, phi, i, draws, *, graph):
@@ -76,7 +73,8 @@ def algorithm_1(network, images, labels, alpha, drawn, config: SATMConfig):
     for draws in drawn:
         start, target = draws["start"], draws["target"]
         # Noise on: φ_j + φ^Δ_j with E‖φ^Δ_j‖ = γ‖φ_j‖.
-        delta = torch.stack([config.gamma * p.norm() / p.numel() ** 0.5 * z for p, z in zip(phi, draws["noise"])])  # noqa: B905
+        scaled = zip(phi, draws["noise"], strict=True)
+        delta = torch.stack([config.outer.gamma * p.norm() / p.numel() ** 0.5 * z for p, z in scaled])
         noisy = (phi + delta).requires_grad_()
         theta, total = start.clone().requires_grad_(), torch.zeros_like(start)
         for i in range(n):
@@ -91,7 +89,7 @@ def algorithm_1(network, images, labels, alpha, drawn, config: SATMConfig):
                 theta = theta.detach().requires_grad_()
         outer, first = torch.autograd.grad(matching(theta, start, target), [theta, noisy])
         # ε = ρ ∇F/‖∇F‖₂; noise off.
-        epsilon = config.rho * first / first.norm()
+        epsilon = config.outer.rho * first / first.norm()
         perturbed = (phi + epsilon).requires_grad_()
         theta = theta_tau.requires_grad_()
         for i in range(tau, n):
@@ -121,8 +119,8 @@ def algorithm_1(network, images, labels, alpha, drawn, config: SATMConfig):
 )
 def test_condensation_is_algorithm_1(changes):
     data = image_data()
-    config = replace(SATM, **changes)
-    witness = Witness(config.rule())
+    config = settings(SATM, **changes)
+    witness = Witness(config.outer)
     condensation = TrajectoryCondensation(task(data, experts(data)), config, witness)
     in_float64(condensation)
     start = condensation.images, condensation.step_size
@@ -142,20 +140,3 @@ def test_condensation_is_algorithm_1(changes):
     assert len({float(step_size) for _, step_size in found}) > 1
     assert (events > 0) == ("min_step_size" in changes)
     assert len({(float(d["start"].sum()), float(d["target"].sum())) for d in witness.drawn}) > 1
-
-
-def in_float64(condensation):
-    """The same condensation in double precision: its state, its network and its experts."""
-    condensation.restore({k: v.double() if v.is_floating_point() else v for k, v in condensation.state().items()})
-    condensation.network.double()
-    for trajectory in condensation.task.experts:
-        _double(trajectory)
-
-
-def _double(trajectory):
-    from safetensors import safe_open
-    from safetensors.torch import load_file, save_file
-
-    with safe_open(trajectory.path, framework="pt") as file:
-        metadata = file.metadata()
-    save_file({k: v.double() for k, v in load_file(trajectory.path).items()}, trajectory.path, metadata=metadata)

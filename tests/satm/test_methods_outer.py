@@ -10,7 +10,7 @@ import torch
 
 from satm.engine import HigherPolicy, LastSteps
 from satm.errors import ConfigError
-from satm.methods.outer import OuterProblem, SharpnessAware, smoothing_noise
+from satm.methods.outer import SATM, OuterProblem, smoothing_noise
 from satm.rng import Seed
 from tests.helpers import leaves, normal, tiny_case
 
@@ -46,8 +46,8 @@ def problem(case, policy):
 def run(*, case=None, other_loop=None, **settings):
     """The rule's update and the two calls of the policy; `other_loop` is what a redraw would give."""
     case, policy = case or tiny_case(), Recording()
-    rule = SharpnessAware(**{"rho": 0.1, "gamma": 0.2, "noise": "relative", "tau": IOTA} | settings)
-    update = rule(problem(case, policy), Seed(0).generator(), lambda: other_loop)
+    rule = SATM(**{"rho": 0.1, "gamma": 0.2, "noise": "relative", "tau": IOTA} | settings)
+    update = rule(problem(case, policy), Seed(0).generator(), lambda: other_loop, {})
     first, second = policy.calls
     return update, first, second
 
@@ -103,8 +103,8 @@ def test_the_perturbation_has_length_rho_over_the_whole_set_along_the_first_hype
 
 def test_a_hypergradient_of_nought_gives_no_perturbation():
     flat = replace(problem(tiny_case(), HigherPolicy()), loss=lambda theta: (0 * theta).sum())
-    rule = SharpnessAware(rho=0.1, gamma=0.0, noise="relative", tau=IOTA)
-    update = rule(flat, Seed(0).generator(), pytest.fail)
+    rule = SATM(rho=0.1, gamma=0.0, noise="relative", tau=IOTA)
+    update = rule(flat, Seed(0).generator(), pytest.fail, {})
     assert not update.perturbation.any()
     assert not update.images.any()
 
@@ -175,4 +175,4 @@ def test_noise_depends_on_the_generator_alone_and_is_the_same_in_every_precision
 @pytest.mark.parametrize("changes", [{"rho": -0.1}, {"gamma": -0.1}, {"rho": float("nan")}, {"gamma": float("inf")}])
 def test_strengths_outside_their_range_are_one_line(changes):
     with pytest.raises(ConfigError, match=r"^rho .*, gamma .*: expected finite numbers of 0 or more$"):
-        SharpnessAware(**{"rho": 0.0, "gamma": 0.0, "noise": "std", "tau": 0} | changes)
+        SATM(**{"rho": 0.0, "gamma": 0.0, "noise": "std", "tau": 0} | changes)

@@ -54,7 +54,9 @@ def test_a_paper_preset_runs_the_printed_numbers(name: str) -> None:
     assert preset.config.architecture == ("convnet4" if dataset == "tiny-imagenet" else "convnet3")
     assert settings.outer_steps == 10_000
     assert settings.truncation().window == settings.inner_steps // 3
-    assert settings.rule().tau == settings.iota == settings.inner_steps - settings.inner_steps // 3
+    assert (
+        settings.outer.second_start(settings.iota) == settings.iota == settings.inner_steps - settings.inner_steps // 3
+    )
     assert not settings.log_step_size
     assert preset.config.experts.count == 100
     assert not [each for each in preset.departures if "instead of" in each]
@@ -85,7 +87,7 @@ def test_a_scale_says_everything_it_changes() -> None:
         "experts 4 instead of 100",
     ):
         assert fact in said
-    unchanged = ("inner_steps", "expert_epochs", "lr_step_size", "rho", "gamma", "window", "tau")
+    unchanged = ("inner_steps", "expert_epochs", "lr_step_size", "outer", "window")
     assert all(getattr(cpu.settings, name) == getattr(paper.settings, name) for name in unchanged)
 
 

@@ -105,8 +105,9 @@ def test_items_and_batches_are_images_with_what_to_train_on():
         image, target = each[4]
         assert torch.equal(image, each.images[4])
         torch.testing.assert_close(target, targets[4])
-        expected = targets if targets.ndim == 1 else targets.argmax(1)
-        assert torch.equal(each.hard_labels, expected)
+        assert torch.equal(each.hard_labels, torch.arange(K).repeat_interleave(IPC))
+        part = replace(each, images=each.images[:4], labels=each.labels[:4])
+        assert torch.equal(part.hard_labels, targets[:4] if targets.ndim == 1 else targets[:4].argmax(1))
         assert (len(each), each.image_shape) == (K * IPC, SHAPE)
 
 

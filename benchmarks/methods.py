@@ -1,0 +1,236 @@
+"""Every method and every outer optimiser on one data set, beside random real images: the table of docs/methods.md.
+
+    SATM_DATA=… python benchmarks/methods.py --into docs/methods.md
+
+One resumable command: a set, a network or a step that is stored is not made again. First every entry runs for the same
+number of outer steps; the seconds a step that the registry then knows decide how many steps each gets in the same time.
+All are judged by one recipe. `random` is drawn anew for every repeat, at a step size chosen on the validation split;
+its networks and the entry's of the same repeat start from the same weights, so that their differences are paired.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import satm
+from registry import Registry
+from satm.cli._session import working
+from satm.errors import Interrupted, SatmError
+from satm.methods import METHODS, OUTER
+from satm.presets import Preset
+from satm.progress import Progress, spell_seconds
+
+RULES_UNDER = "satm"  # the method whose window, trajectory reuse and α every outer optimiser is given (paper A.7)
+BEGIN, END = "<!-- methods: begin -->", "<!-- methods: end -->"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A line of the table before it is measured."""
+
+    method: str
+    outer: str | None = None  # None: the method's own
+
+    @property
+    def name(self) -> str:
+        """As the table says it."""
+        return self.method if self.outer is None else f"{self.method}+{self.outer}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A measured line."""
+
+    entry: Entry
+    steps: int | None = None  # outer steps; None where the method has none
+    seconds: float = 0.0  # of condensing, experts not counted
+    set_name: str = ""
+    values: tuple[float, ...] = ()  # fractions, by repeat
+    failure: str = ""
+
+
+def entries(methods: Sequence[str] | None, rules: Sequence[str] | None) -> list[Entry]:
+    """Methods, then outer optimisers; all of them unless told which. Raises UnknownName."""
+    chosen = [name for name in METHODS if name != "random"] if methods is None else methods
+    under = list(OUTER) if rules is None else rules
+    for name in chosen:
+        METHODS.get(name)
+    for name in under:
+        OUTER.get(name)
+    return [
+        *(Entry(method=name) for name in chosen),
+        *(Entry(method=RULES_UNDER, outer=name) for name in under if not (name == "satm" and "satm" in chosen)),
+    ]
+
+
+def choose(entry: Entry, asked: argparse.Namespace, steps: int | None) -> Preset:
+    """The entry's preset at `steps` outer steps, without diagnostics, whose seconds are no part of a method's."""
+    request: dict[str, Any] = {"ipc": asked.ipc, "method": entry.method, "profile": asked.profile}
+    if entry.outer is not None:
+        request["outer"] = entry.outer
+    own = satm.choose_preset(asked.dataset, **request).config.settings
+    settings: dict[str, Any] = {}
+    if hasattr(own, "diagnostics_every"):
+        settings["diagnostics_every"] = 0
+    if hasattr(own, "outer_steps") and steps is not None:
+        settings["outer_steps"] = steps
+        if getattr(getattr(own, "outer", None), "rule", None) == "ema":
+            # FTD's 0.9995 of 10,000 steps, in its share of these.
+            settings["outer.decay"] = round(max(0.0, 1 - 5 / steps), 6)
+    return satm.choose_preset(asked.dataset, **request, settings=settings)
+
+
+def measure(entry: Entry, asked: argparse.Namespace, steps: int | None, progress: Progress) -> Line:
+    """Condense and evaluate one entry, or find that both are done."""
+    try:
+        preset = choose(entry, asked, steps)
+        progress.say(f"{entry.name}: {getattr(preset.config.settings, 'outer_steps', 'no')} outer steps")
+        made = satm.condense(preset, seed=asked.seed, registry=asked.registry, progress=progress).record
+        satm.evaluate(made.name, repeats=asked.repeats, registry=asked.registry, progress=progress)
+    except Interrupted:
+        raise
+    except SatmError as error:
+        return Line(entry=entry, steps=steps, failure=str(error))
+    with Registry.open(asked.registry, read_only=True) as store:
+        seconds = store.run(made.run_id).seconds if made.run_id else 0.0
+    return Line(
+        entry=entry,
+        steps=getattr(preset.config.settings, "outer_steps", None),
+        seconds=seconds,
+        set_name=made.name,
+        values=accuracies(asked, made.id, "condensed"),
+    )
+
+
+def accuracies(asked: argparse.Namespace, set_id: str, memory: str) -> tuple[float, ...]:
+    """Test accuracies of the first repeats, in their order."""
+    with Registry.open(asked.registry, read_only=True) as store:
+        rows = store.results(set=set_id, protocol="in-domain", memory=memory, metric="accuracy")
+    by_repeat = {row.repeat: row.value for row in rows if row.repeat < asked.repeats}
+    return tuple(by_repeat[repeat] for repeat in sorted(by_repeat))
+
+
+def random_line(asked: argparse.Namespace, beside: Line, progress: Progress) -> Line:
+    """`random` under the recipe and preprocessing of the set `beside`: its draws depend on the repeat alone."""
+    satm.evaluate(beside.set_name, repeats=asked.repeats, baseline="random", registry=asked.registry, progress=progress)
+    with Registry.open(asked.registry, read_only=True) as store:
+        set_id = store.find(beside.set_name).id
+    return Line(entry=Entry(method="random"), set_name="", values=accuracies(asked, set_id, "random"))
+
+
+def paired_interval(values: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
+    """Mean and half width of the 95% t-interval of the paired difference; the width of one pair is infinite."""
+    from scipy.stats import t  # scikit-learn brings it
+
+    differences = [a - b for a, b in zip(values, others, strict=True)]
+    n = len(differences)
+    if n < 2:
+        return differences[0], math.inf
+    return statistics.fmean(differences), float(t.ppf(0.975, n - 1)) * statistics.stdev(differences) / math.sqrt(n)
+
+
+def table(lines: Sequence[Line], random: Line) -> list[str]:
+    """Markdown rows, best first, `random` last."""
+    head = "| method | outer steps | condensing | accuracy, mean ± std | n | difference to random, 95% interval | set |"
+    rows = [head, "|" + "---|" * 7]
+    for line in sorted(lines, key=lambda line: -statistics.fmean(line.values or (0.0,))):
+        if line.failure:
+            rows.append(f"| `{line.entry.name}` | {line.steps or ''} | | failed: {line.failure} | 0 | | |")
+            continue
+        mean, half = paired_interval(line.values, random.values)
+        above = "" if mean - half > 0 else " (not above 0)"
+        rows.append(
+            f"| `{line.entry.name}` | {'' if line.steps is None else line.steps} | {spell_seconds(line.seconds)} "
+            f"| {_spell(line.values)} | {len(line.values)} "
+            f"| {100 * mean:+.1f} [{100 * (mean - half):.1f}, {100 * (mean + half):.1f}]{above} | {line.set_name} |"
+        )
+    rows.append(f"| `random` | | | {_spell(random.values)} | {len(random.values)} | | fresh draws |")
+    return rows
+
+
+def _spell(values: Sequence[float]) -> str:
+    return f"{100 * statistics.fmean(values):.1f} ± {100 * statistics.pstdev(values):.1f}"
+
+
+def compare(asked: argparse.Namespace, progress: Progress, write: Callable[[str], None]) -> None:
+    """Run everything that is not there yet and hand the page to `write` after every line."""
+    wanted = entries(asked.methods, asked.rules)
+    equal = [measure(entry, asked, asked.outer_steps, progress) for entry in wanted]
+    good = [line for line in equal if not line.failure]
+    if not good:
+        raise SatmError("no entry could be measured: " + "; ".join(line.failure for line in equal))
+    random = random_line(asked, good[0], progress)
+    about = (
+        f"{asked.dataset}, IPC {asked.ipc}, profile `{asked.profile}`, condensation seed {asked.seed}, "
+        f"{asked.repeats} networks each. Command: `{' '.join(asked.command)}`."
+    )
+    page = [about, "", "At equal outer steps:", "", *table(equal, random)]
+    write("\n".join(page))
+    if not asked.equal_time:
+        return
+    stepped = [line for line in good if line.steps]
+    budget = asked.budget or next((each for each in stepped if each.entry.name == "mtt"), stepped[0]).seconds
+    timed = []
+    for line in stepped:
+        assert line.steps is not None
+        steps = max(1, round(budget * line.steps / line.seconds))
+        timed.append(line if steps == line.steps else measure(line.entry, asked, steps, progress))
+    page += ["", f"In {spell_seconds(budget)} each, as many outer steps as that allows:", "", *table(timed, random)]
+    write("\n".join(page))
+
+
+def into(path: Path, page: str) -> None:
+    """Put `page` between the markers of a file; raises SatmError where they are missing."""
+    text = path.read_text()
+    if BEGIN not in text or END not in text:
+        raise SatmError(f"{path} has no lines '{BEGIN}' and '{END}' to write between; add them")
+    before, rest = text.split(BEGIN, 1)
+    path.write_text(f"{before}{BEGIN}\n{page}\n{END}{rest.split(END, 1)[1]}")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    names = lambda text: [name for name in text.split(",") if name]  # noqa: E731
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="cifar10")
+    parser.add_argument("--ipc", type=int, default=1)
+    parser.add_argument("--profile", default="cpu")
+    parser.add_argument("--methods", type=names, help="comma-separated; default: all; '' for none")
+    parser.add_argument("--rules", type=names, help="outer optimisers, comma-separated; default: all; '' for none")
+    parser.add_argument("--outer-steps", type=int, help="of every entry (default: its preset's)")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--budget", type=float, help="seconds of condensing at equal time (default: what mtt took)")
+    parser.add_argument("--no-equal-time", dest="equal_time", action="store_false")
+    parser.add_argument("--registry", type=Path, default=Path("methods.db"))
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--into", type=Path, help="a Markdown file with the two markers; default: the terminal")
+    asked = parser.parse_args(arguments)
+    asked.command = ["python", "benchmarks/methods.py", *arguments]
+    return asked
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run; the exit code, as the `satm` command's."""
+    asked = parse(arguments)
+    pages: list[str] = []
+    try:
+        with working(asked.threads) as progress:
+            compare(asked, progress, lambda page: into(asked.into, page) if asked.into else pages.append(page))
+    except SatmError as error:
+        print(str(error) if isinstance(error, Interrupted) else f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    if pages:
+        print(pages[-1])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,84 @@
+"""DATM: difficulty-aligned trajectory matching with learned soft labels (Guo et al. 2024)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from satm.engine import FlatNetwork
+from satm.errors import ConfigError
+from satm.methods.base import Method, Task, class_major_labels
+from satm.methods.flat import flat_experts
+from satm.methods.labels import HardLabels, LabelRule, LearnedLogits
+from satm.methods.start import images_an_expert_gets_right, logits_of_experts
+from satm.methods.trajectory import TrajectoryCondensation, TrajectoryConfig
+from satm.types import Images, Labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DATMConfig(TrajectoryConfig):
+    """Start epochs t ∈ [min, upper), upper growing from `first_upper_epoch` to T over `expansion_steps` outer steps.
+
+    The inner loop is given softmax(y), L_CE = −Σ softmax(y) log softmax(logits) at temperature 1, and y is learned
+    beside φ and α. Images begin as ones that an expert's last snapshot gets right, y as the mean logits of the experts
+    that are right. An outer step whose loss is above `threshold` changes nothing.
+    """
+
+    min_start_epoch: int = 0
+    first_upper_epoch: int | None = None  # of the window at step 0; null: T, a window that stays
+    expansion_steps: int = 1  # outer steps until the window reaches T
+    labels: Literal["learned", "hard"] = "learned"
+    lr_labels: float = 2.0
+    momentum_labels: float = 0.9
+    threshold: float | None = 1.0  # of the matching loss; null: none
+    init: Literal["right", "real", "noise"] = "right"  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        TrajectoryConfig.__post_init__(self)  # see `SATMConfig`
+        first = self.starts() if self.first_upper_epoch is None else self.first_upper_epoch
+        if not 0 <= self.min_start_epoch < first <= self.starts():
+            raise ConfigError(
+                f"start epochs from {self.min_start_epoch} below {first}, later {self.starts()}: expected "
+                "0 ≤ min_start_epoch < first_upper_epoch ≤ max_start_epoch"
+            )
+        if self.expansion_steps < 1:
+            raise ConfigError(f"expansion_steps {self.expansion_steps}: expected at least 1")
+        if self.threshold is not None and not self.threshold > 0:
+            raise ConfigError(f"threshold {self.threshold}: expected a loss above 0, or null for none")
+        self.label_rule()
+
+    def starts_at(self, step: int) -> range:
+        """The window at an outer step."""
+        last = self.starts()
+        first = last if self.first_upper_epoch is None else self.first_upper_epoch
+        return range(self.min_start_epoch, min(last, first + (last - first) * step // self.expansion_steps))
+
+    def label_rule(self) -> LabelRule:
+        """Learned logits, or hard labels."""
+        return HardLabels() if self.labels == "hard" else LearnedLogits(self.lr_labels, self.momentum_labels)
+
+    def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
+        """The images and labels before the first outer step."""
+        last = [expert.snapshot(expert.epochs).to(task.device) for expert in task.experts]
+        if self.init == "right":
+            images = images_an_expert_gets_right(task, network, last[0], task.seed.child("init"))
+        else:
+            images, _ = TrajectoryConfig.begin_with(self, task, network)
+        if self.labels == "hard":
+            return images, class_major_labels(len(task.data.classes), task.ipc)
+        return images, logits_of_experts(task, network, last, images.to(task.device))
+
+    def accepts(self, loss: float) -> bool:
+        """Whether the loss is within the threshold; one that is not finite passes, to be reported."""
+        return self.threshold is None or not math.isfinite(loss) or loss <= self.threshold
+
+
+METHOD = Method(
+    name="datm",
+    summary="difficulty-aligned windows and learned soft labels (Guo et al. 2024)",
+    config=DATMConfig,
+    expert_epochs=DATMConfig.stored_epochs,
+    begin=TrajectoryCondensation,
+    experts=flat_experts,
+)

@@ -1,0 +1,25 @@
+"""The flat experts of FTD, and the check of methods that match nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from satm.errors import ConfigError
+from satm.experts import ExpertConfig, FlatConfig
+from satm.methods.base import Request
+
+
+def flat_experts(plain: ExpertConfig) -> ExpertConfig:
+    """MTT's experts, trained for flatness."""
+    return replace(plain, flat=FlatConfig())
+
+
+def need_flat_experts(request: Request) -> None:
+    """Raise ConfigError for plain experts."""
+    if request.experts.flat is None:
+        other = "satm" if request.method.startswith("satm") else "mtt --outer ema"
+        raise ConfigError(
+            f"method {request.method} matches experts trained for flatness, and experts.flat is null; leave that out "
+            f"(satm experts {request.data.name} --ipc {request.ipc} --method {request.method} trains them), or match "
+            f"plain ones with --method {other}"
+        )

@@ -1,0 +1,32 @@
+"""FTD: matching flat trajectories, the images averaged over outer steps (Du et al. 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from satm.methods.base import Method
+from satm.methods.flat import flat_experts, need_flat_experts
+from satm.methods.outer import EMA, AnyOuter
+from satm.methods.trajectory import TrajectoryCondensation, TrajectoryConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FTDConfig(TrajectoryConfig):
+    """MTT on experts that GSAM trained for flatness (`experts.flat`), with an average of φ handed out for φ.
+
+    The published script trains on a network that it has just evaluated another set with; here every evaluation starts
+    from a fresh one.
+    """
+
+    outer: AnyOuter = field(default_factory=EMA)
+
+
+METHOD = Method(
+    name="ftd",
+    summary="MTT on flat expert trajectories, images averaged (Du et al. 2023)",
+    config=FTDConfig,
+    expert_epochs=FTDConfig.stored_epochs,
+    begin=TrajectoryCondensation,
+    experts=flat_experts,
+    check=need_flat_experts,
+)

@@ -1,0 +1,49 @@
+"""Variance-suppressed sharpness-aware optimisation (VaSSO; Li & Giannakis, NeurIPS 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from satm.engine import InnerLoop
+from satm.methods.outer.ascent import along, ascend
+from satm.methods.outer.check import fraction, not_negative
+from satm.methods.outer.problem import OuterProblem, OuterUpdate, State, TwoPasses
+from satm.types import Images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaSSO(TwoPasses):
+    """d ← (1 − w) d + w ∇F(φ) from d = 0; ε = ρ d/‖d‖₂; φ descends ∇F(φ + ε).
+
+    The average over outer steps takes the noise of single segments out of the ascent direction. w = 1 is SAM.
+    """
+
+    rule: Literal["vasso"] = "vasso"
+    rho: float = 0.01  # ρ: ‖ε‖₂ over the whole set; ours, as SATM's
+    weight: float = 0.4  # w, VaSSO's θ
+
+    def __post_init__(self) -> None:
+        not_negative(rho=self.rho)
+        fraction("weight", self.weight, one=True)
+
+    def __call__(
+        self, problem: OuterProblem, generator: torch.Generator, redraw: Callable[[], InnerLoop], state: State
+    ) -> OuterUpdate:
+        """See `OuterRule`."""
+        average = state["average"]
+
+        def perturb(gradient: torch.Tensor) -> torch.Tensor:
+            nonlocal average
+            average = (1 - self.weight) * average + self.weight * gradient
+            return along(average, self.rho)
+
+        both = ascend(self, problem, redraw, perturb)
+        return both.update(state={"average": average})
+
+    def init(self, images: Images) -> State:
+        """d = 0."""
+        return {"average": torch.zeros_like(images)}

@@ -1,0 +1,35 @@
+"""SATM-DA: SATM with DATM's curriculum and label alignment (Gao et al. 2025, Table 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from satm.methods.base import Method
+from satm.methods.datm import DATMConfig
+from satm.methods.flat import flat_experts
+from satm.methods.outer import SATM, AnyOuter
+from satm.methods.outer.problem import StepSizeDerivative
+from satm.methods.trajectory import TrajectoryCondensation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SATMDAConfig(DATMConfig):
+    """DATM's windows, labels, start and threshold under SATM's rule, window and α."""
+
+    outer: AnyOuter = field(default_factory=SATM)
+    step_size_derivative: StepSizeDerivative = "first_order"
+    momentum_step_size: float = 0.0
+
+    def default_window(self) -> int:
+        """int(N/3), at least 1."""
+        return max(1, self.inner_steps // 3)
+
+
+METHOD = Method(
+    name="satm-da",
+    summary="SATM with DATM's curriculum and labels (Gao et al. 2025, Table 7)",
+    config=SATMDAConfig,
+    expert_epochs=SATMDAConfig.stored_epochs,
+    begin=TrajectoryCondensation,
+    experts=flat_experts,
+)

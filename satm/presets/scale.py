@@ -1,0 +1,93 @@
+"""The profiles' rules over a row: what is kept, what is limited, and saying so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import ceil
+from typing import Any
+
+from satm.presets._types import Row
+from satm.presets.profiles import Profile
+
+
+def scaled(row: Row, scale: Profile, *, images: int | None) -> Row:
+    """`row` within the limits of a profile, for a set of `images` where their number is known."""
+    inner_steps = at_most(row.inner_steps, scale.max_inner_steps)
+    batch = scale.max_batch_syn if row.batch_syn is None else at_most(row.batch_syn, scale.max_batch_syn)
+    seen = [count for count in (batch, images) if count is not None]
+    outer_steps = at_most(row.outer_steps, scale.outer_steps)
+    if scale.max_inner_images is not None and seen:
+        outer_steps = min(outer_steps, max(1, scale.max_inner_images // (inner_steps * min(seen))))
+    return replace(
+        row,
+        inner_steps=inner_steps,
+        expert_epochs=at_most(row.expert_epochs, scale.max_expert_epochs),
+        max_start_epoch=at_most(row.max_start_epoch, scale.max_start_epoch),
+        batch_syn=batch,
+        lr_images=row.lr_images * scale.image_step,
+        outer_steps=outer_steps,
+        zca=row.zca and (scale.max_zca_size is None or row.image_size <= scale.max_zca_size),
+    )
+
+
+def scaled_settings(printed: Row, chosen: Row) -> dict[str, Any]:
+    """A method's own settings from `printed`, its window of start epochs and its pace fitted to T and outer steps."""
+    settings = dict(printed.settings)
+    epochs = chosen.max_start_epoch / printed.max_start_epoch
+    first = int(settings.get("min_start_epoch", 0) * epochs)
+    if "min_start_epoch" in settings:
+        settings["min_start_epoch"] = first
+    if "first_upper_epoch" in settings:
+        upper = ceil(settings["first_upper_epoch"] * epochs)
+        settings["first_upper_epoch"] = min(max(first + 1, upper), chosen.max_start_epoch)
+    if "expansion_steps" in settings:
+        settings["expansion_steps"] = max(1, settings["expansion_steps"] * chosen.outer_steps // printed.outer_steps)
+    return settings
+
+
+def scaled_decay(decay: float, *, steps: int, printed_steps: int) -> float:
+    """The decay of an average that reaches as far back, in its share of all outer steps."""
+    return max(0.0, round(1 - (1 - decay) * printed_steps / steps, 6)) if steps else decay
+
+
+def changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
+    """How the row that runs differs from the printed one, in words."""
+    names = {
+        "image_size": "pixels a side",
+        "depth": "depth of the ConvNet",
+        "inner_steps": "N",
+        "expert_epochs": "M",
+        "max_start_epoch": "T",
+        "batch_syn": "synthetic images an inner step (at most)",
+        "lr_images": "learning rate of the images",
+        "outer_steps": "outer steps",
+        "zca": "ZCA",
+    }
+    changed = [(word, getattr(printed, name), getattr(chosen, name)) for name, word in names.items()]
+    changed = [("width of the ConvNet", 128, scale.width), ("experts", 100, scale.experts), *changed]
+    words = [f"{scale.name}: {word} {spell(new)} instead of {spell(old)}" for word, old, new in changed if new != old]
+    return (*words, f"{scale.name}: evaluated by the recipe `{scale.recipe}`")
+
+
+def settings_changes(printed: Mapping[str, Any], chosen: Mapping[str, Any], scale: Profile) -> tuple[str, ...]:
+    """How a method's own settings differ from the printed ones, in words."""
+    return tuple(
+        f"{scale.name}: {name} {spell(chosen[name])} instead of {spell(printed[name])}"
+        for name in printed
+        if chosen[name] != printed[name]
+    )
+
+
+def spell(value: float | str | None) -> str:
+    """A setting in words."""
+    if value is None:
+        return "all"
+    if isinstance(value, str):
+        return value
+    return ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"
+
+
+def at_most(value: int, limit: int | None) -> int:
+    """`value` within a limit, where there is one."""
+    return value if limit is None else min(value, limit)

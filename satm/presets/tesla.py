@@ -1,0 +1,57 @@
+"""TESLA's numbers, where its README prints any; MTT's stand in elsewhere. No logic."""
+
+from __future__ import annotations
+
+from satm.presets._types import Row
+
+_SOURCE = "tesla 488842e, README.md"
+_HALF = "half the printed learning rate of the images: the published code's gradient is half of the right one"
+_LABELS = "teacher labels, which the published code can only make for ImageNet"
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        dataset="cifar10",
+        ipc=1,
+        depth=3,
+        image_size=32,
+        inner_steps=50,
+        expert_epochs=2,
+        max_start_epoch=5,
+        batch_syn=None,
+        lr_images=500.0,
+        lr_step_size=1e-7,
+        zca=True,
+        source=_SOURCE,
+        departures=(_HALF, _LABELS, "ZCA, as its experts are trained with: the printed command leaves it out"),
+    ),
+    Row(
+        dataset="cifar100",
+        ipc=50,
+        depth=3,
+        image_size=32,
+        inner_steps=80,
+        expert_epochs=2,
+        max_start_epoch=40,
+        batch_syn=125,
+        lr_images=500.0,
+        lr_step_size=1e-5,
+        zca=True,
+        source=_SOURCE,
+        departures=(_HALF, _LABELS),
+    ),
+    Row(
+        dataset="imagenet-1k",
+        ipc=1,
+        depth=4,
+        image_size=64,
+        inner_steps=10,
+        expert_epochs=3,
+        max_start_epoch=10,
+        batch_syn=100,
+        lr_images=5000.0,
+        lr_step_size=1e-4,
+        zca=False,
+        source=_SOURCE,
+        departures=(_HALF,),
+    ),
+)

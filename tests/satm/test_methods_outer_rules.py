@@ -1,0 +1,183 @@
+"""Every outer rule against its paper's equations, written out on the hand-unrolled loop in float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from satm.engine import HigherPolicy, LastSteps
+from satm.errors import ConfigError
+from satm.methods.outer import ASAM, EMA, GSAM, OUTER, SAM, SATM, SGD, OuterProblem, VaSSO
+from satm.rng import Seed
+from tests.helpers import leaves, normal, tiny_case
+
+close = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-12)
+N, WINDOW = 6, 3
+IOTA = N - WINDOW
+RHO = 0.3
+
+
+class Literal:
+    """∇F over the window (Eq. 8), and over steps τ … N − 1 from θ_τ (Eq. 9), of one case."""
+
+    def __init__(self, case):
+        self.case = case
+        self.phi = case.at.images
+
+    def first(self):
+        """∇F(φ), F(φ) and the trajectory."""
+        at = leaves(self.case.at)
+        self.thetas, _ = self.case.unroll(at, tape_from=IOTA)
+        loss = self.case.loss(self.thetas[-1])
+        return torch.autograd.grad(loss, at.images)[0], loss.item()
+
+    def second(self, epsilon, tau=IOTA):
+        at = leaves(self.case.at._replace(images=self.phi + epsilon))
+        thetas, _ = self.case.unroll(at, theta=self.thetas[tau], first=tau)
+        loss = self.case.loss(thetas[-1])
+        return torch.autograd.grad(loss, at.images)[0], loss.item()
+
+
+def ask(rule, case, state=None):
+    problem = OuterProblem(
+        loop=case.loop,
+        at=case.at,
+        theta_start=case.theta,
+        loss=case.loss,
+        policy=HigherPolicy(),
+        truncation=LastSteps(WINDOW),
+    )
+    return rule(problem, Seed(0).generator(), pytest.fail, rule.init(case.at.images) if state is None else state)
+
+
+def test_sgd_descends_the_hypergradient():
+    case = tiny_case()
+    update = ask(SGD(), case)
+    close(update.images, Literal(case).first()[0])
+    assert update.perturbation is None
+
+
+@pytest.mark.parametrize("tau", [None, 5])
+def test_sam(tau):
+    case = tiny_case()
+    literal = Literal(case)
+    g, _ = literal.first()
+    epsilon = RHO * g / (g * g).sum().sqrt()
+    update = ask(SAM(rho=RHO, tau=tau), case)
+    close(update.perturbation, epsilon)
+    close(update.images, literal.second(epsilon, IOTA if tau is None else tau)[0])
+
+
+@pytest.mark.parametrize("tau", [None, 4])
+def test_asam(tau):
+    """max over ‖T⁻¹ε‖ ≤ ρ of ε·∇F, T = diag(|φ| + η): ε = ρ T² ∇F/‖T ∇F‖."""
+    case = tiny_case()
+    literal = Literal(case)
+    g, _ = literal.first()
+    scale = literal.phi.abs() + 0.01
+    epsilon = RHO * scale**2 * g / ((scale * g) ** 2).sum().sqrt()
+    update = ask(ASAM(rho=RHO, tau=tau), case)
+    close(update.perturbation, epsilon)
+    close((epsilon / scale).norm(), torch.tensor(RHO, dtype=torch.float64))
+    close(update.images, literal.second(epsilon, IOTA if tau is None else tau)[0])
+    # Nothing else in that ball does better to first order.
+    for k in range(20):
+        other = normal(*g.shape, name=f"other {k}")
+        other = RHO * other / (other / scale).norm()
+        assert (other * g).sum() < (epsilon * g).sum()
+
+
+def test_gsam():
+    """∇f_p − a ∇f_⊥ with ∇f = ∇f_∥ + ∇f_⊥, ∥ and ⊥ with respect to ∇f_p, at SAM's ε."""
+    case = tiny_case()
+    literal = Literal(case)
+    g, loss = literal.first()
+    epsilon = RHO * g / g.norm()
+    g_p, loss_p = literal.second(epsilon)
+    cosine = (g * g_p).sum() / (g.norm() * g_p.norm())
+    vertical = g - cosine * g.norm() * g_p / g_p.norm()
+    assert abs(float((vertical * g_p).sum())) < 1e-9 * float(g.norm() * g_p.norm())
+    update = ask(GSAM(rho=RHO, gap_weight=0.7), case)
+    close(update.images, g_p - 0.7 * vertical)
+    assert update.measured["surrogate_gap"] == pytest.approx(loss_p - loss, rel=1e-9)
+    # To first order the second term leaves F(φ + ε) alone and lowers the gap F(φ + ε) − F(φ).
+    step = update.images - g_p
+    assert abs(float((step * g_p).sum())) < 1e-9 * float(step.norm() * g_p.norm())
+    assert float((-step * (g_p - g)).sum()) < 0
+    close(ask(GSAM(rho=RHO, gap_weight=0.0), case).images, ask(SAM(rho=RHO), case).images)
+
+
+def test_vasso():
+    """d_t = (1 − w) d_{t−1} + w ∇F_t, d_{−1} = 0; ε_t = ρ d_t/‖d_t‖."""
+    rule, average, state = VaSSO(rho=RHO, weight=0.3), 0.0, None
+    for step in range(3):
+        case = tiny_case()
+        case = replace(case, theta=normal(43, name=f"theta {step}"))
+        literal = Literal(case)
+        g, _ = literal.first()
+        average = 0.7 * average + 0.3 * g
+        epsilon = RHO * average / average.norm()
+        update = ask(rule, case, state)
+        close(update.perturbation, epsilon)
+        close(update.images, literal.second(epsilon)[0])
+        state = update.state
+        assert set(state) == set(rule.init(case.at.images)) == {"average"}
+
+
+def test_vasso_that_forgets_at_once_is_sam():
+    case = tiny_case()
+    assert torch.equal(ask(VaSSO(rho=RHO, weight=1.0), case).images, ask(SAM(rho=RHO), case).images)
+
+
+def test_satm_without_noise_is_sam_to_the_bit():
+    case = tiny_case()
+    one, other = ask(SATM(rho=RHO, gamma=0.0), case), ask(SAM(rho=RHO), case)
+    assert torch.equal(one.images, other.images)
+    assert torch.equal(one.step_size, other.step_size)
+
+
+def test_ema():
+    rule = EMA(decay=0.9)
+    state = rule.init(torch.ones(2))
+    for value in (2.0, 3.0):
+        state = rule.moved(state, torch.full((2,), value))
+    close(rule.averaged(state), torch.full((2,), 0.9 * (0.9 + 0.1 * 2) + 0.1 * 3))
+    assert all(OUTER.get(name)().averaged({}) is None for name in OUTER if name != "ema")
+
+
+@pytest.mark.parametrize("name", OUTER)
+def test_labels_descend_with_the_images_and_the_step_size_takes_the_first_trajectory(name):
+    case = tiny_case(soft=True)
+    update = ask(OUTER.get(name)(), case)
+    assert update.labels is not None
+    assert update.labels.shape == case.at.labels.shape
+    if name in ("sgd", "ema", "sam", "gsam", "asam", "vasso"):
+        close(update.step_size, ask(SGD(), case).step_size)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (partial(SAM, rho=-1.0), "rho -1.0: expected finite numbers of 0 or more"),
+        (partial(ASAM, eta=float("nan")), "rho 0.01, eta nan: expected finite"),
+        (partial(GSAM, gap_weight=-0.1), "rho 0.01, gap_weight -0.1: expected finite"),
+        (partial(VaSSO, weight=0.0), "weight 0.0: expected 0 < weight ≤ 1"),
+        (partial(EMA, decay=1.0), "decay 1.0: expected 0 ≤ decay < 1"),
+    ],
+)
+def test_numbers_outside_their_range_are_one_line(rule, message):
+    with pytest.raises(ConfigError, match=message):
+        rule()
+
+
+def test_a_second_pass_must_start_within_the_window():
+    for tau in (2, 6):
+        with pytest.raises(
+            ConfigError, match=rf"tau {tau}: with 6 inner steps and a window of 3, expected 3 ≤ tau ≤ 5"
+        ):
+            SAM(tau=tau).check(6, 3)
+    assert [SAM(tau=tau).second_start(3) for tau in (None, 5)] == [3, 5]
+    assert SGD().second_start(3) is None

@@ -1,0 +1,69 @@
+"""The comparison of methods: one command that goes on where it was, and a table that says what it must."""
+
+from __future__ import annotations
+
+import math
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "benchmarks" / "methods.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> SimpleNamespace:
+    return SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+
+
+def test_the_interval_is_the_paired_t_interval(script):
+    mean, half = script.paired_interval([0.3, 0.5, 0.4], [0.1, 0.2, 0.2])
+    assert mean == pytest.approx(0.7 / 3)
+    assert half == pytest.approx(4.302653 * math.sqrt(0.01 / 3) / math.sqrt(3), rel=1e-5)
+    assert script.paired_interval([0.3], [0.1]) == (pytest.approx(0.2), math.inf)
+
+
+def test_all_methods_and_all_rules_are_compared_unless_told_which(script):
+    names = [entry.name for entry in script.entries(None, None)]
+    assert {"mtt", "ftd", "tesla", "datm", "satm", "satm-fi", "satm-da", "satm+sgd", "satm+vasso"} <= set(names)
+    assert len(names) == len(set(names))
+    assert "random" not in names
+    assert [entry.name for entry in script.entries(["mtt"], ["satm"])] == ["mtt", "satm+satm"]
+
+
+def test_two_methods_on_digits_and_again_from_what_is_stored(script, tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- methods: begin -->\nold\n<!-- methods: end -->\nafter\n")
+    command = ["--dataset", "digits", "--profile", "smoke", "--methods", "mtt", "--rules", "ema", "--outer-steps", "2"]
+    command += ["--repeats", "2", "--registry", str(tmp_path / "m.db"), "--into", str(page), "--threads", "1"]
+    assert script.main([*command, "--budget", "1e-9"]) == 0  # a budget of one step each
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "profile `smoke`" in text
+    assert "python benchmarks/methods.py --dataset digits" in text
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows if "random" not in row].count("mtt") == 2
+    assert [row.split(" | ")[1] for row in rows if "`mtt`" in row] == ["2", "1"]
+    assert sum("digits/ipc1/satm+ema@" in row for row in rows) == 2
+    assert sum("| `random` |" in row for row in rows) == 2
+    assert all(" 2 | " in row for row in rows)
+
+    def fail(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("evaluation.cross_arch.train_network", fail)
+    monkeypatch.setattr("satm.methods.trajectory.TrajectoryCondensation.advance", fail)
+    assert script.main([*command, "--budget", "1e-9"]) == 0
+    assert page.read_text() == text
+
+
+def test_a_file_without_its_markers_is_one_line(script, tmp_path):
+    from satm.errors import SatmError
+
+    page = tmp_path / "page.md"
+    page.write_text("nothing")
+    with pytest.raises(SatmError, match="has no lines '<!-- methods: begin -->'"):
+        script.into(page, "x")
