@@ -11,21 +11,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from satm.engine import HigherPolicy, LastSteps
+from satm.engine import InnerLoop, LastSteps, Learned, ReplayPolicy, flatten, make_step
+from satm.memory import measured_peak
 from satm.methods import METHODS
-from tests.helpers import SATM, experts, image_data, task, tiny_case
+from satm.networks import create
+from satm.rng import Seed
+from tests.helpers import EXACT, SATM, experts, image_data, task, tiny_case
 
 
 def live_tensors():
     return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
 
 
-def test_a_pass_leaves_no_tensor_behind():
+@pytest.mark.parametrize("policy", EXACT, ids=lambda policy: policy.name)
+def test_a_pass_leaves_no_tensor_behind(policy):
     """With the garbage collector off, so that a reference cycle would show itself at once."""
     case = tiny_case()
 
     def run():
-        HigherPolicy()(case.loop, case.at, case.theta, case.loss, LastSteps(3), keep=3)
+        policy(case.loop, case.at, case.theta, case.loss, LastSteps(3), keep=3)
 
     run()
     gc.collect()
@@ -66,3 +70,33 @@ def test_resident_memory_stays_from_outer_step_20_to_200():
     ran = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     early, late = map(int, ran.stdout.split())
     assert late < 1.03 * early, f"{early} pages after step 20, {late} after step 200"
+
+
+GROWTH = """
+import torch
+torch.set_num_threads(1)
+from tests.satm.test_methods_memory import peak
+peak(10)
+print(peak(10), peak(100))
+"""
+
+
+def peak(steps):
+    """Bytes above the loaded process of a replayed hypergradient of `steps` inner steps, the last 5 differentiated."""
+    network = create("convnet3_w16", num_classes=10, image_shape=(3, 32, 32), seed=Seed(0))
+    theta = flatten(network.parameters()).detach()
+    loop = InnerLoop(network=network, batches=(None,) * steps, transforms=(torch.nn.Identity(),) * steps)
+    at = Learned(torch.randn(40, 3, 32, 32), torch.arange(40) % 10, torch.tensor(0.01))
+    with measured_peak() as found:
+        ReplayPolicy(make_step(network))(loop, at, theta, lambda end: (end - 1).square().mean(), LastSteps(5))
+    return found.bytes
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
+def test_the_memory_of_a_replay_does_not_grow_with_the_inner_steps():
+    """From N = 10 to N = 100 at a fixed window, less than 5%."""
+    ran = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
+    few, many = map(int, ran.stdout.split())
+    assert few > 10e6  # a step's graph: else nothing was measured
+    assert many < 1.05 * few, f"{few} bytes at 10 steps, {many} at 100"
