@@ -201,3 +201,23 @@ def test_description_is_json_and_complete():
     described = DSA(DIGITS_STRATEGY, DSARanges(flip=0.25)).to_dict()
     assert described["strategy"] == DIGITS_STRATEGY
     assert DSARanges(**described["ranges"]) == DSARanges(flip=0.25)
+
+
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_operation_under_function_transforms(op):
+    """Nothing in it depends on the data's values: `torch.func` and a compiler can trace it."""
+    several = torch.randn(3, N, *SHAPE, generator=generator("several"), dtype=torch.float64)
+    drawn = draw(op, N, SHAPE, generator())
+    together = torch.func.vmap(lambda images: apply(images, drawn))(several)
+    torch.testing.assert_close(together, torch.stack([apply(images, drawn) for images in several]))
+    _, slope = torch.func.jvp(lambda images: apply(images, drawn), (several[0],), (several[1],))
+    expected = apply(several[0] + several[1], drawn) - apply(several[0], drawn)  # an affine map is its own slope
+    torch.testing.assert_close(slope, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_operation_can_be_compiled(op, images):
+    drawn = draw(op, N, SHAPE, generator())
+    fast = torch.compile(lambda x: apply(x, drawn), fullgraph=True, dynamic=False)
+    torch.testing.assert_close(fast(images), apply(images, drawn), rtol=0, atol=1e-12)
