@@ -144,9 +144,8 @@ def obstacle(network: nn.Module, image_shape: tuple[int, int, int]) -> str | Non
     if len(list(network.named_parameters(remove_duplicate=False))) > len(list(network.parameters())):
         return "the network uses a parameter twice"
     with Seed(0).forked(), torch.no_grad():
-        before = torch.get_rng_state()
-        device = next(network.parameters()).device
-        deepcopy(network).train()(torch.zeros(2, *image_shape, device=device))
+        before, like = torch.get_rng_state(), next(network.parameters())
+        deepcopy(network).train()(torch.zeros(2, *image_shape, device=like.device, dtype=like.dtype))
         drawn = not torch.equal(before, torch.get_rng_state())
     return "the network draws random numbers (dropout)" if drawn else None
 
