@@ -3,7 +3,7 @@
 from evaluation.cross_arch import EvaluationResult, evaluate
 from evaluation.recipe import RECIPES, Recipe
 from evaluation.score import Score, choose_learning_rate, stated_learning_rate
-from evaluation.train import train_network, watching
+from evaluation.train import plan_training, train_network, watching
 
 __all__ = [
     "RECIPES",
@@ -12,6 +12,7 @@ __all__ = [
     "Score",
     "choose_learning_rate",
     "evaluate",
+    "plan_training",
     "stated_learning_rate",
     "train_network",
     "watching",

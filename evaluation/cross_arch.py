@@ -11,9 +11,10 @@ import torch
 
 from evaluation.recipe import Recipe
 from evaluation.score import choose_learning_rate, stated_learning_rate
-from evaluation.train import raise_if_stopping, train_network, watching
+from evaluation.train import plan_training, raise_if_stopping, train_network, watching
 from satm import networks
 from satm.errors import Diverged, ShapeError
+from satm.fused import Compilation, Fused
 from satm.progress import SILENT, Progress, Task
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
@@ -40,6 +41,7 @@ class EvaluationResult:
     adaptation: Mapping[str, Any]  # what the network does to its input; {} for nothing
     seed: int  # 63 bits, the network's own
     seconds: float  # training and test
+    training: Literal["eager", "compiled"] = "eager"  # they agree but for round-off
 
 
 def evaluate(
@@ -53,6 +55,7 @@ def evaluate(
     learning_rate: Literal["learned", "grid"] | float | None = None,
     chosen: Mapping[str, float] | None = None,
     device: torch.device | str = "cpu",
+    compilation: Compilation = "auto",
     progress: Progress = SILENT,
     skip: Collection[tuple[str, int]] = (),
     on_result: Callable[[EvaluationResult], None] | None = None,
@@ -65,7 +68,8 @@ def evaluate(
 
     `learning_rate` overrides the recipe's: the set's own step size ("learned"), the best of the recipe's grid on the
     validation split ("grid", once an architecture; "learned" falls back to it where a set has no step size), or a
-    number. `chosen` holds what an earlier session chose from the grid, by architecture.
+    number. `compilation` says whether training is compiled (`satm.fused.plan_fused`). `chosen` holds what an
+    earlier session chose from the grid, by architecture.
 
     Results come by architecture, then repeat, without the (architecture, repeat) pairs in `skip`; each goes to
     `on_result` as soon as it is there. A network depends on `seed`, its architecture and its repeat alone, so stopping
@@ -80,6 +84,7 @@ def evaluate(
         policy=recipe.learning_rate if learning_rate is None else learning_rate,
         seed=seed,
         device=device,
+        compilation=compilation,
         progress=progress,
         chosen=dict(chosen or {}),
     )
@@ -117,13 +122,16 @@ class _Matrix:
     policy: Literal["learned", "grid"] | float
     seed: Seed
     device: torch.device | str
+    compilation: Compilation
     progress: Progress
     chosen: dict[str, float] = field(default_factory=dict)  # from the grid, by architecture; grows
+    fused: dict[str, Fused | None] = field(default_factory=dict)  # by architecture; grows
 
     def cell(self, plan: networks.NetworkPlan, repeat: int, task: Task) -> EvaluationResult:
         """Train and test one network."""
         start = time.perf_counter()
         examples = self._examples(repeat)
+        fused = self._fused(plan.name, examples)
         rate, policy = self._learning_rate(plan.name, examples)
         own = self.seed.child("eval", plan.name, repeat)
         network = train_network(
@@ -135,18 +143,34 @@ class _Matrix:
             learning_rate=rate,
             seed=own,
             device=self.device,
+            fused=fused,
             on_epoch=watching(self.progress, task),
         )
         return EvaluationResult(
             architecture=plan.name,
             repeat=repeat,
-            accuracy=accuracy(network, _judges(self.data.test, examples)),
+            accuracy=accuracy(network, _judges(self.data.test, examples), fused=fused),
             learning_rate=rate,
             policy=policy,
             adaptation=plan.adaptation,
             seed=own.value,
             seconds=time.perf_counter() - start,
+            training="eager" if fused is None else "compiled",
         )
+
+    def _fused(self, architecture: str, examples: Examples) -> Fused | None:
+        if architecture not in self.fused:
+            self.fused[architecture] = plan_training(
+                examples,
+                architecture=architecture,
+                num_classes=len(self.data.classes),
+                image_shape=self.data.image_shape,
+                recipe=self.recipe,
+                device=self.device,
+                compilation=self.compilation,
+                progress=self.progress,
+            )
+        return self.fused[architecture]
 
     def _learning_rate(self, architecture: str, examples: Examples) -> tuple[float, Policy]:
         stated = stated_learning_rate(self.policy, examples)
@@ -164,6 +188,7 @@ class _Matrix:
                 recipe=self.recipe,
                 seed=self.seed.child("eval", architecture, "learning rate"),
                 device=self.device,
+                fused=self._fused(architecture, drawn),
                 progress=self.progress,
             )
         return self.chosen[architecture], "grid on validation"

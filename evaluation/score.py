@@ -12,6 +12,7 @@ import torch
 from evaluation.recipe import Recipe
 from evaluation.train import train_network, watching
 from satm.errors import ConfigError, Diverged
+from satm.fused import Fused
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
@@ -77,6 +78,7 @@ def choose_learning_rate(
     recipe: Recipe,
     seed: Seed,
     device: torch.device | str = "cpu",
+    fused: Fused | None = None,
     progress: Progress = SILENT,
 ) -> tuple[float, dict[float, float]]:
     """The learning rate of `grid` whose network does best on `validation`, and the accuracy (0..1) of each.
@@ -103,9 +105,10 @@ def choose_learning_rate(
                     learning_rate=learning_rate,
                     seed=seed,
                     device=device,
+                    fused=fused,
                     on_epoch=watching(progress, task),
                 )
-                scores[learning_rate] = accuracy(network, validation)
+                scores[learning_rate] = accuracy(network, validation, fused=fused)
             except Diverged:
                 scores[learning_rate] = 0.0
                 diverged += 1

@@ -10,7 +10,8 @@ from torch import nn
 from evaluation.recipe import Recipe
 from satm import networks
 from satm.errors import ConfigError, Interrupted
-from satm.progress import Progress, Task
+from satm.fused import Compilation, Fused, plan_fused
+from satm.progress import SILENT, Progress, Task
 from satm.rng import Seed
 from satm.training import EpochStats, fit
 from satm.types import Examples
@@ -26,11 +27,13 @@ def train_network(
     learning_rate: float,
     seed: Seed,
     device: torch.device | str = "cpu",
+    fused: Fused | None = None,
     on_epoch: Callable[[EpochStats], None] | None = None,
 ) -> nn.Module:
     """A fresh `architecture` for images of `image_shape` (C, H, W), trained by `recipe` at `learning_rate`.
 
-    Its initial weights and every draw of its training come from `seed`. Raises Diverged when the loss stops being
+    Its initial weights and every draw of its training come from `seed`; `fused` (from `plan_training`) trains it in
+    compiled code. Raises Diverged when the loss stops being
     finite, UnknownName and ConfigError for an architecture that does not exist, cannot take the images or cannot be
     trained on batches as small as these.
     """
@@ -44,6 +47,7 @@ def train_network(
             recipe.sgd(learning_rate),
             seed=seed.child("training"),
             augment=recipe.augmentation,
+            fused=fused,
             on_epoch=on_epoch,
         )
     except ValueError as error:
@@ -54,6 +58,32 @@ def train_network(
             f"({len(examples)} images in batches of {recipe.batch_size}); change the batch size or the architecture"
         ) from error
     return network
+
+
+def plan_training(
+    examples: Examples,
+    *,
+    architecture: str,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    recipe: Recipe,
+    device: torch.device | str = "cpu",
+    compilation: Compilation = "auto",
+    progress: Progress = SILENT,
+) -> Fused | None:
+    """Compiled code for every `architecture` that `recipe` trains on as many `examples`; None for plain training.
+
+    `satm.fused.plan_fused` has the rule.
+    """
+    return plan_fused(
+        lambda: networks.create(
+            architecture, num_classes=num_classes, image_shape=image_shape, seed=Seed(0).child("template")
+        ).to(device),
+        image_shape=image_shape,
+        images=recipe.epochs * len(examples),
+        compilation=compilation,
+        notify=progress.say,
+    )
 
 
 def watching(progress: Progress, task: Task) -> Callable[[EpochStats], None]:

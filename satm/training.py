@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from satm.errors import ConfigError, Diverged
+from satm.fused import Fused, Update
 from satm.rng import Seed
 from satm.types import Augment, Examples, Images, Labels
 
@@ -84,6 +86,7 @@ def fit(
     augment: Augment | None = None,
     first_epoch: int = 0,
     optimizer: torch.optim.Optimizer | None = None,
+    fused: Fused | None = None,
     on_epoch: Callable[[EpochStats], None] | None = None,
     on_batch: Callable[[], None] | None = None,
     step: Step | None = None,
@@ -93,13 +96,18 @@ def fit(
     Epoch e takes its order, its augmentation and its layers' own draws from `seed.child("epoch", e)` alone, so training
     from a stored snapshot (with its `optimizer`, where momentum is used) continues to the same bits. `on_epoch` is
     called after each epoch and `on_batch` before each batch; both may raise to stop. `step` is what is done with each
-    batch, by default `plain_step`. Raises Diverged when a loss is not finite.
+    batch, by default `plain_step`, which `fused`, made for this network's architecture, takes in compiled code: the
+    same numbers but for round-off. Raises Diverged when a loss is not finite, ConfigError for both.
     """
     network.train()
-    step = step or plain_step
+    if step is not None and fused is not None:
+        raise ConfigError("a training step of its own and compiled code for the plain one: expected one of them")
     device = next(network.parameters()).device
     if optimizer is None:
         optimizer = make_optimizer(network, config)
+    update: Update = partial(step or plain_step, network, optimizer=optimizer)
+    if fused is not None:
+        update = fused.update(network, optimizer)
     for epoch in range(first_epoch, config.epochs):
         for group in optimizer.param_groups:
             group["lr"] = config.lr_at(epoch)
@@ -115,7 +123,7 @@ def fit(
                 images, targets = images.to(device), targets.to(device)
                 if augment is not None:
                     images = augment(images, generator)
-                loss, logits = step(network, images, targets, optimizer)
+                loss, logits = update(images, targets)
                 total_loss += loss * len(index)
                 total_right += (logits.argmax(1) == hard(targets)).sum()
         stats = EpochStats(epoch, float(total_loss) / len(order), float(total_right) / len(order))
@@ -136,18 +144,21 @@ def make_optimizer(network: nn.Module, config: SGDConfig) -> torch.optim.Optimiz
 
 
 @torch.no_grad()
-def predict(network: nn.Module, examples: Examples, *, batch_size: int = 512) -> torch.Tensor:
+def predict(
+    network: nn.Module, examples: Examples, *, batch_size: int = 512, fused: Fused | None = None
+) -> torch.Tensor:
     """Logits [n, K] on the CPU, in the examples' order; the network is left in evaluation mode."""
     network.eval()
     device = next(network.parameters()).device
+    forward = network if fused is None else fused.forward(network)
     return torch.cat(
-        [network(examples.batch(index)[0].to(device)).cpu() for index in torch.arange(len(examples)).split(batch_size)]
+        [forward(examples.batch(index)[0].to(device)).cpu() for index in torch.arange(len(examples)).split(batch_size)]
     )
 
 
-def accuracy(network: nn.Module, examples: Examples, *, batch_size: int = 512) -> float:
+def accuracy(network: nn.Module, examples: Examples, *, batch_size: int = 512, fused: Fused | None = None) -> float:
     """Fraction (0..1) of `examples` classified rightly."""
-    logits = predict(network, examples, batch_size=batch_size)
+    logits = predict(network, examples, batch_size=batch_size, fused=fused)
     targets = torch.cat([examples.batch(i)[1].cpu() for i in torch.arange(len(examples)).split(batch_size)])
     return float((logits.argmax(1) == hard(targets)).double().mean())
 

@@ -23,13 +23,14 @@ LEAVES = {
     "compilation",
     "memory",
 }
-BASE = LEAVES | {"synthetic", "training"}
+BASE = LEAVES | {"synthetic", "fused", "training"}
 PIECES = {"engine", "augment", "networks", "data"}
 # What each part of `satm` may import from `satm`, besides itself.
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),
     "synthetic": LEAVES,
-    "training": LEAVES,
+    "fused": LEAVES,
+    "training": LEAVES | {"fused"},
     **dict.fromkeys(PIECES, BASE),
     "matching": BASE | PIECES,
     "experts": BASE | PIECES,

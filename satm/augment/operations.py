@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional as F
 
 from satm.errors import ConfigError
 from satm.types import Images
@@ -74,11 +75,17 @@ def _draw_color(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
 
 
 def _color(x: Images, *, brightness: torch.Tensor, saturation: torch.Tensor, contrast: torch.Tensor) -> Images:
-    x = x + brightness
+    """Brightness b, then saturation s about the grey image, then contrast c about the mean, in one affine map.
+
+    c (s (x + b) + (1 − s)(grey + b)) + (1 − c)(mean + b) = c s x + c (1 − s) grey + (1 − c) mean + b: neither of the
+    first two steps moves the mean by more than b.
+    """
+    x = x.to(contrast.dtype)
     grey = x.mean(dim=1, keepdim=True)
-    x = (x - grey) * saturation + grey
-    mean = x.mean(dim=(1, 2, 3), keepdim=True)
-    return (x - mean) * contrast + mean
+    mean = grey.mean(dim=(2, 3), keepdim=True)
+    return torch.addcmul(
+        contrast * (1 - saturation) * grey + ((1 - contrast) * mean + brightness), x, contrast * saturation
+    )
 
 
 def _draw_crop(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
@@ -87,8 +94,12 @@ def _draw_crop(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
 
 
 def _crop(x: Images, *, row: torch.Tensor, column: torch.Tensor) -> Images:
+    height, width = x.shape[2:]
     rows, columns = _pixels(x)
-    return _pick(x, rows + row, columns + column)
+    rows, columns = rows + row, columns + column
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    return _look_up(x, index).view(x.shape) * inside
 
 
 def _draw_cutout(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
@@ -122,8 +133,19 @@ def _draw_scale(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
 
 
 def _scale(image: Images, *, x: torch.Tensor, y: torch.Tensor) -> Images:
-    zero = torch.zeros_like(x)
-    return _affine(image, x, zero, zero, y)
+    """Bilinear look-up of (x·column, y·row) about the centre, zeros outside: one product an axis."""
+    rows, columns = _centred(image, y.dtype)
+    n, channels, height, width = image.shape
+    down = _interpolation(y.view(-1, 1) * rows.view(-1) + (height - 1) / 2, height)
+    along = _interpolation(x.view(-1, 1) * columns + (width - 1) / 2, width)
+    wide = image.to(x.dtype).reshape(n, channels * height, width) @ along.mT
+    return down.unsqueeze(1) @ wide.view(image.shape)
+
+
+def _interpolation(position: torch.Tensor, size: int) -> torch.Tensor:
+    """[n, m, size]: row i weighs the pixels 0 … size − 1 in a linear look-up at `position` [n, m]; zeros outside."""
+    pixels = torch.arange(size, device=position.device, dtype=position.dtype)
+    return (1 - (position.unsqueeze(-1) - pixels).abs()).clamp_min(0)
 
 
 def _draw_rotate(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
@@ -131,46 +153,47 @@ def _draw_rotate(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
 
 
 def _rotate(x: Images, *, radians: torch.Tensor) -> Images:
-    cos, sin = radians.cos(), radians.sin()
-    return _affine(x, cos, -sin, sin, cos)
+    """Bilinear look-up at every pixel turned about the centre; zeros outside.
 
-
-def _affine(image: Images, xx: torch.Tensor, xy: torch.Tensor, yx: torch.Tensor, yy: torch.Tensor) -> Images:
-    """Bilinear look-up of (xx·x + xy·y, yx·x + yy·y) for every pixel (x, y); zeros outside.
-
-    Coordinates run from −1 to 1 between the outermost pixels' centres (align_corners=True); sides of 2 pixels or more.
+    Angles belong to the square that the outermost pixels' centres span (affine_grid's coordinates of −1 to 1), so an
+    image that is not square is sheared a little, as in the field. Sides of 2 pixels or more.
     """
-    height, width = image.shape[2:]
-    rows, columns = _pixels(image)
+    height, width = x.shape[2:]
+    rows, columns = _centred(x, radians.dtype)
     half_y, half_x = (height - 1) / 2, (width - 1) / 2
-    y = (rows.to(yy.dtype) - half_y) / half_y
-    x = (columns.to(xx.dtype) - half_x) / half_x
-    row = (yx * x + yy * y) * half_y + half_y
-    column = (xx * x + xy * y) * half_x + half_x
-    top, left = row.floor(), column.floor()
-    below, right = row - top, column - left  # fractions in 0..1
-    top, left = top.long(), left.long()
-    return (
-        _pick(image, top, left) * (1 - below) * (1 - right)
-        + _pick(image, top, left + 1) * (1 - below) * right
-        + _pick(image, top + 1, left) * below * (1 - right)
-        + _pick(image, top + 1, left + 1) * below * right
+    cos, sin = radians.cos(), radians.sin()
+    row = sin * (half_y / half_x) * columns + cos * rows + half_y
+    column = cos * columns - sin * (half_x / half_y) * rows + half_x
+    # A frame of zeros holds everything outside: what is further away looks up two of its pixels.
+    row, column = row.clamp(-1, height), column.clamp(-1, width)
+    top, left = row.floor().clamp_max(height - 1), column.floor().clamp_max(width - 1)
+    below, right = (row - top).flatten(2), (column - left).flatten(2)
+    framed = F.pad(x.to(radians.dtype), (1, 1, 1, 1))
+    index = ((top + 1) * (width + 2) + left + 1).long()
+    corners = (_look_up(framed, index + step) for step in (0, 1, width + 2, width + 3))
+    top_left, top_right, below_left, below_right = corners
+    return torch.lerp(torch.lerp(top_left, top_right, right), torch.lerp(below_left, below_right, right), below).view(
+        x.shape
     )
 
 
 def _pixels(x: Images) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row [H, 1] and column [1, W] numbers, int64."""
+    """Row [H, 1] and column [W] numbers, int64."""
     height, width = x.shape[2:]
     return torch.arange(height, device=x.device).view(-1, 1), torch.arange(width, device=x.device)
 
 
-def _pick(x: Images, row: torch.Tensor, column: torch.Tensor) -> Images:
-    """The pixels of `x` [n, C, H, W] at int64 `row` and `column` (together [n, 1, H, W]); zeros outside."""
-    n, channels, height, width = x.shape
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-    picked = x.flatten(2).gather(2, index.flatten(2).expand(n, channels, -1))
-    return picked.view(x.shape) * inside
+def _centred(x: Images, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row [H, 1] and column [W] numbers counted from the image's centre."""
+    rows, columns = _pixels(x)
+    height, width = x.shape[2:]
+    return rows.to(dtype) - (height - 1) / 2, columns.to(dtype) - (width - 1) / 2
+
+
+def _look_up(x: Images, index: torch.Tensor) -> torch.Tensor:
+    """[n, C, p]: the pixels of `x` [n, C, H, W] at `index`, p positions in 0 … H W − 1 for each image."""
+    flat = x.flatten(2)
+    return flat.gather(2, index.flatten(2).expand(-1, flat.shape[1], -1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class EpochRecord:
     loss: float
     train: float
     validation: float
+    compiled: bool = False  # how the epoch was trained: the same numbers but for round-off, so no part of the key
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError, Interrupted
 from satm.experts.flat import FlatConfig, FlatStep
 from satm.experts.store import EpochRecord, Trajectory, TrajectoryStore
+from satm.fused import Compilation, Fused, plan_fused
 from satm.home import make_folder
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
@@ -80,12 +81,15 @@ def train_experts(
     *,
     epochs: int,
     device: torch.device | str = "cpu",
+    compilation: Compilation = "auto",
     progress: Progress = SILENT,
 ) -> list[Trajectory]:
     """`config.count` experts of at least `epochs` epochs each, training only what the store lacks.
 
     Snapshots are kept after every epoch, so an interrupted training goes on from the last whole epoch, to the same
-    bits. Raises Interrupted when `progress` asks to stop, Diverged on a loss that is not finite.
+    bits. `compilation` "auto" compiles the training where a single epoch is worth it and the steps are plain, so
+    that an expert trained on later is trained as before; every epoch's record says how it was. Raises Interrupted
+    when `progress` asks to stop, Diverged on a loss that is not finite.
     """
     store = expert_store(data, architecture, config)
     found = [store.find(index) for index in range(config.count)]
@@ -97,11 +101,20 @@ def train_experts(
     kind = "experts" if config.flat is None else "flat experts"
     progress.say(f"training {absent} of {config.count} {kind} ({architecture}, {epochs} epochs) into {store.folder}")
     make_folder(store.folder)
+    fused = plan_fused(
+        lambda: _network(data, architecture, Seed(config.seed).child("template")).to(device),
+        image_shape=data.image_shape,
+        images=len(data.train),
+        compilation="eager" if compilation == "auto" and config.flat is not None else compilation,
+        notify=progress.say,
+    )
     trained: list[Trajectory] = []
     with progress.task("experts", want, done=have) as task:
         for index in range(config.count):
             with _alone(store.folder / f"{index:04d}.lock", index, progress):
-                expert = _train_one(store, index, data, architecture, config, epochs, device, progress, task.advance)
+                expert = _train_one(
+                    store, index, data, architecture, config, epochs, device, fused, progress, task.advance
+                )
             trained.append(expert)
     return trained
 
@@ -137,6 +150,7 @@ def _train_one(
     config: ExpertConfig,
     epochs: int,
     device: torch.device | str,
+    fused: Fused | None,
     progress: Progress,
     advance: Any,
 ) -> Trajectory:
@@ -144,9 +158,7 @@ def _train_one(
     if expert is not None and expert.epochs >= epochs:
         return expert
     seed = Seed(config.seed).child("expert", index)
-    network = networks.create(
-        architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=seed.child("init")
-    ).to(device)
+    network = _network(data, architecture, seed.child("init")).to(device)
     sgd = config.sgd(epochs)
     optimizer = make_optimizer(network, sgd)
     # `flatten` copies; a detached view of live CPU weights would make every snapshot the last one.
@@ -161,9 +173,9 @@ def _train_one(
     def keep(stats: EpochStats) -> None:
         nonlocal expert
         snapshots.append(flatten(network.parameters()).detach().cpu())
-        validation = accuracy(network, data.validation)
+        validation = accuracy(network, data.validation, fused=fused)
         network.train()
-        records.append(EpochRecord(stats.loss, stats.accuracy, validation))
+        records.append(EpochRecord(stats.loss, stats.accuracy, validation, fused is not None))
         expert = store.write(index, snapshots, records, _momentum(network, optimizer))
         advance(1, loss=stats.loss, validation=validation)
 
@@ -181,6 +193,7 @@ def _train_one(
         augment=config.transform(),
         first_epoch=len(records),
         optimizer=optimizer,
+        fused=fused,
         on_epoch=keep,
         on_batch=stop_if_asked,
         step=None if config.flat is None else FlatStep(config.flat),
@@ -188,6 +201,10 @@ def _train_one(
     if expert is None:  # 0 epochs: the initial weights alone
         expert = store.write(index, snapshots, records, None)
     return expert
+
+
+def _network(data: ImageData, architecture: str, seed: Seed) -> nn.Module:
+    return networks.create(architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=seed)
 
 
 def _momentum(network: nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tensor | None:

@@ -15,6 +15,7 @@ from registry import Registry, ResultRow, SetRecord
 from registry.provenance import environment
 from satm.device import resolve_device
 from satm.errors import Interrupted
+from satm.fused import Compilation
 from satm.networks import plan
 from satm.progress import SILENT, Progress
 from satm.synthetic import digest
@@ -31,6 +32,7 @@ def evaluate(
     repeats: int | None = None,
     learning_rate: float | Literal["learned", "grid"] | None = None,
     device: str = "auto",
+    compilation: Compilation = "auto",
     registry: Path | str = "satm.db",
     data_root: Path | None = None,
     dry_run: bool = False,
@@ -40,8 +42,9 @@ def evaluate(
 
     Without `architectures` the set's own network is used ("in-domain"), with them each of those ("cross-arch").
     `baseline` adds as many random real images under the same recipe, drawn afresh each repeat, their step size chosen
-    on the validation split. Networks that are in the registry already are not trained again. Raises Interrupted with
-    every finished network stored.
+    on the validation split. `compilation` "compiled" or "eager" forces how networks are trained, which every result
+    says; "auto" compiles long trainings. Networks that are in the registry already are not trained again. Raises
+    Interrupted with every finished network stored.
     """
     where = resolve_device(device)
     with Registry.open(registry, must_exist=True, read_only=dry_run) as store:
@@ -90,6 +93,7 @@ def evaluate(
                     repeats=repeats,
                     chosen={row.architecture: row.step_size for row in there if "grid" in row.detail["policy"]},
                     device=where,
+                    compilation=compilation,
                     progress=progress,
                     skip={(row.architecture, row.repeat) for row in there},
                     on_result=keep,
@@ -147,6 +151,11 @@ def _row(result: EvaluationResult, subject: Subject, protocol: str, memory: str,
         profile=subject.profile,
         seed=result.seed,
         step_size=result.learning_rate,
-        detail={"policy": result.policy, "adaptation": dict(result.adaptation), "seconds": result.seconds},
+        detail={
+            "policy": result.policy,
+            "adaptation": dict(result.adaptation),
+            "seconds": result.seconds,
+            "training": result.training,
+        },
         run_id=run,
     )

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from evaluation import choose_learning_rate, stated_learning_rate, train_network, watching
+from evaluation import choose_learning_rate, plan_training, stated_learning_rate, train_network, watching
 from evaluation.cross_arch import CHOOSING
 from protocols.gdumb import gdumb
 from protocols.order import class_order, split_classes
@@ -18,6 +18,7 @@ from protocols.result import IncrementalResult, StepResult
 from registry import Registry, ResultRow, SetRecord
 from satm.device import resolve_device
 from satm.errors import ConfigError
+from satm.fused import Compilation, Fused
 from satm.networks import plan
 from satm.presets import class_orders
 from satm.progress import SILENT, Progress
@@ -39,6 +40,7 @@ def evaluate_incremental(
     recipe: str | None = None,
     learning_rate: float | Literal["learned", "grid"] | None = None,
     device: str = "auto",
+    compilation: Compilation = "auto",
     registry: Path | str = "satm.db",
     data_root: Path | None = None,
     dry_run: bool = False,
@@ -49,7 +51,8 @@ def evaluate_incremental(
     `orders` class orders are run (the number of the set's profile by default), each a repeat. `memory` "random" takes
     as many real images instead, drawn afresh for each order, their step size chosen on the validation split. The set
     was condensed as a whole and is split along the class order, which every result says. Steps that are in the registry
-    already are not trained again. Raises ConfigError for more steps than classes, Interrupted with every step stored.
+    already are not trained again. `compilation` is `evaluate`'s; "auto" decides by the whole memory. Raises
+    ConfigError for more steps than classes, Interrupted with every step stored.
     """
     where = resolve_device(device)
     with Registry.open(registry, must_exist=True, read_only=dry_run) as store:
@@ -84,8 +87,18 @@ def evaluate_incremental(
             return subject.record
         with recorded(store, subject, "eval-cl", asked, str(where)) as run:
             recipe_id = store.add_recipe(subject.recipe.name, subject.recipe.to_dict())
-            rows = _Rows(store, subject, name, memory, recipe_id, steps, run)
-            rate, policy = rows.learning_rate() or _learning_rate(subject, name, memory, where, progress)
+            fused = plan_training(
+                subject.synthetic,
+                architecture=name,
+                num_classes=len(subject.data.classes),
+                image_shape=subject.data.image_shape,
+                recipe=subject.recipe,
+                device=where,
+                compilation=compilation,
+                progress=progress,
+            )
+            rows = _Rows(store, subject, name, memory, recipe_id, steps, run, "compiled" if fused else "eager")
+            rate, policy = rows.learning_rate() or _learning_rate(subject, name, memory, where, fused, progress)
             with progress.task(f"{memory}: class orders", orders) as task:
                 for repeat, order in enumerate(groups):
                     result = gdumb(
@@ -98,6 +111,7 @@ def evaluate_incremental(
                             architecture=name,
                             learning_rate=rate,
                             device=where,
+                            fused=fused,
                             progress=progress,
                         ),
                         seed=_seed(repeat),
@@ -123,6 +137,7 @@ def _train(
     architecture: str,
     learning_rate: float,
     device: torch.device,
+    fused: Fused | None,
     progress: Progress,
 ) -> nn.Module:
     with progress.task(f"training on {len(examples)} images", subject.recipe.epochs) as task:
@@ -135,12 +150,18 @@ def _train(
             learning_rate=learning_rate,
             seed=seed,
             device=device,
+            fused=fused,
             on_epoch=watching(progress, task),
         )
 
 
 def _learning_rate(
-    subject: Subject, architecture: str, memory: Memory, device: torch.device, progress: Progress
+    subject: Subject,
+    architecture: str,
+    memory: Memory,
+    device: torch.device,
+    fused: Fused | None,
+    progress: Progress,
 ) -> tuple[float, str]:
     """The recipe's policy for this memory: stated, learned, or chosen on the validation split."""
     examples = subject.draws(memory)(CHOOSING)
@@ -157,6 +178,7 @@ def _learning_rate(
         recipe=subject.recipe,
         seed=ROOT.child("class-incremental", "learning rate"),
         device=device,
+        fused=fused,
         progress=progress,
     )
     return rate, "grid on validation"
@@ -166,10 +188,18 @@ class _Rows:
     """The result rows of one evaluation: written step by step, and read back by a later session."""
 
     def __init__(
-        self, store: Registry, subject: Subject, architecture: str, memory: Memory, recipe_id: str, steps: int, run: str
+        self,
+        store: Registry,
+        subject: Subject,
+        architecture: str,
+        memory: Memory,
+        recipe_id: str,
+        steps: int,
+        run: str,
+        training: str,
     ) -> None:
         self.store, self.subject, self.architecture, self.memory = store, subject, architecture, memory
-        self.recipe_id, self.steps, self.run = recipe_id, steps, run
+        self.recipe_id, self.steps, self.run, self.training = recipe_id, steps, run, training
         self.there = store.results(
             set=subject.record.id,
             protocol=PROTOCOL,
@@ -208,6 +238,7 @@ class _Rows:
             "policy": policy,
             "classes_by_step": [list(group) for group in groups],
             "memory_size": result.memory_size,
+            "training": self.training,
             "condensed": "whole set, split along the class order",
         }
         values = {"accuracy": result.seen} | {_on(j): value for j, value in enumerate(result.accuracies)}
@@ -216,7 +247,7 @@ class _Rows:
 
     def add_scores(self, result: IncrementalResult, repeat: int, rate: float, policy: str) -> None:
         """Store the numbers over the whole stream, at its last step."""
-        detail = {"policy": policy, "class_order": list(result.order)}
+        detail = {"policy": policy, "class_order": list(result.order), "training": self.training}
         rows = [self._row(repeat, self.steps, name, value, rate, detail) for name, value in result.scores().items()]
         self.store.add_results(rows)
 

@@ -46,6 +46,28 @@ def test_order_skipping_and_stopping_change_no_number(patterns, brief):
     assert {r.seed for r in other}.isdisjoint(r.seed for r in whole)
 
 
+@pytest.mark.slow
+def test_compiled_networks_are_the_plain_ones_and_stopping_changes_no_bit(patterns, brief):
+    plain = evaluate(memory(), patterns, SMALL[1:], brief, seed=Seed(0), compilation="eager")
+    whole = untimed(evaluate(memory(), patterns, SMALL[1:], brief, seed=Seed(0), compilation="compiled"))
+    assert [r.training for r in (*plain, *whole)] == ["eager"] * 2 + ["compiled"] * 2
+    assert [r.accuracy for r in whole] == pytest.approx([r.accuracy for r in plain], abs=0.05)
+    kept = []
+    with pytest.raises(Interrupted):
+        evaluate(
+            memory(), patterns, SMALL[1:], brief, seed=Seed(0), compilation="compiled",
+            progress=StopAfter(2 * brief.epochs), on_result=kept.append,
+        )  # fmt: skip
+    done = {(r.architecture, r.repeat) for r in kept}
+    rest = evaluate(memory(), patterns, SMALL[1:], brief, seed=Seed(0), compilation="compiled", skip=done)
+    assert untimed([*kept, *rest]) == whole
+
+
+def test_short_trainings_are_not_compiled(patterns, brief):
+    (result,) = evaluate(memory(), patterns, SMALL[1:], brief, seed=Seed(0), repeats=1)
+    assert result.training == "eager"
+
+
 def test_a_learning_rate_comes_from_where_the_policy_says(patterns, brief):
     grid = replace(brief, grid=(1e-9, 0.05), repeats=1)
     bare = memory(step_size=None)

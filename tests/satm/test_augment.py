@@ -201,3 +201,24 @@ def test_description_is_json_and_complete():
     described = DSA(DIGITS_STRATEGY, DSARanges(flip=0.25)).to_dict()
     assert described["strategy"] == DIGITS_STRATEGY
     assert DSARanges(**described["ranges"]) == DSARanges(flip=0.25)
+
+
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_operation_under_function_transforms(op):
+    """Nothing in it depends on the data's values: `torch.func` and a compiler can trace it."""
+    several = torch.randn(3, N, *SHAPE, generator=generator("several"), dtype=torch.float64)
+    drawn = draw(op, N, SHAPE, generator())
+    together = torch.func.vmap(lambda images: apply(images, drawn))(several)
+    torch.testing.assert_close(together, torch.stack([apply(images, drawn) for images in several]))
+    _, pull_back = torch.func.vjp(lambda images: apply(images, drawn), several[0])
+    at = several[0].clone().requires_grad_()
+    expected = torch.autograd.grad(apply(at, drawn), at, several[1])
+    torch.testing.assert_close(pull_back(several[1]), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_operation_can_be_compiled(op, images):
+    drawn = draw(op, N, SHAPE, generator())
+    fast = torch.compile(lambda x: apply(x, drawn), fullgraph=True, dynamic=False)
+    torch.testing.assert_close(fast(images), apply(images, drawn), rtol=0, atol=1e-12)

@@ -15,7 +15,7 @@ from satm import networks
 from satm.config import to_dict
 from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError, ExpertError, Interrupted, UnknownName
-from satm.experts import ExpertConfig, TrajectoryStore, draw_segment
+from satm.experts import ExpertConfig, TrajectoryStore, draw_segment, train_experts
 from satm.experts.segment import start_epochs
 from satm.experts.train import expert_store
 from satm.matching import TrajectoryLoss
@@ -125,6 +125,25 @@ def test_interrupted_training_continues_to_the_same_bits(data, elsewhere, moment
     again = experts(data, momentum=momentum)
     assert torch.equal(everything(again), everything(at_once))
     assert [each.records for each in again] == [each.records for each in at_once]
+
+
+@pytest.mark.slow
+def test_compiled_experts_are_the_plain_ones_and_continue_to_the_same_bits(data, elsewhere):
+    def trained(epochs=3, **changes):
+        return train_experts(data, ARCHITECTURE, replace(EXPERTS, momentum=0.9), epochs=epochs, **changes)
+
+    elsewhere("plain")
+    plain = trained(compilation="eager")
+    elsewhere("at once")
+    at_once = trained(compilation="compiled")
+    torch.testing.assert_close(everything(at_once), everything(plain), rtol=1e-3, atol=1e-4)
+    assert {record.compiled for each in at_once for record in each.records} == {True}
+    assert {record.compiled for each in plain for record in each.records} == {False}
+    assert at_once[0].path.parent.name == plain[0].path.parent.name  # one key: they differ in round-off
+    elsewhere("interrupted")
+    with pytest.raises(Interrupted):
+        trained(compilation="compiled", progress=StopAfter(5))
+    assert torch.equal(everything(trained(compilation="compiled")), everything(at_once))
 
 
 class Listening(NoProgress):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import nn
 
 from satm.engine import flatten
-from satm.errors import ConfigError, Diverged
+from satm.errors import ConfigError, Diverged, ShapeError
+from satm.fused import WORTHWHILE, Fused, obstacle, plan_fused
 from satm.rng import Seed
-from satm.training import SGDConfig, accuracy, fit, hard, make_optimizer, predict
+from satm.training import SGDConfig, accuracy, fit, hard, make_optimizer, plain_step, predict
 from tests.helpers import CLASSES, IMAGE, Tiny, cross_entropy, normal, tiny_logits
 
 N = 10
@@ -159,3 +160,102 @@ def test_settings_outside_their_range_are_one_line(changes, message):
     with pytest.raises(ConfigError) as caught:
         SGDConfig(**{"epochs": 1, "lr": 0.1} | changes)
     assert str(caught.value) == message
+
+
+# Compiled: the same training, for every batch size, by code that networks of one architecture share.
+
+
+def tiny(seed=3):
+    with Seed(seed).forked():
+        return Tiny()
+
+
+@pytest.fixture(scope="module")
+def fused(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SATM_HOME", str(tmp_path_factory.mktemp("home")))
+        said = []
+        yield Fused(tiny(), image_shape=IMAGE, notify=said.append)
+        assert not said  # all of it was compiled
+
+
+@pytest.mark.parametrize("batch_size", [4, 9, 32])  # the last batch smaller, of one image, and the only one
+def test_compiled_training_is_plain_training(few, fused, batch_size):
+    config = replace(CONFIG, batch_size=batch_size)
+    plain, quick, expected, stats = tiny(), tiny(), [], []
+    fit(plain, few, config, seed=Seed(0), augment=shifted, on_epoch=expected.append)
+    fit(quick, few, config, seed=Seed(0), augment=shifted, on_epoch=stats.append, fused=fused)
+    theta = flatten(plain.parameters())
+    torch.testing.assert_close(flatten(quick.parameters()), theta, rtol=1e-10, atol=1e-12)
+    assert (theta - flatten(tiny().parameters())).abs().max() > 0.01
+    assert [each.accuracy for each in stats] == [each.accuracy for each in expected]
+    assert [each.loss for each in stats] == pytest.approx([each.loss for each in expected], rel=1e-5)
+    torch.testing.assert_close(predict(quick, few, batch_size=3, fused=fused), predict(plain, few), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_compiled_training_in_two_parts_gives_the_same_bits(few, fused, momentum):
+    config = replace(CONFIG, momentum=momentum)
+    whole, parts, seen = tiny(), tiny(), []
+    fit(whole, few, config, seed=Seed(0), fused=fused, on_batch=lambda: seen.append(flatten(whole.parameters())))
+    assert len({tuple(theta.tolist()) for theta in seen}) == 15  # the network itself moves at every batch
+    optimizer = make_optimizer(parts, config)
+    fit(parts, few, replace(config, epochs=2), seed=Seed(0), optimizer=optimizer, fused=fused)
+    again = tiny(7)
+    again.load_state_dict(parts.state_dict())
+    restored = make_optimizer(again, config)
+    restored.load_state_dict(optimizer.state_dict())
+    fit(again, few, config, seed=Seed(0), optimizer=restored, first_epoch=2, fused=fused)
+    assert torch.equal(flatten(again.parameters()), flatten(whole.parameters()))
+
+
+def test_compiled_code_refuses_another_architecture(few, fused):
+    with pytest.raises(ShapeError, match="a network of 2 parameter tensors, compiled code for one of 4"):
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(6, 3)).double(), few, CONFIG, seed=Seed(0), fused=fused)
+
+
+class Tied(Tiny):
+    def __init__(self):
+        super().__init__()
+        self.again = self.second
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(6, 3)), "draws random numbers"),
+        (nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(6, 3)), "has buffers"),
+        (Tied(), "uses a parameter twice"),
+    ],
+)
+def test_a_network_that_is_more_than_its_parameters_is_trained_plainly(network, reason):
+    before = torch.get_rng_state()
+    assert reason in obstacle(network, IMAGE)
+    assert torch.equal(torch.get_rng_state(), before)
+    many = {"image_shape": IMAGE, "images": WORTHWHILE, "notify": pytest.fail}
+    assert plan_fused(lambda: network, **many) is None
+    with pytest.raises(ConfigError, match=f"cannot be compiled: the network {reason}.*; train it uncompiled"):
+        plan_fused(lambda: network, compilation="compiled", **many)
+
+
+def test_long_trainings_are_compiled_where_there_is_a_compiler(monkeypatch):
+    def plan(pixels, said, **changes):
+        shape = {"image_shape": (1, 1, 1), "images": pixels, "notify": said.append}
+        return plan_fused(lambda: nn.Sequential(nn.Flatten(), nn.Linear(1, 2)), **shape | changes)
+
+    said = []
+    assert plan(WORTHWHILE - 1, said) is None
+    assert isinstance(plan(WORTHWHILE, said), Fused)
+    assert isinstance(plan(1, said, compilation="compiled"), Fused)
+    assert plan(WORTHWHILE, said, compilation="eager") is None
+    assert said == []
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert plan(WORTHWHILE, said) is None
+    assert said == ["training uncompiled: no C++ compiler is installed (no-such-compiler; set CXX to use another)"]
+    with pytest.raises(ConfigError, match="compilation 'fast': expected auto, compiled, eager"):
+        plan(1, said, compilation="fast")
+
+
+def test_a_step_of_its_own_is_not_compiled(few, fused):
+    with pytest.raises(ConfigError, match="a training step of its own and compiled code"):
+        fit(tiny(), few, CONFIG, seed=Seed(0), step=plain_step, fused=fused)

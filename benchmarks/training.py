@@ -1,0 +1,120 @@
+"""Training and evaluation against the plain eager loop: `python benchmarks/training.py [--case ipc1] [--json FILE]`.
+
+One process; a repetition of one mode follows one of the other, so that both meet the same machine. Noise of CIFAR-10's
+shape stands for its images: the time does not depend on them. Compiling is done before the clock starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from satm import networks
+from satm.augment import DSA
+from satm.fused import Fused
+from satm.rng import Seed
+from satm.training import SGDConfig, accuracy, fit
+
+SHAPE, CLASSES, ARCHITECTURE = (3, 32, 32), 10, "convnet3_w32"
+EXPERT = SGDConfig(epochs=1, lr=0.01, batch_size=256)
+RECIPE = SGDConfig(epochs=300, lr=0.01, batch_size=256, momentum=0.9, weight_decay=5e-4, milestones=(151,))  # `cpu`
+
+
+class Noise:
+    """`n` labelled images."""
+
+    def __init__(self, n: int) -> None:
+        generator = Seed(n).generator()
+        self.images = torch.randn(n, *SHAPE, generator=generator)
+        self.labels = torch.randint(CLASSES, (n,), generator=generator)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The images and labels at `index`."""
+        return self.images[index], self.labels[index]
+
+
+def create() -> nn.Module:
+    """The network that both train."""
+    return networks.create(ARCHITECTURE, num_classes=CLASSES, image_shape=SHAPE, seed=Seed(0))
+
+
+def plain(train: Noise, config: SGDConfig, test: Noise | None) -> None:
+    """The loop as anyone writes it, DSA on."""
+    network, generator, augment = create().train(), Seed(1).generator(), DSA()
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    for epoch in range(config.epochs):
+        optimizer.param_groups[0]["lr"] = config.lr_at(epoch)
+        for index in torch.randperm(len(train), generator=generator).split(config.batch_size):
+            images, labels = train.batch(index)
+            loss = F.cross_entropy(network(augment(images, generator)), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    if test is not None:
+        network.eval()
+        with torch.no_grad():
+            for index in torch.arange(len(test)).split(512):
+                network(test.batch(index)[0]).argmax(1)
+
+
+def ours(train: Noise, config: SGDConfig, test: Noise | None, fused: Fused) -> None:
+    """What experts and evaluation run."""
+    network = create()
+    fit(network, train, config, seed=Seed(1), augment=DSA(), fused=fused)
+    if test is not None:
+        accuracy(network, test, fused=fused)
+
+
+def main() -> None:
+    """Measure the cases asked for; a table on the screen, JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", action="append", choices=["experts", "ipc1", "ipc10"])
+    parser.add_argument("--images", type=int, default=45_000, help="of the experts' epoch")
+    parser.add_argument("--repeats", type=int, default=5, help="networks an evaluation")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    fused = Fused(create(), image_shape=SHAPE, notify=print)
+    cases: dict[str, tuple[str, int, Noise, SGDConfig, Noise | None]] = {
+        "experts": ("one epoch, batch 256, DSA", 1, Noise(arguments.images), EXPERT, None),
+        "ipc1": (f"{arguments.repeats} repeats, 10 images", arguments.repeats, Noise(10), RECIPE, Noise(10_000)),
+        "ipc10": (f"{arguments.repeats} repeats, 100 images", arguments.repeats, Noise(100), RECIPE, Noise(10_000)),
+    }
+    rows = []
+    for case in arguments.case or cases:
+        what, repeats, train, config, test = cases[case]
+        for size in (min(len(train), 256), len(train) % 256 or 256):  # compiled before the clock starts
+            ours(Noise(size), SGDConfig(epochs=1, lr=0.01, batch_size=256), test and Noise(512), fused)
+        runs: dict[str, Callable[[], None]] = {
+            "eager": lambda t=train, c=config, j=test: plain(t, c, j),  # type: ignore[misc]
+            "compiled": lambda t=train, c=config, j=test: ours(t, c, j, fused),  # type: ignore[misc]
+        }
+        seconds = dict.fromkeys(runs, 0.0)
+        for _ in range(repeats):
+            for mode, run in runs.items():
+                start = time.perf_counter()
+                run()
+                seconds[mode] += time.perf_counter() - start
+        for mode, took in seconds.items():
+            row = {"case": case, "what": what, "mode": mode, "seconds": took, "ratio": took / seconds["eager"]}
+            rows.append(row)
+            print(f"{case:8} {what:28} {mode:9} {took:8.2f} s   ratio {row['ratio']:.2f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
