@@ -11,9 +11,10 @@ from satm.cli import run
 from satm.config import from_dict, to_dict
 from satm.errors import ConfigError, UnknownName
 from satm.experts import FlatConfig
-from satm.methods import METHODS, OUTER, outer
+from satm.methods import METHODS, OUTER, Request, outer
 from satm.methods.trajectory import set_method
 from satm.presets import CondenseConfig, all_rows, find_preset
+from tests.helpers import image_data
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS.known() if name not in ("random",)])
@@ -121,8 +122,11 @@ def test_what_cannot_work_is_one_line_before_any_work(command, message, capsys, 
 def test_datm_takes_plain_experts_when_told_to():
     config = find_preset("digits", 1, method="datm", profile="smoke").config
     assert config.experts.flat == FlatConfig()
-    METHODS.get("datm").check  # noqa: B018 - it has one, which refuses nothing
-    assert replace(config, experts=replace(config.experts, flat=None)).experts.flat is None
+    plain = replace(config, experts=replace(config.experts, flat=None))
+    asked = {"settings": plain.settings, "experts": plain.experts, "data": image_data(), "ipc": 1}
+    METHODS.get("datm").check(Request(method="datm", **asked))
+    with pytest.raises(ConfigError, match="method ftd matches experts trained for flatness"):
+        METHODS.get("ftd").check(Request(method="ftd", **asked))
 
 
 def test_an_averaged_set_and_the_raw_one_are_two_sets_of_one_run(tmp_path):
