@@ -16,6 +16,7 @@ from satm.config import to_dict
 from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError, ExpertError, Interrupted, UnknownName
 from satm.experts import ExpertConfig, TrajectoryStore, draw_segment, train_experts
+from satm.experts.flat import FlatConfig
 from satm.experts.segment import start_epochs
 from satm.experts.train import expert_store
 from satm.matching import TrajectoryLoss
@@ -208,12 +209,13 @@ def test_the_key_hashes_everything_that_shapes_a_trajectory(data):
                 {"batch_size": 8},
                 {"augment": None},
                 {"seed": 1},
+                {"flat": FlatConfig()},
             )
         ),
     ]
     assert len(set(different)) == len(different)
     # Every setting but the count is in it: more experts join those that are there.
-    assert len(to_dict(EXPERTS)) == 6 + 1
+    assert len(to_dict(EXPERTS)) == 7 + 1
     assert key(count=5) == key()
 
 
