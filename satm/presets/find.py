@@ -16,6 +16,7 @@ from satm.methods.trajectory import default_of, default_outer, set_method
 from satm.networks import convnet_name
 from satm.presets import datm, ftd, mtt, satm, tesla
 from satm.presets._types import CondenseConfig, Preset, Row
+from satm.presets.direct import PRINTED, direct_preset
 from satm.presets.profiles import Profile, get_profile
 from satm.presets.scale import changes, scaled, scaled_decay, scaled_settings, settings_changes
 
@@ -70,9 +71,20 @@ def find_preset(
     if printed.dataset != dataset:
         fitted = replace(printed, image_size=image_size, depth=_depth(image_size))
     chosen = scaled(fitted, scale, images=known.num_classes * ipc if known else None)
+    augment = known.augment if known else STRATEGY
+    if method in PRINTED:
+        return direct_preset(
+            method,
+            dataset,
+            ipc,
+            chosen,
+            scale,
+            augment=augment,
+            classes=known.num_classes if known else 10,
+            row_ipc=ipc if row is None else printed.ipc,
+        )
     departures += changes(printed, chosen, scale)
     departures += (f"experts train on 90% of train: a validation split is held out ({EXPERTS_SOURCE})",)
-    augment = known.augment if known else STRATEGY
     settings, more = _settings(method, outer, chosen, augment, dataset, ipc, scale)
     experts = ExpertConfig(count=scale.experts, lr=chosen.expert_lr, batch_size=chosen.expert_batch, augment=augment)
     config = CondenseConfig(
