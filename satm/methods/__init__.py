@@ -7,6 +7,7 @@ from satm.methods import dsa as _dsa
 from satm.methods import ftd as _ftd
 from satm.methods import herding as _herding
 from satm.methods import kcenter as _kcenter
+from satm.methods import mdc as _mdc
 from satm.methods import mtt as _mtt
 from satm.methods import random as _random
 from satm.methods import rded as _rded
@@ -42,5 +43,6 @@ for _method in (
     _dsa.METHOD,
     _dm.METHOD,
     _rded.METHOD,
+    _mdc.METHOD,
 ):
     METHODS.add(_method.name, _method)
