@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from satm.augment import DSA, apply_per_class, draw_per_class
 from satm.engine import FlatNetwork, flatten
 from satm.engine.functional import unflatten
-from satm.errors import ConfigError
+from satm.errors import ConfigError, Diverged
 from satm.matching import gradient_distance
 from satm.methods.base import Task
 from satm.methods.direct import DirectCondensation, DirectConfig, classes_at_once, fused
@@ -142,13 +142,18 @@ class GradientMatching(DirectCondensation):
         if (self.step + 1) % self.config.updates:
             network = FlatNetwork(self.network)
             network.load(theta)
-            fit(
-                self.network,
-                _Examples(images, self.labels),
-                self.config.training(),
-                seed=seed.child("between"),
-                augment=None if self.augment is None else DSA(self.augment),
-            )
+            try:
+                fit(
+                    self.network,
+                    _Examples(images, self.labels),
+                    self.config.training(),
+                    seed=seed.child("between"),
+                    augment=None if self.augment is None else DSA(self.augment),
+                )
+            except Diverged as error:
+                raise Diverged(
+                    f"outer step {self.step + 1}: {error} (lr_network), or lower lr_images (--set)"
+                ) from error
             theta = flatten(self.network.parameters()).detach()
         self.theta = theta
 

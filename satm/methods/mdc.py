@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any
 
 import torch
 
@@ -45,23 +46,27 @@ class MDCConfig(TrajectoryConfig):
         if isinstance(self.base_config().outer, VaSSO):
             raise ConfigError("mdc cannot take vasso, whose average is over all images; take another outer optimiser")
 
-    def base_config(self) -> TrajectoryConfig:
-        """The base method under these numbers; raises UnknownName, and ConfigError for no trajectory method."""
-        kind = METHODS.get(self.base).config
+    def base_kind(self) -> type[TrajectoryConfig]:
+        """The base's configuration; raises UnknownName, and ConfigError for no trajectory method."""
+        kind: type[Any] = METHODS.get(self.base).config
         if not issubclass(kind, TrajectoryConfig) or issubclass(kind, MDCConfig):
-            fit = [each for each in METHODS.known() if issubclass(METHODS.get(each).config, TrajectoryConfig)]
-            raise ConfigError(
-                f"base {self.base}: expected a method that matches trajectories: "
-                f"{', '.join(each for each in fit if METHODS.get(each).config is not MDCConfig)}"
-            )
-        shared = {field.name: field.default for field in fields(TrajectoryConfig)}
-        chosen = {name: getattr(self, name) for name, default in shared.items() if getattr(self, name) != default}
-        base: TrajectoryConfig = kind(**chosen)
-        return base
+            kinds = {name: METHODS.get(name).config for name in METHODS.known()}
+            fit = [n for n, each in kinds.items() if issubclass(each, TrajectoryConfig) and each is not MDCConfig]
+            raise ConfigError(f"base {self.base}: expected a method that matches trajectories: {', '.join(fit)}")
+        return kind
+
+    def base_config(self) -> TrajectoryConfig:
+        """The base method under these numbers."""
+        chosen = {each.name: getattr(self, each.name) for each in fields(TrajectoryConfig)}
+        for each in fields(TrajectoryConfig):
+            default = each.default if each.default_factory is MISSING else each.default_factory()
+            if chosen[each.name] == default:
+                del chosen[each.name]
+        return self.base_kind()(**chosen)
 
     def default_window(self) -> int:
         """The base's."""
-        return int(METHODS.get(self.base).config.default_window(self))
+        return self.base_kind().default_window(self)
 
     def steps_between_choices(self) -> int:
         """Δt."""
