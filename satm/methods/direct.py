@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from satm import networks
-from satm.compilation import compiled
+from satm.compilation import compiled, missing_compiler
 from satm.data import ImageData
+from satm.engine import Compile, forward_cost
+from satm.engine.choice import COMPILE_WORTH
 from satm.errors import ConfigError, Diverged
 from satm.methods.base import Learnt, Request, Task, class_major_labels
 from satm.methods.random import random_images
@@ -31,7 +33,7 @@ class DirectConfig:
     momentum_images: float = 0.5  # of φ's SGD
     batch_real: int = 256  # real images a class at each step, fewer where the smallest class has fewer
     init: Literal["real", "noise"] = "real"  # φ at the start: random training images, or N(0, 1)
-    compile: bool = True  # fuse the steps with torch.compile, where a compiler is installed
+    compile: Compile = "auto"  # whether the steps are compiled; auto: where there is enough work
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lr_images) and self.lr_images > 0):
@@ -64,6 +66,8 @@ class DirectCondensation:
         self.labels = class_major_labels(len(task.data.classes), task.ipc).to(task.device)
         self.real = ClassBatches(task.data, config.batch_real)
         self.network = self.drawn(task.seed.child("net"))
+        self.compiles, why = compiles(config, task, self.network)
+        self.notes: Mapping[str, str] = {"steps": f"steps {'compiled' if self.compiles else 'uncompiled'} ({why})"}
 
     def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
         """∂loss/∂φ [K·ipc, C, H, W] at this step, every draw from `seed`, and what was measured."""
@@ -92,9 +96,14 @@ class DirectCondensation:
         """A freshly initialised network."""
         return stateless_network(self.task.architecture, self.task.data, seed).to(self.task.device)
 
+    def fused(self, function: F) -> F:
+        """`function` compiled, where the steps are."""
+        return compiled(function, notify=self.task.notify) if self.compiles else function
+
     def by_class(self, images: Images) -> Images:
         """[K·ipc, C, H, W] → [K, ipc, C, H, W]."""
-        return images.unflatten(0, (-1, self.task.ipc))
+        by_class: Images = images.unflatten(0, (-1, self.task.ipc))
+        return by_class
 
     def state(self) -> dict[str, torch.Tensor]:
         """See `Condensation`."""
@@ -122,7 +131,8 @@ class ClassBatches:
     def draw(self, generator: torch.Generator) -> Images:
         """[K, size, C, H, W], without replacement within a class."""
         index = [each[torch.randperm(len(each), generator=generator)[: self.size]] for each in self._members]
-        return self._train.batch(torch.cat(index))[0].unflatten(0, (len(index), self.size))
+        drawn: Images = self._train.batch(torch.cat(index))[0].unflatten(0, (len(index), self.size))
+        return drawn
 
 
 def stateless_network(architecture: str, data: ImageData, seed: Seed) -> nn.Module:
@@ -141,9 +151,18 @@ def check_network(request: Request) -> None:
     stateless_network(request.architecture, request.data, Seed(0))
 
 
-def fused(function: F, config: DirectConfig, task: Task) -> F:
-    """`function` compiled, where the configuration asks for it."""
-    return compiled(function, notify=task.notify) if config.compile else function
+def compiles(config: DirectConfig, task: Task, network: nn.Module) -> tuple[bool, str]:
+    """Whether the steps are compiled, and why; raises ConfigError where that was asked for and cannot be."""
+    missing = missing_compiler(task.device)
+    if config.compile == "yes" and missing:
+        raise ConfigError(f"compile=yes: {missing}; set compile=auto")
+    if config.compile != "auto":
+        return config.compile == "yes", "as asked"
+    flops, _ = forward_cost(network, task.data.image_shape)
+    total = 3 * flops * config.steps * config.images_a_step(len(task.data.classes), task.ipc)
+    if total < COMPILE_WORTH:
+        return False, f"{total:.0e} operations are too few to compile for"
+    return not missing, missing or f"{total:.0e} operations are worth compiling"
 
 
 def classes_at_once(classes: int, images: int, limit: int) -> int:

@@ -17,7 +17,6 @@ from satm.methods.direct import (
     DirectConfig,
     check_network,
     classes_at_once,
-    fused,
 )
 from satm.rng import Seed
 from satm.types import FlatParams, Images
@@ -63,7 +62,8 @@ class DistributionMatching(DirectCondensation):
         embed = FlatNetwork(networks.features(self.network))
 
         def embedded(theta: FlatParams, images: Images) -> torch.Tensor:
-            return embed(theta, images.flatten(0, 1)).unflatten(0, images.shape[:2])
+            found: torch.Tensor = embed(theta, images.flatten(0, 1)).unflatten(0, images.shape[:2])
+            return found
 
         def distance(images: Images, theta: FlatParams, real: torch.Tensor) -> torch.Tensor:
             return distribution_distance(embedded(theta, images), real)
@@ -75,8 +75,8 @@ class DistributionMatching(DirectCondensation):
             gradient, value = torch.func.grad_and_value(distance)(images, theta, real)
             return gradient, value
 
-        self.mean_embedding = fused(mean_embedding, config, task)
-        self.match = fused(match, config, task)
+        self.mean_embedding = self.fused(mean_embedding)
+        self.match = self.fused(match)
 
     def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
         """See `DirectCondensation`."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from satm.augment import DSA, apply_per_class, draw_per_class
 from satm.engine import FlatNetwork, flatten
@@ -15,7 +16,7 @@ from satm.engine.functional import unflatten
 from satm.errors import ConfigError, Diverged
 from satm.matching import gradient_distance
 from satm.methods.base import Task
-from satm.methods.direct import DirectCondensation, DirectConfig, classes_at_once, fused
+from satm.methods.direct import DirectCondensation, DirectConfig, F, classes_at_once
 from satm.rng import Seed
 from satm.training import SGDConfig, fit
 from satm.types import FlatParams, Images, Labels
@@ -58,14 +59,25 @@ class GradientMatchingConfig(DirectConfig):
         return classes * (self.batch_real + (3 + between) * ipc)
 
 
-class ClassGradients:
-    """∇θ L_CE of a network by class, and the distance of the synthetic images' from the real ones'."""
+class Fuse(Protocol):
+    """Compiles a function of tensors, or leaves it as it is."""
 
-    def __init__(self, network: nn.Module, config: DirectConfig, task: Task) -> None:
+    def __call__(self, function: F, /) -> F:
+        """The same function, perhaps faster."""
+
+
+def _plain(function: F, /) -> F:
+    return function
+
+
+class ClassGradients:
+    """∇θ L_CE of a network by class, and how far the synthetic images' are from the real ones'."""
+
+    def __init__(self, network: nn.Module, fused: Fuse = _plain) -> None:
         flat = FlatNetwork(network)
 
         def loss(theta: FlatParams, images: Images, labels: Labels) -> torch.Tensor:
-            return F.cross_entropy(flat(theta, images), labels)
+            return functional.cross_entropy(flat(theta, images), labels)
 
         def gradients(theta: FlatParams, images: Images, labels: Labels) -> torch.Tensor:
             by_class = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")
@@ -82,9 +94,9 @@ class ClassGradients:
             gradient, value = torch.func.grad_and_value(distance)(images, theta, labels, real)
             return gradient, value
 
-        self.gradients = fused(gradients, config, task)
+        self.gradients = fused(gradients)
         """θ [P], images [k, b, C, H, W] and labels [k, b] to gradients [k, P]."""
-        self.match = fused(match, config, task)
+        self.match = fused(match)
         """Images [k, n, C, H, W], θ, labels [k, n] and the real gradients [k, P] to Σ_k D's gradient and value."""
 
     def __call__(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
@@ -114,7 +126,7 @@ class GradientMatching(DirectCondensation):
         super().__init__(task, config)
         self.config, self.augment = config, augment
         self.theta: FlatParams = flatten(self.network.parameters()).detach()  # before the first draw
-        self.class_gradients = ClassGradients(self.network, config, task)
+        self.class_gradients = ClassGradients(self.network, self.fused)
 
     def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
         """See `DirectCondensation`."""

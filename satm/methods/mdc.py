@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from satm import networks
-from satm.engine import FlatNetwork, InnerLoop, Learned
+from satm.engine import FlatNetwork, HypergradientPolicy, InnerLoop, Learned
 from satm.errors import ConfigError
 from satm.methods.base import METHODS, Method, Request, Task
 from satm.methods.direct import ClassBatches
@@ -25,8 +25,8 @@ class MDCConfig(TrajectoryConfig):
     """L = L_base(φ) + L_base(φ[:j]), φ[:j] the first j images of each class: the adaptive subset loss.
 
     j, the most learnable subset, is the size whose feature distance to the real images changed most since the last
-    choice, `period` outer steps ago; the smallest at first. Where j lies above earlier choices, the images of the largest
-    of those are frozen. A setting that is left at the shared default takes the base's.
+    choice, `period` outer steps ago; the smallest at first. The images of the largest earlier choice below j are
+    frozen. A setting that is left at the shared default takes the base's.
     Source: MDC's code (condense_reg.py and reg_ipcx.py at a1b0786). Its base is IDC or DREAM, ours trajectory matching.
     """
 
@@ -86,6 +86,7 @@ class WithSubset:
     frozen: torch.Tensor  # [·] int64: images that do not move
     draw: Callable[[torch.Generator, int], InnerLoop]  # an inner loop over that many images
     seed: Seed  # of the subset's draws
+    policy: HypergradientPolicy | None = None  # the subset's; null: the problem's
 
     def __call__(
         self, problem: OuterProblem, generator: torch.Generator, redraw: Callable[[], InnerLoop], state: State
@@ -98,6 +99,7 @@ class WithSubset:
             problem,
             at=Learned(at.images[rows], at.labels[rows], at.step_size),
             loop=self.draw(loop, len(rows)),
+            policy=self.policy or problem.policy,
         )
         noise = self.seed.child("noise").generator()
         subset = self.base(part, noise, lambda: self.draw(again, len(rows)), {})
@@ -140,6 +142,8 @@ class MDC(TrajectoryCondensation):
         base = config.base_config()
         super().__init__(task, base)
         self.base_rule = base.outer
+        # Not compiled: every size would be a compilation of its own.
+        self.subset_policy = replace(self.engine, compiled=False).policy(self.network, task.notify)
         self.sizes, self.period = config.competing(task.ipc), config.steps_between_choices()
         self.past = torch.zeros(task.ipc, dtype=torch.bool)  # [j] whether size j was chosen, the present one included
         self.size = 0  # j; 0 before the first choice
@@ -165,6 +169,7 @@ class MDC(TrajectoryCondensation):
             frozen=held,
             draw=self._draw_loop,
             seed=self.task.seed.child("outer", self.step, "subset"),
+            policy=self.subset_policy,
         )
         velocity = self.images_velocity
         self.images_velocity = velocity.index_fill(0, held, 0.0)  # what is frozen does not coast either

@@ -100,7 +100,7 @@ def assembled(patches: Images, factor: int) -> Images:
 
     The n most real fill the first cell of the n images, the next n the second, row by row.
     """
-    cells = patches.unflatten(0, (factor, factor, -1))  # row, column, image, C, s, s
+    cells: Images = patches.unflatten(0, (factor, factor, -1))  # row, column, image, C, s, s
     return cells.permute(2, 3, 0, 4, 1, 5).flatten(4, 5).flatten(2, 3)
 
 

@@ -22,7 +22,10 @@ LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: 
 # What a method prints, beyond the loops. A network is trained on φ at 0.01 in batches of 256, α is none of theirs.
 PRINTED: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "dc": ({"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "noise"}, DC_CODE),
-    "dsa": ({"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "real"}, DC_CODE),
+    "dsa": (
+        {"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "real"},
+        f"{DC_CODE}, its README's --init real",
+    ),
     "dm": ({"outer_steps": 20_000, "lr_images": 1.0, "batch_real": 256, "init": "real"}, DM_CODE),
     "rded": ({"candidates": 300, "crops": 5, "expert_epochs": 50}, RDED_CODE),
     "herding": ({"expert_epochs": 50}, "MTT's experts; their number of epochs is its code's"),
@@ -53,11 +56,20 @@ TEACHER_SOURCE = (
     "RDED's teacher is trained by the field's evaluation recipe (momentum 0.9, weight decay 5e-4), not its own"
 )
 DEPARTURES = {
-    "dsa": ("φ begins as real images, as DSA's command line has it (--init real)",),
     "rded": (TEACHER_SOURCE, "one soft label an image for those of its crops at every epoch"),
     "herding": ("in the space of the trajectory methods, whose experts it shares",),
     "kcenter": ("in the space of the trajectory methods, whose experts it shares",),
 }
+
+
+def spell_printed(method: str) -> list[str]:
+    """Lines that say what `method` prints, and where."""
+    values, source = PRINTED[method]
+    words = "  ".join(f"{name} {value}" for name, value in values.items())
+    lines = [f"{method:24} {words}  [{source}]"]
+    if method in ("dc", "dsa"):
+        lines += [f"{f'{method}, IPC {ipc}':24} updates {a}  inner_epochs {b}" for ipc, (a, b) in LOOPS.items()]
+    return lines
 
 
 def direct_preset(

@@ -26,6 +26,7 @@ TABLES: dict[str, tuple[tuple[Row, ...], ...]] = {
     "ftd": (ftd.ROWS, mtt.ROWS, satm.ROWS),
     "tesla": (tesla.ROWS, mtt.ROWS, satm.ROWS),
     "datm": (datm.ROWS, satm.ROWS),
+    "mdc": (mtt.ROWS, satm.ROWS),  # MDC's own numbers are IDC's
     "satm-da": (datm.ROWS, satm.ROWS),  # Table 7 prints no numbers of its own
 }
 SHARED = (satm.ROWS,)
@@ -73,6 +74,8 @@ def find_preset(
     chosen = scaled(fitted, scale, images=known.num_classes * ipc if known else None)
     augment = known.augment if known else STRATEGY
     if method in PRINTED:
+        if outer is not None:
+            raise _no_outer_loop(method, outer)
         return direct_preset(
             method,
             dataset,
@@ -145,11 +148,7 @@ def _settings(
     config: type[Any] = METHODS.get(method).config
     if not issubclass(config, TrajectoryConfig):
         if outer is not None:
-            taking = [each for each in METHODS.known() if issubclass(METHODS.get(each).config, TrajectoryConfig)]
-            raise ConfigError(
-                f"--outer {outer}: method {method} has no outer loop of trajectories; leave it out, or take "
-                f"{', '.join(taking)}"
-            )
+            raise _no_outer_loop(method, outer)
         return config(), ()
     own, departures = _own_settings(method, row, dataset, ipc, scale)
     rule = default_outer(config) if outer is None else OUTER.get(outer)()
@@ -177,6 +176,13 @@ def _settings(
         **own,
     )
     return settings, departures
+
+
+def _no_outer_loop(method: str, outer: str) -> ConfigError:
+    taking = [each for each in METHODS.known() if issubclass(METHODS.get(each).config, TrajectoryConfig)]
+    return ConfigError(
+        f"--outer {outer}: method {method} has no outer loop of trajectories; leave it out, or take {', '.join(taking)}"
+    )
 
 
 def _own_settings(

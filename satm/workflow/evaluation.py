@@ -42,8 +42,8 @@ def evaluate(
     Without `architectures` the set's own network is used ("in-domain"), with them each of those ("cross-arch").
     `baseline` adds as many random real images under the same recipe, drawn afresh each repeat, their step size chosen
     on the validation split. `prefix` uses the first so many images of each class alone, and as many random ones; its
-    results are stored as of memory `condensed[:PREFIX]`. Networks that are in the registry already are not trained again. Raises Interrupted with
-    every finished network stored.
+    results are stored as of memory `condensed[:PREFIX]`. Networks that are in the registry already are not trained
+    again. Raises Interrupted with every finished network stored.
     """
     where = resolve_device(device)
     with Registry.open(registry, must_exist=True, read_only=dry_run) as store:

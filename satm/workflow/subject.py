@@ -77,8 +77,9 @@ def open_subject(
     """The set `reference` names, with its data and recipe.
 
     The recipe is the one named, else that of the set's profile, with the augmentation that the data may undergo;
-    `learning_rate` replaces its policy; `prefix` keeps the first so many images of each class. Raises UnknownName for a set or recipe, DataError for other real images than
-    those the set was made from.
+    `learning_rate` replaces its policy; `prefix` keeps the first so many images of each class. Raises UnknownName for a
+    set or recipe, ConfigError for a prefix the set does not have, DataError for other real images than those the set
+    was made from.
     """
     record = store.find(reference)
     synthetic = store.load(record.id)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from satm import networks
-from satm.engine import FlatNetwork, HigherPolicy, Learned, LastSteps
+from satm.engine import FlatNetwork, HigherPolicy, LastSteps, Learned
 from satm.errors import ConfigError, UnknownName
 from satm.methods import METHODS, OUTER, Request
 from satm.methods.direct import ClassBatches
