@@ -28,9 +28,8 @@ MethodName = Annotated[
     str | None,
     typer.Option(
         "--method",
-        help="satm (default), satm-fi, satm-da, mtt, ftd, tesla, datm, mdc, dc, dsa, dm, rded, herding, kcenter, random, "
-        "or a plug-in's.",
-    ,
+        help="satm (default), satm-fi, satm-da, mtt, ftd, tesla, datm, mdc, dc, dsa, dm, rded, herding, kcenter, "
+        "random, or a plug-in's.",
     ),
 ]
 OuterName = Annotated[

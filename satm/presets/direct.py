@@ -13,6 +13,7 @@ from satm.presets._types import CondenseConfig, Preset, Row
 from satm.presets.profiles import Profile
 
 DC_CODE = "DC's code (main.py and utils.py at 53f63a6)"
+DSA_CODE = f"{DC_CODE}, its README's --init real"
 DM_CODE = "DM's code (main_DM.py at 53f63a6)"
 RDED_CODE = "RDED's code (argument.py and scripts/ at 31f9117)"
 
@@ -24,7 +25,7 @@ PRINTED: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "dc": ({"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "noise"}, DC_CODE),
     "dsa": (
         {"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "real"},
-        f"{DC_CODE}, its README's --init real",
+        DSA_CODE,
     ),
     "dm": ({"outer_steps": 20_000, "lr_images": 1.0, "batch_real": 256, "init": "real"}, DM_CODE),
     "rded": ({"candidates": 300, "crops": 5, "expert_epochs": 50}, RDED_CODE),
