@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from satm.errors import ShapeError
+from satm.errors import ConfigError, ShapeError
 from satm.preprocessing import Preprocessing
 from satm.types import Images, LabelKind, Labels
 
@@ -141,6 +141,18 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
     def to(self, device: torch.device | str) -> SyntheticSet:
         """The same set with its tensors on `device`."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def prefix(self, ipc: int) -> SyntheticSet:
+        """The first `ipc` images of each class, as multisize condensation (MDC) means its smaller sets.
+
+        Raises ConfigError for more than there are, ShapeError for a set whose classes are not equally large.
+        """
+        if not 1 <= ipc <= self.ipc:
+            raise ConfigError(f"prefix {ipc}: the set has {self.ipc} images a class; choose 1 to {self.ipc}")
+        if len(self) != self.ipc * len(self.classes):
+            raise ShapeError(f"{len(self)} images are not {self.ipc} of each of {len(self.classes)} classes: no prefix")
+        keep = torch.arange(len(self), device=self.images.device) % self.ipc < ipc
+        return replace(self, images=self.images[keep], labels=self.labels[keep], ipc=ipc)
 
     def of_classes(self, wanted: list[int]) -> SyntheticSet:
         """The images of the classes in `wanted`, labels as they were: one step of a class-incremental stream."""

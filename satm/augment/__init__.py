@@ -2,5 +2,16 @@
 
 from satm.augment.dsa import DIGITS_STRATEGY, DSA, STRATEGY, Draw, apply, draw
 from satm.augment.operations import DSARanges
+from satm.augment.siamese import apply_per_class, draw_per_class
 
-__all__ = ["DIGITS_STRATEGY", "DSA", "STRATEGY", "DSARanges", "Draw", "apply", "draw"]
+__all__ = [
+    "DIGITS_STRATEGY",
+    "DSA",
+    "STRATEGY",
+    "DSARanges",
+    "Draw",
+    "apply",
+    "apply_per_class",
+    "draw",
+    "draw_per_class",
+]

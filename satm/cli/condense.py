@@ -26,7 +26,11 @@ Dataset = Annotated[str | None, typer.Argument(metavar="DATASET", help="A data s
 Ipc = Annotated[int | None, typer.Option("--ipc", help="Images per class (default: 1).")]
 MethodName = Annotated[
     str | None,
-    typer.Option("--method", help="satm (default), satm-fi, satm-da, mtt, ftd, tesla, datm, random, or a plug-in's."),
+    typer.Option(
+        "--method",
+        help="satm (default), satm-fi, satm-da, mtt, ftd, tesla, datm, mdc, dc, dsa, dm, rded, herding, kcenter, "
+        "random, or a plug-in's.",
+    ),
 ]
 OuterName = Annotated[
     str | None, typer.Option("--outer", help="sgd, ema, sam, gsam, asam, vasso or satm (default: the method's own).")
@@ -162,8 +166,12 @@ def experts(
 
 def presets(method: MethodName = None) -> None:
     """List the rows of hyper-parameters and where each comes from."""
-    from satm.presets import all_rows
+    from satm.presets import PRINTED, all_rows, spell_printed
 
+    if method is not None and method in PRINTED:
+        for line in spell_printed(method):
+            typer.echo(line)
+        return
     for name, row in all_rows(method or "satm").items():
         batch = "all" if row.batch_syn is None else row.batch_syn
         typer.echo(

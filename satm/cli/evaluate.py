@@ -25,6 +25,10 @@ Baseline = Annotated[
     str | None,
     typer.Option("--baseline", help="random: as many real images, drawn afresh each repeat, under the same recipe."),
 ]
+Prefix = Annotated[
+    int | None,
+    typer.Option("--prefix", min=1, help="Only the first so many images of each class (a smaller set of MDC's)."),
+]
 Repeats = Annotated[int | None, typer.Option("--repeats", min=1, help="Networks per architecture.")]
 
 
@@ -41,6 +45,7 @@ def evaluate(
     recipe: RecipeName = None,
     repeats: Repeats = None,
     learning_rate: StepSize = None,
+    prefix: Prefix = None,
     device: Device = "auto",
     threads: Threads = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
@@ -48,7 +53,9 @@ def evaluate(
     dry_run: DryRun = False,
 ) -> None:
     """Train networks from scratch on a set, on the architecture it was made with, and test them."""
-    _evaluate(reference, None, baseline, recipe, repeats, learning_rate, device, threads, registry, data_root, dry_run)
+    _evaluate(
+        reference, None, baseline, recipe, repeats, learning_rate, prefix, device, threads, registry, data_root, dry_run
+    )
 
 
 def evaluate_architectures(
@@ -61,6 +68,7 @@ def evaluate_architectures(
     recipe: RecipeName = None,
     repeats: Repeats = None,
     learning_rate: StepSize = None,
+    prefix: Prefix = None,
     device: Device = "auto",
     threads: Threads = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
@@ -73,7 +81,9 @@ def evaluate_architectures(
     """
     if not arch:
         raise ConfigError("no architecture given; name one or more, as in: satm eval-arch --arch resnet18")
-    _evaluate(reference, arch, baseline, recipe, repeats, learning_rate, device, threads, registry, data_root, dry_run)
+    _evaluate(
+        reference, arch, baseline, recipe, repeats, learning_rate, prefix, device, threads, registry, data_root, dry_run
+    )
 
 
 def _evaluate(
@@ -83,6 +93,7 @@ def _evaluate(
     recipe: str | None,
     repeats: int | None,
     learning_rate: str | None,
+    prefix: int | None,
     device: str,
     threads: int | None,
     registry: Path,
@@ -104,6 +115,7 @@ def _evaluate(
             recipe=recipe,
             repeats=repeats,
             learning_rate=rate,
+            prefix=prefix,
             device=device,
             registry=registry,
             data_root=data_root,

@@ -1,9 +1,16 @@
 """Condensation methods: each one file, a typed configuration and a composition of the engine's pieces."""
 
 from satm.methods import datm as _datm
+from satm.methods import dc as _dc
+from satm.methods import dm as _dm
+from satm.methods import dsa as _dsa
 from satm.methods import ftd as _ftd
+from satm.methods import herding as _herding
+from satm.methods import kcenter as _kcenter
+from satm.methods import mdc as _mdc
 from satm.methods import mtt as _mtt
 from satm.methods import random as _random
+from satm.methods import rded as _rded
 from satm.methods import satm as _satm
 from satm.methods import satm_da as _satm_da
 from satm.methods import satm_fi as _satm_fi
@@ -30,5 +37,12 @@ for _method in (
     _satm_fi.METHOD,
     _satm_da.METHOD,
     _random.METHOD,
+    _herding.METHOD,
+    _kcenter.METHOD,
+    _dc.METHOD,
+    _dsa.METHOD,
+    _dm.METHOD,
+    _rded.METHOD,
+    _mdc.METHOD,
 ):
     METHODS.add(_method.name, _method)

@@ -51,6 +51,7 @@ class Request:
 
     method: str
     settings: Any  # the method's configuration
+    architecture: str
     experts: ExpertConfig
     data: ImageData
     ipc: int

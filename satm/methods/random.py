@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 
 from satm.data import ImageData
-from satm.methods.base import Learnt, Method, Task, class_major_labels
+from satm.methods.base import Condensation, Method, Task, class_major_labels
+from satm.methods.selection import selected
 from satm.rng import Seed
 from satm.types import Images
 
@@ -29,27 +28,9 @@ class RandomConfig:
     """Nothing to set."""
 
 
-class _RandomDraw:
-    """The draw is the whole condensation: 0 outer steps."""
-
-    step = steps = 0
-    notes: Mapping[str, str] = MappingProxyType({})
-
-    def __init__(self, task: Task, config: RandomConfig) -> None:
-        self._images = random_images(task.data, task.ipc, task.seed.child("random"))
-        self._labels = class_major_labels(len(task.data.classes), task.ipc)
-
-    def advance(self) -> Mapping[str, float]:
-        return {}
-
-    def state(self) -> dict[str, torch.Tensor]:
-        return {}
-
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        pass
-
-    def result(self) -> Learnt:
-        return Learnt(self._images.cpu(), self._labels, "hard", None)
+def _begin(task: Task, config: RandomConfig) -> Condensation:
+    images = random_images(task.data, task.ipc, task.seed.child("random"))
+    return selected(images, class_major_labels(len(task.data.classes), task.ipc))
 
 
 METHOD = Method(
@@ -57,5 +38,5 @@ METHOD = Method(
     summary="real images drawn at random; the step size is chosen on the validation split when evaluated",
     config=RandomConfig,
     expert_epochs=lambda config: None,
-    begin=_RandomDraw,
+    begin=_begin,
 )

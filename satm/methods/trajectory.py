@@ -278,9 +278,9 @@ class TrajectoryCondensation:
             case _:
                 return rates
 
-    def _draw_loop(self, generator: torch.Generator) -> InnerLoop:
-        """N mini-batches and N augmentations, drawn now and fixed."""
-        n = len(self.images)
+    def _draw_loop(self, generator: torch.Generator, count: int | None = None) -> InnerLoop:
+        """N mini-batches and N augmentations for `count` images, all by default, drawn now and fixed."""
+        n = len(self.images) if count is None else count
         size = min(self.config.batch_syn or n, n)
         batches: list[torch.Tensor | None] = [None] * self.config.inner_steps
         if size < n:

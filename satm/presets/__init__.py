@@ -3,6 +3,8 @@
 from satm.presets._types import CondenseConfig as CondenseConfig
 from satm.presets._types import Preset as Preset
 from satm.presets._types import Row as Row
+from satm.presets.direct import PRINTED as PRINTED
+from satm.presets.direct import spell_printed as spell_printed
 from satm.presets.find import TABLES as TABLES
 from satm.presets.find import all_rows as all_rows
 from satm.presets.find import find_preset as find_preset

@@ -16,6 +16,7 @@ from satm.methods.trajectory import default_of, default_outer, set_method
 from satm.networks import convnet_name
 from satm.presets import datm, ftd, mtt, satm, tesla
 from satm.presets._types import CondenseConfig, Preset, Row
+from satm.presets.direct import PRINTED, direct_preset
 from satm.presets.profiles import Profile, get_profile
 from satm.presets.scale import changes, scaled, scaled_decay, scaled_settings, settings_changes
 
@@ -25,6 +26,7 @@ TABLES: dict[str, tuple[tuple[Row, ...], ...]] = {
     "ftd": (ftd.ROWS, mtt.ROWS, satm.ROWS),
     "tesla": (tesla.ROWS, mtt.ROWS, satm.ROWS),
     "datm": (datm.ROWS, satm.ROWS),
+    "mdc": (mtt.ROWS, satm.ROWS),  # MDC's own numbers are IDC's
     "satm-da": (datm.ROWS, satm.ROWS),  # Table 7 prints no numbers of its own
 }
 SHARED = (satm.ROWS,)
@@ -70,9 +72,22 @@ def find_preset(
     if printed.dataset != dataset:
         fitted = replace(printed, image_size=image_size, depth=_depth(image_size))
     chosen = scaled(fitted, scale, images=known.num_classes * ipc if known else None)
+    augment = known.augment if known else STRATEGY
+    if method in PRINTED:
+        if outer is not None:
+            raise _no_outer_loop(method, outer)
+        return direct_preset(
+            method,
+            dataset,
+            ipc,
+            chosen,
+            scale,
+            augment=augment,
+            classes=known.num_classes if known else 10,
+            row_ipc=ipc if row is None else printed.ipc,
+        )
     departures += changes(printed, chosen, scale)
     departures += (f"experts train on 90% of train: a validation split is held out ({EXPERTS_SOURCE})",)
-    augment = known.augment if known else STRATEGY
     settings, more = _settings(method, outer, chosen, augment, dataset, ipc, scale)
     experts = ExpertConfig(count=scale.experts, lr=chosen.expert_lr, batch_size=chosen.expert_batch, augment=augment)
     config = CondenseConfig(
@@ -133,11 +148,7 @@ def _settings(
     config: type[Any] = METHODS.get(method).config
     if not issubclass(config, TrajectoryConfig):
         if outer is not None:
-            taking = [each for each in METHODS.known() if issubclass(METHODS.get(each).config, TrajectoryConfig)]
-            raise ConfigError(
-                f"--outer {outer}: method {method} has no outer loop of trajectories; leave it out, or take "
-                f"{', '.join(taking)}"
-            )
+            raise _no_outer_loop(method, outer)
         return config(), ()
     own, departures = _own_settings(method, row, dataset, ipc, scale)
     rule = default_outer(config) if outer is None else OUTER.get(outer)()
@@ -165,6 +176,13 @@ def _settings(
         **own,
     )
     return settings, departures
+
+
+def _no_outer_loop(method: str, outer: str) -> ConfigError:
+    taking = [each for each in METHODS.known() if issubclass(METHODS.get(each).config, TrajectoryConfig)]
+    return ConfigError(
+        f"--outer {outer}: method {method} has no outer loop of trajectories; leave it out, or take {', '.join(taking)}"
+    )
 
 
 def _own_settings(

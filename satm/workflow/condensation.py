@@ -122,7 +122,14 @@ def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
     check_ipc(data, config.ipc)
     method = METHODS.get(config.method)
     method.check(
-        Request(method=config.method, settings=config.settings, experts=config.experts, data=data, ipc=config.ipc)
+        Request(
+            method=config.method,
+            settings=config.settings,
+            architecture=config.architecture,
+            experts=config.experts,
+            data=data,
+            ipc=config.ipc,
+        )
     )
     if method.expert_epochs(config.settings) is None:
         return

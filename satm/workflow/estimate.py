@@ -11,6 +11,7 @@ from satm import networks
 from satm.data import ImageData
 from satm.experts.train import expert_store
 from satm.methods import METHODS, TrajectoryConfig
+from satm.methods.direct import DirectConfig
 from satm.presets import CondenseConfig, Preset
 from satm.progress import spell_seconds
 from satm.rng import Seed
@@ -28,6 +29,12 @@ def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps
     if isinstance(config.settings, TrajectoryConfig):
         left = config.settings.outer_steps - steps_done
         seconds += left * _outer_step_seconds(config, config.settings, data, device)
+        work.append(f"{left} outer steps")
+    elif isinstance(config.settings, DirectConfig):
+        left = config.settings.steps - steps_done
+        images = left * config.settings.images_a_step(len(data.classes), config.ipc)
+        batch = min(256, len(data.train))
+        seconds += images * _step_seconds(config, data, batch, device) / batch
         work.append(f"{left} outer steps")
     return f"profile {preset.profile} ({device}): {preset.name}, about {spell_seconds(seconds)}" + (
         f" ({', '.join(work)})" if work else ""

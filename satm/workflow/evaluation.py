@@ -31,6 +31,7 @@ def evaluate(
     recipe: str | None = None,
     repeats: int | None = None,
     learning_rate: float | Literal["learned", "grid"] | None = None,
+    prefix: int | None = None,
     device: str = "auto",
     compilation: Compilation = "auto",
     registry: Path | str = "satm.db",
@@ -42,9 +43,10 @@ def evaluate(
 
     Without `architectures` the set's own network is used ("in-domain"), with them each of those ("cross-arch").
     `baseline` adds as many random real images under the same recipe, drawn afresh each repeat, their step size chosen
-    on the validation split. `compilation` "compiled" or "eager" forces how networks are trained, which every result
-    says; "auto" compiles long trainings. Networks that are in the registry already are not trained again. Raises
-    Interrupted with every finished network stored.
+    on the validation split. `prefix` uses the first so many images of each class alone, and as many random ones; its
+    results are stored as of memory `condensed[:PREFIX]`. `compilation` "compiled" or "eager" forces how networks are
+    trained, which every result says; "auto" compiles long trainings. Networks that are in the registry already are not
+    trained again. Raises Interrupted with every finished network stored.
     """
     where = resolve_device(device)
     with Registry.open(registry, must_exist=True, read_only=dry_run) as store:
@@ -56,12 +58,14 @@ def evaluate(
             data_root=data_root,
             device=device,
             progress=progress,
+            prefix=prefix,
         )
         protocol = "in-domain" if architectures is None else "cross-arch"
         names = [subject.config.architecture] if architectures is None else list(architectures)
         shape, classes = subject.data.image_shape, len(subject.data.classes)
         names = [plan(name, num_classes=classes, image_shape=shape).name for name in names]
         asked = {"architectures": names, "baseline": baseline, "recipe": subject.recipe.to_dict(), "repeats": repeats}
+        asked |= {} if prefix is None else {"prefix": prefix}
         count = subject.recipe.repeats if repeats is None else repeats
         progress.say(
             f"{subject.record.name} ({subject.profile}): {count} networks each of {', '.join(names)}, recipe "
@@ -73,15 +77,16 @@ def evaluate(
             recipe_id = store.add_recipe(subject.recipe.name, subject.recipe.to_dict())
             memories: list[Memory] = ["condensed", *([baseline] if baseline else [])]
             for memory in memories:
+                called = subject.stored_memory(memory)
                 there = [
                     row
                     for row in store.results(
-                        set=subject.record.id, protocol=protocol, memory=memory, recipe_id=recipe_id, metric="accuracy"
+                        set=subject.record.id, protocol=protocol, memory=called, recipe_id=recipe_id, metric="accuracy"
                     )
                     if row.architecture in names
                 ]
 
-                def keep(result: EvaluationResult, memory: str = memory) -> None:
+                def keep(result: EvaluationResult, memory: str = called) -> None:
                     store.add_results([_row(result, subject, protocol, memory, recipe_id, run)])
 
                 evaluation.evaluate(

@@ -31,11 +31,16 @@ class Subject:
     config: CondenseConfig
     data: ImageData
     recipe: Recipe
+    prefix: int | None = None  # only the first so many images of each class
 
     @property
     def profile(self) -> str:
         """What numbers of this set under this recipe may be called."""
         return weaker(self.record.profile, self.recipe.scale)
+
+    def stored_memory(self, memory: Memory) -> str:
+        """What results call it: `condensed`, or `condensed[:3]` for the first 3 images of each class."""
+        return memory if self.prefix is None else f"{memory}[:{self.prefix}]"
 
     def draws(self, memory: Memory) -> Callable[[int], SyntheticSet]:
         """The examples of each repeat: the set itself, or fresh random real images of the same number a class."""
@@ -44,8 +49,9 @@ class Subject:
         return self._random
 
     def _random(self, repeat: int) -> SyntheticSet:
-        images = random_images(self.data, self.config.ipc, ROOT.child("random memory", repeat))
-        labels = class_major_labels(len(self.data.classes), self.config.ipc)
+        ipc = self.synthetic.ipc
+        images = random_images(self.data, ipc, ROOT.child("random memory", repeat))
+        labels = class_major_labels(len(self.data.classes), ipc)
         return replace(
             self.synthetic,
             images=images.cpu(),
@@ -66,15 +72,19 @@ def open_subject(
     data_root: Path | None,
     device: str,
     progress: Progress,
+    prefix: int | None = None,
 ) -> Subject:
     """The set `reference` names, with its data and recipe.
 
     The recipe is the one named, else that of the set's profile, with the augmentation that the data may undergo;
-    `learning_rate` replaces its policy. Raises UnknownName for a set or recipe, DataError for other real images than
-    those the set was made from.
+    `learning_rate` replaces its policy; `prefix` keeps the first so many images of each class. Raises UnknownName for a
+    set or recipe, ConfigError for a prefix the set does not have, DataError for other real images than those the set
+    was made from.
     """
     record = store.find(reference)
     synthetic = store.load(record.id)
+    if prefix is not None:
+        synthetic = synthetic.prefix(prefix)
     if "condense" not in synthetic.config:
         raise RegistryError(f"{record.name} does not say how its data were prepared; condense it with this suite")
     config = CondenseConfig.from_dict(synthetic.config["condense"])
@@ -87,7 +97,7 @@ def open_subject(
             f"the {config.dataset} images in {data.root} are not the ones {record.name} was condensed from; point "
             "--data-root at those, or condense anew"
         )
-    return Subject(record=record, synthetic=synthetic, config=config, data=data, recipe=chosen)
+    return Subject(record=record, synthetic=synthetic, config=config, data=data, recipe=chosen, prefix=prefix)
 
 
 def _load(

@@ -1,0 +1,175 @@
+"""Images per second of a step of gradient and distribution matching, against a plain eager loop over classes.
+
+    python benchmarks/matching.py [--ipc 1 --ipc 10] [--batch 64] [--width 32] [--json FILE]
+
+Both do the same arithmetic on the same draws, and their gradients are compared first. An image counts once a step:
+the real ones of all classes and the synthetic ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from satm import networks
+from satm.data import ImageData, Split
+from satm.matching import gradient_distance
+from satm.methods import Task
+from satm.methods.dc import DCConfig
+from satm.methods.dm import DistributionMatching, DMConfig
+from satm.methods.gradient_matching import GradientMatching
+from satm.preprocessing import MeanStd
+from satm.rng import Seed
+from satm.types import Images
+
+CLASSES = 10
+NORMALISED = MeanStd((0.5,) * 3, (0.25,) * 3)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str  # gradient matching or distribution matching
+    ipc: int
+    mode: str
+    seconds: float  # a step, the quickest
+    images_per_second: float
+    speedup: float  # over the loop
+    first_seconds: float  # of the first step, compiling included
+
+
+def noise_data(per_class: int) -> ImageData:
+    """Images of noise, ten classes of 32×32: what they show does not matter to the time."""
+
+    def split(name: str, count: int) -> Split:
+        labels = torch.arange(CLASSES).repeat(count)
+        pixels = torch.randint(0, 256, (len(labels), 3, 32, 32), generator=Seed(0).child(name).generator())
+        return Split(images=pixels.to(torch.uint8), labels=labels, preprocessing=NORMALISED)
+
+    return ImageData(
+        name="noise",
+        classes=tuple(map(str, range(CLASSES))),
+        train=split("train", per_class),
+        validation=split("validation", 1),
+        test=split("test", 1),
+        preprocessing=NORMALISED,
+        fingerprint=f"noise/{per_class}",
+        root=None,
+    )
+
+
+def gradient_loop(network: nn.Module, synthetic: Images, real: Images) -> Images:
+    """DC's step as it is usually written: one class after the other."""
+    leaf, parameters = synthetic.clone().requires_grad_(), list(network.parameters())
+    total = torch.zeros(())
+    for label in range(CLASSES):
+        target = torch.full((len(real[label]),), label)
+        wanted = torch.autograd.grad(functional.cross_entropy(network(real[label]), target), parameters)
+        loss = functional.cross_entropy(network(leaf[label]), torch.full((len(leaf[label]),), label))
+        total = total + gradient_distance(torch.autograd.grad(loss, parameters, create_graph=True), wanted)
+    return torch.autograd.grad(total, leaf)[0]
+
+
+def distribution_loop(network: nn.Module, synthetic: Images, real: Images) -> Images:
+    """DM's step as it is usually written; its network's parameters need no gradients there."""
+    leaf, embed = synthetic.clone().requires_grad_(), networks.features(network).requires_grad_(False)
+    total = torch.zeros(())
+    for label in range(CLASSES):
+        wanted = embed(real[label]).detach().mean(dim=0)
+        total = total + (embed(leaf[label]).mean(dim=0) - wanted).square().sum()
+    return torch.autograd.grad(total, leaf)[0]
+
+
+def timed(step: Callable[[], Images], seconds: float) -> tuple[float, float, Images]:
+    """The first step's time, the quickest of those that fit `seconds` (at least 3), and the last gradient."""
+    started = time.perf_counter()
+    result = step()
+    first = time.perf_counter() - started
+    best, started, count = float("inf"), time.perf_counter(), 0
+    while count < 3 or time.perf_counter() - started < seconds:
+        before = time.perf_counter()
+        result = step()
+        best, count = min(best, time.perf_counter() - before), count + 1
+    return first, best, result
+
+
+def measure(ipc: int, batch: int, width: int, seconds: float, say: Callable[[str], None]) -> list[Row]:
+    """All rows of one IPC."""
+    task = Task(
+        data=noise_data(max(batch, ipc)),
+        ipc=ipc,
+        architecture=networks.convnet_name(3, width),
+        seed=Seed(0),
+        device=torch.device("cpu"),
+        notify=say,
+    )
+    dc = DCConfig(networks=1, updates=1, inner_epochs=0, batch_real=batch, init="real", compile="yes")
+    gradients = GradientMatching(task, dc)
+    embeddings = DistributionMatching(task, DMConfig(batch_real=batch, compile="yes"))
+    synthetic = gradients.by_class(gradients.images)
+    real = gradients.real.draw(Seed(1).generator())
+    network = gradients.network
+    theta = torch.cat([p.detach().reshape(-1) for p in network.parameters()])
+    body = torch.cat([p.detach().reshape(-1) for p in networks.features(network).parameters()])
+    cases: dict[str, dict[str, Callable[[], Images]]] = {
+        "gradient matching": {
+            "eager loop": lambda: gradient_loop(network, synthetic, real),
+            "batched, compiled": lambda: gradients.class_gradients(theta, synthetic, real)[0],
+        },
+        "distribution matching": {
+            "eager loop": lambda: distribution_loop(network, synthetic, real),
+            "batched, compiled": lambda: embeddings.matched(body, synthetic, real)[0],
+        },
+    }
+    rows = []
+    images = CLASSES * (real.shape[1] + ipc)
+    for what, modes in cases.items():
+        reference, loop = None, 0.0
+        for mode, step in modes.items():
+            first, best, found = timed(step, seconds)
+            if reference is None:
+                reference, loop = found, best
+            torch.testing.assert_close(found, reference, rtol=1e-3, atol=1e-3 * float(reference.abs().max()))
+            rows.append(Row(what, ipc, mode, best, images / best, loop / best, first))
+            say(f"{what:22} IPC {ipc:<3} {mode:18} {best:7.3f} s a step")
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--ipc", type=int, action="append", help="images a class (1 and 10); may be repeated")
+    parser.add_argument("--batch", type=int, default=64, help="real images a class (the cpu profile's 64)")
+    parser.add_argument("--width", type=int, default=32, help="of the ConvNet (the cpu profile's 32)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of timing a row")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--json", type=Path, help="write the rows here too")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}")
+    rows = []
+    for ipc in options.ipc or [1, 10]:
+        rows += measure(ipc, options.batch, options.width, options.seconds, print)
+    print(f"\n{'what':22} {'IPC':>4} {'mode':18} {'s/step':>8} {'images/s':>9} {'speed-up':>9} {'first step':>11}")
+    for row in rows:
+        print(
+            f"{row.what:22} {row.ipc:>4} {row.mode:18} {row.seconds:8.3f} {row.images_per_second:9.0f} "
+            f"{row.speedup:8.2f}× {row.first_seconds:9.1f} s"
+        )
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

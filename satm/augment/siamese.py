@@ -1,0 +1,40 @@
+"""Siamese augmentation by class: one operation and one set of parameters a class, for its real and synthetic images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from satm.augment.dsa import Draw, apply, draw
+from satm.errors import ShapeError
+from satm.types import Images
+
+
+def draw_per_class(
+    strategy: str, classes: int, image_shape: tuple[int, int, int], generator: torch.Generator
+) -> tuple[Draw, ...]:
+    """`classes` draws, each shared by all images of its class (DSA, Algorithm 1: ω is drawn anew for every class)."""
+    return tuple(draw(strategy, 1, image_shape, generator, shared=True) for _ in range(classes))
+
+
+def apply_per_class(images: Images, draws: Sequence[Draw]) -> Images:
+    """`images` [K, n, C, H, W], those of class k under draw k; at most one call an operation, whatever K is.
+
+    Raises ShapeError unless there is one draw a class.
+    """
+    if len(draws) != len(images):
+        raise ShapeError(f"{len(draws)} draws for images of {len(images)} classes")
+    n = images.shape[1]
+    order: list[int] = []
+    parts = []
+    for op in dict.fromkeys(each.op for each in draws):
+        members = [label for label, each in enumerate(draws) if each.op == op]
+        values = {
+            name: torch.cat([draws[label].values[name] for label in members]).repeat_interleave(n)
+            for name in draws[members[0]].values
+        }
+        group = images[members]
+        parts.append(apply(group.flatten(0, 1), Draw(op, values)).view(group.shape))
+        order += members
+    return torch.cat(parts)[torch.tensor(order, device=images.device).argsort()]

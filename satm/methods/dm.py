@@ -1,0 +1,118 @@
+"""DM: dataset condensation with distribution matching (Zhao and Bilen 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from satm import networks
+from satm.augment import DSA, STRATEGY, apply_per_class, draw_per_class
+from satm.engine import FlatNetwork, flatten
+from satm.errors import ConfigError
+from satm.matching import distribution_distance
+from satm.methods.base import Method, Task
+from satm.methods.direct import (
+    DirectCondensation,
+    DirectConfig,
+    check_network,
+    classes_at_once,
+)
+from satm.rng import Seed
+from satm.types import FlatParams, Images
+
+AT_ONCE = 256
+"""Images of several classes that are embedded together; losses of classes are apart, so any number is exact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DMConfig(DirectConfig):
+    """min_φ E_ψ E_ω Σ_k ‖mean ψ(A(φ_k, ω)) − mean ψ(A(T_k, ω))‖², ψ a freshly drawn network before its last layer.
+
+    The numbers are those of DM's code (main_DM.py at 53f63a6).
+    """
+
+    outer_steps: int = 20_000  # a network and an update of φ each
+    lr_images: float = 1.0
+    augment: str | None = STRATEGY  # DSA's strategy, one draw a class for both sides; null: none
+
+    def __post_init__(self) -> None:
+        DirectConfig.__post_init__(self)  # not super(): dataclasses with slots make a new class
+        if self.outer_steps < 0:
+            raise ConfigError(f"outer_steps {self.outer_steps}: expected 0 or more")
+        if self.augment is not None:
+            DSA(self.augment)
+
+    @property
+    def steps(self) -> int:
+        """Updates of φ in all."""
+        return self.outer_steps
+
+    def images_a_step(self, classes: int, ipc: int) -> float:
+        """The real batches pass forwards only: about a third."""
+        return classes * (self.batch_real / 3 + ipc)
+
+
+class DistributionMatching(DirectCondensation):
+    """A step is one network and one update of φ."""
+
+    def __init__(self, task: Task, config: DMConfig) -> None:
+        super().__init__(task, config)
+        self.augment = config.augment
+        embed = FlatNetwork(networks.features(self.network))
+
+        def embedded(theta: FlatParams, images: Images) -> torch.Tensor:
+            found: torch.Tensor = embed(theta, images.flatten(0, 1)).unflatten(0, images.shape[:2])
+            return found
+
+        def distance(images: Images, theta: FlatParams, real: torch.Tensor) -> torch.Tensor:
+            return distribution_distance(embedded(theta, images), real)
+
+        def mean_embedding(theta: FlatParams, images: Images) -> torch.Tensor:
+            return embedded(theta, images).mean(dim=1, keepdim=True)
+
+        def match(images: Images, theta: FlatParams, real: torch.Tensor) -> tuple[Images, torch.Tensor]:
+            gradient, value = torch.func.grad_and_value(distance)(images, theta, real)
+            return gradient, value
+
+        self.mean_embedding = self.fused(mean_embedding)
+        self.match = self.fused(match)
+
+    def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
+        """See `DirectCondensation`."""
+        drawn = networks.features(self.drawn(seed.child("network")))
+        theta = flatten(drawn.parameters()).detach()
+        real = self.real.draw(seed.child("real").generator())
+        leaf = self.images.detach().requires_grad_()
+        synthetic = self.by_class(leaf)
+        if self.augment is not None:
+            generator = seed.child("augment").generator()
+            draws = draw_per_class(self.augment, len(synthetic), self.task.data.image_shape, generator)
+            real, synthetic = apply_per_class(real, draws), apply_per_class(synthetic, draws)
+        outside, total = self.matched(theta, synthetic.detach(), real)
+        (gradient,) = torch.autograd.grad(synthetic, leaf, outside)
+        return gradient, {"loss": float(total) / len(synthetic)}
+
+    @torch.no_grad()
+    def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
+        """Σ over classes of the distance under ψ at θ: its gradient at `synthetic` [K, n, C, H, W], and its value."""
+        classes = len(synthetic)
+        k = classes_at_once(classes, synthetic.shape[1], AT_ONCE)
+        k_real = classes_at_once(k, real.shape[1], AT_ONCE)
+        gradients, total = [], theta.new_zeros(())
+        for some in torch.arange(classes, device=synthetic.device).split(k):
+            means = torch.cat([self.mean_embedding(theta, real[part]) for part in some.split(k_real)])
+            gradient, value = self.match(synthetic[some], theta, means)
+            gradients.append(gradient)
+            total = total + value
+        return torch.cat(gradients), total
+
+
+METHOD = Method(
+    name="dm",
+    summary="distribution matching under siamese augmentation (Zhao and Bilen 2023)",
+    config=DMConfig,
+    expert_epochs=lambda config: None,
+    begin=DistributionMatching,
+    check=check_network,
+)

@@ -1,0 +1,39 @@
+"""DSA: DC under differentiable siamese augmentation (Zhao and Bilen 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from satm.augment import DSA, STRATEGY
+from satm.methods.base import Condensation, Method, Task
+from satm.methods.direct import check_network
+from satm.methods.gradient_matching import GradientMatching, GradientMatchingConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DSAConfig(GradientMatchingConfig):
+    """D(∇θ L(A(φ_k, ω); θ), ∇θ L(A(T_k, ω); θ)): one draw ω a class, the same on both sides.
+
+    The network's training between two updates is augmented too, with a draw an image.
+    """
+
+    augment: str | None = STRATEGY  # DSA's strategy; null: DC
+
+    def __post_init__(self) -> None:
+        GradientMatchingConfig.__post_init__(self)  # see there
+        if self.augment is not None:
+            DSA(self.augment)
+
+
+def _begin(task: Task, config: DSAConfig) -> Condensation:
+    return GradientMatching(task, config, config.augment)
+
+
+METHOD = Method(
+    name="dsa",
+    summary="gradient matching under siamese augmentation (Zhao and Bilen 2021)",
+    config=DSAConfig,
+    expert_epochs=lambda config: None,
+    begin=_begin,
+    check=check_network,
+)

@@ -1,0 +1,162 @@
+"""RDED: realistic, diverse and efficient distillation without optimisation (Sun et al. 2024)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch.nn import functional as F
+
+from satm import networks
+from satm.engine import FlatNetwork
+from satm.errors import ConfigError
+from satm.methods.base import Condensation, Learnt, Method, Request, Task
+from satm.methods.selection import Selection, last_snapshot
+from satm.preprocessing import MeanStd, unit_range
+from satm.types import FlatParams, Images
+
+BATCH = 500  # patches scored at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RDEDConfig:
+    """Patches of real images that the teacher finds easiest, `factor`² of them to an image, labelled by the teacher.
+
+    The teacher is the first expert after `expert_epochs` epochs. The numbers are those of RDED's code (argument.py and
+    scripts/ at 31f9117), its `factor` 1 at 32 and 64 pixels and 2 above.
+    """
+
+    expert_epochs: int = 50
+    factor: int = 1  # patches along each side of an image
+    candidates: int = 300  # real images a class that are cropped, fewer where the class has fewer
+    crops: int = 5  # random crops of each, of which the easiest stays
+    min_area: float = 0.08  # of a crop, as a fraction of its image; the largest is all of it
+    labels: Literal["soft", "hard"] = "soft"  # the teacher's probabilities, or classes
+    temperature: float = 1.0  # of the teacher's softmax
+
+    def __post_init__(self) -> None:
+        for name in ("factor", "candidates", "crops"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)}: expected at least 1")
+        if self.expert_epochs < 0:
+            raise ConfigError(f"expert_epochs {self.expert_epochs}: expected 0 or more")
+        if not 0 < self.min_area <= 1:
+            raise ConfigError(f"min_area {self.min_area}: expected a fraction, 0 < min_area ≤ 1")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ConfigError(f"temperature {self.temperature}: expected a finite number above 0")
+
+    def stored_epochs(self) -> int:
+        """Epochs the teacher needs."""
+        return self.expert_epochs
+
+
+class Teacher:
+    """A network at θ [P] that says how real a patch looks."""
+
+    def __init__(self, network: FlatNetwork, theta: FlatParams) -> None:
+        self.network, self.theta = network, theta
+        network.network.eval()
+
+    @torch.no_grad()
+    def logits(self, images: Images) -> torch.Tensor:
+        """[n, K] of preprocessed images [n, C, H, W]."""
+        return torch.cat([self.network(self.theta, part) for part in images.split(BATCH)])
+
+    def realism(self, patches: Images, label: int) -> torch.Tensor:
+        """[n] log p(label | patch): higher is more real (the negative of RDED's cross-entropy)."""
+        return self.logits(patches).log_softmax(dim=1)[:, label]
+
+
+def random_crops(images: Images, size: int, min_area: float, generator: torch.Generator) -> Images:
+    """One square crop of each of `images` [n, C, H, W], its area a uniform fraction, resized to `size`² pixels.
+
+    Source: RDED's RandomResizedCrop of aspect ratio 1 with antialiasing.
+    """
+    from torchvision.transforms.v2.functional import resized_crop
+
+    n, _, height, width = images.shape
+    area = torch.rand(n, generator=generator) * (1 - min_area) + min_area
+    sides = (area * height * width).sqrt().round().long().clamp(1, min(height, width))
+    top = (torch.rand(n, generator=generator) * (height - sides + 1)).long()
+    left = (torch.rand(n, generator=generator) * (width - sides + 1)).long()
+    places = zip(top.tolist(), left.tolist(), sides.tolist(), strict=True)
+    cut = [
+        resized_crop(image, y, x, side, side, [size, size], antialias=True)
+        for image, (y, x, side) in zip(images, places, strict=True)
+    ]
+    return torch.stack(cut)
+
+
+def centred(patches: Images, size: int) -> Images:
+    """Patches in the middle of images of `size`² zeros, as the teacher is shown them."""
+    before, after = (size - patches.shape[-1]) // 2, (size - patches.shape[-1] + 1) // 2
+    return F.pad(patches, (before, after, before, after))
+
+
+def assembled(patches: Images, factor: int) -> Images:
+    """[n·factor², C, s, s], the most real first → [n, C, s·factor, s·factor].
+
+    The n most real fill the first cell of the n images, the next n the second, row by row.
+    """
+    cells: Images = patches.unflatten(0, (factor, factor, -1))  # row, column, image, C, s, s
+    return cells.permute(2, 3, 0, 4, 1, 5).flatten(4, 5).flatten(2, 3)
+
+
+def _begin(task: Task, config: RDEDConfig) -> Condensation:
+    data, device = task.data, task.device
+    network = networks.create(
+        task.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=task.seed.child("net")
+    ).to(device)
+    teacher = Teacher(FlatNetwork(network), last_snapshot(task, config.expert_epochs))
+    size, wanted = data.image_shape[1], task.ipc * config.factor**2
+    made = []
+    for label in range(len(data.classes)):
+        generator = task.seed.child("class", label).generator()
+        members = (data.train.labels == label).nonzero().squeeze(1)
+        drawn = members[torch.randperm(len(members), generator=generator)[: config.candidates]]
+        real = unit_range(data.train.images[drawn])
+        best, score = torch.empty(0), torch.full((len(drawn),), -math.inf)
+        for _ in range(config.crops):
+            patches = random_crops(real, size // config.factor, config.min_area, generator)
+            patches = data.preprocessing(patches)
+            found = teacher.realism(centred(patches, size).to(device), label).cpu()
+            better = (found > score).view(-1, 1, 1, 1)
+            best = torch.where(better, patches, best) if len(best) else patches
+            score = found.maximum(score)
+        made.append(assembled(best[score.argsort(descending=True, stable=True)[:wanted]], config.factor))
+    images = torch.cat(made)
+    if config.labels == "hard":
+        return Selection(Learnt(images, torch.arange(len(data.classes)).repeat_interleave(task.ipc), "hard", None))
+    soft = (teacher.logits(images.to(device)) / config.temperature).softmax(dim=1).cpu()
+    return Selection(Learnt(images, soft, "probabilities", None))
+
+
+def _check(request: Request) -> None:
+    config, data = request.settings, request.data
+    size = data.image_shape[1:]
+    if size[0] != size[1] or size[0] % config.factor:
+        raise ConfigError(
+            f"factor {config.factor}: images of {size[0]}×{size[1]} pixels cannot be cut into as many patches a side; "
+            "choose a divisor of the side (--set factor=1)"
+        )
+    smallest = int(torch.bincount(data.train.labels, minlength=len(data.classes)).min())
+    most = min(config.candidates, smallest) // config.factor**2
+    if request.ipc > most:
+        raise ConfigError(
+            f"ipc {request.ipc} at factor {config.factor}: {min(config.candidates, smallest)} candidates a class make "
+            f"at most {most} images; lower --ipc or factor, or raise candidates (--set candidates=…)"
+        )
+    if not isinstance(data.preprocessing, MeanStd):
+        raise ConfigError("rded pads and assembles patches, which whitened pixels do not allow; --set zca=false")
+
+
+METHOD = Method(
+    name="rded",
+    summary="the most real patches of real images, assembled and labelled by a teacher (Sun et al. 2024)",
+    config=RDEDConfig,
+    expert_epochs=RDEDConfig.stored_epochs,
+    begin=_begin,
+    check=_check,
+)

@@ -1,0 +1,23 @@
+"""A network's features: what its last linear layer is given."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import nn
+
+from satm.errors import ConfigError
+
+
+def features(network: nn.Module) -> nn.Module:
+    """A copy of `network` without its last linear layer: images [n, C, H, W] → [n, D].
+
+    Its parameters are the network's without that layer's, in the same order. Raises ConfigError where there is none.
+    """
+    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and name]
+    if not linear:
+        raise ConfigError(f"{type(network).__name__} has no linear layer to take off; features need one at its end")
+    embedding = copy.deepcopy(network)
+    parent, _, child = linear[-1].rpartition(".")
+    setattr(embedding.get_submodule(parent), child, nn.Identity())
+    return embedding

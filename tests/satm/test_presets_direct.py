@@ -1,0 +1,95 @@
+"""Numbers of the methods that match no trajectories: as printed at paper scale, bounded and said below it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from evaluation import RECIPES
+from satm.errors import ConfigError
+from satm.presets import PRINTED, PROFILES, CondenseConfig, find_preset, spell_printed
+from satm.presets.direct import LIMITS
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("method", [*PRINTED, "mdc"])
+@pytest.mark.parametrize(("dataset", "size"), [("cifar10", 32), ("imagenette", 128), ("my-birds", 48)])
+def test_every_preset_builds_round_trips_and_has_a_source(dataset, size, method, profile):
+    preset = find_preset(dataset, 10, method=method, profile=profile, image_size=size)
+    assert CondenseConfig.from_dict(json.loads(json.dumps(preset.config.to_dict()))) == preset.config
+    assert preset.source
+    assert preset.name == f"{method}/{dataset}/ipc10"
+    assert preset.profile == profile
+    assert RECIPES.get(preset.config.recipe).scale == profile
+
+
+@pytest.mark.parametrize(
+    ("ipc", "loops"), [(1, (1, 1)), (10, (10, 50)), (20, (20, 25)), (30, (30, 20)), (50, (50, 10))]
+)
+@pytest.mark.parametrize(("method", "init"), [("dc", "noise"), ("dsa", "real")])
+def test_dc_and_dsa_are_their_codes_numbers(method, init, ipc, loops):
+    preset = find_preset("cifar10", ipc, method=method, profile="paper")
+    settings = preset.config.settings
+    assert (settings.updates, settings.inner_epochs) == loops
+    assert (settings.networks, settings.lr_images, settings.momentum_images) == (1000, 0.1, 0.5)
+    assert (settings.lr_network, settings.batch_real, settings.batch_syn) == (0.01, 256, 256)
+    assert settings.init == init
+    assert (preset.config.zca, preset.config.architecture) == (False, "convnet3")
+    assert not [each for each in preset.departures if "instead of" in each]
+
+
+def test_dm_is_its_codes_numbers():
+    settings = find_preset("cifar10", 10, method="dm", profile="paper").config.settings
+    assert (settings.outer_steps, settings.lr_images, settings.batch_real, settings.init) == (20_000, 1.0, 256, "real")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "size", "factor"), [("cifar10", 32, 1), ("tiny-imagenet", 64, 1), ("imagenette", 128, 2)]
+)
+def test_rdeds_factor_goes_by_the_resolution(dataset, size, factor):
+    settings = find_preset(dataset, 10, method="rded", profile="paper", image_size=size).config.settings
+    assert (settings.factor, settings.candidates, settings.crops) == (factor, 300, 5)
+
+
+def test_digits_are_not_mirrored_and_other_loops_are_said():
+    preset = find_preset("digits", 3, method="dsa", profile="paper", image_size=16)
+    assert "flip" not in preset.config.settings.augment
+    assert "no loops for IPC 3: those of IPC 1" in preset.departures
+    assert find_preset("cifar10", 3, method="dc", row="cifar10/ipc10").config.settings.updates == 10
+
+
+@pytest.mark.parametrize("profile", ["cpu", "smoke"])
+@pytest.mark.parametrize("ipc", [1, 10, 50])
+@pytest.mark.parametrize("method", ["dc", "dsa", "dm"])
+def test_a_scale_bounds_the_images_and_says_what_it_changes(method, ipc, profile):
+    preset = find_preset("cifar10", ipc, method=method, profile=profile)
+    settings, said = preset.config.settings, " ".join(preset.departures)
+    assert 1 <= settings.steps * settings.images_a_step(10, ipc) <= LIMITS[profile].images
+    assert f"batch_real {settings.batch_real} instead of 256" in said
+    assert f"width of the ConvNet {PROFILES[profile].width} instead of 128" in said
+
+
+def test_one_expert_is_enough_and_shared_with_the_trajectory_methods():
+    satm = find_preset("cifar10", 1, profile="cpu").config
+    herding = find_preset("cifar10", 1, method="herding", profile="cpu").config
+    assert herding.experts.count == 1
+    assert (herding.zca, herding.architecture) == (satm.zca, satm.architecture)
+    ours, theirs = herding.experts, satm.experts
+    assert (ours.lr, ours.batch_size, ours.augment, ours.momentum, ours.flat) == (
+        theirs.lr,
+        theirs.batch_size,
+        theirs.augment,
+        theirs.momentum,
+        theirs.flat,
+    )
+
+
+def test_what_is_printed_can_be_listed():
+    assert "lr_images 0.1" in spell_printed("dc")[0]
+    assert any("IPC 10" in line and "inner_epochs 50" in line for line in spell_printed("dsa"))
+
+
+def test_an_outer_optimiser_is_refused_where_there_is_no_outer_loop():
+    with pytest.raises(ConfigError, match=r"--outer sam.*method dc"):
+        find_preset("cifar10", 1, method="dc", outer="sam")
