@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from satm.networks.architectures import OTHERS, NetworkPlan, convnet_name, create, known, plan
+from satm.networks.architectures import OTHERS, NetworkPlan, convnet_depth, convnet_name, create, known, plan
 
-__all__ = ["OTHERS", "NetworkPlan", "convnet_name", "create", "known", "plan"]
+__all__ = ["OTHERS", "NetworkPlan", "convnet_depth", "convnet_name", "create", "known", "plan"]
