@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from satm.workflow import condense as condense
     from satm.workflow import evaluate as evaluate
     from satm.workflow import evaluate_incremental as evaluate_incremental
+    from satm.workflow import export_set as export_set
+    from satm.workflow import import_set as import_set
     from satm.workflow import load as load
     from satm.workflow import query as query
     from satm.workflow import results as results
@@ -27,6 +29,8 @@ _HOMES = {
     "condense": "satm.workflow",
     "evaluate": "satm.workflow",
     "evaluate_incremental": "satm.workflow",
+    "export_set": "satm.workflow",
+    "import_set": "satm.workflow",
     "load": "satm.workflow",
     "query": "satm.workflow",
     "results": "satm.workflow",
@@ -40,6 +44,8 @@ __all__ = [  # noqa: RUF022 (in the order they are used)
     "evaluate_incremental",
     "results",
     "query",
+    "import_set",
+    "export_set",
     "SyntheticSet",
     "__version__",
 ]

@@ -52,7 +52,7 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
     ipc: int
     method: str
     preprocessing: Preprocessing
-    profile: str  # paper, cpu or smoke: the scale it was made at
+    profile: str  # paper, cpu, smoke …: the scale it was made at; foreign for one made elsewhere
     seed: int
     config: Mapping[str, Any] = field(default_factory=dict)  # canonical: method, data, experts, network
     parents: tuple[str, ...] = ()  # ids of what it was made from: data fingerprint, expert keys

@@ -37,6 +37,9 @@ ALLOWED = {
     "methods": BASE | PIECES | {"matching", "experts"},
     "presets": BASE | PIECES | {"matching", "experts", "methods"},
     "report": BASE,
+    # Reading and writing other people's layouts: decoding is `data`'s, the field's ConvNet depth `networks`'s. It knows
+    # no registry and no configuration of a method; `workflow` joins it to those.
+    "exchange": BASE | {"data", "networks"},
 }
 OUTSIDE = {
     "evaluation": BASE | {"data", "augment", "networks"},

@@ -52,6 +52,11 @@ def convnet_name(depth: int, width: int) -> str:
     return name
 
 
+def convnet_depth(image_size: int) -> int:
+    """The field's depth for images of `image_size` pixels a side: 3 up to 32, 4 up to 64, 5 above (paper A.8)."""
+    return 3 if image_size <= 32 else 4 if image_size <= 64 else 5
+
+
 def plan(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> NetworkPlan:
     """How network `name` is made for `num_classes` and images of `image_shape` (C, H, W).
 

@@ -8,6 +8,7 @@ from satm.presets.direct import spell_printed as spell_printed
 from satm.presets.find import TABLES as TABLES
 from satm.presets.find import all_rows as all_rows
 from satm.presets.find import find_preset as find_preset
+from satm.presets.profiles import FOREIGN as FOREIGN
 from satm.presets.profiles import ORDER as ORDER
 from satm.presets.profiles import PROFILES as PROFILES
 from satm.presets.profiles import Profile as Profile

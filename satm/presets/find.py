@@ -13,7 +13,7 @@ from satm.experts import ExpertConfig
 from satm.methods import METHODS, OUTER, TrajectoryConfig
 from satm.methods.outer import EMA
 from satm.methods.trajectory import default_of, default_outer, set_method
-from satm.networks import convnet_name
+from satm.networks import convnet_depth, convnet_name
 from satm.presets import datm, ftd, mtt, satm, tesla
 from satm.presets._types import CondenseConfig, Preset, Row
 from satm.presets.direct import PRINTED, direct_preset
@@ -70,7 +70,7 @@ def find_preset(
     known = CATALOGUE.get(dataset) if dataset in CATALOGUE else None
     fitted = printed
     if printed.dataset != dataset:
-        fitted = replace(printed, image_size=image_size, depth=_depth(image_size))
+        fitted = replace(printed, image_size=image_size, depth=convnet_depth(image_size))
     chosen = scaled(fitted, scale, images=known.num_classes * ipc if known else None)
     augment = known.augment if known else STRATEGY
     if method in PRINTED:
@@ -134,11 +134,6 @@ def _choose_row(
 
 def _nearest(rows: Sequence[Row], ipc: int, image_size: int) -> Row:
     return min(rows, key=lambda row: (abs(row.image_size - image_size), abs(row.ipc - ipc), row.ipc))
-
-
-def _depth(image_size: int) -> int:
-    """3 up to 32 pixels, 4 up to 64, 5 above (paper A.8)."""
-    return 3 if image_size <= 32 else 4 if image_size <= 64 else 5
 
 
 def _settings(

@@ -69,7 +69,10 @@ PROFILES = {
 CUSTOM = "custom"
 """The label of numbers at paper scale under settings replaced by hand."""
 
-ORDER = ("smoke", "cpu", CUSTOM, "paper")
+FOREIGN = "foreign"
+"""The label of sets made elsewhere, at a scale this suite cannot vouch for, and of numbers at paper scale on them."""
+
+ORDER = ("smoke", "cpu", CUSTOM, FOREIGN, "paper")
 
 
 def weaker(*names: str) -> str:
@@ -78,7 +81,7 @@ def weaker(*names: str) -> str:
 
 
 def class_orders(label: str) -> int:
-    """How many class orders a class-incremental evaluation runs at this label; the paper's for `custom`."""
+    """How many class orders a class-incremental evaluation runs at this label; the paper's for `custom`, `foreign`."""
     return PROFILES.get(label, PROFILES["paper"]).class_orders
 
 

@@ -6,6 +6,9 @@ from satm.workflow.condensation import condense as condense
 from satm.workflow.condensation import default_profile as default_profile
 from satm.workflow.condensation import preview as preview
 from satm.workflow.evaluation import evaluate as evaluate
+from satm.workflow.exporting import diff as diff
+from satm.workflow.exporting import export_set as export_set
+from satm.workflow.importing import import_set as import_set
 from satm.workflow.incremental import evaluate_incremental as evaluate_incremental
 from satm.workflow.lookup import load as load
 from satm.workflow.lookup import query as query

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from registry import Registry, SummaryRow
-from satm.errors import DataError
-from satm.preprocessing import ZCA
 from satm.progress import SILENT, Progress
 from satm.synthetic import SyntheticSet
 
@@ -24,17 +22,11 @@ def load(
     A ZCA transform that is not in `SATM_HOME` is fitted again where the set's data are at hand; otherwise only calling
     `transform` raises DataError. Raises UnknownName for the reference, RegistryError for damage.
     """
-    from satm.presets import CondenseConfig
-    from satm.workflow.condensation import load_data
+    from satm.workflow.prepared import restore_whitening
 
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         synthetic = store.load(reference)
-    lost = isinstance(synthetic.preprocessing, ZCA) and not ZCA.path(synthetic.preprocessing.key).exists()
-    if lost and "condense" in synthetic.config:
-        try:
-            load_data(CondenseConfig.from_dict(synthetic.config["condense"]), data_root=data_root, progress=progress)
-        except DataError as error:
-            progress.say(f"the ZCA transform of {synthetic.name} cannot be fitted again: {error}")
+    restore_whitening(synthetic, data_root=data_root, progress=progress)
     return synthetic
 
 

@@ -10,13 +10,14 @@ from typing import Literal
 from evaluation import RECIPES, Recipe
 from registry import Registry, SetRecord
 from satm.data import CATALOGUE, ImageData
-from satm.errors import DataError, RegistryError, UnknownName
+from satm.errors import DataError, UnknownName
 from satm.methods import class_major_labels, random_images
-from satm.presets import CondenseConfig, weaker
+from satm.presets import get_profile, weaker
 from satm.progress import Progress
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
-from satm.workflow.condensation import load_data
+from satm.workflow.condensation import default_profile
+from satm.workflow.prepared import Judged, check_fits, judged, load_prepared
 
 Memory = Literal["condensed", "random"]
 ROOT = Seed(0)  # evaluation networks differ in their repeat alone, so that results are paired between sets
@@ -28,7 +29,7 @@ class Subject:
 
     record: SetRecord
     synthetic: SyntheticSet
-    config: CondenseConfig
+    config: Judged
     data: ImageData
     recipe: Recipe
     prefix: int | None = None  # only the first so many images of each class
@@ -76,38 +77,32 @@ def open_subject(
 ) -> Subject:
     """The set `reference` names, with its data and recipe.
 
-    The recipe is the one named, else that of the set's profile, with the augmentation that the data may undergo;
-    `learning_rate` replaces its policy; `prefix` keeps the first so many images of each class. Raises UnknownName for a
-    set or recipe, ConfigError for a prefix the set does not have, DataError for other real images than those the set
-    was made from.
+    The recipe is the one named, else that of the set's profile (of this machine's, for an imported set), with the
+    augmentation that the data may undergo; `learning_rate` replaces its policy; `prefix` keeps the first so many images
+    of each class. Raises UnknownName for a set or recipe, ConfigError for a prefix the set does not have, DataError for
+    other real images than those the set was made from.
     """
     record = store.find(reference)
     synthetic = store.load(record.id)
     if prefix is not None:
         synthetic = synthetic.prefix(prefix)
-    if "condense" not in synthetic.config:
-        raise RegistryError(f"{record.name} does not say how its data were prepared; condense it with this suite")
-    config = CondenseConfig.from_dict(synthetic.config["condense"])
-    base = RECIPES.get(recipe or config.recipe)
+    config = judged(synthetic)
+    base = RECIPES.get(recipe or config.recipe or get_profile(default_profile()).recipe)
     augment = CATALOGUE.get(config.dataset).augment if config.dataset in CATALOGUE else None
     chosen = base.variant(augment=augment, learning_rate=learning_rate)
-    data = _load(store, record, config, data_root, device, progress)
-    if f"data:{data.fingerprint}" not in synthetic.parents:
-        raise DataError(
-            f"the {config.dataset} images in {data.root} are not the ones {record.name} was condensed from; point "
-            "--data-root at those, or condense anew"
-        )
+    data = _load(store, record, synthetic, data_root, device, progress)
+    check_fits(synthetic, data)
     return Subject(record=record, synthetic=synthetic, config=config, data=data, recipe=chosen, prefix=prefix)
 
 
 def _load(
-    store: Registry, record: SetRecord, config: CondenseConfig, root: Path | None, device: str, progress: Progress
+    store: Registry, record: SetRecord, synthetic: SyntheticSet, root: Path | None, device: str, progress: Progress
 ) -> ImageData:
     """The set's real data: where asked for, else where data are looked for, else where they lay when it was made."""
     try:
-        return load_data(config, data_root=root, device=device, progress=progress)
+        return load_prepared(synthetic, data_root=root, device=device, progress=progress)
     except (DataError, UnknownName):
         before = store.run(record.run_id).config.get("data_root") if record.run_id else None
         if root is not None or before is None:
             raise
-        return load_data(config, data_root=Path(before), device=device, progress=progress)
+        return load_prepared(synthetic, data_root=Path(before), device=device, progress=progress)

@@ -1,0 +1,77 @@
+"""A set's description as text inside a file of ours, and the set from it again with nothing taken on trust."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from satm.errors import DataError, SatmError
+from satm.exchange.files import shown
+from satm.preprocessing import preprocessing_from_dict
+from satm.synthetic import SyntheticSet, canonical_json
+from satm.types import Images, Labels
+
+KEY = "satm"  # of the metadata in Parquet and safetensors
+_PLAIN = re.compile(r"[\w][\w.+ -]{0,99}")
+
+
+def to_text(synthetic: SyntheticSet) -> str:
+    """The description, the parents and the id as JSON."""
+    return canonical_json(
+        {"version": 1, "id": synthetic.id, "about": synthetic.describe(), "parents": list(synthetic.parents)}
+    )
+
+
+def from_text(text: str | bytes, images: Images, labels: Labels, where: str) -> SyntheticSet:
+    """The set that `to_text` described; raises DataError for a description that is damaged, or of other tensors."""
+    try:
+        carried = json.loads(text, parse_constant=_no_constant)
+        about, parents = carried["about"], carried["parents"]
+        _check(about, parents)
+        described = {
+            **about,
+            "classes": tuple(about["classes"]),
+            "preprocessing": preprocessing_from_dict(about["preprocessing"]),
+        }
+        found = SyntheticSet(images=images, labels=labels, parents=tuple(parents), **described)
+        if found.id != carried["id"]:
+            raise DataError("tensors or description were changed after it was exported")
+    except SatmError as error:
+        raise DataError(f"{where}: its description does not hold: {shown(str(error))}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+        said = shown(f"{type(error).__name__}: {error}")
+        raise DataError(f"{where}: its description is damaged ({said}); export the set again") from error
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _check(about: dict[str, Any], parents: Any) -> None:
+    """Types and names: what ends up in file names, SQL columns and on the terminal."""
+    for name in ("dataset", "method", "profile", "label_kind"):
+        if not isinstance(about[name], str) or not _PLAIN.fullmatch(about[name]):
+            raise ValueError(f"{name} is no plain name")
+    if about["label_kind"] not in ("hard", "probabilities", "logits"):
+        raise ValueError(f"label_kind {about['label_kind']} is unknown")
+    for name in ("ipc", "seed"):
+        if not isinstance(about[name], int) or isinstance(about[name], bool) or not 0 <= about[name] < 2**63:
+            raise ValueError(f"{name} is no whole number")
+    rate = about["step_size"]
+    if rate is not None and (not isinstance(rate, float) or not 0 < rate < 1e30):
+        raise ValueError("step_size is no positive number")
+    texts = [*about["classes"], *parents]
+    if not all(isinstance(each, str) and len(each) < 200 and each.isprintable() for each in texts):
+        raise ValueError("classes or parents are not lists of text")
+    if not isinstance(about["config"], dict):
+        raise TypeError("config is no table")
+    space = about["preprocessing"]
+    if space["kind"] == "zca":
+        if not re.fullmatch("[0-9a-f]{64}", space["key"]):  # names a file
+            raise ValueError("the key of its whitening is no sha256")
+        if not isinstance(space["eps"], float) or not all(isinstance(side, int) for side in space["shape"]):
+            raise ValueError("its whitening is not described by numbers")
+    elif not all(isinstance(v, float) and abs(v) < 1e6 for v in (*space["mean"], *space["std"])):
+        raise ValueError("its mean and std are not numbers")

@@ -1,0 +1,44 @@
+"""What a user says of a file because the file does not."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from satm.errors import ConfigError
+from satm.exchange.base import LABEL_KINDS, SPACES, Space
+from satm.types import LabelKind
+
+_METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claims:
+    """Options of an import; None where nothing is said. Raises ConfigError for what cannot be meant."""
+
+    dataset: str | None = None
+    preprocessing: Space | None = None
+    step_size: float | None = None
+    labels: LabelKind | None = None
+    method: str | None = None
+    ipc: int | None = None
+    index: int | None = None
+    mean: tuple[float, ...] | None = None  # other constants than the format's own
+    std: tuple[float, ...] | None = None
+    architecture: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.preprocessing not in (None, *SPACES):
+            raise ConfigError(f"preprocessing {self.preprocessing}: expected {', '.join(SPACES)}")
+        if self.labels not in (None, *LABEL_KINDS):
+            raise ConfigError(f"labels {self.labels}: expected hard, probabilities or logits")
+        if self.step_size is not None and not 0 < self.step_size < 1e30:
+            raise ConfigError(f"step_size {self.step_size}: expected a finite number above 0")
+        if self.method is not None and not _METHOD.fullmatch(self.method):
+            raise ConfigError(f"method {self.method!r}: expected letters, digits and . _ + -")
+        if self.ipc is not None and not 1 <= self.ipc < 10**9:
+            raise ConfigError(f"ipc {self.ipc}: expected at least 1 image per class")
+        if (self.mean is None) != (self.std is None):
+            raise ConfigError("mean and std belong together; give both or neither")
+        if self.mean is not None and self.preprocessing not in (None, "meanstd"):
+            raise ConfigError(f"mean and std are constants of meanstd, not of {self.preprocessing}; leave them out")

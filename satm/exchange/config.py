@@ -1,0 +1,45 @@
+"""What decides how an imported set is evaluated: the part that a condensed set takes from its preset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from satm.config import from_dict
+from satm.config import to_dict as plain
+from satm.errors import ConfigError
+from satm.exchange.base import Space
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportConfig:
+    """How an imported set is to be judged. `from_dict` refuses unknown and wrong settings."""
+
+    dataset: str
+    ipc: int
+    image_size: int  # pixels a side
+    space: Space
+    architecture: str  # the network that "in-domain" means: the field's ConvNet unless told otherwise
+    format: str
+    index: int | None = None  # which of a file's sets
+    recipe: str | None = None  # null: that of the profile this machine runs at
+    validation: float = 0.1  # fraction of train held out, as everywhere
+    moments_checked: bool = True  # false: stored although its moments do not fit, as asked
+
+    def __post_init__(self) -> None:
+        if self.ipc < 1:
+            raise ConfigError(f"ipc {self.ipc}: expected at least 1 image per class")
+        if not 1 <= self.image_size <= 4096:
+            raise ConfigError(f"image_size {self.image_size}: expected 1 to 4096 pixels")
+        if not 0 < self.validation < 1:
+            raise ConfigError(f"validation {self.validation}: expected a fraction between 0 and 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dictionary; `from_dict` is its inverse."""
+        return plain(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ImportConfig:
+        """Rebuild; raises UnknownName for unknown settings and ConfigError for wrong or missing ones."""
+        return from_dict(cls, values)

@@ -1,0 +1,121 @@
+"""DD-Ranking's layout: `images.pt`, `labels.pt`, `lr.pt`, class-major, and a configuration its code can read.
+
+Source: field notes §4 (DD-Ranking 0.2.0: metrics/hard_label.py, soft_label.py and configs/*.yaml). Keys are the code's
+own where its documents differ.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from satm.exchange.base import Foreign, Format, lost
+from satm.exchange.files import existing, inside, load_torch, one_of
+from satm.exchange.tensors import as_images, as_labels, as_step_size, step_size_tensor
+from satm.home import make_folder
+from satm.networks import convnet_depth
+from satm.synthetic import SyntheticSet
+
+_NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "tiny-imagenet": "TinyImageNet", "imagenet-1k": "ImageNet1K"}
+
+
+def read_dd_ranking(path: Path, index: int | None = None) -> Foreign:
+    """`images.pt`, with `labels.pt` and `lr.pt` where they are there, in the folder `path`; raises DataError."""
+    path = existing(path)
+    folder = path if path.is_dir() else path.parent
+    images_file = one_of(path, "images.pt") if path.is_dir() else path
+    images = as_images(load_torch(images_file), str(images_file))
+    files, labels, rate = [images_file], None, None
+    if (file := folder / "labels.pt").exists():
+        labels = as_labels(load_torch(inside(file, folder)), str(file), n=len(images))
+        files.append(file)
+    if (file := folder / "lr.pt").exists():
+        rate = as_step_size(load_torch(inside(file, folder)), str(file))
+        files.append(file)
+    notes = () if labels is not None else ("no labels.pt: images are taken to be class-major",)
+    return Foreign(images=images, labels=labels, step_size=rate, files=tuple(files), notes=notes)
+
+
+def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
+    """The tensors and `config.yaml` in the new folder `path`."""
+    make_folder(path)
+    order = synthetic.hard_labels.cpu().argsort(stable=True)
+    found = list(lost(synthetic, kind=synthetic.label_kind == "probabilities"))
+    labels = synthetic.labels.detach().cpu()[order].clone()
+    if (order.diff() < 0).any():
+        found.append("the order of the images becomes class-major, as DD-Ranking takes it to be")
+    torch.save(synthetic.images.detach().cpu()[order].clone(), path / "images.pt")
+    torch.save(labels, path / "labels.pt")
+    if synthetic.label_kind == "probabilities":
+        found.append("DD-Ranking takes the softmax of soft labels: pass it labels.log() of labels.pt")
+    if synthetic.step_size is not None:
+        torch.save(step_size_tensor(synthetic.step_size), path / "lr.pt")
+    if synthetic.dataset not in _NAMES:
+        found.append(f"DD-Ranking does not know {synthetic.dataset}: config.yaml needs a data set of its own")
+    (path / "config.yaml").write_text(configuration(synthetic))
+    return tuple(found)
+
+
+def configuration(synthetic: SyntheticSet) -> str:
+    """YAML for `ddranking.config.Config.from_file`, with the recipe of its leaderboard's trajectory-matching sets."""
+    _, height, width = synthetic.image_shape
+    depth = convnet_depth(height)
+    soft = synthetic.label_kind != "hard"
+    lines = [
+        "# real data",
+        f"dataset: {_NAMES.get(synthetic.dataset, synthetic.dataset)}",
+        "real_data_path: ./dataset/",
+        "# synthetic data",
+        f"ipc: {synthetic.ipc}",
+        f"im_size: [{height}, {width}]",
+        f"use_zca: {str(synthetic.preprocessing.kind == 'zca').lower()}",
+        "# agent model",
+        f"model_name: ConvNet-{depth}",
+        *(("stu_use_torchvision: false", "tea_use_torchvision: false") if soft else ("use_torchvision: false",)),
+        *(("teacher_dir: ./teacher_models", f"teacher_model_names: [ConvNet-{depth}]") if soft else ()),
+        "# augmentation",
+        "data_aug_func: dsa",
+        "aug_params:",
+        "  flip: 0.5",
+        "  rotate: 15.0",
+        "  saturation: 2.0",
+        "  brightness: 1.0",
+        "  contrast: 0.5",
+        "  scale: 1.2",
+        "  crop: 0.125",
+        "  cutout: 0.5",
+        "custom_train_trans: null",
+        "custom_val_trans: null",
+        *(("use_aug_for_hard: true", "soft_label_mode: S", "soft_label_criterion: sce") if soft else ()),
+        *(("loss_fn_kwargs:", "  temperature: 1.0", "  scale_loss: false") if soft else ()),
+        "# training",
+        "optimizer: sgd",
+        "lr_scheduler: step",
+        "step_size: 500",
+        "weight_decay: 0.0005",
+        "momentum: 0.9",
+        "num_eval: 5",
+        "num_epochs: 1000",
+        "syn_batch_size: 256",
+        "real_batch_size: 256",
+        "default_lr: 0.01",
+        "num_workers: 4",
+        "device: cuda",
+        "dist: false",
+        "eval_full_data: true",
+        "random_data_format: tensor",
+        "random_data_path: ./random_data/",
+        f"save_path: ./results/{synthetic.dataset}_ipc{synthetic.ipc}_{synthetic.method}.csv",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+DD_RANKING = Format(
+    name="dd-ranking",
+    what="DD-Ranking: images.pt + labels.pt + lr.pt, class-major, and config.yaml",
+    read=read_dd_ranking,
+    write=write_dd_ranking,
+    soft="logits",
+    cifar10_constants=True,
+)

@@ -1,0 +1,167 @@
+"""Reading files that nobody vouches for: no code is run, nothing outside the named place is read."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from satm.errors import DataError
+
+# A file may claim any size. What is allocated for it is bounded by its own length: bytes for small ones, and a factor
+# that no image data compress by.
+SMALL, FACTOR = 64 * 2**20, 20
+
+
+def existing(path: Path) -> Path:
+    """`path` made absolute; raises DataError where nothing is there."""
+    path = path.expanduser().absolute()
+    try:
+        there = path.is_file() or path.is_dir()
+    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+        raise DataError(f"{shown(str(path))} is no path ({shown(str(error), 60)}); give that of a file") from None
+    if not there:
+        raise DataError(f"there is no file or folder {shown(str(path), 400)}; give the path of one")
+    return path
+
+
+def inside(path: Path, root: Path) -> Path:
+    """`path`, a regular file that really lies in `root`; raises DataError for a link that leads out of it."""
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"{path} points outside {root}; copy the file itself there")
+    if not path.is_file():
+        raise DataError(f"{path} is no file; expected one")
+    return path
+
+
+def one_of(folder: Path, pattern: str, *, without: Sequence[str] = ()) -> Path:
+    """The one file of `folder` like `pattern`; raises DataError where there is none or several."""
+    found = sorted(path for path in folder.glob(pattern) if not any(path.match(each) for each in without))
+    if not found:
+        raise DataError(f"{folder} holds no {pattern}; give the folder or file that does")
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:8]) + (", …" if len(found) > 8 else "")
+        raise DataError(f"{folder} holds {names}; give the path of one of them")
+    return inside(found[0], folder)
+
+
+def parents_of(files: Sequence[Path]) -> tuple[str, ...]:
+    """Where a set came from, by content: `file:<sha256>` for each of a few files, one hash for a folder of many."""
+    try:
+        hashes = [_sha256(path) for path in files]
+    except OSError as error:
+        raise unreadable(files[0], error) from error
+    if len(files) <= 4:
+        return tuple(f"file:{each}" for each in hashes)
+    listing = "".join(f"{path.parent.name}/{path.name} {each}\n" for path, each in zip(files, hashes, strict=True))
+    return (f"file:{hashlib.sha256(listing.encode(errors='surrogateescape')).hexdigest()}",)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unreadable(path: Path, error: BaseException) -> DataError:
+    """One line for whatever a library says of a damaged file."""
+    said = shown(str(error)) or type(error).__name__
+    return DataError(f"{path} cannot be read ({said}); copy or download it again")
+
+
+def shown(text: str, length: int = 160) -> str:
+    """Text out of a file as one printable line of at most `length` characters."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return line if len(line) <= length else line[: length - 3] + "..."
+
+
+def load_torch(path: Path, *, also: Iterable[Any] = ()) -> Any:
+    """What `torch.save` wrote, weights-only: tensors and plain containers, and the callables in `also`.
+
+    Raises DataError for a damaged file and for a pickle that asks for anything else; none of its code is run.
+    """
+    _not_empty(path)
+    _check_pickle(path)
+    try:
+        with torch.serialization.safe_globals(list(also)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own deprecations while it reads old files
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "not allowed" in str(error) or "GLOBAL" in str(error):
+            raise DataError(
+                f"{path} holds more than tensors (a pickle that would run code or build foreign classes); refused, "
+                "nothing of it was run; save its tensors alone"
+            ) from error
+        raise DataError(
+            f"{path} is no file that torch.save wrote, or a damaged one; copy or download it again"
+        ) from error
+    except Exception as error:  # torch's reader raises nearly anything on damaged bytes
+        raise unreadable(path, error) from error
+
+
+def load_npz(path: Path) -> dict[str, Any]:
+    """The arrays of an `.npz` file by name, objects refused; raises DataError."""
+    import numpy as np
+
+    _not_empty(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_claim(path, sum(member.file_size for member in archive.infolist()))
+            for member in archive.infolist():
+                with archive.open(member) as opened:
+                    _check_array(opened, member.file_size, path)
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except DataError:
+        raise
+    except Exception as error:  # zip, zlib and NumPy's header parser each have their own
+        raise unreadable(path, error) from error
+
+
+def check_claim(path: Path, claimed: int) -> None:
+    """Raise DataError where `path` claims to hold more bytes than a file of its length can."""
+    if claimed > SMALL + FACTOR * path.stat().st_size:
+        raise DataError(f"{path} claims to unpack to {claimed >> 20} MiB, which its length does not allow; refused")
+
+
+def _check_array(opened: Any, size: int, path: Path) -> None:
+    """Raise DataError where an `.npy` header claims more than its member of the archive has."""
+    import numpy as np
+
+    version = np.lib.format.read_magic(opened)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(opened)
+    if math.prod(shape) * dtype.itemsize > size:
+        raise DataError(f"{path} holds an array that claims shape {list(shape)}, more than its bytes; refused")
+
+
+def _check_pickle(path: Path) -> None:
+    """What torch's weights-only reader lets through and would allocate as asked: deflated records, bytearrays."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                check_claim(path, sum(member.file_size for member in archive.infolist()))
+                pickles = [archive.read(member) for member in archive.infolist() if member.filename.endswith(".pkl")]
+        else:
+            with path.open("rb") as file:
+                pickles = [file.read(SMALL)]
+    except DataError:
+        raise
+    except Exception as error:  # zipfile has many
+        raise unreadable(path, error) from error
+    if any(b"bytearray" in each for each in pickles):
+        raise DataError(f"{path} holds more than tensors (a byte array of any size); refused, nothing of it was run")
+
+
+def _not_empty(path: Path) -> None:
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is empty; copy or download it again")
+    except OSError as error:
+        raise unreadable(path, error) from error

@@ -1,0 +1,138 @@
+"""Folders of image files, one folder a class: torchvision's ImageFolder."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from satm.data.decode import decode, image_size_of
+from satm.data.encoded import EncodedSplit, Item
+from satm.data.folder import EXTENSIONS
+from satm.errors import DataError, SatmError
+from satm.exchange.base import DESCRIPTION_LOST, Foreign, Format
+from satm.exchange.files import existing, inside, shown
+from satm.home import make_folder
+from satm.progress import SILENT
+from satm.synthetic import SyntheticSet
+from satm.types import Images
+
+MAX_SIDE, MAX_PIXELS = 4096, 2**30  # a PNG of a few bytes can claim any size; 10,000 images of 224² are half of this
+
+
+def read_imagefolder(path: Path, index: int | None = None) -> Foreign:
+    """The images of `path/<class>/*.png` as uint8 pixels, class by class and by file name; raises DataError."""
+    root = existing(path)
+    if not root.is_dir():
+        raise DataError(f"{root} is a file; give the folder that holds one folder of images a class")
+    folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(folders):
+        inside_folder(root / name, root)
+        found = sorted(p for p in (root / name).iterdir() if p.suffix.lower() in EXTENSIONS)
+        files += [inside(p, root) for p in found]
+        labels += [label] * len(found)
+    if not files:
+        raise DataError(f"{root} holds no <class>/*.png; give the folder that holds one folder of images a class")
+    return Foreign(
+        images=decoded([(str(p), p) for p in files]),
+        labels=torch.tensor(labels),
+        files=tuple(files),
+        folders=tuple(folders),
+        notes=("images are pixels: taken into the space of --preprocessing",),
+    )
+
+
+def inside_folder(folder: Path, root: Path) -> None:
+    """Raise DataError for a folder that is a link out of `root`."""
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"{folder} points outside {root}; copy the folder itself there")
+
+
+def decoded(items: list[Item]) -> Images:
+    """[n, 1 or 3, side, side] uint8; raises DataError for one that cannot be decoded, or of another size."""
+
+    def read(rows: torch.Tensor) -> Iterator[Item]:
+        return (items[row] for row in rows.tolist())
+
+    sides = {_side(item) for item in items}  # headers only: nothing is decoded at a size that is not wanted
+    if len(sides) > 1 or max(sides) > MAX_SIDE or len(items) * max(sides) ** 2 > MAX_PIXELS:
+        raise DataError(
+            f"{items[0][0]} and the other {len(items) - 1} images have {min(sides)} to {max(sides)} pixels a side; "
+            f"expected one size of at most {MAX_SIDE}, and at most {MAX_PIXELS >> 20} million pixels in all"
+        )
+    split = EncodedSplit(labels=torch.zeros(len(items), dtype=torch.int64), rows=torch.arange(len(items)), read=read)
+    images, grey = decode(split, "decoding", size=max(sides), resize=False, progress=SILENT)
+    return images[:, :1].contiguous() if grey else images
+
+
+def _side(item: Item) -> int:
+    """The claimed side in pixels; raises DataError, also where Pillow takes the claim for a bomb."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return image_size_of(item)
+    except SatmError:
+        raise
+    except Exception as error:  # Pillow's readers raise nearly anything on damaged headers
+        raise DataError(f"{item[0]} is not an image that can be read ({shown(str(error))})") from error
+
+
+def pictures(synthetic: SyntheticSet) -> tuple[Images, float]:
+    """The images [n, C, H, W] as uint8 pixels, and the largest change that cost, in 0..1.
+
+    Raises DataError for images that are neither grey nor RGB, or where the whitening is not at hand.
+    """
+    if synthetic.images.shape[1] not in (1, 3):
+        raise DataError(f"images of {synthetic.images.shape[1]} channels cannot be PNG; export them as safetensors")
+    exact = synthetic.preprocessing.invert(synthetic.images.detach().cpu())
+    pixels = (exact * 255).round().clamp(0, 255).to(torch.uint8)
+    return pixels, float((pixels.float() / 255 - exact).abs().max())
+
+
+def write_pictures(synthetic: SyntheticSet, path: Path, folders: list[str], file: str) -> tuple[str, ...]:
+    """`path/<folder of the class>/<file>.png` for every image; `file` is filled with the class and its count."""
+    from PIL import Image
+
+    pixels, change = pictures(synthetic)
+    counts = [0] * len(folders)
+    for image, label in zip(pixels, synthetic.hard_labels.tolist(), strict=True):
+        place = path / folders[label] / (file.format(label, counts[label]) + ".png")
+        make_folder(place.parent)
+        array = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+        Image.fromarray(array.contiguous().numpy()).save(place)
+        counts[label] += 1
+    found = [f"pixels are rounded to 8 bits and clipped to 0..1 (largest change {change:.3g})"]
+    if (synthetic.hard_labels.diff() < 0).any():
+        found.append("the order of the images becomes class-major")
+    if synthetic.step_size is not None:
+        found.append(f"the step size is not carried: importing it again takes --step-size {synthetic.step_size!r}")
+    return (*found, DESCRIPTION_LOST)
+
+
+def write_imagefolder(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
+    """PNG files in folders called like the classes (by number where a name is none for a folder)."""
+    make_folder(path)
+    plain = all(re.fullmatch(r"[\w][\w .'()-]*", name) and name == name.strip() for name in synthetic.classes)
+    distinct = len({name.lower() for name in synthetic.classes}) == len(synthetic.classes)
+    numbers = [f"{label:05d}" for label in range(len(synthetic.classes))]
+    folders = list(synthetic.classes) if plain and distinct else numbers
+    found = write_pictures(synthetic, path, folders, "{1:05d}")
+    if synthetic.label_kind != "hard":
+        found = (f"{synthetic.label_kind} become the likeliest class (rded keeps them)", *found)
+    return found
+
+
+IMAGEFOLDER = Format(
+    name="imagefolder",
+    what="one folder of PNG images a class",
+    read=read_imagefolder,
+    write=write_imagefolder,
+    space="meanstd",
+)

@@ -1,0 +1,66 @@
+"""KIP's `.npz`: images [n, H, W, C] and labels [n, K], a regression target of each class.
+
+Source: field notes §1.6 and DC-BENCH's loader (data_loader/kip_data_loader.py), which takes the likeliest class.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from satm.errors import DataError
+from satm.exchange.base import Foreign, Format, lost
+from satm.exchange.files import existing, load_npz, one_of, shown, unreadable
+from satm.exchange.tensors import as_images, as_labels
+from satm.synthetic import SyntheticSet
+
+
+def read_kip(path: Path, index: int | None = None) -> Foreign:
+    """The arrays `images` and `labels` of the file (or of the one `.npz` in the folder) `path`; raises DataError."""
+    path = existing(path)
+    file = one_of(path, "*.npz") if path.is_dir() else path
+    arrays = load_npz(file)
+    missing = [name for name in ("images", "labels") if name not in arrays]
+    if missing:
+        raise DataError(f"{file} has no array {' and '.join(missing)}, only {shown(', '.join(arrays), 80) or 'none'}")
+    stored = as_images(_tensor(arrays["images"], file), str(file))
+    images = stored.permute(0, 3, 1, 2).contiguous()
+    labels = as_labels(_tensor(arrays["labels"], file), str(file), n=len(images))
+    notes = ("KIP's labels are regression targets",) if labels.ndim == 2 else ()
+    return Foreign(images=images, labels=labels, files=(file,), notes=notes)
+
+
+def _tensor(array: Any, file: Path) -> torch.Tensor:
+    import numpy as np
+
+    try:
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
+    except (TypeError, ValueError) as error:  # text, objects, complex longdouble …
+        raise unreadable(file, error) from error
+
+
+def write_kip(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
+    """`images` [n, H, W, C] and `labels` [n, K]; classes become KIP's targets, 1 − 1/K and −1/K."""
+    import numpy as np
+
+    labels = synthetic.labels.detach().cpu()
+    if synthetic.label_kind == "hard":
+        k = len(synthetic.classes)
+        labels = torch.eye(k)[labels] - 1 / k
+    images = synthetic.images.detach().cpu().permute(0, 2, 3, 1).contiguous()
+    with path.open("wb") as file:  # given a name, NumPy would add a suffix
+        np.savez(file, images=images.numpy(), labels=labels.numpy())
+    return lost(synthetic, step_size=True, kind=True)
+
+
+KIP = Format(
+    name="kip",
+    what="KIP: .npz with images [n, H, W, C] and labels [n, K]",
+    read=read_kip,
+    write=write_kip,
+    suffix=".npz",
+    soft="hard",
+    method="kip",
+)

@@ -1,0 +1,93 @@
+"""MTT, FTD and TESLA's `images_*.pt` + `labels_*.pt`, and DATM's with `lr_*.pt` beside them.
+
+Source: field notes §1.1–1.4 (MTT distill.py, DATM.py): images float32 in the space that was trained in, labels int64
+and class-major, or float [n, K] (TESLA: probabilities, DATM: logits).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from satm.errors import DataError
+from satm.exchange.base import Foreign, Format, lost
+from satm.exchange.files import existing, inside, load_torch, one_of
+from satm.exchange.tensors import as_images, as_labels, as_step_size, step_size_tensor
+from satm.home import make_folder
+from satm.synthetic import SyntheticSet
+
+_NAME = "best"  # what the peers' own loaders look for
+
+
+def read_mtt(path: Path, index: int | None = None) -> Foreign:
+    """The pair of files that `path` (a folder with one pair, or the images file of one) names; raises DataError."""
+    return _read(path, step_size=False)
+
+
+def read_datm(path: Path, index: int | None = None) -> Foreign:
+    """The same with the step size in `lr_*.pt`, which must be there; raises DataError."""
+    return _read(path, step_size=True)
+
+
+def _read(path: Path, *, step_size: bool) -> Foreign:
+    path = existing(path)
+    images_file = one_of(path, "*images_*.pt", without=("*images_zca_*",)) if path.is_dir() else path
+    if "images" not in images_file.name:
+        raise DataError(f"{images_file} is not called images_*.pt, so that its labels cannot be found; rename both")
+    labels_file = _beside(images_file, "labels")
+    images = as_images(load_torch(images_file), str(images_file))
+    labels = as_labels(load_torch(labels_file), str(labels_file), n=len(images))
+    files, rate = [images_file, labels_file], None
+    if step_size:
+        rate_file = _beside(images_file, "lr")
+        rate = as_step_size(load_torch(rate_file), str(rate_file))
+        files.append(rate_file)
+    chosen = images_file.stem.endswith("_best")
+    notes = ("files called best were picked by their test accuracy, by the peers' code",) if chosen else ()
+    return Foreign(images=images, labels=labels, step_size=rate, files=tuple(files), notes=notes)
+
+
+def _beside(images: Path, what: str) -> Path:
+    """`labels_3.pt` for `images_3.pt`; whitened-back `images_zca_3.pt` share the labels of the others."""
+    name = images.name.replace("images_zca", "images").replace("images", what)
+    found = images.with_name(name)
+    if not found.exists():
+        raise DataError(f"{found} is missing; {images.name} needs it beside it")
+    return inside(found, images.parent)
+
+
+def write_mtt(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
+    """`images_best.pt` and `labels_best.pt` in the new folder `path`."""
+    make_folder(path)
+    torch.save(synthetic.images.detach().cpu().clone(), path / f"images_{_NAME}.pt")
+    torch.save(synthetic.labels.detach().cpu().clone(), path / f"labels_{_NAME}.pt")
+    return lost(synthetic, step_size=True, kind=True)
+
+
+def write_datm(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
+    """The same with `lr_best.pt`; raises DataError for a set without a step size."""
+    if synthetic.step_size is None:
+        raise DataError("the set has no step size, which this format needs; export it as mtt or safetensors")
+    write_mtt(synthetic, path)
+    torch.save(step_size_tensor(synthetic.step_size), path / f"lr_{_NAME}.pt")
+    return lost(synthetic, kind=synthetic.label_kind != "logits")
+
+
+MTT = Format(
+    name="mtt",
+    what="MTT, FTD, TESLA: images_*.pt + labels_*.pt",
+    read=read_mtt,
+    write=write_mtt,
+    method="mtt",
+    cifar10_constants=True,
+)
+DATM = Format(
+    name="datm",
+    what="DATM: images_*.pt + labels_*.pt (logits) + lr_*.pt",
+    read=read_datm,
+    write=write_datm,
+    soft="logits",
+    method="datm",
+    cifar10_constants=True,
+)

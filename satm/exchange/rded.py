@@ -1,0 +1,54 @@
+"""RDED-style folders: images in `00000/`, `00001/` … by class number, soft labels beside them where they were stored.
+
+Source: LINs-lab/RDED, synthesize/main.py (folder and file names). RDED relabels while it trains; where somebody stored
+the labels, they are `soft_labels.pt` [n, K], a row an image in the order of class and file name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from satm.exchange.base import Foreign, Format
+from satm.exchange.files import existing, inside, load_torch
+from satm.exchange.imagefolder import read_imagefolder, write_pictures
+from satm.exchange.tensors import as_labels
+from satm.home import make_folder
+from satm.synthetic import SyntheticSet
+
+SOFT_LABELS = ("soft_labels.pt", "labels.pt")
+
+
+def read_rded(path: Path, index: int | None = None) -> Foreign:
+    """The images, and the soft labels where the folder has them; raises DataError."""
+    root = existing(path)
+    found = read_imagefolder(root)
+    for name in SOFT_LABELS:
+        if (file := root / name).exists():
+            labels = as_labels(load_torch(inside(file, root)), str(file), n=len(found.images))
+            return replace(found, labels=labels, folders=None, files=(*found.files, file))
+    return replace(found, notes=(*found.notes, "no soft labels are stored: each image has its folder's class"))
+
+
+def write_rded(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
+    """PNG files by class number, and `soft_labels.pt` for a set with soft labels."""
+    make_folder(path)
+    numbers = [f"{label:05d}" for label in range(len(synthetic.classes))]
+    found = write_pictures(synthetic, path, numbers, "class{0:05d}_id{1:05d}")
+    if synthetic.label_kind != "hard":
+        order = synthetic.hard_labels.cpu().argsort(stable=True)
+        torch.save(synthetic.labels.detach().cpu()[order].clone(), path / SOFT_LABELS[0])
+        found = (*found, f"that the labels are {synthetic.label_kind} is not carried: it takes --labels")
+    return found
+
+
+RDED = Format(
+    name="rded",
+    what="RDED, SRe2L: images in folders by class number, soft_labels.pt where stored",
+    read=read_rded,
+    write=write_rded,
+    space="meanstd",
+    method="rded",
+)

@@ -1,0 +1,85 @@
+"""From whatever a file holds to images, labels and a step size, or one line that says why not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from satm.errors import DataError
+from satm.types import Images
+
+_INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
+
+
+def as_tensor(value: Any, what: str) -> torch.Tensor:
+    """A plain, dense tensor with memory of its own; raises DataError for anything else."""
+    if not isinstance(value, torch.Tensor):
+        raise DataError(f"{what}: expected a tensor, found {type(value).__name__}")
+    if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
+        raise DataError(f"{what}: expected a plain dense tensor, found {value.layout} on {value.device.type}")
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise DataError(f"{what}: shape {list(value.shape)} says more than the file holds")
+    return value.detach().resolve_conj().resolve_neg()
+
+
+def as_images(value: Any, what: str) -> Images:
+    """[n, C, H, W] float32, or uint8 where it was uint8; raises DataError."""
+    images = as_tensor(value, what)
+    if not images.is_floating_point() and images.dtype != torch.uint8:
+        raise DataError(f"{what}: images are {spell(images.dtype)}; expected float or uint8")
+    if images.ndim != 4 or not images.numel():
+        raise DataError(f"{what}: images have shape {list(images.shape)}; expected [n, C, H, W] with at least one")
+    if images.dtype == torch.uint8:
+        return images.contiguous()
+    images = images.float().contiguous()
+    wrong = int((~torch.isfinite(images)).sum())
+    if wrong:
+        raise DataError(f"{what}: {wrong} of {images.numel()} image values are not finite")
+    return images
+
+
+def as_labels(value: Any, what: str, *, n: int) -> torch.Tensor:
+    """[n] int64 classes or [n, K] float32; raises DataError for anything else, or values that are not finite."""
+    labels = as_tensor(value, what)
+    if labels.ndim not in (1, 2) or len(labels) != n or not labels.numel():
+        raise DataError(f"{what}: labels have shape {list(labels.shape)}; expected [{n}] or [{n}, classes]")
+    if labels.dtype not in _INTEGERS and not labels.is_floating_point():
+        raise DataError(f"{what}: labels are {spell(labels.dtype)}; expected whole numbers or float")
+    if not torch.isfinite(labels.double()).all():
+        raise DataError(f"{what}: labels are not finite")
+    if labels.ndim == 2:
+        labels = labels.float().contiguous()
+        if not torch.isfinite(labels).all():
+            raise DataError(f"{what}: labels are not finite in float32")
+        return labels
+    if labels.is_floating_point() and (labels.double().frac() != 0).any():
+        raise DataError(f"{what}: labels are fractions in one dimension; expected classes, or [{n}, classes]")
+    if labels.is_floating_point() and (labels.double().abs() > 2**31).any():
+        raise DataError(f"{what}: labels reach {float(labels.double().abs().max()):g}; expected classes")
+    return labels.to(torch.int64).contiguous()
+
+
+def as_step_size(value: Any, what: str) -> float:
+    """A finite number above 0 from a number or a tensor of one; raises DataError."""
+    if isinstance(value, torch.Tensor):
+        tensor = as_tensor(value, what)
+        if tensor.numel() != 1 or tensor.is_complex() or tensor.dtype == torch.bool:
+            raise DataError(f"{what}: a {spell(tensor.dtype)} tensor {list(tensor.shape)}; expected one number")
+        value = tensor.double().item()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DataError(f"{what}: the step size is a {type(value).__name__}; expected a number")
+    if not abs(value) < 1e30 or value <= 0:  # NaN too
+        raise DataError(f"{what}: the step size is {value:g}; expected a finite number above 0")
+    return float(value)
+
+
+def step_size_tensor(value: float) -> torch.Tensor:
+    """A scalar that holds `value` exactly: float32 where it can, as the peers write it, else float64."""
+    single = torch.tensor(value, dtype=torch.float32)
+    return single if single.double().item() == value else torch.tensor(value, dtype=torch.float64)
+
+
+def spell(dtype: torch.dtype) -> str:
+    """`float32`, not `torch.float32`."""
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,63 @@
+"""Sets of the registry in other people's layouts, and what differs between two."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry import Registry, SetRecord
+from satm.errors import DataError
+from satm.exchange import FORMATS, Difference, differences
+from satm.home import make_folder
+from satm.progress import SILENT, Progress
+from satm.workflow.lookup import load
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What `export_set` wrote."""
+
+    record: SetRecord
+    path: Path
+    losses: tuple[str, ...]  # what the format could not carry, a line each
+
+
+def export_set(
+    reference: str,
+    path: Path | str,
+    *,
+    format: str,
+    registry: Path | str = "satm.db",
+    data_root: Path | None = None,
+    progress: Progress = SILENT,
+) -> Exported:
+    """Write a stored set in another layout, whole or not at all, and say what the layout cannot carry.
+
+    `path` must not exist yet: a file or, for layouts of several files, a folder. Raises DataError where it does or
+    cannot be written, UnknownName for the set or the format.
+    """
+    chosen = FORMATS.get(format)
+    target = Path(path).expanduser().absolute()
+    if os.path.lexists(target):
+        raise DataError(f"{target} is there already; name another path, or remove it first")
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        record = store.find(reference)
+    synthetic = load(record.name, registry=registry, data_root=data_root, progress=progress)
+    make_folder(target.parent)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            made = Path(folder) / target.name
+            losses = chosen.write(synthetic, made)
+            shutil.move(made, target)
+    except OSError as error:
+        raise DataError(f"{target} cannot be written: {error.strerror or error}") from error
+    return Exported(record=record, path=target, losses=losses)
+
+
+def diff(a: str, b: str, *, registry: Path | str = "satm.db") -> list[Difference]:
+    """What differs between two stored sets; nothing for two names of one. Raises UnknownName for a reference."""
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        return differences(store.load(a), store.load(b))
