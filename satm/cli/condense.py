@@ -158,7 +158,7 @@ def presets(method: MethodName = None) -> None:
     """List the rows of hyper-parameters and where each comes from."""
     from satm.presets import PRINTED, all_rows, spell_printed
 
-    if method in PRINTED:
+    if method is not None and method in PRINTED:
         for line in spell_printed(method):
             typer.echo(line)
         return
