@@ -9,12 +9,14 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from satm import networks
 from satm.augment import DSA, apply, draw
 from satm.engine import (
     Compile,
     Engine,
+    EngineChoice,
     FlatNetwork,
     InnerLoop,
     InnerWork,
@@ -129,6 +131,28 @@ class TrajectoryConfig:
             return noise_images(task.data, task.ipc, task.seed.child("init")), labels
         return random_images(task.data, task.ipc, task.seed.child("init")), labels
 
+    def choose_engine(
+        self, network: nn.Module, image_shape: tuple[int, int, int], images: int
+    ) -> tuple[EngineChoice, InnerWork]:
+        """How inner loops on `network` and a set of `images` are differentiated, and how much work an outer step is."""
+        flops, activation_bytes = forward_cost(network, image_shape)
+        window = self.inner_steps - self.iota
+        tau = self.outer.second_start(self.iota)
+        second = 0 if tau is None else self.inner_steps - tau
+        work = InnerWork(
+            flops=flops,
+            activation_bytes=activation_bytes,
+            batch=min(self.batch_syn or images, images),
+            steps=self.inner_steps + second,
+            taped=window + min(window, second),
+            window=window,
+            outer_steps=self.outer_steps,
+        )
+        choice = choose_engine(
+            self.engine, self.compile, self.precision, network=network, image_shape=image_shape, work=work
+        )
+        return choice, work
+
     def accepts(self, loss: float) -> bool:
         """Whether an outer step of this loss may change anything."""
         return True
@@ -162,14 +186,7 @@ class TrajectoryCondensation:
         self.step_size = torch.tensor(config.step_size, device=device)
         self.images_velocity = torch.zeros_like(self.images)
         self.step_size_velocity = torch.zeros_like(self.step_size)
-        self.engine = choose_engine(
-            config.engine,
-            config.compile,
-            config.precision,
-            network=self.network,
-            image_shape=data.image_shape,
-            work=self._work(),
-        )
+        self.engine, _ = config.choose_engine(self.network, data.image_shape, len(self.images))
         self.notes: Mapping[str, str] = {"engine": str(self.engine)}
         self._policy = self.engine.policy(self.network, task.notify)
 
@@ -177,22 +194,6 @@ class TrajectoryCondensation:
     def labels(self) -> Labels:
         """As they stand, of the label rule's kind."""
         return self.label_state["labels"]
-
-    def _work(self) -> InnerWork:
-        config, data = self.config, self.task.data
-        flops, activation_bytes = forward_cost(self.network, data.image_shape)
-        window = config.inner_steps - config.iota
-        tau = self.rule.second_start(config.iota)
-        second = 0 if tau is None else config.inner_steps - tau
-        return InnerWork(
-            flops=flops,
-            activation_bytes=activation_bytes,
-            batch=min(config.batch_syn or len(self.images), len(self.images)),
-            steps=config.inner_steps + second,
-            taped=window + min(window, second),
-            window=window,
-            outer_steps=config.outer_steps,
-        )
 
     def advance(self) -> Mapping[str, float]:
         """See `Condensation`."""

@@ -6,10 +6,13 @@ import time
 from itertools import pairwise
 
 import torch
+from torch import nn
 
 from satm import networks
+from satm.compilation import missing_compiler
 from satm.data import ImageData
 from satm.experts.train import expert_store
+from satm.fused import worthwhile
 from satm.methods import METHODS, TrajectoryConfig
 from satm.methods.direct import DirectConfig
 from satm.presets import CondenseConfig, Preset
@@ -17,7 +20,7 @@ from satm.progress import spell_seconds
 from satm.rng import Seed
 from satm.training import SGDConfig, fit
 
-TAPED = 3.3  # seconds of a differentiated inner step over those of a plain one, measured on 2 CPU cores
+COMPILED = 0.5  # seconds of a compiled training step over those of a plain one (benchmarks/training.py)
 
 
 def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps_done: int = 0) -> str:
@@ -54,33 +57,35 @@ def missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:
 def epoch_seconds(config: CondenseConfig, data: ImageData, device: torch.device) -> float:
     """One epoch of one expert, from a few timed training steps."""
     size = min(config.experts.batch_size, len(data.train))
-    return _step_seconds(config, data, size, device) * len(data.train) / size
+    compiled = config.experts.flat is None and worthwhile(len(data.train), data.image_shape)
+    passes = 1.0 if config.experts.flat is None else 2.0
+    share = COMPILED if compiled and missing_compiler(device) is None else passes
+    return share * _step_seconds(config, data, size, device) * len(data.train) / size
 
 
 def _outer_step_seconds(
     config: CondenseConfig, settings: TrajectoryConfig, data: ImageData, device: torch.device
 ) -> float:
-    """The first pass, part of it taped, and the second where there is one."""
-    n = config.ipc * len(data.classes)
-    plain = _step_seconds(config, data, min(settings.batch_syn or n, n), device)
-    tau = settings.outer.second_start(settings.iota)
-    second = 0 if tau is None else settings.inner_steps - tau
-    return plain * (settings.iota + TAPED * (settings.inner_steps - settings.iota + second))
+    images = config.ipc * len(data.classes)
+    choice, work = settings.choose_engine(_network(config, data, device), data.image_shape, images)
+    return choice.seconds(_step_seconds(config, data, work.batch, device), work)
+
+
+def _network(config: CondenseConfig, data: ImageData, device: torch.device) -> nn.Module:
+    return networks.create(
+        config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=Seed(0).child("timing")
+    ).to(device)
 
 
 def _step_seconds(config: CondenseConfig, data: ImageData, batch: int, device: torch.device) -> float:
     """The quickest of a few training steps of the network at this batch size, in seconds."""
-    seed = Seed(0).child("timing")
-    network = networks.create(
-        config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=seed
-    ).to(device)
     examples = data.train.subset(torch.arange(min(batch, len(data.train))))
     ends = [time.perf_counter()]
     fit(
-        network,
+        _network(config, data, device),
         examples,
         SGDConfig(epochs=4, lr=1e-3, batch_size=batch),
-        seed=seed,
+        seed=Seed(0).child("timing"),
         on_epoch=lambda stats: ends.append(time.perf_counter()),
     )
     return min(after - before for before, after in pairwise(ends))
