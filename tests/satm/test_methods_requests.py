@@ -123,7 +123,8 @@ def test_datm_takes_plain_experts_when_told_to():
     config = find_preset("digits", 1, method="datm", profile="smoke").config
     assert config.experts.flat == FlatConfig()
     plain = replace(config, experts=replace(config.experts, flat=None))
-    asked = {"settings": plain.settings, "experts": plain.experts, "data": image_data(), "ipc": 1}
+    asked = {"settings": plain.settings, "experts": plain.experts, "architecture": plain.architecture, "ipc": 1}
+    asked["data"] = image_data()
     METHODS.get("datm").check(Request(method="datm", **asked))
     with pytest.raises(ConfigError, match="method ftd matches experts trained for flatness"):
         METHODS.get("ftd").check(Request(method="ftd", **asked))
