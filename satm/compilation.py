@@ -1,4 +1,4 @@
-"""What this machine can do for speed: `torch.compile` where a compiler is there, bfloat16 where it has the units."""
+"""What this machine and a network allow for speed: `torch.compile`, bfloat16, steps that can be repeated."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from satm.home import home
 
@@ -47,13 +48,15 @@ def compiled(function: F, *, notify: Callable[[str], None]) -> F:
     fast = torch.compile(own, fullgraph=True, dynamic=False)
     failed = False
 
-    from torch._dynamo.exc import TorchDynamoException  # what every failure to compile is
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException  # the latter is any failure to compile
 
     def call(*arguments: Any) -> Any:
         nonlocal failed
         if not failed:
             try:
                 return fast(*arguments)
+            except FailOnRecompileLimitHit:
+                pass  # more shapes than torch keeps code for: this one runs as it is, the others stay compiled
             except TorchDynamoException as error:
                 failed = True
                 first = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -70,3 +73,16 @@ def missing_bf16(device: torch.device | str = "cpu") -> str | None:
     if torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return None
     return "this CPU has no bfloat16 instructions, without which it is some forty times slower than float32"
+
+
+def draws_random_numbers(network: nn.Module, images: torch.Tensor) -> bool:
+    """Whether a training pass of `images` draws random numbers, as dropout does; no stream is moved by asking."""
+    device = images.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
+        before = _streams(device)
+        network.train()(images)
+        return any(not torch.equal(a, b) for a, b in zip(before, _streams(device), strict=True))
+
+
+def _streams(device: torch.device) -> list[torch.Tensor]:
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]

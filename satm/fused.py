@@ -15,9 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from satm.compilation import compiled, missing_compiler
+from satm.compilation import compiled, draws_random_numbers, missing_compiler
 from satm.errors import ConfigError, ShapeError
-from satm.rng import Seed
 from satm.types import FlatParams, Images, Labels
 
 Update: TypeAlias = Callable[[Images, Labels], tuple[torch.Tensor, torch.Tensor]]
@@ -143,10 +142,9 @@ def obstacle(network: nn.Module, image_shape: tuple[int, int, int]) -> str | Non
         return "the network has buffers (batch normalisation)"
     if len(list(network.named_parameters(remove_duplicate=False))) > len(list(network.parameters())):
         return "the network uses a parameter twice"
-    with Seed(0).forked(), torch.no_grad():
-        before, like = torch.get_rng_state(), next(network.parameters())
-        deepcopy(network).train()(torch.zeros(2, *image_shape, device=like.device, dtype=like.dtype))
-        drawn = not torch.equal(before, torch.get_rng_state())
+    like = next(network.parameters())
+    images = torch.zeros(2, *image_shape, device=like.device, dtype=like.dtype)
+    drawn = draws_random_numbers(deepcopy(network), images)
     return "the network draws random numbers (dropout)" if drawn else None
 
 

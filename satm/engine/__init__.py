@@ -10,6 +10,7 @@ from satm.engine.choice import EngineChoice as EngineChoice
 from satm.engine.choice import InnerWork as InnerWork
 from satm.engine.choice import choose_engine as choose_engine
 from satm.engine.choice import forward_cost as forward_cost
+from satm.engine.choice import worth_compiling as worth_compiling
 from satm.engine.functional import FlatNetwork as FlatNetwork
 from satm.engine.functional import flatten as flatten
 from satm.engine.functional import unflatten as unflatten
@@ -22,7 +23,6 @@ from satm.engine.replay import ReplayPolicy as ReplayPolicy
 from satm.engine.replay import TeslaPolicy as TeslaPolicy
 from satm.engine.step import Precision as Precision
 from satm.engine.step import Step as Step
-from satm.engine.step import check_repeatable as check_repeatable
 from satm.engine.step import make_step as make_step
 from satm.engine.step_size import exact_step_size_derivative as exact_step_size_derivative
 from satm.engine.step_size import first_order_step_size_derivative as first_order_step_size_derivative

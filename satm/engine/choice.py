@@ -5,24 +5,26 @@ Equal jobs on one machine get equal choices, so that equal seeds give equal bits
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
 from torch import nn
 
-from satm.compilation import missing_bf16, missing_compiler
+from satm.compilation import draws_random_numbers, missing_bf16, missing_compiler
 from satm.engine.higher import HigherPolicy
 from satm.engine.hypergradient import HypergradientPolicy
 from satm.engine.replay import ReplayPolicy, TeslaPolicy
-from satm.engine.step import Precision, check_repeatable, make_step
+from satm.engine.step import Precision, make_step
 from satm.errors import ConfigError
 
 Engine: TypeAlias = Literal["auto", "prefer-higher", "higher", "replay", "tesla"]
 Compile: TypeAlias = Literal["auto", "yes", "no"]
 
-COMPILE_WORTH = 1e13  # floating-point operations of a job from which two minutes of compiling pay (2 CPU cores)
+COMPILE_WORTH = {"cpu": 1e13, "cuda": 1e15}  # floating-point operations of a job from which minutes of compiling pay
 TAPE = 3.0  # bytes of a differentiated step's tape over those of its forward pass, at most
 MEMORY_SHARE = 0.6  # of the machine's memory that a tape may take
 
@@ -96,13 +98,13 @@ def choose_engine(
     quicker, while its tape fits the machine; else `replay` as it is. "prefer-higher": `higher` while its tape fits.
     Raises ConfigError for a combination that cannot work.
     """
-    random = _draws_numbers(network, image_shape)
+    random = draws_random_numbers(network, _image(network, image_shape))
     missing = missing_compiler(_device(network))
     if compile == "yes" and missing:
         raise ConfigError(f"compile=yes: {missing}; set compile=auto")
     if precision == "bf16" and (lacking := missing_bf16(_device(network))):
         raise ConfigError(f"precision bf16: {lacking}; set precision=float32")
-    worth = work.total >= COMPILE_WORTH
+    worth = worth_compiling(work.total, _device(network))
     compiled = compile == "yes" or (compile == "auto" and worth and not missing)
     memory = total_memory(_device(network))
     fits = work.tape <= MEMORY_SHARE * memory
@@ -112,7 +114,11 @@ def choose_engine(
         if engine == "higher" and precision != "float32":
             raise ConfigError(f"precision {precision}: engine higher runs in float32; set engine=replay")
         if engine != "higher" and random:
-            raise ConfigError(f"engine {engine}: {random}")
+            raise ConfigError(f"engine {engine}: the network draws random numbers (dropout); set engine=higher")
+        if engine == "higher" and compile == "yes":
+            if asked == "higher":
+                raise ConfigError("compile=yes: engine higher is never compiled; set engine=replay")
+            reason += "; never compiled"
         fused = compiled and engine != "higher"
         if engine != "higher" and missing and compile == "auto":
             reason += f"; uncompiled: {missing}"
@@ -133,6 +139,11 @@ def choose_engine(
     if not fits:
         return chosen("replay", f"the tape of {size} takes {_gb(work.tape)} of {_gb(memory)} memory")
     return chosen("higher", missing if worth and missing else f"{work.total:.0e} operations are too few to compile for")
+
+
+def worth_compiling(operations: float, device: torch.device) -> bool:
+    """Whether a job of that many floating-point operations saves more time than compiling takes."""
+    return operations >= COMPILE_WORTH.get(device.type, COMPILE_WORTH["cuda"])
 
 
 def forward_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[float, int]:
@@ -162,17 +173,11 @@ def total_memory(device: torch.device) -> int:
     """Bytes of memory of `device`, or of the machine."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    import os
-
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _draws_numbers(network: nn.Module, image_shape: tuple[int, int, int]) -> str | None:
-    try:
-        check_repeatable(network, _image(network, image_shape))
-    except ConfigError as error:
-        return str(error)
-    return None
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:  # a container's share of it
+        return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        return machine
 
 
 def _image(network: nn.Module, image_shape: tuple[int, int, int]) -> torch.Tensor:

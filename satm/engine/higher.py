@@ -21,6 +21,8 @@ class HigherPolicy:
     """`higher.innerloop_ctx` over the module as it is, differentiated by autograd."""
 
     name = "higher"
+    exact = True
+    step = None
 
     def __call__(
         self,

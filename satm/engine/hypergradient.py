@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 
 from satm.engine.inner import InnerLoop, Learned
+from satm.engine.step import Step
 from satm.engine.truncation import Truncation
 from satm.types import FlatParams
 
@@ -19,7 +20,7 @@ class Hypergradient:
 
     `images` and `labels` are exact derivatives of F with the steps before the tape held constant (paper Eq. 8; of F
     itself when nothing is truncated). `step_size` is the paper's closed form over all steps of this pass (Eq. 10);
-    `step_size_taped` is what the tape gives, exact when nothing is truncated.
+    `step_size_taped` is what the tape gives, exact when nothing is truncated. TESLA's policy drops terms of all three.
     """
 
     loss: torch.Tensor  # F(φ), 0-dimensional
@@ -33,6 +34,14 @@ class Hypergradient:
 
 class HypergradientPolicy(Protocol):
     """One way to differentiate an inner loop."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether what it gives over a full window is the derivative of F, α's included."""
+
+    @property
+    def step(self) -> Step | None:
+        """The pure functions it is built of, for others to use; None where it has none."""
 
     def __call__(
         self,

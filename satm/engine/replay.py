@@ -28,6 +28,7 @@ class ReplayPolicy:
 
     step: Step
     name = "replay"
+    exact = True
 
     def __call__(
         self,
@@ -41,6 +42,7 @@ class ReplayPolicy:
         keep: int | None = None,
     ) -> Hypergradient:
         """See `HypergradientPolicy`."""
+        self.step.check(loop)
         at = Learned(*(value.detach() for value in at))
         tape_from = max(first, truncation.first_taped(loop.steps))
         run = _run(self.step, loop, at, theta_start, range(first, loop.steps))
@@ -49,6 +51,7 @@ class ReplayPolicy:
         found = _Sum(loop, at, outer_gradient=v)
         for step in reversed(range(tape_from, loop.steps)):
             product = found.add(step, self.step.product, path.pop(step) if step != keep else path[step], v)
+            assert product.theta is not None  # `mixed` alone holds θ
             v = v - at.step_size * product.theta
         return found.result(loss, theta_start, path[loop.steps], None if keep is None else path[keep])
 
@@ -64,6 +67,7 @@ class TeslaPolicy:
 
     step: Step
     name = "tesla"
+    exact = False
 
     def __call__(
         self,
@@ -77,6 +81,7 @@ class TeslaPolicy:
         keep: int | None = None,
     ) -> Hypergradient:
         """See `HypergradientPolicy`."""
+        self.step.check(loop)
         at = Learned(*(value.detach() for value in at))
         tape_from = max(first, truncation.first_taped(loop.steps))
         run = _run(self.step, loop, at, theta_start, range(first, loop.steps))

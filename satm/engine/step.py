@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from satm.compilation import compiled
 from satm.engine.functional import FlatNetwork
-from satm.engine.inner import Criterion
+from satm.engine.inner import Criterion, InnerLoop
 from satm.errors import ConfigError
 from satm.types import FlatParams, Images, Labels
 
@@ -24,7 +24,7 @@ class Product(NamedTuple):
     """s = ⟨∇_θ L(θ, x, y), v⟩ and its derivatives, each of the shape of what it belongs to."""
 
     value: torch.Tensor  # s, 0-dimensional
-    theta: FlatParams  # ∂s/∂θ = H v
+    theta: FlatParams | None  # ∂s/∂θ = H v; None where θ is held
     images: Images  # ∂s/∂x, the mixed derivative times v
     labels: Labels | None  # ∂s/∂y; None for hard labels
 
@@ -37,9 +37,16 @@ class Step:
     v_θ = v − α ∂s/∂θ, v_x = −α ∂s/∂x, v_y = −α ∂s/∂y, v_α = −s, s = ⟨∇_θ L, v⟩.
     """
 
+    network: nn.Module
+    criterion: Criterion
     gradient: Callable[[FlatParams, Images, Labels], FlatParams]  # ∇_θ L
     product: Callable[[FlatParams, Images, Labels, FlatParams], Product]
-    mixed: Callable[[FlatParams, Images, Labels, FlatParams], Product]  # `product` with θ held: its `theta` is 0
+    mixed: Callable[[FlatParams, Images, Labels, FlatParams], Product]  # `product` with θ held: no `theta`
+
+    def check(self, loop: InnerLoop) -> None:
+        """Raise ConfigError unless this is the step of that loop."""
+        if loop.network is not self.network or loop.criterion is not self.criterion:
+            raise ConfigError("the step has another network or criterion than the inner loop")
 
 
 def make_step(
@@ -51,8 +58,9 @@ def make_step(
 ) -> Step:
     """The step of `network`, compiled where `notify` is given (it hears of a failure to compile).
 
-    `precision` "bf16" runs the network's products and convolutions in bfloat16 (torch's autocast; parameters, norms,
-    loss and sums stay as they are). A step is repeatable only where `check_repeatable` does not complain.
+    `precision` "bf16" runs the network under torch's autocast: convolutions and products, and with them activations and
+    norms, in bfloat16; parameters, loss and what is summed over steps stay float32. The network must not draw random
+    numbers: no step could be repeated.
     """
     flat = FlatNetwork(network.train())
     kind = next(network.parameters()).device.type
@@ -77,20 +85,9 @@ def make_step(
     def mixed(theta: FlatParams, images: Images, labels: Labels, v: FlatParams) -> Product:
         where = (1, 2) if labels.is_floating_point() else (1,)
         found, value = torch.func.grad_and_value(slope, argnums=where)(theta, images, labels, v)
-        return Product(value, torch.zeros_like(theta), found[0], found[1] if len(found) == 2 else None)
+        return Product(value, None, found[0], found[1] if len(found) == 2 else None)
 
     if notify is None:
-        return Step(gradient, product, mixed)
+        return Step(network, criterion, gradient, product, mixed)
     fuse = partial(compiled, notify=notify)
-    return Step(fuse(gradient), fuse(product), fuse(mixed))
-
-
-def check_repeatable(network: nn.Module, images: Images) -> None:
-    """Raise ConfigError when a forward pass of `images` draws random numbers: a step could not be repeated."""
-    with torch.random.fork_rng(), torch.no_grad():
-        before = torch.random.get_rng_state()
-        network.train()(images)
-        if not torch.equal(before, torch.random.get_rng_state()):
-            raise ConfigError(
-                "the network draws random numbers (dropout), so that no step can be replayed; engine higher"
-            )
+    return Step(network, criterion, fuse(gradient), fuse(product), fuse(mixed))

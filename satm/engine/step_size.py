@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from satm.engine.functional import FlatNetwork
 from satm.engine.inner import InnerLoop, Learned
+from satm.engine.step import Step, make_step
 from satm.types import FlatParams
 
 
@@ -27,24 +27,27 @@ def exact_step_size_derivative(
     at: Learned,
     theta_start: FlatParams,
     outer_loss: Callable[[FlatParams], torch.Tensor],
+    *,
+    step: Step | None = None,
 ) -> torch.Tensor:
     """dF/dα through all N steps, in forward mode: memory does not grow with N.
 
     With ω_i = dθ_i/dα, ω_0 = 0, differentiating the inner step gives ω_{i+1} = ω_i − g_i − α H_i ω_i, one
-    Hessian-vector product a step; the answer is ∂L/∂θ_N · ω_N.
+    Hessian-vector product a step; the answer is ∂L/∂θ_N · ω_N. `step` is the loop's, for one that is compiled.
     """
-    network = FlatNetwork(loop.network)
+    step = step or make_step(loop.network, criterion=loop.criterion)
+    step.check(loop)
     at = Learned(at.images.detach(), at.labels.detach(), at.step_size.detach())
     theta = theta_start.detach()
     omega = torch.zeros_like(theta)
-    for step in range(loop.steps):
-        theta = theta.requires_grad_()
-        loss = loop.loss(lambda x, theta=theta: network(theta, x), step, at)  # type: ignore[misc]
-        (gradient,) = torch.autograd.grad(loss, theta, create_graph=True)
-        (curvature,) = torch.autograd.grad(gradient @ omega, theta)
-        gradient = gradient.detach()
+    for i in range(loop.steps):
+        images, labels = loop.batch(i, at)
+        images = loop.transforms[i](images)
+        curvature = step.product(theta, images, labels, omega).theta
+        assert curvature is not None  # `mixed` alone holds θ
+        gradient = step.gradient(theta, images, labels)
         omega = omega - gradient - at.step_size * curvature
-        theta = theta.detach() - at.step_size * gradient
+        theta = theta - at.step_size * gradient
     theta = theta.requires_grad_()
     (outer_gradient,) = torch.autograd.grad(outer_loss(theta), theta)
     return outer_gradient @ omega

@@ -10,10 +10,8 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 
-import torch
-
 from satm.memory import measured_peak
-from satm.methods.guard import GuardConfig, Retry
+from satm.methods.guard import Guard, GuardConfig
 from satm.methods.outer.problem import TwoPasses
 from satm.methods.trajectory import TrajectoryCondensation
 
@@ -45,10 +43,12 @@ class StepCost:
         peak = self.memory_fixed + self.memory_taped * window
         return max(peak, self.memory_diagnosis or 0.0) if diagnosed else peak
 
-    def largest_window(self, steps: int, available: float) -> int | None:
+    def largest_window(self, steps: int, available: float, *, diagnosed: bool = False) -> int | None:
         """The longest window of at most `steps` whose peak stays below `available` bytes; 0 where none does."""
         if self.memory_fixed is None or self.memory_taped is None:
             return None
+        if diagnosed and (self.memory_diagnosis or 0.0) > available:
+            return 0
         left = available - self.memory_fixed
         if self.memory_taped <= 0:
             return steps if left >= 0 else 0
@@ -67,9 +67,10 @@ def calibrate(condensation: TrajectoryCondensation) -> StepCost:
     if window == config.inner_steps:  # the whole loop is differentiated, whatever its length
         points = [(short, short), (long, long)]
     else:
-        points = [(short, 1), (long, 1), (long, max(1, min(window, long - 1)))]
+        points = [(short, 1), (long, 1), (long, long - 1)]
     runs = [_Run(condensation, steps, taped) for steps, taped in points]
-    times, peaks = [run.seconds() for run in runs], [run.peak() for run in runs]
+    share = _mean_batch(condensation)
+    times, peaks = [share * run.seconds() for run in runs], [run.peak() for run in runs]
     if len(points) == 2:
         slope = _slope(times, [n for n, _ in points])
         fixed, step, taped = times[0] - slope * short, slope, 0.0
@@ -83,11 +84,18 @@ def calibrate(condensation: TrajectoryCondensation) -> StepCost:
         fixed=max(0.0, fixed),
         step=step,
         taped=taped,
-        diagnosis=max(0.0, diagnosing.seconds() - times[0]) / short,
+        diagnosis=max(0.0, share * diagnosing.seconds() - times[0]) / short,
         memory_fixed=None if kept is None else float(peaks[-1] or 0) - kept * points[-1][1],
         memory_taped=kept,
         memory_diagnosis=diagnosing.peak(),
     )
+
+
+def _mean_batch(condensation: TrajectoryCondensation) -> float:
+    """The mean mini-batch over a full one: what is timed are full ones, a pass over the images may end with less."""
+    images = len(condensation.images)
+    size = min(condensation.config.batch_syn or images, images)
+    return images / (size * -(-images // size))
 
 
 def _slope(values: list[float], at: list[int]) -> float:
@@ -114,13 +122,16 @@ class _Run:
 
     def __call__(self) -> None:
         condensation = self.condensation
-        config, rule, guard, saved = condensation.config, condensation.rule, condensation.guard, condensation.state()
-        saved = {name: value.clone() for name, value in saved.items()}
+        config, rule, guard = condensation.config, condensation.rule, condensation.guard
+        saved = {name: value.clone() for name, value in condensation.state().items()}
         condensation.config, condensation.rule = self.config, self.config.outer
+        condensation.guard = Guard(self.config.guard, step_size=self.config.step_size)
+        condensation.only_full_batches = True
         try:
-            condensation.attempt(Retry())
+            condensation.guard.advance(condensation)  # Diverged, with advice, where not even one step is finite
         finally:
             condensation.config, condensation.rule, condensation.guard = config, rule, guard
+            condensation.only_full_batches = False
             condensation.restore(saved)
 
     def seconds(self) -> float:
@@ -133,6 +144,6 @@ class _Run:
         return statistics.median(found)
 
     def peak(self) -> int | None:
-        with measured_peak(self.condensation.task.device) as peak, torch.enable_grad():
+        with measured_peak(self.condensation.task.device) as peak:
             self()
         return peak.bytes

@@ -13,8 +13,7 @@ from torch import nn
 from satm import networks
 from satm.compilation import compiled, missing_compiler
 from satm.data import ImageData
-from satm.engine import Compile, forward_cost
-from satm.engine.choice import COMPILE_WORTH
+from satm.engine import Compile, forward_cost, worth_compiling
 from satm.errors import ConfigError, Diverged
 from satm.methods.base import Learnt, Request, Task, class_major_labels
 from satm.methods.random import random_images
@@ -160,7 +159,7 @@ def compiles(config: DirectConfig, task: Task, network: nn.Module) -> tuple[bool
         return config.compile == "yes", "as asked"
     flops, _ = forward_cost(network, task.data.image_shape)
     total = 3 * flops * config.steps * config.images_a_step(len(task.data.classes), task.ipc)
-    if total < COMPILE_WORTH:
+    if not worth_compiling(total, task.device):
         return False, f"{total:.0e} operations are too few to compile for"
     return not missing, missing or f"{total:.0e} operations are worth compiling"
 

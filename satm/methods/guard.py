@@ -130,10 +130,16 @@ class Guard:
         self._limit("loss", measured["loss"], at_start=True)
 
     def check_move(
-        self, images: torch.Tensor, moved_images: torch.Tensor, step_size: torch.Tensor, moved_step_size: torch.Tensor
+        self,
+        images: torch.Tensor,
+        moved_images: torch.Tensor,
+        step_size: torch.Tensor,
+        moved_step_size: torch.Tensor,
+        moved_labels: Mapping[str, torch.Tensor],
     ) -> dict[str, float]:
-        """The size of φ's move; raises StepFailed where φ or α would not be finite, or moves beyond its limit."""
+        """The size of φ's move; raises StepFailed where what moved is not finite, or φ or α moves beyond its limit."""
         moves = {"the images": moved_images, "the step size": moved_step_size}
+        moves["the labels"] = torch.cat([value.flatten().float() for value in moved_labels.values()])
         bad = [
             f"{name}' update" if name[-1] == "s" else f"{name}'s update" for name, v in moves.items() if not _finite(v)
         ]
@@ -166,7 +172,7 @@ def _between(
 ) -> dict[str, torch.Tensor]:
     """`share` of the way from `before` to `now`; what is not a real number (the position, classes) is `now`'s."""
     return {
-        name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
+        name: torch.lerp(before[name], value, share) if value.is_floating_point() and name in before else value
         for name, value in now.items()
     }
 

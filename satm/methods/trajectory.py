@@ -139,12 +139,13 @@ class TrajectoryConfig:
         window = self.inner_steps - self.iota
         tau = self.outer.second_start(self.iota)
         second = 0 if tau is None else self.inner_steps - tau
+        forward = self.inner_steps if self.step_size_derivative == "exact" and self.iota else 0  # α's, in forward mode
         work = InnerWork(
             flops=flops,
             activation_bytes=activation_bytes,
             batch=min(self.batch_syn or images, images),
-            steps=self.inner_steps + second,
-            taped=window + min(window, second),
+            steps=self.inner_steps + second + forward,
+            taped=window + min(window, second) + forward,
             window=window,
             outer_steps=self.outer_steps,
         )
@@ -253,12 +254,12 @@ class TrajectoryCondensation:
         move = scale * config.lr_step_size * step_size_velocity
         moved = self.step_size * (-move).exp() if config.log_step_size else self.step_size - move
         moved_labels = self.label_rule.descend(labels, update.labels, scale)
-        measured |= self.guard.check_move(self.images, moved_images, self.step_size, moved)
+        measured |= self.guard.check_move(self.images, moved_images, self.step_size, moved, moved_labels)
         self.images, self.images_velocity, self.label_state = moved_images, images_velocity, moved_labels
         self.outer_state = self.rule.moved(update.state, moved_images)
         self.step_size, self.step_size_velocity = moved.clamp(min=config.min_step_size), step_size_velocity
         measured["step_size"] = float(self.step_size)  # α after this step, as the loss is before it
-        if float(moved) < config.min_step_size:
+        if not torch.equal(self.step_size, moved):
             measured["event.step_size_projected_from"] = float(moved)
 
     def advice(self, failed: StepFailed, retry: Retry) -> str:
@@ -279,6 +280,8 @@ class TrajectoryCondensation:
             case _:
                 return rates
 
+    only_full_batches = False  # for whoever measures: leave out the smaller batch that ends a pass over the images
+
     def _draw_loop(self, generator: torch.Generator, count: int | None = None) -> InnerLoop:
         """N mini-batches and N augmentations for `count` images, all by default, drawn now and fixed."""
         n = len(self.images) if count is None else count
@@ -288,6 +291,8 @@ class TrajectoryCondensation:
             queue: list[torch.Tensor] = []
             for step in range(self.config.inner_steps):
                 queue = queue or list(torch.randperm(n, generator=generator).split(size))
+                if self.only_full_batches:
+                    queue = [batch for batch in queue if len(batch) == size]
                 batches[step] = queue.pop(0).to(self.task.device)
         transforms: list[Callable[[Images], Images]] = [_identity] * self.config.inner_steps
         if self.config.augment is not None:
@@ -318,8 +323,11 @@ class TrajectoryCondensation:
         self.step_size = state["step_size"].to(device)
         self.images_velocity = state["images_velocity"].to(device)
         self.step_size_velocity = state["step_size_velocity"].to(device)
-        self.label_state = {name: state[name].to(device) for name in self.label_state}
-        self.outer_state = {name: state[f"outer.{name}"].to(device) for name in self.outer_state}
+        # What a state of another rule does not know (`--from` under other settings) stays as at the start.
+        self.label_state = {name: state.get(name, value).to(device) for name, value in self.label_state.items()}
+        self.outer_state = {
+            name: state.get(f"outer.{name}", value).to(device) for name, value in self.outer_state.items()
+        }
         self.guard.restore(state)
 
     def result(self) -> Learnt:
@@ -345,7 +353,7 @@ def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[s
     loss = problem.loss(leaf)
     (outer_gradient,) = torch.autograd.grad(loss, leaf)
     first_order = first_order_step_size_derivative(outer_gradient, problem.theta_start, clean.detach(), at.step_size)
-    exact = exact_step_size_derivative(problem.loop, at, problem.theta_start, problem.loss)
+    exact = exact_step_size_derivative(problem.loop, at, problem.theta_start, problem.loss, step=problem.policy.step)
     measured = {}
     if perturbation is not None:
         perturbed = _final(problem, at._replace(images=at.images + perturbation))

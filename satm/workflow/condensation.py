@@ -7,7 +7,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from evaluation import RECIPES
 from registry import Registry, SetRecord
@@ -17,7 +19,7 @@ from satm import networks
 from satm.config import override
 from satm.data.size import native_image_size
 from satm.device import resolve_device
-from satm.errors import ConfigError, Diverged, Interrupted, SatmError
+from satm.errors import ConfigError, Diverged, Interrupted, RegistryError, SatmError
 from satm.experts import Trajectory, train_experts
 from satm.experts.train import expert_store
 from satm.methods import METHODS, Condensation, Learnt, Request, Task, check_ipc
@@ -33,9 +35,7 @@ from satm.workflow.events import Events
 from satm.workflow.meter import Meter
 from satm.workflow.resume import Start, find_start
 
-if TYPE_CHECKING:
-    import torch
-
+NEUTRAL = ("engine", "compile")
 SAVE_SECONDS = 60.0  # between checkpoints: what a crash can cost
 
 
@@ -50,7 +50,6 @@ class Condensed:
 
 def default_profile() -> str:
     """`paper` where a CUDA device is found, else `cpu`."""
-    import torch
 
     return "paper" if torch.cuda.is_available() else "cpu"
 
@@ -88,7 +87,8 @@ def choose_preset(
 def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
     """`preset` with single settings replaced, each noted as a departure.
 
-    What was at paper scale is `custom` afterwards. Raises ConfigError for what is no setting but the request itself.
+    What was at paper scale is `custom` afterwards, unless only the engine is another. Raises ConfigError for what is no
+    setting but the request itself.
     """
     if not settings:
         return preset
@@ -97,8 +97,9 @@ def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
             raise ConfigError(f"{name} is no setting; ask for another preset: satm condense DATASET --ipc N --method M")
     config = CondenseConfig.from_dict(override(preset.config.to_dict(), settings))
     RECIPES.get(config.recipe)
-    changed = tuple(f"set by hand: {key} = {value}" for key, value in settings.items())
-    profile = CUSTOM if preset.profile == "paper" else preset.profile
+    # How a derivative is computed changes round-off alone: no departure from a paper's numbers.
+    changed = tuple(f"set by hand: {k} = {v}" for k, v in settings.items() if k.split(".")[-1] not in NEUTRAL)
+    profile = CUSTOM if preset.profile == "paper" and changed else preset.profile
     return replace(preset, config=config, profile=profile, departures=preset.departures + changed)
 
 
@@ -201,6 +202,8 @@ def condense(
                 progress.say("the run that was stopped is not in this registry any more; starting over")
                 saved = None
             if saved is None and start is not None:
+                if start.state is None:
+                    raise RegistryError(f"run {start.run} left no saved state to go on from; start over without --from")
                 saved = start.state
             progress.say(opening_line(preset, data, where, steps_done=int(saved["step"]) if saved else 0))
             task = Task(
@@ -213,8 +216,13 @@ def condense(
                 notify=progress.say,
             )
             condensation = METHODS.get(config.method).begin(task, config.settings)
-            for note in condensation.notes.values():
+            earlier = {} if before is None or saved is None else before.config.get("notes", {})
+            for name, note in condensation.notes.items():
                 progress.say(note)
+                if earlier.get(name, note) != note:
+                    progress.say(
+                        f"the session before ran {earlier[name]}: the result may differ in round-off from one go"
+                    )
             run = store.start_run(
                 key=key,
                 kind="condense",
@@ -317,6 +325,12 @@ def _run(
                     rows.extend((step, name, value) for name, value in error.measured.items())
                 save()
                 raise
+            except torch.OutOfMemoryError as error:
+                save()
+                raise SatmError(
+                    f"outer step {step + 1} does not fit the memory of {device}, all before it is saved; lower window "
+                    "(satm plan --memory says which fits), or take engine=replay"
+                ) from error
             meter.step()
             events.see(step, measured)
             rows.extend((step, name, float(value)) for name, value in measured.items())

@@ -11,15 +11,16 @@ from typing import Any, cast
 import torch
 
 from registry import Registry
+from registry.provenance import environment
 from satm.device import resolve_device
 from satm.errors import UsageError
 from satm.experts import Trajectory
 from satm.memory import resident
 from satm.methods import METHODS, Task
 from satm.methods.calibrate import StepCost, calibrate
-from satm.methods.trajectory import TrajectoryCondensation
+from satm.methods.trajectory import TrajectoryCondensation, TrajectoryConfig
 from satm.networks import create
-from satm.presets import CondenseConfig, Preset
+from satm.presets import Preset
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.types import FlatParams
@@ -84,6 +85,9 @@ def plan(
     network = create(config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=Seed(0))
     experts = [RandomTrajectory(network, epochs or 0, Seed(0).child("plan", i)) for i in range(2)]
     started = time.perf_counter()
+    if not isinstance(config.settings, TrajectoryConfig):
+        raise UsageError(f"method {config.method} matches no trajectories, and only those are planned; see --dry-run")
+    loaded = resident(where)
     condensation = METHODS.get(config.method).begin(
         Task(
             data=data,
@@ -96,12 +100,10 @@ def plan(
         ),
         config.settings,
     )
-    if not isinstance(condensation, TrajectoryCondensation):
-        raise UsageError(f"method {config.method} matches no trajectories, and only those are planned; see --dry-run")
+    assert isinstance(condensation, TrajectoryCondensation)  # what begins a `TrajectoryConfig`
     progress.say(str(condensation.engine))
     cost = calibrate(condensation)
     spent = time.perf_counter() - started
-    loaded = resident(where)
     settings = condensation.config
     window = settings.inner_steps - settings.iota
     missing = missing_expert_epochs(config, data)
@@ -117,24 +119,32 @@ def plan(
         loaded_bytes=loaded,
         inner_steps=settings.inner_steps,
         window=window,
-        largest_window=_largest_window(cost, settings.inner_steps, memory, loaded),
-        measured=_measured(Path(registry), config),
+        largest_window=_largest_window(cost, settings, memory, loaded),
+        measured=_measured(Path(registry), preset, str(where)),
     )
 
 
-def _largest_window(cost: StepCost, steps: int, memory: float | None, loaded: int | None) -> int | None:
-    return None if memory is None or loaded is None else cost.largest_window(steps, memory - loaded)
+def _largest_window(cost: StepCost, settings: TrajectoryConfig, memory: float | None, loaded: int | None) -> int | None:
+    if memory is None or loaded is None:
+        return None
+    diagnosed = settings.diagnostics_every > 0
+    return cost.largest_window(settings.inner_steps, memory - loaded, diagnosed=diagnosed)
 
 
-def _measured(registry: Path, config: CondenseConfig) -> tuple[Measured, ...]:
-    """Finished runs of exactly this configuration."""
+def _measured(registry: Path, preset: Preset, device: str) -> tuple[Measured, ...]:
+    """Finished runs of exactly this configuration, from its start, on this device and in this environment."""
     if not registry.exists():
         return ()
-    wanted: dict[str, Any] = config.to_dict()
+    wanted: dict[str, Any] = {"condense": preset.config.to_dict(), "departures": list(preset.departures)}
+    here = environment()
     found = []
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         for run in store.runs(kind="condense"):
-            if run.status != "done" or run.config["condense"] != wanted or run.set_id is None:
+            same = all(run.config.get(name) == value for name, value in wanted.items()) and run.device == device
+            if run.status != "done" or run.set_id is None or not same:
+                continue
+            facts = store.environment(run.environment_id).facts
+            if any(facts.get(name) != here[name] for name in ("cpu", "cores", "torch")):
                 continue
             metrics = {row.name: row.value for row in store.metrics(run.id) if row.name in (STEP_SECONDS, PEAK_BYTES)}
             if STEP_SECONDS in metrics:

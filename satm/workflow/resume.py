@@ -18,14 +18,14 @@ class Start:
     """A saved state to begin at."""
 
     run: str
-    state: Mapping[str, torch.Tensor]
+    state: Mapping[str, torch.Tensor] | None  # None where it is gone: then only a run that began from it can go on
     departure: str  # what the new run and its set say of it
 
 
 def find_start(reference: str, preset: Preset, store: Registry) -> Start:
     """The state of the unfinished run whose id begins with `reference`.
 
-    Raises RegistryError where there is no such run or state, ConfigError where `preset` is not that run's but for the
+    Raises RegistryError where there is no such run, ConfigError where `preset` is not that run's but for the
     method's settings.
     """
     runs = [run for run in store.runs(kind="condense") if run.id.startswith(reference)]
@@ -43,11 +43,7 @@ def find_start(reference: str, preset: Preset, store: Registry) -> Start:
             "only the method's own settings may change on the way"
         )
     state = Checkpoint(run.key).load()
-    if state is None:
-        raise RegistryError(
-            f"run {run.id} is {run.status} and left no saved state to go on from; start over without it"
-        )
-    step = int(state["step"])
+    step = "?" if state is None else int(state["step"])
     changed = [
         f"{name} = {theirs['settings'].get(name)}"
         for name, value in ours["settings"].items()

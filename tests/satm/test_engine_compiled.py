@@ -15,6 +15,7 @@ from torch import nn
 
 from satm import networks
 from satm.augment import DSA, apply
+from satm.data import load
 from satm.engine import (
     FlatNetwork,
     Full,
@@ -27,6 +28,8 @@ from satm.engine import (
     flatten,
     make_step,
 )
+from satm.matching import TrajectoryLoss
+from satm.methods import class_major_labels, random_images
 from satm.rng import Seed
 from tests.helpers import normal
 
@@ -129,29 +132,35 @@ def test_compiled_replay_is_higher_for_every_window(make, soft, batches, augment
 
 
 @pytest.mark.slow
-def test_compiled_single_precision_is_no_further_from_the_answer_than_eager(monkeypatch):
+def test_compiled_single_precision_is_no_further_from_the_answer_than_eager():
+    """Medians over eight segments of a hypergradient on real digits; compiled code flips other ReLUs, not more."""
+    data = load("digits", image_size=16)
     found = {"eager": [], "compiled": []}
-    exact = ReplayPolicy(make_step(convnet().double()))
-    single = convnet()
-    policies = {
-        "eager": HigherPolicy(),
-        "compiled": ReplayPolicy(make_step(single, notify=pytest.fail)),
-    }
+    double, single = (
+        networks.create("convnet3_w8", num_classes=10, image_shape=(1, 16, 16), seed=Seed(0)) for _ in range(2)
+    )
+    double.double()
+    exact = ReplayPolicy(make_step(double))
+    policies = {"eager": HigherPolicy(), "compiled": ReplayPolicy(make_step(single, notify=pytest.fail))}
     for seed in range(8):
-        where = problem(convnet(), soft=False, batches=False, augmented=False)
-        where["at"] = where["at"]._replace(images=normal(IMAGES, *SHAPE, name=f"images {seed}"))
-        answer = exact(**where, truncation=Full()).images
-        low = {
-            "loop": InnerLoop(network=single, batches=(None,) * N, transforms=(_identity,) * N),
-            "at": Learned(*(v.float() if v.is_floating_point() else v for v in where["at"])),
-            "theta_start": where["theta_start"].float(),
-            "outer_loss": lambda theta, loss=where["outer_loss"]: loss(theta.double()),
-        }
+        images = random_images(data, 1, Seed(seed))
+        start = (
+            flatten(single.parameters()).detach()
+            + 0.02 * normal(sum(p.numel() for p in single.parameters()), name=f"start {seed}").float()
+        )
+        target = start + 0.05 * normal(len(start), name=f"target {seed}").float()
+
+        def solve(policy, network, dtype, images=images, start=start, target=target):
+            loop = InnerLoop(network=network, batches=(None,) * 12, transforms=(_identity,) * 12)
+            at = Learned(images.to(dtype), class_major_labels(10, 1), torch.tensor(0.05, dtype=dtype))
+            loss = TrajectoryLoss(start.to(dtype), target.to(dtype))
+            return policy(loop, at, start.to(dtype), loss, Full()).images.double()
+
+        answer = solve(exact, double, torch.float64)
         for name, policy in policies.items():
-            images = policy(**low, truncation=Full()).images.double()
-            found[name].append(float((images - answer).norm() / answer.norm()))
+            found[name].append(float((solve(policy, single, torch.float32) - answer).norm() / answer.norm()))
     medians = {name: float(torch.tensor(values).median()) for name, values in found.items()}
-    assert medians["compiled"] <= 1.5 * medians["eager"], medians
+    assert medians["compiled"] <= 1.25 * medians["eager"], medians
 
 
 @pytest.mark.slow

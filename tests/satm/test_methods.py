@@ -409,4 +409,5 @@ def test_random_is_a_condensation_of_no_steps(data):
 def test_unknown_methods_are_offered_the_nearest():
     with pytest.raises(UnknownName, match="unknown method 'stam': did you mean satm"):
         METHODS.get("stam")
-    assert list(METHODS) == ["datm", "ftd", "mtt", "random", "satm", "satm-da", "satm-fi", "tesla"]
+    assert {"datm", "dc", "dm", "dsa", "ftd", "herding", "kcenter", "mdc", "mtt", "random", "rded"} < set(METHODS)
+    assert {"satm", "satm-da", "satm-fi", "tesla"} < set(METHODS)

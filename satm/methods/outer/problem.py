@@ -55,9 +55,10 @@ class OuterProblem:
         """
         if self.derivative == "first_order":
             return found.step_size
-        if self.derivative == "taped" or self.iota == 0:
+        if self.derivative == "taped" or (self.iota == 0 and self.policy.exact):
             return found.step_size_taped
-        return exact_step_size_derivative(self.loop, self.at._replace(images=images), self.theta_start, self.loss)
+        at = self.at._replace(images=images)
+        return exact_step_size_derivative(self.loop, at, self.theta_start, self.loss, step=self.policy.step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
