@@ -24,7 +24,7 @@ from satm.types import FlatParams, Images, Labels
 AT_ONCE = 16
 """Images of several classes whose gradients uncompiled code takes together, under vmap. On a CPU core, classes of 1
 image gain 3× from it, classes of 10 nothing, and classes of 64 lose: weight gradients by class are a grouped
-convolution. Compiled code goes class by class: ConvNet's compiled layout does not exist under vmap."""
+convolution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +74,8 @@ def _plain(function: F, /) -> F:
 class ClassGradients:
     """∇θ L_CE of a network by class, and how far the synthetic images' are from the real ones'."""
 
-    def __init__(self, network: nn.Module, fused: Fuse = _plain, *, at_once: int = AT_ONCE) -> None:
-        self.at_once = at_once
+    def __init__(self, network: nn.Module, fused: Fuse = _plain, *, real_at_once: int = AT_ONCE) -> None:
+        self.real_at_once = real_at_once
         flat = FlatNetwork(network)
 
         def loss(theta: FlatParams, images: Images, labels: Labels) -> torch.Tensor:
@@ -101,7 +101,8 @@ class ClassGradients:
 
         self.gradients = fused(gradients)
         """θ [P], images [k, b, C, H, W] and labels [k, b] to gradients [k, P]."""
-        self.match = fused(match)
+        # Uncompiled: ConvNet's compiled layout does not exist under vmap, and gains nothing when differentiated twice.
+        self.match = match
         """Images [k, n, C, H, W], θ, labels [k, n] and the real gradients [k, P] to Σ_k D's gradient and value."""
 
     def __call__(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
@@ -110,8 +111,8 @@ class ClassGradients:
         `real` is [K, b, C, H, W]; class k is label k.
         """
         classes, n, b = len(synthetic), synthetic.shape[1], real.shape[1]
-        k = classes_at_once(classes, n, self.at_once)
-        k_real = classes_at_once(k, b, self.at_once)
+        k = classes_at_once(classes, n, AT_ONCE)
+        k_real = classes_at_once(k, b, self.real_at_once)
         label = torch.arange(classes, device=synthetic.device).unsqueeze(1)
         gradients, total = [], theta.new_zeros(())
         for some in label.squeeze(1).split(k):
@@ -131,7 +132,7 @@ class GradientMatching(DirectCondensation):
         super().__init__(task, config)
         self.config, self.augment = config, augment
         self.theta: FlatParams = flatten(self.network.parameters()).detach()  # before the first draw
-        self.class_gradients = ClassGradients(self.network, self.fused, at_once=1 if self.compiles else AT_ONCE)
+        self.class_gradients = ClassGradients(self.network, self.fused, real_at_once=1 if self.compiles else AT_ONCE)
 
     def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
         """See `DirectCondensation`."""
