@@ -29,6 +29,7 @@ class Foreign:
     step_size: float | None = None  # α, where the file has it
     files: tuple[Path, ...]  # everything that was read
     folders: tuple[str, ...] | None = None  # class folders; hard `labels` count these, not the data set's classes
+    soft: torch.Tensor | None = None  # what images teach, a row each, beside the `labels` that say their classes
     notes: tuple[str, ...] = ()  # what a reader of the file should know, a line each
     whole: SyntheticSet | None = None  # a file of ours: the set with its description
 

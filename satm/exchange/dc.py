@@ -12,7 +12,8 @@ import torch
 
 from satm.errors import ConfigError, DataError
 from satm.exchange.base import Foreign, Format, lost
-from satm.exchange.files import existing, load_torch, one_of
+from satm.exchange.files import existing, one_of
+from satm.exchange.pickles import load_torch
 from satm.exchange.tensors import as_images, as_labels
 from satm.synthetic import SyntheticSet
 

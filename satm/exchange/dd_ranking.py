@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from satm.exchange.base import Foreign, Format, lost
-from satm.exchange.files import existing, inside, load_torch, one_of
+from satm.exchange.files import existing, inside, one_of
+from satm.exchange.pickles import load_torch
 from satm.exchange.tensors import as_images, as_labels, as_step_size, step_size_tensor
 from satm.home import make_folder
 from satm.networks import convnet_depth

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-import pickle
-import warnings
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from satm.errors import DataError
 
@@ -81,35 +77,11 @@ def shown(text: str, length: int = 160) -> str:
     return line if len(line) <= length else line[: length - 3] + "..."
 
 
-def load_torch(path: Path, *, also: Iterable[Any] = ()) -> Any:
-    """What `torch.save` wrote, weights-only: tensors and plain containers, and the callables in `also`.
-
-    Raises DataError for a damaged file and for a pickle that asks for anything else; none of its code is run.
-    """
-    _not_empty(path)
-    _check_pickle(path)
-    try:
-        with torch.serialization.safe_globals(list(also)), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own deprecations while it reads old files
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "not allowed" in str(error) or "GLOBAL" in str(error):
-            raise DataError(
-                f"{path} holds more than tensors (a pickle that would run code or build foreign classes); refused, "
-                "nothing of it was run; save its tensors alone"
-            ) from error
-        raise DataError(
-            f"{path} is no file that torch.save wrote, or a damaged one; copy or download it again"
-        ) from error
-    except Exception as error:  # torch's reader raises nearly anything on damaged bytes
-        raise unreadable(path, error) from error
-
-
 def load_npz(path: Path) -> dict[str, Any]:
     """The arrays of an `.npz` file by name, objects refused; raises DataError."""
     import numpy as np
 
-    _not_empty(path)
+    not_empty(path)
     try:
         with zipfile.ZipFile(path) as archive:
             check_claim(path, sum(member.file_size for member in archive.infolist()))
@@ -141,25 +113,8 @@ def _check_array(opened: Any, size: int, path: Path) -> None:
         raise DataError(f"{path} holds an array that claims shape {list(shape)}, more than its bytes; refused")
 
 
-def _check_pickle(path: Path) -> None:
-    """What torch's weights-only reader lets through and would allocate as asked: deflated records, bytearrays."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                check_claim(path, sum(member.file_size for member in archive.infolist()))
-                pickles = [archive.read(member) for member in archive.infolist() if member.filename.endswith(".pkl")]
-        else:
-            with path.open("rb") as file:
-                pickles = [file.read(SMALL)]
-    except DataError:
-        raise
-    except Exception as error:  # zipfile has many
-        raise unreadable(path, error) from error
-    if any(b"bytearray" in each for each in pickles):
-        raise DataError(f"{path} holds more than tensors (a byte array of any size); refused, nothing of it was run")
-
-
-def _not_empty(path: Path) -> None:
+def not_empty(path: Path) -> None:
+    """Raise DataError for a file without a byte."""
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty; copy or download it again")

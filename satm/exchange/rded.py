@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from satm.exchange.base import Foreign, Format
-from satm.exchange.files import existing, inside, load_torch
+from satm.exchange.files import existing, inside
 from satm.exchange.imagefolder import read_imagefolder, write_pictures
+from satm.exchange.pickles import load_torch
 from satm.exchange.tensors import as_labels
 from satm.home import make_folder
 from satm.synthetic import SyntheticSet
@@ -28,7 +29,7 @@ def read_rded(path: Path, index: int | None = None) -> Foreign:
     for name in SOFT_LABELS:
         if (file := root / name).exists():
             labels = as_labels(load_torch(inside(file, root)), str(file), n=len(found.images))
-            return replace(found, labels=labels, folders=None, files=(*found.files, file))
+            return replace(found, soft=labels, files=(*found.files, file))
     return replace(found, notes=(*found.notes, "no soft labels are stored: each image has its folder's class"))
 
 

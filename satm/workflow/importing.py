@@ -26,6 +26,7 @@ from satm.exchange import (
     settled_labels,
 )
 from satm.networks import convnet_depth, convnet_name
+from satm.preprocessing import MeanStd
 from satm.presets import FOREIGN, ORDER
 from satm.progress import SILENT, Progress
 from satm.synthetic import SyntheticSet, digest
@@ -90,7 +91,7 @@ def import_set(
     foreign = chosen.read(Path(path), index)
     root: str | None = None
     if foreign.whole is not None:
-        synthetic = _described(foreign.whole, claims)
+        synthetic = _described(foreign.whole, claims, data_root)
         notes: tuple[str, ...] = ("the file describes itself: taken as it is",)
     else:
         synthetic, root, notes = _claimed(foreign, chosen, claims, force=force, data_root=data_root, progress=progress)
@@ -130,19 +131,12 @@ def _store(store: Registry, synthetic: SyntheticSet, about: dict[str, Any]) -> t
     return record, True
 
 
-def _described(whole: SyntheticSet, claims: Claims) -> SyntheticSet:
+def _described(whole: SyntheticSet, claims: Claims, data_root: Path | None) -> SyntheticSet:
     """A set that says everything of itself, once no claim contradicts it and an evaluation can read its description."""
-    says = {
-        "dataset": whole.dataset,
-        "ipc": whole.ipc,
-        "method": whole.method,
-        "labels": whole.label_kind,
-        "step_size": whole.step_size,
-    }
-    for name, value in says.items():
-        claimed = getattr(claims, name)
-        if claimed is not None and claimed != value:
-            raise ConfigError(f"the file says {name} {value}, not {claimed}; leave --{name.replace('_', '-')} out")
+    if claims.index is not None:
+        raise ConfigError(f"the file holds one set, not several to choose number {claims.index} of; leave --index out")
+    if claims.dataset is not None:
+        claims = replace(claims, dataset=split_path(claims.dataset, data_root)[0])
     if whole.profile not in ORDER:
         raise DataError(f"its profile is {whole.profile}; expected one of {', '.join(ORDER)}")
     try:
@@ -151,6 +145,24 @@ def _described(whole: SyntheticSet, claims: Claims) -> SyntheticSet:
         raise DataError(f"its configuration is damaged ({error!r:.120}); export the set again") from error
     if (config.dataset, config.ipc) != (whole.dataset, whole.ipc):
         raise DataError(f"its configuration is for {config.dataset} at IPC {config.ipc}, not {whole.dataset}")
+    space = whole.preprocessing
+    constants = (space.mean, space.std) if isinstance(space, MeanStd) else (None, None)
+    pixels = isinstance(space, MeanStd) and not any(space.mean) and set(space.std) == {1.0}
+    says = {
+        "dataset": whole.dataset,
+        "ipc": whole.ipc,
+        "method": whole.method,
+        "labels": whole.label_kind,
+        "step_size": whole.step_size,
+        "preprocessing": "none" if pixels else space.kind,
+        "mean": constants[0],
+        "std": constants[1],
+        "architecture": config.architecture,
+    }
+    for name, value in says.items():
+        claimed = getattr(claims, name)
+        if claimed is not None and claimed != value:
+            raise ConfigError(f"the file says {name} {value}, not {claimed}; leave --{name.replace('_', '-')} out")
     return whole
 
 
@@ -190,9 +202,14 @@ def _claimed(
     labels = foreign.labels
     if foreign.folders is not None and labels is not None:
         labels = labels_by_folder(labels, foreign.folders, aliases, len(classes))
+    images = foreign.images
+    if foreign.soft is not None and labels is not None:
+        settled_labels(labels, n=len(images), num_classes=len(classes), ipc=claims.ipc, claimed=None, default=None)
+        order = labels.argsort(stable=True)  # a set with soft labels tells its classes by place
+        images, labels = images[order], foreign.soft[order]
     labels, kind, ipc = settled_labels(
         labels,
-        n=len(foreign.images),
+        n=len(images),
         num_classes=len(classes),
         ipc=claims.ipc,
         claimed=claims.labels,
@@ -201,7 +218,6 @@ def _claimed(
     config = replace(config, ipc=ipc)
     networks.plan(config.architecture, num_classes=len(classes), image_shape=(channels, height, width))
     preprocessing = preprocessing_of(config, chosen, claims, data, channels, root, progress)
-    images = foreign.images
     if not images.is_floating_point():
         images = preprocessing(images).contiguous()
     else:

@@ -69,6 +69,26 @@ def test_rded_without_stored_labels_has_those_of_its_folders(folder: Path) -> No
     assert torch.equal(made.labels, LABELS)
 
 
+def test_rded_soft_labels_go_with_their_images_by_class(folder: Path) -> None:
+    """Folders called like classes stand in another order than the classes: rows move together, and are counted."""
+    names = tuple(reversed(CIFAR10.classes))  # neither alphabetical nor by label
+    for label, name in enumerate(names):
+        (folder / name).mkdir()
+        (folder / name / "a.png").write_bytes(files.pictures(PIXELS)[label])
+    stored = sorted(range(K), key=lambda row: names[row])
+    torch.save(PROBABILITIES[stored], folder / "soft_labels.pt")
+    made = read(folder, "rded", labels="probabilities")
+    assert torch.equal(made.images, CONSTANTS(PIXELS).flip(0))
+    assert torch.equal(made.labels, PROBABILITIES.flip(0))
+    (folder / names[0] / "a.png").rename(folder / names[1] / "b.png")
+    with pytest.raises(DataError, match="class 8 has 2 images; expected 1"):
+        read(folder, "rded", labels="probabilities")
+    (folder / names[0]).rmdir()
+    (folder / names[1]).rename(folder / "unicorn")
+    with pytest.raises(DataError, match="folder 'unicorn' is no class"):
+        read(folder, "rded", labels="probabilities")
+
+
 def test_class_folders_by_name_number_or_order(folder: Path) -> None:
     for names in (CIFAR10.classes, [str(label) for label in range(K)], [f"x{label}" for label in range(K)]):
         files.fresh(folder)
@@ -256,8 +276,19 @@ def test_what_carries_everything_gives_the_same_id(name: str, kind: str, stored:
     assert back.synthetic.id == made.id
     assert satm.load("latest", registry=tmp_path / "other.db").id == made.id
     assert not import_set(path, format=name, registry=tmp_path / "other.db").new
-    with pytest.raises(ConfigError, match="the file says ipc 2, not 3"):
-        import_set(path, format=name, ipc=3, registry=tmp_path / "other.db")
+    for claims, said in [
+        ({"ipc": 3}, "the file says ipc 2, not 3"),
+        ({"preprocessing": "none"}, "the file says preprocessing meanstd, not none"),
+        ({"mean": (0.5,), "std": (0.5,)}, "the file says mean .* leave --mean out"),
+        ({"architecture": "convnet3"}, "the file says architecture .*, not convnet3"),
+        ({"index": 0}, "the file holds one set"),
+        ({"dataset": str(tmp_path)}, f"the file says dataset digits, not {tmp_path.name}"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            import_set(path, format=name, registry=tmp_path / "other.db", **claims)
+    space = made.preprocessing
+    agreed: dict[str, Any] = {"preprocessing": "meanstd", "mean": space.mean, "std": space.std, "dataset": "digits"}
+    assert not import_set(path, format=name, registry=tmp_path / "other.db", **agreed).new
 
 
 @pytest.mark.parametrize("kind", SETS)

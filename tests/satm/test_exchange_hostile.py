@@ -401,7 +401,7 @@ def test_what_a_file_claims_is_not_allocated(tmp_path: Path) -> None:
     assert "which its length does not allow" in said("kip", folder / "bomb.npz")
     files.mtt(folder)
     torch.save(Claiming(), folder / "images_best.pt")
-    assert "a byte array of any size" in said("mtt", folder)
+    assert "more than tensors (__builtin__.bytearray" in said("mtt", folder)
     with zipfile.ZipFile(folder / "images_best.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", bytes(2**27))
     assert "which its length does not allow" in said("mtt", folder)
@@ -413,6 +413,82 @@ def test_what_a_file_claims_is_not_allocated(tmp_path: Path) -> None:
     zeros = pa.table({"label": pa.array(np.zeros(10**6, dtype=np.int64))})
     pq.write_table(zeros, folder / "x.parquet")
     assert "claims 1000000 rows, more than its bytes" in said("parquet", folder / "x.parquet")
+    values = [bytes([row]) * 100_000 for row in range(4)]  # a dictionary of four, and a thousand rows that repeat them
+    column = pa.DictionaryArray.from_arrays(pa.array([row % 4 for row in range(1000)]), pa.array(values))
+    pq.write_table(pa.table({"image": column.cast(pa.binary())}), folder / "x.parquet", compression="none")
+    assert (folder / "x.parquet").stat().st_size < 2**20
+    assert "claims to unpack to" in said("parquet", folder / "x.parquet")
+
+
+class Calls:
+    """Unpickles to `function(*arguments)`."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+SHAPE = (10, 3, 8, 8)
+TENSOR = torch._utils._rebuild_tensor_v2
+LITTLE = torch.storage.TypedStorage(wrap_storage=torch.ones(2).untyped_storage(), dtype=torch.float32, _internal=True)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    "content",
+    [
+        Calls(torch.Tensor, *SHAPE),
+        Calls(torch.FloatTensor, *SHAPE),
+        Calls(TENSOR, LITTLE, 0, SHAPE, (192, 64, 8, 1), False, {}),
+        Calls(TENSOR, LITTLE, 1, (2,), (1,), False, {}),
+        Calls(TENSOR, LITTLE, 0, (2,), (-1,), False, {}),
+        Calls(np.float64(0).__reduce__()[0], np.dtype("V5000000")),
+        Calls(np.float64(0).__reduce__()[0], np.dtype("f8"), b"1234"),
+        Calls(np.float64(0).__reduce__()[0], np.dtype("i8"), bytes(8)),
+    ],
+)
+def test_a_pickle_makes_no_memory_that_the_file_does_not_fill(content: Any, legacy: bool, tmp_path: Path) -> None:
+    folder = files.fresh(tmp_path / "case")
+    held = {"data": [[IMAGES, LABELS]], "accs_all_exps": content}
+    torch.save(held, folder / "res_DC.pt", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(SatmError, match=r"refused, nothing of it was run|no file that torch.save wrote"):
+        satm.import_set(folder, format="dc", dataset="cifar10", preprocessing="meanstd")
+
+
+def test_storages_hold_what_the_pickle_says(tmp_path: Path) -> None:
+    """In an archive a record is as long as its storage; before archives, every storage is listed and follows."""
+    folder = files.mtt(files.fresh(tmp_path / "case"))
+    victim = folder / "images_best.pt"
+    with zipfile.ZipFile(victim) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(victim, "w") as archive:
+        for name, content in records.items():
+            archive.writestr(name, content[:-4] if name.endswith("data/0") else content)
+    with pytest.raises(SatmError, match="bytes for tensor 0, which it does not hold"):
+        satm.import_set(folder, format="mtt", dataset="cifar10", preprocessing="meanstd")
+
+    torch.save(IMAGES, victim, _use_new_zipfile_serialization=False)
+    found = satm.import_set(folder, format="mtt", dataset="cifar10", preprocessing="meanstd", dry_run=True)
+    assert torch.equal(found.synthetic.images, IMAGES)
+    whole = victim.read_bytes()
+    listed = whole.rindex(b"\x80\x02]")
+    for wrong in (whole[:listed] + pickle.dumps([], 2) + whole[listed:], whole[:-4]):
+        victim.write_bytes(wrong)
+        with pytest.raises(SatmError, match=r"names tensors that it does not hold|ends before its tensors do"):
+            satm.import_set(folder, format="mtt", dataset="cifar10", preprocessing="meanstd")
+
+
+def test_a_file_that_is_an_archive_at_one_end_only_is_refused(tmp_path: Path) -> None:
+    folder = files.mtt(files.fresh(tmp_path / "case"))
+    victim = folder / "images_best.pt"
+    archive = victim.read_bytes()
+    torch.save(Claiming(), victim, _use_new_zipfile_serialization=False)
+    for wrong in (victim.read_bytes() + archive, archive[:-400]):
+        victim.write_bytes(wrong)
+        with pytest.raises(SatmError, match="a zip archive at one end only"):
+            satm.import_set(folder, format="mtt", dataset="cifar10", preprocessing="meanstd")
 
 
 @pytest.mark.parametrize("name", FORMATS)
