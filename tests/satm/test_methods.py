@@ -309,11 +309,10 @@ def test_measuring_changes_nothing(data, trajectories):
 
 def test_matching_gets_better(data):
     """On one segment without any noise in the draws, the outer loop does what it is for."""
-    trajectories = experts(data, count=1, lr=0.2, momentum=0.5)
-    config = settings(SATM, max_start_epoch=1, batch_syn=None, augment=None, gamma=0.0, step_size=0.2, lr_images=5.0)
-    condensation = begin(data, trajectories, config)
+    config = settings(SATM, max_start_epoch=1, batch_syn=None, augment=None, gamma=0.0, step_size=0.2, lr_images=2.0)
+    condensation = begin(data, experts(data, count=1), config)
     losses = [condensation.advance()["loss"] for _ in range(25)]
-    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert sum(losses[-5:]) < 0.4 * sum(losses[:5])
 
 
 # What is refused
