@@ -63,4 +63,18 @@ def tesla(problem: Problem) -> torch.Tensor:
     return found
 
 
+def refusal(problem: Problem) -> str:
+    """What torch answers when MTT's inner loss is compiled and its gradient is differentiated again."""
+    images = problem.images.detach().requires_grad_()
+    theta = problem.start.detach().requires_grad_()
+    network = FlatNetwork(problem.network)
+    loss = torch.compile(lambda theta, images: F.cross_entropy(network(theta, images), problem.labels))
+    try:
+        (gradient,) = torch.autograd.grad(loss(theta, images), theta, create_graph=True)
+        torch.autograd.grad(gradient.sum(), images)
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    return "accepted"
+
+
 BASELINES: dict[str, Callable[[Problem], torch.Tensor]] = {"mtt": mtt, "tesla": tesla}

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.baselines import BASELINES, Problem
+from benchmarks.baselines import BASELINES, Problem, refusal
 from satm import networks
 from satm.compilation import missing_bf16
 from satm.engine import (
@@ -96,6 +96,7 @@ def lines(given: Problem) -> dict[tuple[str, str], Callable[[], Run]]:
         made["mtt, replay", mode] = partial(
             _made, given, mode, lambda step: partial(_solve, given, ReplayPolicy(step), Full())
         )
+    # TESLA's own two passes of compiled steps: the baseline's arithmetic, as a user of a compiler would write it.
     made["tesla", "compiled"] = partial(
         _made, given, "compiled", lambda step: partial(_solve, given, TeslaPolicy(step), Full())
     )
@@ -153,6 +154,8 @@ def measure(name: str, mode: str | None, rounds: int) -> list[dict[str, Any]]:
     if lacking := missing_bf16():
         print(f"no bf16 column: {lacking}", file=sys.stderr)
     given = problem(CASES[name])
+    if mode != "eager":
+        print(f"mtt, compiled: {refusal(given)}", file=sys.stderr)
     wanted = {key: make for key, make in lines(given).items() if mode in (None, key[1]) or key == ("mtt", "eager")}
     runs = {key: make() for key, make in wanted.items()}
     for run in runs.values():
@@ -177,6 +180,7 @@ def measure(name: str, mode: str | None, rounds: int) -> list[dict[str, Any]]:
             "time_vs_mtt": statistics.median(a / b for a, b in zip(seconds[what, how], base, strict=True)),
             "memory_vs_mtt": memory[what, how] / memory["mtt", "eager"],
             "gflop": flops[what, how] / 1e9,
+            # of single precision's peak, for bf16 too
             "of_peak": flops[what, how] / limit / statistics.median(seconds[what, how]),
             "rounds": rounds,
             "threads": torch.get_num_threads(),

@@ -33,11 +33,16 @@ def draw(source: random.Random) -> dict[str, Any]:
         "inner_steps": steps,
         "window": source.randint(2, steps),
         "batch_syn": source.choice((None, 15, 40)),
-        "engine": source.choice(("higher", "replay", "replay")),
-        "compile": source.choice(("yes", "no")),
+        **source.choice(
+            (
+                {"engine": "higher", "compile": "no"},
+                {"engine": "replay", "compile": "no"},
+                {"engine": "replay", "compile": "yes"},
+            )
+        ),
         "experts.count": 1,
         "outer_steps": 12,
-        "diagnostics_every": 0,
+        "diagnostics_every": source.choice((0, 4)),
     }
 
 

@@ -122,7 +122,14 @@ def test_eager_replay_is_higher_in_single_precision(make, soft, batches, augment
 
 
 @pytest.mark.slow
-@CASES
+@pytest.mark.parametrize(
+    ("make", "soft", "batches", "augmented"),
+    [
+        pytest.param(convnet, True, True, True, id="convnet, soft labels, mini-batches, augmented"),
+        pytest.param(convnet, False, False, False, id="convnet, classes"),
+        pytest.param(Tied, False, True, True, id="shared parameters, classes, mini-batches, augmented"),
+    ],
+)
 def test_compiled_replay_is_higher_for_every_window(make, soft, batches, augmented):
     where = problem(make(), soft=soft, batches=batches, augmented=augmented)
     replay = ReplayPolicy(make_step(where["loop"].network, notify=pytest.fail))

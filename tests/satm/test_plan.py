@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from satm.cli import run
 from satm.cli.plan import parse_size
-from satm.errors import ConfigError
+from satm.errors import ConfigError, Diverged
 from satm.methods.calibrate import StepCost, calibrate
 from satm.methods.trajectory import TrajectoryCondensation
 from tests.helpers import SATM, experts, image_data, task
@@ -32,10 +34,28 @@ def test_the_largest_window_is_the_last_that_fits(available, window):
     assert window == 0 or (COST.memory(window) or 0) <= available
 
 
+def test_no_window_fits_where_diagnosing_does_not():
+    assert COST.largest_window(30, 399, diagnosed=True) == 0
+    assert COST.largest_window(30, 401, diagnosed=True) == 30
+
+
+def test_what_a_guard_would_refuse_is_timed_all_the_same():
+    data = image_data()
+    condensation = TrajectoryCondensation(task(data, experts(data)), replace(SATM, lr_images=1e6))
+    guard = condensation.guard
+    assert calibrate(condensation).step >= 0
+    assert condensation.guard is guard
+
+
+def test_an_outer_step_that_is_not_finite_is_one_line():
+    data = image_data()
+    condensation = TrajectoryCondensation(task(data, experts(data)), replace(SATM, step_size=1e30))
+    with pytest.raises(Diverged, match="step_size"):
+        calibrate(condensation)
+
+
 @pytest.mark.parametrize("window", [2, 6])
 def test_calibrating_changes_nothing_and_finds_a_cost(window):
-    from dataclasses import replace
-
     data = image_data()
     trajectories = experts(data)
     touched, plain = (TrajectoryCondensation(task(data, trajectories), replace(SATM, window=window)) for _ in range(2))
