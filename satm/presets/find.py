@@ -147,7 +147,9 @@ def _settings(
     method: str, core: str, outer: str | None, row: Row, augment: str, dataset: str, ipc: int, scale: Profile
 ) -> tuple[Any, tuple[str, ...]]:
     """The configuration of `method` on `core`, itself but for `mdc`, and how it departs from what is printed."""
-    config: type[Any] = METHODS.get(method).config if core == method else base_kind(core)
+    config: type[Any] = METHODS.get(method).config
+    over = config is MDCConfig
+    config = base_kind(core) if over else config
     own, departures = _own_settings(method, row, dataset, ipc, scale)
     rule = default_outer(config) if outer is None else OUTER.get(outer)()
     if isinstance(rule, EMA):
@@ -155,11 +157,11 @@ def _settings(
             departures += (f"{scale.name}: decay 1 − 5 / outer steps instead of 0.9995: the same share of all steps",)
     elif rule.rule != "sgd":
         departures += (RULE_SOURCE,)
-    if core != method:
+    if over:
         departures += (BASE_SOURCE.format(core),)
     if core.startswith("satm"):
         departures += (MOMENTUM_SOURCE,)
-    make = partial(build, method) if core == method else partial(MDCConfig.over, core)
+    make = partial(MDCConfig.over, core) if over else partial(build, method)
     settings = make(
         outer_steps=row.outer_steps,
         inner_steps=row.inner_steps,

@@ -12,6 +12,7 @@ from satm.engine import FlatNetwork, HigherPolicy, LastSteps, Learned
 from satm.errors import ConfigError, UnknownName
 from satm.methods import METHODS, OUTER, Request
 from satm.methods.direct import ClassBatches
+from satm.methods.guard import Retry
 from satm.methods.mdc import MDC, MDCConfig, Probe, WithSubset, most_learnable
 from satm.methods.outer import SGD, OuterProblem
 from satm.methods.random import random_images
@@ -150,6 +151,38 @@ def test_subsets_are_chosen_every_period_and_smaller_choices_freeze(data, trajec
         assert still == [j < measured["frozen"] for j in range(4)] * 3
     # The smallest first; then 3, with 1 frozen; then 2 changed most; then 1, with nothing below it.
     assert seen == [(1, 0)] * 2 + [(3, 1)] * 2 + [(2, 1)] * 2 + [(1, 0)] * 2
+
+
+def test_the_labels_of_frozen_images_are_at_rest(data, trajectories):
+    condensation = begin(data, trajectories, over("datm", outer_steps=4))
+    distances = iter([[5.0, 5, 5, 9], [5.0, 5, 9, 0]])
+    condensation.probe.distances = lambda images, ipc: torch.tensor(next(distances))
+    moved = []
+    for _ in range(4):
+        before = condensation.labels
+        frozen = condensation.advance()["frozen"]
+        moved.append((condensation.labels != before).any(dim=1).tolist())
+        assert frozen == (0 if len(moved) <= 2 else 1)
+    assert moved == [[True] * 12] * 2 + [[False, True, True, True] * 3] * 2
+
+
+def test_a_retry_draws_the_subset_anew(data, trajectories):
+    def drawn(number):
+        condensation = begin(data, trajectories)
+        draw, seen = condensation._draw_loop, []
+
+        def spy(generator, count=None):
+            seen.append((generator.initial_seed(), count))
+            return draw(generator, count)
+
+        condensation._draw_loop = spy
+        condensation.attempt(Retry(number))
+        return seen
+
+    first, again, retried = drawn(0), drawn(0), drawn(1)
+    assert first == again
+    assert [count for _, count in first] == [count for _, count in retried] == [None, 3]
+    assert all(one[0] != other[0] for one, other in zip(first, retried, strict=True))
 
 
 @pytest.mark.parametrize("base", ["mtt", "satm", "datm"])

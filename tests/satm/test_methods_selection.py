@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from satm import networks
 from satm.engine import FlatNetwork
@@ -18,6 +19,7 @@ from satm.methods.herding import herd
 from satm.methods.kcenter import spread
 from satm.methods.rded import RDEDConfig, assembled, centred, random_crops
 from satm.preprocessing import ZCA
+from satm.presets import find_preset
 from satm.rng import Seed
 from tests.helpers import ARCHITECTURE, EXPERTS, experts, image_data, normal, task
 
@@ -213,3 +215,16 @@ def test_rded_refuses_by_name_before_any_work(data, settings, ipc, change, match
 def test_numbers_that_cannot_be_meant(change):
     with pytest.raises(ConfigError, match=next(iter(change))):
         replace(RDED, **change)
+
+
+@pytest.mark.parametrize("method", ["herding", "kcenter", "dm", "mdc"])
+def test_a_network_without_features_is_refused_before_any_work(data, monkeypatch, method):
+    settings = find_preset("digits", 1, method=method, profile="smoke").config.settings
+    request = Request(
+        method=method, settings=settings, architecture=ARCHITECTURE, experts=EXPERTS, data=data, ipc=1
+    )
+    METHODS.get(method).check(request)
+    convolutional = nn.Sequential(nn.Conv2d(1, 3, 8), nn.Flatten())
+    monkeypatch.setattr(networks, "create", lambda *_, **__: convolutional)
+    with pytest.raises(ConfigError, match="Sequential has no linear layer"):
+        METHODS.get(method).check(request)
