@@ -39,7 +39,9 @@ def trajectories(data):
 
 def made(data, trajectories, method, config, **changes):
     condensation = METHODS.get(method).begin(task(data, trajectories, **changes), config)
-    assert condensation.step == condensation.steps == 0
+    assert (condensation.step, condensation.steps) == (0, 3)
+    for _ in range(condensation.steps):
+        condensation.advance()
     return condensation.result()
 
 
@@ -98,6 +100,21 @@ def test_an_expert_is_needed_and_ipc_is_checked(data, trajectories, method):
         made(data, trajectories, method, replace(config, expert_epochs=9))
     with pytest.raises(ConfigError, match="ipc 13: the smallest class"):
         made(data, trajectories, method, config, ipc=13)
+
+
+@pytest.mark.parametrize(("method", "config"), [("herding", CORESET), ("kcenter", CORESET), ("rded", RDED)])
+def test_a_class_a_step_stopped_and_restored_is_uninterrupted_to_the_bit(data, trajectories, method, config):
+    whole = made(data, trajectories, method, config)
+    for stop in range(4):
+        first, second = (METHODS.get(method).begin(task(data, trajectories), config) for _ in range(2))
+        for _ in range(stop):
+            first.advance()
+        second.restore(first.state())
+        assert (first.step, second.step) == (stop, stop)
+        for _ in range(3 - stop):
+            second.advance()
+        assert torch.equal(second.result().images, whole.images)
+        assert torch.equal(second.result().labels, whole.labels)
 
 
 # RDED
