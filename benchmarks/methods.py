@@ -14,7 +14,7 @@ import argparse
 import math
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Line:
     steps: int | None = None  # outer steps; None where the method has none
     seconds: float = 0.0  # of condensing, experts not counted
     set_name: str = ""
+    space: str = ""  # preprocessing and architecture: `random` in another is no fair comparison
     values: tuple[float, ...] = ()  # fractions, by repeat
     failure: str = ""
 
@@ -81,9 +82,6 @@ def choose(entry: Entry, asked: argparse.Namespace, steps: int | None) -> Preset
         settings["diagnostics_every"] = 0
     if hasattr(own, "outer_steps") and steps is not None:
         settings["outer_steps"] = steps
-        if getattr(getattr(own, "outer", None), "rule", None) == "ema":
-            # FTD's 0.9995 of 10,000 steps, in its share of these.
-            settings["outer.decay"] = round(max(0.0, 1 - 5 / steps), 6)
     return satm.choose_preset(asked.dataset, **request, settings=settings)
 
 
@@ -105,6 +103,7 @@ def measure(entry: Entry, asked: argparse.Namespace, steps: int | None, progress
         steps=getattr(preset.config.settings, "outer_steps", None),
         seconds=seconds,
         set_name=made.name,
+        space=f"{'ZCA' if preset.config.zca else 'mean/std'}, {preset.config.architecture}",
         values=accuracies(asked, made.id, "condensed"),
     )
 
@@ -122,7 +121,13 @@ def random_line(asked: argparse.Namespace, beside: Line, progress: Progress) -> 
     satm.evaluate(beside.set_name, repeats=asked.repeats, baseline="random", registry=asked.registry, progress=progress)
     with Registry.open(asked.registry, read_only=True) as store:
         set_id = store.find(beside.set_name).id
-    return Line(entry=Entry(method="random"), set_name="", values=accuracies(asked, set_id, "random"))
+    return Line(entry=Entry(method="random"), space=beside.space, values=accuracies(asked, set_id, "random"))
+
+
+def random_lines(asked: argparse.Namespace, lines: Sequence[Line], progress: Progress) -> dict[str, Line]:
+    """One `random` for every space that a line lives in."""
+    first = {line.space: line for line in reversed(lines)}
+    return {space: random_line(asked, line, progress) for space, line in first.items()}
 
 
 def paired_interval(values: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
@@ -136,22 +141,27 @@ def paired_interval(values: Sequence[float], others: Sequence[float]) -> tuple[f
     return statistics.fmean(differences), float(t.ppf(0.975, n - 1)) * statistics.stdev(differences) / math.sqrt(n)
 
 
-def table(lines: Sequence[Line], random: Line) -> list[str]:
-    """Markdown rows, best first, `random` last."""
-    head = "| method | outer steps | condensing | accuracy, mean ± std | n | difference to random, 95% interval | set |"
-    rows = [head, "|" + "---|" * 7]
+def table(lines: Sequence[Line], randoms: Mapping[str, Line]) -> list[str]:
+    """Markdown rows, best first, each beside the `random` of its space; those last."""
+    head = (
+        "| method | outer steps | condensing | space | accuracy, mean ± std | n "
+        "| difference to random there, 95% interval | set |"
+    )
+    rows = [head, "|" + "---|" * 8]
     for line in sorted(lines, key=lambda line: -statistics.fmean(line.values or (0.0,))):
         if line.failure:
-            rows.append(f"| `{line.entry.name}` | {line.steps or ''} | | failed: {line.failure} | 0 | | |")
+            rows.append(f"| `{line.entry.name}` | {line.steps or ''} | | | failed: {line.failure} | 0 | | |")
             continue
-        mean, half = paired_interval(line.values, random.values)
+        mean, half = paired_interval(line.values, randoms[line.space].values)
         above = "" if mean - half > 0 else " (not above 0)"
         rows.append(
             f"| `{line.entry.name}` | {'' if line.steps is None else line.steps} | {spell_seconds(line.seconds)} "
-            f"| {_spell(line.values)} | {len(line.values)} "
+            f"| {line.space} | {_spell(line.values)} | {len(line.values)} "
             f"| {100 * mean:+.1f} [{100 * (mean - half):.1f}, {100 * (mean + half):.1f}]{above} | {line.set_name} |"
         )
-    rows.append(f"| `random` | | | {_spell(random.values)} | {len(random.values)} | | fresh draws |")
+    for space in dict.fromkeys(line.space for line in lines if not line.failure):
+        random = randoms[space]
+        rows.append(f"| `random` | | | {space} | {_spell(random.values)} | {len(random.values)} | | fresh draws |")
     return rows
 
 
@@ -166,23 +176,26 @@ def compare(asked: argparse.Namespace, progress: Progress, write: Callable[[str]
     good = [line for line in equal if not line.failure]
     if not good:
         raise SatmError("no entry could be measured: " + "; ".join(line.failure for line in equal))
-    random = random_line(asked, good[0], progress)
+    randoms = random_lines(asked, good, progress)
     about = (
         f"{asked.dataset}, IPC {asked.ipc}, profile `{asked.profile}`, condensation seed {asked.seed}, "
         f"{asked.repeats} networks each. Command: `{' '.join(asked.command)}`."
     )
-    page = [about, "", "At equal outer steps:", "", *table(equal, random)]
+    page = [about, "", "At equal outer steps:", "", *table(equal, randoms)]
     write("\n".join(page))
-    if not asked.equal_time:
-        return
     stepped = [line for line in good if line.steps]
+    if not asked.equal_time or not stepped:
+        return
     budget = asked.budget or next((each for each in stepped if each.entry.name == "mtt"), stepped[0]).seconds
     timed = []
     for line in stepped:
         assert line.steps is not None
         steps = max(1, round(budget * line.steps / line.seconds))
         timed.append(line if steps == line.steps else measure(line.entry, asked, steps, progress))
-    page += ["", f"In {spell_seconds(budget)} each, as many outer steps as that allows:", "", *table(timed, random)]
+    page += ["", f"In {spell_seconds(budget)} each, as many outer steps as that allows:", "", *table(timed, randoms)]
+    left_out = [f"`{line.entry.name}`" for line in good if line not in stepped]
+    if left_out:
+        page += ["", f"Not here, having no outer steps to choose: {', '.join(left_out)}."]
     write("\n".join(page))
 
 

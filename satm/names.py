@@ -51,6 +51,11 @@ class Names(Generic[T]):
             raise PluginError(f"{self.kind} '{name}' is offered by {owners}; uninstall one of them")
         return self._load(found[0])
 
+    def owner(self, name: str) -> str:
+        """Where `name` comes from: ours, or the packages that offer it."""
+        offers = [owner(point) for point in self.points() if point.name == name]
+        return "satm" if name in self._items else " and ".join(sorted(offers))
+
     def known(self) -> list[str]:
         """The names of ours, without other packages'."""
         return sorted(self._items)

@@ -60,6 +60,41 @@ def test_two_methods_on_digits_and_again_from_what_is_stored(script, tmp_path, m
     assert page.read_text() == text
 
 
+def test_every_space_has_a_random_of_its_own_and_what_has_no_steps_is_said(script, monkeypatch):
+    def line(name, space, values, **known):
+        return script.Line(entry=script.Entry(method=name), space=space, values=values, set_name=name, **known)
+
+    made = {
+        "mtt": line("mtt", "ZCA, convnet3", (0.5, 0.6), steps=4, seconds=2.0),
+        "dc": line("dc", "mean/std, convnet3", (0.4, 0.5), seconds=2.0),
+        "dsa": line("dsa", "mean/std, convnet3", (0.45, 0.55), seconds=2.0),
+    }
+    beside = []
+
+    def random_line(asked, line, progress):
+        beside.append(line.entry.name)
+        values = {"ZCA, convnet3": (0.4, 0.4), "mean/std, convnet3": (0.1, 0.3)}[line.space]
+        return script.Line(entry=script.Entry(method="random"), space=line.space, values=values)
+
+    around = script.compare.__globals__
+    monkeypatch.setitem(around, "measure", lambda entry, *_: made[entry.name])
+    monkeypatch.setitem(around, "random_line", random_line)
+    asked = script.parse(["--methods", "mtt,dc,dsa", "--rules", ""])
+    pages = []
+    script.compare(asked, None, pages.append)
+    assert sorted(beside) in (["dc", "mtt"], ["dsa", "mtt"])
+    equal, timed = pages[-1].split("In 2 s each")
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in equal.splitlines() if row.startswith("| `")]
+    assert {(row[0], row[3], row[6].split()[0]) for row in rows if row[0] != "`random`"} == {
+        ("`mtt`", "ZCA, convnet3", "+15.0"),
+        ("`dc`", "mean/std, convnet3", "+25.0"),
+        ("`dsa`", "mean/std, convnet3", "+30.0"),
+    }
+    assert {row[3] for row in rows if row[0] == "`random`"} == {"ZCA, convnet3", "mean/std, convnet3"}
+    assert timed.count("| `random` |") == 1
+    assert timed.endswith("Not here, having no outer steps to choose: `dc`, `dsa`.")
+
+
 def test_a_file_without_its_markers_is_one_line(script, tmp_path):
     from satm.errors import SatmError
 

@@ -166,9 +166,10 @@ def experts(
 
 def presets(method: MethodName = None) -> None:
     """List the rows of hyper-parameters and where each comes from."""
-    from satm.presets import PRINTED, all_rows, spell_printed
+    from satm.methods import METHODS, TrajectoryConfig
+    from satm.presets import all_rows, spell_printed
 
-    if method is not None and method in PRINTED:
+    if method is not None and not issubclass(METHODS.get(method).config, TrajectoryConfig):
         for line in spell_printed(method):
             typer.echo(line)
         return

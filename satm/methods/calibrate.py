@@ -124,7 +124,7 @@ class _Run:
         condensation = self.condensation
         config, rule, guard = condensation.config, condensation.rule, condensation.guard
         saved = {name: value.clone() for name, value in condensation.state().items()}
-        condensation.config, condensation.rule = self.config, self.config.outer
+        condensation.config, condensation.rule = self.config, self.config.outer.over(self.config.outer_steps)
         condensation.guard = Guard(self.config.guard, step_size=self.config.step_size)
         condensation.only_full_batches = True
         try:

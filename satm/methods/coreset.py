@@ -11,8 +11,9 @@ import torch
 from satm import networks
 from satm.engine import FlatNetwork
 from satm.errors import ConfigError
-from satm.methods.base import Condensation, Task, class_major_labels
-from satm.methods.selection import last_snapshot, selected
+from satm.methods.base import Condensation, Task
+from satm.methods.selection import ClassByClass, last_snapshot
+from satm.types import Images
 
 BATCH = 512  # images embedded at once
 
@@ -43,10 +44,11 @@ def coreset(task: Task, config: CoresetConfig, choose: Choice) -> Condensation:
     ).to(task.device)
     FlatNetwork(network).load(last_snapshot(task, config.expert_epochs))
     embed = networks.features(network).eval()
-    chosen = []
-    with torch.no_grad():
-        for label in range(len(data.classes)):
-            members = (data.train.labels == label).nonzero().squeeze(1)
-            parts = [embed(data.train.batch(part)[0].to(task.device)) for part in members.split(BATCH)]
-            chosen.append(members[choose(torch.cat(parts), task.ipc).cpu()])
-    return selected(data.train.batch(torch.cat(chosen))[0], class_major_labels(len(data.classes), task.ipc))
+
+    @torch.no_grad()
+    def of_class(label: int) -> Images:
+        members = (data.train.labels == label).nonzero().squeeze(1)
+        parts = [embed(data.train.batch(part)[0].to(task.device)) for part in members.split(BATCH)]
+        return data.train.batch(members[choose(torch.cat(parts), task.ipc).cpu()])[0]
+
+    return ClassByClass(task, of_class)

@@ -21,8 +21,8 @@ class DATMConfig(TrajectoryConfig):
     """Start epochs t ∈ [min, upper), upper growing from `first_upper_epoch` to T over `expansion_steps` outer steps.
 
     The inner loop is given softmax(y), L_CE = −Σ softmax(y) log softmax(logits) at temperature 1, and y is learned
-    beside φ and α. Images begin as ones that an expert's last snapshot gets right, y as the mean logits of the experts
-    that are right. An outer step whose loss is above `threshold` changes nothing.
+    beside φ and α. Images begin as ones that an expert after `teacher_epoch` epochs gets right, y as the mean logits of
+    the experts that are right then. An outer step whose loss is above `threshold` changes nothing.
     """
 
     min_start_epoch: int = 0
@@ -31,6 +31,7 @@ class DATMConfig(TrajectoryConfig):
     labels: Literal["learned", "hard"] = "learned"
     lr_labels: float = 2.0
     momentum_labels: float = 0.9
+    teacher_epoch: int | None = None  # of the experts that images and labels begin by; null: the last of any segment
     threshold: float | None = 1.0  # of the matching loss; null: none
     init: Literal["right", "real", "noise"] = "right"  # type: ignore[assignment]
 
@@ -44,9 +45,24 @@ class DATMConfig(TrajectoryConfig):
             )
         if self.expansion_steps < 1:
             raise ConfigError(f"expansion_steps {self.expansion_steps}: expected at least 1")
+        if self.teacher_epoch is not None and self.teacher_epoch < 0:
+            raise ConfigError(f"teacher_epoch {self.teacher_epoch}: expected 0 or more, or null")
         if self.threshold is not None and not self.threshold > 0:
             raise ConfigError(f"threshold {self.threshold}: expected a loss above 0, or null for none")
         self.label_rule()
+
+    def teacher(self) -> int:
+        """The epoch of the experts that images and labels begin by."""
+        return TrajectoryConfig.stored_epochs(self) if self.teacher_epoch is None else self.teacher_epoch
+
+    def stored_epochs(self) -> int:
+        """The last epoch an expert needs: of a segment or of the teacher."""
+        return max(TrajectoryConfig.stored_epochs(self), self.teacher())
+
+    def epochs_asked(self) -> str:
+        """See `TrajectoryConfig`."""
+        teacher = "" if self.teacher_epoch is None else f"teacher_epoch {self.teacher_epoch}, "
+        return teacher + TrajectoryConfig.epochs_asked(self)
 
     def starts_at(self, step: int) -> range:
         """The window at an outer step."""
@@ -60,7 +76,7 @@ class DATMConfig(TrajectoryConfig):
 
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
         """The images and labels before the first outer step."""
-        last = [expert.snapshot(expert.epochs).to(task.device) for expert in task.experts]
+        last = [expert.snapshot(self.teacher()).to(task.device) for expert in task.experts]
         if self.init == "right":
             images = images_an_expert_gets_right(task, network, last[0], task.seed.child("init"))
         else:

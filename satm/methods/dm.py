@@ -11,13 +11,14 @@ from satm.augment import DSA, STRATEGY, apply_per_class, draw_per_class
 from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError
 from satm.matching import distribution_distance
-from satm.methods.base import Method, Task
+from satm.methods.base import Method, Request, Task
 from satm.methods.direct import (
     DirectCondensation,
     DirectConfig,
     check_network,
     classes_at_once,
 )
+from satm.methods.embedding import check_features
 from satm.rng import Seed
 from satm.types import FlatParams, Images
 
@@ -108,11 +109,16 @@ class DistributionMatching(DirectCondensation):
         return torch.cat(gradients), total
 
 
+def _check(request: Request) -> None:
+    check_network(request)
+    check_features(request)
+
+
 METHOD = Method(
     name="dm",
     summary="distribution matching under siamese augmentation (Zhao and Bilen 2023)",
     config=DMConfig,
     expert_epochs=lambda config: None,
     begin=DistributionMatching,
-    check=check_network,
+    check=_check,
 )

@@ -8,6 +8,7 @@ import torch
 
 from satm.methods.base import Method
 from satm.methods.coreset import CoresetConfig, coreset
+from satm.methods.embedding import check_features
 
 
 def herd(features: torch.Tensor, count: int) -> torch.Tensor:
@@ -34,5 +35,6 @@ METHOD = Method(
     summary="real images whose features' mean follows their class's (Welling 2009)",
     config=CoresetConfig,
     expert_epochs=CoresetConfig.stored_epochs,
+    check=check_features,
     begin=partial(coreset, choose=herd),
 )

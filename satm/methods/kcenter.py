@@ -8,6 +8,7 @@ import torch
 
 from satm.methods.base import Method
 from satm.methods.coreset import CoresetConfig, coreset
+from satm.methods.embedding import check_features
 
 
 def spread(features: torch.Tensor, count: int) -> torch.Tensor:
@@ -29,5 +30,6 @@ METHOD = Method(
     summary="real images that leave none of their class far away (Sener and Savarese 2018)",
     config=CoresetConfig,
     expert_epochs=CoresetConfig.stored_epochs,
+    check=check_features,
     begin=partial(coreset, choose=spread),
 )

@@ -36,6 +36,9 @@ class LabelRule(Protocol):
         The move is multiplied by `scale`.
         """
 
+    def at_rest(self, state: State, rows: torch.Tensor) -> State:
+        """The state with the labels of images `rows` [·] int64 no longer moving by what they did before."""
+
 
 @dataclass(frozen=True, slots=True)
 class HardLabels:
@@ -59,6 +62,10 @@ class HardLabels:
         """See `LabelRule`."""
         return state
 
+    def at_rest(self, state: State, rows: torch.Tensor) -> State:
+        """See `LabelRule`."""
+        return state
+
 
 @dataclass(frozen=True, slots=True)
 class TeacherLabels:
@@ -79,6 +86,10 @@ class TeacherLabels:
         return state["labels"]
 
     def descend(self, state: State, derivative: Labels | None, scale: float = 1.0) -> State:
+        """See `LabelRule`."""
+        return state
+
+    def at_rest(self, state: State, rows: torch.Tensor) -> State:
         """See `LabelRule`."""
         return state
 
@@ -116,6 +127,10 @@ class LearnedLogits:
         gradient = p * (derivative - (p * derivative).sum(dim=1, keepdim=True))
         velocity = self.momentum * state["labels_velocity"] + gradient
         return {"labels": state["labels"] - scale * self.lr * velocity, "labels_velocity": velocity}
+
+    def at_rest(self, state: State, rows: torch.Tensor) -> State:
+        """See `LabelRule`."""
+        return {**state, "labels_velocity": state["labels_velocity"].index_fill(0, rows, 0.0)}
 
 
 @torch.no_grad()

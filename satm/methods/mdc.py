@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -13,9 +13,12 @@ from satm.engine import FlatNetwork, HypergradientPolicy, InnerLoop, Learned
 from satm.errors import ConfigError
 from satm.methods.base import METHODS, Method, Request, Task
 from satm.methods.direct import ClassBatches
-from satm.methods.outer import AnyOuter, OuterProblem, OuterUpdate, VaSSO
+from satm.methods.embedding import check_features
+from satm.methods.flat import need_flat_experts
+from satm.methods.guard import Retry
+from satm.methods.outer import AnyOuter, OuterProblem, OuterRule, OuterUpdate, VaSSO
 from satm.methods.outer.problem import State
-from satm.methods.trajectory import TrajectoryCondensation, TrajectoryConfig
+from satm.methods.trajectory import TrajectoryCondensation, TrajectoryConfig, default_of, default_outer
 from satm.rng import Seed
 from satm.types import Images
 
@@ -26,7 +29,8 @@ class MDCConfig(TrajectoryConfig):
 
     j, the most learnable subset, is the size whose feature distance to the real images changed most since the last
     choice, `period` outer steps ago; the smallest at first. The images of the largest earlier choice below j are
-    frozen. A setting that is left at the shared default takes the base's.
+    frozen. Every shared setting is the base's own too; what the base alone has (DATM's window of start epochs, TESLA's
+    labels) stays at its defaults. `over` gives the shared settings the base's defaults.
     Source: MDC's code (condense_reg.py and reg_ipcx.py at a1b0786). Its base is IDC or DREAM, ours trajectory matching.
     """
 
@@ -34,6 +38,14 @@ class MDCConfig(TrajectoryConfig):
     sizes: tuple[int, ...] | None = None  # prefixes that compete, in images a class; null: 1 … IPC − 1
     period: int | None = None  # outer steps between choices (Δt); null: a twentieth of all
     batch_real: int = 64  # real images a class for the feature distance
+    init: Literal["right", "real", "noise"] = "real"  # type: ignore[assignment]  # `right` under DATM alone
+
+    @classmethod
+    def over(cls, base: str, **given: Any) -> MDCConfig:
+        """On `base`, whose defaults count for what is not given."""
+        kind = base_kind(base)
+        defaults = {each.name: default_of(kind, each.name) for each in fields(TrajectoryConfig)}
+        return cls(base=base, **{name: value for name, value in defaults.items() if value is not MISSING} | given)
 
     def __post_init__(self) -> None:
         TrajectoryConfig.__post_init__(self)  # see `SATMConfig`
@@ -43,30 +55,26 @@ class MDCConfig(TrajectoryConfig):
             raise ConfigError(f"sizes {list(self.sizes)}: expected rising numbers of images a class, 1 or more")
         if self.batch_real < 1:
             raise ConfigError(f"batch_real {self.batch_real}: expected at least 1 image a class")
+        if self.init == "right" and default_of(base_kind(self.base), "init") != "right":
+            raise ConfigError(f"init right: base {self.base} begins from no teacher; set init=real")
         if isinstance(self.base_config().outer, VaSSO):
             raise ConfigError("mdc cannot take vasso, whose average is over all images; take another outer optimiser")
 
-    def base_kind(self) -> type[TrajectoryConfig]:
-        """The base's configuration; raises UnknownName, and ConfigError for no trajectory method."""
-        kind: type[Any] = METHODS.get(self.base).config
-        if not issubclass(kind, TrajectoryConfig) or issubclass(kind, MDCConfig):
-            kinds = {name: METHODS.get(name).config for name in METHODS.known()}
-            fit = [n for n, each in kinds.items() if issubclass(each, TrajectoryConfig) and each is not MDCConfig]
-            raise ConfigError(f"base {self.base}: expected a method that matches trajectories: {', '.join(fit)}")
-        return kind
-
     def base_config(self) -> TrajectoryConfig:
         """The base method under these numbers."""
-        chosen = {each.name: getattr(self, each.name) for each in fields(TrajectoryConfig)}
-        for each in fields(TrajectoryConfig):
-            default = each.default if each.default_factory is MISSING else each.default_factory()
-            if chosen[each.name] == default:
-                del chosen[each.name]
-        return self.base_kind()(**chosen)
+        return base_kind(self.base)(**{each.name: getattr(self, each.name) for each in fields(TrajectoryConfig)})
 
     def default_window(self) -> int:
         """The base's."""
-        return self.base_kind().default_window(self)
+        return base_kind(self.base).default_window(self)
+
+    def own_outer(self) -> AnyOuter:
+        """The base's."""
+        return default_outer(base_kind(self.base))
+
+    def stored_epochs(self) -> int:
+        """The base's."""
+        return self.base_config().stored_epochs()
 
     def steps_between_choices(self) -> int:
         """Δt."""
@@ -77,11 +85,21 @@ class MDCConfig(TrajectoryConfig):
         return tuple(range(1, ipc)) if self.sizes is None else tuple(size for size in self.sizes if size < ipc)
 
 
+def base_kind(base: str) -> type[TrajectoryConfig]:
+    """A base's configuration; raises UnknownName, and ConfigError for no trajectory method."""
+    kind: type[Any] = METHODS.get(base).config
+    if not issubclass(kind, TrajectoryConfig) or issubclass(kind, MDCConfig):
+        kinds = {name: METHODS.get(name).config for name in METHODS.known()}
+        fit = [n for n, each in kinds.items() if issubclass(each, TrajectoryConfig) and each is not MDCConfig]
+        raise ConfigError(f"base {base}: expected a method that matches trajectories: {', '.join(fit)}")
+    return kind
+
+
 @dataclass(frozen=True, kw_only=True)
 class WithSubset:
     """`base` at the whole set and at some of its images; an `OuterRule` of one outer step."""
 
-    base: AnyOuter
+    base: OuterRule
     rows: torch.Tensor  # [j·K] int64: the images of the subset
     frozen: torch.Tensor  # [·] int64: images that do not move
     draw: Callable[[torch.Generator, int], InnerLoop]  # an inner loop over that many images
@@ -126,6 +144,10 @@ class WithSubset:
         """See `OuterRule`."""
         return self.base.averaged(state)
 
+    def over(self, steps: int) -> WithSubset:
+        """See `OuterRule`."""
+        return replace(self, base=self.base.over(steps))
+
     def second_start(self, iota: int) -> int | None:
         """See `OuterRule`."""
         return self.base.second_start(iota)
@@ -141,13 +163,13 @@ class MDC(TrajectoryCondensation):
     def __init__(self, task: Task, config: MDCConfig) -> None:
         base = config.base_config()
         super().__init__(task, base)
-        self.base_rule = base.outer
         # Not compiled: every size would be a compilation of its own.
         self.subset_policy = replace(self.engine, compiled=False).policy(self.network, task.notify)
         self.sizes, self.period = config.competing(task.ipc), config.steps_between_choices()
         self.past = torch.zeros(task.ipc, dtype=torch.bool)  # [j] whether size j was chosen, the present one included
         self.size = 0  # j; 0 before the first choice
         self.distances = torch.zeros(len(self.sizes))  # D at the last choice
+        self._rows, self._held = self._prefix(self.sizes[0] if self.sizes else 0), self._prefix(0)
         if self.sizes:
             seed = task.seed.child("features")
             self.probe = Probe(task, base.starts(), ClassBatches(task.data, config.batch_real).draw(seed.generator()))
@@ -162,24 +184,34 @@ class MDC(TrajectoryCondensation):
             size = self.sizes[most_learnable(self.distances, now)] if self.step else self.sizes[0]
             past, distances = past.index_fill(0, torch.tensor(size), True), now
         frozen = int(max((j for j in range(1, size) if past[j]), default=0))
-        held = self._prefix(frozen)
-        self.rule = WithSubset(
-            base=self.base_rule,
-            rows=self._prefix(size),
-            frozen=held,
-            draw=self._draw_loop,
-            seed=self.task.seed.child("outer", self.step, "subset"),
-            policy=self.subset_policy,
-        )
-        velocity = self.images_velocity
-        self.images_velocity = velocity.index_fill(0, held, 0.0)  # what is frozen does not coast either
-        try:
-            measured = super().advance()
-        except BaseException:
-            self.images_velocity = velocity
-            raise
+        self._rows, self._held = self._prefix(size), self._prefix(frozen)
+        measured = super().advance()
         self.size, self.past, self.distances = size, past, distances
         return {**measured, "subset": float(size), "frozen": float(frozen)}
+
+    def attempt(self, retry: Retry) -> dict[str, float]:
+        """See `Retryable`; the subset is drawn anew as the whole set is."""
+        if not self.sizes:
+            return super().attempt(retry)
+        base, images_velocity, label_state = self.rule, self.images_velocity, self.label_state
+        # What is frozen does not coast either.
+        self.images_velocity = images_velocity.index_fill(0, self._held, 0.0)
+        self.label_state = self.label_rule.at_rest(label_state, self._held)
+        self.rule = WithSubset(
+            base=base,
+            rows=self._rows,
+            frozen=self._held,
+            draw=self._draw_loop,
+            seed=retry.seed(self.task.seed.child("outer", self.step, "subset")),
+            policy=self.subset_policy,
+        )
+        try:
+            return super().attempt(retry)
+        except BaseException:
+            self.images_velocity, self.label_state = images_velocity, label_state
+            raise
+        finally:
+            self.rule = base
 
     def _prefix(self, ipc: int) -> torch.Tensor:
         """Rows of the first `ipc` images of each class."""
@@ -245,7 +277,13 @@ def _check(request: Request) -> None:
             "raise --ipc or leave it out"
         )
     base = METHODS.get(config.base)
+    if base.check is need_flat_experts and request.experts.flat is None:
+        raise ConfigError(
+            f"base {config.base} matches experts trained for flatness, and experts.flat is null; have them trained "
+            "(--set experts.flat={}), or match plain ones (--set base=mtt)"
+        )
     base.check(replace(request, method=config.base, settings=config.base_config()))
+    check_features(request)
 
 
 METHOD = Method(

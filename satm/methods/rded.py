@@ -13,7 +13,7 @@ from satm import networks
 from satm.engine import FlatNetwork
 from satm.errors import ConfigError
 from satm.methods.base import Condensation, Learnt, Method, Request, Task
-from satm.methods.selection import Selection, last_snapshot
+from satm.methods.selection import ClassByClass, last_snapshot
 from satm.preprocessing import MeanStd, unit_range
 from satm.types import FlatParams, Images
 
@@ -111,8 +111,8 @@ def _begin(task: Task, config: RDEDConfig) -> Condensation:
     ).to(device)
     teacher = Teacher(FlatNetwork(network), last_snapshot(task, config.expert_epochs))
     size, wanted = data.image_shape[1], task.ipc * config.factor**2
-    made = []
-    for label in range(len(data.classes)):
+
+    def of_class(label: int) -> Images:
         generator = task.seed.child("class", label).generator()
         members = (data.train.labels == label).nonzero().squeeze(1)
         drawn = members[torch.randperm(len(members), generator=generator)[: config.candidates]]
@@ -125,12 +125,13 @@ def _begin(task: Task, config: RDEDConfig) -> Condensation:
             better = (found > score).view(-1, 1, 1, 1)
             best = torch.where(better, patches, best) if len(best) else patches
             score = found.maximum(score)
-        made.append(assembled(best[score.argsort(descending=True, stable=True)[:wanted]], config.factor))
-    images = torch.cat(made)
-    if config.labels == "hard":
-        return Selection(Learnt(images, torch.arange(len(data.classes)).repeat_interleave(task.ipc), "hard", None))
-    soft = (teacher.logits(images.to(device)) / config.temperature).softmax(dim=1).cpu()
-    return Selection(Learnt(images, soft, "probabilities", None))
+        return assembled(best[score.argsort(descending=True, stable=True)[:wanted]], config.factor)
+
+    def labelled(images: Images) -> Learnt:
+        soft = (teacher.logits(images.to(device)) / config.temperature).softmax(dim=1).cpu()
+        return Learnt(images, soft, "probabilities", None)
+
+    return ClassByClass(task, of_class, labelled if config.labels == "soft" else None)
 
 
 def _check(request: Request) -> None:

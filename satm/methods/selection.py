@@ -1,14 +1,14 @@
-"""Condensations that choose or assemble their images at once: 0 outer steps."""
+"""Condensations that choose or assemble their images: at once, or a class at every outer step."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import torch
 
 from satm.errors import ExpertError
-from satm.methods.base import Learnt, Task
+from satm.methods.base import Learnt, Task, class_major_labels
 from satm.types import FlatParams, Images, Labels
 
 
@@ -35,6 +35,40 @@ class Selection:
     def result(self) -> Learnt:
         """See `Condensation`."""
         return self._learnt
+
+
+class ClassByClass:
+    """Every outer step makes the images of one class; a `Condensation`."""
+
+    notes: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(
+        self, task: Task, make: Callable[[int], Images], finish: Callable[[Images], Learnt] | None = None
+    ) -> None:
+        """`make` gives the images [ipc, C, H, W] of a class, `finish` the outcome; hard labels without it."""
+        self.step, self.steps = 0, len(task.data.classes)
+        self._ipc, self._make, self._finish = task.ipc, make, finish
+        self._images = torch.empty(0, *task.data.image_shape)  # [step·ipc, C, H, W], on the CPU
+
+    def advance(self) -> Mapping[str, float]:
+        """See `Condensation`."""
+        self._images = torch.cat([self._images, self._make(self.step).cpu()])
+        self.step += 1
+        return {}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """See `Condensation`."""
+        return {"step": torch.tensor(self.step), "images": self._images}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """See `Condensation`."""
+        self.step, self._images = int(state["step"]), state["images"].cpu()
+
+    def result(self) -> Learnt:
+        """See `Condensation`: the classes that are done."""
+        if self._finish is not None:
+            return self._finish(self._images)
+        return Learnt(self._images, class_major_labels(self.step, self._ipc), "hard", None)
 
 
 def selected(images: Images, labels: Labels) -> Selection:

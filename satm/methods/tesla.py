@@ -31,11 +31,11 @@ class TESLAConfig(TrajectoryConfig):
         return HardLabels() if self.labels == "hard" else TeacherLabels()
 
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
-        """The images and labels before the first outer step: those of the first expert's last snapshot."""
+        """The images and labels before the first outer step: by the first expert where a segment ends at the latest."""
         images, classes = TrajectoryConfig.begin_with(self, task, network)
         if self.labels == "hard":
             return images, classes
-        last = task.experts[0].snapshot(task.experts[0].epochs).to(task.device)
+        last = task.experts[0].snapshot(self.stored_epochs()).to(task.device)
         return images, predict(network, last, images.to(task.device)).softmax(dim=1)
 
 

@@ -116,6 +116,14 @@ class TrajectoryConfig:
         """The last epoch an expert needs: the largest t plus M."""
         return self.starts() - 1 + self.expert_epochs
 
+    def epochs_asked(self) -> str:
+        """The settings that `stored_epochs` follows from, in words."""
+        return f"max_start_epoch {self.max_start_epoch} and expert_epochs {self.expert_epochs}"
+
+    def own_outer(self) -> AnyOuter:
+        """The outer optimiser of the method where it is told no other."""
+        return default_outer(type(self))
+
     def starts_at(self, step: int) -> range:
         """The start epochs that outer step `step` draws from."""
         return range(self.starts())
@@ -164,15 +172,15 @@ class TrajectoryCondensation:
 
     def __init__(self, task: Task, config: TrajectoryConfig, rule: OuterRule | None = None) -> None:
         self.task, self.config = task, config
-        self.rule: OuterRule = config.outer if rule is None else rule
+        self.rule: OuterRule = config.outer.over(config.outer_steps) if rule is None else rule
         self.step, self.steps = 0, config.outer_steps
         self.guard = Guard(config.guard, step_size=config.step_size)
         stored = min((expert.epochs for expert in task.experts), default=-1)
         if stored < config.stored_epochs():
             have = "there are no experts" if stored < 0 else f"an expert has {stored}"
             raise ExpertError(
-                f"max_start_epoch {config.max_start_epoch} and expert_epochs {config.expert_epochs} need experts of "
-                f"{config.stored_epochs()} epochs, {have}; train them on, or lower one of the two"
+                f"{config.epochs_asked()} need experts of {config.stored_epochs()} epochs, {have}; train them on, or "
+                "lower one of these"
             )
         data, device = task.data, task.device
         # Its weights never matter: every pass starts from an expert's snapshot.
@@ -383,13 +391,13 @@ def default_outer(config: type[TrajectoryConfig]) -> AnyOuter:
 
 
 def default_of(config: type[TrajectoryConfig], name: str) -> Any:
-    """What a setting is where it is not given."""
+    """What a setting is where it is not given; `MISSING` where it must be."""
     (setting,) = (each for each in fields(config) if each.name == name)
     return setting.default if setting.default_factory is MISSING else setting.default_factory()
 
 
 def set_method(method: str, settings: object) -> str:
     """What a set's name says of how it was made: `mtt`, or `mtt+sam` under another outer optimiser than its own."""
-    if not isinstance(settings, TrajectoryConfig) or settings.outer.rule == default_outer(type(settings)).rule:
+    if not isinstance(settings, TrajectoryConfig) or settings.outer.rule == settings.own_outer().rule:
         return method
     return f"{method}+{settings.outer.rule}"

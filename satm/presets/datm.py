@@ -20,7 +20,7 @@ ROWS: tuple[Row, ...] = (
         lr_step_size=1e-07,
         zca=True,
         source=_SOURCE.format("CIFAR-10", 1),
-        settings={"threshold": 1.1, "lr_labels": 5.0},
+        settings={"teacher_epoch": 100, "threshold": 1.1, "lr_labels": 5.0},
     ),
     Row(
         dataset="cifar10",
@@ -35,7 +35,13 @@ ROWS: tuple[Row, ...] = (
         lr_step_size=1e-05,
         zca=True,
         source=_SOURCE.format("CIFAR-10", 10),
-        settings={"threshold": 1.0, "first_upper_epoch": 10, "expansion_steps": 1000, "lr_labels": 2.0},
+        settings={
+            "teacher_epoch": 100,
+            "threshold": 1.0,
+            "first_upper_epoch": 10,
+            "expansion_steps": 1000,
+            "lr_labels": 2.0,
+        },
     ),
     Row(
         dataset="cifar10",
@@ -50,7 +56,13 @@ ROWS: tuple[Row, ...] = (
         lr_step_size=1e-05,
         zca=True,
         source=_SOURCE.format("CIFAR-10", 50),
-        settings={"threshold": 1.0, "first_upper_epoch": 20, "expansion_steps": 2000, "lr_labels": 2.0},
+        settings={
+            "teacher_epoch": 100,
+            "threshold": 1.0,
+            "first_upper_epoch": 20,
+            "expansion_steps": 2000,
+            "lr_labels": 2.0,
+        },
     ),
     Row(
         dataset="cifar100",
@@ -65,7 +77,13 @@ ROWS: tuple[Row, ...] = (
         lr_step_size=1e-05,
         zca=True,
         source=_SOURCE.format("CIFAR-100", 1),
-        settings={"threshold": 1.0, "first_upper_epoch": 10, "expansion_steps": 1000, "lr_labels": 10.0},
+        settings={
+            "teacher_epoch": 100,
+            "threshold": 1.0,
+            "first_upper_epoch": 10,
+            "expansion_steps": 1000,
+            "lr_labels": 10.0,
+        },
     ),
     Row(
         dataset="cifar100",
@@ -80,7 +98,13 @@ ROWS: tuple[Row, ...] = (
         lr_step_size=1e-05,
         zca=True,
         source=_SOURCE.format("CIFAR-100", 10),
-        settings={"threshold": 1.0, "first_upper_epoch": 30, "expansion_steps": 2000, "lr_labels": 10.0},
+        settings={
+            "teacher_epoch": 100,
+            "threshold": 1.0,
+            "first_upper_epoch": 30,
+            "expansion_steps": 2000,
+            "lr_labels": 10.0,
+        },
     ),
     Row(
         dataset="cifar100",
@@ -95,7 +119,7 @@ ROWS: tuple[Row, ...] = (
         lr_step_size=1e-05,
         zca=True,
         source=_SOURCE.format("CIFAR-100", 50),
-        settings={"threshold": 1.0, "min_start_epoch": 20, "lr_labels": 10.0, "init": "real"},
+        settings={"teacher_epoch": 100, "threshold": 1.0, "min_start_epoch": 20, "lr_labels": 10.0, "init": "real"},
     ),
     Row(
         dataset="tiny-imagenet",
@@ -110,7 +134,13 @@ ROWS: tuple[Row, ...] = (
         lr_step_size=0.0001,
         zca=True,
         source=_SOURCE.format("TinyImageNet", 1),
-        settings={"threshold": 1.0, "first_upper_epoch": 15, "expansion_steps": 2000, "lr_labels": 10.0},
+        settings={
+            "teacher_epoch": 100,
+            "threshold": 1.0,
+            "first_upper_epoch": 15,
+            "expansion_steps": 2000,
+            "lr_labels": 10.0,
+        },
     ),
     Row(
         dataset="tiny-imagenet",
@@ -125,7 +155,7 @@ ROWS: tuple[Row, ...] = (
         lr_step_size=0.0001,
         zca=True,
         source=_SOURCE.format("TinyImageNet", 10),
-        settings={"threshold": 1.0, "min_start_epoch": 10, "lr_labels": 10.0},
+        settings={"teacher_epoch": 100, "threshold": 1.0, "min_start_epoch": 10, "lr_labels": 10.0},
     ),
     Row(
         dataset="tiny-imagenet",
@@ -140,6 +170,6 @@ ROWS: tuple[Row, ...] = (
         lr_step_size=0.0001,
         zca=True,
         source=_SOURCE.format("TinyImageNet", 50),
-        settings={"threshold": 1.0, "min_start_epoch": 40, "lr_labels": 10.0},
+        settings={"teacher_epoch": 100, "threshold": 1.0, "min_start_epoch": 40, "lr_labels": 10.0},
     ),
 )

@@ -10,6 +10,7 @@ from satm.experts import ExpertConfig
 from satm.methods import METHODS
 from satm.networks import convnet_name
 from satm.presets._types import CondenseConfig, Preset, Row
+from satm.presets.build import build
 from satm.presets.profiles import Profile
 
 DC_CODE = "DC's code (main.py and utils.py at 53f63a6)"
@@ -22,6 +23,7 @@ LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: 
 
 # What a method prints, beyond the loops. A network is trained on φ at 0.01 in batches of 256, α is none of theirs.
 PRINTED: Mapping[str, tuple[Mapping[str, Any], str]] = {
+    "random": ({}, "real images: nothing is printed"),
     "dc": ({"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "noise"}, DC_CODE),
     "dsa": (
         {"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "real"},
@@ -57,16 +59,22 @@ TEACHER_SOURCE = (
     "RDED's teacher is trained by the field's evaluation recipe (momentum 0.9, weight decay 5e-4), not its own"
 )
 DEPARTURES = {
+    "random": ("in the space of the trajectory methods",),
     "rded": (TEACHER_SOURCE, "one soft label an image for those of its crops at every epoch"),
     "herding": ("in the space of the trajectory methods, whose experts it shares",),
     "kcenter": ("in the space of the trajectory methods, whose experts it shares",),
 }
 
 
+def _printed(method: str) -> tuple[Mapping[str, Any], str]:
+    """A method's numbers, none for another package's, and where they come from."""
+    return PRINTED[method] if method in PRINTED else ({}, f"the defaults of {METHODS.owner(method)}")
+
+
 def spell_printed(method: str) -> list[str]:
     """Lines that say what `method` prints, and where."""
-    values, source = PRINTED[method]
-    words = "  ".join(f"{name} {value}" for name, value in values.items())
+    values, source = _printed(method)
+    words = "  ".join(f"{name} {value}" for name, value in values.items()) or "no numbers"
     lines = [f"{method:24} {words}  [{source}]"]
     if method in ("dc", "dsa"):
         lines += [f"{f'{method}, IPC {ipc}':24} updates {a}  inner_epochs {b}" for ipc, (a, b) in LOOPS.items()]
@@ -76,9 +84,9 @@ def spell_printed(method: str) -> list[str]:
 def direct_preset(
     method: str, dataset: str, ipc: int, fitted: Row, scale: Profile, *, augment: str, classes: int, row_ipc: int
 ) -> Preset:
-    """The preset of a method in `PRINTED` for a set like `fitted`, with the loops of `row_ipc` images a class."""
+    """The preset of a method without trajectories for a set like `fitted`, with the loops of `row_ipc` images a class."""
     limits = LIMITS[scale.name]
-    values, source = PRINTED[method]
+    values, source = _printed(method)
     departures = DEPARTURES.get(method, ())
     printed = dict(values)
     if method in ("dc", "dsa"):
@@ -89,19 +97,20 @@ def direct_preset(
         printed["augment"] = augment
     if method == "rded":
         printed["factor"] = 1 if fitted.image_size <= 64 else 2
-    kind = METHODS.get(method).config
-    settings = _bounded(kind(**printed), limits, method, classes, ipc)
-    selects = method in ("herding", "kcenter")
-    experts = (
-        TEACHER if method == "rded" else ExpertConfig(count=1, lr=fitted.expert_lr, batch_size=fitted.expert_batch)
-    )
+    settings = build(method, **printed)
+    if method in PRINTED:
+        settings = _bounded(settings, limits, method, classes, ipc)
+    shares_space = method in ("random", "herding", "kcenter") or method not in PRINTED
+    count = 1 if method in PRINTED else scale.experts
+    plain = ExpertConfig(count=count, lr=fitted.expert_lr, batch_size=fitted.expert_batch)
+    experts = TEACHER if method == "rded" else METHODS.get(method).experts(plain)
     config = CondenseConfig(
         dataset=dataset,
         ipc=ipc,
         method=method,
         architecture=convnet_name(fitted.depth, scale.width),
         image_size=fitted.image_size,
-        zca=selects and fitted.zca,
+        zca=shares_space and fitted.zca,
         recipe=scale.recipe,
         experts=replace(experts, augment=augment),
         settings=settings,

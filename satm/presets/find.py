@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from satm.augment import STRATEGY
@@ -11,14 +12,16 @@ from satm.data import CATALOGUE
 from satm.errors import ConfigError, UnknownName
 from satm.experts import ExpertConfig
 from satm.methods import METHODS, OUTER, TrajectoryConfig
+from satm.methods.mdc import MDCConfig, base_kind
 from satm.methods.outer import EMA
 from satm.methods.trajectory import default_of, default_outer, set_method
 from satm.networks import convnet_depth, convnet_name
 from satm.presets import datm, ftd, mtt, satm, tesla
 from satm.presets._types import CondenseConfig, Preset, Row
-from satm.presets.direct import PRINTED, direct_preset
+from satm.presets.build import build
+from satm.presets.direct import direct_preset
 from satm.presets.profiles import Profile, get_profile
-from satm.presets.scale import changes, scaled, scaled_decay, scaled_settings, settings_changes
+from satm.presets.scale import changes, scaled, scaled_settings, settings_changes
 
 # The tables that a method takes its numbers from: the first that has a data set at an IPC counts.
 TABLES: dict[str, tuple[tuple[Row, ...], ...]] = {
@@ -33,6 +36,7 @@ SHARED = (satm.ROWS,)
 
 EXPERTS_SOURCE = "expert count and learning rate are not printed: MTT's 100 and 0.01"
 RULE_SOURCE = "the numbers of the outer optimiser are not printed for images: ours (docs/choices.md)"
+BASE_SOURCE = "the paper's base is IDC or DREAM: here {}, under its own numbers and defaults"
 MOMENTUM_SOURCE = "the outer momentum is not printed: ours (docs/choices.md)"
 
 
@@ -51,19 +55,22 @@ def find_preset(
     profile: str = "paper",
     image_size: int = 32,
     row: str | None = None,
+    base: str | None = None,
 ) -> Preset:
     """The preset for a data set of `image_size` pixels a side.
 
     The row is the one named, else the data set's own at this IPC, else its nearest IPC, else the nearest IPC of the
     printed set of the nearest size; every step away is a departure. `outer` names another outer optimiser than the
-    method's. Raises UnknownName for `row`, `profile`, `method`, `outer`, ConfigError for an IPC below 1 and for an
-    outer optimiser where there is no outer loop of trajectories.
+    method's, `base` the method under `mdc` (`mtt` unless told), whose numbers, defaults and experts it takes. Raises
+    UnknownName for `row`, `profile`, `method`, `outer`, `base`, ConfigError for an IPC below 1, for an outer optimiser
+    where there is no outer loop of trajectories, and for a base that has none.
     """
     scale = get_profile(profile)
-    METHODS.get(method)
+    kind = METHODS.get(method).config
+    core = base or default_of(MDCConfig, "base") if kind is MDCConfig else method
     if ipc < 1:
         raise ConfigError(f"ipc {ipc}: expected at least 1 image per class")
-    tables = SHARED if scale.shared_rows else TABLES.get(method, SHARED)
+    tables = SHARED if scale.shared_rows else TABLES.get(core, SHARED)
     printed, departures = _choose_row(dataset, ipc, image_size, row, list(_by_name(tables).values()))
     if scale.shared_rows and method in TABLES:
         departures += (f"{scale.name}: SATM's numbers for every method, so that a comparison differs in it alone",)
@@ -73,7 +80,7 @@ def find_preset(
         fitted = replace(printed, image_size=image_size, depth=convnet_depth(image_size))
     chosen = scaled(fitted, scale, images=known.num_classes * ipc if known else None)
     augment = known.augment if known else STRATEGY
-    if method in PRINTED:
+    if not issubclass(kind, TrajectoryConfig):
         if outer is not None:
             raise _no_outer_loop(method, outer)
         return direct_preset(
@@ -88,7 +95,7 @@ def find_preset(
         )
     departures += changes(printed, chosen, scale)
     departures += (f"experts train on 90% of train: a validation split is held out ({EXPERTS_SOURCE})",)
-    settings, more = _settings(method, outer, chosen, augment, dataset, ipc, scale)
+    settings, more = _settings(method, core, outer, chosen, augment, dataset, ipc, scale)
     experts = ExpertConfig(count=scale.experts, lr=chosen.expert_lr, batch_size=chosen.expert_batch, augment=augment)
     config = CondenseConfig(
         dataset=dataset,
@@ -98,7 +105,7 @@ def find_preset(
         image_size=chosen.image_size,
         zca=chosen.zca,
         recipe=scale.recipe,
-        experts=METHODS.get(method).experts(experts),
+        experts=METHODS.get(core).experts(experts),
         settings=settings,
     )
     return Preset(
@@ -137,26 +144,25 @@ def _nearest(rows: Sequence[Row], ipc: int, image_size: int) -> Row:
 
 
 def _settings(
-    method: str, outer: str | None, row: Row, augment: str, dataset: str, ipc: int, scale: Profile
+    method: str, core: str, outer: str | None, row: Row, augment: str, dataset: str, ipc: int, scale: Profile
 ) -> tuple[Any, tuple[str, ...]]:
-    """The method's configuration and how it departs from what is printed."""
+    """The configuration of `method` on `core`, itself but for `mdc`, and how it departs from what is printed."""
     config: type[Any] = METHODS.get(method).config
-    if not issubclass(config, TrajectoryConfig):
-        if outer is not None:
-            raise _no_outer_loop(method, outer)
-        return config(), ()
+    over = config is MDCConfig
+    config = base_kind(core) if over else config
     own, departures = _own_settings(method, row, dataset, ipc, scale)
     rule = default_outer(config) if outer is None else OUTER.get(outer)()
     if isinstance(rule, EMA):
-        decay = scaled_decay(rule.decay, steps=row.outer_steps, printed_steps=10_000)
-        if decay != rule.decay:
-            departures += (f"{scale.name}: decay {decay:g} instead of {rule.decay:g}: the same share of all steps",)
-        rule = replace(rule, decay=decay)
+        if row.outer_steps != 10_000:
+            departures += (f"{scale.name}: decay 1 − 5 / outer steps instead of 0.9995: the same share of all steps",)
     elif rule.rule != "sgd":
         departures += (RULE_SOURCE,)
-    if method.startswith("satm"):
+    if over:
+        departures += (BASE_SOURCE.format(core),)
+    if core.startswith("satm"):
         departures += (MOMENTUM_SOURCE,)
-    settings = config(
+    make = partial(MDCConfig.over, core) if over else partial(build, method)
+    settings = make(
         outer_steps=row.outer_steps,
         inner_steps=row.inner_steps,
         expert_epochs=row.expert_epochs,
@@ -190,6 +196,8 @@ def _own_settings(
     own = [row for row in rows if row.dataset == dataset]
     row = _nearest(own or rows, ipc, chosen.image_size)
     settings = scaled_settings(row, chosen)
+    if "teacher_epoch" in settings and scale.max_start_epoch is not None:
+        settings["teacher_epoch"] = None  # experts are no longer than segments need
     departures = settings_changes(row.settings, settings, scale)
     if (row.dataset, row.ipc) != (dataset, ipc):
         departures += (f"no settings of {method}'s own for this set: those of {row.dataset} IPC {row.ipc}",)

@@ -46,11 +46,6 @@ def scaled_settings(printed: Row, chosen: Row) -> dict[str, Any]:
     return settings
 
 
-def scaled_decay(decay: float, *, steps: int, printed_steps: int) -> float:
-    """The decay of an average that reaches as far back, in its share of all outer steps."""
-    return max(0.0, round(1 - (1 - decay) * printed_steps / steps, 6)) if steps else decay
-
-
 def changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
     """How the row that runs differs from the printed one, in words."""
     names = {
@@ -73,16 +68,16 @@ def changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
 def settings_changes(printed: Mapping[str, Any], chosen: Mapping[str, Any], scale: Profile) -> tuple[str, ...]:
     """How a method's own settings differ from the printed ones, in words."""
     return tuple(
-        f"{scale.name}: {name} {spell(chosen[name])} instead of {spell(printed[name])}"
+        f"{scale.name}: {name} {spell(chosen[name], null='null')} instead of {spell(printed[name])}"
         for name in printed
         if chosen[name] != printed[name]
     )
 
 
-def spell(value: float | str | None) -> str:
+def spell(value: float | str | None, *, null: str = "all") -> str:
     """A setting in words."""
     if value is None:
-        return "all"
+        return null
     if isinstance(value, str):
         return value
     return ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"

@@ -71,7 +71,7 @@ def choose_preset(
     UsageError for what cannot be meant.
     """
     settings = settings or {}
-    size = settings.get("image_size")
+    size, base = settings.get("image_size"), settings.get("base", settings.get("settings.base"))
     found = find_preset(
         dataset,
         ipc,
@@ -80,6 +80,7 @@ def choose_preset(
         profile=profile or default_profile(),
         image_size=size if isinstance(size, int) else native_image_size(dataset, root=data_root),
         row=preset,
+        base=base if isinstance(base, str) else None,
     )
     return with_settings(found, settings)
 

@@ -12,25 +12,31 @@ from satm.engine import FlatNetwork, HigherPolicy, LastSteps, Learned
 from satm.errors import ConfigError, UnknownName
 from satm.methods import METHODS, OUTER, Request
 from satm.methods.direct import ClassBatches
+from satm.methods.guard import Retry
 from satm.methods.mdc import MDC, MDCConfig, Probe, WithSubset, most_learnable
 from satm.methods.outer import SGD, OuterProblem
 from satm.methods.random import random_images
 from satm.rng import Seed
 from tests.helpers import ARCHITECTURE, EXPERTS, experts, image_data, task, tiny_case
 
-CONFIG = MDCConfig(
-    outer_steps=6,
-    inner_steps=4,
-    expert_epochs=2,
-    max_start_epoch=2,
-    batch_syn=5,
-    lr_images=2.0,
-    lr_step_size=1e-4,
-    step_size=0.05,
-    augment="color_crop",
-    diagnostics_every=0,
-    period=2,
-)
+NUMBERS = {
+    "outer_steps": 6,
+    "inner_steps": 4,
+    "expert_epochs": 2,
+    "max_start_epoch": 2,
+    "batch_syn": 5,
+    "lr_images": 2.0,
+    "lr_step_size": 1e-4,
+    "step_size": 0.05,
+    "augment": "color_crop",
+    "diagnostics_every": 0,
+    "period": 2,
+}
+CONFIG = MDCConfig(**NUMBERS)
+
+
+def over(base, **changes):
+    return MDCConfig.over(base, **NUMBERS | changes)
 
 
 @pytest.fixture
@@ -50,7 +56,7 @@ def begin(data, trajectories, config=CONFIG, *, ipc=4, method="mdc", **changes):
 @pytest.mark.parametrize("base", ["mtt", "satm", "datm"])
 @pytest.mark.parametrize(("ipc", "sizes"), [(1, None), (3, ()), (3, (3,))])
 def test_one_size_is_the_base_to_the_bit(data, trajectories, base, ipc, sizes):
-    config = replace(CONFIG, base=base, sizes=sizes)
+    config = over(base, sizes=sizes)
     mine = begin(data, trajectories, config, ipc=ipc)
     theirs = begin(data, trajectories, config.base_config(), ipc=ipc, method=base)
     assert type(config.base_config()) is METHODS.get(base).config
@@ -147,10 +153,42 @@ def test_subsets_are_chosen_every_period_and_smaller_choices_freeze(data, trajec
     assert seen == [(1, 0)] * 2 + [(3, 1)] * 2 + [(2, 1)] * 2 + [(1, 0)] * 2
 
 
+def test_the_labels_of_frozen_images_are_at_rest(data, trajectories):
+    condensation = begin(data, trajectories, over("datm", outer_steps=4))
+    distances = iter([[5.0, 5, 5, 9], [5.0, 5, 9, 0]])
+    condensation.probe.distances = lambda images, ipc: torch.tensor(next(distances))
+    moved = []
+    for _ in range(4):
+        before = condensation.labels
+        frozen = condensation.advance()["frozen"]
+        moved.append((condensation.labels != before).any(dim=1).tolist())
+        assert frozen == (0 if len(moved) <= 2 else 1)
+    assert moved == [[True] * 12] * 2 + [[False, True, True, True] * 3] * 2
+
+
+def test_a_retry_draws_the_subset_anew(data, trajectories):
+    def drawn(number):
+        condensation = begin(data, trajectories)
+        draw, seen = condensation._draw_loop, []
+
+        def spy(generator, count=None):
+            seen.append((generator.initial_seed(), count))
+            return draw(generator, count)
+
+        condensation._draw_loop = spy
+        condensation.attempt(Retry(number))
+        return seen
+
+    first, again, retried = drawn(0), drawn(0), drawn(1)
+    assert first == again
+    assert [count for _, count in first] == [count for _, count in retried] == [None, 3]
+    assert all(one[0] != other[0] for one, other in zip(first, retried, strict=True))
+
+
 @pytest.mark.parametrize("base", ["mtt", "satm", "datm"])
 @pytest.mark.parametrize("stop", [0, 1, 4])
 def test_stopped_and_restored_is_uninterrupted_to_the_bit(data, trajectories, base, stop):
-    config = replace(CONFIG, base=base)
+    config = over(base)
     whole = begin(data, trajectories, config)
     expected = [whole.advance() for _ in range(6)]
     first = begin(data, trajectories, config)
@@ -163,13 +201,17 @@ def test_stopped_and_restored_is_uninterrupted_to_the_bit(data, trajectories, ba
     assert isinstance(second, MDC)
 
 
-def test_a_setting_that_is_left_alone_is_the_bases():
-    satm = replace(CONFIG, base="satm").base_config()
+def test_over_a_base_its_defaults_count_for_what_is_not_given():
+    satm = over("satm").base_config()
     assert (satm.outer.rule, satm.step_size_derivative, satm.momentum_step_size) == ("satm", "first_order", 0.0)
     assert satm.lr_images == 2.0
-    assert replace(CONFIG, base="satm", momentum_step_size=0.25).base_config().momentum_step_size == 0.25
+    for momentum in (0.25, 0.5):  # the shared default as well
+        assert over("satm", momentum_step_size=momentum).base_config().momentum_step_size == momentum
+    assert replace(CONFIG, base="satm").base_config().outer.rule == "sgd"  # what is stored is what runs
+    assert (over("tesla").base_config().engine, over("datm").base_config().init) == ("tesla", "right")
+    assert over("datm", init="real").base_config().init == "real"
     assert replace(CONFIG, outer=OUTER.get("sam")()).base_config().outer.rule == "sam"
-    assert replace(CONFIG, base="satm", inner_steps=9).truncation().window == 3
+    assert over("satm", inner_steps=9).truncation().window == 3
     assert replace(CONFIG, inner_steps=9).truncation().window == 9
     assert replace(CONFIG, period=None, outer_steps=400).steps_between_choices() == 20
     assert replace(CONFIG, period=None, outer_steps=3).steps_between_choices() == 1
@@ -181,6 +223,7 @@ def test_a_setting_that_is_left_alone_is_the_bases():
         ({"base": "mttt"}, UnknownName, "did you mean mtt"),
         ({"base": "dc"}, ConfigError, "base dc: expected a method that matches trajectories: .*mtt"),
         ({"base": "mdc"}, ConfigError, "base mdc"),
+        ({"init": "right"}, ConfigError, "init right: base mtt begins from no teacher; set init=real"),
         ({"period": 0}, ConfigError, "period 0"),
         ({"sizes": (2, 1)}, ConfigError, r"sizes \[2, 1\]"),
         ({"sizes": (0, 1)}, ConfigError, r"sizes \[0, 1\]"),

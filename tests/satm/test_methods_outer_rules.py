@@ -148,6 +148,15 @@ def test_ema():
     assert all(OUTER.get(name)().averaged({}) is None for name in OUTER if name != "ema")
 
 
+def test_an_open_decay_follows_the_number_of_steps():
+    decays = [EMA().over(steps).decay for steps in (10_000, 100, 5, 0)]
+    assert decays == pytest.approx([0.9995, 0.95, 0.0, 0.0])
+    assert EMA(decay=0.5).over(100) == EMA(decay=0.5)
+    assert SAM(rho=RHO).over(100) == SAM(rho=RHO)
+    with pytest.raises(ConfigError, match=r"decay null: .* over\(steps\)"):
+        EMA().moved({"shadow": torch.ones(2)}, torch.ones(2))
+
+
 @pytest.mark.parametrize("name", OUTER)
 def test_labels_descend_with_the_images_and_the_step_size_takes_the_first_trajectory(name):
     case = tiny_case(soft=True)

@@ -32,11 +32,13 @@ def test_published_rows_are_what_a_paper_preset_runs():
     assert (mtt.inner_steps, mtt.lr_images, mtt.step_size) == (30, 100, 0.001)
     assert mtt.truncation().window == 30
     ftd = find_preset("cifar100", 10, method="ftd").config
-    assert (ftd.settings.max_start_epoch, ftd.settings.outer) == (40, outer.EMA(decay=0.9995))
+    assert (ftd.settings.max_start_epoch, ftd.settings.outer) == (40, outer.EMA())
+    assert ftd.settings.outer.over(ftd.settings.outer_steps).decay == pytest.approx(0.9995)
     assert ftd.experts.flat == FlatConfig(rho=0.01, gap_weight=0.4, adaptive=True)
     assert find_preset("cifar10", 1, method="tesla").config.settings.lr_images == 500  # 1000 at half the gradient
     datm = find_preset("cifar10", 10, method="datm").config.settings
     assert (datm.first_upper_epoch, datm.expansion_steps, datm.lr_labels, datm.threshold) == (10, 1000, 2, 1)
+    assert (datm.teacher_epoch, datm.stored_epochs()) == (100, 100)
     assert all(row.source.startswith("DATM") for name, row in all_rows("datm").items() if name == "cifar100/ipc1")
     assert all_rows("mtt")["imagenette/ipc10"] == all_rows("satm")["imagenette/ipc10"]
 
@@ -58,6 +60,46 @@ def test_at_cpu_scale_methods_differ_in_the_method_alone():
     said = " ".join(find_preset("cifar10", 10, method="datm", profile="cpu").departures)
     assert "SATM's numbers for every method" in said
     assert "cpu: first_upper_epoch 2 instead of 10" in said
+    assert "cpu: teacher_epoch null instead of 100" in said
+    assert configs["datm"].settings.teacher_epoch is None
+
+
+def test_mdc_takes_its_bases_numbers_defaults_and_experts():
+    paper = find_preset("cifar10", 10, method="mdc", base="tesla")
+    assert paper.config.settings.engine == "tesla"
+    assert paper.config.settings.lr_images == find_preset("cifar10", 10, method="tesla").config.settings.lr_images
+    assert "the paper's base is IDC or DREAM: here tesla, under its own numbers and defaults" in paper.departures
+    assert find_preset("cifar10", 10, method="mdc").config.settings.base == "mtt"
+    for momentum in (0.5, 0.25):  # the shared default, and another
+        asked = {"base": "satm", "momentum_step_size": momentum}
+        made = satm.choose_preset("digits", ipc=2, method="mdc", profile="smoke", settings=asked)
+        settings = made.config.settings
+        assert (settings.outer.rule, settings.momentum_step_size, made.name) == ("satm", momentum, "mdc/digits/ipc2")
+        assert settings.base_config().momentum_step_size == momentum
+    named = satm.choose_preset("digits", ipc=2, method="mdc", outer="sam", profile="smoke", settings={"base": "satm"})
+    assert named.name == "mdc+sam/digits/ipc2"
+    flat = satm.choose_preset("digits", ipc=2, method="mdc", profile="smoke", settings={"settings.base": "ftd"})
+    assert (flat.config.experts.flat, flat.config.settings.outer.rule) == (FlatConfig(), "ema")
+    with pytest.raises(ConfigError, match="base dc: expected a method that matches trajectories"):
+        find_preset("cifar10", 10, method="mdc", base="dc")
+
+
+def test_a_base_that_matches_flat_experts_offers_what_works():
+    asked = {"base": "ftd", "experts.flat": None}
+    plain = satm.choose_preset("digits", ipc=2, method="mdc", profile="smoke", settings=asked).config
+    request = Request(
+        method="mdc",
+        settings=plain.settings,
+        architecture=plain.architecture,
+        experts=plain.experts,
+        data=image_data(),
+        ipc=2,
+    )
+    with pytest.raises(ConfigError, match=r"^base ftd matches .*--set experts\.flat=\{\}.*--set base=mtt"):
+        METHODS.get("mdc").check(request)
+    for way in ({"base": "ftd", "experts.flat": {}}, {"base": "mtt"}):
+        mended = satm.choose_preset("digits", ipc=2, method="mdc", profile="smoke", settings=way).config
+        METHODS.get("mdc").check(replace(request, settings=mended.settings, experts=mended.experts))
 
 
 def test_a_rule_is_chosen_by_name_and_the_sets_name_says_so():

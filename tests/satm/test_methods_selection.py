@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from satm import networks
 from satm.engine import FlatNetwork
@@ -18,6 +19,7 @@ from satm.methods.herding import herd
 from satm.methods.kcenter import spread
 from satm.methods.rded import RDEDConfig, assembled, centred, random_crops
 from satm.preprocessing import ZCA
+from satm.presets import find_preset
 from satm.rng import Seed
 from tests.helpers import ARCHITECTURE, EXPERTS, experts, image_data, normal, task
 
@@ -37,7 +39,9 @@ def trajectories(data):
 
 def made(data, trajectories, method, config, **changes):
     condensation = METHODS.get(method).begin(task(data, trajectories, **changes), config)
-    assert condensation.step == condensation.steps == 0
+    assert (condensation.step, condensation.steps) == (0, 3)
+    for _ in range(condensation.steps):
+        condensation.advance()
     return condensation.result()
 
 
@@ -96,6 +100,21 @@ def test_an_expert_is_needed_and_ipc_is_checked(data, trajectories, method):
         made(data, trajectories, method, replace(config, expert_epochs=9))
     with pytest.raises(ConfigError, match="ipc 13: the smallest class"):
         made(data, trajectories, method, config, ipc=13)
+
+
+@pytest.mark.parametrize(("method", "config"), [("herding", CORESET), ("kcenter", CORESET), ("rded", RDED)])
+def test_a_class_a_step_stopped_and_restored_is_uninterrupted_to_the_bit(data, trajectories, method, config):
+    whole = made(data, trajectories, method, config)
+    for stop in range(4):
+        first, second = (METHODS.get(method).begin(task(data, trajectories), config) for _ in range(2))
+        for _ in range(stop):
+            first.advance()
+        second.restore(first.state())
+        assert (first.step, second.step) == (stop, stop)
+        for _ in range(3 - stop):
+            second.advance()
+        assert torch.equal(second.result().images, whole.images)
+        assert torch.equal(second.result().labels, whole.labels)
 
 
 # RDED
@@ -213,3 +232,16 @@ def test_rded_refuses_by_name_before_any_work(data, settings, ipc, change, match
 def test_numbers_that_cannot_be_meant(change):
     with pytest.raises(ConfigError, match=next(iter(change))):
         replace(RDED, **change)
+
+
+@pytest.mark.parametrize("method", ["herding", "kcenter", "dm", "mdc"])
+def test_a_network_without_features_is_refused_before_any_work(data, monkeypatch, method):
+    settings = find_preset("digits", 1, method=method, profile="smoke").config.settings
+    request = Request(
+        method=method, settings=settings, architecture=ARCHITECTURE, experts=EXPERTS, data=data, ipc=1
+    )
+    METHODS.get(method).check(request)
+    convolutional = nn.Sequential(nn.Conv2d(1, 3, 8), nn.Flatten())
+    monkeypatch.setattr(networks, "create", lambda *_, **__: convolutional)
+    with pytest.raises(ConfigError, match="Sequential has no linear layer"):
+        METHODS.get(method).check(request)

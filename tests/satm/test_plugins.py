@@ -54,6 +54,17 @@ MODULE = """
     )
 
 
+    @dataclass(frozen=True, kw_only=True)
+    class NeedyConfig:
+        strength: float
+        shift: float = 0.0
+
+
+    NEEDY = Method(
+        name="needy", summary="asks", config=NeedyConfig, expert_epochs=lambda config: None, begin=Means
+    )
+
+
     def read():
         def part(count):
             labels = torch.arange(2).repeat(count)
@@ -85,6 +96,7 @@ MODULE = """
 ENTRY_POINTS = """
     [satm.methods]
     class-means = satm_small_plugin:METHOD
+    needy = satm_small_plugin:NEEDY
     broken = satm_small_plugin_that_is_not_there:METHOD
     wrong = satm_small_plugin:WRONG
     [satm.datasets]
@@ -148,6 +160,21 @@ def test_what_cannot_be_loaded_is_one_line_when_it_is_asked_for(plugin, capsys):
     assert error.startswith("error: method 'broken' of package small-plugin cannot be loaded")
     assert error.count("\n") == 1
     assert METHODS.get("satm").name == "satm"  # the others are as they were
+
+
+def test_a_setting_that_no_preset_knows_is_one_line_that_names_the_package(plugin, capsys):
+    assert run(["condense", "halves", "--method", "needy", "--profile", "smoke"]) == 2
+    error = capsys.readouterr().err
+    assert "method 'needy' of package small-plugin has no default for strength, which no preset knows" in error
+    assert error.count("\n") == 1
+
+
+def test_another_packages_method_has_no_numbers_of_ours(plugin, capsys):
+    preset = satm.choose_preset("halves", ipc=2, method="class-means", profile="smoke")
+    assert preset.source == "the defaults of package small-plugin"
+    assert not [each for each in preset.departures if "outer steps" in each]
+    assert run(["presets", "--method", "class-means"]) == 0
+    assert capsys.readouterr().out.split() == "class-means no numbers [the defaults of package small-plugin]".split()
 
 
 def test_doctor_lists_what_other_packages_bring_and_what_is_wrong_with_it(plugin, capsys):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from evaluation import RECIPES
+from satm.cli import run
 from satm.errors import ConfigError
 from satm.presets import PRINTED, PROFILES, CondenseConfig, find_preset, spell_printed
 from satm.presets.direct import LIMITS
@@ -88,6 +89,18 @@ def test_one_expert_is_enough_and_shared_with_the_trajectory_methods():
 def test_what_is_printed_can_be_listed():
     assert "lr_images 0.1" in spell_printed("dc")[0]
     assert any("IPC 10" in line and "inner_epochs 50" in line for line in spell_printed("dsa"))
+
+
+def test_random_has_a_short_list_of_its_own(capsys):
+    preset = find_preset("cifar10", 1, method="random", profile="cpu")
+    assert len(preset.departures) == 4
+    said = " ".join(preset.departures)
+    for fact in ("outer steps", "experts", "learning rate", " T ", " N "):
+        assert fact not in said
+    assert preset.config.zca == find_preset("cifar10", 1, profile="cpu").config.zca
+    assert run(["presets", "--method", "random"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.split() == ["random", "no", "numbers", "[real", "images:", "nothing", "is", "printed]"]
 
 
 def test_an_outer_optimiser_is_refused_where_there_is_no_outer_loop():

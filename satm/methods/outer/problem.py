@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, Self, TypeAlias
 
 import torch
 
@@ -94,6 +94,9 @@ class OuterRule(Protocol):
     def averaged(self, state: State) -> Images | None:
         """The images to hand out in the place of φ; None: φ itself."""
 
+    def over(self, steps: int) -> OuterRule:
+        """This rule for a condensation of that many outer steps, with nothing left open."""
+
     def second_start(self, iota: int) -> int | None:
         """Where a second pass starts; None where there is one pass alone."""
 
@@ -117,6 +120,10 @@ class Rule:
     def averaged(self, state: State) -> Images | None:
         """See `OuterRule`."""
         return None
+
+    def over(self, steps: int) -> Self:
+        """See `OuterRule`."""
+        return self
 
     def second_start(self, iota: int) -> int | None:
         """See `OuterRule`."""
