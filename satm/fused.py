@@ -155,12 +155,12 @@ def _any_batch(
     fast = compiled(function, notify=notify)
 
     def call(state: tuple[torch.Tensor, ...], batch: tuple[torch.Tensor, ...]) -> Any:
-        from torch._dynamo import mark_dynamic
+        from torch._dynamo import maybe_mark_dynamic
 
         if len(batch[0]) == 1:  # a size that torch would compile apart
             return function(*state, *batch)
         for tensor in batch:
-            mark_dynamic(tensor, 0)
+            maybe_mark_dynamic(tensor, 0)  # maybe: a size that a layer shares by chance is compiled apart
         return fast(*state, *batch)
 
     return call

@@ -41,7 +41,7 @@ def images_an_expert_gets_right(task: Task, network: FlatNetwork, theta: FlatPar
 
 
 def logits_of_experts(task: Task, network: FlatNetwork, last: Iterable[FlatParams], images: Images) -> Labels:
-    """[K·ipc, K]: for each image the mean logits of the experts, at their snapshots `last`, that classify it rightly (DATM).
+    """[K·ipc, K]: for each image the mean logits of the experts, at snapshots `last`, that classify it rightly (DATM).
 
     Where none does, the mean of all, its largest entry and the right class's exchanged: a label that calls an image by
     another class's name would be worse than a hard one.

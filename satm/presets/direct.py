@@ -84,7 +84,7 @@ def spell_printed(method: str) -> list[str]:
 def direct_preset(
     method: str, dataset: str, ipc: int, fitted: Row, scale: Profile, *, augment: str, classes: int, row_ipc: int
 ) -> Preset:
-    """The preset of a method without trajectories for a set like `fitted`, with the loops of `row_ipc` images a class."""
+    """The preset of a method without trajectories for a set like `fitted`, with the loops of IPC `row_ipc`."""
     limits = LIMITS[scale.name]
     values, source = _printed(method)
     departures = DEPARTURES.get(method, ())

@@ -237,9 +237,7 @@ def test_numbers_that_cannot_be_meant(change):
 @pytest.mark.parametrize("method", ["herding", "kcenter", "dm", "mdc"])
 def test_a_network_without_features_is_refused_before_any_work(data, monkeypatch, method):
     settings = find_preset("digits", 1, method=method, profile="smoke").config.settings
-    request = Request(
-        method=method, settings=settings, architecture=ARCHITECTURE, experts=EXPERTS, data=data, ipc=1
-    )
+    request = Request(method=method, settings=settings, architecture=ARCHITECTURE, experts=EXPERTS, data=data, ipc=1)
     METHODS.get(method).check(request)
     convolutional = nn.Sequential(nn.Conv2d(1, 3, 8), nn.Flatten())
     monkeypatch.setattr(networks, "create", lambda *_, **__: convolutional)
