@@ -1,9 +1,10 @@
 """Outer steps that fail: what counts as one, and how it is rolled back, tried again with a smaller step, given up.
 
 An outer step fails when anything in it is not finite or when it explodes (`GuardConfig`). It has then changed nothing.
-The k-th retry draws its segment, mini-batches, augmentations and noise anew, and the moves of φ, α and labels are
-multiplied by 2⁻ᵏ. Where F or its derivative failed, no smaller move helps: φ and α are at fault, or the draw. Each such
-failure also takes back half of what is left of the last accepted step, momenta included.
+A retry draws its segment, mini-batches, augmentations and noise anew, and the moves of φ, α and labels are halved, as
+often as brings one that was too long within its limit. Where F or its derivative failed, no smaller move helps: φ and α
+are at fault, or the draw. Each such failure also takes back half of what is left of the last accepted step, momenta
+included.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from satm.rng import Seed
 
 BEFORE = "before."  # names the state before the last accepted step inside a saved state
 
+MOST_HALVINGS = 10  # of one outer step's moves: settings that ask for less than a thousandth are at fault themselves
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardConfig:
     """When an outer step counts as exploding, and how often it is tried again. Null: no limit."""
 
-    max_loss: float | None = 100.0  # matching loss F; a segment starts at 1 and ends at 0
+    max_loss: float | None = 10_000.0  # matching loss F; 1 at the start, hundreds where an expert hardly moves
     max_update_ratio: float | None = 1.0  # ‖move of φ‖ / ‖φ‖ of one outer step
     max_step_size_growth: float | None = 10.0  # α after one outer step over the larger of α before it and at the start
     retries: int = 5  # of one outer step before the run stops; 0: it stops at the first failure
@@ -41,14 +44,15 @@ class GuardConfig:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """One try at an outer step, by how many failed before it."""
+    """One try at an outer step, by how many failed before it, and how often they halved its moves."""
 
     number: int = 0
+    halvings: int = 0
 
     @property
     def scale(self) -> float:
         """What the step's moves are multiplied by; exactly 1 at first."""
-        return 0.5**self.number
+        return 0.5**self.halvings
 
     def seed(self, seed: Seed) -> Seed:
         """Where this try draws from; `seed` itself at first."""
@@ -63,6 +67,11 @@ class StepFailed(Exception):
         self.what = what  # `not_finite`, `loss`, `update_ratio` or `step_size_growth`
         self.value, self.limit = value, limit
         self.at_start = at_start  # F or its derivative failed, where the step begins
+
+    @property
+    def halvings(self) -> int:
+        """How many bring a move that is too long within its limit; 1 where that cannot be told."""
+        return 1 if self.at_start or math.isinf(self.limit) else max(1, math.ceil(math.log2(self.value / self.limit)))
 
 
 class Retryable(Protocol):
@@ -99,9 +108,9 @@ class Guard:
         saved, previous = condensation.state(), self._before
         now = start = {name: value for name, value in saved.items() if not name.startswith(BEFORE)}
         events: dict[str, float] = {}
-        taken_back = 0
+        taken_back = halvings = 0
         for number in range(self.config.retries + 1):
-            retry = Retry(number)
+            retry = Retry(number, halvings)
             try:
                 measured = condensation.attempt(retry)
             except StepFailed as failure:
@@ -110,12 +119,13 @@ class Guard:
                 self._before = start
                 return measured | events
             events |= {f"event.rolled_back_at_{failed.what}": failed.value, "event.failed_tries": number + 1.0}
+            halvings = min(halvings + failed.halvings, MOST_HALVINGS)
             if failed.at_start and previous and number < self.config.retries:
                 taken_back += 1
                 start = _between(previous, now, 0.5**taken_back)
                 condensation.restore(start)
         condensation.restore(saved)
-        tries = f" in {number + 1} tries, each from a new draw and with half the step" if number else ""
+        tries = f" in {number + 1} tries, each from a new draw and with a smaller step" if number else ""
         raise Diverged(
             f"outer step {condensation.step + 1}: {failed}{tries}; {condensation.advice(failed, retry)}",
             measured=events,
