@@ -155,6 +155,7 @@ def test_subsets_are_chosen_every_period_and_smaller_choices_freeze(data, trajec
 
 def test_the_labels_of_frozen_images_are_at_rest(data, trajectories):
     condensation = begin(data, trajectories, over("datm", outer_steps=4))
+    condensation.config = replace(condensation.config, threshold=None)  # every step counts
     distances = iter([[5.0, 5, 5, 9], [5.0, 5, 9, 0]])
     condensation.probe.distances = lambda images, ipc: torch.tensor(next(distances))
     moved = []

@@ -174,9 +174,8 @@ def test_datm_takes_plain_experts_when_told_to():
 
 def test_an_averaged_set_and_the_raw_one_are_two_sets_of_one_run(tmp_path):
     registry = tmp_path / "satm.db"
-    preset = satm.choose_preset(
-        "digits", ipc=1, method="mtt", outer="ema", profile="smoke", settings={"outer_steps": 2}
-    )
+    asked = {"outer_steps": 2, "outer.decay": 0.5}
+    preset = satm.choose_preset("digits", ipc=1, method="mtt", outer="ema", profile="smoke", settings=asked)
     made = satm.condense(preset, registry=registry)
     (raw,) = made.siblings
     assert (made.record.name, raw.name) == ("digits/ipc1/mtt+ema@1", "digits/ipc1/mtt+ema-raw@1")
