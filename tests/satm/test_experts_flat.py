@@ -90,15 +90,15 @@ def rise_at(loss, config, data, seed):
         "convnet3_w16", num_classes=10, image_shape=data.image_shape, seed=Seed(seed).child("init")
     )
     step = plain_step if config is None else FlatStep(config)
-    before = None
     for epoch in range(100):
+        earlier, before = copy.deepcopy(network), training_loss(network, data)
         sgd = SGDConfig(epochs=epoch + 1, lr=0.02, batch_size=64)
         fit(network, data.train, sgd, seed=Seed(seed), first_epoch=epoch, step=step)
-        now = training_loss(network, data), rise(network, data)
-        if now[0] <= loss:
-            share = (before[0] - loss) / (before[0] - now[0])
-            return before[1] + share * (now[1] - before[1])
-        before = now
+        now = training_loss(network, data)
+        if now <= loss:
+            share = (before - loss) / (before - now)
+            start = rise(earlier, data)
+            return start + share * (rise(network, data) - start)
     raise AssertionError("did not get there")
 
 
