@@ -21,7 +21,7 @@ from satm.rng import Seed
 
 BEFORE = "before."  # names the state before the last accepted step inside a saved state
 
-MOST_HALVINGS = 10  # of one outer step's moves: settings that ask for less than a thousandth are at fault themselves
+MOST_HALVINGS = 20  # of one outer step's moves: settings that ask for less than a millionth are at fault themselves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
