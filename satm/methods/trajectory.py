@@ -170,6 +170,8 @@ class TrajectoryConfig:
 class TrajectoryCondensation:
     """Outer steps of trajectory matching under the configuration's rule, or `rule`; a `Condensation`."""
 
+    only_full_batches = False  # for whoever measures: leave out the smaller batch that ends a pass over the images
+
     def __init__(self, task: Task, config: TrajectoryConfig, rule: OuterRule | None = None) -> None:
         self.task, self.config = task, config
         self.rule: OuterRule = config.outer.over(config.outer_steps) if rule is None else rule
@@ -287,8 +289,6 @@ class TrajectoryCondensation:
                 return f"{start}{rates}, or inner_steps ({config.inner_steps})"
             case _:
                 return rates
-
-    only_full_batches = False  # for whoever measures: leave out the smaller batch that ends a pass over the images
 
     def _draw_loop(self, generator: torch.Generator, count: int | None = None) -> InnerLoop:
         """N mini-batches and N augmentations for `count` images, all by default, drawn now and fixed."""

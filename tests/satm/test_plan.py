@@ -10,6 +10,7 @@ from satm.cli import run
 from satm.cli.plan import parse_size
 from satm.errors import ConfigError, Diverged
 from satm.methods.calibrate import StepCost, calibrate
+from satm.methods.outer import EMA
 from satm.methods.trajectory import TrajectoryCondensation
 from tests.helpers import SATM, experts, image_data, task
 
@@ -45,6 +46,14 @@ def test_what_a_guard_would_refuse_is_timed_all_the_same():
     guard = condensation.guard
     assert calibrate(condensation).step >= 0
     assert condensation.guard is guard
+
+
+def test_a_rule_that_follows_the_number_of_steps_is_timed_too():
+    data = image_data()
+    condensation = TrajectoryCondensation(task(data, experts(data)), replace(SATM, outer=EMA()))
+    rule = condensation.rule
+    assert calibrate(condensation).step >= 0
+    assert condensation.rule is rule
 
 
 def test_an_outer_step_that_is_not_finite_is_one_line():
