@@ -71,7 +71,7 @@ def entries(methods: Sequence[str] | None, rules: Sequence[str] | None) -> list[
     ]
 
 
-def choose(entry: Entry, asked: argparse.Namespace, steps: int | None) -> Preset:
+def choose(entry: Entry, asked: argparse.Namespace, steps: int | None, *, exact: bool = False) -> Preset:
     """The entry's preset at `steps` outer steps, without diagnostics, whose seconds are no part of a method's."""
     request: dict[str, Any] = {"ipc": asked.ipc, "method": entry.method, "profile": asked.profile}
     if entry.outer is not None:
@@ -80,15 +80,18 @@ def choose(entry: Entry, asked: argparse.Namespace, steps: int | None) -> Preset
     settings: dict[str, Any] = {}
     if hasattr(own, "diagnostics_every"):
         settings["diagnostics_every"] = 0
-    if hasattr(own, "outer_steps") and steps is not None:
+    # A step of gradient or distribution matching is another thing: those keep their preset's number
+    if steps is not None and (hasattr(own, "inner_steps") or exact):
         settings["outer_steps"] = steps
     return satm.choose_preset(asked.dataset, **request, settings=settings)
 
 
-def measure(entry: Entry, asked: argparse.Namespace, steps: int | None, progress: Progress) -> Line:
+def measure(
+    entry: Entry, asked: argparse.Namespace, steps: int | None, progress: Progress, *, exact: bool = False
+) -> Line:
     """Condense and evaluate one entry, or find that both are done."""
     try:
-        preset = choose(entry, asked, steps)
+        preset = choose(entry, asked, steps, exact=exact)
         progress.say(f"{entry.name}: {getattr(preset.config.settings, 'outer_steps', 'no')} outer steps")
         made = satm.condense(preset, seed=asked.seed, registry=asked.registry, progress=progress).record
         satm.evaluate(made.name, repeats=asked.repeats, registry=asked.registry, progress=progress)
@@ -191,7 +194,7 @@ def compare(asked: argparse.Namespace, progress: Progress, write: Callable[[str]
     for line in stepped:
         assert line.steps is not None
         steps = max(1, round(budget * line.steps / line.seconds))
-        timed.append(line if steps == line.steps else measure(line.entry, asked, steps, progress))
+        timed.append(line if steps == line.steps else measure(line.entry, asked, steps, progress, exact=True))
     page += ["", f"In {spell_seconds(budget)} each, as many outer steps as that allows:", "", *table(timed, randoms)]
     left_out = [f"`{line.entry.name}`" for line in good if line not in stepped]
     if left_out:
@@ -217,7 +220,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--profile", default="cpu")
     parser.add_argument("--methods", type=names, help="comma-separated; default: all; '' for none")
     parser.add_argument("--rules", type=names, help="outer optimisers, comma-separated; default: all; '' for none")
-    parser.add_argument("--outer-steps", type=int, help="of every entry (default: its preset's)")
+    parser.add_argument("--outer-steps", type=int, help="of every trajectory method (default: its preset's)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", type=float, help="seconds of condensing at equal time (default: what mtt took)")
