@@ -28,11 +28,12 @@ def missing_compiler(device: torch.device | str = "cpu") -> str | None:
     return f"no C++ compiler is installed ({' or '.join(wanted)}; set CXX to use another)"
 
 
-def compiled(function: F, *, notify: Callable[[str], None]) -> F:
+def compiled(function: F, *, notify: Callable[[str], None], otherwise: F | None = None) -> F:
     """`function`, a pure function of tensors, fused by `torch.compile`; one compilation for each shape it meets.
 
     Code lies in `SATM_HOME/compiled` (`TORCHINDUCTOR_CACHE_DIR` names another place), so that a later process finds
-    it. A function that cannot be compiled after all runs as it is: `notify` is told so, once.
+    it. A function that cannot be compiled after all runs as it is, or as `otherwise`, which computes the same:
+    `notify` is told so, once.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home() / "compiled"))
     if not isinstance(function, FunctionType):
@@ -61,7 +62,7 @@ def compiled(function: F, *, notify: Callable[[str], None]) -> F:
                 failed = True
                 first = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 notify(f"running uncompiled: {function.__name__} could not be compiled ({first})")
-        return function(*arguments)
+        return (otherwise or function)(*arguments)
 
     return call  # type: ignore[return-value]
 

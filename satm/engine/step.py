@@ -29,6 +29,10 @@ class Product(NamedTuple):
     labels: Labels | None  # ∂s/∂y; None for hard labels
 
 
+Slope: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], torch.Tensor]  # (θ, x, y, v) → s
+Differentiate: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], Product]
+
+
 @dataclass(frozen=True)
 class Step:
     """The inner loss L(θ, x, y) of a network at θ, mean over the batch, differentiated once and twice.
@@ -40,8 +44,8 @@ class Step:
     network: nn.Module
     criterion: Criterion
     gradient: Callable[[FlatParams, Images, Labels], FlatParams]  # ∇_θ L
-    product: Callable[[FlatParams, Images, Labels, FlatParams], Product]
-    mixed: Callable[[FlatParams, Images, Labels, FlatParams], Product]  # `product` with θ held: no `theta`
+    product: Differentiate
+    mixed: Differentiate  # `product` with θ held: no `theta`
 
     def check(self, loop: InnerLoop) -> None:
         """Raise ConfigError unless this is the step of that loop."""
@@ -77,17 +81,38 @@ def make_step(
     def slope(theta: FlatParams, images: Images, labels: Labels, v: FlatParams) -> torch.Tensor:
         return gradient(theta, images, labels) @ v
 
+    def tangent(theta: FlatParams, images: Images, labels: Labels, v: FlatParams) -> torch.Tensor:
+        found: torch.Tensor = torch.func.jvp(lambda at: loss(at, images, labels), (theta,), (v,))[1]
+        return found
+
+    product, mixed = _product(slope), _mixed(slope)
+    if notify is None:
+        return Step(network, criterion, gradient, product, mixed)
+    # The derivative along v is the same number, and its own derivatives need no double backward of a convolution, which
+    # torch computes with the images as kernels. Uncompiled, the tangents of norms cost more than that saves.
+    fuse = partial(compiled, notify=notify)
+    return Step(
+        network,
+        criterion,
+        fuse(gradient),
+        fuse(_product(tangent), otherwise=product),
+        fuse(_mixed(tangent), otherwise=mixed),
+    )
+
+
+def _product(slope: Slope) -> Differentiate:
     def product(theta: FlatParams, images: Images, labels: Labels, v: FlatParams) -> Product:
         where = (0, 1, 2) if labels.is_floating_point() else (0, 1)
         found, value = torch.func.grad_and_value(slope, argnums=where)(theta, images, labels, v)
         return Product(value, found[0], found[1], found[2] if len(found) == 3 else None)
 
+    return product
+
+
+def _mixed(slope: Slope) -> Differentiate:
     def mixed(theta: FlatParams, images: Images, labels: Labels, v: FlatParams) -> Product:
         where = (1, 2) if labels.is_floating_point() else (1,)
         found, value = torch.func.grad_and_value(slope, argnums=where)(theta, images, labels, v)
         return Product(value, None, found[0], found[1] if len(found) == 2 else None)
 
-    if notify is None:
-        return Step(network, criterion, gradient, product, mixed)
-    fuse = partial(compiled, notify=notify)
-    return Step(network, criterion, fuse(gradient), fuse(product), fuse(mixed))
+    return mixed

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from satm.augment import DSA, apply_per_class, draw_per_class
-from satm.engine import FlatNetwork, flatten
+from satm.compilation import draws_random_numbers
+from satm.engine import FlatNetwork, flatten, make_step
 from satm.engine.functional import unflatten
 from satm.errors import ConfigError, Diverged
 from satm.matching import gradient_distance
 from satm.methods.base import Task
-from satm.methods.direct import DirectCondensation, DirectConfig, F, classes_at_once
+from satm.methods.direct import DirectCondensation, DirectConfig, classes_at_once
 from satm.rng import Seed
 from satm.training import SGDConfig, fit
 from satm.types import FlatParams, Images, Labels
@@ -60,50 +59,17 @@ class GradientMatchingConfig(DirectConfig):
         return classes * (self.batch_real + (3 + between) * ipc)
 
 
-class Fuse(Protocol):
-    """Compiles a function of tensors, or leaves it as it is."""
-
-    def __call__(self, function: F, /) -> F:
-        """The same function, perhaps faster."""
-
-
-def _plain(function: F, /) -> F:
-    return function
-
-
 class ClassGradients:
-    """∇θ L_CE of a network by class, and how far the synthetic images' are from the real ones'."""
+    """∇θ L_CE of a network by class, and how far the synthetic images' are from the real ones'.
 
-    def __init__(self, network: nn.Module, fused: Fuse = _plain, *, real_at_once: int = AT_ONCE) -> None:
-        self.real_at_once = real_at_once
-        flat = FlatNetwork(network)
+    With g = ∇θ L(φ_k; θ) and u = ∂D/∂g, the images' derivative is ∂⟨g, u⟩/∂φ_k at fixed u: `Step.mixed`, so that what
+    trajectory matching differentiates twice is differentiated here by the same code.
+    """
 
-        def loss(theta: FlatParams, images: Images, labels: Labels) -> torch.Tensor:
-            return functional.cross_entropy(flat(theta, images), labels)
-
-        def gradients(theta: FlatParams, images: Images, labels: Labels) -> torch.Tensor:
-            if len(images) == 1:
-                alone: torch.Tensor = torch.func.grad(loss)(theta, images[0], labels[0])
-                return alone.unsqueeze(0)
-            by_class = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")
-            found: torch.Tensor = by_class(theta, images, labels)
-            return found
-
-        def distance(images: Images, theta: FlatParams, labels: Labels, real: torch.Tensor) -> torch.Tensor:
-            found = gradients(theta, images, labels)
-            pairs = zip(found, real, strict=True)
-            each = [gradient_distance(unflatten(a, flat.shapes), unflatten(b, flat.shapes)) for a, b in pairs]
-            return torch.stack(each).sum()
-
-        def match(images: Images, theta: FlatParams, labels: Labels, real: torch.Tensor) -> tuple[Images, torch.Tensor]:
-            gradient, value = torch.func.grad_and_value(distance)(images, theta, labels, real)
-            return gradient, value
-
-        self.gradients = fused(gradients)
-        """θ [P], images [k, b, C, H, W] and labels [k, b] to gradients [k, P]."""
-        # Uncompiled: ConvNet's compiled layout does not exist under vmap, and gains nothing when differentiated twice.
-        self.match = match
-        """Images [k, n, C, H, W], θ, labels [k, n] and the real gradients [k, P] to Σ_k D's gradient and value."""
+    def __init__(self, network: nn.Module, *, notify: Callable[[str], None] | None = None) -> None:
+        self.shapes = FlatNetwork(network).shapes
+        self.step = make_step(network, notify=notify)
+        self.at_once = AT_ONCE if notify is None else 1  # ConvNet's compiled layout does not exist under vmap
 
     def __call__(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
         """Σ over classes of D at θ: its gradient with respect to `synthetic` [K, n, C, H, W], and its value.
@@ -111,18 +77,31 @@ class ClassGradients:
         `real` is [K, b, C, H, W]; class k is label k.
         """
         classes, n, b = len(synthetic), synthetic.shape[1], real.shape[1]
-        k = classes_at_once(classes, n, AT_ONCE)
-        k_real = classes_at_once(k, b, self.real_at_once)
         label = torch.arange(classes, device=synthetic.device).unsqueeze(1)
-        gradients, total = [], theta.new_zeros(())
-        for some in label.squeeze(1).split(k):
-            wanted = torch.cat(
-                [self.gradients(theta, real[part], label[part].expand(-1, b)) for part in some.split(k_real)]
-            )
-            gradient, value = self.match(synthetic[some], theta, label[some].expand(-1, n), wanted)
-            gradients.append(gradient)
-            total = total + value
-        return torch.cat(gradients), total
+        wanted = self._by_class(b, self.step.gradient, theta, real, label.expand(-1, b))
+        found = self._by_class(n, self.step.gradient, theta, synthetic, label.expand(-1, n))
+        towards, total = torch.func.grad_and_value(self._distance)(found, wanted)
+        images = self._by_class(n, self._images, theta, synthetic, label.expand(-1, n), towards)
+        return images, total
+
+    def _images(self, theta: FlatParams, images: Images, labels: Labels, towards: FlatParams) -> Images:
+        return self.step.mixed(theta, images, labels, towards).images
+
+    def _distance(self, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        pairs = zip(found, wanted, strict=True)
+        each = [gradient_distance(unflatten(a, self.shapes), unflatten(b, self.shapes)) for a, b in pairs]
+        return torch.stack(each).sum()
+
+    def _by_class(
+        self, size: int, function: Callable[..., torch.Tensor], theta: FlatParams, *by_class: torch.Tensor
+    ) -> torch.Tensor:
+        """`function` of θ and every class's part, stacked; classes of `size` images, several at a time where small."""
+        k = classes_at_once(len(by_class[0]), size, self.at_once)
+        if k == 1:
+            return torch.stack([function(theta, *each) for each in zip(*by_class, strict=True)])
+        together = torch.func.vmap(function, in_dims=(None, *(0 for _ in by_class)))
+        parts = zip(*(each.split(k) for each in by_class), strict=True)
+        return torch.cat([together(theta, *part) for part in parts])
 
 
 class GradientMatching(DirectCondensation):
@@ -132,7 +111,12 @@ class GradientMatching(DirectCondensation):
         super().__init__(task, config)
         self.config, self.augment = config, augment
         self.theta: FlatParams = flatten(self.network.parameters()).detach()  # before the first draw
-        self.class_gradients = ClassGradients(self.network, self.fused, real_at_once=1 if self.compiles else AT_ONCE)
+        if draws_random_numbers(self.network, self.images[:1]):
+            raise ConfigError(
+                f"{task.architecture} draws random numbers (dropout), so that its gradient cannot be taken twice; "
+                "condense on a network without, as convnet3, and evaluate on this one (satm eval-arch)"
+            )
+        self.class_gradients = ClassGradients(self.network, notify=task.notify if self.compiles else None)
 
     def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
         """See `DirectCondensation`."""
@@ -150,7 +134,6 @@ class GradientMatching(DirectCondensation):
             draws = draw_per_class(self.augment, len(synthetic), self.task.data.image_shape, generator)
             real, synthetic = apply_per_class(real, draws), apply_per_class(synthetic, draws)
         outside, total = self.class_gradients(theta, synthetic.detach(), real)
-        # The augmentation is differentiated apart: torch.compile cannot differentiate twice.
         (gradient,) = torch.autograd.grad(synthetic, leaf, outside)
         return gradient, {"loss": float(total) / len(synthetic)}
 
