@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
 from satm.augment import DSA, apply_per_class, draw_per_class
 from satm.compilation import draws_random_numbers
-from satm.engine import FlatNetwork, flatten, make_step
+from satm.engine import FlatNetwork, Step, flatten, make_step
 from satm.engine.functional import unflatten
 from satm.errors import ConfigError, Diverged
 from satm.matching import gradient_distance
@@ -21,7 +22,7 @@ from satm.training import SGDConfig, fit
 from satm.types import FlatParams, Images, Labels
 
 AT_ONCE = 16
-"""Images of several classes whose gradients uncompiled code takes together, under vmap. On a CPU core, classes of 1
+"""Images of several classes whose gradients are taken together, uncompiled, under vmap. On a CPU core, classes of 1
 image gain 3× from it, classes of 10 nothing, and classes of 64 lose: weight gradients by class are a grouped
 convolution."""
 
@@ -68,8 +69,10 @@ class ClassGradients:
 
     def __init__(self, network: nn.Module, *, notify: Callable[[str], None] | None = None) -> None:
         self.shapes = FlatNetwork(network).shapes
-        self.step = make_step(network, notify=notify)
-        self.at_once = AT_ONCE if notify is None else 1  # ConvNet's compiled layout does not exist under vmap
+        self.plain = make_step(
+            network
+        )  # for several classes under vmap, where ConvNet's compiled layout does not exist
+        self.step = self.plain if notify is None else make_step(network, notify=notify)
 
     def __call__(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
         """Σ over classes of D at θ: its gradient with respect to `synthetic` [K, n, C, H, W], and its value.
@@ -78,14 +81,11 @@ class ClassGradients:
         """
         classes, n, b = len(synthetic), synthetic.shape[1], real.shape[1]
         label = torch.arange(classes, device=synthetic.device).unsqueeze(1)
-        wanted = self._by_class(b, self.step.gradient, theta, real, label.expand(-1, b))
-        found = self._by_class(n, self.step.gradient, theta, synthetic, label.expand(-1, n))
+        wanted = self._by_class(b, _gradient, theta, real, label.expand(-1, b))
+        found = self._by_class(n, _gradient, theta, synthetic, label.expand(-1, n))
         towards, total = torch.func.grad_and_value(self._distance)(found, wanted)
-        images = self._by_class(n, self._images, theta, synthetic, label.expand(-1, n), towards)
+        images = self._by_class(n, _images, theta, synthetic, label.expand(-1, n), towards)
         return images, total
-
-    def _images(self, theta: FlatParams, images: Images, labels: Labels, towards: FlatParams) -> Images:
-        return self.step.mixed(theta, images, labels, towards).images
 
     def _distance(self, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         pairs = zip(found, wanted, strict=True)
@@ -95,13 +95,21 @@ class ClassGradients:
     def _by_class(
         self, size: int, function: Callable[..., torch.Tensor], theta: FlatParams, *by_class: torch.Tensor
     ) -> torch.Tensor:
-        """`function` of θ and every class's part, stacked; classes of `size` images, several at a time where small."""
-        k = classes_at_once(len(by_class[0]), size, self.at_once)
+        """`function` of a step, θ and every class's part, stacked; classes of few images several at a time."""
+        k = classes_at_once(len(by_class[0]), size, AT_ONCE)
         if k == 1:
-            return torch.stack([function(theta, *each) for each in zip(*by_class, strict=True)])
-        together = torch.func.vmap(function, in_dims=(None, *(0 for _ in by_class)))
+            return torch.stack([function(self.step, theta, *each) for each in zip(*by_class, strict=True)])
+        together = torch.func.vmap(partial(function, self.plain), in_dims=(None, *(0 for _ in by_class)))
         parts = zip(*(each.split(k) for each in by_class), strict=True)
         return torch.cat([together(theta, *part) for part in parts])
+
+
+def _gradient(step: Step, theta: FlatParams, images: Images, labels: Labels) -> FlatParams:
+    return step.gradient(theta, images, labels)
+
+
+def _images(step: Step, theta: FlatParams, images: Images, labels: Labels, towards: FlatParams) -> Images:
+    return step.mixed(theta, images, labels, towards).images
 
 
 class GradientMatching(DirectCondensation):
