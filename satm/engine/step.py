@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -91,6 +92,7 @@ def make_step(
     # The derivative along v is the same number, and its own derivatives need no double backward of a convolution, which
     # torch computes with the images as kernels. Uncompiled, the tangents of norms cost more than that saves.
     fuse = partial(compiled, notify=notify)
+    _load_forward_mode()
     return Step(
         network,
         criterion,
@@ -98,6 +100,14 @@ def make_step(
         fuse(_product(tangent), otherwise=product),
         fuse(_mixed(tangent), otherwise=mixed),
     )
+
+
+def _load_forward_mode() -> None:
+    """Torch's forward mode loads its rules at first use, by a call that it deprecates itself."""
+    zero = torch.zeros(())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.func.jvp(torch.sin, (zero,), (zero,))
 
 
 def _product(slope: Slope) -> Differentiate:
