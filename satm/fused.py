@@ -25,6 +25,9 @@ Update: TypeAlias = Callable[[Images, Labels], tuple[torch.Tensor, torch.Tensor]
 Compilation: TypeAlias = Literal["auto", "compiled", "eager"]
 """How networks are trained: `auto` compiles what is `worthwhile`, the others force it."""
 
+Trained: TypeAlias = Literal["compiled", "eager"]
+"""How networks were trained."""
+
 WORTHWHILE = 2_000_000
 """Pixels (rows × columns, not channels) in one network's training from which on compiling it is worth a minute."""
 
@@ -61,7 +64,12 @@ class Fused:
             velocity = momentum * velocity + gradient + decay * theta
             return theta - lr * velocity, velocity, value, logits
 
-        self._forward, self._update = _any_batch(forward, notify), _any_batch(update, notify)
+        def fell_back(message: str) -> None:
+            self.training = "eager"
+            notify(message)
+
+        self.training: Trained = "compiled"
+        self._forward, self._update = _any_batch(forward, notify), _any_batch(update, fell_back)
 
     def update(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Update:
         """`optimizer`'s SGD step on `network`, whose parameters and momentum become views of one vector each.
@@ -102,6 +110,11 @@ class Fused:
                 "expected the same names and shapes"
             )
         return torch.cat([p.detach().reshape(-1) for p in network.parameters()])
+
+
+def how_trained(fused: Fused | None) -> Trained:
+    """How the last network was trained with `fused`: uncompiled too where its step could not be compiled after all."""
+    return "eager" if fused is None else fused.training
 
 
 def plan_fused(

@@ -207,6 +207,15 @@ def condense(
                     raise RegistryError(f"run {start.run} left no saved state to go on from; start over without --from")
                 saved = start.state
             progress.say(opening_line(preset, data, where, steps_done=int(saved["step"]) if saved else 0))
+
+            def heard(message: str) -> None:
+                progress.say(message)
+                if under_way is not None:  # it is done otherwise than its notes say
+                    notes = store.run(under_way).config["notes"]
+                    store.amend_run(under_way, notes={name: f"{note}; {message}" for name, note in notes.items()})
+
+            under_way: str | None = None
+
             task = Task(
                 data=data,
                 ipc=config.ipc,
@@ -214,7 +223,7 @@ def condense(
                 seed=Seed(seed),
                 device=where,
                 experts=prepare_experts(config, data, device=device, progress=progress),
-                notify=progress.say,
+                notify=heard,
             )
             condensation = METHODS.get(config.method).begin(task, config.settings)
             earlier = {} if before is None or saved is None else before.config.get("notes", {})
@@ -224,7 +233,7 @@ def condense(
                     progress.say(
                         f"the session before ran {earlier[name]}: the result may differ in round-off from one go"
                     )
-            run = store.start_run(
+            run = under_way = store.start_run(
                 key=key,
                 kind="condense",
                 config={
