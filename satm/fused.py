@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from satm.compilation import compiled, draws_random_numbers, missing_compiler
 from satm.errors import ConfigError, ShapeError
+from satm.functional import FlatNetwork, flatten
 from satm.types import FlatParams, Images, Labels
 
 Update: TypeAlias = Callable[[Images, Labels], tuple[torch.Tensor, torch.Tensor]]
@@ -42,15 +43,11 @@ class Fused:
     def __init__(self, network: nn.Module, *, image_shape: tuple[int, int, int], notify: Callable[[str], None]) -> None:
         if reason := obstacle(network, image_shape):
             raise ConfigError(f"its training cannot be compiled: {reason}; train it uncompiled")
-        template = deepcopy(network).train()
-        self._shapes = {name: p.shape for name, p in template.named_parameters()}
-        sizes = [shape.numel() for shape in self._shapes.values()]
+        self._shapes = _shapes(network)
+        flat = FlatNetwork(deepcopy(network).train())
 
         def forward(theta: FlatParams, images: Images) -> torch.Tensor:
-            parts = theta.split(sizes)
-            parameters = {name: part.view(s) for (name, s), part in zip(self._shapes.items(), parts, strict=True)}
-            logits: torch.Tensor = torch.func.functional_call(template, parameters, (images,))
-            return logits
+            return flat(theta, images)
 
         def loss(theta: FlatParams, images: Images, targets: Labels) -> tuple[torch.Tensor, torch.Tensor]:
             logits = forward(theta, images)
@@ -104,12 +101,12 @@ class Fused:
         return lambda images: self._forward((theta,), (images,))
 
     def _flat(self, network: nn.Module) -> FlatParams:
-        if (found := {name: p.shape for name, p in network.named_parameters()}) != self._shapes:
+        if (found := _shapes(network)) != self._shapes:
             raise ShapeError(
                 f"a network of {len(found)} parameter tensors, compiled code for one of {len(self._shapes)}: "
                 "expected the same names and shapes"
             )
-        return torch.cat([p.detach().reshape(-1) for p in network.parameters()])
+        return flatten(network.parameters()).detach()
 
 
 def how_trained(fused: Fused | None) -> Trained:
@@ -139,6 +136,8 @@ def plan_fused(
     if compilation == "auto" and obstacle(network, image_shape):
         return None
     if reason := missing_compiler(next(network.parameters()).device):
+        if compilation == "compiled":
+            raise ConfigError(f"compilation compiled: {reason}; set it to auto")
         notify(f"training uncompiled: {reason}")
         return None
     return Fused(network, image_shape=image_shape, notify=notify)
@@ -153,12 +152,14 @@ def obstacle(network: nn.Module, image_shape: tuple[int, int, int]) -> str | Non
     """What makes `network` more than a function of its parameters, such as dropout; None when nothing does."""
     if next(network.buffers(), None) is not None:
         return "the network has buffers (batch normalisation)"
-    if len(list(network.named_parameters(remove_duplicate=False))) > len(list(network.parameters())):
-        return "the network uses a parameter twice"
     like = next(network.parameters())
     images = torch.zeros(2, *image_shape, device=like.device, dtype=like.dtype)
     drawn = draws_random_numbers(deepcopy(network), images)
     return "the network draws random numbers (dropout)" if drawn else None
+
+
+def _shapes(network: nn.Module) -> dict[str, torch.Size]:
+    return {name: p.shape for name, p in network.named_parameters(remove_duplicate=False)}
 
 
 def _any_batch(

@@ -11,9 +11,9 @@ from satm.engine.choice import InnerWork as InnerWork
 from satm.engine.choice import choose_engine as choose_engine
 from satm.engine.choice import forward_cost as forward_cost
 from satm.engine.choice import worth_compiling as worth_compiling
-from satm.engine.functional import FlatNetwork as FlatNetwork
-from satm.engine.functional import flatten as flatten
-from satm.engine.functional import unflatten as unflatten
+from satm.functional import FlatNetwork as FlatNetwork
+from satm.functional import flatten as flatten
+from satm.functional import unflatten as unflatten
 from satm.engine.higher import HigherPolicy as HigherPolicy
 from satm.engine.hypergradient import Hypergradient as Hypergradient
 from satm.engine.hypergradient import HypergradientPolicy as HypergradientPolicy
@@ -21,6 +21,7 @@ from satm.engine.inner import InnerLoop as InnerLoop
 from satm.engine.inner import Learned as Learned
 from satm.engine.replay import ReplayPolicy as ReplayPolicy
 from satm.engine.replay import TeslaPolicy as TeslaPolicy
+from satm.engine.replay import sgd_path as sgd_path
 from satm.engine.step import Precision as Precision
 from satm.engine.step import Step as Step
 from satm.engine.step import make_step as make_step

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from satm.compilation import compiled
-from satm.engine.functional import FlatNetwork
+from satm.functional import FlatNetwork
 from satm.engine.inner import Criterion, InnerLoop
 from satm.errors import ConfigError
 from satm.types import FlatParams, Images, Labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
@@ -27,6 +28,8 @@ from satm.engine import (
     exact_step_size_derivative,
     first_order_step_size_derivative,
     forward_cost,
+    make_step,
+    sgd_path,
 )
 from satm.errors import ConfigError, ExpertError
 from satm.experts import draw_segment
@@ -374,14 +377,10 @@ def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[s
 
 
 def _final(problem: OuterProblem, at: Learned) -> FlatParams:
-    """θ_N without derivatives: N plain steps."""
-    network = FlatNetwork(problem.loop.network)
-    theta = problem.theta_start
-    for step in range(problem.loop.steps):
-        theta = theta.detach().requires_grad_()
-        loss = problem.loop.loss(partial(network, theta), step, at)
-        theta = theta - at.step_size * torch.autograd.grad(loss, theta)[0]
-    return theta.detach()
+    """θ_N: N plain steps, in full precision whatever the policy's is."""
+    step = make_step(problem.loop.network, criterion=problem.loop.criterion)
+    ((_, theta),) = deque(sgd_path(step, problem.loop, at, problem.theta_start, range(problem.loop.steps)), maxlen=1)
+    return theta
 
 
 def default_outer(config: type[TrajectoryConfig]) -> AnyOuter:
