@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +17,12 @@ from torch import nn
 from satm.home import home
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+Compilation: TypeAlias = Literal["auto", "compiled", "eager"]
+"""How steps are run: `auto` compiles what is worth it, the others force it."""
+
+FORMERLY = {"formerly": {"yes": "compiled", "no": "eager"}}
+"""Metadata of a setting of `Compilation`: the words that stored configurations may have for it."""
 
 
 def missing_compiler(device: torch.device | str = "cpu") -> str | None:

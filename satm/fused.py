@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from satm.compilation import Compilation as Compilation
 from satm.compilation import compiled, draws_random_numbers, missing_compiler
 from satm.errors import ConfigError, ShapeError
 from satm.functional import FlatNetwork, flatten
@@ -22,9 +23,6 @@ from satm.types import FlatParams, Images, Labels
 
 Update: TypeAlias = Callable[[Images, Labels], tuple[torch.Tensor, torch.Tensor]]
 """One SGD step on a batch; the mean cross-entropy and the logits [b, K] from before it, detached."""
-
-Compilation: TypeAlias = Literal["auto", "compiled", "eager"]
-"""How networks are trained: `auto` compiles what is `worthwhile`, the others force it."""
 
 Trained: TypeAlias = Literal["compiled", "eager"]
 """How networks were trained."""
@@ -61,11 +59,12 @@ class Fused:
             velocity = momentum * velocity + gradient + decay * theta
             return theta - lr * velocity, velocity, value, logits
 
+        self.training: Trained = "compiled"
+
         def fell_back(message: str) -> None:
             self.training = "eager"
             notify(message)
 
-        self.training: Trained = "compiled"
         self._forward, self._update = _any_batch(forward, notify), _any_batch(update, fell_back)
 
     def update(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Update:

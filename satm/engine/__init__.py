@@ -4,16 +4,12 @@ What is solved (`InnerLoop`), how much of it is differentiated (a `Truncation`) 
 `HypergradientPolicy`) are three arguments, so that any of them can be replaced without the others knowing.
 """
 
-from satm.engine.choice import Compile as Compile
 from satm.engine.choice import Engine as Engine
 from satm.engine.choice import EngineChoice as EngineChoice
 from satm.engine.choice import InnerWork as InnerWork
 from satm.engine.choice import choose_engine as choose_engine
 from satm.engine.choice import forward_cost as forward_cost
-from satm.engine.choice import worth_compiling as worth_compiling
-from satm.functional import FlatNetwork as FlatNetwork
-from satm.functional import flatten as flatten
-from satm.functional import unflatten as unflatten
+from satm.engine.choice import whether_compiled as whether_compiled
 from satm.engine.higher import HigherPolicy as HigherPolicy
 from satm.engine.hypergradient import Hypergradient as Hypergradient
 from satm.engine.hypergradient import HypergradientPolicy as HypergradientPolicy
@@ -30,3 +26,6 @@ from satm.engine.step_size import first_order_step_size_derivative as first_orde
 from satm.engine.truncation import Full as Full
 from satm.engine.truncation import LastSteps as LastSteps
 from satm.engine.truncation import Truncation as Truncation
+from satm.functional import FlatNetwork as FlatNetwork
+from satm.functional import flatten as flatten
+from satm.functional import unflatten as unflatten

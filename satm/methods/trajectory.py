@@ -14,8 +14,8 @@ from torch import nn
 
 from satm import networks
 from satm.augment import DSA, apply, draw
+from satm.compilation import FORMERLY, Compilation
 from satm.engine import (
-    Compile,
     Engine,
     EngineChoice,
     FlatNetwork,
@@ -71,7 +71,8 @@ class TrajectoryConfig:
     augment: str | None = "color_crop_cutout_flip_scale_rotate"  # DSA in the inner loop
     diagnostics_every: int = 50  # outer steps between measurements of sharpness and α's exact derivative; 0: never
     engine: Engine = "auto"  # how the inner loop is differentiated; prefer-higher: the reference while memory allows
-    compile: Compile = "auto"  # whether inner steps are compiled; auto: where there is enough work
+    # Whether inner steps, and the training of the experts, are compiled; auto: where there is enough work.
+    compile: Compilation = field(default="auto", metadata=FORMERLY)
     precision: Precision = "float32"  # of the network's products and convolutions in the inner loop
     guard: GuardConfig = field(default_factory=GuardConfig)  # which outer steps fail, and how often one is tried again
     outer: AnyOuter = field(default_factory=SGD)  # the outer optimiser; --outer names another

@@ -152,8 +152,16 @@ def prepare_experts(
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
     if epochs is None:
         return []
-    where = resolve_device(device)
-    return train_experts(data, config.architecture, config.experts, epochs=epochs, device=where, progress=progress)
+    return train_experts(
+        data,
+        config.architecture,
+        config.experts,
+        epochs=epochs,
+        device=resolve_device(device),
+        # Steps for flatness are never compiled.
+        compilation="auto" if config.experts.flat is not None else getattr(config.settings, "compile", "auto"),
+        progress=progress,
+    )
 
 
 def preview(preset: Preset, *, device: str = "auto", data_root: Path | None = None, progress: Progress = SILENT) -> str:

@@ -38,8 +38,8 @@ def test_evaluations():
 @pytest.mark.parametrize(
     ("method", "changes", "step"),
     [
-        ("mtt", {"outer_steps": 2, "engine": "replay", "compile": "yes", "experts.count": 1}, "gradient"),
-        ("dm", {"outer_steps": 2, "compile": "yes"}, "mean_embedding"),
+        ("mtt", {"outer_steps": 2, "engine": "replay", "compile": "compiled", "experts.count": 1}, "gradient"),
+        ("dm", {"outer_steps": 2, "compile": "compiled"}, "mean_embedding"),
     ],
 )
 def test_condensations(method, changes, step, tmp_path):

@@ -274,7 +274,7 @@ def test_long_trainings_are_compiled_where_there_is_a_compiler(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert plan(WORTHWHILE, said) is None
     assert said == ["training uncompiled: no C++ compiler is installed (no-such-compiler; set CXX to use another)"]
-    with pytest.raises(ConfigError, match="compilation compiled: no C.* is installed .*; set it to auto"):
+    with pytest.raises(ConfigError, match=r"compilation compiled: no C.* is installed .*; set it to auto"):
         plan(1, said, compilation="compiled")
     with pytest.raises(ConfigError, match="compilation 'fast': expected auto, compiled, eager"):
         plan(1, said, compilation="fast")
