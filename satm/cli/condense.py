@@ -157,7 +157,7 @@ def experts(
     from satm.cli._session import working
     from satm.errors import UsageError
     from satm.methods import METHODS
-    from satm.workflow.condensation import check_request, load_data, prepare_experts
+    from satm.workflow.inputs import check_request, load_data, prepare_experts
 
     epochs = METHODS.get(chosen.config.method).expert_epochs(chosen.config.settings)
     if epochs is None:
@@ -220,7 +220,7 @@ def choose(
         if clash:
             raise ConfigError(f"{', '.join(clash)} beside --config: the file says that already; change it with --set")
         chosen, seed, root = _from_file(config)
-        from satm.workflow.condensation import with_settings
+        from satm.workflow.choosing import with_settings
 
         return with_settings(chosen, changes), data_root or root, seed
     if dataset is None:

@@ -9,7 +9,7 @@ from evaluation import RECIPES, evaluate
 from registry import Registry
 from satm.experts import ExpertConfig, train_experts
 from satm.rng import Seed
-from satm.workflow.condensation import with_settings
+from satm.workflow.choosing import with_settings
 from tests.helpers import image_data, refuse_compiling
 
 ARCHITECTURE = "convnet3_w4"
