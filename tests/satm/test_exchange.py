@@ -379,7 +379,7 @@ def test_a_configuration_as_dd_ranking_s_users_write_it(folder: Path) -> None:
     assert (made.dataset, made.ipc, made.preprocessing) == ("cifar10", 1, CONSTANTS)
     for text, said in [
         ("dataset: ../x\n", "does not say what data set"),
-        ("dataset: nothing\n", "'nothing' is not in"),
+        ("dataset: nothing\n", "unknown data set 'nothing'"),
     ]:
         (folder / "config.yaml").write_text(text + "use_zca: false\n")
         with pytest.raises(SatmError, match=said):
