@@ -113,9 +113,9 @@ def measure(ipc: int, batch: int, width: int, seconds: float, say: Callable[[str
         device=torch.device("cpu"),
         notify=say,
     )
-    dc = DCConfig(networks=1, updates=1, inner_epochs=0, batch_real=batch, init="real", compile="yes")
+    dc = DCConfig(networks=1, updates=1, inner_epochs=0, batch_real=batch, init="real", compile="compiled")
     gradients = GradientMatching(task, dc)
-    embeddings = DistributionMatching(task, DMConfig(batch_real=batch, compile="yes"))
+    embeddings = DistributionMatching(task, DMConfig(batch_real=batch, compile="compiled"))
     synthetic = gradients.by_class(gradients.images)
     real = gradients.real.draw(Seed(1).generator())
     network = gradients.network

@@ -35,9 +35,9 @@ def draw(source: random.Random) -> dict[str, Any]:
         "batch_syn": source.choice((None, 15, 40)),
         **source.choice(
             (
-                {"engine": "higher", "compile": "no"},
-                {"engine": "replay", "compile": "no"},
-                {"engine": "replay", "compile": "yes"},
+                {"engine": "higher", "compile": "eager"},
+                {"engine": "replay", "compile": "eager"},
+                {"engine": "replay", "compile": "compiled"},
             )
         ),
         "experts.count": 1,

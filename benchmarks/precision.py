@@ -27,7 +27,7 @@ from satm.experts import draw_segment
 from satm.matching import TrajectoryLoss
 from satm.methods import class_major_labels, random_images
 from satm.rng import Seed
-from satm.workflow.condensation import load_data, prepare_experts
+from satm.workflow.inputs import load_data, prepare_experts
 
 PRECISIONS: tuple[tuple[str, torch.dtype, Precision], ...] = (
     ("float64", torch.float64, "float32"),

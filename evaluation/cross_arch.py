@@ -14,7 +14,7 @@ from evaluation.score import choose_learning_rate, stated_learning_rate
 from evaluation.train import plan_training, raise_if_stopping, train_network, watching
 from satm import networks
 from satm.errors import Diverged, ShapeError
-from satm.fused import Compilation, Fused
+from satm.fused import Compilation, Fused, Trained, how_trained
 from satm.progress import SILENT, Progress, Task
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
@@ -41,7 +41,7 @@ class EvaluationResult:
     adaptation: Mapping[str, Any]  # what the network does to its input; {} for nothing
     seed: int  # 63 bits, the network's own
     seconds: float  # training and test
-    training: Literal["eager", "compiled"] = "eager"  # they agree but for round-off
+    training: Trained = "eager"  # they agree but for round-off
 
 
 def evaluate(
@@ -155,7 +155,7 @@ class _Matrix:
             adaptation=plan.adaptation,
             seed=own.value,
             seconds=time.perf_counter() - start,
-            training="eager" if fused is None else "compiled",
+            training=how_trained(fused),
         )
 
     def _fused(self, architecture: str, examples: Examples) -> Fused | None:

@@ -128,6 +128,11 @@ class Runs(Store):
                 updated=now(),
             )
 
+    def amend_run(self, run_id: str, **config: Any) -> None:
+        """Replace entries of a run's config by how things turned out."""
+        with self._writing():
+            self._update(run_id, config=to_json({**self.run(run_id).config, **config}), updated=now())
+
     def add_metrics(self, run_id: str, rows: Sequence[tuple[int, str, float]]) -> None:
         """Store (step, name, value) rows; one that is there already is replaced."""
         records = [MetricRow(run_id=run_id, step=step, name=name, value=value) for step, name, value in rows]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +17,12 @@ from torch import nn
 from satm.home import home
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+Compilation: TypeAlias = Literal["auto", "compiled", "eager"]
+"""How steps are run: `auto` compiles what is worth it, the others force it."""
+
+FORMERLY = {"formerly": {"yes": "compiled", "no": "eager"}}
+"""Metadata of a setting of `Compilation`: the words that stored configurations may have for it."""
 
 
 def missing_compiler(device: torch.device | str = "cpu") -> str | None:
@@ -35,7 +44,7 @@ def compiled(function: F, *, notify: Callable[[str], None], otherwise: F | None 
     it. A function that cannot be compiled after all runs as it is, or as `otherwise`, which computes the same:
     `notify` is told so, once.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home() / "compiled"))
+    _drop_truncated(_code_folder())
     if not isinstance(function, FunctionType):
         raise TypeError(f"{function!r}: expected a plain function")
     # Torch keeps compiled code by code object, with a limit to how much: one of its own lets no other function fill it.
@@ -65,6 +74,46 @@ def compiled(function: F, *, notify: Callable[[str], None], otherwise: F | None 
         return (otherwise or function)(*arguments)
 
     return call  # type: ignore[return-value]
+
+
+def _code_folder() -> Path:
+    """Where torch keeps compiled code from now on."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    # Torch reads the variable whenever it writes, and the first compilation of all, whosoever, sets it to the default.
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(home() / "compiled")
+    return Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+
+
+def _drop_truncated(folder: Path) -> None:
+    """Remove the libraries that a killed linker left unfinished; one that is being linked is left alone.
+
+    Torch would load them for ever: a library without its end raises OSError at best, and SIGBUS ends the process at
+    worst, so they are found before they are loaded.
+    """
+    from filelock import FileLock
+
+    for library in folder.glob("*/*.so") if sys.platform == "linux" else ():
+        lock = FileLock(folder / "locks" / f"{library.name.partition('.')[0]}.lock")  # whoever links it holds this
+        try:
+            if not _whole(library):
+                with lock.acquire(timeout=0):
+                    library.unlink(missing_ok=True)
+        except OSError:  # it is gone, the lock is held (filelock's Timeout is one), or the folder is not ours to write
+            continue
+
+
+def _whole(library: Path) -> bool:
+    """Whether a 64-bit ELF file reaches the end of its section table, which linkers put last."""
+    header = struct.Struct("<4s36xQ10xHH2x")  # e_ident's magic, e_shoff, e_shentsize, e_shnum
+    with library.open("rb") as file:
+        start = file.read(header.size)
+        size = os.fstat(file.fileno()).st_size
+    if len(start) < header.size:
+        return False
+    magic, table, entry, count = header.unpack(start)
+    return bool(magic == b"\x7fELF" and table and size >= table + entry * count)
 
 
 def missing_bf16(device: torch.device | str = "cpu") -> str | None:

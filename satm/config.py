@@ -35,7 +35,7 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     for key in values:
         if key not in fields:
             raise UnknownName("setting", where + key, [where + name for name in fields])
-    given = {key: _typed(hints[key], value, where + key) for key, value in values.items()}
+    given = {key: _typed(hints[key], _today(fields[key], value), where + key) for key, value in values.items()}
     missing = [
         where + name
         for name, field in fields.items()
@@ -44,6 +44,11 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     if missing:
         raise ConfigError(f"setting {', '.join(missing)} is missing; give it a value")
     return cls(**given)
+
+
+def _today(field: dataclasses.Field[Any], value: Any) -> Any:
+    """`value`, or what it is called today where the field's metadata has it among the names of before (`formerly`)."""
+    return field.metadata.get("formerly", {}).get(value, value) if isinstance(value, str) else value
 
 
 def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,15 +15,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from satm.compilation import Compilation as Compilation
 from satm.compilation import compiled, draws_random_numbers, missing_compiler
 from satm.errors import ConfigError, ShapeError
+from satm.functional import FlatNetwork, flatten
 from satm.types import FlatParams, Images, Labels
 
 Update: TypeAlias = Callable[[Images, Labels], tuple[torch.Tensor, torch.Tensor]]
 """One SGD step on a batch; the mean cross-entropy and the logits [b, K] from before it, detached."""
 
-Compilation: TypeAlias = Literal["auto", "compiled", "eager"]
-"""How networks are trained: `auto` compiles what is `worthwhile`, the others force it."""
+Trained: TypeAlias = Literal["compiled", "eager"]
+"""How networks were trained."""
 
 WORTHWHILE = 2_000_000
 """Pixels (rows × columns, not channels) in one network's training from which on compiling it is worth a minute."""
@@ -39,15 +41,11 @@ class Fused:
     def __init__(self, network: nn.Module, *, image_shape: tuple[int, int, int], notify: Callable[[str], None]) -> None:
         if reason := obstacle(network, image_shape):
             raise ConfigError(f"its training cannot be compiled: {reason}; train it uncompiled")
-        template = deepcopy(network).train()
-        self._shapes = {name: p.shape for name, p in template.named_parameters()}
-        sizes = [shape.numel() for shape in self._shapes.values()]
+        self._shapes = _shapes(network)
+        flat = FlatNetwork(deepcopy(network).train())
 
         def forward(theta: FlatParams, images: Images) -> torch.Tensor:
-            parts = theta.split(sizes)
-            parameters = {name: part.view(s) for (name, s), part in zip(self._shapes.items(), parts, strict=True)}
-            logits: torch.Tensor = torch.func.functional_call(template, parameters, (images,))
-            return logits
+            return flat(theta, images)
 
         def loss(theta: FlatParams, images: Images, targets: Labels) -> tuple[torch.Tensor, torch.Tensor]:
             logits = forward(theta, images)
@@ -61,7 +59,13 @@ class Fused:
             velocity = momentum * velocity + gradient + decay * theta
             return theta - lr * velocity, velocity, value, logits
 
-        self._forward, self._update = _any_batch(forward, notify), _any_batch(update, notify)
+        self.training: Trained = "compiled"
+
+        def fell_back(message: str) -> None:
+            self.training = "eager"
+            notify(message)
+
+        self._forward, self._update = _any_batch(forward, notify), _any_batch(update, fell_back)
 
     def update(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Update:
         """`optimizer`'s SGD step on `network`, whose parameters and momentum become views of one vector each.
@@ -96,12 +100,17 @@ class Fused:
         return lambda images: self._forward((theta,), (images,))
 
     def _flat(self, network: nn.Module) -> FlatParams:
-        if (found := {name: p.shape for name, p in network.named_parameters()}) != self._shapes:
+        if (found := _shapes(network)) != self._shapes:
             raise ShapeError(
                 f"a network of {len(found)} parameter tensors, compiled code for one of {len(self._shapes)}: "
                 "expected the same names and shapes"
             )
-        return torch.cat([p.detach().reshape(-1) for p in network.parameters()])
+        return flatten(network.parameters()).detach()
+
+
+def how_trained(fused: Fused | None) -> Trained:
+    """How the last network was trained with `fused`: uncompiled too where its step could not be compiled after all."""
+    return "eager" if fused is None else fused.training
 
 
 def plan_fused(
@@ -126,6 +135,8 @@ def plan_fused(
     if compilation == "auto" and obstacle(network, image_shape):
         return None
     if reason := missing_compiler(next(network.parameters()).device):
+        if compilation == "compiled":
+            raise ConfigError(f"compilation compiled: {reason}; set it to auto")
         notify(f"training uncompiled: {reason}")
         return None
     return Fused(network, image_shape=image_shape, notify=notify)
@@ -140,12 +151,14 @@ def obstacle(network: nn.Module, image_shape: tuple[int, int, int]) -> str | Non
     """What makes `network` more than a function of its parameters, such as dropout; None when nothing does."""
     if next(network.buffers(), None) is not None:
         return "the network has buffers (batch normalisation)"
-    if len(list(network.named_parameters(remove_duplicate=False))) > len(list(network.parameters())):
-        return "the network uses a parameter twice"
     like = next(network.parameters())
     images = torch.zeros(2, *image_shape, device=like.device, dtype=like.dtype)
     drawn = draws_random_numbers(deepcopy(network), images)
     return "the network draws random numbers (dropout)" if drawn else None
+
+
+def _shapes(network: nn.Module) -> dict[str, torch.Size]:
+    return {name: p.shape for name, p in network.named_parameters(remove_duplicate=False)}
 
 
 def _any_batch(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import pytest
 import torch
 from torch import nn
 
@@ -232,6 +233,19 @@ def _double(trajectory):
     with safe_open(trajectory.path, framework="pt") as file:
         metadata = file.metadata()
     save_file({k: v.double() for k, v in load_file(trajectory.path).items()}, trajectory.path, metadata=metadata)
+
+
+def refuse_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on a compiler is found and every compilation fails, as where the C++ compiler is a broken one."""
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    def compile(function, **options):
+        def fail(*arguments):
+            raise BackendCompilerFailed(lambda: None, RuntimeError("no compiler"), None)
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compile)
 
 
 class StopAfter(NoProgress):

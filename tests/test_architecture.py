@@ -21,6 +21,7 @@ LEAVES = {
     "config",
     "device",
     "compilation",
+    "functional",
     "memory",
 }
 BASE = LEAVES | {"synthetic", "fused", "training"}

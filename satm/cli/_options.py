@@ -32,6 +32,10 @@ StepSize: TypeAlias = Annotated[
         "--learning-rate", help="learned, grid (chosen on the validation split), or a number.", metavar="RATE"
     ),
 ]
+CompilationName: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--compilation", help="auto (default), compiled or eager: how the training of networks is run."),
+]
 
 DEFAULT_REGISTRY = Path("satm.db")
 
@@ -48,6 +52,13 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             settings[key.strip()] = text
     return settings
+
+
+def parse_compilation(text: str | None) -> Any:
+    """How training is run, as the library takes it; raises ConfigError."""
+    if text not in (None, "auto", "compiled", "eager"):
+        raise ConfigError(f"--compilation {text}: expected auto, compiled or eager")
+    return text or "auto"
 
 
 def parse_rate(text: str | None) -> Any:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from satm.cli._options import DEFAULT_REGISTRY, DataRoot, Device, DryRun, RegistryPath, Threads, parse_settings
+from satm.cli._options import (
+    DEFAULT_REGISTRY,
+    CompilationName,
+    DataRoot,
+    Device,
+    DryRun,
+    RegistryPath,
+    Threads,
+    parse_settings,
+)
 from satm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,6 +70,7 @@ def condense(
     settings: Settings = None,
     engine: EngineName = None,
     precision: PrecisionName = None,
+    compilation: CompilationName = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the condensation (default: 0).")] = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -80,7 +90,7 @@ def condense(
     The same command continues an interrupted one. Example: satm condense cifar10 --ipc 50
     """
     chosen, root, from_file = choose(
-        dataset, ipc, method, outer, profile, preset, settings, data_root, config, engine, precision
+        dataset, ipc, method, outer, profile, preset, settings, data_root, config, engine, precision, compilation
     )
     seed = (from_file if seed is None else seed) or 0
     if print_config:
@@ -132,6 +142,7 @@ def experts(
     profile: ProfileName = None,
     preset: Row = None,
     settings: Settings = None,
+    compilation: CompilationName = None,
     device: Device = "auto",
     threads: Threads = None,
     data_root: DataRoot = None,
@@ -139,12 +150,14 @@ def experts(
 ) -> None:
     """Train the expert trajectories that condensing DATASET needs, keeping those that are there."""
     changes = [*(settings or []), *([] if count is None else [f"experts.count={count}"])]
-    chosen, root, _ = choose(dataset, ipc, method, outer, profile, preset, changes, data_root, None)
+    chosen, root, _ = choose(
+        dataset, ipc, method, outer, profile, preset, changes, data_root, None, compilation=compilation
+    )
 
     from satm.cli._session import working
     from satm.errors import UsageError
     from satm.methods import METHODS
-    from satm.workflow.condensation import check_request, load_data, prepare_experts
+    from satm.workflow.inputs import check_request, load_data, prepare_experts
 
     epochs = METHODS.get(chosen.config.method).expert_epochs(chosen.config.settings)
     if epochs is None:
@@ -195,9 +208,10 @@ def choose(
     config: Path | None,
     engine: str | None = None,
     precision: str | None = None,
+    compilation: str | None = None,
 ) -> tuple[Preset, Path | None, int | None]:
     """The preset that the options or the file ask for, the data root, and the file's seed."""
-    shorthands = {"engine": engine, "precision": precision}
+    shorthands = {"engine": engine, "precision": precision, "compile": compilation}
     changes = parse_settings(settings or []) | {name: value for name, value in shorthands.items() if value is not None}
     if config is not None:
         given = {"DATASET": dataset, "--ipc": ipc, "--method": method, "--outer": outer}
@@ -206,7 +220,7 @@ def choose(
         if clash:
             raise ConfigError(f"{', '.join(clash)} beside --config: the file says that already; change it with --set")
         chosen, seed, root = _from_file(config)
-        from satm.workflow.condensation import with_settings
+        from satm.workflow.choosing import with_settings
 
         return with_settings(chosen, changes), data_root or root, seed
     if dataset is None:

@@ -9,6 +9,7 @@ import typer
 
 from satm.cli._options import (
     DEFAULT_REGISTRY,
+    CompilationName,
     DataRoot,
     Device,
     DryRun,
@@ -17,6 +18,7 @@ from satm.cli._options import (
     SetReference,
     StepSize,
     Threads,
+    parse_compilation,
     parse_rate,
 )
 from satm.errors import ConfigError
@@ -46,6 +48,7 @@ def evaluate(
     repeats: Repeats = None,
     learning_rate: StepSize = None,
     prefix: Prefix = None,
+    compilation: CompilationName = None,
     device: Device = "auto",
     threads: Threads = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
@@ -54,7 +57,19 @@ def evaluate(
 ) -> None:
     """Train networks from scratch on a set, on the architecture it was made with, and test them."""
     _evaluate(
-        reference, None, baseline, recipe, repeats, learning_rate, prefix, device, threads, registry, data_root, dry_run
+        reference,
+        None,
+        baseline,
+        recipe,
+        repeats,
+        learning_rate,
+        prefix,
+        compilation,
+        device,
+        threads,
+        registry,
+        data_root,
+        dry_run,
     )
 
 
@@ -69,6 +84,7 @@ def evaluate_architectures(
     repeats: Repeats = None,
     learning_rate: StepSize = None,
     prefix: Prefix = None,
+    compilation: CompilationName = None,
     device: Device = "auto",
     threads: Threads = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
@@ -82,7 +98,19 @@ def evaluate_architectures(
     if not arch:
         raise ConfigError("no architecture given; name one or more, as in: satm eval-arch --arch resnet18")
     _evaluate(
-        reference, arch, baseline, recipe, repeats, learning_rate, prefix, device, threads, registry, data_root, dry_run
+        reference,
+        arch,
+        baseline,
+        recipe,
+        repeats,
+        learning_rate,
+        prefix,
+        compilation,
+        device,
+        threads,
+        registry,
+        data_root,
+        dry_run,
     )
 
 
@@ -94,6 +122,7 @@ def _evaluate(
     repeats: int | None,
     learning_rate: str | None,
     prefix: int | None,
+    compilation: str | None,
     device: str,
     threads: int | None,
     registry: Path,
@@ -102,7 +131,7 @@ def _evaluate(
 ) -> None:
     if baseline not in (None, "random"):
         raise ConfigError(f"--baseline {baseline}: expected random")
-    rate = parse_rate(learning_rate)
+    rate, compiling = parse_rate(learning_rate), parse_compilation(compilation)
 
     from satm import workflow
     from satm.cli._session import working
@@ -116,6 +145,7 @@ def _evaluate(
             repeats=repeats,
             learning_rate=rate,
             prefix=prefix,
+            compilation=compiling,
             device=device,
             registry=registry,
             data_root=data_root,
@@ -136,6 +166,7 @@ def evaluate_incremental(
     arch: Annotated[str | None, typer.Option("--arch", help="Network (default: the set's own).")] = None,
     recipe: RecipeName = None,
     learning_rate: StepSize = None,
+    compilation: CompilationName = None,
     device: Device = "auto",
     threads: Threads = None,
     registry: RegistryPath = DEFAULT_REGISTRY,
@@ -148,7 +179,7 @@ def evaluate_incremental(
     """
     if memory not in ("condensed", "random"):
         raise ConfigError(f"--memory {memory}: expected condensed or random")
-    rate = parse_rate(learning_rate)
+    rate, compiling = parse_rate(learning_rate), parse_compilation(compilation)
 
     from satm import workflow
     from satm.cli._session import working
@@ -162,6 +193,7 @@ def evaluate_incremental(
             architecture=arch,
             recipe=recipe,
             learning_rate=rate,
+            compilation=compiling,
             device=device,
             registry=registry,
             data_root=data_root,

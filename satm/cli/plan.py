@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from satm.cli._options import DEFAULT_REGISTRY, DataRoot, Device, RegistryPath, Threads
+from satm.cli._options import DEFAULT_REGISTRY, CompilationName, DataRoot, Device, RegistryPath, Threads
 from satm.cli.condense import (
     ConfigFile,
     Dataset,
@@ -43,6 +43,7 @@ def plan(
     settings: Settings = None,
     engine: EngineName = None,
     precision: PrecisionName = None,
+    compilation: CompilationName = None,
     memory: Annotated[
         str | None, typer.Option("--memory", help="Say which window fits this much, as 4GB.", metavar="SIZE")
     ] = None,
@@ -59,7 +60,7 @@ def plan(
     """
     available = None if memory is None else parse_size(memory)
     chosen, root, _ = choose(
-        dataset, ipc, method, outer, profile, preset, settings, data_root, config, engine, precision
+        dataset, ipc, method, outer, profile, preset, settings, data_root, config, engine, precision, compilation
     )
 
     from satm import workflow

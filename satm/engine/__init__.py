@@ -4,16 +4,12 @@ What is solved (`InnerLoop`), how much of it is differentiated (a `Truncation`) 
 `HypergradientPolicy`) are three arguments, so that any of them can be replaced without the others knowing.
 """
 
-from satm.engine.choice import Compile as Compile
 from satm.engine.choice import Engine as Engine
 from satm.engine.choice import EngineChoice as EngineChoice
 from satm.engine.choice import InnerWork as InnerWork
 from satm.engine.choice import choose_engine as choose_engine
 from satm.engine.choice import forward_cost as forward_cost
-from satm.engine.choice import worth_compiling as worth_compiling
-from satm.engine.functional import FlatNetwork as FlatNetwork
-from satm.engine.functional import flatten as flatten
-from satm.engine.functional import unflatten as unflatten
+from satm.engine.choice import whether_compiled as whether_compiled
 from satm.engine.higher import HigherPolicy as HigherPolicy
 from satm.engine.hypergradient import Hypergradient as Hypergradient
 from satm.engine.hypergradient import HypergradientPolicy as HypergradientPolicy
@@ -21,6 +17,7 @@ from satm.engine.inner import InnerLoop as InnerLoop
 from satm.engine.inner import Learned as Learned
 from satm.engine.replay import ReplayPolicy as ReplayPolicy
 from satm.engine.replay import TeslaPolicy as TeslaPolicy
+from satm.engine.replay import sgd_path as sgd_path
 from satm.engine.step import Precision as Precision
 from satm.engine.step import Step as Step
 from satm.engine.step import make_step as make_step
@@ -29,3 +26,6 @@ from satm.engine.step_size import first_order_step_size_derivative as first_orde
 from satm.engine.truncation import Full as Full
 from satm.engine.truncation import LastSteps as LastSteps
 from satm.engine.truncation import Truncation as Truncation
+from satm.functional import FlatNetwork as FlatNetwork
+from satm.functional import flatten as flatten
+from satm.functional import unflatten as unflatten

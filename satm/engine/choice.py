@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import nn
 
-from satm.compilation import draws_random_numbers, missing_bf16, missing_compiler
+from satm.compilation import Compilation, draws_random_numbers, missing_bf16, missing_compiler
 from satm.engine.higher import HigherPolicy
 from satm.engine.hypergradient import HypergradientPolicy
 from satm.engine.replay import ReplayPolicy, TeslaPolicy
@@ -22,7 +22,6 @@ from satm.engine.step import Precision, make_step
 from satm.errors import ConfigError
 
 Engine: TypeAlias = Literal["auto", "prefer-higher", "higher", "replay", "tesla"]
-Compile: TypeAlias = Literal["auto", "yes", "no"]
 
 COMPILE_WORTH = {"cpu": 1e13, "cuda": 1e15}  # floating-point operations of a job from which minutes of compiling pay
 TAPE = 3.0  # bytes of a differentiated step's tape over those of its forward pass, at most
@@ -85,7 +84,7 @@ class EngineChoice:
 
 def choose_engine(
     asked: Engine,
-    compile: Compile,
+    compile: Compilation,
     precision: Precision,
     *,
     network: nn.Module,
@@ -99,13 +98,9 @@ def choose_engine(
     Raises ConfigError for a combination that cannot work.
     """
     random = draws_random_numbers(network, _image(network, image_shape))
-    missing = missing_compiler(_device(network))
-    if compile == "yes" and missing:
-        raise ConfigError(f"compile=yes: {missing}; set compile=auto")
+    compiled, why = whether_compiled(compile, work.total, _device(network))
     if precision == "bf16" and (lacking := missing_bf16(_device(network))):
         raise ConfigError(f"precision bf16: {lacking}; set precision=float32")
-    worth = worth_compiling(work.total, _device(network))
-    compiled = compile == "yes" or (compile == "auto" and worth and not missing)
     memory = total_memory(_device(network))
     fits = work.tape <= MEMORY_SHARE * memory
     size = f"a window of {work.window} steps of {work.batch} images"
@@ -115,14 +110,13 @@ def choose_engine(
             raise ConfigError(f"precision {precision}: engine higher runs in float32; set engine=replay")
         if engine != "higher" and random:
             raise ConfigError(f"engine {engine}: the network draws random numbers (dropout); set engine=higher")
-        if engine == "higher" and compile == "yes":
+        if engine == "higher" and compile == "compiled":
             if asked == "higher":
-                raise ConfigError("compile=yes: engine higher is never compiled; set engine=replay")
+                raise ConfigError("compile=compiled: engine higher is never compiled; set engine=replay")
             reason += "; never compiled"
-        fused = compiled and engine != "higher"
-        if engine != "higher" and missing and compile == "auto":
-            reason += f"; uncompiled: {missing}"
-        return EngineChoice(engine=engine, compiled=fused, precision=precision, reason=reason)
+        elif engine != "higher" and not compiled and compile == "auto":
+            reason += f"; uncompiled: {why}"
+        return EngineChoice(engine=engine, compiled=compiled and engine != "higher", precision=precision, reason=reason)
 
     if asked in ("higher", "replay", "tesla"):
         return chosen(asked, "as asked")
@@ -135,15 +129,26 @@ def choose_engine(
             return chosen("higher", "the reference")
         return chosen("replay", f"the tape of {size} takes {_gb(work.tape)} of {_gb(memory)} memory")
     if compiled:
-        return chosen("replay", f"{work.total:.0e} operations are worth compiling" if worth else "compile=yes")
+        return chosen("replay", why)
     if not fits:
         return chosen("replay", f"the tape of {size} takes {_gb(work.tape)} of {_gb(memory)} memory")
-    return chosen("higher", missing if worth and missing else f"{work.total:.0e} operations are too few to compile for")
+    return chosen("higher", why)
 
 
-def worth_compiling(operations: float, device: torch.device) -> bool:
-    """Whether a job of that many floating-point operations saves more time than compiling takes."""
-    return operations >= COMPILE_WORTH.get(device.type, COMPILE_WORTH["cuda"])
+def whether_compiled(asked: Compilation, operations: float, device: torch.device) -> tuple[bool, str]:
+    """Whether a job of that many floating-point operations is compiled, and why.
+
+    "auto": where that saves more time than compiling takes, and can be done. Raises ConfigError where compiling is
+    asked for and cannot be done.
+    """
+    missing = missing_compiler(device)
+    if asked == "compiled" and missing:
+        raise ConfigError(f"compile=compiled: {missing}; set compile=auto")
+    if asked != "auto":
+        return asked == "compiled", f"compile={asked}"
+    if operations < COMPILE_WORTH.get(device.type, COMPILE_WORTH["cuda"]):
+        return False, f"{operations:.0e} operations are too few to compile for"
+    return not missing, missing or f"{operations:.0e} operations are worth compiling"
 
 
 def forward_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[float, int]:

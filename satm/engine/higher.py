@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from satm.engine.functional import flatten, unflatten
 from satm.engine.hypergradient import Hypergradient
 from satm.engine.inner import InnerLoop, Learned
 from satm.engine.step_size import first_order_step_size_derivative
 from satm.engine.truncation import Truncation
+from satm.functional import flatten, unflatten
 from satm.types import FlatParams
 
 

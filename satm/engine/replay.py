@@ -45,7 +45,7 @@ class ReplayPolicy:
         self.step.check(loop)
         at = Learned(*(value.detach() for value in at))
         tape_from = max(first, truncation.first_taped(loop.steps))
-        run = _run(self.step, loop, at, theta_start, range(first, loop.steps))
+        run = sgd_path(self.step, loop, at, theta_start, range(first, loop.steps))
         path = {step: theta for step, theta in run if step >= tape_from or step == keep}
         loss, v = _value_and_gradient(outer_loss, path[loop.steps])
         found = _Sum(loop, at, outer_gradient=v)
@@ -84,18 +84,20 @@ class TeslaPolicy:
         self.step.check(loop)
         at = Learned(*(value.detach() for value in at))
         tape_from = max(first, truncation.first_taped(loop.steps))
-        run = _run(self.step, loop, at, theta_start, range(first, loop.steps))
+        run = sgd_path(self.step, loop, at, theta_start, range(first, loop.steps))
         marks = {step: theta for step, theta in run if step in (tape_from, keep, loop.steps)}
         loss, v = _value_and_gradient(outer_loss, marks[loop.steps])
         found = _Sum(loop, at, outer_gradient=v)
-        for step, theta in _run(self.step, loop, at, marks[tape_from], range(tape_from, loop.steps)):
+        for step, theta in sgd_path(self.step, loop, at, marks[tape_from], range(tape_from, loop.steps)):
             if step < loop.steps:
                 found.add(step, self.step.mixed, theta, v)
         return found.result(loss, theta_start, marks[loop.steps], None if keep is None else marks[keep])
 
 
-def _run(step: Step, loop: InnerLoop, at: Learned, theta: FlatParams, steps: range) -> Iterator[tuple[int, FlatParams]]:
-    """(i, θ_i) for i in `steps` and the one after: plain SGD without a tape."""
+def sgd_path(
+    step: Step, loop: InnerLoop, at: Learned, theta: FlatParams, steps: range
+) -> Iterator[tuple[int, FlatParams]]:
+    """(i, θ_i) for i in `steps` and the one after, from `theta` on: the inner loop without a tape."""
     theta = theta.detach()
     for i in steps:
         yield i, theta

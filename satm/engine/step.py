@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from satm.compilation import compiled
-from satm.engine.functional import FlatNetwork
 from satm.engine.inner import Criterion, InnerLoop
 from satm.errors import ConfigError
+from satm.functional import FlatNetwork
 from satm.types import FlatParams, Images, Labels
 
 Precision: TypeAlias = Literal["float32", "bf16"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 
@@ -31,6 +31,7 @@ class Foreign:
     folders: tuple[str, ...] | None = None  # class folders; hard `labels` count these, not the data set's classes
     soft: torch.Tensor | None = None  # what images teach, a row each, beside the `labels` that say their classes
     notes: tuple[str, ...] = ()  # what a reader of the file should know, a line each
+    says: Mapping[str, Any] = field(default_factory=dict)  # what a configuration beside it claims, by `Claims`' names
     whole: SyntheticSet | None = None  # a file of ours: the set with its description
 
 

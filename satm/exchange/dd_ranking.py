@@ -6,7 +6,9 @@ own where its documents differ.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,20 +24,41 @@ _NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "tiny-imagenet": "TinyIm
 
 
 def read_dd_ranking(path: Path, index: int | None = None) -> Foreign:
-    """`images.pt`, with `labels.pt` and `lr.pt` where they are there, in the folder `path`; raises DataError."""
+    """`images.pt` of the folder `path`, with `labels.pt`, `lr.pt` and `config.yaml` where there; raises DataError."""
     path = existing(path)
     folder = path if path.is_dir() else path.parent
     images_file = one_of(path, "images.pt") if path.is_dir() else path
     images = as_images(load_torch(images_file), str(images_file))
-    files, labels, rate = [images_file], None, None
+    files, labels, rate, says = [images_file], None, None, {}
     if (file := folder / "labels.pt").exists():
         labels = as_labels(load_torch(inside(file, folder)), str(file), n=len(images))
         files.append(file)
     if (file := folder / "lr.pt").exists():
         rate = as_step_size(load_torch(inside(file, folder)), str(file))
         files.append(file)
+    if path.is_dir() and (file := folder / "config.yaml").exists():
+        says = _said(inside(file, folder))
+        files.append(file)
     notes = () if labels is not None else ("no labels.pt: images are taken to be class-major",)
-    return Foreign(images=images, labels=labels, step_size=rate, files=tuple(files), notes=notes)
+    return Foreign(images=images, labels=labels, step_size=rate, files=tuple(files), notes=notes, says=says)
+
+
+def _said(file: Path) -> dict[str, Any]:
+    """Data set, IPC and space of a configuration. Its lines are plain `key: value`: nothing of YAML's is needed."""
+    with file.open("rb") as opened:
+        text = opened.read(2**16).decode(errors="replace")
+    found = {
+        key: value.strip("'\"") for key, value in re.findall(r"^(\w+):[ \t]+([\w'\"-]+)[ \t]*(?:#.*)?$", text, re.M)
+    }
+    known = {theirs: ours for ours, theirs in _NAMES.items()}
+    says: dict[str, Any] = {}
+    if "dataset" in found:
+        says["dataset"] = known.get(found["dataset"], found["dataset"])
+    if re.fullmatch(r"[0-9]{1,9}", ipc := found.get("ipc", "")):
+        says["ipc"] = int(ipc)
+    if (zca := found.get("use_zca", "").lower()) in ("true", "false"):
+        says["preprocessing"] = "zca" if zca == "true" else "meanstd"
+    return says
 
 
 def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:

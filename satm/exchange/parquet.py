@@ -14,6 +14,7 @@ from satm.exchange.about import KEY, from_text, to_text
 from satm.exchange.base import Foreign, Format
 from satm.exchange.files import SMALL, check_claim, existing, inside, shown, unreadable
 from satm.exchange.imagefolder import decoded, pictures
+from satm.exchange.parquet_pages import unpacked_bytes
 from satm.exchange.tensors import as_images, as_labels
 from satm.synthetic import SyntheticSet
 
@@ -52,12 +53,13 @@ def read_parquet(path: Path, index: int | None = None) -> Foreign:
 def _read(opened: Any, file: Path) -> Any:
     """The table of an open ParquetFile; raises DataError where it unpacks to more than `check_claim` allows.
 
-    A dictionary lets every row repeat one long value, which no size in the file counts: what is decoded is counted as
-    it comes, by so few rows that even as many of the longest value would be `SMALL`.
+    Pages are counted by their own headers, the footer's sizes may be false. A dictionary lets every row repeat one long
+    value, which no size in the file counts: what is decoded is counted as it comes, by so few rows that even as many of
+    the longest value would be `SMALL`.
     """
     import pyarrow as pa
 
-    claimed = sum(opened.metadata.row_group(group).total_byte_size for group in range(opened.metadata.num_row_groups))
+    claimed = unpacked_bytes(opened.metadata, file)
     check_claim(file, claimed)
     batches, decoded_bytes = [], 0
     for batch in opened.iter_batches(batch_size=min(1024, max(1, SMALL // max(1, claimed)))):

@@ -19,7 +19,7 @@ from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError, Interrupted
 from satm.experts.flat import FlatConfig, FlatStep
 from satm.experts.store import EpochRecord, Trajectory, TrajectoryStore
-from satm.fused import Compilation, Fused, plan_fused
+from satm.fused import Compilation, Fused, how_trained, plan_fused
 from satm.home import make_folder
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
@@ -175,7 +175,7 @@ def _train_one(
         snapshots.append(flatten(network.parameters()).detach().cpu())
         validation = accuracy(network, data.validation, fused=fused)
         network.train()
-        records.append(EpochRecord(stats.loss, stats.accuracy, validation, fused is not None))
+        records.append(EpochRecord(stats.loss, stats.accuracy, validation, how_trained(fused) == "compiled"))
         expert = store.write(index, snapshots, records, _momentum(network, optimizer))
         advance(1, loss=stats.loss, validation=validation)
 

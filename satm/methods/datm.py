@@ -12,7 +12,8 @@ from satm.methods.base import Method, Task, class_major_labels
 from satm.methods.flat import flat_experts
 from satm.methods.labels import HardLabels, LabelRule, LearnedLogits
 from satm.methods.start import images_an_expert_gets_right, logits_of_experts
-from satm.methods.trajectory import TrajectoryCondensation, TrajectoryConfig
+from satm.methods.trajectory import TrajectoryCondensation
+from satm.methods.trajectory_config import TrajectoryConfig
 from satm.types import Images, Labels
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
 
 from satm import networks
-from satm.compilation import compiled, missing_compiler
+from satm.compilation import FORMERLY, Compilation, compiled
 from satm.data import ImageData
-from satm.engine import Compile, forward_cost, worth_compiling
+from satm.engine import forward_cost, whether_compiled
 from satm.errors import ConfigError, Diverged
 from satm.methods.base import Learnt, Request, Task, class_major_labels
 from satm.methods.random import random_images
@@ -32,7 +32,8 @@ class DirectConfig:
     momentum_images: float = 0.5  # of φ's SGD
     batch_real: int = 256  # real images a class at each step, fewer where the smallest class has fewer
     init: Literal["real", "noise"] = "real"  # φ at the start: random training images, or N(0, 1)
-    compile: Compile = "auto"  # whether the steps are compiled; auto: where there is enough work
+    # Whether the steps are compiled; auto: where there is enough work.
+    compile: Compilation = field(default="auto", metadata=FORMERLY)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lr_images) and self.lr_images > 0):
@@ -65,7 +66,9 @@ class DirectCondensation:
         self.labels = class_major_labels(len(task.data.classes), task.ipc).to(task.device)
         self.real = ClassBatches(task.data, config.batch_real)
         self.network = self.drawn(task.seed.child("net"))
-        self.compiles, why = compiles(config, task, self.network)
+        flops, _ = forward_cost(self.network, task.data.image_shape)
+        work = 3 * flops * config.steps * config.images_a_step(len(task.data.classes), task.ipc)
+        self.compiles, why = whether_compiled(config.compile, work, task.device)
         self.notes: Mapping[str, str] = {"steps": f"steps {'compiled' if self.compiles else 'uncompiled'} ({why})"}
 
     def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
@@ -148,20 +151,6 @@ def stateless_network(architecture: str, data: ImageData, seed: Seed) -> nn.Modu
 def check_network(request: Request) -> None:
     """Raise ConfigError for an architecture that cannot be condensed on."""
     stateless_network(request.architecture, request.data, Seed(0))
-
-
-def compiles(config: DirectConfig, task: Task, network: nn.Module) -> tuple[bool, str]:
-    """Whether the steps are compiled, and why; raises ConfigError where that was asked for and cannot be."""
-    missing = missing_compiler(task.device)
-    if config.compile == "yes" and missing:
-        raise ConfigError(f"compile=yes: {missing}; set compile=auto")
-    if config.compile != "auto":
-        return config.compile == "yes", "as asked"
-    flops, _ = forward_cost(network, task.data.image_shape)
-    total = 3 * flops * config.steps * config.images_a_step(len(task.data.classes), task.ipc)
-    if not worth_compiling(total, task.device):
-        return False, f"{total:.0e} operations are too few to compile for"
-    return not missing, missing or f"{total:.0e} operations are worth compiling"
 
 
 def classes_at_once(classes: int, images: int, limit: int) -> int:

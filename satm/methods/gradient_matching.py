@@ -12,8 +12,8 @@ from torch import nn
 from satm.augment import DSA, apply_per_class, draw_per_class
 from satm.compilation import draws_random_numbers
 from satm.engine import FlatNetwork, Step, flatten, make_step
-from satm.engine.functional import unflatten
 from satm.errors import ConfigError, Diverged
+from satm.functional import unflatten
 from satm.matching import gradient_distance
 from satm.methods.base import Task
 from satm.methods.direct import DirectCondensation, DirectConfig, classes_at_once

@@ -18,7 +18,8 @@ from satm.methods.flat import need_flat_experts
 from satm.methods.guard import Retry
 from satm.methods.outer import AnyOuter, OuterProblem, OuterRule, OuterUpdate, VaSSO
 from satm.methods.outer.problem import State
-from satm.methods.trajectory import TrajectoryCondensation, TrajectoryConfig, default_of, default_outer
+from satm.methods.trajectory import TrajectoryCondensation
+from satm.methods.trajectory_config import TrajectoryConfig, default_of, default_outer
 from satm.rng import Seed
 from satm.types import Images
 

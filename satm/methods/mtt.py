@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from satm.methods.base import Method
-from satm.methods.trajectory import TrajectoryCondensation, TrajectoryConfig
+from satm.methods.trajectory import TrajectoryCondensation
+from satm.methods.trajectory_config import TrajectoryConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ from satm.engine import Engine, FlatNetwork
 from satm.methods.base import Method, Task
 from satm.methods.labels import HardLabels, LabelRule, TeacherLabels, predict
 from satm.methods.outer.problem import StepSizeDerivative
-from satm.methods.trajectory import TrajectoryCondensation, TrajectoryConfig
+from satm.methods.trajectory import TrajectoryCondensation
+from satm.methods.trajectory_config import TrajectoryConfig
 from satm.types import Images, Labels
 
 

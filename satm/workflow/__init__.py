@@ -1,9 +1,9 @@
 """Where the library, the registry, the evaluations and the protocols meet: what a user asks for, as functions."""
 
+from satm.workflow.choosing import choose_preset as choose_preset
+from satm.workflow.choosing import default_profile as default_profile
 from satm.workflow.condensation import Condensed as Condensed
-from satm.workflow.condensation import choose_preset as choose_preset
 from satm.workflow.condensation import condense as condense
-from satm.workflow.condensation import default_profile as default_profile
 from satm.workflow.condensation import preview as preview
 from satm.workflow.evaluation import evaluate as evaluate
 from satm.workflow.exporting import diff as diff

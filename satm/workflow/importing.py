@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,17 +159,32 @@ def _described(whole: SyntheticSet, claims: Claims, data_root: Path | None) -> S
         "std": constants[1],
         "architecture": config.architecture,
     }
+    _agree(claims, says)
+    return whole
+
+
+def _agree(claims: Claims, says: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a claim contradicts the file."""
     for name, value in says.items():
         claimed = getattr(claims, name)
         if claimed is not None and claimed != value:
             raise ConfigError(f"the file says {name} {value}, not {claimed}; leave --{name.replace('_', '-')} out")
-    return whole
+
+
+def _completed(claims: Claims, says: Mapping[str, Any], data_root: Path | None) -> Claims:
+    """The claims, with what the configuration beside the file says where the user says nothing."""
+    named = claims if claims.dataset is None else replace(claims, dataset=split_path(claims.dataset, data_root)[0])
+    if claims.preprocessing == "none" and says.get("preprocessing") == "meanstd":  # it only knows whitened from not
+        says = {**says, "preprocessing": "none"}
+    _agree(named, says)
+    return replace(claims, **{name: value for name, value in says.items() if getattr(claims, name) is None})
 
 
 def _claimed(
     foreign: Foreign, chosen: Format, claims: Claims, *, force: bool, data_root: Path | None, progress: Progress
 ) -> tuple[SyntheticSet, str | None, tuple[str, ...]]:
     """A set from bare tensors and claims; the data root it was checked against, and what was assumed."""
+    claims = _completed(claims, foreign.says, data_root)
     if claims.dataset is None:
         raise ConfigError("the file does not say what data set it condenses; give --dataset")
     space = claims.preprocessing or chosen.space

@@ -18,14 +18,15 @@ from satm.experts import Trajectory
 from satm.memory import resident
 from satm.methods import METHODS, Task
 from satm.methods.calibrate import StepCost, calibrate
-from satm.methods.trajectory import TrajectoryCondensation, TrajectoryConfig
+from satm.methods.trajectory import TrajectoryCondensation
+from satm.methods.trajectory_config import TrajectoryConfig
 from satm.networks import create
 from satm.presets import Preset
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.types import FlatParams
-from satm.workflow.condensation import check_request, load_data
 from satm.workflow.estimate import epoch_seconds, missing_expert_epochs
+from satm.workflow.inputs import check_request, load_data
 from satm.workflow.meter import PEAK_BYTES, STEP_SECONDS
 
 

@@ -13,7 +13,7 @@ from satm.preprocessing import ZCA, Preprocessing
 from satm.presets import CondenseConfig
 from satm.progress import SILENT, Progress
 from satm.synthetic import SyntheticSet
-from satm.workflow.condensation import load_data
+from satm.workflow.inputs import load_data
 
 
 class Judged(Protocol):

@@ -16,7 +16,7 @@ from satm.presets import get_profile, weaker
 from satm.progress import Progress
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
-from satm.workflow.condensation import default_profile
+from satm.workflow.choosing import default_profile
 from satm.workflow.prepared import Judged, check_fits, judged, load_prepared
 
 Memory = Literal["condensed", "random"]

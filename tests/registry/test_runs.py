@@ -126,3 +126,10 @@ def test_the_environment_is_known_and_stored_once(registry: Registry) -> None:
     assert facts["packages"]["sqlite-utils"].startswith("4.")
     assert registry.add_environment(facts) == registry.add_environment(facts)
     assert registry.query("SELECT count(*) FROM environments")[1] == [(1,)]
+
+
+def test_how_a_run_turned_out_replaces_what_was_said_at_its_start(registry: Registry) -> None:
+    run_id = start(registry)
+    registry.amend_run(run_id, notes={"engine": "replay"})
+    registry.amend_run(run_id, notes={"engine": "higher"})
+    assert registry.run(run_id).config == {"outer_steps": 10, "notes": {"engine": "higher"}}

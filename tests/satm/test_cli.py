@@ -407,3 +407,20 @@ def test_unknown_options_and_commands_are_wrong_usage(here: Path, capsys: pytest
     for arguments in (["condense", "digits", "--ipcs", "1"], ["condens"], ["results", "--format", "xml"]):
         assert run(arguments) == 2
         assert "Traceback" not in capsys.readouterr().err
+
+
+def test_how_training_is_run_can_be_asked_for_and_is_stored(satm, refused):
+    asked = satm("condense", "digits", *QUICK, "--compilation", "eager", "--print-config")
+    assert json.loads(asked)["config"]["settings"]["compile"] == "eager"
+    assert (
+        json.loads(asked)["departures"]
+        == json.loads(satm("condense", "digits", *QUICK, "--print-config"))["departures"]
+    )
+    satm("condense", "digits", "--method", "random", *QUICK[:4])
+    satm("eval", "--repeats", "1", "--threads", "1", "--compilation", "eager")
+    assert '"eager"' in satm(
+        "query", "select json_extract(detail, '$.training') as training from results", "--format", "json"
+    )
+    for command in (("eval",), ("eval-arch", "--arch", "convnet3_w4"), ("eval-cl", "--steps", "5")):
+        assert "--compilation fast: expected auto, compiled or eager" in refused(2, *command, "--compilation", "fast")
+    assert "'compiled' or 'eager'" in refused(2, "experts", "digits", *QUICK[:2], "--compilation", "fast")

@@ -69,8 +69,8 @@ def test_without_a_compiler_the_reason_says_so(network, monkeypatch):
     asked = choose(network, LARGE, engine="replay")
     assert not asked.compiled
     assert "uncompiled: no C++ compiler" in str(asked)
-    with pytest.raises(ConfigError, match="compile=yes: no C"):
-        choose(network, LARGE, compile="yes")
+    with pytest.raises(ConfigError, match="compile=compiled: no C"):
+        choose(network, LARGE, compile="compiled")
 
 
 def test_a_missing_compiler_is_found_out(monkeypatch, tmp_path):

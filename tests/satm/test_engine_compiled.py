@@ -31,7 +31,7 @@ from satm.engine import (
 from satm.matching import TrajectoryLoss
 from satm.methods import class_major_labels, random_images
 from satm.rng import Seed
-from tests.helpers import normal
+from tests.helpers import normal, refuse_compiling
 
 N, IMAGES, CLASSES, SHAPE = 5, 6, 3, (2, 16, 16)
 
@@ -186,15 +186,7 @@ def test_changing_the_batch_shape_back_and_forth_compiles_each_shape_once():
 def test_without_a_compiler_the_plain_function_runs_and_says_so_once(monkeypatch):
     from satm import compilation
 
-    def refuse(function, **options):
-        from torch._dynamo.exc import BackendCompilerFailed
-
-        def fail(*arguments):
-            raise BackendCompilerFailed(lambda: None, RuntimeError("no compiler"), None)
-
-        return fail
-
-    monkeypatch.setattr(torch, "compile", refuse)
+    refuse_compiling(monkeypatch)
     said = []
 
     def double(x):

@@ -15,7 +15,7 @@ import satm
 from registry import Registry
 from satm.data import CATALOGUE
 from satm.data.digits import read_digits
-from satm.errors import ConfigError, DataError, UnknownName
+from satm.errors import ConfigError, DataError, SatmError, UnknownName
 from satm.exchange import FORMATS, Difference, Moments, differences
 from satm.exchange.dd_ranking import configuration
 from satm.preprocessing import MeanStd
@@ -353,6 +353,39 @@ def test_the_configuration_for_dd_ranking_has_the_keys_its_code_reads() -> None:
     assert (hard["ipc"], hard["im_size"], hard["use_zca"], hard["step_size"]) == (2, [8, 8], False, 500)
     assert soft["soft_label_mode"] == "S"
     assert soft["loss_fn_kwargs"]["temperature"] == 1.0
+
+
+def test_a_configuration_of_dd_ranking_says_what_no_option_has_to(stored: Any, tmp_path: Path) -> None:
+    made = own()
+    reference, registry = stored(made)
+    export_set(reference, tmp_path / "out", format="dd-ranking", registry=registry)
+    back = import_set(tmp_path / "out", format="dd-ranking", dry_run=True).synthetic
+    assert (back.dataset, back.ipc, back.step_size) == (made.dataset, made.ipc, made.step_size)
+    assert (back.preprocessing, back.label_kind) == (made.preprocessing, "hard")
+    assert len(back.parents) == 5  # four files and the data
+    for claims, said in [
+        ({"dataset": "cifar10"}, "the file says dataset digits, not cifar10"),
+        ({"ipc": 3}, "the file says ipc 2, not 3"),
+        ({"preprocessing": "zca"}, "the file says preprocessing meanstd, not zca"),
+    ]:
+        with pytest.raises(ConfigError, match=f"{said}; leave --"):
+            import_set(tmp_path / "out", format="dd-ranking", dry_run=True, **claims)
+
+
+def test_a_configuration_as_dd_ranking_s_users_write_it(folder: Path) -> None:
+    files.dd_ranking(folder)
+    (folder / "config.yaml").write_text("dataset: 'CIFAR10'  # real\nipc: 1\nuse_zca: False\nfour: [1,\n")
+    made = import_set(folder, format="dd-ranking", dry_run=True).synthetic
+    assert (made.dataset, made.ipc, made.preprocessing) == ("cifar10", 1, CONSTANTS)
+    for text, said in [
+        ("dataset: ../x\n", "does not say what data set"),
+        ("dataset: nothing\n", "unknown data set 'nothing'"),
+    ]:
+        (folder / "config.yaml").write_text(text + "use_zca: false\n")
+        with pytest.raises(SatmError, match=said):
+            import_set(folder, format="dd-ranking", dry_run=True)
+    (folder / "config.yaml").write_bytes(bytes(range(256)) * 1000)
+    assert read(folder, "dd-ranking", preprocessing="meanstd").ipc == 1
 
 
 def test_moments_and_their_normalisation() -> None:

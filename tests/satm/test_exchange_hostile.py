@@ -27,6 +27,7 @@ import satm
 from registry import Registry
 from satm.errors import SatmError
 from satm.exchange import FORMATS
+from satm.exchange.parquet import read_parquet
 from tests.satm import exchange_files as files
 from tests.satm.exchange_files import IMAGES, LABELS, LOGITS, PIXELS, PROBABILITIES, WRITERS, K, normal
 
@@ -525,3 +526,44 @@ def test_a_class_folder_that_is_a_link_out_is_refused(tmp_path: Path) -> None:
     (folder / "00009").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SatmError, match="points outside"):
         satm.import_set(folder, format="imagefolder", dataset="cifar10")
+
+
+def test_a_parquet_page_that_unpacks_to_more_than_its_footer_says_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "bomb.parquet"
+    zeros = pa.table({"image": [bytes(80 * 2**20)], "label": [0]})
+    pq.write_table(zeros, file, compression="zstd", use_dictionary=False, write_statistics=False)
+    group = pq.ParquetFile(file).metadata.row_group(0)
+    content = file.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+
+    def zigzag(value: int, length: int | None = None) -> bytes:
+        septets = [2 * value >> shift & 0x7F for shift in range(0, 35, 7)][:length]
+        while length is None and not septets[-1]:
+            septets.pop()
+        return bytes([*(each | 0x80 for each in septets[:-1]), septets[-1]])
+
+    head, tail = content[:footer], content[footer:]
+    for honest in (group.total_byte_size, group.column(0).total_uncompressed_size):
+        assert zigzag(honest) in tail
+        tail = tail.replace(zigzag(honest), zigzag(1000, len(zigzag(honest))))
+    file.write_bytes(head + tail)
+    assert pq.ParquetFile(file).metadata.row_group(0).total_byte_size == 1000
+    with pytest.raises(SatmError, match="claims to unpack to 80 MiB, which its length does not allow"):
+        read_parquet(file)
+
+
+def test_damaged_parquet_pages_are_one_line(tmp_path: Path) -> None:
+    (file,) = WRITERS["parquet"](files.fresh(tmp_path / "set")).glob("*.parquet")
+    content, first = file.read_bytes(), pq.ParquetFile(file).metadata.row_group(0).column(0)
+    start = min(o for o in (first.dictionary_page_offset, first.data_page_offset) if o)
+    for header in (
+        b"\xff" * 12,
+        b"\x15\x00\x15\x01\x15\x00\x00",
+        b"\x19" * 40,
+        b"\x00",
+        b"\x1c" * 40,
+        b"\x19\xfc\xff\xff\x7f",
+    ):
+        file.write_bytes(content[:start] + header + content[start + len(header) :])
+        with pytest.raises(SatmError, match="the page at byte"):
+            read_parquet(file)

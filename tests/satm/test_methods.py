@@ -13,10 +13,11 @@ from satm.data import load as load_data
 from satm.engine import HigherPolicy, LastSteps
 from satm.errors import ConfigError, ExpertError, UnknownName
 from satm.methods import METHODS, class_major_labels, random_images
+from satm.methods.diagnosis import diagnose
 from satm.methods.guard import GuardConfig
 from satm.methods.outer import OuterProblem, OuterUpdate
 from satm.methods.outer.problem import Rule
-from satm.methods.trajectory import TrajectoryCondensation, diagnose
+from satm.methods.trajectory import TrajectoryCondensation
 from satm.rng import Seed
 from tests.helpers import SATM, experts, image_data, normal, settings, task, tiny_case
 

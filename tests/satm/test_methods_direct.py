@@ -22,9 +22,9 @@ from satm.methods.gradient_matching import ClassGradients, GradientMatching
 from satm.rng import Seed
 from tests.helpers import ARCHITECTURE, EXPERTS, Tiny, central_differences, image_data, normal, task
 
-DC = DCConfig(networks=3, updates=2, inner_epochs=2, batch_real=8, compile="no")
-DSA = DSAConfig(networks=3, updates=2, inner_epochs=2, batch_real=8, init="noise", compile="no")
-DM = DMConfig(outer_steps=6, batch_real=8, compile="no")
+DC = DCConfig(networks=3, updates=2, inner_epochs=2, batch_real=8, compile="eager")
+DSA = DSAConfig(networks=3, updates=2, inner_epochs=2, batch_real=8, init="noise", compile="eager")
+DM = DMConfig(outer_steps=6, batch_real=8, compile="eager")
 BOTH = "color_crop_cutout_flip_scale_rotate"
 
 
@@ -325,7 +325,7 @@ def test_numbers_that_cannot_be_meant(config, change, match):
 def test_compiled_steps_are_the_plain_ones(data, config):
     said = []
     plain = begin(data, config)
-    fused = begin(data, replace(config, compile="yes"), notify=said.append)
+    fused = begin(data, replace(config, compile="compiled"), notify=said.append)
     for _ in range(2):
         one, other = plain.advance(), fused.advance()
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)

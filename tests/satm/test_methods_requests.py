@@ -12,7 +12,7 @@ from satm.config import from_dict, to_dict
 from satm.errors import ConfigError, UnknownName
 from satm.experts import FlatConfig
 from satm.methods import METHODS, OUTER, Request, outer
-from satm.methods.trajectory import set_method
+from satm.methods.trajectory_config import set_method
 from satm.presets import CondenseConfig, all_rows, find_preset
 from tests.helpers import image_data
 

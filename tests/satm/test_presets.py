@@ -121,3 +121,11 @@ def test_the_weaker_of_two_labels() -> None:
     assert weaker("paper", "cpu") == "cpu"
     assert weaker("cpu", "smoke", "paper") == "smoke"
     assert weaker("custom", "paper") == "custom"
+
+
+@pytest.mark.parametrize(("word", "today"), [("yes", "compiled"), ("no", "eager"), ("auto", "auto")])
+def test_settings_stored_under_words_of_before_are_read_and_may_be_typed(word, today):
+    for method in ("satm", "dm"):
+        stored = find_preset("digits", 1, method=method, profile="smoke").config.to_dict()
+        stored["settings"]["compile"] = word
+        assert CondenseConfig.from_dict(stored).settings.compile == today

@@ -13,7 +13,7 @@ from satm.errors import ConfigError, Diverged, ShapeError
 from satm.fused import WORTHWHILE, Fused, obstacle, plan_fused
 from satm.rng import Seed
 from satm.training import SGDConfig, accuracy, fit, hard, make_optimizer, plain_step, predict
-from tests.helpers import CLASSES, IMAGE, Tiny, cross_entropy, normal, tiny_logits
+from tests.helpers import CLASSES, HIDDEN, IMAGE, Tiny, cross_entropy, normal, tiny_logits
 
 N = 10
 CONFIG = SGDConfig(epochs=5, lr=0.1, batch_size=4, momentum=0.9, weight_decay=0.01, milestones=(2, 4), decay=0.5)
@@ -215,9 +215,32 @@ def test_compiled_code_refuses_another_architecture(few, fused):
 
 
 class Tied(Tiny):
+    """Its hidden layer is used twice, and is held under two names."""
+
     def __init__(self):
         super().__init__()
-        self.again = self.second
+        self.square = self.again = nn.Linear(HIDDEN, HIDDEN).double()
+
+    def forward(self, images):
+        hidden = self.square(self.first(images.flatten(1)).tanh()).tanh()
+        return self.second(self.again(hidden).tanh())
+
+
+@pytest.mark.slow
+def test_shared_parameters_are_trained_as_one(few):
+    with Seed(1).forked():
+        plain, quick = Tied(), Tied()
+    quick.load_state_dict(plain.state_dict())
+    fused = Fused(quick, image_shape=IMAGE, notify=pytest.fail)
+    config = replace(CONFIG, momentum=0.9)
+    fit(plain, few, config, seed=Seed(0))
+    fit(quick, few, config, seed=Seed(0), fused=fused)
+    assert quick.square.weight is quick.again.weight
+    assert fused.training == "compiled"
+    torch.testing.assert_close(flatten(quick.parameters()), flatten(plain.parameters()), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(predict(quick, few, fused=fused), predict(plain, few), rtol=1e-10, atol=0)
+    with pytest.raises(ShapeError, match="expected the same names and shapes"):
+        fused.forward(tiny())
 
 
 @pytest.mark.parametrize(
@@ -225,7 +248,6 @@ class Tied(Tiny):
     [
         (nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(6, 3)), "draws random numbers"),
         (nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(6, 3)), "has buffers"),
-        (Tied(), "uses a parameter twice"),
     ],
 )
 def test_a_network_that_is_more_than_its_parameters_is_trained_plainly(network, reason):
@@ -252,6 +274,8 @@ def test_long_trainings_are_compiled_where_there_is_a_compiler(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert plan(WORTHWHILE, said) is None
     assert said == ["training uncompiled: no C++ compiler is installed (no-such-compiler; set CXX to use another)"]
+    with pytest.raises(ConfigError, match=r"compilation compiled: no C.* is installed .*; set it to auto"):
+        plan(1, said, compilation="compiled")
     with pytest.raises(ConfigError, match="compilation 'fast': expected auto, compiled, eager"):
         plan(1, said, compilation="fast")
 

@@ -1,0 +1,98 @@
+"""What the pages of a Parquet file unpack to, by their own headers: the sizes its footer gives may be any number.
+
+A page header is a struct in Thrift's compact protocol (parquet-format, `PageHeader`): field 2 is the page's size
+unpacked, field 3 its size in the file, and the next page follows at once.
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import Any
+
+from satm.errors import DataError
+
+_DEPTH = 8  # structs within structs; a real header has 3
+
+
+def unpacked_bytes(metadata: Any, file: Path) -> int:
+    """The sum over all pages of all columns; raises DataError where a chunk is not a row of pages."""
+    total = 0
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for group in range(metadata.num_row_groups):
+            for column in range(metadata.num_columns):
+                chunk = metadata.row_group(group).column(column)
+                starts = [chunk.data_page_offset, chunk.dictionary_page_offset or 0]
+                at = min(start for start in starts if start > 0) if max(starts) > 0 else -1
+                end = at + chunk.total_compressed_size
+                while at < end:
+                    header = _Header(content, at, file)
+                    at = header.end + header.size
+                    total += header.unpacked
+    return total
+
+
+class _Header:
+    """One page header of `content` at `at`: `unpacked` and `size` in bytes, and the position `end` after it."""
+
+    def __init__(self, content: mmap.mmap, at: int, file: Path) -> None:
+        self.content, self.end = content, at
+        found: dict[int, int] = {}
+        try:
+            if at < 0:
+                raise IndexError
+            self._struct(found, _DEPTH)
+            self.unpacked, self.size = found[2], found[3]
+        except (IndexError, KeyError) as error:
+            raise DataError(f"{file}: the page at byte {at} has no header that can be read; copy it again") from error
+        if self.unpacked < 0 or self.size < 0:
+            raise DataError(f"{file}: the page at byte {at} claims {min(self.unpacked, self.size)} bytes; refused")
+
+    def _byte(self) -> int:
+        self.end += 1
+        return self.content[self.end - 1]
+
+    def _varint(self) -> int:
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = self._byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+        raise IndexError
+
+    def _struct(self, numbers: dict[int, int], depth: int) -> None:
+        """Read over a struct; its whole numbers by field go to `numbers`."""
+        name = 0
+        while head := self._byte():
+            zigzag = head >> 4 or self._varint()
+            name = name + zigzag if head >> 4 else (zigzag >> 1) ^ -(zigzag & 1)
+            kind = head & 0xF
+            if kind in (4, 5, 6):
+                value = self._varint()
+                numbers[name] = (value >> 1) ^ -(value & 1)
+            elif kind not in (1, 2):  # a field's truth is its kind
+                self._skip(kind, depth)
+
+    def _skip(self, kind: int, depth: int) -> None:
+        if not depth:
+            raise IndexError
+        match kind:
+            case 1 | 2 | 3:
+                self.end += 1
+            case 4 | 5 | 6:
+                self._varint()
+            case 7:
+                self.end += 8
+            case 8:
+                size = self._varint()
+                self.end += size
+            case 9 | 10:
+                head = self._byte()
+                for _ in range(head >> 4 if head >> 4 < 15 else self._varint()):
+                    self._skip(head & 0xF, depth - 1)
+                    self.content[self.end - 1]  # a count may be any number, the file ends
+            case 12:
+                self._struct({}, depth - 1)
+            case _:  # a page header has no maps
+                raise IndexError
