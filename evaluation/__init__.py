@@ -1,7 +1,8 @@
 """What a synthetic set is worth: networks trained from scratch on it, on architectures it never saw, judged on test."""
 
 from evaluation.cross_arch import EvaluationResult, evaluate
-from evaluation.recipe import RECIPES, Recipe
+from evaluation.recipe import Recipe
+from evaluation.recipes import RECIPES
 from evaluation.score import Score, choose_learning_rate, stated_learning_rate
 from evaluation.train import plan_training, train_network, watching
 

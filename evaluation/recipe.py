@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
-from satm.augment import DSA, STRATEGY
+from satm import config
+from satm.augment import STRATEGY, CutMix, named, within
 from satm.errors import ConfigError
-from satm.names import Names
+from satm.schedule import WarmRestarts
 from satm.synthetic import digest
 from satm.training import SGDConfig
+from satm.types import Augment, Mix
+
+LATER = ("restarts", "cutmix", "clip_norm")
+"""Settings that the first recipes did not have. They are described only where they are in use, so that a result made
+before there were any is still one of the same recipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Everything that shapes an evaluation network besides its architecture, its seed and the set.
 
-    Raises ConfigError, or UnknownName for an unknown augmentation.
+    The learning rate is `learned` (the set's step size; from the grid where it has none), a number, or the best of
+    `grid` on the validation split, chosen for every architecture apart. Raises ConfigError, or UnknownName for an
+    unknown augmentation.
     """
 
     name: str
@@ -29,13 +38,16 @@ class Recipe:
     weight_decay: float = 5e-4
     drop_at: tuple[int, ...] = ()  # epochs finished before the learning rate is multiplied by `decay`
     decay: float = 0.1
-    augment: str | None = STRATEGY  # a DSA strategy
+    augment: str | None = STRATEGY  # "crop_flip": one of them a batch, as DSA; "crop+flip": both
     learning_rate: Literal["learned", "grid"] | float = "learned"  # the set's step size, chosen from `grid`, or stated
     grid: tuple[float, ...] = (0.001, 0.005, 0.01, 0.05, 0.1)  # to choose from on validation; DD-Ranking's
     repeats: int = 5  # networks an architecture
     scale: Literal["paper", "cpu", "smoke"] = "paper"  # what its numbers may be called
     source: str
     departures: tuple[str, ...] = ()  # from the source, each with its reason
+    restarts: WarmRestarts | None = None  # in place of the drops
+    cutmix: CutMix | None = None
+    clip_norm: float | None = None  # a longer gradient is shortened to this norm
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.repeats < 1:
@@ -61,30 +73,35 @@ class Recipe:
             weight_decay=self.weight_decay,
             milestones=self.drop_at,
             decay=self.decay,
+            restarts=self.restarts,
+            clip_norm=self.clip_norm,
         )
 
     @property
-    def augmentation(self) -> DSA | None:
-        """What training batches pass through."""
-        return None if self.augment is None else DSA(self.augment)
+    def augmentation(self) -> Augment | None:
+        """What the images of training batches pass through."""
+        return None if self.augment is None else named(self.augment)
+
+    def mixing(self, num_classes: int) -> Mix | None:
+        """What training batches pass through with their targets."""
+        return None if self.cutmix is None else partial(self.cutmix, classes=num_classes)
 
     def variant(
         self, *, augment: str | None = None, learning_rate: Literal["learned", "grid"] | float | None = None
     ) -> Recipe:
-        """The same recipe with another augmentation or learning-rate policy, which its name then says.
+        """The same recipe within another augmentation or with another learning-rate policy, which its name then says.
 
-        A recipe without augmentation stays without.
+        Of its own augmentation only the operations of the DSA strategy `augment` stay.
         """
         name = self.name
-        if augment is None or self.augment is None or augment == self.augment:
-            augment = self.augment
-        else:
-            name += f", {augment}"
+        kept = self.augment if augment is None or self.augment is None else within(self.augment, augment)
+        if kept != self.augment:
+            name += f", {kept or 'no augmentation'}"
         if learning_rate is None or learning_rate == self.learning_rate:
             learning_rate = self.learning_rate
         else:
             name += f", lr {learning_rate}"
-        return replace(self, name=name, augment=augment, learning_rate=learning_rate)
+        return replace(self, name=name, augment=kept, learning_rate=learning_rate)
 
     @property
     def digest(self) -> str:
@@ -93,53 +110,9 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able description; `from_dict` is its inverse."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: value for key, value in config.to_dict(self).items() if value is not None or key not in LATER}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Rebuild a recipe; raises ConfigError for a key too many or too few."""
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ConfigError(f"recipe has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-        settings: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        try:
-            return cls(**settings)
-        except TypeError as error:
-            raise ConfigError(f"recipe {dict(values)} cannot be read: {error}") from error
-
-
-_FIELD = "evaluate_synset of MTT (utils.py:352-389 at 50dccea), which FTD, TESLA, DATM, DC and DM share"
-_MOMENTUM = "momentum is kept when the learning rate drops: the field re-creates its optimiser there, by accident"
-_SHORT_GRID = (0.003, 0.01, 0.03, 0.1, 0.3)
-_WIDER = "a grid that reaches 0.3: with so few steps random digits did best between 0.05 and 0.5"
-
-RECIPES: Names[Recipe] = Names("recipe")
-RECIPES.add(
-    "mtt",
-    Recipe(name="mtt", epochs=1001, drop_at=(502,), source=_FIELD, departures=(_MOMENTUM,)),
-)
-RECIPES.add(
-    "cpu",
-    Recipe(
-        name="cpu",
-        scale="cpu",
-        epochs=300,
-        drop_at=(151,),
-        grid=_SHORT_GRID,
-        source=_FIELD,
-        departures=(_MOMENTUM, "300 epochs for 1001, so that a repeat takes minutes on a CPU", _WIDER),
-    ),
-)
-RECIPES.add(
-    "smoke",
-    Recipe(
-        name="smoke",
-        scale="smoke",
-        epochs=60,
-        drop_at=(31,),
-        grid=_SHORT_GRID,
-        repeats=2,
-        source=_FIELD,
-        departures=(_MOMENTUM, "60 epochs for 1001 and 2 repeats for 5: shows that everything works, no more", _WIDER),
-    ),
-)
+        """Rebuild a recipe; raises UnknownName or ConfigError for a key too many, too few or of the wrong type."""
+        return config.from_dict(cls, values, "recipe.")

@@ -47,6 +47,7 @@ def train_network(
             recipe.sgd(learning_rate),
             seed=seed.child("training"),
             augment=recipe.augmentation,
+            mix=recipe.mixing(num_classes),
             fused=fused,
             on_epoch=on_epoch,
         )

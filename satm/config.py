@@ -86,6 +86,9 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if isinstance(value, Mapping | str) and (tagged := _tagged(arguments)):
             return _chosen(*tagged, value, where)
+        tables = [option for option in arguments if dataclasses.is_dataclass(option)]
+        if isinstance(value, Mapping) and len(tables) == 1:  # what is wrong inside it is said, not that it is no null
+            return from_dict(typing.cast(type, tables[0]), value, where + ".")
         for option in arguments:
             try:
                 return _typed(option, value, where)

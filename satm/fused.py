@@ -55,7 +55,9 @@ class Fused:
             theta: FlatParams, velocity: FlatParams, rates: torch.Tensor, images: Images, targets: Labels
         ) -> tuple[FlatParams, FlatParams, torch.Tensor, torch.Tensor]:
             gradient, (value, logits) = torch.func.grad_and_value(loss, has_aux=True)(theta, images, targets)
-            lr, momentum, decay = rates.unbind()
+            lr, momentum, decay, *clip = rates.unbind()
+            if clip:  # torch.nn.utils.clip_grad_norm_'s
+                gradient = gradient * (clip[0] / (gradient.norm() + 1e-6)).clamp(max=1)
             velocity = momentum * velocity + gradient + decay * theta
             return theta - lr * velocity, velocity, value, logits
 
@@ -67,10 +69,10 @@ class Fused:
 
         self._forward, self._update = _any_batch(forward, notify), _any_batch(update, fell_back)
 
-    def update(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Update:
+    def update(self, network: nn.Module, optimizer: torch.optim.Optimizer, *, clip_norm: float | None = None) -> Update:
         """`optimizer`'s SGD step on `network`, whose parameters and momentum become views of one vector each.
 
-        Raises ShapeError for a network of another architecture.
+        The gradient is no longer than `clip_norm`. Raises ShapeError for a network of another architecture.
         """
         theta = self._flat(network)
         velocity = torch.zeros_like(theta)
@@ -86,7 +88,8 @@ class Fused:
 
         @torch.no_grad()
         def update(images: Images, targets: Labels) -> tuple[torch.Tensor, torch.Tensor]:
-            rates = torch.tensor([group["lr"], group["momentum"], group["weight_decay"]], dtype=theta.dtype)
+            settings = [group["lr"], group["momentum"], group["weight_decay"]]
+            rates = torch.tensor(settings if clip_norm is None else [*settings, clip_norm], dtype=theta.dtype)
             after = self._update((theta, velocity, rates.to(theta.device)), (images, targets))
             theta.copy_(after[0])
             velocity.copy_(after[1])

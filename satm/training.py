@@ -15,12 +15,13 @@ from torch.nn import functional as F
 from satm.errors import ConfigError, Diverged
 from satm.fused import Fused, Update
 from satm.rng import Seed
-from satm.types import Augment, Examples, Images, Labels
+from satm.schedule import WarmRestarts
+from satm.types import Augment, Examples, Images, Labels, Mix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SGDConfig:
-    """Plain SGD: v ← μ v + g + λ θ, θ ← θ − lr v, with lr dropped at the milestones (momentum is kept)."""
+    """Plain SGD: v ← μ v + g + λ θ, θ ← θ − lr v, with lr dropped at the milestones (momentum is kept) or restarted."""
 
     epochs: int
     lr: float
@@ -29,6 +30,8 @@ class SGDConfig:
     weight_decay: float = 0.0  # λ
     milestones: tuple[int, ...] = ()  # epochs finished before each drop
     decay: float = 0.1  # factor of each drop
+    restarts: WarmRestarts | None = None  # in place of the drops
+    clip_norm: float | None = None  # a longer gradient g is shortened to this norm, over all parameters at once
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -41,9 +44,15 @@ class SGDConfig:
             raise ConfigError(f"momentum {self.momentum}: expected 0 ≤ momentum < 1")
         if self.weight_decay < 0:
             raise ConfigError(f"weight decay {self.weight_decay}: expected 0 or more")
+        if self.restarts is not None and self.milestones:
+            raise ConfigError("a learning rate that drops at milestones and one with warm restarts: choose one of them")
+        if self.clip_norm is not None and not (math.isfinite(self.clip_norm) and self.clip_norm > 0):
+            raise ConfigError(f"clip norm {self.clip_norm}: expected a finite number above 0")
 
     def lr_at(self, epoch: int) -> float:
         """The learning rate of epoch `epoch`, counted from 0."""
+        if self.restarts is not None:
+            return self.lr * self.restarts.factor(epoch)
         return self.lr * self.decay ** sum(epoch >= m for m in self.milestones)
 
 
@@ -66,13 +75,20 @@ class Step(Protocol):
 
 
 def plain_step(
-    network: nn.Module, images: Images, targets: Labels, optimizer: torch.optim.Optimizer
+    network: nn.Module,
+    images: Images,
+    targets: Labels,
+    optimizer: torch.optim.Optimizer,
+    *,
+    clip_norm: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The cross-entropy's gradient and the optimiser's step."""
+    """The cross-entropy's gradient, no longer than `clip_norm`, and the optimiser's step."""
     logits = network(images)
     loss = F.cross_entropy(logits, targets)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    if clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
     optimizer.step()
     return loss.detach(), logits.detach()
 
@@ -84,6 +100,7 @@ def fit(
     *,
     seed: Seed,
     augment: Augment | None = None,
+    mix: Mix | None = None,
     first_epoch: int = 0,
     optimizer: torch.optim.Optimizer | None = None,
     fused: Fused | None = None,
@@ -93,21 +110,25 @@ def fit(
 ) -> None:
     """Train `network` in place with cross-entropy, epochs `first_epoch` to `config.epochs` − 1.
 
-    Epoch e takes its order, its augmentation and its layers' own draws from `seed.child("epoch", e)` alone, so training
+    `augment` changes a batch's images, then `mix` its images and targets.
+    Epoch e takes its order, these two's draws and its layers' own from `seed.child("epoch", e)` alone, so training
     from a stored snapshot (with its `optimizer`, where momentum is used) continues to the same bits. `on_epoch` is
     called after each epoch and `on_batch` before each batch; both may raise to stop. `step` is what is done with each
     batch, by default `plain_step`, which `fused`, made for this network's architecture, takes in compiled code: the
-    same numbers but for round-off. Raises Diverged when a loss is not finite, ConfigError for both.
+    same numbers but for round-off. Raises Diverged when a loss is not finite, ConfigError for a `step` with `fused` or
+    with a gradient clipped by `config`.
     """
     network.train()
     if step is not None and fused is not None:
         raise ConfigError("a training step of its own and compiled code for the plain one: expected one of them")
+    if step is not None and config.clip_norm is not None:
+        raise ConfigError("a training step of its own and a clipped gradient: expected one of them")
     device = next(network.parameters()).device
     if optimizer is None:
         optimizer = make_optimizer(network, config)
-    update: Update = partial(step or plain_step, network, optimizer=optimizer)
+    update: Update = partial(step or partial(plain_step, clip_norm=config.clip_norm), network, optimizer=optimizer)
     if fused is not None:
-        update = fused.update(network, optimizer)
+        update = fused.update(network, optimizer, clip_norm=config.clip_norm)
     for epoch in range(first_epoch, config.epochs):
         for group in optimizer.param_groups:
             group["lr"] = config.lr_at(epoch)
@@ -123,6 +144,8 @@ def fit(
                 images, targets = images.to(device), targets.to(device)
                 if augment is not None:
                     images = augment(images, generator)
+                if mix is not None:
+                    images, targets = mix(images, targets, generator)
                 loss, logits = update(images, targets)
                 total_loss += loss * len(index)
                 total_right += (logits.argmax(1) == hard(targets)).sum()

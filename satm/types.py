@@ -21,6 +21,9 @@ LabelKind: TypeAlias = Literal["hard", "probabilities", "logits"]
 Augment: TypeAlias = Callable[[Images, torch.Generator], Images]
 """A random, differentiable transform of a batch, its draws taken from the generator."""
 
+Mix: TypeAlias = Callable[[Images, Labels, torch.Generator], tuple[Images, Labels]]
+"""A random transform of a batch that changes its targets too, as CutMix does."""
+
 
 class Examples(Protocol):
     """Labelled images that can be drawn by index: a split of real data, or a synthetic set."""

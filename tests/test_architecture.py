@@ -23,6 +23,7 @@ LEAVES = {
     "compilation",
     "functional",
     "memory",
+    "schedule",
 }
 BASE = LEAVES | {"synthetic", "fused", "training"}
 PIECES = {"engine", "augment", "networks", "data"}

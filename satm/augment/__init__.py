@@ -1,5 +1,7 @@
 """Differentiable augmentation: what is drawn is kept apart from how it is applied, so that a draw can be replayed."""
 
+from satm.augment.chain import InTurn, named, within
+from satm.augment.cutmix import CutMix
 from satm.augment.dsa import DIGITS_STRATEGY, DSA, STRATEGY, Draw, apply, draw
 from satm.augment.operations import DSARanges
 from satm.augment.siamese import apply_per_class, draw_per_class
@@ -8,10 +10,14 @@ __all__ = [
     "DIGITS_STRATEGY",
     "DSA",
     "STRATEGY",
+    "CutMix",
     "DSARanges",
     "Draw",
+    "InTurn",
     "apply",
     "apply_per_class",
     "draw",
     "draw_per_class",
+    "named",
+    "within",
 ]

@@ -2,10 +2,12 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from evaluation import RECIPES, Recipe
 from satm.augment import DIGITS_STRATEGY, DSA
-from satm.errors import ConfigError, UnknownName
+from satm.errors import ConfigError, UnknownName, UsageError
+from satm.rng import Seed
 
 
 def test_mtt_is_the_fields_schedule():
@@ -15,6 +17,47 @@ def test_mtt_is_the_fields_schedule():
     assert (sgd.batch_size, sgd.momentum, sgd.weight_decay) == (256, 0.9, 5e-4)
     assert RECIPES.get("mtt").augmentation == DSA()
     assert RECIPES.get("mtt").repeats == 5
+
+
+def test_the_other_peers_differ_where_their_code_does():
+    dm, datm, ranking = (RECIPES.get(name) for name in ("dm", "datm", "dd-ranking"))
+    assert (dm.learning_rate, dm.repeats, dm.epochs, dm.drop_at) == (0.01, 20, 1001, (502,))
+    assert (datm.learning_rate, datm.batch_size) == ("learned", 128)
+    assert (ranking.epochs, ranking.drop_at, ranking.grid) == (1000, (500,), (0.001, 0.005, 0.01, 0.05, 0.1))
+
+
+def test_prabhu2020_is_gdumbs_own():
+    """Rates as its loop gives them: a tenth, the highest, then torch's scheduler (src/main.py:18-29 at 4f412d7)."""
+    recipe = RECIPES.get("prabhu2020")
+    sgd = recipe.sgd(0.05)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.05)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=1, T_mult=2, eta_min=0.0005)
+    for epoch in range(recipe.epochs):
+        if epoch < 2:
+            optimizer.param_groups[0]["lr"] = 0.005 if epoch == 0 else 0.05
+            optimizer.step()
+        else:
+            scheduler.step()
+        assert sgd.lr_at(epoch) == pytest.approx(optimizer.param_groups[0]["lr"]), epoch
+    assert (sgd.epochs, sgd.batch_size, sgd.momentum, sgd.weight_decay, sgd.clip_norm) == (256, 16, 0.9, 1e-6, 10)
+    images = torch.rand(6, 3, 32, 32, generator=Seed(0).generator())
+    mix = recipe.mixing(10)
+    softened = [mix(images, torch.arange(6), Seed(seed).generator())[1].max() < 1 for seed in range(20)]
+    assert any(softened)
+    assert not all(softened)
+    assert recipe.variant(augment=DIGITS_STRATEGY).augment == "crop"  # a mirrored digit is no digit
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("mtt", "3cdee6d10b543b5f96ec20a20f5dc8bb6eb18dd4d8297d43d588f814ecb7a57f"),
+        ("cpu", "f1a8a016aeb722f92ce576498f23f8818e08a9c4ed83927b08af1194e4d8c574"),
+        ("smoke", "609fc5357a063e25d1f9753e53e60cd41438aa57fd6f3b4a2bd8f85559c6962d"),
+    ],
+)
+def test_results_of_version_0_1_are_still_of_these_recipes(name, digest):
+    assert RECIPES.get(name).digest == digest
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -42,6 +85,8 @@ def test_a_variant_says_in_its_name_what_it_changes():
     assert smoke.variant(augment=smoke.augment, learning_rate="learned") == smoke
     plain = replace(smoke, augment=None)
     assert plain.variant(augment=DIGITS_STRATEGY) == plain
+    mirrored = replace(smoke, augment="flip").variant(augment=DIGITS_STRATEGY)
+    assert (mirrored.augment, mirrored.name) == (None, "smoke, no augmentation")
 
 
 @pytest.mark.parametrize(
@@ -54,16 +99,19 @@ def test_a_variant_says_in_its_name_what_it_changes():
         ({"decay": 0.0}, "decay 0.0"),
         ({"grid": ()}, "grid"),
         ({"grid": (0.1, -0.1)}, "above 0"),
-        ({"learning_rate": "best"}, "learning rate 'best': expected learned, grid or a number"),
+        ({"learning_rate": "best"}, "learning_rate is 'best': expected 'learned' or 'grid' or a number"),
         ({"learning_rate": -1.0}, "learning rate -1.0"),
         ({"momentum": 1.0}, "momentum 1.0"),
         ({"batch_size": 0}, "batch size 0"),
-        ({"epoch": 3}, "recipe has no setting epoch"),
-        ({"epochs": "3"}, "cannot be read"),
+        ({"epoch": 3}, "unknown setting 'recipe.epoch': did you mean recipe.epochs"),
+        ({"epochs": "3"}, "setting recipe.epochs is '3': expected a whole number"),
+        ({"clip_norm": -1.0}, "clip norm -1.0"),
+        ({"cutmix": {"alpha": -1.0}}, "CutMix alpha -1.0"),
+        ({"drop_at": [3], "restarts": {}}, "drops at milestones and one with warm restarts"),
     ],
 )
 def test_bad_settings_are_refused(recipe, change, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UsageError, match=message):
         Recipe.from_dict(recipe.to_dict() | change)
 
 

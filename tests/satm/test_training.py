@@ -12,6 +12,7 @@ from satm.engine import flatten
 from satm.errors import ConfigError, Diverged, ShapeError
 from satm.fused import WORTHWHILE, Fused, obstacle, plan_fused
 from satm.rng import Seed
+from satm.schedule import WarmRestarts
 from satm.training import SGDConfig, accuracy, fit, hard, make_optimizer, plain_step, predict
 from tests.helpers import CLASSES, HIDDEN, IMAGE, Tiny, cross_entropy, normal, tiny_logits
 
@@ -73,6 +74,36 @@ def test_it_is_sgd_written_out(few, augment):
         assert stats[epoch].loss == pytest.approx(losses / N, rel=1e-5)  # summed in float32
         assert stats[epoch].accuracy == pytest.approx(right / N)
     torch.testing.assert_close(flatten(network.parameters()).detach(), theta, rtol=1e-10, atol=1e-12)
+
+
+def test_a_long_gradient_is_shortened_a_short_one_is_not(few):
+    """One step from zero momentum: θ moves by lr · g · min(1, c/‖g‖)."""
+
+    def moved(clip_norm):
+        network = start()
+        before = flatten(network.parameters()).detach().clone()
+        fit(network, few, SGDConfig(epochs=1, lr=0.1, batch_size=N, clip_norm=clip_norm), seed=Seed(0))
+        return before - flatten(network.parameters()).detach()
+
+    free = moved(None)
+    norm = free.norm() / 0.1
+    torch.testing.assert_close(moved(float(norm) * 2), free, rtol=0, atol=0)
+    torch.testing.assert_close(moved(float(norm) / 4), free / 4, rtol=1e-4, atol=0)
+
+
+def test_targets_are_mixed_after_the_images_are_augmented(few):
+    seen = []
+
+    def mix(images, targets, generator):
+        seen.append(images)
+        return images, torch.zeros(len(images), CLASSES, dtype=images.dtype)  # nothing to learn: no gradient
+
+    network = start()
+    fit(network, few, SGDConfig(epochs=1, lr=0.1, batch_size=N), seed=Seed(0), augment=shifted, mix=mix)
+    assert torch.equal(flatten(network.parameters()), flatten(start().parameters()))
+    generator = Seed(0).child("epoch", 0).generator()
+    order = torch.randperm(N, generator=generator)
+    assert torch.equal(seen[0], shifted(few.images[order], generator))
 
 
 class Stop(Exception):
@@ -154,6 +185,11 @@ def test_a_loss_that_is_not_finite_is_one_line(few):
         ({"momentum": 1.0}, "momentum 1.0: expected 0 ≤ momentum < 1"),
         ({"momentum": -0.1}, "momentum -0.1: expected 0 ≤ momentum < 1"),
         ({"weight_decay": -1.0}, "weight decay -1.0: expected 0 or more"),
+        ({"clip_norm": 0.0}, "clip norm 0.0: expected a finite number above 0"),
+        (
+            {"restarts": WarmRestarts(), "milestones": (1,)},
+            "a learning rate that drops at milestones and one with warm restarts: choose one of them",
+        ),
     ],
 )
 def test_settings_outside_their_range_are_one_line(changes, message):
@@ -179,9 +215,12 @@ def fused(tmp_path_factory):
         assert not said  # all of it was compiled
 
 
-@pytest.mark.parametrize("batch_size", [4, 9, 32])  # the last batch smaller, of one image, and the only one
-def test_compiled_training_is_plain_training(few, fused, batch_size):
-    config = replace(CONFIG, batch_size=batch_size)
+@pytest.mark.parametrize(
+    ("batch_size", "clip_norm"),  # the last batch smaller, of one image, and the only one; nearly every step clipped
+    [(4, None), (9, None), (32, None), (4, 0.05)],
+)
+def test_compiled_training_is_plain_training(few, fused, batch_size, clip_norm):
+    config = replace(CONFIG, batch_size=batch_size, clip_norm=clip_norm)
     plain, quick, expected, stats = tiny(), tiny(), [], []
     fit(plain, few, config, seed=Seed(0), augment=shifted, on_epoch=expected.append)
     fit(quick, few, config, seed=Seed(0), augment=shifted, on_epoch=stats.append, fused=fused)
@@ -283,3 +322,5 @@ def test_long_trainings_are_compiled_where_there_is_a_compiler(monkeypatch):
 def test_a_step_of_its_own_is_not_compiled(few, fused):
     with pytest.raises(ConfigError, match="a training step of its own and compiled code"):
         fit(tiny(), few, CONFIG, seed=Seed(0), step=plain_step, fused=fused)
+    with pytest.raises(ConfigError, match="a training step of its own and a clipped gradient"):
+        fit(tiny(), few, replace(CONFIG, clip_norm=1.0), seed=Seed(0), step=plain_step)

@@ -1,0 +1,88 @@
+"""The recipes by name: numbers with their sources, no logic."""
+
+from __future__ import annotations
+
+from evaluation.recipe import Recipe
+from satm.augment import CutMix
+from satm.names import Names
+from satm.schedule import WarmRestarts
+
+FIELD = "evaluate_synset of MTT (utils.py:352-389 at 50dccea), which FTD, TESLA, DATM, DC and DM share"
+MOMENTUM = "momentum is kept when the learning rate drops: the field re-creates its optimiser there, by accident"
+LAST = "the last epoch's test accuracy for the best of all epochs, which test images would choose"
+SHORT_GRID = (0.003, 0.01, 0.03, 0.1, 0.3)
+WIDER = "a grid that reaches 0.3: with so few steps random digits did best between 0.05 and 0.5"
+
+RECIPES: Names[Recipe] = Names("recipe")
+for recipe in (
+    Recipe(name="mtt", epochs=1001, drop_at=(502,), source=FIELD, departures=(MOMENTUM,)),
+    Recipe(
+        name="dm",
+        epochs=1001,
+        drop_at=(502,),
+        learning_rate=0.01,
+        repeats=20,
+        source=f"{FIELD}; DC and DM (main.py, main_DM.py at 53f63a6): lr_net 0.01, batch_train 256, num_eval 20",
+        departures=(
+            MOMENTUM,
+            "20 networks on the one set that is given: DM condenses 5 sets (num_exp) and trains 20 on each",
+        ),
+    ),
+    Recipe(
+        name="datm",
+        epochs=1001,
+        drop_at=(502,),
+        batch_size=128,
+        source=f"{FIELD}; DATM's configurations (configs/*/ConvIN/IPC*.yaml at 97ae510): batch_train 128, num_eval 1",
+        departures=(MOMENTUM, "5 networks for num_eval 1, which has no spread"),
+    ),
+    Recipe(
+        name="dd-ranking",
+        epochs=1000,
+        drop_at=(500,),
+        source="DD-Ranking's leaderboard configurations of MTT, DM and DATM (branch eval of 0.2.0, b8b0966): 1000 "
+        "epochs, StepLR(500), SGD 0.9 and 5e-4, batches of 256, DSA, num_eval 5, the set's own step size or the best "
+        "of the grid",
+        departures=(LAST, "the grid is searched on the validation split, not on test images"),
+    ),
+    Recipe(
+        name="prabhu2020",
+        epochs=256,
+        batch_size=16,
+        weight_decay=1e-6,
+        augment="crop+flip",
+        learning_rate=0.05,
+        repeats=3,
+        source="GDumb (Prabhu et al. 2020; src/main.py:10-42, src/opts.py:24-31, scripts/replicate.sh at 4f412d7): SGD "
+        "0.9, maxlr 0.05, minlr 0.0005, T_0 1, T_mult 2, first pass at a tenth, cutmix, clip 10, 256 passes, seeds 0-2",
+        departures=(
+            LAST,
+            "float32 for half precision",
+            "crop fills with zeros of the preprocessed space, not with black",
+            "256 passes whatever the data set: GDumb trains 128 or 64 on MNIST and Tiny ImageNet",
+        ),
+        restarts=WarmRestarts(first=1, growth=2, floor=0.01, warmup=1, warmup_factor=0.1),
+        cutmix=CutMix(probability=0.5, alpha=1.0),
+        clip_norm=10.0,
+    ),
+    Recipe(
+        name="cpu",
+        scale="cpu",
+        epochs=300,
+        drop_at=(151,),
+        grid=SHORT_GRID,
+        source=FIELD,
+        departures=(MOMENTUM, "300 epochs for 1001, so that a repeat takes minutes on a CPU", WIDER),
+    ),
+    Recipe(
+        name="smoke",
+        scale="smoke",
+        epochs=60,
+        drop_at=(31,),
+        grid=SHORT_GRID,
+        repeats=2,
+        source=FIELD,
+        departures=(MOMENTUM, "60 epochs for 1001 and 2 repeats for 5: shows that everything works, no more", WIDER),
+    ),
+):
+    RECIPES.add(recipe.name, recipe)
