@@ -58,6 +58,7 @@ def evaluate(
     compilation: Compilation = "auto",
     progress: Progress = SILENT,
     skip: Collection[tuple[str, int]] = (),
+    shared: dict[tuple[str, int], Fused | None] | None = None,
     on_result: Callable[[EvaluationResult], None] | None = None,
 ) -> list[EvaluationResult]:
     """Train `repeats` networks (the recipe's number by default) of each architecture on `examples` and test each.
@@ -68,7 +69,8 @@ def evaluate(
 
     `learning_rate` overrides the recipe's: the set's own step size ("learned"), the best of the recipe's grid on the
     validation split ("grid", once an architecture; "learned" falls back to it where a set has no step size), or a
-    number. `compilation` says whether training is compiled (`satm.fused.plan_fused`). `chosen` holds what an
+    number. `compilation` says whether training is compiled (`satm.fused.plan_fused`); calls that are handed the same
+    `shared` (and the same recipe, images and classes) share the code. `chosen` holds what an
     earlier session chose from the grid, by architecture.
 
     Results come by architecture, then repeat, without the (architecture, repeat) pairs in `skip`; each goes to
@@ -87,6 +89,7 @@ def evaluate(
         compilation=compilation,
         progress=progress,
         chosen=dict(chosen or {}),
+        fused={} if shared is None else shared,
     )
     repeats = recipe.repeats if repeats is None else repeats
     plans = [networks.plan(name, num_classes=len(data.classes), image_shape=data.image_shape) for name in architectures]
@@ -125,7 +128,7 @@ class _Matrix:
     compilation: Compilation
     progress: Progress
     chosen: dict[str, float] = field(default_factory=dict)  # from the grid, by architecture; grows
-    fused: dict[str, Fused | None] = field(default_factory=dict)  # by architecture; grows
+    fused: dict[tuple[str, int], Fused | None]  # by architecture and number of examples; grows
 
     def cell(self, plan: networks.NetworkPlan, repeat: int, task: Task) -> EvaluationResult:
         """Train and test one network."""
@@ -159,8 +162,9 @@ class _Matrix:
         )
 
     def _fused(self, architecture: str, examples: Examples) -> Fused | None:
-        if architecture not in self.fused:
-            self.fused[architecture] = plan_training(
+        key = architecture, len(examples)
+        if key not in self.fused:
+            self.fused[key] = plan_training(
                 examples,
                 architecture=architecture,
                 num_classes=len(self.data.classes),
@@ -170,7 +174,7 @@ class _Matrix:
                 compilation=self.compilation,
                 progress=self.progress,
             )
-        return self.fused[architecture]
+        return self.fused[key]
 
     def _learning_rate(self, architecture: str, examples: Examples) -> tuple[float, Policy]:
         stated = stated_learning_rate(self.policy, examples)

@@ -26,19 +26,23 @@ class ResultFilters(TypedDict, total=False):
     steps: int | None
 
 
+def recipe_id(name: str, config: Mapping[str, Any]) -> str:
+    """The id that a training recipe has or would have here; raises RegistryError for what cannot be stored."""
+    from satm.synthetic import digest
+
+    to_json(config)  # refuses what a digest would only stumble over
+    return digest({"name": name, "config": dict(config)})
+
+
 class Results(Sets):
     """The part of the registry that holds recipes and evaluation results."""
 
     def add_recipe(self, name: str, config: Mapping[str, Any]) -> str:
         """Store a training recipe; returns its id, the same for an equal name and config."""
-        from satm.synthetic import digest
-
-        to_json(config)  # refuses what a digest would only stumble over
-        recipe_id = digest({"name": name, "config": dict(config)})
-        record = RecipeRecord(id=recipe_id, name=name, config=config, created=now())
+        record = RecipeRecord(id=recipe_id(name, config), name=name, config=config, created=now())
         with self._writing() as db:
             db["recipes"].insert(to_row(record), ignore=True)
-        return recipe_id
+        return record.id
 
     def recipe(self, recipe_id: str) -> RecipeRecord:
         """The recipe under an id; raises RegistryError when there is none."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from satm.workflow import condense as condense
     from satm.workflow import evaluate as evaluate
     from satm.workflow import evaluate_incremental as evaluate_incremental
+    from satm.workflow import evaluate_matrix as evaluate_matrix
     from satm.workflow import export_set as export_set
     from satm.workflow import import_set as import_set
     from satm.workflow import load as load
@@ -29,6 +30,7 @@ _HOMES = {
     "condense": "satm.workflow",
     "evaluate": "satm.workflow",
     "evaluate_incremental": "satm.workflow",
+    "evaluate_matrix": "satm.workflow",
     "export_set": "satm.workflow",
     "import_set": "satm.workflow",
     "load": "satm.workflow",
@@ -41,6 +43,7 @@ __all__ = [  # noqa: RUF022 (in the order they are used)
     "condense",
     "load",
     "evaluate",
+    "evaluate_matrix",
     "evaluate_incremental",
     "results",
     "query",

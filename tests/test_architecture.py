@@ -24,6 +24,7 @@ LEAVES = {
     "functional",
     "memory",
     "schedule",
+    "statistics",
 }
 BASE = LEAVES | {"synthetic", "fused", "training"}
 PIECES = {"engine", "augment", "networks", "data"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -24,7 +25,12 @@ SetReference: TypeAlias = Annotated[
     typer.Argument(metavar="[SET]", help="digits/ipc1/satm@1, without @1 the newest, a unique id prefix, or latest."),
 ]
 RecipeName: TypeAlias = Annotated[
-    str | None, typer.Option("--recipe", help="How networks are trained (default: that of the set's profile).")
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="How networks are trained: mtt, dm, datm, dd-ranking, prabhu2020, cpu, smoke "
+        "(default: that of the set's profile).",
+    ),
 ]
 StepSize: TypeAlias = Annotated[
     str | None,
@@ -36,8 +42,29 @@ CompilationName: TypeAlias = Annotated[
     str | None,
     typer.Option("--compilation", help="auto (default), compiled or eager: how the training of networks is run."),
 ]
+Baseline: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--baseline", help="random: as many real images, drawn afresh each repeat, under the same recipe."),
+]
+Prefix: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--prefix", min=1, help="Only the first so many images of each class (a smaller set of MDC's)."),
+]
+Repeats: TypeAlias = Annotated[int | None, typer.Option("--repeats", min=1, help="Networks per architecture.")]
 
 DEFAULT_REGISTRY = Path("satm.db")
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+FormatOption: TypeAlias = Annotated[Format, typer.Option("--format", help="How to print.")]
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
@@ -59,6 +86,12 @@ def parse_compilation(text: str | None) -> Any:
     if text not in (None, "auto", "compiled", "eager"):
         raise ConfigError(f"--compilation {text}: expected auto, compiled or eager")
     return text or "auto"
+
+
+def check_baseline(text: str | None) -> None:
+    """Raise ConfigError for a baseline that is none."""
+    if text not in (None, "random"):
+        raise ConfigError(f"--baseline {text}: expected random")
 
 
 def parse_rate(text: str | None) -> Any:

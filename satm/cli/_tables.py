@@ -11,6 +11,7 @@ from rich.text import Text
 
 from registry import SummaryRow
 from satm.report.tables import shown
+from satm.statistics import half_width
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -32,13 +33,22 @@ def print_results(rows: Sequence[SummaryRow]) -> None:
 
 
 def results_table(rows: Sequence[SummaryRow], *, raw: bool = False) -> tuple[list[str], list[list[Any]]]:
-    """Columns and cells of summary rows; fractions and numbers when `raw`, percent "45.1 ± 0.6" otherwise."""
+    """Columns and cells of summary rows; fractions and numbers when `raw`, percent "45.1 ± 0.6" otherwise.
+
+    The interval is the 95% t-interval of the mean; a single value has none.
+    """
     about = ["set", "profile", "protocol", "architecture", "memory", "recipe", "step", "metric"]
-    columns = [*about, *(["mean", "std"] if raw else ["mean ± std (%)"]), "n"]
+    columns = [*about, *(["mean", "std", "low", "high"] if raw else ["mean ± std (%)", "95% interval"]), "n"]
     cells: list[list[Any]] = []
     for row in rows:
         step = "" if row.steps == 1 else f"{row.step}/{row.steps}"
-        values = [row.mean, row.std] if raw else [f"{100 * row.mean:.1f} ± {100 * row.std:.1f}"]
+        half = half_width(row.std, row.n)
+        ends = None if row.n < 2 else (row.mean - half, row.mean + half)
+        if raw:
+            values = [row.mean, row.std, *(ends or (None, None))]
+        else:
+            spelt = "" if ends is None else f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+            values = [f"{100 * row.mean:.1f} ± {100 * row.std:.1f}", spelt]
         names = [row.set_name, row.profile, row.protocol, row.architecture, row.memory, row.recipe, step, row.metric]
         cells.append([*names, *values, row.n])
     return columns, cells

@@ -1,4 +1,4 @@
-"""`satm eval`, `satm eval-arch` and `satm eval-cl`."""
+"""`satm eval` and `satm eval-cl`."""
 
 from __future__ import annotations
 
@@ -9,35 +9,28 @@ import typer
 
 from satm.cli._options import (
     DEFAULT_REGISTRY,
+    Baseline,
     CompilationName,
     DataRoot,
     Device,
     DryRun,
+    Prefix,
     RecipeName,
     RegistryPath,
+    Repeats,
     SetReference,
     StepSize,
     Threads,
+    check_baseline,
     parse_compilation,
     parse_rate,
 )
 from satm.errors import ConfigError
 
-Baseline = Annotated[
-    str | None,
-    typer.Option("--baseline", help="random: as many real images, drawn afresh each repeat, under the same recipe."),
-]
-Prefix = Annotated[
-    int | None,
-    typer.Option("--prefix", min=1, help="Only the first so many images of each class (a smaller set of MDC's)."),
-]
-Repeats = Annotated[int | None, typer.Option("--repeats", min=1, help="Networks per architecture.")]
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(name="eval")(evaluate)
-    app.command(name="eval-arch")(evaluate_architectures)
     app.command(name="eval-cl")(evaluate_incremental)
 
 
@@ -56,81 +49,7 @@ def evaluate(
     dry_run: DryRun = False,
 ) -> None:
     """Train networks from scratch on a set, on the architecture it was made with, and test them."""
-    _evaluate(
-        reference,
-        None,
-        baseline,
-        recipe,
-        repeats,
-        learning_rate,
-        prefix,
-        compilation,
-        device,
-        threads,
-        registry,
-        data_root,
-        dry_run,
-    )
-
-
-def evaluate_architectures(
-    reference: SetReference = "latest",
-    arch: Annotated[
-        list[str] | None,
-        typer.Option("--arch", help="resnet18, vgg11, alexnet, convnet3 … or timm/NAME; may be repeated."),
-    ] = None,
-    baseline: Baseline = None,
-    recipe: RecipeName = None,
-    repeats: Repeats = None,
-    learning_rate: StepSize = None,
-    prefix: Prefix = None,
-    compilation: CompilationName = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    registry: RegistryPath = DEFAULT_REGISTRY,
-    data_root: DataRoot = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Train networks of architectures the set never saw.
-
-    Example: satm eval-arch --arch resnet18 --arch vgg11 --arch alexnet
-    """
-    if not arch:
-        raise ConfigError("no architecture given; name one or more, as in: satm eval-arch --arch resnet18")
-    _evaluate(
-        reference,
-        arch,
-        baseline,
-        recipe,
-        repeats,
-        learning_rate,
-        prefix,
-        compilation,
-        device,
-        threads,
-        registry,
-        data_root,
-        dry_run,
-    )
-
-
-def _evaluate(
-    reference: str,
-    architectures: list[str] | None,
-    baseline: str | None,
-    recipe: str | None,
-    repeats: int | None,
-    learning_rate: str | None,
-    prefix: int | None,
-    compilation: str | None,
-    device: str,
-    threads: int | None,
-    registry: Path,
-    data_root: Path | None,
-    dry_run: bool,
-) -> None:
-    if baseline not in (None, "random"):
-        raise ConfigError(f"--baseline {baseline}: expected random")
+    check_baseline(baseline)
     rate, compiling = parse_rate(learning_rate), parse_compilation(compilation)
 
     from satm import workflow
@@ -139,7 +58,6 @@ def _evaluate(
     with working(threads) as progress:
         record = workflow.evaluate(
             reference,
-            architectures=architectures,
             baseline="random" if baseline else None,
             recipe=recipe,
             repeats=repeats,
@@ -153,8 +71,7 @@ def _evaluate(
             progress=progress,
         )
     if not dry_run:
-        protocol = "in-domain" if architectures is None else "cross-arch"
-        _show(registry, record.name, {"protocol": protocol, "metric": "accuracy"})
+        _show(registry, record.name, {"protocol": "in-domain", "metric": "accuracy"})
         typer.echo("next: satm eval-arch --arch resnet18, satm eval-cl --steps 5, satm results")
 
 

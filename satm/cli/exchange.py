@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from satm.cli._options import DEFAULT_REGISTRY, DataRoot, DryRun, RegistryPath, Threads
-from satm.cli.registry import Format, FormatOption, sets
+from satm.cli._options import DEFAULT_REGISTRY, DataRoot, DryRun, Format, FormatOption, RegistryPath, Threads
+from satm.cli.registry import sets
 from satm.errors import ConfigError
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from satm.cli._options import DEFAULT_REGISTRY, DataRoot, RegistryPath
+from satm.cli._options import DEFAULT_REGISTRY, DataRoot, Format, FormatOption, RegistryPath
 from satm.errors import RegistryError
 
 sets = typer.Typer(name="sets", help="The synthetic sets in the registry.", no_args_is_help=True)
@@ -19,15 +19,6 @@ def register(app: typer.Typer) -> None:
     app.command(name="results")(results)
     app.command(name="query")(query)
     app.add_typer(sets)
-
-
-class Format(StrEnum):
-    """How rows are printed."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-    MARKDOWN = "markdown"
 
 
 class Protocol(StrEnum):
@@ -41,8 +32,6 @@ class Protocol(StrEnum):
 
 
 _SHORT = {Protocol.ARCH: Protocol.CROSS_ARCH, Protocol.CL: Protocol.CLASS_INCREMENTAL}
-
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
 
 
 def results(

@@ -13,5 +13,6 @@ from satm.workflow.incremental import evaluate_incremental as evaluate_increment
 from satm.workflow.lookup import load as load
 from satm.workflow.lookup import query as query
 from satm.workflow.lookup import results as results
+from satm.workflow.matrix import evaluate_matrix as evaluate_matrix
 from satm.workflow.plan import Plan as Plan
 from satm.workflow.plan import plan as plan

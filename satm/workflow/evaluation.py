@@ -9,18 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 import evaluation
 from evaluation import EvaluationResult
 from registry import Registry, ResultRow, SetRecord
 from registry.provenance import environment
 from satm.device import resolve_device
 from satm.errors import Interrupted
-from satm.fused import Compilation
-from satm.networks import plan
+from satm.fused import Compilation, Fused
 from satm.progress import SILENT, Progress
 from satm.synthetic import digest
 from satm.workflow.checkpoint import Checkpoint
-from satm.workflow.subject import ROOT, Memory, Subject, open_subject
+from satm.workflow.subject import ROOT, Entrant, Memory, Subject, open_subject
 
 
 def evaluate(
@@ -41,12 +42,12 @@ def evaluate(
 ) -> SetRecord:
     """Train networks from scratch on a stored set and store their test accuracies; `results` reads them.
 
-    Without `architectures` the set's own network is used ("in-domain"), with them each of those ("cross-arch").
-    `baseline` adds as many random real images under the same recipe, drawn afresh each repeat, their step size chosen
-    on the validation split. `prefix` uses the first so many images of each class alone, and as many random ones; its
-    results are stored as of memory `condensed[:PREFIX]`. `compilation` "compiled" or "eager" forces how networks are
-    trained, which every result says; "auto" compiles long trainings. Networks that are in the registry already are not
-    trained again. Raises Interrupted with every finished network stored.
+    Without `architectures` the set's own network is used ("in-domain"), with them each of those ("cross-arch" but for
+    the set's own). `baseline` adds as many random real images under the same recipe, drawn afresh each repeat, their
+    step size chosen on the validation split. `prefix` uses the first so many images of each class alone, and as many
+    random ones; its results are stored as of memory `condensed[:PREFIX]`. `compilation` "compiled" or "eager" forces
+    how networks are trained, which every result says; "auto" compiles long trainings. Networks that are in the
+    registry already are not trained again. Raises Interrupted with every finished network stored.
     """
     where = resolve_device(device)
     with Registry.open(registry, must_exist=True, read_only=dry_run) as store:
@@ -60,50 +61,79 @@ def evaluate(
             progress=progress,
             prefix=prefix,
         )
-        protocol = "in-domain" if architectures is None else "cross-arch"
         names = [subject.config.architecture] if architectures is None else list(architectures)
-        shape, classes = subject.data.image_shape, len(subject.data.classes)
-        names = [plan(name, num_classes=classes, image_shape=shape).name for name in names]
-        asked = {"architectures": names, "baseline": baseline, "recipe": subject.recipe.to_dict(), "repeats": repeats}
-        asked |= {} if prefix is None else {"prefix": prefix}
+        names = [subject.plan(name).name for name in names]
         count = subject.recipe.repeats if repeats is None else repeats
         progress.say(
             f"{subject.record.name} ({subject.profile}): {count} networks each of {', '.join(names)}, recipe "
             f"{subject.recipe.name} ({subject.recipe.epochs} epochs)" + (f", beside {baseline}" if baseline else "")
         )
-        if dry_run:
-            return subject.record
-        with recorded(store, subject, "eval" if architectures is None else "eval-arch", asked, str(where)) as run:
-            recipe_id = store.add_recipe(subject.recipe.name, subject.recipe.to_dict())
-            memories: list[Memory] = ["condensed", *([baseline] if baseline else [])]
-            for memory in memories:
-                called = subject.stored_memory(memory)
-                there = [
-                    row
-                    for row in store.results(
-                        set=subject.record.id, protocol=protocol, memory=called, recipe_id=recipe_id, metric="accuracy"
-                    )
-                    if row.architecture in names
-                ]
-
-                def keep(result: EvaluationResult, memory: str = called) -> None:
-                    store.add_results([_row(result, subject, protocol, memory, recipe_id, run)])
-
-                evaluation.evaluate(
-                    subject.draws(memory),
-                    subject.data,
-                    names,
-                    subject.recipe,
-                    seed=ROOT,
-                    repeats=repeats,
-                    chosen={row.architecture: row.step_size for row in there if "grid" in row.detail["policy"]},
-                    device=where,
-                    compilation=compilation,
-                    progress=progress,
-                    skip={(row.architecture, row.repeat) for row in there},
-                    on_result=keep,
-                )
+        if not dry_run:
+            train_missing(
+                store,
+                subject,
+                names,
+                ["condensed", *([baseline] if baseline else [])],
+                kind="eval" if architectures is None else "eval-arch",
+                repeats=count,
+                device=where,
+                compilation=compilation,
+                progress=progress,
+            )
     return subject.record
+
+
+def train_missing(
+    store: Registry,
+    subject: Subject,
+    names: Sequence[str],
+    memories: Sequence[Memory],
+    *,
+    kind: str,
+    repeats: int,
+    device: torch.device,
+    compilation: Compilation = "auto",
+    shared: dict[tuple[str, int], Fused | None] | None = None,
+    progress: Progress = SILENT,
+) -> None:
+    """Train and store what the registry does not hold of `repeats` networks for every memory and architecture.
+
+    `names` are canonical; `shared` is `evaluation.evaluate`'s. Raises as that does, with what was trained stored.
+    """
+    asked = {"architectures": list(names), "memories": list(memories), "recipe": subject.recipe.to_dict()}
+    asked |= {"repeats": repeats} | ({} if subject.prefix is None else {"prefix": subject.prefix})
+    with recorded(store, subject, kind, asked, str(device)) as run:
+        recipe_id = store.add_recipe(subject.recipe.name, subject.recipe.to_dict())
+        for memory in memories:
+            called = subject.stored_memory(memory)
+            there = stored(store, subject, memory, names, recipe_id)
+
+            def keep(result: EvaluationResult, memory: str = called) -> None:
+                store.add_results([_row(result, subject, memory, recipe_id, run)])
+
+            evaluation.evaluate(
+                subject.draws(memory),
+                subject.data,
+                names,
+                subject.recipe,
+                seed=ROOT,
+                repeats=repeats,
+                chosen={row.architecture: row.step_size for row in there if "grid" in row.detail["policy"]},
+                device=device,
+                compilation=compilation,
+                progress=progress,
+                skip={(row.architecture, row.repeat) for row in there},
+                shared=shared,
+                on_result=keep,
+            )
+
+
+def stored(store: Registry, entrant: Entrant, memory: Memory, names: Sequence[str], recipe_id: str) -> list[ResultRow]:
+    """The accuracies that the registry holds of a memory on these architectures under a recipe."""
+    rows = store.results(
+        set=entrant.record.id, memory=entrant.stored_memory(memory), recipe_id=recipe_id, metric="accuracy"
+    )
+    return [row for row in rows if row.architecture in names and row.protocol == entrant.protocol(row.architecture)]
 
 
 @contextmanager
@@ -143,10 +173,10 @@ def recorded(store: Registry, subject: Subject, kind: str, asked: dict[str, Any]
             store.finish_run(run, status=status, message=message, add_seconds=time.monotonic() - started)
 
 
-def _row(result: EvaluationResult, subject: Subject, protocol: str, memory: str, recipe_id: str, run: str) -> ResultRow:
+def _row(result: EvaluationResult, subject: Subject, memory: str, recipe_id: str, run: str) -> ResultRow:
     return ResultRow(
         set_id=subject.record.id,
-        protocol=protocol,
+        protocol=subject.protocol(result.architecture),
         architecture=result.architecture,
         memory=memory,
         recipe_id=recipe_id,
@@ -159,6 +189,7 @@ def _row(result: EvaluationResult, subject: Subject, protocol: str, memory: str,
         detail={
             "policy": result.policy,
             "adaptation": dict(result.adaptation),
+            "preprocessing": subject.synthetic.preprocessing.kind,  # every network is fed the set's own space
             "seconds": result.seconds,
             "training": result.training,
         },

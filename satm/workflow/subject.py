@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from registry import Registry, SetRecord
 from satm.data import CATALOGUE, ImageData
 from satm.errors import DataError, UnknownName
 from satm.methods import class_major_labels, random_images
+from satm.networks import NetworkPlan, plan
 from satm.presets import get_profile, weaker
 from satm.progress import Progress
 from satm.rng import Seed
@@ -24,13 +25,12 @@ ROOT = Seed(0)  # evaluation networks differ in their repeat alone, so that resu
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """A stored set with everything needed to judge it."""
+class Entrant:
+    """A stored set and the recipe it is judged by."""
 
     record: SetRecord
     synthetic: SyntheticSet
     config: Judged
-    data: ImageData
     recipe: Recipe
     prefix: int | None = None  # only the first so many images of each class
 
@@ -39,9 +39,29 @@ class Subject:
         """What numbers of this set under this recipe may be called."""
         return weaker(self.record.profile, self.recipe.scale)
 
+    @property
+    def own(self) -> str:
+        """The architecture it was made with, by its canonical name: what "in-domain" means."""
+        return self.plan(self.config.architecture).name
+
+    def plan(self, architecture: str) -> NetworkPlan:
+        """How a network of that name is made for its images; raises as `satm.networks.plan` does."""
+        return plan(architecture, num_classes=len(self.synthetic.classes), image_shape=self.synthetic.image_shape)
+
+    def protocol(self, architecture: str) -> str:
+        """What evaluating it on a network of that canonical name is called."""
+        return "in-domain" if architecture == self.own else "cross-arch"
+
     def stored_memory(self, memory: Memory) -> str:
         """What results call it: `condensed`, or `condensed[:3]` for the first 3 images of each class."""
         return memory if self.prefix is None else f"{memory}[:{self.prefix}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject(Entrant):
+    """A stored set with everything needed to judge it."""
+
+    data: ImageData
 
     def draws(self, memory: Memory) -> Callable[[int], SyntheticSet]:
         """The examples of each repeat: the set itself, or fresh random real images of the same number a class."""
@@ -75,12 +95,26 @@ def open_subject(
     progress: Progress,
     prefix: int | None = None,
 ) -> Subject:
-    """The set `reference` names, with its data and recipe.
+    """`find_entrant`'s set with its data; raises as that, and DataError for other images than it was made from."""
+    found = find_entrant(store, reference, recipe=recipe, learning_rate=learning_rate, prefix=prefix)
+    data = _load(store, found.record, found.synthetic, data_root, device, progress)
+    check_fits(found.synthetic, data)
+    return Subject(**{each.name: getattr(found, each.name) for each in fields(found)}, data=data)
+
+
+def find_entrant(
+    store: Registry,
+    reference: str,
+    *,
+    recipe: str | None,
+    learning_rate: float | Literal["learned", "grid"] | None,
+    prefix: int | None = None,
+) -> Entrant:
+    """The set `reference` names and its recipe; its data are not read.
 
     The recipe is the one named, else that of the set's profile (of this machine's, for an imported set), with the
     augmentation that the data may undergo; `learning_rate` replaces its policy; `prefix` keeps the first so many images
-    of each class. Raises UnknownName for a set or recipe, ConfigError for a prefix the set does not have, DataError for
-    other real images than those the set was made from.
+    of each class. Raises UnknownName for a set or recipe, ConfigError for a prefix the set does not have.
     """
     record = store.find(reference)
     synthetic = store.load(record.id)
@@ -90,9 +124,7 @@ def open_subject(
     base = RECIPES.get(recipe or config.recipe or get_profile(default_profile()).recipe)
     augment = CATALOGUE.get(config.dataset).augment if config.dataset in CATALOGUE else None
     chosen = base.variant(augment=augment, learning_rate=learning_rate)
-    data = _load(store, record, synthetic, data_root, device, progress)
-    check_fits(synthetic, data)
-    return Subject(record=record, synthetic=synthetic, config=config, data=data, recipe=chosen, prefix=prefix)
+    return Entrant(record=record, synthetic=synthetic, config=config, recipe=chosen, prefix=prefix)
 
 
 def _load(

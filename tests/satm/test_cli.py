@@ -70,8 +70,9 @@ def test_the_whole_line_on_real_images(satm: Callable[..., str], here: Path) -> 
     out = satm("eval", "--baseline", "random", "--repeats", "1", "--threads", "1")
     assert [line.split()[4] for line in out.splitlines()[1:3]] == ["condensed", "random"]
     out = satm("eval-arch", "--arch", "alexnet", "--repeats", "1", "--threads", "1")
-    assert "cross-arch" in out
-    assert "alexnet" in out
+    assert "alexnet: resize 32" in out
+    assert out.count("digits/ipc1/satm@1") == 2  # accuracies, and what is lost from its own architecture
+    assert "cross-arch" in satm("results")
     out = satm("eval-cl", "--steps", "5", "--orders", "1", "--threads", "1")
     assert "average_incremental_accuracy" in out
 

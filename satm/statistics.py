@@ -1,0 +1,110 @@
+"""Means with their intervals, differences of two, and whether two orders agree. Pure functions of numbers."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from satm.errors import ConfigError
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and its two-sided 95% Student t-interval: mean ± `half`.
+
+    `half` is infinite where there are too few values to have a spread.
+    """
+
+    mean: float
+    half: float
+    std: float  # population standard deviation of the values, as the field reports it
+    n: int  # values, or pairs of them
+
+    @property
+    def low(self) -> float:
+        """Lower end."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        """Upper end."""
+        return self.mean + self.half
+
+
+@dataclass(frozen=True, slots=True)
+class RankCorrelation:
+    """Whether n things come in the same order by two measures; None where fewer than three or all equal by one.
+
+    `p` is the chance of a |tau| this large among unrelated orders, exact where there are no ties: with three things it
+    is never below 1/3, with four never below 1/12, so that only five or more can show anything at 5%.
+    """
+
+    spearman: float | None  # Pearson's correlation of the ranks, ties sharing their mean rank
+    kendall: float | None  # tau-b
+    p: float | None  # two-sided, of Kendall's tau
+    n: int
+
+
+def half_width(std: float, n: int) -> float:
+    """Half of the 95% t-interval of a mean of `n` values with population standard deviation `std`; inf for one."""
+    return math.inf if n < 2 else _t(n - 1) * std / math.sqrt(n - 1)  # s/√n = std/√(n − 1)
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """The mean of `values` with its interval; raises ConfigError for none."""
+    if not values:
+        raise ConfigError("an interval of no values; expected one or more")
+    std = statistics.pstdev(values)
+    return Interval(statistics.fmean(values), half_width(std, len(values)), std, len(values))
+
+
+def paired_interval(values: Sequence[float], others: Sequence[float]) -> Interval:
+    """The mean of value − other over pairs, with its interval; raises ConfigError unless they pair off."""
+    if len(values) != len(others):
+        raise ConfigError(f"{len(values)} values and {len(others)} others: expected pairs")
+    return interval([a - b for a, b in zip(values, others, strict=True)])
+
+
+def difference_interval(values: Sequence[float], others: Sequence[float]) -> Interval:
+    """mean(values) − mean(others) of unpaired samples, with Welch's 95% interval; its n is the smaller sample's.
+
+    `std` is the root of the summed population variances. Raises ConfigError for an empty sample.
+    """
+    a, b = interval(values), interval(others)
+    std = math.hypot(a.std, b.std)
+    n = min(a.n, b.n)
+    if n < 2:
+        return Interval(a.mean - b.mean, math.inf, std, n)
+    squares = [each.std**2 / (each.n - 1) for each in (a, b)]  # squared standard errors of the two means
+    error = sum(squares)
+    if error == 0:
+        return Interval(a.mean - b.mean, 0.0, std, n)
+    freedom = error**2 / sum(square**2 / (each.n - 1) for square, each in zip(squares, (a, b), strict=True))
+    return Interval(a.mean - b.mean, _t(freedom) * math.sqrt(error), std, n)
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCorrelation:
+    """Spearman's and Kendall's rank correlation of two measures of the same things, in the same order.
+
+    Raises ConfigError unless they are as many.
+    """
+    if len(first) != len(second):
+        raise ConfigError(f"{len(first)} and {len(second)} values: expected two measures of the same things")
+    n = len(first)
+    if n < 3 or len(set(first)) == 1 or len(set(second)) == 1:
+        return RankCorrelation(None, None, None, n)
+    from scipy import stats  # scikit-learn brings it
+
+    tau = stats.kendalltau(first, second)
+    return RankCorrelation(float(stats.spearmanr(first, second).statistic), float(tau.statistic), float(tau.pvalue), n)
+
+
+def _t(freedom: float) -> float:
+    """The quantile of Student's t that leaves 2.5% above it."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))

@@ -1,0 +1,77 @@
+"""Intervals and rank correlations, against tables and closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from satm.errors import ConfigError
+from satm.statistics import difference_interval, half_width, interval, paired_interval, rank_correlation
+
+T = {1: 12.706205, 2: 4.302653, 3: 3.182446, 4: 2.776445}  # 97.5% quantiles, from a printed table
+numbers = st.lists(st.floats(-1, 1), min_size=2, max_size=8)
+
+
+def test_the_interval_is_students():
+    found = interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert (found.mean, found.n) == (3.0, 5)
+    assert found.std == pytest.approx(math.sqrt(2))
+    assert found.half == pytest.approx(T[4] * math.sqrt(2.5) / math.sqrt(5), rel=1e-6)
+    assert (found.low, found.high) == (found.mean - found.half, found.mean + found.half)
+    assert half_width(found.std, 5) == found.half
+    assert (interval([0.5]).half, interval([0.5]).std) == (math.inf, 0.0)
+    with pytest.raises(ConfigError, match="no values"):
+        interval([])
+
+
+def test_pairs_lose_what_they_share():
+    found = paired_interval([0.3, 0.5, 0.4], [0.1, 0.2, 0.2])
+    assert found.mean == pytest.approx(0.7 / 3)
+    assert found.half == pytest.approx(T[2] * math.sqrt(0.01 / 3) / math.sqrt(3), rel=1e-5)
+    shifted = paired_interval([10.1, 0.2, 5.3], [10.0, 0.1, 5.2])
+    assert shifted.mean == pytest.approx(0.1)
+    assert shifted.half == pytest.approx(0, abs=1e-12)
+    with pytest.raises(ConfigError, match="2 values and 1 others"):
+        paired_interval([1.0, 2.0], [1.0])
+
+
+def test_welchs_interval_of_unpaired_samples():
+    """Equal sizes and variances: 2(n − 1) degrees of freedom and a standard error of s √(2/n)."""
+    found = difference_interval([1.0, 2.0, 3.0], [5.0, 6.0, 7.0])
+    assert found.mean == -4
+    assert found.half == pytest.approx(T[4] * math.sqrt(2 / 3), rel=1e-6)
+    lopsided = difference_interval([1.0, 2.0, 3.0], [5.0] * 9)  # all spread in the first: its 2 degrees of freedom
+    assert lopsided.half == pytest.approx(T[2] / math.sqrt(3), rel=1e-6)
+    assert difference_interval([1.0], [2.0, 3.0]).half == math.inf
+    assert difference_interval([1.0, 1.0], [2.0, 2.0]).half == 0
+
+
+@given(numbers, st.floats(-5, 5))
+def test_shifting_moves_an_interval_and_no_more(values, shift):
+    moved, here = interval([value + shift for value in values]), interval(values)
+    assert moved.mean == pytest.approx(here.mean + shift, abs=1e-9)
+    assert moved.half == pytest.approx(here.half, abs=1e-7)
+
+
+def test_rank_correlations_by_hand():
+    """One of six pairs turned round: tau = (5 − 1)/6; Spearman's 1 − 6 Σd²/(n(n² − 1)) with d = 1, 1."""
+    found = rank_correlation([1, 2, 3, 4], [10, 20, 40, 30])
+    assert found.kendall == pytest.approx(4 / 6)
+    assert found.spearman == pytest.approx(1 - 6 * 2 / (4 * 15))
+    assert found.p == pytest.approx(8 / 24)  # |tau| ≥ 4/6: 1 + 3 of 24 orders, either way round
+    same = rank_correlation([1, 2, 3, 4, 5], [2, 3, 5, 7, 11])
+    assert (same.spearman, same.kendall, same.n) == (pytest.approx(1), pytest.approx(1), 5)
+    assert same.p == pytest.approx(2 / 120)
+    tied = rank_correlation([1, 2, 2, 3], [1, 2, 3, 4])  # tau-b: 5/√(5·6)
+    assert tied.kendall == pytest.approx(5 / math.sqrt(30))
+
+
+def test_too_few_or_equal_things_have_no_order():
+    for first, second in (([1, 2], [1, 2]), ([], []), ([1, 1, 1], [1, 2, 3]), ([1, 2, 3], [1, 1, 1])):
+        found = rank_correlation(first, second)
+        assert (found.spearman, found.kendall, found.p, found.n) == (None, None, None, len(first))
+    with pytest.raises(ConfigError, match="2 and 3 values"):
+        rank_correlation([1, 2], [1, 2, 3])
