@@ -11,7 +11,6 @@ its networks and the entry's of the same repeat start from the same weights, so 
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from satm.errors import Interrupted, SatmError
 from satm.methods import METHODS, OUTER
 from satm.presets import Preset
 from satm.progress import Progress, spell_seconds
+from satm.statistics import paired_interval
 
 RULES_UNDER = "satm"  # the method whose window, trajectory reuse and α every outer optimiser is given (paper A.7)
 BEGIN, END = "<!-- methods: begin -->", "<!-- methods: end -->"
@@ -133,17 +133,6 @@ def random_lines(asked: argparse.Namespace, lines: Sequence[Line], progress: Pro
     return {space: random_line(asked, line, progress) for space, line in first.items()}
 
 
-def paired_interval(values: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
-    """Mean and half width of the 95% t-interval of the paired difference; the width of one pair is infinite."""
-    from scipy.stats import t  # scikit-learn brings it
-
-    differences = [a - b for a, b in zip(values, others, strict=True)]
-    n = len(differences)
-    if n < 2:
-        return differences[0], math.inf
-    return statistics.fmean(differences), float(t.ppf(0.975, n - 1)) * statistics.stdev(differences) / math.sqrt(n)
-
-
 def table(lines: Sequence[Line], randoms: Mapping[str, Line]) -> list[str]:
     """Markdown rows, best first, each beside the `random` of its space; those last."""
     head = (
@@ -155,12 +144,12 @@ def table(lines: Sequence[Line], randoms: Mapping[str, Line]) -> list[str]:
         if line.failure:
             rows.append(f"| `{line.entry.name}` | {line.steps or ''} | | | failed: {line.failure} | 0 | | |")
             continue
-        mean, half = paired_interval(line.values, randoms[line.space].values)
-        above = "" if mean - half > 0 else " (not above 0)"
+        found = paired_interval(line.values, randoms[line.space].values)
+        above = "" if found.low > 0 else " (not above 0)"
         rows.append(
             f"| `{line.entry.name}` | {'' if line.steps is None else line.steps} | {spell_seconds(line.seconds)} "
             f"| {line.space} | {_spell(line.values)} | {len(line.values)} "
-            f"| {100 * mean:+.1f} [{100 * (mean - half):.1f}, {100 * (mean + half):.1f}]{above} | {line.set_name} |"
+            f"| {100 * found.mean:+.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]{above} | {line.set_name} |"
         )
     for space in dict.fromkeys(line.space for line in lines if not line.failure):
         random = randoms[space]

@@ -4,13 +4,14 @@ from evaluation.cross_arch import EvaluationResult, evaluate
 from evaluation.recipe import Recipe
 from evaluation.recipes import RECIPES
 from evaluation.score import Score, choose_learning_rate, stated_learning_rate
-from evaluation.train import plan_training, train_network, watching
+from evaluation.train import check_batches, plan_training, train_network, watching
 
 __all__ = [
     "RECIPES",
     "EvaluationResult",
     "Recipe",
     "Score",
+    "check_batches",
     "choose_learning_rate",
     "evaluate",
     "plan_training",

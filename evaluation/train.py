@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -40,7 +41,7 @@ def train_network(
     network = networks.create(
         architecture, num_classes=num_classes, image_shape=image_shape, seed=seed.child("weights")
     ).to(device)
-    try:
+    with _explained(architecture, len(examples), recipe):
         fit(
             network,
             examples,
@@ -51,14 +52,34 @@ def train_network(
             fused=fused,
             on_epoch=on_epoch,
         )
+    return network
+
+
+def check_batches(
+    architecture: str, *, examples: int, num_classes: int, image_shape: tuple[int, int, int], recipe: Recipe
+) -> None:
+    """Raise what `train_network` would at the last batch of `examples`, before anything is trained.
+
+    Only shapes are gone through, on the meta device.
+    """
+    if examples % recipe.batch_size == 1:
+        with _explained(architecture, examples, recipe), torch.device("meta"), torch.no_grad():
+            network = networks.create(architecture, num_classes=num_classes, image_shape=image_shape, seed=Seed(0))
+            network.train()(torch.empty(1, *image_shape))
+
+
+@contextmanager
+def _explained(architecture: str, examples: int, recipe: Recipe) -> Iterator[None]:
+    """What batch normalisation says to a single image, in words."""
+    try:
+        yield
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
         raise ConfigError(
             f"{architecture} has batch normalisation, which cannot train on a last batch of one image "
-            f"({len(examples)} images in batches of {recipe.batch_size}); change the batch size or the architecture"
+            f"({examples} images in batches of {recipe.batch_size}); change the batch size or the architecture"
         ) from error
-    return network
 
 
 def plan_training(

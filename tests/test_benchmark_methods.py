@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,13 +14,6 @@ SCRIPT = Path(__file__).parent.parent / "benchmarks" / "methods.py"
 @pytest.fixture(scope="module")
 def script() -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(SCRIPT)))
-
-
-def test_the_interval_is_the_paired_t_interval(script):
-    mean, half = script.paired_interval([0.3, 0.5, 0.4], [0.1, 0.2, 0.2])
-    assert mean == pytest.approx(0.7 / 3)
-    assert half == pytest.approx(4.302653 * math.sqrt(0.01 / 3) / math.sqrt(3), rel=1e-5)
-    assert script.paired_interval([0.3], [0.1]) == (pytest.approx(0.2), math.inf)
 
 
 def test_all_methods_and_all_rules_are_compared_unless_told_which(script):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from torch import nn
 
@@ -18,19 +18,20 @@ from satm.networks.resized import Resized
 from satm.rng import Seed
 
 WIDTH = 128  # channels of the field's ConvNet
-POOLED = {"alexnet": 4, "resnet18": 1, "vgg11": 1}  # side of the maps the last pooling leaves, at 32×32 and above
+POOLED = {"alexnet": 4, "resnet18": 1, "resnet18bn": 1, "vgg11": 1, "vgg11bn": 1}
+"""Side of the maps that the last pooling leaves, at 32×32 and above; `bn`: batch in place of instance norm."""
 Builder: TypeAlias = Callable[..., nn.Module]
 """Another package's network: `build(num_classes=K, image_shape=(C, H, W))` gives it, freshly initialised."""
 
 OTHERS: Names[Builder] = Names("architecture", group="satm.networks")
-CONVNET = re.compile(r"convnet([345])(?:_w([1-9]\d*))?")
+CONVNET = re.compile(r"convnet(bn)?([345])(?:_w([1-9]\d*))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPlan:
     """How a network of this name is made for one image shape and number of classes."""
 
-    name: str  # canonical: `convnet3`, `convnet3_w32`, `resnet18`, `timm/resnet18`
+    name: str  # canonical: `convnet3`, `convnetbn3_w32`, `resnet18`, `timm/resnet18`
     timm_name: str | None  # what timm.create_model is asked for; None: another package's builder of this name
     options: Mapping[str, Any]  # and with which arguments; JSON-able
     adaptation: Mapping[str, Any] = field(default_factory=dict)
@@ -41,12 +42,13 @@ class NetworkPlan:
 
 def known() -> list[str]:
     """Our short names; a ConvNet of another width is `convnet3_w32`."""
-    return sorted([*POOLED, *(convnet_name(depth, WIDTH) for depth in (3, 4, 5))])
+    norms: tuple[Literal["", "bn"], ...] = ("", "bn")
+    return sorted([*POOLED, *(convnet_name(depth, WIDTH, norm) for depth in (3, 4, 5) for norm in norms)])
 
 
-def convnet_name(depth: int, width: int) -> str:
-    """The name of a ConvNet, `convnet3` or `convnet3_w32`; raises ConfigError when there is no such network."""
-    name = f"convnet{depth}" if width == WIDTH else f"convnet{depth}_w{width}"
+def convnet_name(depth: int, width: int, norm: Literal["", "bn"] = "") -> str:
+    """The name of a ConvNet, `convnet3` or `convnetbn3_w32`; raises ConfigError when there is no such network."""
+    name = f"convnet{norm}{depth}" if width == WIDTH else f"convnet{norm}{depth}_w{width}"
     if not CONVNET.fullmatch(name):
         raise ConfigError(f"ConvNet of depth {depth} and width {width}: expected depth 3, 4 or 5 and width 1 or more")
     return name
@@ -60,9 +62,9 @@ def convnet_depth(image_size: int) -> int:
 def plan(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> NetworkPlan:
     """How network `name` is made for `num_classes` and images of `image_shape` (C, H, W).
 
-    `name` is one of `known()`, a ConvNet with its width, one that another package offers under the entry points
-    `satm.networks`, or `timm/NAME` (`timm/` may be left out where the name is not ours too). Raises UnknownName,
-    PluginError, and ConfigError for images the network cannot take.
+    `name` is one of `known()`, a ConvNet with its width (`convnetbn3_w32`), one that another package offers under the
+    entry points `satm.networks`, or `timm/NAME` (`timm/` may be left out where the name is not ours too). Raises
+    UnknownName, PluginError, and ConfigError for images the network cannot take.
     """
     if num_classes < 1 or len(image_shape) != 3 or min(image_shape) < 1:
         raise ConfigError(
@@ -72,10 +74,11 @@ def plan(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> N
     options: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
     ours = _our_name(name)
     if convnet := CONVNET.fullmatch(ours):
-        depth, width = int(convnet[1]), int(convnet[2] or WIDTH)
+        norm, depth, width = convnet[1] or "", int(convnet[2]), int(convnet[3] or WIDTH)
         feature_size(depth, (size[0], size[1]))
         options |= {"img_size": _sides(size), "width": width}
-        return NetworkPlan(name=convnet_name(depth, width), timm_name=f"dd_convnet{depth}", options=options)
+        name = convnet_name(depth, width, "bn" if norm else "")
+        return NetworkPlan(name=name, timm_name=f"dd_convnet{norm}{depth}", options=options)
     if ours in POOLED:
         adaptation: dict[str, Any] = {}
         if min(size) < 32:

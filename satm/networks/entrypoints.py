@@ -12,12 +12,25 @@ from torch import nn
 
 from satm.errors import ConfigError
 from satm.networks.alexnet import AlexNet
+from satm.networks.batchnorm import with_batch_norm
 from satm.networks.convnet import ConvNet
 from satm.networks.resnet import ResNet18
 from satm.networks.vgg import VGG11
 
 # timm needs a list; it holds what timm may create
-__all__ = ["dd_alexnet", "dd_convnet3", "dd_convnet4", "dd_convnet5", "dd_resnet18", "dd_vgg11"]
+__all__ = [
+    "dd_alexnet",
+    "dd_convnet3",
+    "dd_convnet4",
+    "dd_convnet5",
+    "dd_convnetbn3",
+    "dd_convnetbn4",
+    "dd_convnetbn5",
+    "dd_resnet18",
+    "dd_resnet18bn",
+    "dd_vgg11",
+    "dd_vgg11bn",
+]
 
 
 def dd_convnet3(pretrained: bool = False, **options: Any) -> nn.Module:
@@ -50,6 +63,31 @@ def dd_resnet18(pretrained: bool = False, **options: Any) -> nn.Module:
     return ResNet18(**_options("dd_resnet18", pretrained, options))
 
 
+def dd_convnetbn3(pretrained: bool = False, **options: Any) -> nn.Module:
+    """ConvNet of depth 3 with batch normalisation."""
+    return with_batch_norm(dd_convnet3(pretrained, **options))
+
+
+def dd_convnetbn4(pretrained: bool = False, **options: Any) -> nn.Module:
+    """ConvNet of depth 4 with batch normalisation."""
+    return with_batch_norm(dd_convnet4(pretrained, **options))
+
+
+def dd_convnetbn5(pretrained: bool = False, **options: Any) -> nn.Module:
+    """ConvNet of depth 5 with batch normalisation."""
+    return with_batch_norm(dd_convnet5(pretrained, **options))
+
+
+def dd_vgg11bn(pretrained: bool = False, **options: Any) -> nn.Module:
+    """The field's VGG11 with batch normalisation."""
+    return with_batch_norm(dd_vgg11(pretrained, **options))
+
+
+def dd_resnet18bn(pretrained: bool = False, **options: Any) -> nn.Module:
+    """The field's ResNet18 with batch normalisation."""
+    return with_batch_norm(dd_resnet18(pretrained, **options))
+
+
 def _convnet(depth: int, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     options = _options(f"dd_convnet{depth}", pretrained, options)
     size = options.pop("img_size", 8 << (depth - 1))
@@ -64,5 +102,5 @@ def _options(name: str, pretrained: bool, options: dict[str, Any]) -> dict[str, 
     return {"num_classes": 10, "in_chans": 3} | {k: v for k, v in options.items() if k not in bookkeeping}
 
 
-for entry in (dd_convnet3, dd_convnet4, dd_convnet5, dd_alexnet, dd_vgg11, dd_resnet18):
-    register_model(entry)
+for entry in __all__:
+    register_model(globals()[entry])

@@ -54,9 +54,17 @@ def _failure(name: str, options: dict[str, Any], size: tuple[int, int]) -> str |
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
             network = timm.create_model(name, pretrained=False, **options)
+            if (patch := _patch(network)) and (size[0] % patch[0] or size[1] % patch[1]):
+                return f"its patches are {patch[0]}×{patch[1]}, and it would not look at what is left over"
             logits = network(torch.empty(2, options["in_chans"], *size))
     except Exception as error:  # timm's networks refuse a size with whatever their arithmetic happens to raise
         return (str(error).splitlines() or [type(error).__name__])[0]
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, options["num_classes"]):
         return "its output is not one score a class"
     return None
+
+
+def _patch(network: torch.nn.Module) -> tuple[int, int] | None:
+    """Sides of the patches that a transformer cuts its images into; None for other networks."""
+    sides = getattr(getattr(network, "patch_embed", None), "patch_size", None)
+    return tuple(sides) if isinstance(sides, tuple) and len(sides) == 2 else None

@@ -62,7 +62,7 @@ def evaluate(
             prefix=prefix,
         )
         names = [subject.config.architecture] if architectures is None else list(architectures)
-        names = [subject.plan(name).name for name in names]
+        names = [subject.canonical(name) for name in names]
         count = subject.recipe.repeats if repeats is None else repeats
         progress.say(
             f"{subject.record.name} ({subject.profile}): {count} networks each of {', '.join(names)}, recipe "

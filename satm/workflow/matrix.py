@@ -56,8 +56,8 @@ def evaluate_matrix(
         ]
         entrants = list({entrant.record.id: entrant for entrant in found}.values())
         _check_comparable(entrants)
-        names = list(dict.fromkeys(entrant.own for entrant in entrants))
-        names = list(dict.fromkeys([*names, *(entrants[0].plan(name).name for name in architectures)]))
+        asked = [*(entrant.own for entrant in entrants), *architectures]
+        names = list(dict.fromkeys(entrant.canonical(name) for name in asked for entrant in entrants))
         chosen = entrants[0].recipe
         count = chosen.repeats if repeats is None else repeats
         for_random = _kinds(entrants) if versus_random or baseline else {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from evaluation import RECIPES, Recipe
+from evaluation import RECIPES, Recipe, check_batches
 from registry import Registry, SetRecord
 from satm.data import CATALOGUE, ImageData
 from satm.errors import DataError, UnknownName
@@ -47,6 +47,18 @@ class Entrant:
     def plan(self, architecture: str) -> NetworkPlan:
         """How a network of that name is made for its images; raises as `satm.networks.plan` does."""
         return plan(architecture, num_classes=len(self.synthetic.classes), image_shape=self.synthetic.image_shape)
+
+    def canonical(self, architecture: str) -> str:
+        """Its canonical name, once it is known to train on these images by this recipe; raises as `plan` does."""
+        name = self.plan(architecture).name
+        check_batches(
+            name,
+            examples=len(self.synthetic),
+            num_classes=len(self.synthetic.classes),
+            image_shape=self.synthetic.image_shape,
+            recipe=self.recipe,
+        )
+        return name
 
     def protocol(self, architecture: str) -> str:
         """What evaluating it on a network of that canonical name is called."""

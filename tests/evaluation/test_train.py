@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from evaluation import train_network
+from evaluation import RECIPES, check_batches, train_network
 from satm.errors import ConfigError, UnknownName
 from satm.rng import Seed
 from satm.training import accuracy
@@ -76,3 +76,20 @@ def test_what_cannot_be_trained_is_one_line(recipe):
         train_network(memory(), architecture="convnet33", recipe=recipe, seed=Seed(0), **PATTERNS)
     with pytest.raises(ConfigError, match=r"last batch of one image \(9 images in batches of 8\)"):
         train_network(memory(3), architecture="timm/resnet18", recipe=recipe, seed=Seed(0), **PATTERNS)
+
+
+def test_a_last_batch_of_one_is_seen_before_anything_is_trained(recipe):
+    shape = {"num_classes": 3, "image_shape": SHAPE, "recipe": recipe}
+    with pytest.raises(ConfigError, match=r"timm/resnet18 has batch .* one image \(9 images in batches of 8\)"):
+        check_batches("timm/resnet18", examples=9, **shape)
+    check_batches("timm/resnet18", examples=10, **shape)
+    check_batches("convnetbn3_w4", examples=9, **shape)  # its last maps have 2×2 pixels to take a variance over
+
+
+def test_gdumbs_own_recipe_trains(patterns):
+    gdumb = replace(RECIPES.get("prabhu2020"), epochs=16, batch_size=8)
+    network = train_network(memory(), architecture="convnet3_w16", recipe=gdumb, seed=Seed(0), **PATTERNS)
+    assert accuracy(network, patterns.test) > 0.8
+    plain = replace(gdumb, cutmix=None)
+    other = train_network(memory(), architecture="convnet3_w16", recipe=plain, seed=Seed(0), **PATTERNS)
+    assert not torch.equal(weights(network), weights(other))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 import higher
 import pytest
@@ -73,6 +74,27 @@ def test_parameter_counts_of_larger_images() -> None:
     assert count(sketch("convnet5", 128)) == 615_690
     for name in ("alexnet", "vgg11", "resnet18"):
         assert count(sketch(name, 128)) == count(sketch(name, 32)) == COUNTS[name, 32, 3][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "buffers"),  # field notes §2.9; the ConvNet's: 3 layers of mean, variance and a counter
+    [("convnetbn3", 320_010, 3 * 257), ("vgg11bn", 9_231_114, 5_512), ("resnet18bn", 11_173_962, 9_620)],
+)
+def test_batch_norm_changes_no_count_of_parameters(name: str, parameters: int, buffers: int) -> None:
+    network = sketch(name)
+    assert count(network) == parameters
+    assert sum(buffer.numel() for buffer in network.buffers()) == buffers
+    assert not any(isinstance(module, nn.GroupNorm) for module in network.modules())
+
+
+def test_a_batch_normed_network_is_its_twin_but_for_the_norm() -> None:
+    """The same weights from the same seed, and on one image, whose batch it is alone, the same function."""
+    plain, batch = make("convnet3_w6"), make("convnetbn3_w6")
+    for ours, theirs in zip(plain.parameters(), batch.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    one = noise(1, 3, 32, 32)
+    torch.testing.assert_close(batch(one), plain(one))
+    assert not torch.allclose(batch(noise(4, 3, 32, 32)), plain(noise(4, 3, 32, 32)))
 
 
 def test_convnet_is_what_it_says() -> None:
@@ -208,6 +230,7 @@ def test_a_resized_network_sees_the_resized_images() -> None:
         ("mobilenetv3_small_050", (1, 8, 8), {"resize": 32}),
         ("vit_tiny_patch16_224", (3, 32, 32), {"img_size": 32}),
         ("vit_tiny_patch16_224", (1, 8, 8), {"resize": 32, "img_size": 32}),
+        ("vit_tiny_patch16_224", (3, 36, 36), {"resize": 64, "img_size": 64}),  # 36 is no multiple of its patches' 16
         pytest.param("vit_tiny_patch16_224", (3, 224, 224), {}, marks=pytest.mark.slow),
         pytest.param("inception_v3", (3, 32, 32), {"resize": 96}, marks=pytest.mark.slow),  # it needs 75 pixels
         pytest.param("crossvit_tiny_240", (3, 32, 32), {"resize": 240}, marks=pytest.mark.slow),
@@ -245,11 +268,11 @@ def test_ours_are_registered_with_timm() -> None:
         timm.create_model("dd_vgg11", pretrained=True)
 
 
-@given(depth=st.sampled_from([3, 4, 5]), width=st.integers(1, 2000))
-def test_convnet_names_round_trip(depth: int, width: int) -> None:
-    made = plan(convnet_name(depth, width), num_classes=10, image_shape=(3, 32, 32))
-    assert made.name == convnet_name(depth, width)
-    assert (made.timm_name, made.options["width"]) == (f"dd_convnet{depth}", width)
+@given(depth=st.sampled_from([3, 4, 5]), width=st.integers(1, 2000), norm=st.sampled_from(["", "bn"]))
+def test_convnet_names_round_trip(depth: int, width: int, norm: Literal["", "bn"]) -> None:
+    made = plan(convnet_name(depth, width, norm), num_classes=10, image_shape=(3, 32, 32))
+    assert made.name == convnet_name(depth, width, norm)
+    assert (made.timm_name, made.options["width"]) == (f"dd_convnet{norm}{depth}", width)
 
 
 def test_the_fields_width_is_not_spelt_out() -> None:
