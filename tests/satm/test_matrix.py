@@ -108,7 +108,7 @@ def test_what_cannot_be_compared_is_refused_before_training(copy, capsys):
 
     refused(UnknownName, "unknown recipe 'mt': did you mean mtt", recipe="mt")
     refused(UnknownName, "did you mean resnet18", architectures=["convnet3_w4", "resnet181"])
-    refused(ConfigError, r"got 8×8; use convnet3", architectures=["convnet3_w4", "convnet5"])
+    refused(ConfigError, r"got 16×16; use convnet4", architectures=["convnet3_w4", "convnet5"])
     refused(UnknownName, "did you mean", references=["digits/ipc1/random@9"])
     refused(UnknownName, "did you mean", against="digits/ipc3/random@1")
     for arguments, code, message in (
