@@ -80,6 +80,8 @@ def choose(entry: Entry, asked: argparse.Namespace, steps: int | None, *, exact:
     settings: dict[str, Any] = {}
     if hasattr(own, "diagnostics_every"):
         settings["diagnostics_every"] = 0
+    if asked.compiled and hasattr(own, "compile"):
+        settings["compile"] = "compiled"
     # A step of gradient or distribution matching is another thing: those keep their preset's number
     if steps is not None and (hasattr(own, "inner_steps") or exact):
         settings["outer_steps"] = steps
@@ -214,6 +216,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", type=float, help="seconds of condensing at equal time (default: what mtt took)")
     parser.add_argument("--no-equal-time", dest="equal_time", action="store_false")
+    parser.add_argument("--compiled", action="store_true", help="compile however few the outer steps are")
     parser.add_argument("--registry", type=Path, default=Path("methods.db"))
     parser.add_argument("--threads", type=int)
     parser.add_argument("--into", type=Path, help="a Markdown file with the two markers; default: the terminal")
