@@ -76,6 +76,7 @@ class ClassIncremental:
     reads: Literal["memory", "real"]  # what its train stream is made of
     memory: bool = True  # whether it is handed one
     one_hot: bool = True  # whether real targets become vectors beside a memory of soft labels; ER-ACE asks for classes
+    trains_by_recipe: bool = False  # whether networks come from `Networks.trained`, which may be compiled
     builds_on: bool = False  # whether a step's network starts from the one before: then its state has to be kept
     judged: Literal["every step", "last step"] = "every step"
     recipe: str | None = None  # the recipe it is meant for, where that is known here; null: that of the set's profile

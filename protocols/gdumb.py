@@ -24,4 +24,5 @@ PROTOCOL = ClassIncremental(
     begin=_begin,
     config=GDumbConfig,
     reads="memory",
+    trains_by_recipe=True,
 )

@@ -19,6 +19,7 @@ PROTOCOL = ClassIncremental(
     begin=_begin,
     config=GDumbConfig,
     reads="memory",
+    trains_by_recipe=True,
     judged="last step",
     recipe="prabhu2020",
 )

@@ -1,4 +1,4 @@
-"""`satm eval`, `satm eval-arch` and `satm eval-cl`."""
+"""`satm eval` and `satm eval-arch`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(name="eval")(evaluate)
     app.command(name="eval-arch")(evaluate_architectures)
-    app.command(name="eval-cl")(evaluate_incremental)
 
 
 def evaluate(
@@ -126,51 +125,6 @@ def _evaluate(
         protocol = "in-domain" if architectures is None else "cross-arch"
         _show(registry, record.name, {"protocol": protocol, "metric": "accuracy"})
         typer.echo("next: satm eval-arch --arch resnet18, satm eval-cl --steps 5, satm results")
-
-
-def evaluate_incremental(
-    reference: SetReference = "latest",
-    steps: Annotated[int, typer.Option("--steps", help="Steps the classes arrive in.")] = 5,
-    memory: Annotated[str, typer.Option("--memory", help="condensed, or random: as many real images.")] = "condensed",
-    orders: Annotated[int | None, typer.Option("--orders", help="Class orders (default: the profile's).")] = None,
-    arch: Annotated[str | None, typer.Option("--arch", help="Network (default: the set's own).")] = None,
-    recipe: RecipeName = None,
-    learning_rate: StepSize = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    registry: RegistryPath = DEFAULT_REGISTRY,
-    data_root: DataRoot = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Class-incremental continual learning: GDumb whose memory is the set.
-
-    Example: satm eval-cl --steps 5
-    """
-    if memory not in ("condensed", "random"):
-        raise ConfigError(f"--memory {memory}: expected condensed or random")
-    rate = parse_rate(learning_rate)
-
-    from satm import workflow
-    from satm.cli._session import working
-
-    with working(threads) as progress:
-        record = workflow.evaluate_incremental(
-            reference,
-            steps=steps,
-            memory="random" if memory == "random" else "condensed",
-            orders=orders,
-            architecture=arch,
-            recipe=recipe,
-            learning_rate=rate,
-            device=device,
-            registry=registry,
-            data_root=data_root,
-            dry_run=dry_run,
-            progress=progress,
-        )
-    if not dry_run:
-        _show(registry, record.name, {"protocol": "class-incremental", "memory": memory, "steps": steps})
-        typer.echo(f"next: satm results --protocol cl, satm eval-cl --steps {steps} --memory random")
 
 
 def _show(registry: Path, name: str, filters: dict[str, Any]) -> None:

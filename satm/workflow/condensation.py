@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,8 @@ def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
 def load_data(
     config: CondenseConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
 ) -> datasets.ImageData:
-    """The data set of a configuration, preprocessed as it says."""
-    return datasets.load(
+    """The data set of a configuration, preprocessed as it says, and of its classes alone where it names some."""
+    data = datasets.load(
         config.dataset,
         root=data_root,
         image_size=config.image_size,
@@ -117,6 +117,7 @@ def load_data(
         device=resolve_device(device),
         progress=progress,
     )
+    return data if config.classes is None else data.of_classes(config.classes)
 
 
 def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
@@ -172,13 +173,14 @@ def condense(
     data_root: Path | None = None,
     fresh: bool = False,
     start_from: str | None = None,
+    parent: str | None = None,
     progress: Progress = SILENT,
 ) -> Condensed:
     """Condense by `preset` and store the result in the registry file.
 
     The same call continues an interrupted one to the same bits and returns the stored set of a finished one; `fresh`
     starts over. `start_from`, an id of an unfinished run here, begins at that run's saved state under these settings;
-    run and set say so. Raises Interrupted with everything saved, Diverged with the last good state saved.
+    run and set say so. `parent` is the id of the set whose step of a class-incremental stream this one is. Raises Interrupted with everything saved, Diverged with the last good state saved.
     """
     config = preset.config
     where = resolve_device(device)
@@ -196,7 +198,7 @@ def condense(
             before = store.find_run(key)
             if before is not None and before.status == "done" and before.set_id and not fresh:
                 made = store.find(before.set_id)
-                others = [each for each in store.sets(dataset=config.dataset) if each.run_id == before.id]
+                others = [each for each in store.sets(dataset=config.set_dataset) if each.run_id == before.id]
                 return Condensed(record=made, new=False, siblings=tuple(o for o in others if o.id != made.id))
             saved = None if fresh else checkpoint.load()
             if saved is not None and (before is None or before.status == "done"):
@@ -251,9 +253,11 @@ def condense(
                 _run(condensation, checkpoint, store, run, where, progress)
                 learnt = condensation.result()
                 known = {record.id for record in store.sets()}
-                record = store.add_set(_describe(learnt, preset, data, seed, start=start), run=run)
+                more = [] if start is None else [f"run:{start.run}"]
+                more += [] if parent is None else [f"set:{parent}"]
+                record = store.add_set(_describe(learnt, preset, data, seed, more), run=run)
                 siblings = tuple(
-                    store.add_set(_describe(other, preset, data, seed, start=start, sibling=name), run=run)
+                    store.add_set(_describe(other, preset, data, seed, more, sibling=name), run=run)
                     for name, other in learnt.siblings.items()
                 )
             except Interrupted:
@@ -355,8 +359,8 @@ def _describe(
     preset: Preset,
     data: datasets.ImageData,
     seed: int,
+    more_parents: Sequence[str],
     *,
-    start: Start | None,
     sibling: str | None = None,
 ) -> SyntheticSet:
     config = preset.config
@@ -364,14 +368,12 @@ def _describe(
     parents = [f"data:{data.fingerprint}"]
     if METHODS.get(config.method).expert_epochs(config.settings) is not None:
         parents.append(f"experts:{expert_store(data, config.architecture, config.experts).key}")
-    if start is not None:
-        parents.append(f"run:{start.run}")
     return SyntheticSet(
         images=learnt.images,
         labels=learnt.labels,
         label_kind=learnt.label_kind,
         step_size=learnt.step_size,
-        dataset=config.dataset,
+        dataset=config.set_dataset,
         classes=data.classes,
         ipc=config.ipc,
         method=method if sibling is None else f"{method}-{sibling}",
@@ -379,5 +381,5 @@ def _describe(
         profile=preset.profile,
         seed=seed,
         config={"condense": config.to_dict()},
-        parents=tuple(parents),
+        parents=(*parents, *more_parents),
     )

@@ -95,7 +95,7 @@ def stream(name: str, **changes: Any) -> IncrementalResult:
     protocol = PROTOCOLS.get(name)
     settings = changes.pop("settings", {})
     if protocol.reads == "real":
-        settings = {"epochs": 5, "batch_size": 4, "learning_rate": 0.1} | settings
+        settings = {"epochs": 5, "batch_size": 4, "learning_rate": 0.05} | settings
     arguments: dict[str, Any] = {
         "memory": memory() if protocol.memory else None,
         "train": real_images("train", 0.3),
