@@ -22,7 +22,8 @@ from satm.synthetic import SyntheticSet
 
 CLASSES, IPC, SHAPE = 10, 2, (1, 8, 8)
 GROUPS = split_classes(class_order(CLASSES, Seed(1)), 4)  # 3, 3, 2, 2: the steps do not divide the classes
-RECIPE = Recipe(name="quick", epochs=20, batch_size=8, drop_at=(15,), augment="scale", scale="smoke", source="tests")
+STREAM = {"epochs": 4, "batch_size": 4, "learning_rate": 0.03}
+RECIPE = Recipe(name="quick", epochs=12, batch_size=8, drop_at=(9,), augment="scale", scale="smoke", source="tests")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def real_images(name: str = "test", noise: float = 0.5) -> Labelled:
 
 def networks(**changes: Any) -> Networks:
     facts: dict[str, Any] = {
-        "architecture": "convnet3_w16",
+        "architecture": "convnet3_w8",
         "num_classes": CLASSES,
         "image_shape": SHAPE,
         "recipe": RECIPE,
@@ -95,7 +96,7 @@ def stream(name: str, **changes: Any) -> IncrementalResult:
     protocol = PROTOCOLS.get(name)
     settings = changes.pop("settings", {})
     if protocol.reads == "real":
-        settings = {"epochs": 5, "batch_size": 4, "learning_rate": 0.05} | settings
+        settings = STREAM | settings
     arguments: dict[str, Any] = {
         "memory": memory() if protocol.memory else None,
         "train": real_images("train", 0.3),
