@@ -23,7 +23,7 @@ from satm.types import Augment, Images
 
 
 def silent_evaluator() -> EvaluationPlugin:
-    """Measures and prints nothing; the base logger writes nothing, and without any Avalanche warns on every run."""
+    """Measures and prints nothing; the base logger writes nothing, and without one Avalanche warns at every run."""
     return EvaluationPlugin(loggers=[BaseLogger()])
 
 

@@ -19,9 +19,7 @@ def _begin(task: Task, config: ReplayConfig) -> Learner:
 
     def make(*, plugins: list[Any], **common: Any) -> Any:
         # What Avalanche's `Replay` is, with another storage policy than its default.
-        replay = ReplayPlugin(
-            mem_size=memory.max_size, batch_size_mem=config.memory_batch_size, storage_policy=memory
-        )
+        replay = ReplayPlugin(mem_size=memory.max_size, batch_size_mem=config.memory_batch_size, storage_policy=memory)
         return Naive(plugins=[*plugins, replay], **common)
 
     return AvalancheLearner(task, config.sgd, make, memory=memory)

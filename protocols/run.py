@@ -96,8 +96,7 @@ def run(
     learner = protocol.begin(task, config)
     there = _usable(protocol, earlier or Earlier(), len(groups), list(accumulate(map(len, arriving))))
     if there and protocol.builds_on:
-        assert earlier is not None and earlier.state is not None
-        learner.restore(earlier.state)
+        learner.restore((earlier or Earlier()).state or {})
 
     def judged(network: Any, step: int) -> StepResult:
         logits = networks.logits(network, test)
@@ -151,9 +150,7 @@ def _check(
 def _sizes(classes: torch.Tensor, groups: Sequence[Sequence[int]], complaint: str) -> None:
     for step, group in enumerate(groups):
         if not torch.isin(classes, torch.tensor(group)).any():
-            raise DataError(
-                f"step {step + 1} of {len(groups)}, classes {list(group)}: {complaint}; take fewer steps"
-            )
+            raise DataError(f"step {step + 1} of {len(groups)}, classes {list(group)}: {complaint}; take fewer steps")
 
 
 def _usable(

@@ -25,7 +25,9 @@ class Setting:
         ours = {"data set": dataset, "IPC": ipc, "class orders": orders, "networks an order": networks}
         theirs = (self.dataset, self.ipc, self.orders, self.networks)
         return tuple(
-            f"{name} {mine} instead of {its}" for (name, mine), its in zip(ours.items(), theirs, strict=True) if mine != its
+            f"{name} {mine} instead of {its}"
+            for (name, mine), its in zip(ours.items(), theirs, strict=True)
+            if mine != its
         )
 
 

@@ -180,7 +180,8 @@ def condense(
 
     The same call continues an interrupted one to the same bits and returns the stored set of a finished one; `fresh`
     starts over. `start_from`, an id of an unfinished run here, begins at that run's saved state under these settings;
-    run and set say so. `parent` is the id of the set whose step of a class-incremental stream this one is. Raises Interrupted with everything saved, Diverged with the last good state saved.
+    run and set say so. `parent` is the id of the set whose step of a class-incremental stream this one is. Raises
+    Interrupted with everything saved, Diverged with the last good state saved.
     """
     config = preset.config
     where = resolve_device(device)

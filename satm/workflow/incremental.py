@@ -222,8 +222,8 @@ class _Asked:
             lines.append(f"{len(subject.data.classes)} classes over {self.steps} steps: {sizes} classes each")
         name, recipe = self.recipe(subject)
         lines.append(
-            f"{subject.record.name} ({self.profile(subject)}): {self.protocol.name} on {source.name} images, "
-            f"{architecture}, {orders} class orders of {self.steps} steps, {networks} networks each, recipe {name} "
+            f"{subject.record.name} ({self.profile(subject)}): {self.protocol.name}"
+            f"{' without a memory' if source.kind == 'none' else f' on {source.name} images'}, {architecture}, {orders} class orders of {self.steps} steps, {networks} networks each, recipe {name} "
             f"({recipe['epochs']} epochs)"
         )
         if self.setting is not None:

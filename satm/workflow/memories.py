@@ -80,9 +80,7 @@ def memory_source(
         step_presets(store, subject, per_step)  # refuses what cannot be condensed
 
         def condensed(order: int, groups: Groups) -> Memory:
-            records = condense_steps(
-                store, subject, groups, data_root=data_root, device=device, progress=progress
-            )
+            records = condense_steps(store, subject, groups, data_root=data_root, device=device, progress=progress)
             parts = [store.load(record.id) for record in records]
             return Memory(
                 images=joined(synthetic, parts, groups),

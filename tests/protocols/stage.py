@@ -22,8 +22,8 @@ from satm.synthetic import SyntheticSet
 
 CLASSES, IPC, SHAPE = 10, 2, (1, 8, 8)
 GROUPS = split_classes(class_order(CLASSES, Seed(1)), 4)  # 3, 3, 2, 2: the steps do not divide the classes
-STREAM = {"epochs": 4, "batch_size": 4, "learning_rate": 0.03}
-RECIPE = Recipe(name="quick", epochs=12, batch_size=8, drop_at=(9,), augment="scale", scale="smoke", source="tests")
+STREAM = {"epochs": 12, "batch_size": 4, "learning_rate": 0.05}
+RECIPE = Recipe(name="quick", epochs=20, batch_size=8, drop_at=(15,), augment="scale", scale="smoke", source="tests")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def real_images(name: str = "test", noise: float = 0.5) -> Labelled:
 
 def networks(**changes: Any) -> Networks:
     facts: dict[str, Any] = {
-        "architecture": "convnet3_w8",
+        "architecture": "convnet3_w16",
         "num_classes": CLASSES,
         "image_shape": SHAPE,
         "recipe": RECIPE,

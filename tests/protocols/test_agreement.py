@@ -1,4 +1,4 @@
-"""The numbers of a real run against Avalanche's own evaluation loop and metric plugins, recorded during the same run."""
+"""The numbers of a real run against those of Avalanche's own evaluation loop and metric plugins."""
 
 from __future__ import annotations
 

@@ -83,9 +83,7 @@ def test_a_network_judged_once_has_no_scores_of_a_curve() -> None:
 @pytest.mark.parametrize("steps", [(0, 1), (1, 2), (0, 2, 1)])
 def test_numbers_of_another_stream_are_refused(steps: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match="for a stream of 3"):
-        IncrementalResult(
-            steps=((2,), (0,), (1,)), judged=tuple(judged(step) for step in steps), untrained=UNTRAINED
-        )
+        IncrementalResult(steps=((2,), (0,), (1,)), judged=tuple(judged(step) for step in steps), untrained=UNTRAINED)
     with pytest.raises(ShapeError, match=r"\[2, 3\] steps"):
         IncrementalResult(
             steps=((2,), (0,), (1,)), judged=tuple(judged(step) for step in range(3)), untrained=UNTRAINED[:2]

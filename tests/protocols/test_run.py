@@ -11,14 +11,13 @@ import pytest
 import torch
 
 from protocols.known import PROTOCOLS
-from protocols.quiet import avalanche_stream
 from protocols.order import split_classes
+from protocols.quiet import avalanche_stream
 from protocols.result import StepResult
 from protocols.run import Earlier
 from protocols.stored import Stored
 from satm.errors import ConfigError, DataError, Interrupted, UnknownName
 from satm.rng import Seed
-from satm.training import predict
 from tests.protocols.stage import (
     CLASSES,
     GROUPS,
@@ -61,9 +60,9 @@ def test_a_stream_is_learnt_and_judged_by_its_steps(name: str) -> None:
     assert result.scores()["final_accuracy"] == result.seen[-1]
 
 
-def test_a_memory_remembers_what_fine_tuning_forgets() -> None:
-    scores = {name: stream(name, settings={"epochs": 8}).scores() for name in ("naive", "replay", "cumulative")}
-    assert scores["naive"]["final_accuracy"] < scores["replay"]["final_accuracy"]
+def test_all_images_remember_what_fine_tuning_forgets() -> None:
+    scores = {name: stream(name).scores() for name in ("naive", "cumulative")}
+    assert scores["naive"]["final_accuracy"] < scores["cumulative"]["final_accuracy"]
     assert scores["naive"]["forgetting"] > scores["cumulative"]["forgetting"]
 
 
@@ -135,9 +134,8 @@ def test_soft_labels_pass_through_avalanche_unrounded(kind: str) -> None:
         held.resize(None, 5)
 
 
-@pytest.mark.parametrize("name", ["gdumb", "replay"])
-def test_another_seed_gives_other_numbers(name: str) -> None:
-    assert stream(name).untrained != stream(name, seed=Seed(6)).untrained
+def test_another_seed_gives_other_numbers() -> None:
+    assert stream("gdumb").judged != stream("gdumb", seed=Seed(6)).judged
 
 
 def test_every_protocol_starts_at_the_same_network() -> None:

@@ -84,7 +84,7 @@ def test_networks_of_an_order_are_repeats_of_their_own(digits: Callable[..., Any
     assert orders[0] == orders[1000] != orders[1] == orders[1001]
     assert len({row.seed for row in final.values()}) == 4
     assert {row.detail["condensed"] for row in rows} == {"whole set, split along the class order"}
-    assert rows[0].detail["budget"] == {"images": 10, "bytes": 10 * 64 * 4}
+    assert rows[0].detail["budget"] == {"images": 10, "bytes": 10 * 256 * 4}
     (summary,) = satm.results(registry=_path(), metric="final_accuracy", protocol="class-incremental")
     assert summary.n == 4
 
@@ -225,8 +225,8 @@ def test_real_images_at_equal_budgets(digits: Callable[..., Any]) -> None:
     held = {(row.memory, row.step): row.detail["memory_size"] for row in rows if row.metric == "accuracy"}
     assert held == {("random", 1): 5, ("random", 2): 10, ("random[bytes]", 1): 20, ("random[bytes]", 2): 40}
     budgets = {row.memory: row.detail["budget"] for row in rows}
-    assert budgets["random[bytes]"] == {"equal in": "bytes", "images": 40, "bytes": 10 * 64 * 4}
-    assert budgets["random"] == {"equal in": "images", "images": 10, "bytes": 10 * 64}
+    assert budgets["random[bytes]"] == {"equal in": "bytes", "images": 40, "bytes": 10 * 256 * 4}
+    assert budgets["random"] == {"equal in": "images", "images": 10, "bytes": 10 * 256}
 
 
 def test_herding_asks_for_its_expert_by_the_command_that_trains_it(
@@ -237,7 +237,7 @@ def test_herding_asks_for_its_expert_by_the_command_that_trains_it(
     shutil.rmtree(tmp_path / "home" / "experts")
     line = refused(1, "--memory", "herding", "--steps", "2")
     command = line.split("satm experts ")[1].split()
-    assert command == "digits --ipc 1 --method herding --profile smoke --set architecture=convnet3_w4".split()
+    assert " ".join(command) == "digits --ipc 1 --method herding --profile smoke --set architecture=convnet3_w4"
     with Registry.open(_path(), read_only=True) as store:
         assert not store.results()
     assert run(["experts", *command, "--threads", "1"]) == 0
