@@ -28,7 +28,7 @@ def silent_evaluator() -> EvaluationPlugin:
 
 
 class Augmented(nn.Module):
-    """`network`, its training batches augmented first: every Avalanche strategy passes all it learns from through it."""
+    """`network`, its training batches augmented first: all that an Avalanche strategy learns from passes through it."""
 
     generator: torch.Generator | None = None
 

@@ -6,34 +6,30 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from evaluation import RECIPES, choose_learning_rate, plan_training, stated_learning_rate
 from evaluation.cross_arch import CHOOSING
-from protocols.base import ClassIncremental
 from protocols.known import PROTOCOLS
 from protocols.networks import Networks
 from protocols.order import class_order, split_classes
 from protocols.run import run
-from protocols.settings import SETTINGS, Setting
+from protocols.settings import SETTINGS
 from registry import Registry, ResultRow, SetRecord
-from satm.config import from_dict, override, to_dict
+from satm.config import to_dict
 from satm.device import resolve_device
-from satm.errors import ConfigError, RegistryError
+from satm.errors import ConfigError
 from satm.fused import Compilation, Fused
 from satm.networks import plan
-from satm.presets import class_incremental_repeats
-from satm.presets.profiles import CUSTOM
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.workflow.evaluation import recorded
-from satm.workflow.incremental_rows import ORDERS, Cell, Rows, protocol_name
+from satm.workflow.incremental_request import Asked, RatePolicy, memory_kind, newest_for, protocol_config
+from satm.workflow.incremental_rows import Cell, Rows, protocol_name
 from satm.workflow.memories import Budget, Kind, Memory, MemorySource, memory_source
 from satm.workflow.subject import ROOT, Subject, open_subject
-
-RatePolicy = float | Literal["learned", "grid"] | None
 
 
 def evaluate_incremental(
@@ -79,20 +75,20 @@ def evaluate_incremental(
         raise ConfigError(f"steps {steps} beside preset {preset}, which has {setting.steps}; leave one of them out")
     steps = setting.steps if setting is not None else 5 if steps is None else steps
     chosen = PROTOCOLS.get(protocol or (setting.protocol if setting else "gdumb"))
-    kind = _kind(chosen, memory, budget, condense_per_step)
+    kind = memory_kind(chosen, memory, budget, condense_per_step)
     with Registry.open(registry, must_exist=True, read_only=dry_run) as store:
         subject = open_subject(
             store,
-            _newest_for(setting, store) if setting is not None and reference == "latest" else reference,
+            newest_for(setting, store) if setting is not None and reference == "latest" else reference,
             recipe=recipe or (chosen.recipe if chosen.recipe in RECIPES else None),
             learning_rate=None if chosen.builds_on else learning_rate,
             data_root=data_root,
             device=device,
             progress=progress,
         )
-        asked = _Asked(
+        asked = Asked(
             protocol=chosen,
-            config=_config(chosen, subject, learning_rate, settings or {}),
+            config=protocol_config(chosen, subject, learning_rate, settings or {}),
             steps=steps,
             setting=setting,
             changed=tuple(settings or ()),
@@ -169,74 +165,11 @@ def evaluate_incremental(
     return subject.record
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """The protocol and its numbers."""
-
-    protocol: ClassIncremental
-    config: Any
-    steps: int
-    setting: Setting | None
-    changed: tuple[str, ...]  # settings replaced by hand
-
-    def repeats(self, subject: Subject, orders: int | None, networks: int | None) -> tuple[int, int]:
-        """Class orders, and networks for each: as asked, else the preset's, else those of the set's profile."""
-        usual = class_incremental_repeats(subject.profile)
-        if self.setting is not None and subject.profile not in ("cpu", "smoke"):
-            usual = self.setting.orders, self.setting.networks
-        orders, networks = usual[0] if orders is None else orders, usual[1] if networks is None else networks
-        if not 1 <= orders <= ORDERS:
-            raise ConfigError(f"orders {orders}: expected 1 to {ORDERS} class orders")
-        if networks < 1:
-            raise ConfigError(f"networks {networks}: expected at least 1 for each class order")
-        return orders, networks
-
-    def profile(self, subject: Subject) -> str:
-        """What the numbers may be called."""
-        return CUSTOM if self.changed and subject.profile == "paper" else subject.profile
-
-    def recipe(self, subject: Subject) -> tuple[str, dict[str, Any]]:
-        """Name and numbers of how networks are trained, as they are stored."""
-        recipe = subject.recipe
-        if not self.protocol.builds_on:
-            return recipe.name, recipe.to_dict()
-        named = ", ".join(f"{key} {value}" for key, value in to_dict(self.config).items() if key in self.changed)
-        name = f"{self.protocol.name} {recipe.scale}" + (f", {named}" if named else "")
-        stated = {"name": name, "protocol": self.protocol.name, "scale": recipe.scale, "augment": recipe.augment}
-        return name, stated | to_dict(self.config)
-
-    def opening(
-        self,
-        subject: Subject,
-        source: MemorySource,
-        architecture: str,
-        orders: int,
-        networks: int,
-        groups: tuple[tuple[int, ...], ...],
-        departures: tuple[str, ...],
-    ) -> list[str]:
-        """What is about to be done."""
-        lines = []
-        if len({len(group) for group in groups}) > 1:
-            sizes = ", ".join(str(len(group)) for group in groups)
-            lines.append(f"{len(subject.data.classes)} classes over {self.steps} steps: {sizes} classes each")
-        name, recipe = self.recipe(subject)
-        lines.append(
-            f"{subject.record.name} ({self.profile(subject)}): {self.protocol.name}"
-            f"{' without a memory' if source.kind == 'none' else f' on {source.name} images'}, {architecture}, {orders} class orders of {self.steps} steps, {networks} networks each, recipe {name} "
-            f"({recipe['epochs']} epochs)"
-        )
-        if self.setting is not None:
-            lines.append(f"preset {self.setting.name}: {self.setting.source}")
-            lines += [f"departure: {each}" for each in departures]
-        return lines
-
-
 @dataclass(kw_only=True)
 class _Work:
     """What the cells of one evaluation share."""
 
-    asked: _Asked
+    asked: Asked
     subject: Subject
     source: MemorySource
     rows: Rows
@@ -333,49 +266,3 @@ class _Work:
 
 def _seed(order: int) -> Seed:
     return ROOT.child("class-incremental", order)
-
-
-def _kind(protocol: ClassIncremental, memory: Kind | None, budget: Budget, per_step: bool) -> Kind:
-    """The memory a protocol is handed; raises ConfigError for a combination that makes no sense."""
-    if not protocol.memory:
-        if memory not in (None, "none") or per_step:
-            asked = "--condense-per-step" if per_step else f"memory {memory}"
-            raise ConfigError(f"protocol {protocol.name} keeps no memory; leave {asked} out, or take gdumb or replay")
-        return "none"
-    kind: Kind = memory or "condensed"
-    if kind not in ("condensed", "random", "herding"):
-        raise ConfigError(f"memory {kind} for protocol {protocol.name}: expected condensed, random or herding")
-    if budget not in ("images", "bytes"):
-        raise ConfigError(f"budget {budget}: expected images or bytes")
-    if budget == "bytes" and kind == "condensed":
-        raise ConfigError("budget bytes: it is the condensed set's own; it bounds memory random or herding")
-    if per_step and kind != "condensed":
-        raise ConfigError(f"--condense-per-step makes a condensed memory; leave memory {kind} out")
-    return kind
-
-
-def _config(protocol: ClassIncremental, subject: Subject, rate: RatePolicy, settings: Mapping[str, Any]) -> Any:
-    """The protocol's settings at the recipe's scale, single ones replaced."""
-    if protocol.builds_on and isinstance(rate, str):
-        raise ConfigError(
-            f"learning rate {rate}: protocol {protocol.name} trains on the stream of real images at one of its own; "
-            "state a number, or leave it out"
-        )
-    changes = dict(settings)
-    if protocol.builds_on and rate is not None:
-        changes["learning_rate"] = rate
-    plain = to_dict(protocol.configured(subject.recipe.scale))
-    if settings and not plain:
-        raise ConfigError(f"protocol {protocol.name} has no settings of its own; --recipe says how it trains")
-    return from_dict(protocol.config, override(plain, changes))
-
-
-def _newest_for(setting: Setting, store: Registry) -> str:
-    """The newest set that a preset is about; raises RegistryError where there is none."""
-    found = store.sets(dataset=setting.dataset, ipc=setting.ipc)
-    if not found:
-        raise RegistryError(
-            f"no set of {setting.dataset} at IPC {setting.ipc} is stored for preset {setting.name}; make one (satm "
-            f"condense {setting.dataset} --ipc {setting.ipc}), or name another set, which is a departure"
-        )
-    return found[-1].name
