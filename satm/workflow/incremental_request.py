@@ -74,8 +74,8 @@ class Asked:
         name, recipe = self.recipe(subject)
         held = "without a memory" if source.kind == "none" else f"on {source.name} images"
         lines.append(
-            f"{subject.record.name} ({self.profile(subject)}): {self.protocol.name} {held}, {architecture}, {orders} class "
-            f"orders of {self.steps} steps, {networks} networks each, recipe {name} ({recipe['epochs']} epochs)"
+            f"{subject.record.name} ({self.profile(subject)}): {self.protocol.name} {held}, {architecture}, {orders} "
+            f"class orders of {self.steps} steps, {networks} networks each, recipe {name} ({recipe['epochs']} epochs)"
         )
         if self.setting is not None:
             lines.append(f"preset {self.setting.name}: {self.setting.source}")
