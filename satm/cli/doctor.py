@@ -40,8 +40,8 @@ def doctor() -> None:
 
     import torch
 
-    from registry.provenance import environment
     from protocols.known import PROTOCOLS
+    from registry.provenance import environment
     from satm import networks
     from satm.data import CATALOGUE
     from satm.home import home
