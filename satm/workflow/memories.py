@@ -69,7 +69,7 @@ def memory_source(
         return MemorySource(kind=kind, name="none", detail={"budget": None}, at=lambda order, groups: nothing)
     synthetic = subject.synthetic
     if kind == "condensed":
-        detail = {"budget": {"images": len(synthetic), "bytes": tensor_bytes(synthetic)}}
+        detail: dict[str, Any] = {"budget": {"images": len(synthetic), "bytes": tensor_bytes(synthetic)}}
         if per_step is None:
             return MemorySource(
                 kind=kind,
