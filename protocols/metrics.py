@@ -31,8 +31,19 @@ def forgetting(matrix: Sequence[Sequence[float]]) -> float:
 
 
 def backward_transfer(matrix: Sequence[Sequence[float]]) -> float:
-    """Mean over j < S − 1 of a[S−1][j] − a[j][j] (Lopez-Paz & Ranzato 2017, GEM); 0 for a single step."""
+    """Mean over j < S − 1 of a[S−1][j] − a[j][j] (Lopez-Paz & Ranzato 2017, GEM, Eq. 3); 0 for a single step."""
     *earlier, last = matrix
     if not earlier:
         return 0.0
     return fmean(last[j] - row[j] for j, row in enumerate(earlier))
+
+
+def forward_transfer(matrix: Sequence[Sequence[float]], untrained: Sequence[float]) -> float:
+    """Mean over j ≥ 1 of a[j−1][j] − b[j] (Lopez-Paz & Ranzato 2017, GEM, Eq. 4); 0 for a single step.
+
+    b = `untrained` [S] is the accuracy of the network at random initialisation on each step's test images. With a head
+    over all classes and no mask, a network that never saw a class hardly ever names it: expect about −b.
+    """
+    if len(matrix) < 2:
+        return 0.0
+    return fmean(matrix[j - 1][j] - untrained[j] for j in range(1, len(matrix)))

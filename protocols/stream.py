@@ -1,6 +1,6 @@
 """Class-incremental Avalanche streams over labelled images: one experience a group of classes.
 
-Imports Avalanche, so it is itself imported where used (`protocols.gdumb`).
+Imports Avalanche, so it is itself imported where used (`protocols.run`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from avalanche.benchmarks import benchmark_from_datasets
 from avalanche.benchmarks.scenarios.supervised import with_classes_timeline
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.data_attribute import DataAttribute
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from satm.types import Examples, Images
@@ -21,14 +22,16 @@ from satm.types import Examples, Images
 class _Items(Dataset[tuple[Images, torch.Tensor]]):
     """Examples read one at a time, as Avalanche's data loaders do."""
 
-    def __init__(self, examples: Examples, positions: torch.Tensor) -> None:
-        self.examples, self.positions = examples, positions
+    def __init__(self, examples: Examples, positions: torch.Tensor, one_hot: int | None) -> None:
+        self.examples, self.positions, self.one_hot = examples, positions, one_hot
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def __getitem__(self, index: int) -> tuple[Images, torch.Tensor]:
         images, targets = self.examples.batch(self.positions[index : index + 1])
+        if self.one_hot is not None and targets.ndim == 1:
+            targets = F.one_hot(targets, self.one_hot).to(images.dtype)
         return images[0], targets[0]
 
 
@@ -38,22 +41,45 @@ def class_incremental(
     test: Examples,
     test_classes: torch.Tensor,
     groups: Sequence[Sequence[int]],
+    *,
+    one_hot: int | None = None,
 ) -> Any:
     """An Avalanche benchmark whose `train_stream` and `test_stream` hold one experience for each group of classes.
 
     `train_classes` and `test_classes` [n] int64 on the CPU say which class each example counts as; the targets stay
-    what the examples give, so soft labels pass through. The examples keep their order and their class numbers.
-    Avalanche's own `class_incremental_benchmark` drops a remainder of classes in silence (field notes §3.3).
+    what the examples give, so soft labels pass through. With `one_hot`, a number of classes, train targets that are
+    classes become vectors, so that they can share a batch with soft ones. The examples keep their order and their class
+    numbers; `experience.dataset.positions` says where each lies among the examples. Avalanche's own
+    `class_incremental_benchmark` drops a remainder of classes in silence (field notes §3.3).
     """
     return with_classes_timeline(
         benchmark_from_datasets(
-            train=[_of_group(train, train_classes, group) for group in groups],
-            test=[_of_group(test, test_classes, group) for group in groups],
+            train=split(train, train_classes, groups, one_hot=one_hot),
+            test=split(test, test_classes, groups),
         )
     )
 
 
-def _of_group(examples: Examples, classes: torch.Tensor, group: Sequence[int]) -> Any:
+def split(
+    examples: Examples, classes: torch.Tensor, groups: Sequence[Sequence[int]], *, one_hot: int | None = None
+) -> list[Any]:
+    """Avalanche data sets of (image, target, 0): the examples of each group of `classes` [n]; 0 is the task label."""
+    return [_of_group(examples, classes, group, one_hot) for group in groups]
+
+
+def places(stream: Any) -> list[torch.Tensor]:
+    """Of each experience of a stream, the positions [m] int64 of its images among the examples."""
+    return [torch.tensor(list(experience.dataset.positions)) for experience in stream]
+
+
+def _of_group(examples: Examples, classes: torch.Tensor, group: Sequence[int], one_hot: int | None) -> Any:
     positions = torch.isin(classes, torch.tensor(group)).nonzero().flatten()
-    targets = DataAttribute(classes[positions].tolist(), "targets")
-    return AvalancheDataset([_Items(examples, positions)], data_attributes=[targets])
+    return AvalancheDataset(
+        [_Items(examples, positions, one_hot)],
+        data_attributes=[
+            DataAttribute(classes[positions].tolist(), "targets"),
+            DataAttribute(positions.tolist(), "positions"),
+            # DER and ER-ACE read a task label from every batch, though there is but one task.
+            DataAttribute([0] * len(positions), "targets_task_labels", use_in_getitem=True),
+        ],
+    )

@@ -128,7 +128,18 @@ def m002_views(db: Any) -> None:
     """)
 
 
-STEPS = (m001_tables, m002_views)
+def m003_protocols(db: Any) -> None:
+    """Class-incremental protocols other than the default one, GDumb, in the view of their accuracy along the stream."""
+    db.executescript("""
+        DROP VIEW incremental;
+        CREATE VIEW incremental AS
+        SELECT * FROM summary
+        WHERE (protocol = 'class-incremental' OR protocol LIKE 'class-incremental/%') AND metric = 'accuracy'
+        ORDER BY set_name, protocol, architecture, memory, recipe_id, steps, step;
+    """)
+
+
+STEPS = (m001_tables, m002_views, m003_protocols)
 
 
 def migrate(db: Any, *, read_only: bool = False) -> None:

@@ -105,9 +105,9 @@ class ResultRow:
     """
 
     set_id: str
-    protocol: str  # in-domain, cross-arch or class-incremental
+    protocol: str  # in-domain, cross-arch, class-incremental (GDumb), or class-incremental/NAME for another protocol
     architecture: str
-    memory: str = "condensed"  # the set itself, or `random`: as many real images
+    memory: str = "condensed"  # the set itself, `random`: as many real images, `herding`, `none` …
     recipe_id: str
     steps: int = 1  # of the stream; 1 where there is none
     repeat: int  # counts from 0: a seed or class order

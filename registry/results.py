@@ -16,7 +16,7 @@ class ResultFilters(TypedDict, total=False):
     dataset: str | None
     method: str | None
     ipc: int | None
-    protocol: str | None
+    protocol: str | None  # with all that it stands for: `class-incremental` finds `class-incremental/der` too
     architecture: str | None
     memory: str | None
     set: str | None  # a reference, as `Registry.find` takes it
@@ -81,5 +81,9 @@ class Results(Sets):
         unknown = sorted(columns.keys() - ResultFilters.__annotations__.keys())
         if unknown:
             raise TypeError(f"unknown filter {unknown[0]!r}; known: {', '.join(ResultFilters.__annotations__)}")
-        reference = columns.pop("set", None)
-        return where({**columns, "set_id": self.find(reference).id if reference else None})
+        reference, protocol = columns.pop("set", None), columns.pop("protocol", None)
+        clause, values = where({**columns, "set_id": self.find(reference).id if reference else None})
+        if protocol is None:
+            return clause, values
+        joint = f"{clause} AND" if clause else "WHERE"
+        return f"{joint} (protocol = ? OR protocol LIKE ? || '/%')", [*values, protocol, protocol]

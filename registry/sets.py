@@ -71,9 +71,10 @@ class Sets(Store):
         """
         newest = self._rows(
             SetRecord,
-            "SELECT * FROM sets WHERE ? IN ('latest', name, dataset || '/ipc' || ipc || '/' || method) "
-            "ORDER BY seq DESC LIMIT 1",
-            [reference],
+            "SELECT * FROM sets WHERE ? IN (name, dataset || '/ipc' || ipc || '/' || method) "
+            # A step's own set, made while another was evaluated, is not what anybody means by the latest.
+            """OR (? = 'latest' AND parents NOT LIKE '%"set:%') ORDER BY seq DESC LIMIT 1""",
+            [reference, reference],
         )
         if newest:
             return newest[0]

@@ -40,6 +40,7 @@ def doctor() -> None:
 
     import torch
 
+    from protocols.known import PROTOCOLS
     from registry.provenance import environment
     from satm import networks
     from satm.data import CATALOGUE
@@ -55,7 +56,7 @@ def doctor() -> None:
     typer.echo(f"threads: {torch.get_num_threads()}")
     typer.echo(f"SATM_HOME: {home()}")
     typer.echo(f"SATM_DATA: {os.environ.get('SATM_DATA', 'not set')}")
-    for names in (METHODS, CATALOGUE, networks.OTHERS):
+    for names in (METHODS, CATALOGUE, networks.OTHERS, PROTOCOLS):
         for point in names.points():
             typer.echo(f"{names.kind} {point.name}: from {owner(point)}")
         for problem in names.problems():

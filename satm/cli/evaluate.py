@@ -1,9 +1,9 @@
-"""`satm eval` and `satm eval-cl`."""
+"""`satm eval`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -25,13 +25,11 @@ from satm.cli._options import (
     parse_compilation,
     parse_rate,
 )
-from satm.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command(name="eval")(evaluate)
-    app.command(name="eval-cl")(evaluate_incremental)
 
 
 def evaluate(
@@ -73,53 +71,6 @@ def evaluate(
     if not dry_run:
         _show(registry, record.name, {"protocol": "in-domain", "metric": "accuracy"})
         typer.echo("next: satm eval-arch --arch resnet18, satm eval-cl --steps 5, satm results")
-
-
-def evaluate_incremental(
-    reference: SetReference = "latest",
-    steps: Annotated[int, typer.Option("--steps", help="Steps the classes arrive in.")] = 5,
-    memory: Annotated[str, typer.Option("--memory", help="condensed, or random: as many real images.")] = "condensed",
-    orders: Annotated[int | None, typer.Option("--orders", help="Class orders (default: the profile's).")] = None,
-    arch: Annotated[str | None, typer.Option("--arch", help="Network (default: the set's own).")] = None,
-    recipe: RecipeName = None,
-    learning_rate: StepSize = None,
-    compilation: CompilationName = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    registry: RegistryPath = DEFAULT_REGISTRY,
-    data_root: DataRoot = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Class-incremental continual learning: GDumb whose memory is the set.
-
-    Example: satm eval-cl --steps 5
-    """
-    if memory not in ("condensed", "random"):
-        raise ConfigError(f"--memory {memory}: expected condensed or random")
-    rate, compiling = parse_rate(learning_rate), parse_compilation(compilation)
-
-    from satm import workflow
-    from satm.cli._session import working
-
-    with working(threads) as progress:
-        record = workflow.evaluate_incremental(
-            reference,
-            steps=steps,
-            memory="random" if memory == "random" else "condensed",
-            orders=orders,
-            architecture=arch,
-            recipe=recipe,
-            learning_rate=rate,
-            compilation=compiling,
-            device=device,
-            registry=registry,
-            data_root=data_root,
-            dry_run=dry_run,
-            progress=progress,
-        )
-    if not dry_run:
-        _show(registry, record.name, {"protocol": "class-incremental", "memory": memory, "steps": steps})
-        typer.echo(f"next: satm results --protocol cl, satm eval-cl --steps {steps} --memory random")
 
 
 def _show(registry: Path, name: str, filters: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,6 +54,31 @@ class ImageData:
             each.with_preprocessing(preprocessing) for each in (self.train, self.validation, self.test)
         )
         return replace(self, train=train, validation=validation, test=test, preprocessing=preprocessing)
+
+    def of_classes(self, wanted: Sequence[int]) -> ImageData:
+        """The images of these classes alone, labelled 0, 1 … in the order of `wanted`, in the same space.
+
+        The preprocessing stays that of the whole data set. Raises ConfigError for a class that is not there, or twice.
+        """
+        if not wanted or len(set(wanted)) < len(wanted) or not 0 <= min(wanted) <= max(wanted) < len(self.classes):
+            raise ConfigError(
+                f"classes {list(wanted)}: expected different ones of 0 to {len(self.classes) - 1} of {self.name}"
+            )
+        place = torch.full((len(self.classes),), -1)
+        place[list(wanted)] = torch.arange(len(wanted))
+
+        def part(split: Split) -> Split:
+            chosen = split.of_classes(list(wanted))
+            return replace(chosen, labels=place[chosen.labels])
+
+        return replace(
+            self,
+            classes=tuple(self.classes[label] for label in wanted),
+            train=part(self.train),
+            validation=part(self.validation),
+            test=part(self.test),
+            fingerprint=digest({"of": self.fingerprint, "classes": list(wanted)}),
+        )
 
 
 def load(

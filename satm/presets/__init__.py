@@ -12,6 +12,6 @@ from satm.presets.profiles import FOREIGN as FOREIGN
 from satm.presets.profiles import ORDER as ORDER
 from satm.presets.profiles import PROFILES as PROFILES
 from satm.presets.profiles import Profile as Profile
-from satm.presets.profiles import class_orders as class_orders
+from satm.presets.profiles import class_incremental_repeats as class_incremental_repeats
 from satm.presets.profiles import get_profile as get_profile
 from satm.presets.profiles import weaker as weaker

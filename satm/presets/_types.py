@@ -11,6 +11,7 @@ from satm.config import to_dict as plain
 from satm.errors import ConfigError, UnknownName
 from satm.experts import ExpertConfig
 from satm.methods import METHODS
+from satm.synthetic import digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,7 @@ class CondenseConfig:
     """Everything that decides a condensation but its seed and its device."""
 
     dataset: str
+    classes: tuple[int, ...] | None = None  # only these, as a step of a class-incremental stream; null: all
     ipc: int
     method: str
     architecture: str  # the network of the experts and of the inner loop
@@ -31,6 +33,8 @@ class CondenseConfig:
     def __post_init__(self) -> None:
         if self.ipc < 1:
             raise ConfigError(f"ipc {self.ipc}: expected at least 1 image per class")
+        if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
+            raise ConfigError(f"classes {list(self.classes)}: expected two different ones or more; one teaches nothing")
         if self.image_size is not None and not 1 <= self.image_size <= 4096:
             raise ConfigError(f"image_size {self.image_size}: expected 1 to 4096 pixels")
         if not 0 < self.validation < 1:
@@ -39,9 +43,20 @@ class CondenseConfig:
         if not isinstance(self.settings, expected):
             raise ConfigError(f"settings of {type(self.settings).__name__} for method {self.method}")
 
+    @property
+    def set_dataset(self) -> str:
+        """What a set's name begins with: `cifar10`, or `cifar10:3,5` where it was made of those classes alone."""
+        if self.classes is None:
+            return self.dataset
+        named = ",".join(map(str, self.classes))
+        if len(self.classes) > 10:
+            named = f"{len(self.classes)}-classes-{digest(list(self.classes))[:8]}"
+        return f"{self.dataset}:{named}"
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dictionary; `from_dict` is its inverse."""
-        return plain(self)
+        # Without `classes` where it is all of them, so that runs and sets from before it existed are found.
+        return {key: value for key, value in plain(self).items() if (key, value) != ("classes", None)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CondenseConfig:
@@ -51,7 +66,7 @@ class CondenseConfig:
         for key in values:
             if key not in names:
                 raise UnknownName("setting", key, names)
-        missing = [name for name in names if name not in values and name != "validation"]
+        missing = [name for name in names if name not in values and name not in ("validation", "classes")]
         if missing:
             raise ConfigError(f"setting {', '.join(missing)} is missing; give it a value")
         settings = from_dict(METHODS.get(values["method"]).config, values["settings"], "settings.")
@@ -77,6 +92,7 @@ class _Shared:
     """`CondenseConfig` without the method's part: what the generic type check can read."""
 
     dataset: str
+    classes: tuple[int, ...] | None = None
     ipc: int
     method: str
     architecture: str

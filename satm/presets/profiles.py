@@ -25,7 +25,8 @@ class Profile:
     max_inner_images: int | None = None  # outer steps × N × mini-batch at most: what bounds the time
     image_step: float = 1.0  # factor on lr_images
     shared_rows: bool = False  # every trajectory method takes SATM's rows: a comparison differs in the method alone
-    class_orders: int = 5  # of a class-incremental evaluation
+    class_orders: int = 5  # of a class-incremental evaluation: DM's
+    networks_an_order: int = 3  # fresh ones for each class order: DM's
     engine: Engine = "auto"  # how inner loops are differentiated
 
 
@@ -45,7 +46,6 @@ PROFILES = {
             max_zca_size=32,
             image_step=0.3,
             shared_rows=True,
-            class_orders=3,
         ),
         Profile(
             name="smoke",
@@ -61,6 +61,7 @@ PROFILES = {
             image_step=0.3,
             shared_rows=True,
             class_orders=2,
+            networks_an_order=1,
         ),
     )
 }
@@ -80,9 +81,13 @@ def weaker(*names: str) -> str:
     return min(names, key=ORDER.index)
 
 
-def class_orders(label: str) -> int:
-    """How many class orders a class-incremental evaluation runs at this label; the paper's for `custom`, `foreign`."""
-    return PROFILES.get(label, PROFILES["paper"]).class_orders
+def class_incremental_repeats(label: str) -> tuple[int, int]:
+    """Class orders, and networks for each, of a class-incremental evaluation at this label.
+
+    The paper's for `custom` and `foreign`.
+    """
+    profile = PROFILES.get(label, PROFILES["paper"])
+    return profile.class_orders, profile.networks_an_order
 
 
 def get_profile(name: str) -> Profile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,13 +54,15 @@ def condense(
     data_root: Path | None = None,
     fresh: bool = False,
     start_from: str | None = None,
+    parent: str | None = None,
     progress: Progress = SILENT,
 ) -> Condensed:
     """Condense by `preset` and store the result in the registry file.
 
     The same call continues an interrupted one to the same bits and returns the stored set of a finished one; `fresh`
     starts over. `start_from`, an id of an unfinished run here, begins at that run's saved state under these settings;
-    run and set say so. Raises Interrupted with everything saved, Diverged with the last good state saved.
+    run and set say so. `parent` is the id of the set whose step of a class-incremental stream this one is. Raises
+    Interrupted with everything saved, Diverged with the last good state saved.
     """
     config = preset.config
     where = resolve_device(device)
@@ -78,7 +80,7 @@ def condense(
             before = store.find_run(key)
             if before is not None and before.status == "done" and before.set_id and not fresh:
                 made = store.find(before.set_id)
-                others = [each for each in store.sets(dataset=config.dataset) if each.run_id == before.id]
+                others = [each for each in store.sets(dataset=config.set_dataset) if each.run_id == before.id]
                 return Condensed(record=made, new=False, siblings=tuple(o for o in others if o.id != made.id))
             saved = _saved_state(checkpoint, before, start, fresh, progress)
             progress.say(opening_line(preset, data, where, steps_done=int(saved["step"]) if saved else 0))
@@ -108,8 +110,10 @@ def condense(
                 run_outer_steps(condensation, checkpoint, store, run, where, progress)
                 learnt = condensation.result()
                 known = {record.id for record in store.sets()}
+                more = [] if start is None else [f"run:{start.run}"]
+                more += [] if parent is None else [f"set:{parent}"]
                 record, *siblings = (
-                    store.add_set(_describe(each, preset, data, seed, start=start, sibling=name), run=run)
+                    store.add_set(_describe(each, preset, data, seed, more, sibling=name), run=run)
                     for name, each in [(None, learnt), *learnt.siblings.items()]
                 )
             store.finish_run(run, status="done", set_id=record.id)
@@ -219,8 +223,8 @@ def _describe(
     preset: Preset,
     data: datasets.ImageData,
     seed: int,
+    more_parents: Sequence[str],
     *,
-    start: Start | None,
     sibling: str | None = None,
 ) -> SyntheticSet:
     config = preset.config
@@ -228,14 +232,12 @@ def _describe(
     parents = [f"data:{data.fingerprint}"]
     if METHODS.get(config.method).expert_epochs(config.settings) is not None:
         parents.append(f"experts:{expert_store(data, config.architecture, config.experts).key}")
-    if start is not None:
-        parents.append(f"run:{start.run}")
     return SyntheticSet(
         images=learnt.images,
         labels=learnt.labels,
         label_kind=learnt.label_kind,
         step_size=learnt.step_size,
-        dataset=config.dataset,
+        dataset=config.set_dataset,
         classes=data.classes,
         ipc=config.ipc,
         method=method if sibling is None else f"{method}-{sibling}",
@@ -243,5 +245,5 @@ def _describe(
         profile=preset.profile,
         seed=seed,
         config={"condense": config.to_dict()},
-        parents=tuple(parents),
+        parents=(*parents, *more_parents),
     )

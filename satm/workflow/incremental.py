@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
-from torch import nn
 
-from evaluation import choose_learning_rate, plan_training, stated_learning_rate, train_network, watching
+from evaluation import RECIPES, choose_learning_rate, plan_training, stated_learning_rate
 from evaluation.cross_arch import CHOOSING
-from protocols.gdumb import gdumb
+from protocols.known import PROTOCOLS
+from protocols.networks import Networks
 from protocols.order import class_order, split_classes
-from protocols.result import IncrementalResult, StepResult
+from protocols.run import run
+from protocols.settings import SETTINGS
 from registry import Registry, ResultRow, SetRecord
+from satm.config import to_dict
 from satm.device import resolve_device
 from satm.errors import ConfigError
-from satm.fused import Compilation, Fused
+from satm.fused import Compilation, Fused, how_trained
 from satm.networks import plan
-from satm.presets import class_orders
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
-from satm.types import Examples
 from satm.workflow.evaluation import recorded
-from satm.workflow.subject import ROOT, Memory, Subject, open_subject
-
-PROTOCOL = "class-incremental"
+from satm.workflow.incremental_request import Asked, RatePolicy, memory_kind, newest_for, protocol_config
+from satm.workflow.incremental_rows import Cell, Rows, protocol_name
+from satm.workflow.memories import Budget, Kind, Memory, MemorySource, memory_source
+from satm.workflow.subject import ROOT, Subject, open_subject
 
 
 def evaluate_incremental(
     reference: str = "latest",
     *,
-    steps: int = 5,
-    memory: Memory = "condensed",
+    protocol: str | None = None,
+    steps: int | None = None,
+    memory: Kind | None = None,
+    budget: Budget = "images",
+    condense_per_step: bool = False,
+    preset: str | None = None,
     orders: int | None = None,
+    networks: int | None = None,
     architecture: str | None = None,
     recipe: str | None = None,
-    learning_rate: float | Literal["learned", "grid"] | None = None,
+    learning_rate: RatePolicy = None,
+    settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     compilation: Compilation = "auto",
     registry: Path | str = "satm.db",
@@ -46,233 +54,215 @@ def evaluate_incremental(
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> SetRecord:
-    """GDumb on a class-incremental stream of `steps` steps, its memory the stored set; `results` reads the numbers.
+    """Judge a stored set as the memory of a class-incremental stream of `steps` steps; `results` reads the numbers.
 
-    `orders` class orders are run (the number of the set's profile by default), each a repeat. `memory` "random" takes
-    as many real images instead, drawn afresh for each order, their step size chosen on the validation split. The set
-    was condensed as a whole and is split along the class order, which every result says. Steps that are in the registry
-    already are not trained again. `compilation` is `evaluate`'s; "auto" decides by the whole memory. Raises
-    ConfigError for more steps than classes, Interrupted with every step stored.
+    `protocol` is one of `protocols.known.PROTOCOLS`, GDumb by default. `orders` class orders are run with `networks`
+    networks each (those of the set's profile by default), every network a repeat of its own. `memory` is what the
+    protocol is handed: the set itself, `random` or `herding` (as many real images, or as many as cost as many bytes:
+    `budget`; random ones drawn afresh for each order), or `none`. The set was condensed as a whole and is split along
+    the class order, unless `condense_per_step` condenses each step's classes on their own; every result says which.
+    `preset` takes the numbers of a published comparison (`protocols.settings.SETTINGS`), `settings` replaces single
+    ones of the protocol's own. Protocols that train on the memory do so by the recipe, those that train on the stream
+    by their own settings, fewer epochs at a recipe's smaller scale.
+
+    Whatever is in the registry already is not trained again. `compilation` is `evaluate`'s; "auto" decides by the whole
+    memory. Raises UsageError for what cannot be meant, before anything is stored, and Interrupted with every step
+    stored.
     """
     where = resolve_device(device)
+    setting = None if preset is None else SETTINGS.get(preset)
+    if setting is not None and steps not in (None, setting.steps):
+        raise ConfigError(f"steps {steps} beside preset {preset}, which has {setting.steps}; leave one of them out")
+    steps = setting.steps if setting is not None else 5 if steps is None else steps
+    chosen = PROTOCOLS.get(protocol or (setting.protocol if setting else "gdumb"))
+    kind = memory_kind(chosen, memory, budget, condense_per_step)
     with Registry.open(registry, must_exist=True, read_only=dry_run) as store:
         subject = open_subject(
             store,
-            reference,
-            recipe=recipe,
-            learning_rate=learning_rate,
+            newest_for(setting, store) if setting is not None and reference == "latest" else reference,
+            recipe=recipe or (chosen.recipe if chosen.recipe in RECIPES else None),
+            learning_rate=None if chosen.builds_on else learning_rate,
             data_root=data_root,
             device=device,
             progress=progress,
         )
-        orders = class_orders(subject.profile) if orders is None else orders
-        if orders < 1:
-            raise ConfigError(f"orders {orders}: expected at least 1 class order")
+        asked = Asked(
+            protocol=chosen,
+            config=protocol_config(chosen, subject, learning_rate, settings or {}),
+            steps=steps,
+            setting=setting,
+            changed=tuple(settings or ()),
+        )
+        orders, count = asked.repeats(subject, orders, networks)
         name = plan(
             architecture or subject.config.architecture,
             num_classes=len(subject.data.classes),
             image_shape=subject.data.image_shape,
         ).name
-        groups = [split_classes(class_order(len(subject.data.classes), _seed(r)), steps) for r in range(orders)]
-        if len({len(group) for group in groups[0]}) > 1:
-            sizes = ", ".join(str(len(group)) for group in groups[0])
-            progress.say(f"{len(subject.data.classes)} classes over {steps} steps: {sizes} classes each")
-        asked = {"architecture": name, "steps": steps, "memory": memory, "orders": orders}
-        asked["recipe"] = subject.recipe.to_dict()
-        progress.say(
-            f"{subject.record.name} ({subject.profile}): GDumb on {memory} images, {name}, {orders} class "
-            f"orders of {steps} steps, recipe {subject.recipe.name} ({subject.recipe.epochs} epochs)"
+        groups = [split_classes(class_order(len(subject.data.classes), _seed(o)), steps) for o in range(orders)]
+        source = memory_source(
+            store,
+            subject,
+            kind,
+            budget=budget,
+            per_step=groups[0] if condense_per_step else None,
+            data_root=data_root,
+            device=device,
+            progress=progress,
         )
+        departures = setting.departures(subject.config.dataset, subject.record.ipc, orders, count) if setting else ()
+        for line in asked.opening(subject, source, name, orders, count, groups[0], departures):
+            progress.say(line)
         if dry_run:
             return subject.record
-        with recorded(store, subject, "eval-cl", asked, str(where)) as run:
-            recipe_id = store.add_recipe(subject.recipe.name, subject.recipe.to_dict())
-            fused = plan_training(
-                subject.synthetic,
+        described = {"architecture": name, "steps": steps, "memory": source.name, "orders": orders, "networks": count}
+        described |= {"protocol": chosen.name, "settings": to_dict(asked.config), "recipe": subject.recipe.to_dict()}
+        with recorded(store, subject, "eval-cl", described, str(where)) as run_id:
+            fused = None
+            if chosen.trains_by_recipe:
+                fused = plan_training(
+                    subject.synthetic,
+                    architecture=name,
+                    num_classes=len(subject.data.classes),
+                    image_shape=subject.data.image_shape,
+                    recipe=subject.recipe,
+                    device=where,
+                    compilation=compilation,
+                    progress=progress,
+                )
+            like = ResultRow(
+                set_id=subject.record.id,
+                protocol=protocol_name(chosen.name),
                 architecture=name,
-                num_classes=len(subject.data.classes),
-                image_shape=subject.data.image_shape,
-                recipe=subject.recipe,
+                memory=source.name,
+                recipe_id=store.add_recipe(*asked.recipe(subject)),
+                steps=steps,
+                repeat=0,
+                step=1,
+                metric="",
+                value=0.0,
+                profile=asked.profile(subject),
+                seed=0,
+                step_size=0.0,
+                run_id=run_id,
+            )
+            detail = dict(source.detail)
+            if setting is not None:
+                detail |= {"preset": setting.name, "departures": list(departures)}
+            work = _Work(
+                asked=asked,
+                subject=subject,
+                source=source,
+                rows=Rows(store=store, like=like, detail=detail, last_only=chosen.judged == "last step"),
+                fused=fused,
                 device=where,
-                compilation=compilation,
                 progress=progress,
             )
-            rows = _Rows(store, subject, name, memory, recipe_id, steps, run, "compiled" if fused else "eager")
-            rate, policy = rows.learning_rate() or _learning_rate(subject, name, memory, where, fused, progress)
-            with progress.task(f"{memory}: class orders", orders) as task:
-                for repeat, order in enumerate(groups):
-                    result = gdumb(
-                        subject.draws(memory)(repeat).to(where),
-                        subject.data.test,
-                        groups=order,
-                        train=partial(
-                            _train,
-                            subject=subject,
-                            architecture=name,
-                            learning_rate=rate,
-                            device=where,
-                            fused=fused,
-                            progress=progress,
-                        ),
-                        seed=_seed(repeat),
-                        learning_rate=rate,
-                        done=rows.done(repeat),
-                        on_step=partial(rows.add_step, repeat=repeat, groups=order, rate=rate, policy=policy),
-                        progress=progress,
-                    )
-                    rows.add_scores(result, repeat, rate, policy)
-                    task.advance(average=result.scores()["average_incremental_accuracy"])
+            with progress.task(f"{chosen.name} on {source.name}: networks", orders * count) as task:
+                for order in range(orders):
+                    for average in work.order(order, groups[order], count):
+                        task.advance(final=average)
     return subject.record
 
 
-def _seed(repeat: int) -> Seed:
-    return ROOT.child("class-incremental", repeat)
+@dataclass(kw_only=True)
+class _Work:
+    """What the cells of one evaluation share."""
 
+    asked: Asked
+    subject: Subject
+    source: MemorySource
+    rows: Rows
+    fused: Fused | None
+    device: torch.device
+    progress: Progress
+    chosen: tuple[tuple[float, ...], str] | None = None  # learning rates where they do not depend on the order
 
-def _train(
-    examples: Examples,
-    seed: Seed,
-    *,
-    subject: Subject,
-    architecture: str,
-    learning_rate: float,
-    device: torch.device,
-    fused: Fused | None,
-    progress: Progress,
-) -> nn.Module:
-    with progress.task(f"training on {len(examples)} images", subject.recipe.epochs) as task:
-        return train_network(
-            examples,
-            architecture=architecture,
-            num_classes=len(subject.data.classes),
-            image_shape=subject.data.image_shape,
-            recipe=subject.recipe,
-            learning_rate=learning_rate,
-            seed=seed,
-            device=device,
-            fused=fused,
-            on_epoch=watching(progress, task),
-        )
-
-
-def _learning_rate(
-    subject: Subject,
-    architecture: str,
-    memory: Memory,
-    device: torch.device,
-    fused: Fused | None,
-    progress: Progress,
-) -> tuple[float, str]:
-    """The recipe's policy for this memory: stated, learned, or chosen on the validation split."""
-    examples = subject.draws(memory)(CHOOSING)
-    stated = stated_learning_rate(subject.recipe.learning_rate, examples)
-    if stated is not None:
-        return stated
-    rate, _ = choose_learning_rate(
-        examples.to(device),
-        subject.data.validation,
-        subject.recipe.grid,
-        architecture=architecture,
-        num_classes=len(subject.data.classes),
-        image_shape=subject.data.image_shape,
-        recipe=subject.recipe,
-        seed=ROOT.child("class-incremental", "learning rate"),
-        device=device,
-        fused=fused,
-        progress=progress,
-    )
-    return rate, "grid on validation"
-
-
-class _Rows:
-    """The result rows of one evaluation: written step by step, and read back by a later session."""
-
-    def __init__(
-        self,
-        store: Registry,
-        subject: Subject,
-        architecture: str,
-        memory: Memory,
-        recipe_id: str,
-        steps: int,
-        run: str,
-        training: str,
-    ) -> None:
-        self.store, self.subject, self.architecture, self.memory = store, subject, architecture, memory
-        self.recipe_id, self.steps, self.run, self.training = recipe_id, steps, run, training
-        self.there = store.results(
-            set=subject.record.id,
-            protocol=PROTOCOL,
-            architecture=architecture,
-            memory=memory,
-            recipe_id=recipe_id,
-            steps=steps,
-        )
-
-    def learning_rate(self) -> tuple[float, str] | None:
-        """What an earlier session trained with."""
-        return (self.there[0].step_size, self.there[0].detail["policy"]) if self.there else None
-
-    def done(self, repeat: int) -> list[StepResult]:
-        """The steps of this class order that are stored, the first ones without a gap."""
-        values = {(row.step, row.metric): row for row in self.there if row.repeat == repeat}
-        found = []
-        for step in range(1, self.steps + 1):
-            if (step, "accuracy") not in values:
-                break
-            found.append(
-                StepResult(
-                    step=step - 1,
-                    accuracies=tuple(values[step, _on(j)].value for j in range(self.steps)),
-                    seen=values[step, "accuracy"].value,
-                    memory_size=values[step, "accuracy"].detail["memory_size"],
-                )
+    def order(self, order: int, groups: tuple[tuple[int, ...], ...], networks: int) -> Iterator[float]:
+        """Run one class order's networks; the final accuracy of each as it is there."""
+        memory = self.source.at(order, groups)
+        rates, policy = self._rates(memory, groups)
+        images = None if memory.images is None else memory.images.to(self.device)
+        for network in range(networks):
+            seed = _seed(order) if network == 0 else _seed(order).child("network", network)
+            cell = Cell(
+                order=order,
+                network=network,
+                groups=groups,
+                rates=rates,
+                policy=policy,
+                seed=seed.value,
+                parts=memory.parts,
+                trained=partial(how_trained, self.fused),
             )
-        return found
+            if self.rows.complete(cell):
+                yield self.rows.final(cell)
+                continue
+            result = run(
+                self.asked.protocol,
+                self.asked.config,
+                memory=images,
+                train=self.subject.data.train,
+                test=self.subject.data.test,
+                groups=groups,
+                networks=self._networks(rates),
+                seed=seed,
+                earlier=self.rows.earlier(cell),
+                on_step=partial(self.rows.add_step, cell=cell),
+                progress=self.progress,
+            )
+            self.rows.add_scores(result, cell=cell)
+            yield result.scores()["final_accuracy"]
 
-    def add_step(
-        self, result: StepResult, *, repeat: int, groups: Sequence[Sequence[int]], rate: float, policy: str
-    ) -> None:
-        """Store one step: accuracy on the classes seen, and the row of the accuracy matrix."""
-        detail = {
-            "policy": policy,
-            "classes_by_step": [list(group) for group in groups],
-            "memory_size": result.memory_size,
-            "training": self.training,
-            "condensed": "whole set, split along the class order",
-        }
-        values = {"accuracy": result.seen} | {_on(j): value for j, value in enumerate(result.accuracies)}
-        rows = [self._row(repeat, result.step + 1, metric, value, rate, detail) for metric, value in values.items()]
-        self.store.add_results(rows)
-
-    def add_scores(self, result: IncrementalResult, repeat: int, rate: float, policy: str) -> None:
-        """Store the numbers over the whole stream, at its last step."""
-        detail = {"policy": policy, "class_order": list(result.order), "training": self.training}
-        rows = [self._row(repeat, self.steps, name, value, rate, detail) for name, value in result.scores().items()]
-        self.store.add_results(rows)
-
-    def _row(
-        self, repeat: int, step: int, metric: str, value: float, rate: float, detail: Mapping[str, object]
-    ) -> ResultRow:
-        return ResultRow(
-            set_id=self.subject.record.id,
-            protocol=PROTOCOL,
-            architecture=self.architecture,
-            memory=self.memory,
-            recipe_id=self.recipe_id,
-            steps=self.steps,
-            repeat=repeat,
-            step=step,
-            metric=metric,
-            value=value,
-            profile=self.subject.profile,
-            seed=_seed(repeat).value,
-            step_size=rate,
-            detail=detail,
-            run_id=self.run,
+    def _networks(self, rates: tuple[float, ...]) -> Networks:
+        return Networks(
+            architecture=self.rows.like.architecture,
+            num_classes=len(self.subject.data.classes),
+            image_shape=self.subject.data.image_shape,
+            recipe=self.subject.recipe,
+            rates=rates,
+            device=self.device,
+            fused=self.fused,
+            progress=self.progress,
         )
 
+    def _rates(self, memory: Memory, groups: tuple[tuple[int, ...], ...]) -> tuple[tuple[float, ...], str]:
+        """The learning rate of each step: the protocol's own, stated, learned, or chosen on the validation split."""
+        steps, policy = self.asked.steps, self.subject.recipe.learning_rate
+        if self.asked.protocol.builds_on:
+            return (self.asked.config.learning_rate,) * steps, "fixed"
+        if policy == "learned" and None not in memory.step_sizes:
+            sizes = tuple(size for size in memory.step_sizes if size is not None)
+            return sizes, "learned" if not memory.parts else "learned, the mean over the sets held"
+        stated = None if memory.images is None else stated_learning_rate(policy, memory.images)
+        if stated is not None and stated[1] == "fixed":
+            return (stated[0],) * steps, stated[1]
+        rate = self.rows.chosen_rate()
+        if rate is not None:
+            return (rate,) * steps, "grid on validation"
+        if self.chosen is None:
+            self.chosen = (self._from_grid(memory, groups),) * steps, "grid on validation"
+        return self.chosen
 
-def _on(step: int) -> str:
-    """The metric of column `step` (from 0) of the accuracy matrix."""
-    return f"accuracy_on_step_{step + 1}"
+    def _from_grid(self, memory: Memory, groups: tuple[tuple[int, ...], ...]) -> float:
+        """Once for all class orders, on a memory of its own where memories are drawn."""
+        drawn = self.source.at(CHOOSING, groups) if self.source.kind == "random" else memory
+        assert drawn.images is not None
+        rate, _ = choose_learning_rate(
+            drawn.images.to(self.device),
+            self.subject.data.validation,
+            self.subject.recipe.grid,
+            architecture=self.rows.like.architecture,
+            num_classes=len(self.subject.data.classes),
+            image_shape=self.subject.data.image_shape,
+            recipe=self.subject.recipe,
+            seed=ROOT.child("class-incremental", "learning rate"),
+            device=self.device,
+            fused=self.fused,
+            progress=self.progress,
+        )
+        return rate
+
+
+def _seed(order: int) -> Seed:
+    return ROOT.child("class-incremental", order)

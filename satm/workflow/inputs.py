@@ -18,8 +18,8 @@ from satm.rng import Seed
 def load_data(
     config: CondenseConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
 ) -> datasets.ImageData:
-    """The data set of a configuration, preprocessed as it says."""
-    return datasets.load(
+    """The data set of a configuration, preprocessed as it says, and of its classes alone where it names some."""
+    data = datasets.load(
         config.dataset,
         root=data_root,
         image_size=config.image_size,
@@ -28,6 +28,7 @@ def load_data(
         device=resolve_device(device),
         progress=progress,
     )
+    return data if config.classes is None else data.of_classes(config.classes)
 
 
 def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:

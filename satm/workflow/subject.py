@@ -17,6 +17,7 @@ from satm.presets import get_profile, weaker
 from satm.progress import Progress
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
+from satm.types import Images
 from satm.workflow.choosing import default_profile
 from satm.workflow.prepared import Judged, check_fits, judged, load_prepared
 
@@ -82,16 +83,22 @@ class Subject(Entrant):
         return self._random
 
     def _random(self, repeat: int) -> SyntheticSet:
-        ipc = self.synthetic.ipc
-        images = random_images(self.data, ipc, ROOT.child("random memory", repeat))
-        labels = class_major_labels(len(self.data.classes), ipc)
+        return self.random(repeat, self.synthetic.ipc)
+
+    def random(self, repeat: int, ipc: int) -> SyntheticSet:
+        """`ipc` real images of each class, drawn afresh for each repeat."""
+        return self.real(random_images(self.data, ipc, ROOT.child("random memory", repeat)), ipc, "random")
+
+    def real(self, images: Images, ipc: int, method: str) -> SyntheticSet:
+        """Real images [K·ipc, C, H, W], class-major, as a set beside this one: of the same classes, in its space."""
         return replace(
             self.synthetic,
             images=images.cpu(),
-            labels=labels,
+            labels=class_major_labels(len(self.data.classes), ipc),
             label_kind="hard",
             step_size=None,  # chosen on the validation split
-            method="random",
+            ipc=ipc,
+            method=method,
             name=None,
         )
 

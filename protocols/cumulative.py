@@ -1,0 +1,34 @@
+"""`cumulative`: one network trained at each step on every real image so far; an upper bound for any memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocols.base import ClassIncremental, Learner, Task
+from protocols.streaming import SCALES, StreamConfig
+
+
+def _begin(task: Task, config: StreamConfig) -> Learner:
+    from avalanche.training.supervised import Cumulative
+
+    from protocols.learner import AvalancheLearner
+
+    def remember(strategy: Any, experience: Any) -> None:
+        strategy.experience = experience
+        strategy.train_dataset_adaptation()
+
+    return AvalancheLearner(
+        task, config.sgd, Cumulative, remember=remember, size=lambda strategy: len(strategy.dataset or ())
+    )
+
+
+PROTOCOL = ClassIncremental(
+    name="cumulative",
+    summary="Avalanche's Cumulative: all real images so far at every step, without a memory",
+    begin=_begin,
+    config=StreamConfig,
+    reads="real",
+    memory=False,
+    builds_on=True,
+    scales=SCALES,
+)

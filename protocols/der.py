@@ -1,0 +1,54 @@
+"""`der`: Dark Experience Replay (Buzzega et al. 2020) whose buffer is the memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from protocols.base import ClassIncremental, Learner, Task
+from protocols.streaming import SCALES, ReplayConfig
+from satm.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DERConfig(ReplayConfig):
+    """The loss is CE(stream) + α MSE(logits of the memory, those kept) + β CE(memory); β = 0 is DER, more DER++."""
+
+    alpha: float = 0.2
+    beta: float = 0.5
+
+    def __post_init__(self) -> None:
+        ReplayConfig.__post_init__(self)
+        if not (0 <= self.alpha < float("inf") and 0 <= self.beta < float("inf")):
+            raise ConfigError(f"alpha {self.alpha} and beta {self.beta}: expected finite numbers of 0 or more")
+
+
+def _begin(task: Task, config: DERConfig) -> Learner:
+    from avalanche.training.supervised import DER
+
+    from protocols.learner import AvalancheLearner
+    from protocols.memory import LogitsMemory
+
+    memory = LogitsMemory(task.arriving)
+
+    def make(**common: Any) -> Any:
+        strategy = DER(mem_size=memory.max_size, alpha=config.alpha, beta=config.beta, **common)
+        strategy.storage_policy = memory
+        return strategy
+
+    def before(strategy: Any, step: int) -> None:
+        # Avalanche replays nothing, without a word, where the buffer is smaller than a batch of it.
+        strategy.batch_size_mem = min(config.memory_batch_size, len(memory.buffer) or 1)
+
+    return AvalancheLearner(task, config.sgd, make, memory=memory, before=before)
+
+
+PROTOCOL = ClassIncremental(
+    name="der",
+    summary="Avalanche's DER++ over the real stream, its buffer the memory (Buzzega et al. 2020)",
+    begin=_begin,
+    config=DERConfig,
+    reads="real",
+    builds_on=True,
+    scales=SCALES,
+)

@@ -1,0 +1,42 @@
+"""`er-ace`: experience replay with asymmetric cross-entropy (Caccia et al. 2022) whose buffer is the memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocols.base import ClassIncremental, Learner, Task
+from protocols.streaming import SCALES, ReplayConfig
+
+
+def _begin(task: Task, config: ReplayConfig) -> Learner:
+    from avalanche.training.supervised import ER_ACE
+
+    from protocols.learner import AvalancheLearner
+    from protocols.memory import GivenMemory
+
+    memory = GivenMemory(task.arriving)
+
+    def make(**common: Any) -> Any:
+        strategy = ER_ACE(mem_size=memory.max_size, **common)
+        strategy.storage_policy = memory
+        return strategy
+
+    def before(strategy: Any, step: int) -> None:
+        # It takes the step's own images in first. Where the buffer is smaller than a batch of it, Avalanche replays
+        # nothing, without a word.
+        size = sum(map(len, task.arriving[: step + 1]))
+        strategy.batch_size_mem = min(config.memory_batch_size, size)
+
+    return AvalancheLearner(task, config.sgd, make, memory=memory, before=before)
+
+
+PROTOCOL = ClassIncremental(
+    name="er-ace",
+    summary="Avalanche's ER-ACE over the real stream, its buffer the memory (Caccia et al. 2022)",
+    begin=_begin,
+    config=ReplayConfig,
+    reads="real",
+    builds_on=True,
+    scales=SCALES,
+    one_hot=False,
+)

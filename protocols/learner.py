@@ -1,0 +1,151 @@
+"""A learner whose training loop is an Avalanche strategy's own.
+
+Imports Avalanche, so it is itself imported where used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from avalanche.logging import BaseLogger
+from avalanche.training.plugins import EvaluationPlugin
+from torch import nn
+
+from evaluation.train import raise_if_stopping
+from protocols.base import State, Task
+from protocols.memory import GivenMemory, LogitsMemory
+from satm.progress import Task as Bar
+from satm.training import SGDConfig
+from satm.types import Augment, Images
+
+
+def silent_evaluator() -> EvaluationPlugin:
+    """Measures and prints nothing; the base logger writes nothing, and without one Avalanche warns at every run."""
+    return EvaluationPlugin(loggers=[BaseLogger()])
+
+
+class Augmented(nn.Module):
+    """`network`, its training batches augmented first: all that an Avalanche strategy learns from passes through it."""
+
+    generator: torch.Generator | None = None
+
+    def __init__(self, network: nn.Module, augment: Augment | None) -> None:
+        super().__init__()
+        self.network, self.augment = network, augment
+
+    def forward(self, images: Images) -> torch.Tensor:
+        """[b, K] logits."""
+        if self.training and self.augment is not None:
+            assert self.generator is not None
+            images = self.augment(images, self.generator)
+        logits: torch.Tensor = self.network(images)
+        return logits
+
+
+class _Pace(SupervisedPlugin):  # type: ignore[misc]
+    """The learning rate of each epoch, each step's own augmentation draws, a bar, and a stop between two batches."""
+
+    def __init__(self, task: Task, sgd: Callable[[int], SGDConfig]) -> None:
+        super().__init__()
+        self.task, self.sgd = task, sgd
+        self.bar: Bar | None = None
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        seed = self.task.step_seed(strategy.experience.current_experience)
+        strategy.model.generator = seed.child("augmentation").generator()
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        config = self.sgd(strategy.experience.current_experience)
+        for group in strategy.optimizer.param_groups:
+            group["lr"] = config.lr_at(strategy.clock.train_exp_epochs)
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        raise_if_stopping(self.task.networks.progress)
+
+    def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.advance(loss=float(strategy.loss.detach()))
+
+
+class AvalancheLearner:
+    """A `Learner` around the strategy that `make` builds from its common arguments.
+
+    `sgd` gives a step's optimisation; momentum starts afresh at every step, so that a step begins from weights and
+    memory alone. `before` is called before each step, and `remember` with a step that is skipped, for what the
+    strategy keeps besides `memory`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        sgd: Callable[[int], SGDConfig],
+        make: Callable[..., Any],
+        *,
+        memory: GivenMemory | None = None,
+        builds_on: bool = True,
+        before: Callable[[Any, int], None] = lambda strategy, step: None,
+        remember: Callable[[Any, Any], None] = lambda strategy, experience: None,
+        size: Callable[[Any], int] | None = None,
+    ) -> None:
+        first = sgd(0)
+        self._task, self._memory, self._builds_on = task, memory, builds_on
+        self._before, self._remember, self._size = before, remember, size
+        self._pace = _Pace(task, sgd)
+        self._epochs = first.epochs
+        model = Augmented(task.start, task.networks.recipe.augmentation)
+        optimizer = torch.optim.SGD(
+            model.parameters(), lr=first.lr, momentum=first.momentum, weight_decay=first.weight_decay
+        )
+        self.strategy = make(
+            model=model,
+            optimizer=optimizer,
+            criterion=nn.CrossEntropyLoss(),
+            train_mb_size=first.batch_size,
+            train_epochs=first.epochs,
+            eval_mb_size=512,
+            device=task.networks.device,
+            plugins=[self._pace],
+            evaluator=silent_evaluator(),
+        )
+
+    @property
+    def held(self) -> int:
+        """See `Learner`."""
+        if self._size is not None:
+            return self._size(self.strategy)
+        return 0 if self._memory is None else len(self._memory.buffer)
+
+    def learn(self, experience: Any) -> nn.Module:
+        """See `Learner`."""
+        step = experience.current_experience
+        self._before(self.strategy, step)
+        name = f"step {step + 1}: {len(experience.dataset)} images"
+        with self._task.networks.progress.task(name, self._epochs) as self._pace.bar:
+            # Not pinned: the examples may lie on the accelerator already.
+            self.strategy.train(experience, eval_streams=[], pin_memory=False, reset_optimizer_state=True)
+        network: nn.Module = self.strategy.model.network
+        return network
+
+    def skip(self, experience: Any) -> None:
+        """See `Learner`."""
+        self._remember(self.strategy, experience)
+        if self._memory is not None:
+            self._memory.take(experience.current_experience)
+
+    def state(self) -> State:
+        """See `Learner`."""
+        if not self._builds_on:
+            return {}
+        weights = self.strategy.model.network.state_dict().items()
+        state = {f"network/{name}": value.detach().cpu().clone() for name, value in weights}
+        return state | (self._memory.state() if isinstance(self._memory, LogitsMemory) else {})
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """See `Learner`."""
+        weights = {name.removeprefix("network/"): value for name, value in state.items() if "network/" in name}
+        self.strategy.model.network.load_state_dict(weights)
+        if isinstance(self._memory, LogitsMemory):
+            self._memory.restore(state)

@@ -1,0 +1,36 @@
+"""`replay`: the memory as Avalanche's replay buffer, images of the steps before beside each batch of the stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocols.base import ClassIncremental, Learner, Task
+from protocols.streaming import SCALES, ReplayConfig
+
+
+def _begin(task: Task, config: ReplayConfig) -> Learner:
+    from avalanche.training.plugins import ReplayPlugin
+    from avalanche.training.supervised import Naive
+
+    from protocols.learner import AvalancheLearner
+    from protocols.memory import GivenMemory
+
+    memory = GivenMemory(task.arriving)
+
+    def make(*, plugins: list[Any], **common: Any) -> Any:
+        # What Avalanche's `Replay` is, with another storage policy than its default.
+        replay = ReplayPlugin(mem_size=memory.max_size, batch_size_mem=config.memory_batch_size, storage_policy=memory)
+        return Naive(plugins=[*plugins, replay], **common)
+
+    return AvalancheLearner(task, config.sgd, make, memory=memory)
+
+
+PROTOCOL = ClassIncremental(
+    name="replay",
+    summary="Avalanche's Replay over the real stream, its buffer the memory",
+    begin=_begin,
+    config=ReplayConfig,
+    reads="real",
+    builds_on=True,
+    scales=SCALES,
+)

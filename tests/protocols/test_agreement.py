@@ -1,0 +1,58 @@
+"""The numbers of a real run against those of Avalanche's own evaluation loop and metric plugins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from protocols.base import Task
+from protocols.known import PROTOCOLS
+from protocols.quiet import avalanche_stream
+from protocols.stored import Stored
+from satm.rng import Seed
+from tests.protocols.stage import GROUPS, STREAM, memory, networks, real_images, stream
+
+
+@pytest.mark.parametrize("name", ["gdumb", "replay", "naive"])
+def test_accuracies_and_transfer_are_avalanches(name: str) -> None:
+    ours = stream(name)
+    protocol, given, test, train = PROTOCOLS.get(name), memory(), real_images(), real_images("train", 0.3)
+    pieces = avalanche_stream()
+    from avalanche.evaluation.metrics import accuracy_metrics, bwt_metrics, forgetting_metrics, forward_transfer_metrics
+
+    images = Stored(given.images, given.targets)
+    source, classes = (images, given.labels) if protocol.reads == "memory" else (train, train.labels)
+    benchmark = pieces.class_incremental(source, classes, test, test.labels, GROUPS)
+    arriving = tuple(pieces.split(images, given.labels, GROUPS)) if protocol.memory else ()
+    task = Task(networks=networks(), seed=Seed(5), arriving=arriving)
+    settings = {} if protocol.reads == "memory" else STREAM
+    learner: Any = protocol.begin(task, protocol.config(**settings))
+    strategy = learner if name == "gdumb" else learner.strategy
+    strategy.evaluator.metrics.extend(accuracy_metrics(experience=True, stream=True))
+    strategy.evaluator.metrics.extend(bwt_metrics(stream=True) + forgetting_metrics(stream=True))
+    strategy.evaluator.metrics.extend(forward_transfer_metrics(stream=True))
+    strategy.eval_every = 0  # what the metric of forward transfer asks for; the evaluations are ours
+    if name == "gdumb":
+        strategy.model = task.start
+    before = strategy.eval(benchmark.test_stream)
+    assert [before[_key(j)] for j in range(len(GROUPS))] == pytest.approx(ours.untrained, abs=1e-12)
+    forward = []
+    for step, experience in enumerate(benchmark.train_stream):
+        with Seed(5).child("avalanche", step).forked():
+            learner.learn(experience)
+        found = strategy.eval(benchmark.test_stream)
+        assert [found[_key(j)] for j in range(len(GROUPS))] == pytest.approx(ours.matrix[step], abs=1e-12)
+        forward.append(found.get("StreamForwardTransfer/eval_phase/test_stream"))
+    seen = strategy.eval(benchmark.test_stream[:])
+    assert seen["Top1_Acc_Stream/eval_phase/test_stream"] == pytest.approx(ours.seen[-1], abs=1e-12)
+    scores = ours.scores()
+    assert found["StreamBWT/eval_phase/test_stream"] == pytest.approx(scores["backward_transfer"], abs=1e-12)
+    # Avalanche measures forgetting from the accuracy right after learning, not from the best.
+    assert found["StreamForgetting/eval_phase/test_stream"] == pytest.approx(-scores["backward_transfer"], abs=1e-12)
+    assert forward[-1] == pytest.approx(scores["forward_transfer"], abs=1e-12)
+    assert scores["backward_transfer"] != 0 != scores["forward_transfer"]
+
+
+def _key(step: int) -> str:
+    return f"Top1_Acc_Exp/eval_phase/test_stream/Exp{step:03}"
