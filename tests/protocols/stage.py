@@ -22,7 +22,7 @@ from satm.synthetic import SyntheticSet
 
 CLASSES, IPC, SHAPE = 10, 2, (1, 8, 8)
 GROUPS = split_classes(class_order(CLASSES, Seed(1)), 4)  # 3, 3, 2, 2: the steps do not divide the classes
-STREAM = {"epochs": 12, "batch_size": 4, "learning_rate": 0.05}
+STREAM = {"epochs": 12, "batch_size": 4, "learning_rate": 0.05, "momentum": 0.9}
 RECIPE = Recipe(name="quick", epochs=20, batch_size=8, drop_at=(15,), augment="scale", scale="smoke", source="tests")
 
 

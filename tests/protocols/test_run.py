@@ -60,9 +60,10 @@ def test_a_stream_is_learnt_and_judged_by_its_steps(name: str) -> None:
     assert result.scores()["final_accuracy"] == result.seen[-1]
 
 
-def test_all_images_remember_what_fine_tuning_forgets() -> None:
-    scores = {name: stream(name).scores() for name in ("naive", "cumulative")}
-    assert scores["naive"]["final_accuracy"] < scores["cumulative"]["final_accuracy"]
+def test_a_memory_remembers_what_fine_tuning_forgets() -> None:
+    scores = {name: stream(name).scores() for name in ("naive", "replay", "cumulative")}
+    finals = [scores[name]["final_accuracy"] for name in ("naive", "replay", "cumulative")]
+    assert finals == sorted(set(finals))
     assert scores["naive"]["forgetting"] > scores["cumulative"]["forgetting"]
 
 
@@ -83,7 +84,7 @@ def test_stopped_and_continued_gives_the_same_numbers(name: str) -> None:
     assert [result.step for result in rest.kept] == [2, 3]
 
 
-@pytest.mark.parametrize("name", STREAMING)
+@pytest.mark.parametrize("name", ["naive", "der"])
 def test_without_its_state_a_stream_starts_over(name: str) -> None:
     told, again = Told(), Told()
     whole = stream(name, on_step=told.keep)
@@ -139,7 +140,7 @@ def test_another_seed_gives_other_numbers() -> None:
 
 
 def test_every_protocol_starts_at_the_same_network() -> None:
-    assert len({stream(name).untrained for name in ("gdumb", "der", "naive")}) == 1
+    assert len({stream(name).untrained for name in ("gdumb", "naive")}) == 1
 
 
 @pytest.mark.parametrize("name", ["gdumb", "der"])
