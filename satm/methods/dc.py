@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from satm.methods.base import Method
-from satm.methods.direct import check_network
-from satm.methods.gradient_matching import GradientMatching, GradientMatchingConfig
+from satm.methods.gradient_matching import GradientMatching, GradientMatchingConfig, check_gradient_matching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,5 +22,5 @@ METHOD = Method(
     config=DCConfig,
     expert_epochs=lambda config: None,
     begin=GradientMatching,
-    check=check_network,
+    check=check_gradient_matching,
 )

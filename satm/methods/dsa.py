@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from satm.augment import DSA, STRATEGY
 from satm.methods.base import Condensation, Method, Task
-from satm.methods.direct import check_network
-from satm.methods.gradient_matching import GradientMatching, GradientMatchingConfig
+from satm.methods.gradient_matching import GradientMatching, GradientMatchingConfig, check_gradient_matching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,5 +34,5 @@ METHOD = Method(
     config=DSAConfig,
     expert_epochs=lambda config: None,
     begin=_begin,
-    check=check_network,
+    check=check_gradient_matching,
 )

@@ -15,8 +15,8 @@ from satm.engine import FlatNetwork, Step, flatten, make_step
 from satm.errors import ConfigError, Diverged
 from satm.functional import unflatten
 from satm.matching import gradient_distance
-from satm.methods.base import Task
-from satm.methods.direct import DirectCondensation, DirectConfig, classes_at_once
+from satm.methods.base import Request, Task
+from satm.methods.direct import DirectCondensation, DirectConfig, classes_at_once, stateless_network
 from satm.rng import Seed
 from satm.training import SGDConfig, fit
 from satm.types import FlatParams, Images, Labels
@@ -58,6 +58,16 @@ class GradientMatchingConfig(DirectConfig):
         """The real batches, the synthetic ones, differentiated twice, and the training between."""
         between = self.inner_epochs * (self.updates - 1) / self.updates
         return classes * (self.batch_real + (3 + between) * ipc)
+
+
+def check_gradient_matching(request: Request) -> None:
+    """Raise ConfigError for an architecture whose gradient is not one function of images and parameters."""
+    network = stateless_network(request.architecture, request.data, Seed(0))
+    if draws_random_numbers(network, torch.zeros(1, *request.data.image_shape)):
+        raise ConfigError(
+            f"{request.architecture} draws random numbers (dropout), so that its gradient cannot be taken twice; "
+            "condense on a network without, as convnet3, and evaluate on this one (satm eval-arch)"
+        )
 
 
 class ClassGradients:
@@ -119,11 +129,6 @@ class GradientMatching(DirectCondensation):
         super().__init__(task, config)
         self.config, self.augment = config, augment
         self.theta: FlatParams = flatten(self.network.parameters()).detach()  # before the first draw
-        if draws_random_numbers(self.network, self.images[:1]):
-            raise ConfigError(
-                f"{task.architecture} draws random numbers (dropout), so that its gradient cannot be taken twice; "
-                "condense on a network without, as convnet3, and evaluate on this one (satm eval-arch)"
-            )
         self.class_gradients = ClassGradients(self.network, notify=task.notify if self.compiles else None)
 
     def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:

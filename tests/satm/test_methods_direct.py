@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from satm import networks
@@ -301,6 +302,15 @@ def test_batches_are_of_one_class_without_repetition(data):
 def test_networks_with_running_statistics_are_refused_by_name(data, method):
     request = Request(method=method, settings=None, architecture="timm/resnet10t", experts=EXPERTS, data=data, ipc=1)
     with pytest.raises(ConfigError, match=r"timm/resnet10t keeps running statistics.*convnet3"):
+        METHODS.get(method).check(request)
+
+
+@pytest.mark.parametrize("method", ["dc", "dsa"])
+def test_networks_with_dropout_are_refused_by_name(data, method, monkeypatch):
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 3))
+    monkeypatch.setattr(networks, "create", lambda *_, **__: network)  # timm's without BatchNorm have no dropout
+    request = Request(method=method, settings=None, architecture="my-net", experts=EXPERTS, data=data, ipc=1)
+    with pytest.raises(ConfigError, match=r"my-net draws random numbers.*convnet3"):
         METHODS.get(method).check(request)
 
 
