@@ -109,6 +109,12 @@ def protocol_config(protocol: ClassIncremental, subject: Subject, rate: RatePoli
             f"learning rate {rate}: protocol {protocol.name} trains on the stream of real images at one of its own; "
             "state a number, or leave it out"
         )
+    in_avalanche = protocol.reads == "memory" and not protocol.trains_by_recipe
+    if in_avalanche and (subject.recipe.cutmix is not None or subject.recipe.clip_norm is not None):
+        raise ConfigError(
+            f"protocol {protocol.name} trains in Avalanche's own loop, without CutMix or clipped gradients; take "
+            f"another recipe than {subject.recipe.name}"
+        )
     changes = dict(settings)
     if protocol.builds_on and rate is not None:
         changes["learning_rate"] = rate

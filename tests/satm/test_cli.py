@@ -80,7 +80,7 @@ def test_the_whole_line_on_real_images(satm: Callable[..., str], here: Path) -> 
     steps = {row["step"] for row in rows if row["metric"] == "accuracy"}
     assert steps == {f"{k}/5" for k in range(1, 6)}
     matrix = {(row["step"], row["metric"]) for row in rows if row["metric"].startswith("accuracy_on_step_")}
-    assert len(matrix) == 25
+    assert len(matrix) == 25 + 5  # and the network before any training
     assert satm("results", "--format", "csv").startswith("set,profile,protocol")
     assert satm("results", "--format", "markdown").startswith("| set | profile |")
     assert "smoke" in satm("results")

@@ -105,6 +105,19 @@ def test_protocols_are_stored_by_their_names(digits: Callable[..., Any], protoco
     assert view == [(f"class-incremental/{protocol}",)]
 
 
+def test_the_original_gdumb_trains_by_its_own_recipe(digits: Callable[..., Any]) -> None:
+    told: list[str] = []
+
+    class Heard(NoProgress):
+        def say(self, message: str) -> None:
+            told.append(message)
+
+    digits(protocol="gdumb-original", dry_run=True, progress=Heard())
+    assert "recipe prabhu2020" in told[-1]
+    digits(protocol="gdumb-original", recipe="smoke", dry_run=True, progress=Heard())
+    assert "recipe smoke" in told[-1]
+
+
 class StopAt(NoProgress):
     """Asks to stop at the so manieth time of asking."""
 
@@ -289,6 +302,7 @@ def test_what_makes_no_sense_is_one_line_and_stores_nothing(
         (["--protocol", "der", "--set", "alpha=-3"], "alpha -3"),
         (["--set", "epochs=3"], "gdumb has no settings"),
         (["--recipe", "fast"], "unknown recipe"),
+        (["--protocol", "gdumb-avalanche", "--recipe", "prabhu2020"], "without CutMix or clipped gradients"),
     ):
         assert said in refused(2, *arguments), arguments
     assert "no set of cifar10 at IPC 50" in refused(1, "--preset", "figure1-left")
