@@ -166,24 +166,36 @@ def make_optimizer(network: nn.Module, config: SGDConfig) -> torch.optim.Optimiz
     )
 
 
-@torch.no_grad()
 def predict(
-    network: nn.Module, examples: Examples, *, batch_size: int = 512, fused: Fused | None = None
+    network: nn.Module, examples: Examples, *, batch_size: int | None = None, fused: Fused | None = None
 ) -> torch.Tensor:
     """Logits [n, K] on the CPU, in the examples' order; the network is left in evaluation mode."""
+    return _judged(network, examples, batch_size, fused)[0]
+
+
+def accuracy(
+    network: nn.Module, examples: Examples, *, batch_size: int | None = None, fused: Fused | None = None
+) -> float:
+    """Fraction (0..1) of `examples` classified rightly."""
+    logits, targets = _judged(network, examples, batch_size, fused)
+    return float((logits.argmax(1) == hard(targets)).double().mean())
+
+
+@torch.no_grad()
+def _judged(
+    network: nn.Module, examples: Examples, batch_size: int | None, fused: Fused | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     network.eval()
     device = next(network.parameters()).device
     forward = network if fused is None else fused.forward(network)
-    return torch.cat(
-        [forward(examples.batch(index)[0].to(device)).cpu() for index in torch.arange(len(examples)).split(batch_size)]
-    )
-
-
-def accuracy(network: nn.Module, examples: Examples, *, batch_size: int = 512, fused: Fused | None = None) -> float:
-    """Fraction (0..1) of `examples` classified rightly."""
-    logits = predict(network, examples, batch_size=batch_size, fused=fused)
-    targets = torch.cat([examples.batch(i)[1].cpu() for i in torch.arange(len(examples)).split(batch_size)])
-    return float((logits.argmax(1) == hard(targets)).double().mean())
+    logits, targets = [], []
+    # On a CPU the activations of 64 images stay in its caches: half the time that 512 take.
+    size = batch_size or (64 if device.type == "cpu" else 512)
+    for index in torch.arange(len(examples)).split(size):
+        images, wanted = examples.batch(index)
+        logits.append(forward(images.to(device)).cpu())
+        targets.append(wanted.cpu())
+    return torch.cat(logits), torch.cat(targets)
 
 
 def hard(targets: torch.Tensor) -> torch.Tensor:
