@@ -164,7 +164,10 @@ def migrate(db: Any, *, read_only: bool = False) -> None:
     if not migrations.pending(db):
         return
     if read_only:
-        raise RegistryError("is empty or from an older version; open it once for writing to bring it up to date")
+        raise RegistryError(
+            "is empty or from an older version of satm; any command that stores something, as `satm eval`, brings it "
+            "up to date"
+        )
     db.execute("BEGIN IMMEDIATE")  # one process migrates, the others wait here and then find nothing to do
     try:
         migrations.apply(db)
