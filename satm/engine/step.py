@@ -86,7 +86,7 @@ def make_step(
         found: torch.Tensor = torch.func.jvp(lambda at: loss(at, images, labels), (theta,), (v,))[1]
         return found
 
-    product, mixed = _product(slope), _mixed(slope)
+    product, mixed = (_differentiated(slope, hold_theta=held) for held in (False, True))
     if notify is None:
         return Step(network, criterion, gradient, product, mixed)
     # The derivative along v is the same number, and its own derivatives need no double backward of a convolution, which
@@ -97,8 +97,8 @@ def make_step(
         network,
         criterion,
         fuse(gradient),
-        fuse(_product(tangent), otherwise=product),
-        fuse(_mixed(tangent), otherwise=mixed),
+        fuse(_differentiated(tangent, hold_theta=False), otherwise=product),
+        fuse(_differentiated(tangent, hold_theta=True), otherwise=mixed),
     )
 
 
@@ -110,19 +110,11 @@ def _load_forward_mode() -> None:
         torch.func.jvp(torch.sin, (zero,), (zero,))
 
 
-def _product(slope: Slope) -> Differentiate:
+def _differentiated(slope: Slope, *, hold_theta: bool) -> Differentiate:
     def product(theta: FlatParams, images: Images, labels: Labels, v: FlatParams) -> Product:
-        where = (0, 1, 2) if labels.is_floating_point() else (0, 1)
+        where = (*(() if hold_theta else (0,)), 1, *((2,) if labels.is_floating_point() else ()))
         found, value = torch.func.grad_and_value(slope, argnums=where)(theta, images, labels, v)
-        return Product(value, found[0], found[1], found[2] if len(found) == 3 else None)
+        by = dict(zip(where, found, strict=True))
+        return Product(value, by.get(0), by[1], by.get(2))
 
     return product
-
-
-def _mixed(slope: Slope) -> Differentiate:
-    def mixed(theta: FlatParams, images: Images, labels: Labels, v: FlatParams) -> Product:
-        where = (1, 2) if labels.is_floating_point() else (1,)
-        found, value = torch.func.grad_and_value(slope, argnums=where)(theta, images, labels, v)
-        return Product(value, None, found[0], found[1] if len(found) == 2 else None)
-
-    return mixed
