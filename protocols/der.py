@@ -31,15 +31,11 @@ def _begin(task: Task, config: DERConfig) -> Learner:
 
     memory = LogitsMemory(task.arriving)
 
-    def make(**common: Any) -> Any:
-        strategy = DER(mem_size=memory.max_size, alpha=config.alpha, beta=config.beta, **common)
-        strategy.storage_policy = memory
-        return strategy
-
     def before(strategy: Any, step: int) -> None:
         # Avalanche replays nothing, without a word, where the buffer is smaller than a batch of it.
         strategy.batch_size_mem = min(config.memory_batch_size, len(memory.buffer) or 1)
 
+    make = memory.behind(DER, alpha=config.alpha, beta=config.beta)
     return AvalancheLearner(task, config.sgd, make, memory=memory, before=before)
 
 

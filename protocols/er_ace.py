@@ -16,18 +16,13 @@ def _begin(task: Task, config: ReplayConfig) -> Learner:
 
     memory = GivenMemory(task.arriving)
 
-    def make(**common: Any) -> Any:
-        strategy = ER_ACE(mem_size=memory.max_size, **common)
-        strategy.storage_policy = memory
-        return strategy
-
     def before(strategy: Any, step: int) -> None:
         # It takes the step's own images in first. Where the buffer is smaller than a batch of it, Avalanche replays
         # nothing, without a word.
         size = sum(map(len, task.arriving[: step + 1]))
         strategy.batch_size_mem = min(config.memory_batch_size, size)
 
-    return AvalancheLearner(task, config.sgd, make, memory=memory, before=before)
+    return AvalancheLearner(task, config.sgd, memory.behind(ER_ACE), memory=memory, before=before)
 
 
 PROTOCOL = ClassIncremental(

@@ -5,7 +5,7 @@ Imports Avalanche, so it is itself imported where used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,16 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
     def __init__(self, arriving: Sequence[Any]) -> None:
         super().__init__(sum(map(len, arriving)))
         self.arriving = tuple(arriving)
+
+    def behind(self, strategy: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
+        """What makes a `strategy` with this as its buffer, of `settings` and what an `AvalancheLearner` adds."""
+
+        def make(**common: Any) -> Any:
+            made = strategy(mem_size=self.max_size, **settings, **common)
+            made.storage_policy = self
+            return made
+
+        return make
 
     def post_adapt(self, agent_state: Any, exp: Any) -> None:
         """Take in the images of the step that `exp` is."""
