@@ -78,10 +78,8 @@ class ClassGradients:
     """
 
     def __init__(self, network: nn.Module, *, notify: Callable[[str], None] | None = None) -> None:
-        self.shapes = FlatNetwork(network).shapes
-        self.plain = make_step(
-            network
-        )  # for several classes under vmap, where ConvNet's compiled layout does not exist
+        self.shapes = [p.shape for p in network.parameters()]
+        self.plain = make_step(network)  # under vmap ConvNet has no compiled layout
         self.step = self.plain if notify is None else make_step(network, notify=notify)
 
     def __call__(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
