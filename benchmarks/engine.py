@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.baselines import BASELINES, Problem, refusal
 from satm import networks
 from satm.compilation import missing_bf16
+from satm.cost import images_at_once
 from satm.engine import (
     Full,
     HigherPolicy,
@@ -108,8 +109,13 @@ def _ready(run: Run) -> Run:
 
 
 def _made(given: Problem, mode: str, build: Callable[[Step], Run]) -> Run:
-    notify = None if mode == "eager" else partial(print, file=sys.stderr)
-    return build(make_step(given.network, precision="bf16" if mode == "bf16" else "float32", notify=notify))
+    step = make_step(
+        given.network,
+        precision="bf16" if mode == "bf16" else "float32",
+        at_once=images_at_once(given.network, tuple(given.images.shape[1:])),
+        notify=None if mode == "eager" else partial(print, file=sys.stderr),
+    )
+    return build(step)
 
 
 def _loop(given: Problem) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from satm.compilation import Compilation as Compilation
 from satm.compilation import compiled, draws_random_numbers, missing_compiler
+from satm.cost import images_at_once, pieces
 from satm.errors import ConfigError, ShapeError
 from satm.functional import FlatNetwork, flatten
 from satm.types import FlatParams, Images, Labels
@@ -51,23 +52,20 @@ class Fused:
             logits = forward(theta, images)
             return F.cross_entropy(logits, targets), logits
 
-        def update(
-            theta: FlatParams, velocity: FlatParams, rates: torch.Tensor, images: Images, targets: Labels
-        ) -> tuple[FlatParams, FlatParams, torch.Tensor, torch.Tensor]:
-            gradient, (value, logits) = torch.func.grad_and_value(loss, has_aux=True)(theta, images, targets)
-            lr, momentum, decay, *clip = rates.unbind()
-            if clip:  # torch.nn.utils.clip_grad_norm_'s
-                gradient = gradient * (clip[0] / (gradient.norm() + 1e-6)).clamp(max=1)
-            velocity = momentum * velocity + gradient + decay * theta
-            return theta - lr * velocity, velocity, value, logits
+        def gradient(
+            theta: FlatParams, images: Images, targets: Labels
+        ) -> tuple[FlatParams, torch.Tensor, torch.Tensor]:
+            found, (value, logits) = torch.func.grad_and_value(loss, has_aux=True)(theta, images, targets)
+            return found, value, logits
 
+        self._at_once = images_at_once(network, image_shape)
         self.training: Trained = "compiled"
 
         def fell_back(message: str) -> None:
             self.training = "eager"
             notify(message)
 
-        self._forward, self._update = _any_batch(forward, notify), _any_batch(update, fell_back)
+        self._forward, self._gradient = _any_batch(forward, notify), _any_batch(gradient, fell_back)
 
     def update(self, network: nn.Module, optimizer: torch.optim.Optimizer, *, clip_norm: float | None = None) -> Update:
         """`optimizer`'s SGD step on `network`, whose parameters and momentum become views of one vector each.
@@ -88,14 +86,23 @@ class Fused:
 
         @torch.no_grad()
         def update(images: Images, targets: Labels) -> tuple[torch.Tensor, torch.Tensor]:
-            settings = [group["lr"], group["momentum"], group["weight_decay"]]
-            rates = torch.tensor(settings if clip_norm is None else [*settings, clip_norm], dtype=theta.dtype)
-            after = self._update((theta, velocity, rates.to(theta.device)), (images, targets))
-            theta.copy_(after[0])
-            velocity.copy_(after[1])
-            return after[2], after[3]
+            gradient, value, logits = self._of_batch(theta, images, targets)
+            if clip_norm is not None:  # torch.nn.utils.clip_grad_norm_'s
+                gradient *= (clip_norm / (gradient.norm() + 1e-6)).clamp(max=1)
+            velocity.mul_(group["momentum"]).add_(gradient).add_(theta, alpha=group["weight_decay"])
+            theta.sub_(velocity, alpha=group["lr"])
+            return value, logits
 
         return update
+
+    def _of_batch(
+        self, theta: FlatParams, images: Images, targets: Labels
+    ) -> tuple[FlatParams, torch.Tensor, torch.Tensor]:
+        """Gradient and mean cross-entropy of a batch, and its logits, as many images at once as the caches hold."""
+        parts = pieces(self._at_once, images, targets)
+        gradients, values, logits = zip(*(self._gradient((theta,), (x, y)) for _, x, y in parts), strict=True)
+        shares = torch.tensor([share for share, _, _ in parts], dtype=theta.dtype, device=theta.device)
+        return shares @ torch.stack(gradients), shares @ torch.stack(values), torch.cat(logits)
 
     def forward(self, network: nn.Module) -> Callable[[Images], torch.Tensor]:
         """The logits of `network` as it is now; raises ShapeError for a network of another architecture."""

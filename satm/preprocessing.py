@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import torch
+from torch import nn
 
 from satm.errors import ConfigError, DataError, ShapeError
 from satm.home import home, write_atomically
@@ -59,24 +60,34 @@ class MeanStd:
 class ZCA:
     """y = (x − μ) T over flattened images, T = U (S + eps)^-1/2 Uᵀ of the training images' covariance.
 
-    Source: kornia's ZCAWhitening(eps=0.1), as MTT uses it (field notes §2.2). The matrices lie in
-    `SATM_HOME/zca/<key>.safetensors`; `key` hashes what they were fitted on, so a lost file can be fitted again.
+    With `unit` every image is first normalised by it, centred and scaled to length 1, and nothing else is subtracted:
+    y = u T with u = (z − mean z) / ‖z − mean z‖, z = unit(x), and eps counts in mean eigenvalues of u's second moment.
+    The matrices lie in `SATM_HOME/zca/<key>.safetensors`; `key` hashes what they were fitted on, so a lost file can be
+    fitted again.
+
+    Source: kornia's ZCAWhitening(eps=0.1), as MTT uses it (field notes §2.2); with `unit` KIP's whitening (Nguyen et
+    al. 2021; google-research kip/nn_training.ipynb at 30adf0e, `_get_preprocess_op`).
     """
 
     key: str
     eps: float
     shape: tuple[int, int, int]  # C, H, W
+    unit: MeanStd | None = None
     _matrices: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
     kind: ClassVar[str] = "zca"
 
     def __call__(self, images: Images) -> Images:
         """[..., C, H, W] uint8 or 0..1 float → whitened float, on the same device."""
         x = unit_range(images)
-        return ((self._flat(x) - self._on(x, "mean")) @ self._on(x, "transform")).view(x.shape)
+        vectors = self._flat(x) - self._on(x, "mean") if self.unit is None else unit_vectors(self.unit(x))
+        return (vectors @ self._on(x, "transform")).view(x.shape)
 
     def invert(self, images: Images) -> Images:
-        """Whitened images back to about 0..1, not clipped."""
-        return (self._flat(images) @ self._on(images, "inverse") + self._on(images, "mean")).view(images.shape)
+        """Whitened images back to about 0..1, not clipped; with `unit` at the average image's contrast."""
+        vectors = self._flat(images) @ self._on(images, "inverse")
+        if self.unit is None:
+            return (vectors + self._on(images, "mean")).view(images.shape)
+        return self.unit.invert((vectors * self._on(images, "length")).view(images.shape))
 
     def _flat(self, x: Images) -> torch.Tensor:
         if tuple(x.shape[-3:]) != tuple(self.shape):
@@ -88,7 +99,10 @@ class ZCA:
 
     @cached_property
     def matrices(self) -> Mapping[str, torch.Tensor]:
-        """`mean` [D], `transform` [D, D] and `inverse` [D, D], float32; raises DataError where they are missing."""
+        """`mean` [D] (with `unit` `length` []), `transform` and `inverse` [D, D], float32.
+
+        Raises DataError where they are missing.
+        """
         return self._matrices or self._read()
 
     @staticmethod
@@ -119,7 +133,15 @@ class ZCA:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able description; `preprocessing_from_dict` is its inverse."""
-        return {"kind": self.kind, "key": self.key, "eps": self.eps, "shape": list(self.shape)}
+        said = {"kind": self.kind, "key": self.key, "eps": self.eps, "shape": list(self.shape)}
+        return said if self.unit is None else {**said, "unit": self.unit.to_dict()}
+
+
+def unit_vectors(images: Images) -> torch.Tensor:
+    """[..., C, H, W] → [..., D]: each image flattened, centred on its own mean and scaled to length 1."""
+    vectors = images.reshape(*images.shape[:-3], -1)
+    vectors = vectors - vectors.mean(dim=-1, keepdim=True)
+    return nn.functional.normalize(vectors, dim=-1)
 
 
 Preprocessing: TypeAlias = MeanStd | ZCA
@@ -133,7 +155,10 @@ def preprocessing_from_dict(values: Mapping[str, Any]) -> Preprocessing:
                 return MeanStd(mean=tuple(values["mean"]), std=tuple(values["std"]))
             case "zca":
                 channels, height, width = values["shape"]
-                return ZCA(key=values["key"], eps=values["eps"], shape=(channels, height, width))
+                unit = preprocessing_from_dict(values["unit"]) if "unit" in values else None
+                if isinstance(unit, ZCA):
+                    raise ValueError("its images are scaled by another whitening")
+                return ZCA(key=values["key"], eps=values["eps"], shape=(channels, height, width), unit=unit)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"preprocessing {dict(values)} is incomplete: {error!r}") from error
     raise ConfigError(f"preprocessing kind '{values['kind']}' is unknown; expected meanstd or zca")

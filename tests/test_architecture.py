@@ -21,6 +21,7 @@ LEAVES = {
     "config",
     "device",
     "compilation",
+    "cost",
     "functional",
     "memory",
     "schedule",

@@ -87,8 +87,9 @@ class TerminalTask:
 
     def __init__(self, progress: TerminalProgress, name: str, total: int, done: int) -> None:
         self._progress, self._bars, self._name, self._total = progress, progress._bars, name, total
-        self._done = self._before = done
-        self._started = self._spoke = time.monotonic()
+        self._done = done
+        self._spoke = time.monotonic()
+        self._clock: tuple[float, int] | None = None  # when the first unit was done, and how many were then
         self._id: TaskID = self._bars.add_task(name, total=total, completed=done, facts="")
 
     def advance(self, steps: int = 1, **facts: float | str) -> None:
@@ -97,13 +98,14 @@ class TerminalTask:
         shown = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
         self._bars.update(self._id, advance=steps, facts=shown)
         now = time.monotonic()
+        # The first unit may hold a compilation or the choice of a learning rate: it says nothing of the others' time.
+        since, before = self._clock = self._clock or (now, self._done)
         if not self._progress.console.is_terminal and now - self._spoke > LINE_SECONDS:
             self._spoke = now
-            rate = (self._done - self._before) / (now - self._started)
-            left = (self._total - self._done) / rate
-            self._progress.say(
-                f"{self._name}: {self._done}/{self._total}  {_spell_rate(rate)}  left {spell_seconds(left)}  {shown}"
-            )
+            said = [f"{self._name}: {self._done}/{self._total}"]
+            if rate := (self._done - before) / max(now - since, 1e-9):
+                said += [_spell_rate(rate), f"left {spell_seconds((self._total - self._done) / rate)}"]
+            self._progress.say("  ".join([*said, shown]))
             sys.stderr.flush()
 
     def __enter__(self) -> Self:

@@ -5,5 +5,17 @@ from satm.data.dataset import ImageData, load
 from satm.data.lookup import Place, places
 from satm.data.raw import Raw
 from satm.data.split import Split, stratified
+from satm.data.zca import fitted_zca
 
-__all__ = ["CATALOGUE", "DatasetSpec", "ImageData", "Place", "Raw", "Split", "load", "places", "stratified"]
+__all__ = [
+    "CATALOGUE",
+    "DatasetSpec",
+    "ImageData",
+    "Place",
+    "Raw",
+    "Split",
+    "fitted_zca",
+    "load",
+    "places",
+    "stratified",
+]

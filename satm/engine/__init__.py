@@ -8,7 +8,6 @@ from satm.engine.choice import Engine as Engine
 from satm.engine.choice import EngineChoice as EngineChoice
 from satm.engine.choice import InnerWork as InnerWork
 from satm.engine.choice import choose_engine as choose_engine
-from satm.engine.choice import forward_cost as forward_cost
 from satm.engine.choice import whether_compiled as whether_compiled
 from satm.engine.higher import HigherPolicy as HigherPolicy
 from satm.engine.hypergradient import Hypergradient as Hypergradient

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from satm.compilation import Compilation, draws_random_numbers, missing_bf16, missing_compiler
+from satm.cost import images_at_once
 from satm.engine.higher import HigherPolicy
 from satm.engine.hypergradient import HypergradientPolicy
 from satm.engine.replay import ReplayPolicy, TeslaPolicy
@@ -63,6 +64,7 @@ class EngineChoice:
     compiled: bool
     precision: Precision
     reason: str
+    at_once: int | None = None  # images that a step differentiates at once; null: all
 
     def __str__(self) -> str:
         """`engine replay, compiled (…)`."""
@@ -78,7 +80,8 @@ class EngineChoice:
         """The policy for inner loops on `network`; `notify` hears where compiling fails after all."""
         if self.engine == "higher":
             return HigherPolicy()
-        step = make_step(network, precision=self.precision, notify=notify if self.compiled else None)
+        fuse = notify if self.compiled else None
+        step = make_step(network, precision=self.precision, at_once=self.at_once, notify=fuse)
         return ReplayPolicy(step) if self.engine == "replay" else TeslaPolicy(step)
 
 
@@ -116,7 +119,13 @@ def choose_engine(
             reason += "; never compiled"
         elif engine != "higher" and not compiled and compile == "auto":
             reason += f"; uncompiled: {why}"
-        return EngineChoice(engine=engine, compiled=compiled and engine != "higher", precision=precision, reason=reason)
+        return EngineChoice(
+            engine=engine,
+            compiled=compiled and engine != "higher",
+            precision=precision,
+            reason=reason,
+            at_once=None if engine == "higher" else images_at_once(network, image_shape),
+        )
 
     if asked in ("higher", "replay", "tesla"):
         return chosen(asked, "as asked")
@@ -149,29 +158,6 @@ def whether_compiled(asked: Compilation, operations: float, device: torch.device
     if operations < COMPILE_WORTH.get(device.type, COMPILE_WORTH["cuda"]):
         return False, f"{operations:.0e} operations are too few to compile for"
     return not missing, missing or f"{operations:.0e} operations are worth compiling"
-
-
-def forward_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[float, int]:
-    """Floating-point operations of a forward pass of one image, and the bytes it saves for its backward pass."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    weights = {p.data_ptr() for p in network.parameters()}
-    saved: dict[int, int] = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.data_ptr() not in weights:
-            saved[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    image = _image(network, image_shape)
-    with (
-        torch.random.fork_rng(),
-        FlopCounterMode(display=False) as counter,
-        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
-    ):
-        output = network.train()(image)
-    del output  # held until here: a freed tensor's address would be counted once for two
-    return float(counter.get_total_flops()), sum(saved.values())
 
 
 def total_memory(device: torch.device) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from satm.compilation import compiled
+from satm.cost import pieces
 from satm.engine.inner import Criterion, InnerLoop
 from satm.errors import ConfigError
 from satm.functional import FlatNetwork
@@ -28,6 +29,11 @@ class Product(NamedTuple):
     theta: FlatParams | None  # ∂s/∂θ = H v; None where θ is held
     images: Images  # ∂s/∂x, the mixed derivative times v
     labels: Labels | None  # ∂s/∂y; None for hard labels
+
+    def times(self, share: float) -> Product:
+        """Of a loss that counts for `share`."""
+        theta, labels = (None if each is None else share * each for each in (self.theta, self.labels))
+        return Product(share * self.value, theta, share * self.images, labels)
 
 
 Slope: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], torch.Tensor]  # (θ, x, y, v) → s
@@ -59,9 +65,13 @@ def make_step(
     *,
     criterion: Criterion = F.cross_entropy,
     precision: Precision = "float32",
+    at_once: int | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Step:
     """The step of `network`, compiled where `notify` is given (it hears of a failure to compile).
+
+    `at_once` images are differentiated at a time (`satm.cost.images_at_once`), which changes no more than round-off
+    for a network whose images do not depend on each other, and must be None for any other.
 
     `precision` "bf16" runs the network under torch's autocast: convolutions and products, and with them activations and
     norms, in bfloat16; parameters, loss and what is summed over steps stay float32. The network must not draw random
@@ -88,17 +98,47 @@ def make_step(
 
     product, mixed = (_differentiated(slope, hold_theta=held) for held in (False, True))
     if notify is None:
-        return Step(network, criterion, gradient, product, mixed)
+        return _by_pieces(Step(network, criterion, gradient, product, mixed), at_once)
     # The derivative along v is the same number, and its own derivatives need no double backward of a convolution, which
     # torch computes with the images as kernels. Uncompiled, the tangents of norms cost more than that saves.
     fuse = partial(compiled, notify=notify)
     _load_forward_mode()
-    return Step(
+    step = Step(
         network,
         criterion,
         fuse(gradient),
         fuse(_differentiated(tangent, hold_theta=False), otherwise=product),
         fuse(_differentiated(tangent, hold_theta=True), otherwise=mixed),
+    )
+    return _by_pieces(step, at_once)
+
+
+def _by_pieces(step: Step, at_once: int | None) -> Step:
+    """The same step, `at_once` images at a time: L is their mean, so its derivatives add up."""
+    if at_once is None:
+        return step
+
+    def gradient(theta: FlatParams, images: Images, labels: Labels) -> FlatParams:
+        parts = [share * step.gradient(theta, x, y) for share, x, y in pieces(at_once, images, labels)]
+        return torch.stack(parts).sum(dim=0)
+
+    def by_pieces(whole: Differentiate) -> Differentiate:
+        def product(theta: FlatParams, images: Images, labels: Labels, v: FlatParams) -> Product:
+            return _joined([whole(theta, x, y, v).times(share) for share, x, y in pieces(at_once, images, labels)])
+
+        return product
+
+    return replace(step, gradient=gradient, product=by_pieces(step.product), mixed=by_pieces(step.mixed))
+
+
+def _joined(parts: Sequence[Product]) -> Product:
+    thetas = [part.theta for part in parts if part.theta is not None]
+    labels = [part.labels for part in parts if part.labels is not None]
+    return Product(
+        torch.stack([part.value for part in parts]).sum(),
+        torch.stack(thetas).sum(dim=0) if thetas else None,
+        torch.cat([part.images for part in parts]),
+        torch.cat(labels) if labels else None,
     )
 
 

@@ -73,5 +73,6 @@ def _check(about: dict[str, Any], parents: Any) -> None:
             raise ValueError("the key of its whitening is no sha256")
         if not isinstance(space["eps"], float) or not all(isinstance(side, int) for side in space["shape"]):
             raise ValueError("its whitening is not described by numbers")
-    elif not all(isinstance(v, float) and abs(v) < 1e6 for v in (*space["mean"], *space["std"])):
+    constants = space.get("unit") if space["kind"] == "zca" else space
+    if constants and not all(isinstance(v, float) and abs(v) < 1e6 for v in (*constants["mean"], *constants["std"])):
         raise ValueError("its mean and std are not numbers")

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from satm.names import Names
+from satm.preprocessing import ZCA
 from satm.synthetic import SyntheticSet
 from satm.types import Images, LabelKind
 
@@ -52,7 +53,8 @@ class Format:
     space: Space | None = None  # where the format leaves no doubt, or has a default
     soft: LabelKind | None = None  # what a matrix of labels is where the format says so
     method: str = "imported"  # what made its sets, unless told otherwise
-    cifar10_constants: bool = field(default=False)  # MTT's line normalises CIFAR-100 by CIFAR-10's mean and std
+    cifar10_constants: bool = False  # MTT's line normalises CIFAR-100 by CIFAR-10's mean and std
+    unit_whitening: bool = False  # "whitened" means images of length 1 (KIP), not the field's whitening
 
 
 FORMATS: Names[Format] = Names("format")
@@ -63,11 +65,15 @@ DESCRIPTION_LOST = (
 )
 
 
-def lost(synthetic: SyntheticSet, *, step_size: bool = False, kind: bool = False) -> tuple[str, ...]:
+def lost(
+    synthetic: SyntheticSet, *, step_size: bool = False, kind: bool = False, unit_whitening: bool = False
+) -> tuple[str, ...]:
     """The usual losses of a format that carries bare tensors, without α (`step_size`) or without the kind (`kind`)."""
     found = [DESCRIPTION_LOST]
     if step_size and synthetic.step_size is not None:
         found.append(f"the step size is not carried: importing it again takes --step-size {synthetic.step_size!r}")
     if kind and synthetic.label_kind != "hard":
         found.append(f"that the labels are {synthetic.label_kind} is not carried: it takes --labels")
+    if not unit_whitening and isinstance(synthetic.preprocessing, ZCA) and synthetic.preprocessing.unit:
+        found.append("its whitening is KIP's own, which this format knows nothing of: take kip, safetensors or parquet")
     return tuple(found)

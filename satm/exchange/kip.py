@@ -52,7 +52,7 @@ def write_kip(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     images = synthetic.images.detach().cpu().permute(0, 2, 3, 1).contiguous()
     with path.open("wb") as file:  # given a name, NumPy would add a suffix
         np.savez(file, images=images.numpy(), labels=labels.numpy())
-    return lost(synthetic, step_size=True, kind=True)
+    return lost(synthetic, step_size=True, kind=True, unit_whitening=True)
 
 
 KIP = Format(
@@ -63,4 +63,5 @@ KIP = Format(
     suffix=".npz",
     soft="hard",
     method="kip",
+    unit_whitening=True,
 )

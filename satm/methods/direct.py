@@ -12,8 +12,9 @@ from torch import nn
 
 from satm import networks
 from satm.compilation import FORMERLY, Compilation, compiled
+from satm.cost import forward_cost
 from satm.data import ImageData
-from satm.engine import forward_cost, whether_compiled
+from satm.engine import whether_compiled
 from satm.errors import ConfigError, Diverged
 from satm.methods.base import Learnt, Request, Task, class_major_labels
 from satm.methods.random import random_images

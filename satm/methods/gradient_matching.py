@@ -11,6 +11,7 @@ from torch import nn
 
 from satm.augment import DSA, apply_per_class, draw_per_class
 from satm.compilation import draws_random_numbers
+from satm.cost import images_at_once
 from satm.engine import FlatNetwork, Step, flatten, make_step
 from satm.errors import ConfigError, Diverged
 from satm.functional import unflatten
@@ -77,10 +78,12 @@ class ClassGradients:
     trajectory matching differentiates twice is differentiated here by the same code.
     """
 
-    def __init__(self, network: nn.Module, *, notify: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, *, at_once: int | None = None, notify: Callable[[str], None] | None = None
+    ) -> None:
         self.shapes = [p.shape for p in network.parameters()]
         self.plain = make_step(network)  # under vmap ConvNet has no compiled layout
-        self.step = self.plain if notify is None else make_step(network, notify=notify)
+        self.step = self.plain if notify is None else make_step(network, at_once=at_once, notify=notify)
 
     def __call__(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
         """Σ over classes of D at θ: its gradient with respect to `synthetic` [K, n, C, H, W], and its value.
@@ -127,7 +130,11 @@ class GradientMatching(DirectCondensation):
         super().__init__(task, config)
         self.config, self.augment = config, augment
         self.theta: FlatParams = flatten(self.network.parameters()).detach()  # before the first draw
-        self.class_gradients = ClassGradients(self.network, notify=task.notify if self.compiles else None)
+        self.class_gradients = ClassGradients(
+            self.network,
+            at_once=images_at_once(self.network, task.data.image_shape),
+            notify=task.notify if self.compiles else None,
+        )
 
     def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
         """See `DirectCondensation`."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from satm.augment import DSA
 from satm.compilation import FORMERLY, Compilation
+from satm.cost import forward_cost
 from satm.engine import (
     Engine,
     EngineChoice,
@@ -18,7 +19,6 @@ from satm.engine import (
     LastSteps,
     Precision,
     choose_engine,
-    forward_cost,
 )
 from satm.errors import ConfigError
 from satm.experts.segment import start_epochs

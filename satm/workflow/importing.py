@@ -193,11 +193,6 @@ def _claimed(
             "the file does not say what space its images are in; give --preprocessing meanstd (normalised), zca "
             "(whitened) or none (pixels in 0..1)"
         )
-    if chosen.name == "kip" and space == "zca":
-        raise ConfigError(
-            "KIP whitens in its own way (each image centred and scaled first), which this suite does not have; only "
-            "its sets in other spaces can be imported"
-        )
     name, root = split_path(claims.dataset, data_root)
     channels, height, width = foreign.images.shape[1:]
     if height != width:

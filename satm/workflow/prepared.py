@@ -8,8 +8,8 @@ from typing import Protocol
 from satm import data as datasets
 from satm.device import resolve_device
 from satm.errors import DataError, RegistryError, SatmError
-from satm.exchange import ImportConfig
-from satm.preprocessing import ZCA, Preprocessing
+from satm.exchange import FORMATS, ImportConfig
+from satm.preprocessing import ZCA
 from satm.presets import CondenseConfig
 from satm.progress import SILENT, Progress
 from satm.synthetic import SyntheticSet
@@ -86,19 +86,25 @@ def load_imported(
     )
 
 
-def whitening(
-    config: ImportConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
-) -> Preprocessing:
-    """The field's ZCA transform: fitted on every training image, held-out ones too, as those who whiten do it."""
-    return datasets.load(
+def whitening(config: ImportConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT) -> ZCA:
+    """The transform of the set's format, the field's or KIP's own, fitted on every training image.
+
+    Held-out ones count too, as for those who whitened the set.
+    """
+    where = resolve_device(device)
+    data = datasets.load(
         config.dataset,
         root=data_root,
         image_size=config.image_size,
-        zca=True,
         validation=0.0,
-        device=resolve_device(device),
+        device=where,
         progress=progress,
-    ).preprocessing
+    )
+    unit = data.preprocessing if FORMATS.get(config.format).unit_whitening else None
+    assert not isinstance(unit, ZCA)
+    return datasets.fitted_zca(
+        data.train.images, fingerprint=data.fingerprint, unit=unit, device=where, progress=progress
+    )
 
 
 def at_hand(dataset: str, data_root: Path | None) -> bool:

@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision.datasets
@@ -21,7 +23,7 @@ from satm.data.normalise import measured_mean_std
 from satm.data.torchvision_files import reachable
 from satm.data.zca import fitted_zca
 from satm.errors import ConfigError, DataError, ShapeError, UnknownName
-from satm.preprocessing import ZCA, MeanStd
+from satm.preprocessing import ZCA, MeanStd, preprocessing_from_dict
 from satm.progress import SILENT
 from satm.rng import Seed
 from tests.satm.data_files import cifar10_files, image_folder, parquet_set
@@ -299,6 +301,33 @@ def test_zca_is_the_closed_form_and_whitens_what_it_was_fitted_on():
     varying = covariance.diagonal() > 1e-2
     whitened = torch.cov(zca(images).flatten(1).double().T)
     assert torch.allclose(whitened.diagonal()[varying], torch.ones(int(varying.sum())).double(), atol=1e-2)
+
+
+@pytest.mark.parametrize(("count", "channels"), [(1000, 1), (60, 1), (1000, 3)])
+def test_whitening_of_unit_images_is_kips(count: int, channels: int) -> None:
+    images = load("digits").train.images[:count]
+    if channels == 3:
+        images = torch.cat([images, images.flip(2), 255 - images.flip(3) // 2], dim=1)
+    unit = measured_mean_std(images)
+    fitted = fitted_zca(images, fingerprint="digits", unit=unit, progress=SILENT)
+
+    # KIP's notebook, literally: [n, H, W, C], normalised by channel; float64.
+    raw = images.permute(0, 2, 3, 1).double().numpy()
+    x = (raw - raw.mean((0, 1, 2))) / raw.std((0, 1, 2))
+    shape, x = x.shape, x.reshape(len(x), -1)
+    x = x - x.mean(1)[:, None]
+    x = x / np.linalg.norm(x, axis=1)[:, None]
+    second = x.T @ x / len(x)
+    u, s, _ = np.linalg.svd(second + 0.1 * np.trace(second) / len(second) * np.eye(len(second)))
+    root = s**-0.5
+    if len(x) < x.shape[1]:
+        root[len(x) :] = 1.0
+    expected = torch.from_numpy((x @ (u * root) @ u.T).reshape(shape)).permute(0, 3, 1, 2)
+
+    found = fitted(images)
+    assert torch.allclose(found.double(), expected, atol=1e-5)
+    assert torch.allclose(fitted(fitted.invert(found)), found, atol=1e-4)  # only brightness and contrast are lost
+    assert preprocessing_from_dict(fitted.to_dict()) == fitted != replace(fitted, unit=None)
 
 
 def test_zca_is_fitted_once_and_keyed_by_the_data(monkeypatch):

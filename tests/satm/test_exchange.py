@@ -13,12 +13,13 @@ import torch
 
 import satm
 from registry import Registry
-from satm.data import CATALOGUE
+from satm.data import CATALOGUE, fitted_zca, load
 from satm.data.digits import read_digits
 from satm.errors import ConfigError, DataError, SatmError, UnknownName
 from satm.exchange import FORMATS, Difference, Moments, differences
 from satm.exchange.dd_ranking import configuration
-from satm.preprocessing import MeanStd
+from satm.preprocessing import ZCA, MeanStd
+from satm.progress import SILENT
 from satm.synthetic import SyntheticSet
 from satm.workflow import diff, export_set, import_set
 from tests.satm import exchange_files as files
@@ -129,8 +130,6 @@ def test_kip_targets_become_classes_unless_claimed_otherwise(folder: Path) -> No
     files.kip(folder)
     assert torch.equal(read(folder, "kip", preprocessing="meanstd").labels, LABELS)
     assert torch.equal(read(folder, "kip", preprocessing="meanstd", labels="logits").labels, TARGETS)
-    with pytest.raises(ConfigError, match="KIP whitens in its own way"):
-        read(folder, "kip", preprocessing="zca")
 
 
 def test_a_set_without_labels_in_dd_ranking_is_class_major(folder: Path) -> None:
@@ -434,3 +433,26 @@ def test_a_whitened_set_is_judged_in_the_space_of_all_training_images(stored: An
     satm.evaluate(forced.record.name, recipe="smoke", repeats=1, registry=registry)
     rows = satm.results(set=forced.record.name, registry=registry)
     assert [row.profile for row in rows] == ["smoke"]
+
+
+def test_kips_whitening_is_its_own(tmp_path: Path) -> None:
+    registry, digits = tmp_path / "satm.db", load("digits", validation=0.0)
+    kip = fitted_zca(digits.train.images, fingerprint=digits.fingerprint, unit=digits.preprocessing, progress=SILENT)
+    first = torch.stack([(digits.train.labels == label).nonzero()[0, 0] for label in range(K)])
+    images = kip(digits.train.images[first])
+    files.kip(files.fresh(tmp_path / "kip"), images)
+    made = import_set(tmp_path / "kip", format="kip", dataset="digits", preprocessing="zca", registry=registry)
+    assert made.synthetic.preprocessing == kip
+    assert torch.equal(made.synthetic.images, images)
+
+    ZCA.path(kip.key).unlink()  # an evaluation fits it again
+    satm.evaluate(made.record.name, recipe="smoke", repeats=1, registry=registry)
+    assert ZCA.path(kip.key).exists()
+    for name, kept in (("kip", True), ("safetensors", True), ("mtt", False), ("dd-ranking", False)):
+        losses = export_set(made.record.name, tmp_path / f"as-{name}", format=name, registry=registry).losses
+        assert any("KIP's own" in line for line in losses) != kept
+        if kept:
+            claims = {} if name == "safetensors" else {"dataset": "digits", "preprocessing": "zca"}
+            again = import_set(tmp_path / f"as-{name}", format=name, registry=registry, **claims)
+            assert torch.equal(again.synthetic.images, images)
+            assert again.synthetic.preprocessing == kip
