@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -24,6 +25,12 @@ from satm.types import FlatParams, Images, Labels
 
 Update: TypeAlias = Callable[[Images, Labels], tuple[torch.Tensor, torch.Tensor]]
 """One SGD step on a batch; the mean cross-entropy and the logits [b, K] from before it, detached."""
+
+GradientAt: TypeAlias = Callable[[FlatParams], tuple[FlatParams, torch.Tensor, torch.Tensor]]
+"""θ → ∇L(θ) [P], L(θ) and the logits [b, K], of one batch."""
+
+GradientRule: TypeAlias = Callable[[GradientAt, FlatParams], tuple[FlatParams, torch.Tensor, torch.Tensor]]
+"""What the optimiser is given for a batch at θ in place of its gradient, with the loss and the logits there."""
 
 Trained: TypeAlias = Literal["compiled", "eager"]
 """How networks were trained."""
@@ -67,10 +74,18 @@ class Fused:
 
         self._forward, self._gradient = _any_batch(forward, notify), _any_batch(gradient, fell_back)
 
-    def update(self, network: nn.Module, optimizer: torch.optim.Optimizer, *, clip_norm: float | None = None) -> Update:
+    def update(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        rule: GradientRule | None = None,
+        clip_norm: float | None = None,
+    ) -> Update:
         """`optimizer`'s SGD step on `network`, whose parameters and momentum become views of one vector each.
 
-        The gradient is no longer than `clip_norm`. Raises ShapeError for a network of another architecture.
+        The gradient, or what `rule` makes of it, is no longer than `clip_norm`. Raises ShapeError for a network of
+        another architecture.
         """
         theta = self._flat(network)
         velocity = torch.zeros_like(theta)
@@ -86,9 +101,10 @@ class Fused:
 
         @torch.no_grad()
         def update(images: Images, targets: Labels) -> tuple[torch.Tensor, torch.Tensor]:
-            gradient, value, logits = self._of_batch(theta, images, targets)
+            at = partial(self._of_batch, images=images, targets=targets)
+            gradient, value, logits = at(theta) if rule is None else rule(at, theta)
             if clip_norm is not None:  # torch.nn.utils.clip_grad_norm_'s
-                gradient *= (clip_norm / (gradient.norm() + 1e-6)).clamp(max=1)
+                gradient = gradient * (clip_norm / (gradient.norm() + 1e-6)).clamp(max=1)
             velocity.mul_(group["momentum"]).add_(gradient).add_(theta, alpha=group["weight_decay"])
             theta.sub_(velocity, alpha=group["lr"])
             return value, logits

@@ -6,17 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from satm.errors import ConfigError, Diverged
-from satm.fused import Fused, Update
+from satm.functional import FlatNetwork, flatten, unflatten
+from satm.fused import Fused, GradientRule, Update
 from satm.rng import Seed
 from satm.schedule import WarmRestarts
-from satm.types import Augment, Examples, Images, Labels, Mix
+from satm.types import Augment, Examples, FlatParams, Images, Labels, Mix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +65,6 @@ class EpochStats:
     accuracy: float  # fraction in 0..1 on the (augmented) training batches
 
 
-class Step(Protocol):
-    """What is done with one batch."""
-
-    def __call__(
-        self, network: nn.Module, images: Images, targets: Labels, optimizer: torch.optim.Optimizer
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Move the network's parameters by `optimizer`; the loss and the logits [b, K] from before, detached."""
-
-
 def plain_step(
     network: nn.Module,
     images: Images,
@@ -82,7 +73,10 @@ def plain_step(
     *,
     clip_norm: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The cross-entropy's gradient, no longer than `clip_norm`, and the optimiser's step."""
+    """The cross-entropy's gradient, no longer than `clip_norm`, and the optimiser's step.
+
+    The loss and the logits [b, K] from before it, detached.
+    """
     logits = network(images)
     loss = F.cross_entropy(logits, targets)
     optimizer.zero_grad(set_to_none=True)
@@ -91,6 +85,37 @@ def plain_step(
         torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
     optimizer.step()
     return loss.detach(), logits.detach()
+
+
+def ruled_step(
+    network: nn.Module,
+    images: Images,
+    targets: Labels,
+    optimizer: torch.optim.Optimizer,
+    *,
+    rule: GradientRule,
+    clip_norm: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `plain_step`, with what `rule` makes of the batch's gradients in place of the one at θ."""
+    flat, parameters = FlatNetwork(network), list(network.parameters())
+
+    def at(theta: FlatParams) -> tuple[FlatParams, torch.Tensor, torch.Tensor]:
+        flat.load(theta)
+        with torch.enable_grad():
+            logits = network(images)
+            loss = F.cross_entropy(logits, targets)
+        return flatten(torch.autograd.grad(loss, parameters)), loss.detach(), logits.detach()
+
+    with torch.no_grad():
+        theta = flatten(parameters)
+        gradient, loss, logits = rule(at, theta)
+        flat.load(theta)
+    for parameter, part in zip(parameters, unflatten(gradient, flat.shapes), strict=True):
+        parameter.grad = part
+    if clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+    optimizer.step()
+    return loss, logits
 
 
 def fit(
@@ -106,29 +131,28 @@ def fit(
     fused: Fused | None = None,
     on_epoch: Callable[[EpochStats], None] | None = None,
     on_batch: Callable[[], None] | None = None,
-    step: Step | None = None,
+    rule: GradientRule | None = None,
 ) -> None:
     """Train `network` in place with cross-entropy, epochs `first_epoch` to `config.epochs` − 1.
 
     `augment` changes a batch's images, then `mix` its images and targets.
     Epoch e takes its order, these two's draws and its layers' own from `seed.child("epoch", e)` alone, so training
     from a stored snapshot (with its `optimizer`, where momentum is used) continues to the same bits. `on_epoch` is
-    called after each epoch and `on_batch` before each batch; both may raise to stop. `step` is what is done with each
-    batch, by default `plain_step`, which `fused`, made for this network's architecture, takes in compiled code: the
-    same numbers but for round-off. Raises Diverged when a loss is not finite, ConfigError for a `step` with `fused` or
-    with a gradient clipped by `config`.
+    called after each epoch and `on_batch` before each batch; both may raise to stop. `rule` says what the optimiser is
+    given for a batch, by default its gradient. `fused`, made for this network's architecture, takes the gradients in
+    compiled code: the same numbers but for round-off. Raises Diverged when a loss is not finite.
     """
     network.train()
-    if step is not None and fused is not None:
-        raise ConfigError("a training step of its own and compiled code for the plain one: expected one of them")
-    if step is not None and config.clip_norm is not None:
-        raise ConfigError("a training step of its own and a clipped gradient: expected one of them")
     device = next(network.parameters()).device
     if optimizer is None:
         optimizer = make_optimizer(network, config)
-    update: Update = partial(step or partial(plain_step, clip_norm=config.clip_norm), network, optimizer=optimizer)
+    update: Update
     if fused is not None:
-        update = fused.update(network, optimizer, clip_norm=config.clip_norm)
+        update = fused.update(network, optimizer, rule=rule, clip_norm=config.clip_norm)
+    elif rule is not None:
+        update = partial(ruled_step, network, optimizer=optimizer, rule=rule, clip_norm=config.clip_norm)
+    else:
+        update = partial(plain_step, network, optimizer=optimizer, clip_norm=config.clip_norm)
     for epoch in range(first_epoch, config.epochs):
         for group in optimizer.param_groups:
             group["lr"] = config.lr_at(epoch)

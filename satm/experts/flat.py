@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
-from torch.nn import functional as F
 
 from satm.errors import ConfigError
-from satm.types import Images, Labels
+from satm.fused import GradientAt
+from satm.types import FlatParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +28,8 @@ class FlatConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class FlatStep:
-    """A `satm.training.Step`: two gradients of one mini-batch, then the optimiser's own step.
+class FlatGradient:
+    """A `satm.fused.GradientRule`: two gradients of one mini-batch.
 
     With g = ∇L(θ): ε = ρ g/‖g‖, or adaptively ε = ρ θ² ⊙ g/‖ |θ| ⊙ g ‖; g_p = ∇L(θ + ε). The optimiser is given
     g_p − a g_⊥, where g_⊥ is the part of g at right angles to g_p, and moves θ, not θ + ε.
@@ -38,37 +37,12 @@ class FlatStep:
 
     config: FlatConfig
 
-    def __call__(
-        self, network: nn.Module, images: Images, targets: Labels, optimizer: torch.optim.Optimizer
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss and the logits at θ, before the step."""
-        parameters = list(network.parameters())
-        logits = network(images)
-        loss = F.cross_entropy(logits, targets)
-        plain = torch.autograd.grad(loss, parameters)
-        with torch.no_grad():
-            scale = [p.abs() if self.config.adaptive else torch.ones_like(p) for p in parameters]
-            scaled = [s * g for s, g in zip(scale, plain, strict=True)]
-            factor = self.config.rho / _norm(scaled).clamp(min=1e-12)
-            kept = [p.clone() for p in parameters]
-            for p, s, d in zip(parameters, scale, scaled, strict=True):
-                p.add_(factor * s * d)
-        perturbed = torch.autograd.grad(F.cross_entropy(network(images), targets), parameters)
-        with torch.no_grad():
-            square = _dot(perturbed, perturbed)
-            along = _dot(plain, perturbed) / square if square > 0 else square
-            for p, before, g, g_p in zip(parameters, kept, plain, perturbed, strict=True):
-                p.copy_(before)
-                p.grad = g_p - self.config.gap_weight * (g - along * g_p)
-        optimizer.step()
-        return loss.detach(), logits.detach()
-
-
-def _dot(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    total: torch.Tensor = torch.stack([(a * b).sum() for a, b in zip(one, other, strict=True)]).sum()
-    return total
-
-
-def _norm(parts: list[torch.Tensor]) -> torch.Tensor:
-    norm: torch.Tensor = torch.stack([part.norm() for part in parts]).norm()
-    return norm
+    def __call__(self, at: GradientAt, theta: FlatParams) -> tuple[FlatParams, torch.Tensor, torch.Tensor]:
+        """g_p − a g_⊥ [P], and the loss and the logits at θ."""
+        g, loss, logits = at(theta)
+        scale = theta.abs() if self.config.adaptive else torch.ones_like(theta)
+        scaled = scale * g
+        perturbed, _, _ = at(theta + self.config.rho / scaled.norm().clamp(min=1e-12) * scale * scaled)
+        square = perturbed @ perturbed
+        along = g @ perturbed / square if square > 0 else square
+        return perturbed - self.config.gap_weight * (g - along * perturbed), loss, logits

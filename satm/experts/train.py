@@ -17,7 +17,7 @@ from satm.config import to_dict
 from satm.data import ImageData
 from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError, Interrupted
-from satm.experts.flat import FlatConfig, FlatStep
+from satm.experts.flat import FlatConfig, FlatGradient
 from satm.experts.store import EpochRecord, Trajectory, TrajectoryStore
 from satm.fused import Compilation, Fused, how_trained, plan_fused
 from satm.home import make_folder
@@ -87,9 +87,9 @@ def train_experts(
     """`config.count` experts of at least `epochs` epochs each, training only what the store lacks.
 
     Snapshots are kept after every epoch, so an interrupted training goes on from the last whole epoch, to the same
-    bits. `compilation` "auto" compiles the training where a single epoch is worth it and the steps are plain, so
-    that an expert trained on later is trained as before; every epoch's record says how it was. Raises Interrupted
-    when `progress` asks to stop, Diverged on a loss that is not finite.
+    bits. `compilation` "auto" compiles the training where a single epoch is worth it, so that an expert trained on
+    later is trained as before; every epoch's record says how it was. Raises Interrupted when `progress` asks to stop,
+    Diverged on a loss that is not finite.
     """
     store = expert_store(data, architecture, config)
     found = [store.find(index) for index in range(config.count)]
@@ -105,7 +105,7 @@ def train_experts(
         lambda: _network(data, architecture, Seed(config.seed).child("template")).to(device),
         image_shape=data.image_shape,
         images=len(data.train),
-        compilation="eager" if compilation == "auto" and config.flat is not None else compilation,
+        compilation=compilation,
         notify=progress.say,
     )
     trained: list[Trajectory] = []
@@ -196,7 +196,7 @@ def _train_one(
         fused=fused,
         on_epoch=keep,
         on_batch=stop_if_asked,
-        step=None if config.flat is None else FlatStep(config.flat),
+        rule=None if config.flat is None else FlatGradient(config.flat),
     )
     if expert is None:  # 0 epochs: the initial weights alone
         expert = store.write(index, snapshots, records, None)

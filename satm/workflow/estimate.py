@@ -57,10 +57,11 @@ def missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:
 def epoch_seconds(config: CondenseConfig, data: ImageData, device: torch.device) -> float:
     """One epoch of one expert, from a few timed training steps."""
     size = min(config.experts.batch_size, len(data.train))
-    compiled = config.experts.flat is None and worthwhile(len(data.train), data.image_shape)
-    passes = 1.0 if config.experts.flat is None else 2.0
-    share = COMPILED if compiled and missing_compiler(device) is None else passes
-    return share * _step_seconds(config, data, size, device) * len(data.train) / size
+    compiled = worthwhile(len(data.train), data.image_shape) and missing_compiler(device) is None
+    gradients = 1.0 if config.experts.flat is None else 2.0
+    return (
+        gradients * (COMPILED if compiled else 1.0) * _step_seconds(config, data, size, device) * len(data.train) / size
+    )
 
 
 def _outer_step_seconds(

@@ -13,18 +13,21 @@ from satm import networks
 from satm.data import load
 from satm.errors import ConfigError
 from satm.experts import ExpertConfig, FlatConfig, train_experts
-from satm.experts.flat import FlatStep
+from satm.experts.flat import FlatGradient
 from satm.experts.train import expert_store
+from satm.fused import Fused
 from satm.rng import Seed
-from satm.training import SGDConfig, fit, plain_step
+from satm.training import SGDConfig, fit, plain_step, ruled_step
 from tests.helpers import ARCHITECTURE, EXPERTS, Tiny, image_data, normal
 
 close = torch.testing.assert_close
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("adaptive", [True, False])
-def test_a_flat_step_is_gsam_over_sgd(adaptive):
+def test_a_flat_step_is_gsam_over_sgd(adaptive, compiled, tmp_path, monkeypatch):
     """θ ← θ − lr (g_p − a g_⊥), g_p at θ + ε, ε = ρ T² g/‖T g‖ with T = diag |θ|, or ρ g/‖g‖."""
+    monkeypatch.setenv("SATM_HOME", str(tmp_path))
     network, images, labels = Tiny(), normal(5, 1, 2, 3, name="images"), torch.tensor([0, 1, 2, 1, 0])
 
     def gradient(theta):
@@ -39,8 +42,15 @@ def test_a_flat_step_is_gsam_over_sgd(adaptive):
     g_p, _ = gradient(theta + 0.3 * scale**2 * g / (scale * g).norm())
     vertical = g - (g @ g_p) / (g_p @ g_p) * g_p
     expected = theta - 0.1 * (g_p - 0.4 * vertical)
-    step = FlatStep(FlatConfig(rho=0.3, gap_weight=0.4, adaptive=adaptive))
-    found, logits = step(network, images, labels, torch.optim.SGD(network.parameters(), lr=0.1))
+    rule, sgd = FlatGradient(FlatConfig(rho=0.3, gap_weight=0.4, adaptive=adaptive)), {"lr": 0.1}
+    if compiled:
+        start = copy.deepcopy(network)
+        fused = Fused(start, image_shape=(1, 2, 3), notify=pytest.fail)
+        step = fused.update(network, torch.optim.SGD(network.parameters(), **sgd), rule=rule)
+        found, logits = step(images, labels)
+    else:
+        optimizer = torch.optim.SGD(network.parameters(), **sgd)
+        found, logits = ruled_step(network, images, labels, optimizer, rule=rule)
     close(torch.nn.utils.parameters_to_vector(network.parameters()).detach(), expected, rtol=1e-9, atol=1e-12)
     close(found, loss.detach())
     assert logits.shape == (5, 3)
@@ -50,7 +60,8 @@ def test_without_perturbation_a_flat_step_is_a_plain_one():
     images, labels = normal(5, 1, 2, 3, name="images"), torch.tensor([0, 1, 2, 1, 0])
     flat, plain = Tiny(), None
     plain = copy.deepcopy(flat)
-    FlatStep(FlatConfig(rho=0.0, gap_weight=0.7))(flat, images, labels, torch.optim.SGD(flat.parameters(), lr=0.1))
+    rule = FlatGradient(FlatConfig(rho=0.0, gap_weight=0.7))
+    ruled_step(flat, images, labels, torch.optim.SGD(flat.parameters(), lr=0.1), rule=rule)
     plain_step(plain, images, labels, torch.optim.SGD(plain.parameters(), lr=0.1))
     for one, other in zip(flat.parameters(), plain.parameters(), strict=True):
         close(one, other)
@@ -89,11 +100,11 @@ def rise_at(loss, config, data, seed):
     network = networks.create(
         "convnet3_w16", num_classes=10, image_shape=data.image_shape, seed=Seed(seed).child("init")
     )
-    step = plain_step if config is None else FlatStep(config)
+    rule = None if config is None else FlatGradient(config)
     for epoch in range(100):
         earlier, before = copy.deepcopy(network), training_loss(network, data)
         sgd = SGDConfig(epochs=epoch + 1, lr=0.02, batch_size=64)
-        fit(network, data.train, sgd, seed=Seed(seed), first_epoch=epoch, step=step)
+        fit(network, data.train, sgd, seed=Seed(seed), first_epoch=epoch, rule=rule)
         now = training_loss(network, data)
         if now <= loss:
             share = (before - loss) / (before - now)

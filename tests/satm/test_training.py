@@ -14,7 +14,7 @@ from satm.errors import ConfigError, Diverged, ShapeError
 from satm.fused import WORTHWHILE, Fused, obstacle, plan_fused
 from satm.rng import Seed
 from satm.schedule import WarmRestarts
-from satm.training import SGDConfig, accuracy, fit, hard, make_optimizer, plain_step, predict
+from satm.training import SGDConfig, accuracy, fit, hard, make_optimizer, predict
 from tests.helpers import CLASSES, HIDDEN, IMAGE, Tiny, cross_entropy, normal, tiny_logits
 
 N = 10
@@ -322,8 +322,20 @@ def test_long_trainings_are_compiled_where_there_is_a_compiler(monkeypatch):
         plan(1, said, compilation="fast")
 
 
-def test_a_step_of_its_own_is_not_compiled(few, fused):
-    with pytest.raises(ConfigError, match="a training step of its own and compiled code"):
-        fit(tiny(), few, CONFIG, seed=Seed(0), step=plain_step, fused=fused)
-    with pytest.raises(ConfigError, match="a training step of its own and a clipped gradient"):
-        fit(tiny(), few, replace(CONFIG, clip_norm=1.0), seed=Seed(0), step=plain_step)
+@pytest.mark.parametrize("clip_norm", [None, 0.05])
+def test_a_rule_decides_what_the_optimiser_is_given(few, fused, clip_norm):
+    """Twice the gradient is twice the learning rate, unless it is shortened."""
+
+    def twice(at, theta):
+        gradient, loss, logits = at(theta)
+        return 2 * gradient, loss, logits
+
+    config, ends = replace(CONFIG, weight_decay=0.0, clip_norm=clip_norm), []
+    for code in (None, fused):
+        ends.append(tiny())
+        fit(ends[-1], few, config, seed=Seed(0), rule=twice, fused=code)
+    faster = tiny()
+    fit(faster, few, replace(config, lr=2 * config.lr), seed=Seed(0))
+    a, b, expected = (flatten(network.parameters()) for network in (*ends, faster))
+    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    assert torch.allclose(a, expected, rtol=1e-10, atol=1e-12) == (clip_norm is None)
