@@ -75,10 +75,11 @@ def find_preset(
     if scale.shared_rows and method in TABLES:
         departures += (f"{scale.name}: SATM's numbers for every method, so that a comparison differs in it alone",)
     known = CATALOGUE.get(dataset) if dataset in CATALOGUE else None
-    fitted = printed
-    if printed.dataset != dataset:
+    fitted, borrowed = printed, printed.dataset != dataset
+    if borrowed:
         fitted = replace(printed, image_size=image_size, depth=convnet_depth(image_size))
-    chosen = scaled(fitted, scale, images=known.num_classes * ipc if known else None)
+    images = known.num_classes * ipc if known else None
+    chosen = scaled(fitted, scale, images=images, borrowed=borrowed and row is None)
     augment = known.augment if known else STRATEGY
     if not issubclass(kind, TrajectoryConfig):
         if outer is not None:

@@ -24,6 +24,10 @@ class Profile:
     max_zca_size: int | None = None  # no ZCA on larger images (pixels a side)
     max_inner_images: int | None = None  # outer steps × N × mini-batch at most: what bounds the time
     image_step: float = 1.0  # factor on lr_images
+    # At most, where the numbers are another data set's: in a few thousand images an epoch of 256 a batch is too short
+    # to match, and α swings between its floor and several times its start (tiny-imagenet-20).
+    max_borrowed_expert_batch: int | None = None
+    max_borrowed_lr_step_size: float | None = None
     shared_rows: bool = False  # every trajectory method takes SATM's rows: a comparison differs in the method alone
     class_orders: int = 5  # of a class-incremental evaluation: DM's
     networks_an_order: int = 3  # fresh ones for each class order: DM's
@@ -45,6 +49,8 @@ PROFILES = {
             max_inner_images=240_000,
             max_zca_size=32,
             image_step=0.3,
+            max_borrowed_expert_batch=32,
+            max_borrowed_lr_step_size=1e-5,
             shared_rows=True,
         ),
         Profile(
@@ -59,6 +65,8 @@ PROFILES = {
             max_batch_syn=20,
             max_zca_size=32,
             image_step=0.3,
+            max_borrowed_expert_batch=32,
+            max_borrowed_lr_step_size=1e-5,
             shared_rows=True,
             class_orders=2,
             networks_an_order=1,

@@ -5,20 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 from satm.presets._types import Row
 from satm.presets.profiles import Profile
 
+N = TypeVar("N", int, float)
 
-def scaled(row: Row, scale: Profile, *, images: int | None) -> Row:
-    """`row` within the limits of a profile, for a set of `images` where their number is known."""
+
+def scaled(row: Row, scale: Profile, *, images: int | None, borrowed: bool = False) -> Row:
+    """`row` within the limits of a profile, for a set of `images` where their number is known.
+
+    `borrowed`: its numbers are another data set's.
+    """
     inner_steps = at_most(row.inner_steps, scale.max_inner_steps)
     batch = scale.max_batch_syn if row.batch_syn is None else at_most(row.batch_syn, scale.max_batch_syn)
     seen = [count for count in (batch, images) if count is not None]
     outer_steps = at_most(row.outer_steps, scale.outer_steps)
     if scale.max_inner_images is not None and seen:
         outer_steps = min(outer_steps, max(1, scale.max_inner_images // (inner_steps * min(seen))))
+    if borrowed:
+        row = replace(
+            row,
+            expert_batch=at_most(row.expert_batch, scale.max_borrowed_expert_batch),
+            lr_step_size=at_most(row.lr_step_size, scale.max_borrowed_lr_step_size),
+        )
     return replace(
         row,
         inner_steps=inner_steps,
@@ -56,6 +67,8 @@ def changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
         "max_start_epoch": "T",
         "batch_syn": "synthetic images an inner step (at most)",
         "lr_images": "learning rate of the images",
+        "lr_step_size": "learning rate of α",
+        "expert_batch": "mini-batch of the experts",
         "outer_steps": "outer steps",
         "zca": "ZCA",
     }
@@ -83,6 +96,6 @@ def spell(value: float | str | None, *, null: str = "all") -> str:
     return ("on" if value else "off") if isinstance(value, bool) else f"{value:g}"
 
 
-def at_most(value: int, limit: int | None) -> int:
+def at_most(value: N, limit: N | None) -> N:
     """`value` within a limit, where there is one."""
     return value if limit is None else min(value, limit)

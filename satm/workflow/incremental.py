@@ -113,6 +113,9 @@ def evaluate_incremental(
         departures = setting.departures(subject.config.dataset, subject.record.ipc, orders, count) if setting else ()
         for line in asked.opening(subject, source, name, orders, count, groups[0], departures):
             progress.say(line)
+        if condense_per_step:
+            own = {frozenset(group) for order in groups for group in order}
+            progress.say(f"condenses {len(own)} steps on their own, experts included, where they are not stored yet")
         if dry_run:
             return subject.record
         described = {"architecture": name, "steps": steps, "memory": source.name, "orders": orders, "networks": count}

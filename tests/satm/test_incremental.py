@@ -105,17 +105,31 @@ def test_protocols_are_stored_by_their_names(digits: Callable[..., Any], protoco
     assert view == [(f"class-incremental/{protocol}",)]
 
 
+class Heard(NoProgress):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.told.append(message)
+
+
 def test_the_original_gdumb_trains_by_its_own_recipe(digits: Callable[..., Any]) -> None:
-    told: list[str] = []
+    heard = Heard()
+    digits(protocol="gdumb-original", dry_run=True, progress=heard)
+    assert "recipe prabhu2020" in heard.told[-1]
+    digits(protocol="gdumb-original", recipe="smoke", dry_run=True, progress=heard)
+    assert "recipe smoke" in heard.told[-1]
 
-    class Heard(NoProgress):
-        def say(self, message: str) -> None:
-            told.append(message)
 
-    digits(protocol="gdumb-original", dry_run=True, progress=Heard())
-    assert "recipe prabhu2020" in told[-1]
-    digits(protocol="gdumb-original", recipe="smoke", dry_run=True, progress=Heard())
-    assert "recipe smoke" in told[-1]
+def test_a_dry_run_says_how_many_steps_would_be_condensed(digits: Callable[..., Any]) -> None:
+    heard = Heard()
+    digits(condense_per_step=True, steps=5, orders=1, dry_run=True, progress=heard)
+    assert "condenses 5 steps on their own" in heard.told[-1]
+    # Another order's steps are others, but for chance.
+    digits(condense_per_step=True, steps=5, orders=3, dry_run=True, progress=heard)
+    assert 5 < int(heard.told[-1].split()[1]) <= 15
 
 
 class StopAt(NoProgress):

@@ -102,6 +102,18 @@ def test_a_folder_of_a_users_own_takes_the_nearest_printed_row_and_says_so() -> 
     assert "flip" in find_preset("icons", 1, profile="paper", image_size=16).config.settings.augment
 
 
+def test_borrowed_numbers_are_gentler_at_cpu_scale_and_say_so() -> None:
+    own, borrowed = (
+        find_preset(name, 3, profile="cpu", image_size=64) for name in ("tiny-imagenet", "tiny-imagenet-20")
+    )
+    assert (own.config.experts.batch_size, own.config.settings.lr_step_size) == (256, 1e-4)
+    assert (borrowed.config.experts.batch_size, borrowed.config.settings.lr_step_size) == (32, 1e-5)
+    assert "cpu: mini-batch of the experts 32 instead of 256" in borrowed.departures
+    assert "cpu: learning rate of α 1e-05 instead of 0.0001" in borrowed.departures
+    asked = find_preset("tiny-imagenet-20", 3, profile="cpu", image_size=64, row="tiny-imagenet/ipc3")
+    assert asked.config.experts.batch_size == 256
+
+
 def test_an_ipc_that_is_not_printed_takes_the_nearest_and_says_so() -> None:
     preset = find_preset("cifar10", 4, profile="paper")
     assert preset.config.ipc == 4
