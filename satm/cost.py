@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 CACHE = 16e6  # bytes of saved activations that are worked on at once on a CPU: about half of what cores share
+FEWEST = 4  # images a piece at least: a batch of one is never compiled, and every piece has a gradient to add
 
 
 def forward_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[float, int]:
@@ -43,7 +44,8 @@ def images_at_once(network: nn.Module, image_shape: tuple[int, int, int]) -> int
     """
     if next(network.parameters()).device.type != "cpu" or not _independent(network, image_shape):
         return None
-    return max(1, int(CACHE / forward_cost(network, image_shape)[1]))
+    parameters = sum(p.nbytes for p in network.parameters())  # what every piece reads, and adds its gradient to
+    return max(FEWEST, int(max(CACHE, parameters) / forward_cost(network, image_shape)[1]))
 
 
 def pieces(
@@ -57,7 +59,7 @@ def pieces(
     n = len(images)
     if at_once is None or n <= at_once:
         return [(1.0, images, labels)]
-    even = next((size for size in range(at_once, at_once // 2, -1) if n % size == 0), None)
+    even = next((size for size in range(at_once, (at_once - 1) // 2, -1) if n % size == 0), None)
     count = -(-n // at_once) if even is None else n // even
     parts = zip(images.tensor_split(count), labels.tensor_split(count), strict=True)
     return [(len(x) / n, x, y) for x, y in parts]

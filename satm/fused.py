@@ -1,4 +1,4 @@
-"""One architecture's training step and forward pass as pure functions of a parameter vector, compiled once.
+"""One architecture's gradient and forward pass as pure functions of a parameter vector, compiled once.
 
 Networks of one architecture share the code, whatever their weights and their batch size. Training several networks at
 once (`torch.func.vmap`) is not done: it turns their convolutions into a grouped one, which was slower on a CPU than
@@ -65,7 +65,7 @@ class Fused:
             found, (value, logits) = torch.func.grad_and_value(loss, has_aux=True)(theta, images, targets)
             return found, value, logits
 
-        self._at_once = images_at_once(network, image_shape)
+        self.at_once = images_at_once(network, image_shape)
         self.training: Trained = "compiled"
 
         def fell_back(message: str) -> None:
@@ -115,10 +115,13 @@ class Fused:
         self, theta: FlatParams, images: Images, targets: Labels
     ) -> tuple[FlatParams, torch.Tensor, torch.Tensor]:
         """Gradient and mean cross-entropy of a batch, and its logits, as many images at once as the caches hold."""
-        parts = pieces(self._at_once, images, targets)
-        gradients, values, logits = zip(*(self._gradient((theta,), (x, y)) for _, x, y in parts), strict=True)
-        shares = torch.tensor([share for share, _, _ in parts], dtype=theta.dtype, device=theta.device)
-        return shares @ torch.stack(gradients), shares @ torch.stack(values), torch.cat(logits)
+        gradient, value, logits = torch.zeros_like(theta), theta.new_zeros(()), []
+        for share, x, y in pieces(self.at_once, images, targets):
+            part, loss, predicted = self._gradient((theta,), (x, y))
+            gradient.add_(part, alpha=share)
+            value.add_(loss, alpha=share)
+            logits.append(predicted)
+        return gradient, value, torch.cat(logits)
 
     def forward(self, network: nn.Module) -> Callable[[Images], torch.Tensor]:
         """The logits of `network` as it is now; raises ShapeError for a network of another architecture."""

@@ -6,6 +6,7 @@ A set carries its preprocessing, so evaluating it never has to guess. Both kinds
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -79,7 +80,8 @@ class ZCA:
     def __call__(self, images: Images) -> Images:
         """[..., C, H, W] uint8 or 0..1 float → whitened float, on the same device."""
         x = unit_range(images)
-        vectors = self._flat(x) - self._on(x, "mean") if self.unit is None else unit_vectors(self.unit(x))
+        vectors = self._flat(x)
+        vectors = vectors - self._on(x, "mean") if self.unit is None else unit_vectors(self.unit(x))
         return (vectors @ self._on(x, "transform")).view(x.shape)
 
     def invert(self, images: Images) -> Images:
@@ -123,6 +125,11 @@ class ZCA:
             ) from None
         except (SafetensorError, OSError) as error:
             raise DataError(f"{path} cannot be read ({error}); remove it and it will be fitted again") from error
+        size = math.prod(self.shape)
+        sizes = {"mean": (size,)} if self.unit is None else {"length": ()}
+        sizes |= {"transform": (size, size), "inverse": (size, size)}
+        if {name: tuple(matrix.shape) for name, matrix in matrices.items()} != sizes:
+            raise DataError(f"{path} holds another whitening than the one described; the description is wrong")
         return matrices
 
     def save(self) -> None:
@@ -156,8 +163,8 @@ def preprocessing_from_dict(values: Mapping[str, Any]) -> Preprocessing:
             case "zca":
                 channels, height, width = values["shape"]
                 unit = preprocessing_from_dict(values["unit"]) if "unit" in values else None
-                if isinstance(unit, ZCA):
-                    raise ValueError("its images are scaled by another whitening")
+                if unit is not None and (isinstance(unit, ZCA) or len(unit.mean) != channels):
+                    raise ValueError(f"unit is no mean and std of {channels} channels")
                 return ZCA(key=values["key"], eps=values["eps"], shape=(channels, height, width), unit=unit)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"preprocessing {dict(values)} is incomplete: {error!r}") from error

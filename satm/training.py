@@ -88,34 +88,31 @@ def plain_step(
 
 
 def ruled_step(
-    network: nn.Module,
-    images: Images,
-    targets: Labels,
-    optimizer: torch.optim.Optimizer,
-    *,
-    rule: GradientRule,
-    clip_norm: float | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `plain_step`, with what `rule` makes of the batch's gradients in place of the one at θ."""
+    network: nn.Module, optimizer: torch.optim.Optimizer, rule: GradientRule, *, clip_norm: float | None = None
+) -> Update:
+    """As `plain_step`, with what `rule` makes of a batch's gradients in place of the one at θ."""
     flat, parameters = FlatNetwork(network), list(network.parameters())
 
-    def at(theta: FlatParams) -> tuple[FlatParams, torch.Tensor, torch.Tensor]:
-        flat.load(theta)
-        with torch.enable_grad():
-            logits = network(images)
-            loss = F.cross_entropy(logits, targets)
-        return flatten(torch.autograd.grad(loss, parameters)), loss.detach(), logits.detach()
+    def step(images: Images, targets: Labels) -> tuple[torch.Tensor, torch.Tensor]:
+        def at(theta: FlatParams) -> tuple[FlatParams, torch.Tensor, torch.Tensor]:
+            flat.load(theta)
+            with torch.enable_grad():
+                logits = network(images)
+                loss = F.cross_entropy(logits, targets)
+            return flatten(torch.autograd.grad(loss, parameters)), loss.detach(), logits.detach()
 
-    with torch.no_grad():
-        theta = flatten(parameters)
-        gradient, loss, logits = rule(at, theta)
-        flat.load(theta)
-    for parameter, part in zip(parameters, unflatten(gradient, flat.shapes), strict=True):
-        parameter.grad = part
-    if clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-    optimizer.step()
-    return loss, logits
+        with torch.no_grad():
+            theta = flatten(parameters)
+            gradient, loss, logits = rule(at, theta)
+            flat.load(theta)
+        for parameter, part in zip(parameters, unflatten(gradient, flat.shapes), strict=True):
+            parameter.grad = part
+        if clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        optimizer.step()
+        return loss, logits
+
+    return step
 
 
 def fit(
@@ -150,7 +147,7 @@ def fit(
     if fused is not None:
         update = fused.update(network, optimizer, rule=rule, clip_norm=config.clip_norm)
     elif rule is not None:
-        update = partial(ruled_step, network, optimizer=optimizer, rule=rule, clip_norm=config.clip_norm)
+        update = ruled_step(network, optimizer, rule, clip_norm=config.clip_norm)
     else:
         update = partial(plain_step, network, optimizer=optimizer, clip_norm=config.clip_norm)
     for epoch in range(first_epoch, config.epochs):

@@ -63,8 +63,9 @@ def fitted_zca(
         if unit is None:
             vectors = pixels.flatten(1) - kept["mean"]
         else:
-            vectors = unit_vectors(unit(pixels))
-            length += float((unit(pixels).flatten(1) * vectors).sum())
+            normalised = unit(pixels)
+            vectors = unit_vectors(normalised)
+            length += float((normalised.flatten(1) * vectors).sum())
         moment.addmm_(vectors.T, vectors)
     values, directions = torch.linalg.eigh(moment / (count - 1 if unit is None else count))
     values = values.clamp(min=0)  # round-off can leave an eigenvalue a little below 0

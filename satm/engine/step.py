@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -35,6 +35,12 @@ class Product(NamedTuple):
         theta, labels = (None if each is None else share * each for each in (self.theta, self.labels))
         return Product(share * self.value, theta, share * self.images, labels)
 
+    def joined(self, other: Product) -> Product:
+        """Of two parts of a batch, one after the other."""
+        theta = None if self.theta is None or other.theta is None else self.theta + other.theta
+        labels = None if self.labels is None or other.labels is None else torch.cat([self.labels, other.labels])
+        return Product(self.value + other.value, theta, torch.cat([self.images, other.images]), labels)
+
 
 Slope: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], torch.Tensor]  # (θ, x, y, v) → s
 Differentiate: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], Product]
@@ -53,6 +59,7 @@ class Step:
     gradient: Callable[[FlatParams, Images, Labels], FlatParams]  # ∇_θ L
     product: Differentiate
     mixed: Differentiate  # `product` with θ held: no `theta`
+    at_once: int | None = None  # images that are differentiated at a time; None: the whole batch
 
     def check(self, loop: InnerLoop) -> None:
         """Raise ConfigError unless this is the step of that loop."""
@@ -119,26 +126,22 @@ def _by_pieces(step: Step, at_once: int | None) -> Step:
         return step
 
     def gradient(theta: FlatParams, images: Images, labels: Labels) -> FlatParams:
-        parts = [share * step.gradient(theta, x, y) for share, x, y in pieces(at_once, images, labels)]
-        return torch.stack(parts).sum(dim=0)
+        parts = (share * step.gradient(theta, x, y) for share, x, y in pieces(at_once, images, labels))
+        return reduce(torch.add, parts)
 
     def by_pieces(whole: Differentiate) -> Differentiate:
         def product(theta: FlatParams, images: Images, labels: Labels, v: FlatParams) -> Product:
-            return _joined([whole(theta, x, y, v).times(share) for share, x, y in pieces(at_once, images, labels)])
+            parts = (whole(theta, x, y, v).times(share) for share, x, y in pieces(at_once, images, labels))
+            return reduce(Product.joined, parts)
 
         return product
 
-    return replace(step, gradient=gradient, product=by_pieces(step.product), mixed=by_pieces(step.mixed))
-
-
-def _joined(parts: Sequence[Product]) -> Product:
-    thetas = [part.theta for part in parts if part.theta is not None]
-    labels = [part.labels for part in parts if part.labels is not None]
-    return Product(
-        torch.stack([part.value for part in parts]).sum(),
-        torch.stack(thetas).sum(dim=0) if thetas else None,
-        torch.cat([part.images for part in parts]),
-        torch.cat(labels) if labels else None,
+    return replace(
+        step,
+        gradient=gradient,
+        product=by_pieces(step.product),
+        mixed=by_pieces(step.mixed),
+        at_once=at_once,
     )
 
 

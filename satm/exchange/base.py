@@ -74,6 +74,8 @@ def lost(
         found.append(f"the step size is not carried: importing it again takes --step-size {synthetic.step_size!r}")
     if kind and synthetic.label_kind != "hard":
         found.append(f"that the labels are {synthetic.label_kind} is not carried: it takes --labels")
-    if not unit_whitening and isinstance(synthetic.preprocessing, ZCA) and synthetic.preprocessing.unit:
-        found.append("its whitening is KIP's own, which this format knows nothing of: take kip, safetensors or parquet")
+    space = synthetic.preprocessing
+    if isinstance(space, ZCA) and (space.unit is not None) != unit_whitening:
+        whose, fitting = ("KIP's own", "kip") if space.unit else ("the field's", "mtt")
+        found.append(f"its whitening is {whose}, and this format's is not: take {fitting}, safetensors or parquet")
     return tuple(found)

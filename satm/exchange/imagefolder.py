@@ -16,6 +16,7 @@ from satm.errors import DataError, SatmError
 from satm.exchange.base import DESCRIPTION_LOST, Foreign, Format
 from satm.exchange.files import existing, inside, shown
 from satm.home import make_folder
+from satm.preprocessing import ZCA
 from satm.progress import SILENT
 from satm.synthetic import SyntheticSet
 from satm.types import Images
@@ -109,6 +110,8 @@ def write_pictures(synthetic: SyntheticSet, path: Path, folders: list[str], file
         Image.fromarray(array.contiguous().numpy()).save(place)
         counts[label] += 1
     found = [f"pixels are rounded to 8 bits and clipped to 0..1 (largest change {change:.3g})"]
+    if isinstance(synthetic.preprocessing, ZCA) and synthetic.preprocessing.unit:
+        found.append("KIP's whitening has lost each image's brightness and contrast: they become the average image's")
     if (synthetic.hard_labels.diff() < 0).any():
         found.append("the order of the images becomes class-major")
     if synthetic.step_size is not None:

@@ -83,7 +83,7 @@ class ClassGradients:
     ) -> None:
         self.shapes = [p.shape for p in network.parameters()]
         self.plain = make_step(network)  # under vmap ConvNet has no compiled layout
-        self.step = self.plain if notify is None else make_step(network, at_once=at_once, notify=notify)
+        self.step = make_step(network, at_once=at_once, notify=notify)
 
     def __call__(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
         """Σ over classes of D at θ: its gradient with respect to `synthetic` [K, n, C, H, W], and its value.

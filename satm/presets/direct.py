@@ -135,6 +135,15 @@ def direct_preset(
     )
 
 
+def expert_changes(config: CondenseConfig, printed: Row, scale: Profile) -> tuple[str, ...]:
+    """How the experts that a method chooses by differ from those of the printed row."""
+    uses = config.method != "rded" and METHODS.get(config.method).expert_epochs(config.settings) is not None
+    ours, theirs = config.experts.batch_size, printed.expert_batch
+    if not uses or ours == theirs:
+        return ()
+    return (f"{scale.name}: mini-batch of the experts {ours} instead of {theirs}",)
+
+
 def _bounded(settings: Any, limits: Limits, method: str, classes: int, ipc: int) -> Any:
     """`settings` within the limits of a profile."""
     epochs = limits.teacher_epochs if method == "rded" else limits.expert_epochs

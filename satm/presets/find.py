@@ -19,7 +19,7 @@ from satm.networks import convnet_depth, convnet_name
 from satm.presets import datm, ftd, mtt, satm, tesla
 from satm.presets._types import CondenseConfig, Preset, Row
 from satm.presets.build import build
-from satm.presets.direct import direct_preset
+from satm.presets.direct import direct_preset, expert_changes
 from satm.presets.profiles import Profile, get_profile
 from satm.presets.scale import changes, scaled, scaled_settings, settings_changes
 
@@ -84,7 +84,7 @@ def find_preset(
     if not issubclass(kind, TrajectoryConfig):
         if outer is not None:
             raise _no_outer_loop(method, outer)
-        return direct_preset(
+        preset = direct_preset(
             method,
             dataset,
             ipc,
@@ -94,6 +94,7 @@ def find_preset(
             classes=known.num_classes if known else 10,
             row_ipc=ipc if row is None else printed.ipc,
         )
+        return replace(preset, departures=preset.departures + expert_changes(preset.config, printed, scale))
     departures += changes(printed, chosen, scale)
     departures += (f"experts train on 90% of train: a validation split is held out ({EXPERTS_SOURCE})",)
     settings, more = _settings(method, core, outer, chosen, augment, dataset, ipc, scale)

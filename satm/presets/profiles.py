@@ -24,8 +24,8 @@ class Profile:
     max_zca_size: int | None = None  # no ZCA on larger images (pixels a side)
     max_inner_images: int | None = None  # outer steps × N × mini-batch at most: what bounds the time
     image_step: float = 1.0  # factor on lr_images
-    # At most, where the numbers are another data set's: in a few thousand images an epoch of 256 a batch is too short
-    # to match, and α swings between its floor and several times its start (tiny-imagenet-20).
+    # At most, where the numbers are those of another data set, which may be many times as large: with 256 a batch an
+    # epoch of 9,000 images is too short to match, and α swings between its floor and its start (tiny-imagenet-20).
     max_borrowed_expert_batch: int | None = None
     max_borrowed_lr_step_size: float | None = None
     shared_rows: bool = False  # every trajectory method takes SATM's rows: a comparison differs in the method alone

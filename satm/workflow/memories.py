@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from registry import Registry
+from satm.config import to_dict
 from satm.device import resolve_device
 from satm.errors import ExpertError
 from satm.experts.train import expert_store
@@ -152,7 +154,15 @@ def _herded(subject: Subject, ipc: int, device: str) -> SyntheticSet:
             for name in ("architecture", "zca")
             if getattr(ours, name) != getattr(config, name)
         ]
-        config = replace(config, architecture=ours.architecture, zca=ours.zca, image_size=ours.image_size)
+        theirs, plain = to_dict(ours.experts), to_dict(config.experts)
+        changes += [f"--set experts.{k}={json.dumps(v)}" for k, v in theirs.items() if k != "count" and v != plain[k]]
+        config = replace(
+            config,
+            architecture=ours.architecture,
+            zca=ours.zca,
+            image_size=ours.image_size,
+            experts=replace(ours.experts, count=1),
+        )
     epochs = method.expert_epochs(config.settings) or 0
     store = expert_store(subject.data, config.architecture, config.experts)
     expert = store.find(0)

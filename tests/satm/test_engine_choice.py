@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from satm import compilation, networks
+from satm.cost import images_at_once
 from satm.engine import HigherPolicy, InnerWork, ReplayPolicy, TeslaPolicy, choose_engine
 from satm.engine import choice as module
 from satm.errors import ConfigError
@@ -46,6 +47,9 @@ def test_much_work_is_replayed_compiled(network):
     assert (chosen.engine, chosen.compiled) == ("replay", True)
     assert isinstance(chosen.policy(network, pytest.fail), ReplayPolicy)
     assert str(chosen).startswith("engine replay, compiled (")
+    assert chosen.at_once == images_at_once(network, SHAPE) > 1
+    assert chosen.policy(network, pytest.fail).step.at_once == chosen.at_once
+    assert choose(network, LARGE, engine="higher").at_once is None  # its tape holds whole batches
 
 
 def test_a_tape_that_does_not_fit_is_replayed_whatever_was_preferred(network, monkeypatch):

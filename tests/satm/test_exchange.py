@@ -15,10 +15,10 @@ import satm
 from registry import Registry
 from satm.data import CATALOGUE, fitted_zca, load
 from satm.data.digits import read_digits
-from satm.errors import ConfigError, DataError, SatmError, UnknownName
+from satm.errors import ConfigError, DataError, SatmError, ShapeError, UnknownName
 from satm.exchange import FORMATS, Difference, Moments, differences
 from satm.exchange.dd_ranking import configuration
-from satm.preprocessing import ZCA, MeanStd
+from satm.preprocessing import ZCA, MeanStd, preprocessing_from_dict
 from satm.progress import SILENT
 from satm.synthetic import SyntheticSet
 from satm.workflow import diff, export_set, import_set
@@ -448,11 +448,32 @@ def test_kips_whitening_is_its_own(tmp_path: Path) -> None:
     ZCA.path(kip.key).unlink()  # an evaluation fits it again
     satm.evaluate(made.record.name, recipe="smoke", repeats=1, registry=registry)
     assert ZCA.path(kip.key).exists()
-    for name, kept in (("kip", True), ("safetensors", True), ("mtt", False), ("dd-ranking", False)):
+    for name, kept in (("kip", True), ("safetensors", True), ("mtt", False), ("dd-ranking", False), ("rded", False)):
         losses = export_set(made.record.name, tmp_path / f"as-{name}", format=name, registry=registry).losses
-        assert any("KIP's own" in line for line in losses) != kept
-        if kept:
+        assert any("KIP's" in line for line in losses if "targets" not in line) != kept
+        if kept:  # what is exact comes back
             claims = {} if name == "safetensors" else {"dataset": "digits", "preprocessing": "zca"}
             again = import_set(tmp_path / f"as-{name}", format=name, registry=registry, **claims)
             assert torch.equal(again.synthetic.images, images)
             assert again.synthetic.preprocessing == kip
+
+
+def test_a_whitening_is_told_from_another_of_the_same_name(stored: Any, tmp_path: Path) -> None:
+    digits = load("digits", validation=0.0)
+    fit: dict[str, Any] = {"fingerprint": digits.fingerprint, "progress": SILENT}
+    field = fitted_zca(digits.train.images, **fit)
+    kips = fitted_zca(digits.train.images, unit=digits.preprocessing, **fit)
+    few = digits.train.images[:2]
+    for described in (
+        field.to_dict() | {"key": kips.key},
+        kips.to_dict() | {"key": field.key},
+        kips.to_dict() | {"shape": [1, 4, 16]},
+    ):
+        with pytest.raises((DataError, ShapeError)):
+            preprocessing_from_dict(described)(few)
+    for change in ({"unit": field.to_dict()}, {"unit": {"kind": "meanstd", "mean": [0.5] * 3, "std": [1.0] * 3}}):
+        with pytest.raises(ConfigError, match="unit is no mean and std of 1 channels"):
+            preprocessing_from_dict(kips.to_dict() | change)
+    reference, registry = stored(own(preprocessing=field))
+    losses = export_set(reference, tmp_path / "as-kip", format="kip", registry=registry).losses
+    assert any("its whitening is the field's, and this format's is not" in line for line in losses)

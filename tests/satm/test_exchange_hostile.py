@@ -12,6 +12,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from registry import Registry
 from satm.errors import SatmError
 from satm.exchange import FORMATS
 from satm.exchange.parquet import read_parquet
+from satm.preprocessing import ZCA
 from tests.satm import exchange_files as files
 from tests.satm.exchange_files import IMAGES, LABELS, LOGITS, PIXELS, PROBABILITIES, WRITERS, K, normal
 
@@ -276,14 +278,19 @@ JUNK = st.one_of(
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_wrong_descriptions(count: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("whitened", [False, True])
+def test_wrong_descriptions(count: int, whitened: bool, tmp_path: Path) -> None:
     """A file of ours whose description was changed: one line, or the change was none."""
     from satm.exchange.about import from_text, to_text
 
     made = _ours(tmp_path)
+    if whitened:  # as KIP does, the description with most in it
+        made = replace(made, preprocessing=ZCA(key="0" * 64, eps=0.1, shape=(3, 8, 8), unit=made.preprocessing))
     carried = json.loads(to_text(made))
     keys = [("id",), ("about",), ("parents",), *(("about", key) for key in carried["about"])]
     keys += [("about", "preprocessing", key) for key in ("kind", "mean", "std", "key", "eps", "shape")]
+    if whitened:
+        keys += [("about", "preprocessing", "unit"), *(("about", "preprocessing", "unit", k) for k in ("kind", "mean"))]
     keys += [("about", "config", "import", key) for key in made.config["import"]] + [("about", "config", "import")]
 
     @fuzz(count // 4)
@@ -318,8 +325,6 @@ def _ours(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("change", [{"profile": "huge"}, {"method": "../x"}, {"dataset": "a/b"}, {"ipc": 7}])
 def test_a_description_that_was_hashed_again_is_still_checked(change: dict[str, Any], tmp_path: Path) -> None:
-    from dataclasses import replace
-
     from satm.exchange.tensorfile import write_safetensors
 
     made = replace(_ours(tmp_path), **change)

@@ -47,10 +47,9 @@ def test_a_flat_step_is_gsam_over_sgd(adaptive, compiled, tmp_path, monkeypatch)
         start = copy.deepcopy(network)
         fused = Fused(start, image_shape=(1, 2, 3), notify=pytest.fail)
         step = fused.update(network, torch.optim.SGD(network.parameters(), **sgd), rule=rule)
-        found, logits = step(images, labels)
     else:
-        optimizer = torch.optim.SGD(network.parameters(), **sgd)
-        found, logits = ruled_step(network, images, labels, optimizer, rule=rule)
+        step = ruled_step(network, torch.optim.SGD(network.parameters(), **sgd), rule)
+    found, logits = step(images, labels)
     close(torch.nn.utils.parameters_to_vector(network.parameters()).detach(), expected, rtol=1e-9, atol=1e-12)
     close(found, loss.detach())
     assert logits.shape == (5, 3)
@@ -61,7 +60,7 @@ def test_without_perturbation_a_flat_step_is_a_plain_one():
     flat, plain = Tiny(), None
     plain = copy.deepcopy(flat)
     rule = FlatGradient(FlatConfig(rho=0.0, gap_weight=0.7))
-    ruled_step(flat, images, labels, torch.optim.SGD(flat.parameters(), lr=0.1), rule=rule)
+    ruled_step(flat, torch.optim.SGD(flat.parameters(), lr=0.1), rule)(images, labels)
     plain_step(plain, images, labels, torch.optim.SGD(plain.parameters(), lr=0.1))
     for one, other in zip(flat.parameters(), plain.parameters(), strict=True):
         close(one, other)

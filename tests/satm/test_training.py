@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from satm.cost import forward_cost
 from satm.engine import flatten
 from satm.errors import ConfigError, Diverged, ShapeError
 from satm.fused import WORTHWHILE, Fused, obstacle, plan_fused
@@ -207,14 +206,16 @@ def tiny(seed=3):
         return Tiny()
 
 
-@pytest.fixture(scope="module", params=["whole batches", "two images at once"])
+@pytest.fixture(scope="module", params=["whole batches", "four images at once"])
 def fused(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SATM_HOME", str(tmp_path_factory.mktemp("home")))
         if request.param != "whole batches":
-            patch.setattr("satm.cost.CACHE", 2 * forward_cost(tiny(), IMAGE)[1])
+            patch.setattr("satm.cost.CACHE", 1)
         said = []
-        yield Fused(tiny(), image_shape=IMAGE, notify=said.append)
+        made = Fused(tiny(), image_shape=IMAGE, notify=said.append)
+        assert (made.at_once == 4) == (request.param != "whole batches")
+        yield made
         assert not said  # all of it was compiled
 
 
