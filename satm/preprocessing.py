@@ -126,8 +126,8 @@ class ZCA:
         except (SafetensorError, OSError) as error:
             raise DataError(f"{path} cannot be read ({error}); remove it and it will be fitted again") from error
         size = math.prod(self.shape)
-        sizes = {"mean": (size,)} if self.unit is None else {"length": ()}
-        sizes |= {"transform": (size, size), "inverse": (size, size)}
+        sizes: dict[str, tuple[int, ...]] = {"transform": (size, size), "inverse": (size, size)}
+        sizes |= {"mean": (size,)} if self.unit is None else {"length": ()}
         if {name: tuple(matrix.shape) for name, matrix in matrices.items()} != sizes:
             raise DataError(f"{path} holds another whitening than the one described; the description is wrong")
         return matrices
