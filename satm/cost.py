@@ -7,7 +7,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-CACHE = 16e6  # bytes of saved activations that are worked on at once on a CPU: about half of what cores share
+CACHE = 24e6  # bytes of saved activations that are worked on at once on a CPU: most of what its cores share
 FEWEST = 4  # images a piece at least: a batch of one is never compiled, and every piece has a gradient to add
 
 
@@ -38,8 +38,7 @@ def forward_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple
 def images_at_once(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
     """How many images a CPU differentiates at once, so that what is saved for it stays in its caches.
 
-    Twenty-five of 32×32 on a ConvNet of width 32 take three quarters of the time an image that a hundred take, and a
-    quarter of the memory (benchmarks/engine.py). None: a batch is not cut, on other devices and where the images of a
+    A batch's pieces take the memory of one and no more time: at 64×64 three quarters (docs/engine.md). None: a batch is not cut, on other devices and where the images of a
     batch depend on each other (batch normalisation) or on chance.
     """
     if next(network.parameters()).device.type != "cpu" or not _independent(network, image_shape):
