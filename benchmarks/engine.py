@@ -2,10 +2,9 @@
 
     python benchmarks/engine.py [--case A] [--mode eager] [--rounds 5] [--json FILE]
 
-Every line has a process of its own, so that none finds memory as another has left it, and they take their outer steps
-in turn, round after round, so that a drift of the machine meets all of them; a ratio is the median over the rounds.
-Memory is the peak above the loaded and warmed-up process. Images and parameters are random, φ is used whole in every
-inner step, nothing is augmented: what is timed is the engine.
+Every line's outer step is taken in turn, round after round, so that a drift of the machine meets all of them; a ratio
+is the median over the rounds. Memory is the peak above the loaded and warmed-up process, one process a line. Images and
+parameters are random, φ is used whole in every inner step, nothing is augmented: what is timed is the engine.
 """
 
 from __future__ import annotations
@@ -173,14 +172,16 @@ def measure(name: str, mode: str | None, rounds: int) -> list[dict[str, Any]]:
         for key, make in lines(given).items()
         if mode in (None, key[1]) or key in {(name, "eager") for name in BASELINES}
     }
-    lines_there = {key: _Line(name, *key) for key in wanted}  # one after another: later ones find what was compiled
-    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in wanted}
+    runs = {key: make() for key, make in wanted.items()}
+    for run in runs.values():
+        run()
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     for _ in range(rounds):
-        for key, line in lines_there.items():
-            seconds[key].append(line.ask("seconds"))
-    memory = {key: line.ask("peak") for key, line in lines_there.items()}
-    for line in lines_there.values():
-        line.close()
+        for key, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[key].append(time.perf_counter() - start)
+    memory = {key: _peak_of(name, key) for key in runs}
     base = seconds["mtt", "eager"]
     flops, limit = operations(given), peak_flops()
     return [
@@ -197,42 +198,23 @@ def measure(name: str, mode: str | None, rounds: int) -> list[dict[str, Any]]:
             "rounds": rounds,
             "threads": torch.get_num_threads(),
         }
-        for what, how in wanted
+        for what, how in runs
     ]
 
 
-class _Line:
-    """One line in a process of its own, warmed up."""
-
-    def __init__(self, case: str, what: str, mode: str) -> None:
-        command = [sys.executable, __file__, "--line", case, what, mode]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.ask("seconds")
-
-    def ask(self, wanted: str) -> float:
-        """Of one more outer step: its `seconds`, or its `peak` in megabytes."""
-        assert self.process.stdin
-        assert self.process.stdout
-        print(wanted, file=self.process.stdin, flush=True)
-        return float(self.process.stdout.readline())
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.communicate()
+def _peak_of(case: str, key: tuple[str, str]) -> float:
+    command = [sys.executable, __file__, "--peak", case, *key]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
 
 
-def answer(case: str, what: str, mode: str) -> None:
-    """Be the process of a `_Line`: a number for every line read, until there is none."""
+def print_peak(case: str, what: str, mode: str) -> None:
+    """Megabytes above the loaded process of one line, warmed up by one call."""
     run = lines(problem(CASES[case]))[what, mode]()
-    for wanted in sys.stdin:
-        start = time.perf_counter()
-        if wanted.strip() == "peak":
-            with measured_peak() as peak:
-                run()
-            print((peak.bytes or 0) / 1e6, flush=True)
-        else:
-            run()
-            print(time.perf_counter() - start, flush=True)
+    run()
+    with measured_peak() as peak:
+        run()
+    print((peak.bytes or 0) / 1e6)
 
 
 def _share(value: float | None) -> str:
@@ -248,10 +230,10 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--line", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.line:
-        answer(*asked.line)
+    if asked.peak:
+        print_peak(*asked.peak)
         return
     rows: list[dict[str, Any]] = []
     for name in asked.case or CASES:
