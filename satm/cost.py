@@ -38,8 +38,8 @@ def forward_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple
 def images_at_once(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
     """How many images a CPU differentiates at once, so that what is saved for it stays in its caches.
 
-    A batch then takes the memory of a piece, and no more time (docs/engine.md). None: it is not cut, on other devices and
-    where its images depend on each other (batch normalisation) or on chance.
+    A batch then takes the memory of a piece, and no more time (docs/engine.md). None: it is not cut, on other devices
+    and where its images depend on each other (batch normalisation) or on chance.
     """
     if next(network.parameters()).device.type != "cpu" or not _independent(network, image_shape):
         return None
