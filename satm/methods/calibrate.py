@@ -69,8 +69,9 @@ def calibrate(condensation: TrajectoryCondensation) -> StepCost:
     else:
         points = [(short, 1), (long, 1), (long, long - 1)]
     runs = [_Run(condensation, steps, taped) for steps, taped in points]
-    share = _mean_batch(condensation)
-    times, peaks = [share * run.seconds() for run in runs], [run.peak() for run in runs]
+    full = [run.seconds() for run in runs]
+    share = _mean_batch(condensation, points[-1], full[-1])
+    times, peaks = [share * each for each in full], [run.peak() for run in runs]
     if len(points) == 2:
         slope = _slope(times, [n for n, _ in points])
         fixed, step, taped = times[0] - slope * short, slope, 0.0
@@ -79,23 +80,34 @@ def calibrate(condensation: TrajectoryCondensation) -> StepCost:
         taped = _slope(times[1:], [w for _, w in points[1:]])
         fixed = times[0] - step * short - taped
     diagnosing = _Run(condensation, short, points[0][1], diagnosed=True)
-    kept = None if None in peaks else _slope([float(p or 0) for p in peaks[-2:]], [w for _, w in points[-2:]])
+    taped_at = [w for _, w in points]
+    measured = [float(peak) for peak in peaks if peak is not None]
+    kept = None
+    if len(measured) == len(peaks):
+        kept = _slope(measured[-2:], taped_at[-2:])
+        if condensation.engine.engine != "higher":  # a step of the window is its θ; a slope of megabytes would be noise
+            kept = float(sum(p.nbytes for p in condensation.network.parameters()))
     return StepCost(
         fixed=max(0.0, fixed),
         step=step,
         taped=taped,
         diagnosis=max(0.0, share * diagnosing.seconds() - times[0]) / short,
-        memory_fixed=None if kept is None else float(peaks[-1] or 0) - kept * points[-1][1],
+        memory_fixed=None if kept is None else max(m - kept * w for m, w in zip(measured, taped_at, strict=True)),
         memory_taped=kept,
         memory_diagnosis=diagnosing.peak(),
     )
 
 
-def _mean_batch(condensation: TrajectoryCondensation) -> float:
-    """The mean mini-batch over a full one: what is timed are full ones, a pass over the images may end with less."""
+def _mean_batch(condensation: TrajectoryCondensation, point: tuple[int, int], full: float) -> float:
+    """The mean mini-batch's time over a full one's: what is timed are full ones, a pass may end with a smaller one.
+
+    `full` is the time of a loop at `point` (steps, window) of full ones.
+    """
     images = len(condensation.images)
-    size = min(condensation.config.batch_syn or images, images)
-    return images / (size * -(-images // size))
+    count, rest = divmod(images, min(condensation.config.batch_syn or images, images))
+    if not rest:
+        return 1.0
+    return (count + _Run(condensation, *point, batch=rest).seconds() / full) / (count + 1)
 
 
 def _slope(values: list[float], at: list[int]) -> float:
@@ -107,7 +119,13 @@ class _Run:
     """An outer step with another inner loop, taken again and again from the same state."""
 
     def __init__(
-        self, condensation: TrajectoryCondensation, steps: int, window: int, *, diagnosed: bool = False
+        self,
+        condensation: TrajectoryCondensation,
+        steps: int,
+        window: int,
+        *,
+        diagnosed: bool = False,
+        batch: int | None = None,
     ) -> None:
         self.condensation = condensation
         outer = condensation.config.outer
@@ -115,6 +133,7 @@ class _Run:
             condensation.config,
             inner_steps=steps,
             window=window,
+            batch_syn=batch or condensation.config.batch_syn,
             outer=replace(outer, tau=None) if isinstance(outer, TwoPasses) else outer,
             diagnostics_every=1 if diagnosed else 0,
             guard=GuardConfig(max_loss=None, max_update_ratio=None, max_step_size_growth=None, retries=0),
