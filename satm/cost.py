@@ -23,16 +23,19 @@ def forward_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple
             saved[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    parameter = next(network.parameters())
-    image = torch.zeros(1, *image_shape, dtype=parameter.dtype, device=parameter.device)
     with (
         torch.random.fork_rng(),
         FlopCounterMode(display=False) as counter,
         torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
     ):
-        output = network.train()(image)
+        output = network.train()(blank_image(network, image_shape))
     del output  # held until here: a freed tensor's address would be counted once for two
     return float(counter.get_total_flops()), sum(saved.values())
+
+
+def blank_image(network: nn.Module, image_shape: tuple[int, int, int]) -> torch.Tensor:
+    """Zeros [1, C, H, W] of the parameters' kind, where they are."""
+    return next(network.parameters()).new_zeros(1, *image_shape)
 
 
 def images_at_once(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from satm.compilation import Compilation, draws_random_numbers, missing_bf16, missing_compiler
-from satm.cost import images_at_once
+from satm.cost import blank_image, images_at_once
 from satm.engine.higher import HigherPolicy
 from satm.engine.hypergradient import HypergradientPolicy
 from satm.engine.replay import ReplayPolicy, TeslaPolicy
@@ -100,7 +100,7 @@ def choose_engine(
     quicker, while its tape fits the machine; else `replay` as it is. "prefer-higher": `higher` while its tape fits.
     Raises ConfigError for a combination that cannot work.
     """
-    random = draws_random_numbers(network, _image(network, image_shape))
+    random = draws_random_numbers(network, blank_image(network, image_shape))
     compiled, why = whether_compiled(compile, work.total, _device(network))
     if precision == "bf16" and (lacking := missing_bf16(_device(network))):
         raise ConfigError(f"precision bf16: {lacking}; set precision=float32")
@@ -169,11 +169,6 @@ def total_memory(device: torch.device) -> int:
         return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     except (OSError, ValueError):
         return machine
-
-
-def _image(network: nn.Module, image_shape: tuple[int, int, int]) -> torch.Tensor:
-    parameter = next(network.parameters())
-    return torch.zeros(1, *image_shape, dtype=parameter.dtype, device=parameter.device)
 
 
 def _device(network: nn.Module) -> torch.device:

@@ -82,11 +82,12 @@ def calibrate(condensation: TrajectoryCondensation) -> StepCost:
     diagnosing = _Run(condensation, short, points[0][1], diagnosed=True)
     taped_at = [w for _, w in points]
     measured = [float(peak) for peak in peaks if peak is not None]
-    kept = None
-    if len(measured) == len(peaks):
+    if len(measured) < len(peaks):
+        kept = None
+    elif condensation.engine.engine == "higher":
         kept = _slope(measured[-2:], taped_at[-2:])
-        if condensation.engine.engine != "higher":  # a step of the window is its θ; a slope of megabytes would be noise
-            kept = float(sum(p.nbytes for p in condensation.network.parameters()))
+    else:  # a step of the window is its θ, which a slope of megabytes would drown in noise
+        kept = float(sum(p.nbytes for p in condensation.network.parameters()))
     return StepCost(
         fixed=max(0.0, fixed),
         step=step,

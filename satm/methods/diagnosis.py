@@ -42,8 +42,8 @@ def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[s
 
 def _final(problem: OuterProblem, at: Learned) -> FlatParams:
     """θ_N: N plain steps, in full precision whatever the policy's is."""
-    compiled = problem.policy.step
-    at_once = None if compiled is None else compiled.at_once
+    replayed = problem.policy.step
+    at_once = None if replayed is None else replayed.at_once
     step = make_step(problem.loop.network, criterion=problem.loop.criterion, at_once=at_once)
     ((_, theta),) = deque(sgd_path(step, problem.loop, at, problem.theta_start, range(problem.loop.steps)), maxlen=1)
     return theta

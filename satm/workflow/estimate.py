@@ -58,10 +58,8 @@ def epoch_seconds(config: CondenseConfig, data: ImageData, device: torch.device)
     """One epoch of one expert, from a few timed training steps."""
     size = min(config.experts.batch_size, len(data.train))
     compiled = worthwhile(len(data.train), data.image_shape) and missing_compiler(device) is None
-    gradients = 1.0 if config.experts.flat is None else 2.0
-    return (
-        gradients * (COMPILED if compiled else 1.0) * _step_seconds(config, data, size, device) * len(data.train) / size
-    )
+    share = (COMPILED if compiled else 1.0) * (1.0 if config.experts.flat is None else 2.0)  # flat: two gradients
+    return share * _step_seconds(config, data, size, device) * len(data.train) / size
 
 
 def _outer_step_seconds(

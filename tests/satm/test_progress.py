@@ -8,18 +8,28 @@ from satm.cli import _progress
 from satm.cli._progress import TerminalProgress
 
 
+class Told(TerminalProgress):
+    """Keeps its lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
 def test_the_remaining_time_is_that_of_units_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first may have waited for a compilation or for the choice of a learning rate."""
-    now, said = 0.0, []
+    now = 0.0
     monkeypatch.setattr(_progress.time, "monotonic", lambda: now)
-    progress = TerminalProgress()
-    progress.say = said.append  # type: ignore[method-assign]
+    progress = Told()
     with progress.task("training", 102, done=1) as task:
         now = 500.0
         task.advance(loss=0.25)
-        assert said == ["training: 2/102  loss 0.25"]
+        assert progress.lines == ["training: 2/102  loss 0.25"]
         now = 520.0
         task.advance(10)  # too soon for another line
         now = 540.0
         task.advance(10, loss=0.125)
-    assert said[1:] == ["training: 22/102  2.0 s each  left 3 min  loss 0.125"]
+    assert progress.lines[1:] == ["training: 22/102  2.0 s each  left 3 min  loss 0.125"]
