@@ -1,9 +1,12 @@
-"""How far float32 and bf16 hypergradients are from the float64 one, by window, on real images and a real expert.
+"""What bf16 does to hypergradients, by window, and to accuracy, on real images and real experts.
 
-    SATM_DATA=… python benchmarks/precision.py [--dataset cifar10] [--ipc 1] [--segments 3] [--json FILE]
+    SATM_DATA=… python benchmarks/precision.py gradients [--dataset cifar10] [--ipc 1] [--segments 3] [--json FILE]
+    SATM_DATA=… python benchmarks/precision.py accuracy [--seeds 3] [--registry FILE] [--json FILE]
 
-Experts of the `cpu` profile are taken, or trained first. A CPU without bfloat16 instructions computes the same numbers,
-slowly: it is their precision that is measured here, not their speed.
+`gradients`: how far float32 and bf16 hypergradients are from the float64 one. `accuracy`, resumable: sets condensed in
+float32, in bf16 in as many outer steps, and in bf16 in twice as many, which is equal time where bf16 halves a step's.
+Experts of the `cpu` profile are taken, or trained first. A CPU without bfloat16 instructions is lent float32's
+(`Float32Kernels`): it is precision that is measured here, not speed. All of it uncompiled.
 """
 
 from __future__ import annotations
@@ -12,21 +15,30 @@ import argparse
 import json
 import statistics
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import satm
+from registry import Registry
 from satm import networks
+from satm.compilation import missing_bf16
 from satm.engine import InnerLoop, LastSteps, Learned, Precision, ReplayPolicy, make_step
 from satm.experts import draw_segment
 from satm.matching import TrajectoryLoss
 from satm.methods import class_major_labels, random_images
 from satm.rng import Seed
+from satm.statistics import paired_interval
 from satm.workflow.inputs import load_data, prepare_experts
 
 PRECISIONS: tuple[tuple[str, torch.dtype, Precision], ...] = (
@@ -36,7 +48,48 @@ PRECISIONS: tuple[tuple[str, torch.dtype, Precision], ...] = (
 )
 
 
-def measure(dataset: str, ipc: int, segments: int) -> list[dict[str, Any]]:
+class Float32Kernels(TorchDispatchMode):
+    """bfloat16 convolutions and products by float32 kernels: the same operands, summed in float32, rounded once.
+
+    That is what bfloat16 units do, but for the order of a sum.
+    """
+
+    SLOW = (
+        torch.ops.aten.convolution.default,
+        torch.ops.aten.convolution_backward.default,
+        torch.ops.aten.mm.default,
+        torch.ops.aten.addmm.default,
+        torch.ops.aten.bmm.default,
+    )
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation."""
+        given = (args, kwargs or {})
+        if func not in self.SLOW or not any(_is(torch.bfloat16, leaf) for leaf in tree_flatten(given)[0]):
+            return func(*args, **kwargs or {})
+        wide, named = tree_map(lambda x: x.float() if _is(torch.bfloat16, x) else x, given)
+        return tree_map(lambda x: x.bfloat16() if _is(torch.float32, x) else x, func(*wide, **named))
+
+
+def _is(dtype: torch.dtype, leaf: object) -> bool:
+    return isinstance(leaf, torch.Tensor) and leaf.dtype is dtype
+
+
+@contextmanager
+def bf16_lent() -> Iterator[None]:
+    """bf16 on every machine: where it is missing, by Float32Kernels and past the engine's refusal."""
+    lacking = missing_bf16()
+    if lacking is None:
+        yield
+        return
+    print(f"{lacking}: float32 kernels, rounded", file=sys.stderr)
+    with Float32Kernels(), patch("satm.engine.choice.missing_bf16", return_value=None):
+        yield
+
+
+def gradients(dataset: str, ipc: int, segments: int) -> list[dict[str, Any]]:
     """A row for each precision and window: means over the segments."""
     config = satm.choose_preset(dataset, ipc=ipc, profile="cpu").config
     data = load_data(config, data_root=None)
@@ -89,15 +142,53 @@ def measure(dataset: str, ipc: int, segments: int) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
+def accuracy(dataset: str, ipc: int, seeds: int, repeats: int, registry: Path) -> list[dict[str, Any]]:
+    """A row each for float32, bf16, and bf16 at twice the outer steps: means of `repeats` networks by seed."""
+    steps = satm.choose_preset(dataset, ipc=ipc, profile="cpu").config.settings.outer_steps
+    rows: list[dict[str, Any]] = []
+    for precision, outer_steps in (("float32", steps), ("bf16", steps), ("bf16", 2 * steps)):
+        chosen = {"precision": precision, "outer_steps": outer_steps}
+        preset = satm.choose_preset(
+            dataset, ipc=ipc, profile="cpu", settings={**chosen, "engine": "replay", "compile": "eager"}
+        )
+        means = []
+        for seed in range(seeds):
+            with bf16_lent():
+                made = satm.condense(preset, seed=seed, registry=registry)
+            satm.evaluate(made.record.name, repeats=repeats, registry=registry)
+            with Registry.open(registry, read_only=True) as store:
+                found = store.results(set=made.record.id, protocol="in-domain", memory="condensed", metric="accuracy")
+            means.append(statistics.mean(row.value for row in found))
+            print(f"{precision}, {outer_steps} outer steps, seed {seed}: {means[-1]:.2%}", flush=True)
+        rows.append({**chosen, "means": means, "networks": repeats})
+        less = paired_interval(means, rows[0]["means"])
+        print(
+            f"{precision}, {outer_steps} outer steps: {statistics.mean(means):.2%} ± {statistics.pstdev(means):.2%}, "
+            f"n = {seeds}; less float32's: {less.mean:+.2%} ± {less.half:.2%} (95%)",
+            flush=True,
+        )
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line a row, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("gradients", "accuracy"))
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--ipc", type=int, default=1)
-    parser.add_argument("--segments", type=int, default=3)
+    parser.add_argument("--segments", type=int, default=3, help="of gradients")
+    parser.add_argument("--seeds", type=int, default=3, help="of condensations")
+    parser.add_argument("--repeats", type=int, default=5, help="networks that judge a set")
+    parser.add_argument("--registry", type=Path, help="to go on from (default: a temporary one)")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    rows = measure(asked.dataset, asked.ipc, asked.segments)
+    asked = parser.parse_args(arguments)
+    with TemporaryDirectory() as folder:
+        if asked.what == "gradients":
+            with bf16_lent():
+                rows = gradients(asked.dataset, asked.ipc, asked.segments)
+        else:
+            registry = asked.registry or Path(folder, "satm.db")
+            rows = accuracy(asked.dataset, asked.ipc, asked.seeds, asked.repeats, registry)
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=2))
 

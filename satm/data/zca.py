@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -16,6 +16,8 @@ from satm.types import Images
 EPS = 0.1  # added to the eigenvalues: the field's value (kornia's ZCAWhitening(eps=0.1) in MTT utils.py)
 _VERSION = 1  # of the fit below; part of the key
 _CHUNK = 4096  # images in float64 at once
+
+Moment: TypeAlias = tuple[torch.Tensor, dict[str, torch.Tensor]]  # [D, D] float64, and what else of the fit is kept
 
 
 def fitted_zca(
@@ -53,30 +55,36 @@ def fitted_zca(
     )
     # Only CUDA is sure to have float64.
     where = torch.device(device) if torch.device(device).type == "cuda" else torch.device("cpu")
-    size = channels * height * width
-    moment, kept = torch.zeros(size, size, dtype=torch.float64, device=where), {}
-    if unit is None:
-        kept["mean"] = images.flatten(1).sum(0, dtype=torch.int64).to(where).double() / (255 * count)
-    length = 0.0
-    for chunk in torch.split(images, _CHUNK):
-        pixels = chunk.to(where).double() / 255
-        if unit is None:
-            vectors = pixels.flatten(1) - kept["mean"]
-        else:
-            normalised = unit(pixels)
-            vectors = unit_vectors(normalised)
-            length += float((normalised.flatten(1) * vectors).sum())
-        moment.addmm_(vectors.T, vectors)
-    values, directions = torch.linalg.eigh(moment / (count - 1 if unit is None else count))
+    moment, kept = _covariance(images, where) if unit is None else _unit_moment(images, unit, where)
+    values, directions = torch.linalg.eigh(moment)
     values = values.clamp(min=0)  # round-off can leave an eigenvalue a little below 0
-    if unit is None:
-        scale = (values + eps).sqrt()
-    else:
-        scale = (values + eps * values.mean()).sqrt()
-        scale[: max(0, size - count)] = 1.0
-        kept["length"] = torch.tensor(length / count)
+    scale = (values + (eps if unit is None else eps * values.mean())).sqrt()
+    if unit is not None:
+        scale[: max(0, len(values) - count)] = 1.0
     kept |= {"transform": (directions / scale) @ directions.T, "inverse": (directions * scale) @ directions.T}
     matrices = {name: value.float().cpu().contiguous() for name, value in kept.items()}
     fitted = replace(found, _matrices=matrices)
     fitted.save()
     return fitted
+
+
+def _covariance(images: Images, where: torch.device) -> Moment:
+    """Cov of the images' pixels, and their mean."""
+    mean = images.flatten(1).sum(0, dtype=torch.int64).to(where).double() / (255 * len(images))
+    moment = mean.new_zeros(len(mean), len(mean))
+    for chunk in images.split(_CHUNK):
+        vectors = (chunk.to(where).double() / 255).flatten(1) - mean
+        moment.addmm_(vectors.T, vectors)
+    return moment / (len(images) - 1), {"mean": mean}
+
+
+def _unit_moment(images: Images, unit: MeanStd, where: torch.device) -> Moment:
+    """The second moment of the images at length 1, and the mean of the lengths they had."""
+    size = images[0].numel()
+    moment, length = torch.zeros(size, size, dtype=torch.float64, device=where), 0.0
+    for chunk in images.split(_CHUNK):
+        normalised = unit(chunk.to(where).double() / 255)
+        vectors = unit_vectors(normalised)
+        length += float((normalised.flatten(1) * vectors).sum())
+        moment.addmm_(vectors.T, vectors)
+    return moment / len(images), {"length": torch.tensor(length / len(images))}

@@ -15,7 +15,8 @@ from satm.methods.guard import Guard, GuardConfig
 from satm.methods.outer.problem import TwoPasses
 from satm.methods.trajectory import TrajectoryCondensation
 
-SHORT, LONG = 2, 6  # inner steps of the loops that are timed
+SHORT, LONG = 2, 6  # inner steps of the loops that are timed; the long one is longer where its time allows
+SECONDS = 1.5  # of a long loop, about: the less is extrapolated, the less a slope's noise is multiplied
 ROUNDS = 3  # timed, after one that is not
 
 
@@ -62,14 +63,15 @@ def calibrate(condensation: TrajectoryCondensation) -> StepCost:
     """
     config = condensation.config
     window = config.inner_steps - config.iota
-    long = min(LONG, config.inner_steps)
-    short = min(SHORT, long)
-    if window == config.inner_steps:  # the whole loop is differentiated, whatever its length
-        points = [(short, short), (long, long)]
-    else:
-        points = [(short, 1), (long, 1), (long, long - 1)]
-    runs = [_Run(condensation, steps, taped) for steps, taped in points]
-    full = [run.seconds() for run in runs]
+    whole = window == config.inner_steps  # the whole loop is differentiated, whatever its length
+    short = min(SHORT, config.inner_steps)
+    points = [(short, short if whole else 1)]
+    runs = [_Run(condensation, *points[0])]
+    full = [runs[0].seconds()]
+    long = min(max(LONG, int(SECONDS / full[0] * short)), config.inner_steps)
+    points += [(long, long)] if whole else [(long, 1), (long, min(max(2, window), long - 1))]
+    runs += [_Run(condensation, *point) for point in points[1:]]
+    full += [run.seconds() for run in runs[1:]]
     share = _mean_batch(condensation, points[-1], full[-1])
     times, peaks = [share * each for each in full], [run.peak() for run in runs]
     if len(points) == 2:
@@ -79,7 +81,7 @@ def calibrate(condensation: TrajectoryCondensation) -> StepCost:
         step = _slope(times[:2], [short, long])
         taped = _slope(times[1:], [w for _, w in points[1:]])
         fixed = times[0] - step * short - taped
-    diagnosing = _Run(condensation, short, points[0][1], diagnosed=True)
+    diagnosing, diagnosed = (_Run(condensation, *point, diagnosed=True) for point in (points[-1], points[0]))
     taped_at = [w for _, w in points]
     measured = [float(peak) for peak in peaks if peak is not None]
     if len(measured) < len(peaks):
@@ -92,10 +94,10 @@ def calibrate(condensation: TrajectoryCondensation) -> StepCost:
         fixed=max(0.0, fixed),
         step=step,
         taped=taped,
-        diagnosis=max(0.0, share * diagnosing.seconds() - times[0]) / short,
+        diagnosis=max(0.0, share * diagnosing.seconds() - times[-1]) / long,
         memory_fixed=None if kept is None else max(m - kept * w for m, w in zip(measured, taped_at, strict=True)),
         memory_taped=kept,
-        memory_diagnosis=diagnosing.peak(),
+        memory_diagnosis=diagnosed.peak(),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from satm.cli import run
-from tests.satm import exchange_files as files
+from tests.satm.exchange import files
 
 
 @pytest.fixture
