@@ -16,7 +16,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -142,9 +142,11 @@ def gradients(dataset: str, ipc: int, segments: int) -> list[dict[str, Any]]:
     return rows
 
 
-def accuracy(dataset: str, ipc: int, seeds: int, repeats: int, registry: Path) -> list[dict[str, Any]]:
+def accuracy(
+    dataset: str, ipc: int, seeds: int, repeats: int, registry: Path, steps: int | None = None
+) -> list[dict[str, Any]]:
     """A row each for float32, bf16, and bf16 at twice the outer steps: means of `repeats` networks by seed."""
-    steps = satm.choose_preset(dataset, ipc=ipc, profile="cpu").config.settings.outer_steps
+    steps = steps or satm.choose_preset(dataset, ipc=ipc, profile="cpu").config.settings.outer_steps
     rows: list[dict[str, Any]] = []
     for precision, outer_steps in (("float32", steps), ("bf16", steps), ("bf16", 2 * steps)):
         chosen = {"precision": precision, "outer_steps": outer_steps}
@@ -153,7 +155,7 @@ def accuracy(dataset: str, ipc: int, seeds: int, repeats: int, registry: Path) -
         )
         means = []
         for seed in range(seeds):
-            with bf16_lent():
+            with bf16_lent() if precision == "bf16" else nullcontext():
                 made = satm.condense(preset, seed=seed, registry=registry)
             satm.evaluate(made.record.name, repeats=repeats, registry=registry)
             with Registry.open(registry, read_only=True) as store:
@@ -178,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ipc", type=int, default=1)
     parser.add_argument("--segments", type=int, default=3, help="of gradients")
     parser.add_argument("--seeds", type=int, default=3, help="of condensations")
+    parser.add_argument("--outer-steps", type=int, help="of a condensation (default: the profile's)")
     parser.add_argument("--repeats", type=int, default=5, help="networks that judge a set")
     parser.add_argument("--registry", type=Path, help="to go on from (default: a temporary one)")
     parser.add_argument("--json", type=Path)
@@ -188,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 rows = gradients(asked.dataset, asked.ipc, asked.segments)
         else:
             registry = asked.registry or Path(folder, "satm.db")
-            rows = accuracy(asked.dataset, asked.ipc, asked.seeds, asked.repeats, registry)
+            rows = accuracy(asked.dataset, asked.ipc, asked.seeds, asked.repeats, registry, asked.outer_steps)
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=2))
 

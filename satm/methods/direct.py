@@ -1,4 +1,4 @@
-"""What gradient and distribution matching share: batches of real images by class, freshly drawn networks, φ's SGD."""
+"""What gradient and distribution matching share: real and synthetic images of a class matched, φ's SGD."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from satm import networks
+from satm.augment import apply_per_class, draw_per_class
 from satm.compilation import FORMERLY, Compilation, compiled
 from satm.cost import forward_cost
 from satm.data import ImageData
@@ -20,7 +21,7 @@ from satm.methods.base import Learnt, Request, Task, class_major_labels
 from satm.methods.random import random_images
 from satm.methods.start import noise_images
 from satm.rng import Seed
-from satm.types import Images
+from satm.types import FlatParams, Images
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,10 +56,14 @@ class DirectConfig:
 
 
 class DirectCondensation:
-    """Outer steps φ ← φ − lr v, v ← μ v + g, where a subclass says what g is; a `Condensation`."""
+    """Outer steps φ ← φ − lr v, v ← μ v + g, g = ∂/∂φ Σ_k D_θ(φ_k, x_k) over classes; a `Condensation`.
 
-    def __init__(self, task: Task, config: DirectConfig) -> None:
-        self.task = task
+    A subclass says what θ and the distance D are. With `augment`, DSA's strategy, both sides of a class are seen under
+    one and the same draw (siamese).
+    """
+
+    def __init__(self, task: Task, config: DirectConfig, augment: str | None) -> None:
+        self.task, self.augment = task, augment
         self.momentum, self.lr = config.momentum_images, config.lr_images
         self.step, self.steps = 0, config.steps
         start = random_images if config.init == "real" else noise_images
@@ -72,9 +77,27 @@ class DirectCondensation:
         self.compiles, why = whether_compiled(config.compile, work, task.device)
         self.notes: Mapping[str, str] = {"steps": f"steps {'compiled' if self.compiles else 'uncompiled'} ({why})"}
 
-    def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
-        """∂loss/∂φ [K·ipc, C, H, W] at this step, every draw from `seed`, and what was measured."""
+    def parameters(self, seed: Seed) -> FlatParams:
+        """θ of this step, the network's parameters, every draw from `seed`."""
         raise NotImplementedError
+
+    def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
+        """Σ_k D_θ: its gradient at `synthetic` [K, n, C, H, W], and its value."""
+        raise NotImplementedError
+
+    def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
+        """g [K·ipc, C, H, W] at this step, every draw from `seed`, and the mean distance."""
+        theta = self.parameters(seed.child("network"))
+        real = self.real.draw(seed.child("real").generator())
+        leaf = self.images.detach().requires_grad_()
+        synthetic = leaf.unflatten(0, (-1, self.task.ipc))
+        if self.augment is not None:
+            generator = seed.child("augment").generator()
+            draws = draw_per_class(self.augment, len(synthetic), self.task.data.image_shape, generator)
+            real, synthetic = apply_per_class(real, draws), apply_per_class(synthetic, draws)
+        outside, total = self.matched(theta, synthetic.detach(), real)
+        (gradient,) = torch.autograd.grad(synthetic, leaf, outside)
+        return gradient, {"loss": float(total) / len(synthetic)}
 
     def follow(self, images: Images, seed: Seed) -> None:
         """What a method does once φ has moved to `images`; may raise Diverged, with nothing changed."""
@@ -102,11 +125,6 @@ class DirectCondensation:
     def fused(self, function: F) -> F:
         """`function` compiled, where the steps are."""
         return compiled(function, notify=self.task.notify) if self.compiles else function
-
-    def by_class(self, images: Images) -> Images:
-        """[K·ipc, C, H, W] → [K, ipc, C, H, W]."""
-        by_class: Images = images.unflatten(0, (-1, self.task.ipc))
-        return by_class
 
     def state(self) -> dict[str, torch.Tensor]:
         """See `Condensation`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from satm import networks
-from satm.augment import DSA, STRATEGY, apply_per_class, draw_per_class
+from satm.augment import DSA, STRATEGY
 from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError
 from satm.matching import distribution_distance
@@ -58,8 +58,7 @@ class DistributionMatching(DirectCondensation):
     """A step is one network and one update of φ."""
 
     def __init__(self, task: Task, config: DMConfig) -> None:
-        super().__init__(task, config)
-        self.augment = config.augment
+        super().__init__(task, config, config.augment)
         embed = FlatNetwork(networks.features(self.network))
 
         def embedded(theta: FlatParams, images: Images) -> torch.Tensor:
@@ -79,24 +78,13 @@ class DistributionMatching(DirectCondensation):
         self.mean_embedding = self.fused(mean_embedding)
         self.match = self.fused(match)
 
-    def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
-        """See `DirectCondensation`."""
-        drawn = networks.features(self.drawn(seed.child("network")))
-        theta = flatten(drawn.parameters()).detach()
-        real = self.real.draw(seed.child("real").generator())
-        leaf = self.images.detach().requires_grad_()
-        synthetic = self.by_class(leaf)
-        if self.augment is not None:
-            generator = seed.child("augment").generator()
-            draws = draw_per_class(self.augment, len(synthetic), self.task.data.image_shape, generator)
-            real, synthetic = apply_per_class(real, draws), apply_per_class(synthetic, draws)
-        outside, total = self.matched(theta, synthetic.detach(), real)
-        (gradient,) = torch.autograd.grad(synthetic, leaf, outside)
-        return gradient, {"loss": float(total) / len(synthetic)}
+    def parameters(self, seed: Seed) -> FlatParams:
+        """See `DirectCondensation`: a fresh network's embedding."""
+        return flatten(networks.features(self.drawn(seed)).parameters()).detach()
 
     @torch.no_grad()
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
-        """Σ over classes of the distance under ψ at θ: its gradient at `synthetic` [K, n, C, H, W], and its value."""
+        """See `DirectCondensation`: the distance under ψ at θ."""
         classes = len(synthetic)
         k = classes_at_once(classes, synthetic.shape[1], AT_ONCE)
         k_real = classes_at_once(k, real.shape[1], AT_ONCE)

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from satm.augment import DSA, apply_per_class, draw_per_class
+from satm.augment import DSA
 from satm.compilation import draws_random_numbers
 from satm.cost import images_at_once
 from satm.engine import FlatNetwork, Step, flatten, make_step
@@ -127,8 +127,8 @@ class GradientMatching(DirectCondensation):
     """A step is one update of φ; every `updates` of them the network is drawn anew. `augment` makes it siamese."""
 
     def __init__(self, task: Task, config: GradientMatchingConfig, augment: str | None = None) -> None:
-        super().__init__(task, config)
-        self.config, self.augment = config, augment
+        super().__init__(task, config, augment)
+        self.config = config
         self.theta: FlatParams = flatten(self.network.parameters()).detach()  # before the first draw
         self.class_gradients = ClassGradients(
             self.network,
@@ -136,24 +136,18 @@ class GradientMatching(DirectCondensation):
             notify=task.notify if self.compiles else None,
         )
 
-    def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
-        """See `DirectCondensation`."""
+    def parameters(self, seed: Seed) -> FlatParams:
+        """See `DirectCondensation`: where the last update left it, drawn anew every `updates` of them."""
         if self.step % self.config.updates == 0:
-            seed_network = self.task.seed.child("network", self.step // self.config.updates)
-            theta = flatten(self.drawn(seed_network).parameters()).detach()
+            drawn = self.drawn(self.task.seed.child("network", self.step // self.config.updates))
+            self._used = flatten(drawn.parameters()).detach()
         else:
-            theta = self.theta
-        self._used = theta
-        real = self.real.draw(seed.child("real").generator())
-        leaf = self.images.detach().requires_grad_()
-        synthetic = self.by_class(leaf)
-        if self.augment is not None:
-            generator = seed.child("augment").generator()
-            draws = draw_per_class(self.augment, len(synthetic), self.task.data.image_shape, generator)
-            real, synthetic = apply_per_class(real, draws), apply_per_class(synthetic, draws)
-        outside, total = self.class_gradients(theta, synthetic.detach(), real)
-        (gradient,) = torch.autograd.grad(synthetic, leaf, outside)
-        return gradient, {"loss": float(total) / len(synthetic)}
+            self._used = self.theta
+        return self._used
+
+    def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
+        """See `DirectCondensation`: the distance of gradients."""
+        return self.class_gradients(theta, synthetic, real)
 
     def follow(self, images: Images, seed: Seed) -> None:
         """The network is trained on φ, unless the next step draws another."""
