@@ -1,0 +1,158 @@
+"""What the suite computes, as one JSON file: proof that a change of structure changes no number.
+
+    python benchmarks/behaviour.py before.json                            # at the commit before
+    python benchmarks/behaviour.py after.json --against before.json       # after the change, on the same machine
+
+It types the commands that a user types. It condenses the embedded digits at `smoke` with every method and every outer
+optimiser, evaluates the sets, runs every class-incremental protocol, and exports and imports every layout. The record
+holds set ids, result rows, the metrics of each outer step, and the hash of every exported file. It also holds a hash of
+the whole configuration of every method on CIFAR-10 at each scale.
+
+The comparison fails if a recorded value is missing or differs. Values that are new are listed and do not fail: a set
+may get a metric that did not exist before. Bits depend on the processor and on the versions of the libraries, so a
+record is compared on the machine and in the environment that made it. Takes about ten minutes on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sqlite3
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+METHODS = (
+    *("satm", "satm-fi", "satm-da", "mtt", "ftd", "tesla", "datm", "mdc"),
+    *("dc", "dsa", "dm", "rded", "herding", "kcenter", "random"),
+)
+OUTER = ("sgd", "ema", "sam", "gsam", "asam", "vasso", "satm")
+PROTOCOLS = ("gdumb", "gdumb-original", "gdumb-avalanche", "replay", "der", "er-ace", "naive", "cumulative")
+LAYOUTS = ("mtt", "datm", "dc", "kip", "rded", "dd-ranking", "imagefolder", "parquet", "safetensors")
+TIMINGS = ("outer_step_seconds", "peak_bytes")  # metrics that differ from run to run
+
+
+def satm(*arguments: str) -> str:
+    """Run one command line in this process; what it printed. Ends the program if the command fails."""
+    from satm.cli import run
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = run([*arguments])
+    if code:
+        sys.exit(f"satm {' '.join(arguments)}: exit code {code}\n{out.getvalue()}")
+    print("satm", *arguments, flush=True)
+    return out.getvalue()
+
+
+def run_everything(folder: Path) -> None:
+    """Every command; sets and results go to the registry in `folder`, files beside it."""
+    one = ("--threads", "1")
+    smoke = ("--profile", "smoke", *one)
+    for method in METHODS:
+        # MDC has something to do at two images a class or more.
+        satm("condense", "digits", "--ipc", "3" if method == "mdc" else "1", "--method", method, *smoke)
+    for outer in OUTER:
+        satm("condense", "digits", "--ipc", "1", "--method", "mtt", "--outer", outer, *smoke)
+    satm("condense", "digits", "--ipc", "2", "--set", "base=satm", "--method", "mdc", *smoke)
+    satm("condense", "digits", "--ipc", "2", "--set", "log_step_size=true", "--set", "precision=float32", *smoke)
+    for method in METHODS:
+        baseline = ("--baseline", "random") if method == "satm" else ()
+        satm("eval", f"digits/ipc{3 if method == 'mdc' else 1}/{method}@1", *baseline, *one)
+    satm("eval", "digits/ipc3/mdc@1", "--prefix", "1", *one)
+    satm("eval-arch", "digits/ipc1/satm", "digits/ipc1/mtt", "--arch", "convnet4_w16", "--against", "random", *one)
+    for protocol in PROTOCOLS:
+        satm("eval-cl", "digits/ipc1/satm@1", "--protocol", protocol, "--orders", "2", "--networks", "1", *one)
+    satm("eval-cl", "digits/ipc1/datm@1", "--memory", "random", "--budget", "bytes", "--orders", "1", *one)
+    for layout in LAYOUTS:
+        satm("sets", "export", "digits/ipc1/satm@1", str(folder / "exported" / layout), "--format", layout)
+    claims = ("--dataset", "digits", "--preprocessing", "meanstd", "--step-size", "0.02", "--force")
+    satm("sets", "import", str(folder / "exported" / "mtt"), "--format", "mtt", *claims)
+
+
+def configurations() -> dict[str, str]:
+    """A hash of what `--print-config` prints, less its prose, for every method on CIFAR-10 at each scale."""
+    found = {}
+    for method in METHODS:
+        for profile in ("paper", "cpu", "smoke"):
+            for ipc in ("1", "10", "50"):
+                asked = ("cifar10", "--ipc", ipc, "--method", method, "--profile", profile)
+                printed = json.loads(satm("condense", *asked, "--print-config"))
+                kept = {name: printed[name] for name in ("preset", "profile", "config")}
+                text = json.dumps(kept, sort_keys=True).encode()
+                found[f"{method}/{profile}/ipc{ipc}"] = hashlib.sha256(text).hexdigest()
+    return found
+
+
+def table(db: sqlite3.Connection, sql: str) -> list[list[Any]]:
+    """The rows of a query."""
+    return [list(row) for row in db.execute(sql)]
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """Everything that was stored, without times, places and prose; each value under a name of its own."""
+    db = sqlite3.connect(folder / "satm.db")
+    values: dict[str, Any] = {f"config {name}": digest for name, digest in configurations().items()}
+    for name, identity, profile, step_size in table(db, "select name, id, profile, step_size from sets"):
+        values[f"set {name}"] = [identity, profile, step_size]
+    runs = "select s.name, r.kind, r.config, r.id from runs r join sets s on s.id = r.set_id where r.kind = 'condense'"
+    for name, kind, config, run in table(db, runs):
+        values[f"run {name} {kind}"] = json.loads(config)["condense"]
+        for metric, step, value in table(db, f"select name, step, value from metrics where run_id = '{run}'"):
+            if metric not in TIMINGS:
+                values[f"metric {name} {metric} {step}"] = value
+    results = (
+        "select s.name, r.protocol, r.architecture, r.memory, c.name, c.id, r.steps, r.repeat, r.step, r.metric, "
+        "r.value, r.profile, r.seed, r.step_size, r.detail from results r join sets s on s.id = r.set_id "
+        "join recipes c on c.id = r.recipe_id"
+    )
+    for *key, value, profile, seed, step_size, detail in table(db, results):
+        facts = {k: v for k, v in json.loads(detail).items() if k != "seconds"}
+        values[f"result {' | '.join(map(str, key))}"] = [value, profile, seed, step_size, facts]
+    for path in sorted((folder / "exported").rglob("*")):
+        if path.is_file():
+            name = path.relative_to(folder / "exported")
+            values[f"file {name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    columns = "select m.name, p.name from sqlite_master m join pragma_table_info(m.name) p where m.type = 'table'"
+    values["columns"] = sorted(f"{name}.{column}" for name, column in table(db, columns))
+    return values
+
+
+def compare(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """One line for every value of `old` that is missing or different in `new`."""
+    lost = [f"missing: {name}" for name in old if name not in new]
+    changed = [f"changed: {name}: {old[name]} → {new[name]}" for name in old if name in new and old[name] != new[name]]
+    return lost + changed
+
+
+def main() -> None:
+    """Make the record, and compare it if another one is named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path, help="The JSON file to write.")
+    parser.add_argument("--against", type=Path, help="A record made before, which this one must contain.")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "exported").mkdir()
+        os.environ |= {"SATM_HOME": str(folder / "home"), "SATM_REGISTRY": str(folder / "satm.db")}
+        run_everything(folder)
+        values = record(folder)
+    asked.output.write_text(json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False))
+    print(f"{len(values)} values in {asked.output}")
+    if asked.against is not None:
+        old = json.loads(asked.against.read_text())
+        values = json.loads(asked.output.read_text())
+        new = sorted(values.keys() - old.keys())
+        print(f"{len(new)} values that {asked.against} does not have", *new[:20], sep="\n  ")
+        if problems := compare(old, values):
+            sys.exit("\n".join(problems[:50]) + f"\n{len(problems)} of {len(old)} values differ")
+        print(f"all {len(old)} values of {asked.against} are the same")
+
+
+if __name__ == "__main__":
+    main()
