@@ -28,8 +28,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.baselines import BASELINES, Problem, refusal
 from satm import networks
-from satm.compilation import missing_bf16
-from satm.cost import images_at_once
 from satm.engine import (
     Full,
     HigherPolicy,
@@ -42,7 +40,9 @@ from satm.engine import (
     flatten,
     make_step,
 )
-from satm.memory import measured_peak
+from satm.machine.compilation import missing_bf16
+from satm.machine.cost import images_at_once
+from satm.machine.ram import measured_peak
 from satm.methods.outer import SATM, OuterProblem
 from satm.rng import Seed
 

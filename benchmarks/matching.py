@@ -25,8 +25,8 @@ from satm.data import ImageData, Split
 from satm.matching import gradient_distance
 from satm.methods import Task
 from satm.methods.dc import DCConfig
+from satm.methods.direct.gradient_matching import GradientMatching
 from satm.methods.dm import DistributionMatching, DMConfig
-from satm.methods.gradient_matching import GradientMatching
 from satm.preprocessing import MeanStd
 from satm.rng import Seed
 from satm.types import Images

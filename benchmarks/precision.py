@@ -32,14 +32,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import satm
 from registry import Registry
 from satm import networks
-from satm.compilation import missing_bf16
 from satm.engine import InnerLoop, LastSteps, Learned, Precision, ReplayPolicy, make_step
 from satm.experts import draw_segment
+from satm.machine.compilation import missing_bf16
 from satm.matching import TrajectoryLoss
 from satm.methods import class_major_labels, random_images
 from satm.rng import Seed
 from satm.statistics import paired_interval
-from satm.workflow.inputs import load_data, prepare_experts
+from satm.workflow.condense.inputs import load_data, prepare_experts
 
 PRECISIONS: tuple[tuple[str, torch.dtype, Precision], ...] = (
     ("float64", torch.float64, "float32"),

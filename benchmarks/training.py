@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from satm import networks
 from satm.augment import DSA
-from satm.fused import Fused
+from satm.machine.fused import Fused
 from satm.rng import Seed
 from satm.training import SGDConfig, accuracy, fit
 

@@ -14,7 +14,7 @@ from evaluation.score import choose_learning_rate, stated_learning_rate
 from evaluation.train import plan_training, raise_if_stopping, train_network, watching
 from satm import networks
 from satm.errors import Diverged, ShapeError
-from satm.fused import Compilation, Fused, Trained, how_trained
+from satm.machine.fused import Compilation, Fused, Trained, how_trained
 from satm.progress import SILENT, Progress, Task
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
@@ -69,7 +69,7 @@ def evaluate(
 
     `learning_rate` overrides the recipe's: the set's own step size ("learned"), the best of the recipe's grid on the
     validation split ("grid", once an architecture; "learned" falls back to it where a set has no step size), or a
-    number. `compilation` says whether training is compiled (`satm.fused.plan_fused`); calls that are handed the same
+    number. `compilation` says whether training is compiled (`satm.machine.fused.plan_fused`); calls that are handed the same
     `shared` (and the same recipe, images and classes) share the code. `chosen` holds what an
     earlier session chose from the grid, by architecture.
 

@@ -12,7 +12,7 @@ import torch
 from evaluation.recipe import Recipe
 from evaluation.train import train_network, watching
 from satm.errors import ConfigError, Diverged
-from satm.fused import Fused
+from satm.machine.fused import Fused
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet

@@ -11,7 +11,7 @@ from torch import nn
 from evaluation.recipe import Recipe
 from satm import networks
 from satm.errors import ConfigError, Interrupted
-from satm.fused import Compilation, Fused, plan_fused
+from satm.machine.fused import Compilation, Fused, plan_fused
 from satm.progress import SILENT, Progress, Task
 from satm.rng import Seed
 from satm.training import EpochStats, fit
@@ -95,7 +95,7 @@ def plan_training(
 ) -> Fused | None:
     """Compiled code for every `architecture` that `recipe` trains on as many `examples`; None for plain training.
 
-    `satm.fused.plan_fused` has the rule.
+    `satm.machine.fused.plan_fused` has the rule.
     """
     return plan_fused(
         lambda: networks.create(

@@ -1,6 +1,6 @@
 """GDumb as an Avalanche strategy: store, and train a fresh network on what is stored.
 
-Imports Avalanche, so it is itself imported where used (`protocols.gdumb`).
+Imports Avalanche, so it is itself imported where used (`protocols.methods.gdumb`).
 """
 
 from __future__ import annotations

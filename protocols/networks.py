@@ -9,7 +9,7 @@ from torch import nn
 
 from evaluation import Recipe, train_network, watching
 from satm import networks
-from satm.fused import Fused
+from satm.machine.fused import Fused
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.training import predict

@@ -1,7 +1,7 @@
 """Dataset condensation that can be trusted and compared.
 
-The functions below are the whole of what the command line does; they are imported when first used, so that
-`import satm` costs nothing.
+The functions below do everything that the command line does. Each is imported when it is first used, so `import satm`
+costs nothing.
 """
 
 from __future__ import annotations
@@ -11,47 +11,41 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from satm.synthetic import SyntheticSet as SyntheticSet
-    from satm.workflow import choose_preset as choose_preset
-    from satm.workflow import condense as condense
-    from satm.workflow import evaluate as evaluate
-    from satm.workflow import evaluate_incremental as evaluate_incremental
-    from satm.workflow import evaluate_matrix as evaluate_matrix
-    from satm.workflow import export_set as export_set
-    from satm.workflow import import_set as import_set
-    from satm.workflow import load as load
-    from satm.workflow import query as query
-    from satm.workflow import results as results
+    from satm.workflow.choosing import choose_preset as choose_preset
+    from satm.workflow.condense.plan import plan as plan
+    from satm.workflow.condense.run import condense as condense
+    from satm.workflow.condense.run import preview as preview
+    from satm.workflow.evaluate.in_domain import evaluate as evaluate
+    from satm.workflow.evaluate.matrix import evaluate_matrix as evaluate_matrix
+    from satm.workflow.exchange.exporting import diff as diff
+    from satm.workflow.exchange.exporting import export_set as export_set
+    from satm.workflow.exchange.importing import import_set as import_set
+    from satm.workflow.incremental.run import evaluate_incremental as evaluate_incremental
+    from satm.workflow.lookup import load as load
+    from satm.workflow.lookup import query as query
+    from satm.workflow.lookup import results as results
 
 __version__ = "0.1.0"
 
+# In the order they are used.
 _HOMES = {
+    "choose_preset": "satm.workflow.choosing",
+    "plan": "satm.workflow.condense.plan",
+    "preview": "satm.workflow.condense.run",
+    "condense": "satm.workflow.condense.run",
+    "load": "satm.workflow.lookup",
+    "evaluate": "satm.workflow.evaluate.in_domain",
+    "evaluate_matrix": "satm.workflow.evaluate.matrix",
+    "evaluate_incremental": "satm.workflow.incremental.run",
+    "results": "satm.workflow.lookup",
+    "query": "satm.workflow.lookup",
+    "import_set": "satm.workflow.exchange.importing",
+    "export_set": "satm.workflow.exchange.exporting",
+    "diff": "satm.workflow.exchange.exporting",
     "SyntheticSet": "satm.synthetic",
-    "choose_preset": "satm.workflow",
-    "condense": "satm.workflow",
-    "evaluate": "satm.workflow",
-    "evaluate_incremental": "satm.workflow",
-    "evaluate_matrix": "satm.workflow",
-    "export_set": "satm.workflow",
-    "import_set": "satm.workflow",
-    "load": "satm.workflow",
-    "query": "satm.workflow",
-    "results": "satm.workflow",
 }
 
-__all__ = [  # noqa: RUF022 (in the order they are used)
-    "choose_preset",
-    "condense",
-    "load",
-    "evaluate",
-    "evaluate_matrix",
-    "evaluate_incremental",
-    "results",
-    "query",
-    "import_set",
-    "export_set",
-    "SyntheticSet",
-    "__version__",
-]
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from satm.errors import ConfigError, Diverged
 from satm.functional import FlatNetwork, flatten, unflatten
-from satm.fused import Fused, GradientRule, Update
+from satm.machine.fused import Fused, GradientRule, Update
 from satm.rng import Seed
 from satm.schedule import WarmRestarts
 from satm.types import Augment, Examples, FlatParams, Images, Labels, Mix

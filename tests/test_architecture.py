@@ -19,22 +19,18 @@ LEAVES = {
     "home",
     "preprocessing",
     "config",
-    "device",
-    "compilation",
-    "cost",
     "functional",
-    "memory",
     "schedule",
     "statistics",
 }
-BASE = LEAVES | {"synthetic", "fused", "training"}
+BASE = LEAVES | {"machine", "synthetic", "training"}
 PIECES = {"engine", "augment", "networks", "data"}
 # What each part of `satm` may import from `satm`, besides itself.
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),
     "synthetic": LEAVES,
-    "fused": LEAVES,
-    "training": LEAVES | {"fused"},
+    "machine": LEAVES,
+    "training": LEAVES | {"machine"},
     **dict.fromkeys(PIECES, BASE),
     "matching": BASE | PIECES,
     "experts": BASE | PIECES,

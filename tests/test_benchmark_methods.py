@@ -47,7 +47,7 @@ def test_two_methods_on_digits_and_again_from_what_is_stored(script, tmp_path, m
         raise AssertionError("trained again")
 
     monkeypatch.setattr("evaluation.cross_arch.train_network", fail)
-    monkeypatch.setattr("satm.methods.trajectory.TrajectoryCondensation.advance", fail)
+    monkeypatch.setattr("satm.methods.trajectory.condensation.TrajectoryCondensation.advance", fail)
     assert script.main([*command, "--budget", "1e-9"]) == 0
     assert page.read_text() == text
 

@@ -67,15 +67,15 @@ def evaluate_architectures(
     check_baseline(baseline)
     rate, compiling = parse_rate(learning_rate), parse_compilation(compilation)
 
+    import satm
     from evaluation.matrix import cells
-    from satm import workflow
     from satm.cli._matrix import adaptations, orders, tables
     from satm.cli._session import working
     from satm.cli._tables import print_table
     from satm.report.tables import render
 
     with working(threads) as progress:
-        matrix = workflow.evaluate_matrix(
+        matrix = satm.evaluate_matrix(
             references or ["latest"],
             architectures=arch,
             baseline="random" if baseline else None,

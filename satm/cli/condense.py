@@ -97,16 +97,16 @@ def condense(
         typer.echo(json.dumps(_to_file(chosen, seed, root), indent=2))
         return
 
-    from satm import workflow
+    import satm
     from satm.cli._session import working
 
     with working(threads) as progress:
         if dry_run:
-            typer.echo(workflow.preview(chosen, device=device, data_root=root, progress=progress))
+            typer.echo(satm.preview(chosen, device=device, data_root=root, progress=progress))
             for departure in chosen.departures:
                 typer.echo(f"  {departure}")
             return
-        done = workflow.condense(
+        done = satm.condense(
             chosen,
             seed=seed,
             device=device,
@@ -127,10 +127,10 @@ def condense(
 
 def write_grid(reference: str, path: Path, registry: Path, data_root: Path | None) -> None:
     """A stored set's images as a PNG, whitening and normalisation undone."""
-    from satm import workflow
+    import satm
     from satm.report.grid import image_grid
 
-    image_grid(workflow.load(reference, registry=registry, data_root=data_root), path)
+    image_grid(satm.load(reference, registry=registry, data_root=data_root), path)
 
 
 def experts(
@@ -157,7 +157,7 @@ def experts(
     from satm.cli._session import working
     from satm.errors import UsageError
     from satm.methods import METHODS
-    from satm.workflow.inputs import check_request, load_data, prepare_experts
+    from satm.workflow.condense.inputs import check_request, load_data, prepare_experts
 
     epochs = METHODS.get(chosen.config.method).expert_epochs(chosen.config.settings)
     if epochs is None:
@@ -225,8 +225,8 @@ def choose(
         return with_settings(chosen, changes), data_root or root, seed
     if dataset is None:
         raise ConfigError("no data set given; name one, as in: satm condense digits --ipc 1")
+    from satm import choose_preset
     from satm.data.lookup import split_path
-    from satm.workflow import choose_preset
 
     name, root = split_path(dataset, data_root)
     chosen = choose_preset(

@@ -40,7 +40,7 @@ def doctor() -> None:
 
     import torch
 
-    from protocols.known import PROTOCOLS
+    from protocols.methods.known import PROTOCOLS
     from registry.provenance import environment
     from satm import networks
     from satm.data import CATALOGUE

@@ -50,11 +50,11 @@ def evaluate(
     check_baseline(baseline)
     rate, compiling = parse_rate(learning_rate), parse_compilation(compilation)
 
-    from satm import workflow
+    import satm
     from satm.cli._session import working
 
     with working(threads) as progress:
-        record = workflow.evaluate(
+        record = satm.evaluate(
             reference,
             baseline="random" if baseline else None,
             recipe=recipe,
@@ -75,8 +75,8 @@ def evaluate(
 
 def _show(registry: Path, name: str, filters: dict[str, Any]) -> None:
     """The stored numbers of what was just evaluated."""
-    from satm import workflow
+    import satm
     from satm.cli._tables import print_results
 
-    rows = workflow.results(registry=registry, set=name, **filters)
+    rows = satm.results(registry=registry, set=name, **filters)
     print_results([row for row in rows if not row.metric.startswith("accuracy_on_step_")])

@@ -91,11 +91,11 @@ def import_set(
     """
     constants = {"mean": _numbers("--mean", mean), "std": _numbers("--std", std)}
 
-    from satm import workflow
+    import satm
     from satm.cli._session import working
 
     with working(threads) as progress:
-        found = workflow.import_set(
+        found = satm.import_set(
             path,
             format=layout.value,
             dataset=dataset,
@@ -132,11 +132,11 @@ def export_set(
     data_root: DataRoot = None,
 ) -> None:
     """Write a set in another layout and name everything the layout cannot carry."""
-    from satm import workflow
+    import satm
     from satm.cli._session import working
 
     with working(None) as progress:
-        made = workflow.export_set(
+        made = satm.export_set(
             reference, path, format=layout.value, registry=registry, data_root=data_root, progress=progress
         )
     typer.echo(f"{made.record.name} in {made.path} ({layout.value})")
@@ -153,11 +153,11 @@ def diff(
     registry: RegistryPath = DEFAULT_REGISTRY,
 ) -> None:
     """What differs between two sets: images and labels by their moments, the rest key by key."""
-    from satm import workflow
+    import satm
     from satm.cli._tables import print_table
     from satm.report.tables import render
 
-    found = workflow.diff(a, b, registry=registry)
+    found = satm.diff(a, b, registry=registry)
     rows = [[d.what, *(v if form is Format.JSON else _cell(v) for v in (d.a, d.b))] for d in found]
     if form is Format.TABLE and not rows:
         typer.echo("nothing: they are the same set")

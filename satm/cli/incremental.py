@@ -84,11 +84,11 @@ def evaluate_incremental(
     rate, compiling = parse_rate(learning_rate), parse_compilation(compilation)
     changes = parse_settings(settings or [])
 
-    from satm import workflow
+    import satm
     from satm.cli._session import working
 
     with working(threads) as progress:
-        record = workflow.evaluate_incremental(
+        record = satm.evaluate_incremental(
             reference,
             protocol=protocol,
             steps=steps,
@@ -116,8 +116,8 @@ def evaluate_incremental(
 
 def _show(registry: Path, name: str) -> None:
     """Everything class-incremental that is stored of this set: its own numbers beside those it is compared with."""
-    from satm import workflow
+    import satm
     from satm.cli._tables import print_results
 
-    rows = workflow.results(registry=registry, set=name, protocol="class-incremental")
+    rows = satm.results(registry=registry, set=name, protocol="class-incremental")
     print_results([row for row in rows if not row.metric.startswith("accuracy_on_step_")])

@@ -23,7 +23,7 @@ from satm.cli.condense import (
 from satm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from satm.workflow import Plan
+    from satm.workflow.condense.plan import Plan
 
 UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
@@ -63,13 +63,11 @@ def plan(
         dataset, ipc, method, outer, profile, preset, settings, data_root, config, engine, precision, compilation
     )
 
-    from satm import workflow
+    import satm
     from satm.cli._session import working
 
     with working(threads) as progress:
-        found = workflow.plan(
-            chosen, device=device, memory=available, registry=registry, data_root=root, progress=progress
-        )
+        found = satm.plan(chosen, device=device, memory=available, registry=registry, data_root=root, progress=progress)
     for line in _lines(found, available):
         typer.echo(line)
 

@@ -49,11 +49,11 @@ def results(
     registry: RegistryPath = DEFAULT_REGISTRY,
 ) -> None:
     """Mean ± population standard deviation and n of every stored result, with the scale it was made at."""
-    from satm import workflow
+    import satm
     from satm.cli._tables import print_results, results_table
     from satm.report.tables import render
 
-    rows = workflow.results(
+    rows = satm.results(
         registry=registry,
         set=reference,
         protocol=_SHORT.get(protocol, protocol) if protocol else None,
@@ -79,11 +79,11 @@ def query(
     registry: RegistryPath = DEFAULT_REGISTRY,
 ) -> None:
     """Run SQL on the registry, read-only. Tables: sets, blobs, runs, metrics, results, recipes, environments."""
-    from satm import workflow
+    import satm
     from satm.cli._tables import print_table
     from satm.report.tables import render
 
-    columns, rows = workflow.query(sql, registry=registry)
+    columns, rows = satm.query(sql, registry=registry)
     if form is Format.TABLE:
         print_table(columns, rows)
     else:

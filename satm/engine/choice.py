@@ -14,13 +14,13 @@ from typing import Literal, TypeAlias
 import torch
 from torch import nn
 
-from satm.compilation import Compilation, draws_random_numbers, missing_bf16, missing_compiler
-from satm.cost import blank_image, images_at_once
 from satm.engine.higher import HigherPolicy
 from satm.engine.hypergradient import HypergradientPolicy
 from satm.engine.replay import ReplayPolicy, TeslaPolicy
 from satm.engine.step import Precision, make_step
 from satm.errors import ConfigError
+from satm.machine.compilation import Compilation, draws_random_numbers, missing_bf16, missing_compiler
+from satm.machine.cost import blank_image, images_at_once
 
 Engine: TypeAlias = Literal["auto", "prefer-higher", "higher", "replay", "tesla"]
 

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from satm.compilation import compiled
-from satm.cost import pieces
 from satm.engine.inner import Criterion, InnerLoop
 from satm.errors import ConfigError
 from satm.functional import FlatNetwork
+from satm.machine.compilation import compiled
+from satm.machine.cost import pieces
 from satm.types import FlatParams, Images, Labels
 
 Precision: TypeAlias = Literal["float32", "bf16"]
@@ -77,7 +77,7 @@ def make_step(
 ) -> Step:
     """The step of `network`, compiled where `notify` is given (it hears of a failure to compile).
 
-    `at_once` images are differentiated at a time (`satm.cost.images_at_once`), which changes no more than round-off
+    `at_once` images are differentiated at a time (`satm.machine.cost.images_at_once`), which changes no more than round-off
     for a network whose images do not depend on each other, and must be None for any other.
 
     `precision` "bf16" runs the network under torch's autocast: convolutions and products, and with them activations and

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from satm.errors import ConfigError
-from satm.fused import GradientAt
+from satm.machine.fused import GradientAt
 from satm.types import FlatParams
 
 
@@ -29,7 +29,7 @@ class FlatConfig:
 
 @dataclass(frozen=True, slots=True)
 class FlatGradient:
-    """A `satm.fused.GradientRule`: two gradients of one mini-batch.
+    """A `satm.machine.fused.GradientRule`: two gradients of one mini-batch.
 
     With g = ∇L(θ): ε = ρ g/‖g‖, or adaptively ε = ρ θ² ⊙ g/‖ |θ| ⊙ g ‖; g_p = ∇L(θ + ε). The optimiser is given
     g_p − a g_⊥, where g_⊥ is the part of g at right angles to g_p, and moves θ, not θ + ε.

@@ -19,8 +19,8 @@ from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError, Interrupted
 from satm.experts.flat import FlatConfig, FlatGradient
 from satm.experts.store import EpochRecord, Trajectory, TrajectoryStore
-from satm.fused import Compilation, Fused, how_trained, plan_fused
 from satm.home import make_folder
+from satm.machine.fused import Compilation, Fused, how_trained, plan_fused
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.training import EpochStats, SGDConfig, accuracy, fit, make_optimizer

@@ -26,7 +26,7 @@ from satm.methods.base import class_major_labels as class_major_labels
 from satm.methods.outer import OUTER as OUTER
 from satm.methods.random import random_images as random_images
 from satm.methods.satm import SATMConfig as SATMConfig
-from satm.methods.trajectory_config import TrajectoryConfig as TrajectoryConfig
+from satm.methods.trajectory.config import TrajectoryConfig as TrajectoryConfig
 
 for _method in (
     _satm.METHOD,

@@ -9,11 +9,11 @@ from typing import Literal
 from satm.engine import FlatNetwork
 from satm.errors import ConfigError
 from satm.methods.base import Method, Task, class_major_labels
-from satm.methods.flat import flat_experts
-from satm.methods.labels import HardLabels, LabelRule, LearnedLogits
 from satm.methods.start import images_an_expert_gets_right, logits_of_experts
-from satm.methods.trajectory import TrajectoryCondensation
-from satm.methods.trajectory_config import TrajectoryConfig
+from satm.methods.trajectory.condensation import TrajectoryCondensation
+from satm.methods.trajectory.config import TrajectoryConfig
+from satm.methods.trajectory.flat_experts import flat_experts
+from satm.methods.trajectory.labels import HardLabels, LabelRule, LearnedLogits
 from satm.types import Images, Labels
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from satm.methods.base import Method
-from satm.methods.gradient_matching import GradientMatching, GradientMatchingConfig, check_gradient_matching
+from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig, check_gradient_matching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError
 from satm.matching import distribution_distance
 from satm.methods.base import Method, Request, Task
-from satm.methods.direct import (
+from satm.methods.direct.condensation import (
     DirectCondensation,
     DirectConfig,
     check_network,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from satm.augment import DSA, STRATEGY
 from satm.methods.base import Condensation, Method, Task
-from satm.methods.gradient_matching import GradientMatching, GradientMatchingConfig, check_gradient_matching
+from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig, check_gradient_matching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

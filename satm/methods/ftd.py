@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from satm.methods.base import Method
-from satm.methods.flat import flat_experts, need_flat_experts
 from satm.methods.outer import EMA, AnyOuter
-from satm.methods.trajectory import TrajectoryCondensation
-from satm.methods.trajectory_config import TrajectoryConfig
+from satm.methods.trajectory.condensation import TrajectoryCondensation
+from satm.methods.trajectory.config import TrajectoryConfig
+from satm.methods.trajectory.flat_experts import flat_experts, need_flat_experts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ from functools import partial
 import torch
 
 from satm.methods.base import Method
-from satm.methods.coreset import CoresetConfig, coreset
 from satm.methods.embedding import check_features
+from satm.methods.selection.coreset import CoresetConfig, coreset
 
 
 def herd(features: torch.Tensor, count: int) -> torch.Tensor:

@@ -12,14 +12,14 @@ from satm import networks
 from satm.engine import FlatNetwork, HypergradientPolicy, InnerLoop, Learned
 from satm.errors import ConfigError
 from satm.methods.base import METHODS, Method, Request, Task
-from satm.methods.direct import ClassBatches
+from satm.methods.direct.condensation import ClassBatches
 from satm.methods.embedding import check_features
-from satm.methods.flat import need_flat_experts
-from satm.methods.guard import Retry
 from satm.methods.outer import AnyOuter, OuterProblem, OuterRule, OuterUpdate, VaSSO
 from satm.methods.outer.problem import State
-from satm.methods.trajectory import TrajectoryCondensation
-from satm.methods.trajectory_config import TrajectoryConfig, default_of, default_outer
+from satm.methods.trajectory.condensation import TrajectoryCondensation
+from satm.methods.trajectory.config import TrajectoryConfig, default_of, default_outer
+from satm.methods.trajectory.flat_experts import need_flat_experts
+from satm.methods.trajectory.guard import Retry
 from satm.rng import Seed
 from satm.types import Images
 

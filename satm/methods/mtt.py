@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from satm.methods.base import Method
-from satm.methods.trajectory import TrajectoryCondensation
-from satm.methods.trajectory_config import TrajectoryConfig
+from satm.methods.trajectory.condensation import TrajectoryCondensation
+from satm.methods.trajectory.config import TrajectoryConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

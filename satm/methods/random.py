@@ -8,7 +8,7 @@ import torch
 
 from satm.data import ImageData
 from satm.methods.base import Condensation, Method, Task, class_major_labels
-from satm.methods.selection import selected
+from satm.methods.selection.condensation import selected
 from satm.rng import Seed
 from satm.types import Images
 

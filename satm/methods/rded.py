@@ -13,7 +13,7 @@ from satm import networks
 from satm.engine import FlatNetwork
 from satm.errors import ConfigError
 from satm.methods.base import Condensation, Learnt, Method, Request, Task
-from satm.methods.selection import ClassByClass, last_snapshot
+from satm.methods.selection.condensation import ClassByClass, last_snapshot
 from satm.preprocessing import MeanStd, unit_range
 from satm.types import FlatParams, Images
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from satm.methods.base import Method
 from satm.methods.outer import SATM, AnyOuter
 from satm.methods.outer.problem import StepSizeDerivative
-from satm.methods.trajectory import TrajectoryCondensation
-from satm.methods.trajectory_config import TrajectoryConfig
+from satm.methods.trajectory.condensation import TrajectoryCondensation
+from satm.methods.trajectory.config import TrajectoryConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from satm.methods.base import Method
 from satm.methods.datm import DATMConfig
-from satm.methods.flat import flat_experts
 from satm.methods.outer import SATM, AnyOuter
 from satm.methods.outer.problem import StepSizeDerivative
-from satm.methods.trajectory import TrajectoryCondensation
+from satm.methods.trajectory.condensation import TrajectoryCondensation
+from satm.methods.trajectory.flat_experts import flat_experts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from satm.methods.base import Method
-from satm.methods.flat import flat_experts, need_flat_experts
 from satm.methods.satm import SATMConfig
-from satm.methods.trajectory import TrajectoryCondensation
+from satm.methods.trajectory.condensation import TrajectoryCondensation
+from satm.methods.trajectory.flat_experts import flat_experts, need_flat_experts
 
 METHOD = Method(
     name="satm-fi",

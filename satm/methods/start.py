@@ -9,7 +9,7 @@ import torch
 from satm.data import ImageData
 from satm.engine import FlatNetwork
 from satm.methods.base import Task, class_major_labels
-from satm.methods.labels import BATCH, predict
+from satm.methods.trajectory.labels import BATCH, predict
 from satm.rng import Seed
 from satm.types import FlatParams, Images, Labels
 

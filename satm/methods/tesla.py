@@ -7,10 +7,10 @@ from typing import Literal
 
 from satm.engine import Engine, FlatNetwork
 from satm.methods.base import Method, Task
-from satm.methods.labels import HardLabels, LabelRule, TeacherLabels, predict
 from satm.methods.outer.problem import StepSizeDerivative
-from satm.methods.trajectory import TrajectoryCondensation
-from satm.methods.trajectory_config import TrajectoryConfig
+from satm.methods.trajectory.condensation import TrajectoryCondensation
+from satm.methods.trajectory.config import TrajectoryConfig
+from satm.methods.trajectory.labels import HardLabels, LabelRule, TeacherLabels, predict
 from satm.types import Images, Labels
 
 

@@ -14,7 +14,7 @@ from satm.experts import ExpertConfig
 from satm.methods import METHODS, OUTER, TrajectoryConfig
 from satm.methods.mdc import MDCConfig, base_kind
 from satm.methods.outer import EMA
-from satm.methods.trajectory_config import default_of, default_outer, set_method
+from satm.methods.trajectory.config import default_of, default_outer, set_method
 from satm.networks import convnet_depth, convnet_name
 from satm.presets import datm, ftd, mtt, satm, tesla
 from satm.presets._types import CondenseConfig, Preset, Row

@@ -22,7 +22,7 @@ def load(
     A ZCA transform that is not in `SATM_HOME` is fitted again where the set's data are at hand; otherwise only calling
     `transform` raises DataError. Raises UnknownName for the reference, RegistryError for damage.
     """
-    from satm.workflow.prepared import restore_whitening
+    from satm.workflow.evaluate.prepared import restore_whitening
 
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         synthetic = store.load(reference)

@@ -10,7 +10,7 @@ from torch import nn
 
 from evaluation import Recipe
 from protocols.base import State
-from protocols.known import PROTOCOLS
+from protocols.methods.known import PROTOCOLS
 from protocols.networks import Networks
 from protocols.order import class_order, split_classes
 from protocols.result import IncrementalResult, StepResult

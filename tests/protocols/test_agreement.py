@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from protocols.base import Task
-from protocols.known import PROTOCOLS
+from protocols.methods.known import PROTOCOLS
 from protocols.quiet import avalanche_stream
 from protocols.stored import Stored
 from satm.rng import Seed

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from satm import diff
 from satm.exchange import Difference, Moments, differences
 from satm.preprocessing import MeanStd
-from satm.workflow import diff
 from tests.satm.exchange.own import SETS, own
 
 

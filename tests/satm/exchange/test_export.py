@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import satm
+from satm import export_set, import_set
 from satm.errors import ConfigError, DataError
 from satm.exchange import FORMATS
 from satm.exchange.dd_ranking import configuration
-from satm.workflow import export_set, import_set
 from tests.satm.exchange.own import SETS, own
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from satm import import_set
 from satm.data import CATALOGUE
 from satm.errors import ConfigError, DataError, SatmError, UnknownName
 from satm.preprocessing import MeanStd
 from satm.synthetic import SyntheticSet
-from satm.workflow import import_set
 from tests.satm.exchange import files
 from tests.satm.exchange.files import IMAGES, LABELS, LOGITS, PIXELS, PROBABILITIES, TARGETS, WRITERS, K
 

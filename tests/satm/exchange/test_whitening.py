@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import satm
+from satm import export_set, import_set
 from satm.data import fitted_zca, load
 from satm.data.digits import read_digits
 from satm.errors import ConfigError, DataError, ShapeError
 from satm.preprocessing import ZCA, preprocessing_from_dict
 from satm.progress import SILENT
-from satm.workflow import export_set, import_set
 from tests.satm.exchange import files
 from tests.satm.exchange.files import K
 from tests.satm.exchange.own import own

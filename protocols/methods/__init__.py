@@ -1,0 +1,1 @@
+"""One file a class-incremental protocol, and the table of all of them."""

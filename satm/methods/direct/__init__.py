@@ -1,0 +1,1 @@
+"""What gradient and distribution matching share."""

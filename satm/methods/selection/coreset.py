@@ -1,0 +1,54 @@
+"""Coresets: real images of each class, chosen by where an expert's features put them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+
+from satm import networks
+from satm.engine import FlatNetwork
+from satm.errors import ConfigError
+from satm.methods.base import Condensation, Task
+from satm.methods.selection.condensation import ClassByClass, last_snapshot
+from satm.types import Images
+
+BATCH = 512  # images embedded at once
+
+Choice: TypeAlias = Callable[[torch.Tensor, int], torch.Tensor]
+"""From the features [m, D] of a class and a number to as many distinct rows [n] int64, the best first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoresetConfig:
+    """The features are those before the last linear layer of the first expert after `expert_epochs` epochs."""
+
+    expert_epochs: int = 50  # MTT's experts
+
+    def __post_init__(self) -> None:
+        if self.expert_epochs < 0:
+            raise ConfigError(f"expert_epochs {self.expert_epochs}: expected 0 or more")
+
+    def stored_epochs(self) -> int:
+        """Epochs the expert needs."""
+        return self.expert_epochs
+
+
+def coreset(task: Task, config: CoresetConfig, choose: Choice) -> Condensation:
+    """`task.ipc` training images of each class, class-major, the first of them chosen first."""
+    data = task.data
+    network = networks.create(
+        task.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=task.seed.child("net")
+    ).to(task.device)
+    FlatNetwork(network).load(last_snapshot(task, config.expert_epochs))
+    embed = networks.features(network).eval()
+
+    @torch.no_grad()
+    def of_class(label: int) -> Images:
+        members = (data.train.labels == label).nonzero().squeeze(1)
+        parts = [embed(data.train.batch(part)[0].to(task.device)) for part in members.split(BATCH)]
+        return data.train.batch(members[choose(torch.cat(parts), task.ipc).cpu()])[0]
+
+    return ClassByClass(task, of_class)

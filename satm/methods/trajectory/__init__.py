@@ -1,0 +1,1 @@
+"""What the trajectory-matching methods share: the condensation, its settings, guard, labels and measurements."""

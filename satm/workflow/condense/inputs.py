@@ -1,0 +1,76 @@
+"""What a condensation is made from: the data, checked against what is asked, and the experts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from satm import data as datasets
+from satm import networks
+from satm.errors import ConfigError
+from satm.experts import Trajectory, train_experts
+from satm.machine.device import resolve_device
+from satm.methods import METHODS, Request, check_ipc
+from satm.presets import CondenseConfig
+from satm.progress import SILENT, Progress
+from satm.rng import Seed
+
+
+def load_data(
+    config: CondenseConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
+) -> datasets.ImageData:
+    """The data set of a configuration, preprocessed as it says, and of its classes alone where it names some."""
+    data = datasets.load(
+        config.dataset,
+        root=data_root,
+        image_size=config.image_size,
+        zca=config.zca,
+        validation=config.validation,
+        device=resolve_device(device),
+        progress=progress,
+    )
+    return data if config.classes is None else data.of_classes(config.classes)
+
+
+def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
+    """Raise ConfigError for what these images or this network cannot do, before anything is trained."""
+    check_ipc(data, config.ipc)
+    method = METHODS.get(config.method)
+    method.check(
+        Request(
+            method=config.method,
+            settings=config.settings,
+            architecture=config.architecture,
+            experts=config.experts,
+            data=data,
+            ipc=config.ipc,
+        )
+    )
+    if method.expert_epochs(config.settings) is None:
+        return
+    network = networks.create(
+        config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=Seed(0)
+    )
+    if any(True for _ in network.buffers()):
+        raise ConfigError(
+            f"{config.architecture} keeps running statistics, which a trajectory of parameters does not hold; condense "
+            "on a network without, as convnet3, and evaluate on this one (satm eval-arch)"
+        )
+
+
+def prepare_experts(
+    config: CondenseConfig, data: datasets.ImageData, *, device: str = "auto", progress: Progress = SILENT
+) -> list[Trajectory]:
+    """The experts a condensation needs, trained where they are missing; none for methods that need none."""
+    epochs = METHODS.get(config.method).expert_epochs(config.settings)
+    if epochs is None:
+        return []
+    return train_experts(
+        data,
+        config.architecture,
+        config.experts,
+        epochs=epochs,
+        device=resolve_device(device),
+        # Steps for flatness are never compiled.
+        compilation="auto" if config.experts.flat is not None else getattr(config.settings, "compile", "auto"),
+        progress=progress,
+    )

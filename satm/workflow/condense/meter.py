@@ -1,0 +1,39 @@
+"""What the outer steps of a session took: mean time and peak memory, without what the first of them compiled."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+
+import torch
+
+from satm.machine.ram import Peak, measured_peak
+
+STEP_SECONDS, PEAK_BYTES = "outer_step_seconds", "peak_bytes"
+
+
+class Meter:
+    """Counts from the end of the first step it sees."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._measuring: AbstractContextManager[Peak] = measured_peak(device)
+        self._peak: Peak | None = None
+        self._steps = 0
+        self._started = self._last = 0.0
+
+    def step(self) -> None:
+        """An outer step is done."""
+        self._last = time.monotonic()
+        if self._peak is None:
+            self._peak = self._measuring.__enter__()
+            self._started = time.monotonic()
+        else:
+            self._steps += 1
+
+    def close(self) -> dict[str, float]:
+        """By name: the mean seconds of a step, and the peak bytes above the loaded process where they can be told."""
+        if self._peak is None or not self._steps:
+            return {}
+        self._measuring.__exit__(None, None, None)
+        found = {STEP_SECONDS: (self._last - self._started) / self._steps}
+        return found if self._peak.bytes is None else found | {PEAK_BYTES: float(self._peak.bytes)}

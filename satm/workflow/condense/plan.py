@@ -1,0 +1,175 @@
+"""Time and memory of a condensation before it runs, beside what was measured where it has run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from registry import Registry
+from registry.provenance import environment
+from satm.errors import UsageError
+from satm.experts import Trajectory
+from satm.machine.device import resolve_device
+from satm.machine.ram import resident
+from satm.methods import METHODS, Task
+from satm.methods.trajectory.calibrate import StepCost, calibrate
+from satm.methods.trajectory.condensation import TrajectoryCondensation
+from satm.methods.trajectory.config import TrajectoryConfig
+from satm.networks import create
+from satm.presets import Preset
+from satm.progress import SILENT, Progress
+from satm.rng import Seed
+from satm.types import FlatParams
+from satm.workflow.condense.estimate import epoch_seconds, missing_expert_epochs
+from satm.workflow.condense.inputs import check_request, load_data
+from satm.workflow.condense.meter import PEAK_BYTES, STEP_SECONDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a finished run of the same configuration took."""
+
+    name: str  # of the set it made
+    step_seconds: float
+    peak_bytes: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A prediction. Bytes are None where this system cannot tell; peaks are above the loaded process."""
+
+    preset: Preset
+    engine: str
+    outer_steps: int
+    step_seconds: float  # mean of an outer step
+    expert_epochs: int  # to be trained first
+    epoch_seconds: float
+    calibration_seconds: float  # compiling included
+    peak_bytes: float | None
+    loaded_bytes: int | None  # the process with its data, before the first outer step
+    inner_steps: int  # N
+    window: int
+    largest_window: int | None  # that fits the memory asked about
+    measured: tuple[Measured, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The whole job, experts included."""
+        return self.outer_steps * self.step_seconds + self.expert_epochs * self.epoch_seconds
+
+
+def plan(
+    preset: Preset,
+    *,
+    device: str = "auto",
+    memory: float | None = None,
+    registry: Path | str = "satm.db",
+    data_root: Path | None = None,
+    progress: Progress = SILENT,
+) -> Plan:
+    """Predict a trajectory-matching condensation by timing a few short outer steps of it; nothing is stored.
+
+    `memory` (bytes, of the whole process) asks for the largest window that fits. The experts that are missing are
+    stood in for by random trajectories: their values change no cost. Raises UsageError for a method without
+    trajectories, and what `condense` would raise before it starts.
+    """
+    config = preset.config
+    where = resolve_device(device)
+    data = load_data(config, data_root=data_root, device=device, progress=progress)
+    check_request(config, data)
+    epochs = METHODS.get(config.method).expert_epochs(config.settings)
+    network = create(config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=Seed(0))
+    experts = [RandomTrajectory(network, epochs or 0, Seed(0).child("plan", i)) for i in range(2)]
+    started = time.perf_counter()
+    if not isinstance(config.settings, TrajectoryConfig):
+        raise UsageError(f"method {config.method} matches no trajectories, and only those are planned; see --dry-run")
+    loaded = resident(where)
+    condensation = METHODS.get(config.method).begin(
+        Task(
+            data=data,
+            ipc=config.ipc,
+            architecture=config.architecture,
+            seed=Seed(0),
+            device=where,
+            experts=cast("Sequence[Trajectory]", experts),
+            notify=progress.say,
+        ),
+        config.settings,
+    )
+    assert isinstance(condensation, TrajectoryCondensation)  # what begins a `TrajectoryConfig`
+    progress.say(str(condensation.engine))
+    cost = calibrate(condensation)
+    spent = time.perf_counter() - started
+    settings = condensation.config
+    window = settings.inner_steps - settings.iota
+    missing = missing_expert_epochs(config, data)
+    return Plan(
+        preset=preset,
+        engine=str(condensation.engine),
+        outer_steps=settings.outer_steps,
+        step_seconds=cost.seconds(settings.inner_steps, window, settings.diagnostics_every),
+        expert_epochs=missing,
+        epoch_seconds=epoch_seconds(config, data, where) if missing else 0.0,
+        calibration_seconds=spent,
+        peak_bytes=cost.memory(window, diagnosed=settings.diagnostics_every > 0),
+        loaded_bytes=loaded,
+        inner_steps=settings.inner_steps,
+        window=window,
+        largest_window=_largest_window(cost, settings, memory, loaded),
+        measured=_measured(Path(registry), preset, str(where)),
+    )
+
+
+def _largest_window(cost: StepCost, settings: TrajectoryConfig, memory: float | None, loaded: int | None) -> int | None:
+    if memory is None or loaded is None:
+        return None
+    diagnosed = settings.diagnostics_every > 0
+    return cost.largest_window(settings.inner_steps, memory - loaded, diagnosed=diagnosed)
+
+
+def _measured(registry: Path, preset: Preset, device: str) -> tuple[Measured, ...]:
+    """Finished runs of exactly this configuration, from its start, on this device and in this environment."""
+    if not registry.exists():
+        return ()
+    wanted: dict[str, Any] = {"condense": preset.config.to_dict(), "departures": list(preset.departures)}
+    here = environment()
+    found = []
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        for run in store.runs(kind="condense"):
+            same = all(run.config.get(name) == value for name, value in wanted.items()) and run.device == device
+            if run.status != "done" or run.set_id is None or not same:
+                continue
+            facts = store.environment(run.environment_id).facts
+            if any(facts.get(name) != here[name] for name in ("cpu", "cores", "torch")):
+                continue
+            metrics = {row.name: row.value for row in store.metrics(run.id) if row.name in (STEP_SECONDS, PEAK_BYTES)}
+            if STEP_SECONDS in metrics:
+                found.append(
+                    Measured(
+                        name=store.find(run.set_id).name,
+                        step_seconds=metrics[STEP_SECONDS],
+                        peak_bytes=metrics.get(PEAK_BYTES),
+                    )
+                )
+    return tuple(found)
+
+
+class RandomTrajectory:
+    """A trajectory of initial weights and noise: the sizes of a real one."""
+
+    def __init__(self, network: torch.nn.Module, epochs: int, seed: Seed) -> None:
+        from satm.engine import flatten
+
+        self.epochs = epochs
+        self._start = flatten(network.parameters()).detach()
+        self._seed = seed
+
+    def snapshot(self, epoch: int) -> FlatParams:
+        """θ_epoch [P]."""
+        generator = self._seed.child(epoch).generator()
+        return self._start + 0.01 * torch.randn(self._start.shape, generator=generator)

@@ -1,0 +1,1 @@
+"""From a stored set to test accuracies, on its own architecture and on others."""

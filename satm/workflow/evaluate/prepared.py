@@ -1,0 +1,128 @@
+"""A set's real data, prepared as the set says: the way back from a stored set to what it is judged on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from satm import data as datasets
+from satm.errors import DataError, RegistryError, SatmError
+from satm.exchange import FORMATS, ImportConfig
+from satm.machine.device import resolve_device
+from satm.preprocessing import ZCA
+from satm.presets import CondenseConfig
+from satm.progress import SILENT, Progress
+from satm.synthetic import SyntheticSet
+from satm.workflow.condense.inputs import load_data
+
+
+class Judged(Protocol):
+    """What an evaluation asks of a set's configuration, however the set came to be."""
+
+    @property
+    def dataset(self) -> str: ...  # noqa: D102
+    @property
+    def ipc(self) -> int: ...  # noqa: D102
+    @property
+    def architecture(self) -> str: ...  # noqa: D102
+    @property
+    def recipe(self) -> str | None: ...  # noqa: D102
+
+
+def judged(synthetic: SyntheticSet) -> CondenseConfig | ImportConfig:
+    """The configuration of a condensed or an imported set; raises RegistryError for a set with neither."""
+    if "condense" in synthetic.config:
+        return CondenseConfig.from_dict(synthetic.config["condense"])
+    if "import" in synthetic.config:
+        return ImportConfig.from_dict(synthetic.config["import"])
+    raise RegistryError(
+        f"{synthetic.name or 'the set'} does not say how its data were prepared; condense it with this suite, or "
+        "import the files it was made from"
+    )
+
+
+def load_prepared(
+    synthetic: SyntheticSet, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
+) -> datasets.ImageData:
+    """The real data set of `synthetic` in its space; raises as `satm.data.load` does."""
+    config = judged(synthetic)
+    if isinstance(config, CondenseConfig):
+        return load_data(config, data_root=data_root, device=device, progress=progress)
+    data = load_imported(config, data_root=data_root, device=device, progress=progress)
+    if isinstance(synthetic.preprocessing, ZCA) and not ZCA.path(synthetic.preprocessing.key).exists():
+        whitening(config, data_root=data_root, device=device, progress=progress)
+    return data.with_preprocessing(synthetic.preprocessing)
+
+
+def check_fits(synthetic: SyntheticSet, data: datasets.ImageData) -> None:
+    """Raise DataError for other images than those a set was made from or checked against, or of another shape."""
+    fingerprints = [parent for parent in synthetic.parents if parent.startswith("data:")]
+    if fingerprints and f"data:{data.fingerprint}" not in fingerprints:
+        ours = "condense" in synthetic.config
+        made, again = ("condensed from", "condense") if ours else ("checked against", "import")
+        raise DataError(
+            f"the {data.name} images in {data.root} are not the ones {synthetic.name} was {made}; point --data-root at "
+            f"those, or {again} anew"
+        )
+    if synthetic.image_shape != data.image_shape or len(synthetic.classes) != len(data.classes):
+        shapes = ["×".join(map(str, shape)) for shape in (synthetic.image_shape, data.image_shape)]
+        raise DataError(
+            f"{synthetic.name or 'the set'} has images of {shapes[0]} and {len(synthetic.classes)} classes, "
+            f"{data.name} has {shapes[1]} and {len(data.classes)}; is it another data set?"
+        )
+
+
+def load_imported(
+    config: ImportConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
+) -> datasets.ImageData:
+    """The data set of an imported set, normalised by the catalogue's constants: any other space is put on it."""
+    return datasets.load(
+        config.dataset,
+        root=data_root,
+        image_size=config.image_size,
+        validation=config.validation,
+        device=resolve_device(device),
+        progress=progress,
+    )
+
+
+def whitening(config: ImportConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT) -> ZCA:
+    """The transform of the set's format, the field's or KIP's own, fitted on every training image.
+
+    Held-out ones count too, as for those who whitened the set.
+    """
+    where = resolve_device(device)
+    data = datasets.load(
+        config.dataset,
+        root=data_root,
+        image_size=config.image_size,
+        validation=0.0,
+        device=where,
+        progress=progress,
+    )
+    unit = data.preprocessing if FORMATS.get(config.format).unit_whitening else None
+    assert not isinstance(unit, ZCA)
+    return datasets.fitted_zca(
+        data.train.images, fingerprint=data.fingerprint, unit=unit, device=where, progress=progress
+    )
+
+
+def at_hand(dataset: str, data_root: Path | None) -> bool:
+    """Whether the data set can be read without a download.
+
+    Raises UnknownName for a name that nothing stands for. With a `data_root` it always counts as there, so that its
+    absence is reported as for every other command.
+    """
+    if data_root is not None or dataset == "digits":
+        return True
+    return any(place.path.is_dir() for place in datasets.places(dataset))
+
+
+def restore_whitening(synthetic: SyntheticSet, *, data_root: Path | None, progress: Progress) -> None:
+    """Fit the set's ZCA transform again where it is lost and the data are at hand; where that fails, say so."""
+    space = synthetic.preprocessing
+    if isinstance(space, ZCA) and not ZCA.path(space.key).exists():
+        try:
+            load_prepared(synthetic, data_root=data_root, progress=progress)
+        except SatmError as error:
+            progress.say(f"the ZCA transform of {synthetic.name} cannot be fitted again: {error}")

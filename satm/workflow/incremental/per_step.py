@@ -1,0 +1,127 @@
+"""Each step's classes condensed on their own: the faithful and expensive way to a class-incremental memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from registry import Registry, SetRecord
+from satm.errors import ConfigError
+from satm.presets import CondenseConfig, Preset
+from satm.progress import Progress
+from satm.synthetic import SyntheticSet
+from satm.workflow.condense.run import condense
+from satm.workflow.evaluate.subject import Subject
+
+
+def step_presets(store: Registry, subject: Subject, groups: Sequence[Sequence[int]]) -> list[Preset]:
+    """The source set's own condensation, of each group's classes alone.
+
+    Raises ConfigError for a set that was not condensed here, one that began from another run, or a group of one class.
+    """
+    record, config = subject.record, subject.config
+    if not isinstance(config, CondenseConfig):
+        raise ConfigError(
+            f"{record.name} was imported, so nothing says how its steps would be condensed; leave out "
+            "--condense-per-step, or condense a set here"
+        )
+    if any(parent.startswith("run:") for parent in record.parents):
+        raise ConfigError(f"{record.name} began from another run's state; condense it anew for --condense-per-step")
+    if config.classes is not None:
+        raise ConfigError(f"{record.name} is one step's set itself; name the set it was made for")
+    if small := [list(group) for group in groups if len(group) < 2]:
+        raise ConfigError(
+            f"steps of one class {small[0]}: a network learns nothing from one class alone; take fewer steps with "
+            "--condense-per-step"
+        )
+    run = store.run(record.run_id).config if record.run_id else {}
+    return [
+        Preset(
+            name=f"{record.method}/{replace(config, classes=tuple(sorted(group))).set_dataset}/ipc{config.ipc}",
+            profile=record.profile,
+            config=replace(config, classes=tuple(sorted(group))),
+            source=run.get("source", f"the configuration of {record.name}"),
+            departures=(
+                *run.get("departures", ()),
+                f"a step of a class-incremental stream: these classes of {record.name} alone, in the space of all",
+            ),
+        )
+        for group in groups
+    ]
+
+
+def condense_steps(
+    store: Registry,
+    subject: Subject,
+    groups: Sequence[Sequence[int]],
+    *,
+    data_root: Path | None,
+    device: str,
+    progress: Progress,
+) -> list[SetRecord]:
+    """The stored set of each group, condensed where it is missing, experts included; children of the subject's set.
+
+    Groups are sets of classes: two class orders with a step in common share it. Raises as `condense`, Interrupted with
+    every finished step stored and the one under way saved.
+    """
+    made = []
+    for step, preset in enumerate(step_presets(store, subject, groups)):
+        progress.say(f"step {step + 1} of {len(groups)}, classes {list(preset.config.classes or ())}: condensing")
+        done = condense(
+            preset,
+            seed=subject.record.seed,
+            device=device,
+            registry=store.path,
+            data_root=_root(subject, data_root),
+            parent=subject.record.id,
+            progress=progress,
+        )
+        made += [each for each in (done.record, *done.siblings) if each.method == subject.record.method]
+    return made
+
+
+def joined(whole: SyntheticSet, parts: Sequence[SyntheticSet], groups: Sequence[Sequence[int]]) -> SyntheticSet:
+    """The steps' sets as one memory of all classes, class-major, in the space of `whole`.
+
+    A part's labels count the classes of its group from 0 in rising order. Labels that are not hard become probabilities
+    over all classes, 0 outside the group. The step size is the mean over the images.
+    """
+    images, hard, soft = [], [], []
+    for part, group in zip(parts, groups, strict=True):
+        classes = torch.tensor(sorted(group))
+        images.append(part.images)
+        hard.append(classes[part.hard_labels])
+        spread = torch.zeros(len(part), len(whole.classes))
+        spread[:, classes] = (
+            torch.nn.functional.one_hot(part.labels, len(classes)).float()
+            if part.label_kind == "hard"
+            else part.targets.float()
+        )
+        soft.append(spread)
+    place = torch.cat(hard).argsort(stable=True)
+    kind_is_hard = all(part.label_kind == "hard" for part in parts)
+    return replace(
+        whole,
+        images=torch.cat(images)[place],
+        labels=(torch.cat(hard) if kind_is_hard else torch.cat(soft))[place],
+        label_kind="hard" if kind_is_hard else "probabilities",
+        step_size=mean_step_size(parts),
+        name=None,
+    )
+
+
+def mean_step_size(parts: Sequence[SyntheticSet]) -> float | None:
+    """Mean over the images of the step sizes of their sets; None where a set has none."""
+    sizes = [part.step_size for part in parts]
+    if None in sizes:
+        return None
+    total = sum(len(part) for part in parts)
+    return sum(size * len(part) for size, part in zip(sizes, parts, strict=True) if size is not None) / total
+
+
+def _root(subject: Subject, data_root: Path | None) -> Path | None:
+    """Where the set's data lay when it was loaded: a step's data are looked for nowhere else."""
+    return data_root if data_root is not None or subject.data.root is None else Path(subject.data.root)

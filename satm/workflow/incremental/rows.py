@@ -1,0 +1,169 @@
+"""The result rows of one class-incremental evaluation: written step by step, and read back by a later session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from protocols.base import State
+from protocols.result import IncrementalResult, StepResult
+from protocols.run import Earlier
+from registry import Registry, ResultRow
+from satm.machine.fused import Trained
+from satm.synthetic import digest
+from satm.workflow.checkpoint import Checkpoint
+
+BASE = "class-incremental"
+ORDERS = 1000  # at most: repeat = order + ORDERS · network
+
+
+def protocol_name(protocol: str) -> str:
+    """What results call a protocol: GDumb is what `class-incremental` means."""
+    return BASE if protocol == "gdumb" else f"{BASE}/{protocol}"
+
+
+def repeat_of(order: int, network: int) -> int:
+    """The repeat of a class order's network: 2 is the third order's first network, 1002 its second.
+
+    So either number can be raised later and every stored repeat stays what it was.
+    """
+    return order + ORDERS * network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One class order and network of an evaluation."""
+
+    order: int
+    network: int
+    groups: tuple[tuple[int, ...], ...]
+    rates: tuple[float, ...]  # learning rate of each step
+    policy: str  # where they came from
+    seed: int
+    parts: tuple[str, ...]  # of the memory
+    trained: Callable[[], Trained]  # how its networks were, once they are
+
+    @property
+    def repeat(self) -> int:
+        """See `repeat_of`."""
+        return repeat_of(self.order, self.network)
+
+
+@dataclass(kw_only=True)
+class Rows:
+    """`like` is a row of this evaluation with everything that its cells share."""
+
+    store: Registry
+    like: ResultRow
+    detail: Mapping[str, Any]  # of every row
+    last_only: bool
+    there: list[ResultRow] = field(init=False)
+
+    def __post_init__(self) -> None:
+        same = ("protocol", "architecture", "memory", "recipe_id", "steps")
+        found = self.store.results(set=self.like.set_id, **{name: getattr(self.like, name) for name in same})
+        self.there = [row for row in found if row.protocol == self.like.protocol]
+
+    def chosen_rate(self) -> float | None:
+        """What an earlier session chose from the grid."""
+        return next((row.step_size for row in self.there if "grid" in row.detail["policy"]), None)
+
+    def complete(self, cell: Cell) -> bool:
+        """Whether this cell's last number is stored."""
+        return (_untrained(0), self.like.steps) in self._values(cell)
+
+    def final(self, cell: Cell) -> float:
+        """The last accuracy of a complete cell."""
+        return self._values(cell)["final_accuracy", self.like.steps].value
+
+    def earlier(self, cell: Cell) -> Earlier:
+        """The steps of a cell that are stored, the first ones without a gap, and its learner's state after them."""
+        values, steps = self._values(cell), self.like.steps
+        found = []
+        for step in range(steps - 1 if self.last_only else 0, steps):
+            columns = [_on(j) for j in range(steps)]
+            if any((metric, step + 1) not in values for metric in ("accuracy", "masked_accuracy", *columns)):
+                break
+            accuracy = values["accuracy", step + 1]
+            found.append(
+                StepResult(
+                    step=step,
+                    accuracies=tuple(values[metric, step + 1].value for metric in columns),
+                    seen=accuracy.value,
+                    masked=values["masked_accuracy", step + 1].value,
+                    memory_size=accuracy.detail["memory_size"],
+                )
+            )
+        saved = self._checkpoint(cell).load() if found else None
+        # A state of another step is what a crash between the two writes leaves: then the stream starts over.
+        fits = saved is not None and int(saved["steps"]) == len(found)
+        return Earlier(steps=tuple(found), state=saved if fits else None)
+
+    def add_step(self, result: StepResult, state: State, *, cell: Cell) -> None:
+        """Store one step: accuracy on the classes seen, the row of the accuracy matrix, and the learner's state."""
+        if state:
+            self._checkpoint(cell).save({**state, "steps": torch.tensor(result.step + 1)})
+        values = {"accuracy": result.seen, "masked_accuracy": result.masked}
+        values |= {_on(j): value for j, value in enumerate(result.accuracies)}
+        detail = {"classes_by_step": [list(group) for group in cell.groups], "memory_size": result.memory_size}
+        self._add(cell, result.step, values, detail)
+
+    def add_scores(self, result: IncrementalResult, *, cell: Cell) -> None:
+        """Store the numbers over the whole stream, and what forward transfer is measured from, at its last step."""
+        values = result.scores() | {_untrained(j): value for j, value in enumerate(result.untrained)}
+        self._add(cell, self.like.steps - 1, values, {"class_order": list(result.order)})
+        self._checkpoint(cell).remove()
+
+    def _add(self, cell: Cell, step: int, values: Mapping[str, float], detail: Mapping[str, Any]) -> None:
+        shared = {
+            "policy": cell.policy,
+            "training": cell.trained(),
+            "order": cell.order,
+            "network": cell.network,
+            "parts": list(cell.parts),
+            **self.detail,
+            **detail,
+        }
+        self.store.add_results(
+            [
+                replace(
+                    self.like,
+                    repeat=cell.repeat,
+                    step=step + 1,
+                    metric=metric,
+                    value=value,
+                    seed=cell.seed,
+                    step_size=cell.rates[step],
+                    detail=shared,
+                )
+                for metric, value in values.items()
+            ]
+        )
+
+    def _values(self, cell: Cell) -> dict[tuple[str, int], ResultRow]:
+        """Stored rows of a cell by metric and step; none of another memory or learning rate."""
+        return {
+            (row.metric, row.step): row
+            for row in self.there
+            if row.repeat == cell.repeat
+            and tuple(row.detail.get("parts", ())) == cell.parts
+            and row.step_size == cell.rates[row.step - 1]
+        }
+
+    def _checkpoint(self, cell: Cell) -> Checkpoint:
+        like = self.like
+        named = [like.set_id, like.protocol, like.architecture, like.memory, like.recipe_id, like.steps, cell.repeat]
+        return Checkpoint(digest({"stream": named, "registry": str(self.store.path.resolve())})[:32])
+
+
+def _on(step: int) -> str:
+    """The metric of column `step` (from 0) of the accuracy matrix."""
+    return f"accuracy_on_step_{step + 1}"
+
+
+def _untrained(step: int) -> str:
+    """The accuracy on a step's classes before any training: GEM's b."""
+    return f"accuracy_on_step_{step + 1}_untrained"

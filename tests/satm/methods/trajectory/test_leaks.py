@@ -1,0 +1,102 @@
+"""An outer step leaves nothing behind: `higher` has had leaks (its issues 6 and 37)."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from satm.engine import InnerLoop, LastSteps, Learned, ReplayPolicy, flatten, make_step
+from satm.machine.ram import measured_peak
+from satm.methods import METHODS
+from satm.networks import create
+from satm.rng import Seed
+from tests.helpers import EXACT, SATM, experts, image_data, task, tiny_case
+
+
+def live_tensors():
+    return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+
+
+@pytest.mark.parametrize("policy", EXACT, ids=lambda policy: policy.name)
+def test_a_pass_leaves_no_tensor_behind(policy):
+    """With the garbage collector off, so that a reference cycle would show itself at once."""
+    case = tiny_case()
+
+    def run():
+        policy(case.loop, case.at, case.theta, case.loss, LastSteps(3), keep=3)
+
+    run()
+    gc.collect()
+    gc.disable()
+    try:
+        before = live_tensors()
+        for _ in range(5):
+            run()
+        assert live_tensors() == before
+    finally:
+        gc.enable()
+
+
+SCRIPT = """
+import torch
+torch.set_num_threads(1)
+from tests.satm.methods.trajectory.test_leaks import condensation
+outer = condensation()
+for step in range(1, 201):
+    outer.advance()
+    if step in (20, 200):
+        print(open("/proc/self/statm").read().split()[1])
+"""
+
+
+def condensation():
+    data = image_data()
+    return METHODS.get("satm").begin(task(data, experts(data), ipc=8), replace(SATM, diagnostics_every=10))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc")
+def test_resident_memory_stays_from_outer_step_20_to_200():
+    """Pages resident in a process of its own grow by less than 3%.
+
+    That is some 25 MB over 180 outer steps; one inner step's graph kept from each would be more.
+    """
+    ran = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    early, late = map(int, ran.stdout.split())
+    assert late < 1.03 * early, f"{early} pages after step 20, {late} after step 200"
+
+
+GROWTH = """
+import torch
+torch.set_num_threads(1)
+from tests.satm.methods.trajectory.test_leaks import peak
+peak(10)
+print(peak(10), peak(100))
+"""
+
+
+def peak(steps):
+    """Bytes above the loaded process of a replayed hypergradient of `steps` inner steps, the last 5 differentiated."""
+    network = create("convnet3_w16", num_classes=10, image_shape=(3, 32, 32), seed=Seed(0))
+    theta = flatten(network.parameters()).detach()
+    loop = InnerLoop(network=network, batches=(None,) * steps, transforms=(torch.nn.Identity(),) * steps)
+    at = Learned(torch.randn(40, 3, 32, 32), torch.arange(40) % 10, torch.tensor(0.01))
+    with measured_peak() as found:
+        ReplayPolicy(make_step(network))(loop, at, theta, lambda end: (end - 1).square().mean(), LastSteps(5))
+    return found.bytes
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
+def test_the_memory_of_a_replay_does_not_grow_with_the_inner_steps():
+    """From N = 10 to N = 100 at a fixed window, less than 5%."""
+    ran = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
+    few, many = map(int, ran.stdout.split())
+    assert few > 10e6  # a step's graph: else nothing was measured
+    assert many < 1.05 * few, f"{few} bytes at 10 steps, {many} at 100"

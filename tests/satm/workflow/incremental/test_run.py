@@ -1,0 +1,353 @@
+"""Class-incremental evaluation of stored sets: memories, budgets, per-step condensation, resumption, refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import satm
+from protocols.settings import SETTINGS
+from registry import Registry
+from satm.cli import run
+from satm.errors import Interrupted
+from satm.preprocessing import MeanStd
+from satm.presets import class_incremental_repeats
+from satm.progress import NoProgress
+from satm.synthetic import SyntheticSet
+from satm.workflow.incremental.memories import real_images_a_class, tensor_bytes
+from satm.workflow.incremental.per_step import joined
+from satm.workflow.incremental.rows import repeat_of
+
+QUICK = {"steps": 2, "orders": 1, "networks": 1}
+
+
+def synthetic(labels: torch.Tensor, kind: str = "hard", classes: int = 4, **changes: Any) -> SyntheticSet:
+    facts: dict[str, Any] = {
+        "images": torch.arange(len(labels)).float()[:, None, None, None].expand(-1, 1, 4, 4).clone(),
+        "labels": labels,
+        "label_kind": kind,
+        "step_size": 0.1,
+        "dataset": "toy",
+        "classes": tuple("abcdefghij"[:classes]),
+        "ipc": len(labels) // classes,
+        "method": "toy",
+        "preprocessing": MeanStd((0.5,), (0.5,)),
+        "profile": "smoke",
+        "seed": 0,
+    }
+    return SyntheticSet(**(facts | changes))
+
+
+@pytest.fixture
+def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """One quick set of digits in a registry; `evaluate_incremental` on it, and its rows."""
+    monkeypatch.setenv("SATM_REGISTRY", str(tmp_path / "satm.db"))
+    settings = {"outer_steps": 1, "inner_steps": 2, "architecture": "convnet3_w4", "diagnostics_every": 0}
+    preset = satm.choose_preset("digits", ipc=1, profile="smoke", settings=settings)
+    satm.condense(preset, registry=tmp_path / "satm.db")
+
+    def evaluate(**asked: Any) -> list[Any]:
+        satm.evaluate_incremental("digits/ipc1/satm@1", registry=tmp_path / "satm.db", **(QUICK | asked))
+        with Registry.open(tmp_path / "satm.db", read_only=True) as store:
+            return store.results(set="digits/ipc1/satm@1")
+
+    return evaluate
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    def command(code: int, *arguments: str) -> str:
+        assert run(["eval-cl", *arguments, "--threads", "1"]) == code
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+        return line
+
+    return command
+
+
+def test_the_fields_experiment_is_five_orders_of_three_networks() -> None:
+    for label in ("paper", "cpu", "custom", "foreign"):
+        assert class_incremental_repeats(label) == (5, 3)
+    assert [repeat_of(order, network) for order, network in ((0, 0), (2, 0), (2, 1))] == [0, 2, 1002]
+
+
+def test_networks_of_an_order_are_repeats_of_their_own(digits: Callable[..., Any]) -> None:
+    rows = digits(orders=2, networks=2)
+    final = {row.repeat: row for row in rows if row.metric == "final_accuracy"}
+    assert sorted(final) == [0, 1, 1000, 1001]
+    orders = {repeat: row.detail["class_order"] for repeat, row in final.items()}
+    assert orders[0] == orders[1000] != orders[1] == orders[1001]
+    assert len({row.seed for row in final.values()}) == 4
+    assert {row.detail["condensed"] for row in rows} == {"whole set, split along the class order"}
+    assert rows[0].detail["budget"] == {"images": 10, "bytes": 10 * 256 * 4}
+    (summary,) = satm.results(registry=_path(), metric="final_accuracy", protocol="class-incremental")
+    assert summary.n == 4
+
+
+def _path() -> str:
+    import os
+
+    return os.environ["SATM_REGISTRY"]
+
+
+@pytest.mark.parametrize("protocol", ["replay", "der", "gdumb-original", "cumulative"])
+def test_protocols_are_stored_by_their_names(digits: Callable[..., Any], protocol: str) -> None:
+    rows = digits(protocol=protocol, recipe="smoke")
+    assert {row.protocol for row in rows} == {f"class-incremental/{protocol}"}
+    assert {row.memory for row in rows} == {"none" if protocol == "cumulative" else "condensed"}
+    assert satm.results(registry=_path(), protocol="class-incremental", metric="final_accuracy")
+    _, view = satm.query("select distinct protocol from incremental", registry=_path())
+    assert view == [(f"class-incremental/{protocol}",)]
+
+
+class Heard(NoProgress):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.told.append(message)
+
+
+def test_the_original_gdumb_trains_by_its_own_recipe(digits: Callable[..., Any]) -> None:
+    heard = Heard()
+    digits(protocol="gdumb-original", dry_run=True, progress=heard)
+    assert "recipe prabhu2020" in heard.told[-1]
+    digits(protocol="gdumb-original", recipe="smoke", dry_run=True, progress=heard)
+    assert "recipe smoke" in heard.told[-1]
+
+
+def test_a_dry_run_says_how_many_steps_would_be_condensed(digits: Callable[..., Any]) -> None:
+    heard = Heard()
+    digits(condense_per_step=True, steps=5, orders=1, dry_run=True, progress=heard)
+    assert "condenses 5 steps on their own" in heard.told[-1]
+    # Another order's steps are others, but for chance.
+    digits(condense_per_step=True, steps=5, orders=3, dry_run=True, progress=heard)
+    assert 5 < int(heard.told[-1].split()[1]) <= 15
+
+
+class StopAt(NoProgress):
+    """Asks to stop at the so manieth time of asking."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def stopping(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+@pytest.mark.parametrize("protocol", ["gdumb", "der"])
+def test_interrupted_and_continued_stores_the_same_numbers(
+    digits: Callable[..., Any], tmp_path: Path, protocol: str
+) -> None:
+    asked = {"protocol": protocol, "steps": 3, "recipe": "smoke", "learning_rate": 0.05}
+    # In the middle of the second step: epochs are asked after with gdumb, batches with der.
+    with pytest.raises(Interrupted):
+        digits(**asked, progress=StopAt({"gdumb": 70, "der": 30}[protocol]))
+    with Registry.open(_path(), read_only=True) as store:
+        assert {row.step for row in store.results()} == {1}
+        (broken,) = store.runs(kind="eval-cl")
+        assert broken.status == "interrupted"
+    told = Counted()
+    continued = digits(**asked, progress=told)
+    assert told.trained == 2  # of three steps
+    assert not list((tmp_path / "home" / "runs").glob("*.safetensors"))
+    (tmp_path / "satm.db").rename(tmp_path / "stopped.db")
+    _same_set(tmp_path)
+    whole = digits(**asked)
+    assert [(row.metric, row.step, row.value) for row in continued] == [
+        (row.metric, row.step, row.value) for row in whole
+    ]
+    again = Counted()
+    assert digits(**asked, progress=again) == whole
+    assert again.trained == 0
+
+
+class Counted(NoProgress):
+    """Counts the steps that are trained."""
+
+    trained = 0
+
+    def task(self, name: str, total: int, *, done: int = 0) -> Any:
+        self.trained += name.startswith(("training on", "step "))
+        return super().task(name, total, done=done)
+
+
+def _same_set(folder: Path) -> None:
+    """A new registry with the set of the stopped one."""
+    with Registry.open(folder / "stopped.db", read_only=True) as old, Registry.open(folder / "satm.db") as new:
+        new.add_set(old.load("digits/ipc1/satm@1"), run=None)
+
+
+def test_each_step_condensed_on_its_own(digits: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    rows = digits(condense_per_step=True, steps=5)
+    assert {row.memory for row in rows} == {"condensed[per-step]"}
+    assert {row.detail["condensed"] for row in rows} == {"each step's classes on their own"}
+    with Registry.open(_path(), read_only=True) as store:
+        source = store.find("digits/ipc1/satm@1")
+        children = [each for each in store.sets() if f"set:{source.id}" in each.parents]
+        assert len(children) == 5
+        assert store.find("latest").id == source.id
+        groups = next(row for row in rows if row.metric == "accuracy").detail["classes_by_step"]
+        assert [each.name for each in children] == [
+            f"digits:{','.join(map(str, sorted(group)))}/ipc1/satm@1" for group in groups
+        ]
+        sets = [store.load(each.id) for each in children]
+        experts = {parent for each in children for parent in each.parents if parent.startswith("experts:")}
+    assert len(experts) == 5  # each step's own
+    assert all(len(each.classes) == 2 and len(each) == 2 for each in sets)
+    assert set(rows[0].detail["parts"]) == {each.id for each in children}
+    # The learning rate of a step is the mean of the step sizes held.
+    means = [sum(each.step_size or 0 for each in sets[: k + 1]) / (k + 1) for k in range(5)]
+    assert [row.step_size for row in rows if row.metric == "accuracy"] == pytest.approx(means)
+    digits(condense_per_step=True, steps=5)
+    with Registry.open(_path(), read_only=True) as store:
+        assert len(store.sets()) == 6
+    # A step's set is a set like any other, judged on its own classes.
+    assert run(["eval", children[0].name, "--repeats", "1", "--threads", "1"]) == 0
+    assert "in-domain" in capsys.readouterr().out
+
+
+def test_joined_sets_are_one_memory_of_all_classes() -> None:
+    whole = synthetic(torch.arange(4))
+    parts = [synthetic(torch.tensor([0, 1]), classes=2, step_size=size) for size in (0.1, 0.3)]
+    memory = joined(whole, parts, ((3, 0), (2, 1)))
+    assert memory.labels.tolist() == [0, 1, 2, 3]
+    # The parts' first images are of classes 0 and 1, the smaller of each group.
+    assert memory.images[:, 0, 0, 0].tolist() == [0, 0, 1, 1]
+    assert memory.step_size == pytest.approx(0.2)
+    soft = replace(parts[0], labels=torch.tensor([[0.9, 0.1], [0.2, 0.8]]), label_kind="probabilities")
+    memory = joined(whole, [soft, parts[1]], ((3, 0), (2, 1)))
+    assert memory.label_kind == "probabilities"
+    wanted = [[0.9, 0, 0, 0.1], [0, 1, 0, 0], [0, 0, 1, 0], [0.2, 0, 0, 0.8]]
+    torch.testing.assert_close(memory.labels, torch.tensor(wanted))
+    assert memory.hard_labels.tolist() == [0, 1, 2, 3]
+    logits = replace(soft, labels=torch.tensor([[2.0, 0.0], [0.0, 2.0]]), label_kind="logits")
+    memory = joined(whole, [logits, parts[1]], ((3, 0), (2, 1)))
+    assert memory.label_kind == "probabilities"
+    torch.testing.assert_close(memory.labels.sum(1), torch.ones(4))
+    assert joined(whole, [parts[0], replace(parts[1], step_size=None)], ((3, 0), (2, 1))).step_size is None
+
+
+def test_a_budget_in_bytes() -> None:
+    hard = synthetic(torch.arange(4).repeat_interleave(2))
+    assert tensor_bytes(hard) == 8 * 16 * 4
+    assert real_images_a_class(hard, "images") == 2
+    assert real_images_a_class(hard, "bytes") == 8  # a byte a value for four
+    soft = synthetic(torch.full((8, 4), 0.25), "probabilities")
+    assert tensor_bytes(soft) == 8 * (16 * 4 + 4 * 4)
+    assert real_images_a_class(soft, "bytes") == 10  # the labels buy two more
+
+
+def test_real_images_at_equal_budgets(digits: Callable[..., Any]) -> None:
+    digits(memory="random", budget="bytes", learning_rate=0.05)
+    rows = digits(memory="random", learning_rate=0.05)
+    held = {(row.memory, row.step): row.detail["memory_size"] for row in rows if row.metric == "accuracy"}
+    assert held == {("random", 1): 5, ("random", 2): 10, ("random[bytes]", 1): 20, ("random[bytes]", 2): 40}
+    budgets = {row.memory: row.detail["budget"] for row in rows}
+    assert budgets["random[bytes]"] == {"equal in": "bytes", "images": 40, "bytes": 10 * 256 * 4}
+    assert budgets["random"] == {"equal in": "images", "images": 10, "bytes": 10 * 256}
+
+
+def test_herding_asks_for_its_expert_by_the_command_that_trains_it(
+    digits: Callable[..., Any], refused: Callable[..., str], tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.rmtree(tmp_path / "home" / "experts")
+    line = refused(1, "--memory", "herding", "--steps", "2")
+    command = line.split("satm experts ")[1].split()
+    assert " ".join(command) == "digits --ipc 1 --method herding --profile smoke --set architecture=convnet3_w4"
+    with Registry.open(_path(), read_only=True) as store:
+        assert not store.results()
+    assert run(["experts", *command, "--threads", "1"]) == 0
+    rows = digits(memory="herding", learning_rate=0.05)
+    assert {row.memory for row in rows} == {"herding"}
+
+
+def test_the_papers_settings() -> None:
+    found = {name: (SETTINGS.get(name).dataset, SETTINGS.get(name).ipc, SETTINGS.get(name).steps) for name in SETTINGS}
+    assert found == {
+        "figure1-left": ("cifar10", 50, 5),
+        "figure1-middle": ("tiny-imagenet", 3, 10),
+        "figure1-right": ("tiny-imagenet", 3, 20),
+    }
+    assert all("Figure 1" in SETTINGS.get(name).source for name in SETTINGS)
+
+
+def test_a_preset_on_another_set_is_a_departure(digits: Callable[..., Any]) -> None:
+    rows = digits(preset="figure1-left", steps=None, learning_rate=0.05)
+    assert {row.steps for row in rows} == {5}
+    assert rows[0].detail["preset"] == "figure1-left"
+    assert rows[0].detail["departures"] == [
+        "data set digits instead of cifar10",
+        "IPC 1 instead of 50",
+        "class orders 1 instead of 5",
+        "networks an order 1 instead of 3",
+    ]
+
+
+def test_what_makes_no_sense_is_one_line_and_stores_nothing(
+    digits: Callable[..., Any], refused: Callable[..., str]
+) -> None:
+    for arguments, said in (
+        (["--steps", "11"], "steps 11"),
+        (["--orders", "0"], "orders 0"),
+        (["--networks", "0"], "networks 0"),
+        (["--protocol", "gdum"], "did you mean gdumb"),
+        (["--protocol", "naive", "--memory", "condensed"], "naive keeps no memory"),
+        (["--protocol", "cumulative", "--condense-per-step"], "cumulative keeps no memory"),
+        (["--memory", "random", "--condense-per-step"], "leave memory random out"),
+        (["--memory", "herd"], "expected condensed, random or herding"),
+        (["--budget", "bytes"], "it bounds memory random or herding"),
+        (["--budget", "kilos"], "expected images or bytes"),
+        (["--steps", "10", "--condense-per-step"], "learns nothing from one class"),
+        (["--preset", "figure1-lef"], "did you mean figure1-left"),
+        (["--preset", "figure1-left", "--steps", "3"], "which has 5"),
+        (["--protocol", "der", "--learning-rate", "grid"], "state a number"),
+        (["--protocol", "der", "--set", "alfa=3"], "did you mean alpha"),
+        (["--protocol", "der", "--set", "alpha=-3"], "alpha -3"),
+        (["--set", "epochs=3"], "gdumb has no settings"),
+        (["--recipe", "fast"], "unknown recipe"),
+        (["--protocol", "gdumb-avalanche", "--recipe", "prabhu2020"], "without CutMix or clipped gradients"),
+    ):
+        assert said in refused(2, *arguments), arguments
+    assert "no set of cifar10 at IPC 50" in refused(1, "--preset", "figure1-left")
+    assert "smallest class of digits has" in _too_many(refused)
+    with Registry.open(_path(), read_only=True) as store:
+        assert not store.results()
+        assert not store.runs(kind="eval-cl")
+
+
+def _too_many(refused: Callable[..., str]) -> str:
+    """The refusal of more real images than there are: 50 condensed ones cost as many bytes as 200."""
+    assert run(["condense", "digits", "--ipc", "50", "--method", "random", "--profile", "smoke"]) == 0
+    return refused(2, "digits/ipc50/random@1", "--memory", "random", "--budget", "bytes")
+
+
+def test_an_imported_set_cannot_be_condensed_step_by_step(
+    digits: Callable[..., Any], refused: Callable[..., str], tmp_path: Path
+) -> None:
+    assert run(["sets", "export", "digits/ipc1/satm@1", str(tmp_path / "out"), "--format", "mtt"]) == 0
+    place = next((tmp_path / "out").rglob("images*.pt"))
+    assert run(["sets", "import", str(place), "--format", "mtt", "--dataset", "digits", "--step-size", "0.05",
+                "--preprocessing", "meanstd", "--method", "theirs"]) == 0  # fmt: skip
+    assert "was imported" in refused(2, "digits/ipc1/theirs@1", "--condense-per-step")
+
+
+def test_the_command_shows_what_it_stored(digits: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--protocol", "naive", "--steps", "2", "--orders", "1", "--networks", "1", "--set", "epochs=2"]
+    assert run(["eval-cl", *arguments, "--threads", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "class-incremental/naive" in out
+    assert "naive smoke, epochs 2" in out
+    assert "accuracy_on_step" not in out
+    assert run(["results", "--protocol", "cl", "--format", "json"]) == 0
+    assert {row["protocol"] for row in json.loads(capsys.readouterr().out)} == {"class-incremental/naive"}
