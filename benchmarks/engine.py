@@ -33,7 +33,7 @@ from satm.engine import (
     HigherPolicy,
     InnerLoop,
     LastSteps,
-    Learned,
+    OuterVariables,
     ReplayPolicy,
     Step,
     TeslaPolicy,
@@ -123,7 +123,7 @@ def _loop(given: Problem) -> dict[str, Any]:
         "loop": InnerLoop(
             network=given.network, batches=(None,) * given.steps, transforms=(torch.nn.Identity(),) * given.steps
         ),
-        "at": Learned(given.images, given.labels, given.step_size),
+        "at": OuterVariables(given.images, given.labels, given.step_size),
         "theta_start": given.start,
     }
 

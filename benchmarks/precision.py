@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import satm
 from registry import Registry
 from satm import networks
-from satm.engine import InnerLoop, LastSteps, Learned, Precision, ReplayPolicy, make_step
+from satm.engine import InnerLoop, LastSteps, OuterVariables, Precision, ReplayPolicy, make_step
 from satm.experts import draw_segment
 from satm.machine.compilation import missing_bf16
 from satm.matching import TrajectoryLoss
@@ -114,7 +114,7 @@ def gradients(dataset: str, ipc: int, segments: int) -> list[dict[str, Any]]:
                 segment = replace(segment, start=segment.start.to(dtype), target=segment.target.to(dtype))
                 found = ReplayPolicy(make_step(network, precision=precision))(
                     InnerLoop(network=network, batches=(None,) * steps, transforms=(torch.nn.Identity(),) * steps),
-                    Learned(images.to(dtype), labels, torch.tensor(settings.step_size, dtype=dtype)),
+                    OuterVariables(images.to(dtype), labels, torch.tensor(settings.step_size, dtype=dtype)),
                     segment.start,
                     TrajectoryLoss(segment.start, segment.target),
                     LastSteps(window),

@@ -15,7 +15,7 @@ from evaluation.train import plan_training, raise_if_stopping, train_network, wa
 from satm import networks
 from satm.errors import Diverged, ShapeError
 from satm.machine.fused import Compilation, Fused, Trained, how_trained
-from satm.progress import SILENT, Progress, Task
+from satm.progress import SILENT, Bar, Progress
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
 from satm.training import accuracy
@@ -69,7 +69,7 @@ def evaluate(
 
     `learning_rate` overrides the recipe's: the set's own step size ("learned"), the best of the recipe's grid on the
     validation split ("grid", once an architecture; "learned" falls back to it where a set has no step size), or a
-    number. `compilation` says whether training is compiled (`satm.machine.fused.plan_fused`); calls that are handed the same
+    number. `compilation` says whether training is compiled (`satm.machine.fused`); calls that are handed the same
     `shared` (and the same recipe, images and classes) share the code. `chosen` holds what an
     earlier session chose from the grid, by architecture.
 
@@ -97,11 +97,11 @@ def evaluate(
     for plan in {plan.name: plan for plan in plans}.values():
         todo = [repeat for repeat in range(repeats) if (plan.name, repeat) not in skip]
         done = (repeats - len(todo)) * recipe.epochs
-        with matrix.progress.task(plan.name, repeats * recipe.epochs, done=done) as task:
+        with matrix.progress.bar(plan.name, repeats * recipe.epochs, done=done) as bar:
             for repeat in todo:
                 raise_if_stopping(matrix.progress)
                 try:
-                    result = matrix.cell(plan, repeat, task)
+                    result = matrix.cell(plan, repeat, bar)
                 except Diverged as error:
                     diverged.append(f"{plan.name} (repeat {repeat}: {error})")
                     continue
@@ -130,7 +130,7 @@ class _Matrix:
     chosen: dict[str, float] = field(default_factory=dict)  # from the grid, by architecture; grows
     fused: dict[tuple[str, int], Fused | None]  # by architecture and number of examples; grows
 
-    def cell(self, plan: networks.NetworkPlan, repeat: int, task: Task) -> EvaluationResult:
+    def cell(self, plan: networks.NetworkPlan, repeat: int, bar: Bar) -> EvaluationResult:
         """Train and test one network."""
         start = time.perf_counter()
         examples = self._examples(repeat)
@@ -147,7 +147,7 @@ class _Matrix:
             seed=own,
             device=self.device,
             fused=fused,
-            on_epoch=watching(self.progress, task),
+            on_epoch=watching(self.progress, bar),
         )
         return EvaluationResult(
             architecture=plan.name,

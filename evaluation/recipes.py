@@ -14,8 +14,9 @@ SHORT_GRID = (0.003, 0.01, 0.03, 0.1, 0.3)
 WIDER = "a grid that reaches 0.3: with so few steps random digits did best between 0.05 and 0.5"
 
 RECIPES: Names[Recipe] = Names("recipe")
-for recipe in (
-    Recipe(name="mtt", epochs=1001, drop_at=(502,), source=FIELD, departures=(MOMENTUM,)),
+RECIPES.add(Recipe(name="mtt", epochs=1001, drop_at=(502,), source=FIELD, departures=(MOMENTUM,)))
+
+RECIPES.add(
     Recipe(
         name="dm",
         epochs=1001,
@@ -27,7 +28,10 @@ for recipe in (
             MOMENTUM,
             "20 networks on the one set that is given: DM condenses 5 sets (num_exp) and trains 20 on each",
         ),
-    ),
+    )
+)
+
+RECIPES.add(
     Recipe(
         name="datm",
         epochs=1001,
@@ -35,7 +39,10 @@ for recipe in (
         batch_size=128,
         source=f"{FIELD}; DATM's configurations (configs/*/ConvIN/IPC*.yaml at 97ae510): batch_train 128, num_eval 1",
         departures=(MOMENTUM, "5 networks for num_eval 1, which has no spread"),
-    ),
+    )
+)
+
+RECIPES.add(
     Recipe(
         name="dd-ranking",
         epochs=1000,
@@ -44,7 +51,10 @@ for recipe in (
         "epochs, StepLR(500), SGD 0.9 and 5e-4, batches of 256, DSA, num_eval 5, the set's own step size or the best "
         "of the grid",
         departures=(LAST, "the grid is searched on the validation split, not on test images"),
-    ),
+    )
+)
+
+RECIPES.add(
     Recipe(
         name="prabhu2020",
         epochs=256,
@@ -64,7 +74,10 @@ for recipe in (
         restarts=WarmRestarts(first=1, growth=2, floor=0.01, warmup=1, warmup_factor=0.1),
         cutmix=CutMix(probability=0.5, alpha=1.0),
         clip_norm=10.0,
-    ),
+    )
+)
+
+RECIPES.add(
     Recipe(
         name="cpu",
         scale="cpu",
@@ -73,7 +86,10 @@ for recipe in (
         grid=SHORT_GRID,
         source=FIELD,
         departures=(MOMENTUM, "300 epochs for 1001, so that a repeat takes minutes on a CPU", WIDER),
-    ),
+    )
+)
+
+RECIPES.add(
     Recipe(
         name="smoke",
         scale="smoke",
@@ -83,6 +99,5 @@ for recipe in (
         repeats=2,
         source=FIELD,
         departures=(MOMENTUM, "60 epochs for 1001 and 2 repeats for 5: shows that everything works, no more", WIDER),
-    ),
-):
-    RECIPES.add(recipe.name, recipe)
+    )
+)

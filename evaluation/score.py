@@ -93,7 +93,7 @@ def choose_learning_rate(
         )
     scores: dict[float, float] = {}
     diverged = 0
-    with progress.task(f"{architecture}: learning rate", len(grid) * recipe.epochs) as task:
+    with progress.bar(f"{architecture}: learning rate", len(grid) * recipe.epochs) as bar:
         for learning_rate in grid:
             try:
                 network = train_network(
@@ -106,7 +106,7 @@ def choose_learning_rate(
                     seed=seed,
                     device=device,
                     fused=fused,
-                    on_epoch=watching(progress, task),
+                    on_epoch=watching(progress, bar),
                 )
                 scores[learning_rate] = accuracy(network, validation, fused=fused)
             except Diverged:

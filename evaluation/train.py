@@ -12,7 +12,7 @@ from evaluation.recipe import Recipe
 from satm import networks
 from satm.errors import ConfigError, Interrupted
 from satm.machine.fused import Compilation, Fused, plan_fused
-from satm.progress import SILENT, Progress, Task
+from satm.progress import SILENT, Bar, Progress
 from satm.rng import Seed
 from satm.training import EpochStats, fit
 from satm.types import Examples
@@ -108,11 +108,11 @@ def plan_training(
     )
 
 
-def watching(progress: Progress, task: Task) -> Callable[[EpochStats], None]:
-    """An `on_epoch` that moves `task` on and raises Interrupted once the user asked to stop."""
+def watching(progress: Progress, bar: Bar) -> Callable[[EpochStats], None]:
+    """An `on_epoch` that moves `bar` on and raises Interrupted once the user asked to stop."""
 
     def on_epoch(stats: EpochStats) -> None:
-        task.advance(loss=stats.loss)
+        bar.advance(loss=stats.loss)
         raise_if_stopping(progress)
 
     return on_epoch

@@ -28,7 +28,7 @@ class LabelledExamples(Examples, TypingProtocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class StreamContext:
     """What a learner is given. It builds no memory: it is handed one."""
 
     networks: Networks
@@ -71,7 +71,7 @@ class ClassIncremental:
 
     name: str
     summary: str  # one line, with the paper
-    begin: Callable[[Task, Any], Learner]
+    begin: Callable[[StreamContext, Any], Learner]
     config: type[Any]  # frozen dataclass
     reads: Literal["memory", "real"]  # what its train stream is made of
     memory: bool = True  # whether it is handed one
@@ -87,4 +87,6 @@ class ClassIncremental:
         return self.config(**self.scales.get(scale, {}))
 
 
-PROTOCOLS: Names[ClassIncremental] = Names("protocol", group="satm.protocols", expects=ClassIncremental)
+PROTOCOLS: Names[ClassIncremental] = Names(
+    "protocol", package="protocols.methods", group="satm.protocols", expects=ClassIncremental
+)

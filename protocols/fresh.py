@@ -12,7 +12,7 @@ import torch
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
-from protocols.base import State, Task
+from protocols.base import State, StreamContext
 from protocols.learner import silent_evaluator
 from protocols.memory import GivenMemory
 
@@ -24,15 +24,15 @@ class FreshNetworks(SupervisedTemplate):  # type: ignore[misc]
     augmentation are the evaluation recipe's (field notes §3.2). A `Learner`.
     """
 
-    def __init__(self, *, task: Task, trains: Callable[[int], bool] = lambda step: True) -> None:
+    def __init__(self, *, context: StreamContext, trains: Callable[[int], bool] = lambda step: True) -> None:
         super().__init__(
             model=nn.Identity(),  # until the first step has trained one
             optimizer=None,
             eval_mb_size=512,
             evaluator=silent_evaluator(),
         )
-        self.memory = GivenMemory(task.arriving)
-        self._task, self._trains = task, trains
+        self.memory = GivenMemory(context.arriving)
+        self._context, self._trains = context, trains
 
     @property
     def held(self) -> int:
@@ -67,6 +67,6 @@ class FreshNetworks(SupervisedTemplate):  # type: ignore[misc]
         """The one "epoch" of an experience: the whole training of its network."""
         step = self.experience.current_experience
         if self._trains(step):
-            examples, seed = self.memory.examples(), self._task.step_seed(step)
-            self.model = self._task.networks.trained(examples, seed, step=step)
+            examples, seed = self.memory.examples(), self._context.step_seed(step)
+            self.model = self._context.networks.trained(examples, seed, step=step)
             self.device = next(self.model.parameters()).device

@@ -15,9 +15,9 @@ from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
 from evaluation.train import raise_if_stopping
-from protocols.base import State, Task
+from protocols.base import State, StreamContext
 from protocols.memory import GivenMemory, LogitsMemory
-from satm.progress import Task as Bar
+from satm.progress import Bar
 from satm.training import SGDConfig
 from satm.types import Augment, Images
 
@@ -48,13 +48,13 @@ class Augmented(nn.Module):
 class _Pace(SupervisedPlugin):  # type: ignore[misc]
     """The learning rate of each epoch, each step's own augmentation draws, a bar, and a stop between two batches."""
 
-    def __init__(self, task: Task, sgd: Callable[[int], SGDConfig]) -> None:
+    def __init__(self, context: StreamContext, sgd: Callable[[int], SGDConfig]) -> None:
         super().__init__()
-        self.task, self.sgd = task, sgd
+        self.context, self.sgd = context, sgd
         self.bar: Bar | None = None
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        seed = self.task.step_seed(strategy.experience.current_experience)
+        seed = self.context.step_seed(strategy.experience.current_experience)
         strategy.model.generator = seed.child("augmentation").generator()
 
     def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
@@ -63,7 +63,7 @@ class _Pace(SupervisedPlugin):  # type: ignore[misc]
             group["lr"] = config.lr_at(strategy.clock.train_exp_epochs)
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        raise_if_stopping(self.task.networks.progress)
+        raise_if_stopping(self.context.networks.progress)
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         if self.bar is not None:
@@ -80,7 +80,7 @@ class AvalancheLearner:
 
     def __init__(
         self,
-        task: Task,
+        context: StreamContext,
         sgd: Callable[[int], SGDConfig],
         make: Callable[..., Any],
         *,
@@ -91,11 +91,11 @@ class AvalancheLearner:
         size: Callable[[Any], int] | None = None,
     ) -> None:
         first = sgd(0)
-        self._task, self._memory, self._builds_on = task, memory, builds_on
+        self._context, self._memory, self._builds_on = context, memory, builds_on
         self._before, self._remember, self._size = before, remember, size
-        self._pace = _Pace(task, sgd)
+        self._pace = _Pace(context, sgd)
         self._epochs = first.epochs
-        model = Augmented(task.start, task.networks.recipe.augmentation)
+        model = Augmented(context.start, context.networks.recipe.augmentation)
         optimizer = torch.optim.SGD(
             model.parameters(), lr=first.lr, momentum=first.momentum, weight_decay=first.weight_decay
         )
@@ -106,7 +106,7 @@ class AvalancheLearner:
             train_mb_size=first.batch_size,
             train_epochs=first.epochs,
             eval_mb_size=512,
-            device=task.networks.device,
+            device=context.networks.device,
             plugins=[self._pace],
             evaluator=silent_evaluator(),
         )
@@ -123,7 +123,7 @@ class AvalancheLearner:
         step = experience.current_experience
         self._before(self.strategy, step)
         name = f"step {step + 1}: {len(experience.dataset)} images"
-        with self._task.networks.progress.task(name, self._epochs) as self._pace.bar:
+        with self._context.networks.progress.bar(name, self._epochs) as self._pace.bar:
             # Not pinned: the examples may lie on the accelerator already.
             self.strategy.train(experience, eval_streams=[], pin_memory=False, reset_optimizer_state=True)
         network: nn.Module = self.strategy.model.network

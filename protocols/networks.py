@@ -43,7 +43,7 @@ class Networks:
 
         Raises as `evaluation.train_network`, and Interrupted after any epoch when asked to stop.
         """
-        with self.progress.task(f"training on {len(examples)} images", self.recipe.epochs) as task:
+        with self.progress.bar(f"training on {len(examples)} images", self.recipe.epochs) as bar:
             return train_network(
                 examples,
                 architecture=self.architecture,
@@ -54,7 +54,7 @@ class Networks:
                 seed=seed,
                 device=self.device,
                 fused=self.fused,
-                on_epoch=watching(self.progress, task),
+                on_epoch=watching(self.progress, bar),
             )
 
     def logits(self, network: nn.Module, examples: Examples) -> torch.Tensor:

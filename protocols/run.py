@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from protocols.base import ClassIncremental, LabelledExamples, State, Task
+from protocols.base import ClassIncremental, LabelledExamples, State, StreamContext
 from protocols.networks import Networks
 from protocols.quiet import avalanche_stream
 from protocols.result import IncrementalResult, StepResult, judge
@@ -92,8 +92,8 @@ def run(
         )
     places = stream.places(benchmark.test_stream)
 
-    task = Task(networks=networks, seed=seed, arriving=arriving)
-    learner = protocol.begin(task, config)
+    context = StreamContext(networks=networks, seed=seed, arriving=arriving)
+    learner = protocol.begin(context, config)
     there = _usable(protocol, earlier or Earlier(), len(groups), list(accumulate(map(len, arriving))))
     if there and protocol.builds_on:
         learner.restore((earlier or Earlier()).state or {})
@@ -102,8 +102,8 @@ def run(
         logits = networks.logits(network, test)
         return judge(logits, test_classes, places, groups, step=step, memory_size=learner.held)
 
-    untrained = judged(task.start, 0).accuracies
-    with progress.task("class-incremental", len(groups), done=len(there)) as bar:
+    untrained = judged(context.start, 0).accuracies
+    with progress.bar("class-incremental", len(groups), done=len(there)) as bar:
         for step, experience in enumerate(benchmark.train_stream):
             if step in there:
                 learner.skip(experience)

@@ -33,28 +33,33 @@ class Setting:
 
 _FIGURE = "SATM (Gao et al. 2025), Figure 1 {}: {}; orders and networks are not printed: DM's (CL_DM.py)"
 
-SETTINGS: Names[Setting] = Names("preset")
-for _setting in (
+SETTINGS: Names[Setting] = Names("published comparison")
+SETTINGS.add(
     Setting(
         name="figure1-left",
         dataset="cifar10",
         ipc=50,
         steps=5,
         source=_FIGURE.format("left", "5-step class-incremental learning on CIFAR-10, IPC 50"),
-    ),
+    )
+)
+
+SETTINGS.add(
     Setting(
         name="figure1-middle",
         dataset="tiny-imagenet",
         ipc=3,
         steps=10,
         source=_FIGURE.format("middle", "10-step class-incremental learning on Tiny ImageNet, IPC 3"),
-    ),
+    )
+)
+
+SETTINGS.add(
     Setting(
         name="figure1-right",
         dataset="tiny-imagenet",
         ipc=3,
         steps=20,
         source=_FIGURE.format("right", "20-step class-incremental learning on Tiny ImageNet, IPC 3"),
-    ),
-):
-    SETTINGS.add(_setting.name, _setting)
+    )
+)

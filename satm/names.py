@@ -1,6 +1,11 @@
-"""A registry of named things: ours by `add`, other packages' by entry point, never overwritten in silence.
+"""Tables of named things: methods, outer optimisers, protocols, layouts, data sets, networks, metrics.
 
-A package offers one in its own metadata, and nothing of it is imported before its name is asked for:
+A thing is registered where it is defined, in one statement at the top level of its file:
+
+    METHODS.add(Method(name="mtt", summary="matching training trajectories (Cazenavette et al. 2022)", ...))
+
+The table finds the statement by reading the files of its package, so names and summaries are listed without importing
+anything. The file is imported when its name is used. Another package offers a thing in its own metadata:
 
     [project.entry-points."satm.methods"]
     my-method = "my_package.method:METHOD"
@@ -8,39 +13,59 @@ A package offers one in its own metadata, and nothing of it is imported before i
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
 
 from satm.errors import ConfigError, PluginError, UnknownName
 
 T = TypeVar("T")
 
 
-class Names(Generic[T]):
-    """Names of one kind ("method", "data set" …) and what stands behind each.
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A name that a file registers, read from the file's text."""
 
-    `group` is the entry points' group that adds to them, `expects` the type of what those must load.
+    name: str
+    summary: str  # one line; "" if the statement gives none
+    module: str  # what to import to have it
+
+
+class Names(Generic[T]):
+    """The things of one kind ("method", "data set" …) by name.
+
+    `package` holds the files that register ours, `group` is the entry-point group of other packages' things, `expects`
+    is the type that those must load.
     """
 
-    def __init__(self, kind: str, *, group: str | None = None, expects: type[T] | None = None) -> None:
-        self.kind, self.group, self.expects = kind, group, expects
+    def __init__(
+        self, kind: str, *, package: str | None = None, group: str | None = None, expects: type[T] | None = None
+    ) -> None:
+        self.kind, self.package, self.group, self.expects = kind, package, group, expects
         self._items: dict[str, T] = {}
 
-    def add(self, name: str, item: T) -> T:
-        """Register `item`; raises ConfigError when the name is taken."""
+    def add(self, item: T) -> T:
+        """Register `item` under its `name`. Raises ConfigError if the name is taken."""
+        name: str = cast(Any, item).name
         if name in self._items:
             raise ConfigError(f"{self.kind} '{name}' is registered twice; rename one of them")
         self._items[name] = item
         return item
 
     def get(self, name: str) -> T:
-        """What `name` stands for; ours before other packages'.
+        """The thing called `name`. Ours comes before another package's of the same name.
 
-        Raises UnknownName with the nearest names, PluginError where another package's cannot be loaded.
+        Raises UnknownName with the nearest names, PluginError if another package's thing cannot be loaded.
         """
+        if name not in self._items and name in (ours := self._listed()):
+            import_module(ours[name].module)
         if name in self._items:
             return self._items[name]
         found = [point for point in self.points() if point.name == name]
@@ -52,23 +77,29 @@ class Names(Generic[T]):
         return self._load(found[0])
 
     def owner(self, name: str) -> str:
-        """Where `name` comes from: ours, or the packages that offer it."""
+        """Where `name` comes from: `satm`, or the packages that offer it."""
         offers = [owner(point) for point in self.points() if point.name == name]
-        return "satm" if name in self._items else " and ".join(sorted(offers))
+        return "satm" if name in self.known() else " and ".join(sorted(offers))
 
     def known(self) -> list[str]:
-        """The names of ours, without other packages'."""
-        return sorted(self._items)
+        """Our names, without other packages'."""
+        return sorted({*self._items, *self._listed()})
+
+    def summaries(self) -> dict[str, str]:
+        """One line for every name. Another package's thing is not loaded: its line says where it comes from."""
+        lines = {name: f"from {self.owner(name)}" for name in self}
+        lines |= {name: str(getattr(item, "summary", "")) for name, item in self._items.items()}
+        return lines | {name: listed.summary for name, listed in self._listed().items()}
 
     def points(self) -> tuple[EntryPoint, ...]:
         """What other packages offer, not loaded."""
-        return () if self.group is None else _found(self.group, tuple(sys.path))
+        return () if self.group is None else _offers(self.group, tuple(sys.path))
 
     def problems(self) -> list[str]:
-        """One line for every offer that cannot be used; loads them all."""
+        """One line for every offer of another package that cannot be used. Loads them all."""
         lines = []
         for point in self.points():
-            if point.name in self._items:
+            if point.name in self.known():
                 lines.append(f"{self.kind} '{point.name}' of {owner(point)} is hidden by ours; rename it")
                 continue
             try:
@@ -76,6 +107,9 @@ class Names(Generic[T]):
             except PluginError as error:
                 lines.append(str(error))
         return sorted(set(lines))
+
+    def _listed(self) -> dict[str, Listed]:
+        return {} if self.package is None else registered_in(self.package)
 
     def _load(self, point: EntryPoint) -> T:
         try:
@@ -94,10 +128,10 @@ class Names(Generic[T]):
         return item
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted({*self._items, *(point.name for point in self.points())}))
+        return iter(sorted({*self.known(), *(point.name for point in self.points())}))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._items or any(point.name == name for point in self.points())
+        return name in set(self)
 
     def __len__(self) -> int:
         return len(set(self))
@@ -109,5 +143,48 @@ def owner(point: EntryPoint) -> str:
 
 
 @cache
-def _found(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+def registered_in(package: str) -> dict[str, Listed]:
+    """What the files of `package` register, by name, read from their text: nothing of `package` is imported.
+
+    `package` is a package, whose folder is read without the folders below it, or a single module. Raises ConfigError
+    if two files register one name.
+    """
+    top, *parts = package.split(".")
+    spec = find_spec(top)  # of a top-level package: finding a package below it would import its parents
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"package {top} is not installed; reinstall satm")
+    folder = Path(spec.origin).parent.joinpath(*parts)
+    files = sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    found: dict[str, Listed] = {}
+    for file in files:
+        module = f"{package}.{file.stem}" if folder.is_dir() and file.stem != "__init__" else package
+        for name, summary in _statements(file.read_text(encoding="utf-8")):
+            if name in found:
+                raise ConfigError(f"'{name}' is registered in {found[name].module} and in {module}; rename one of them")
+            found[name] = Listed(name, summary, module)
+    return found
+
+
+def _statements(text: str) -> Iterator[tuple[str, str]]:
+    """(name, summary) of every `TABLE.add(Something(name="…", summary="…"))` at the top level of a file."""
+    if ".add(" not in text:
+        return
+    for statement in ast.parse(text).body:
+        if not isinstance(statement, ast.Expr | ast.Assign | ast.AnnAssign):
+            continue
+        call = statement.value
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "add"):
+            continue
+        for item in call.args:
+            words = {
+                each.arg: each.value.value
+                for each in (item.keywords if isinstance(item, ast.Call) else ())
+                if isinstance(each.value, ast.Constant) and isinstance(each.value.value, str)
+            }
+            if "name" in words:
+                yield words["name"], words.get("summary", "")
+
+
+@cache
+def _offers(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=group))

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 
-class Task(Protocol):
+class Bar(Protocol):
     """One bar: a known amount of work, some of it done."""
 
     def advance(self, steps: int = 1, **facts: float | str) -> None:
@@ -22,7 +22,7 @@ class Task(Protocol):
 class Progress(Protocol):
     """Where long work announces itself and learns that it should stop."""
 
-    def task(self, name: str, total: int, *, done: int = 0) -> Task:
+    def bar(self, name: str, total: int, *, done: int = 0) -> Bar:
         """A new bar of `total` units of which `done` were finished in an earlier session."""
 
     def say(self, message: str) -> None:
@@ -48,7 +48,7 @@ class _Silent:
 class NoProgress:
     """Shows nothing and never asks to stop: the default of every library function."""
 
-    def task(self, name: str, total: int, *, done: int = 0) -> Task:
+    def bar(self, name: str, total: int, *, done: int = 0) -> Bar:
         """A bar nobody sees."""
         return _Silent()
 

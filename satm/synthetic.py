@@ -37,7 +37,7 @@ def tensor_digest(tensor: torch.Tensor) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
-    """Learned images φ with their labels, their step size α and everything needed to use them.
+    """OuterVariables images φ with their labels, their step size α and everything needed to use them.
 
     A torch data set of (image [C, H, W], target) pairs in class-major order; `transform` takes real images of the same
     data set into the space of these. Raises ShapeError when the tensors do not fit one another.

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from satm.data import ImageData, Split
-from satm.engine import HigherPolicy, HypergradientPolicy, InnerLoop, Learned, ReplayPolicy, make_step
+from satm.engine import HigherPolicy, HypergradientPolicy, InnerLoop, OuterVariables, ReplayPolicy, make_step
 from satm.experts import ExpertConfig, Trajectory, train_experts
 from satm.methods import SATMConfig, Task, outer
 from satm.preprocessing import MeanStd
@@ -62,7 +62,7 @@ class Case:
     """An inner problem with an outer loss, and its unrolled loop in plain torch."""
 
     loop: InnerLoop
-    at: Learned
+    at: OuterVariables
     theta: torch.Tensor
     target: torch.Tensor
     logits: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = tiny_logits
@@ -73,7 +73,7 @@ class Case:
 
     def unroll(
         self,
-        at: Learned,
+        at: OuterVariables,
         *,
         theta: torch.Tensor | None = None,
         first: int = 0,
@@ -100,7 +100,7 @@ class Case:
             gradients.append(gradient)
         return thetas, gradients
 
-    def value(self, at: Learned) -> float:
+    def value(self, at: OuterVariables) -> float:
         """F, by the hand-unrolled loop."""
         return self.loss(self.unroll(at)[0][-1]).item()
 
@@ -117,9 +117,9 @@ class Replay:
 EXACT: list[HypergradientPolicy] = [HigherPolicy(), Replay()]
 
 
-def leaves(at: Learned) -> Learned:
+def leaves(at: OuterVariables) -> OuterVariables:
     """The same values, to be differentiated."""
-    return Learned(*(v.clone().requires_grad_(v.is_floating_point()) for v in at))
+    return OuterVariables(*(v.clone().requires_grad_(v.is_floating_point()) for v in at))
 
 
 def tiny_case(*, steps: int = 6, soft: bool = False, step_size: float = 0.3) -> Case:
@@ -130,7 +130,7 @@ def tiny_case(*, steps: int = 6, soft: bool = False, step_size: float = 0.3) -> 
     masks = [normal(*IMAGE, name=f"mask {step}") for step in range(steps)]
     return Case(
         loop=InnerLoop(network=Tiny(), batches=batches, transforms=tuple(partial(masked, mask=mask) for mask in masks)),
-        at=Learned(
+        at=OuterVariables(
             normal(n, *IMAGE, name="images"),
             normal(n, CLASSES, name="labels").softmax(1) if soft else labels,
             torch.tensor(step_size, dtype=torch.float64),

@@ -1,1 +1,1 @@
-"""One file a class-incremental protocol, and the table of all of them."""
+"""The class-incremental protocols, one file each; `protocols.base.PROTOCOLS` finds them."""

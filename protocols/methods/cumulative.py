@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocols.base import ClassIncremental, Learner, Task
+from protocols.base import PROTOCOLS, ClassIncremental, Learner, StreamContext
 from protocols.streaming import SCALES, StreamConfig
 
 
-def _begin(task: Task, config: StreamConfig) -> Learner:
+def _begin(context: StreamContext, config: StreamConfig) -> Learner:
     from avalanche.training.supervised import Cumulative
 
     from protocols.learner import AvalancheLearner
@@ -18,17 +18,19 @@ def _begin(task: Task, config: StreamConfig) -> Learner:
         strategy.train_dataset_adaptation()
 
     return AvalancheLearner(
-        task, config.sgd, Cumulative, remember=remember, size=lambda strategy: len(strategy.dataset or ())
+        context, config.sgd, Cumulative, remember=remember, size=lambda strategy: len(strategy.dataset or ())
     )
 
 
-PROTOCOL = ClassIncremental(
-    name="cumulative",
-    summary="Avalanche's Cumulative: all real images so far at every step, without a memory",
-    begin=_begin,
-    config=StreamConfig,
-    reads="real",
-    memory=False,
-    builds_on=True,
-    scales=SCALES,
+PROTOCOLS.add(
+    ClassIncremental(
+        name="cumulative",
+        summary="Avalanche's Cumulative: all real images so far at every step, without a memory",
+        begin=_begin,
+        config=StreamConfig,
+        reads="real",
+        memory=False,
+        builds_on=True,
+        scales=SCALES,
+    )
 )

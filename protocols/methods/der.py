@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from protocols.base import ClassIncremental, Learner, Task
+from protocols.base import PROTOCOLS, ClassIncremental, Learner, StreamContext
 from protocols.streaming import SCALES, ReplayConfig
 from satm.errors import ConfigError
 
@@ -23,28 +23,30 @@ class DERConfig(ReplayConfig):
             raise ConfigError(f"alpha {self.alpha} and beta {self.beta}: expected finite numbers of 0 or more")
 
 
-def _begin(task: Task, config: DERConfig) -> Learner:
+def _begin(context: StreamContext, config: DERConfig) -> Learner:
     from avalanche.training.supervised import DER
 
     from protocols.learner import AvalancheLearner
     from protocols.memory import LogitsMemory
 
-    memory = LogitsMemory(task.arriving)
+    memory = LogitsMemory(context.arriving)
 
     def before(strategy: Any, step: int) -> None:
         # Avalanche replays nothing, without a word, where the buffer is smaller than a batch of it.
         strategy.batch_size_mem = min(config.memory_batch_size, len(memory.buffer) or 1)
 
     make = memory.behind(DER, alpha=config.alpha, beta=config.beta)
-    return AvalancheLearner(task, config.sgd, make, memory=memory, before=before)
+    return AvalancheLearner(context, config.sgd, make, memory=memory, before=before)
 
 
-PROTOCOL = ClassIncremental(
-    name="der",
-    summary="Avalanche's DER++ over the real stream, its buffer the memory (Buzzega et al. 2020)",
-    begin=_begin,
-    config=DERConfig,
-    reads="real",
-    builds_on=True,
-    scales=SCALES,
+PROTOCOLS.add(
+    ClassIncremental(
+        name="der",
+        summary="Avalanche's DER++ over the real stream, its buffer the memory (Buzzega et al. 2020)",
+        begin=_begin,
+        config=DERConfig,
+        reads="real",
+        builds_on=True,
+        scales=SCALES,
+    )
 )

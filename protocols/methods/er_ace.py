@@ -4,34 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocols.base import ClassIncremental, Learner, Task
+from protocols.base import PROTOCOLS, ClassIncremental, Learner, StreamContext
 from protocols.streaming import SCALES, ReplayConfig
 
 
-def _begin(task: Task, config: ReplayConfig) -> Learner:
+def _begin(context: StreamContext, config: ReplayConfig) -> Learner:
     from avalanche.training.supervised import ER_ACE
 
     from protocols.learner import AvalancheLearner
     from protocols.memory import GivenMemory
 
-    memory = GivenMemory(task.arriving)
+    memory = GivenMemory(context.arriving)
 
     def before(strategy: Any, step: int) -> None:
         # It takes the step's own images in first. Where the buffer is smaller than a batch of it, Avalanche replays
         # nothing, without a word.
-        size = sum(map(len, task.arriving[: step + 1]))
+        size = sum(map(len, context.arriving[: step + 1]))
         strategy.batch_size_mem = min(config.memory_batch_size, size)
 
-    return AvalancheLearner(task, config.sgd, memory.behind(ER_ACE), memory=memory, before=before)
+    return AvalancheLearner(context, config.sgd, memory.behind(ER_ACE), memory=memory, before=before)
 
 
-PROTOCOL = ClassIncremental(
-    name="er-ace",
-    summary="Avalanche's ER-ACE over the real stream, its buffer the memory (Caccia et al. 2022)",
-    begin=_begin,
-    config=ReplayConfig,
-    reads="real",
-    builds_on=True,
-    scales=SCALES,
-    one_hot=False,
+PROTOCOLS.add(
+    ClassIncremental(
+        name="er-ace",
+        summary="Avalanche's ER-ACE over the real stream, its buffer the memory (Caccia et al. 2022)",
+        begin=_begin,
+        config=ReplayConfig,
+        reads="real",
+        builds_on=True,
+        scales=SCALES,
+        one_hot=False,
+    )
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols.base import ClassIncremental, Learner, Task
+from protocols.base import PROTOCOLS, ClassIncremental, Learner, StreamContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,17 +12,19 @@ class GDumbConfig:
     """Nothing to set: the recipe says how each network is trained."""
 
 
-def _begin(task: Task, config: GDumbConfig) -> Learner:
+def _begin(context: StreamContext, config: GDumbConfig) -> Learner:
     from protocols.fresh import FreshNetworks
 
-    return FreshNetworks(task=task)
+    return FreshNetworks(context=context)
 
 
-PROTOCOL = ClassIncremental(
-    name="gdumb",
-    summary="a fresh network on the memory after every step (GDumb as Zhao & Bilen 2023 report it, CL_DM.py)",
-    begin=_begin,
-    config=GDumbConfig,
-    reads="memory",
-    trains_by_recipe=True,
+PROTOCOLS.add(
+    ClassIncremental(
+        name="gdumb",
+        summary="a fresh network on the memory after every step (GDumb as Zhao & Bilen 2023 report it, CL_DM.py)",
+        begin=_begin,
+        config=GDumbConfig,
+        reads="memory",
+        trains_by_recipe=True,
+    )
 )

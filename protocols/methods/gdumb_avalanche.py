@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocols.base import ClassIncremental, Learner, Task
+from protocols.base import PROTOCOLS, ClassIncremental, Learner, StreamContext
 from protocols.methods.gdumb import GDumbConfig
 
 
-def _begin(task: Task, config: GDumbConfig) -> Learner:
+def _begin(context: StreamContext, config: GDumbConfig) -> Learner:
     from avalanche.training.plugins import GDumbPlugin
     from avalanche.training.supervised import GDumb
 
     from protocols.learner import AvalancheLearner
     from protocols.memory import GivenMemory
 
-    memory = GivenMemory(task.arriving)
+    memory = GivenMemory(context.arriving)
 
     def make(**common: Any) -> Any:
         strategy = GDumb(mem_size=memory.max_size, **common)
@@ -23,16 +23,18 @@ def _begin(task: Task, config: GDumbConfig) -> Learner:
         plugin.storage_policy = memory  # every image has a place: nothing is left to its reservoirs' draws
         return strategy
 
-    networks = task.networks
+    networks = context.networks
     return AvalancheLearner(
-        task, lambda step: networks.recipe.sgd(networks.rates[step]), make, memory=memory, builds_on=False
+        context, lambda step: networks.recipe.sgd(networks.rates[step]), make, memory=memory, builds_on=False
     )
 
 
-PROTOCOL = ClassIncremental(
-    name="gdumb-avalanche",
-    summary="Avalanche's GDumb: its own loop, the same initialisation at every step",
-    begin=_begin,
-    config=GDumbConfig,
-    reads="memory",
+PROTOCOLS.add(
+    ClassIncremental(
+        name="gdumb-avalanche",
+        summary="Avalanche's GDumb: its own loop, the same initialisation at every step",
+        begin=_begin,
+        config=GDumbConfig,
+        reads="memory",
+    )
 )

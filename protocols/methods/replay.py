@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocols.base import ClassIncremental, Learner, Task
+from protocols.base import PROTOCOLS, ClassIncremental, Learner, StreamContext
 from protocols.streaming import SCALES, ReplayConfig
 
 
-def _begin(task: Task, config: ReplayConfig) -> Learner:
+def _begin(context: StreamContext, config: ReplayConfig) -> Learner:
     from avalanche.training.plugins import ReplayPlugin
     from avalanche.training.supervised import Naive
 
     from protocols.learner import AvalancheLearner
     from protocols.memory import GivenMemory
 
-    memory = GivenMemory(task.arriving)
+    memory = GivenMemory(context.arriving)
 
     def make(*, plugins: list[Any], **common: Any) -> Any:
         # What Avalanche's `Replay` is, with another storage policy than its default.
         replay = ReplayPlugin(mem_size=memory.max_size, batch_size_mem=config.memory_batch_size, storage_policy=memory)
         return Naive(plugins=[*plugins, replay], **common)
 
-    return AvalancheLearner(task, config.sgd, make, memory=memory)
+    return AvalancheLearner(context, config.sgd, make, memory=memory)
 
 
-PROTOCOL = ClassIncremental(
-    name="replay",
-    summary="Avalanche's Replay over the real stream, its buffer the memory",
-    begin=_begin,
-    config=ReplayConfig,
-    reads="real",
-    builds_on=True,
-    scales=SCALES,
+PROTOCOLS.add(
+    ClassIncremental(
+        name="replay",
+        summary="Avalanche's Replay over the real stream, its buffer the memory",
+        begin=_begin,
+        config=ReplayConfig,
+        reads="real",
+        builds_on=True,
+        scales=SCALES,
+    )
 )

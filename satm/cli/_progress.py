@@ -12,12 +12,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.progress import Task as RichTask
 from rich.text import Text
 
 from satm.progress import spell_seconds
@@ -31,7 +31,7 @@ class _Rate(TextColumn):
     def __init__(self) -> None:
         super().__init__("")
 
-    def render(self, task: RichTask) -> Text:
+    def render(self, task: Task) -> Text:
         return Text(_spell_rate(task.speed), style="dim")
 
 
@@ -55,9 +55,9 @@ class TerminalProgress:
         )
         self._stopping = False
 
-    def task(self, name: str, total: int, *, done: int = 0) -> TerminalTask:
+    def bar(self, name: str, total: int, *, done: int = 0) -> TerminalBar:
         """A new bar."""
-        return TerminalTask(self, name, total, done)
+        return TerminalBar(self, name, total, done)
 
     def say(self, message: str) -> None:
         """One line on stderr."""
@@ -82,7 +82,7 @@ class TerminalProgress:
         self._bars.stop()
 
 
-class TerminalTask:
+class TerminalBar:
     """One bar, or one line every half minute."""
 
     def __init__(self, progress: TerminalProgress, name: str, total: int, done: int) -> None:

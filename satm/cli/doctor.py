@@ -40,7 +40,7 @@ def doctor() -> None:
 
     import torch
 
-    from protocols.methods.known import PROTOCOLS
+    from protocols.base import PROTOCOLS
     from registry.provenance import environment
     from satm import networks
     from satm.data import CATALOGUE

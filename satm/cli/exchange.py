@@ -14,7 +14,7 @@ from satm.errors import ConfigError
 
 
 class Layout(StrEnum):
-    """The layouts that can be read and written (`satm.exchange.FORMATS`)."""
+    """The layouts that can be read and written (`satm.exchange.LAYOUTS`)."""
 
     MTT = "mtt"
     DATM = "datm"

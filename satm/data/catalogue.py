@@ -21,6 +21,7 @@ class DatasetSpec:
     """What is known of a data set before any file of it is read."""
 
     name: str
+    summary: str = ""  # one line for lists
     image_size: int  # pixels a side
     channels: int  # 1 grey, 3 RGB
     classes: int | tuple[str, ...]  # how many, or their names by label
@@ -43,7 +44,7 @@ class DatasetSpec:
         return self.classes if isinstance(self.classes, int) else len(self.classes)
 
 
-CATALOGUE: Names[DatasetSpec] = Names("data set", group="satm.datasets", expects=DatasetSpec)
+CATALOGUE: Names[DatasetSpec] = Names("data set", package="satm.data", group="satm.datasets", expects=DatasetSpec)
 EMBEDDED = "digits"  # comes with scikit-learn, needs no files
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -103,10 +104,15 @@ _IMAGEMEOW: tuple[ImageNetClass, ...] = (
 
 
 def _imagenet_subset(
-    name: str, subset: tuple[ImageNetClass, ...], folders: tuple[str, ...] = (), torchvision: str | None = None
+    name: str,
+    summary: str,
+    subset: tuple[ImageNetClass, ...],
+    folders: tuple[str, ...] = (),
+    torchvision: str | None = None,
 ) -> DatasetSpec:
     return DatasetSpec(
         name=name,
+        summary=summary,
         image_size=128,
         channels=3,
         classes=tuple(each[2] for each in subset),
@@ -119,9 +125,10 @@ def _imagenet_subset(
     )
 
 
-for _spec in (
+CATALOGUE.add(
     DatasetSpec(
-        name=EMBEDDED,
+        name="digits",
+        summary="scikit-learn's 1,797 handwritten digits, 10 classes, 8×8 grey; needs no files",
         image_size=8,
         channels=1,
         classes=tuple("0123456789"),
@@ -129,9 +136,13 @@ for _spec in (
         std=(0.3758,),
         augment="color_crop_scale_rotate",  # a mirrored digit is another sign, and cutout hides half of one
         source="scikit-learn's load_digits (UCI optical digits, test part); constants measured on our training split",
-    ),
+    )
+)
+
+CATALOGUE.add(
     DatasetSpec(
         name="cifar10",
+        summary="60,000 photographs, 10 classes, 32×32 RGB",
         image_size=32,
         channels=3,
         classes=_CIFAR10_CLASSES,
@@ -140,9 +151,13 @@ for _spec in (
         folders=("cifar-10-batches-py",),
         torchvision="CIFAR10",
         source="constants: MTT utils.py, the whole field's (std is the mean over images of each image's own)",
-    ),
+    )
+)
+
+CATALOGUE.add(
     DatasetSpec(
         name="cifar100",
+        summary="60,000 photographs, 100 classes, 32×32 RGB",
         image_size=32,
         channels=3,
         classes=100,
@@ -151,9 +166,13 @@ for _spec in (
         folders=("cifar-100-python",),
         torchvision="CIFAR100",
         source="constants: DatasetCondensation utils.py (VICO-UoE); MTT and its line use CIFAR-10's here",
-    ),
+    )
+)
+
+CATALOGUE.add(
     DatasetSpec(
         name="tiny-imagenet",
+        summary="110,000 photographs, 200 classes, 64×64 RGB",
         image_size=64,
         channels=3,
         classes=200,
@@ -161,15 +180,36 @@ for _spec in (
         std=_IMAGENET_STD,
         folders=("tiny-imagenet-200",),
         source="size and constants: MTT utils.py",
-    ),
+    )
+)
+
+CATALOGUE.add(
     _imagenet_subset(
-        "imagenette", _IMAGENETTE, ("imagenette2", "imagenette2-320", "imagenette2-160"), torchvision="Imagenette"
-    ),
-    _imagenet_subset("imagewoof", _IMAGEWOOF, ("imagewoof2", "imagewoof2-320", "imagewoof2-160")),
-    _imagenet_subset("imagefruit", _IMAGEFRUIT),
-    _imagenet_subset("imagemeow", _IMAGEMEOW),
+        name="imagenette",
+        summary="10 easily told classes of ImageNet, 128×128 RGB",
+        subset=_IMAGENETTE,
+        folders=("imagenette2", "imagenette2-320", "imagenette2-160"),
+        torchvision="Imagenette",
+    )
+)
+
+CATALOGUE.add(
+    _imagenet_subset(
+        name="imagewoof",
+        summary="10 dog breeds of ImageNet, 128×128 RGB",
+        subset=_IMAGEWOOF,
+        folders=("imagewoof2", "imagewoof2-320", "imagewoof2-160"),
+    )
+)
+
+CATALOGUE.add(_imagenet_subset(name="imagefruit", summary="10 fruits of ImageNet, 128×128 RGB", subset=_IMAGEFRUIT))
+
+CATALOGUE.add(_imagenet_subset(name="imagemeow", summary="10 cats of ImageNet, 128×128 RGB", subset=_IMAGEMEOW))
+
+CATALOGUE.add(
     DatasetSpec(
         name="imagenet-1k",
+        summary="1.3 million photographs, 1,000 classes, used at 64×64 RGB",
         image_size=64,
         channels=3,
         classes=1000,
@@ -177,6 +217,5 @@ for _spec in (
         std=_IMAGENET_STD,
         folders=("imagenet", "ILSVRC2012"),
         source="64×64 as TESLA (justincui03/tesla); constants: MTT utils.py",
-    ),
-):
-    CATALOGUE.add(_spec.name, _spec)
+    )
+)

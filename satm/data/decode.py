@@ -48,7 +48,7 @@ def decode(split: EncodedSplit, name: str, *, size: int, resize: bool, progress:
     grey = True
     workers = os.cpu_count() or 1
     items, done = split.items(), 0
-    with ThreadPoolExecutor(workers) as pool, progress.task(name, len(split)) as task:
+    with ThreadPoolExecutor(workers) as pool, progress.bar(name, len(split)) as bar:
 
         def decode_run(run: list[Item]) -> list[tuple[npt.NDArray[np.uint8], bool]]:
             return [_decode_one(item, size, resize) for item in run]
@@ -62,7 +62,7 @@ def decode(split: EncodedSplit, name: str, *, size: int, resize: bool, progress:
             images[done : done + len(batch)] = pixels.permute(0, 3, 1, 2)
             grey = grey and all(flag for _, flag in decoded)
             done += len(batch)
-            task.advance(len(batch))
+            bar.advance(len(batch))
     return images, grey
 
 

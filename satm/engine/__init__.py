@@ -13,7 +13,7 @@ from satm.engine.higher import HigherPolicy as HigherPolicy
 from satm.engine.hypergradient import Hypergradient as Hypergradient
 from satm.engine.hypergradient import HypergradientPolicy as HypergradientPolicy
 from satm.engine.inner import InnerLoop as InnerLoop
-from satm.engine.inner import Learned as Learned
+from satm.engine.inner import OuterVariables as OuterVariables
 from satm.engine.replay import ReplayPolicy as ReplayPolicy
 from satm.engine.replay import TeslaPolicy as TeslaPolicy
 from satm.engine.replay import sgd_path as sgd_path

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from satm.engine.hypergradient import Hypergradient
-from satm.engine.inner import InnerLoop, Learned
+from satm.engine.inner import InnerLoop, OuterVariables
 from satm.engine.step_size import first_order_step_size_derivative
 from satm.engine.truncation import Truncation
 from satm.functional import flatten, unflatten
@@ -27,7 +27,7 @@ class HigherPolicy:
     def __call__(
         self,
         loop: InnerLoop,
-        at: Learned,
+        at: OuterVariables,
         theta_start: FlatParams,
         outer_loss: Callable[[FlatParams], torch.Tensor],
         truncation: Truncation,
@@ -38,15 +38,15 @@ class HigherPolicy:
         """See `HypergradientPolicy`."""
         tape_from = max(first, truncation.first_taped(loop.steps))
         soft = at.labels.is_floating_point()
-        leaves = Learned(
+        leaves = OuterVariables(
             at.images.detach().requires_grad_(),
             at.labels.detach().requires_grad_(soft),
             at.step_size.detach().requires_grad_(),
         )
-        constants = Learned(*(value.detach() for value in at))
+        constants = OuterVariables(*(value.detach() for value in at))
         kept: FlatParams | None = None
 
-        def run(theta: FlatParams, steps: range, at: Learned, *, taped: bool) -> FlatParams:
+        def run(theta: FlatParams, steps: range, at: OuterVariables, *, taped: bool) -> FlatParams:
             nonlocal kept
             with _innerloop(loop.network, theta, taped=taped) as (network, optimizer):
                 for step in steps:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from satm.engine.inner import InnerLoop, Learned
+from satm.engine.inner import InnerLoop, OuterVariables
 from satm.engine.step import Step
 from satm.engine.truncation import Truncation
 from satm.types import FlatParams
@@ -46,7 +46,7 @@ class HypergradientPolicy(Protocol):
     def __call__(
         self,
         loop: InnerLoop,
-        at: Learned,
+        at: OuterVariables,
         theta_start: FlatParams,
         outer_loss: Callable[[FlatParams], torch.Tensor],
         truncation: Truncation,

@@ -17,7 +17,7 @@ Criterion: TypeAlias = Callable[[torch.Tensor, Labels], torch.Tensor]
 """From logits [b, K] and labels to the inner loss, mean over the batch."""
 
 
-class Learned(NamedTuple):
+class OuterVariables(NamedTuple):
     """What the outer loop learns: φ, its labels, and the step size."""
 
     images: Images  # φ [n, C, H, W]
@@ -49,12 +49,12 @@ class InnerLoop:
         """N."""
         return len(self.batches)
 
-    def batch(self, step: int, at: Learned) -> tuple[Images, Labels]:
+    def batch(self, step: int, at: OuterVariables) -> tuple[Images, Labels]:
         """φ[B_i] and its labels, before the augmentation of step `step`."""
         index = self.batches[step]
         return (at.images, at.labels) if index is None else (at.images[index], at.labels[index])
 
-    def loss(self, call: Callable[[Images], torch.Tensor], step: int, at: Learned) -> torch.Tensor:
+    def loss(self, call: Callable[[Images], torch.Tensor], step: int, at: OuterVariables) -> torch.Tensor:
         """The inner loss of step `step` for the network `call`, mean over its mini-batch."""
         images, labels = self.batch(step, at)
         return self.criterion(call(self.transforms[step](images)), labels)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from satm.engine.hypergradient import Hypergradient
-from satm.engine.inner import InnerLoop, Learned
+from satm.engine.inner import InnerLoop, OuterVariables
 from satm.engine.step import Product, Step
 from satm.engine.step_size import first_order_step_size_derivative
 from satm.engine.truncation import Truncation
@@ -33,7 +33,7 @@ class ReplayPolicy:
     def __call__(
         self,
         loop: InnerLoop,
-        at: Learned,
+        at: OuterVariables,
         theta_start: FlatParams,
         outer_loss: Callable[[FlatParams], torch.Tensor],
         truncation: Truncation,
@@ -43,7 +43,7 @@ class ReplayPolicy:
     ) -> Hypergradient:
         """See `HypergradientPolicy`."""
         self.step.check(loop)
-        at = Learned(*(value.detach() for value in at))
+        at = OuterVariables(*(value.detach() for value in at))
         tape_from = max(first, truncation.first_taped(loop.steps))
         run = sgd_path(self.step, loop, at, theta_start, range(first, loop.steps))
         path = {step: theta for step, theta in run if step >= tape_from or step == keep}
@@ -72,7 +72,7 @@ class TeslaPolicy:
     def __call__(
         self,
         loop: InnerLoop,
-        at: Learned,
+        at: OuterVariables,
         theta_start: FlatParams,
         outer_loss: Callable[[FlatParams], torch.Tensor],
         truncation: Truncation,
@@ -82,7 +82,7 @@ class TeslaPolicy:
     ) -> Hypergradient:
         """See `HypergradientPolicy`."""
         self.step.check(loop)
-        at = Learned(*(value.detach() for value in at))
+        at = OuterVariables(*(value.detach() for value in at))
         tape_from = max(first, truncation.first_taped(loop.steps))
         run = sgd_path(self.step, loop, at, theta_start, range(first, loop.steps))
         marks = {step: theta for step, theta in run if step in (tape_from, keep, loop.steps)}
@@ -95,7 +95,7 @@ class TeslaPolicy:
 
 
 def sgd_path(
-    step: Step, loop: InnerLoop, at: Learned, theta: FlatParams, steps: range
+    step: Step, loop: InnerLoop, at: OuterVariables, theta: FlatParams, steps: range
 ) -> Iterator[tuple[int, FlatParams]]:
     """(i, θ_i) for i in `steps` and the one after, from `theta` on: the inner loop without a tape."""
     theta = theta.detach()
@@ -118,7 +118,7 @@ def _value_and_gradient(
 class _Sum:
     """The derivatives with respect to φ, its labels and α, as they grow step by step."""
 
-    def __init__(self, loop: InnerLoop, at: Learned, *, outer_gradient: FlatParams) -> None:
+    def __init__(self, loop: InnerLoop, at: OuterVariables, *, outer_gradient: FlatParams) -> None:
         self.loop, self.at, self.outer_gradient = loop, at, outer_gradient
         self.images: Images = torch.zeros_like(at.images)
         self.labels: Labels | None = torch.zeros_like(at.labels) if at.labels.is_floating_point() else None

@@ -77,7 +77,7 @@ def make_step(
 ) -> Step:
     """The step of `network`, compiled where `notify` is given (it hears of a failure to compile).
 
-    `at_once` images are differentiated at a time (`satm.machine.cost.images_at_once`), which changes no more than round-off
+    `at_once` images are differentiated at a time (`satm.machine.cost.images_at_once`), which changes round-off only
     for a network whose images do not depend on each other, and must be None for any other.
 
     `precision` "bf16" runs the network under torch's autocast: convolutions and products, and with them activations and

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from satm.engine.inner import InnerLoop, Learned
+from satm.engine.inner import InnerLoop, OuterVariables
 from satm.engine.step import Step, make_step
 from satm.types import FlatParams
 
@@ -24,7 +24,7 @@ def first_order_step_size_derivative(
 
 def exact_step_size_derivative(
     loop: InnerLoop,
-    at: Learned,
+    at: OuterVariables,
     theta_start: FlatParams,
     outer_loss: Callable[[FlatParams], torch.Tensor],
     *,
@@ -37,7 +37,7 @@ def exact_step_size_derivative(
     """
     step = step or make_step(loop.network, criterion=loop.criterion)
     step.check(loop)
-    at = Learned(at.images.detach(), at.labels.detach(), at.step_size.detach())
+    at = OuterVariables(at.images.detach(), at.labels.detach(), at.step_size.detach())
     theta = theta_start.detach()
     omega = torch.zeros_like(theta)
     for i in range(loop.steps):

@@ -37,7 +37,7 @@ class Foreign:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
+class Layout:
     """How one kind of file is read and written.
 
     `read(path, index)` raises DataError for what cannot be read and ConfigError where `index` has to choose among
@@ -46,7 +46,7 @@ class Format:
     """
 
     name: str
-    what: str  # one line for people
+    summary: str  # one line: whose files these are, and which
     read: Callable[[Path, int | None], Foreign]
     write: Callable[[SyntheticSet, Path], tuple[str, ...]]
     suffix: str = ""  # of the file that `write` makes; none: a folder
@@ -57,7 +57,7 @@ class Format:
     unit_whitening: bool = False  # "whitened" means images of length 1 (KIP), not the field's whitening
 
 
-FORMATS: Names[Format] = Names("format")
+LAYOUTS: Names[Layout] = Names("layout", package="satm.exchange", group="satm.layouts", expects=Layout)
 
 DESCRIPTION_LOST = (
     "data set, preprocessing, method, scale, seed and configuration are not carried: importing it again takes "

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from satm.errors import ConfigError, DataError
-from satm.exchange.base import Foreign, Format, lost
+from satm.exchange.base import LAYOUTS, Foreign, Layout, lost
 from satm.exchange.files import existing, one_of
 from satm.exchange.pickles import load_torch
 from satm.exchange.tensors import as_images, as_labels
@@ -67,12 +67,14 @@ def write_dc(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     return lost(synthetic, step_size=True, kind=True)
 
 
-DC = Format(
-    name="dc",
-    what="DC, DSA, DM: res_*.pt with several sets",
-    read=read_dc,
-    write=write_dc,
-    suffix=".pt",
-    space="meanstd",
-    method="dc",
+LAYOUTS.add(
+    Layout(
+        name="dc",
+        summary="DC, DSA, DM: res_*.pt with several sets",
+        read=read_dc,
+        write=write_dc,
+        suffix=".pt",
+        space="meanstd",
+        method="dc",
+    )
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from satm.exchange.base import Foreign, Format, lost
+from satm.exchange.base import LAYOUTS, Foreign, Layout, lost
 from satm.exchange.files import existing, inside, one_of
 from satm.exchange.pickles import load_torch
 from satm.exchange.tensors import as_images, as_labels, as_step_size, step_size_tensor
@@ -135,11 +135,13 @@ def configuration(synthetic: SyntheticSet) -> str:
     return "\n".join(lines) + "\n"
 
 
-DD_RANKING = Format(
-    name="dd-ranking",
-    what="DD-Ranking: images.pt + labels.pt + lr.pt, class-major, and config.yaml",
-    read=read_dd_ranking,
-    write=write_dd_ranking,
-    soft="logits",
-    cifar10_constants=True,
+LAYOUTS.add(
+    Layout(
+        name="dd-ranking",
+        summary="DD-Ranking: images.pt + labels.pt + lr.pt, class-major, and config.yaml",
+        read=read_dd_ranking,
+        write=write_dd_ranking,
+        soft="logits",
+        cifar10_constants=True,
+    )
 )

@@ -13,7 +13,7 @@ from satm.data.decode import decode, image_size_of
 from satm.data.encoded import EncodedSplit, Item
 from satm.data.folder import EXTENSIONS
 from satm.errors import DataError, SatmError
-from satm.exchange.base import DESCRIPTION_LOST, Foreign, Format
+from satm.exchange.base import DESCRIPTION_LOST, LAYOUTS, Foreign, Layout
 from satm.exchange.files import existing, inside, shown
 from satm.home import make_folder
 from satm.preprocessing import ZCA
@@ -132,10 +132,12 @@ def write_imagefolder(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     return found
 
 
-IMAGEFOLDER = Format(
-    name="imagefolder",
-    what="one folder of PNG images a class",
-    read=read_imagefolder,
-    write=write_imagefolder,
-    space="meanstd",
+LAYOUTS.add(
+    Layout(
+        name="imagefolder",
+        summary="one folder of PNG images a class",
+        read=read_imagefolder,
+        write=write_imagefolder,
+        space="meanstd",
+    )
 )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from satm.errors import DataError
-from satm.exchange.base import Foreign, Format, lost
+from satm.exchange.base import LAYOUTS, Foreign, Layout, lost
 from satm.exchange.files import existing, load_npz, one_of, shown, unreadable
 from satm.exchange.tensors import as_images, as_labels
 from satm.synthetic import SyntheticSet
@@ -55,13 +55,15 @@ def write_kip(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     return lost(synthetic, step_size=True, kind=True, unit_whitening=True)
 
 
-KIP = Format(
-    name="kip",
-    what="KIP: .npz with images [n, H, W, C] and labels [n, K]",
-    read=read_kip,
-    write=write_kip,
-    suffix=".npz",
-    soft="hard",
-    method="kip",
-    unit_whitening=True,
+LAYOUTS.add(
+    Layout(
+        name="kip",
+        summary="KIP: .npz with images [n, H, W, C] and labels [n, K]",
+        read=read_kip,
+        write=write_kip,
+        suffix=".npz",
+        soft="hard",
+        method="kip",
+        unit_whitening=True,
+    )
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from satm.errors import DataError
-from satm.exchange.base import Foreign, Format, lost
+from satm.exchange.base import LAYOUTS, Foreign, Layout, lost
 from satm.exchange.files import existing, inside, one_of
 from satm.exchange.pickles import load_torch
 from satm.exchange.tensors import as_images, as_labels, as_step_size, step_size_tensor
@@ -75,20 +75,24 @@ def write_datm(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     return lost(synthetic, kind=synthetic.label_kind != "logits")
 
 
-MTT = Format(
-    name="mtt",
-    what="MTT, FTD, TESLA: images_*.pt + labels_*.pt",
-    read=read_mtt,
-    write=write_mtt,
-    method="mtt",
-    cifar10_constants=True,
+LAYOUTS.add(
+    Layout(
+        name="mtt",
+        summary="MTT, FTD, TESLA: images_*.pt + labels_*.pt",
+        read=read_mtt,
+        write=write_mtt,
+        method="mtt",
+        cifar10_constants=True,
+    )
 )
-DATM = Format(
-    name="datm",
-    what="DATM: images_*.pt + labels_*.pt (logits) + lr_*.pt",
-    read=read_datm,
-    write=write_datm,
-    soft="logits",
-    method="datm",
-    cifar10_constants=True,
+LAYOUTS.add(
+    Layout(
+        name="datm",
+        summary="DATM: images_*.pt + labels_*.pt (logits) + lr_*.pt",
+        read=read_datm,
+        write=write_datm,
+        soft="logits",
+        method="datm",
+        cifar10_constants=True,
+    )
 )

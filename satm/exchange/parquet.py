@@ -11,7 +11,7 @@ import torch
 
 from satm.errors import DataError
 from satm.exchange.about import KEY, from_text, to_text
-from satm.exchange.base import Foreign, Format
+from satm.exchange.base import LAYOUTS, Foreign, Layout
 from satm.exchange.files import SMALL, check_claim, existing, inside, shown, unreadable
 from satm.exchange.imagefolder import decoded, pictures
 from satm.exchange.parquet_pages import unpacked_bytes
@@ -195,11 +195,13 @@ def _pngs(pixels: torch.Tensor) -> list[bytes]:
     return made
 
 
-PARQUET = Format(
-    name="parquet",
-    what="Hub-style Parquet; ours carries the whole set",
-    read=read_parquet,
-    write=write_parquet,
-    suffix=".parquet",
-    space="meanstd",
+LAYOUTS.add(
+    Layout(
+        name="parquet",
+        summary="Hub-style Parquet; ours carries the whole set",
+        read=read_parquet,
+        write=write_parquet,
+        suffix=".parquet",
+        space="meanstd",
+    )
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from satm.exchange.base import Foreign, Format
+from satm.exchange.base import LAYOUTS, Foreign, Layout
 from satm.exchange.files import existing, inside
 from satm.exchange.imagefolder import read_imagefolder, write_pictures
 from satm.exchange.pickles import load_torch
@@ -45,11 +45,13 @@ def write_rded(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     return found
 
 
-RDED = Format(
-    name="rded",
-    what="RDED, SRe2L: images in folders by class number, soft_labels.pt where stored",
-    read=read_rded,
-    write=write_rded,
-    space="meanstd",
-    method="rded",
+LAYOUTS.add(
+    Layout(
+        name="rded",
+        summary="RDED, SRe2L: images in folders by class number, soft_labels.pt where stored",
+        read=read_rded,
+        write=write_rded,
+        space="meanstd",
+        method="rded",
+    )
 )

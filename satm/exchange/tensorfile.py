@@ -6,7 +6,7 @@ from pathlib import Path
 
 from satm.errors import DataError
 from satm.exchange.about import KEY, from_text, to_text
-from satm.exchange.base import Foreign, Format
+from satm.exchange.base import LAYOUTS, Foreign, Layout
 from satm.exchange.files import existing, one_of, shown, unreadable
 from satm.exchange.tensors import as_images, as_labels, as_step_size
 from satm.synthetic import SyntheticSet
@@ -47,10 +47,12 @@ def write_safetensors(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     return ()
 
 
-SAFETENSORS = Format(
-    name="safetensors",
-    what="one safetensors file; ours carries the whole set",
-    read=read_safetensors,
-    write=write_safetensors,
-    suffix=".safetensors",
+LAYOUTS.add(
+    Layout(
+        name="safetensors",
+        summary="one safetensors file; ours carries the whole set",
+        read=read_safetensors,
+        write=write_safetensors,
+        suffix=".safetensors",
+    )
 )

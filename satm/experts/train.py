@@ -109,11 +109,11 @@ def train_experts(
         notify=progress.say,
     )
     trained: list[Trajectory] = []
-    with progress.task("experts", want, done=have) as task:
+    with progress.bar("experts", want, done=have) as bar:
         for index in range(config.count):
             with _alone(store.folder / f"{index:04d}.lock", index, progress):
                 expert = _train_one(
-                    store, index, data, architecture, config, epochs, device, fused, progress, task.advance
+                    store, index, data, architecture, config, epochs, device, fused, progress, bar.advance
                 )
             trained.append(expert)
     return trained

@@ -57,14 +57,14 @@ class Request:
     ipc: int
 
 
-class Learnt(NamedTuple):
+class Outcome(NamedTuple):
     """The outcome of a condensation, on the CPU."""
 
     images: Images  # [K·ipc, C, H, W] float32, class-major
     labels: Labels
     label_kind: LabelKind
     step_size: float | None
-    siblings: Mapping[str, Learnt] = {}  # other sets of the same run, by name: stored as `METHOD-NAME`
+    siblings: Mapping[str, Outcome] = {}  # other sets of the same run, by name: stored as `METHOD-NAME`
 
 
 class Condensation(Protocol):
@@ -87,7 +87,7 @@ class Condensation(Protocol):
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from `state`, to the same bits."""
 
-    def result(self) -> Learnt:
+    def result(self) -> Outcome:
         """The set as it stands."""
 
 
@@ -104,7 +104,7 @@ class Method:
     check: Callable[[Request], None] = lambda request: None  # raises ConfigError for what cannot work, before any work
 
 
-METHODS: Names[Method] = Names("method", group="satm.methods", expects=Method)
+METHODS: Names[Method] = Names("method", package="satm.methods", group="satm.methods", expects=Method)
 
 
 def class_major_labels(classes: int, ipc: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from satm.engine import FlatNetwork
 from satm.errors import ConfigError
-from satm.methods.base import Method, Task, class_major_labels
+from satm.methods.base import METHODS, Method, Task, class_major_labels
 from satm.methods.start import images_an_expert_gets_right, logits_of_experts
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.config import TrajectoryConfig
@@ -72,7 +72,7 @@ class DATMConfig(TrajectoryConfig):
         return range(self.min_start_epoch, min(last, first + (last - first) * step // self.expansion_steps))
 
     def label_rule(self) -> LabelRule:
-        """Learned logits, or hard labels."""
+        """OuterVariables logits, or hard labels."""
         return HardLabels() if self.labels == "hard" else LearnedLogits(self.lr_labels, self.momentum_labels)
 
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
@@ -91,11 +91,13 @@ class DATMConfig(TrajectoryConfig):
         return self.threshold is None or not math.isfinite(loss) or loss <= self.threshold
 
 
-METHOD = Method(
-    name="datm",
-    summary="difficulty-aligned windows and learned soft labels (Guo et al. 2024)",
-    config=DATMConfig,
-    expert_epochs=DATMConfig.stored_epochs,
-    begin=TrajectoryCondensation,
-    experts=flat_experts,
+METHODS.add(
+    Method(
+        name="datm",
+        summary="difficulty-aligned windows and learned soft labels (Guo et al. 2024)",
+        config=DATMConfig,
+        expert_epochs=DATMConfig.stored_epochs,
+        begin=TrajectoryCondensation,
+        experts=flat_experts,
+    )
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from satm.methods.base import Method
+from satm.methods.base import METHODS, Method
 from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig, check_gradient_matching
 
 
@@ -16,11 +16,13 @@ class DCConfig(GradientMatchingConfig):
     init: Literal["real", "noise"] = "noise"
 
 
-METHOD = Method(
-    name="dc",
-    summary="gradient matching (Zhao et al. 2021)",
-    config=DCConfig,
-    expert_epochs=lambda config: None,
-    begin=GradientMatching,
-    check=check_gradient_matching,
+METHODS.add(
+    Method(
+        name="dc",
+        summary="gradient matching (Zhao et al. 2021)",
+        config=DCConfig,
+        expert_epochs=lambda config: None,
+        begin=GradientMatching,
+        check=check_gradient_matching,
+    )
 )

@@ -11,7 +11,7 @@ from satm.augment import DSA, STRATEGY
 from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError
 from satm.matching import distribution_distance
-from satm.methods.base import Method, Request, Task
+from satm.methods.base import METHODS, Method, Request, Task
 from satm.methods.direct.condensation import (
     DirectCondensation,
     DirectConfig,
@@ -102,11 +102,13 @@ def _check(request: Request) -> None:
     check_features(request)
 
 
-METHOD = Method(
-    name="dm",
-    summary="distribution matching under siamese augmentation (Zhao and Bilen 2023)",
-    config=DMConfig,
-    expert_epochs=lambda config: None,
-    begin=DistributionMatching,
-    check=_check,
+METHODS.add(
+    Method(
+        name="dm",
+        summary="distribution matching under siamese augmentation (Zhao and Bilen 2023)",
+        config=DMConfig,
+        expert_epochs=lambda config: None,
+        begin=DistributionMatching,
+        check=_check,
+    )
 )

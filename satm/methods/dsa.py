@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from satm.augment import DSA, STRATEGY
-from satm.methods.base import Condensation, Method, Task
+from satm.methods.base import METHODS, Condensation, Method, Task
 from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig, check_gradient_matching
 
 
@@ -28,11 +28,13 @@ def _begin(task: Task, config: DSAConfig) -> Condensation:
     return GradientMatching(task, config, config.augment)
 
 
-METHOD = Method(
-    name="dsa",
-    summary="gradient matching under siamese augmentation (Zhao and Bilen 2021)",
-    config=DSAConfig,
-    expert_epochs=lambda config: None,
-    begin=_begin,
-    check=check_gradient_matching,
+METHODS.add(
+    Method(
+        name="dsa",
+        summary="gradient matching under siamese augmentation (Zhao and Bilen 2021)",
+        config=DSAConfig,
+        expert_epochs=lambda config: None,
+        begin=_begin,
+        check=check_gradient_matching,
+    )
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from satm.methods.base import Method
+from satm.methods.base import METHODS, Method
 from satm.methods.outer import EMA, AnyOuter
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.config import TrajectoryConfig
@@ -22,12 +22,14 @@ class FTDConfig(TrajectoryConfig):
     outer: AnyOuter = field(default_factory=EMA)
 
 
-METHOD = Method(
-    name="ftd",
-    summary="MTT on flat expert trajectories, images averaged (Du et al. 2023)",
-    config=FTDConfig,
-    expert_epochs=FTDConfig.stored_epochs,
-    begin=TrajectoryCondensation,
-    experts=flat_experts,
-    check=need_flat_experts,
+METHODS.add(
+    Method(
+        name="ftd",
+        summary="MTT on flat expert trajectories, images averaged (Du et al. 2023)",
+        config=FTDConfig,
+        expert_epochs=FTDConfig.stored_epochs,
+        begin=TrajectoryCondensation,
+        experts=flat_experts,
+        check=need_flat_experts,
+    )
 )

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from satm.methods.base import Method
+from satm.methods.base import METHODS, Method
 from satm.methods.embedding import check_features
 from satm.methods.selection.coreset import CoresetConfig, coreset
 
@@ -30,11 +30,13 @@ def herd(features: torch.Tensor, count: int) -> torch.Tensor:
     return torch.stack(chosen)
 
 
-METHOD = Method(
-    name="herding",
-    summary="real images whose features' mean follows their class's (Welling 2009)",
-    config=CoresetConfig,
-    expert_epochs=CoresetConfig.stored_epochs,
-    check=check_features,
-    begin=partial(coreset, choose=herd),
+METHODS.add(
+    Method(
+        name="herding",
+        summary="real images whose features' mean follows their class's (Welling 2009)",
+        config=CoresetConfig,
+        expert_epochs=CoresetConfig.stored_epochs,
+        check=check_features,
+        begin=partial(coreset, choose=herd),
+    )
 )

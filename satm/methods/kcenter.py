@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from satm.methods.base import Method
+from satm.methods.base import METHODS, Method
 from satm.methods.embedding import check_features
 from satm.methods.selection.coreset import CoresetConfig, coreset
 
@@ -25,11 +25,13 @@ def spread(features: torch.Tensor, count: int) -> torch.Tensor:
     return torch.stack(chosen)
 
 
-METHOD = Method(
-    name="kcenter",
-    summary="real images that leave none of their class far away (Sener and Savarese 2018)",
-    config=CoresetConfig,
-    expert_epochs=CoresetConfig.stored_epochs,
-    check=check_features,
-    begin=partial(coreset, choose=spread),
+METHODS.add(
+    Method(
+        name="kcenter",
+        summary="real images that leave none of their class far away (Sener and Savarese 2018)",
+        config=CoresetConfig,
+        expert_epochs=CoresetConfig.stored_epochs,
+        check=check_features,
+        begin=partial(coreset, choose=spread),
+    )
 )

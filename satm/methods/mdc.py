@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from satm import networks
-from satm.engine import FlatNetwork, HypergradientPolicy, InnerLoop, Learned
+from satm.engine import FlatNetwork, HypergradientPolicy, InnerLoop, OuterVariables
 from satm.errors import ConfigError
 from satm.methods.base import METHODS, Method, Request, Task
 from satm.methods.direct.condensation import ClassBatches
@@ -116,7 +116,7 @@ class WithSubset:
         loop, again = self.seed.child("loop").generator(), self.seed.child("loop", 2).generator()
         part = replace(
             problem,
-            at=Learned(at.images[rows], at.labels[rows], at.step_size),
+            at=OuterVariables(at.images[rows], at.labels[rows], at.step_size),
             loop=self.draw(loop, len(rows)),
             policy=self.policy or problem.policy,
         )
@@ -287,11 +287,13 @@ def _check(request: Request) -> None:
     check_features(request)
 
 
-METHOD = Method(
-    name="mdc",
-    summary="one set whose every prefix is a smaller set (He et al. 2024), on trajectory matching",
-    config=MDCConfig,
-    expert_epochs=MDCConfig.stored_epochs,
-    begin=MDC,
-    check=_check,
+METHODS.add(
+    Method(
+        name="mdc",
+        summary="one set whose every prefix is a smaller set (He et al. 2024), on trajectory matching",
+        config=MDCConfig,
+        expert_epochs=MDCConfig.stored_epochs,
+        begin=MDC,
+        check=_check,
+    )
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from satm.methods.base import Method
+from satm.methods.base import METHODS, Method
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.config import TrajectoryConfig
 
@@ -14,10 +14,12 @@ class MTTConfig(TrajectoryConfig):
     """F = ‖θ_N − θ^E_{t+M}‖²/‖θ^E_t − θ^E_{t+M}‖², differentiated through all N steps, α's derivative included."""
 
 
-METHOD = Method(
-    name="mtt",
-    summary="matching training trajectories, full unroll (Cazenavette et al. 2022)",
-    config=MTTConfig,
-    expert_epochs=MTTConfig.stored_epochs,
-    begin=TrajectoryCondensation,
+METHODS.add(
+    Method(
+        name="mtt",
+        summary="matching training trajectories, full unroll (Cazenavette et al. 2022)",
+        config=MTTConfig,
+        expert_epochs=MTTConfig.stored_epochs,
+        begin=TrajectoryCondensation,
+    )
 )

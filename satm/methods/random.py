@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from satm.data import ImageData
-from satm.methods.base import Condensation, Method, Task, class_major_labels
+from satm.methods.base import METHODS, Condensation, Method, Task, class_major_labels
 from satm.methods.selection.condensation import selected
 from satm.rng import Seed
 from satm.types import Images
@@ -33,10 +33,12 @@ def _begin(task: Task, config: RandomConfig) -> Condensation:
     return selected(images, class_major_labels(len(task.data.classes), task.ipc))
 
 
-METHOD = Method(
-    name="random",
-    summary="real images drawn at random; the step size is chosen on the validation split when evaluated",
-    config=RandomConfig,
-    expert_epochs=lambda config: None,
-    begin=_begin,
+METHODS.add(
+    Method(
+        name="random",
+        summary="real images drawn at random; the step size is chosen on the validation split when evaluated",
+        config=RandomConfig,
+        expert_epochs=lambda config: None,
+        begin=_begin,
+    )
 )

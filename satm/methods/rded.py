@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from satm import networks
 from satm.engine import FlatNetwork
 from satm.errors import ConfigError
-from satm.methods.base import Condensation, Learnt, Method, Request, Task
+from satm.methods.base import METHODS, Condensation, Method, Outcome, Request, Task
 from satm.methods.selection.condensation import ClassByClass, last_snapshot
 from satm.preprocessing import MeanStd, unit_range
 from satm.types import FlatParams, Images
@@ -127,9 +127,9 @@ def _begin(task: Task, config: RDEDConfig) -> Condensation:
             score = found.maximum(score)
         return assembled(best[score.argsort(descending=True, stable=True)[:wanted]], config.factor)
 
-    def labelled(images: Images) -> Learnt:
+    def labelled(images: Images) -> Outcome:
         soft = (teacher.logits(images.to(device)) / config.temperature).softmax(dim=1).cpu()
-        return Learnt(images, soft, "probabilities", None)
+        return Outcome(images, soft, "probabilities", None)
 
     return ClassByClass(task, of_class, labelled if config.labels == "soft" else None)
 
@@ -153,11 +153,13 @@ def _check(request: Request) -> None:
         raise ConfigError("rded pads and assembles patches, which whitened pixels do not allow; --set zca=false")
 
 
-METHOD = Method(
-    name="rded",
-    summary="the most real patches of real images, assembled and labelled by a teacher (Sun et al. 2024)",
-    config=RDEDConfig,
-    expert_epochs=RDEDConfig.stored_epochs,
-    begin=_begin,
-    check=_check,
+METHODS.add(
+    Method(
+        name="rded",
+        summary="the most real patches of real images, assembled and labelled by a teacher (Sun et al. 2024)",
+        config=RDEDConfig,
+        expert_epochs=RDEDConfig.stored_epochs,
+        begin=_begin,
+        check=_check,
+    )
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from satm.methods.base import Method
+from satm.methods.base import METHODS, Method
 from satm.methods.outer import SATM, AnyOuter
 from satm.methods.outer.problem import StepSizeDerivative
 from satm.methods.trajectory.condensation import TrajectoryCondensation
@@ -24,10 +24,12 @@ class SATMConfig(TrajectoryConfig):
         return max(1, self.inner_steps // 3)
 
 
-METHOD = Method(
-    name="satm",
-    summary="sharpness-aware trajectory matching (Gao et al. 2025)",
-    config=SATMConfig,
-    expert_epochs=SATMConfig.stored_epochs,
-    begin=TrajectoryCondensation,
+METHODS.add(
+    Method(
+        name="satm",
+        summary="sharpness-aware trajectory matching (Gao et al. 2025)",
+        config=SATMConfig,
+        expert_epochs=SATMConfig.stored_epochs,
+        begin=TrajectoryCondensation,
+    )
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from satm.methods.base import Method
+from satm.methods.base import METHODS, Method
 from satm.methods.datm import DATMConfig
 from satm.methods.outer import SATM, AnyOuter
 from satm.methods.outer.problem import StepSizeDerivative
@@ -25,11 +25,13 @@ class SATMDAConfig(DATMConfig):
         return max(1, self.inner_steps // 3)
 
 
-METHOD = Method(
-    name="satm-da",
-    summary="SATM with DATM's curriculum and labels (Gao et al. 2025, Table 7)",
-    config=SATMDAConfig,
-    expert_epochs=SATMDAConfig.stored_epochs,
-    begin=TrajectoryCondensation,
-    experts=flat_experts,
+METHODS.add(
+    Method(
+        name="satm-da",
+        summary="SATM with DATM's curriculum and labels (Gao et al. 2025, Table 7)",
+        config=SATMDAConfig,
+        expert_epochs=SATMDAConfig.stored_epochs,
+        begin=TrajectoryCondensation,
+        experts=flat_experts,
+    )
 )

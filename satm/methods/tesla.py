@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from satm.engine import Engine, FlatNetwork
-from satm.methods.base import Method, Task
+from satm.methods.base import METHODS, Method, Task
 from satm.methods.outer.problem import StepSizeDerivative
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.config import TrajectoryConfig
@@ -40,10 +40,12 @@ class TESLAConfig(TrajectoryConfig):
         return images, predict(network, last, images.to(task.device)).softmax(dim=1)
 
 
-METHOD = Method(
-    name="tesla",
-    summary="constant memory, soft labels from the target expert (Cui et al. 2023)",
-    config=TESLAConfig,
-    expert_epochs=TESLAConfig.stored_epochs,
-    begin=TrajectoryCondensation,
+METHODS.add(
+    Method(
+        name="tesla",
+        summary="constant memory, soft labels from the target expert (Cui et al. 2023)",
+        config=TESLAConfig,
+        expert_epochs=TESLAConfig.stored_epochs,
+        begin=TrajectoryCondensation,
+    )
 )

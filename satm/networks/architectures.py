@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from torch import nn
 
@@ -32,12 +32,35 @@ class NetworkPlan:
     """How a network of this name is made for one image shape and number of classes."""
 
     name: str  # canonical: `convnet3`, `convnetbn3_w32`, `resnet18`, `timm/resnet18`
+    num_classes: int  # K
+    image_shape: tuple[int, int, int]  # C, H, W
     timm_name: str | None  # what timm.create_model is asked for; None: another package's builder of this name
     options: Mapping[str, Any]  # and with which arguments; JSON-able
     adaptation: Mapping[str, Any] = field(default_factory=dict)
     """What was done to fit the images, JSON-able, {} for nothing. Sizes are a side in pixels, [H, W] where not square.
     `resize`: images are resized to it; `img_size`: timm builds the network for it in place of its own default;
     `adaptive_pool`: images larger than the network's 32×32 end in a pooling to maps of this side."""
+
+    def create(self, seed: Seed) -> nn.Module:
+        """A freshly initialised network on the CPU: images [n, *image_shape] float32 → logits [n, num_classes].
+
+        Ours have PyTorch's default initialisation, timm's their own. Both depend on `seed` only and leave the global
+        random state as it is.
+        """
+        import timm
+
+        import satm.networks.entrypoints  # noqa: F401 (registers ours with timm)
+
+        with seed.forked():
+            network: nn.Module
+            if self.timm_name is None:
+                network = OTHERS.get(self.name)(num_classes=self.num_classes, image_shape=self.image_shape)
+            else:
+                network = timm.create_model(self.timm_name, pretrained=False, **self.options)
+        if "resize" in self.adaptation:
+            target = self.adaptation["resize"]
+            network = Resized(network, (target, target) if isinstance(target, int) else (target[0], target[1]))
+        return network
 
 
 def known() -> list[str]:
@@ -71,6 +94,10 @@ def plan(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> N
             f"{num_classes} classes and images of shape {tuple(image_shape)}: expected 1 class or more and a (C, H, W)"
         )
     channels, *size = image_shape
+
+    def of(canonical: str) -> dict[str, Any]:
+        return {"name": canonical, "num_classes": num_classes, "image_shape": tuple(image_shape)}
+
     options: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
     ours = _our_name(name)
     if convnet := CONVNET.fullmatch(ours):
@@ -78,43 +105,41 @@ def plan(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> N
         feature_size(depth, (size[0], size[1]))
         options |= {"img_size": _sides(size), "width": width}
         name = convnet_name(depth, width, "bn" if norm else "")
-        return NetworkPlan(name=name, timm_name=f"dd_convnet{norm}{depth}", options=options)
+        return NetworkPlan(timm_name=f"dd_convnet{norm}{depth}", options=options, **of(name))
     if ours in POOLED:
         adaptation: dict[str, Any] = {}
         if min(size) < 32:
             adaptation["resize"] = _sides([max(side, 32) for side in size])
         if max(size) > 32:
             adaptation["adaptive_pool"] = POOLED[ours]
-        return NetworkPlan(name=ours, timm_name=f"dd_{ours}", options=options, adaptation=adaptation)
+        return NetworkPlan(timm_name=f"dd_{ours}", options=options, adaptation=adaptation, **of(ours))
     if name in OTHERS:
         OTHERS.get(name)
-        return NetworkPlan(
-            name=name, timm_name=None, options={"num_classes": num_classes, "image_shape": list(image_shape)}
-        )
+        options = {"num_classes": num_classes, "image_shape": list(image_shape)}
+        return NetworkPlan(timm_name=None, options=options, **of(name))
     return _stock_plan(name, options, image_shape)
 
 
 def create(name: str, *, num_classes: int, image_shape: tuple[int, int, int], seed: Seed) -> nn.Module:
-    """A freshly initialised network: images [n, *image_shape] float32 → logits [n, num_classes], on the CPU.
+    """`plan(name, num_classes=…, image_shape=…).create(seed)`."""
+    return plan(name, num_classes=num_classes, image_shape=image_shape).create(seed)
 
-    Ours have PyTorch's default initialisation, timm's their own; both depend on `seed` alone and leave the global
-    random state as it was. `plan` says what `name` may be, what is done to fit the images, and what is raised.
-    """
-    import timm
 
-    import satm.networks.entrypoints  # noqa: F401 (registers ours with timm)
+class Classified(Protocol):
+    """What has classes and images of one shape: a real data set, or a synthetic set."""
 
-    made = plan(name, num_classes=num_classes, image_shape=image_shape)
-    with seed.forked():
-        network: nn.Module
-        if made.timm_name is None:
-            network = OTHERS.get(made.name)(num_classes=num_classes, image_shape=image_shape)
-        else:
-            network = timm.create_model(made.timm_name, pretrained=False, **made.options)
-    if "resize" in made.adaptation:
-        target = made.adaptation["resize"]
-        network = Resized(network, (target, target) if isinstance(target, int) else (target[0], target[1]))
-    return network
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names by label."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """C, H, W."""
+
+
+def plan_for(name: str, data: Classified) -> NetworkPlan:
+    """`plan` for the classes and images of a real or synthetic set."""
+    return plan(name, num_classes=len(data.classes), image_shape=data.image_shape)
 
 
 def _stock_plan(name: str, options: dict[str, Any], image_shape: tuple[int, int, int]) -> NetworkPlan:
@@ -126,7 +151,14 @@ def _stock_plan(name: str, options: dict[str, Any], image_shape: tuple[int, int,
     if built_for_it:
         options = options | {"img_size": _sides(size)}
         adaptation["img_size"] = _sides(size)
-    return NetworkPlan(name=f"timm/{timm_name}", timm_name=timm_name, options=options, adaptation=adaptation)
+    return NetworkPlan(
+        name=f"timm/{timm_name}",
+        num_classes=options["num_classes"],
+        image_shape=image_shape,
+        timm_name=timm_name,
+        options=options,
+        adaptation=adaptation,
+    )
 
 
 def _our_name(name: str) -> str:

@@ -153,7 +153,7 @@ def _settings(
     over = config is MDCConfig
     config = base_kind(core) if over else config
     own, departures = _own_settings(method, row, dataset, ipc, scale)
-    rule = default_outer(config) if outer is None else OUTER.get(outer)()
+    rule = default_outer(config) if outer is None else OUTER.get(outer).config()
     if isinstance(rule, EMA):
         if row.outer_steps != 10_000:
             departures += (f"{scale.name}: decay 1 − 5 / outer steps instead of 0.9995: the same share of all steps",)

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from evaluation import Recipe
-from protocols.base import State
-from protocols.methods.known import PROTOCOLS
+from protocols.base import PROTOCOLS, State
 from protocols.networks import Networks
 from protocols.order import class_order, split_classes
 from protocols.result import IncrementalResult, StepResult

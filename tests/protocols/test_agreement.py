@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from protocols.base import Task
-from protocols.methods.known import PROTOCOLS
+from protocols.base import PROTOCOLS, StreamContext
 from protocols.quiet import avalanche_stream
 from protocols.stored import Stored
 from satm.rng import Seed
@@ -25,16 +24,16 @@ def test_accuracies_and_transfer_are_avalanches(name: str) -> None:
     source, classes = (images, given.labels) if protocol.reads == "memory" else (train, train.labels)
     benchmark = pieces.class_incremental(source, classes, test, test.labels, GROUPS)
     arriving = tuple(pieces.split(images, given.labels, GROUPS)) if protocol.memory else ()
-    task = Task(networks=networks(), seed=Seed(5), arriving=arriving)
+    context = StreamContext(networks=networks(), seed=Seed(5), arriving=arriving)
     settings = {} if protocol.reads == "memory" else STREAM
-    learner: Any = protocol.begin(task, protocol.config(**settings))
+    learner: Any = protocol.begin(context, protocol.config(**settings))
     strategy = learner if name == "gdumb" else learner.strategy
     strategy.evaluator.metrics.extend(accuracy_metrics(experience=True, stream=True))
     strategy.evaluator.metrics.extend(bwt_metrics(stream=True) + forgetting_metrics(stream=True))
     strategy.evaluator.metrics.extend(forward_transfer_metrics(stream=True))
     strategy.eval_every = 0  # what the metric of forward transfer asks for; the evaluations are ours
     if name == "gdumb":
-        strategy.model = task.start
+        strategy.model = context.start
     before = strategy.eval(benchmark.test_stream)
     assert [before[_key(j)] for j in range(len(GROUPS))] == pytest.approx(ours.untrained, abs=1e-12)
     forward = []

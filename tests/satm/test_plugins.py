@@ -21,7 +21,7 @@ MODULE = """
     from types import MappingProxyType
     from torch import nn
     from satm.data import DatasetSpec, Raw
-    from satm.methods import Learnt, Method, class_major_labels
+    from satm.methods import Outcome, Method, class_major_labels
 
 
     @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ MODULE = """
 
         def result(self):
             labels = class_major_labels(len(self.images) // self.labels, self.labels)
-            return Learnt(self.images, labels, "hard", None)
+            return Outcome(self.images, labels, "hard", None)
 
 
     METHOD = Method(

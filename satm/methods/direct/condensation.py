@@ -17,7 +17,7 @@ from satm.engine import whether_compiled
 from satm.errors import ConfigError, Diverged
 from satm.machine.compilation import FORMERLY, Compilation, compiled
 from satm.machine.cost import forward_cost
-from satm.methods.base import Learnt, Request, Task, class_major_labels
+from satm.methods.base import Outcome, Request, Task, class_major_labels
 from satm.methods.random import random_images
 from satm.methods.start import noise_images
 from satm.rng import Seed
@@ -136,9 +136,9 @@ class DirectCondensation:
         self.images = state["images"].to(self.task.device)
         self.velocity = state["velocity"].to(self.task.device)
 
-    def result(self) -> Learnt:
+    def result(self) -> Outcome:
         """See `Condensation`; no step size is learned, an evaluation chooses it on the validation split."""
-        return Learnt(self.images.cpu(), self.labels.cpu(), "hard", None)
+        return Outcome(self.images.cpu(), self.labels.cpu(), "hard", None)
 
 
 class ClassBatches:

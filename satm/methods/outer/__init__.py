@@ -10,6 +10,8 @@ from typing import TypeAlias
 from satm.methods.outer.asam import ASAM as ASAM
 from satm.methods.outer.ema import EMA as EMA
 from satm.methods.outer.gsam import GSAM as GSAM
+from satm.methods.outer.problem import OUTER as OUTER
+from satm.methods.outer.problem import OuterOptimiser as OuterOptimiser
 from satm.methods.outer.problem import OuterProblem as OuterProblem
 from satm.methods.outer.problem import OuterRule as OuterRule
 from satm.methods.outer.problem import OuterUpdate as OuterUpdate
@@ -19,19 +21,6 @@ from satm.methods.outer.satm import NoiseReading as NoiseReading
 from satm.methods.outer.satm import smoothing_noise as smoothing_noise
 from satm.methods.outer.sgd import SGD as SGD
 from satm.methods.outer.vasso import VaSSO as VaSSO
-from satm.names import Names
 
 AnyOuter: TypeAlias = SGD | EMA | SAM | GSAM | ASAM | VaSSO | SATM
 """What a configuration may hold; the field `rule` tells them apart."""
-
-OUTER: Names[type[AnyOuter]] = Names("outer optimiser")
-for _name, _rule in (
-    ("sgd", SGD),
-    ("ema", EMA),
-    ("sam", SAM),
-    ("gsam", GSAM),
-    ("asam", ASAM),
-    ("vasso", VaSSO),
-    ("satm", SATM),
-):
-    OUTER.add(_name, _rule)

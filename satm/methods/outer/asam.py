@@ -11,7 +11,7 @@ import torch
 from satm.engine import InnerLoop
 from satm.methods.outer.ascent import along, ascend
 from satm.methods.outer.check import not_negative
-from satm.methods.outer.problem import OuterProblem, OuterUpdate, State, TwoPasses
+from satm.methods.outer.problem import OUTER, OuterOptimiser, OuterProblem, OuterUpdate, State, TwoPasses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +34,8 @@ class ASAM(TwoPasses):
         """See `OuterRule`."""
         scale = problem.at.images.abs() + self.eta
         return ascend(self, problem, redraw, lambda gradient: scale * along(scale * gradient, self.rho)).update()
+
+
+OUTER.add(
+    OuterOptimiser(name="asam", summary="SAM with a radius in proportion to each pixel (Kwon et al. 2021)", config=ASAM)
+)

@@ -11,7 +11,7 @@ import torch
 from satm.engine import InnerLoop
 from satm.errors import ConfigError
 from satm.methods.outer.check import fraction
-from satm.methods.outer.problem import OuterProblem, OuterUpdate, Rule, State
+from satm.methods.outer.problem import OUTER, OuterOptimiser, OuterProblem, OuterUpdate, Rule, State
 from satm.methods.outer.sgd import descend
 from satm.types import Images
 
@@ -54,3 +54,12 @@ class EMA(Rule):
     def averaged(self, state: State) -> Images | None:
         """v."""
         return state["shadow"]
+
+
+OUTER.add(
+    OuterOptimiser(
+        name="ema",
+        summary="plain descent, with a moving average of the images as the result (FTD; Du et al. 2023)",
+        config=EMA,
+    )
+)

@@ -12,7 +12,7 @@ import torch
 from satm.engine import InnerLoop
 from satm.methods.outer.ascent import along, ascend
 from satm.methods.outer.check import not_negative
-from satm.methods.outer.problem import OuterProblem, OuterUpdate, State, TwoPasses
+from satm.methods.outer.problem import OUTER, OuterOptimiser, OuterProblem, OuterUpdate, State, TwoPasses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +46,8 @@ def at_right_angles(vector: torch.Tensor, *, to: torch.Tensor) -> torch.Tensor:
     """`vector` less its projection on `to`; `vector` itself where `to` is nought."""
     square = (to * to).sum()
     return vector - ((vector * to).sum() / square) * to if square > 0 else vector
+
+
+OUTER.add(
+    OuterOptimiser(name="gsam", summary="SAM that also lowers the surrogate gap (Zhuang et al. 2022)", config=GSAM)
+)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, Self, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import torch
 
-from satm.engine import Hypergradient, HypergradientPolicy, InnerLoop, Learned, Truncation, exact_step_size_derivative
+from satm.engine import (
+    Hypergradient,
+    HypergradientPolicy,
+    InnerLoop,
+    OuterVariables,
+    Truncation,
+    exact_step_size_derivative,
+)
 from satm.errors import ConfigError
+from satm.names import Names
 from satm.types import FlatParams, Images, Labels
 
 StepSizeDerivative: TypeAlias = Literal["first_order", "taped", "exact"]
@@ -21,7 +29,7 @@ class OuterProblem:
     """F(φ) = L(θ_N(φ)): one segment, its inner loop with all draws fixed, and how it is differentiated."""
 
     loop: InnerLoop
-    at: Learned
+    at: OuterVariables
     theta_start: FlatParams
     loss: Callable[[FlatParams], torch.Tensor]
     policy: HypergradientPolicy
@@ -151,3 +159,17 @@ class TwoPasses(Rule):
                 f"tau {self.tau}: with {inner_steps} inner steps and a window of {inner_steps - iota}, "
                 f"expected {iota} ≤ tau ≤ {inner_steps - 1}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OuterOptimiser:
+    """An entry of `OUTER`."""
+
+    name: str  # what the configuration's field `rule` holds
+    summary: str  # one line, with the paper
+    config: Callable[..., Any]  # the rule's class, a frozen dataclass; called without arguments it has its defaults
+
+
+OUTER: Names[OuterOptimiser] = Names(
+    "outer optimiser", package="satm.methods.outer", group="satm.outer", expects=OuterOptimiser
+)

@@ -12,7 +12,7 @@ import torch
 from satm.engine import InnerLoop
 from satm.methods.outer.ascent import along, ascend
 from satm.methods.outer.check import not_negative
-from satm.methods.outer.problem import OuterProblem, OuterUpdate, State, TwoPasses
+from satm.methods.outer.problem import OUTER, OuterOptimiser, OuterProblem, OuterUpdate, State, TwoPasses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +30,6 @@ class SAM(TwoPasses):
     ) -> OuterUpdate:
         """See `OuterRule`."""
         return ascend(self, problem, redraw, partial(along, rho=self.rho)).update()
+
+
+OUTER.add(OuterOptimiser(name="sam", summary="descend from the worst point nearby (Foret et al. 2021)", config=SAM))

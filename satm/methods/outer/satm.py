@@ -13,7 +13,7 @@ import torch
 from satm.engine import InnerLoop
 from satm.methods.outer.ascent import along, ascend
 from satm.methods.outer.check import not_negative
-from satm.methods.outer.problem import OuterProblem, OuterUpdate, State, TwoPasses
+from satm.methods.outer.problem import OUTER, OuterOptimiser, OuterProblem, OuterUpdate, State, TwoPasses
 from satm.types import Images
 
 NoiseReading: TypeAlias = Literal["variance", "std", "relative"]
@@ -63,3 +63,10 @@ def smoothing_noise(images: Images, gamma: float, reading: NoiseReading, generat
     # Drawn on the CPU in float32, so that every device and precision sees the same noise.
     noise = torch.randn(images.shape, generator=generator)
     return std * noise.to(device=images.device, dtype=images.dtype)
+
+
+OUTER.add(
+    OuterOptimiser(
+        name="satm", summary="SAM whose ascent starts from a smoothed landscape (Gao et al. 2025)", config=SATM
+    )
+)

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from satm.engine import InnerLoop
-from satm.methods.outer.problem import OuterProblem, OuterUpdate, Rule, State
+from satm.methods.outer.problem import OUTER, OuterOptimiser, OuterProblem, OuterUpdate, Rule, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +36,6 @@ def descend(problem: OuterProblem, state: State) -> OuterUpdate:
         measured={"loss": float(found.loss), "hypergradient_norm": float(found.images.norm())},
         state=state,
     )
+
+
+OUTER.add(OuterOptimiser(name="sgd", summary="plain descent of the hypergradient, as MTT", config=SGD))

@@ -11,7 +11,7 @@ import torch
 from satm.engine import InnerLoop
 from satm.methods.outer.ascent import along, ascend
 from satm.methods.outer.check import fraction, not_negative
-from satm.methods.outer.problem import OuterProblem, OuterUpdate, State, TwoPasses
+from satm.methods.outer.problem import OUTER, OuterOptimiser, OuterProblem, OuterUpdate, State, TwoPasses
 from satm.types import Images
 
 
@@ -47,3 +47,10 @@ class VaSSO(TwoPasses):
     def init(self, images: Images) -> State:
         """d = 0."""
         return {"average": torch.zeros_like(images)}
+
+
+OUTER.add(
+    OuterOptimiser(
+        name="vasso", summary="SAM along an average of ascent directions (Li and Giannakis 2023)", config=VaSSO
+    )
+)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import torch
 
 from satm.errors import ExpertError
-from satm.methods.base import Learnt, Task, class_major_labels
+from satm.methods.base import Outcome, Task, class_major_labels
 from satm.types import FlatParams, Images, Labels
 
 
@@ -18,7 +18,7 @@ class Selection:
     step = steps = 0
     notes: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, learnt: Learnt) -> None:
+    def __init__(self, learnt: Outcome) -> None:
         self._learnt = learnt
 
     def advance(self) -> Mapping[str, float]:
@@ -32,7 +32,7 @@ class Selection:
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """The same choice was made when this one began."""
 
-    def result(self) -> Learnt:
+    def result(self) -> Outcome:
         """See `Condensation`."""
         return self._learnt
 
@@ -43,7 +43,7 @@ class ClassByClass:
     notes: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
-        self, task: Task, make: Callable[[int], Images], finish: Callable[[Images], Learnt] | None = None
+        self, task: Task, make: Callable[[int], Images], finish: Callable[[Images], Outcome] | None = None
     ) -> None:
         """`make` gives the images [ipc, C, H, W] of a class, `finish` the outcome; hard labels without it."""
         self.step, self.steps = 0, len(task.data.classes)
@@ -64,16 +64,16 @@ class ClassByClass:
         """See `Condensation`."""
         self.step, self._images = int(state["step"]), state["images"].cpu()
 
-    def result(self) -> Learnt:
+    def result(self) -> Outcome:
         """See `Condensation`: the classes that are done."""
         if self._finish is not None:
             return self._finish(self._images)
-        return Learnt(self._images, class_major_labels(self.step, self._ipc), "hard", None)
+        return Outcome(self._images, class_major_labels(self.step, self._ipc), "hard", None)
 
 
 def selected(images: Images, labels: Labels) -> Selection:
     """A set of real images with their classes, and no step size: an evaluation chooses it on the validation split."""
-    return Selection(Learnt(images.cpu(), labels.cpu(), "hard", None))
+    return Selection(Outcome(images.cpu(), labels.cpu(), "hard", None))
 
 
 def last_snapshot(task: Task, epochs: int) -> FlatParams:

@@ -9,11 +9,11 @@ import torch
 
 from satm import networks
 from satm.augment import apply, draw
-from satm.engine import FlatNetwork, InnerLoop, Learned
+from satm.engine import FlatNetwork, InnerLoop, OuterVariables
 from satm.errors import ExpertError
 from satm.experts import draw_segment
 from satm.matching import TrajectoryLoss
-from satm.methods.base import Learnt, Task
+from satm.methods.base import Outcome, Task
 from satm.methods.outer import OuterProblem, OuterRule, OuterUpdate
 from satm.methods.trajectory.config import TrajectoryConfig
 from satm.methods.trajectory.diagnosis import diagnose
@@ -79,7 +79,7 @@ class TrajectoryCondensation:
         labels = self.label_rule.taught(self.label_state, FlatNetwork(self.network), segment.target, self.images)
         problem = OuterProblem(
             loop=self._draw_loop(seed.child("loop").generator()),
-            at=Learned(self.images, self.label_rule.targets(labels), self.step_size),
+            at=OuterVariables(self.images, self.label_rule.targets(labels), self.step_size),
             theta_start=segment.start,
             loss=TrajectoryLoss(segment.start, segment.target),
             policy=self._policy,
@@ -192,12 +192,12 @@ class TrajectoryCondensation:
         }
         self.guard.restore(state)
 
-    def result(self) -> Learnt:
+    def result(self) -> Outcome:
         """See `Condensation`; a rule that averages hands out the average, φ itself beside it as `raw`."""
         labels, kind, step_size = self.labels.cpu(), self.label_rule.kind, float(self.step_size)
-        learnt = Learnt(self.images.cpu(), labels, kind, step_size)
+        learnt = Outcome(self.images.cpu(), labels, kind, step_size)
         averaged = self.rule.averaged(self.outer_state)
-        return learnt if averaged is None else Learnt(averaged.cpu(), labels, kind, step_size, {"raw": learnt})
+        return learnt if averaged is None else Outcome(averaged.cpu(), labels, kind, step_size, {"raw": learnt})
 
 
 def _identity(images: Images) -> Images:

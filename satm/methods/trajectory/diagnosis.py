@@ -7,7 +7,7 @@ from collections import deque
 import torch
 
 from satm.engine import (
-    Learned,
+    OuterVariables,
     exact_step_size_derivative,
     first_order_step_size_derivative,
     make_step,
@@ -40,7 +40,7 @@ def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[s
     }
 
 
-def _final(problem: OuterProblem, at: Learned) -> FlatParams:
+def _final(problem: OuterProblem, at: OuterVariables) -> FlatParams:
     """θ_N: N plain steps, in full precision whatever the policy's is."""
     replayed = problem.policy.step
     at_once = None if replayed is None else replayed.at_once

@@ -40,7 +40,7 @@ def run_outer_steps(
         store.add_seconds(run, last_save - started)
         started = last_save
 
-    with progress.task("condense", condensation.steps, done=condensation.step) as task:
+    with progress.bar("condense", condensation.steps, done=condensation.step) as bar:
         while condensation.step < condensation.steps:
             step = condensation.step
             try:
@@ -59,7 +59,7 @@ def run_outer_steps(
             meter.step()
             events.see(step, measured)
             rows.extend((step, name, float(value)) for name, value in measured.items())
-            task.advance(1, **{name: measured[name] for name in ("loss", "step_size") if name in measured})
+            bar.advance(1, **{name: measured[name] for name in ("loss", "step_size") if name in measured})
             if progress.stopping() and condensation.step < condensation.steps:
                 save()
                 raise Interrupted(

@@ -16,7 +16,7 @@ from satm import data as datasets
 from satm.errors import Diverged, Interrupted, RegistryError
 from satm.experts.train import expert_store
 from satm.machine.device import resolve_device
-from satm.methods import METHODS, Condensation, Learnt, Task
+from satm.methods import METHODS, Condensation, Outcome, Task
 from satm.methods.trajectory.config import set_method
 from satm.presets import Preset
 from satm.progress import SILENT, Progress
@@ -30,7 +30,7 @@ from satm.workflow.condense.resume import Start, find_start
 
 
 @dataclass(frozen=True, kw_only=True)
-class Condensed:
+class CondensationResult:
     """What `condense` did."""
 
     record: SetRecord
@@ -56,7 +56,7 @@ def condense(
     start_from: str | None = None,
     parent: str | None = None,
     progress: Progress = SILENT,
-) -> Condensed:
+) -> CondensationResult:
     """Condense by `preset` and store the result in the registry file.
 
     The same call continues an interrupted one to the same bits and returns the stored set of a finished one; `fresh`
@@ -81,7 +81,7 @@ def condense(
             if before is not None and before.status == "done" and before.set_id and not fresh:
                 made = store.find(before.set_id)
                 others = [each for each in store.sets(dataset=config.set_dataset) if each.run_id == before.id]
-                return Condensed(record=made, new=False, siblings=tuple(o for o in others if o.id != made.id))
+                return CondensationResult(record=made, new=False, siblings=tuple(o for o in others if o.id != made.id))
             saved = _saved_state(checkpoint, before, start, fresh, progress)
             progress.say(opening_line(preset, data, where, steps_done=int(saved["step"]) if saved else 0))
             heard = _Heard(store, progress)
@@ -118,7 +118,7 @@ def condense(
                 )
             store.finish_run(run, status="done", set_id=record.id)
             checkpoint.remove()
-    return Condensed(record=record, new=record.id not in known, siblings=tuple(siblings))
+    return CondensationResult(record=record, new=record.id not in known, siblings=tuple(siblings))
 
 
 def _saved_state(
@@ -219,7 +219,7 @@ def _run_key(
 
 
 def _describe(
-    learnt: Learnt,
+    learnt: Outcome,
     preset: Preset,
     data: datasets.ImageData,
     seed: int,

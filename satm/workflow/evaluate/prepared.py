@@ -7,7 +7,7 @@ from typing import Protocol
 
 from satm import data as datasets
 from satm.errors import DataError, RegistryError, SatmError
-from satm.exchange import FORMATS, ImportConfig
+from satm.exchange import LAYOUTS, ImportConfig
 from satm.machine.device import resolve_device
 from satm.preprocessing import ZCA
 from satm.presets import CondenseConfig
@@ -100,7 +100,7 @@ def whitening(config: ImportConfig, *, data_root: Path | None, device: str = "cp
         device=where,
         progress=progress,
     )
-    unit = data.preprocessing if FORMATS.get(config.format).unit_whitening else None
+    unit = data.preprocessing if LAYOUTS.get(config.format).unit_whitening else None
     assert not isinstance(unit, ZCA)
     return datasets.fitted_zca(
         data.train.images, fingerprint=data.fingerprint, unit=unit, device=where, progress=progress

@@ -8,7 +8,7 @@ from satm import data as datasets
 from satm.data import CATALOGUE
 from satm.data.normalise import measured_mean_std
 from satm.errors import ConfigError, DataError
-from satm.exchange import Claims, Format, ImportConfig, Moments
+from satm.exchange import Claims, ImportConfig, Layout, Moments
 from satm.preprocessing import MeanStd, Preprocessing, unit_range
 from satm.progress import Progress
 from satm.workflow.evaluate.prepared import whitening
@@ -32,7 +32,7 @@ def classes_of(name: str, data: datasets.ImageData | None) -> tuple[tuple[str, .
 
 def preprocessing_of(
     config: ImportConfig,
-    chosen: Format,
+    chosen: Layout,
     claims: Claims,
     data: datasets.ImageData | None,
     channels: int,

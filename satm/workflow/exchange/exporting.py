@@ -10,7 +10,7 @@ from pathlib import Path
 
 from registry import Registry, SetRecord
 from satm.errors import DataError
-from satm.exchange import FORMATS, Difference, differences
+from satm.exchange import LAYOUTS, Difference, differences
 from satm.home import make_folder
 from satm.progress import SILENT, Progress
 from satm.workflow.lookup import load
@@ -39,7 +39,7 @@ def export_set(
     `path` must not exist yet: a file or, for layouts of several files, a folder. Raises DataError where it does or
     cannot be written, UnknownName for the set or the format.
     """
-    chosen = FORMATS.get(format)
+    chosen = LAYOUTS.get(format)
     target = Path(path).expanduser().absolute()
     if os.path.lexists(target):
         raise DataError(f"{target} is there already; name another path, or remove it first")

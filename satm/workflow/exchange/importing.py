@@ -14,11 +14,11 @@ from satm import networks
 from satm.data.lookup import split_path
 from satm.errors import ConfigError, DataError, SatmError
 from satm.exchange import (
-    FORMATS,
+    LAYOUTS,
     Claims,
     Foreign,
-    Format,
     ImportConfig,
+    Layout,
     Space,
     check_moments,
     labels_by_folder,
@@ -73,7 +73,7 @@ def import_set(
     ConfigError or UnknownName for a claim that is missing or cannot be meant, DataError for anything wrong with the
     file; nothing is stored then.
     """
-    chosen = FORMATS.get(format)
+    chosen = LAYOUTS.get(format)
     claims = Claims(
         dataset=dataset,
         preprocessing=preprocessing,
@@ -181,7 +181,7 @@ def _completed(claims: Claims, says: Mapping[str, Any], data_root: Path | None) 
 
 
 def _claimed(
-    foreign: Foreign, chosen: Format, claims: Claims, *, force: bool, data_root: Path | None, progress: Progress
+    foreign: Foreign, chosen: Layout, claims: Claims, *, force: bool, data_root: Path | None, progress: Progress
 ) -> tuple[SyntheticSet, str | None, tuple[str, ...]]:
     """A set from bare tensors and claims; the data root it was checked against, and what was assumed."""
     claims = _completed(claims, foreign.says, data_root)

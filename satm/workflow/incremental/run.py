@@ -12,7 +12,7 @@ import torch
 
 from evaluation import RECIPES, choose_learning_rate, plan_training, stated_learning_rate
 from evaluation.cross_arch import CHOOSING
-from protocols.methods.known import PROTOCOLS
+from protocols.base import PROTOCOLS
 from protocols.networks import Networks
 from protocols.order import class_order, split_classes
 from protocols.run import run
@@ -56,7 +56,7 @@ def evaluate_incremental(
 ) -> SetRecord:
     """Judge a stored set as the memory of a class-incremental stream of `steps` steps; `results` reads the numbers.
 
-    `protocol` is one of `protocols.methods.known.PROTOCOLS`, GDumb by default. `orders` class orders are run with `networks`
+    `protocol` is one of `protocols.base.PROTOCOLS`, GDumb by default. `orders` class orders are run with `networks`
     networks each (those of the set's profile by default), every network a repeat of its own. `memory` is what the
     protocol is handed: the set itself, `random` or `herding` (as many real images, or as many as cost as many bytes:
     `budget`; random ones drawn afresh for each order), or `none`. The set was condensed as a whole and is split along
@@ -161,10 +161,10 @@ def evaluate_incremental(
                 device=where,
                 progress=progress,
             )
-            with progress.task(f"{chosen.name} on {source.name}: networks", orders * count) as task:
+            with progress.bar(f"{chosen.name} on {source.name}: networks", orders * count) as bar:
                 for order in range(orders):
                     for average in work.order(order, groups[order], count):
-                        task.advance(final=average)
+                        bar.advance(final=average)
     return subject.record
 
 

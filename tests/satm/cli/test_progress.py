@@ -24,12 +24,12 @@ def test_the_remaining_time_is_that_of_units_after_the_first(monkeypatch: pytest
     now = 0.0
     monkeypatch.setattr(_progress.time, "monotonic", lambda: now)
     progress = Told()
-    with progress.task("training", 102, done=1) as task:
+    with progress.bar("training", 102, done=1) as bar:
         now = 500.0
-        task.advance(loss=0.25)
+        bar.advance(loss=0.25)
         assert progress.lines == ["training: 2/102  loss 0.25"]
         now = 520.0
-        task.advance(10)  # too soon for another line
+        bar.advance(10)  # too soon for another line
         now = 540.0
-        task.advance(10, loss=0.125)
+        bar.advance(10, loss=0.125)
     assert progress.lines[1:] == ["training: 22/102  2.0 s each  left 3 min  loss 0.125"]

@@ -22,7 +22,7 @@ from satm.engine import (
     HigherPolicy,
     InnerLoop,
     LastSteps,
-    Learned,
+    OuterVariables,
     ReplayPolicy,
     TeslaPolicy,
     flatten,
@@ -70,7 +70,7 @@ def problem(network, *, soft, batches, augmented, dtype=torch.float64):
     target = normal(size, name="target").to(dtype)
     return {
         "loop": InnerLoop(network=network, batches=tuple(index), transforms=tuple(transforms)),
-        "at": Learned(
+        "at": OuterVariables(
             normal(IMAGES, *SHAPE, name="images").to(dtype),
             labels.to(dtype) if soft else labels,
             torch.tensor(0.2, dtype=dtype),
@@ -159,7 +159,7 @@ def test_compiled_single_precision_is_no_further_from_the_answer_than_eager():
 
         def solve(policy, network, dtype, images=images, start=start, target=target):
             loop = InnerLoop(network=network, batches=(None,) * 12, transforms=(_identity,) * 12)
-            at = Learned(images.to(dtype), class_major_labels(10, 1), torch.tensor(0.05, dtype=dtype))
+            at = OuterVariables(images.to(dtype), class_major_labels(10, 1), torch.tensor(0.05, dtype=dtype))
             loss = TrajectoryLoss(start.to(dtype), target.to(dtype))
             return policy(loop, at, start.to(dtype), loss, Full()).images.double()
 
@@ -209,7 +209,7 @@ def test_tesla_is_the_sum_of_direct_terms(soft):
     thetas, gradients = [where["theta_start"]], []
     for i in range(N):
         theta = thetas[-1].detach().requires_grad_()
-        loss = loop.loss(partial(network, theta), i, Learned(images, labels, at.step_size))
+        loss = loop.loss(partial(network, theta), i, OuterVariables(images, labels, at.step_size))
         (gradient,) = torch.autograd.grad(loss, theta, create_graph=True)
         gradients.append(gradient)
         thetas.append(theta.detach() - at.step_size * gradient.detach())

@@ -11,7 +11,7 @@ from torch import nn
 
 from satm import networks
 from satm.augment import DSA, apply
-from satm.engine import FlatNetwork, Full, InnerLoop, LastSteps, Learned, flatten
+from satm.engine import FlatNetwork, Full, InnerLoop, LastSteps, OuterVariables, flatten
 from satm.errors import ConfigError
 from satm.rng import Seed
 from tests.helpers import CLASSES, EXACT, VALUES, Case, central_differences, leaves, normal, tiny_case
@@ -214,7 +214,7 @@ def test_the_fields_networks(policy, architecture):
     theta = flatten(network.parameters()).detach()
     case = Case(
         loop=InnerLoop(network=network, batches=(None, torch.tensor([2, 0])), transforms=(torch.tanh, torch.tanh)),
-        at=Learned(normal(3, *shape, name="images"), torch.arange(3), torch.tensor(0.02, dtype=torch.float64)),
+        at=OuterVariables(normal(3, *shape, name="images"), torch.arange(3), torch.tensor(0.02, dtype=torch.float64)),
         theta=theta,
         target=theta + 0.01 * normal(len(theta), name="target"),
         logits=flat,

@@ -24,7 +24,7 @@ import pytest
 import torch
 from torch import nn
 
-from satm.engine import InnerLoop, LastSteps, Learned, exact_step_size_derivative
+from satm.engine import InnerLoop, LastSteps, OuterVariables, exact_step_size_derivative
 from tests.helpers import EXACT, normal
 
 ROWS, D, N = 8, 4, 7
@@ -61,7 +61,7 @@ def paper():
         "loop": InnerLoop(
             network=network, batches=(None,) * N, transforms=(nn.Identity(),) * N, criterion=least_squares
         ),
-        "at": Learned(x.view(ROWS, 1, 1, D), y, alpha),
+        "at": OuterVariables(x.view(ROWS, 1, 1, D), y, alpha),
         "theta_start": start,
         "outer_loss": lambda theta: (theta - target).square().sum() / 2,
         "thetas": thetas,

@@ -17,7 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from satm.engine import Full, HypergradientPolicy, InnerLoop, LastSteps, Learned, Truncation, exact_step_size_derivative
+from satm.engine import (
+    Full,
+    HypergradientPolicy,
+    InnerLoop,
+    LastSteps,
+    OuterVariables,
+    Truncation,
+    exact_step_size_derivative,
+)
 from satm.rng import Seed
 from tests.helpers import EXACT, normal
 
@@ -62,9 +70,9 @@ class Setting:
         return InnerLoop(network=network, criterion=mean, **fixed)
 
     @property
-    def at(self) -> Learned:
+    def at(self) -> OuterVariables:
         images = self.x.view(len(self.x), 1, 1, -1)
-        return Learned(images, self.y, torch.tensor(self.alpha, dtype=torch.float64))
+        return OuterVariables(images, self.y, torch.tensor(self.alpha, dtype=torch.float64))
 
     def outer_loss(self, theta):
         return (theta - self.target).square().sum() / 2

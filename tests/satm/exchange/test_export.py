@@ -13,7 +13,7 @@ import torch
 import satm
 from satm import export_set, import_set
 from satm.errors import ConfigError, DataError
-from satm.exchange import FORMATS
+from satm.exchange import LAYOUTS
 from satm.exchange.dd_ranking import configuration
 from tests.satm.exchange.own import SETS, own
 
@@ -23,7 +23,7 @@ from tests.satm.exchange.own import SETS, own
 def test_what_carries_everything_gives_the_same_id(name: str, kind: str, stored: Any, tmp_path: Path) -> None:
     made = own(**SETS[kind])
     reference, registry = stored(made)
-    path = tmp_path / ("set" + FORMATS.get(name).suffix)
+    path = tmp_path / ("set" + LAYOUTS.get(name).suffix)
     assert export_set(reference, path, format=name, registry=registry).losses == ()
     back = import_set(path, format=name, registry=tmp_path / "other.db")
     assert back.new

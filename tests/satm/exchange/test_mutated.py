@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import satm
 from registry import Registry
 from satm.errors import SatmError
-from satm.exchange import FORMATS
+from satm.exchange import LAYOUTS
 from satm.preprocessing import ZCA
 from tests.satm.exchange import files
 from tests.satm.exchange.files import IMAGES, LABELS, LOGITS, PIXELS, PROBABILITIES, WRITERS, K, normal
@@ -312,7 +312,7 @@ def test_a_description_that_was_hashed_again_is_still_checked(change: dict[str, 
     assert not (tmp_path / "satm.db").exists()
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_empty_files_and_folders_and_nothing_at_all(name: str, tmp_path: Path) -> None:
     folder = files.fresh(tmp_path / "case")
     assert not judge(folder, name, tmp_path / "satm.db")

@@ -154,7 +154,7 @@ class Listening(NoProgress):
     def say(self, message):
         self.said.append(message)
 
-    def task(self, name, total, *, done=0):
+    def bar(self, name, total, *, done=0):
         self.total, self.done = total, done
         return Counting(self)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from satm import networks
-from satm.engine import FlatNetwork, HigherPolicy, LastSteps, Learned
+from satm.engine import FlatNetwork, HigherPolicy, LastSteps, OuterVariables
 from satm.errors import ConfigError, UnknownName
 from satm.methods import METHODS, OUTER, Request
 from satm.methods.direct.condensation import ClassBatches
@@ -101,7 +101,7 @@ def test_the_direction_is_the_sum_of_both_hypergradients():
     step_size = case.at.step_size.clone().requires_grad_()
     whole = case.loss(case.unroll(case.at._replace(images=images, step_size=step_size), tape_from=2)[0][-1])
     subset = replace(case, loop=part)
-    at = Learned(images[rows], case.at.labels[rows], step_size)
+    at = OuterVariables(images[rows], case.at.labels[rows], step_size)
     smaller = subset.loss(subset.unroll(at)[0][-1])
     expected = torch.autograd.grad(whole + smaller, images)[0]
     expected[frozen] = 0
@@ -211,7 +211,7 @@ def test_over_a_base_its_defaults_count_for_what_is_not_given():
     assert replace(CONFIG, base="satm").base_config().outer.rule == "sgd"  # what is stored is what runs
     assert (over("tesla").base_config().engine, over("datm").base_config().init) == ("tesla", "right")
     assert over("datm", init="real").base_config().init == "real"
-    assert replace(CONFIG, outer=OUTER.get("sam")()).base_config().outer.rule == "sam"
+    assert replace(CONFIG, outer=OUTER.get("sam").config()).base_config().outer.rule == "sam"
     assert over("satm", inner_steps=9).truncation().window == 3
     assert replace(CONFIG, inner_steps=9).truncation().window == 9
     assert replace(CONFIG, period=None, outer_steps=400).steps_between_choices() == 20
@@ -229,7 +229,7 @@ def test_over_a_base_its_defaults_count_for_what_is_not_given():
         ({"sizes": (2, 1)}, ConfigError, r"sizes \[2, 1\]"),
         ({"sizes": (0, 1)}, ConfigError, r"sizes \[0, 1\]"),
         ({"batch_real": 0}, ConfigError, "batch_real 0"),
-        ({"outer": OUTER.get("vasso")()}, ConfigError, "vasso"),
+        ({"outer": OUTER.get("vasso").config()}, ConfigError, "vasso"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(change, error, match):

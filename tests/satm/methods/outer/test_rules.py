@@ -145,7 +145,7 @@ def test_ema():
     for value in (2.0, 3.0):
         state = rule.moved(state, torch.full((2,), value))
     close(rule.averaged(state), torch.full((2,), 0.9 * (0.9 + 0.1 * 2) + 0.1 * 3))
-    assert all(OUTER.get(name)().averaged({}) is None for name in OUTER if name != "ema")
+    assert all(OUTER.get(name).config().averaged({}) is None for name in OUTER if name != "ema")
 
 
 def test_an_open_decay_follows_the_number_of_steps():
@@ -160,7 +160,7 @@ def test_an_open_decay_follows_the_number_of_steps():
 @pytest.mark.parametrize("name", OUTER)
 def test_labels_descend_with_the_images_and_the_step_size_takes_the_first_trajectory(name):
     case = tiny_case(soft=True)
-    update = ask(OUTER.get(name)(), case)
+    update = ask(OUTER.get(name).config(), case)
     assert update.labels is not None
     assert update.labels.shape == case.at.labels.shape
     if name in ("sgd", "ema", "sam", "gsam", "asam", "vasso"):

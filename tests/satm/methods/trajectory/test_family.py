@@ -368,7 +368,7 @@ PAIRS += [(method, name) for method in MATCHING for name in ("satm", "vasso") if
 def test_every_method_takes_every_rule_and_resumes_to_the_bit(data, method, rule):
     from safetensors.torch import load, save
 
-    chosen = config(method, inner_steps=4, window=2, outer=outer.OUTER.get(rule)())
+    chosen = config(method, inner_steps=4, window=2, outer=outer.OUTER.get(rule).config())
     trained = experts(data)
     whole = begin(data, trained, chosen)
     measured = [whole.advance() for _ in range(3)]

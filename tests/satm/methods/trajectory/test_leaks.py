@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from satm.engine import InnerLoop, LastSteps, Learned, ReplayPolicy, flatten, make_step
+from satm.engine import InnerLoop, LastSteps, OuterVariables, ReplayPolicy, flatten, make_step
 from satm.machine.ram import measured_peak
 from satm.methods import METHODS
 from satm.networks import create
@@ -86,7 +86,7 @@ def peak(steps):
     network = create("convnet3_w16", num_classes=10, image_shape=(3, 32, 32), seed=Seed(0))
     theta = flatten(network.parameters()).detach()
     loop = InnerLoop(network=network, batches=(None,) * steps, transforms=(torch.nn.Identity(),) * steps)
-    at = Learned(torch.randn(40, 3, 32, 32), torch.arange(40) % 10, torch.tensor(0.01))
+    at = OuterVariables(torch.randn(40, 3, 32, 32), torch.arange(40) % 10, torch.tensor(0.01))
     with measured_peak() as found:
         ReplayPolicy(make_step(network))(loop, at, theta, lambda end: (end - 1).square().mean(), LastSteps(5))
     return found.bytes

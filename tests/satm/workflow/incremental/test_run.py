@@ -175,9 +175,9 @@ class Counted(NoProgress):
 
     trained = 0
 
-    def task(self, name: str, total: int, *, done: int = 0) -> Any:
+    def bar(self, name: str, total: int, *, done: int = 0) -> Any:
         self.trained += name.startswith(("training on", "step "))
-        return super().task(name, total, done=done)
+        return super().bar(name, total, done=done)
 
 
 def _same_set(folder: Path) -> None:
