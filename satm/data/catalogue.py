@@ -43,9 +43,24 @@ class DatasetSpec:
         """How many classes there are."""
         return self.classes if isinstance(self.classes, int) else len(self.classes)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes by label; their numbers if the names are not known."""
+        return tuple(map(str, range(self.classes))) if isinstance(self.classes, int) else self.classes
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the data set brings its own images, so that it needs no files and no data root."""
+        return self.read is not None
+
 
 CATALOGUE: Names[DatasetSpec] = Names("data set", package="satm.data", group="satm.datasets", expects=DatasetSpec)
-EMBEDDED = "digits"  # comes with scikit-learn, needs no files
+
+
+def spec_of(name: str) -> DatasetSpec | None:
+    """The catalogue's entry for `name`; None if `name` is a folder of the user's own."""
+    return CATALOGUE.get(name) if name in CATALOGUE else None
+
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -124,20 +139,6 @@ def _imagenet_subset(
         source="classes, size and constants: MTT utils.py (GeorgeCazenavette/mtt-distillation)",
     )
 
-
-CATALOGUE.add(
-    DatasetSpec(
-        name="digits",
-        summary="scikit-learn's 1,797 handwritten digits, 10 classes, 8×8 grey; needs no files",
-        image_size=8,
-        channels=1,
-        classes=tuple("0123456789"),
-        mean=(0.3054,),
-        std=(0.3758,),
-        augment="color_crop_scale_rotate",  # a mirrored digit is another sign, and cutout hides half of one
-        source="scikit-learn's load_digits (UCI optical digits, test part); constants measured on our training split",
-    )
-)
 
 CATALOGUE.add(
     DatasetSpec(

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from satm.data.catalogue import CATALOGUE, EMBEDDED
-from satm.data.digits import read_digits
+from satm.data.catalogue import spec_of
 from satm.data.lookup import find, split_path
 from satm.data.normalise import measured_mean_std
 from satm.data.read import read
@@ -108,9 +107,9 @@ def load(
     if not 0 <= validation < 1:
         raise ConfigError(f"validation {validation}: expected a fraction, 0 ≤ validation < 1")
     name, root = split_path(name, root)
-    reader = read_digits if name == EMBEDDED else CATALOGUE.get(name).read if name in CATALOGUE else None
-    if reader is not None:
-        raw, found_under = reader().at_size(image_size), None
+    spec = spec_of(name)
+    if spec is not None and spec.read is not None:
+        raw, found_under = spec.read().at_size(image_size), None
         raw_digest = raw.digest
     else:
         place = find(name, root, progress)
@@ -122,8 +121,7 @@ def load(
     preprocessing: Preprocessing
     if zca:
         preprocessing = fitted_zca(train_images, fingerprint=fingerprint, device=device, progress=progress)
-    elif name in CATALOGUE:
-        spec = CATALOGUE.get(name)
+    elif spec is not None:
         preprocessing = MeanStd(mean=spec.mean, std=spec.std)
     else:
         preprocessing = measured_mean_std(train_images)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from satm.data.catalogue import CATALOGUE, EMBEDDED, DatasetSpec
+from satm.data.catalogue import CATALOGUE, DatasetSpec, spec_of
 from satm.data.torchvision_files import download
 from satm.errors import ConfigError, DataError, UnknownName
 from satm.home import home
@@ -49,7 +49,8 @@ def places(name: str, root: Path | None = None) -> list[Place]:
     Raises DataError where the root is no folder and UnknownName where `name` is neither in the catalogue nor a folder
     under the root.
     """
-    if name == EMBEDDED or (name in CATALOGUE and CATALOGUE.get(name).read is not None):
+    spec = spec_of(name)
+    if spec is not None and spec.embedded:
         return []
     if root is None:
         roots = [place for place in (data_root(), downloads()) if place is not None]
@@ -57,8 +58,7 @@ def places(name: str, root: Path | None = None) -> list[Place]:
         roots = [root]
     else:
         raise DataError(f"data root {root} is no folder; give the one that holds '{name}'")
-    if name in CATALOGUE:
-        spec = CATALOGUE.get(name)
+    if spec is not None:
         return [Place(path, each) for each in roots for path in _candidates(each, spec)]
     if name and (found := [Place(each / name, each) for each in roots if (each / name).is_dir()]):
         return found
@@ -66,6 +66,18 @@ def places(name: str, root: Path | None = None) -> list[Place]:
     raise UnknownName(
         "data set", name, {*CATALOGUE, *folders}, hint=f"(or a folder of your own under {roots[0]}, or its path)"
     )
+
+
+def at_hand(name: str, root: Path | None) -> bool:
+    """Whether data set `name` can be read without a download.
+
+    With a `root` the answer is always yes: if the data set is not there, `find` reports it, as for every other command.
+    Raises UnknownName if `name` is neither in the catalogue nor a folder.
+    """
+    spec = spec_of(name)
+    if root is not None or (spec is not None and spec.embedded):
+        return True
+    return any(place.path.is_dir() for place in places(name))
 
 
 def _candidates(root: Path, spec: DatasetSpec) -> list[Path]:
@@ -87,8 +99,9 @@ def split_path(name: str, root: Path | str | None) -> tuple[str, Path | None]:
     path = Path(os.path.abspath(Path(name).expanduser()))
     if not path.is_dir():
         raise DataError(f"{path} is no folder; give the name of a data set or the path of its folder")
-    if path.name == EMBEDDED:
-        raise ConfigError(f"{path}: 'digits' means the embedded images; rename the folder")
+    spec = spec_of(path.name)
+    if spec is not None and spec.embedded:
+        raise ConfigError(f"{path}: '{spec.name}' means the embedded images; rename the folder")
     return path.name, path.parent
 
 

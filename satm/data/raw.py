@@ -47,9 +47,7 @@ def class_names(found: tuple[str, ...] | None, labels: Labels, spec: DatasetSpec
         return found or tuple(str(label) for label in range(int(labels.max()) + 1))
     if found is not None and len(found) != spec.num_classes:
         raise DataError(f"{where} has {len(found)} classes; {spec.name} has {spec.num_classes}")
-    if isinstance(spec.classes, tuple):
-        return spec.classes
-    return found or tuple(str(label) for label in range(spec.classes))
+    return found if found and isinstance(spec.classes, int) else spec.class_names
 
 
 def check_labels(labels: Labels, classes: tuple[str, ...], where: str) -> None:

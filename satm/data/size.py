@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from satm.data.catalogue import CATALOGUE
+from satm.data.catalogue import spec_of
 from satm.data.decode import image_size_of
 from satm.data.folder import open_folder
 from satm.data.lookup import LAYOUTS, find
@@ -18,8 +18,8 @@ def native_image_size(name: str, *, root: Path | None = None) -> int:
 
     Raises UnknownName, and DataError for a folder that cannot be read.
     """
-    if name in CATALOGUE:
-        return CATALOGUE.get(name).image_size
+    if (spec := spec_of(name)) is not None:
+        return spec.image_size
     folder = find(name, root, SILENT).path
     source = open_parquet(folder) or open_folder(folder)
     if source is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from satm.errors import ConfigError
 from satm.exchange.base import LABEL_KINDS, SPACES, Space
@@ -42,3 +44,15 @@ class Claims:
             raise ConfigError("mean and std belong together; give both or neither")
         if self.mean is not None and self.preprocessing not in (None, "meanstd"):
             raise ConfigError(f"mean and std are constants of meanstd, not of {self.preprocessing}; leave them out")
+
+    def check(self, says: Mapping[str, Any]) -> None:
+        """Raise ConfigError if a claim contradicts the file, which says `says`, by the names of these fields."""
+        for name, value in says.items():
+            claimed = getattr(self, name)
+            if claimed is not None and claimed != value:
+                raise ConfigError(f"the file says {name} {value}, not {claimed}; leave --{name.replace('_', '-')} out")
+
+    def completed(self, says: Mapping[str, Any]) -> Claims:
+        """The claims, with the file's word where the user says nothing. Raises ConfigError as `check` does."""
+        self.check(says)
+        return replace(self, **{name: value for name, value in says.items() if getattr(self, name) is None})
