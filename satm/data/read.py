@@ -1,4 +1,4 @@
-"""A folder to decoded images, whichever layout it has."""
+"""Reads the images of a data set's folder, in any of the layouts that we know."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from satm.progress import Progress
 def read(folder: Path, name: str, *, image_size: int | None, progress: Progress) -> tuple[Raw, str]:
     """The images of data set `name` in `folder`, and their digest.
 
-    Decoded once, then kept in `SATM_HOME`. Raises DataError where the folder holds no layout that is known, a part of
-    one, or damaged files.
+    Images are decoded once, then kept in `SATM_HOME`. Raises DataError if the folder has no layout that we know, if
+    parts are missing, or if files are damaged.
     """
     spec = spec_of(name)
     if spec is not None and (raw := read_arrays(folder, spec)) is not None:

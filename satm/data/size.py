@@ -1,4 +1,4 @@
-"""How large a data set's images are, without decoding them all."""
+"""Finds the size of a data set's images without decoding them all."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from satm.progress import SILENT
 
 
 def native_image_size(name: str, *, root: Path | None = None) -> int:
-    """Pixels a side: the catalogue's, or those of the first image of a folder of a user's own.
+    """Pixels a side: the catalogue's size, or that of the first image in a folder of the user's own.
 
-    Raises UnknownName, and DataError for a folder that cannot be read.
+    Raises UnknownName, and DataError if the folder cannot be read.
     """
     if (spec := spec_of(name)) is not None:
         return spec.image_size

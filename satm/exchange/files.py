@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from satm.errors import DataError
 
@@ -77,40 +74,10 @@ def shown(text: str, length: int = 160) -> str:
     return line if len(line) <= length else line[: length - 3] + "..."
 
 
-def load_npz(path: Path) -> dict[str, Any]:
-    """The arrays of an `.npz` file by name, objects refused; raises DataError."""
-    import numpy as np
-
-    not_empty(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            check_claim(path, sum(member.file_size for member in archive.infolist()))
-            for member in archive.infolist():
-                with archive.open(member) as opened:
-                    _check_array(opened, member.file_size, path)
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except DataError:
-        raise
-    except Exception as error:  # zip, zlib and NumPy's header parser each have their own
-        raise unreadable(path, error) from error
-
-
 def check_claim(path: Path, claimed: int) -> None:
     """Raise DataError where `path` claims to hold more bytes than a file of its length can."""
     if claimed > SMALL + FACTOR * path.stat().st_size:
         raise DataError(f"{path} claims to unpack to {claimed >> 20} MiB, which its length does not allow; refused")
-
-
-def _check_array(opened: Any, size: int, path: Path) -> None:
-    """Raise DataError where an `.npy` header claims more than its member of the archive has."""
-    import numpy as np
-
-    version = np.lib.format.read_magic(opened)
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(opened)
-    if math.prod(shape) * dtype.itemsize > size:
-        raise DataError(f"{path} holds an array that claims shape {list(shape)}, more than its bytes; refused")
 
 
 def not_empty(path: Path) -> None:

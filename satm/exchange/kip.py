@@ -12,7 +12,8 @@ import torch
 
 from satm.errors import DataError
 from satm.exchange.base import LAYOUTS, Foreign, Layout, lost
-from satm.exchange.files import existing, load_npz, one_of, shown, unreadable
+from satm.exchange.files import existing, one_of, shown, unreadable
+from satm.exchange.npz import load_npz
 from satm.exchange.tensors import as_images, as_labels
 from satm.synthetic import SyntheticSet
 

@@ -10,16 +10,10 @@ from typing import Any
 from satm import networks
 from satm.data.lookup import split_path
 from satm.errors import ConfigError, DataError
-from satm.exchange import (
-    Claims,
-    Foreign,
-    ImportConfig,
-    Layout,
-    check_moments,
-    labels_by_folder,
-    parents_of,
-    settled_labels,
-)
+from satm.exchange import Claims, Foreign, ImportConfig, Layout
+from satm.exchange.files import parents_of
+from satm.exchange.labels import labels_by_folder, settled_labels
+from satm.exchange.moments import check_moments
 from satm.networks import convnet_depth, convnet_name
 from satm.preprocessing import Preprocessing
 from satm.presets import FOREIGN

@@ -11,7 +11,8 @@ from typing import Any
 from registry import Registry, SetRecord
 from registry.provenance import environment
 from satm.errors import SatmError
-from satm.exchange import LAYOUTS, Claims, Foreign, Layout, Space, parents_of
+from satm.exchange import LAYOUTS, Claims, Foreign, Layout, Space
+from satm.exchange.files import parents_of
 from satm.progress import SILENT, Progress
 from satm.synthetic import SyntheticSet, digest
 from satm.types import LabelKind

@@ -10,7 +10,8 @@ from satm.data.catalogue import spec_of
 from satm.data.lookup import at_hand
 from satm.data.normalise import measured_mean_std
 from satm.errors import ConfigError, DataError
-from satm.exchange import Claims, ImportConfig, Layout, Moments
+from satm.exchange import Claims, ImportConfig, Layout
+from satm.exchange.moments import Moments
 from satm.preprocessing import MeanStd, Preprocessing, unit_range
 from satm.progress import Progress
 from satm.workflow.evaluate.prepared import load_imported, whitening
