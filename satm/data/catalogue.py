@@ -196,7 +196,7 @@ CATALOGUE.add(
 CATALOGUE.add(
     _imagenet_subset(
         name="imagenette",
-        summary="10 easily told classes of ImageNet, 128×128 RGB",
+        summary="10 easily distinguished classes of ImageNet, 128×128 RGB",
         subset=_IMAGENETTE,
         folders=("imagenette2", "imagenette2-320", "imagenette2-160"),
         torchvision="Imagenette",

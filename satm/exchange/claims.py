@@ -1,4 +1,4 @@
-"""What a user says of a file because the file does not."""
+"""What the user claims about a file that does not say it itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """Options of an import; None where nothing is said. Raises ConfigError for what cannot be meant."""
+    """The options of an import; None if the user says nothing. Raises ConfigError if a value is impossible."""
 
     dataset: str | None = None
     preprocessing: Space | None = None
@@ -25,7 +25,7 @@ class Claims:
     method: str | None = None
     ipc: int | None = None
     index: int | None = None
-    mean: tuple[float, ...] | None = None  # other constants than the format's own
+    mean: tuple[float, ...] | None = None  # of each channel, in place of the layout's own constants
     std: tuple[float, ...] | None = None
     architecture: str | None = None
 

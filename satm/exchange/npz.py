@@ -12,7 +12,7 @@ from satm.exchange.files import check_claim, not_empty, unreadable
 
 
 def load_npz(path: Path) -> dict[str, Any]:
-    """The arrays of an `.npz` file by name, objects refused; raises DataError."""
+    """The arrays of an `.npz` file by name. Arrays of Python objects are refused. Raises DataError."""
     import numpy as np
 
     not_empty(path)
@@ -26,12 +26,12 @@ def load_npz(path: Path) -> dict[str, Any]:
             return {name: arrays[name] for name in arrays.files}
     except DataError:
         raise
-    except Exception as error:  # zip, zlib and NumPy's header parser each have their own
+    except Exception as error:  # zip, zlib and NumPy's header parser each raise errors of their own
         raise unreadable(path, error) from error
 
 
 def _check_array(opened: Any, size: int, path: Path) -> None:
-    """Raise DataError where an `.npy` header claims more than its member of the archive has."""
+    """Raise DataError if an `.npy` header claims more than its member of the archive holds."""
     import numpy as np
 
     version = np.lib.format.read_magic(opened)

@@ -22,20 +22,20 @@ from satm.errors import DataError
 from satm.exchange.files import check_claim, not_empty, shown, unreadable
 from satm.exchange.stand_ins import run_pickle
 
-ZIP = b"PK\x03\x04"  # by these torch decides; zipfile looks at the end
+ZIP = b"PK\x03\x04"  # torch looks at these first bytes, zipfile at the end of the file
 
 
 def load_torch(path: Path, *, also: Iterable[Any] = ()) -> Any:
-    """What `torch.save` wrote, weights-only: tensors and plain containers, and the callables in `also`.
+    """What `torch.save` wrote to `path`, read weights-only: tensors, plain containers and the callables in `also`.
 
-    Raises DataError for a damaged file and for a pickle that asks for anything else, or for more memory than its
-    tensors have bytes in the file; none of its code is run.
+    None of the file's code is run. Raises DataError if the file is damaged, or if its pickle calls for anything else or
+    for more memory than its tensors have bytes in the file.
     """
     not_empty(path)
     try:
         content = _checked(path)
         with torch.serialization.safe_globals(list(also)), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own deprecations while it reads old files
+            warnings.simplefilter("ignore")  # torch's own deprecation warnings about old files
             return torch.load(content, map_location="cpu", weights_only=True)
     except DataError:
         raise
@@ -44,15 +44,15 @@ def load_torch(path: Path, *, also: Iterable[Any] = ()) -> Any:
             f"{path} is no file that torch.save wrote, or a damaged one ({shown(str(error), 60)}); copy or download it "
             "again"
         ) from error
-    except Exception as error:  # zipfile's and torch's readers raise nearly anything on damaged bytes
+    except Exception as error:  # zipfile's and torch's readers raise almost any error on damaged bytes
         raise unreadable(path, error) from error
 
 
 def _checked(path: Path) -> io.BytesIO:
-    """The contents of `path` for `torch.load`, once nothing in them claims more than is there.
+    """The contents of `path` for `torch.load`, after checking that they claim no more than the file holds.
 
-    What is loaded is what was checked: a zip archive is packed anew from the records that torch reads. Raises DataError
-    for what is refused, and whatever `pickle` and `zipfile` raise on damaged bytes.
+    torch loads exactly what was checked: a zip archive is packed again from the records that torch reads. Raises
+    DataError if something is refused, and any error that `pickle` and `zipfile` raise on damaged bytes.
     """
     with path.open("rb") as file:
         zipped = file.read(len(ZIP)) == ZIP
@@ -88,7 +88,7 @@ def _archive(path: Path) -> io.BytesIO:
 
 
 def _legacy(path: Path) -> io.BytesIO:
-    """Before torch 1.6: pickles one after another (a number, a version, a system, the object, its storages' keys)."""
+    """The format before torch 1.6: pickles in a row (a number, a version, a system, the object, its storages' keys)."""
     content = io.BytesIO(path.read_bytes())
     claimed: dict[str, int] = {}
 
@@ -103,7 +103,7 @@ def _legacy(path: Path) -> io.BytesIO:
         raise DataError(f"{path} names tensors that it does not hold; copy or download it again")
     for key in keys:
         size = claimed[str(key)]
-        content.seek(8 + size, io.SEEK_CUR)  # a count of elements, then they
+        content.seek(8 + size, io.SEEK_CUR)  # 8 bytes for the number of elements, then the elements
     if content.tell() > path.stat().st_size:
         raise DataError(f"{path} ends before its tensors do; copy or download it again")
     content.seek(0)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from satm.errors import DataError
 from satm.exchange.files import shown
 
-# Bytes of an element.
+# Bytes of an element of each storage type.
 STORAGES = {
     **dict.fromkeys(("ByteStorage", "CharStorage", "BoolStorage"), 1),
     **dict.fromkeys(("ShortStorage", "HalfStorage", "BFloat16Storage"), 2),
@@ -26,14 +26,18 @@ STORAGES = {
     "ComplexDoubleStorage": 16,
 }
 FLOATS = {"f4": 4, "f8": 8}
-MAX_PICKLE = 4 * 2**20  # the tensors' bytes lie outside it
+MAX_PICKLE = 4 * 2**20  # bytes; the tensors' bytes lie outside the pickle
 
 
 def run_pickle(content: io.BytesIO, path: Path, storage: Callable[[object, int], None]) -> Any:
-    """The next pickle of `content` with stand-ins for what it calls; raises DataError for anything else it calls."""
+    """Run the next pickle of `content` with the stand-ins and return its object.
+
+    `storage(key, size)` checks that the file holds `size` bytes for the tensor `key`. Raises DataError if the pickle is
+    too large or calls anything that has no stand-in.
+    """
     start = content.tell()
     for opcode, argument, at in pickletools.genops(content):
-        # A place in the memo is memory up to there.
+        # A high place in the memo takes memory for all places below it.
         wanted = argument if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) else 0
         if max(wanted, (at or 0) - start) > MAX_PICKLE:
             raise DataError(f"{path} holds a pickle of over {MAX_PICKLE >> 20} MiB besides its tensors; refused")
@@ -44,7 +48,7 @@ def run_pickle(content: io.BytesIO, path: Path, storage: Callable[[object, int],
 
 
 class _Storage(NamedTuple):
-    """Stands for a storage that is there; as a tuple it has no attributes that a pickle could set."""
+    """Stands for a storage that the file holds. It is a tuple, so a pickle cannot set attributes of it."""
 
     length: int
 
@@ -60,7 +64,7 @@ class _Float(NamedTuple):
 
 
 class _Reader(pickle.Unpickler):
-    """Finds stand-ins by name, and nothing else."""
+    """An unpickler that finds the stand-ins by name, and nothing else."""
 
     def __init__(self, content: io.BytesIO, path: Path, storage: Callable[[object, int], None]) -> None:
         super().__init__(content, encoding="utf-8")  # as torch reads
@@ -73,7 +77,7 @@ class _Reader(pickle.Unpickler):
             return found
         raise DataError(
             f"{self.path} holds more than tensors ({shown(f'{module}.{name}', 60)}, which could run code or take any "
-            "memory); refused, nothing of it was run; save its tensors alone"
+            "memory); refused, nothing of it was run; save only its tensors"
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
@@ -86,7 +90,7 @@ class _Reader(pickle.Unpickler):
 
 
 def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> object:
-    """`torch._utils._rebuild_tensor_v2`, which would let a storage grow to what the shape asks for."""
+    """Stands for `torch._utils._rebuild_tensor_v2`, which would let a storage grow to the size of the shape."""
     if type(storage) is not _Storage or type(size) is not tuple or type(stride) is not tuple:
         raise pickle.UnpicklingError("a tensor is not made of a storage")
     if any(type(each) is not int or each < 0 for each in (offset, *size, *stride)):
@@ -114,7 +118,7 @@ def _scalar(kind: _Float, content: bytes) -> object:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How bytes are written by pickles that Python 2 can read."""
+    """Stands for `_codecs.encode`, with which pickles that Python 2 can read hold bytes."""
     if encoding != "latin1":
         raise pickle.UnpicklingError("bytes in another encoding")
     return text.encode("latin1")
