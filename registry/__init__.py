@@ -1,4 +1,4 @@
-"""The registry: one SQLite file that holds every set, run and result, and can be read by any SQLite tool."""
+"""The registry: one SQLite file with all sets, runs and results, which any SQLite tool can read."""
 
 from __future__ import annotations
 
@@ -27,4 +27,4 @@ __all__ = [
 
 
 class Registry(Runs, Results):
-    """Sets, runs and results in one file; open it with `Registry.open(path)`, best as a context manager."""
+    """Sets, runs and results in one file. Open it with `Registry.open(path)`, preferably in a `with` statement."""

@@ -1,4 +1,4 @@
-"""The tensors of a set as content-addressed safetensors bytes, one blob a class."""
+"""Packs the tensors of a set into blobs: safetensors bytes named by their sha256, one blob a class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def pack(synthetic: SyntheticSet) -> list[BlobRow]:
-    """One blob for each class that has images, by its label; rows keep their position in the set."""
+    """One blob for each class that has images, in label order. A blob keeps the positions of its images in the set."""
     from safetensors.torch import save
 
     images, labels = synthetic.images.detach().cpu(), synthetic.labels.detach().cpu()
@@ -30,7 +30,7 @@ def pack(synthetic: SyntheticSet) -> list[BlobRow]:
 
 
 def unpack(blobs: Sequence[BlobRow]) -> tuple[Images, Labels]:
-    """Images [n, C, H, W] and labels of a whole set, in the order they were packed from, bit for bit."""
+    """Images [n, C, H, W] and labels of a whole set, bit for bit and in the order they had before `pack`."""
     import torch
     from safetensors.torch import load
 
@@ -40,6 +40,6 @@ def unpack(blobs: Sequence[BlobRow]) -> tuple[Images, Labels]:
 
 
 def check(blob: BlobRow) -> None:
-    """Raises RegistryError when the bytes are not the ones their name was taken from."""
+    """Raise RegistryError if the bytes of the blob do not have the sha256 that names them."""
     if hashlib.sha256(blob.data).hexdigest() != blob.sha256:
         raise RegistryError(f"blob {blob.sha256[:12]} is damaged; restore a copy of the registry")

@@ -1,4 +1,7 @@
-"""The schema, as numbered steps from an empty file to today's. Steps are only ever added at the end."""
+"""The schema of the registry, as numbered steps from an empty file to the newest version.
+
+A stored file may be at any step, so a step never changes: add a new one at the end.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from satm.errors import RegistryError
 
 
 def m001_tables(db: Any) -> None:
-    """Every table; sets and blobs never change once written."""
+    """All tables. Rows of sets and blobs never change after they are written."""
     db.executescript("""
         CREATE TABLE environments (
             id TEXT PRIMARY KEY NOT NULL,
@@ -105,7 +108,7 @@ def m001_tables(db: Any) -> None:
 
 
 def m002_views(db: Any) -> None:
-    """Means over repeats: every step, the last step, and the accuracy along a class-incremental stream."""
+    """Views with means over repeats: of every step, of the last step, and of a class-incremental stream's accuracy."""
     db.executescript("""
         CREATE VIEW summary AS
         SELECT set_name, set_id, dataset, ipc, method, profile, protocol, architecture, memory, recipe, recipe_id,
@@ -129,7 +132,7 @@ def m002_views(db: Any) -> None:
 
 
 def m003_protocols(db: Any) -> None:
-    """Class-incremental protocols other than the default one, GDumb, in the view of their accuracy along the stream."""
+    """The view `incremental` shows every class-incremental protocol, not only the default one, GDumb."""
     db.executescript("""
         DROP VIEW incremental;
         CREATE VIEW incremental AS
@@ -143,17 +146,17 @@ STEPS = (m001_tables, m002_views, m003_protocols)
 
 
 def migrate(db: Any, *, read_only: bool = False) -> None:
-    """Bring an open registry to today's schema in one transaction, so that a failing step leaves the file as it was.
+    """Bring an open registry to the newest schema, in one transaction: if a step fails, the file stays as it was.
 
-    Raises RegistryError for a database that is not a registry, one from a newer version, and one that would have to
-    change but is opened to be read only.
+    Raises RegistryError if the database is no registry, comes from a newer version, or needs a step but is opened
+    read-only.
     """
     from sqlite_utils import Migrations
 
     migrations = Migrations("satm")
     for step in STEPS:
         migrations(name=step.__name__)(step)
-    # In this order: another process may be creating the registry between the two look-ups.
+    # This order matters: another process may create the registry between the two look-ups.
     foreign = bool(db.table_names())
     applied = {migration.name for migration in migrations.applied(db)}
     if foreign and not applied:
@@ -165,10 +168,10 @@ def migrate(db: Any, *, read_only: bool = False) -> None:
         return
     if read_only:
         raise RegistryError(
-            "is empty or from an older version of satm; any command that stores something, as `satm eval`, brings it "
-            "up to date"
+            "is empty or from an older version of satm; any command that stores something, such as `satm eval`, brings "
+            "it up to date"
         )
-    db.execute("BEGIN IMMEDIATE")  # one process migrates, the others wait here and then find nothing to do
+    db.execute("BEGIN IMMEDIATE")  # one process migrates; others wait here, then find nothing to do
     try:
         migrations.apply(db)
     except BaseException:

@@ -1,4 +1,4 @@
-"""Where a run happened: software, machine and our own version, without loading torch."""
+"""Records where a run happened: software, machine and our own version. Does not load torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = (  # beside torch, those whose version can change a number
+_PACKAGES = (  # besides torch, the packages whose version can change a number
     "torchvision",
     "timm",
     "higher",
@@ -23,12 +23,12 @@ _PACKAGES = (  # beside torch, those whose version can change a number
 
 
 def usable_cores() -> int:
-    """Cores this process may run on."""
+    """The number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def environment() -> dict[str, Any]:
-    """Facts for `Registry.add_environment`: JSON-able, equal for equal environments, None where not to be found."""
+    """Facts for `Registry.add_environment`: JSON-able, equal for equal environments. An unknown fact is None."""
     return {
         "python": platform.python_version(),
         "torch": _version("torch"),
@@ -49,8 +49,8 @@ def _version(package: str) -> str | None:
 
 
 def _commit(folder: Path) -> str | None:
-    """The commit of a checkout, with `-dirty` where tracked files differ from it."""
-    if not (folder / ".git").exists():  # installed: a repository further up would not be ours
+    """The commit of a checkout, with `-dirty` if tracked files differ from it; None if it is not known."""
+    if not (folder / ".git").exists():  # we are installed: a repository in a folder above is not ours
         return None
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

@@ -1,4 +1,4 @@
-"""The rows of the registry as frozen values, and how each column is read and written."""
+"""The rows of the registry as frozen dataclasses, and how each column is read and written."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ RunStatus = Literal["running", "done", "failed", "interrupted"]
 
 
 def to_json(value: Any) -> str:
-    """Canonical JSON; raises RegistryError for what would not come back the same."""
+    """Canonical JSON of `value`; raises RegistryError if reading it back would not give the same value."""
     from satm.synthetic import canonical_json
 
     try:
         text = canonical_json(value)
-        same = canonical_json(json.loads(text)) == text  # integer keys sort differently once they are text
+        same = canonical_json(json.loads(text)) == text  # integer keys sort differently as text
     except (TypeError, ValueError) as error:
         raise RegistryError(f"cannot be stored as JSON ({error}); use plain, finite values") from error
     if not same:
@@ -40,34 +40,34 @@ NAMES = {"read": lambda text: tuple(json.loads(text)), "write": to_json}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetRecord:
-    """What the registry knows of a stored set without reading its tensors."""
+    """A stored set without its tensors."""
 
     id: str  # SyntheticSet.id
     name: str  # cifar10/ipc10/satm@3
     dataset: str
     ipc: int
     method: str
-    version: int  # counts from 1 within (dataset, ipc, method)
+    version: int  # from 1, for each (dataset, ipc, method)
     profile: str
     label_kind: LabelKind
     step_size: float | None
     seed: int
-    images: int  # how many
+    images: int  # the number of images
     image_shape: tuple[int, int, int] = field(metadata=NAMES)  # C, H, W
-    bytes: int  # size of its blobs
+    bytes: int  # the size of all its blobs
     about: Mapping[str, Any] = field(metadata=JSON)  # SyntheticSet.describe()
     parents: tuple[str, ...] = field(metadata=NAMES)
-    blobs: tuple[str, ...] = field(metadata=NAMES)  # sha256, one a class in label order
+    blobs: tuple[str, ...] = field(metadata=NAMES)  # sha256 of its blobs, one a class in label order
     run_id: str | None  # the run that made it
     created: str  # UTC, ISO 8601
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """One piece of long work: what was asked for, where it ran and how it ended."""
+    """One piece of long work: its configuration, where it ran and how it ended."""
 
     id: str
-    key: str  # hashes everything that shapes the work; a run that is not done is resumed by it
+    key: str  # hash of everything that decides the work; an unfinished run is found and resumed by it
     kind: str  # condense, experts, eval …
     status: RunStatus
     dataset: str
@@ -75,21 +75,21 @@ class RunRecord:
     ipc: int | None
     profile: str
     seed: int
-    device: str  # of the last session, like environment_id and command
+    device: str  # of the last session, as are environment_id and command
     environment_id: str
     command: str
     config: Mapping[str, Any] = field(metadata=JSON)
-    set_id: str | None  # the set it made or worked on
+    set_id: str | None  # the set that it made or worked on
     message: str
     seconds: float  # over all sessions
-    sessions: int  # 1 + the times it was resumed
+    sessions: int  # 1 + how often it was resumed
     started: str  # UTC, ISO 8601
     updated: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricRow:
-    """One number of one step of a run; SQLite keeps a NaN as NULL."""
+    """One number of one step of a run. SQLite stores NaN as NULL."""
 
     run_id: str
     step: int
@@ -99,24 +99,24 @@ class MetricRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """One evaluated number. The fields up to `metric` identify it; storing it again replaces it.
+    """One evaluated number. The fields up to `metric` identify it; storing a row again replaces it.
 
-    Accuracies are fractions in 0..1. Raises ConfigError for a value that is not finite or a step outside its stream.
+    Accuracies are fractions in 0..1. Raises ConfigError if the value is not finite or the step is outside its stream.
     """
 
     set_id: str
     protocol: str  # in-domain, cross-arch, class-incremental (GDumb), or class-incremental/NAME for another protocol
     architecture: str
-    memory: str = "condensed"  # the set itself, `random`: as many real images, `herding`, `none` …
+    memory: str = "condensed"  # `condensed`: the set itself; `random`: as many real images; `herding`, `none` …
     recipe_id: str
-    steps: int = 1  # of the stream; 1 where there is none
-    repeat: int  # counts from 0: a seed or class order
-    step: int = 1  # counts from 1; numbers over a whole stream stand at its last step
+    steps: int = 1  # the length of the stream; 1 if there is no stream
+    repeat: int  # from 0; each has its own seed or class order
+    step: int = 1  # from 1; a number for the whole stream is stored at its last step
     metric: str
     value: float
     profile: str
     seed: int
-    step_size: float  # the learning rate it was trained with
+    step_size: float  # the learning rate of the training
     detail: Mapping[str, Any] = field(default_factory=dict, metadata=JSON)  # class order, adaptation, lr policy …
     run_id: str | None = None
 
@@ -131,7 +131,7 @@ class ResultRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SummaryRow:
-    """Mean and spread of one number over its repeats."""
+    """The mean and standard deviation of one number over its repeats."""
 
     set_name: str
     set_id: str
@@ -142,19 +142,19 @@ class SummaryRow:
     protocol: str
     architecture: str
     memory: str
-    recipe: str  # its name
+    recipe: str  # the name of the recipe
     recipe_id: str
     steps: int
     step: int
     metric: str
     mean: float
-    std: float  # population standard deviation, as the field reports
+    std: float  # population standard deviation, as the field reports it
     n: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeRecord:
-    """How networks were trained for an evaluation."""
+    """A recipe: how networks are trained for an evaluation."""
 
     id: str
     name: str
@@ -164,7 +164,7 @@ class RecipeRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentRecord:
-    """The software and machine a run had; see `registry.provenance`."""
+    """The software and the machine of a run; see `registry.provenance`."""
 
     id: str
     facts: Mapping[str, Any] = field(metadata=JSON)
@@ -173,7 +173,7 @@ class EnvironmentRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobRow:
-    """The tensors of one class of a set, as safetensors bytes under their own sha256."""
+    """The tensors of one class of a set, as safetensors bytes named by their sha256."""
 
     sha256: str
     size: int
@@ -181,7 +181,7 @@ class BlobRow:
 
 
 def from_row(kind: type[Row], row: Mapping[str, Any]) -> Row:
-    """A record of `kind` from its columns; raises RegistryError where a column does not hold what it should."""
+    """A record of `kind` from its columns; raises RegistryError if a column has a wrong value."""
     try:
         return kind(**{f.name: f.metadata.get("read", _same)(row[f.name]) for f in fields(kind)})
     except (ValueError, TypeError) as error:

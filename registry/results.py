@@ -1,4 +1,4 @@
-"""Results: every evaluated number with the recipe it was made by, and their means."""
+"""Results: evaluated numbers, the recipes of their evaluations, and the means over repeats."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from registry.store import now, where
 
 
 class ResultFilters(TypedDict, total=False):
-    """Which results are wanted; whatever is None or left out does not matter."""
+    """Which results to return; a filter that is None or left out allows any value."""
 
     dataset: str | None
     method: str | None
     ipc: int | None
-    protocol: str | None  # with all that it stands for: `class-incremental` finds `class-incremental/der` too
+    protocol: str | None  # `class-incremental` finds `class-incremental/der` too
     architecture: str | None
     memory: str | None
-    set: str | None  # a reference, as `Registry.find` takes it
+    set: str | None  # a reference, as for `Registry.find`
     metric: str | None
     profile: str | None
     recipe_id: str | None
@@ -27,34 +27,34 @@ class ResultFilters(TypedDict, total=False):
 
 
 def recipe_id(name: str, config: Mapping[str, Any]) -> str:
-    """The id that a training recipe has or would have here; raises RegistryError for what cannot be stored."""
+    """The id of a training recipe, stored or not; raises RegistryError if the config cannot be stored."""
     from satm.synthetic import digest
 
-    to_json(config)  # refuses what a digest would only stumble over
+    to_json(config)  # a clear error for a value that the digest cannot take
     return digest({"name": name, "config": dict(config)})
 
 
 class Results(Sets):
-    """The part of the registry that holds recipes and evaluation results."""
+    """The part of the registry that stores recipes and evaluation results."""
 
     def add_recipe(self, name: str, config: Mapping[str, Any]) -> str:
-        """Store a training recipe; returns its id, the same for an equal name and config."""
+        """Store a training recipe; returns its id, which is the same for the same name and config."""
         record = RecipeRecord(id=recipe_id(name, config), name=name, config=config, created=now())
         with self._writing() as db:
             db["recipes"].insert(to_row(record), ignore=True)
         return record.id
 
     def recipe(self, recipe_id: str) -> RecipeRecord:
-        """The recipe under an id; raises RegistryError when there is none."""
+        """The recipe with this id; raises RegistryError if there is none."""
         return self._one(RecipeRecord, "recipes", recipe_id)
 
     def add_results(self, rows: Sequence[ResultRow]) -> None:
-        """Store results, all or none; one that is there already is replaced."""
+        """Store results, all or none. A result that is already stored is replaced."""
         with self._writing() as db:
             db["results"].insert_all(map(to_row, rows), replace=True)
 
     def results(self, **filters: Unpack[ResultFilters]) -> list[ResultRow]:
-        """Single results, ordered by what identifies them."""
+        """Single results, ordered by the columns that identify them."""
         clause, values = self._wanted(filters)
         return self._rows(
             ResultRow,
@@ -64,7 +64,7 @@ class Results(Sets):
         )
 
     def summary(self, **filters: Unpack[ResultFilters]) -> list[SummaryRow]:
-        """Mean, population standard deviation and n over repeats, each step of a stream on its own.
+        """Mean, population standard deviation and n over repeats, separately for each step of a stream.
 
         Results of different profiles or recipes are never averaged together.
         """

@@ -1,4 +1,4 @@
-"""Runs: long work that can be resumed, with its metrics."""
+"""Runs: long work that can be resumed, and its metrics."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from registry.store import Store, now, where
 
 
 class Runs(Store):
-    """The part of the registry that holds runs, their metrics and where they ran."""
+    """The part of the registry that stores runs, their metrics and their environments."""
 
     def add_environment(self, facts: Mapping[str, Any]) -> str:
-        """Store what `registry.provenance.environment` found; returns its id, the same for equal facts."""
+        """Store the facts of `registry.provenance.environment`; returns their id, the same for equal facts."""
         from satm.synthetic import digest
 
-        to_json(facts)  # refuses what a digest would only stumble over
+        to_json(facts)  # a clear error for a value that the digest cannot take
         record = EnvironmentRecord(id=digest(facts), facts=facts, created=now())
         with self._writing() as db:
             db["environments"].insert(to_row(record), ignore=True)
         return record.id
 
     def environment(self, environment_id: str) -> EnvironmentRecord:
-        """The facts under an id; raises RegistryError when there are none."""
+        """The environment with this id; raises RegistryError if there is none."""
         return self._one(EnvironmentRecord, "environments", environment_id)
 
     def start_run(
@@ -43,10 +43,10 @@ class Runs(Store):
         command: str,
         set_id: str | None = None,
     ) -> str:
-        """Begin a run, or go on with the one of this key that is not done; returns its id.
+        """Start a run, or resume the run of this key that is not done; returns the run's id.
 
-        A resumed run keeps its start, config, seconds and metrics, and takes over this session's device, environment
-        and command. A key whose run is done begins a new one: ask `find_run` first.
+        A resumed run keeps its start, config, seconds and metrics, and gets this session's device, environment and
+        command. If the run of this key is done, a new run starts: use `find_run` first.
         """
         session = {
             "device": device,
@@ -86,7 +86,7 @@ class Runs(Store):
         return found[0] if found else None
 
     def run(self, run_id: str) -> RunRecord:
-        """The run with this id; raises RegistryError when there is none."""
+        """The run with this id; raises RegistryError if there is none."""
         return self._one(RunRecord, "runs", run_id)
 
     def runs(
@@ -103,7 +103,7 @@ class Runs(Store):
         return self._rows(RunRecord, f"SELECT * FROM runs {clause} ORDER BY seq", values)
 
     def add_seconds(self, run_id: str, seconds: float) -> None:
-        """Count `seconds` more of work, at a checkpoint say, so that a killed session is not forgotten."""
+        """Add `seconds` of work, for example at a checkpoint, so that they count even if the session is killed."""
         with self._writing():
             self._update(run_id, seconds=self.run(run_id).seconds + seconds, updated=now())
 
@@ -116,7 +116,10 @@ class Runs(Store):
         set_id: str | None = None,
         add_seconds: float = 0.0,
     ) -> None:
-        """End this session of a run; `set_id` is the set it made, `add_seconds` what no `add_seconds` counted yet."""
+        """End this session of a run.
+
+        `set_id` is the set that the run made; `add_seconds` are the seconds since the last call of `add_seconds`.
+        """
         with self._writing():
             run = self.run(run_id)
             self._update(
@@ -129,24 +132,24 @@ class Runs(Store):
             )
 
     def amend_run(self, run_id: str, **config: Any) -> None:
-        """Replace entries of a run's config by how things turned out."""
+        """Replace entries of a run's config by the values that were found during the run."""
         with self._writing():
             self._update(run_id, config=to_json({**self.run(run_id).config, **config}), updated=now())
 
     def add_metrics(self, run_id: str, rows: Sequence[tuple[int, str, float]]) -> None:
-        """Store (step, name, value) rows; one that is there already is replaced."""
+        """Store (step, name, value) rows. A row that is already stored is replaced."""
         records = [MetricRow(run_id=run_id, step=step, name=name, value=value) for step, name, value in rows]
         with self._writing() as db:
             self.run(run_id)
             db["metrics"].insert_all(map(to_row, records), replace=True)
 
     def drop_metrics_from(self, run_id: str, step: int) -> None:
-        """Forget the metrics of `step` and after: a resumed run computes them again."""
+        """Delete the metrics from `step` on: a resumed run computes them again."""
         with self._writing() as db:
             db["metrics"].delete_where("run_id = ? AND step >= ?", [run_id, step])
 
     def metrics(self, run_id: str, name: str | None = None) -> list[MetricRow]:
-        """The metrics of a run, or one of them, by step."""
+        """The metrics of a run, or only the metric `name`, by step."""
         clause, values = where({"run_id": run_id, "name": name})
         return self._rows(MetricRow, f"SELECT * FROM metrics {clause} ORDER BY step, name", values)
 

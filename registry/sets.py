@@ -1,4 +1,4 @@
-"""Sets: stored once, never changed, named by version."""
+"""Sets: stored once, never changed, named with a version."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class Sets(Store):
-    """The part of the registry that holds synthetic sets."""
+    """The part of the registry that stores synthetic sets."""
 
     def add_set(self, synthetic: SyntheticSet, *, run: str | None) -> SetRecord:
-        """Store a set as the next version of its (dataset, ipc, method); one that is here already stays as it is.
+        """Store a set as the next version of its (dataset, ipc, method). A set that is already stored is not changed.
 
-        `run` is the id of the run that made it. Raises RegistryError for a set without images, or whose description
-        JSON cannot carry.
+        `run` is the id of the run that made the set. Raises RegistryError if the set has no images, or if JSON cannot
+        hold its description.
         """
         from registry.blobs import pack
 
-        to_json(synthetic.describe())  # refuses what the id's digest would only stumble over
+        to_json(synthetic.describe())  # a clear error for a value that the id's digest cannot take
         if not len(synthetic):
             raise RegistryError(f"a set of {synthetic.dataset} without images cannot be stored")
         blobs = pack(synthetic)
@@ -56,7 +56,7 @@ class Sets(Store):
             )
             db["blobs"].insert_all(map(to_row, blobs), ignore=True)
             db["sets"].insert(to_row(record))
-        return self._one(SetRecord, "sets", record.id)  # as any later reader sees it
+        return self._one(SetRecord, "sets", record.id)  # the record as every later reader sees it
 
     def sets(self, *, dataset: str | None = None, method: str | None = None, ipc: int | None = None) -> list[SetRecord]:
         """Stored sets, oldest first."""
@@ -66,13 +66,14 @@ class Sets(Store):
     def find(self, reference: str) -> SetRecord:
         """The set that `reference` names.
 
-        A name (`cifar10/ipc10/satm@3`), a name without its version (the newest), the first four or more digits of an
-        id, or `latest`. Raises UnknownName with near names, RegistryError where several ids begin so or none is stored.
+        A reference is a name (`cifar10/ipc10/satm@3`), a name without its version (the newest version), the first four
+        or more digits of an id, or `latest`. Raises UnknownName with similar names; RegistryError if several ids begin
+        with the digits, or if `latest` finds no set.
         """
         newest = self._rows(
             SetRecord,
             "SELECT * FROM sets WHERE ? IN (name, dataset || '/ipc' || ipc || '/' || method) "
-            # A step's own set, made while another was evaluated, is not what anybody means by the latest.
+            # `latest` skips the sets of single steps, which are made while another set is evaluated.
             """OR (? = 'latest' AND parents NOT LIKE '%"set:%') ORDER BY seq DESC LIMIT 1""",
             [reference, reference],
         )
@@ -91,11 +92,11 @@ class Sets(Store):
         raise UnknownName("set", reference, known, hint=f"(`satm sets list` shows those in {self.path})")
 
     def load(self, reference: str) -> SyntheticSet:
-        """The set itself, its tensors on the CPU; raises RegistryError unless it is exactly what was stored."""
+        """The set with its tensors on the CPU; raises RegistryError unless it is exactly the set that was stored."""
         return self._assemble(self.find(reference))
 
     def verify(self, reference: str | None = None) -> list[str]:
-        """What is wrong with a set, or with the whole file; nothing when every hash is as it should be."""
+        """The problems of a set or of the whole file, a line each; none if every hash is right."""
         problems = []
         if reference is None:
             for pragma in ("integrity_check", "foreign_key_check"):
@@ -109,7 +110,7 @@ class Sets(Store):
         return problems
 
     def _assemble(self, record: SetRecord) -> SyntheticSet:
-        """Blobs and description put together again, every digest and the id checked."""
+        """Rebuild a set from its blobs and description; check every digest and the id."""
         from registry.blobs import check, unpack
         from satm.preprocessing import preprocessing_from_dict
         from satm.synthetic import SyntheticSet
@@ -126,7 +127,7 @@ class Sets(Store):
             blobs += found
         try:
             images, labels = unpack(blobs)
-            described = {  # describe() gives the constructor's own keywords
+            described = {  # the keys of describe() are keywords of the constructor
                 **record.about,
                 "classes": tuple(record.about["classes"]),
                 "preprocessing": preprocessing_from_dict(record.about["preprocessing"]),

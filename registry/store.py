@@ -1,4 +1,8 @@
-"""The open file: connecting, transactions, and SQLite's errors as one clear line each."""
+"""An open registry file: its connection, its transactions, and SQLite's errors as one clear line each.
+
+`Store` knows no table. The classes for sets, runs and results build on its three methods: `_rows` and `_one` read
+records, and `_writing` opens a transaction. `registry.migrations` makes the tables.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,8 @@ from satm.errors import RegistryError
 if TYPE_CHECKING:
     from registry.records import Row
 
-_CAUSES = {
+# The advice for an error of SQLite, by a part of its message.
+_ADVICE = {
     "locked": "is in use by another process; try again when that has finished",
     "readonly": "cannot be written; name a file you can write with --registry",
     "unable to open": "cannot be opened; check the folder and its permissions, or name another file with --registry",
@@ -30,23 +35,23 @@ _CAUSES = {
 
 
 def now() -> str:
-    """UTC in ISO 8601, to the millisecond."""
+    """The time in UTC as ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """SQLite's errors, and ours from below, as a RegistryError that begins with the file's path."""
+    """Turn an error of SQLite into a RegistryError that begins with the file's path."""
     try:
         yield
     except (sqlite3.Error, OverflowError) as error:
         text = " ".join(str(error).split())
-        advice = next((advice for cause, advice in _CAUSES.items() if cause in text), f"refused: {text}")
+        advice = next((advice for part, advice in _ADVICE.items() if part in text), f"refused: {text}")
         raise RegistryError(f"{path} {advice}") from error
 
 
 class Store:
-    """A connection to a registry file, at today's schema, with foreign keys enforced."""
+    """A connection to a registry file with the newest schema. SQLite enforces foreign keys."""
 
     def __init__(self, path: Path, db: Any) -> None:
         self.path = path
@@ -56,11 +61,16 @@ class Store:
     def open(
         cls, path: Path | str, *, must_exist: bool = False, read_only: bool = False, timeout: float = 30.0
     ) -> Self:
-        """Open `path`, by default creating it, and bring it to today's schema.
+        """Open the registry at `path` and bring it to the newest schema.
 
-        `timeout` is how many seconds a write waits for another process. Raises RegistryError, before anything is
-        written, for a file that is missing (when it must exist or is only read), cannot be written, is no registry,
-        or comes from a newer version.
+        Args:
+            path: the SQLite file.
+            must_exist: raise an error if there is no file, instead of making one.
+            read_only: do not write; then the file must exist too.
+            timeout: seconds that a write waits for another process.
+
+        Raises RegistryError, before anything is written, if the file is missing, cannot be written, is no registry or
+        comes from a newer version.
         """
         path = Path(path).expanduser().absolute()
         _check(path, must_exist=must_exist or read_only, read_only=read_only)
@@ -82,7 +92,7 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Close the file; a transaction that is still open is undone."""
+        """Close the file; an open transaction is undone."""
         self._db.close()
 
     def __enter__(self) -> Self:
@@ -94,7 +104,7 @@ class Store:
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names and rows of one SELECT, on a connection that cannot write.
 
-        Raises RegistryError for SQL that is wrong, that would write, or that returns no rows.
+        Raises RegistryError if the SQL is wrong, would write, or is no query that returns rows.
         """
         with explained(self.path):
             connection = _connect(self.path, "ro", 30.0)
@@ -110,9 +120,9 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[Any]:
-        """The database in a transaction that holds the write lock from its start; undone on any error."""
+        """The database in a transaction, which holds the write lock from its start and is undone on any error."""
         with explained(self.path):
-            # A deferred BEGIN that reads first is refused at once, without waiting, when another process writes.
+            # After a deferred BEGIN, a read and then a write fail at once, without waiting, if another process writes.
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -122,10 +132,12 @@ class Store:
             self._db.commit()
 
     def _rows(self, kind: type[Row], sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """The rows of a SELECT as records of `kind`."""
         with explained(self.path):
             return [from_row(kind, row) for row in self._db.query(sql, values)]
 
     def _one(self, kind: type[Row], table: str, row_id: str) -> Row:
+        """The record with this id; raises RegistryError if there is none."""
         found = self._rows(kind, f"SELECT * FROM {table} WHERE id = ?", [row_id])
         if not found:
             raise RegistryError(f"{self.path} holds nothing under id '{row_id}' in {table}")
@@ -133,13 +145,14 @@ class Store:
 
 
 def where(filters: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    """A WHERE clause (or nothing) for the columns whose wanted value is not None."""
+    """A WHERE clause and its values, for the columns whose value is not None; "" if there are none."""
     wanted = {column: value for column, value in filters.items() if value is not None}
     clause = " AND ".join(f'"{column}" = ?' for column in wanted)
     return f"WHERE {clause}" if clause else "", list(wanted.values())
 
 
 def _check(path: Path, *, must_exist: bool, read_only: bool) -> None:
+    """Raise RegistryError if `path` cannot be opened in this way."""
     if path.is_dir():
         raise RegistryError(f"{path} is a folder; name a file in it with --registry")
     if not path.exists():
@@ -147,22 +160,22 @@ def _check(path: Path, *, must_exist: bool, read_only: bool) -> None:
             raise RegistryError(f"there is no registry at {path}; `satm condense` makes one, --registry names another")
         if not path.parent.is_dir():
             raise RegistryError(f"the folder of {path} does not exist; make it first")
-    # SQLite finds out at the first write only, which may be an hour's work later. Its journal needs the folder.
+    # SQLite notices this only at the first write, perhaps after an hour of work. Its journal needs the folder.
     needed = [path, path.parent] if path.exists() else [path.parent]
     effective = os.access in os.supports_effective_ids
     if not read_only and not all(os.access(place, os.W_OK, effective_ids=effective) for place in needed):
-        raise RegistryError(f"{path} {_CAUSES['readonly']}")
+        raise RegistryError(f"{path} {_ADVICE['readonly']}")
 
 
 def _connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=timeout)
     try:
         connection.execute("SELECT sqrt(1.0)")
-    except sqlite3.OperationalError:  # a SQLite built without its mathematics; the views need this one function
+    except sqlite3.OperationalError:  # SQLite was built without mathematical functions; the views need this one
         connection.create_function("sqrt", 1, math.sqrt, deterministic=True)
     return connection
 
 
 def _no_other_files(action: int, *_: str | None) -> int:
-    # ATTACH and VACUUM INTO create files even from a read-only connection.
+    # ATTACH and VACUUM INTO could make files, even on a read-only connection.
     return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK

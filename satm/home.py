@@ -1,4 +1,4 @@
-"""Where rebuildable files lie on a user's disk (`SATM_HOME`), and how a file is written whole or not at all."""
+"""`SATM_HOME`, the folder of files that can be rebuilt, and writing a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from satm.errors import SatmError
 
 
 def home() -> Path:
-    """`SATM_HOME`, by default the user's data folder: expert trajectories, ZCA transforms, checkpoints."""
+    """The folder of expert trajectories, ZCA transforms and checkpoints: `SATM_HOME`, else the user's data folder."""
     named = os.environ.get("SATM_HOME")
     if named:
         return Path(named).expanduser().absolute()
@@ -21,7 +21,7 @@ def home() -> Path:
 
 
 def make_folder(path: Path) -> None:
-    """Make `path` and what leads to it; raises SatmError where that cannot be."""
+    """Make the folder `path` and its parents; raises SatmError if that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -31,8 +31,8 @@ def make_folder(path: Path) -> None:
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Call `write` on a temporary file beside `path`, then move it into place.
 
-    A reader sees the old file or the whole new one; a crash leaves at most a stray `.tmp` file.
-    Raises SatmError when the folder cannot be written or is full.
+    A reader sees either the old file or the complete new one. A crash leaves at most a `.tmp` file. Raises SatmError
+    if the folder cannot be written or the disk is full.
     """
     from safetensors import SafetensorError
 

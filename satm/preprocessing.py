@@ -1,7 +1,7 @@
-"""Maps between images as they lie on disk and the space a set was condensed in: mean/std, or ZCA whitening.
+"""Takes images from the disk to the space of a synthetic set and back: by mean and std, or by ZCA whitening.
 
-A set carries its preprocessing, so evaluating it never has to guess. Both kinds are callables on [..., C, H, W] images
-(uint8 in 0..255 or float in 0..1) with an `invert`, and both are told apart by a plain dictionary in the registry.
+A set carries its preprocessing, so an evaluation never has to guess it. Both kinds are callables on [..., C, H, W]
+images (uint8 in 0..255 or float in 0..1) and have an `invert`. The registry stores either as a plain dictionary.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from satm.types import Images
 
 
 def unit_range(images: Images) -> Images:
-    """Float images in 0..1: uint8 is divided by 255, float is taken as it is."""
+    """Images as float in 0..1: uint8 is divided by 255, float stays as it is."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
@@ -59,12 +59,16 @@ class MeanStd:
 
 @dataclass(frozen=True)
 class ZCA:
-    """y = (x − μ) T over flattened images, T = U (S + eps)^-1/2 Uᵀ of the training images' covariance.
+    """ZCA whitening of flattened images x [D], D = C·H·W, in 0..1:
 
-    With `unit` every image is first normalised by it, centred and scaled to length 1, and nothing else is subtracted:
-    y = u T with u = (z − mean z) / ‖z − mean z‖, z = unit(x), and eps counts in mean eigenvalues of u's second moment.
-    The matrices lie in `SATM_HOME/zca/<key>.safetensors`; `key` hashes what they were fitted on, so a lost file can be
-    fitted again.
+        y = (x − μ) T,  T = U (S + eps)^-1/2 Uᵀ,  with U S Uᵀ the covariance of the training images
+
+    With `unit`, KIP's whitening. Each image is normalised by `unit`, centred and scaled to length 1; μ is not used:
+
+        y = u T,  u = (z − mean z) / ‖z − mean z‖,  z = unit(x)
+
+    Here eps is multiplied by the mean eigenvalue of u's second moment. The matrices are in
+    `SATM_HOME/zca/<key>.safetensors`. `key` hashes the data of the fit, so a lost file can be fitted again.
 
     Source: kornia's ZCAWhitening(eps=0.1), as MTT uses it (field notes §2.2); with `unit` KIP's whitening (Nguyen et
     al. 2021; google-research kip/nn_training.ipynb at 30adf0e, `_get_preprocess_op`).
@@ -85,7 +89,7 @@ class ZCA:
         return (vectors @ self._on(x, "transform")).view(x.shape)
 
     def invert(self, images: Images) -> Images:
-        """Whitened images back to about 0..1, not clipped; with `unit` at the average image's contrast."""
+        """Whitened images back to about 0..1, not clipped; with `unit`, they have the average image's contrast."""
         vectors = self._flat(images) @ self._on(images, "inverse")
         if self.unit is None:
             return (vectors + self._on(images, "mean")).view(images.shape)
@@ -101,15 +105,15 @@ class ZCA:
 
     @cached_property
     def matrices(self) -> Mapping[str, torch.Tensor]:
-        """`mean` [D] (with `unit` `length` []), `transform` and `inverse` [D, D], float32.
+        """`mean` [D] (or `length` [] if there is a `unit`), `transform` and `inverse` [D, D], all float32.
 
-        Raises DataError where they are missing.
+        Raises DataError if their file is missing or damaged.
         """
         return self._matrices or self._read()
 
     @staticmethod
     def path(key: str) -> Path:
-        """Where the matrices of `key` are kept."""
+        """The file that keeps the matrices of `key`."""
         return home() / "zca" / f"{key}.safetensors"
 
     def _read(self) -> Mapping[str, torch.Tensor]:
@@ -124,7 +128,7 @@ class ZCA:
                 f"ZCA transform {self.key} is not in {path.parent}; load its data set once (with --data-root) to fit it"
             ) from None
         except (SafetensorError, OSError) as error:
-            raise DataError(f"{path} cannot be read ({error}); remove it and it will be fitted again") from error
+            raise DataError(f"{path} cannot be read ({error}); remove it, and it will be fitted again") from error
         size = math.prod(self.shape)
         sizes: dict[str, tuple[int, ...]] = {"transform": (size, size), "inverse": (size, size)}
         sizes |= {"mean": (size,)} if self.unit is None else {"length": ()}
@@ -133,7 +137,7 @@ class ZCA:
         return matrices
 
     def save(self) -> None:
-        """Write the matrices to `SATM_HOME`, whole or not at all."""
+        """Write the matrices to `SATM_HOME`, completely or not at all."""
         from safetensors.torch import save_file
 
         write_atomically(self.path(self.key), lambda path: save_file(dict(self.matrices), path))
@@ -145,7 +149,7 @@ class ZCA:
 
 
 def unit_vectors(images: Images) -> torch.Tensor:
-    """[..., C, H, W] → [..., D]: each image flattened, centred on its own mean and scaled to length 1."""
+    """[..., C, H, W] → [..., D]: flatten each image, subtract its own mean and scale it to length 1."""
     vectors = images.reshape(*images.shape[:-3], -1)
     vectors = vectors - vectors.mean(dim=-1, keepdim=True)
     return nn.functional.normalize(vectors, dim=-1)

@@ -1,4 +1,4 @@
-"""The artefact: a synthetic set that describes itself."""
+"""A synthetic set: learned images with everything that describes them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from satm.types import Images, LabelKind, Labels
 
 
 def canonical_json(value: Any) -> str:
-    """One text for one value: sorted keys, no spaces, no NaN. Hashes of configurations are taken over it."""
+    """The JSON text that is hashed: sorted keys, no spaces, no NaN, so that equal values have equal texts."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest(value: Any) -> str:
-    """sha256 over the canonical JSON, as hex."""
+    """sha256 of the canonical JSON, as hex."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def tensor_digest(tensor: torch.Tensor) -> str:
-    """sha256 over dtype, shape and bytes, as hex."""
+    """sha256 of dtype, shape and bytes, as hex."""
     data = tensor.detach().cpu().contiguous()
     head = f"{data.dtype}{tuple(data.shape)}".encode()
     found = hashlib.sha256(head)
@@ -37,26 +37,26 @@ def tensor_digest(tensor: torch.Tensor) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
-    """OuterVariables images φ with their labels, their step size α and everything needed to use them.
+    """Learned images φ with their labels, their step size α and everything that is needed to use them.
 
-    A torch data set of (image [C, H, W], target) pairs in class-major order; `transform` takes real images of the same
-    data set into the space of these. Raises ShapeError when the tensors do not fit one another.
+    It is a torch data set of pairs (image [C, H, W], target), in class-major order. `transform` takes real images of
+    the same data set into the space of φ. Raises ShapeError if the tensors do not fit each other or are not finite.
     """
 
     images: Images  # [n, C, H, W] float32 in the preprocessed space
     labels: Labels  # [n] int64, or [n, K] float32 probabilities or logits
     label_kind: LabelKind = "hard"
-    step_size: float | None  # α; None where the method learns none
+    step_size: float | None  # α; None if the method learns none
     dataset: str
     classes: tuple[str, ...]  # K names, by label
     ipc: int
     method: str
     preprocessing: Preprocessing
-    profile: str  # paper, cpu, smoke …: the scale it was made at; foreign for one made elsewhere
+    profile: str  # the scale it was made at: paper, cpu, smoke …; `foreign` if it was made elsewhere
     seed: int
-    config: Mapping[str, Any] = field(default_factory=dict)  # canonical: method, data, experts, network
-    parents: tuple[str, ...] = ()  # ids of what it was made from: data fingerprint, expert keys
-    name: str | None = None  # `cifar10/ipc10/satm@3` once it is in a registry
+    config: Mapping[str, Any] = field(default_factory=dict)  # the settings of method, data, experts and network
+    parents: tuple[str, ...] = ()  # ids of its origins: data fingerprint, expert keys
+    name: str | None = None  # `cifar10/ipc10/satm@3` if it comes from a registry
 
     def __post_init__(self) -> None:
         n, k = len(self.images), len(self.classes)
@@ -73,15 +73,16 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
 
     @property
     def targets(self) -> torch.Tensor:
-        """What a cross-entropy trains on: [n] int64 classes, or [n, K] probabilities (logits pass a softmax)."""
+        """The targets of a cross-entropy: [n] int64 classes, or [n, K] probabilities (the softmax of logits)."""
         return self.labels.softmax(dim=1) if self.label_kind == "logits" else self.labels
 
     @property
     def hard_labels(self) -> torch.Tensor:
         """[n] int64: the class of each image.
 
-        Soft labels say what an image teaches, not which class it stands for: learned or a teacher's, they may favour
-        another. A set with `ipc` images of every class is class-major, so there its place tells; else the likeliest.
+        A soft label need not favour the class of its image, if it is learned or comes from a teacher. A set with `ipc`
+        images of every class is class-major, so an image's position gives its class. In other sets with soft labels
+        it is the likeliest class.
         """
         if self.label_kind == "hard":
             return self.labels
@@ -102,7 +103,7 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
 
     @property
     def id(self) -> str:
-        """sha256 over tensors, canonical config and parents: equal sets have equal ids, on any machine."""
+        """sha256 of tensors, description and parents: equal sets have equal ids on every machine."""
         return digest(
             {
                 "images": tensor_digest(self.images),
@@ -113,7 +114,7 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
         )
 
     def describe(self) -> dict[str, Any]:
-        """Everything but the tensors, the name and the parents, JSON-able."""
+        """Everything except the tensors, the name and the parents, JSON-able."""
         return {
             "label_kind": self.label_kind,
             "step_size": self.step_size,
@@ -143,9 +144,9 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def prefix(self, ipc: int) -> SyntheticSet:
-        """The first `ipc` images of each class, as multisize condensation (MDC) means its smaller sets.
+        """The first `ipc` images of each class: the smaller sets of multisize condensation (MDC).
 
-        Raises ConfigError for more than there are, ShapeError for a set whose classes are not equally large.
+        Raises ConfigError if the set has fewer, ShapeError if its classes do not all have `self.ipc` images.
         """
         if not 1 <= ipc <= self.ipc:
             raise ConfigError(f"prefix {ipc}: the set has {self.ipc} images a class; choose 1 to {self.ipc}")
@@ -155,6 +156,6 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
         return replace(self, images=self.images[keep], labels=self.labels[keep], ipc=ipc)
 
     def of_classes(self, wanted: list[int]) -> SyntheticSet:
-        """The images of the classes in `wanted`, labels as they were: one step of a class-incremental stream."""
+        """The images of the classes in `wanted`, with the same labels: one step of a class-incremental stream."""
         keep = torch.isin(self.hard_labels, torch.tensor(wanted, device=self.labels.device))
         return replace(self, images=self.images[keep], labels=self.labels[keep])

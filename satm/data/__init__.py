@@ -1,21 +1,9 @@
-"""Real images: the catalogue of data sets, where they are looked for, and how they are read, split and preprocessed."""
+"""Real images: the catalogue of data sets, and how they are found, read, split and preprocessed."""
 
 from satm.data.catalogue import CATALOGUE, DatasetSpec
 from satm.data.dataset import ImageData, load
-from satm.data.lookup import Place, places
 from satm.data.raw import Raw
-from satm.data.split import Split, stratified
+from satm.data.split import Split
 from satm.data.zca import fitted_zca
 
-__all__ = [
-    "CATALOGUE",
-    "DatasetSpec",
-    "ImageData",
-    "Place",
-    "Raw",
-    "Split",
-    "fitted_zca",
-    "load",
-    "places",
-    "stratified",
-]
+__all__ = ["CATALOGUE", "DatasetSpec", "ImageData", "Raw", "Split", "fitted_zca", "load"]

@@ -1,4 +1,4 @@
-"""Decoded images kept in `SATM_HOME/data`, so that a data set's images are decoded once."""
+"""Keeps decoded images in `SATM_HOME/data`, so that each data set is decoded only once."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from satm.home import home, write_atomically
 from satm.progress import Progress
 from satm.synthetic import digest
 
-_VERSION = 1  # of decoding and of this file
+_VERSION = 1  # of the decoding and of the kept file's contents
 _TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def cache_path(files: Sequence[Path], about: dict[str, object]) -> Path:
-    """Where the images decoded from `files` are kept; changes with their names, sizes and times, and with `about`."""
+    """Where the images decoded from `files` are kept.
+
+    The path changes if a name, size or time of the files changes, or if `about` changes.
+    """
     stats = [(path.parent.name, path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files]
     return home() / "data" / f"{digest({'files': stats, 'about': about, 'version': _VERSION})}.safetensors"
 
 
 def read_cache(path: Path) -> tuple[Raw, str] | None:
-    """The images (memory-mapped) and their digest; None where they are not there or the file is damaged."""
+    """The images (memory-mapped) and their digest; None if the file is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -36,7 +39,7 @@ def read_cache(path: Path) -> tuple[Raw, str] | None:
 
 
 def write_cache(path: Path, raw: Raw, raw_digest: str, progress: Progress) -> None:
-    """Keep `raw`; a disk that is full or read-only costs the next start time, not this run its data."""
+    """Keep `raw` in `path`. If the disk is full or read-only, `progress` says so and the run goes on."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

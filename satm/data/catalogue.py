@@ -1,4 +1,8 @@
-"""The data sets known by name: sizes, classes, normalisation constants and where each fact comes from."""
+"""The catalogue: for each data set known by name, its size, classes and normalisation constants, with their source.
+
+To add a data set, add one `CATALOGUE.add(DatasetSpec(...))` here or in another file of this folder. Everything else
+finds it by its name. A folder of the user's own needs no entry: its classes and constants are read from the images.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +22,25 @@ ImageNetClass = tuple[int, str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSpec:
-    """What is known of a data set before any file of it is read."""
+    """What is known about a data set before any of its files is read.
+
+    A data set whose images are in files names its `folders`. One that brings its images itself has `read`; see
+    `satm.data.digits`. Raises ConfigError unless there are as many means and standard deviations as channels.
+    """
 
     name: str
     summary: str = ""  # one line for lists
     image_size: int  # pixels a side
     channels: int  # 1 grey, 3 RGB
     classes: int | tuple[str, ...]  # how many, or their names by label
-    mean: tuple[float, ...]  # by channel, of images in 0..1
-    std: tuple[float, ...]
-    folders: tuple[str, ...] = ()  # what its folder is called when its authors' archive is unpacked
+    mean: tuple[float, ...]  # of each channel, for images in 0..1
+    std: tuple[float, ...]  # of each channel, for images in 0..1
+    folders: tuple[str, ...] = ()  # the folder's name after its authors' archive is unpacked
     augment: str = "color_crop_cutout_flip_scale_rotate"  # the DSA strategy its images may undergo
-    torchvision: str | None = None  # class in torchvision.datasets that can download it
+    torchvision: str | None = None  # the class in torchvision.datasets that downloads it
     subset: tuple[ImageNetClass, ...] = ()  # the ImageNet-1K classes it takes, in label order
-    read: Callable[[], Raw] | None = None  # gives the images themselves; None: files are looked for
-    source: str  # where the numbers come from
+    read: Callable[[], Raw] | None = None  # returns the images; None: they are in files
+    source: str  # of the sizes and constants
 
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == self.channels:
@@ -40,19 +48,34 @@ class DatasetSpec:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         return self.classes if isinstance(self.classes, int) else len(self.classes)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes by label; their numbers if the names are not known."""
+        return tuple(map(str, range(self.classes))) if isinstance(self.classes, int) else self.classes
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the data set brings its own images, so that it needs no files and no data root."""
+        return self.read is not None
 
 
 CATALOGUE: Names[DatasetSpec] = Names("data set", package="satm.data", group="satm.datasets", expects=DatasetSpec)
-EMBEDDED = "digits"  # comes with scikit-learn, needs no files
+
+
+def spec_of(name: str) -> DatasetSpec | None:
+    """The catalogue's entry for `name`; None if `name` is a folder of the user's own."""
+    return CATALOGUE.get(name) if name in CATALOGUE else None
+
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-# The class lists of MTT (GeorgeCazenavette/mtt-distillation, utils.py, class Config), which are ImageNet-1K indices in
-# label order; WordNet ids and names are those of the ILSVRC 2012 synset list at the same indices.
+# The class lists of MTT (GeorgeCazenavette/mtt-distillation, utils.py, class Config) are ImageNet-1K indices in label
+# order. The WordNet ids and names are those of the ILSVRC 2012 synset list at the same indices.
 _IMAGENETTE: tuple[ImageNetClass, ...] = (
     (0, "n01440764", "tench"),
     (217, "n02102040", "English springer"),
@@ -110,6 +133,7 @@ def _imagenet_subset(
     folders: tuple[str, ...] = (),
     torchvision: str | None = None,
 ) -> DatasetSpec:
+    """A data set of 10 classes of ImageNet-1K at 128×128, as MTT uses them."""
     return DatasetSpec(
         name=name,
         summary=summary,
@@ -124,20 +148,6 @@ def _imagenet_subset(
         source="classes, size and constants: MTT utils.py (GeorgeCazenavette/mtt-distillation)",
     )
 
-
-CATALOGUE.add(
-    DatasetSpec(
-        name="digits",
-        summary="scikit-learn's 1,797 handwritten digits, 10 classes, 8×8 grey; needs no files",
-        image_size=8,
-        channels=1,
-        classes=tuple("0123456789"),
-        mean=(0.3054,),
-        std=(0.3758,),
-        augment="color_crop_scale_rotate",  # a mirrored digit is another sign, and cutout hides half of one
-        source="scikit-learn's load_digits (UCI optical digits, test part); constants measured on our training split",
-    )
-)
 
 CATALOGUE.add(
     DatasetSpec(
@@ -186,7 +196,7 @@ CATALOGUE.add(
 CATALOGUE.add(
     _imagenet_subset(
         name="imagenette",
-        summary="10 easily told classes of ImageNet, 128×128 RGB",
+        summary="10 easily distinguished classes of ImageNet, 128×128 RGB",
         subset=_IMAGENETTE,
         folders=("imagenette2", "imagenette2-320", "imagenette2-160"),
         torchvision="Imagenette",

@@ -1,4 +1,4 @@
-"""From a name to images that can be trained on: look-up, decoding, splits, preprocessing."""
+"""Loads a data set by its name: finds it, decodes it, splits it and preprocesses it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from satm.data.catalogue import CATALOGUE, EMBEDDED
-from satm.data.digits import read_digits
+from satm.data.catalogue import spec_of
 from satm.data.lookup import find, split_path
 from satm.data.normalise import measured_mean_std
 from satm.data.read import read
@@ -21,21 +20,21 @@ from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.synthetic import digest
 
-SPLIT_SEED = 0  # of the validation split: the same images are held out whatever a run's own seed
+SPLIT_SEED = 0  # of the validation split: every run holds out the same images, whatever its own seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageData:
-    """A real data set in three parts. Selection uses `validation`; `test` is looked at once, at the end."""
+    """A real data set in three parts. Use `validation` to select, and `test` only once, at the end."""
 
     name: str
     classes: tuple[str, ...]  # by label
     train: Split
-    validation: Split  # held out of the training images, by class; empty when none was asked for
+    validation: Split  # held out of every class's training images; empty if `validation` was 0
     test: Split
     preprocessing: Preprocessing
     fingerprint: str  # sha256 over the uint8 images and labels, the validation fraction and the split's seed
-    root: str | None  # the data root it was found under; None for embedded images
+    root: str | None  # the data root it was found under; None if it brings its own images
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -45,20 +44,21 @@ class ImageData:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         return len(self.classes)
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> ImageData:
-        """The same images in the space of a synthetic set: `data.with_preprocessing(synthetic.preprocessing)`."""
+        """The same images in another space, such as a synthetic set's: `synthetic.preprocessing`."""
         train, validation, test = (
             each.with_preprocessing(preprocessing) for each in (self.train, self.validation, self.test)
         )
         return replace(self, train=train, validation=validation, test=test, preprocessing=preprocessing)
 
     def of_classes(self, wanted: Sequence[int]) -> ImageData:
-        """The images of these classes alone, labelled 0, 1 … in the order of `wanted`, in the same space.
+        """Only the images of the classes in `wanted`, which get the labels 0, 1 … in that order.
 
-        The preprocessing stays that of the whole data set. Raises ConfigError for a class that is not there, or twice.
+        The preprocessing stays that of the whole data set. Raises ConfigError if a class does not exist or is named
+        twice.
         """
         if not wanted or len(set(wanted)) < len(wanted) or not 0 <= min(wanted) <= max(wanted) < len(self.classes):
             raise ConfigError(
@@ -91,26 +91,32 @@ def load(
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
 ) -> ImageData:
-    """The data set `name`: one of the catalogue's, a folder under the data root, or the path of a folder.
+    """Load the data set `name`.
 
-    It is looked for under `root`; without one, under `SATM_DATA`, then among earlier downloads, then torchvision
-    downloads it if it can. `digits` is embedded and needs no files. A path whose last part is in the catalogue is that
-    data set. Images have `image_size` pixels a side, by default the catalogue's; those of other folders must all be
-    square and of one size unless it is given. `validation` (fraction) of every class is held out of train before
-    anything is fitted. Images are normalised by the catalogue's constants (measured on train for other folders), or
-    ZCA-whitened from 0..1. Batches lie on `device`.
+    Args:
+        name: a name of the catalogue, of a folder under the data root, or the path of a folder. A path whose last part
+            is in the catalogue means that data set.
+        root: the data root, the only place to look. Without it: `SATM_DATA`, then earlier downloads, then a download
+            by torchvision if it has the data set. A data set that brings its own images, such as `digits`, needs none.
+        image_size: pixels a side; by default the catalogue's. Without it, the images of a folder that is not in the
+            catalogue must all be square and of one size.
+        zca: whiten images in 0..1 by ZCA. Otherwise normalise them by the catalogue's constants; those of other
+            folders are measured on train.
+        validation: the fraction of every class that is held out of train, before anything is fitted.
+        device: where batches lie.
+        progress: shows downloads, decoding and fitting, and can ask to stop.
 
-    Raises UnknownName, ConfigError on a value outside its range, DataError where images are missing or corrupt, and
-    Interrupted when asked to stop.
+    Raises UnknownName, ConfigError if a value is outside its range, DataError if images are missing or damaged, and
+    Interrupted if `progress` asks to stop.
     """
     if image_size is not None and image_size < 1:
         raise ConfigError(f"image_size {image_size}: expected 1 pixel or more")
     if not 0 <= validation < 1:
         raise ConfigError(f"validation {validation}: expected a fraction, 0 ≤ validation < 1")
     name, root = split_path(name, root)
-    reader = read_digits if name == EMBEDDED else CATALOGUE.get(name).read if name in CATALOGUE else None
-    if reader is not None:
-        raw, found_under = reader().at_size(image_size), None
+    spec = spec_of(name)
+    if spec is not None and spec.read is not None:
+        raw, found_under = spec.read().at_size(image_size), None
         raw_digest = raw.digest
     else:
         place = find(name, root, progress)
@@ -122,8 +128,7 @@ def load(
     preprocessing: Preprocessing
     if zca:
         preprocessing = fitted_zca(train_images, fingerprint=fingerprint, device=device, progress=progress)
-    elif name in CATALOGUE:
-        spec = CATALOGUE.get(name)
+    elif spec is not None:
         preprocessing = MeanStd(mean=spec.mean, std=spec.std)
     else:
         preprocessing = measured_mean_std(train_images)

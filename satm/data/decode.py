@@ -1,4 +1,4 @@
-"""Encoded images to one uint8 tensor, by a pool of threads (Pillow releases the GIL while it decodes)."""
+"""Decodes images to one uint8 tensor, in a pool of threads: Pillow releases the GIL while it decodes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GREY = ("1", "L", "LA", "I;16")
 
 
 def image_size_of(item: Item) -> int:
-    """The side in pixels of a square image; raises DataError on another or an unreadable one."""
+    """The side of a square image in pixels; raises DataError if it is not square or cannot be read."""
     from PIL import Image
 
     name, source = item
@@ -38,11 +38,11 @@ def image_size_of(item: Item) -> int:
 
 
 def decode(split: EncodedSplit, name: str, *, size: int, resize: bool, progress: Progress) -> tuple[Images, bool]:
-    """The images [n, 3, size, size] uint8 of `split`, and whether every one of them was grey.
+    """The images [n, 3, size, size] uint8 of `split`, and whether all of them were grey.
 
-    Grey images become RGB. With `resize`, an image of another size is scaled to a shorter side of `size` (bilinear,
-    antialiased) and cropped at the centre; without, it is a DataError, as is an image that cannot be decoded. Raises
-    Interrupted when asked to stop.
+    Grey images become RGB. With `resize`, an image of another size is scaled so that its shorter side is `size`
+    (bilinear, antialiased), then cropped at the centre. Raises DataError if an image cannot be decoded, or has another
+    size and `resize` is off; Interrupted if `progress` asks to stop.
     """
     images = torch.empty(len(split), 3, size, size, dtype=torch.uint8)
     grey = True

@@ -1,4 +1,4 @@
-"""Sources whose images are still encoded (PNG, JPEG …): labels first, images as a stream."""
+"""A data set whose images are still encoded (PNG, JPEG …): labels in memory, images read one by one."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from satm.data.catalogue import DatasetSpec
 from satm.errors import DataError
 from satm.types import Labels
 
-TEST_NAMES = ("test", "valid", "validation", "val")  # what the held-out part may be called, in this order
+TEST_NAMES = ("test", "valid", "validation", "val")  # names of the held-out part; the first that is found is taken
 
 Item: TypeAlias = tuple[str, Path | bytes]
-"""What to call an image in an error, and the image: a file, or its encoded bytes."""
+"""An image's name for error messages, and the image: a file, or its encoded bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedSplit:
-    """One part of a source: labels in memory, images read as they are asked for."""
+    """One part of a source: labels in memory, images read when they are needed."""
 
     labels: Labels  # [n] int64
-    rows: torch.Tensor  # [n] int64, ascending: where they stand in the source
+    rows: torch.Tensor  # [n] int64, ascending: their positions in the source
     read: Callable[[torch.Tensor], Iterator[Item]]  # rows → their images, in that order
 
     def __len__(self) -> int:
@@ -37,20 +37,21 @@ class EncodedSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """A source with both its parts."""
+    """A source with both parts."""
 
     where: str  # the folder, for messages
     train: EncodedSplit
     test: EncodedSplit
-    classes: tuple[str, ...] | None  # names by label, None where the source has none
-    files: tuple[Path, ...]  # everything it is read from
+    classes: tuple[str, ...] | None  # names by label; None if the source has none
+    files: tuple[Path, ...]  # all files that are read
 
 
 def imagenet_subset(source: Encoded, spec: DatasetSpec) -> Encoded:
-    """The classes that `spec` takes, in its order, from all of ImageNet-1K or from a folder that holds just them.
+    """The classes of `spec` in its order, from all of ImageNet-1K or from a folder that holds only them.
 
-    The folder's classes are told apart by WordNet id or name where they are called so, else by index (all 1,000
-    classes); exactly as many classes of other names keep their own order and names. Raises DataError on anything else.
+    Classes are found by WordNet id or name if the source's classes are called so. Otherwise a source of 1,000 classes
+    is indexed as ImageNet-1K, and a source with exactly as many classes as `spec` keeps its own order and names. Raises
+    DataError on anything else.
     """
     ids = {name: label for label, name in enumerate(source.classes or ())}
     count = len(ids) or int(source.train.labels.max()) + 1

@@ -1,4 +1,4 @@
-"""Folders of image files: one folder a class, or Tiny ImageNet's original layout."""
+"""Opens folders of image files: one folder a class, or Tiny ImageNet's original layout."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet: file name, class folder a
 
 
 def open_folder(folder: Path) -> Encoded | None:
-    """`train/<class>/**/*.jpg` beside `test` (or valid, validation, val), None where there is no `train` folder.
+    """`train/<class>/**/*.jpg` beside `test` (or valid, validation, val); None if there is no `train` folder.
 
-    Classes are the folders of `train` in alphabetical order. A held-out folder whose own folders are none of these
-    classes is passed over (Tiny ImageNet's unlabelled `test`). Raises DataError on a missing or empty part.
+    Classes are the folders of `train` in alphabetical order. A held-out folder is skipped if its folders are not these
+    classes, as Tiny ImageNet's unlabelled `test`. Raises DataError if a part is missing or empty.
     """
     train = folder / "train"
     if not train.is_dir():

@@ -1,4 +1,4 @@
-"""Where a data set's name is looked for."""
+"""Finds the folder of a data set by its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from satm.data.catalogue import CATALOGUE, EMBEDDED, DatasetSpec
+from satm.data.catalogue import CATALOGUE, DatasetSpec, spec_of
 from satm.data.torchvision_files import download
 from satm.errors import ConfigError, DataError, UnknownName
 from satm.home import home
@@ -24,12 +24,12 @@ class Place:
 
 
 def downloads() -> Path:
-    """Where torchvision's downloads are kept."""
+    """The folder that keeps torchvision's downloads."""
     return home() / "downloads"
 
 
 def data_root() -> Path | None:
-    """`SATM_DATA`, None where it is not set; raises DataError where it names no folder."""
+    """`SATM_DATA`; None if it is not set. Raises DataError if it names no folder."""
     named = os.environ.get("SATM_DATA")
     if not named:
         return None
@@ -40,16 +40,17 @@ def data_root() -> Path | None:
 
 
 def places(name: str, root: Path | None = None) -> list[Place]:
-    """The folders tried for `name`, in order; the first that exists is taken.
+    """The folders that may hold `name`, in order; `find` takes the first that exists.
 
-    Under `root`, or under `SATM_DATA` and then our downloads where no root is given: the name itself, the name its
-    authors' archive unpacks to, and for a subset of ImageNet the folders of `imagenet-1k`; nowhere for data sets that
-    bring their images, as `digits`.
+    They lie under `root`; without it, under `SATM_DATA`, then under our downloads. There, a folder may have the data
+    set's name or the name that its authors' archive unpacks to. A subset of ImageNet is also looked for in the folders
+    of `imagenet-1k`. A data set that brings its own images has no places.
 
-    Raises DataError where the root is no folder and UnknownName where `name` is neither in the catalogue nor a folder
-    under the root.
+    Raises DataError if the root is no folder, UnknownName if `name` is neither in the catalogue nor a folder under the
+    root.
     """
-    if name == EMBEDDED or (name in CATALOGUE and CATALOGUE.get(name).read is not None):
+    spec = spec_of(name)
+    if spec is not None and spec.embedded:
         return []
     if root is None:
         roots = [place for place in (data_root(), downloads()) if place is not None]
@@ -57,8 +58,7 @@ def places(name: str, root: Path | None = None) -> list[Place]:
         roots = [root]
     else:
         raise DataError(f"data root {root} is no folder; give the one that holds '{name}'")
-    if name in CATALOGUE:
-        spec = CATALOGUE.get(name)
+    if spec is not None:
         return [Place(path, each) for each in roots for path in _candidates(each, spec)]
     if name and (found := [Place(each / name, each) for each in roots if (each / name).is_dir()]):
         return found
@@ -66,6 +66,18 @@ def places(name: str, root: Path | None = None) -> list[Place]:
     raise UnknownName(
         "data set", name, {*CATALOGUE, *folders}, hint=f"(or a folder of your own under {roots[0]}, or its path)"
     )
+
+
+def at_hand(name: str, root: Path | None) -> bool:
+    """Whether data set `name` can be read without a download.
+
+    With a `root` the answer is always yes: if the data set is not there, `find` reports it, as for every other command.
+    Raises UnknownName if `name` is neither in the catalogue nor a folder.
+    """
+    spec = spec_of(name)
+    if root is not None or (spec is not None and spec.embedded):
+        return True
+    return any(place.path.is_dir() for place in places(name))
 
 
 def _candidates(root: Path, spec: DatasetSpec) -> list[Path]:
@@ -78,24 +90,25 @@ def _candidates(root: Path, spec: DatasetSpec) -> list[Path]:
 
 
 def split_path(name: str, root: Path | str | None) -> tuple[str, Path | None]:
-    """A name and its data root from a name, or from the path of a data set's own folder.
+    """The name and the data root of a data set, from its name or from the path of its folder.
 
-    Raises DataError where a path is no folder.
+    Raises DataError if a path is no folder, ConfigError if its last part names a data set that brings its own images.
     """
     if "/" not in name and os.sep not in name and not name.startswith((".", "~")):
         return name, None if root is None else Path(root).expanduser().absolute()
     path = Path(os.path.abspath(Path(name).expanduser()))
     if not path.is_dir():
         raise DataError(f"{path} is no folder; give the name of a data set or the path of its folder")
-    if path.name == EMBEDDED:
-        raise ConfigError(f"{path}: 'digits' means the embedded images; rename the folder")
+    spec = spec_of(path.name)
+    if spec is not None and spec.embedded:
+        raise ConfigError(f"{path}: '{spec.name}' means the embedded images; rename the folder")
     return path.name, path.parent
 
 
 def find(name: str, root: Path | None, progress: Progress) -> Place:
-    """The first of `places` that exists; without a `root`, torchvision's download where it can.
+    """The first of `places` that exists; if none does and no `root` is given, torchvision downloads the data set.
 
-    Raises DataError, naming each place tried and what to put there, where none exists.
+    Raises DataError if the data set is not found; it names each place tried and what to put there.
     """
     tried = places(name, root)
     for place in tried:

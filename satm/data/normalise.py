@@ -1,4 +1,4 @@
-"""Normalisation constants of data that no catalogue knows."""
+"""Measures the normalisation constants of a data set that is not in the catalogue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from satm.types import Images
 
 
 def measured_mean_std(images: Images) -> MeanStd:
-    """Mean and (population) standard deviation of every channel over all pixels of uint8 `images` [n, C, H, W]."""
+    """Mean and population standard deviation of each channel, over all pixels of `images` [n, C, H, W] uint8."""
     levels = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []
     for channel in images.unbind(1):

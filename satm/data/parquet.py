@@ -1,4 +1,4 @@
-"""Hub-style Parquet: `<split>-*.parquet` with an image column of encoded bytes and a label column."""
+"""Opens Hub-style Parquet: `<split>-*.parquet` with a column of encoded images and a column of labels."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LABEL_COLUMNS = ("label", "labels", "fine_label")
 
 
 def open_parquet(folder: Path) -> Encoded | None:
-    """The Parquet files of `folder` or `folder/data`, None where there are none.
+    """The Parquet files of `folder` or `folder/data`; None if there are none.
 
-    Class names come from the schema's metadata: JSON under `class_names`, or Hugging Face's `huggingface`. A split
-    whose labels are all −1 is unlabelled and passed over. Raises DataError on a missing split or shard, a corrupt file,
-    or columns that cannot be told.
+    Class names come from the schema's metadata: JSON under `class_names`, or Hugging Face's `huggingface`. A split is
+    skipped if all its labels are −1, which means unlabelled. Raises DataError if a split or shard is missing, a file is
+    damaged, or the columns are not recognised.
     """
     files = sorted(folder.glob("*.parquet")) or sorted((folder / "data").glob("*.parquet"))
     if not files:
@@ -49,7 +49,7 @@ def open_parquet(folder: Path) -> Encoded | None:
 
 
 def _check_complete(files: list[Path]) -> None:
-    """Hub shards are numbered `-00000-of-00003`: all must be there."""
+    """Raise DataError unless all shards are there; the Hub numbers them `-00000-of-00003`."""
     counts = [int(found[1]) for file in files if (found := re.search(r"-of-(\d+)\.parquet$", file.name))]
     if counts and len(files) != counts[0]:
         raise DataError(f"{files[0].parent} holds {len(files)} of {counts[0]} files like {files[0].name}; add the rest")
@@ -119,7 +119,7 @@ def _is_binary(kind: Any) -> bool:
 
 
 def _read(files: list[Path], rows: torch.Tensor) -> Iterator[Item]:
-    """The images at `rows`, one row group in memory at a time."""
+    """The images at `rows`. Only one row group is in memory at a time."""
     import pyarrow as pa
 
     start = 0

@@ -1,4 +1,4 @@
-"""A whole data set decoded to uint8, and the checks every source passes through."""
+"""A whole data set decoded to uint8, and the checks that every source must pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from satm.types import Images, Labels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raw:
-    """Train and test images with class names by label."""
+    """The train and test images of a data set, with its class names by label."""
 
     train_images: Images  # [n, C, H, W] uint8
     train_labels: Labels  # [n] int64
@@ -30,7 +30,7 @@ class Raw:
         return digest([tensor_digest(tensor) for tensor in tensors])
 
     def at_size(self, size: int | None) -> Raw:
-        """The same images with `size` pixels a side (bilinear, antialiased); None leaves them as they are."""
+        """The same images with `size` pixels a side (bilinear, antialiased); unchanged if `size` is None."""
         if size is None or size == self.train_images.shape[-1]:
             return self
         return replace(
@@ -39,21 +39,20 @@ class Raw:
 
 
 def class_names(found: tuple[str, ...] | None, labels: Labels, spec: DatasetSpec | None, where: str) -> tuple[str, ...]:
-    """The names of a source's classes by label: its own, else the catalogue's, else their numbers.
+    """The names of a source's classes by label.
 
-    Raises DataError when the source has another number of classes than the catalogue says.
+    They are the catalogue's; if it has none, the source's own (`found`), else the class numbers. Raises DataError if
+    the source has another number of classes than the catalogue says.
     """
     if spec is None:
         return found or tuple(str(label) for label in range(int(labels.max()) + 1))
     if found is not None and len(found) != spec.num_classes:
         raise DataError(f"{where} has {len(found)} classes; {spec.name} has {spec.num_classes}")
-    if isinstance(spec.classes, tuple):
-        return spec.classes
-    return found or tuple(str(label) for label in range(spec.classes))
+    return found if found and isinstance(spec.classes, int) else spec.class_names
 
 
 def check_labels(labels: Labels, classes: tuple[str, ...], where: str) -> None:
-    """Raise DataError where a label is outside the classes, or a class has no image."""
+    """Raise DataError if a label is outside the classes, or a class has no image."""
     wrong = ((labels < 0) | (labels >= len(classes))).nonzero()
     if len(wrong):
         row = int(wrong[0])

@@ -1,11 +1,11 @@
-"""A folder to decoded images, whichever layout it has."""
+"""Reads the images of a data set's folder, in any of the layouts that we know."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from satm.data.cache import cache_path, read_cache, write_cache
-from satm.data.catalogue import CATALOGUE
+from satm.data.catalogue import spec_of
 from satm.data.decode import decode, image_size_of
 from satm.data.encoded import Encoded, imagenet_subset
 from satm.data.folder import open_folder
@@ -20,10 +20,10 @@ from satm.progress import Progress
 def read(folder: Path, name: str, *, image_size: int | None, progress: Progress) -> tuple[Raw, str]:
     """The images of data set `name` in `folder`, and their digest.
 
-    Decoded once, then kept in `SATM_HOME`. Raises DataError where the folder holds no layout that is known, a part of
-    one, or damaged files.
+    Images are decoded once, then kept in `SATM_HOME`. Raises DataError if the folder has no layout that we know, if
+    parts are missing, or if files are damaged.
     """
-    spec = CATALOGUE.get(name) if name in CATALOGUE else None
+    spec = spec_of(name)
     if spec is not None and (raw := read_arrays(folder, spec)) is not None:
         raw = raw.at_size(image_size)
         return raw, raw.digest

@@ -1,10 +1,10 @@
-"""How large a data set's images are, without decoding them all."""
+"""Finds the size of a data set's images without decoding them all."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from satm.data.catalogue import CATALOGUE
+from satm.data.catalogue import spec_of
 from satm.data.decode import image_size_of
 from satm.data.folder import open_folder
 from satm.data.lookup import LAYOUTS, find
@@ -14,12 +14,12 @@ from satm.progress import SILENT
 
 
 def native_image_size(name: str, *, root: Path | None = None) -> int:
-    """Pixels a side: the catalogue's, or those of the first image of a folder of a user's own.
+    """Pixels a side: the catalogue's size, or that of the first image in a folder of the user's own.
 
-    Raises UnknownName, and DataError for a folder that cannot be read.
+    Raises UnknownName, and DataError if the folder cannot be read.
     """
-    if name in CATALOGUE:
-        return CATALOGUE.get(name).image_size
+    if (spec := spec_of(name)) is not None:
+        return spec.image_size
     folder = find(name, root, SILENT).path
     source = open_parquet(folder) or open_folder(folder)
     if source is None:

@@ -1,4 +1,4 @@
-"""One part of a data set in memory, and how a part is held out by class."""
+"""One part of a data set in memory, and the split that holds out a fraction of every class."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _CHUNK = 4096  # images preprocessed at once
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """Labelled images as they lie on disk, handed out preprocessed (`satm.types.Examples`).
+    """Labelled uint8 images that are preprocessed batch by batch (`satm.types.Examples`).
 
-    The first batch preprocesses the whole split and keeps the result on `device` where that takes at most
-    `KEPT_BYTES`; to use a few images of a large split, take their `subset` first. Raises ShapeError when images and
-    labels do not fit one another.
+    The first batch preprocesses the whole split and keeps the result on `device`, if that takes at most `KEPT_BYTES`.
+    To use a few images of a large split, take their `subset` first. Raises ShapeError if images and labels do not fit
+    each other.
     """
 
     images: Images  # [n, C, H, W] uint8 on the CPU
@@ -60,7 +60,7 @@ class Split:
         return replace(self, device=device)
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> Split:
-        """The same images in another space: the one a synthetic set was made in."""
+        """The same images in another space, such as the one a synthetic set was made in."""
         return replace(self, preprocessing=preprocessing)
 
     def subset(self, index: torch.Tensor) -> Split:
@@ -68,15 +68,15 @@ class Split:
         return replace(self, images=self.images[index], labels=self.labels[index])
 
     def of_classes(self, wanted: list[int]) -> Split:
-        """The images of the classes in `wanted`, labels and order as they were."""
+        """The images of the classes in `wanted`, with the same labels in the same order."""
         return self.subset(torch.isin(self.labels, torch.tensor(wanted, dtype=torch.int64)).nonzero()[:, 0])
 
 
 def stratified(labels: Labels, fraction: float, seed: Seed) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices (kept, held out) of `labels` [n], both ascending, with `fraction` of every class held out.
+    """Indices (kept, held out) of `labels` [n] int64, both ascending, with `fraction` of every class held out.
 
-    A class gives round(fraction × its size) images, but at least one and never its last. Each class is drawn by a
-    generator of its own. Raises ConfigError unless 0 ≤ fraction < 1.
+    round(fraction × size) images of each class are held out, at least one, but never all of them. Each class has its
+    own random generator. Raises ConfigError unless 0 ≤ fraction < 1.
     """
     if not 0 <= fraction < 1:
         raise ConfigError(f"fraction to hold out {fraction}: expected 0 ≤ fraction < 1")

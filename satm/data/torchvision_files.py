@@ -1,4 +1,4 @@
-"""torchvision's own data sets: its files where they lie already, its download where nothing else is found."""
+"""torchvision's data sets: reads files that are already on disk, and downloads those that are not."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from satm.data.catalogue import DatasetSpec
 from satm.data.raw import Raw
 from satm.errors import DataError
 
-_ARRAYS = ("CIFAR10", "CIFAR100")  # those whose files hold arrays, not images
-PATIENCE = 10.0  # seconds without a connection, or without a byte, before a download is given up
+_ARRAYS = ("CIFAR10", "CIFAR100")  # their files hold arrays, not encoded images
+PATIENCE = 10.0  # a download gives up after so many seconds without a connection or a byte
 
 
 def read_arrays(folder: Path, spec: DatasetSpec) -> Raw | None:
-    """CIFAR's pickled arrays in `folder` (`cifar-10-batches-py` …), None where the folder is not theirs.
+    """CIFAR's pickled arrays in `folder` (`cifar-10-batches-py` …); None if it is no folder of CIFAR.
 
-    torchvision checks the MD5 of every file before it is unpickled; raises DataError where one is missing or differs.
+    torchvision checks the MD5 of every file before it unpickles it. Raises DataError if a file is missing or differs.
     """
     if spec.torchvision not in _ARRAYS or folder.name not in spec.folders:
         return None
@@ -36,7 +36,7 @@ def read_arrays(folder: Path, spec: DatasetSpec) -> Raw | None:
     for train in (True, False):
         try:
             with warnings.catch_warnings():
-                # numpy 2.4.0 to 2.4.4 warn of how the published pickles spell a dtype; the files cannot be mended.
+                # numpy 2.4.0 to 2.4.4 warn about a dtype in the published pickles, which we cannot change.
                 warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
                 part: Any = getattr(torchvision.datasets, spec.torchvision)(folder.parent, train=train)
         except RuntimeError as error:
@@ -52,9 +52,10 @@ def read_arrays(folder: Path, spec: DatasetSpec) -> Raw | None:
 
 
 def download(spec: DatasetSpec, folder: Path) -> None:
-    """Let torchvision download `spec` into `folder`, whole or not at all; it draws its own bar on standard error.
+    """Let torchvision download `spec` into `folder`, completely or not at all.
 
-    Raises DataError when there is no connection for `PATIENCE` seconds or the download fails.
+    torchvision draws its own bar on standard error. Raises DataError if there is no connection within `PATIENCE`
+    seconds or the download fails.
     """
     import torchvision.datasets
 
@@ -80,19 +81,19 @@ def download(spec: DatasetSpec, folder: Path) -> None:
 
 
 def reachable(url: str, seconds: float) -> bool:
-    """Whether anything answers at `url`, proxies included, within `seconds` in all: name look-up counts too."""
+    """Whether anything answers at `url`, through proxies too, within `seconds` including the name look-up."""
     answered = threading.Event()
 
     def knock() -> None:
         try:
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
         except urllib.error.HTTPError:
-            pass  # a refusal is an answer; the download will say what is wrong
+            pass  # a refusal is an answer; the download will report the reason
         except OSError:
             return
         answered.set()
 
-    # A name look-up cannot be given a time limit, so it may be left behind in a thread that ends with the process.
+    # A name look-up has no time limit, so it runs in a thread that may be left behind and ends with the process.
     thread = threading.Thread(target=knock, daemon=True)
     thread.start()
     thread.join(seconds)

@@ -1,4 +1,4 @@
-"""Fitting the ZCA whitening that `satm.preprocessing.ZCA` applies."""
+"""Fits the ZCA whitening that `satm.preprocessing.ZCA` applies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EPS = 0.1  # added to the eigenvalues: the field's value (kornia's ZCAWhitening(
 _VERSION = 1  # of the fit below; part of the key
 _CHUNK = 4096  # images in float64 at once
 
-Moment: TypeAlias = tuple[torch.Tensor, dict[str, torch.Tensor]]  # [D, D] float64, and what else of the fit is kept
+Moment: TypeAlias = tuple[torch.Tensor, dict[str, torch.Tensor]]  # [D, D] float64, and the other tensors to keep
 
 
 def fitted_zca(
@@ -29,17 +29,22 @@ def fitted_zca(
     device: torch.device | str = "cpu",
     progress: Progress,
 ) -> ZCA:
-    """The whitening of training `images` [n, C, H, W] uint8, from `SATM_HOME` where it was fitted before.
+    """The whitening of training `images` [n, C, H, W] uint8; read from `SATM_HOME` if it was fitted before.
 
-    With Cov = Σ (x − μ)(x − μ)ᵀ / (n − 1) = U S Uᵀ over images flattened to D = C·H·W in 0..1:
-    T = U (S + eps)^-1/2 Uᵀ and its inverse U (S + eps)^1/2 Uᵀ, in float64, kept in float32. With `unit`, KIP's own:
-    U S Uᵀ = Σ u uᵀ / n over images of length 1 (`ZCA`), T = U (S + eps · tr S / D)^-1/2 Uᵀ, and where n < D the
-    directions that no image has are left as they are. `fingerprint` names the data in the key. Takes D² · 8 bytes a few
-    times over (D = 3072 at 32×32: 75 MB; 12288 at 64×64: 1.2 GB). Raises DataError on fewer than two images and
-    SatmError where the result cannot be saved.
+    The field's, over images x in 0..1 flattened to D = C·H·W:
+
+        Cov = Σ (x − μ)(x − μ)ᵀ / (n − 1) = U S Uᵀ,  T = U (S + eps)^-1/2 Uᵀ,  T⁻¹ = U (S + eps)^1/2 Uᵀ
+
+    KIP's own, with `unit`, over images u of length 1 (see `ZCA`):
+
+        Σ u uᵀ / n = U S Uᵀ,  T = U (S + eps · tr S / D)^-1/2 Uᵀ
+
+    If n < D, KIP's leaves the directions that no image has as they are. Both are fitted in float64 and kept in float32.
+    `fingerprint` names the data in the key. Fitting takes a few times D² · 8 bytes (D = 3072 at 32×32: 75 MB; 12288 at
+    64×64: 1.2 GB). Raises DataError on fewer than two images and SatmError if the result cannot be saved.
 
     Source: field notes §2.2 (MTT utils.py:137-165; kornia zca.py, whose SVD of Cov gives the same T);
-    `ZCA`'s for `unit`.
+    for `unit`, the source of `ZCA`.
     """
     count, channels, height, width = images.shape
     named: dict[str, Any] = {"data": fingerprint, "eps": eps, "version": _VERSION}
@@ -53,7 +58,7 @@ def fitted_zca(
     progress.say(
         f"fitting ZCA whitening on {count} images of {channels}×{height}×{width} (once; kept in {ZCA.path(key)})"
     )
-    # Only CUDA is sure to have float64.
+    # Other devices than CUDA may have no float64.
     where = torch.device(device) if torch.device(device).type == "cuda" else torch.device("cpu")
     moment, kept = _covariance(images, where) if unit is None else _unit_moment(images, unit, where)
     values, directions = torch.linalg.eigh(moment)
@@ -69,7 +74,7 @@ def fitted_zca(
 
 
 def _covariance(images: Images, where: torch.device) -> Moment:
-    """Cov of the images' pixels, and their mean."""
+    """The covariance [D, D] of the flattened images, and their mean [D]."""
     mean = images.flatten(1).sum(0, dtype=torch.int64).to(where).double() / (255 * len(images))
     moment = mean.new_zeros(len(mean), len(mean))
     for chunk in images.split(_CHUNK):
@@ -79,7 +84,7 @@ def _covariance(images: Images, where: torch.device) -> Moment:
 
 
 def _unit_moment(images: Images, unit: MeanStd, where: torch.device) -> Moment:
-    """The second moment of the images at length 1, and the mean of the lengths they had."""
+    """The second moment [D, D] of the images scaled to length 1, and the mean of their lengths before."""
     size = images[0].numel()
     moment, length = torch.zeros(size, size, dtype=torch.float64, device=where), 0.0
     for chunk in images.split(_CHUNK):

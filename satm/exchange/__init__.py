@@ -1,17 +1,16 @@
-"""Synthetic sets as other people's code writes and reads them: one file a format, paths in, tensors out, and back.
+"""Synthetic sets in other people's layouts: one file a layout, from paths to tensors and back.
 
-Nothing here runs what a file holds: pickles are read weights-only, and every failure is one `SatmError`.
+No code in a file is run: pickles are read weights-only. Every failure is one `SatmError`. A new layout is one file with
+a `LAYOUTS.add(Layout(...))`; `satm.exchange.mtt` is a short example.
 """
 
-from satm.exchange.base import LAYOUTS, SPACES, Foreign, Layout, Space
+from satm.exchange.base import LABEL_KINDS, LAYOUTS, SPACES, Foreign, Layout, Space, lost
 from satm.exchange.claims import Claims
 from satm.exchange.config import ImportConfig
 from satm.exchange.diff import Difference, differences
-from satm.exchange.files import parents_of
-from satm.exchange.labels import labels_by_folder, settled_labels
-from satm.exchange.moments import Moments, check_moments
 
 __all__ = [
+    "LABEL_KINDS",
     "LAYOUTS",
     "SPACES",
     "Claims",
@@ -19,11 +18,7 @@ __all__ = [
     "Foreign",
     "ImportConfig",
     "Layout",
-    "Moments",
     "Space",
-    "check_moments",
     "differences",
-    "labels_by_folder",
-    "parents_of",
-    "settled_labels",
+    "lost",
 ]

@@ -1,4 +1,4 @@
-"""A set's description as text inside a file of ours, and the set from it again with nothing taken on trust."""
+"""Writes a set's description as text into a file of ours, and rebuilds the set from it with every value checked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from satm.preprocessing import preprocessing_from_dict
 from satm.synthetic import SyntheticSet, canonical_json
 from satm.types import Images, Labels
 
-KEY = "satm"  # of the metadata in Parquet and safetensors
+KEY = "satm"  # the key of our text in the metadata of Parquet and safetensors
 _PLAIN = re.compile(r"[\w][\w.+ -]{0,99}")
 
 
@@ -24,7 +24,7 @@ def to_text(synthetic: SyntheticSet) -> str:
 
 
 def from_text(text: str | bytes, images: Images, labels: Labels, where: str) -> SyntheticSet:
-    """The set that `to_text` described; raises DataError for a description that is damaged, or of other tensors."""
+    """The set that `to_text` described; raises DataError if the text is damaged or describes other tensors."""
     try:
         carried = json.loads(text, parse_constant=_no_constant)
         about, parents = carried["about"], carried["parents"]
@@ -38,7 +38,7 @@ def from_text(text: str | bytes, images: Images, labels: Labels, where: str) -> 
         if found.id != carried["id"]:
             raise DataError("tensors or description were changed after it was exported")
     except SatmError as error:
-        raise DataError(f"{where}: its description does not hold: {shown(str(error))}") from error
+        raise DataError(f"{where}: its description is wrong: {shown(str(error))}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         said = shown(f"{type(error).__name__}: {error}")
         raise DataError(f"{where}: its description is damaged ({said}); export the set again") from error
@@ -50,7 +50,7 @@ def _no_constant(name: str) -> Any:
 
 
 def _check(about: dict[str, Any], parents: Any) -> None:
-    """Types and names: what ends up in file names, SQL columns and on the terminal."""
+    """Check everything that goes into file names, SQL columns or the terminal."""
     for name in ("dataset", "method", "profile", "label_kind"):
         if not isinstance(about[name], str) or not _PLAIN.fullmatch(about[name]):
             raise ValueError(f"{name} is no plain name")
@@ -69,7 +69,7 @@ def _check(about: dict[str, Any], parents: Any) -> None:
         raise TypeError("config is no table")
     space = about["preprocessing"]
     if space["kind"] == "zca":
-        if not re.fullmatch("[0-9a-f]{64}", space["key"]):  # names a file
+        if not re.fullmatch("[0-9a-f]{64}", space["key"]):  # it becomes a file name
             raise ValueError("the key of its whitening is no sha256")
         if not isinstance(space["eps"], float) or not all(isinstance(side, int) for side in space["shape"]):
             raise ValueError("its whitening is not described by numbers")

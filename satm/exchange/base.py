@@ -1,4 +1,9 @@
-"""What a format is, and what can be learnt from a file of one."""
+"""A layout: how files of one kind hold a synthetic set, and how they are read and written.
+
+To add a layout, write one file with a `read` and a `write` function and one `LAYOUTS.add(Layout(...))`; nothing else
+has to change. `read` turns files into a `Foreign`, which says what the files say and no more. What they do not say,
+the user claims (`Claims`).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from satm.synthetic import SyntheticSet
 from satm.types import Images, LabelKind
 
 Space: TypeAlias = Literal["meanstd", "zca", "none"]
-"""The space images lie in: normalised, whitened, or pixels in 0..1."""
+"""The space of images: normalised by mean and std, whitened, or pixels in 0..1."""
 
 SPACES: tuple[Space, ...] = ("meanstd", "zca", "none")
 LABEL_KINDS: tuple[LabelKind, ...] = ("hard", "probabilities", "logits")
@@ -23,38 +28,40 @@ LABEL_KINDS: tuple[LabelKind, ...] = ("hard", "probabilities", "logits")
 
 @dataclass(frozen=True, kw_only=True)
 class Foreign:
-    """The contents of a file or folder that was made elsewhere, checked for shape and nothing else."""
+    """The contents of a file or folder that was made elsewhere. Only their shapes are checked."""
 
     images: Images  # [n, C, H, W] float32 as stored, or uint8 pixels
-    labels: torch.Tensor | None  # [n] int64 or [n, K] float32; None: class-major, by position
-    step_size: float | None = None  # α, where the file has it
-    files: tuple[Path, ...]  # everything that was read
-    folders: tuple[str, ...] | None = None  # class folders; hard `labels` count these, not the data set's classes
-    soft: torch.Tensor | None = None  # what images teach, a row each, beside the `labels` that say their classes
-    notes: tuple[str, ...] = ()  # what a reader of the file should know, a line each
-    says: Mapping[str, Any] = field(default_factory=dict)  # what a configuration beside it claims, by `Claims`' names
-    whole: SyntheticSet | None = None  # a file of ours: the set with its description
+    labels: torch.Tensor | None  # [n] int64 or [n, K] float32; None: class-major
+    step_size: float | None = None  # α, if the file has it
+    files: tuple[Path, ...]  # all files that were read
+    folders: tuple[str, ...] | None = None  # names of class folders; then hard `labels` are indices into these names
+    soft: torch.Tensor | None = None  # [n, K] soft labels beside the hard `labels`
+    notes: tuple[str, ...] = ()  # facts for the user, a line each
+    says: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # what a configuration beside the file says, by the names of `Claims`
+    whole: SyntheticSet | None = None  # the set with its description, from a file of ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How one kind of file is read and written.
+    """How files of one kind are read and written.
 
-    `read(path, index)` raises DataError for what cannot be read and ConfigError where `index` has to choose among
-    several sets; `write(synthetic, path)` makes the file or folder `path` and returns what it could not carry, a line
-    each.
+    `read(path, index)` raises DataError if the files cannot be read, and ConfigError if there are several sets and
+    `index` does not choose one. `write(synthetic, path)` makes the file or folder `path` and returns what the layout
+    cannot carry, a line each.
     """
 
     name: str
     summary: str  # one line: whose files these are, and which
     read: Callable[[Path, int | None], Foreign]
     write: Callable[[SyntheticSet, Path], tuple[str, ...]]
-    suffix: str = ""  # of the file that `write` makes; none: a folder
-    space: Space | None = None  # where the format leaves no doubt, or has a default
-    soft: LabelKind | None = None  # what a matrix of labels is where the format says so
-    method: str = "imported"  # what made its sets, unless told otherwise
-    cifar10_constants: bool = False  # MTT's line normalises CIFAR-100 by CIFAR-10's mean and std
-    unit_whitening: bool = False  # "whitened" means images of length 1 (KIP), not the field's whitening
+    suffix: str = ""  # of the file that `write` makes; "" if it makes a folder
+    space: Space | None = None  # of the images, if all sets of this layout share it or it is the default
+    soft: LabelKind | None = None  # the kind of a label matrix [n, K], if the layout fixes it
+    method: str = "imported"  # the method that made the sets, unless the user claims another
+    cifar10_constants: bool = False  # CIFAR-100 is normalised by CIFAR-10's mean and std, as MTT's line does
+    unit_whitening: bool = False  # whitened images are KIP's, of length 1, not the field's
 
 
 LAYOUTS: Names[Layout] = Names("layout", package="satm.exchange", group="satm.layouts", expects=Layout)
@@ -68,7 +75,10 @@ DESCRIPTION_LOST = (
 def lost(
     synthetic: SyntheticSet, *, step_size: bool = False, kind: bool = False, unit_whitening: bool = False
 ) -> tuple[str, ...]:
-    """The usual losses of a format that carries bare tensors, without α (`step_size`) or without the kind (`kind`)."""
+    """The usual losses of a layout that carries bare tensors, a line each.
+
+    `step_size`: α is lost. `kind`: the kind of the labels is lost. `unit_whitening`: the layout's whitening is KIP's.
+    """
     found = [DESCRIPTION_LOST]
     if step_size and synthetic.step_size is not None:
         found.append(f"the step size is not carried: importing it again takes --step-size {synthetic.step_size!r}")

@@ -1,9 +1,11 @@
-"""What a user says of a file because the file does not."""
+"""What the user claims about a file that does not say it itself."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from satm.errors import ConfigError
 from satm.exchange.base import LABEL_KINDS, SPACES, Space
@@ -14,7 +16,7 @@ _METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """Options of an import; None where nothing is said. Raises ConfigError for what cannot be meant."""
+    """The options of an import; None if the user says nothing. Raises ConfigError if a value is impossible."""
 
     dataset: str | None = None
     preprocessing: Space | None = None
@@ -23,7 +25,7 @@ class Claims:
     method: str | None = None
     ipc: int | None = None
     index: int | None = None
-    mean: tuple[float, ...] | None = None  # other constants than the format's own
+    mean: tuple[float, ...] | None = None  # of each channel, in place of the layout's own constants
     std: tuple[float, ...] | None = None
     architecture: str | None = None
 
@@ -42,3 +44,15 @@ class Claims:
             raise ConfigError("mean and std belong together; give both or neither")
         if self.mean is not None and self.preprocessing not in (None, "meanstd"):
             raise ConfigError(f"mean and std are constants of meanstd, not of {self.preprocessing}; leave them out")
+
+    def check(self, says: Mapping[str, Any]) -> None:
+        """Raise ConfigError if a claim contradicts the file, which says `says`, by the names of these fields."""
+        for name, value in says.items():
+            claimed = getattr(self, name)
+            if claimed is not None and claimed != value:
+                raise ConfigError(f"the file says {name} {value}, not {claimed}; leave --{name.replace('_', '-')} out")
+
+    def completed(self, says: Mapping[str, Any]) -> Claims:
+        """The claims, with the file's word where the user says nothing. Raises ConfigError as `check` does."""
+        self.check(says)
+        return replace(self, **{name: value for name, value in says.items() if getattr(self, name) is None})

@@ -1,4 +1,4 @@
-"""What decides how an imported set is evaluated: the part that a condensed set takes from its preset."""
+"""The configuration of an imported set: how to evaluate it. A condensed set has this from its preset."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from satm.exchange.base import Space
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportConfig:
-    """How an imported set is to be judged. `from_dict` refuses unknown and wrong settings."""
+    """How an imported set is evaluated. Raises ConfigError if a value is outside its range."""
 
     dataset: str
     ipc: int
     image_size: int  # pixels a side
     space: Space
-    architecture: str  # the network that "in-domain" means: the field's ConvNet unless told otherwise
+    architecture: str  # of the in-domain evaluation; by default the field's ConvNet
     format: str
-    index: int | None = None  # which of a file's sets
-    recipe: str | None = None  # null: that of the profile this machine runs at
-    validation: float = 0.1  # fraction of train held out, as everywhere
-    moments_checked: bool = True  # false: stored although its moments do not fit, as asked
+    index: int | None = None  # which of the file's sets, from 0
+    recipe: str | None = None  # null: the recipe of this machine's profile
+    validation: float = 0.1  # fraction of train that is held out, as for every set
+    moments_checked: bool = True  # false: its moments do not fit, and --force stored it
 
     def __post_init__(self) -> None:
         if self.ipc < 1:

@@ -19,9 +19,9 @@ from satm.synthetic import SyntheticSet
 
 
 def read_dc(path: Path, index: int | None = None) -> Foreign:
-    """Set `index` of the file (or of the one `res_*.pt` in the folder) `path`.
+    """Set `index` of the file `path`, or of the only `res_*.pt` in the folder `path`.
 
-    Raises ConfigError, naming every set, where there are several and none or a wrong one is asked for; else DataError.
+    Raises ConfigError, which names every set, if there are several and `index` does not choose one; else DataError.
     """
     path = existing(path)
     file = one_of(path, "res_*.pt") if path.is_dir() else path
@@ -47,7 +47,7 @@ def _shape(images: Any) -> str:
 
 
 def _numpy_scalars() -> list[Any]:
-    """What an np.float64 is unpickled with, under the module names of NumPy 1 and 2. None of it runs code."""
+    """What unpickles an np.float64, under the module names of NumPy 1 and 2. None of it runs code."""
     import numpy as np
 
     scalar = np.float64(0).__reduce__()[0]
@@ -61,7 +61,7 @@ def _numpy_scalars() -> list[Any]:
 
 
 def write_dc(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """A `res_*.pt` of this one set."""
+    """Write a `res_*.pt` with this one set."""
     pair = [synthetic.images.detach().cpu().clone(), synthetic.labels.detach().cpu().clone()]
     torch.save({"data": [pair], "accs_all_exps": {}}, path)
     return lost(synthetic, step_size=True, kind=True)

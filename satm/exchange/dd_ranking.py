@@ -1,7 +1,7 @@
 """DD-Ranking's layout: `images.pt`, `labels.pt`, `lr.pt`, class-major, and a configuration its code can read.
 
-Source: field notes §4 (DD-Ranking 0.2.0: metrics/hard_label.py, soft_label.py and configs/*.yaml). Keys are the code's
-own where its documents differ.
+Source: field notes §4 (DD-Ranking 0.2.0: metrics/hard_label.py, soft_label.py and configs/*.yaml). If its code and its
+documents differ, the keys are those of the code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "tiny-imagenet": "TinyIm
 
 
 def read_dd_ranking(path: Path, index: int | None = None) -> Foreign:
-    """`images.pt` of the folder `path`, with `labels.pt`, `lr.pt` and `config.yaml` where there; raises DataError."""
+    """`images.pt` of the folder `path`, with `labels.pt`, `lr.pt` and `config.yaml` if they exist; raises DataError."""
     path = existing(path)
     folder = path if path.is_dir() else path.parent
     images_file = one_of(path, "images.pt") if path.is_dir() else path
@@ -44,7 +44,7 @@ def read_dd_ranking(path: Path, index: int | None = None) -> Foreign:
 
 
 def _said(file: Path) -> dict[str, Any]:
-    """Data set, IPC and space of a configuration. Its lines are plain `key: value`: nothing of YAML's is needed."""
+    """Data set, IPC and space of a configuration. Its lines are plain `key: value`, so no YAML reader is needed."""
     with file.open("rb") as opened:
         text = opened.read(2**16).decode(errors="replace")
     found = {
@@ -62,7 +62,7 @@ def _said(file: Path) -> dict[str, Any]:
 
 
 def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """The tensors and `config.yaml` in the new folder `path`."""
+    """Write the tensors and `config.yaml` into the new folder `path`."""
     make_folder(path)
     order = synthetic.hard_labels.cpu().argsort(stable=True)
     found = list(lost(synthetic, kind=synthetic.label_kind == "probabilities"))
@@ -82,7 +82,7 @@ def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
 
 
 def configuration(synthetic: SyntheticSet) -> str:
-    """YAML for `ddranking.config.Config.from_file`, with the recipe of its leaderboard's trajectory-matching sets."""
+    """YAML for `ddranking.config.Config.from_file`, with the recipe of its leaderboard for trajectory-matching sets."""
     _, height, width = synthetic.image_shape
     depth = convnet_depth(height)
     soft = synthetic.label_kind != "hard"

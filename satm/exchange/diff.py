@@ -1,4 +1,4 @@
-"""What differs between two sets: tensors by their moments, descriptions key by key."""
+"""Compares two sets: their tensors by moments, their descriptions key by key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from satm.synthetic import SyntheticSet
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not the same; None where a set does not have it, or `b` says it of both."""
+    """One difference. `a` or `b` is None if that set has no such value; `a` is None too if `b` is about both sets."""
 
     what: str  # images.std, config.condense.settings.rho …
     a: Any
@@ -21,12 +21,12 @@ class Difference:
 
 
 def differences(a: SyntheticSet, b: SyntheticSet) -> list[Difference]:
-    """Tensors first, then the description by dotted key, then the parents; empty for sets of equal ids."""
+    """The differences of tensors, then of descriptions by dotted key, then of parents; none for sets of equal ids."""
     return [*_tensors("images", a.images, b.images), *_labels(a, b), *_described(a, b)]
 
 
 def _tensors(name: str, a: torch.Tensor, b: torch.Tensor) -> Iterator[Difference]:
-    """Nothing for equal bits; else shape, type and moments where they differ, and the largest difference."""
+    """Nothing for equal bits; else the shape, type and moments that differ, and the largest difference."""
     a, b = a.detach().cpu(), b.detach().cpu()
     if a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b):
         return

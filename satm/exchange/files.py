@@ -1,27 +1,24 @@
-"""Reading files that nobody vouches for: no code is run, nothing outside the named place is read."""
+"""Guards for reading files from elsewhere: no code is run, and nothing outside the named place is read."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from satm.errors import DataError
 
-# A file may claim any size. What is allocated for it is bounded by its own length: bytes for small ones, and a factor
-# that no image data compress by.
+# A file may claim any size, so what we allocate is bounded by the file's own length: at most SMALL bytes plus FACTOR
+# times the length, a factor that image data never compress by.
 SMALL, FACTOR = 64 * 2**20, 20
 
 
 def existing(path: Path) -> Path:
-    """`path` made absolute; raises DataError where nothing is there."""
+    """`path` made absolute; raises DataError if it does not exist."""
     path = path.expanduser().absolute()
     try:
         there = path.is_file() or path.is_dir()
-    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+    except (OSError, ValueError) as error:  # the name is too long or has a zero byte
         raise DataError(f"{shown(str(path))} is no path ({shown(str(error), 60)}); give that of a file") from None
     if not there:
         raise DataError(f"there is no file or folder {shown(str(path), 400)}; give the path of one")
@@ -29,7 +26,7 @@ def existing(path: Path) -> Path:
 
 
 def inside(path: Path, root: Path) -> Path:
-    """`path`, a regular file that really lies in `root`; raises DataError for a link that leads out of it."""
+    """`path`, if it is a regular file inside `root`; raises DataError if it is not, or a link leads out of `root`."""
     if not path.resolve().is_relative_to(root.resolve()):
         raise DataError(f"{path} points outside {root}; copy the file itself there")
     if not path.is_file():
@@ -38,7 +35,7 @@ def inside(path: Path, root: Path) -> Path:
 
 
 def one_of(folder: Path, pattern: str, *, without: Sequence[str] = ()) -> Path:
-    """The one file of `folder` like `pattern`; raises DataError where there is none or several."""
+    """The only file of `folder` that matches `pattern`; raises DataError if there is none or several."""
     found = sorted(path for path in folder.glob(pattern) if not any(path.match(each) for each in without))
     if not found:
         raise DataError(f"{folder} holds no {pattern}; give the folder or file that does")
@@ -49,7 +46,7 @@ def one_of(folder: Path, pattern: str, *, without: Sequence[str] = ()) -> Path:
 
 
 def parents_of(files: Sequence[Path]) -> tuple[str, ...]:
-    """Where a set came from, by content: `file:<sha256>` for each of a few files, one hash for a folder of many."""
+    """The origin of a set by content: `file:<sha256>` for each of up to four files, or one hash over more files."""
     try:
         hashes = [_sha256(path) for path in files]
     except OSError as error:
@@ -66,55 +63,25 @@ def _sha256(path: Path) -> str:
 
 
 def unreadable(path: Path, error: BaseException) -> DataError:
-    """One line for whatever a library says of a damaged file."""
+    """A DataError with one line, from the error that a library raises on a damaged file."""
     said = shown(str(error)) or type(error).__name__
     return DataError(f"{path} cannot be read ({said}); copy or download it again")
 
 
 def shown(text: str, length: int = 160) -> str:
-    """Text out of a file as one printable line of at most `length` characters."""
+    """Text from a file as one printable line of at most `length` characters."""
     line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     return line if len(line) <= length else line[: length - 3] + "..."
 
 
-def load_npz(path: Path) -> dict[str, Any]:
-    """The arrays of an `.npz` file by name, objects refused; raises DataError."""
-    import numpy as np
-
-    not_empty(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            check_claim(path, sum(member.file_size for member in archive.infolist()))
-            for member in archive.infolist():
-                with archive.open(member) as opened:
-                    _check_array(opened, member.file_size, path)
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except DataError:
-        raise
-    except Exception as error:  # zip, zlib and NumPy's header parser each have their own
-        raise unreadable(path, error) from error
-
-
 def check_claim(path: Path, claimed: int) -> None:
-    """Raise DataError where `path` claims to hold more bytes than a file of its length can."""
+    """Raise DataError if `path` claims to hold more bytes than a file of its length can."""
     if claimed > SMALL + FACTOR * path.stat().st_size:
         raise DataError(f"{path} claims to unpack to {claimed >> 20} MiB, which its length does not allow; refused")
 
 
-def _check_array(opened: Any, size: int, path: Path) -> None:
-    """Raise DataError where an `.npy` header claims more than its member of the archive has."""
-    import numpy as np
-
-    version = np.lib.format.read_magic(opened)
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(opened)
-    if math.prod(shape) * dtype.itemsize > size:
-        raise DataError(f"{path} holds an array that claims shape {list(shape)}, more than its bytes; refused")
-
-
 def not_empty(path: Path) -> None:
-    """Raise DataError for a file without a byte."""
+    """Raise DataError if the file is empty."""
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty; copy or download it again")

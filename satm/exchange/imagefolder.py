@@ -21,11 +21,11 @@ from satm.progress import SILENT
 from satm.synthetic import SyntheticSet
 from satm.types import Images
 
-MAX_SIDE, MAX_PIXELS = 4096, 2**30  # a PNG of a few bytes can claim any size; 10,000 images of 224² are half of this
+MAX_SIDE, MAX_PIXELS = 4096, 2**30  # a tiny PNG can claim any size; 10,000 images of 224² are half of this
 
 
 def read_imagefolder(path: Path, index: int | None = None) -> Foreign:
-    """The images of `path/<class>/*.png` as uint8 pixels, class by class and by file name; raises DataError."""
+    """The images of `path/<class>/*.png` as uint8 pixels, ordered by class and file name; raises DataError."""
     root = existing(path)
     if not root.is_dir():
         raise DataError(f"{root} is a file; give the folder that holds one folder of images a class")
@@ -49,18 +49,18 @@ def read_imagefolder(path: Path, index: int | None = None) -> Foreign:
 
 
 def inside_folder(folder: Path, root: Path) -> None:
-    """Raise DataError for a folder that is a link out of `root`."""
+    """Raise DataError if the folder is a link that leads out of `root`."""
     if not folder.resolve().is_relative_to(root.resolve()):
         raise DataError(f"{folder} points outside {root}; copy the folder itself there")
 
 
 def decoded(items: list[Item]) -> Images:
-    """[n, 1 or 3, side, side] uint8; raises DataError for one that cannot be decoded, or of another size."""
+    """[n, 1 or 3, side, side] uint8; raises DataError if an image cannot be decoded or has another size."""
 
     def read(rows: torch.Tensor) -> Iterator[Item]:
         return (items[row] for row in rows.tolist())
 
-    sides = {_side(item) for item in items}  # headers only: nothing is decoded at a size that is not wanted
+    sides = {_side(item) for item in items}  # reads headers only: a wrong size is found before anything is decoded
     if len(sides) > 1 or max(sides) > MAX_SIDE or len(items) * max(sides) ** 2 > MAX_PIXELS:
         raise DataError(
             f"{items[0][0]} and the other {len(items) - 1} images have {min(sides)} to {max(sides)} pixels a side; "
@@ -72,7 +72,7 @@ def decoded(items: list[Item]) -> Images:
 
 
 def _side(item: Item) -> int:
-    """The claimed side in pixels; raises DataError, also where Pillow takes the claim for a bomb."""
+    """The side in pixels that the header claims; raises DataError, also if Pillow warns of a decompression bomb."""
     from PIL import Image
 
     try:
@@ -81,14 +81,14 @@ def _side(item: Item) -> int:
             return image_size_of(item)
     except SatmError:
         raise
-    except Exception as error:  # Pillow's readers raise nearly anything on damaged headers
+    except Exception as error:  # Pillow's readers raise almost any error on damaged headers
         raise DataError(f"{item[0]} is not an image that can be read ({shown(str(error))})") from error
 
 
 def pictures(synthetic: SyntheticSet) -> tuple[Images, float]:
-    """The images [n, C, H, W] as uint8 pixels, and the largest change that cost, in 0..1.
+    """The images [n, C, H, W] as uint8 pixels, and the largest change by rounding and clipping, in 0..1.
 
-    Raises DataError for images that are neither grey nor RGB, or where the whitening is not at hand.
+    Raises DataError if the images are neither grey nor RGB, or if their whitening is not on this machine.
     """
     if synthetic.images.shape[1] not in (1, 3):
         raise DataError(f"images of {synthetic.images.shape[1]} channels cannot be PNG; export them as safetensors")
@@ -98,7 +98,10 @@ def pictures(synthetic: SyntheticSet) -> tuple[Images, float]:
 
 
 def write_pictures(synthetic: SyntheticSet, path: Path, folders: list[str], file: str) -> tuple[str, ...]:
-    """`path/<folder of the class>/<file>.png` for every image; `file` is filled with the class and its count."""
+    """Write each image to `path/<its class's folder>/<file>.png` and return what is lost, a line each.
+
+    `file` is a format string for the class and the image's number in its class.
+    """
     from PIL import Image
 
     pixels, change = pictures(synthetic)
@@ -120,7 +123,7 @@ def write_pictures(synthetic: SyntheticSet, path: Path, folders: list[str], file
 
 
 def write_imagefolder(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """PNG files in folders called like the classes (by number where a name is none for a folder)."""
+    """Write PNG files in folders named after the classes; by number if a class name cannot name a folder."""
     make_folder(path)
     plain = all(re.fullmatch(r"[\w][\w .'()-]*", name) and name == name.strip() for name in synthetic.classes)
     distinct = len({name.lower() for name in synthetic.classes}) == len(synthetic.classes)

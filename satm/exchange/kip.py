@@ -1,4 +1,4 @@
-"""KIP's `.npz`: images [n, H, W, C] and labels [n, K], a regression target of each class.
+"""KIP's `.npz`: images [n, H, W, C] and labels [n, K], a regression target for each class.
 
 Source: field notes §1.6 and DC-BENCH's loader (data_loader/kip_data_loader.py), which takes the likeliest class.
 """
@@ -12,13 +12,14 @@ import torch
 
 from satm.errors import DataError
 from satm.exchange.base import LAYOUTS, Foreign, Layout, lost
-from satm.exchange.files import existing, load_npz, one_of, shown, unreadable
+from satm.exchange.files import existing, one_of, shown, unreadable
+from satm.exchange.npz import load_npz
 from satm.exchange.tensors import as_images, as_labels
 from satm.synthetic import SyntheticSet
 
 
 def read_kip(path: Path, index: int | None = None) -> Foreign:
-    """The arrays `images` and `labels` of the file (or of the one `.npz` in the folder) `path`; raises DataError."""
+    """The arrays `images` and `labels` of the file `path`, or of the only `.npz` in the folder; raises DataError."""
     path = existing(path)
     file = one_of(path, "*.npz") if path.is_dir() else path
     arrays = load_npz(file)
@@ -42,7 +43,7 @@ def _tensor(array: Any, file: Path) -> torch.Tensor:
 
 
 def write_kip(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """`images` [n, H, W, C] and `labels` [n, K]; classes become KIP's targets, 1 − 1/K and −1/K."""
+    """Write `images` [n, H, W, C] and `labels` [n, K]; classes become KIP's targets, 1 − 1/K and −1/K."""
     import numpy as np
 
     labels = synthetic.labels.detach().cpu()
@@ -50,7 +51,7 @@ def write_kip(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
         k = len(synthetic.classes)
         labels = torch.eye(k)[labels] - 1 / k
     images = synthetic.images.detach().cpu().permute(0, 2, 3, 1).contiguous()
-    with path.open("wb") as file:  # given a name, NumPy would add a suffix
+    with path.open("wb") as file:  # if NumPy opened the file by its name, it would add a suffix
         np.savez(file, images=images.numpy(), labels=labels.numpy())
     return lost(synthetic, step_size=True, kind=True, unit_whitening=True)
 

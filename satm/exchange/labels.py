@@ -1,4 +1,4 @@
-"""What the labels of a foreign file are: classes, probabilities or logits, and whether they fit the data set."""
+"""Settles the labels of a foreign file: their kind (classes, probabilities, logits), and that they fit the data set."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def settled_labels(
 ) -> tuple[Labels, LabelKind, int]:
     """Labels as a `SyntheticSet` takes them, their kind, and the images per class.
 
-    None are read as class-major. A matrix [n, K] is what is `claimed`, else the format's `default`; `hard` takes the
-    likeliest class of each row. Raises ConfigError where a claim is missing or contradicts the file, DataError for
-    labels outside the classes, a matrix of another width, or probabilities that do not add up to 1.
+    If `labels` is None, the images are taken to be class-major. A matrix [n, K] is of the kind `claimed`, else of the
+    layout's `default`; `hard` takes the likeliest class of each row. Raises ConfigError if a claim is missing or
+    contradicts the file; DataError if labels are outside the classes, the matrix has another width, or probabilities
+    do not add up to 1.
     """
     per_class = _per_class(n, num_classes, ipc)
     if labels is None:
@@ -58,10 +59,11 @@ def settled_labels(
 
 
 def labels_by_folder(labels: Labels, folders: Sequence[str], label_of: dict[str, int], num_classes: int) -> Labels:
-    """Labels that count `folders` as labels that count classes, by folder name.
+    """Turn indices into `folders` into the data set's labels, by the names of the folders.
 
-    Names may be the classes' own, what `label_of` knows beside them, or their numbers (`3`, `00003`); as many other
-    names as there are classes stand in alphabetical order. Raises DataError otherwise.
+    A folder may be named by a key of `label_of` (a class name or another name of the class) or by the class number
+    (`3`, `00003`). If no folder has a known name and there are as many folders as classes, they are taken in
+    alphabetical order. Raises DataError otherwise.
     """
     known = [label_of.get(name, _number(name)) for name in folders]
     if all(label is not None and 0 <= label < num_classes for label in known):

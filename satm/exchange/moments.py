@@ -1,4 +1,4 @@
-"""Whether images lie in the space they are said to lie in, judged by their mean and standard deviation."""
+"""Checks by mean and standard deviation that images lie in the space that the user claims."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from satm.exchange.base import Space
 from satm.preprocessing import MeanStd
 from satm.types import Images
 
-MEAN_TOLERANCE = 1.0  # standard deviations of the real images that a channel's mean may be off
-STD_FACTOR = 3.0  # by which the standard deviation may be off, either way
-MARGIN, SHARE = 0.5, 0.9  # learned pixels leave 0..1 a little: this share of them stays within this margin
+MEAN_TOLERANCE = 1.0  # how far a channel's mean may be off, in standard deviations of the real images
+STD_FACTOR = 3.0  # the standard deviation may be this many times larger or smaller
+MARGIN, SHARE = 0.5, 0.9  # learned pixels leave 0..1 a little: SHARE of them must stay within MARGIN of it
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Mean and population standard deviation of each channel over images and pixels."""
+    """The mean and population standard deviation of each channel, over all images and pixels."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     @classmethod
     def of(cls, images: Images) -> Moments:
-        """Of `images` [n, C, H, W] float, in float64."""
+        """The moments of `images` [n, C, H, W] float, computed in float64."""
         channels = images.transpose(0, 1).flatten(1).double()
         return cls(tuple(channels.mean(1).tolist()), tuple(channels.std(1, correction=0).tolist()))
 
     def normalised(self, by: MeanStd) -> Moments:
-        """Of the same images after y = (x − mean) / std."""
+        """The moments of the same images after y = (x − mean) / std."""
         mean = tuple((m - shift) / scale for m, shift, scale in zip(self.mean, by.mean, by.std, strict=True))
         return Moments(mean, tuple(s / scale for s, scale in zip(self.std, by.std, strict=True)))
 
@@ -37,10 +37,11 @@ class Moments:
 
 
 def misfit(found: Moments, expected: Moments) -> bool:
-    """Whether `found` is too far from `expected`: learned images drift from real ones, other spaces are further off.
+    """Whether `found` (μ, σ) is too far from `expected` (μ₀, σ₀) for images of the same space.
 
-    A channel fits when |μ − μ₀| ≤ σ₀ and σ₀ / 3 ≤ σ ≤ 3 σ₀. Real CIFAR-10 images have (μ, σ) of about (0.47, 0.25) as
-    pixels, (0, 1.2) normalised and (0, 0.24) whitened.
+    Learned images drift from real ones, but images of another space are further off. A channel fits if |μ − μ₀| ≤ σ₀
+    and σ₀ / 3 ≤ σ ≤ 3 σ₀. Real CIFAR-10 images have (μ, σ) of about (0.47, 0.25) as pixels, (0, 1.2) normalised and
+    (0, 0.24) whitened.
     """
     return any(
         not abs(mean - mean0) <= MEAN_TOLERANCE * std0 or not std0 / STD_FACTOR <= std <= STD_FACTOR * std0
@@ -49,7 +50,7 @@ def misfit(found: Moments, expected: Moments) -> bool:
 
 
 def check_moments(images: Images, expected: Moments, space: Space, *, of: str) -> None:
-    """Raise DataError where `images` [n, C, H, W] do not fit images of the data set `of` in `space`."""
+    """Raise DataError if `images` [n, C, H, W] do not look like images of the data set `of` in `space`."""
     found = Moments.of(images)
     within = float(((images >= -MARGIN) & (images <= 1 + MARGIN)).double().mean())
     if space == "none" and within < SHARE:

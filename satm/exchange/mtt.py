@@ -1,6 +1,6 @@
 """MTT, FTD and TESLA's `images_*.pt` + `labels_*.pt`, and DATM's with `lr_*.pt` beside them.
 
-Source: field notes §1.1–1.4 (MTT distill.py, DATM.py): images float32 in the space that was trained in, labels int64
+Source: field notes §1.1–1.4 (MTT distill.py, DATM.py): images float32 in the space of the training, labels int64
 and class-major, or float [n, K] (TESLA: probabilities, DATM: logits).
 """
 
@@ -18,16 +18,19 @@ from satm.exchange.tensors import as_images, as_labels, as_step_size, step_size_
 from satm.home import make_folder
 from satm.synthetic import SyntheticSet
 
-_NAME = "best"  # what the peers' own loaders look for
+_NAME = "best"  # the name that the peers' own loaders look for
 
 
 def read_mtt(path: Path, index: int | None = None) -> Foreign:
-    """The pair of files that `path` (a folder with one pair, or the images file of one) names; raises DataError."""
+    """The images and labels of `path`: a folder with one pair of files, or the images file of a pair.
+
+    Raises DataError.
+    """
     return _read(path, step_size=False)
 
 
 def read_datm(path: Path, index: int | None = None) -> Foreign:
-    """The same with the step size in `lr_*.pt`, which must be there; raises DataError."""
+    """As `read_mtt`, with the step size from `lr_*.pt`, which must exist; raises DataError."""
     return _read(path, step_size=True)
 
 
@@ -50,7 +53,7 @@ def _read(path: Path, *, step_size: bool) -> Foreign:
 
 
 def _beside(images: Path, what: str) -> Path:
-    """`labels_3.pt` for `images_3.pt`; whitened-back `images_zca_3.pt` share the labels of the others."""
+    """`labels_3.pt` for `images_3.pt`. `images_zca_3.pt`, with the whitening undone, has the same labels file."""
     name = images.name.replace("images_zca", "images").replace("images", what)
     found = images.with_name(name)
     if not found.exists():
@@ -59,7 +62,7 @@ def _beside(images: Path, what: str) -> Path:
 
 
 def write_mtt(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """`images_best.pt` and `labels_best.pt` in the new folder `path`."""
+    """Write `images_best.pt` and `labels_best.pt` into the new folder `path`."""
     make_folder(path)
     torch.save(synthetic.images.detach().cpu().clone(), path / f"images_{_NAME}.pt")
     torch.save(synthetic.labels.detach().cpu().clone(), path / f"labels_{_NAME}.pt")
@@ -67,7 +70,7 @@ def write_mtt(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
 
 
 def write_datm(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """The same with `lr_best.pt`; raises DataError for a set without a step size."""
+    """As `write_mtt`, with `lr_best.pt`; raises DataError if the set has no step size."""
     if synthetic.step_size is None:
         raise DataError("the set has no step size, which this format needs; export it as mtt or safetensors")
     write_mtt(synthetic, path)

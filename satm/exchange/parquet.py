@@ -1,4 +1,4 @@
-"""Hub-style Parquet: encoded images and labels that a data hub shows; in a file of ours, exact tensors beside them."""
+"""Hub-style Parquet: encoded images and labels as a data hub shows them. A file of ours has exact tensors too."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PIXELS, SOFT = "tensor", "soft_label"  # columns of exact float32 values
 
 
 def read_parquet(path: Path, index: int | None = None) -> Foreign:
-    """A file of ours, or any Parquet with an image column of encoded bytes and an integer label column.
+    """A file of ours, or any Parquet file with a column of encoded images and a column of integer labels.
 
-    A folder's `train-*.parquet`, else its `*.parquet`, are joined in the order of their names. Raises DataError.
+    The `train*.parquet` of a folder, else its `*.parquet`, are joined in the order of their names. Raises DataError.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -51,11 +51,11 @@ def read_parquet(path: Path, index: int | None = None) -> Foreign:
 
 
 def _read(opened: Any, file: Path) -> Any:
-    """The table of an open ParquetFile; raises DataError where it unpacks to more than `check_claim` allows.
+    """The table of an open ParquetFile; raises DataError if it unpacks to more than `check_claim` allows.
 
-    Pages are counted by their own headers, the footer's sizes may be false. A dictionary lets every row repeat one long
-    value, which no size in the file counts: what is decoded is counted as it comes, by so few rows that even as many of
-    the longest value would be `SMALL`.
+    Pages are counted by their own headers, because the footer's sizes may be false. With a dictionary, every row can
+    repeat one long value, and no size in the file counts that. So the decoded bytes are counted too, in batches of so
+    few rows that a batch of the longest value stays within `SMALL`.
     """
     import pyarrow as pa
 
@@ -96,7 +96,7 @@ def _from_table(table: Any, files: list[Path]) -> Foreign:
 
 
 def _matrix(table: Any, name: str, where: str) -> torch.Tensor:
-    """A column of fixed-size lists of float32 as [rows, size]."""
+    """A column of fixed-size lists of float32 as a tensor [rows, size]."""
     import pyarrow as pa
 
     column = table.column(name).combine_chunks()
@@ -144,7 +144,7 @@ def _image_bytes(table: Any, where: str) -> list[bytes]:
 
 
 def write_parquet(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """One row an image: `image` (PNG), `label`, `tensor` (exact), `soft_label`; the description in the metadata."""
+    """Write one row an image: `image` (PNG), `label`, `tensor` (exact), `soft_label`; the description as metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

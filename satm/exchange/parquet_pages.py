@@ -1,7 +1,7 @@
-"""What the pages of a Parquet file unpack to, by their own headers: the sizes its footer gives may be any number.
+"""Counts the bytes that a Parquet file unpacks to, from the headers of its pages: its footer can give any number.
 
-A page header is a struct in Thrift's compact protocol (parquet-format, `PageHeader`): field 2 is the page's size
-unpacked, field 3 its size in the file, and the next page follows at once.
+A page header is a struct in Thrift's compact protocol (parquet-format, `PageHeader`). Field 2 is the size of the page
+unpacked, field 3 its size in the file. The next page follows directly.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 from satm.errors import DataError
 
-_DEPTH = 8  # structs within structs; a real header has 3
+_DEPTH = 8  # how deep structs may be nested; a real header has 3 levels
 
 
 def unpacked_bytes(metadata: Any, file: Path) -> int:
-    """The sum over all pages of all columns; raises DataError where a chunk is not a row of pages."""
+    """The unpacked bytes of all pages of all columns; raises DataError if a chunk is not a series of pages."""
     total = 0
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for group in range(metadata.num_row_groups):
@@ -33,7 +33,10 @@ def unpacked_bytes(metadata: Any, file: Path) -> int:
 
 
 class _Header:
-    """One page header of `content` at `at`: `unpacked` and `size` in bytes, and the position `end` after it."""
+    """The page header at position `at` of `content`.
+
+    `unpacked` and `size` are the bytes of its page unpacked and in the file; `end` is the position after the header.
+    """
 
     def __init__(self, content: mmap.mmap, at: int, file: Path) -> None:
         self.content, self.end = content, at
@@ -62,7 +65,7 @@ class _Header:
         raise IndexError
 
     def _struct(self, numbers: dict[int, int], depth: int) -> None:
-        """Read over a struct; its whole numbers by field go to `numbers`."""
+        """Read a struct to its end; put its whole numbers into `numbers` by field."""
         name = 0
         while head := self._byte():
             zigzag = head >> 4 or self._varint()
@@ -71,7 +74,7 @@ class _Header:
             if kind in (4, 5, 6):
                 value = self._varint()
                 numbers[name] = (value >> 1) ^ -(value & 1)
-            elif kind not in (1, 2):  # a field's truth is its kind
+            elif kind not in (1, 2):  # kinds 1 and 2 are the booleans; they have no bytes of their own
                 self._skip(kind, depth)
 
     def _skip(self, kind: int, depth: int) -> None:
@@ -91,8 +94,8 @@ class _Header:
                 head = self._byte()
                 for _ in range(head >> 4 if head >> 4 < 15 else self._varint()):
                     self._skip(head & 0xF, depth - 1)
-                    self.content[self.end - 1]  # a count may be any number, the file ends
+                    self.content[self.end - 1]  # stops at the end of the file, however large the count is
             case 12:
                 self._struct({}, depth - 1)
-            case _:  # a page header has no maps
+            case _:  # maps and others: a page header has none
                 raise IndexError

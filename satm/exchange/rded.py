@@ -1,7 +1,7 @@
-"""RDED-style folders: images in `00000/`, `00001/` … by class number, soft labels beside them where they were stored.
+"""RDED-style folders: images in `00000/`, `00001/` … by class number, and soft labels beside them if they were stored.
 
-Source: LINs-lab/RDED, synthesize/main.py (folder and file names). RDED relabels while it trains; where somebody stored
-the labels, they are `soft_labels.pt` [n, K], a row an image in the order of class and file name.
+Source: LINs-lab/RDED, synthesize/main.py (folder and file names). RDED relabels while it trains. Labels that somebody
+stored are in `soft_labels.pt` [n, K], one row an image in the order of class and file name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SOFT_LABELS = ("soft_labels.pt", "labels.pt")
 
 
 def read_rded(path: Path, index: int | None = None) -> Foreign:
-    """The images, and the soft labels where the folder has them; raises DataError."""
+    """The images, and the soft labels if the folder has them; raises DataError."""
     root = existing(path)
     found = read_imagefolder(root)
     for name in SOFT_LABELS:
@@ -34,7 +34,7 @@ def read_rded(path: Path, index: int | None = None) -> Foreign:
 
 
 def write_rded(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """PNG files by class number, and `soft_labels.pt` for a set with soft labels."""
+    """Write PNG files in folders by class number, and `soft_labels.pt` if the set has soft labels."""
     make_folder(path)
     numbers = [f"{label:05d}" for label in range(len(synthetic.classes))]
     found = write_pictures(synthetic, path, numbers, "class{0:05d}_id{1:05d}")

@@ -1,4 +1,4 @@
-"""One safetensors file: `images`, `labels`, and in a file of ours the whole description as metadata."""
+"""One safetensors file with `images` and `labels`. A file of ours has the whole description as metadata."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from satm.synthetic import SyntheticSet
 
 
 def read_safetensors(path: Path, index: int | None = None) -> Foreign:
-    """The tensors `images`, `labels` and, where it is there, `step_size`; raises DataError."""
+    """The tensors `images`, `labels` and, if the file has it, `step_size`; raises DataError."""
     from safetensors import SafetensorError, safe_open
 
     path = existing(path)
@@ -35,7 +35,7 @@ def read_safetensors(path: Path, index: int | None = None) -> Foreign:
 
 
 def write_safetensors(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """The tensors with the description, the parents and the id; nothing is lost."""
+    """Write the tensors with the description, the parents and the id; nothing is lost."""
     from safetensors.torch import save_file
 
     tensors = {"images": synthetic.images, "labels": synthetic.labels}

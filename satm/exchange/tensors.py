@@ -1,4 +1,4 @@
-"""From whatever a file holds to images, labels and a step size, or one line that says why not."""
+"""Turns the values of a file into images, labels and a step size, or raises DataError with the reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
 def as_tensor(value: Any, what: str) -> torch.Tensor:
-    """A plain, dense tensor with memory of its own; raises DataError for anything else."""
+    """`value` as a plain dense tensor on the CPU; raises DataError for anything else."""
     if not isinstance(value, torch.Tensor):
         raise DataError(f"{what}: expected a tensor, found {type(value).__name__}")
     if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
@@ -24,7 +24,7 @@ def as_tensor(value: Any, what: str) -> torch.Tensor:
 
 
 def as_images(value: Any, what: str) -> Images:
-    """[n, C, H, W] float32, or uint8 where it was uint8; raises DataError."""
+    """[n, C, H, W] float32, or uint8 if `value` is uint8; raises DataError."""
     images = as_tensor(value, what)
     if not images.is_floating_point() and images.dtype != torch.uint8:
         raise DataError(f"{what}: images are {spell(images.dtype)}; expected float or uint8")
@@ -40,7 +40,7 @@ def as_images(value: Any, what: str) -> Images:
 
 
 def as_labels(value: Any, what: str, *, n: int) -> torch.Tensor:
-    """[n] int64 classes or [n, K] float32; raises DataError for anything else, or values that are not finite."""
+    """[n] int64 classes or [n, K] float32; raises DataError if the labels are anything else or not finite."""
     labels = as_tensor(value, what)
     if labels.ndim not in (1, 2) or len(labels) != n or not labels.numel():
         raise DataError(f"{what}: labels have shape {list(labels.shape)}; expected [{n}] or [{n}, classes]")
@@ -61,7 +61,7 @@ def as_labels(value: Any, what: str, *, n: int) -> torch.Tensor:
 
 
 def as_step_size(value: Any, what: str) -> float:
-    """A finite number above 0 from a number or a tensor of one; raises DataError."""
+    """A finite number above 0, from a number or a tensor with one number; raises DataError."""
     if isinstance(value, torch.Tensor):
         tensor = as_tensor(value, what)
         if tensor.numel() != 1 or tensor.is_complex() or tensor.dtype == torch.bool:
@@ -75,7 +75,7 @@ def as_step_size(value: Any, what: str) -> float:
 
 
 def step_size_tensor(value: float) -> torch.Tensor:
-    """A scalar that holds `value` exactly: float32 where it can, as the peers write it, else float64."""
+    """A scalar that holds `value` exactly: float32 if possible, as the peers write it, else float64."""
     single = torch.tensor(value, dtype=torch.float32)
     return single if single.double().item() == value else torch.tensor(value, dtype=torch.float64)
 

@@ -7,12 +7,13 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 
 import satm
 from satm import networks
 from satm.cli import run
-from satm.data import CATALOGUE
-from satm.errors import PluginError, UnknownName
+from satm.data import CATALOGUE, load
+from satm.errors import ConfigError, PluginError, UnknownName
 from satm.methods import METHODS
 
 MODULE = """
@@ -135,6 +136,25 @@ def test_all_three_work_together_from_condensing_to_the_results(plugin, tmp_path
     assert (row.architecture, row.method, row.n) == ("one-layer", "class-means", 2)
     assert row.mean > 0.6
     assert satm.load(made.record.name, registry=registry).config["condense"]["settings"] == {"shift": 0.1}
+
+
+def test_its_data_set_needs_no_data_root_to_be_given_away_and_taken_back(plugin, tmp_path):
+    registry = tmp_path / "satm.db"
+    preset = satm.choose_preset("halves", ipc=2, method="class-means", profile="smoke", settings={"shift": 0.1})
+    made = satm.condense(preset, registry=registry)
+    satm.export_set(made.record.name, tmp_path / "out", format="mtt", registry=registry)
+    found = satm.import_set(tmp_path / "out", format="mtt", dataset="halves", preprocessing="zca", registry=registry)
+    assert found.record.name == "halves/ipc2/mtt@1"
+    assert torch.equal(found.synthetic.images, satm.load(made.record.name, registry=registry).images)
+    assert f"data:{load('halves').fingerprint}" in found.synthetic.parents  # checked against the images themselves
+    assert not [note for note in found.notes if "not on this machine" in note]
+    satm.evaluate(found.record.name, recipe="smoke", repeats=1, registry=registry)
+
+
+def test_a_folder_cannot_be_called_like_its_data_set(plugin, tmp_path):
+    (tmp_path / "halves").mkdir()
+    with pytest.raises(ConfigError, match="'halves' means the embedded images; rename the folder"):
+        load(str(tmp_path / "halves"))
 
 
 def test_nothing_is_imported_before_it_is_asked_for(plugin):

@@ -107,17 +107,6 @@ def whitening(config: ImportConfig, *, data_root: Path | None, device: str = "cp
     )
 
 
-def at_hand(dataset: str, data_root: Path | None) -> bool:
-    """Whether the data set can be read without a download.
-
-    Raises UnknownName for a name that nothing stands for. With a `data_root` it always counts as there, so that its
-    absence is reported as for every other command.
-    """
-    if data_root is not None or dataset == "digits":
-        return True
-    return any(place.path.is_dir() for place in datasets.places(dataset))
-
-
 def restore_whitening(synthetic: SyntheticSet, *, data_root: Path | None, progress: Progress) -> None:
     """Fit the set's ZCA transform again where it is lost and the data are at hand; where that fails, say so."""
     space = synthetic.preprocessing

@@ -1,1 +1,1 @@
-"""Sets from other people's files, and sets of the registry as such files."""
+"""Imports sets from other people's files into the registry, and exports sets of the registry as such files."""

@@ -1,79 +1,161 @@
-"""What a claimed data set and space mean for an imported set: its classes, its transform, its expected moments."""
+"""A synthetic set from bare tensors and what the user claims of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from satm import data as datasets
-from satm.data import CATALOGUE
-from satm.data.normalise import measured_mean_std
+from satm import networks
+from satm.data.lookup import split_path
 from satm.errors import ConfigError, DataError
-from satm.exchange import Claims, ImportConfig, Layout, Moments
-from satm.preprocessing import MeanStd, Preprocessing, unit_range
+from satm.exchange import Claims, Foreign, ImportConfig, Layout
+from satm.exchange.files import parents_of
+from satm.exchange.labels import labels_by_folder, settled_labels
+from satm.exchange.moments import check_moments
+from satm.networks import convnet_depth, convnet_name
+from satm.preprocessing import Preprocessing
+from satm.presets import FOREIGN
 from satm.progress import Progress
-from satm.workflow.evaluate.prepared import whitening
+from satm.synthetic import SyntheticSet
+from satm.types import Images, LabelKind, Labels
+from satm.workflow.evaluate.prepared import check_fits
+from satm.workflow.exchange.reference import Reference
 
-_SAMPLE = 5000  # real images that expected moments are measured on
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A set that fits its claims and may be stored."""
+
+    synthetic: SyntheticSet
+    root: str | None = None  # the data root of the real images it was checked against
+    notes: tuple[str, ...] = ()  # what was assumed, a line each
 
 
-def classes_of(name: str, data: datasets.ImageData | None) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Class names by label, and every name a folder of a class may have."""
-    spec = CATALOGUE.get(name) if name in CATALOGUE else None
+def claimed_set(
+    foreign: Foreign, layout: Layout, claims: Claims, *, force: bool, data_root: Path | None, progress: Progress
+) -> Checked:
+    """The set that `foreign` holds, given the user's claims and the layout's conventions.
+
+    Settles in turn the data set, the labels, the preprocessing and the step size. Raises ConfigError if a claim is
+    missing or contradicts the file, DataError if the images or labels do not fit the data set; `force` accepts images
+    with other moments.
+    """
+    claims, root = _completed(claims, foreign.says, data_root)
+    reference = Reference.find(_configuration(foreign, layout, claims), root, progress)
+    images, labels, kind, ipc = _labelled(foreign, layout, claims, reference)
+    config = replace(reference.config, ipc=ipc)
+    channels, height, width = images.shape[1:]
+    shape = (channels, height, width)
+    networks.plan(config.architecture, num_classes=len(reference.classes), image_shape=shape)  # raises if it cannot fit
+    preprocessing = reference.preprocessing(claims, layout, channels)
+    images, misfit = _in_space(images, preprocessing, reference, force=force)
+    step_size = _step_size(foreign, claims)
+    data = reference.data
+    synthetic = SyntheticSet(
+        images=images,
+        labels=labels,
+        label_kind=kind,
+        step_size=step_size,
+        dataset=config.dataset,
+        classes=reference.classes,
+        ipc=ipc,
+        method=claims.method or layout.method,
+        preprocessing=preprocessing,
+        profile=FOREIGN,
+        seed=0,
+        config={"import": replace(config, moments_checked=misfit is None).to_dict()},
+        parents=parents_of(foreign.files) + ((f"data:{data.fingerprint}",) if data is not None else ()),
+    )
     if data is not None:
-        classes = data.classes
-    elif spec is not None:
-        classes = spec.classes if isinstance(spec.classes, tuple) else tuple(map(str, range(spec.classes)))
-    else:
-        raise DataError(f"'{name}' is not in the catalogue and not on this machine; give --data-root")
-    named = {each: label for label, each in enumerate(classes)}
-    ids = {wnid: label for label, (_, wnid, _) in enumerate(spec.subset)} if spec is not None else {}
-    return classes, ids | named
-
-
-def preprocessing_of(
-    config: ImportConfig,
-    chosen: Layout,
-    claims: Claims,
-    data: datasets.ImageData | None,
-    channels: int,
-    root: Path | None,
-    progress: Progress,
-) -> Preprocessing:
-    """What takes real images into the claimed space: stated, the format's constants, the catalogue's, or measured."""
-    if config.space == "none":
-        return MeanStd(mean=(0.0,) * channels, std=(1.0,) * channels)
-    if config.space == "zca":
-        if data is None:
-            raise DataError(
-                f"a whitened set needs {config.dataset}'s training images to fit the whitening, and they are not on "
-                "this machine; give --data-root"
-            )
-        return whitening(config, data_root=root, progress=progress)
-    if claims.mean is not None and claims.std is not None:
-        if not len(claims.mean) == len(claims.std) == channels:
-            raise ConfigError(f"mean {claims.mean} and std {claims.std}: the images have {channels} channels")
-        return MeanStd(mean=claims.mean, std=claims.std)
-    borrowed = "cifar10" if config.dataset == "cifar100" and chosen.cifar10_constants else config.dataset
-    if borrowed in CATALOGUE:
-        spec = CATALOGUE.get(borrowed)
-        if spec.channels != channels:
-            raise DataError(f"images have {channels} channels; those of {config.dataset} have {spec.channels}")
-        return MeanStd(mean=spec.mean, std=spec.std)
-    assert data is not None  # `classes_of` refuses a set that is neither in the catalogue nor here
-    return data.preprocessing
-
-
-def expected_moments(config: ImportConfig, preprocessing: Preprocessing, data: datasets.ImageData | None) -> Moments:
-    """The moments of real images in the set's space: measured, or the catalogue's constants taken there."""
+        check_fits(synthetic, data)
+    notes = [] if misfit is None else [f"stored by --force: {misfit}"]
     if data is None:
-        spec = CATALOGUE.get(config.dataset)
-        pixels = MeanStd(mean=spec.mean, std=spec.std)
-    else:
-        some = data.train.images[:: max(1, len(data.train) // _SAMPLE)]
-        if not isinstance(preprocessing, MeanStd):
-            return Moments.of(preprocessing(unit_range(some)))
-        pixels = measured_mean_std(some)
-    assert isinstance(preprocessing, MeanStd)  # whitening is fitted on data only
-    if len(pixels.mean) != len(preprocessing.mean):
-        raise DataError(f"images have {len(preprocessing.mean)} channels; {config.dataset} has {len(pixels.mean)}")
-    return Moments(pixels.mean, pixels.std).normalised(preprocessing)
+        notes.append(f"{config.dataset} is not on this machine: moments were compared with the catalogue's constants")
+    if step_size is None:
+        notes.append("no step size is known: evaluations choose a learning rate on the validation split (--step-size)")
+    return Checked(synthetic=synthetic, root=data.root if data is not None else None, notes=tuple(notes))
+
+
+def _completed(claims: Claims, says: Mapping[str, Any], data_root: Path | None) -> tuple[Claims, Path | None]:
+    """The claims, completed by the configuration beside the file, with the data set by name; and its data root."""
+    dataset = says.get("dataset") if claims.dataset is None else claims.dataset
+    if dataset is None:
+        raise ConfigError("the file does not say what data set it condenses; give --dataset")
+    name, root = split_path(dataset, data_root)
+    if claims.preprocessing == "none" and says.get("preprocessing") == "meanstd":
+        says = {**says, "preprocessing": "none"}  # a configuration says only whether the images are whitened
+    return replace(claims, dataset=name).completed(says), root
+
+
+def _configuration(foreign: Foreign, layout: Layout, claims: Claims) -> ImportConfig:
+    """How the set will be evaluated. Its IPC is not known before its labels are."""
+    space = claims.preprocessing or layout.space
+    if space is None:
+        raise ConfigError(
+            "the file does not say what space its images are in; give --preprocessing meanstd (normalised), zca "
+            "(whitened) or none (pixels in 0..1)"
+        )
+    height, width = foreign.images.shape[2:]
+    if height != width:
+        raise DataError(f"images are {height}×{width} pixels; expected square ones")
+    assert claims.dataset is not None  # `_completed` sees to it
+    return ImportConfig(
+        dataset=claims.dataset,
+        ipc=claims.ipc or 1,
+        image_size=height,
+        space=space,
+        architecture=claims.architecture or convnet_name(convnet_depth(height), 128),
+        format=layout.name,
+        index=claims.index,
+    )
+
+
+def _labelled(
+    foreign: Foreign, layout: Layout, claims: Claims, reference: Reference
+) -> tuple[Images, Labels, LabelKind, int]:
+    """The images with their labels, the kind of the labels, and the images per class."""
+    images, labels, num_classes = foreign.images, foreign.labels, len(reference.classes)
+    if foreign.folders is not None and labels is not None:
+        labels = labels_by_folder(labels, foreign.folders, reference.label_of, num_classes)
+    if foreign.soft is not None and labels is not None:
+        settled_labels(labels, n=len(images), num_classes=num_classes, ipc=claims.ipc, claimed=None, default=None)
+        order = labels.argsort(stable=True)  # in a set with soft labels, the position of an image gives its class
+        images, labels = images[order], foreign.soft[order]
+    settled = settled_labels(
+        labels,
+        n=len(images),
+        num_classes=num_classes,
+        ipc=claims.ipc,
+        claimed=claims.labels,
+        default=layout.soft,
+    )
+    return images, *settled
+
+
+def _in_space(
+    images: Images, preprocessing: Preprocessing, reference: Reference, *, force: bool
+) -> tuple[Images, str | None]:
+    """The images in the space of `preprocessing`: pixels are taken there, other images are checked to lie there.
+
+    Also returns how the images do not fit, if `force` accepts that.
+    """
+    if not images.is_floating_point():
+        return preprocessing(images).contiguous(), None
+    try:
+        expected = reference.expected_moments(preprocessing)
+        check_moments(images, expected, reference.config.space, of=reference.config.dataset)
+    except DataError as error:
+        if not force:
+            raise
+        return images, str(error)
+    return images, None
+
+
+def _step_size(foreign: Foreign, claims: Claims) -> float | None:
+    if foreign.step_size is None or claims.step_size is None:
+        return foreign.step_size or claims.step_size
+    if claims.step_size != foreign.step_size:
+        raise ConfigError(f"the file says step size {foreign.step_size!r}, not {claims.step_size!r}; leave it out")
+    return foreign.step_size

@@ -1,4 +1,4 @@
-"""Sets of the registry in other people's layouts, and what differs between two."""
+"""Exports sets of the registry in other people's layouts, and compares two sets."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from satm.workflow.lookup import load
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What `export_set` wrote."""
+    """The result of `export_set`."""
 
     record: SetRecord
     path: Path
-    losses: tuple[str, ...]  # what the format could not carry, a line each
+    losses: tuple[str, ...]  # what the layout cannot carry, a line each
 
 
 def export_set(
@@ -34,15 +34,15 @@ def export_set(
     data_root: Path | None = None,
     progress: Progress = SILENT,
 ) -> Exported:
-    """Write a stored set in another layout, whole or not at all, and say what the layout cannot carry.
+    """Write a stored set in another layout, completely or not at all, and report what the layout cannot carry.
 
-    `path` must not exist yet: a file or, for layouts of several files, a folder. Raises DataError where it does or
-    cannot be written, UnknownName for the set or the format.
+    `path` becomes a file or, if the layout has several files, a folder. Raises DataError if `path` exists already or
+    cannot be written, UnknownName if the set or the format is not known.
     """
     chosen = LAYOUTS.get(format)
     target = Path(path).expanduser().absolute()
     if os.path.lexists(target):
-        raise DataError(f"{target} is there already; name another path, or remove it first")
+        raise DataError(f"{target} already exists; name another path, or remove it first")
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         record = store.find(reference)
     synthetic = load(record.name, registry=registry, data_root=data_root, progress=progress)
@@ -58,6 +58,6 @@ def export_set(
 
 
 def diff(a: str, b: str, *, registry: Path | str = "satm.db") -> list[Difference]:
-    """What differs between two stored sets; nothing for two names of one. Raises UnknownName for a reference."""
+    """The differences of two stored sets; none for two names of one set. Raises UnknownName if a set is not known."""
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         return differences(store.load(a), store.load(b))

@@ -17,9 +17,11 @@ import torchvision.datasets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satm.data import CATALOGUE, Split, load, places, stratified
+from satm.data import CATALOGUE, Split, load
 from satm.data.digits import read_digits
+from satm.data.lookup import places
 from satm.data.normalise import measured_mean_std
+from satm.data.split import stratified
 from satm.data.torchvision_files import reachable
 from satm.data.zca import fitted_zca
 from satm.errors import ConfigError, DataError, ShapeError, UnknownName

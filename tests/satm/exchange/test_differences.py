@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from satm import diff
-from satm.exchange import Difference, Moments, differences
+from satm.exchange import Difference, differences
+from satm.exchange.moments import Moments
 from satm.preprocessing import MeanStd
 from tests.satm.exchange.own import SETS, own
 

@@ -93,7 +93,7 @@ def test_a_set_in_another_order_becomes_class_major_and_says_so(stored: Any, tmp
 def test_an_export_leaves_what_is_there_alone(stored: Any, tmp_path: Path) -> None:
     reference, registry = stored(own(step_size=None))
     (tmp_path / "out").mkdir()
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="already exists"):
         export_set(reference, tmp_path / "out", format="mtt", registry=registry)
     with pytest.raises(DataError, match="has no step size, which this format needs"):
         export_set(reference, tmp_path / "new", format="datm", registry=registry)
