@@ -1,4 +1,4 @@
-"""Ten easily told classes of 8×8 images, a small ConvNet and a quick recipe: a stream of a second."""
+"""Ten classes of 8×8 images that are easy to learn, a small ConvNet and a quick recipe: a stream of a second."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from torch import nn
 
 from evaluation import Recipe
 from protocols.base import PROTOCOLS, State
+from protocols.job import StreamJob
 from protocols.networks import Networks
 from protocols.order import class_order, split_classes
 from protocols.result import IncrementalResult, StepResult
 from protocols.run import run
+from satm.networks import plan
 from satm.preprocessing import MeanStd
 from satm.progress import NoProgress
 from satm.rng import Seed
@@ -81,9 +83,7 @@ def real_images(name: str = "test", noise: float = 0.5) -> Labelled:
 
 def networks(**changes: Any) -> Networks:
     facts: dict[str, Any] = {
-        "architecture": "convnet3_w16",
-        "num_classes": CLASSES,
-        "image_shape": SHAPE,
+        "plan": plan("convnet3_w16", num_classes=CLASSES, image_shape=SHAPE),
         "recipe": RECIPE,
         "rates": (0.1,) * len(GROUPS),
     }
@@ -91,12 +91,13 @@ def networks(**changes: Any) -> Networks:
 
 
 def stream(name: str, **changes: Any) -> IncrementalResult:
-    """One quick run of a protocol; `changes` replace arguments of `run` and, as `settings`, of its config."""
+    """One quick run of a protocol. `changes` replace parts of the job, arguments of `run`, and `settings` the config."""
     protocol = PROTOCOLS.get(name)
     settings = changes.pop("settings", {})
+    how = {key: changes.pop(key) for key in ("earlier", "on_step", "progress") if key in changes}
     if protocol.reads == "real":
         settings = STREAM | settings
-    arguments: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "memory": memory() if protocol.memory else None,
         "train": real_images("train", 0.3),
         "test": real_images(),
@@ -104,7 +105,8 @@ def stream(name: str, **changes: Any) -> IncrementalResult:
         "networks": networks(),
         "seed": Seed(5),
     }
-    return run(protocol, protocol.config(**settings), **(arguments | changes))
+    job = StreamJob(protocol=protocol, config=protocol.config(**settings), **(parts | changes))
+    return run(job, **how)
 
 
 class Told(NoProgress):

@@ -15,8 +15,8 @@ from protocols.order import split_classes
 from protocols.quiet import avalanche_stream
 from protocols.result import StepResult
 from protocols.run import Earlier
-from protocols.stored import Stored
 from satm.errors import ConfigError, DataError, Interrupted, UnknownName
+from satm.examples import TensorExamples
 from satm.rng import Seed
 from tests.protocols.stage import (
     CLASSES,
@@ -124,7 +124,7 @@ def test_soft_labels_pass_through_avalanche_unrounded(kind: str) -> None:
     given, rows = soft_memory(kind), avalanche_stream()
     from protocols.memory import GivenMemory
 
-    held = GivenMemory(rows.split(Stored(given.images, given.targets), given.hard_labels, GROUPS))
+    held = GivenMemory(rows.split(TensorExamples(given.images, given.targets), given.hard_labels, GROUPS))
     for step in range(len(GROUPS)):
         held.take(step)
     images, targets = held.examples().batch(torch.arange(len(given)))
