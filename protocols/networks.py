@@ -46,10 +46,8 @@ class Networks:
         with self.progress.bar(f"training on {len(examples)} images", self.recipe.epochs) as bar:
             return train_network(
                 examples,
-                architecture=self.architecture,
-                num_classes=self.num_classes,
-                image_shape=self.image_shape,
-                recipe=self.recipe,
+                networks.plan(self.architecture, num_classes=self.num_classes, image_shape=self.image_shape),
+                self.recipe,
                 learning_rate=self.rates[step],
                 seed=seed,
                 device=self.device,

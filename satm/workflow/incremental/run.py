@@ -22,7 +22,7 @@ from satm.config import to_dict
 from satm.errors import ConfigError
 from satm.machine.device import resolve_device
 from satm.machine.fused import Compilation, Fused, how_trained
-from satm.networks import plan
+from satm.networks import plan_for
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.workflow.evaluate.in_domain import recorded
@@ -94,11 +94,8 @@ def evaluate_incremental(
             changed=tuple(settings or ()),
         )
         orders, count = asked.repeats(subject, orders, networks)
-        name = plan(
-            architecture or subject.config.architecture,
-            num_classes=len(subject.data.classes),
-            image_shape=subject.data.image_shape,
-        ).name
+        plan = plan_for(architecture or subject.config.architecture, subject.data)
+        name = plan.name
         groups = [split_classes(class_order(len(subject.data.classes), _seed(o)), steps) for o in range(orders)]
         source = memory_source(
             store,
@@ -125,10 +122,8 @@ def evaluate_incremental(
             if chosen.trains_by_recipe:
                 fused = plan_training(
                     subject.synthetic,
-                    architecture=name,
-                    num_classes=len(subject.data.classes),
-                    image_shape=subject.data.image_shape,
-                    recipe=subject.recipe,
+                    plan,
+                    subject.recipe,
                     device=where,
                     compilation=compilation,
                     progress=progress,
@@ -254,11 +249,8 @@ class _Work:
         rate, _ = choose_learning_rate(
             drawn.images.to(self.device),
             self.subject.data.validation,
-            self.subject.recipe.grid,
-            architecture=self.rows.like.architecture,
-            num_classes=len(self.subject.data.classes),
-            image_shape=self.subject.data.image_shape,
-            recipe=self.subject.recipe,
+            plan_for(self.rows.like.architecture, self.subject.data),
+            self.subject.recipe,
             seed=ROOT.child("class-incremental", "learning rate"),
             device=self.device,
             fused=self.fused,
