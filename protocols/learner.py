@@ -28,7 +28,7 @@ def silent_evaluator() -> EvaluationPlugin:
 
 
 class Augmented(nn.Module):
-    """`network` that augments its training batches first. Every image that an Avalanche strategy trains on passes it."""
+    """`network` behind an augmentation of its training batches. An Avalanche strategy trains only through this module."""
 
     generator: torch.Generator | None = None
 

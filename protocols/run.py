@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from protocols.base import ClassIncremental, Learner, State, StreamContext
+from protocols.base import Learner, State, StreamContext
 from protocols.job import StreamJob
 from protocols.quiet import avalanche_stream
 from protocols.result import IncrementalResult, StepResult, judge
@@ -78,9 +78,7 @@ def run(
             if on_step is not None:
                 on_step(done[step], learner.state() if job.protocol.builds_on else {})
             bar.advance(accuracy=done[step].seen)
-    return IncrementalResult(
-        steps=job.groups, judged=tuple(done[step] for step in sorted(done)), untrained=untrained
-    )
+    return IncrementalResult(steps=job.groups, judged=tuple(done[step] for step in sorted(done)), untrained=untrained)
 
 
 @dataclass(frozen=True)
@@ -95,33 +93,27 @@ class _Judging:
         """The accuracies of `network` after `step`."""
         job = self.job
         logits = job.networks.logits(network, job.test)
-        return judge(
-            logits, job.test_classes, self.places, job.groups, step=step, memory_size=self.learner.held
-        )
+        return judge(logits, job.test_classes, self.places, job.groups, step=step, memory_size=self.learner.held)
 
 
 def _streams(job: StreamJob, stream: ModuleType) -> tuple[Any, tuple[Any, ...]]:
     """The Avalanche benchmark of a job, and the data sets that its memory receives step by step."""
-    images, arriving = None, ()
+    arriving: tuple[Any, ...] = ()
     if job.memory is not None:
         # Computed once: a set of logits would pass all its rows through a softmax at every read.
         images = TensorExamples(job.memory.images, job.memory.targets)
         arriving = tuple(stream.split(images, job.memory_classes, job.groups))
-    soft = job.memory is not None and job.memory.label_kind != "hard"
     if job.protocol.reads == "memory":
-        train, train_classes, one_hot = images, job.memory_classes, None
-    else:
-        train, train_classes = job.train, job.train_classes
-        one_hot = job.num_classes if soft and job.protocol.one_hot else None
+        return stream.class_incremental(images, job.memory_classes, job.test, job.test_classes, job.groups), arriving
+    soft = job.memory is not None and job.memory.label_kind != "hard" and job.protocol.one_hot
+    one_hot = job.num_classes if soft else None
     benchmark = stream.class_incremental(
-        train, train_classes, job.test, job.test_classes, job.groups, one_hot=one_hot
+        job.train, job.train_classes, job.test, job.test_classes, job.groups, one_hot=one_hot
     )
     return benchmark, arriving
 
 
-def _resumed(
-    job: StreamJob, learner: Learner, earlier: Earlier, memory_sizes: Sequence[int]
-) -> dict[int, StepResult]:
+def _resumed(job: StreamJob, learner: Learner, earlier: Earlier, memory_sizes: Sequence[int]) -> dict[int, StepResult]:
     """The earlier steps by number, with the learner's state restored; {} if the learner cannot go on from them."""
     count = len(job.groups)
     found = [result.step for result in earlier.steps]

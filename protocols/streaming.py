@@ -44,6 +44,6 @@ class ReplayConfig(StreamConfig):
     memory_batch_size: int = 32  # at most; a smaller memory is used whole
 
     def __post_init__(self) -> None:
-        StreamConfig.__post_init__(self)  # not super(): a dataclass with slots is a new class, and super() finds the old one
+        StreamConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
         if self.memory_batch_size < 1:
             raise ConfigError(f"memory_batch_size {self.memory_batch_size}: expected 1 or more")

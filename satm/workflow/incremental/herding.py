@@ -32,9 +32,7 @@ def herded(workspace: Workspace, subject: Subject, ipc: int) -> SyntheticSet:
     if isinstance(subject.config, CondenseConfig):
         own = subject.config
         experts = replace(own.experts, count=1)
-        config = replace(
-            plain, architecture=own.architecture, zca=own.zca, image_size=own.image_size, experts=experts
-        )
+        config = replace(plain, architecture=own.architecture, zca=own.zca, image_size=own.image_size, experts=experts)
     task = Task(
         data=subject.data,
         ipc=ipc,

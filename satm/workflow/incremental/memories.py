@@ -98,7 +98,7 @@ def _real(workspace: Workspace, subject: Subject, kind: MemoryKind, budget: Budg
         kind=kind,
         name=kind if budget == "images" else f"{kind}[bytes]",
         detail={"budget": cost, "condensed": None},
-        at=lambda order, groups: _same_rate(chosen or subject.random(order, ipc), groups),
+        at=lambda order, groups: _same_rate(subject.random(order, ipc) if chosen is None else chosen, groups),
     )
 
 

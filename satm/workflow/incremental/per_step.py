@@ -54,9 +54,7 @@ def step_presets(store: Registry, subject: Subject, groups: Sequence[Sequence[in
     ]
 
 
-def condense_steps(
-    workspace: Workspace, subject: Subject, groups: Sequence[Sequence[int]]
-) -> list[SetRecord]:
+def condense_steps(workspace: Workspace, subject: Subject, groups: Sequence[Sequence[int]]) -> list[SetRecord]:
     """The stored set of each group. Missing sets are condensed, experts included, as children of the subject's set.
 
     The order of the classes in a group does not matter: two class orders that share a step share its set. Raises as

@@ -55,9 +55,7 @@ class IncrementalPlan:
         comparison = self.request.comparison
         if comparison is None:
             return ()
-        return comparison.departures(
-            self.subject.config.dataset, self.subject.record.ipc, self.orders, self.networks
-        )
+        return comparison.departures(self.subject.config.dataset, self.subject.record.ipc, self.orders, self.networks)
 
     def recipe(self) -> tuple[str, dict[str, Any]]:
         """Name and numbers of the training, as they are stored: the recipe's, or the protocol's own settings."""

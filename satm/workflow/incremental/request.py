@@ -53,9 +53,7 @@ class IncrementalRequest:
             self._check_memory()
         elif self.memory not in (None, "none") or self.condense_per_step:
             extra = "--condense-per-step" if self.condense_per_step else f"memory {self.memory}"
-            raise ConfigError(
-                f"protocol {self.entry.name} keeps no memory; leave {extra} out, or take gdumb or replay"
-            )
+            raise ConfigError(f"protocol {self.entry.name} keeps no memory; leave {extra} out, or take gdumb or replay")
 
     @property
     def comparison(self) -> Published | None:
@@ -139,9 +137,7 @@ class IncrementalRequest:
     def _check_memory(self) -> None:
         kind = self.memory_kind
         if kind not in ("condensed", "random", "herding"):
-            raise ConfigError(
-                f"memory {kind} for protocol {self.entry.name}: expected condensed, random or herding"
-            )
+            raise ConfigError(f"memory {kind} for protocol {self.entry.name}: expected condensed, random or herding")
         if self.budget not in ("images", "bytes"):
             raise ConfigError(f"budget {self.budget}: expected images or bytes")
         if self.budget == "bytes" and kind == "condensed":

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import satm
-from protocols.settings import SETTINGS
+from protocols.published import PUBLISHED
 from registry import Registry
 from satm.cli import run
-from satm.errors import Interrupted
+from satm.errors import ConfigError, Interrupted
 from satm.preprocessing import MeanStd
 from satm.presets import class_incremental_repeats
 from satm.progress import NoProgress
@@ -273,17 +273,26 @@ def test_herding_asks_for_its_expert_by_the_command_that_trains_it(
 
 
 def test_the_papers_settings() -> None:
-    found = {name: (SETTINGS.get(name).dataset, SETTINGS.get(name).ipc, SETTINGS.get(name).steps) for name in SETTINGS}
-    assert found == {
+    figures = [PUBLISHED.get(name) for name in PUBLISHED]
+    assert {each.name: (each.dataset, each.ipc, each.steps) for each in figures} == {
         "figure1-left": ("cifar10", 50, 5),
         "figure1-middle": ("tiny-imagenet", 3, 10),
         "figure1-right": ("tiny-imagenet", 3, 20),
     }
-    assert all("Figure 1" in SETTINGS.get(name).source for name in SETTINGS)
+    assert all("Figure 1" in each.source for each in figures)
+    assert PUBLISHED.summaries()["figure1-left"] == "SATM's Figure 1, left: CIFAR-10, IPC 50, 5 steps"
+
+
+def test_preset_is_the_old_name_of_published(digits: Callable[..., Any]) -> None:
+    heard = Heard()
+    digits(preset="figure1-left", steps=None, dry_run=True, progress=heard)
+    assert any(line.startswith("published comparison figure1-left: SATM") for line in heard.told)
+    with pytest.raises(ConfigError, match="published figure1-left and preset figure1-right: these are one option"):
+        digits(published="figure1-left", preset="figure1-right")
 
 
 def test_a_preset_on_another_set_is_a_departure(digits: Callable[..., Any]) -> None:
-    rows = digits(preset="figure1-left", steps=None, learning_rate=0.05)
+    rows = digits(published="figure1-left", steps=None, learning_rate=0.05)
     assert {row.steps for row in rows} == {5}
     assert rows[0].detail["preset"] == "figure1-left"
     assert rows[0].detail["departures"] == [
