@@ -28,7 +28,7 @@ def silent_evaluator() -> EvaluationPlugin:
 
 
 class Augmented(nn.Module):
-    """`network` behind an augmentation of its training batches. An Avalanche strategy trains only through this module."""
+    """`network` behind an augmentation of its training batches. It is the model that an Avalanche strategy trains."""
 
     generator: torch.Generator | None = None
 

@@ -29,7 +29,7 @@ RECIPE = Recipe(name="quick", epochs=20, batch_size=8, drop_at=(15,), augment="s
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with labels: what a split of real data looks like to a protocol."""
+    """Images with labels, as a protocol sees a split of real data."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -42,7 +42,7 @@ class Labelled:
 
 
 def drawn(labels: torch.Tensor, name: str, noise: float) -> torch.Tensor:
-    # Broad patches: what a ConvNet sees at once.
+    # Broad patches, which a ConvNet learns quickly.
     patches = 2 * torch.randn(CLASSES, 1, 4, 4, generator=Seed(7).generator())
     prototypes = nn.functional.interpolate(patches, size=SHAPE[1:])
     wobble = torch.randn(len(labels), *SHAPE, generator=Seed(7).child(name).generator())
@@ -67,7 +67,7 @@ def memory(**changes: Any) -> SyntheticSet:
 
 
 def soft_memory(kind: str) -> SyntheticSet:
-    """Labels that hardly favour their class, so that rounding them would show."""
+    """Labels that favour their class only a little, so that a test would notice rounding."""
     hard = torch.arange(CLASSES).repeat_interleave(IPC)
     logits = 1.5 * nn.functional.one_hot(hard, CLASSES).float()
     logits += torch.randn(logits.shape, generator=Seed(3).generator()) / 4
@@ -91,7 +91,7 @@ def networks(**changes: Any) -> Networks:
 
 
 def stream(name: str, **changes: Any) -> IncrementalResult:
-    """One quick run of a protocol. `changes` replace parts of the job and arguments of `run`; `settings` the config's."""
+    """One quick run of a protocol. `changes` replace parts of the job, arguments of `run`, or `settings` of the config."""
     protocol = PROTOCOLS.get(name)
     settings = changes.pop("settings", {})
     how = {key: changes.pop(key) for key in ("earlier", "on_step", "progress") if key in changes}
@@ -109,8 +109,8 @@ def stream(name: str, **changes: Any) -> IncrementalResult:
     return run(job, **how)
 
 
-class Told(NoProgress):
-    """Asks to stop once `after` steps were kept, and keeps them and what is said."""
+class Recorder(NoProgress):
+    """Keeps the judged steps, the last state and all messages. Asks to stop once `after` steps are kept."""
 
     def __init__(self, after: int = 99) -> None:
         self.after = after

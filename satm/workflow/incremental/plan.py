@@ -86,7 +86,7 @@ class IncrementalPlan:
             lines += [f"departure: {each}" for each in self.departures]
         if self.request.condense_per_step:
             own = {frozenset(group) for order in self.groups for group in order}
-            lines.append(f"condenses {len(own)} steps on their own, experts included, where they are not stored yet")
+            lines.append(f"condenses {len(own)} steps on their own, experts included, if they are not stored yet")
         return lines
 
     def facts(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from satm.workflow.workspace import Workspace
 
 @dataclass(kw_only=True)
 class Rates:
-    """Finds the learning rates: the protocol's own, a given number, the learned α, or the best on the validation split."""
+    """Finds the learning rates: the protocol's own, a given number, the learned α, or the best on validation."""
 
     workspace: Workspace
     plan: IncrementalPlan
