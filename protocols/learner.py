@@ -73,7 +73,8 @@ class _Pace(SupervisedPlugin):  # type: ignore[misc]
 class AvalancheLearner:
     """A `Learner` that drives an Avalanche strategy.
 
-    Momentum starts at zero in every step, so that a step depends only on the weights and the memory before it.
+    Momentum starts at zero in every step, so that a step depends only on the weights and the memory before it. A
+    strategy that keeps other tensors from step to step needs its own `state` and `restore`.
 
     Args:
         context: the stream.

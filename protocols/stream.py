@@ -71,7 +71,7 @@ def split(
 ) -> list[Any]:
     """One Avalanche data set for each group: the examples whose `classes` [n] are in it, as (image, target, 0).
 
-    0 is Avalanche's task label.
+    0 is Avalanche's task label. The data sets have no `task_set`: a strategy that reads it, as LwF, cannot use them.
     """
     return [_of_group(examples, classes, group, one_hot) for group in groups]
 

@@ -91,7 +91,7 @@ def networks(**changes: Any) -> Networks:
 
 
 def stream(name: str, **changes: Any) -> IncrementalResult:
-    """One quick run of a protocol. `changes` replace parts of the job, arguments of `run`, or `settings` of the config."""
+    """One quick run of a protocol. `changes` replace parts of the job, arguments of `run`, or the `settings`."""
     protocol = PROTOCOLS.get(name)
     settings = changes.pop("settings", {})
     how = {key: changes.pop(key) for key in ("earlier", "on_step", "progress") if key in changes}
