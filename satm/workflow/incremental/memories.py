@@ -46,7 +46,7 @@ def memory_source(
     """The source of memories of this `kind`, checked as far as possible before anything is stored.
 
     Args:
-        budget: what the real images and the set have equally much of (`real_images_a_class`).
+        budget: whether real images equal the set in number or in bytes (`real_images_a_class`).
         per_step: the steps of the first class order, if each step is condensed on its own.
 
     Raises ConfigError for a step that cannot be condensed or for more real images than a class has. Raises ExpertError

@@ -112,7 +112,7 @@ class IncrementalPlan:
 def plan_incremental(workspace: Workspace, reference: str, request: IncrementalRequest) -> IncrementalPlan:
     """Plan the evaluation of the set that `reference` names. Stores nothing.
 
-    Raises ConfigError, RegistryError, DataError or ExpertError for everything that the request cannot have.
+    Raises UnknownName, ConfigError, RegistryError, DataError or ExpertError if the request cannot be carried out.
     """
     protocol = request.entry
     subject = open_subject(

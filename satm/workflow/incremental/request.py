@@ -25,15 +25,15 @@ STEPS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class IncrementalRequest:
-    """What is to be measured. Raises ConfigError or UnknownName if the parts do not fit together.
+    """What is to be measured. Raises UnknownName for a name, and ConfigError if the parts do not fit together.
 
-    None means: the published comparison's value, otherwise the default named beside the field.
+    None means: the value of the published comparison, otherwise the default beside the field.
     """
 
     protocol: str | None = None  # a name of `PROTOCOLS`; default: gdumb
     steps: int | None = None  # in which the classes arrive; default: 5
-    memory: Literal["condensed", "random", "herding", "none"] | None = None  # default: condensed, or none without one
-    budget: Budget = "images"  # what real images and the set have equally much of
+    memory: MemoryKind | None = None  # default: condensed; none for a protocol without a memory
+    budget: Budget = "images"  # whether real images equal the set in number or in bytes
     condense_per_step: bool = False  # condense each step's classes on their own
     published: str | None = None  # a name of `PUBLISHED`
     orders: int | None = None  # class orders; default: the profile's number
@@ -79,7 +79,7 @@ class IncrementalRequest:
 
     @property
     def recipe_name(self) -> str | None:
-        """The evaluation recipe, None for that of the set's profile."""
+        """The name of the evaluation recipe; None for the recipe of the set's profile."""
         return self.recipe or (self.entry.recipe if self.entry.recipe in RECIPES else None)
 
     def reference(self, given: str, store: Registry) -> str:
