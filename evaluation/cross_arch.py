@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 
+from evaluation.learning_rate import choose_learning_rate, stated_learning_rate
 from evaluation.recipe import Recipe
-from evaluation.score import choose_learning_rate, stated_learning_rate
 from evaluation.train import plan_training, raise_if_stopping, train_network, watching
 from satm import networks
 from satm.errors import Diverged, ShapeError
@@ -134,15 +134,13 @@ class _Matrix:
         """Train and test one network."""
         start = time.perf_counter()
         examples = self._examples(repeat)
-        fused = self._fused(plan.name, examples)
-        rate, policy = self._learning_rate(plan.name, examples)
+        fused = self._fused(plan, examples)
+        rate, policy = self._learning_rate(plan, examples)
         own = self.seed.child("eval", plan.name, repeat)
         network = train_network(
             examples,
-            architecture=plan.name,
-            num_classes=len(self.data.classes),
-            image_shape=self.data.image_shape,
-            recipe=self.recipe,
+            plan,
+            self.recipe,
             learning_rate=rate,
             seed=own,
             device=self.device,
@@ -161,41 +159,36 @@ class _Matrix:
             training=how_trained(fused),
         )
 
-    def _fused(self, architecture: str, examples: Examples) -> Fused | None:
-        key = architecture, len(examples)
+    def _fused(self, plan: networks.NetworkPlan, examples: Examples) -> Fused | None:
+        key = plan.name, len(examples)
         if key not in self.fused:
             self.fused[key] = plan_training(
                 examples,
-                architecture=architecture,
-                num_classes=len(self.data.classes),
-                image_shape=self.data.image_shape,
-                recipe=self.recipe,
+                plan,
+                self.recipe,
                 device=self.device,
                 compilation=self.compilation,
                 progress=self.progress,
             )
         return self.fused[key]
 
-    def _learning_rate(self, architecture: str, examples: Examples) -> tuple[float, Policy]:
+    def _learning_rate(self, plan: networks.NetworkPlan, examples: Examples) -> tuple[float, Policy]:
         stated = stated_learning_rate(self.policy, examples)
         if stated is not None:
             return stated
-        if architecture not in self.chosen:
+        if plan.name not in self.chosen:
             drawn = self._examples(CHOOSING)
-            self.chosen[architecture], _ = choose_learning_rate(
+            self.chosen[plan.name], _ = choose_learning_rate(
                 drawn,
                 _judges(self.data.validation, drawn),
-                self.recipe.grid,
-                architecture=architecture,
-                num_classes=len(self.data.classes),
-                image_shape=self.data.image_shape,
-                recipe=self.recipe,
-                seed=self.seed.child("eval", architecture, "learning rate"),
+                plan,
+                self.recipe,
+                seed=self.seed.child("eval", plan.name, "learning rate"),
                 device=self.device,
-                fused=self._fused(architecture, drawn),
+                fused=self._fused(plan, drawn),
                 progress=self.progress,
             )
-        return self.chosen[architecture], "grid on validation"
+        return self.chosen[plan.name], "grid on validation"
 
     def _examples(self, repeat: int) -> Examples:
         examples = self.draw(repeat)

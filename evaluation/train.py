@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from evaluation.recipe import Recipe
-from satm import networks
 from satm.errors import ConfigError, Interrupted
 from satm.machine.fused import Compilation, Fused, plan_fused
+from satm.networks import NetworkPlan
 from satm.progress import SILENT, Bar, Progress
 from satm.rng import Seed
 from satm.training import EpochStats, fit
@@ -20,88 +20,76 @@ from satm.types import Examples
 
 def train_network(
     examples: Examples,
-    *,
-    architecture: str,
-    num_classes: int,
-    image_shape: tuple[int, int, int],
+    plan: NetworkPlan,
     recipe: Recipe,
+    *,
     learning_rate: float,
     seed: Seed,
     device: torch.device | str = "cpu",
     fused: Fused | None = None,
     on_epoch: Callable[[EpochStats], None] | None = None,
 ) -> nn.Module:
-    """A fresh `architecture` for images of `image_shape` (C, H, W), trained by `recipe` at `learning_rate`.
+    """A fresh network of `plan`, trained on `examples` by `recipe` at `learning_rate`.
 
-    Its initial weights and every draw of its training come from `seed`; `fused` (from `plan_training`) trains it in
-    compiled code. Raises Diverged when the loss stops being
-    finite, UnknownName and ConfigError for an architecture that does not exist, cannot take the images or cannot be
-    trained on batches as small as these.
+    The initial weights and every draw of the training come from `seed`. `fused` (from `plan_training`) trains it in
+    compiled code. Raises Diverged if the loss is not finite, and ConfigError if the network cannot train on batches as
+    small as these.
     """
-    network = networks.create(
-        architecture, num_classes=num_classes, image_shape=image_shape, seed=seed.child("weights")
-    ).to(device)
-    with _explained(architecture, len(examples), recipe):
+    network = plan.create(seed.child("weights")).to(device)
+    with _explained(plan, len(examples), recipe):
         fit(
             network,
             examples,
             recipe.sgd(learning_rate),
             seed=seed.child("training"),
             augment=recipe.augmentation,
-            mix=recipe.mixing(num_classes),
+            mix=recipe.mixing(plan.num_classes),
             fused=fused,
             on_epoch=on_epoch,
         )
     return network
 
 
-def check_batches(
-    architecture: str, *, examples: int, num_classes: int, image_shape: tuple[int, int, int], recipe: Recipe
-) -> None:
-    """Raise what `train_network` would at the last batch of `examples`, before anything is trained.
+def check_batches(plan: NetworkPlan, recipe: Recipe, *, examples: int) -> None:
+    """Raise what `train_network` would raise at the last batch of so many `examples`, before anything is trained.
 
-    Only shapes are gone through, on the meta device.
+    It runs a forward pass of shapes only, on torch's meta device.
     """
     if examples % recipe.batch_size == 1:
-        with _explained(architecture, examples, recipe), torch.device("meta"), torch.no_grad():
-            network = networks.create(architecture, num_classes=num_classes, image_shape=image_shape, seed=Seed(0))
-            network.train()(torch.empty(1, *image_shape))
+        with _explained(plan, examples, recipe), torch.device("meta"), torch.no_grad():
+            plan.create(Seed(0)).train()(torch.empty(1, *plan.image_shape))
 
 
 @contextmanager
-def _explained(architecture: str, examples: int, recipe: Recipe) -> Iterator[None]:
-    """What batch normalisation says to a single image, in words."""
+def _explained(plan: NetworkPlan, examples: int, recipe: Recipe) -> Iterator[None]:
+    """Turn the error of batch normalisation at a batch of one image into a ConfigError with the way out."""
     try:
         yield
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
         raise ConfigError(
-            f"{architecture} has batch normalisation, which cannot train on a last batch of one image "
+            f"{plan.name} has batch normalisation, which cannot train on a last batch of one image "
             f"({examples} images in batches of {recipe.batch_size}); change the batch size or the architecture"
         ) from error
 
 
 def plan_training(
     examples: Examples,
-    *,
-    architecture: str,
-    num_classes: int,
-    image_shape: tuple[int, int, int],
+    plan: NetworkPlan,
     recipe: Recipe,
+    *,
     device: torch.device | str = "cpu",
     compilation: Compilation = "auto",
     progress: Progress = SILENT,
 ) -> Fused | None:
-    """Compiled code for every `architecture` that `recipe` trains on as many `examples`; None for plain training.
+    """Compiled code for every network of `plan` that `recipe` trains on as many `examples`; None for plain training.
 
-    `satm.machine.fused.plan_fused` has the rule.
+    The rule is in `satm.machine.fused.plan_fused`.
     """
     return plan_fused(
-        lambda: networks.create(
-            architecture, num_classes=num_classes, image_shape=image_shape, seed=Seed(0).child("template")
-        ).to(device),
-        image_shape=image_shape,
+        lambda: plan.create(Seed(0).child("template")).to(device),
+        image_shape=plan.image_shape,
         images=recipe.epochs * len(examples),
         compilation=compilation,
         notify=progress.say,

@@ -1,1 +1,1 @@
-"""Continual-learning protocols on Avalanche: a memory of images goes in, a record of what it is worth comes out."""
+"""Class-incremental protocols on Avalanche: they measure how much a memory of images is worth."""

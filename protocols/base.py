@@ -1,4 +1,4 @@
-"""What a class-incremental protocol is: an entry of `PROTOCOLS`, and the learner that it begins on one stream."""
+"""The interface of a class-incremental protocol: its entry in `PROTOCOLS`, and the learner it starts on a stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from satm.rng import Seed
 from satm.types import Examples
 
 State: TypeAlias = dict[str, torch.Tensor]
-"""What a learner carries from one step to the next, besides its memory."""
+"""The tensors that a learner carries from one incremental step to the next, besides its memory."""
 
 
 class LabelledExamples(Examples, TypingProtocol):
@@ -29,40 +29,43 @@ class LabelledExamples(Examples, TypingProtocol):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamContext:
-    """What a learner is given. It builds no memory: it is handed one."""
+    """What a learner works with on one stream. The caller makes the memory; a learner never does."""
 
     networks: Networks
     seed: Seed
-    arriving: tuple[Any, ...]  # Avalanche data sets: the images that each step adds to the memory; () without one
+    arriving: tuple[Any, ...]  # Avalanche data sets: the images that each step adds to the memory; () without a memory
 
     @property
     def start(self) -> nn.Module:
-        """The untrained network of this stream: the first step begins at it, whatever the protocol."""
+        """The untrained network of this stream. The first step of every protocol starts from it."""
         return self.networks.untrained(self.step_seed(0))
 
     def step_seed(self, step: int) -> Seed:
-        """Of step `step`'s network and training."""
+        """The seed of the network and the training of incremental step `step`, counted from 0."""
         return self.seed.child("step", step)
 
 
 class Learner(TypingProtocol):
-    """A protocol under way on one stream. Its draws are from Torch's global stream, which the caller has seeded."""
+    """A protocol at work on one stream. It draws from Torch's global stream, which the caller has seeded."""
 
     @property
     def held(self) -> int:
-        """Images kept for later steps."""
+        """Number of images kept for later steps."""
 
     def learn(self, experience: Any) -> nn.Module | None:
-        """Take one step of the Avalanche train stream; the network afterwards, None where none was trained."""
+        """Learn one step of the Avalanche train stream.
+
+        Returns the network after the step, None if the step trains no network.
+        """
 
     def skip(self, experience: Any) -> None:
-        """Take a step whose numbers are there already, without training."""
+        """Pass a step whose numbers are already known, without training. The memory grows as in `learn`."""
 
     def state(self) -> State:
-        """What `restore` needs beside the skipped steps; {} for a learner whose steps do not build on one another."""
+        """Everything that `restore` needs. Called after a step, only for a protocol that `builds_on` the one before."""
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Be as after the step that `state` was taken at; the steps up to it are then skipped."""
+        """Return to the `state` saved after some step. The caller then skips the steps up to that one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +76,13 @@ class ClassIncremental:
     summary: str  # one line, with the paper
     begin: Callable[[StreamContext, Any], Learner]
     config: type[Any]  # frozen dataclass
-    reads: Literal["memory", "real"]  # what its train stream is made of
-    memory: bool = True  # whether it is handed one
-    one_hot: bool = True  # whether real targets become vectors beside a memory of soft labels; ER-ACE asks for classes
-    trains_by_recipe: bool = False  # whether networks come from `Networks.trained`, which may be compiled
-    builds_on: bool = False  # whether a step's network starts from the one before: then its state has to be kept
+    reads: Literal["memory", "real"]  # its train stream: the images of the memory, or real images
+    memory: bool = True  # whether it uses a memory
+    one_hot: bool = True  # if the memory has soft labels, real targets become vectors too; ER-ACE needs classes instead
+    trains_by_recipe: bool = False  # whether `Networks.trained` trains its networks, perhaps in compiled code
+    builds_on: bool = False  # whether a step starts from the network of the step before, whose state is then saved
     judged: Literal["every step", "last step"] = "every step"
-    recipe: str | None = None  # the recipe it is meant for, where that is known here; null: that of the set's profile
+    recipe: str | None = None  # use this evaluation recipe if it exists; None: the recipe of the set's profile
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # changes of the config's defaults, by scale
 
     def configured(self, scale: str) -> Any:

@@ -1,6 +1,6 @@
-"""GDumb as an Avalanche strategy: store, and train a fresh network on what is stored.
+"""GDumb as an Avalanche strategy: store the images, and train a fresh network on everything stored.
 
-Imports Avalanche, so it is itself imported where used (`protocols.methods.gdumb`).
+This module imports Avalanche, so import it inside functions (as `protocols.methods.gdumb` does).
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from protocols.memory import GivenMemory
 
 
 class FreshNetworks(SupervisedTemplate):  # type: ignore[misc]
-    """`train(experience)` adds its images to the memory and, where `trains(step)`, replaces the model by a new one.
+    """A `Learner`: each step adds its images to the memory and, if `trains(step)`, trains a new network on all of it.
 
-    Unlike in Avalanche's GDumb every network starts from an initialisation of its own, and its optimiser, schedule and
-    augmentation are the evaluation recipe's (field notes §3.2). A `Learner`.
+    Avalanche's own GDumb returns to one initialisation at every step. Here every network has its own initialisation,
+    and the evaluation recipe sets its optimiser, schedule and augmentation (docs/field.md).
     """
 
     def __init__(self, *, context: StreamContext, trains: Callable[[int], bool] = lambda step: True) -> None:
         super().__init__(
-            model=nn.Identity(),  # until the first step has trained one
+            model=nn.Identity(),  # until the first network is trained
             optimizer=None,
             eval_mb_size=512,
             evaluator=silent_evaluator(),
@@ -56,15 +56,15 @@ class FreshNetworks(SupervisedTemplate):  # type: ignore[misc]
         """See `Learner`."""
 
     def train_dataset_adaptation(self, **kwargs: Any) -> None:
-        """Grow the memory; what is trained on is all of it."""
+        """Add the step's images to the memory, and train on the whole memory."""
         self.memory.post_adapt(self, self.experience)
         self.adapted_dataset = self.memory.buffer
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
-        """Nothing to adapt: the network of each step is new, and so is its optimiser."""
+        """Do nothing: each step has a new network and a new optimiser, so there is nothing to adapt."""
 
     def training_epoch(self, **kwargs: Any) -> None:
-        """The one "epoch" of an experience: the whole training of its network."""
+        """Train the network of this step, all its epochs. Avalanche counts this as one epoch."""
         step = self.experience.current_experience
         if self._trains(step):
             examples, seed = self.memory.examples(), self._context.step_seed(step)

@@ -1,6 +1,6 @@
-"""A learner whose training loop is an Avalanche strategy's own.
+"""A learner whose training loop is Avalanche's own.
 
-Imports Avalanche, so it is itself imported where used.
+This module imports Avalanche, so import it inside functions.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from torch import nn
 
 from evaluation.train import raise_if_stopping
 from protocols.base import State, StreamContext
-from protocols.memory import GivenMemory, LogitsMemory
+from protocols.memory import GivenMemory
 from satm.progress import Bar
 from satm.training import SGDConfig
 from satm.types import Augment, Images
 
 
 def silent_evaluator() -> EvaluationPlugin:
-    """Measures and prints nothing; the base logger writes nothing, and without one Avalanche warns at every run."""
+    """An evaluator that measures nothing and prints nothing. The base logger stops Avalanche's warning at every run."""
     return EvaluationPlugin(loggers=[BaseLogger()])
 
 
 class Augmented(nn.Module):
-    """`network`, its training batches augmented first: all that an Avalanche strategy learns from passes through it."""
+    """`network` behind an augmentation of its training batches. It is the model that an Avalanche strategy trains."""
 
     generator: torch.Generator | None = None
 
@@ -46,7 +46,7 @@ class Augmented(nn.Module):
 
 
 class _Pace(SupervisedPlugin):  # type: ignore[misc]
-    """The learning rate of each epoch, each step's own augmentation draws, a bar, and a stop between two batches."""
+    """Sets each epoch's learning rate and each step's augmentation draws, moves the bar, stops between two batches."""
 
     def __init__(self, context: StreamContext, sgd: Callable[[int], SGDConfig]) -> None:
         super().__init__()
@@ -71,11 +71,20 @@ class _Pace(SupervisedPlugin):  # type: ignore[misc]
 
 
 class AvalancheLearner:
-    """A `Learner` around the strategy that `make` builds from its common arguments.
+    """A `Learner` that drives an Avalanche strategy.
 
-    `sgd` gives a step's optimisation; momentum starts afresh at every step, so that a step begins from weights and
-    memory alone. `before` is called before each step, and `remember` with a step that is skipped, for what the
-    strategy keeps besides `memory`.
+    Momentum starts at zero in every step, so that a step depends only on the weights and the memory before it. A
+    strategy that keeps other tensors from step to step needs its own `state` and `restore`.
+
+    Args:
+        context: the stream.
+        sgd: the optimisation of a step, given its number from 0.
+        make: builds the strategy from the arguments that all strategies share (model, optimizer, device, …).
+        memory: the strategy's buffer; None for a strategy without a memory.
+        before: called with the strategy and the step's number before each step.
+        remember: called with the strategy and the experience of each skipped step. It updates what the strategy keeps
+            besides `memory`.
+        size: the number of images the strategy keeps, if they are not in `memory`.
     """
 
     def __init__(
@@ -85,13 +94,12 @@ class AvalancheLearner:
         make: Callable[..., Any],
         *,
         memory: GivenMemory | None = None,
-        builds_on: bool = True,
         before: Callable[[Any, int], None] = lambda strategy, step: None,
         remember: Callable[[Any, Any], None] = lambda strategy, experience: None,
         size: Callable[[Any], int] | None = None,
     ) -> None:
         first = sgd(0)
-        self._context, self._memory, self._builds_on = context, memory, builds_on
+        self._context, self._memory = context, memory
         self._before, self._remember, self._size = before, remember, size
         self._pace = _Pace(context, sgd)
         self._epochs = first.epochs
@@ -124,7 +132,7 @@ class AvalancheLearner:
         self._before(self.strategy, step)
         name = f"step {step + 1}: {len(experience.dataset)} images"
         with self._context.networks.progress.bar(name, self._epochs) as self._pace.bar:
-            # Not pinned: the examples may lie on the accelerator already.
+            # Not pinned: the examples may already be on the accelerator.
             self.strategy.train(experience, eval_streams=[], pin_memory=False, reset_optimizer_state=True)
         network: nn.Module = self.strategy.model.network
         return network
@@ -136,16 +144,14 @@ class AvalancheLearner:
             self._memory.take(experience.current_experience)
 
     def state(self) -> State:
-        """See `Learner`."""
-        if not self._builds_on:
-            return {}
+        """See `Learner`: the network's weights, and the state of the memory."""
         weights = self.strategy.model.network.state_dict().items()
         state = {f"network/{name}": value.detach().cpu().clone() for name, value in weights}
-        return state | (self._memory.state() if isinstance(self._memory, LogitsMemory) else {})
+        return state | ({} if self._memory is None else self._memory.state())
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """See `Learner`."""
         weights = {name.removeprefix("network/"): value for name, value in state.items() if "network/" in name}
         self.strategy.model.network.load_state_dict(weights)
-        if isinstance(self._memory, LogitsMemory):
+        if self._memory is not None:
             self._memory.restore(state)

@@ -1,6 +1,7 @@
-"""Continual-learning metrics: pure functions of an accuracy matrix, or of the accuracies on the classes seen.
+"""Continual-learning metrics: pure functions of the accuracy matrix, or of the accuracies on the classes seen.
 
-`matrix` [S][S]: row k is measured after step k, column j on the test images of step j's classes; all are fractions.
+S incremental steps give `matrix` a [S][S] of fractions. Row k is measured after step k. Column j is the accuracy on the
+test images of step j's classes.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def backward_transfer(matrix: Sequence[Sequence[float]]) -> float:
 def forward_transfer(matrix: Sequence[Sequence[float]], untrained: Sequence[float]) -> float:
     """Mean over j ≥ 1 of a[j−1][j] − b[j] (Lopez-Paz & Ranzato 2017, GEM, Eq. 4); 0 for a single step.
 
-    b = `untrained` [S] is the accuracy of the network at random initialisation on each step's test images. With a head
-    over all classes and no mask, a network that never saw a class hardly ever names it: expect about −b.
+    b = `untrained` [S] is the accuracy of the network at random initialisation on each step's test images. The head
+    covers all classes without a mask, so a network hardly ever predicts a class that it has not seen: expect about −b.
     """
     if len(matrix) < 2:
         return 0.0

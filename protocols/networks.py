@@ -1,4 +1,4 @@
-"""The networks of one class-incremental evaluation: how they start, how a recipe trains them, what they predict."""
+"""The networks of one class-incremental evaluation: their start, their training by a recipe, their predictions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from evaluation import Recipe, train_network, watching
-from satm import networks
 from satm.machine.fused import Fused
+from satm.networks import NetworkPlan
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.training import predict
@@ -18,38 +18,29 @@ from satm.types import Examples
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """One architecture and how it is trained; compiled code is shared by every network, memory size and test."""
+    """One architecture and its training. All networks share one compiled code, at every memory size."""
 
-    architecture: str
-    num_classes: int
-    image_shape: tuple[int, int, int]  # C, H, W
+    plan: NetworkPlan
     recipe: Recipe
-    rates: tuple[float, ...]  # learning rate of each step
+    rates: tuple[float, ...]  # learning rate of each incremental step
     device: torch.device | str = "cpu"
     fused: Fused | None = None
     progress: Progress = SILENT
 
     def untrained(self, seed: Seed) -> nn.Module:
-        """The network that `trained` starts from at the same seed."""
-        return networks.create(
-            self.architecture,
-            num_classes=self.num_classes,
-            image_shape=self.image_shape,
-            seed=seed.child("weights"),
-        ).to(self.device)
+        """The network from which `trained` starts at the same seed."""
+        return self.plan.create(seed.child("weights")).to(self.device)
 
     def trained(self, examples: Examples, seed: Seed, *, step: int) -> nn.Module:
-        """A fresh network trained on `examples` by the recipe at the step's learning rate.
+        """A fresh network trained on `examples` by the recipe, at the learning rate of incremental step `step`.
 
-        Raises as `evaluation.train_network`, and Interrupted after any epoch when asked to stop.
+        Raises as `evaluation.train_network`, and Interrupted after an epoch if the user asks to stop.
         """
         with self.progress.bar(f"training on {len(examples)} images", self.recipe.epochs) as bar:
             return train_network(
                 examples,
-                architecture=self.architecture,
-                num_classes=self.num_classes,
-                image_shape=self.image_shape,
-                recipe=self.recipe,
+                self.plan,
+                self.recipe,
                 learning_rate=self.rates[step],
                 seed=seed,
                 device=self.device,

@@ -1,4 +1,4 @@
-"""Which classes arrive at which step of a class-incremental stream."""
+"""The order in which classes arrive in a class-incremental stream, and its division into steps."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from satm.rng import Seed
 
 
 def class_order(num_classes: int, seed: Seed) -> tuple[int, ...]:
-    """A permutation of 0..num_classes − 1 that depends on `seed` alone.
+    """A permutation of 0..num_classes − 1 that depends only on `seed`.
 
-    The peers reseed NumPy's global stream for this (field notes §3.1), so their orders and ours differ at equal seeds.
+    Other projects reseed NumPy's global stream for this (docs/field.md), so at equal seeds their orders differ from
+    ours.
     """
     generator = seed.child("class order").generator()
     return tuple(torch.randperm(num_classes, generator=generator).tolist())
 
 
 def split_classes(order: Sequence[int], steps: int) -> tuple[tuple[int, ...], ...]:
-    """`order` cut into `steps` consecutive groups whose sizes differ by at most one, the larger ones first.
+    """`order` cut into `steps` consecutive groups. Their sizes differ by at most one, and the larger ones come first.
 
-    No class is dropped when `steps` does not divide their number (Avalanche's own generator drops the remainder).
-    Raises ConfigError when there are more steps than classes, or none.
+    No class is dropped if `steps` does not divide their number (Avalanche's own generator drops the remainder).
+    Raises ConfigError if there are more steps than classes, or no step.
     """
     if not 1 <= steps <= len(order):
         raise ConfigError(f"steps {steps}: expected 1 to {len(order)}, as there are {len(order)} classes")

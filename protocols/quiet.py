@@ -1,4 +1,4 @@
-"""Importing Avalanche (some ten seconds), quietly and without touching NumPy's global stream."""
+"""Imports Avalanche without its warnings and without a change to NumPy's global stream. It takes about ten seconds."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 
 def avalanche_stream() -> ModuleType:
-    """`protocols.stream`, with every part of Avalanche that the protocols use imported."""
-    state = np.random.get_state()  # noqa: NPY002 - a dependency of Avalanche's draws from it when imported
+    """The module `protocols.stream`. Every part of Avalanche that trains is imported with it."""
+    state = np.random.get_state()  # noqa: NPY002 - a dependency of Avalanche draws from it when imported
     try:
         with warnings.catch_warnings():
-            # Deprecations among Avalanche's own dependencies, which no user of ours can mend.
+            # Deprecation warnings come from Avalanche's dependencies: a user of this suite cannot fix them.
             warnings.simplefilter("ignore")
             from protocols import fresh, stream  # noqa: F401 - for what it imports
     finally:

@@ -1,4 +1,4 @@
-"""What a class-incremental run leaves behind."""
+"""The result of a class-incremental run: accuracies after each step, and the scores of the whole stream."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from satm.errors import ShapeError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """The network after one step, judged on every step's test images."""
+    """The accuracies of the network after one incremental step."""
 
     step: int  # counted from 0
-    accuracies: tuple[float, ...]  # fraction on the test images of each step's classes, those not yet seen included
+    accuracies: tuple[float, ...]  # fraction on the test images of each step's classes, also of classes not yet seen
     seen: float  # fraction on all test images of the classes seen so far
-    masked: float  # the same, each image judged among the classes of its own step alone (GDumb's task-masked accuracy)
+    masked: float  # the same, if only the classes of an image's own step can win (GDumb's task-masked accuracy)
     memory_size: int  # images kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncrementalResult:
-    """One class order and network. Raises ShapeError when the numbers do not belong to these steps."""
+    """The result of one class order and network. Raises ShapeError if the numbers do not fit the steps."""
 
     steps: tuple[tuple[int, ...], ...]  # S groups of classes, in the order they arrived
-    judged: tuple[StepResult, ...]  # every step's, or the last one's alone
+    judged: tuple[StepResult, ...]  # of every step, or only of the last one
     untrained: tuple[float, ...]  # [S] fraction on each step's test images before any training
 
     def __post_init__(self) -> None:
@@ -39,7 +39,7 @@ class IncrementalResult:
 
     @property
     def matrix(self) -> tuple[tuple[float, ...], ...]:
-        """The accuracy matrix, as in `protocols.metrics`; one row where only the last step was judged."""
+        """The accuracy matrix, as in `protocols.metrics`; one row if only the last step was judged."""
         return tuple(result.accuracies for result in self.judged)
 
     @property
@@ -53,7 +53,7 @@ class IncrementalResult:
         return tuple(label for group in self.steps for label in group)
 
     def scores(self) -> dict[str, float]:
-        """The metrics of `protocols.metrics` by name, fractions; those of a whole stream only where it was judged."""
+        """The metrics of `protocols.metrics` by name, as fractions; only the final ones if only one step was judged."""
         scores = {"final_accuracy": metrics.final_accuracy(self.seen), "final_masked_accuracy": self.judged[-1].masked}
         if len(self.judged) < len(self.steps):
             return scores
@@ -74,10 +74,13 @@ def judge(
     step: int,
     memory_size: int,
 ) -> StepResult:
-    """What a network that predicts `logits` [n, K] for test images of classes `labels` [n] is worth after `step`.
+    """Compute the accuracies of the network after incremental step `step`. Only `StepResult.masked` masks classes.
 
-    `places` [S] are the positions of each step's test images, `groups` [S] its classes; both as Avalanche's stream
-    has them. Nothing is masked but for `masked`.
+    Args:
+        logits: [n, K], predicted for the test images.
+        labels: [n] int64, the classes of the test images.
+        places: for each of the S steps, the positions [m] of its test images.
+        groups: for each of the S steps, its classes.
     """
     right = [logits[at].argmax(1) == labels[at] for at in places]
     among = [

@@ -1,6 +1,6 @@
-"""Class-incremental Avalanche streams over labelled images: one experience a group of classes.
+"""Class-incremental Avalanche streams of labelled images: one experience for each group of classes.
 
-Imports Avalanche, so it is itself imported where used (`protocols.run`).
+This module imports Avalanche, so import it inside functions (`protocols.run`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from satm.types import Examples, Images
 
 
 class _Items(Dataset[tuple[Images, torch.Tensor]]):
-    """Examples read one at a time, as Avalanche's data loaders do."""
+    """Examples read one at a time, as Avalanche's data loaders read them."""
 
     def __init__(self, examples: Examples, positions: torch.Tensor, one_hot: int | None) -> None:
         self.examples, self.positions, self.one_hot = examples, positions, one_hot
@@ -44,13 +44,19 @@ def class_incremental(
     *,
     one_hot: int | None = None,
 ) -> Any:
-    """An Avalanche benchmark whose `train_stream` and `test_stream` hold one experience for each group of classes.
+    """An Avalanche benchmark. Its `train_stream` and `test_stream` hold one experience for each group of classes.
 
-    `train_classes` and `test_classes` [n] int64 on the CPU say which class each example counts as; the targets stay
-    what the examples give, so soft labels pass through. With `one_hot`, a number of classes, train targets that are
-    classes become vectors, so that they can share a batch with soft ones. The examples keep their order and their class
-    numbers; `experience.dataset.positions` says where each lies among the examples. Avalanche's own
-    `class_incremental_benchmark` drops a remainder of classes in silence (field notes §3.3).
+    The examples keep their order and their class numbers; `experience.dataset.positions` gives the position of each
+    among the examples. Avalanche's own `class_incremental_benchmark` drops a remainder of classes without a message
+    (docs/field.md).
+
+    Args:
+        train_classes: [n] int64 on the CPU, the class that each training example counts as. The targets stay what the
+            examples give, so soft labels pass through.
+        test_classes: the same for the test examples.
+        groups: the classes of each step.
+        one_hot: the number of classes K. Train targets that are classes become vectors [K], so that they can share a
+            batch with soft targets.
     """
     return with_classes_timeline(
         benchmark_from_datasets(
@@ -63,12 +69,15 @@ def class_incremental(
 def split(
     examples: Examples, classes: torch.Tensor, groups: Sequence[Sequence[int]], *, one_hot: int | None = None
 ) -> list[Any]:
-    """Avalanche data sets of (image, target, 0): the examples of each group of `classes` [n]; 0 is the task label."""
+    """One Avalanche data set for each group: the examples whose `classes` [n] are in it, as (image, target, 0).
+
+    0 is Avalanche's task label. The data sets have no `task_set`: a strategy that reads it, as LwF, cannot use them.
+    """
     return [_of_group(examples, classes, group, one_hot) for group in groups]
 
 
 def places(stream: Any) -> list[torch.Tensor]:
-    """Of each experience of a stream, the positions [m] int64 of its images among the examples."""
+    """For each experience of a stream, the positions [m] int64 of its images among the examples."""
     return [torch.tensor(list(experience.dataset.positions)) for experience in stream]
 
 
@@ -79,7 +88,7 @@ def _of_group(examples: Examples, classes: torch.Tensor, group: Sequence[int], o
         data_attributes=[
             DataAttribute(classes[positions].tolist(), "targets"),
             DataAttribute(positions.tolist(), "positions"),
-            # DER and ER-ACE read a task label from every batch, though there is but one task.
+            # DER and ER-ACE read a task label from every batch, even if there is only one task.
             DataAttribute([0] * len(positions), "targets_task_labels", use_in_getitem=True),
         ],
     )

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 LEAVES = {
     "errors",
     "types",
+    "examples",
     "rng",
     "progress",
     "names",

@@ -1,4 +1,4 @@
-"""`der`: Dark Experience Replay (Buzzega et al. 2020) whose buffer is the memory."""
+"""`der`: Dark Experience Replay (Buzzega et al. 2020) with the memory as its buffer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from satm.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DERConfig(ReplayConfig):
-    """The loss is CE(stream) + α MSE(logits of the memory, those kept) + β CE(memory); β = 0 is DER, more DER++."""
+    """Loss: CE(stream) + α MSE(memory's logits now, memory's logits on arrival) + β CE(memory).
+
+    β = 0 is DER, β > 0 is DER++.
+    """
 
     alpha: float = 0.2
     beta: float = 0.5
@@ -32,7 +35,7 @@ def _begin(context: StreamContext, config: DERConfig) -> Learner:
     memory = LogitsMemory(context.arriving)
 
     def before(strategy: Any, step: int) -> None:
-        # Avalanche replays nothing, without a word, where the buffer is smaller than a batch of it.
+        # If the buffer is smaller than this batch, Avalanche replays nothing and says nothing.
         strategy.batch_size_mem = min(config.memory_batch_size, len(memory.buffer) or 1)
 
     make = memory.behind(DER, alpha=config.alpha, beta=config.beta)

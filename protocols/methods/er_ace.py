@@ -1,4 +1,4 @@
-"""`er-ace`: experience replay with asymmetric cross-entropy (Caccia et al. 2022) whose buffer is the memory."""
+"""`er-ace`: experience replay with asymmetric cross-entropy (Caccia et al. 2022), the memory as buffer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def _begin(context: StreamContext, config: ReplayConfig) -> Learner:
     memory = GivenMemory(context.arriving)
 
     def before(strategy: Any, step: int) -> None:
-        # It takes the step's own images in first. Where the buffer is smaller than a batch of it, Avalanche replays
-        # nothing, without a word.
+        # ER-ACE adds the step's own images first. If the buffer is smaller than this batch, Avalanche replays
+        # nothing and says nothing.
         size = sum(map(len, context.arriving[: step + 1]))
         strategy.batch_size_mem = min(config.memory_batch_size, size)
 

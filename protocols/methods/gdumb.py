@@ -1,4 +1,4 @@
-"""`gdumb`: at every step a fresh network, trained from scratch on the memory so far; Zhao & Bilen's experiment."""
+"""`gdumb`: at every step a fresh network, trained from scratch on the memory so far (Zhao & Bilen's experiment)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from protocols.base import PROTOCOLS, ClassIncremental, Learner, StreamContext
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GDumbConfig:
-    """Nothing to set: the recipe says how each network is trained."""
+    """No settings: the recipe says how each network is trained."""
 
 
 def _begin(context: StreamContext, config: GDumbConfig) -> Learner:

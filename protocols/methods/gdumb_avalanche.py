@@ -1,4 +1,4 @@
-"""`gdumb-avalanche`: Avalanche's own GDumb, whose every step starts again from one and the same initialisation."""
+"""`gdumb-avalanche`: Avalanche's own GDumb. Every step starts again from the same initialisation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,11 @@ def _begin(context: StreamContext, config: GDumbConfig) -> Learner:
     def make(**common: Any) -> Any:
         strategy = GDumb(mem_size=memory.max_size, **common)
         (plugin,) = (each for each in strategy.plugins if isinstance(each, GDumbPlugin))
-        plugin.storage_policy = memory  # every image has a place: nothing is left to its reservoirs' draws
+        plugin.storage_policy = memory  # instead of its reservoirs, which draw at random: here every image has a place
         return strategy
 
     networks = context.networks
-    return AvalancheLearner(
-        context, lambda step: networks.recipe.sgd(networks.rates[step]), make, memory=memory, builds_on=False
-    )
+    return AvalancheLearner(context, lambda step: networks.recipe.sgd(networks.rates[step]), make, memory=memory)
 
 
 PROTOCOLS.add(

@@ -1,4 +1,4 @@
-"""`gdumb-original`: the memory grows step by step and one network is trained at the very end (Prabhu et al. 2020)."""
+"""`gdumb-original`: the memory grows step by step and one network is trained at the end (Prabhu et al. 2020)."""
 
 from __future__ import annotations
 

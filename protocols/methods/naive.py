@@ -1,4 +1,4 @@
-"""`naive`: one network fine-tuned on each step's real images, nothing kept; the lower bound."""
+"""`naive`: one network fine-tuned on each step's real images, without a memory. The lower bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`replay`: the memory as Avalanche's replay buffer, images of the steps before beside each batch of the stream."""
+"""`replay`: the memory as Avalanche's replay buffer: each batch of real images gets memory images of earlier steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _begin(context: StreamContext, config: ReplayConfig) -> Learner:
     memory = GivenMemory(context.arriving)
 
     def make(*, plugins: list[Any], **common: Any) -> Any:
-        # What Avalanche's `Replay` is, with another storage policy than its default.
+        # Avalanche's `Replay`, with this memory instead of its default storage policy.
         replay = ReplayPlugin(mem_size=memory.max_size, batch_size_mem=config.memory_batch_size, storage_policy=memory)
         return Naive(plugins=[*plugins, replay], **common)
 

@@ -95,7 +95,7 @@ def evaluate_incremental(
             memory=cast(Any, memory),
             budget=cast(Any, budget),
             condense_per_step=condense_per_step,
-            preset=preset,
+            published=preset,
             orders=orders,
             networks=networks,
             architecture=arch,

@@ -4,12 +4,18 @@ import pytest
 import torch
 
 from evaluation import RECIPES, check_batches, train_network
-from satm.errors import ConfigError, UnknownName
+from satm.errors import ConfigError
+from satm.networks import plan
 from satm.rng import Seed
 from satm.training import accuracy
 from tests.evaluation.conftest import SHAPE, memory
 
-PATTERNS = {"num_classes": 3, "image_shape": SHAPE, "learning_rate": 0.05}
+
+def plan_of(name):
+    return plan(name, num_classes=3, image_shape=SHAPE)
+
+
+PLAN = plan_of("convnet3_w16")
 
 
 def weights(network):
@@ -23,9 +29,8 @@ def test_a_network_depends_on_its_seed_alone(recipe, architecture):
     for seed, noise in ((1, 0), (1, 99), (2, 0)):
         torch.manual_seed(noise)
         before = torch.get_rng_state()
-        trained.append(
-            weights(train_network(memory(), architecture=architecture, recipe=short, seed=Seed(seed), **PATTERNS))
-        )
+        network = train_network(memory(), plan_of(architecture), short, learning_rate=0.05, seed=Seed(seed))
+        trained.append(weights(network))
         assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(trained[0], trained[1])
     assert not torch.equal(trained[0], trained[2])
@@ -39,11 +44,11 @@ def test_it_learns_from_labels_of_every_kind(patterns, recipe, kind):
     seen = []
     network = train_network(
         memory(labels=labels, label_kind=kind),
-        architecture="convnet3_w16",
-        recipe=recipe,
+        PLAN,
+        recipe,
+        learning_rate=0.05,
         seed=Seed(0),
         on_epoch=seen.append,
-        **PATTERNS,
     )
     assert accuracy(network, patterns.test) > 0.9
     assert [stats.epoch for stats in seen] == list(range(recipe.epochs))
@@ -54,13 +59,7 @@ def test_the_recipe_is_followed(recipe):
     plain = replace(recipe, epochs=1, drop_at=(), batch_size=100, momentum=0.0, weight_decay=0.0, augment=None)
 
     def trained(rate, **changes):
-        return train_network(
-            memory(),
-            architecture="convnet3_w16",
-            recipe=replace(plain, **changes),
-            seed=Seed(0),
-            **PATTERNS | {"learning_rate": rate},
-        )
+        return train_network(memory(), PLAN, replace(plain, **changes), learning_rate=rate, seed=Seed(0))
 
     start = weights(trained(1e-30))
     one, two = weights(trained(0.01)) - start, weights(trained(0.02)) - start
@@ -72,24 +71,21 @@ def test_the_recipe_is_followed(recipe):
 
 
 def test_what_cannot_be_trained_is_one_line(recipe):
-    with pytest.raises(UnknownName, match="unknown architecture 'convnet33'"):
-        train_network(memory(), architecture="convnet33", recipe=recipe, seed=Seed(0), **PATTERNS)
     with pytest.raises(ConfigError, match=r"last batch of one image \(9 images in batches of 8\)"):
-        train_network(memory(3), architecture="timm/resnet18", recipe=recipe, seed=Seed(0), **PATTERNS)
+        train_network(memory(3), plan_of("timm/resnet18"), recipe, learning_rate=0.05, seed=Seed(0))
 
 
 def test_a_last_batch_of_one_is_seen_before_anything_is_trained(recipe):
-    shape = {"num_classes": 3, "image_shape": SHAPE, "recipe": recipe}
     with pytest.raises(ConfigError, match=r"timm/resnet18 has batch .* one image \(9 images in batches of 8\)"):
-        check_batches("timm/resnet18", examples=9, **shape)
-    check_batches("timm/resnet18", examples=10, **shape)
-    check_batches("convnetbn3_w4", examples=9, **shape)  # its last maps have 2×2 pixels to take a variance over
+        check_batches(plan_of("timm/resnet18"), recipe, examples=9)
+    check_batches(plan_of("timm/resnet18"), recipe, examples=10)
+    check_batches(plan_of("convnetbn3_w4"), recipe, examples=9)  # its last maps have 2×2 pixels to take a variance over
 
 
 def test_gdumbs_own_recipe_trains(patterns):
     gdumb = replace(RECIPES.get("prabhu2020"), epochs=16, batch_size=8)
-    network = train_network(memory(), architecture="convnet3_w16", recipe=gdumb, seed=Seed(0), **PATTERNS)
+    network = train_network(memory(), PLAN, gdumb, learning_rate=0.05, seed=Seed(0))
     assert accuracy(network, patterns.test) > 0.8
     plain = replace(gdumb, cutmix=None)
-    other = train_network(memory(), architecture="convnet3_w16", recipe=plain, seed=Seed(0), **PATTERNS)
+    other = train_network(memory(), PLAN, plain, learning_rate=0.05, seed=Seed(0))
     assert not torch.equal(weights(network), weights(other))

@@ -1,4 +1,4 @@
-"""Ten easily told classes of 8×8 images, a small ConvNet and a quick recipe: a stream of a second."""
+"""Ten classes of 8×8 images that are easy to learn, a small ConvNet and a quick recipe: a stream of a second."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from torch import nn
 
 from evaluation import Recipe
 from protocols.base import PROTOCOLS, State
+from protocols.job import StreamJob
 from protocols.networks import Networks
 from protocols.order import class_order, split_classes
 from protocols.result import IncrementalResult, StepResult
 from protocols.run import run
+from satm.networks import plan
 from satm.preprocessing import MeanStd
 from satm.progress import NoProgress
 from satm.rng import Seed
@@ -27,7 +29,7 @@ RECIPE = Recipe(name="quick", epochs=20, batch_size=8, drop_at=(15,), augment="s
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with labels: what a split of real data looks like to a protocol."""
+    """Images with labels, as a protocol sees a split of real data."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -40,7 +42,7 @@ class Labelled:
 
 
 def drawn(labels: torch.Tensor, name: str, noise: float) -> torch.Tensor:
-    # Broad patches: what a ConvNet sees at once.
+    # Broad patches, which a ConvNet learns quickly.
     patches = 2 * torch.randn(CLASSES, 1, 4, 4, generator=Seed(7).generator())
     prototypes = nn.functional.interpolate(patches, size=SHAPE[1:])
     wobble = torch.randn(len(labels), *SHAPE, generator=Seed(7).child(name).generator())
@@ -65,7 +67,7 @@ def memory(**changes: Any) -> SyntheticSet:
 
 
 def soft_memory(kind: str) -> SyntheticSet:
-    """Labels that hardly favour their class, so that rounding them would show."""
+    """Labels that favour their class only a little, so that a test would notice rounding."""
     hard = torch.arange(CLASSES).repeat_interleave(IPC)
     logits = 1.5 * nn.functional.one_hot(hard, CLASSES).float()
     logits += torch.randn(logits.shape, generator=Seed(3).generator()) / 4
@@ -81,9 +83,7 @@ def real_images(name: str = "test", noise: float = 0.5) -> Labelled:
 
 def networks(**changes: Any) -> Networks:
     facts: dict[str, Any] = {
-        "architecture": "convnet3_w16",
-        "num_classes": CLASSES,
-        "image_shape": SHAPE,
+        "plan": plan("convnet3_w16", num_classes=CLASSES, image_shape=SHAPE),
         "recipe": RECIPE,
         "rates": (0.1,) * len(GROUPS),
     }
@@ -91,12 +91,13 @@ def networks(**changes: Any) -> Networks:
 
 
 def stream(name: str, **changes: Any) -> IncrementalResult:
-    """One quick run of a protocol; `changes` replace arguments of `run` and, as `settings`, of its config."""
+    """One quick run of a protocol. `changes` replace parts of the job, arguments of `run`, or the `settings`."""
     protocol = PROTOCOLS.get(name)
     settings = changes.pop("settings", {})
+    how = {key: changes.pop(key) for key in ("earlier", "on_step", "progress") if key in changes}
     if protocol.reads == "real":
         settings = STREAM | settings
-    arguments: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "memory": memory() if protocol.memory else None,
         "train": real_images("train", 0.3),
         "test": real_images(),
@@ -104,11 +105,12 @@ def stream(name: str, **changes: Any) -> IncrementalResult:
         "networks": networks(),
         "seed": Seed(5),
     }
-    return run(protocol, protocol.config(**settings), **(arguments | changes))
+    job = StreamJob(protocol=protocol, config=protocol.config(**settings), **(parts | changes))
+    return run(job, **how)
 
 
-class Told(NoProgress):
-    """Asks to stop once `after` steps were kept, and keeps them and what is said."""
+class Recorder(NoProgress):
+    """Keeps the judged steps, the last state and all messages. Asks to stop once `after` steps are kept."""
 
     def __init__(self, after: int = 99) -> None:
         self.after = after

@@ -1,4 +1,4 @@
-"""The numbers of a real run against those of Avalanche's own evaluation loop and metric plugins."""
+"""Compares the numbers of a real run with those of Avalanche's own evaluation loop and metric plugins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from protocols.base import PROTOCOLS, StreamContext
 from protocols.quiet import avalanche_stream
-from protocols.stored import Stored
+from satm.examples import TensorExamples
 from satm.rng import Seed
 from tests.protocols.stage import GROUPS, STREAM, memory, networks, real_images, stream
 
@@ -20,7 +20,7 @@ def test_accuracies_and_transfer_are_avalanches(name: str) -> None:
     pieces = avalanche_stream()
     from avalanche.evaluation.metrics import accuracy_metrics, bwt_metrics, forgetting_metrics, forward_transfer_metrics
 
-    images = Stored(given.images, given.targets)
+    images = TensorExamples(given.images, given.targets)
     source, classes = (images, given.labels) if protocol.reads == "memory" else (train, train.labels)
     benchmark = pieces.class_incremental(source, classes, test, test.labels, GROUPS)
     arriving = tuple(pieces.split(images, given.labels, GROUPS)) if protocol.memory else ()
@@ -31,7 +31,7 @@ def test_accuracies_and_transfer_are_avalanches(name: str) -> None:
     strategy.evaluator.metrics.extend(accuracy_metrics(experience=True, stream=True))
     strategy.evaluator.metrics.extend(bwt_metrics(stream=True) + forgetting_metrics(stream=True))
     strategy.evaluator.metrics.extend(forward_transfer_metrics(stream=True))
-    strategy.eval_every = 0  # what the metric of forward transfer asks for; the evaluations are ours
+    strategy.eval_every = 0  # the metric of forward transfer needs this; we call the evaluations
     if name == "gdumb":
         strategy.model = context.start
     before = strategy.eval(benchmark.test_stream)

@@ -1,4 +1,4 @@
-"""Against matrices worked out by hand; Avalanche's own metrics are compared in test_agreement.py."""
+"""Compares the metrics with matrices computed by hand; test_agreement.py compares them with Avalanche's own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_by_hand() -> None:
 def test_forgetting_starts_from_the_best_earlier_accuracy_and_transfer_from_the_first() -> None:
     matrix = ((0.5, 0.9), (0.8, 0.4), (0.6, 0.7))
     rose = tuple((*row, last) for row, last in zip(matrix, (0.0, 0.0, 1.0), strict=True))
-    # 0.9 in the first row was before those classes arrived, so it does not count; their forgetting is negative.
+    # 0.9 in the first row does not count: those classes had not arrived yet. Their forgetting is negative.
     assert forgetting(rose) == pytest.approx(((0.8 - 0.6) + (0.4 - 0.7)) / 2)
     assert backward_transfer(rose) == pytest.approx(((0.6 - 0.5) + (0.7 - 0.4)) / 2)
 

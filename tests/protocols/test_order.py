@@ -26,7 +26,7 @@ def test_a_remainder_goes_to_the_first_steps() -> None:
     assert split_classes(range(10), 4) == ((0, 1, 2), (3, 4, 5), (6, 7), (8, 9))
 
 
-def test_the_order_depends_on_the_seed_alone() -> None:
+def test_the_order_depends_only_on_the_seed() -> None:
     assert class_order(10, Seed(3)) == class_order(10, Seed(3))
     assert len({class_order(10, Seed(root)) for root in range(5)}) == 5
 

@@ -1,4 +1,4 @@
-"""What holds for every protocol: resumption to the same numbers, judging, soft labels, refusals."""
+"""Tests of every protocol: resumption to the same numbers, judging, soft labels, refusals."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from protocols.order import split_classes
 from protocols.quiet import avalanche_stream
 from protocols.result import StepResult
 from protocols.run import Earlier
-from protocols.stored import Stored
 from satm.errors import ConfigError, DataError, Interrupted, UnknownName
+from satm.examples import TensorExamples
 from satm.rng import Seed
 from tests.protocols.stage import (
     CLASSES,
     GROUPS,
     IPC,
     Labelled,
-    Told,
+    Recorder,
     memory,
     networks,
     real_images,
@@ -52,7 +52,7 @@ def test_a_stream_is_learnt_and_judged_by_its_steps(name: str) -> None:
     assert len(result.matrix) == (4 if name in CURVES else 1)
     assert 0 <= min(map(min, result.matrix)) <= max(map(max, result.matrix)) <= 1
     if name in CURVES:
-        # The numbers say something: classes of the first step are learnt, classes to come are not.
+        # The numbers mean something: the network knows the classes of the first step, and not those of the second.
         assert result.matrix[0][0] > 0.5 > result.matrix[0][1]
     sizes = [each.memory_size for each in result.judged]
     held = [6, 12, 16, 20]
@@ -74,45 +74,45 @@ def test_stopped_and_continued_gives_the_same_numbers(name: str) -> None:
         continued = stream(name, earlier=Earlier(steps=whole.judged))
         assert continued == whole
         return
-    told = Told(after=2)
+    recorder = Recorder(after=2)
     with pytest.raises(Interrupted):
-        stream(name, on_step=told.keep, progress=told)
-    assert [result.step for result in told.kept] == [0, 1]
-    rest = Told()
-    continued = stream(name, earlier=Earlier(steps=tuple(told.kept), state=told.state), on_step=rest.keep)
+        stream(name, on_step=recorder.keep, progress=recorder)
+    assert [result.step for result in recorder.kept] == [0, 1]
+    rest = Recorder()
+    continued = stream(name, earlier=Earlier(steps=tuple(recorder.kept), state=recorder.state), on_step=rest.keep)
     assert continued == whole
     assert [result.step for result in rest.kept] == [2, 3]
 
 
 @pytest.mark.parametrize("name", ["naive", "der"])
 def test_without_its_state_a_stream_starts_over(name: str) -> None:
-    told, again = Told(), Told()
-    whole = stream(name, on_step=told.keep)
-    assert stream(name, earlier=Earlier(steps=tuple(told.kept[:2])), on_step=again.keep) == whole
+    recorder, again = Recorder(), Recorder()
+    whole = stream(name, on_step=recorder.keep)
+    assert stream(name, earlier=Earlier(steps=tuple(recorder.kept[:2])), on_step=again.keep) == whole
     assert [result.step for result in again.kept] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("name", ["replay", "gdumb-avalanche", "naive"])
 def test_a_stop_in_the_middle_of_a_step_is_heard(name: str) -> None:
-    class Impatient(Told):
-        asked = 0
+    class Impatient(Recorder):
+        questions = 0
 
         def stopping(self) -> bool:
-            self.asked += 1
-            return self.asked > 3  # once before the step, then between its batches
+            self.questions += 1
+            return self.questions > 3  # one before the step, the others between its batches
 
-    told = Impatient()
+    recorder = Impatient()
     with pytest.raises(Interrupted):
-        stream(name, on_step=told.keep, progress=told, networks=networks(progress=told))
-    assert not told.kept
+        stream(name, on_step=recorder.keep, progress=recorder, networks=networks(progress=recorder))
+    assert not recorder.kept
 
 
 @pytest.mark.parametrize("name", WITH_MEMORY)
 def test_soft_labels_are_learnt_from(name: str) -> None:
-    soft, hard = Told(), Told()
+    soft, hard = Recorder(), Recorder()
     stream(name, memory=soft_memory("probabilities"), on_step=soft.keep)
     stream(name, on_step=hard.keep)
-    if name in STREAMING:  # the weights tell where accuracies, the stream's doing, may not
+    if name in STREAMING:  # compare weights: the real stream decides the accuracies, which may be equal
         assert soft.state.keys() == hard.state.keys()
         assert any(not torch.equal(soft.state[key], hard.state[key]) for key in soft.state)
     else:
@@ -124,7 +124,7 @@ def test_soft_labels_pass_through_avalanche_unrounded(kind: str) -> None:
     given, rows = soft_memory(kind), avalanche_stream()
     from protocols.memory import GivenMemory
 
-    held = GivenMemory(rows.split(Stored(given.images, given.targets), given.hard_labels, GROUPS))
+    held = GivenMemory(rows.split(TensorExamples(given.images, given.targets), given.hard_labels, GROUPS))
     for step in range(len(GROUPS)):
         held.take(step)
     images, targets = held.examples().batch(torch.arange(len(given)))
@@ -158,9 +158,9 @@ def test_a_class_without_images_is_said_and_a_step_without_images_refused() -> N
     labels = torch.arange(CLASSES).repeat_interleave(IPC)
     gone = GROUPS[0][0]
     labels[labels == gone] = GROUPS[0][1]
-    told = Told()
-    result = stream("gdumb", memory=memory(labels=labels), progress=told)
-    assert told.said == [
+    recorder = Recorder()
+    result = stream("gdumb", memory=memory(labels=labels), progress=recorder)
+    assert recorder.said == [
         f"the memory holds no image of class 'class {gone}'; its test images count all the same",
     ]
     assert [each.memory_size for each in result.judged] == [6, 12, 16, 20]

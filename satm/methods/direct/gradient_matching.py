@@ -12,6 +12,7 @@ from torch import nn
 from satm.augment import DSA
 from satm.engine import FlatNetwork, Step, flatten, make_step
 from satm.errors import ConfigError, Diverged
+from satm.examples import TensorExamples
 from satm.functional import unflatten
 from satm.machine.compilation import draws_random_numbers
 from satm.machine.cost import images_at_once
@@ -158,7 +159,7 @@ class GradientMatching(DirectCondensation):
             try:
                 fit(
                     self.network,
-                    _Examples(images, self.labels),
+                    TensorExamples(images, self.labels),
                     self.config.training(),
                     seed=seed.child("between"),
                     augment=None if self.augment is None else DSA(self.augment),
@@ -178,16 +179,3 @@ class GradientMatching(DirectCondensation):
         """See `Condensation`."""
         super().restore(state)
         self.theta = state["theta"].to(self.task.device)
-
-
-@dataclass(frozen=True)
-class _Examples:
-    images: Images
-    labels: Labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def batch(self, index: torch.Tensor) -> tuple[Images, Labels]:
-        index = index.to(self.images.device)
-        return self.images[index], self.labels[index]

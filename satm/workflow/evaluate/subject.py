@@ -12,7 +12,7 @@ from registry import Registry, SetRecord
 from satm.data import CATALOGUE, ImageData
 from satm.errors import DataError, UnknownName
 from satm.methods import class_major_labels, random_images
-from satm.networks import NetworkPlan, plan
+from satm.networks import NetworkPlan, plan_for
 from satm.presets import get_profile, weaker
 from satm.progress import Progress
 from satm.rng import Seed
@@ -22,6 +22,7 @@ from satm.workflow.choosing import default_profile
 from satm.workflow.evaluate.prepared import Judged, check_fits, judged, load_prepared
 
 Memory = Literal["condensed", "random"]
+MemoryKind = Literal["condensed", "random", "herding", "none"]
 ROOT = Seed(0)  # evaluation networks differ in their repeat alone, so that results are paired between sets
 
 
@@ -47,19 +48,13 @@ class Entrant:
 
     def plan(self, architecture: str) -> NetworkPlan:
         """How a network of that name is made for its images; raises as `satm.networks.plan` does."""
-        return plan(architecture, num_classes=len(self.synthetic.classes), image_shape=self.synthetic.image_shape)
+        return plan_for(architecture, self.synthetic)
 
     def canonical(self, architecture: str) -> str:
         """Its canonical name, once it is known to train on these images by this recipe; raises as `plan` does."""
-        name = self.plan(architecture).name
-        check_batches(
-            name,
-            examples=len(self.synthetic),
-            num_classes=len(self.synthetic.classes),
-            image_shape=self.synthetic.image_shape,
-            recipe=self.recipe,
-        )
-        return name
+        plan = self.plan(architecture)
+        check_batches(plan, self.recipe, examples=len(self.synthetic))
+        return plan.name
 
     def protocol(self, architecture: str) -> str:
         """What evaluating it on a network of that canonical name is called."""

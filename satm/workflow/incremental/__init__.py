@@ -1,1 +1,1 @@
-"""From a stored set to a class-incremental stream with the set as the memory."""
+"""Class-incremental evaluation: from a stored set to the accuracies of a stream that has it as its memory."""

@@ -1,30 +1,21 @@
-"""The memories that class-incremental protocols are handed: condensed whole or step by step, or real images."""
+"""The memories of class-incremental protocols: condensed whole, condensed step by step, or real images."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from registry import Registry
-from satm.config import to_dict
-from satm.errors import ExpertError
-from satm.experts.train import expert_store
-from satm.machine.device import resolve_device
-from satm.methods import METHODS, Task, check_ipc
-from satm.presets import PROFILES, CondenseConfig, find_preset
-from satm.progress import Progress
-from satm.rng import Seed
+from satm.methods import check_ipc
 from satm.synthetic import SyntheticSet
-from satm.workflow.choosing import default_profile
-from satm.workflow.evaluate.subject import Subject
+from satm.workflow.evaluate.subject import MemoryKind, Subject
+from satm.workflow.incremental.herding import herded
 from satm.workflow.incremental.per_step import condense_steps, joined, mean_step_size, step_presets
+from satm.workflow.workspace import Workspace
 
-Kind: TypeAlias = Literal["condensed", "random", "herding", "none"]
 Budget: TypeAlias = Literal["images", "bytes"]
-Groups: TypeAlias = Sequence[Sequence[int]]
+Groups: TypeAlias = tuple[tuple[int, ...], ...]
+"""The classes of each incremental step."""
 
 WHOLE = "whole set, split along the class order"
 PER_STEP = "each step's classes on their own"
@@ -32,89 +23,91 @@ PER_STEP = "each step's classes on their own"
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What one class order's networks learn from."""
+    """What the networks of one class order learn from."""
 
     images: SyntheticSet | None
-    step_sizes: tuple[float | None, ...]  # learned, for what is held at each step
-    parts: tuple[str, ...] = ()  # ids of the sets it was put together from
+    step_sizes: tuple[float | None, ...]  # for each incremental step, the learned α of the images held then
+    parts: tuple[str, ...] = ()  # ids of the sets that are joined in it
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemorySource:
-    """A memory for each class order. `detail` says with every result what it is and what it costs."""
+    """Gives a memory for each class order. `detail` describes the memory and its cost in every result."""
 
-    kind: Kind
-    name: str  # what results call it
+    kind: MemoryKind
+    name: str  # in results
     detail: Mapping[str, Any]
-    at: Callable[[int, Groups], Memory]  # of a class order, by its number and its groups
+    at: Callable[[int, Groups], Memory]  # of a class order: its number and the classes of its steps
 
 
 def memory_source(
-    store: Registry,
-    subject: Subject,
-    kind: Kind,
-    *,
-    budget: Budget,
-    per_step: Groups | None,
-    data_root: Path | None,
-    device: str,
-    progress: Progress,
+    workspace: Workspace, subject: Subject, kind: MemoryKind, *, budget: Budget, per_step: Groups | None
 ) -> MemorySource:
-    """The source that was asked for, checked as far as can be before anything is stored.
+    """The source of memories of this `kind`, checked as far as possible before anything is stored.
 
-    `budget` says how many real images equal the set (`real_images_a_class`); `per_step` holds the groups of the first
-    class order where each step is to be condensed on its own. Raises ConfigError for more real images than a class has,
-    ExpertError where herding's expert is missing.
+    Args:
+        budget: whether real images equal the set in number or in bytes (`real_images_a_class`).
+        per_step: the steps of the first class order, if each step is condensed on its own.
+
+    Raises ConfigError for a step that cannot be condensed or for more real images than a class has. Raises ExpertError
+    if herding's expert is missing.
     """
     if kind == "none":
         nothing = Memory(images=None, step_sizes=())
         return MemorySource(kind=kind, name="none", detail={"budget": None}, at=lambda order, groups: nothing)
-    synthetic = subject.synthetic
-    if kind == "condensed":
-        detail: dict[str, Any] = {"budget": {"images": len(synthetic), "bytes": tensor_bytes(synthetic)}}
-        if per_step is None:
-            return MemorySource(
-                kind=kind,
-                name="condensed",
-                detail=detail | {"condensed": WHOLE},
-                at=lambda order, groups: _same_rate(synthetic, groups),
-            )
-        step_presets(store, subject, per_step)  # refuses what cannot be condensed
+    if kind != "condensed":
+        return _real(workspace, subject, kind, budget)
+    if per_step is None:
+        return _condensed_whole(subject)
+    step_presets(workspace.store, subject, per_step)  # refuses what cannot be condensed
+    return _condensed_per_step(workspace, subject)
 
-        def condensed(order: int, groups: Groups) -> Memory:
-            records = condense_steps(store, subject, groups, data_root=data_root, device=device, progress=progress)
-            parts = [store.load(record.id) for record in records]
-            return Memory(
-                images=joined(synthetic, parts, groups),
-                step_sizes=tuple(mean_step_size(parts[: step + 1]) for step in range(len(groups))),
-                parts=tuple(record.id for record in records),
-            )
 
-        return MemorySource(
-            kind=kind, name="condensed[per-step]", detail=detail | {"condensed": PER_STEP}, at=condensed
+def _condensed_whole(subject: Subject) -> MemorySource:
+    detail = {**_cost(subject.synthetic), "condensed": WHOLE}
+    return MemorySource(
+        kind="condensed",
+        name="condensed",
+        detail=detail,
+        at=lambda order, groups: _same_rate(subject.synthetic, groups),
+    )
+
+
+def _condensed_per_step(workspace: Workspace, subject: Subject) -> MemorySource:
+    def condensed(order: int, groups: Groups) -> Memory:
+        records = condense_steps(workspace, subject, groups)
+        parts = [workspace.store.load(record.id) for record in records]
+        return Memory(
+            images=joined(subject.synthetic, parts, groups),
+            step_sizes=tuple(mean_step_size(parts[: step + 1]) for step in range(len(groups))),
+            parts=tuple(record.id for record in records),
         )
-    ipc = real_images_a_class(synthetic, budget)
+
+    detail = {**_cost(subject.synthetic), "condensed": PER_STEP}
+    return MemorySource(kind="condensed", name="condensed[per-step]", detail=detail, at=condensed)
+
+
+def _real(workspace: Workspace, subject: Subject, kind: MemoryKind, budget: Budget) -> MemorySource:
+    """Real images: drawn afresh for each class order, or chosen once by herding."""
+    ipc = real_images_a_class(subject.synthetic, budget)
     check_ipc(subject.data, ipc)
     images = ipc * len(subject.data.classes)
-    pixels = _pixels(synthetic)
-    detail = {"budget": {"equal in": budget, "images": images, "bytes": images * pixels}, "condensed": None}
-    name = kind if budget == "images" else f"{kind}[bytes]"
-    if kind == "random":
-        return MemorySource(
-            kind=kind,
-            name=name,
-            detail=detail,
-            at=lambda order, groups: _same_rate(subject.random(order, ipc), groups),
-        )
-    herded = _herded(subject, ipc, device)
-    return MemorySource(kind=kind, name=name, detail=detail, at=lambda order, groups: _same_rate(herded, groups))
+    cost = {"equal in": budget, "images": images, "bytes": images * _pixels(subject.synthetic)}
+    chosen = herded(workspace, subject, ipc) if kind == "herding" else None
+    return MemorySource(
+        kind=kind,
+        name=kind if budget == "images" else f"{kind}[bytes]",
+        detail={"budget": cost, "condensed": None},
+        at=lambda order, groups: _same_rate(subject.random(order, ipc) if chosen is None else chosen, groups),
+    )
 
 
 def real_images_a_class(synthetic: SyntheticSet, budget: Budget) -> int:
-    """How many real images a class cost what the set does.
+    """The number of real images a class that cost as much as the set.
 
-    In images: as many. In bytes: as many images of one byte a value as fit the bytes of the set's tensors, its images
-    (four bytes a value) and its soft labels. A hard label costs both the same and is not counted, nor is a step size.
+    In images: as many as the set has. In bytes: as many as fit the bytes of the set's tensors, which are its images
+    (four bytes a value) and its soft labels. A real image has one byte a value. Hard labels cost the same for both and
+    are not counted; nor is a step size.
     """
     if budget == "images":
         return synthetic.ipc
@@ -127,6 +120,10 @@ def tensor_bytes(synthetic: SyntheticSet) -> int:
     return synthetic.images.nbytes + labels
 
 
+def _cost(synthetic: SyntheticSet) -> dict[str, Any]:
+    return {"budget": {"images": len(synthetic), "bytes": tensor_bytes(synthetic)}}
+
+
 def _pixels(synthetic: SyntheticSet) -> int:
     channels, height, width = synthetic.image_shape
     return channels * height * width
@@ -134,54 +131,3 @@ def _pixels(synthetic: SyntheticSet) -> int:
 
 def _same_rate(images: SyntheticSet, groups: Groups) -> Memory:
     return Memory(images=images, step_sizes=(images.step_size,) * len(groups))
-
-
-def _herded(subject: Subject, ipc: int, device: str) -> SyntheticSet:
-    """Real images chosen by herding, on the features of the first of the set's own experts.
-
-    Raises ExpertError where that expert is missing or too short, naming the command that trains it.
-    """
-    method = METHODS.get("herding")
-    profile = subject.record.profile if subject.record.profile in PROFILES else default_profile()
-    config = find_preset(
-        subject.config.dataset, ipc, method="herding", profile=profile, image_size=subject.data.image_shape[-1]
-    ).config
-    changes: list[str] = []
-    if isinstance(subject.config, CondenseConfig):
-        ours = subject.config
-        changes = [
-            f"--set {name}={str(getattr(ours, name)).lower()}"
-            for name in ("architecture", "zca")
-            if getattr(ours, name) != getattr(config, name)
-        ]
-        theirs, plain = to_dict(ours.experts), to_dict(config.experts)
-        changes += [f"--set experts.{k}={json.dumps(v)}" for k, v in theirs.items() if k != "count" and v != plain[k]]
-        config = replace(
-            config,
-            architecture=ours.architecture,
-            zca=ours.zca,
-            image_size=ours.image_size,
-            experts=replace(ours.experts, count=1),
-        )
-    epochs = method.expert_epochs(config.settings) or 0
-    store = expert_store(subject.data, config.architecture, config.experts)
-    expert = store.find(0)
-    if expert is None or expert.epochs < epochs:
-        command = f"satm experts {config.dataset} --ipc {ipc} --method herding --profile {profile}"
-        raise ExpertError(
-            f"herding chooses by the features of an expert of {epochs} epochs, which is not there; train it: "
-            f"{' '.join([command, *changes])}"
-        )
-    where = resolve_device(device)
-    task = Task(
-        data=subject.data,
-        ipc=ipc,
-        architecture=config.architecture,
-        seed=Seed(0),
-        device=where,
-        experts=[expert],
-    )
-    choosing = method.begin(task, config.settings)
-    while choosing.step < choosing.steps:
-        choosing.advance()
-    return subject.real(choosing.result().images, ipc, "herding")

@@ -1,4 +1,4 @@
-"""Each step's classes condensed on their own: the faithful and expensive way to a class-incremental memory."""
+"""Condenses each step's classes on their own: a faithful and expensive class-incremental memory."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import torch
 from registry import Registry, SetRecord
 from satm.errors import ConfigError
 from satm.presets import CondenseConfig, Preset
-from satm.progress import Progress
 from satm.synthetic import SyntheticSet
 from satm.workflow.condense.run import condense
 from satm.workflow.evaluate.subject import Subject
+from satm.workflow.workspace import Workspace
 
 
 def step_presets(store: Registry, subject: Subject, groups: Sequence[Sequence[int]]) -> list[Preset]:
-    """The source set's own condensation, of each group's classes alone.
+    """The configuration of the source set, with only the classes of each group.
 
-    Raises ConfigError for a set that was not condensed here, one that began from another run, or a group of one class.
+    Raises ConfigError for a set that was not condensed here, for one that began from another run, and for a group of
+    one class.
     """
     record, config = subject.record, subject.config
     if not isinstance(config, CondenseConfig):
@@ -53,41 +54,35 @@ def step_presets(store: Registry, subject: Subject, groups: Sequence[Sequence[in
     ]
 
 
-def condense_steps(
-    store: Registry,
-    subject: Subject,
-    groups: Sequence[Sequence[int]],
-    *,
-    data_root: Path | None,
-    device: str,
-    progress: Progress,
-) -> list[SetRecord]:
-    """The stored set of each group, condensed where it is missing, experts included; children of the subject's set.
+def condense_steps(workspace: Workspace, subject: Subject, groups: Sequence[Sequence[int]]) -> list[SetRecord]:
+    """The stored set of each group. Missing sets are condensed, experts included, as children of the subject's set.
 
-    Groups are sets of classes: two class orders with a step in common share it. Raises as `condense`, Interrupted with
-    every finished step stored and the one under way saved.
+    The order of the classes in a group does not matter: two class orders that share a step share its set. Raises as
+    `condense`. Interrupted leaves every finished step stored and the current one saved.
     """
     made = []
-    for step, preset in enumerate(step_presets(store, subject, groups)):
-        progress.say(f"step {step + 1} of {len(groups)}, classes {list(preset.config.classes or ())}: condensing")
+    for step, preset in enumerate(step_presets(workspace.store, subject, groups)):
+        workspace.progress.say(
+            f"step {step + 1} of {len(groups)}, classes {list(preset.config.classes or ())}: condensing"
+        )
         done = condense(
             preset,
             seed=subject.record.seed,
-            device=device,
-            registry=store.path,
-            data_root=_root(subject, data_root),
+            device=str(workspace.device),
+            registry=workspace.store.path,
+            data_root=_root(subject, workspace.data_root),
             parent=subject.record.id,
-            progress=progress,
+            progress=workspace.progress,
         )
         made += [each for each in (done.record, *done.siblings) if each.method == subject.record.method]
     return made
 
 
 def joined(whole: SyntheticSet, parts: Sequence[SyntheticSet], groups: Sequence[Sequence[int]]) -> SyntheticSet:
-    """The steps' sets as one memory of all classes, class-major, in the space of `whole`.
+    """One memory of all classes, joined from the steps' sets `parts`: class-major, in the space of `whole`.
 
-    A part's labels count the classes of its group from 0 in rising order. Labels that are not hard become probabilities
-    over all classes, 0 outside the group. The step size is the mean over the images.
+    Label i of a part is the i-th class of its group in rising order. Labels that are not hard become probabilities over
+    all classes, 0 outside the group. The step size is the mean over the images.
     """
     images, hard, soft = [], [], []
     for part, group in zip(parts, groups, strict=True):
@@ -114,7 +109,7 @@ def joined(whole: SyntheticSet, parts: Sequence[SyntheticSet], groups: Sequence[
 
 
 def mean_step_size(parts: Sequence[SyntheticSet]) -> float | None:
-    """Mean over the images of the step sizes of their sets; None where a set has none."""
+    """The mean step size α over the images, each with the α of its set; None if a set has none."""
     sizes = [part.step_size for part in parts]
     if None in sizes:
         return None
@@ -123,5 +118,5 @@ def mean_step_size(parts: Sequence[SyntheticSet]) -> float | None:
 
 
 def _root(subject: Subject, data_root: Path | None) -> Path | None:
-    """Where the set's data lay when it was loaded: a step's data are looked for nowhere else."""
+    """The folder that the set's data were read from. The data of a step are read only from there."""
     return data_root if data_root is not None or subject.data.root is None else Path(subject.data.root)

@@ -1,4 +1,4 @@
-"""The result rows of one class-incremental evaluation: written step by step, and read back by a later session."""
+"""The result rows of one class-incremental evaluation: stored step by step, and read back by a later session."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from protocols.result import IncrementalResult, StepResult
 from protocols.run import Earlier
 from registry import Registry, ResultRow
 from satm.machine.fused import Trained
+from satm.rng import Seed
 from satm.synthetic import digest
 from satm.workflow.checkpoint import Checkpoint
 
 BASE = "class-incremental"
-ORDERS = 1000  # at most: repeat = order + ORDERS · network
+ORDERS = 1000  # class orders at most: repeat = order + ORDERS · network
 
 
 def protocol_name(protocol: str) -> str:
-    """What results call a protocol: GDumb is what `class-incremental` means."""
+    """The name of a protocol in results. GDumb is `class-incremental`, any other `class-incremental/NAME`."""
     return BASE if protocol == "gdumb" else f"{BASE}/{protocol}"
 
 
 def repeat_of(order: int, network: int) -> int:
-    """The repeat of a class order's network: 2 is the third order's first network, 1002 its second.
+    """The repeat number of a class order's network: 2 is the third order's first network, 1002 its second.
 
-    So either number can be raised later and every stored repeat stays what it was.
+    More class orders or more networks can follow later: every stored repeat keeps its number.
     """
     return order + ORDERS * network
 
@@ -41,10 +42,10 @@ class Cell:
     network: int
     groups: tuple[tuple[int, ...], ...]
     rates: tuple[float, ...]  # learning rate of each step
-    policy: str  # where they came from
-    seed: int
+    policy: str  # where the rates come from
+    seed: Seed
     parts: tuple[str, ...]  # of the memory
-    trained: Callable[[], Trained]  # how its networks were, once they are
+    trained: Callable[[], Trained]  # how the networks are trained: known only after training
 
     @property
     def repeat(self) -> int:
@@ -54,7 +55,7 @@ class Cell:
 
 @dataclass(kw_only=True)
 class Rows:
-    """`like` is a row of this evaluation with everything that its cells share."""
+    """The stored rows of one evaluation. `like` is a row with everything that its cells share."""
 
     store: Registry
     like: ResultRow
@@ -68,11 +69,11 @@ class Rows:
         self.there = [row for row in found if row.protocol == self.like.protocol]
 
     def chosen_rate(self) -> float | None:
-        """What an earlier session chose from the grid."""
+        """The learning rate that an earlier session chose from the grid; None if none did."""
         return next((row.step_size for row in self.there if "grid" in row.detail["policy"]), None)
 
     def complete(self, cell: Cell) -> bool:
-        """Whether this cell's last number is stored."""
+        """Whether every number of this cell is stored."""
         return (_untrained(0), self.like.steps) in self._values(cell)
 
     def final(self, cell: Cell) -> float:
@@ -80,7 +81,7 @@ class Rows:
         return self._values(cell)["final_accuracy", self.like.steps].value
 
     def earlier(self, cell: Cell) -> Earlier:
-        """The steps of a cell that are stored, the first ones without a gap, and its learner's state after them."""
+        """The stored steps of a cell up to the first gap, and its learner's state after them."""
         values, steps = self._values(cell), self.like.steps
         found = []
         for step in range(steps - 1 if self.last_only else 0, steps):
@@ -98,12 +99,12 @@ class Rows:
                 )
             )
         saved = self._checkpoint(cell).load() if found else None
-        # A state of another step is what a crash between the two writes leaves: then the stream starts over.
+        # A crash between the two writes leaves the state of another step: then the stream starts over.
         fits = saved is not None and int(saved["steps"]) == len(found)
         return Earlier(steps=tuple(found), state=saved if fits else None)
 
     def add_step(self, result: StepResult, state: State, *, cell: Cell) -> None:
-        """Store one step: accuracy on the classes seen, the row of the accuracy matrix, and the learner's state."""
+        """Store one step: the accuracy on the classes seen, the row of the accuracy matrix, and the learner's state."""
         if state:
             self._checkpoint(cell).save({**state, "steps": torch.tensor(result.step + 1)})
         values = {"accuracy": result.seen, "masked_accuracy": result.masked}
@@ -112,7 +113,7 @@ class Rows:
         self._add(cell, result.step, values, detail)
 
     def add_scores(self, result: IncrementalResult, *, cell: Cell) -> None:
-        """Store the numbers over the whole stream, and what forward transfer is measured from, at its last step."""
+        """Store the scores of the whole stream and the untrained network's accuracies, at its last step."""
         values = result.scores() | {_untrained(j): value for j, value in enumerate(result.untrained)}
         self._add(cell, self.like.steps - 1, values, {"class_order": list(result.order)})
         self._checkpoint(cell).remove()
@@ -135,7 +136,7 @@ class Rows:
                     step=step + 1,
                     metric=metric,
                     value=value,
-                    seed=cell.seed,
+                    seed=cell.seed.value,
                     step_size=cell.rates[step],
                     detail=shared,
                 )
@@ -144,7 +145,7 @@ class Rows:
         )
 
     def _values(self, cell: Cell) -> dict[tuple[str, int], ResultRow]:
-        """Stored rows of a cell by metric and step; none of another memory or learning rate."""
+        """The stored rows of a cell by metric and step. Rows of another memory or learning rate do not count."""
         return {
             (row.metric, row.step): row
             for row in self.there
@@ -160,10 +161,10 @@ class Rows:
 
 
 def _on(step: int) -> str:
-    """The metric of column `step` (from 0) of the accuracy matrix."""
+    """The metric name of column `step` (from 0) of the accuracy matrix."""
     return f"accuracy_on_step_{step + 1}"
 
 
 def _untrained(step: int) -> str:
-    """The accuracy on a step's classes before any training: GEM's b."""
+    """The metric name of the accuracy on a step's classes before any training: GEM's b."""
     return f"accuracy_on_step_{step + 1}_untrained"

@@ -1,4 +1,4 @@
-"""Class-incremental evaluation of a stored set, resumed step by step."""
+"""Class-incremental evaluation of a stored set: request, plan, run. It resumes step by step."""
 
 from __future__ import annotations
 
@@ -8,28 +8,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from evaluation import RECIPES, choose_learning_rate, plan_training, stated_learning_rate
-from evaluation.cross_arch import CHOOSING
-from protocols.base import PROTOCOLS
+from evaluation import plan_training
+from protocols.job import StreamJob
 from protocols.networks import Networks
-from protocols.order import class_order, split_classes
 from protocols.run import run
-from protocols.settings import SETTINGS
 from registry import Registry, ResultRow, SetRecord
-from satm.config import to_dict
 from satm.errors import ConfigError
-from satm.machine.device import resolve_device
 from satm.machine.fused import Compilation, Fused, how_trained
-from satm.networks import plan
 from satm.progress import SILENT, Progress
-from satm.rng import Seed
+from satm.synthetic import SyntheticSet
 from satm.workflow.evaluate.in_domain import recorded
-from satm.workflow.evaluate.subject import ROOT, Subject, open_subject
-from satm.workflow.incremental.memories import Budget, Kind, Memory, MemorySource, memory_source
-from satm.workflow.incremental.request import Asked, RatePolicy, memory_kind, newest_for, protocol_config
+from satm.workflow.evaluate.subject import MemoryKind
+from satm.workflow.incremental.memories import Budget
+from satm.workflow.incremental.plan import IncrementalPlan, order_seed, plan_incremental
+from satm.workflow.incremental.rates import Rates
+from satm.workflow.incremental.request import IncrementalRequest, RatePolicy
 from satm.workflow.incremental.rows import Cell, Rows, protocol_name
+from satm.workflow.workspace import Workspace, opened
 
 
 def evaluate_incremental(
@@ -37,10 +32,10 @@ def evaluate_incremental(
     *,
     protocol: str | None = None,
     steps: int | None = None,
-    memory: Kind | None = None,
+    memory: MemoryKind | None = None,
     budget: Budget = "images",
     condense_per_step: bool = False,
-    preset: str | None = None,
+    published: str | None = None,
     orders: int | None = None,
     networks: int | None = None,
     architecture: str | None = None,
@@ -53,219 +48,141 @@ def evaluate_incremental(
     data_root: Path | None = None,
     dry_run: bool = False,
     progress: Progress = SILENT,
+    preset: str | None = None,
 ) -> SetRecord:
-    """Judge a stored set as the memory of a class-incremental stream of `steps` steps; `results` reads the numbers.
+    """Judge a stored set as the memory of a class-incremental stream; `results` reads the numbers.
 
-    `protocol` is one of `protocols.base.PROTOCOLS`, GDumb by default. `orders` class orders are run with `networks`
-    networks each (those of the set's profile by default), every network a repeat of its own. `memory` is what the
-    protocol is handed: the set itself, `random` or `herding` (as many real images, or as many as cost as many bytes:
-    `budget`; random ones drawn afresh for each order), or `none`. The set was condensed as a whole and is split along
-    the class order, unless `condense_per_step` condenses each step's classes on their own; every result says which.
-    `preset` takes the numbers of a published comparison (`protocols.settings.SETTINGS`), `settings` replaces single
-    ones of the protocol's own. Protocols that train on the memory do so by the recipe, those that train on the stream
-    by their own settings, fewer epochs at a recipe's smaller scale.
-
-    Whatever is in the registry already is not trained again. `compilation` is `evaluate`'s; "auto" decides by the whole
-    memory. Raises UsageError for what cannot be meant, before anything is stored, and Interrupted with every step
-    stored.
+    `IncrementalRequest` describes what is measured. The memory is the set itself, split along the class order, or real
+    images at equal budget. Each of the `orders` class orders is run with `networks` networks, every one a repeat of its
+    own. Numbers in the registry are not computed again. `compilation` is that of `evaluate`; "auto" decides by the size
+    of the whole memory. `preset` is the old name of `published`. Raises UsageError for a request that cannot work,
+    before anything is stored, and Interrupted with every finished step stored.
     """
-    where = resolve_device(device)
-    setting = None if preset is None else SETTINGS.get(preset)
-    if setting is not None and steps not in (None, setting.steps):
-        raise ConfigError(f"steps {steps} beside preset {preset}, which has {setting.steps}; leave one of them out")
-    steps = setting.steps if setting is not None else 5 if steps is None else steps
-    chosen = PROTOCOLS.get(protocol or (setting.protocol if setting else "gdumb"))
-    kind = memory_kind(chosen, memory, budget, condense_per_step)
-    with Registry.open(registry, must_exist=True, read_only=dry_run) as store:
-        subject = open_subject(
-            store,
-            newest_for(setting, store) if setting is not None and reference == "latest" else reference,
-            recipe=recipe or (chosen.recipe if chosen.recipe in RECIPES else None),
-            learning_rate=None if chosen.builds_on else learning_rate,
-            data_root=data_root,
-            device=device,
-            progress=progress,
-        )
-        asked = Asked(
-            protocol=chosen,
-            config=protocol_config(chosen, subject, learning_rate, settings or {}),
-            steps=steps,
-            setting=setting,
-            changed=tuple(settings or ()),
-        )
-        orders, count = asked.repeats(subject, orders, networks)
-        name = plan(
-            architecture or subject.config.architecture,
-            num_classes=len(subject.data.classes),
-            image_shape=subject.data.image_shape,
-        ).name
-        groups = [split_classes(class_order(len(subject.data.classes), _seed(o)), steps) for o in range(orders)]
-        source = memory_source(
-            store,
-            subject,
-            kind,
-            budget=budget,
-            per_step=groups[0] if condense_per_step else None,
-            data_root=data_root,
-            device=device,
-            progress=progress,
-        )
-        departures = setting.departures(subject.config.dataset, subject.record.ipc, orders, count) if setting else ()
-        for line in asked.opening(subject, source, name, orders, count, groups[0], departures):
+    request = IncrementalRequest(
+        protocol=protocol,
+        steps=steps,
+        memory=memory,
+        budget=budget,
+        condense_per_step=condense_per_step,
+        published=_one_name(published, preset),
+        orders=orders,
+        networks=networks,
+        architecture=architecture,
+        recipe=recipe,
+        learning_rate=learning_rate,
+        settings=settings or {},
+    )
+    with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
+        plan = plan_incremental(workspace, reference, request)
+        for line in plan.opening():
             progress.say(line)
-        if condense_per_step:
-            own = {frozenset(group) for order in groups for group in order}
-            progress.say(f"condenses {len(own)} steps on their own, experts included, where they are not stored yet")
-        if dry_run:
-            return subject.record
-        described = {"architecture": name, "steps": steps, "memory": source.name, "orders": orders, "networks": count}
-        described |= {"protocol": chosen.name, "settings": to_dict(asked.config), "recipe": subject.recipe.to_dict()}
-        with recorded(store, subject, "eval-cl", described, str(where)) as run_id:
-            fused = None
-            if chosen.trains_by_recipe:
-                fused = plan_training(
-                    subject.synthetic,
-                    architecture=name,
-                    num_classes=len(subject.data.classes),
-                    image_shape=subject.data.image_shape,
-                    recipe=subject.recipe,
-                    device=where,
-                    compilation=compilation,
-                    progress=progress,
-                )
-            like = ResultRow(
-                set_id=subject.record.id,
-                protocol=protocol_name(chosen.name),
-                architecture=name,
-                memory=source.name,
-                recipe_id=store.add_recipe(*asked.recipe(subject)),
-                steps=steps,
-                repeat=0,
-                step=1,
-                metric="",
-                value=0.0,
-                profile=asked.profile(subject),
-                seed=0,
-                step_size=0.0,
-                run_id=run_id,
+        if not dry_run:
+            run_plan(workspace, plan, compilation)
+    return plan.subject.record
+
+
+def run_plan(workspace: Workspace, plan: IncrementalPlan, compilation: Compilation) -> None:
+    """Train every network of a plan whose numbers are not stored, and store them step by step."""
+    name = f"{plan.protocol.name} on {plan.source.name}: networks"
+    with recorded(workspace.store, plan.subject, "eval-cl", plan.facts(), str(workspace.device)) as run_id:
+        fused = None
+        if plan.protocol.trains_by_recipe:
+            fused = plan_training(
+                plan.subject.synthetic,
+                plan.network,
+                plan.subject.recipe,
+                device=workspace.device,
+                compilation=compilation,
+                progress=workspace.progress,
             )
-            detail = dict(source.detail)
-            if setting is not None:
-                detail |= {"preset": setting.name, "departures": list(departures)}
-            work = _Work(
-                asked=asked,
-                subject=subject,
-                source=source,
-                rows=Rows(store=store, like=like, detail=detail, last_only=chosen.judged == "last step"),
-                fused=fused,
-                device=where,
-                progress=progress,
-            )
-            with progress.bar(f"{chosen.name} on {source.name}: networks", orders * count) as bar:
-                for order in range(orders):
-                    for average in work.order(order, groups[order], count):
-                        bar.advance(final=average)
-    return subject.record
+        runner = _Runner(workspace=workspace, plan=plan, rows=_rows(workspace.store, plan, run_id), fused=fused)
+        with workspace.progress.bar(name, plan.orders * plan.networks) as bar:
+            for final in runner.finals():
+                bar.advance(final=final)
 
 
-@dataclass(kw_only=True)
-class _Work:
-    """What the cells of one evaluation share."""
+@dataclass(frozen=True, kw_only=True)
+class _Runner:
+    """Runs the networks of a plan, one stream each."""
 
-    asked: Asked
-    subject: Subject
-    source: MemorySource
+    workspace: Workspace
+    plan: IncrementalPlan
     rows: Rows
     fused: Fused | None
-    device: torch.device
-    progress: Progress
-    chosen: tuple[tuple[float, ...], str] | None = None  # learning rates where they do not depend on the order
 
-    def order(self, order: int, groups: tuple[tuple[int, ...], ...], networks: int) -> Iterator[float]:
-        """Run one class order's networks; the final accuracy of each as it is there."""
-        memory = self.source.at(order, groups)
-        rates, policy = self._rates(memory, groups)
-        images = None if memory.images is None else memory.images.to(self.device)
-        for network in range(networks):
-            seed = _seed(order) if network == 0 else _seed(order).child("network", network)
-            cell = Cell(
-                order=order,
-                network=network,
-                groups=groups,
-                rates=rates,
-                policy=policy,
-                seed=seed.value,
-                parts=memory.parts,
-                trained=partial(how_trained, self.fused),
-            )
-            if self.rows.complete(cell):
-                yield self.rows.final(cell)
-                continue
-            result = run(
-                self.asked.protocol,
-                self.asked.config,
-                memory=images,
-                train=self.subject.data.train,
-                test=self.subject.data.test,
-                groups=groups,
-                networks=self._networks(rates),
-                seed=seed,
-                earlier=self.rows.earlier(cell),
-                on_step=partial(self.rows.add_step, cell=cell),
-                progress=self.progress,
-            )
-            self.rows.add_scores(result, cell=cell)
-            yield result.scores()["final_accuracy"]
+    def finals(self) -> Iterator[float]:
+        """The final accuracy of each network, in order, as soon as it is known."""
+        rates = Rates(workspace=self.workspace, plan=self.plan, rows=self.rows, fused=self.fused)
+        for order, groups in enumerate(self.plan.groups):
+            memory = self.plan.source.at(order, groups)
+            found, policy = rates.of(memory, groups)
+            images = None if memory.images is None else memory.images.to(self.workspace.device)
+            for network in range(self.plan.networks):
+                seed = order_seed(order) if network == 0 else order_seed(order).child("network", network)
+                cell = Cell(
+                    order=order,
+                    network=network,
+                    groups=groups,
+                    rates=found,
+                    policy=policy,
+                    seed=seed,
+                    parts=memory.parts,
+                    trained=partial(how_trained, self.fused),
+                )
+                yield self.rows.final(cell) if self.rows.complete(cell) else self._run(cell, images)
 
-    def _networks(self, rates: tuple[float, ...]) -> Networks:
-        return Networks(
-            architecture=self.rows.like.architecture,
-            num_classes=len(self.subject.data.classes),
-            image_shape=self.subject.data.image_shape,
-            recipe=self.subject.recipe,
-            rates=rates,
-            device=self.device,
-            fused=self.fused,
-            progress=self.progress,
+    def _run(self, cell: Cell, images: SyntheticSet | None) -> float:
+        """Run one stream from its first step that is not stored; its final accuracy."""
+        job = StreamJob(
+            protocol=self.plan.protocol,
+            config=self.plan.config,
+            memory=images,
+            train=self.plan.subject.data.train,
+            test=self.plan.subject.data.test,
+            groups=cell.groups,
+            networks=Networks(
+                plan=self.plan.network,
+                recipe=self.plan.subject.recipe,
+                rates=cell.rates,
+                device=self.workspace.device,
+                fused=self.fused,
+                progress=self.workspace.progress,
+            ),
+            seed=cell.seed,
         )
-
-    def _rates(self, memory: Memory, groups: tuple[tuple[int, ...], ...]) -> tuple[tuple[float, ...], str]:
-        """The learning rate of each step: the protocol's own, stated, learned, or chosen on the validation split."""
-        steps, policy = self.asked.steps, self.subject.recipe.learning_rate
-        if self.asked.protocol.builds_on:
-            return (self.asked.config.learning_rate,) * steps, "fixed"
-        if policy == "learned" and None not in memory.step_sizes:
-            sizes = tuple(size for size in memory.step_sizes if size is not None)
-            return sizes, "learned" if not memory.parts else "learned, the mean over the sets held"
-        stated = None if memory.images is None else stated_learning_rate(policy, memory.images)
-        if stated is not None and stated[1] == "fixed":
-            return (stated[0],) * steps, stated[1]
-        rate = self.rows.chosen_rate()
-        if rate is not None:
-            return (rate,) * steps, "grid on validation"
-        if self.chosen is None:
-            self.chosen = (self._from_grid(memory, groups),) * steps, "grid on validation"
-        return self.chosen
-
-    def _from_grid(self, memory: Memory, groups: tuple[tuple[int, ...], ...]) -> float:
-        """Once for all class orders, on a memory of its own where memories are drawn."""
-        drawn = self.source.at(CHOOSING, groups) if self.source.kind == "random" else memory
-        assert drawn.images is not None
-        rate, _ = choose_learning_rate(
-            drawn.images.to(self.device),
-            self.subject.data.validation,
-            self.subject.recipe.grid,
-            architecture=self.rows.like.architecture,
-            num_classes=len(self.subject.data.classes),
-            image_shape=self.subject.data.image_shape,
-            recipe=self.subject.recipe,
-            seed=ROOT.child("class-incremental", "learning rate"),
-            device=self.device,
-            fused=self.fused,
-            progress=self.progress,
+        result = run(
+            job,
+            earlier=self.rows.earlier(cell),
+            on_step=partial(self.rows.add_step, cell=cell),
+            progress=self.workspace.progress,
         )
-        return rate
+        self.rows.add_scores(result, cell=cell)
+        return result.scores()["final_accuracy"]
 
 
-def _seed(order: int) -> Seed:
-    return ROOT.child("class-incremental", order)
+def _rows(store: Registry, plan: IncrementalPlan, run_id: str) -> Rows:
+    """The result rows of a plan. The fields that differ from row to row are empty in `like`."""
+    like = ResultRow(
+        set_id=plan.subject.record.id,
+        protocol=protocol_name(plan.protocol.name),
+        architecture=plan.network.name,
+        memory=plan.source.name,
+        recipe_id=store.add_recipe(*plan.recipe()),
+        steps=plan.steps,
+        repeat=0,
+        step=1,
+        metric="",
+        value=0.0,
+        profile=plan.profile,
+        seed=0,
+        step_size=0.0,
+        run_id=run_id,
+    )
+    return Rows(store=store, like=like, detail=plan.detail(), last_only=plan.protocol.judged == "last step")
+
+
+def _one_name(published: str | None, preset: str | None) -> str | None:
+    """The published comparison, by either spelling. Raises ConfigError for both."""
+    if published is not None and preset is not None:
+        raise ConfigError(f"published {published} and preset {preset}: these are one option; leave preset out")
+    return published if preset is None else preset

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import satm
-from protocols.settings import SETTINGS
+from protocols.published import PUBLISHED
 from registry import Registry
 from satm.cli import run
-from satm.errors import Interrupted
+from satm.errors import ConfigError, Interrupted
 from satm.preprocessing import MeanStd
 from satm.presets import class_incremental_repeats
 from satm.progress import NoProgress
@@ -52,8 +52,8 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any
     preset = satm.choose_preset("digits", ipc=1, profile="smoke", settings=settings)
     satm.condense(preset, registry=tmp_path / "satm.db")
 
-    def evaluate(**asked: Any) -> list[Any]:
-        satm.evaluate_incremental("digits/ipc1/satm@1", registry=tmp_path / "satm.db", **(QUICK | asked))
+    def evaluate(**changes: Any) -> list[Any]:
+        satm.evaluate_incremental("digits/ipc1/satm@1", registry=tmp_path / "satm.db", **(QUICK | changes))
         with Registry.open(tmp_path / "satm.db", read_only=True) as store:
             return store.results(set="digits/ipc1/satm@1")
 
@@ -105,35 +105,35 @@ def test_protocols_are_stored_by_their_names(digits: Callable[..., Any], protoco
     assert view == [(f"class-incremental/{protocol}",)]
 
 
-class Heard(NoProgress):
-    """Keeps what it is told."""
+class Messages(NoProgress):
+    """Keeps every message."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.said: list[str] = []
 
     def say(self, message: str) -> None:
-        self.told.append(message)
+        self.said.append(message)
 
 
 def test_the_original_gdumb_trains_by_its_own_recipe(digits: Callable[..., Any]) -> None:
-    heard = Heard()
-    digits(protocol="gdumb-original", dry_run=True, progress=heard)
-    assert "recipe prabhu2020" in heard.told[-1]
-    digits(protocol="gdumb-original", recipe="smoke", dry_run=True, progress=heard)
-    assert "recipe smoke" in heard.told[-1]
+    messages = Messages()
+    digits(protocol="gdumb-original", dry_run=True, progress=messages)
+    assert "recipe prabhu2020" in messages.said[-1]
+    digits(protocol="gdumb-original", recipe="smoke", dry_run=True, progress=messages)
+    assert "recipe smoke" in messages.said[-1]
 
 
 def test_a_dry_run_says_how_many_steps_would_be_condensed(digits: Callable[..., Any]) -> None:
-    heard = Heard()
-    digits(condense_per_step=True, steps=5, orders=1, dry_run=True, progress=heard)
-    assert "condenses 5 steps on their own" in heard.told[-1]
-    # Another order's steps are others, but for chance.
-    digits(condense_per_step=True, steps=5, orders=3, dry_run=True, progress=heard)
-    assert 5 < int(heard.told[-1].split()[1]) <= 15
+    messages = Messages()
+    digits(condense_per_step=True, steps=5, orders=1, dry_run=True, progress=messages)
+    assert "condenses 5 steps on their own" in messages.said[-1]
+    # Another order has other steps, except by chance.
+    digits(condense_per_step=True, steps=5, orders=3, dry_run=True, progress=messages)
+    assert 5 < int(messages.said[-1].split()[1]) <= 15
 
 
 class StopAt(NoProgress):
-    """Asks to stop at the so manieth time of asking."""
+    """Asks to stop at the `at`-th question."""
 
     def __init__(self, at: int) -> None:
         self.left = at
@@ -147,26 +147,26 @@ class StopAt(NoProgress):
 def test_interrupted_and_continued_stores_the_same_numbers(
     digits: Callable[..., Any], tmp_path: Path, protocol: str
 ) -> None:
-    asked = {"protocol": protocol, "steps": 3, "recipe": "smoke", "learning_rate": 0.05}
-    # In the middle of the second step: epochs are asked after with gdumb, batches with der.
+    request = {"protocol": protocol, "steps": 3, "recipe": "smoke", "learning_rate": 0.05}
+    # In the middle of the second step: gdumb asks after every epoch, der before every batch.
     with pytest.raises(Interrupted):
-        digits(**asked, progress=StopAt({"gdumb": 70, "der": 30}[protocol]))
+        digits(**request, progress=StopAt({"gdumb": 70, "der": 30}[protocol]))
     with Registry.open(_path(), read_only=True) as store:
         assert {row.step for row in store.results()} == {1}
         (broken,) = store.runs(kind="eval-cl")
         assert broken.status == "interrupted"
-    told = Counted()
-    continued = digits(**asked, progress=told)
-    assert told.trained == 2  # of three steps
+    counted = Counted()
+    continued = digits(**request, progress=counted)
+    assert counted.trained == 2  # of three steps
     assert not list((tmp_path / "home" / "runs").glob("*.safetensors"))
     (tmp_path / "satm.db").rename(tmp_path / "stopped.db")
     _same_set(tmp_path)
-    whole = digits(**asked)
+    whole = digits(**request)
     assert [(row.metric, row.step, row.value) for row in continued] == [
         (row.metric, row.step, row.value) for row in whole
     ]
     again = Counted()
-    assert digits(**asked, progress=again) == whole
+    assert digits(**request, progress=again) == whole
     assert again.trained == 0
 
 
@@ -210,7 +210,7 @@ def test_each_step_condensed_on_its_own(digits: Callable[..., Any], capsys: pyte
     digits(condense_per_step=True, steps=5)
     with Registry.open(_path(), read_only=True) as store:
         assert len(store.sets()) == 6
-    # A step's set is a set like any other, judged on its own classes.
+    # A step's set is a normal set, judged on its own classes.
     assert run(["eval", children[0].name, "--repeats", "1", "--threads", "1"]) == 0
     assert "in-domain" in capsys.readouterr().out
 
@@ -273,17 +273,26 @@ def test_herding_asks_for_its_expert_by_the_command_that_trains_it(
 
 
 def test_the_papers_settings() -> None:
-    found = {name: (SETTINGS.get(name).dataset, SETTINGS.get(name).ipc, SETTINGS.get(name).steps) for name in SETTINGS}
-    assert found == {
+    figures = [PUBLISHED.get(name) for name in PUBLISHED]
+    assert {each.name: (each.dataset, each.ipc, each.steps) for each in figures} == {
         "figure1-left": ("cifar10", 50, 5),
         "figure1-middle": ("tiny-imagenet", 3, 10),
         "figure1-right": ("tiny-imagenet", 3, 20),
     }
-    assert all("Figure 1" in SETTINGS.get(name).source for name in SETTINGS)
+    assert all("Figure 1" in each.source for each in figures)
+    assert PUBLISHED.summaries()["figure1-left"] == "SATM's Figure 1, left: CIFAR-10, IPC 50, 5 steps"
+
+
+def test_preset_is_the_old_name_of_published(digits: Callable[..., Any]) -> None:
+    messages = Messages()
+    digits(preset="figure1-left", steps=None, dry_run=True, progress=messages)
+    assert any(line.startswith("published comparison figure1-left: SATM") for line in messages.said)
+    with pytest.raises(ConfigError, match="published figure1-left and preset figure1-right: these are one option"):
+        digits(published="figure1-left", preset="figure1-right")
 
 
 def test_a_preset_on_another_set_is_a_departure(digits: Callable[..., Any]) -> None:
-    rows = digits(preset="figure1-left", steps=None, learning_rate=0.05)
+    rows = digits(published="figure1-left", steps=None, learning_rate=0.05)
     assert {row.steps for row in rows} == {5}
     assert rows[0].detail["preset"] == "figure1-left"
     assert rows[0].detail["departures"] == [

@@ -1,4 +1,4 @@
-"""The contents of a memory as examples that a network can be trained on."""
+"""Labelled images held as two tensors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from satm.types import Images, Labels
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """Images [n, C, H, W] in the set's space and their targets."""
+class TensorExamples:
+    """`Examples` made of tensors on one device. Targets may be soft."""
 
-    images: Images
-    targets: Labels
+    images: Images  # [n, C, H, W] float, preprocessed
+    targets: Labels  # [n] int64 classes, or [n, K] probabilities
 
     def __len__(self) -> int:
         return len(self.images)

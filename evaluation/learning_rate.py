@@ -1,10 +1,8 @@
-"""Scores of repeated trainings, and the learning rate chosen where a set brings none."""
+"""The learning rate of an evaluation: stated, learned with the set, or chosen on the validation split."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -13,44 +11,12 @@ from evaluation.recipe import Recipe
 from evaluation.train import train_network, watching
 from satm.errors import ConfigError, Diverged
 from satm.machine.fused import Fused
+from satm.networks import NetworkPlan
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
 from satm.training import accuracy
 from satm.types import Examples
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Accuracies (fractions in 0..1) of networks that differ in their seed alone.
-
-    >>> str(Score((0.44, 0.46)))
-    '45.0 ± 1.0 (n=2)'
-    """
-
-    values: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if not self.values:
-            raise ConfigError("a score of no values; expected one accuracy or more")
-
-    @property
-    def mean(self) -> float:
-        """Fraction in 0..1."""
-        return statistics.fmean(self.values)
-
-    @property
-    def std(self) -> float:
-        """Population standard deviation, as the field reports it; 0 for a single value."""
-        return statistics.pstdev(self.values)
-
-    @property
-    def n(self) -> int:
-        """How many values."""
-        return len(self.values)
-
-    def __str__(self) -> str:
-        return f"{100 * self.mean:.1f} ± {100 * self.std:.1f} (n={self.n})"
 
 
 def stated_learning_rate(
@@ -70,12 +36,10 @@ def stated_learning_rate(
 def choose_learning_rate(
     examples: Examples,
     validation: Examples,
-    grid: Sequence[float],
-    *,
-    architecture: str,
-    num_classes: int,
-    image_shape: tuple[int, int, int],
+    plan: NetworkPlan,
     recipe: Recipe,
+    *,
+    grid: Sequence[float] | None = None,
     seed: Seed,
     device: torch.device | str = "cpu",
     fused: Fused | None = None,
@@ -91,17 +55,16 @@ def choose_learning_rate(
         raise ConfigError(
             "no validation images to choose a learning rate on; hold some out, or state the learning rate"
         )
+    grid = recipe.grid if grid is None else grid
     scores: dict[float, float] = {}
     diverged = 0
-    with progress.bar(f"{architecture}: learning rate", len(grid) * recipe.epochs) as bar:
+    with progress.bar(f"{plan.name}: learning rate", len(grid) * recipe.epochs) as bar:
         for learning_rate in grid:
             try:
                 network = train_network(
                     examples,
-                    architecture=architecture,
-                    num_classes=num_classes,
-                    image_shape=image_shape,
-                    recipe=recipe,
+                    plan,
+                    recipe,
                     learning_rate=learning_rate,
                     seed=seed,
                     device=device,
@@ -113,5 +76,5 @@ def choose_learning_rate(
                 scores[learning_rate] = 0.0
                 diverged += 1
     if diverged == len(scores):
-        raise Diverged(f"{architecture} diverges at every learning rate of {list(grid)}; add lower ones to the grid")
+        raise Diverged(f"{plan.name} diverges at every learning rate of {list(grid)}; add lower ones to the grid")
     return max(scores, key=scores.__getitem__), scores

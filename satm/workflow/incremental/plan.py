@@ -1,0 +1,152 @@
+"""The plan of a class-incremental evaluation: everything that is decided before the first network is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from protocols.base import ClassIncremental
+from protocols.order import class_order, split_classes
+from satm.config import to_dict
+from satm.networks import NetworkPlan, plan_for
+from satm.presets.profiles import CUSTOM
+from satm.rng import Seed
+from satm.workflow.evaluate.subject import ROOT, Subject, open_subject
+from satm.workflow.incremental.memories import Groups, MemorySource, memory_source
+from satm.workflow.incremental.request import IncrementalRequest
+from satm.workflow.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncrementalPlan:
+    """What will be trained, on which memory, and what it is called. A dry run shows this and stops."""
+
+    request: IncrementalRequest
+    subject: Subject
+    config: Any  # of the protocol
+    network: NetworkPlan
+    groups: tuple[Groups, ...]  # for each class order, the classes of each step
+    networks: int  # for each class order
+    source: MemorySource
+
+    @property
+    def protocol(self) -> ClassIncremental:
+        """The protocol to run."""
+        return self.request.entry
+
+    @property
+    def orders(self) -> int:
+        """The number of class orders."""
+        return len(self.groups)
+
+    @property
+    def steps(self) -> int:
+        """The number of incremental steps."""
+        return self.request.step_count
+
+    @property
+    def profile(self) -> str:
+        """The label of the numbers; `custom` if settings of the protocol are replaced at paper scale."""
+        return CUSTOM if self.request.settings and self.subject.profile == "paper" else self.subject.profile
+
+    @property
+    def departures(self) -> tuple[str, ...]:
+        """One line for each difference from the published comparison."""
+        comparison = self.request.comparison
+        if comparison is None:
+            return ()
+        return comparison.departures(self.subject.config.dataset, self.subject.record.ipc, self.orders, self.networks)
+
+    def recipe(self) -> tuple[str, dict[str, Any]]:
+        """Name and numbers of the training, as they are stored: the recipe's, or the protocol's own settings."""
+        recipe = self.subject.recipe
+        if not self.protocol.builds_on:
+            return recipe.name, recipe.to_dict()
+        settings, changed = to_dict(self.config), self.request.settings
+        named = ", ".join(f"{key} {value}" for key, value in settings.items() if key in changed)
+        name = f"{self.protocol.name} {recipe.scale}" + (f", {named}" if named else "")
+        stated = {"name": name, "protocol": self.protocol.name, "scale": recipe.scale, "augment": recipe.augment}
+        return name, stated | settings
+
+    def opening(self) -> list[str]:
+        """The lines to say before the work starts."""
+        lines, groups = [], self.groups[0]
+        if len({len(group) for group in groups}) > 1:
+            sizes = ", ".join(str(len(group)) for group in groups)
+            lines.append(f"{self.network.num_classes} classes over {self.steps} steps: {sizes} classes each")
+        name, recipe = self.recipe()
+        held = "without a memory" if self.source.kind == "none" else f"on {self.source.name} images"
+        lines.append(
+            f"{self.subject.record.name} ({self.profile}): {self.protocol.name} {held}, {self.network.name}, "
+            f"{self.orders} class orders of {self.steps} steps, {self.networks} networks each, recipe {name} "
+            f"({recipe['epochs']} epochs)"
+        )
+        if self.request.comparison is not None:
+            lines.append(f"published comparison {self.request.comparison.name}: {self.request.comparison.source}")
+            lines += [f"departure: {each}" for each in self.departures]
+        if self.request.condense_per_step:
+            own = {frozenset(group) for order in self.groups for group in order}
+            lines.append(f"condenses {len(own)} steps on their own, experts included, if they are not stored yet")
+        return lines
+
+    def facts(self) -> dict[str, Any]:
+        """The configuration of the run, as it is stored."""
+        return {
+            "architecture": self.network.name,
+            "steps": self.steps,
+            "memory": self.source.name,
+            "orders": self.orders,
+            "networks": self.networks,
+            "protocol": self.protocol.name,
+            "settings": to_dict(self.config),
+            "recipe": self.subject.recipe.to_dict(),
+        }
+
+    def detail(self) -> dict[str, Any]:
+        """The facts that are stored with every result row."""
+        comparison = self.request.comparison
+        published = {} if comparison is None else {"preset": comparison.name, "departures": list(self.departures)}
+        return {**self.source.detail, **published}
+
+
+def plan_incremental(workspace: Workspace, reference: str, request: IncrementalRequest) -> IncrementalPlan:
+    """Plan the evaluation of the set that `reference` names. Stores nothing.
+
+    Raises UnknownName, ConfigError, RegistryError, DataError or ExpertError if the request cannot be carried out.
+    """
+    protocol = request.entry
+    subject = open_subject(
+        workspace.store,
+        request.reference(reference, workspace.store),
+        recipe=request.recipe_name,
+        learning_rate=None if protocol.builds_on else request.learning_rate,
+        data_root=workspace.data_root,
+        device=str(workspace.device),
+        progress=workspace.progress,
+    )
+    config = request.config(subject.recipe)
+    orders, networks = request.repeats(subject.profile)
+    network = plan_for(request.architecture or subject.config.architecture, subject.data)
+    seeds = [order_seed(order) for order in range(orders)]
+    groups = tuple(split_classes(class_order(network.num_classes, seed), request.step_count) for seed in seeds)
+    source = memory_source(
+        workspace,
+        subject,
+        request.memory_kind,
+        budget=request.budget,
+        per_step=groups[0] if request.condense_per_step else None,
+    )
+    return IncrementalPlan(
+        request=request,
+        subject=subject,
+        config=config,
+        network=network,
+        groups=groups,
+        networks=networks,
+        source=source,
+    )
+
+
+def order_seed(order: int) -> Seed:
+    """The seed of a class order and of its first network."""
+    return ROOT.child("class-incremental", order)

@@ -1,0 +1,57 @@
+"""The learning rate of each incremental step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evaluation import choose_learning_rate, stated_learning_rate
+from evaluation.cross_arch import CHOOSING
+from satm.machine.fused import Fused
+from satm.workflow.evaluate.subject import ROOT
+from satm.workflow.incremental.memories import Groups, Memory
+from satm.workflow.incremental.plan import IncrementalPlan
+from satm.workflow.incremental.rows import Rows
+from satm.workflow.workspace import Workspace
+
+
+@dataclass(kw_only=True)
+class Rates:
+    """Finds the learning rates: the protocol's own, a given number, the learned α, or the best on validation."""
+
+    workspace: Workspace
+    plan: IncrementalPlan
+    rows: Rows
+    fused: Fused | None
+    chosen: float | None = None  # from the grid: one for all class orders
+
+    def of(self, memory: Memory, groups: Groups) -> tuple[tuple[float, ...], str]:
+        """One learning rate for each step of a class order, and where they come from."""
+        steps, policy = self.plan.steps, self.plan.subject.recipe.learning_rate
+        if self.plan.protocol.builds_on:
+            return (self.plan.config.learning_rate,) * steps, "fixed"
+        if policy == "learned" and None not in memory.step_sizes:
+            sizes = tuple(size for size in memory.step_sizes if size is not None)
+            return sizes, "learned" if not memory.parts else "learned, the mean over the sets held"
+        stated = None if memory.images is None else stated_learning_rate(policy, memory.images)
+        if stated is not None and stated[1] == "fixed":
+            return (stated[0],) * steps, stated[1]
+        if self.chosen is None:
+            self.chosen = self.rows.chosen_rate() or self._from_grid(memory, groups)
+        return (self.chosen,) * steps, "grid on validation"
+
+    def _from_grid(self, memory: Memory, groups: Groups) -> float:
+        """The best rate of the recipe's grid. If memories are drawn at random, it is chosen on a draw of its own."""
+        source = self.plan.source
+        drawn = source.at(CHOOSING, groups) if source.kind == "random" else memory
+        assert drawn.images is not None
+        rate, _ = choose_learning_rate(
+            drawn.images.to(self.workspace.device),
+            self.plan.subject.data.validation,
+            self.plan.network,
+            self.plan.subject.recipe,
+            seed=ROOT.child("class-incremental", "learning rate"),
+            device=self.workspace.device,
+            fused=self.fused,
+            progress=self.workspace.progress,
+        )
+        return rate
