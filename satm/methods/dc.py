@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from satm.methods.base import METHODS, Method
-from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig, check_gradient_matching
+from satm.methods.base import METHODS
+from satm.methods.checks import check_gradient_matching
+from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig
+from satm.methods.direct.method import DirectMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,11 +19,10 @@ class DCConfig(GradientMatchingConfig):
 
 
 METHODS.add(
-    Method(
+    DirectMethod(
         name="dc",
         summary="gradient matching (Zhao et al. 2021)",
         config=DCConfig,
-        expert_epochs=lambda config: None,
         begin=GradientMatching,
         check=check_gradient_matching,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 
@@ -11,14 +12,14 @@ from satm.augment import DSA, STRATEGY
 from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError
 from satm.matching import distribution_distance
-from satm.methods.base import METHODS, Method, Request, Task
+from satm.methods.base import METHODS, Request, Task
+from satm.methods.checks import check_features, check_network
 from satm.methods.direct.condensation import (
     DirectCondensation,
     DirectConfig,
-    check_network,
     classes_at_once,
 )
-from satm.methods.embedding import check_features
+from satm.methods.direct.method import DirectMethod
 from satm.rng import Seed
 from satm.types import FlatParams, Images
 
@@ -48,6 +49,10 @@ class DMConfig(DirectConfig):
     def steps(self) -> int:
         """Updates of φ in all."""
         return self.outer_steps
+
+    def at_most(self, steps: int) -> Self:
+        """See `DirectConfig`."""
+        return replace(self, outer_steps=min(self.outer_steps, steps))
 
     def images_a_step(self, classes: int, ipc: int) -> float:
         """The real batches pass forwards only: about a third."""
@@ -103,11 +108,11 @@ def _check(request: Request) -> None:
 
 
 METHODS.add(
-    Method(
+    DirectMethod(
         name="dm",
         summary="distribution matching under siamese augmentation (Zhao and Bilen 2023)",
         config=DMConfig,
-        expert_epochs=lambda config: None,
+        data_settings=lambda traits: {"augment": traits.augment},
         begin=DistributionMatching,
         check=_check,
     )

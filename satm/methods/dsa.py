@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from satm.augment import DSA, STRATEGY
-from satm.methods.base import METHODS, Condensation, Method, Task
-from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig, check_gradient_matching
+from satm.methods.base import METHODS, Condensation, Task
+from satm.methods.checks import check_gradient_matching
+from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig
+from satm.methods.direct.method import DirectMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +31,11 @@ def _begin(task: Task, config: DSAConfig) -> Condensation:
 
 
 METHODS.add(
-    Method(
+    DirectMethod(
         name="dsa",
         summary="gradient matching under siamese augmentation (Zhao and Bilen 2021)",
         config=DSAConfig,
-        expert_epochs=lambda config: None,
+        data_settings=lambda traits: {"augment": traits.augment},
         begin=_begin,
         check=check_gradient_matching,
     )

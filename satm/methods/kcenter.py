@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from satm.methods.base import METHODS, Method
-from satm.methods.embedding import check_features
+from satm.methods.checks import check_features
 from satm.methods.selection.coreset import CoresetConfig, coreset
 
 
@@ -31,6 +31,7 @@ METHODS.add(
         summary="real images that leave none of their class far away (Sener and Savarese 2018)",
         config=CoresetConfig,
         expert_epochs=CoresetConfig.stored_epochs,
+        expert_count=1,
         check=check_features,
         begin=partial(coreset, choose=spread),
     )

@@ -38,7 +38,7 @@ METHODS.add(
         name="random",
         summary="real images drawn at random; the step size is chosen on the validation split when evaluated",
         config=RandomConfig,
-        expert_epochs=lambda config: None,
+        expert_count=1,
         begin=_begin,
     )
 )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional as F
 
-from satm import networks
 from satm.engine import FlatNetwork
 from satm.errors import ConfigError
-from satm.methods.base import METHODS, Condensation, Method, Outcome, Request, Task
+from satm.methods.base import METHODS, Condensation, Method, Outcome, Request, Task, Traits
 from satm.methods.selection.condensation import ClassByClass, last_snapshot
+from satm.networks import plan_for
 from satm.preprocessing import MeanStd, unit_range
 from satm.types import FlatParams, Images
 
@@ -106,9 +107,7 @@ def assembled(patches: Images, factor: int) -> Images:
 
 def _begin(task: Task, config: RDEDConfig) -> Condensation:
     data, device = task.data, task.device
-    network = networks.create(
-        task.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=task.seed.child("net")
-    ).to(device)
+    network = plan_for(task.architecture, data).create(task.seed.child("net")).to(device)
     teacher = Teacher(FlatNetwork(network), last_snapshot(task, config.expert_epochs))
     size, wanted = data.image_shape[1], task.ipc * config.factor**2
 
@@ -132,6 +131,10 @@ def _begin(task: Task, config: RDEDConfig) -> Condensation:
         return Outcome(images, soft, "probabilities", None)
 
     return ClassByClass(task, of_class, labelled if config.labels == "soft" else None)
+
+
+def _data_settings(traits: Traits) -> Mapping[str, Any]:
+    return {"factor": 1 if traits.image_size <= 64 else 2}  # RDED's code (scripts/ at 31f9117)
 
 
 def _check(request: Request) -> None:
@@ -159,6 +162,9 @@ METHODS.add(
         summary="the most real patches of real images, assembled and labelled by a teacher (Sun et al. 2024)",
         config=RDEDConfig,
         expert_epochs=RDEDConfig.stored_epochs,
+        expert_count=1,
+        whitening=False,
+        data_settings=_data_settings,
         begin=_begin,
         check=_check,
     )

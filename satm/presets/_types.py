@@ -133,6 +133,19 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """The numbers of one method: what its paper or its code prints, and where."""
+
+    rows: tuple[tuple[Row, ...], ...] = ()  # tables, the first that has a data set at an IPC counts; none: SATM's
+    values: Mapping[str, Any] = field(default_factory=dict)  # settings that are the same for every data set
+    by_ipc: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # settings for each printed IPC
+    source: str = ""  # of `values` and `by_ipc`; a row has its own source
+    departures: tuple[str, ...] = ()
+    experts: ExpertConfig | None = None  # how its experts are trained; None: as the method says, from MTT's
+    limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by profile: other limits than its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
     """A configuration, where its numbers come from and each way it differs from there."""
 

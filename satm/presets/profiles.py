@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from satm.engine import Engine
 from satm.errors import UnknownName
@@ -28,6 +29,9 @@ class Profile:
     # epoch of 9,000 images is too short to match, and α swings between its floor and its start (tiny-imagenet-20).
     max_borrowed_expert_batch: int | None = None
     max_borrowed_lr_step_size: float | None = None
+    # Limits of the methods that match no trajectories.
+    max_settings: Mapping[str, int] = field(default_factory=dict)  # at most, by the name of the setting
+    max_images: int | None = None  # images that pass a network forwards and backwards in all: what bounds the time
     shared_rows: bool = False  # every trajectory method takes SATM's rows: a comparison differs in the method alone
     class_orders: int = 5  # of a class-incremental evaluation: DM's
     networks_an_order: int = 3  # fresh ones for each class order: DM's
@@ -51,6 +55,8 @@ PROFILES = {
             image_step=0.3,
             max_borrowed_expert_batch=32,
             max_borrowed_lr_step_size=1e-5,
+            max_settings={"batch_real": 64, "inner_epochs": 5, "expert_epochs": 5},
+            max_images=200_000,
             shared_rows=True,
         ),
         Profile(
@@ -67,6 +73,8 @@ PROFILES = {
             image_step=0.3,
             max_borrowed_expert_batch=32,
             max_borrowed_lr_step_size=1e-5,
+            max_settings={"batch_real": 16, "inner_epochs": 1, "expert_epochs": 1},
+            max_images=4_000,
             shared_rows=True,
             class_orders=2,
             networks_an_order=1,

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from torch import nn
 
-from satm import networks
 from satm.augment import apply_per_class, draw_per_class
 from satm.data import ImageData
 from satm.engine import whether_compiled
 from satm.errors import ConfigError, Diverged
 from satm.machine.compilation import FORMERLY, Compilation, compiled
 from satm.machine.cost import forward_cost
-from satm.methods.base import Outcome, Request, Task, class_major_labels
+from satm.methods.base import Outcome, Task, class_major_labels
 from satm.methods.random import random_images
 from satm.methods.start import noise_images
+from satm.networks import NetworkPlan, plan_for
 from satm.rng import Seed
 from satm.types import FlatParams, Images
 
@@ -48,6 +48,10 @@ class DirectConfig:
     @property
     def steps(self) -> int:
         """Updates of φ in all."""
+        raise NotImplementedError
+
+    def at_most(self, steps: int) -> Self:
+        """The same settings with at most `steps` updates of φ in all."""
         raise NotImplementedError
 
     def images_a_step(self, classes: int, ipc: int) -> float:
@@ -120,7 +124,7 @@ class DirectCondensation:
 
     def drawn(self, seed: Seed) -> nn.Module:
         """A freshly initialised network."""
-        return stateless_network(self.task.architecture, self.task.data, seed).to(self.task.device)
+        return stateless_network(plan_for(self.task.architecture, self.task.data), seed).to(self.task.device)
 
     def fused(self, function: F) -> F:
         """`function` compiled, where the steps are."""
@@ -156,20 +160,15 @@ class ClassBatches:
         return drawn
 
 
-def stateless_network(architecture: str, data: ImageData, seed: Seed) -> nn.Module:
+def stateless_network(plan: NetworkPlan, seed: Seed) -> nn.Module:
     """A fresh network, on the CPU; raises ConfigError for an architecture that keeps running statistics."""
-    network = networks.create(architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=seed)
+    network = plan.create(seed)
     if any(True for _ in network.buffers()):
         raise ConfigError(
-            f"{architecture} keeps running statistics, which batches of one class would spoil; condense on a network "
+            f"{plan.name} keeps running statistics, which batches of one class would spoil; condense on a network "
             "without, as convnet3, and evaluate on this one (satm eval-arch)"
         )
     return network
-
-
-def check_network(request: Request) -> None:
-    """Raise ConfigError for an architecture that cannot be condensed on."""
-    stateless_network(request.architecture, request.data, Seed(0))
 
 
 def classes_at_once(classes: int, images: int, limit: int) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 import torch
 from torch import nn
@@ -13,11 +14,10 @@ from satm.augment import DSA
 from satm.engine import FlatNetwork, Step, flatten, make_step
 from satm.errors import ConfigError, Diverged
 from satm.functional import unflatten
-from satm.machine.compilation import draws_random_numbers
 from satm.machine.cost import images_at_once
 from satm.matching import gradient_distance
-from satm.methods.base import Request, Task
-from satm.methods.direct.condensation import DirectCondensation, DirectConfig, classes_at_once, stateless_network
+from satm.methods.base import Task
+from satm.methods.direct.condensation import DirectCondensation, DirectConfig, classes_at_once
 from satm.rng import Seed
 from satm.training import SGDConfig, fit
 from satm.types import FlatParams, Images, Labels
@@ -51,6 +51,11 @@ class GradientMatchingConfig(DirectConfig):
         """Updates of φ in all."""
         return self.networks * self.updates
 
+    def at_most(self, steps: int) -> Self:
+        """See `DirectConfig`: fewer networks, then fewer updates with the only one."""
+        networks = max(1, steps // self.updates)
+        return replace(self, networks=min(self.networks, networks), updates=min(self.updates, steps))
+
     def training(self) -> SGDConfig:
         """The network's training between two updates."""
         return SGDConfig(epochs=self.inner_epochs, lr=self.lr_network, batch_size=self.batch_syn)
@@ -59,16 +64,6 @@ class GradientMatchingConfig(DirectConfig):
         """The real batches, the synthetic ones, differentiated twice, and the training between."""
         between = self.inner_epochs * (self.updates - 1) / self.updates
         return classes * (self.batch_real + (3 + between) * ipc)
-
-
-def check_gradient_matching(request: Request) -> None:
-    """Raise ConfigError for an architecture whose gradient is not one function of images and parameters."""
-    network = stateless_network(request.architecture, request.data, Seed(0))
-    if draws_random_numbers(network, torch.zeros(1, *request.data.image_shape)):
-        raise ConfigError(
-            f"{request.architecture} draws random numbers (dropout), so that its gradient cannot be taken twice; "
-            "condense on a network without, as convnet3, and evaluate on this one (satm eval-arch)"
-        )
 
 
 class ClassGradients:

@@ -39,9 +39,7 @@ class CoresetConfig:
 def coreset(task: Task, config: CoresetConfig, choose: Choice) -> Condensation:
     """`task.ipc` training images of each class, class-major, the first of them chosen first."""
     data = task.data
-    network = networks.create(
-        task.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=task.seed.child("net")
-    ).to(task.device)
+    network = networks.plan_for(task.architecture, data).create(task.seed.child("net")).to(task.device)
     FlatNetwork(network).load(last_snapshot(task, config.expert_epochs))
     embed = networks.features(network).eval()
 

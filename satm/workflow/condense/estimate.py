@@ -13,8 +13,7 @@ from satm.data import ImageData
 from satm.experts.train import expert_store
 from satm.machine.compilation import missing_compiler
 from satm.machine.fused import worthwhile
-from satm.methods import METHODS, TrajectoryConfig
-from satm.methods.direct.condensation import DirectConfig
+from satm.methods import METHODS
 from satm.presets import CondenseConfig, Preset
 from satm.progress import spell_seconds
 from satm.rng import Seed
@@ -29,15 +28,11 @@ def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps
     missing = missing_expert_epochs(config, data)
     seconds = missing * epoch_seconds(config, data, device)
     work = [f"{missing} expert epochs"] if missing else []
-    if isinstance(config.settings, TrajectoryConfig):
-        left = config.settings.outer_steps - steps_done
-        seconds += left * _outer_step_seconds(config, config.settings, data, device)
-        work.append(f"{left} outer steps")
-    elif isinstance(config.settings, DirectConfig):
-        left = config.settings.steps - steps_done
-        images = left * config.settings.images_a_step(len(data.classes), config.ipc)
-        batch = min(256, len(data.train))
-        seconds += images * _step_seconds(config, data, batch, device) / batch
+    method = METHODS.get(config.method)
+    outer = method.outer_work(config.settings, _network(config, data, device), data, config.ipc)
+    if outer is not None:
+        left = outer.steps - steps_done
+        seconds += left * outer.seconds(_step_seconds(config, data, outer.batch, device))
         work.append(f"{left} outer steps")
     return f"profile {preset.profile} ({device}): {preset.name}, about {spell_seconds(seconds)}" + (
         f" ({', '.join(work)})" if work else ""
@@ -62,18 +57,8 @@ def epoch_seconds(config: CondenseConfig, data: ImageData, device: torch.device)
     return share * _step_seconds(config, data, size, device) * len(data.train) / size
 
 
-def _outer_step_seconds(
-    config: CondenseConfig, settings: TrajectoryConfig, data: ImageData, device: torch.device
-) -> float:
-    images = config.ipc * len(data.classes)
-    choice, work = settings.choose_engine(_network(config, data, device), data.image_shape, images)
-    return choice.seconds(_step_seconds(config, data, work.batch, device), work)
-
-
 def _network(config: CondenseConfig, data: ImageData, device: torch.device) -> nn.Module:
-    return networks.create(
-        config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=Seed(0).child("timing")
-    ).to(device)
+    return networks.plan_for(config.architecture, data).create(Seed(0).child("timing")).to(device)
 
 
 def _step_seconds(config: CondenseConfig, data: ImageData, batch: int, device: torch.device) -> float:
