@@ -1,4 +1,4 @@
-"""Condensation methods: each one file, a typed configuration and a composition of the engine's pieces."""
+"""Condensation methods, one file each. To add one, begin with base.py."""
 
 from satm.methods.base import METHODS as METHODS
 from satm.methods.base import Condensation as Condensation

@@ -1,4 +1,4 @@
-"""What a preset is built from."""
+"""A chosen row of hyper-parameters: what `find_preset` hands to the two builders of presets."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def matching_preset(choice: Choice) -> Preset:
 
 
 def _settings(choice: Choice) -> tuple[Any, tuple[str, ...]]:
-    """The method's configuration, and how it departs from what is printed."""
+    """The method's settings, and how they depart from the printed numbers."""
     row, scale = choice.row, choice.scale
     own, departures = _own_settings(choice)
     given = {
@@ -72,7 +72,7 @@ def _settings(choice: Choice) -> tuple[Any, tuple[str, ...]]:
 
 
 def _own_settings(choice: Choice) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What the method's own table gives beside the shared symbols, fitted to the row that runs."""
+    """The settings that only this method's table has, fitted to the row that runs, and their departures."""
     method, dataset, ipc = choice.method.name, choice.dataset, choice.ipc
     rows = [row for table in numbers_of(method).rows[:1] for row in table if row.settings]
     if not rows:

@@ -1,4 +1,4 @@
-"""The numbers of every method, each method once. No logic: rows of a method with many have a file of their own."""
+"""The numbers of every method. Tables of rows are in files of their own (satm.py, mtt.py, …). No logic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEACHER_SOURCE = (
 )
 SHARED_SPACE = "in the space of the trajectory methods"
 
-# get_loops of DC's utils.py: updates of the images per network, and epochs of its training between two updates.
+# get_loops in DC's utils.py, by IPC: updates of φ with each network, and epochs of its training between two updates.
 LOOPS = {
     1: {"updates": 1, "inner_epochs": 1},
     10: {"updates": 10, "inner_epochs": 50},
@@ -46,7 +46,7 @@ NUMBERS: Mapping[str, Numbers] = {
     "tesla": Numbers(rows=(tesla.ROWS, mtt.ROWS, satm.ROWS)),
     "datm": Numbers(rows=(datm.ROWS, satm.ROWS)),
     "mdc": Numbers(rows=(mtt.ROWS, satm.ROWS)),  # MDC's own numbers are IDC's
-    # The network is trained on φ at 0.01 in batches of 256 images. None of the following learns α.
+    # From here on no method learns α. DC and DSA train their networks on φ at learning rate 0.01 in batches of 256.
     "dc": Numbers(
         values={"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "noise"}, by_ipc=LOOPS, source=DC_CODE
     ),

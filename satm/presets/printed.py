@@ -12,7 +12,7 @@ from satm.presets.rows import numbers_of
 
 
 def spell_printed(method: str) -> list[str]:
-    """Lines that say what `method` prints, and where."""
+    """Lines of text with the printed numbers of `method` and their source."""
     numbers = numbers_of(method)
     return [
         f"{method:24} {_spell(numbers.values) or 'no numbers'}  [{numbers.source}]",
@@ -25,7 +25,7 @@ def _spell(values: Mapping[str, Any]) -> str:
 
 
 def printed_preset(choice: Choice) -> Preset:
-    """The printed numbers of `choice.method`, of the printed IPC that is nearest."""
+    """The printed numbers of `choice.method`. If some depend on the IPC, those of the nearest printed IPC."""
     method, scale, name = choice.method, choice.scale, choice.method.name
     numbers, departures = numbers_of(name), numbers_of(name).departures
     values = dict(numbers.values)
@@ -53,7 +53,7 @@ def printed_preset(choice: Choice) -> Preset:
 
 
 def _other_departures(choice: Choice, config: CondenseConfig) -> tuple[str, ...]:
-    """How the network, its data, its evaluation and its experts differ from what the sources use."""
+    """How the network, the data, the evaluation and the experts differ from the source."""
     scale = choice.scale
     width = () if scale.width == 128 else (f"{scale.name}: width of the ConvNet {scale.width} instead of 128",)
     with_experts = choice.method.expert_epochs(config.settings) is not None

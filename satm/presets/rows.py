@@ -1,4 +1,4 @@
-"""Which row of hyper-parameters a data set takes."""
+"""Chooses the row of hyper-parameters that a data set takes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from satm.presets.numbers import NUMBERS, SHARED
 
 
 def numbers_of(method: str) -> Numbers:
-    """A method's numbers. Another package's method has its own defaults and SATM's rows."""
+    """The numbers of a method. A plug-in's method has its own defaults, or SATM's rows if it matches trajectories."""
     return NUMBERS[method] if method in NUMBERS else Numbers(source=f"the defaults of {METHODS.owner(method)}")
 
 
@@ -22,16 +22,17 @@ def all_rows(method: str = "satm") -> dict[str, Row]:
 
 
 def by_name(tables: Sequence[Sequence[Row]]) -> dict[str, Row]:
-    """The rows of several tables; the first table counts if two have a row of one name."""
+    """The rows of several tables. If two tables have a row of the same name, the first table counts."""
     return {f"{row.dataset}/ipc{row.ipc}": row for table in reversed(tables) for row in table}
 
 
 def choose_row(
     rows: dict[str, Row], dataset: str, ipc: int, *, image_size: int, named: str | None
 ) -> tuple[Row, tuple[str, ...]]:
-    """The row that is named, else the data set's nearest IPC, else the nearest row of a set of the nearest size.
+    """The row for a request, and its departures.
 
-    Also returns the departures: the row's own, and one if the row is not of this data set and IPC. Raises UnknownName.
+    It is the row called `named`, if given. Otherwise it is the data set's own row of the nearest IPC. If the data set
+    has none, it is the nearest row of another data set. Raises UnknownName if there is no row called `named`.
     """
     if named is not None:
         if named not in rows:
@@ -47,5 +48,5 @@ def choose_row(
 
 
 def nearest_row(rows: Sequence[Row], ipc: int, image_size: int) -> Row:
-    """The row of the nearest image size, of those the one of the nearest IPC, and of those the one of the lower IPC."""
+    """The row of the nearest image size. Ties go to the nearest IPC, then to the lower IPC."""
     return min(rows, key=lambda row: (abs(row.image_size - image_size), abs(row.ipc - ipc), row.ipc))

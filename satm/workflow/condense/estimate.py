@@ -1,4 +1,4 @@
-"""How long a condensation will take, from a few timed training steps: rough, and said before work starts."""
+"""A rough estimate of how long a condensation takes, shown before it starts. It times a few training steps."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from satm.progress import spell_seconds
 from satm.rng import Seed
 from satm.training import SGDConfig, fit
 
-COMPILED = 0.5  # seconds of a compiled training step over those of a plain one (benchmarks/training.py)
+COMPILED = 0.5  # time of a compiled training step, as a fraction of a plain one (benchmarks/training.py)
 
 
 def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps_done: int = 0) -> str:
-    """`profile cpu (cpu): satm/cifar10/ipc1, about 14 min (6 expert epochs, 600 outer steps)`."""
+    """One line: `profile cpu (cpu): satm/cifar10/ipc1, about 14 min (6 expert epochs, 600 outer steps)`."""
     config = preset.config
     missing = missing_expert_epochs(config, data)
     seconds = missing * epoch_seconds(config, data, device)
@@ -40,7 +40,7 @@ def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps
 
 
 def missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:
-    """Epochs that the experts a condensation needs have yet to be trained."""
+    """Epochs for which the experts of a condensation must still be trained, all experts together."""
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
     if epochs is None:
         return 0
@@ -50,7 +50,7 @@ def missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:
 
 
 def epoch_seconds(config: CondenseConfig, data: ImageData, device: torch.device) -> float:
-    """One epoch of one expert, from a few timed training steps."""
+    """Seconds of one epoch of one expert, from a few timed training steps."""
     size = min(config.experts.batch_size, len(data.train))
     compiled = worthwhile(len(data.train), data.image_shape) and missing_compiler(device) is None
     share = (COMPILED if compiled else 1.0) * (1.0 if config.experts.flat is None else 2.0)  # flat: two gradients
@@ -62,7 +62,7 @@ def _network(config: CondenseConfig, data: ImageData, device: torch.device) -> n
 
 
 def _step_seconds(config: CondenseConfig, data: ImageData, batch: int, device: torch.device) -> float:
-    """The quickest of a few training steps of the network at this batch size, in seconds."""
+    """Seconds of the fastest of a few training steps of the network at this batch size."""
     examples = data.train.subset(torch.arange(min(batch, len(data.train))))
     ends = [time.perf_counter()]
     fit(

@@ -1,4 +1,4 @@
-"""Numbers of the methods that match no trajectories: as printed at paper scale, bounded and said below it."""
+"""Presets of methods that match no trajectories: printed numbers at paper scale, limits and departures below it."""
 
 from __future__ import annotations
 
