@@ -179,10 +179,10 @@ def experts(
 
 def presets(method: MethodName = None) -> None:
     """List the rows of hyper-parameters and where each comes from."""
-    from satm.methods import METHODS, TrajectoryConfig
+    from satm.methods import METHODS
     from satm.presets import all_rows, spell_printed
 
-    if method is not None and not issubclass(METHODS.get(method).config, TrajectoryConfig):
+    if method is not None and not METHODS.get(method).matches_trajectories:
         for line in spell_printed(method):
             typer.echo(line)
         return

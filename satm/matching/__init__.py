@@ -1,4 +1,4 @@
-"""Matching losses: how far training on the synthetic set is from training on the real one."""
+"""Matching losses: distances between what a network does on the synthetic set and on the real set."""
 
 from satm.matching.distribution import distribution_distance as distribution_distance
 from satm.matching.gradient import gradient_distance as gradient_distance

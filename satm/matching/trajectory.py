@@ -14,8 +14,8 @@ from satm.types import FlatParams
 class TrajectoryLoss:
     """L(θ) = ‖θ − θ^E_{t+M}‖² / δ,  δ = ‖θ^E_t − θ^E_{t+M}‖².
 
-    1 at the segment's start, 0 at its end. δ belongs to the expert's segment: a second pass that starts in its middle
-    is measured by the same δ. Raises ExpertError when the two snapshots are equal, as aliased ones are.
+    It is 1 at the start of the segment and 0 at its end. δ belongs to the segment, so a second pass that starts in the
+    middle has the same δ. Raises ExpertError if the two snapshots are equal (for example, stored without a copy).
     """
 
     start: FlatParams  # θ^E_t [P]

@@ -1,4 +1,17 @@
-"""What a condensation method is: a configuration, what it needs, and a running condensation that can be saved."""
+"""How to add a condensation method: the pieces that every method is made of, and the table that lists them.
+
+A method is one file in this folder. It holds three things:
+
+1. A configuration: a frozen dataclass with the method's settings. It checks its values in `__post_init__`.
+2. A `Condensation`: an object that learns the synthetic set, one outer step at a time.
+3. One statement that registers the method:
+
+       METHODS.add(Method(name="mine", summary="what it does (paper)", config=MyConfig, begin=MyCondensation))
+
+`random.py` is the shortest example. A method that matches expert trajectories registers a `TrajectoryMethod`
+(trajectory/method.py), one that matches gradients or features a `DirectMethod` (direct/method.py): most of the work is
+done there. Numbers from papers do not belong here; `satm/presets/numbers.py` holds them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from torch import nn
 
 from satm.data import ImageData
 from satm.errors import ConfigError
@@ -22,15 +36,18 @@ def _ignore(message: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is to be condensed, on what, from which seed."""
+    """What a condensation works on.
 
-    data: ImageData
-    ipc: int
-    architecture: str
-    seed: Seed
+    Raises ConfigError if a class has fewer than `ipc` training images.
+    """
+
+    data: ImageData  # the real set, preprocessed: K classes, images [C, H, W]
+    ipc: int  # synthetic images of each class
+    architecture: str  # name of the network of the experts and of the inner loop
+    seed: Seed  # of every random draw
     device: torch.device
     experts: Sequence[Trajectory] = ()
-    notify: Callable[[str], None] = _ignore  # hears what a user should know of how the work is done
+    notify: Callable[[str], None] = _ignore  # receives messages for the user, such as a failed compilation
 
     def __post_init__(self) -> None:
         check_ipc(self.data, self.ipc)
@@ -47,7 +64,7 @@ def check_ipc(data: ImageData, ipc: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a method may refuse before anything is trained."""
+    """What a user asks for. A method may refuse it before anything is trained (checks.py)."""
 
     method: str
     settings: Any  # the method's configuration
@@ -57,56 +74,108 @@ class Request:
     ipc: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What a preset knows of a data set before it is read."""
+
+    image_size: int  # pixels a side
+    augment: str  # DSA's strategy for these images
+
+
+@dataclass(frozen=True, kw_only=True)
+class OuterWork:
+    """How long outer steps take, in units of a training step that can be timed before the work starts."""
+
+    steps: int  # outer steps in all
+    batch: int  # images of the training step that is timed
+    seconds: Callable[[float], float]  # seconds of one outer step, from the seconds of that training step
+
+
 class Outcome(NamedTuple):
-    """The outcome of a condensation, on the CPU."""
+    """What a condensation returns, on the CPU."""
 
     images: Images  # [K·ipc, C, H, W] float32, class-major
-    labels: Labels
+    labels: Labels  # [K·ipc] int64, or [K·ipc, K] float32
     label_kind: LabelKind
-    step_size: float | None
-    siblings: Mapping[str, Outcome] = {}  # other sets of the same run, by name: stored as `METHOD-NAME`
+    step_size: float | None  # α; None: an evaluation chooses it on the validation split
+    siblings: Mapping[str, Outcome] = {}  # other sets of the same run, by name; stored as `METHOD-NAME`
 
 
 class Condensation(Protocol):
-    """A condensation under way.
+    """A running condensation.
 
-    Every random draw of step s comes from a generator that the task's seed and s alone decide, so the tensors of
-    `state` and the position are all that a checkpoint needs.
+    The random draws of outer step s depend only on the task's seed and on s. A checkpoint therefore needs only the
+    tensors of `state`.
     """
 
     step: int  # outer steps done
     steps: int  # outer steps in all
-    notes: Mapping[str, str]  # how it is computed, by name: said at the start and stored with the run
+    notes: Mapping[str, str]  # how the steps are computed, by name; shown at the start and stored with the run
 
     def advance(self) -> Mapping[str, float]:
-        """One outer step; what it measured, by name (events under `event.`). Raises Diverged, the state unchanged."""
+        """Do one outer step and return its measurements by name. The name of an event begins with `event.`.
+
+        Raises Diverged and leaves the state as it was if a value is not finite.
+        """
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Everything that `restore` needs, the position included."""
+        """Everything that `restore` needs, the number of steps done included."""
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Continue from `state`, to the same bits."""
+        """Continue from `state`. All later steps are equal, bit for bit, to those of an uninterrupted run."""
 
     def result(self) -> Outcome:
-        """The set as it stands."""
+        """The synthetic set after the steps done so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """An entry of `METHODS`."""
+    """An entry of `METHODS`: everything that the rest of the suite asks a method.
+
+    The first four fields are required. The defaults of the others describe a method that accepts every request and
+    needs no experts. Give the fields in which your method differs.
+    """
 
     name: str
-    summary: str  # one line, with the paper
-    config: type[Any]  # frozen dataclass
-    expert_epochs: Callable[[Any], int | None]  # epochs an expert needs under a config; None: no experts
+    summary: str
+    """One line, with the paper."""
+    config: type[Any]
+    """The class of its settings, a frozen dataclass."""
     begin: Callable[[Task, Any], Condensation]
-    experts: Callable[[ExpertConfig], ExpertConfig] = lambda plain: plain  # how its experts are trained, from MTT's
-    check: Callable[[Request], None] = lambda request: None  # raises ConfigError for what cannot work, before any work
+    """Starts a condensation, given a task and the settings."""
+    check: Callable[[Request], None] = lambda request: None
+    """Raises ConfigError for a request that cannot work, before anything is trained."""
+
+    # Its experts.
+    expert_epochs: Callable[[Any], int | None] = lambda settings: None
+    """Epochs that an expert needs under these settings; None: the method needs no experts."""
+    expert_count: int | None = None
+    """Experts that it uses; None: as many as the profile trains."""
+    experts: Callable[[ExpertConfig], ExpertConfig] = lambda plain: plain
+    """How its experts are trained, given MTT's plain ones."""
+
+    # What a preset needs to know (satm/presets/find.py).
+    matches_trajectories: bool = False
+    """Whether the settings are those of `TrajectoryConfig`, which include an outer rule (`--outer`)."""
+    base: str | None = None
+    """The method that it extends by default, if it extends one; `config.over(base, **settings)` makes its settings."""
+    whitening: bool = True
+    """Whether a preset may give it ZCA-whitened images; False: it always works on mean/std pixels."""
+    data_settings: Callable[[Traits], Mapping[str, Any]] = lambda traits: {}
+    """The settings that follow from the data set, by name."""
+
+    # The cost of its outer steps.
+    outer_work: Callable[[Any, nn.Module, ImageData, int], OuterWork | None] = lambda settings, network, data, ipc: None
+    """The work of the outer steps, given the settings, a network, the data and the IPC; None: too little to count."""
+    within: Callable[[Any, int, int, int], Any] = lambda settings, images, classes, ipc: settings
+    """The settings with fewer outer steps, so that a profile can bound the time. Given the settings, a number of
+    images, the number of classes and the IPC: in all steps together, at most so many images pass the network forwards
+    and backwards."""
 
 
 METHODS: Names[Method] = Names("method", package="satm.methods", group="satm.methods", expects=Method)
 
 
 def class_major_labels(classes: int, ipc: int) -> torch.Tensor:
-    """[K·ipc] int64: ipc times 0, ipc times 1, …"""
+    """[K·ipc] int64: ipc times 0, then ipc times 1, …"""
     return torch.arange(classes).repeat_interleave(ipc)

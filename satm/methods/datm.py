@@ -8,12 +8,12 @@ from typing import Literal
 
 from satm.engine import FlatNetwork
 from satm.errors import ConfigError
-from satm.methods.base import METHODS, Method, Task, class_major_labels
+from satm.methods.base import METHODS, Task, class_major_labels
 from satm.methods.start import images_an_expert_gets_right, logits_of_experts
-from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.config import TrajectoryConfig
 from satm.methods.trajectory.flat_experts import flat_experts
 from satm.methods.trajectory.labels import HardLabels, LabelRule, LearnedLogits
+from satm.methods.trajectory.method import TrajectoryMethod
 from satm.types import Images, Labels
 
 
@@ -92,12 +92,10 @@ class DATMConfig(TrajectoryConfig):
 
 
 METHODS.add(
-    Method(
+    TrajectoryMethod(
         name="datm",
         summary="difficulty-aligned windows and learned soft labels (Guo et al. 2024)",
         config=DATMConfig,
-        expert_epochs=DATMConfig.stored_epochs,
-        begin=TrajectoryCondensation,
         experts=flat_experts,
     )
 )

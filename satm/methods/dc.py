@@ -5,23 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from satm.methods.base import METHODS, Method
-from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig, check_gradient_matching
+from satm.methods.base import METHODS
+from satm.methods.checks import check_gradient_matching
+from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig
+from satm.methods.direct.method import DirectMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DCConfig(GradientMatchingConfig):
-    """min_φ E_θ0 Σ_t Σ_k D(∇θ L(φ_k; θ_t), ∇θ L(T_k; θ_t)), θ_{t+1} trained on φ."""
+    """Matches the gradients of synthetic and real images, class by class:
+
+        min_φ E_θ0 Σ_t Σ_k D(∇θ L(φ_k; θ_t), ∇θ L(T_k; θ_t))
+
+    φ_k and T_k are the synthetic and the real images of class k, D is `gradient_distance`. θ_0 is a fresh network, and
+    θ_{t+1} is θ_t trained further on φ.
+    """
 
     init: Literal["real", "noise"] = "noise"
 
 
 METHODS.add(
-    Method(
+    DirectMethod(
         name="dc",
         summary="gradient matching (Zhao et al. 2021)",
         config=DCConfig,
-        expert_epochs=lambda config: None,
         begin=GradientMatching,
         check=check_gradient_matching,
     )

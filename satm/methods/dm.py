@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 
@@ -11,31 +12,34 @@ from satm.augment import DSA, STRATEGY
 from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError
 from satm.matching import distribution_distance
-from satm.methods.base import METHODS, Method, Request, Task
+from satm.methods.base import METHODS, Request, Task
+from satm.methods.checks import check_features, check_network
 from satm.methods.direct.condensation import (
     DirectCondensation,
     DirectConfig,
-    check_network,
     classes_at_once,
 )
-from satm.methods.embedding import check_features
+from satm.methods.direct.method import DirectMethod
 from satm.rng import Seed
 from satm.types import FlatParams, Images
 
 AT_ONCE = 256
-"""Images of several classes that are embedded together; losses of classes are apart, so any number is exact."""
+"""At most so many images of several classes are embedded together. The number does not change the loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DMConfig(DirectConfig):
-    """min_φ E_ψ E_ω Σ_k ‖mean ψ(A(φ_k, ω)) − mean ψ(A(T_k, ω))‖², ψ a freshly drawn network before its last layer.
+    """Matches the mean features of synthetic and real images, class by class:
 
-    The numbers are those of DM's code (main_DM.py at 53f63a6).
+        min_φ E_ψ E_ω Σ_k ‖mean ψ(A(φ_k, ω)) − mean ψ(A(T_k, ω))‖²
+
+    ψ is a fresh network without its last layer, A the augmentation, ω one draw for each class. φ_k and T_k are the
+    synthetic and the real images of class k. The numbers are those of DM's code (main_DM.py at 53f63a6).
     """
 
-    outer_steps: int = 20_000  # a network and an update of φ each
+    outer_steps: int = 20_000  # each with a fresh network and one update of φ
     lr_images: float = 1.0
-    augment: str | None = STRATEGY  # DSA's strategy, one draw a class for both sides; null: none
+    augment: str | None = STRATEGY  # DSA's strategy, one draw per class for both sides; null: none
 
     def __post_init__(self) -> None:
         DirectConfig.__post_init__(self)  # not super(): dataclasses with slots make a new class
@@ -49,13 +53,17 @@ class DMConfig(DirectConfig):
         """Updates of φ in all."""
         return self.outer_steps
 
+    def at_most(self, steps: int) -> Self:
+        """See `DirectConfig`."""
+        return replace(self, outer_steps=min(self.outer_steps, steps))
+
     def images_a_step(self, classes: int, ipc: int) -> float:
-        """The real batches pass forwards only: about a third."""
+        """See `DirectConfig`. Real images pass only forwards, which costs about a third."""
         return classes * (self.batch_real / 3 + ipc)
 
 
 class DistributionMatching(DirectCondensation):
-    """A step is one network and one update of φ."""
+    """One outer step is one fresh network and one update of φ."""
 
     def __init__(self, task: Task, config: DMConfig) -> None:
         super().__init__(task, config, config.augment)
@@ -79,12 +87,12 @@ class DistributionMatching(DirectCondensation):
         self.match = self.fused(match)
 
     def parameters(self, seed: Seed) -> FlatParams:
-        """See `DirectCondensation`: a fresh network's embedding."""
+        """See `DirectCondensation`: the parameters of a fresh ψ."""
         return flatten(networks.features(self.drawn(seed)).parameters()).detach()
 
     @torch.no_grad()
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
-        """See `DirectCondensation`: the distance under ψ at θ."""
+        """See `DirectCondensation`: the squared distance of the mean features under ψ at θ."""
         classes = len(synthetic)
         k = classes_at_once(classes, synthetic.shape[1], AT_ONCE)
         k_real = classes_at_once(k, real.shape[1], AT_ONCE)
@@ -103,11 +111,11 @@ def _check(request: Request) -> None:
 
 
 METHODS.add(
-    Method(
+    DirectMethod(
         name="dm",
         summary="distribution matching under siamese augmentation (Zhao and Bilen 2023)",
         config=DMConfig,
-        expert_epochs=lambda config: None,
+        data_settings=lambda traits: {"augment": traits.augment},
         begin=DistributionMatching,
         check=_check,
     )

@@ -5,21 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from satm.augment import DSA, STRATEGY
-from satm.methods.base import METHODS, Condensation, Method, Task
-from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig, check_gradient_matching
+from satm.methods.base import METHODS, Condensation, Task
+from satm.methods.checks import check_gradient_matching
+from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig
+from satm.methods.direct.method import DirectMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DSAConfig(GradientMatchingConfig):
-    """D(∇θ L(A(φ_k, ω); θ), ∇θ L(A(T_k, ω); θ)): one draw ω a class, the same on both sides.
+    """DC with the distance D(∇θ L(A(φ_k, ω); θ), ∇θ L(A(T_k, ω); θ)).
 
-    The network's training between two updates is augmented too, with a draw an image.
+    A is the augmentation. Each class has one draw ω at each step, the same for synthetic and real images (siamese). The
+    training of the network between two updates is augmented too, with one draw for each image.
     """
 
-    augment: str | None = STRATEGY  # DSA's strategy; null: DC
+    augment: str | None = STRATEGY  # DSA's strategy; null: none, which is DC
 
     def __post_init__(self) -> None:
-        GradientMatchingConfig.__post_init__(self)  # see there
+        GradientMatchingConfig.__post_init__(self)  # not super(): dataclasses with slots make a new class
         if self.augment is not None:
             DSA(self.augment)
 
@@ -29,11 +32,11 @@ def _begin(task: Task, config: DSAConfig) -> Condensation:
 
 
 METHODS.add(
-    Method(
+    DirectMethod(
         name="dsa",
         summary="gradient matching under siamese augmentation (Zhao and Bilen 2021)",
         config=DSAConfig,
-        expert_epochs=lambda config: None,
+        data_settings=lambda traits: {"augment": traits.augment},
         begin=_begin,
         check=check_gradient_matching,
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from satm.methods.base import METHODS, Method
+from satm.methods.base import METHODS
 from satm.methods.outer import EMA, AnyOuter
-from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.config import TrajectoryConfig
 from satm.methods.trajectory.flat_experts import flat_experts, need_flat_experts
+from satm.methods.trajectory.method import TrajectoryMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +23,10 @@ class FTDConfig(TrajectoryConfig):
 
 
 METHODS.add(
-    Method(
+    TrajectoryMethod(
         name="ftd",
         summary="MTT on flat expert trajectories, images averaged (Du et al. 2023)",
         config=FTDConfig,
-        expert_epochs=FTDConfig.stored_epochs,
-        begin=TrajectoryCondensation,
         experts=flat_experts,
         check=need_flat_experts,
     )

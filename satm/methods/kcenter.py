@@ -1,4 +1,4 @@
-"""k-centre (Wolf 2011; Sener and Savarese 2018, Algorithm 1): real images that leave none of their class far away."""
+"""k-centre (Wolf 2011; Sener and Savarese 2018, Algorithm 1): real images that cover their class."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from functools import partial
 import torch
 
 from satm.methods.base import METHODS, Method
-from satm.methods.embedding import check_features
+from satm.methods.checks import check_features
 from satm.methods.selection.coreset import CoresetConfig, coreset
 
 
 def spread(features: torch.Tensor, count: int) -> torch.Tensor:
-    """Rows [count] of `features` [m, D]: the one nearest the mean, then ever the one farthest from all chosen.
+    """Indices [count] of rows of `features` [m, D] that cover all rows.
 
-    The greedy rule is a 2-approximation of the smallest radius; the first of equals wins.
+    The first is the row nearest to the mean. Each next one is the row with the largest distance to its nearest chosen
+    row. The largest distance that remains is at most twice the smallest possible one. The first of equal rows wins.
     """
     chosen = [(features - features.mean(dim=0)).square().sum(dim=1).argmin()]
     nearest = torch.full_like(features[:, 0], torch.inf)
     for _ in range(count - 1):
         nearest = nearest.minimum((features - features[chosen[-1]]).square().sum(dim=1))
-        nearest[chosen[-1]] = -1.0  # never twice, whatever equals it
+        nearest[chosen[-1]] = -1.0  # not chosen twice, even if all other rows are equal to chosen ones
         chosen.append(nearest.argmax())
     return torch.stack(chosen)
 
@@ -28,9 +29,10 @@ def spread(features: torch.Tensor, count: int) -> torch.Tensor:
 METHODS.add(
     Method(
         name="kcenter",
-        summary="real images that leave none of their class far away (Sener and Savarese 2018)",
+        summary="real images that cover their class (Sener and Savarese 2018)",
         config=CoresetConfig,
         expert_epochs=CoresetConfig.stored_epochs,
+        expert_count=1,
         check=check_features,
         begin=partial(coreset, choose=spread),
     )

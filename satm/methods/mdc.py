@@ -11,15 +11,16 @@ import torch
 from satm import networks
 from satm.engine import FlatNetwork, HypergradientPolicy, InnerLoop, OuterVariables
 from satm.errors import ConfigError
-from satm.methods.base import METHODS, Method, Request, Task
+from satm.methods.base import METHODS, Request, Task
+from satm.methods.checks import check_features
 from satm.methods.direct.condensation import ClassBatches
-from satm.methods.embedding import check_features
 from satm.methods.outer import AnyOuter, OuterProblem, OuterRule, OuterUpdate, VaSSO
 from satm.methods.outer.problem import State
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.config import TrajectoryConfig, default_of, default_outer
 from satm.methods.trajectory.flat_experts import need_flat_experts
 from satm.methods.trajectory.guard import Retry
+from satm.methods.trajectory.method import TrajectoryMethod
 from satm.rng import Seed
 from satm.types import Images
 
@@ -288,11 +289,11 @@ def _check(request: Request) -> None:
 
 
 METHODS.add(
-    Method(
+    TrajectoryMethod(
         name="mdc",
         summary="one set whose every prefix is a smaller set (He et al. 2024), on trajectory matching",
         config=MDCConfig,
-        expert_epochs=MDCConfig.stored_epochs,
+        base="mtt",
         begin=MDC,
         check=_check,
     )

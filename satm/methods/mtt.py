@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from satm.methods.base import METHODS, Method
-from satm.methods.trajectory.condensation import TrajectoryCondensation
+from satm.methods.base import METHODS
 from satm.methods.trajectory.config import TrajectoryConfig
+from satm.methods.trajectory.method import TrajectoryMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,11 +15,9 @@ class MTTConfig(TrajectoryConfig):
 
 
 METHODS.add(
-    Method(
+    TrajectoryMethod(
         name="mtt",
         summary="matching training trajectories, full unroll (Cazenavette et al. 2022)",
         config=MTTConfig,
-        expert_epochs=MTTConfig.stored_epochs,
-        begin=TrajectoryCondensation,
     )
 )

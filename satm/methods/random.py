@@ -1,4 +1,4 @@
-"""`random`: real images drawn without replacement, the same number a class; the baseline of every comparison."""
+"""`random`: real images drawn at random, the same number from each class; the baseline of every comparison."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from satm.types import Images
 
 
 def random_images(data: ImageData, ipc: int, seed: Seed) -> Images:
-    """[K·ipc, C, H, W] training images in the preprocessed space, class-major, `ipc` distinct ones a class."""
+    """Preprocessed training images [K·ipc, C, H, W], class-major: `ipc` different ones of each class."""
     generator = seed.generator()
     chosen = []
     for label in range(len(data.classes)):
@@ -25,7 +25,7 @@ def random_images(data: ImageData, ipc: int, seed: Seed) -> Images:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomConfig:
-    """Nothing to set."""
+    """No settings."""
 
 
 def _begin(task: Task, config: RandomConfig) -> Condensation:
@@ -38,7 +38,7 @@ METHODS.add(
         name="random",
         summary="real images drawn at random; the step size is chosen on the validation split when evaluated",
         config=RandomConfig,
-        expert_epochs=lambda config: None,
+        expert_count=1,
         begin=_begin,
     )
 )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional as F
 
-from satm import networks
 from satm.engine import FlatNetwork
 from satm.errors import ConfigError
-from satm.methods.base import METHODS, Condensation, Method, Outcome, Request, Task
+from satm.methods.base import METHODS, Condensation, Method, Outcome, Request, Task, Traits
 from satm.methods.selection.condensation import ClassByClass, last_snapshot
+from satm.networks import plan_for
 from satm.preprocessing import MeanStd, unit_range
 from satm.types import FlatParams, Images
 
@@ -22,18 +23,18 @@ BATCH = 500  # patches scored at once
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RDEDConfig:
-    """Patches of real images that the teacher finds easiest, `factor`² of them to an image, labelled by the teacher.
+    """Each synthetic image is made of `factor`² patches of real images, those that a teacher finds most real.
 
-    The teacher is the first expert after `expert_epochs` epochs. The numbers are those of RDED's code (argument.py and
-    scripts/ at 31f9117), its `factor` 1 at 32 and 64 pixels and 2 above.
+    The teacher is the first expert after `expert_epochs` epochs. It also gives the labels. The numbers are those of
+    RDED's code (argument.py and scripts/ at 31f9117). Its `factor` is 1 at 32 and 64 pixels, and 2 for larger images.
     """
 
     expert_epochs: int = 50
     factor: int = 1  # patches along each side of an image
-    candidates: int = 300  # real images a class that are cropped, fewer where the class has fewer
-    crops: int = 5  # random crops of each, of which the easiest stays
-    min_area: float = 0.08  # of a crop, as a fraction of its image; the largest is all of it
-    labels: Literal["soft", "hard"] = "soft"  # the teacher's probabilities, or classes
+    candidates: int = 300  # real images of each class that are cropped; all of them if there are fewer
+    crops: int = 5  # random crops of each candidate; the most real one is kept
+    min_area: float = 0.08  # smallest area of a crop, as a fraction of its image; the largest area is 1
+    labels: Literal["soft", "hard"] = "soft"  # soft: the teacher's probabilities
     temperature: float = 1.0  # of the teacher's softmax
 
     def __post_init__(self) -> None:
@@ -48,12 +49,12 @@ class RDEDConfig:
             raise ConfigError(f"temperature {self.temperature}: expected a finite number above 0")
 
     def stored_epochs(self) -> int:
-        """Epochs the teacher needs."""
+        """Epochs that the teacher needs."""
         return self.expert_epochs
 
 
 class Teacher:
-    """A network at θ [P] that says how real a patch looks."""
+    """A network at θ [P] that scores how real a patch looks."""
 
     def __init__(self, network: FlatNetwork, theta: FlatParams) -> None:
         self.network, self.theta = network, theta
@@ -61,18 +62,19 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, images: Images) -> torch.Tensor:
-        """[n, K] of preprocessed images [n, C, H, W]."""
+        """Logits [n, K] of preprocessed images [n, C, H, W]."""
         return torch.cat([self.network(self.theta, part) for part in images.split(BATCH)])
 
     def realism(self, patches: Images, label: int) -> torch.Tensor:
-        """[n] log p(label | patch): higher is more real (the negative of RDED's cross-entropy)."""
+        """Scores [n]: log p(label | patch). Higher is more real. RDED's cross-entropy is the negative of this."""
         return self.logits(patches).log_softmax(dim=1)[:, label]
 
 
 def random_crops(images: Images, size: int, min_area: float, generator: torch.Generator) -> Images:
-    """One square crop of each of `images` [n, C, H, W], its area a uniform fraction, resized to `size`² pixels.
+    """One square crop of each of `images` [n, C, H, W], resized to [n, C, size, size].
 
-    Source: RDED's RandomResizedCrop of aspect ratio 1 with antialiasing.
+    The area of a crop, as a fraction of its image, is uniform in [min_area, 1].
+    Source: RDED's RandomResizedCrop with aspect ratio 1 and antialiasing.
     """
     from torchvision.transforms.v2.functional import resized_crop
 
@@ -90,15 +92,16 @@ def random_crops(images: Images, size: int, min_area: float, generator: torch.Ge
 
 
 def centred(patches: Images, size: int) -> Images:
-    """Patches in the middle of images of `size`² zeros, as the teacher is shown them."""
+    """`patches` [n, C, s, s] in the middle of zeros [n, C, size, size]: the input of the teacher."""
     before, after = (size - patches.shape[-1]) // 2, (size - patches.shape[-1] + 1) // 2
     return F.pad(patches, (before, after, before, after))
 
 
 def assembled(patches: Images, factor: int) -> Images:
-    """[n·factor², C, s, s], the most real first → [n, C, s·factor, s·factor].
+    """Images [n, C, s·factor, s·factor] from patches [n·factor², C, s, s], the most real patch first.
 
-    The n most real fill the first cell of the n images, the next n the second, row by row.
+    The n most real patches fill the first cell of the n images. The next n patches fill the second cell, and so on, row
+    by row.
     """
     cells: Images = patches.unflatten(0, (factor, factor, -1))  # row, column, image, C, s, s
     return cells.permute(2, 3, 0, 4, 1, 5).flatten(4, 5).flatten(2, 3)
@@ -106,9 +109,7 @@ def assembled(patches: Images, factor: int) -> Images:
 
 def _begin(task: Task, config: RDEDConfig) -> Condensation:
     data, device = task.data, task.device
-    network = networks.create(
-        task.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=task.seed.child("net")
-    ).to(device)
+    network = plan_for(task.architecture, data).create(task.seed.child("net")).to(device)
     teacher = Teacher(FlatNetwork(network), last_snapshot(task, config.expert_epochs))
     size, wanted = data.image_shape[1], task.ipc * config.factor**2
 
@@ -132,6 +133,10 @@ def _begin(task: Task, config: RDEDConfig) -> Condensation:
         return Outcome(images, soft, "probabilities", None)
 
     return ClassByClass(task, of_class, labelled if config.labels == "soft" else None)
+
+
+def _data_settings(traits: Traits) -> Mapping[str, Any]:
+    return {"factor": 1 if traits.image_size <= 64 else 2}  # RDED's code (scripts/ at 31f9117)
 
 
 def _check(request: Request) -> None:
@@ -159,6 +164,9 @@ METHODS.add(
         summary="the most real patches of real images, assembled and labelled by a teacher (Sun et al. 2024)",
         config=RDEDConfig,
         expert_epochs=RDEDConfig.stored_epochs,
+        expert_count=1,
+        whitening=False,
+        data_settings=_data_settings,
         begin=_begin,
         check=_check,
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from satm.methods.base import METHODS, Method
+from satm.methods.base import METHODS
 from satm.methods.outer import SATM, AnyOuter
 from satm.methods.outer.problem import StepSizeDerivative
-from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.config import TrajectoryConfig
+from satm.methods.trajectory.method import TrajectoryMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +25,9 @@ class SATMConfig(TrajectoryConfig):
 
 
 METHODS.add(
-    Method(
+    TrajectoryMethod(
         name="satm",
         summary="sharpness-aware trajectory matching (Gao et al. 2025)",
         config=SATMConfig,
-        expert_epochs=SATMConfig.stored_epochs,
-        begin=TrajectoryCondensation,
     )
 )

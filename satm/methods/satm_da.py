@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from satm.methods.base import METHODS, Method
+from satm.methods.base import METHODS
 from satm.methods.datm import DATMConfig
 from satm.methods.outer import SATM, AnyOuter
 from satm.methods.outer.problem import StepSizeDerivative
-from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.flat_experts import flat_experts
+from satm.methods.trajectory.method import TrajectoryMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +26,10 @@ class SATMDAConfig(DATMConfig):
 
 
 METHODS.add(
-    Method(
+    TrajectoryMethod(
         name="satm-da",
         summary="SATM with DATM's curriculum and labels (Gao et al. 2025, Table 7)",
         config=SATMDAConfig,
-        expert_epochs=SATMDAConfig.stored_epochs,
-        begin=TrajectoryCondensation,
         experts=flat_experts,
     )
 )

@@ -1,4 +1,4 @@
-"""What a synthetic set begins as: real images, noise, or images that experts get right with what they say of them."""
+"""The first images and labels of a synthetic set, before the first outer step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from satm.types import FlatParams, Images, Labels
 
 
 def noise_images(data: ImageData, ipc: int, seed: Seed) -> Images:
-    """[K·ipc, C, H, W] of N(0, 1)."""
+    """Images [K·ipc, C, H, W] of standard normal noise."""
     return torch.randn((len(data.classes) * ipc, *data.image_shape), generator=seed.generator())
 
 
 def images_an_expert_gets_right(task: Task, network: FlatNetwork, theta: FlatParams, seed: Seed) -> Images:
-    """[K·ipc, C, H, W] training images, class-major, drawn among those that the expert at `theta` [P] gets right.
+    """Training images [K·ipc, C, H, W], class-major, that the expert at `theta` [P] classifies correctly.
 
-    Where a class has fewer, the rest are drawn among its others.
+    They are drawn at random. If a class has too few of them, the rest are drawn from its other images.
     """
     generator = seed.generator()
     train, chosen = task.data.train, []
@@ -41,10 +41,11 @@ def images_an_expert_gets_right(task: Task, network: FlatNetwork, theta: FlatPar
 
 
 def logits_of_experts(task: Task, network: FlatNetwork, last: Iterable[FlatParams], images: Images) -> Labels:
-    """[K·ipc, K]: for each image the mean logits of the experts, at snapshots `last`, that classify it rightly (DATM).
+    """Labels [K·ipc, K]: for each image the mean logits of the experts that classify it correctly (DATM).
 
-    Where none does, the mean of all, its largest entry and the right class's exchanged: a label that calls an image by
-    another class's name would be worse than a hard one.
+    `last` holds one snapshot [P] of each expert. If no expert classifies an image correctly, its label is the mean of
+    all experts, with two entries exchanged: the largest one and that of the right class. Without this exchange the
+    label would name a wrong class, which is worse than a hard label.
     """
     classes = class_major_labels(len(task.data.classes), task.ipc).to(images.device)
     logits = torch.stack([predict(network, theta, images) for theta in last])  # [E, n, K]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from satm.engine import Engine, FlatNetwork
-from satm.methods.base import METHODS, Method, Task
+from satm.methods.base import METHODS, Task
 from satm.methods.outer.problem import StepSizeDerivative
-from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.config import TrajectoryConfig
 from satm.methods.trajectory.labels import HardLabels, LabelRule, TeacherLabels, predict
+from satm.methods.trajectory.method import TrajectoryMethod
 from satm.types import Images, Labels
 
 
@@ -41,11 +41,9 @@ class TESLAConfig(TrajectoryConfig):
 
 
 METHODS.add(
-    Method(
+    TrajectoryMethod(
         name="tesla",
         summary="constant memory, soft labels from the target expert (Cui et al. 2023)",
         config=TESLAConfig,
-        expert_epochs=TESLAConfig.stored_epochs,
-        begin=TrajectoryCondensation,
     )
 )

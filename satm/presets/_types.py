@@ -1,4 +1,4 @@
-"""What a preset is."""
+"""The types of a preset: a whole configuration, a row of hyper-parameters, the numbers of a method."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from satm.synthetic import digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CondenseConfig:
-    """Everything that decides a condensation but its seed and its device."""
+    """Everything that decides a condensation, except its seed and its device."""
 
     dataset: str
-    classes: tuple[int, ...] | None = None  # only these, as a step of a class-incremental stream; null: all
+    classes: tuple[int, ...] | None = None  # only these, for one step of a class-incremental stream; null: all
     ipc: int
     method: str
     architecture: str  # the network of the experts and of the inner loop
@@ -45,7 +45,7 @@ class CondenseConfig:
 
     @property
     def set_dataset(self) -> str:
-        """What a set's name begins with: `cifar10`, or `cifar10:3,5` where it was made of those classes alone."""
+        """The start of the set's name: `cifar10`, or `cifar10:3,5` if only those classes are condensed."""
         if self.classes is None:
             return self.dataset
         named = ",".join(map(str, self.classes))
@@ -55,12 +55,12 @@ class CondenseConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dictionary; `from_dict` is its inverse."""
-        # Without `classes` where it is all of them, so that runs and sets from before it existed are found.
+        # Left out if it is null, so that runs and sets from before this setting existed are still found.
         return {key: value for key, value in plain(self).items() if (key, value) != ("classes", None)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CondenseConfig:
-        """Rebuild; raises UnknownName for unknown settings and ConfigError for wrong or missing ones."""
+        """The inverse of `to_dict`. Raises UnknownName for unknown settings, ConfigError for wrong or missing ones."""
         values = _today(values)
         names = [each.name for each in fields(cls)]
         for key in values:
@@ -78,7 +78,7 @@ _FIRST_RULE = ("rho", "gamma", "noise", "tau", "redraw")
 
 
 def _today(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A configuration of version 0.1, which had SATM's rule among the method's own settings, as it is written now."""
+    """A stored configuration in today's form. In version 0.1, SATM's rule was among the method's own settings."""
     settings = values.get("settings")
     if values.get("method") != "satm" or not isinstance(settings, Mapping) or "outer" in settings:
         return values
@@ -89,7 +89,7 @@ def _today(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
-    """`CondenseConfig` without the method's part: what the generic type check can read."""
+    """`CondenseConfig` without the settings of the method, whose type depends on the method."""
 
     dataset: str
     classes: tuple[int, ...] | None = None
@@ -109,7 +109,7 @@ class _Shared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of a paper's table of hyper-parameters, in its symbols."""
+    """One row of a paper's table of hyper-parameters, in the symbols of the paper."""
 
     dataset: str
     ipc: int
@@ -124,17 +124,30 @@ class Row:
     zca: bool
     source: str
     outer_steps: int = 10_000  # updates of φ (paper §5.2)
-    expert_lr: float = 0.01  # MTT's, not printed
+    expert_lr: float = 0.01  # MTT's; the paper prints none
     step_size: float | None = None  # α at the start; null: the experts' learning rate
-    expert_batch: int = 256  # MTT's, not printed
-    departures: tuple[str, ...] = ()  # where it is ours
-    settings: Mapping[str, Any] = field(default_factory=dict)  # of the method alone
-    donor: bool = True  # whether sets without numbers of their own may take these
+    expert_batch: int = 256  # MTT's; the paper prints none
+    departures: tuple[str, ...] = ()  # each way in which the row differs from its source
+    settings: Mapping[str, Any] = field(default_factory=dict)  # that only this method has
+    donor: bool = True  # whether data sets without rows of their own may take this one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """The numbers of one method, as its paper or its code prints them."""
+
+    rows: tuple[tuple[Row, ...], ...] = ()  # tables; the first that has a row counts; (): SATM's table
+    values: Mapping[str, Any] = field(default_factory=dict)  # settings that are the same for all data sets
+    by_ipc: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # settings for each printed IPC
+    source: str = ""  # of `values` and `by_ipc`; a row has its own source
+    departures: tuple[str, ...] = ()
+    experts: ExpertConfig | None = None  # how its experts are trained; None: as the method says, from MTT's
+    limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by profile; before `Profile.max_settings`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """A configuration, where its numbers come from and each way it differs from there."""
+    """A configuration, the source of its numbers, and each way in which it differs from the source."""
 
     name: str  # satm/cifar10/ipc10
     profile: str

@@ -1,4 +1,4 @@
-"""DATM"s numbers: its configuration files. No logic."""
+"""DATM's numbers, from its configuration files. No logic."""
 
 from __future__ import annotations
 

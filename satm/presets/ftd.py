@@ -1,4 +1,4 @@
-"""FTD's numbers, where its scripts print any; MTT's stand in elsewhere. No logic."""
+"""FTD's numbers, as far as its scripts print them; MTT's are used for the rest. No logic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MTT's numbers, as DC-BENCH prints its own (MTT's README has them as an image). No logic."""
+"""MTT's numbers, as DC-BENCH prints them (MTT's README has them only as an image). No logic."""
 
 from __future__ import annotations
 

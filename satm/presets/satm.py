@@ -1,4 +1,4 @@
-"""SATM's numbers: the paper's Table 11, and rows of ours for the sets it prints none for. No logic."""
+"""SATM's numbers: the paper's Table 11, and rows of ours for data sets that are not in it. No logic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The profiles' rules over a row: what is kept, what is limited, and saying so."""
+"""Applies the limits of a profile to a row, and puts the changes into words."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ N = TypeVar("N", int, float)
 
 
 def scaled(row: Row, scale: Profile, *, images: int | None, borrowed: bool = False) -> Row:
-    """`row` within the limits of a profile, for a set of `images` where their number is known.
+    """`row` within the limits of a profile.
 
-    `borrowed`: its numbers are another data set's.
+    `images` is the number of synthetic images, or None if it is not known. `borrowed` means that the row belongs to
+    another data set.
     """
     inner_steps = at_most(row.inner_steps, scale.max_inner_steps)
     batch = scale.max_batch_syn if row.batch_syn is None else at_most(row.batch_syn, scale.max_batch_syn)
@@ -43,7 +44,7 @@ def scaled(row: Row, scale: Profile, *, images: int | None, borrowed: bool = Fal
 
 
 def scaled_settings(printed: Row, chosen: Row) -> dict[str, Any]:
-    """A method's own settings from `printed`, its window of start epochs and its pace fitted to T and outer steps."""
+    """The settings that only this method has, from `printed`, scaled to the T and the outer steps of `chosen`."""
     settings = dict(printed.settings)
     epochs = chosen.max_start_epoch / printed.max_start_epoch
     first = int(settings.get("min_start_epoch", 0) * epochs)
@@ -58,7 +59,7 @@ def scaled_settings(printed: Row, chosen: Row) -> dict[str, Any]:
 
 
 def changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
-    """How the row that runs differs from the printed one, in words."""
+    """How the row that runs differs from the printed row, in words."""
     names = {
         "image_size": "pixels a side",
         "depth": "depth of the ConvNet",
@@ -79,7 +80,7 @@ def changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
 
 
 def settings_changes(printed: Mapping[str, Any], chosen: Mapping[str, Any], scale: Profile) -> tuple[str, ...]:
-    """How a method's own settings differ from the printed ones, in words."""
+    """How the settings that only this method has differ from the printed ones, in words."""
     return tuple(
         f"{scale.name}: {name} {spell(chosen[name], null='null')} instead of {spell(printed[name])}"
         for name in printed
@@ -97,5 +98,5 @@ def spell(value: float | str | None, *, null: str = "all") -> str:
 
 
 def at_most(value: N, limit: N | None) -> N:
-    """`value` within a limit, where there is one."""
+    """`value`, or `limit` if it is smaller. No limit is None."""
     return value if limit is None else min(value, limit)

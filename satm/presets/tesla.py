@@ -1,4 +1,4 @@
-"""TESLA's numbers, where its README prints any; MTT's stand in elsewhere. No logic."""
+"""TESLA's numbers, as far as its README prints them; MTT's are used for the rest. No logic."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What gradient and distribution matching share."""
+"""Code that gradient matching (dc, dsa) and distribution matching (dm) share."""

@@ -1,25 +1,25 @@
-"""What gradient and distribution matching share: real and synthetic images of a class matched, φ's SGD."""
+"""Direct matching: each outer step compares the synthetic images of a class with a batch of its real images."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from torch import nn
 
-from satm import networks
 from satm.augment import apply_per_class, draw_per_class
 from satm.data import ImageData
 from satm.engine import whether_compiled
 from satm.errors import ConfigError, Diverged
 from satm.machine.compilation import FORMERLY, Compilation, compiled
 from satm.machine.cost import forward_cost
-from satm.methods.base import Outcome, Request, Task, class_major_labels
+from satm.methods.base import Outcome, Task, class_major_labels
 from satm.methods.random import random_images
 from satm.methods.start import noise_images
+from satm.networks import NetworkPlan, plan_for
 from satm.rng import Seed
 from satm.types import FlatParams, Images
 
@@ -28,13 +28,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectConfig:
-    """φ under SGD against batches of real images."""
+    """SGD on the images φ. Each step compares them with batches of real images."""
 
     lr_images: float
     momentum_images: float = 0.5  # of φ's SGD
-    batch_real: int = 256  # real images a class at each step, fewer where the smallest class has fewer
+    batch_real: int = 256  # real images per class and step; at most the size of the smallest class
     init: Literal["real", "noise"] = "real"  # φ at the start: random training images, or N(0, 1)
-    # Whether the steps are compiled; auto: where there is enough work.
+    # Whether the steps are compiled; auto: if there is enough work.
     compile: Compilation = field(default="auto", metadata=FORMERLY)
 
     def __post_init__(self) -> None:
@@ -47,19 +47,26 @@ class DirectConfig:
 
     @property
     def steps(self) -> int:
-        """Updates of φ in all."""
+        """The number of updates of φ."""
+        raise NotImplementedError
+
+    def at_most(self, steps: int) -> Self:
+        """The same settings with at most `steps` updates of φ in all."""
         raise NotImplementedError
 
     def images_a_step(self, classes: int, ipc: int) -> float:
-        """Images that pass a network forwards and backwards in one step: what its time goes by."""
+        """Images that pass a network forwards and backwards in one outer step. Its time is proportional to them."""
         raise NotImplementedError
 
 
 class DirectCondensation:
-    """Outer steps φ ← φ − lr v, v ← μ v + g, g = ∂/∂φ Σ_k D_θ(φ_k, x_k) over classes; a `Condensation`.
+    """A `Condensation` with the outer step
 
-    A subclass says what θ and the distance D are. With `augment`, DSA's strategy, both sides of a class are seen under
-    one and the same draw (siamese).
+        g = ∂/∂φ Σ_k D_θ(φ_k, x_k),   v ← μ v + g,   φ ← φ − lr v
+
+    φ_k [n, C, H, W] are the synthetic images of class k, x_k [b, C, H, W] a batch of its real images. μ is
+    `momentum_images`, lr is `lr_images`. A subclass defines the parameters θ and the distance D. With `augment` (DSA's
+    strategy), both sides of a class are augmented with the same draw (siamese).
     """
 
     def __init__(self, task: Task, config: DirectConfig, augment: str | None) -> None:
@@ -78,15 +85,15 @@ class DirectCondensation:
         self.notes: Mapping[str, str] = {"steps": f"steps {'compiled' if self.compiles else 'uncompiled'} ({why})"}
 
     def parameters(self, seed: Seed) -> FlatParams:
-        """θ of this step, the network's parameters, every draw from `seed`."""
+        """θ [P] of this outer step. Every random draw comes from `seed`."""
         raise NotImplementedError
 
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
-        """Σ_k D_θ: its gradient at `synthetic` [K, n, C, H, W], and its value."""
+        """Σ_k D_θ of `synthetic` [K, n, C, H, W] and `real` [K, b, C, H, W]: its gradient at `synthetic`, its value."""
         raise NotImplementedError
 
     def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
-        """g [K·ipc, C, H, W] at this step, every draw from `seed`, and the mean distance."""
+        """g [K·ipc, C, H, W] of this outer step, and the mean distance. Every random draw comes from `seed`."""
         theta = self.parameters(seed.child("network"))
         real = self.real.draw(seed.child("real").generator())
         leaf = self.images.detach().requires_grad_()
@@ -100,12 +107,12 @@ class DirectCondensation:
         return gradient, {"loss": float(total) / len(synthetic)}
 
     def follow(self, images: Images, seed: Seed) -> None:
-        """What a method does once φ has moved to `images`; may raise Diverged, with nothing changed."""
+        """Called with the new φ, before it is stored. May raise Diverged, and then must leave the state as it was."""
 
     def advance(self) -> Mapping[str, float]:
         """See `Condensation`."""
         seed = self.task.seed.child("outer", self.step)
-        with seed.child("layers").forked():  # dropout knows no generator
+        with seed.child("layers").forked():  # dropout takes no generator, only the global random state
             gradient, measured = self.gradient(seed)
         velocity = self.momentum * self.velocity + gradient
         images = self.images - self.lr * velocity
@@ -119,11 +126,11 @@ class DirectCondensation:
         return measured
 
     def drawn(self, seed: Seed) -> nn.Module:
-        """A freshly initialised network."""
-        return stateless_network(self.task.architecture, self.task.data, seed).to(self.task.device)
+        """A freshly initialised network, on the device of the task."""
+        return stateless_network(plan_for(self.task.architecture, self.task.data), seed).to(self.task.device)
 
     def fused(self, function: F) -> F:
-        """`function` compiled, where the steps are."""
+        """`function`, compiled if the steps are compiled."""
         return compiled(function, notify=self.task.notify) if self.compiles else function
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -137,12 +144,12 @@ class DirectCondensation:
         self.velocity = state["velocity"].to(self.task.device)
 
     def result(self) -> Outcome:
-        """See `Condensation`; no step size is learned, an evaluation chooses it on the validation split."""
+        """See `Condensation`. No step size is learned: an evaluation chooses it on the validation split."""
         return Outcome(self.images.cpu(), self.labels.cpu(), "hard", None)
 
 
 class ClassBatches:
-    """Random batches of training images by class, the same number of each."""
+    """Random batches of training images, the same number from each class."""
 
     def __init__(self, data: ImageData, size: int) -> None:
         self._train = data.train
@@ -150,28 +157,23 @@ class ClassBatches:
         self.size = min(size, *(len(each) for each in self._members))
 
     def draw(self, generator: torch.Generator) -> Images:
-        """[K, size, C, H, W], without replacement within a class."""
+        """Images [K, size, C, H, W]. Within a class, no image is drawn twice."""
         index = [each[torch.randperm(len(each), generator=generator)[: self.size]] for each in self._members]
         drawn: Images = self._train.batch(torch.cat(index))[0].unflatten(0, (len(index), self.size))
         return drawn
 
 
-def stateless_network(architecture: str, data: ImageData, seed: Seed) -> nn.Module:
-    """A fresh network, on the CPU; raises ConfigError for an architecture that keeps running statistics."""
-    network = networks.create(architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=seed)
+def stateless_network(plan: NetworkPlan, seed: Seed) -> nn.Module:
+    """A fresh network on the CPU. Raises ConfigError for an architecture that keeps running statistics."""
+    network = plan.create(seed)
     if any(True for _ in network.buffers()):
         raise ConfigError(
-            f"{architecture} keeps running statistics, which batches of one class would spoil; condense on a network "
+            f"{plan.name} keeps running statistics, which batches of one class would spoil; condense on a network "
             "without, as convnet3, and evaluate on this one (satm eval-arch)"
         )
     return network
 
 
-def check_network(request: Request) -> None:
-    """Raise ConfigError for an architecture that cannot be condensed on."""
-    stateless_network(request.architecture, request.data, Seed(0))
-
-
 def classes_at_once(classes: int, images: int, limit: int) -> int:
-    """The largest divisor of `classes` with which at most `limit` images, `images` a class, are handled together."""
+    """How many classes of `images` images to handle together: a divisor of `classes`, for at most `limit` images."""
     return max(k for k in range(1, classes + 1) if classes % k == 0 and (k == 1 or k * images <= limit))

@@ -1,10 +1,11 @@
-"""Gradient matching: a network drawn anew, updates of φ that match its gradients, training on φ in between."""
+"""Gradient matching: updates of φ match the gradients of a network, which is trained on φ between the updates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 import torch
 from torch import nn
@@ -14,24 +15,23 @@ from satm.engine import FlatNetwork, Step, flatten, make_step
 from satm.errors import ConfigError, Diverged
 from satm.examples import TensorExamples
 from satm.functional import unflatten
-from satm.machine.compilation import draws_random_numbers
 from satm.machine.cost import images_at_once
 from satm.matching import gradient_distance
-from satm.methods.base import Request, Task
-from satm.methods.direct.condensation import DirectCondensation, DirectConfig, classes_at_once, stateless_network
+from satm.methods.base import Task
+from satm.methods.direct.condensation import DirectCondensation, DirectConfig, classes_at_once
 from satm.rng import Seed
 from satm.training import SGDConfig, fit
 from satm.types import FlatParams, Images, Labels
 
 AT_ONCE = 16
-"""Images of several classes whose gradients are taken together, uncompiled, under vmap. On a CPU core, classes of 1
-image gain 3× from it, classes of 10 nothing, and classes of 64 lose: weight gradients by class are a grouped
-convolution."""
+"""The gradients of several classes are taken together, uncompiled and under vmap, for at most so many images. On a CPU
+core, classes of 1 image are 3 times as fast this way, classes of 10 as fast as one by one, and classes of 64 slower:
+there the weight gradients of each class are a grouped convolution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientMatchingConfig(DirectConfig):
-    """DC's Algorithm 1 with its code's numbers (main.py at 53f63a6)."""
+    """The settings of DC's Algorithm 1. The defaults are those of its code (main.py at 53f63a6)."""
 
     networks: int = 1000  # K: networks drawn, one after the other
     updates: int  # T: updates of φ with each
@@ -49,47 +49,42 @@ class GradientMatchingConfig(DirectConfig):
 
     @property
     def steps(self) -> int:
-        """Updates of φ in all."""
+        """See `DirectConfig`."""
         return self.networks * self.updates
 
+    def at_most(self, steps: int) -> Self:
+        """See `DirectConfig`: fewer networks, then fewer updates with the only one."""
+        networks = max(1, steps // self.updates)
+        return replace(self, networks=min(self.networks, networks), updates=min(self.updates, steps))
+
     def training(self) -> SGDConfig:
-        """The network's training between two updates."""
+        """How the network is trained on φ between two updates."""
         return SGDConfig(epochs=self.inner_epochs, lr=self.lr_network, batch_size=self.batch_syn)
 
     def images_a_step(self, classes: int, ipc: int) -> float:
-        """The real batches, the synthetic ones, differentiated twice, and the training between."""
+        """See `DirectConfig`: real images, synthetic ones (differentiated twice) and the training in between."""
         between = self.inner_epochs * (self.updates - 1) / self.updates
         return classes * (self.batch_real + (3 + between) * ipc)
 
 
-def check_gradient_matching(request: Request) -> None:
-    """Raise ConfigError for an architecture whose gradient is not one function of images and parameters."""
-    network = stateless_network(request.architecture, request.data, Seed(0))
-    if draws_random_numbers(network, torch.zeros(1, *request.data.image_shape)):
-        raise ConfigError(
-            f"{request.architecture} draws random numbers (dropout), so that its gradient cannot be taken twice; "
-            "condense on a network without, as convnet3, and evaluate on this one (satm eval-arch)"
-        )
-
-
 class ClassGradients:
-    """∇θ L_CE of a network by class, and how far the synthetic images' are from the real ones'.
+    """The distances between the gradients ∇θ L_CE of synthetic and real images, by class.
 
-    With g = ∇θ L(φ_k; θ) and u = ∂D/∂g, the images' derivative is ∂⟨g, u⟩/∂φ_k at fixed u: `Step.mixed`, so that what
-    trajectory matching differentiates twice is differentiated here by the same code.
+    With g = ∇θ L(φ_k; θ) and u = ∂D/∂g, the derivative with respect to the images is ∂⟨g, u⟩/∂φ_k at fixed u.
+    `Step.mixed` computes it, as it does for trajectory matching.
     """
 
     def __init__(
         self, network: nn.Module, *, at_once: int | None = None, notify: Callable[[str], None] | None = None
     ) -> None:
         self.shapes = [p.shape for p in network.parameters()]
-        self.plain = make_step(network)  # under vmap ConvNet has no compiled layout
+        self.plain = make_step(network)  # for vmap, under which the compiled ConvNet cannot run
         self.step = make_step(network, at_once=at_once, notify=notify)
 
     def __call__(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
-        """Σ over classes of D at θ: its gradient with respect to `synthetic` [K, n, C, H, W], and its value.
+        """Σ_k D at θ [P]: its gradient with respect to `synthetic` [K, n, C, H, W], and its value.
 
-        `real` is [K, b, C, H, W]; class k is label k.
+        `real` is [K, b, C, H, W]. The images of index k have label k.
         """
         classes, n, b = len(synthetic), synthetic.shape[1], real.shape[1]
         label = torch.arange(classes, device=synthetic.device).unsqueeze(1)
@@ -107,7 +102,7 @@ class ClassGradients:
     def _by_class(
         self, size: int, function: Callable[..., torch.Tensor], theta: FlatParams, *by_class: torch.Tensor
     ) -> torch.Tensor:
-        """`function` of a step, θ and every class's part, stacked; classes of few images several at a time."""
+        """`function(step, theta, part)` for the part of each class, stacked. Small classes run several at a time."""
         k = classes_at_once(len(by_class[0]), size, AT_ONCE)
         if k == 1:
             return torch.stack([function(self.step, theta, *each) for each in zip(*by_class, strict=True)])
@@ -125,7 +120,7 @@ def _images(step: Step, theta: FlatParams, images: Images, labels: Labels, towar
 
 
 class GradientMatching(DirectCondensation):
-    """A step is one update of φ; every `updates` of them the network is drawn anew. `augment` makes it siamese."""
+    """One outer step is one update of φ. After `updates` steps a new network is drawn. `augment` makes it DSA."""
 
     def __init__(self, task: Task, config: GradientMatchingConfig, augment: str | None = None) -> None:
         super().__init__(task, config, augment)
@@ -138,7 +133,7 @@ class GradientMatching(DirectCondensation):
         )
 
     def parameters(self, seed: Seed) -> FlatParams:
-        """See `DirectCondensation`: where the last update left it, drawn anew every `updates` of them."""
+        """See `DirectCondensation`: a fresh network every `updates` steps, else the network as trained so far."""
         if self.step % self.config.updates == 0:
             drawn = self.drawn(self.task.seed.child("network", self.step // self.config.updates))
             self._used = flatten(drawn.parameters()).detach()
@@ -147,11 +142,11 @@ class GradientMatching(DirectCondensation):
         return self._used
 
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
-        """See `DirectCondensation`: the distance of gradients."""
+        """See `DirectCondensation`: the distance between the gradients."""
         return self.class_gradients(theta, synthetic, real)
 
     def follow(self, images: Images, seed: Seed) -> None:
-        """The network is trained on φ, unless the next step draws another."""
+        """See `DirectCondensation`: trains the network on φ, unless the next step draws a new one."""
         theta = self._used
         if (self.step + 1) % self.config.updates:
             network = FlatNetwork(self.network)

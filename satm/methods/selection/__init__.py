@@ -1,1 +1,1 @@
-"""What the methods that choose real images share."""
+"""Code that the methods that choose real images share."""

@@ -1,4 +1,4 @@
-"""Condensations that choose or assemble their images: at once, or a class at every outer step."""
+"""Condensations that choose or assemble their images: all at once, or one class at each outer step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from satm.types import FlatParams, Images, Labels
 
 
 class Selection:
-    """The outcome is there from the start; a `Condensation`."""
+    """A `Condensation` without outer steps: its outcome is given at the start."""
 
     step = steps = 0
     notes: Mapping[str, str] = MappingProxyType({})
@@ -22,15 +22,15 @@ class Selection:
         self._learnt = learnt
 
     def advance(self) -> Mapping[str, float]:
-        """Nothing is left to do."""
+        """See `Condensation`: does nothing."""
         return {}
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Nothing is to be kept."""
+        """See `Condensation`: empty."""
         return {}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """The same choice was made when this one began."""
+        """See `Condensation`: does nothing, because the same seed makes the same choice."""
 
     def result(self) -> Outcome:
         """See `Condensation`."""
@@ -38,14 +38,14 @@ class Selection:
 
 
 class ClassByClass:
-    """Every outer step makes the images of one class; a `Condensation`."""
+    """A `Condensation` whose outer step makes the images of one class."""
 
     notes: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self, task: Task, make: Callable[[int], Images], finish: Callable[[Images], Outcome] | None = None
     ) -> None:
-        """`make` gives the images [ipc, C, H, W] of a class, `finish` the outcome; hard labels without it."""
+        """`make` returns the images [ipc, C, H, W] of a class, `finish` the outcome; without it labels are hard."""
         self.step, self.steps = 0, len(task.data.classes)
         self._ipc, self._make, self._finish = task.ipc, make, finish
         self._images = torch.empty(0, *task.data.image_shape)  # [step·ipc, C, H, W], on the CPU
@@ -65,19 +65,19 @@ class ClassByClass:
         self.step, self._images = int(state["step"]), state["images"].cpu()
 
     def result(self) -> Outcome:
-        """See `Condensation`: the classes that are done."""
+        """See `Condensation`: the classes done so far."""
         if self._finish is not None:
             return self._finish(self._images)
         return Outcome(self._images, class_major_labels(self.step, self._ipc), "hard", None)
 
 
 def selected(images: Images, labels: Labels) -> Selection:
-    """A set of real images with their classes, and no step size: an evaluation chooses it on the validation split."""
+    """Real images and their classes. The step size is None: an evaluation chooses it on the validation split."""
     return Selection(Outcome(images.cpu(), labels.cpu(), "hard", None))
 
 
 def last_snapshot(task: Task, epochs: int) -> FlatParams:
-    """θ [P] of the task's first expert after `epochs` epochs; raises ExpertError where it has fewer."""
+    """θ [P] of the task's first expert after `epochs` epochs. Raises ExpertError if it has fewer."""
     if not task.experts:
         raise ExpertError(f"an expert of {epochs} epochs is needed and there is none; train one (satm experts)")
     return task.experts[0].snapshot(epochs).to(task.device)

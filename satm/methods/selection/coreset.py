@@ -1,4 +1,4 @@
-"""Coresets: real images of each class, chosen by where an expert's features put them."""
+"""Coresets: real images of each class, chosen by their features in an expert network."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from satm.types import Images
 BATCH = 512  # images embedded at once
 
 Choice: TypeAlias = Callable[[torch.Tensor, int], torch.Tensor]
-"""From the features [m, D] of a class and a number to as many distinct rows [n] int64, the best first."""
+"""Given the features [m, D] of a class and a number n: the indices [n] int64 of n different rows, the best first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoresetConfig:
-    """The features are those before the last linear layer of the first expert after `expert_epochs` epochs."""
+    """Features are the input of the last linear layer of the first expert, after `expert_epochs` epochs."""
 
     expert_epochs: int = 50  # MTT's experts
 
@@ -32,16 +32,14 @@ class CoresetConfig:
             raise ConfigError(f"expert_epochs {self.expert_epochs}: expected 0 or more")
 
     def stored_epochs(self) -> int:
-        """Epochs the expert needs."""
+        """Epochs that the expert needs."""
         return self.expert_epochs
 
 
 def coreset(task: Task, config: CoresetConfig, choose: Choice) -> Condensation:
-    """`task.ipc` training images of each class, class-major, the first of them chosen first."""
+    """`task.ipc` training images of each class, class-major, in the order in which `choose` gives them."""
     data = task.data
-    network = networks.create(
-        task.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=task.seed.child("net")
-    ).to(task.device)
+    network = networks.plan_for(task.architecture, data).create(task.seed.child("net")).to(task.device)
     FlatNetwork(network).load(last_snapshot(task, config.expert_epochs))
     embed = networks.features(network).eval()
 

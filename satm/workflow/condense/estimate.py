@@ -1,4 +1,4 @@
-"""How long a condensation will take, from a few timed training steps: rough, and said before work starts."""
+"""A rough estimate of how long a condensation takes, shown before it starts. It times a few training steps."""
 
 from __future__ import annotations
 
@@ -13,31 +13,26 @@ from satm.data import ImageData
 from satm.experts.train import expert_store
 from satm.machine.compilation import missing_compiler
 from satm.machine.fused import worthwhile
-from satm.methods import METHODS, TrajectoryConfig
-from satm.methods.direct.condensation import DirectConfig
+from satm.methods import METHODS
 from satm.presets import CondenseConfig, Preset
 from satm.progress import spell_seconds
 from satm.rng import Seed
 from satm.training import SGDConfig, fit
 
-COMPILED = 0.5  # seconds of a compiled training step over those of a plain one (benchmarks/training.py)
+COMPILED = 0.5  # time of a compiled training step, as a fraction of a plain one (benchmarks/training.py)
 
 
 def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps_done: int = 0) -> str:
-    """`profile cpu (cpu): satm/cifar10/ipc1, about 14 min (6 expert epochs, 600 outer steps)`."""
+    """One line: `profile cpu (cpu): satm/cifar10/ipc1, about 14 min (6 expert epochs, 600 outer steps)`."""
     config = preset.config
     missing = missing_expert_epochs(config, data)
     seconds = missing * epoch_seconds(config, data, device)
     work = [f"{missing} expert epochs"] if missing else []
-    if isinstance(config.settings, TrajectoryConfig):
-        left = config.settings.outer_steps - steps_done
-        seconds += left * _outer_step_seconds(config, config.settings, data, device)
-        work.append(f"{left} outer steps")
-    elif isinstance(config.settings, DirectConfig):
-        left = config.settings.steps - steps_done
-        images = left * config.settings.images_a_step(len(data.classes), config.ipc)
-        batch = min(256, len(data.train))
-        seconds += images * _step_seconds(config, data, batch, device) / batch
+    method = METHODS.get(config.method)
+    outer = method.outer_work(config.settings, _network(config, data, device), data, config.ipc)
+    if outer is not None:
+        left = outer.steps - steps_done
+        seconds += left * outer.seconds(_step_seconds(config, data, outer.batch, device))
         work.append(f"{left} outer steps")
     return f"profile {preset.profile} ({device}): {preset.name}, about {spell_seconds(seconds)}" + (
         f" ({', '.join(work)})" if work else ""
@@ -45,7 +40,7 @@ def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps
 
 
 def missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:
-    """Epochs that the experts a condensation needs have yet to be trained."""
+    """Epochs for which the experts of a condensation must still be trained, all experts together."""
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
     if epochs is None:
         return 0
@@ -55,29 +50,19 @@ def missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:
 
 
 def epoch_seconds(config: CondenseConfig, data: ImageData, device: torch.device) -> float:
-    """One epoch of one expert, from a few timed training steps."""
+    """Seconds of one epoch of one expert, from a few timed training steps."""
     size = min(config.experts.batch_size, len(data.train))
     compiled = worthwhile(len(data.train), data.image_shape) and missing_compiler(device) is None
     share = (COMPILED if compiled else 1.0) * (1.0 if config.experts.flat is None else 2.0)  # flat: two gradients
     return share * _step_seconds(config, data, size, device) * len(data.train) / size
 
 
-def _outer_step_seconds(
-    config: CondenseConfig, settings: TrajectoryConfig, data: ImageData, device: torch.device
-) -> float:
-    images = config.ipc * len(data.classes)
-    choice, work = settings.choose_engine(_network(config, data, device), data.image_shape, images)
-    return choice.seconds(_step_seconds(config, data, work.batch, device), work)
-
-
 def _network(config: CondenseConfig, data: ImageData, device: torch.device) -> nn.Module:
-    return networks.create(
-        config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=Seed(0).child("timing")
-    ).to(device)
+    return networks.plan_for(config.architecture, data).create(Seed(0).child("timing")).to(device)
 
 
 def _step_seconds(config: CondenseConfig, data: ImageData, batch: int, device: torch.device) -> float:
-    """The quickest of a few training steps of the network at this batch size, in seconds."""
+    """Seconds of the fastest of a few training steps of the network at this batch size."""
     examples = data.train.subset(torch.arange(min(batch, len(data.train))))
     ends = [time.perf_counter()]
     fit(

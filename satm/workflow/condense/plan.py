@@ -86,7 +86,7 @@ def plan(
     network = create(config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=Seed(0))
     experts = [RandomTrajectory(network, epochs or 0, Seed(0).child("plan", i)) for i in range(2)]
     started = time.perf_counter()
-    if not isinstance(config.settings, TrajectoryConfig):
+    if not METHODS.get(config.method).matches_trajectories:
         raise UsageError(f"method {config.method} matches no trajectories, and only those are planned; see --dry-run")
     loaded = resident(where)
     condensation = METHODS.get(config.method).begin(

@@ -27,7 +27,7 @@ def test_it_is_the_distance_to_the_target_over_the_segments_length(rows):
     assert float(TrajectoryLoss(start, target)(theta)) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-def test_it_is_one_at_the_start_nought_at_the_end_and_differentiable():
+def test_it_is_one_at_the_start_zero_at_the_end_and_differentiable():
     start, target = normal(7, name="start"), normal(7, name="target")
     loss = TrajectoryLoss(start, target)
     assert float(loss(start)) == 1

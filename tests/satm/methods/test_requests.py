@@ -1,4 +1,4 @@
-"""What is asked for by name: rules, rows, experts of another kind; and what is refused before any work."""
+"""Requests: rows, outer rules and experts chosen by name, and requests refused before any work."""
 
 from __future__ import annotations
 

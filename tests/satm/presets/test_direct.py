@@ -1,4 +1,4 @@
-"""Numbers of the methods that match no trajectories: as printed at paper scale, bounded and said below it."""
+"""Presets of methods that match no trajectories: printed numbers at paper scale, limits and departures below it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pytest
 from evaluation import RECIPES
 from satm.cli import run
 from satm.errors import ConfigError
-from satm.presets import PRINTED, PROFILES, CondenseConfig, find_preset, spell_printed
-from satm.presets.direct import LIMITS
+from satm.methods import METHODS
+from satm.presets import NUMBERS, PROFILES, CondenseConfig, find_preset, spell_printed
+
+DIRECT = [name for name in METHODS.known() if not METHODS.get(name).matches_trajectories]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("method", [*PRINTED, "mdc"])
+@pytest.mark.parametrize("method", [*DIRECT, "mdc"])
 @pytest.mark.parametrize(("dataset", "size"), [("cifar10", 32), ("imagenette", 128), ("my-birds", 48)])
 def test_every_preset_builds_round_trips_and_has_a_source(dataset, size, method, profile):
     preset = find_preset(dataset, 10, method=method, profile=profile, image_size=size)
@@ -66,7 +68,7 @@ def test_digits_are_not_mirrored_and_other_loops_are_said():
 def test_a_scale_bounds_the_images_and_says_what_it_changes(method, ipc, profile):
     preset = find_preset("cifar10", ipc, method=method, profile=profile)
     settings, said = preset.config.settings, " ".join(preset.departures)
-    assert 1 <= settings.steps * settings.images_a_step(10, ipc) <= LIMITS[profile].images
+    assert 1 <= settings.steps * settings.images_a_step(10, ipc) <= PROFILES[profile].max_images
     assert f"batch_real {settings.batch_real} instead of 256" in said
     assert f"width of the ConvNet {PROFILES[profile].width} instead of 128" in said
 
@@ -106,3 +108,7 @@ def test_random_has_a_short_list_of_its_own(capsys):
 def test_an_outer_optimiser_is_refused_where_there_is_no_outer_loop():
     with pytest.raises(ConfigError, match=r"--outer sam.*method dc"):
         find_preset("cifar10", 1, method="dc", outer="sam")
+
+
+def test_every_method_has_its_numbers_once():
+    assert set(NUMBERS) == set(METHODS.known())

@@ -1,4 +1,4 @@
-"""Presets: the paper's numbers as printed, and everything that differs said."""
+"""Presets: the paper's numbers as printed, and a departure for everything that differs."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_folder_of_a_users_own_takes_the_nearest_printed_row_and_says_so() -> 
     said = " ".join(preset.departures)
     assert "no numbers for my-birds: those of" in said
     assert "pixels a side 48 instead of" in said
-    # The digits' numbers are for digits alone.
+    # The rows of digits are only for digits.
     assert "flip" in find_preset("icons", 1, profile="paper", image_size=16).config.settings.augment
 
 

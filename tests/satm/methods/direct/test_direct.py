@@ -1,4 +1,4 @@
-"""DC, DSA and DM against literal transcriptions in float64, and as condensations."""
+"""DC, DSA and DM: their steps against literal transcriptions in float64, and their condensations."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_its_derivative_by_finite_differences():
 
 @pytest.mark.parametrize("augment", [None, BOTH])
 def test_a_pass_of_outer_steps_written_out(data, augment):
-    """Two networks of two updates: DSA's Algorithm 1 with the condensation's own draws, in plain torch."""
+    """DSA's Algorithm 1 in plain torch, for two networks with two updates each, with the condensation's own draws."""
     config = replace(DSA, networks=2, lr_images=0.3, inner_epochs=3, augment=augment, init="real")
     condensation = begin(data, config)
     images, velocity = condensation.images.clone(), torch.zeros_like(condensation.images)
@@ -181,12 +181,12 @@ def test_a_pass_of_outer_steps_written_out(data, augment):
             network.load_state_dict(condensation.network.state_dict())
         elif step % 2 == 0:
             optimizer = torch.optim.SGD(parameters, lr=0.01)
-            for _ in range(3):  # a batch of all: the order does not matter
+            for _ in range(3):  # one batch holds all images, so their order does not matter
                 optimizer.zero_grad()
                 F.cross_entropy(network(images), labels).backward()
                 optimizer.step()
             torch.testing.assert_close(condensation.theta, flatten(parameters).detach(), rtol=1e-4, atol=1e-5)
-        images = condensation.images  # float32 differences do not add up
+        images = condensation.images  # begin from the same images, so that float32 differences do not add up
 
 
 def test_dsa_without_augmentation_and_from_noise_is_dc(data):
@@ -234,7 +234,7 @@ def test_distribution_matching_is_dms_loop_over_classes(data):
 
 
 def test_dm_of_the_real_images_themselves_is_nothing_under_any_augmentation(data):
-    """Both sides see one draw a class: with equal images on them, equal embeddings."""
+    """Both sides have one draw per class, so equal images have equal embeddings."""
     condensation = begin(data, replace(DM, batch_real=12), ipc=12)
     for _ in range(4):
         condensation.step += 1
@@ -308,9 +308,10 @@ def test_networks_with_running_statistics_are_refused_by_name(data, method):
 @pytest.mark.parametrize("method", ["dc", "dsa"])
 def test_networks_with_dropout_are_refused_by_name(data, method, monkeypatch):
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 3))
-    monkeypatch.setattr(networks, "create", lambda *_, **__: network)  # timm's without BatchNorm have no dropout
-    request = Request(method=method, settings=None, architecture="my-net", experts=EXPERTS, data=data, ipc=1)
-    with pytest.raises(ConfigError, match=r"my-net draws random numbers.*convnet3"):
+    # timm's networks without BatchNorm have no dropout.
+    monkeypatch.setattr(networks.NetworkPlan, "create", lambda plan, seed: network)
+    request = Request(method=method, settings=None, architecture=ARCHITECTURE, experts=EXPERTS, data=data, ipc=1)
+    with pytest.raises(ConfigError, match=rf"{ARCHITECTURE} draws random numbers.*convnet3"):
         METHODS.get(method).check(request)
 
 
@@ -325,7 +326,7 @@ def test_networks_with_dropout_are_refused_by_name(data, method, monkeypatch):
         (DM, {"outer_steps": -1}, "outer_steps -1"),
     ],
 )
-def test_numbers_that_cannot_be_meant(config, change, match):
+def test_wrong_numbers_are_refused(config, change, match):
     with pytest.raises(ConfigError, match=match):
         replace(config, **change)
 

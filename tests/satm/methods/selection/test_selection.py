@@ -1,4 +1,4 @@
-"""Herding, k-centre and RDED: what is chosen, against literal choices."""
+"""Herding, k-centre and RDED: their choices against the definitions written out."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_whole_images_as_crops_are_ranked_by_the_teacher_and_labelled_by_it(data
 
 @pytest.mark.parametrize("factor", [1, 2])
 def test_the_easiest_crop_of_each_image_written_out(data, trajectories, factor):
-    """RDED's selector: crops scored in the middle of zeros, the best of each image, then the best images."""
+    """RDED's selector: crops are scored in the middle of zeros; the best crop of each image, then the best images."""
     config = replace(RDED, factor=factor, crops=3, candidates=10, labels="hard")
     learnt = made(data, trajectories, "rded", config)
     network = teacher(trajectories)
@@ -229,7 +229,7 @@ def test_rded_refuses_by_name_before_any_work(data, settings, ipc, change, match
 @pytest.mark.parametrize(
     "change", [{"factor": 0}, {"crops": 0}, {"candidates": 0}, {"min_area": 0.0}, {"temperature": 0.0}]
 )
-def test_numbers_that_cannot_be_meant(change):
+def test_wrong_numbers_are_refused(change):
     with pytest.raises(ConfigError, match=next(iter(change))):
         replace(RDED, **change)
 
@@ -240,6 +240,6 @@ def test_a_network_without_features_is_refused_before_any_work(data, monkeypatch
     request = Request(method=method, settings=settings, architecture=ARCHITECTURE, experts=EXPERTS, data=data, ipc=1)
     METHODS.get(method).check(request)
     convolutional = nn.Sequential(nn.Conv2d(1, 3, 8), nn.Flatten())
-    monkeypatch.setattr(networks, "create", lambda *_, **__: convolutional)
+    monkeypatch.setattr(networks.NetworkPlan, "create", lambda plan, seed: convolutional)
     with pytest.raises(ConfigError, match="Sequential has no linear layer"):
         METHODS.get(method).check(request)

@@ -1,0 +1,35 @@
+"""Checks of requests that several methods share: what they refuse before anything is trained.
+
+A method gives one of these, or its own function, as `Method.check`.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from satm import networks
+from satm.errors import ConfigError
+from satm.machine.compilation import draws_random_numbers
+from satm.methods.base import Request
+from satm.methods.direct.condensation import stateless_network
+from satm.rng import Seed
+
+
+def check_features(request: Request) -> None:
+    """Raise ConfigError for an architecture without features: a vector of each image before the last layer."""
+    networks.features(networks.plan_for(request.architecture, request.data).create(Seed(0)))
+
+
+def check_network(request: Request) -> None:
+    """Raise ConfigError for an architecture that keeps running statistics."""
+    stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))
+
+
+def check_gradient_matching(request: Request) -> None:
+    """Raise ConfigError for an architecture whose gradient is not a function of only the images and the parameters."""
+    network = stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))
+    if draws_random_numbers(network, torch.zeros(1, *request.data.image_shape)):
+        raise ConfigError(
+            f"{request.architecture} draws random numbers (dropout), so that its gradient cannot be taken twice; "
+            "condense on a network without, as convnet3, and evaluate on this one (satm eval-arch)"
+        )

@@ -1,0 +1,35 @@
+"""What the methods that match gradients or features directly have in common, for their entries in `METHODS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from satm.data import ImageData
+from satm.methods.base import Method, OuterWork
+from satm.methods.direct.condensation import DirectConfig
+
+
+def _outer_work(settings: DirectConfig, network: nn.Module, data: ImageData, ipc: int) -> OuterWork | None:
+    """An outer step takes as long as `images_a_step` images take in training steps of 256 images."""
+    images, batch = settings.images_a_step(len(data.classes), ipc), min(256, len(data.train))
+    return OuterWork(steps=settings.steps, batch=batch, seconds=lambda step: images * step / batch)
+
+
+def _within(settings: DirectConfig, images: int, classes: int, ipc: int) -> DirectConfig:
+    """The settings with as many outer steps as `images` images allow, and at least one."""
+    return settings.at_most(max(1, int(images / settings.images_a_step(classes, ipc))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectMethod(Method):
+    """A method whose `config` is a subclass of `DirectConfig`. It needs no experts and no whitened images."""
+
+    config: type[DirectConfig]
+    expert_count: int | None = 1
+    whitening: bool = False
+    outer_work: Callable[[Any, nn.Module, ImageData, int], OuterWork | None] = _outer_work
+    within: Callable[[Any, int, int, int], Any] = _within

@@ -1,0 +1,46 @@
+"""What all methods that match expert trajectories have in common, for their entries in `METHODS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from satm.data import ImageData
+from satm.methods.base import Condensation, Method, OuterWork, Task, Traits
+from satm.methods.trajectory.condensation import TrajectoryCondensation
+from satm.methods.trajectory.config import TrajectoryConfig
+
+
+def _expert_epochs(settings: TrajectoryConfig) -> int | None:
+    """Epochs of an expert: the last snapshot that a segment needs."""
+    return settings.stored_epochs()
+
+
+def _augmentation(traits: Traits) -> Mapping[str, Any]:
+    """The inner loop augments as suits the data set."""
+    return {"augment": traits.augment}
+
+
+def _outer_work(settings: TrajectoryConfig, network: nn.Module, data: ImageData, ipc: int) -> OuterWork | None:
+    """An outer step takes the inner steps of its one or two passes, each on a mini-batch of synthetic images."""
+    choice, work = settings.choose_engine(network, data.image_shape, ipc * len(data.classes))
+    return OuterWork(steps=settings.outer_steps, batch=work.batch, seconds=lambda step: choice.seconds(step, work))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryMethod(Method):
+    """A method whose `config` is a subclass of `TrajectoryConfig`.
+
+    Name, summary and configuration are enough. Its numbers come from rows of hyper-parameters, and `--outer` replaces
+    its outer rule.
+    """
+
+    config: type[TrajectoryConfig]
+    begin: Callable[[Task, Any], Condensation] = TrajectoryCondensation
+    expert_epochs: Callable[[Any], int | None] = _expert_epochs
+    matches_trajectories: bool = True
+    data_settings: Callable[[Traits], Mapping[str, Any]] = _augmentation
+    outer_work: Callable[[Any, nn.Module, ImageData, int], OuterWork | None] = _outer_work

@@ -1,0 +1,71 @@
+"""The numbers of every method. Tables of rows are in files of their own (satm.py, mtt.py, …). No logic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from satm.experts import ExpertConfig
+from satm.presets import datm, ftd, mtt, satm, tesla
+from satm.presets._types import Numbers
+
+DC_CODE = "DC's code (main.py and utils.py at 53f63a6)"
+DSA_CODE = f"{DC_CODE}, its README's --init real"
+DM_CODE = "DM's code (main_DM.py at 53f63a6)"
+RDED_CODE = "RDED's code (argument.py and scripts/ at 31f9117)"
+MTT_EXPERTS = "MTT's experts; their number of epochs is its code's"
+
+MOMENTUM_SOURCE = "the outer momentum is not printed: ours (docs/choices.md)"
+TEACHER_SOURCE = (
+    "RDED's teacher is trained by the field's evaluation recipe (momentum 0.9, weight decay 5e-4), not its own"
+)
+SHARED_SPACE = "in the space of the trajectory methods"
+
+# get_loops in DC's utils.py, by IPC: updates of φ with each network, and epochs of its training between two updates.
+LOOPS = {
+    1: {"updates": 1, "inner_epochs": 1},
+    10: {"updates": 10, "inner_epochs": 50},
+    20: {"updates": 20, "inner_epochs": 25},
+    30: {"updates": 30, "inner_epochs": 20},
+    40: {"updates": 40, "inner_epochs": 15},
+    50: {"updates": 50, "inner_epochs": 10},
+}
+
+SHARED = (satm.ROWS,)
+"""The tables of a method that has none of its own."""
+
+PRINTED_RULES = ("sgd", "ema")
+"""The outer rules whose numbers are printed for images."""
+
+NUMBERS: Mapping[str, Numbers] = {
+    "satm": Numbers(departures=(MOMENTUM_SOURCE,)),
+    "satm-fi": Numbers(departures=(MOMENTUM_SOURCE,)),
+    # Table 7 of the paper prints no numbers of its own.
+    "satm-da": Numbers(rows=(datm.ROWS, satm.ROWS), departures=(MOMENTUM_SOURCE,)),
+    "mtt": Numbers(rows=(mtt.ROWS, satm.ROWS)),
+    "ftd": Numbers(rows=(ftd.ROWS, mtt.ROWS, satm.ROWS)),
+    "tesla": Numbers(rows=(tesla.ROWS, mtt.ROWS, satm.ROWS)),
+    "datm": Numbers(rows=(datm.ROWS, satm.ROWS)),
+    "mdc": Numbers(rows=(mtt.ROWS, satm.ROWS)),  # MDC's own numbers are IDC's
+    # From here on no method learns α. DC and DSA train their networks on φ at learning rate 0.01 in batches of 256.
+    "dc": Numbers(
+        values={"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "noise"}, by_ipc=LOOPS, source=DC_CODE
+    ),
+    "dsa": Numbers(
+        values={"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "real"}, by_ipc=LOOPS, source=DSA_CODE
+    ),
+    "dm": Numbers(values={"outer_steps": 20_000, "lr_images": 1.0, "batch_real": 256, "init": "real"}, source=DM_CODE),
+    "rded": Numbers(
+        values={"candidates": 300, "crops": 5, "expert_epochs": 50},
+        source=RDED_CODE,
+        departures=(TEACHER_SOURCE, "one soft label an image for those of its crops at every epoch"),
+        experts=ExpertConfig(count=1, lr=0.01, momentum=0.9, weight_decay=5e-4),
+        limits={"cpu": {"expert_epochs": 10}, "smoke": {"expert_epochs": 1}},
+    ),
+    "herding": Numbers(
+        values={"expert_epochs": 50}, source=MTT_EXPERTS, departures=(f"{SHARED_SPACE}, whose experts it shares",)
+    ),
+    "kcenter": Numbers(
+        values={"expert_epochs": 50}, source=MTT_EXPERTS, departures=(f"{SHARED_SPACE}, whose experts it shares",)
+    ),
+    "random": Numbers(source="real images: nothing is printed", departures=(SHARED_SPACE,)),
+}

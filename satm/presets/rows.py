@@ -1,0 +1,52 @@
+"""Chooses the row of hyper-parameters that a data set takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from satm.errors import UnknownName
+from satm.methods import METHODS
+from satm.presets._types import Numbers, Row
+from satm.presets.numbers import NUMBERS, SHARED
+
+
+def numbers_of(method: str) -> Numbers:
+    """The numbers of a method. A plug-in's method has its own defaults, or SATM's rows if it matches trajectories."""
+    return NUMBERS[method] if method in NUMBERS else Numbers(source=f"the defaults of {METHODS.owner(method)}")
+
+
+def all_rows(method: str = "satm") -> dict[str, Row]:
+    """Every printed or chosen row that a method may take, by name, `cifar10/ipc10`. Raises UnknownName."""
+    METHODS.get(method)
+    return by_name(numbers_of(method).rows or SHARED)
+
+
+def by_name(tables: Sequence[Sequence[Row]]) -> dict[str, Row]:
+    """The rows of several tables. If two tables have a row of the same name, the first table counts."""
+    return {f"{row.dataset}/ipc{row.ipc}": row for table in reversed(tables) for row in table}
+
+
+def choose_row(
+    rows: dict[str, Row], dataset: str, ipc: int, *, image_size: int, named: str | None
+) -> tuple[Row, tuple[str, ...]]:
+    """The row for a request, and its departures.
+
+    It is the row called `named`, if given. Otherwise it is the data set's own row of the nearest IPC. If the data set
+    has none, it is the nearest row of another data set. Raises UnknownName if there is no row called `named`.
+    """
+    if named is not None:
+        if named not in rows:
+            raise UnknownName("preset", named, rows)
+        return rows[named], (*rows[named].departures, f"the numbers of {named}, as asked")
+    own = [row for row in rows.values() if row.dataset == dataset]
+    if own:
+        row = min(own, key=lambda row: (abs(row.ipc - ipc), row.ipc))
+        nearest = () if row.ipc == ipc else (f"no numbers for IPC {ipc}: those of IPC {row.ipc}",)
+        return row, row.departures + nearest
+    row = nearest_row([row for row in rows.values() if row.donor], ipc, image_size)
+    return row, (*row.departures, f"no numbers for {dataset}: those of {row.dataset} IPC {row.ipc}")
+
+
+def nearest_row(rows: Sequence[Row], ipc: int, image_size: int) -> Row:
+    """The row of the nearest image size. Ties go to the nearest IPC, then to the lower IPC."""
+    return min(rows, key=lambda row: (abs(row.image_size - image_size), abs(row.ipc - ipc), row.ipc))
