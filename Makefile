@@ -1,4 +1,4 @@
-# Each target sets up .venv by itself, from pyproject.toml, and only when something changed.
+# Each target sets up .venv from pyproject.toml first, and only if something changed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed ## condense the embedded digits with SATM and measure the result
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
 
-test: $(VENV)/.installed ## every test, slow ones included, where they fit in CI
+test: $(VENV)/.installed ## every test, slow ones included, except those that need a GPU
 	$(BIN)/python -m pytest -m "not gpu"
 
 lint: $(VENV)/.installed
