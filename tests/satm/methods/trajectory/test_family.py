@@ -10,7 +10,7 @@ import torch
 
 from satm import networks
 from satm.methods import METHODS, TrajectoryConfig, class_major_labels, outer
-from satm.methods.outer.problem import Rule
+from satm.methods.outer import Rule
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.rng import Seed
 from tests.helpers import ARCHITECTURE, SATM, experts, image_data, in_float64, settings, task
