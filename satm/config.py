@@ -1,4 +1,4 @@
-"""Frozen dataclasses to plain dictionaries and back, with every unknown key and wrong type refused."""
+"""Frozen configuration dataclasses to plain dictionaries and back. Unknown keys and wrong types are refused."""
 
 from __future__ import annotations
 
@@ -6,12 +6,28 @@ import copy
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from satm.errors import ConfigError, UnknownName
 
 C = TypeVar("C")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """Says how the class of a field's value is found: the value's own field `tag` holds the name of its class.
+
+    It annotates the field's type:
+
+        outer: Annotated[OuterRule, Choice(tag="rule", names=OUTER, find=...)]
+
+    The value is then read from {"rule": "sam", "rho": 0.1}, or from "sam" for the defaults of that class.
+    """
+
+    tag: str
+    names: Iterable[str]  # every name there is; read again for each value, as a table grows
+    find: Callable[[str], type[Any]]  # from a name of `names` to a dataclass with a field `tag`
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -26,11 +42,12 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
-    """Rebuild `cls` from `to_dict`'s form.
+    """Rebuild `cls` from the form that `to_dict` gives. `where` is put before the keys in messages.
 
-    Raises UnknownName for a key `cls` does not have and ConfigError for a value of the wrong type, both naming the key.
+    Raises UnknownName for a key that `cls` does not have, and ConfigError for a value of the wrong type. Both name the
+    key.
     """
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
@@ -47,15 +64,16 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
 
 
 def _today(field: dataclasses.Field[Any], value: Any) -> Any:
-    """`value`, or what it is called today where the field's metadata has it among the names of before (`formerly`)."""
+    """Today's name of `value`, if the field's metadata lists it among the former names (`formerly`); else `value`."""
     return field.metadata.get("formerly", {}).get(value, value) if isinstance(value, str) else value
 
 
 def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`to_dict`'s form with dotted keys replaced; a key may leave out its leading parts where that is unambiguous.
+    """A copy of `values` (in the form of `to_dict`) with settings replaced; `values` itself stays unchanged.
 
-    A key may name a whole table, to replace it.
-    Raises UnknownName for a key that is nowhere, ConfigError for one that is in several places.
+    A key is dotted ("experts.count"). It may leave out leading parts ("count") if that names one setting only. It may
+    name a whole table, which is then replaced. Raises UnknownName for a key that is nowhere, and ConfigError for a key
+    that is in several places.
     """
     result = copy.deepcopy(dict(values))
     paths = list(_paths(result))
@@ -81,13 +99,20 @@ def _paths(values: Mapping[str, Any], prefix: str = "") -> typing.Iterator[str]:
 
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
-    """`value` as `hint` wants it: JSON's lists become tuples and whole numbers floats, nothing else is bent."""
+    """`value` as the type `hint`. JSON lists become tuples and whole numbers become floats; nothing else is converted.
+
+    Raises ConfigError with the name `where` for a value of another type.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if isinstance(value, Mapping | str) and (tagged := _tagged(arguments)):
-            return _chosen(*tagged, value, where)
+    if origin is typing.Annotated:
+        choices = [each for each in arguments[1:] if isinstance(each, Choice)]
+        if not choices:
+            return _typed(arguments[0], value, where)
+        if isinstance(value, Mapping | str):
+            return _chosen(choices[0], value, where)
+    elif origin in (typing.Union, types.UnionType):
         tables = [option for option in arguments if dataclasses.is_dataclass(option)]
-        if isinstance(value, Mapping) and len(tables) == 1:  # what is wrong inside it is said, not that it is no null
+        if isinstance(value, Mapping) and len(tables) == 1:  # so that the message is about the wrong value inside
             return from_dict(typing.cast(type, tables[0]), value, where + ".")
         for option in arguments:
             try:
@@ -117,34 +142,23 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     raise ConfigError(f"setting {where} is {value!r}: expected {_spell(hint)}")
 
 
-def _tagged(options: tuple[Any, ...]) -> tuple[str, dict[str, type]] | None:
-    """The field that tells several dataclasses apart, a Literal of one text in each, and the class of each text."""
-    classes = [option for option in options if dataclasses.is_dataclass(option)]
-    texts = [
-        {name: typing.get_args(hint) for name, hint in hints.items() if typing.get_origin(hint) is typing.Literal}
-        for hints in map(typing.get_type_hints, classes)
-    ]
-    for name in texts[0] if len(texts) > 1 else ():
-        tags = [each.get(name, ()) for each in texts]
-        if all(len(tag) == 1 for tag in tags):
-            return name, {tag[0]: typing.cast(type, cls) for tag, cls in zip(tags, classes, strict=True)}
-    return None
-
-
-def _chosen(name: str, classes: Mapping[str, type], value: Mapping[str, Any] | str, where: str) -> Any:
-    """Of tagged dataclasses the one that `value` names; a text alone is a name, with the defaults of what it names."""
+def _chosen(choice: Choice, value: Mapping[str, Any] | str, where: str) -> Any:
+    """The value of the class that its tag names. A string is the name itself and means that class's defaults."""
     if isinstance(value, str):
-        value = {name: value}
-    tag = value.get(name)
-    if tag is None:
-        raise ConfigError(f"setting {where}.{name} is missing; give it one of {', '.join(classes)}")
-    if tag not in classes:
-        raise UnknownName(f"setting {where}.{name}", str(tag), classes)
-    return from_dict(classes[tag], value, where + ".")
+        value = {choice.tag: value}
+    name = value.get(choice.tag)
+    if name is None:
+        raise ConfigError(f"setting {where}.{choice.tag} is missing; give it one of {', '.join(choice.names)}")
+    if name not in list(choice.names):
+        raise UnknownName(f"setting {where}.{choice.tag}", str(name), choice.names)
+    return from_dict(choice.find(name), value, where + ".")
 
 
 def _spell(hint: Any) -> str:
+    """The type in words, for a message."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return "a table of settings"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_spell(option) for option in arguments)
     if origin is typing.Literal:

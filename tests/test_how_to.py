@@ -1,4 +1,4 @@
-"""Every page of docs/how-to is a working example: its files are installed as a small package, its commands are typed."""
+"""Every page of docs/how-to works: its files are installed as a small package, and its commands are typed."""
 
 from __future__ import annotations
 

@@ -19,21 +19,22 @@ from satm.types import Images, Labels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DATMConfig(TrajectoryConfig):
-    """Start epochs t ∈ [min, upper), upper growing from `first_upper_epoch` to T over `expansion_steps` outer steps.
+    """MTT with a window of start epochs that grows, and labels that are learned.
 
-    The inner loop is given softmax(y), L_CE = −Σ softmax(y) log softmax(logits) at temperature 1, and y is learned
-    beside φ and α. Images begin as ones that an expert after `teacher_epoch` epochs gets right, y as the mean logits of
-    the experts that are right then. An outer step whose loss is above `threshold` changes nothing.
+    Start epochs are t ∈ [min, upper). `upper` grows from `first_upper_epoch` to T over `expansion_steps` outer steps.
+    The inner loss is L_CE = −Σ softmax(y) log softmax(logits) at temperature 1. The logits y [n, K] are learned with φ
+    and α. The first images are ones that an expert gets right after `teacher_epoch` epochs. The first y are the mean
+    logits of the experts that are right then. An outer step whose loss is above `threshold` is skipped.
     """
 
     min_start_epoch: int = 0
-    first_upper_epoch: int | None = None  # of the window at step 0; null: T, a window that stays
-    expansion_steps: int = 1  # outer steps until the window reaches T
+    first_upper_epoch: int | None = None  # `upper` at outer step 0; null: T, so that the window does not grow
+    expansion_steps: int = 1  # outer steps until `upper` is T
     labels: Literal["learned", "hard"] = "learned"
     lr_labels: float = 2.0
     momentum_labels: float = 0.9
-    teacher_epoch: int | None = None  # of the experts that images and labels begin by; null: the last of any segment
-    threshold: float | None = 1.0  # of the matching loss; null: none
+    teacher_epoch: int | None = None  # of the experts behind the first images and labels; null: the last of any segment
+    threshold: float | None = 1.0  # of the matching loss, above which an outer step is skipped; null: none is skipped
     init: Literal["right", "real", "noise"] = "right"  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -53,11 +54,11 @@ class DATMConfig(TrajectoryConfig):
         self.label_rule()
 
     def teacher(self) -> int:
-        """The epoch of the experts that images and labels begin by."""
+        """The epoch of the experts that give the first images and labels."""
         return TrajectoryConfig.stored_epochs(self) if self.teacher_epoch is None else self.teacher_epoch
 
     def stored_epochs(self) -> int:
-        """The last epoch an expert needs: of a segment or of the teacher."""
+        """See `TrajectoryConfig`: the last epoch of a segment or of the teacher."""
         return max(TrajectoryConfig.stored_epochs(self), self.teacher())
 
     def epochs_asked(self) -> str:
@@ -66,17 +67,17 @@ class DATMConfig(TrajectoryConfig):
         return teacher + TrajectoryConfig.epochs_asked(self)
 
     def starts_at(self, step: int) -> range:
-        """The window at an outer step."""
+        """See `TrajectoryConfig`: [min, upper) at outer step `step`."""
         last = self.starts()
         first = last if self.first_upper_epoch is None else self.first_upper_epoch
         return range(self.min_start_epoch, min(last, first + (last - first) * step // self.expansion_steps))
 
     def label_rule(self) -> LabelRule:
-        """OuterVariables logits, or hard labels."""
+        """See `TrajectoryConfig`: learned logits, or hard labels."""
         return HardLabels() if self.labels == "hard" else LearnedLogits(self.lr_labels, self.momentum_labels)
 
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
-        """The images and labels before the first outer step."""
+        """See `TrajectoryConfig`: images that the first expert gets right, and the mean logits of the experts."""
         last = [expert.snapshot(self.teacher()).to(task.device) for expert in task.experts]
         if self.init == "right":
             images = images_an_expert_gets_right(task, network, last[0], task.seed.child("init"))
@@ -87,7 +88,7 @@ class DATMConfig(TrajectoryConfig):
         return images, logits_of_experts(task, network, last, images.to(task.device))
 
     def accepts(self, loss: float) -> bool:
-        """Whether the loss is within the threshold; one that is not finite passes, to be reported."""
+        """See `TrajectoryConfig`: F is at most the threshold. Infinity and NaN pass, so that the guard reports them."""
         return self.threshold is None or not math.isfinite(loss) or loss <= self.threshold
 
 

@@ -1,4 +1,4 @@
-"""FTD: matching flat trajectories, the images averaged over outer steps (Du et al. 2023)."""
+"""FTD: matching flat trajectories, with an average of the images over outer steps (Du et al. 2023)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from satm.methods.trajectory.method import TrajectoryMethod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FTDConfig(TrajectoryConfig):
-    """MTT on experts that GSAM trained for flatness (`experts.flat`), with an average of φ handed out for φ.
+    """MTT on experts that GSAM trained for flatness (`experts.flat`). The result is an average of φ over outer steps.
 
-    The published script trains on a network that it has just evaluated another set with; here every evaluation starts
-    from a fresh one.
+    In the published script, an evaluation goes on with a network that another set was just evaluated with. Here every
+    evaluation starts from a fresh network.
     """
 
     outer: AnyOuter = field(default_factory=EMA)

@@ -14,9 +14,8 @@ from satm.errors import ConfigError
 from satm.methods.base import METHODS, Request, Task
 from satm.methods.checks import check_features
 from satm.methods.direct.condensation import ClassBatches
-from satm.methods.outer import AnyOuter, OuterProblem, OuterRule, OuterUpdate, VaSSO
-from satm.methods.outer.problem import State
-from satm.methods.trajectory.condensation import TrajectoryCondensation
+from satm.methods.outer import AnyOuter, OuterProblem, OuterRule, OuterUpdate, Redraw, State
+from satm.methods.trajectory.condensation import Beginning, TrajectoryCondensation
 from satm.methods.trajectory.config import TrajectoryConfig, default_of, default_outer
 from satm.methods.trajectory.flat_experts import need_flat_experts
 from satm.methods.trajectory.guard import Retry
@@ -27,24 +26,28 @@ from satm.types import Images
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MDCConfig(TrajectoryConfig):
-    """L = L_base(φ) + L_base(φ[:j]), φ[:j] the first j images of each class: the adaptive subset loss.
+    """The base method's loss plus the adaptive subset loss:
 
-    j, the most learnable subset, is the size whose feature distance to the real images changed most since the last
-    choice, `period` outer steps ago; the smallest at first. The images of the largest earlier choice below j are
-    frozen. Every shared setting is the base's own too; what the base alone has (DATM's window of start epochs, TESLA's
-    labels) stays at its defaults. `over` gives the shared settings the base's defaults.
+        F = F_base(φ) + F_base(φ[:j])
+
+    φ[:j] holds the first j images of each class, the most learnable subset. j is the size whose feature distance to the
+    real images changed most since the last choice, `period` outer steps ago. The first choice is the smallest size. The
+    images of the largest earlier choice below j are frozen.
+
+    The base method runs under the shared settings given here. Settings that only the base has (DATM's window of start
+    epochs, TESLA's labels) keep their defaults. `over` starts from the base's defaults instead of these.
     Source: MDC's code (condense_reg.py and reg_ipcx.py at a1b0786). Its base is IDC or DREAM, ours trajectory matching.
     """
 
     base: str = "mtt"
-    sizes: tuple[int, ...] | None = None  # prefixes that compete, in images a class; null: 1 … IPC − 1
-    period: int | None = None  # outer steps between choices (Δt); null: a twentieth of all
-    batch_real: int = 64  # real images a class for the feature distance
-    init: Literal["right", "real", "noise"] = "real"  # type: ignore[assignment]  # `right` under DATM alone
+    sizes: tuple[int, ...] | None = None  # the sizes that compete, in images per class; null: 1 … IPC − 1
+    period: int | None = None  # Δt: outer steps from one choice to the next; null: a twentieth of all
+    batch_real: int = 64  # real images per class for the feature distance
+    init: Literal["right", "real", "noise"] = "real"  # type: ignore[assignment]  # `right` under DATM only
 
     @classmethod
     def over(cls, base: str, **given: Any) -> MDCConfig:
-        """On `base`, whose defaults count for what is not given."""
+        """A configuration on `base`. Shared settings that are not `given` have the base's defaults."""
         kind = base_kind(base)
         defaults = {each.name: default_of(kind, each.name) for each in fields(TrajectoryConfig)}
         return cls(base=base, **{name: value for name, value in defaults.items() if value is not MISSING} | given)
@@ -59,23 +62,22 @@ class MDCConfig(TrajectoryConfig):
             raise ConfigError(f"batch_real {self.batch_real}: expected at least 1 image a class")
         if self.init == "right" and default_of(base_kind(self.base), "init") != "right":
             raise ConfigError(f"init right: base {self.base} begins from no teacher; set init=real")
-        if isinstance(self.base_config().outer, VaSSO):
-            raise ConfigError("mdc cannot take vasso, whose average is over all images; take another outer optimiser")
+        self.base_config()  # raises ConfigError for settings that the base refuses
 
     def base_config(self) -> TrajectoryConfig:
-        """The base method under these numbers."""
+        """The base method's configuration, with the shared settings given here."""
         return base_kind(self.base)(**{each.name: getattr(self, each.name) for each in fields(TrajectoryConfig)})
 
     def default_window(self) -> int:
-        """The base's."""
+        """See `TrajectoryConfig`: the base's."""
         return base_kind(self.base).default_window(self)
 
     def own_outer(self) -> AnyOuter:
-        """The base's."""
+        """See `TrajectoryConfig`: the base's."""
         return default_outer(base_kind(self.base))
 
     def stored_epochs(self) -> int:
-        """The base's."""
+        """See `TrajectoryConfig`: the base's."""
         return self.base_config().stored_epochs()
 
     def steps_between_choices(self) -> int:
@@ -83,12 +85,12 @@ class MDCConfig(TrajectoryConfig):
         return self.period or max(1, self.outer_steps // 20)
 
     def competing(self, ipc: int) -> tuple[int, ...]:
-        """The proper prefixes of a set of `ipc` images a class that compete."""
+        """The sizes below `ipc` that compete, in images per class."""
         return tuple(range(1, ipc)) if self.sizes is None else tuple(size for size in self.sizes if size < ipc)
 
 
 def base_kind(base: str) -> type[TrajectoryConfig]:
-    """A base's configuration; raises UnknownName, and ConfigError for no trajectory method."""
+    """The configuration class of method `base`. Raises UnknownName, or ConfigError if it matches no trajectories."""
     kind: type[Any] = METHODS.get(base).config
     if not issubclass(kind, TrajectoryConfig) or issubclass(kind, MDCConfig):
         kinds = {name: METHODS.get(name).config for name in METHODS.known()}
@@ -99,19 +101,21 @@ def base_kind(base: str) -> type[TrajectoryConfig]:
 
 @dataclass(frozen=True, kw_only=True)
 class WithSubset:
-    """`base` at the whole set and at some of its images; an `OuterRule` of one outer step."""
+    """Asks the rule `base` twice, at the whole set and at a subset of its images, and adds both answers.
+
+    The frozen images get a direction of zero. The whole set's draws are those that it has without the subset. The rule
+    sees its state for the subset's images (`OuterRule.part`), but only the whole set's answer changes the state.
+    """
 
     base: OuterRule
     rows: torch.Tensor  # [j·K] int64: the images of the subset
-    frozen: torch.Tensor  # [·] int64: images that do not move
+    frozen: torch.Tensor  # [m] int64: the images that do not move
     draw: Callable[[torch.Generator, int], InnerLoop]  # an inner loop over that many images
     seed: Seed  # of the subset's draws
-    policy: HypergradientPolicy | None = None  # the subset's; null: the problem's
+    policy: HypergradientPolicy | None = None  # of the subset's inner loop; None: the problem's
 
-    def __call__(
-        self, problem: OuterProblem, generator: torch.Generator, redraw: Callable[[], InnerLoop], state: State
-    ) -> OuterUpdate:
-        """See `OuterRule`; the whole set's draws are those it would have without the subset."""
+    def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
+        """See `OuterRule`."""
         whole = self.base(problem, generator, redraw, state)
         rows, at = self.rows, problem.at
         loop, again = self.seed.child("loop").generator(), self.seed.child("loop", 2).generator()
@@ -122,7 +126,8 @@ class WithSubset:
             policy=self.policy or problem.policy,
         )
         noise = self.seed.child("noise").generator()
-        subset = self.base(part, noise, lambda: self.draw(again, len(rows)), {})
+        kept = self.base.part(state, rows, at.images)
+        subset = self.base(part, noise, lambda: self.draw(again, len(rows)), kept)
         labels = whole.labels
         if labels is not None and subset.labels is not None:
             labels = labels.index_add(0, rows, subset.labels).index_fill(0, self.frozen, 0.0)
@@ -134,41 +139,17 @@ class WithSubset:
             measured={**whole.measured, "loss_subset": subset.measured["loss"]},
         )
 
-    def init(self, images: Images) -> State:
-        """See `OuterRule`."""
-        return self.base.init(images)
-
-    def moved(self, state: State, images: Images) -> State:
-        """See `OuterRule`."""
-        return self.base.moved(state, images)
-
-    def averaged(self, state: State) -> Images | None:
-        """See `OuterRule`."""
-        return self.base.averaged(state)
-
-    def over(self, steps: int) -> WithSubset:
-        """See `OuterRule`."""
-        return replace(self, base=self.base.over(steps))
-
-    def second_start(self, iota: int) -> int | None:
-        """See `OuterRule`."""
-        return self.base.second_start(iota)
-
-    def check(self, inner_steps: int, iota: int) -> None:
-        """See `OuterRule`."""
-        self.base.check(inner_steps, iota)
-
 
 class MDC(TrajectoryCondensation):
-    """The base's condensation with the subset loss added; the base itself where no smaller size competes."""
+    """The base's condensation with the subset loss added. If no smaller size competes, it is the base itself."""
 
     def __init__(self, task: Task, config: MDCConfig) -> None:
         base = config.base_config()
         super().__init__(task, base)
-        # Not compiled: every size would be a compilation of its own.
+        # Not compiled: each size would need a compilation of its own.
         self.subset_policy = replace(self.engine, compiled=False).policy(self.network, task.notify)
         self.sizes, self.period = config.competing(task.ipc), config.steps_between_choices()
-        self.past = torch.zeros(task.ipc, dtype=torch.bool)  # [j] whether size j was chosen, the present one included
+        self.past = torch.zeros(task.ipc, dtype=torch.bool)  # [j] whether size j was chosen, now or before
         self.size = 0  # j; 0 before the first choice
         self.distances = torch.zeros(len(self.sizes))  # D at the last choice
         self._rows, self._held = self._prefix(self.sizes[0] if self.sizes else 0), self._prefix(0)
@@ -177,7 +158,7 @@ class MDC(TrajectoryCondensation):
             self.probe = Probe(task, base.starts(), ClassBatches(task.data, config.batch_real).draw(seed.generator()))
 
     def advance(self) -> Mapping[str, float]:
-        """See `Condensation`."""
+        """See `Condensation`: choose the subset if it is time to, then take an outer step."""
         if not self.sizes:
             return super().advance()
         size, past, distances = self.size, self.past, self.distances
@@ -191,32 +172,29 @@ class MDC(TrajectoryCondensation):
         self.size, self.past, self.distances = size, past, distances
         return {**measured, "subset": float(size), "frozen": float(frozen)}
 
-    def attempt(self, retry: Retry) -> dict[str, float]:
-        """See `Retryable`; the subset is drawn anew as the whole set is."""
+    def beginning(self, retry: Retry) -> Beginning:
+        """See `TrajectoryCondensation`: the rule is asked at the subset too, and frozen images lose their momentum.
+
+        A retry draws new mini-batches, augmentations and noise for the subset too.
+        """
+        base = super().beginning(retry)
         if not self.sizes:
-            return super().attempt(retry)
-        base, images_velocity, label_state = self.rule, self.images_velocity, self.label_state
-        # What is frozen does not coast either.
-        self.images_velocity = images_velocity.index_fill(0, self._held, 0.0)
-        self.label_state = self.label_rule.at_rest(label_state, self._held)
-        self.rule = WithSubset(
-            base=base,
-            rows=self._rows,
-            frozen=self._held,
-            draw=self._draw_loop,
-            seed=retry.seed(self.task.seed.child("outer", self.step, "subset")),
-            policy=self.subset_policy,
+            return base
+        return Beginning(
+            ask=WithSubset(
+                base=self.rule,
+                rows=self._rows,
+                frozen=self._held,
+                draw=self._draw_loop,
+                seed=retry.seed(self.task.seed.child("outer", self.step, "subset")),
+                policy=self.subset_policy,
+            ),
+            images_velocity=base.images_velocity.index_fill(0, self._held, 0.0),
+            label_state=self.label_rule.at_rest(base.label_state, self._held),
         )
-        try:
-            return super().attempt(retry)
-        except BaseException:
-            self.images_velocity, self.label_state = images_velocity, label_state
-            raise
-        finally:
-            self.rule = base
 
     def _prefix(self, ipc: int) -> torch.Tensor:
-        """Rows of the first `ipc` images of each class."""
+        """[ipc·K] int64: the first `ipc` images of each class."""
         rows = torch.arange(len(self.images), device=self.images.device)
         return rows[rows % self.task.ipc < ipc]
 
@@ -236,23 +214,20 @@ class MDC(TrajectoryCondensation):
 
 
 def most_learnable(before: torch.Tensor, now: torch.Tensor) -> int:
-    """argmax_j |D_j(t − Δt) − D_j(t)|, the smallest of equals: the position of the most learnable subset."""
+    """argmax_j |D_j(t − Δt) − D_j(t)|: the position of the most learnable subset, the first if several are equal."""
     return int((before - now).abs().argmax())
 
 
 class Probe:
-    """Feature distances of every prefix, on one expert's start snapshots and one batch of real images, always the same.
+    """Measures the feature distance of every prefix of φ to one batch of real images.
 
-    MDC measures on whatever networks it trains at the time; fixed ones change only because the images do.
+    The features are those of the first expert at its start snapshots. MDC's code uses the networks that it trains at
+    the time. With fixed networks and a fixed batch, only the images change the distance.
     """
 
     def __init__(self, task: Task, starts: int, real: Images) -> None:
-        network = networks.create(
-            task.architecture,
-            num_classes=len(task.data.classes),
-            image_shape=task.data.image_shape,
-            seed=task.seed.child("net"),
-        ).to(task.device)
+        plan = networks.plan_for(task.architecture, task.data)
+        network = plan.create(task.seed.child("net")).to(task.device)
         self._embed = []
         for epoch in range(starts):
             FlatNetwork(network).load(task.experts[0].snapshot(epoch).to(task.device))
@@ -262,7 +237,10 @@ class Probe:
 
     @torch.no_grad()
     def distances(self, images: Images, ipc: int) -> torch.Tensor:
-        """D [ipc]: for each prefix, mean over classes and snapshots of ‖mean f(φ_k[:j]) − mean f(T_k)‖²."""
+        """D [ipc]: for each j, the mean over classes k and snapshots f of ‖mean f(φ_k[:j]) − mean f(T_k)‖².
+
+        φ_k are the synthetic and T_k the real images of class k. `images` [K·ipc, C, H, W] is class-major.
+        """
         count = torch.arange(1, ipc + 1, device=images.device).view(1, -1, 1)
         total = torch.zeros(ipc)
         for embed, real in zip(self._embed, self._real, strict=True):
@@ -272,6 +250,7 @@ class Probe:
 
 
 def _check(request: Request) -> None:
+    """Raise ConfigError for a size above the IPC, for experts that the base cannot use, or as the base's check does."""
     config: MDCConfig = request.settings
     if config.sizes and max(config.sizes) > request.ipc:
         raise ConfigError(

@@ -14,7 +14,7 @@ from satm.methods.trajectory.method import TrajectoryMethod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SATMDAConfig(DATMConfig):
-    """DATM's windows, labels, start and threshold under SATM's rule, window and α."""
+    """DATM's start epochs, labels, initial images and threshold, with SATM's rule, window and α."""
 
     outer: AnyOuter = field(default_factory=SATM)
     step_size_derivative: StepSizeDerivative = "first_order"

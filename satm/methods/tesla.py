@@ -16,11 +16,12 @@ from satm.types import Images, Labels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TESLAConfig(TrajectoryConfig):
-    """∂F/∂φ ≈ −α Σ_i (∂F/∂θ_N) · ∂g_i/∂φ: every θ_i is held constant, so that steps can be differentiated one by one.
+    """∂F/∂φ ≈ −α Σ_i (∂F/∂θ_N) · ∂g_i/∂φ, with every θ_i held constant. g_i is the gradient of inner step i.
 
-    The derivative is not MTT's: the paths through θ_i are missing, all but for N = 1. The labels are softmax of the
-    target expert's logits, made anew at every outer step; the set keeps the last. α follows Eq. 10's closed form. The
-    published code takes half of this gradient by mistake (`2 * tuple`); ours is the whole.
+    So inner steps are differentiated one at a time, in constant memory. The derivative is not that of MTT, because the
+    paths through θ_i are missing; only for N = 1 are the two equal. Each outer step makes new labels, the softmax of
+    the target expert's logits, and the set keeps the last ones. α follows the closed form of Eq. 10. The published code
+    takes half of this gradient by mistake (`2 * tuple`). Ours is the whole.
     """
 
     labels: Literal["teacher", "hard"] = "teacher"
@@ -28,11 +29,11 @@ class TESLAConfig(TrajectoryConfig):
     step_size_derivative: StepSizeDerivative = "first_order"
 
     def label_rule(self) -> LabelRule:
-        """Teacher labels, or hard ones."""
+        """See `TrajectoryConfig`: teacher labels, or hard ones."""
         return HardLabels() if self.labels == "hard" else TeacherLabels()
 
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
-        """The images and labels before the first outer step: by the first expert where a segment ends at the latest."""
+        """See `TrajectoryConfig`. The first expert gives the labels, at the latest epoch at which a segment ends."""
         images, classes = TrajectoryConfig.begin_with(self, task, network)
         if self.labels == "hard":
             return images, classes

@@ -1,4 +1,4 @@
-"""A small installed package that brings a method, a data set and a network, found by its entry points."""
+"""A small installed package with a method, an outer optimiser, a data set and a network, found by entry points."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from satm.cli import run
 from satm.data import CATALOGUE, load
 from satm.errors import ConfigError, PluginError, UnknownName
 from satm.methods import METHODS
+from satm.methods.outer import OuterOptimiser
+from satm.presets import CondenseConfig
 
 MODULE = """
     import torch
-    from dataclasses import dataclass
+    from dataclasses import dataclass, replace
     from types import MappingProxyType
     from torch import nn
     from satm.data import DatasetSpec, Raw
     from satm.methods import Outcome, Method, class_major_labels
+    from satm.methods.outer import OuterOptimiser, Rule
+    from satm.methods.outer.sgd import descend
 
 
     @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,19 @@ MODULE = """
     )
 
 
+    @dataclass(frozen=True, kw_only=True)
+    class SignDescent(Rule):
+        rule: str = "sign"
+        length: float = 0.5
+
+        def __call__(self, problem, generator, redraw, state):
+            update = descend(problem, state)
+            return replace(update, images=self.length * update.images.sign())
+
+
+    SIGN = OuterOptimiser(name="sign", summary="descend the sign of the hypergradient", config=SignDescent)
+
+
     def read():
         def part(count):
             labels = torch.arange(2).repeat(count)
@@ -100,6 +117,9 @@ ENTRY_POINTS = """
     needy = satm_small_plugin:NEEDY
     broken = satm_small_plugin_that_is_not_there:METHOD
     wrong = satm_small_plugin:WRONG
+    [satm.outer]
+    sign = satm_small_plugin:SIGN
+    lost = satm_small_plugin_that_is_not_there:SIGN
     [satm.datasets]
     halves = satm_small_plugin:SPEC
     [satm.networks]
@@ -155,6 +175,29 @@ def test_a_folder_cannot_be_called_like_its_data_set(plugin, tmp_path):
     (tmp_path / "halves").mkdir()
     with pytest.raises(ConfigError, match="'halves' means the embedded images; rename the folder"):
         load(str(tmp_path / "halves"))
+def test_an_outer_optimiser_is_an_option_and_is_read_back_from_what_is_stored(plugin, tmp_path, capsys):
+    registry = tmp_path / "satm.db"
+    asked = ["condense", "digits", "--profile", "smoke", "--method", "mtt", "--set", "outer_steps=2"]
+    assert run([*asked, "--outer", "sign", "--set", "length=0.25", "--registry", str(registry)]) == 0
+    stored = satm.load("digits/ipc1/mtt+sign", registry=registry).config["condense"]
+    assert stored["settings"]["outer"] == {"rule": "sign", "length": 0.25}
+    rule = CondenseConfig.from_dict(stored).settings.outer
+    assert (type(rule).__name__, rule.length) == ("SignDescent", 0.25)
+    capsys.readouterr()
+    assert run([*asked, "--outer", "sgn"]) == 2
+    assert "unknown outer optimiser 'sgn': did you mean sign" in capsys.readouterr().err
+    assert run([*asked, "--outer", "lost"]) == 2
+    assert "outer optimiser 'lost' of package small-plugin cannot be loaded" in capsys.readouterr().err
+    stored["settings"]["outer"]["rule"] = "sgn"
+    with pytest.raises(UnknownName, match=r"^unknown setting settings\.outer\.rule 'sgn': did you mean sign"):
+        CondenseConfig.from_dict(stored)
+
+
+def test_an_outer_optimiser_whose_field_rule_is_not_its_name_is_refused(plugin):
+    import satm_small_plugin
+
+    with pytest.raises(ConfigError, match="outer optimiser 'signs': the field rule of SignDescent holds 'sign'; give"):
+        OuterOptimiser(name="signs", summary="", config=satm_small_plugin.SignDescent)
 
 
 def test_nothing_is_imported_before_it_is_asked_for(plugin):

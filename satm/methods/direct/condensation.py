@@ -17,6 +17,7 @@ from satm.errors import ConfigError, Diverged
 from satm.machine.compilation import FORMERLY, Compilation, compiled
 from satm.machine.cost import forward_cost
 from satm.methods.base import Outcome, Task, class_major_labels
+from satm.methods.momentum import MomentumSGD
 from satm.methods.random import random_images
 from satm.methods.start import noise_images
 from satm.networks import NetworkPlan, plan_for
@@ -71,7 +72,7 @@ class DirectCondensation:
 
     def __init__(self, task: Task, config: DirectConfig, augment: str | None) -> None:
         self.task, self.augment = task, augment
-        self.momentum, self.lr = config.momentum_images, config.lr_images
+        self.sgd = MomentumSGD(config.lr_images, config.momentum_images)
         self.step, self.steps = 0, config.steps
         start = random_images if config.init == "real" else noise_images
         self.images: Images = start(task.data, task.ipc, task.seed.child("init")).to(task.device)
@@ -114,8 +115,7 @@ class DirectCondensation:
         seed = self.task.seed.child("outer", self.step)
         with seed.child("layers").forked():  # dropout takes no generator, only the global random state
             gradient, measured = self.gradient(seed)
-        velocity = self.momentum * self.velocity + gradient
-        images = self.images - self.lr * velocity
+        images, velocity = self.sgd(self.images, self.velocity, gradient)
         bad = [name for name, value in measured.items() if not math.isfinite(value)]
         bad += [] if torch.isfinite(images).all() else ["the images' update"]
         if bad:

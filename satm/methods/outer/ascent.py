@@ -1,25 +1,55 @@
-"""Ascend, then descend from there: the two passes that every sharpness-aware rule takes."""
+"""The two passes of every sharpness-aware rule: ascend to φ + ε, then take the hypergradient there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 
-from satm.engine import Hypergradient, InnerLoop
-from satm.methods.outer.problem import OuterProblem, OuterUpdate, State, TwoPasses
+from satm.engine import Hypergradient
+from satm.errors import ConfigError
+from satm.methods.outer.problem import OuterProblem, OuterUpdate, State
+from satm.methods.outer.rule import Redraw, Rule
 from satm.types import Images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TwoPasses(Rule):
+    """The settings of a rule with two passes: where the second one starts, and which draws it uses.
+
+    The second pass starts from θ_τ of the first (trajectory reuse, paper Eq. 9), so it costs N − τ inner steps.
+    """
+
+    tau: int | None = None  # τ ≥ ι, the inner step at which the second pass starts; null: ι
+    redraw: bool = False  # fresh mini-batches and augmentations in the second pass, instead of those of the first
+
+    def second_start(self, iota: int) -> int | None:
+        """See `OuterRule`: τ."""
+        return iota if self.tau is None else self.tau
+
+    def for_any_loop(self) -> Self:
+        """See `OuterRule`: τ = ι."""
+        return replace(self, tau=None)
+
+    def check(self, inner_steps: int, iota: int) -> None:
+        """Raise ConfigError unless ι ≤ τ < N."""
+        if self.tau is not None and not iota <= self.tau < inner_steps:
+            raise ConfigError(
+                f"tau {self.tau}: with {inner_steps} inner steps and a window of {inner_steps - iota}, "
+                f"expected {iota} ≤ tau ≤ {inner_steps - 1}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ascent:
-    """Both passes of one outer step."""
+    """What the two passes of one outer step found."""
 
     first: Hypergradient  # at φ, or at φ + noise
     second: Hypergradient  # at φ + ε, from θ_τ
-    epsilon: torch.Tensor
-    step_size: torch.Tensor  # α's derivative, of the first trajectory
+    epsilon: torch.Tensor  # ε [n, C, H, W]
+    step_size: torch.Tensor  # ∂F/∂α of the first pass, 0-dimensional
 
     def update(
         self,
@@ -28,7 +58,10 @@ class Ascent:
         state: State | None = None,
         **measured: float,
     ) -> OuterUpdate:
-        """Descend the second hypergradient, or `images` in its place."""
+        """The rule's answer: φ descends the second hypergradient, or `images` [n, C, H, W] if that is given.
+
+        `measured` adds metrics to those that all rules with two passes store.
+        """
         return OuterUpdate(
             images=self.second.images if images is None else images,
             labels=self.second.labels,
@@ -48,15 +81,19 @@ class Ascent:
 def ascend(
     rule: TwoPasses,
     problem: OuterProblem,
-    redraw: Callable[[], InnerLoop],
+    redraw: Redraw,
     perturb: Callable[[torch.Tensor], torch.Tensor],
     *,
     noise: torch.Tensor | None = None,
 ) -> Ascent:
-    """∇F(φ + noise) over the window (Eq. 8) → ε = `perturb`(∇F) → noise off → ∇F(φ + ε) from the stored θ_τ (Eq. 9).
+    """Both passes of one outer step:
 
-    The second pass runs steps τ … N − 1 and replays the draws of the first unless `rule` redraws them. α's derivative
-    is the first trajectory's.
+        g = ∇F(φ + noise)             all N steps, differentiated over the window (paper Eq. 8)
+        ε = perturb(g)                the noise is off from here on
+        ∇F(φ + ε)                     steps τ … N − 1 from the stored θ_τ (paper Eq. 9)
+
+    g, ε and `noise` are [n, C, H, W]. The second pass replays the draws of the first, unless `rule.redraw` is set. The
+    derivative of α is that of the first pass.
     """
     images: Images = problem.at.images
     at = images if noise is None else images + noise
@@ -70,6 +107,6 @@ def ascend(
 
 
 def along(direction: torch.Tensor, rho: float) -> torch.Tensor:
-    """ρ d/‖d‖₂, the norm over the whole set; nought where d is."""
+    """ρ d/‖d‖₂ for the direction d. The norm is over the whole set. The result is zero if d is zero."""
     norm = direction.norm()
     return rho * direction / norm if norm > 0 else torch.zeros_like(direction)

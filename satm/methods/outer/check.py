@@ -1,4 +1,4 @@
-"""Checks that several rules share."""
+"""Range checks that several rules share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from satm.errors import ConfigError
 
 
 def not_negative(**values: float) -> None:
-    """Raise ConfigError unless all are finite and 0 or more."""
+    """Raise ConfigError unless all values are finite and 0 or more."""
     if not all(0 <= value < math.inf for value in values.values()):
         given = ", ".join(f"{name} {value}" for name, value in values.items())
         raise ConfigError(f"{given}: expected finite numbers of 0 or more")
 
 
 def fraction(name: str, value: float, *, one: bool) -> None:
-    """Raise ConfigError unless 0 ≤ value < 1, or 0 < value ≤ 1 where `one` is meant to be possible."""
+    """Raise ConfigError unless 0 ≤ value < 1, or, with `one`, unless 0 < value ≤ 1."""
     if not (0 < value <= 1 if one else 0 <= value < 1):
         raise ConfigError(f"{name} {value}: expected {'0 < ' + name + ' ≤ 1' if one else '0 ≤ ' + name + ' < 1'}")

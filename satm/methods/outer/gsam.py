@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import torch
 
-from satm.engine import InnerLoop
-from satm.methods.outer.ascent import along, ascend
+from satm.methods.outer.ascent import TwoPasses, along, ascend
 from satm.methods.outer.check import not_negative
-from satm.methods.outer.problem import OUTER, OuterOptimiser, OuterProblem, OuterUpdate, State, TwoPasses
+from satm.methods.outer.problem import OuterProblem, OuterUpdate, State
+from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GSAM(TwoPasses):
-    """SAM's ε; φ descends ∇F(φ + ε) − a ∇F(φ)_⊥, where ⊥ is the part at right angles to ∇F(φ + ε).
+    """SAM that also lowers the surrogate gap h = F(φ + ε) − F(φ):
 
-    The second term lowers the surrogate gap h = F(φ + ε) − F(φ) without raising F(φ + ε) to first order. GSAM lets ρ
-    follow the learning rate's schedule; φ's is constant here, and so is ρ.
+        ε = ρ ∇F(φ)/‖∇F(φ)‖₂
+        φ descends ∇F(φ + ε) − a ∇F(φ)_⊥
+
+    ∇F(φ)_⊥ is the part of ∇F(φ) at right angles to ∇F(φ + ε). This term lowers h and leaves F(φ + ε) unchanged to first
+    order. a = 0 is SAM. In the paper ρ follows the schedule of the learning rate. That of φ is constant here, so ρ is.
     """
 
     rule: Literal["gsam"] = "gsam"
-    rho: float = 0.01  # ρ: ‖ε‖₂ over the whole set; ours, as SATM's
-    gap_weight: float = 0.4  # a, GSAM's α; FTD's default for its experts
+    rho: float = 0.01  # ρ: the radius ‖ε‖₂ over the whole set; our choice, the same as SATM's
+    gap_weight: float = 0.4  # a, called α in GSAM; FTD's default for its experts
 
     def __post_init__(self) -> None:
         not_negative(rho=self.rho, gap_weight=self.gap_weight)
 
-    def __call__(
-        self, problem: OuterProblem, generator: torch.Generator, redraw: Callable[[], InnerLoop], state: State
-    ) -> OuterUpdate:
+    def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
         """See `OuterRule`."""
         both = ascend(self, problem, redraw, partial(along, rho=self.rho))
         vertical = at_right_angles(both.first.images, to=both.second.images)
@@ -43,7 +43,7 @@ class GSAM(TwoPasses):
 
 
 def at_right_angles(vector: torch.Tensor, *, to: torch.Tensor) -> torch.Tensor:
-    """`vector` less its projection on `to`; `vector` itself where `to` is nought."""
+    """`vector` minus its projection on `to`; `vector` itself if `to` is zero."""
     square = (to * to).sum()
     return vector - ((vector * to).sum() / square) * to if square > 0 else vector
 

@@ -1,10 +1,10 @@
-"""What an outer rule is asked and what it answers."""
+"""The question that an outer rule answers: F at one expert segment (`OuterProblem`), and its answer (`OuterUpdate`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, Self, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 
@@ -16,35 +16,42 @@ from satm.engine import (
     Truncation,
     exact_step_size_derivative,
 )
-from satm.errors import ConfigError
-from satm.names import Names
 from satm.types import FlatParams, Images, Labels
 
 StepSizeDerivative: TypeAlias = Literal["first_order", "taped", "exact"]
 State: TypeAlias = Mapping[str, torch.Tensor]
+"""The tensors that a rule remembers from one outer step to the next, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OuterProblem:
-    """F(φ) = L(θ_N(φ)): one segment, its inner loop with all draws fixed, and how it is differentiated."""
+    """F(φ) = L(θ_N(φ)) for one expert segment, with every random draw fixed.
 
-    loop: InnerLoop
-    at: OuterVariables
-    theta_start: FlatParams
-    loss: Callable[[FlatParams], torch.Tensor]
-    policy: HypergradientPolicy
-    truncation: Truncation
-    derivative: StepSizeDerivative = "first_order"  # of α, see `step_size_derivative`
+    θ_N is the end of the inner loop from θ_0 = `theta_start`, and L is `loss`. Because the draws are fixed, F is a
+    plain function: a rule may ask for its derivatives at as many φ as it needs.
+    """
+
+    loop: InnerLoop  # N steps, their mini-batches and augmentations
+    at: OuterVariables  # φ, labels and α before this outer step
+    theta_start: FlatParams  # θ_0 [P]: the expert's parameters at the start of the segment
+    loss: Callable[[FlatParams], torch.Tensor]  # L: from θ_N [P] to a 0-dimensional tensor
+    policy: HypergradientPolicy  # how the inner loop is differentiated
+    truncation: Truncation  # which inner steps are differentiated
+    derivative: StepSizeDerivative = "first_order"  # which derivative of α; see `step_size_derivative`
 
     @property
     def iota(self) -> int:
-        """ι: the first differentiated step."""
+        """ι: the first differentiated inner step."""
         return self.truncation.first_taped(self.loop.steps)
 
     def hypergradient(
         self, images: Images, *, first: int = 0, theta: FlatParams | None = None, keep: int | None = None
     ) -> Hypergradient:
-        """F's derivatives at `images`; from step `first` on, starting at `theta`, when asked (Eq. 9)."""
+        """F and its derivatives at φ = `images` [n, C, H, W] (paper Eq. 8).
+
+        A second pass runs steps `first` … N − 1 only, from θ_first = `theta` [P] (paper Eq. 9). `keep` asks for a copy
+        of θ_keep, with which such a pass can start.
+        """
         return self.policy(
             self.loop,
             self.at._replace(images=images),
@@ -56,10 +63,12 @@ class OuterProblem:
         )
 
     def step_size_derivative(self, images: Images, found: Hypergradient) -> torch.Tensor:
-        """∂F/∂α at `images`, given their hypergradient over the whole loop.
+        """∂F/∂α at φ = `images`, 0-dimensional. `found` is the hypergradient there, over the whole inner loop.
 
-        `first_order`: the paper's Eq. 10. `taped`: through the differentiated steps. `exact`: through all of them: the
-        tape's where nothing is truncated, else at the cost of a Hessian-vector product a step.
+        `first_order`: the closed form of the paper's Eq. 10, which holds every inner gradient constant. It is free.
+        `taped`: through the differentiated steps only. It is free too.
+        `exact`: through all steps. It is free if the window is the whole inner loop. Otherwise it costs one
+        Hessian-vector product for each inner step.
         """
         if self.derivative == "first_order":
             return found.step_size
@@ -71,105 +80,14 @@ class OuterProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OuterUpdate:
-    """What a rule decided."""
+    """The answer of an outer rule: the directions that φ, the labels and α descend.
 
-    images: torch.Tensor  # the direction φ descends, [n, C, H, W]
-    labels: Labels | None = None  # ∂F/∂labels [n, K] beside it; None for hard labels
-    step_size: torch.Tensor  # α's derivative, 0-dimensional
-    perturbation: torch.Tensor | None = None  # ε [n, C, H, W], for the sharpness L(φ + ε) − L(φ); None: no ascent
-    measured: Mapping[str, float]
-    state: State = field(default_factory=dict)  # the rule's own, for its next call
+    The condensation applies them with momentum, learning rates and limits. No rule does that itself.
+    """
 
-
-class OuterRule(Protocol):
-    """One way to turn hypergradients into a direction. All but `__call__` have a default in `Rule`."""
-
-    def __call__(
-        self,
-        problem: OuterProblem,
-        generator: torch.Generator,
-        redraw: Callable[[], InnerLoop],
-        state: State,
-    ) -> OuterUpdate:
-        """The direction at `problem`; `redraw` gives the same loop with fresh mini-batches and augmentations."""
-
-    def init(self, images: Images) -> State:
-        """The state before the first step, for a set that starts at `images`."""
-
-    def moved(self, state: State, images: Images) -> State:
-        """The state after φ has moved to `images`."""
-
-    def averaged(self, state: State) -> Images | None:
-        """The images to hand out in the place of φ; None: φ itself."""
-
-    def over(self, steps: int) -> OuterRule:
-        """This rule for a condensation of that many outer steps, with nothing left open."""
-
-    def second_start(self, iota: int) -> int | None:
-        """Where a second pass starts; None where there is one pass alone."""
-
-    def check(self, inner_steps: int, iota: int) -> None:
-        """Raise ConfigError where the rule does not fit an inner loop."""
-
-
-class Rule:
-    """The defaults of an `OuterRule`: no state, one pass, nothing to check."""
-
-    __slots__ = ()
-
-    def init(self, images: Images) -> State:
-        """See `OuterRule`."""
-        return {}
-
-    def moved(self, state: State, images: Images) -> State:
-        """See `OuterRule`."""
-        return state
-
-    def averaged(self, state: State) -> Images | None:
-        """See `OuterRule`."""
-        return None
-
-    def over(self, steps: int) -> Self:
-        """See `OuterRule`."""
-        return self
-
-    def second_start(self, iota: int) -> int | None:
-        """See `OuterRule`."""
-        return None
-
-    def check(self, inner_steps: int, iota: int) -> None:
-        """See `OuterRule`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwoPasses(Rule):
-    """What rules that ascend to φ + ε share: trajectory reuse (paper Eq. 9) and the draws of the second pass."""
-
-    tau: int | None = None  # τ ≥ ι, where the second pass starts; null: ι
-    redraw: bool = False  # fresh mini-batches and augmentations for the second pass
-
-    def second_start(self, iota: int) -> int | None:
-        """τ."""
-        return iota if self.tau is None else self.tau
-
-    def check(self, inner_steps: int, iota: int) -> None:
-        """Raise ConfigError unless ι ≤ τ < N."""
-        if self.tau is not None and not iota <= self.tau < inner_steps:
-            raise ConfigError(
-                f"tau {self.tau}: with {inner_steps} inner steps and a window of {inner_steps - iota}, "
-                f"expected {iota} ≤ tau ≤ {inner_steps - 1}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class OuterOptimiser:
-    """An entry of `OUTER`."""
-
-    name: str  # what the configuration's field `rule` holds
-    summary: str  # one line, with the paper
-    config: Callable[..., Any]  # the rule's class, a frozen dataclass; called without arguments it has its defaults
-
-
-OUTER: Names[OuterOptimiser] = Names(
-    "outer optimiser", package="satm.methods.outer", group="satm.outer", expects=OuterOptimiser
-)
+    images: torch.Tensor  # the direction that φ descends, [n, C, H, W]
+    labels: Labels | None = None  # ∂F/∂labels [n, K]; None for hard labels
+    step_size: torch.Tensor  # the derivative that α descends, 0-dimensional
+    perturbation: torch.Tensor | None = None  # ε [n, C, H, W], to measure sharpness L(φ + ε) − L(φ); None: no ascent
+    measured: Mapping[str, float]  # stored as metrics of this outer step; `loss` is required
+    state: State = field(default_factory=dict)  # the rule's state for its next call

@@ -1,19 +1,18 @@
-"""SATM's rule: SAM whose ascent is taken from a smoothed landscape (Gao et al. 2025, Algorithm 1)."""
+"""The rule of SATM: SAM whose ascent uses a smoothed loss (Gao et al. 2025, Algorithm 1)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
 
-from satm.engine import InnerLoop
-from satm.methods.outer.ascent import along, ascend
+from satm.methods.outer.ascent import TwoPasses, along, ascend
 from satm.methods.outer.check import not_negative
-from satm.methods.outer.problem import OUTER, OuterOptimiser, OuterProblem, OuterUpdate, State, TwoPasses
+from satm.methods.outer.problem import OuterProblem, OuterUpdate, State
+from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw
 from satm.types import Images
 
 NoiseReading: TypeAlias = Literal["variance", "std", "relative"]
@@ -21,23 +20,27 @@ NoiseReading: TypeAlias = Literal["variance", "std", "relative"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SATM(TwoPasses):
-    """Algorithm 1, lines 7 to 20: ε = ρ ∇F/‖∇F‖₂ with ∇F taken at φ + φ^Δ, noise off, φ descends ∇F(φ + ε).
+    """Lines 7 to 20 of Algorithm 1:
 
-    The norm is over all of φ at once. The second pass starts from the stored θ_τ of the first (Eq. 9, where line 16
-    differs from it). γ = 0 is SAM. ρ and γ are not printed in the paper.
+        φ^Δ ~ N(0, γ‖φ_j‖ I) for each image j     (see `smoothing_noise`)
+        g = ∇F(φ + φ^Δ)
+        ε = ρ g/‖g‖₂
+        φ descends ∇F(φ + ε)                      (the noise is off)
+
+    φ, φ^Δ, g and ε are [n, C, H, W], and the norm of g is over all of φ at once. The second pass starts from the stored
+    θ_τ of the first: that is Eq. 9, and line 16 of the algorithm differs from it. γ = 0 is SAM. The paper does not
+    print ρ and γ.
     """
 
     rule: Literal["satm"] = "satm"
-    rho: float = 0.01  # ρ: ‖ε‖₂ of the perturbation of the whole set
-    gamma: float = 0.01  # γ: strength of the smoothing noise, under the reading below
-    noise: NoiseReading = "relative"
+    rho: float = 0.01  # ρ: the radius ‖ε‖₂ over the whole set
+    gamma: float = 0.01  # γ: strength of the smoothing noise; what it means depends on `noise`
+    noise: NoiseReading = "relative"  # how γ‖φ_j‖ is read
 
     def __post_init__(self) -> None:
         not_negative(rho=self.rho, gamma=self.gamma)
 
-    def __call__(
-        self, problem: OuterProblem, generator: torch.Generator, redraw: Callable[[], InnerLoop], state: State
-    ) -> OuterUpdate:
+    def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
         """See `OuterRule`."""
         images = problem.at.images
         delta = smoothing_noise(images, self.gamma, self.noise, generator)
@@ -46,11 +49,12 @@ class SATM(TwoPasses):
 
 
 def smoothing_noise(images: Images, gamma: float, reading: NoiseReading, generator: torch.Generator) -> torch.Tensor:
-    """φ^Δ [n, C, H, W], one draw an image, in proportion to the norm of each image φ_j (paper §4.1, Alg. 1 line 7).
+    """φ^Δ [n, C, H, W]: noise in proportion to the norm of each image φ_j (paper §4.1, Algorithm 1 line 7).
 
-    With D = C·H·W values an image, N(0, γ‖φ_j‖ I) is read as
-    `variance`: a covariance, as printed, each value with std √(γ‖φ_j‖); `std`: a standard deviation γ‖φ_j‖ of each
-    value; `relative`: a std of γ‖φ_j‖/√D, so that E‖φ^Δ_j‖ ≈ γ‖φ_j‖.
+    An image has D = C·H·W values. There are three readings of the paper's N(0, γ‖φ_j‖ I):
+    `variance`: γ‖φ_j‖ is the variance of each value, as printed. The standard deviation is √(γ‖φ_j‖).
+    `std`: γ‖φ_j‖ is the standard deviation of each value.
+    `relative`: γ‖φ_j‖/√D is the standard deviation of each value, so that E‖φ^Δ_j‖ ≈ γ‖φ_j‖.
     """
     norms: torch.Tensor = images.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     match reading:
@@ -60,7 +64,7 @@ def smoothing_noise(images: Images, gamma: float, reading: NoiseReading, generat
             std = gamma * norms
         case "relative":
             std = gamma * norms / math.sqrt(images[0].numel())
-    # Drawn on the CPU in float32, so that every device and precision sees the same noise.
+    # Drawn on the CPU in float32, so that the noise is the same on every device and in every precision.
     noise = torch.randn(images.shape, generator=generator)
     return std * noise.to(device=images.device, dtype=images.dtype)
 

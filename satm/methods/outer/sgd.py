@@ -1,32 +1,33 @@
-"""Plain descent of the hypergradient: what MTT's outer loop does."""
+"""Plain descent of the hypergradient: the outer loop of MTT (Cazenavette et al. 2022)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from satm.engine import InnerLoop
-from satm.methods.outer.problem import OUTER, OuterOptimiser, OuterProblem, OuterUpdate, Rule, State
+from satm.methods.outer.problem import OuterProblem, OuterUpdate, State
+from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw, Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SGD(Rule):
-    """φ descends ∇F(φ); the momentum is the condensation's own, the same under every rule."""
+    """φ descends ∇F(φ).
+
+    One pass: the cheapest rule, and the one to compare the others with. The momentum of φ belongs to the condensation
+    and is the same under every rule.
+    """
 
     rule: Literal["sgd"] = "sgd"
 
-    def __call__(
-        self, problem: OuterProblem, generator: torch.Generator, redraw: Callable[[], InnerLoop], state: State
-    ) -> OuterUpdate:
+    def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
         """See `OuterRule`."""
         return descend(problem, state)
 
 
 def descend(problem: OuterProblem, state: State) -> OuterUpdate:
-    """One pass, and ∇F as it is."""
+    """∇F(φ) in one pass; `state` is returned unchanged."""
     images = problem.at.images
     found = problem.hypergradient(images)
     return OuterUpdate(

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from satm.engine import InnerLoop
-from satm.methods.outer.ascent import along, ascend
+from satm.methods.outer.ascent import TwoPasses, along, ascend
 from satm.methods.outer.check import fraction, not_negative
-from satm.methods.outer.problem import OUTER, OuterOptimiser, OuterProblem, OuterUpdate, State, TwoPasses
+from satm.methods.outer.problem import OuterProblem, OuterUpdate, State
+from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw
 from satm.types import Images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VaSSO(TwoPasses):
-    """d ← (1 − w) d + w ∇F(φ) from d = 0; ε = ρ d/‖d‖₂; φ descends ∇F(φ + ε).
+    """SAM that ascends along an average d of the hypergradients of all outer steps so far:
 
-    The average over outer steps takes the noise of single segments out of the ascent direction. w = 1 is SAM.
+        d ← (1 − w) d + w ∇F(φ), from d = 0
+        ε = ρ d/‖d‖₂
+        φ descends ∇F(φ + ε)
+
+    d, ε and φ are [n, C, H, W]. The average removes the noise of single segments from the ascent direction. w = 1 is
+    SAM. The state `average` holds d.
     """
 
     rule: Literal["vasso"] = "vasso"
-    rho: float = 0.01  # ρ: ‖ε‖₂ over the whole set; ours, as SATM's
-    weight: float = 0.4  # w, VaSSO's θ
+    rho: float = 0.01  # ρ: the radius ‖ε‖₂ over the whole set; our choice, the same as SATM's
+    weight: float = 0.4  # w, called θ in VaSSO
 
     def __post_init__(self) -> None:
         not_negative(rho=self.rho)
         fraction("weight", self.weight, one=True)
 
-    def __call__(
-        self, problem: OuterProblem, generator: torch.Generator, redraw: Callable[[], InnerLoop], state: State
-    ) -> OuterUpdate:
+    def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
         """See `OuterRule`."""
         average = state["average"]
 
@@ -45,7 +47,7 @@ class VaSSO(TwoPasses):
         return both.update(state={"average": average})
 
     def init(self, images: Images) -> State:
-        """d = 0."""
+        """See `OuterRule`: d = 0."""
         return {"average": torch.zeros_like(images)}
 
 

@@ -1,1 +1,1 @@
-"""What the trajectory-matching methods share: the condensation, its settings, guard, labels and measurements."""
+"""What the trajectory-matching methods share: the condensation, its settings, its guard, its label and α rules."""

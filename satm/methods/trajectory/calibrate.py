@@ -1,7 +1,11 @@
-"""What an outer step of trajectory matching costs, from a few short ones: time is linear in N and in the window.
+"""The cost of an outer step of trajectory matching, found by timing a few short ones.
 
-T(N, w) = a + b N + c w and peak memory M(w) = m + k w hold for every policy: an inner step costs a gradient, a
-differentiated one its product (twice where the outer rule runs the window again), and only the window is kept.
+The cost is linear in the number of inner steps N and in the window w, under every engine:
+
+    time T(N, w) = a + b N + c w        peak memory M(w) = m + k w
+
+An inner step costs a gradient. A differentiated one also costs its Hessian-vector products, twice if the outer rule has
+a second pass. Only the steps of the window are kept in memory.
 """
 
 from __future__ import annotations
@@ -11,41 +15,41 @@ import time
 from dataclasses import dataclass, replace
 
 from satm.machine.ram import measured_peak
-from satm.methods.outer.problem import TwoPasses
 from satm.methods.trajectory.condensation import TrajectoryCondensation
-from satm.methods.trajectory.guard import Guard, GuardConfig
+from satm.methods.trajectory.guard import GuardConfig
 
-SHORT, LONG = 2, 6  # inner steps of the loops that are timed; the long one is longer where its time allows
-SECONDS = 1.5  # of a long loop, about: the less is extrapolated, the less a slope's noise is multiplied
+SHORT, LONG = 2, 6  # inner steps of the timed loops; the long one grows if its time allows
+SECONDS = 1.5  # a long loop takes about this; the longer it is, the less the noise of a slope is multiplied
 ROUNDS = 3  # timed, after one that is not
+NO_LIMITS = GuardConfig(max_loss=None, max_update_ratio=None, max_step_size_growth=None, retries=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepCost:
-    """The coefficients, in seconds and bytes; memory is None where this system cannot tell."""
+    """The coefficients of the model, in seconds and bytes. Memory is None if this system cannot measure it."""
 
     fixed: float  # a
     step: float  # b
     taped: float  # c
-    diagnosis: float  # of one inner step, where sharpness and α's derivative are measured
+    diagnosis: float  # seconds per inner step, for an outer step that measures sharpness and α's derivative
     memory_fixed: float | None  # m
     memory_taped: float | None  # k
-    memory_diagnosis: float | None  # peak of a measurement
+    memory_diagnosis: float | None  # peak of such a measurement
 
     def seconds(self, steps: int, window: int, diagnostics_every: int = 0) -> float:
-        """Mean time of an outer step of N = `steps` inner steps."""
+        """Mean time of an outer step with N = `steps` inner steps."""
         share = 1 / diagnostics_every if diagnostics_every else 0.0
         return self.fixed + steps * (self.step + share * self.diagnosis) + self.taped * window
 
     def memory(self, window: int, *, diagnosed: bool = False) -> float | None:
-        """Peak bytes above the loaded process."""
+        """Peak bytes above those of the loaded process."""
         if self.memory_fixed is None or self.memory_taped is None:
             return None
         peak = self.memory_fixed + self.memory_taped * window
         return max(peak, self.memory_diagnosis or 0.0) if diagnosed else peak
 
     def largest_window(self, steps: int, available: float, *, diagnosed: bool = False) -> int | None:
-        """The longest window of at most `steps` whose peak stays below `available` bytes; 0 where none does."""
+        """The longest window of at most `steps` whose peak is at most `available` bytes; 0 if none fits."""
         if self.memory_fixed is None or self.memory_taped is None:
             return None
         if diagnosed and (self.memory_diagnosis or 0.0) > available:
@@ -57,15 +61,15 @@ class StepCost:
 
 
 def calibrate(condensation: TrajectoryCondensation) -> StepCost:
-    """Run a few outer steps of shortened inner loops; `condensation` is as before afterwards.
+    """Run a few outer steps with short inner loops. `condensation` stays unchanged.
 
-    What has to be compiled is compiled on the way, and not counted.
+    Code that has to be compiled is compiled first and not counted.
     """
     config = condensation.config
     window = config.inner_steps - config.iota
-    whole = window == config.inner_steps  # the whole loop is differentiated, whatever its length
+    whole = window == config.inner_steps  # then the window grows with the inner loop
     short = min(SHORT, config.inner_steps)
-    points = [(short, short if whole else 1)]
+    points = [(short, short if whole else 1)]  # (inner steps, window) of the timed loops
     runs = [_Run(condensation, *points[0])]
     full = [runs[0].seconds()]
     long = min(max(LONG, int(SECONDS / full[0] * short)), config.inner_steps)
@@ -82,29 +86,37 @@ def calibrate(condensation: TrajectoryCondensation) -> StepCost:
         taped = _slope(times[1:], [w for _, w in points[1:]])
         fixed = times[0] - step * short - taped
     diagnosing, diagnosed = (_Run(condensation, *point, diagnosed=True) for point in (points[-1], points[0]))
-    taped_at = [w for _, w in points]
-    measured = [float(peak) for peak in peaks if peak is not None]
-    if len(measured) < len(peaks):
-        kept = None
-    elif condensation.engine.engine == "higher":
-        kept = _slope(measured[-2:], taped_at[-2:])
-    else:  # a step of the window is its θ, which a slope of megabytes would drown in noise
-        kept = float(sum(p.nbytes for p in condensation.network.parameters()))
+    memory_fixed, memory_taped = _memory(condensation, peaks, [w for _, w in points])
     return StepCost(
         fixed=max(0.0, fixed),
         step=step,
         taped=taped,
         diagnosis=max(0.0, share * diagnosing.seconds() - times[-1]) / long,
-        memory_fixed=None if kept is None else max(m - kept * w for m, w in zip(measured, taped_at, strict=True)),
-        memory_taped=kept,
+        memory_fixed=memory_fixed,
+        memory_taped=memory_taped,
         memory_diagnosis=diagnosed.peak(),
     )
 
 
-def _mean_batch(condensation: TrajectoryCondensation, point: tuple[int, int], full: float) -> float:
-    """The mean mini-batch's time over a full one's: what is timed are full ones, a pass may end with a smaller one.
+def _memory(
+    condensation: TrajectoryCondensation, peaks: list[int | None], windows: list[int]
+) -> tuple[float | None, float | None]:
+    """m and k in bytes, from the peaks measured at each of `windows`; None if one could not be measured."""
+    measured = [float(peak) for peak in peaks if peak is not None]
+    if len(measured) < len(peaks):
+        return None, None
+    if condensation.engine.engine == "higher":
+        kept = _slope(measured[-2:], windows[-2:])
+    else:  # a step of the window keeps its θ only, too little for a slope between peaks of many megabytes
+        kept = float(sum(p.nbytes for p in condensation.network.parameters()))
+    return max(m - kept * w for m, w in zip(measured, windows, strict=True)), kept
 
-    `full` is the time of a loop at `point` (steps, window) of full ones.
+
+def _mean_batch(condensation: TrajectoryCondensation, point: tuple[int, int], full: float) -> float:
+    """The mean time of a mini-batch over that of a full one.
+
+    The timed loops use full mini-batches only, but a pass over the images may end with a smaller one. `full` is the
+    time of a loop at `point` (inner steps, window) with full ones.
     """
     images = len(condensation.images)
     count, rest = divmod(images, min(condensation.config.batch_syn or images, images))
@@ -114,12 +126,12 @@ def _mean_batch(condensation: TrajectoryCondensation, point: tuple[int, int], fu
 
 
 def _slope(values: list[float], at: list[int]) -> float:
-    """Never negative: what is smaller than the noise counts as nothing."""
+    """Of the line through two points. Never negative: a negative one is noise."""
     return max(0.0, (values[1] - values[0]) / (at[1] - at[0])) if at[1] > at[0] else 0.0
 
 
 class _Run:
-    """An outer step with another inner loop, taken again and again from the same state."""
+    """The next outer step with an inner loop of another size, as often as it is called, always from the same state."""
 
     def __init__(
         self,
@@ -131,32 +143,24 @@ class _Run:
         batch: int | None = None,
     ) -> None:
         self.condensation = condensation
-        outer = condensation.config.outer
+        config = condensation.config
         self.config = replace(
-            condensation.config,
+            config,
             inner_steps=steps,
             window=window,
-            batch_syn=batch or condensation.config.batch_syn,
-            outer=replace(outer, tau=None) if isinstance(outer, TwoPasses) else outer,
+            batch_syn=batch or config.batch_syn,
+            outer=config.outer.for_any_loop(),
             diagnostics_every=1 if diagnosed else 0,
-            guard=GuardConfig(max_loss=None, max_update_ratio=None, max_step_size_growth=None, retries=0),
+            guard=NO_LIMITS,
         )
 
     def __call__(self) -> None:
-        condensation = self.condensation
-        config, rule, guard = condensation.config, condensation.rule, condensation.guard
-        saved = {name: value.clone() for name, value in condensation.state().items()}
-        condensation.config, condensation.rule = self.config, self.config.outer.over(self.config.outer_steps)
-        condensation.guard = Guard(self.config.guard, step_size=self.config.step_size)
-        condensation.only_full_batches = True
-        try:
-            condensation.guard.advance(condensation)  # Diverged, with advice, where not even one step is finite
-        finally:
-            condensation.config, condensation.rule, condensation.guard = config, rule, guard
-            condensation.only_full_batches = False
-            condensation.restore(saved)
+        """Raises Diverged, with advice, if the step is not finite."""
+        shortened = self.condensation.under(self.config, full_batches_only=True)
+        shortened.guard.advance(shortened)
 
     def seconds(self) -> float:
+        """Median time."""
         self()
         found = []
         for _ in range(ROUNDS):
@@ -166,6 +170,7 @@ class _Run:
         return statistics.median(found)
 
     def peak(self) -> int | None:
+        """Peak memory in bytes; None if this system cannot measure it."""
         with measured_peak(self.condensation.task.device) as peak:
             for _ in range(ROUNDS):  # the allocator's peak still grows after the first
                 self()

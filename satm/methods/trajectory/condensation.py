@@ -1,9 +1,12 @@
-"""A condensation by trajectory matching: drawing an outer problem, updating φ and α, saving and restoring."""
+"""A condensation by trajectory matching: it draws outer problems, updates φ, labels and α, saves and restores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass
 from functools import partial
+from typing import Self, TypeAlias
 
 import torch
 
@@ -11,120 +14,137 @@ from satm import networks
 from satm.augment import apply, draw
 from satm.engine import FlatNetwork, InnerLoop, OuterVariables
 from satm.errors import ExpertError
-from satm.experts import draw_segment
+from satm.experts import Segment, draw_segment
 from satm.matching import TrajectoryLoss
 from satm.methods.base import Outcome, Task
-from satm.methods.outer import OuterProblem, OuterRule, OuterUpdate
+from satm.methods.momentum import MomentumSGD
+from satm.methods.outer import OuterProblem, OuterRule, OuterUpdate, Redraw, State
 from satm.methods.trajectory.config import TrajectoryConfig
 from satm.methods.trajectory.diagnosis import diagnose
 from satm.methods.trajectory.guard import Guard, Retry, StepFailed
+from satm.rng import Seed
 from satm.types import Images, Labels
+
+Ask: TypeAlias = Callable[[OuterProblem, torch.Generator, Redraw, State], OuterUpdate]
+"""An outer rule, or a function of the same form that asks one; see `OuterRule.__call__`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """What one try at an outer step begins with."""
+
+    ask: Ask
+    images_velocity: torch.Tensor  # of φ's momentum, [n, C, H, W]
+    label_state: State
 
 
 class TrajectoryCondensation:
-    """Outer steps of trajectory matching under the configuration's rule, or `rule`; a `Condensation`."""
+    """A `Condensation` whose outer steps match expert trajectories. One outer step:
 
-    only_full_batches = False  # for whoever measures: leave out the smaller batch that ends a pass over the images
+    1. draws a segment θ_t → θ_{t+M} of an expert, and mini-batches and augmentations for N inner steps;
+    2. asks the outer rule for the direction of φ at F(φ) = ‖θ_N(φ) − θ_{t+M}‖²/‖θ_t − θ_{t+M}‖²;
+    3. moves φ by SGD with momentum, the labels by their `LabelRule` and α by its `StepSizeRule`.
+
+    The guard checks the result and tries a failed step again. A subclass may override `beginning`. All tensors of the
+    state are replaced and never changed in place, so that a try can fail without a trace.
+    """
 
     def __init__(self, task: Task, config: TrajectoryConfig, rule: OuterRule | None = None) -> None:
-        self.task, self.config = task, config
-        self.rule: OuterRule = config.outer.over(config.outer_steps) if rule is None else rule
+        """`rule` replaces the outer rule of `config`."""
+        self.task = task
+        self._run_under(config, config.outer.over(config.outer_steps) if rule is None else rule)
         self.step, self.steps = 0, config.outer_steps
-        self.guard = Guard(config.guard, step_size=config.step_size)
-        stored = min((expert.epochs for expert in task.experts), default=-1)
-        if stored < config.stored_epochs():
-            have = "there are no experts" if stored < 0 else f"an expert has {stored}"
-            raise ExpertError(
-                f"{config.epochs_asked()} need experts of {config.stored_epochs()} epochs, {have}; train them on, or "
-                "lower one of these"
-            )
-        data, device = task.data, task.device
-        # Its weights never matter: every pass starts from an expert's snapshot.
-        self.network = networks.create(
-            task.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=task.seed.child("net")
-        ).to(device)
+        check_experts(task, config)
+        # Its initial weights do not matter: every inner loop starts from an expert's snapshot.
+        plan = networks.plan_for(task.architecture, task.data)
+        self.network = plan.create(task.seed.child("net")).to(task.device)
         images, labels = config.begin_with(task, FlatNetwork(self.network))
-        self.images: Images = images.to(device)
-        self.label_rule = config.label_rule()
-        self.label_state = self.label_rule.init(labels.to(device))
-        self.outer_state = self.rule.init(self.images)
-        self.step_size = torch.tensor(config.step_size, device=device)
+        self.images: Images = images.to(task.device)
         self.images_velocity = torch.zeros_like(self.images)
-        self.step_size_velocity = torch.zeros_like(self.step_size)
-        self.engine, _ = config.choose_engine(self.network, data.image_shape, len(self.images))
+        self.label_state = self.label_rule.init(labels.to(task.device))
+        self.step_size_state = self.step_size_rule.init(config.step_size, task.device)
+        self.outer_state = self.rule.init(self.images)
+        self.engine, _ = config.choose_engine(self.network, task.data.image_shape, len(self.images))
         self.notes: Mapping[str, str] = {"engine": str(self.engine)}
         self._policy = self.engine.policy(self.network, task.notify)
 
+    def _run_under(self, config: TrajectoryConfig, rule: OuterRule, *, full_batches_only: bool = False) -> None:
+        """Set everything that says how an outer step is run."""
+        self.config, self.rule, self.full_batches_only = config, rule, full_batches_only
+        self.images_sgd = MomentumSGD(config.lr_images, config.momentum_images)
+        self.label_rule = config.label_rule()
+        self.step_size_rule = config.step_size_rule()
+        self.guard = Guard(config.guard, step_size=config.step_size)
+
+    def under(self, config: TrajectoryConfig, *, full_batches_only: bool = False) -> Self:
+        """A condensation in the same state that runs its outer steps under `config`. This one never changes with it.
+
+        Both share the network, the engine and the experts. `full_batches_only` leaves out the smaller mini-batch at the
+        end of a pass over the images. `config` must have the same outer rule and label rule: the state is theirs.
+        """
+        other = copy(self)
+        other._run_under(config, config.outer.over(config.outer_steps), full_batches_only=full_batches_only)
+        return other
+
     @property
     def labels(self) -> Labels:
-        """As they stand, of the label rule's kind."""
+        """The labels now, of the label rule's kind."""
         return self.label_state["labels"]
+
+    @property
+    def step_size(self) -> torch.Tensor:
+        """α now, 0-dimensional."""
+        return self.step_size_state["step_size"]
 
     def advance(self) -> Mapping[str, float]:
         """See `Condensation`."""
         return self.guard.advance(self)
 
+    def beginning(self, retry: Retry) -> Beginning:
+        """What the try `retry` begins with. A subclass overrides it to ask the rule more, or to hold images still."""
+        return Beginning(ask=self.rule, images_velocity=self.images_velocity, label_state=self.label_state)
+
     def attempt(self, retry: Retry) -> dict[str, float]:
         """See `Retryable`."""
         seed = retry.seed(self.task.seed.child("outer", self.step))
-        starts = self.config.starts_at(self.step)
-        segment = draw_segment(
-            self.task.experts,
-            epochs=self.config.expert_epochs,
-            starts=starts.stop,
-            first=starts.start,
-            generator=seed.child("segment").generator(),
-            device=self.task.device,
-        )
-        labels = self.label_rule.taught(self.label_state, FlatNetwork(self.network), segment.target, self.images)
-        problem = OuterProblem(
-            loop=self._draw_loop(seed.child("loop").generator()),
-            at=OuterVariables(self.images, self.label_rule.targets(labels), self.step_size),
-            theta_start=segment.start,
-            loss=TrajectoryLoss(segment.start, segment.target),
-            policy=self._policy,
-            truncation=self.config.truncation(),
-            derivative=self.config.step_size_derivative,
-        )
+        start = self.beginning(retry)
+        segment = self._draw_segment(seed.child("segment").generator())
+        labels = self.label_rule.taught(start.label_state, FlatNetwork(self.network), segment.target, self.images)
+        problem = self._problem(segment, labels, seed)
         redraw = partial(self._draw_loop, seed.child("loop", 2).generator())
-        with seed.child("layers").forked():  # dropout knows no generator
-            update = self.rule(problem, seed.child("noise").generator(), redraw, self.outer_state)
+        with seed.child("layers").forked():  # dropout uses the global generator only
+            update = start.ask(problem, seed.child("noise").generator(), redraw, self.outer_state)
             measured = {**update.measured, "expert": float(segment.expert), "start_epoch": float(segment.epoch)}
             if self.config.diagnostics_every and self.step % self.config.diagnostics_every == 0:
                 measured |= diagnose(problem, update.perturbation)
         derivatives = {"the images": update.images, "the labels": update.labels, "the step size": update.step_size}
         self.guard.check_start(measured, derivatives)
         if self.config.accepts(measured["loss"]):
-            self._descend(update, labels, measured, retry.scale)
+            measured |= self._descend(update, start.images_velocity, labels, retry.scale)
         else:
+            self.images_velocity, self.label_state = start.images_velocity, start.label_state
             measured |= {"step_size": float(self.step_size), "event.skipped_at_loss": measured["loss"]}
         self.step += 1
         return measured
 
     def _descend(
-        self, update: OuterUpdate, labels: Mapping[str, torch.Tensor], measured: dict[str, float], scale: float
-    ) -> None:
-        """v ← μ v + g; φ ← φ − lr v; α likewise, then projected to α ≥ α_min (an event where that changed it).
+        self, update: OuterUpdate, images_velocity: torch.Tensor, labels: State, scale: float
+    ) -> dict[str, float]:
+        """Move φ, the labels and α; all moves are multiplied by `scale`. Returns what was measured.
 
-        The labels move by their own rule, all moves are multiplied by `scale`. Nothing is changed where the guard
-        refuses them: then StepFailed is raised.
+        Raises StepFailed, with nothing changed, if the guard refuses the moves.
         """
-        config, step_size = self.config, update.step_size
-        images_velocity = config.momentum_images * self.images_velocity + update.images
-        moved_images = self.images - scale * config.lr_images * images_velocity
-        if config.log_step_size:
-            step_size = step_size * self.step_size  # dF/d log α
-        step_size_velocity = config.momentum_step_size * self.step_size_velocity + step_size
-        move = scale * config.lr_step_size * step_size_velocity
-        moved = self.step_size * (-move).exp() if config.log_step_size else self.step_size - move
-        moved_labels = self.label_rule.descend(labels, update.labels, scale)
-        measured |= self.guard.check_move(self.images, moved_images, self.step_size, moved, moved_labels)
-        self.images, self.images_velocity, self.label_state = moved_images, images_velocity, moved_labels
-        self.outer_state = self.rule.moved(update.state, moved_images)
-        self.step_size, self.step_size_velocity = moved.clamp(min=config.min_step_size), step_size_velocity
-        measured["step_size"] = float(self.step_size)  # α after this step, as the loss is before it
-        if not torch.equal(self.step_size, moved):
-            measured["event.step_size_projected_from"] = float(moved)
+        images, images_velocity = self.images_sgd(self.images, images_velocity, update.images, scale)
+        step_size = self.step_size_rule.descend(self.step_size_state, update.step_size, scale)
+        labels = self.label_rule.descend(labels, update.labels, scale)
+        measured = self.guard.check_move(self.images, images, self.step_size, step_size["step_size"], labels)
+        self.images, self.images_velocity, self.label_state = images, images_velocity, labels
+        self.outer_state = self.rule.moved(update.state, images)
+        self.step_size_state = self.step_size_rule.projected(step_size)
+        measured["step_size"] = float(self.step_size)  # α after this step, while the loss is before it
+        if not torch.equal(self.step_size, step_size["step_size"]):
+            measured["event.step_size_projected_from"] = float(step_size["step_size"])
+        return measured
 
     def advice(self, failed: StepFailed, retry: Retry) -> str:
         """See `Retryable`."""
@@ -144,8 +164,33 @@ class TrajectoryCondensation:
             case _:
                 return rates
 
+    def _draw_segment(self, generator: torch.Generator) -> Segment:
+        starts = self.config.starts_at(self.step)
+        return draw_segment(
+            self.task.experts,
+            epochs=self.config.expert_epochs,
+            starts=starts.stop,
+            first=starts.start,
+            generator=generator,
+            device=self.task.device,
+        )
+
+    def _problem(self, segment: Segment, labels: State, seed: Seed) -> OuterProblem:
+        return OuterProblem(
+            loop=self._draw_loop(seed.child("loop").generator()),
+            at=OuterVariables(self.images, self.label_rule.targets(labels), self.step_size),
+            theta_start=segment.start,
+            loss=TrajectoryLoss(segment.start, segment.target),
+            policy=self._policy,
+            truncation=self.config.truncation(),
+            derivative=self.config.step_size_derivative,
+        )
+
     def _draw_loop(self, generator: torch.Generator, count: int | None = None) -> InnerLoop:
-        """N mini-batches and N augmentations for `count` images, all by default, drawn now and fixed."""
+        """N mini-batches and N augmentations, drawn now and fixed, for `count` images; None: for all images.
+
+        The mini-batches pass over all images in a random order, then again in another one.
+        """
         n = len(self.images) if count is None else count
         size = min(self.config.batch_syn or n, n)
         batches: list[torch.Tensor | None] = [None] * self.config.inner_steps
@@ -153,7 +198,7 @@ class TrajectoryCondensation:
             queue: list[torch.Tensor] = []
             for step in range(self.config.inner_steps):
                 queue = queue or list(torch.randperm(n, generator=generator).split(size))
-                if self.only_full_batches:
+                if self.full_batches_only:
                     queue = [batch for batch in queue if len(batch) == size]
                 batches[step] = queue.pop(0).to(self.task.device)
         transforms: list[Callable[[Images], Images]] = [_identity] * self.config.inner_steps
@@ -169,35 +214,44 @@ class TrajectoryCondensation:
         return {
             "step": torch.tensor(self.step),
             "images": self.images.cpu(),
-            "step_size": self.step_size.cpu(),
             "images_velocity": self.images_velocity.cpu(),
-            "step_size_velocity": self.step_size_velocity.cpu(),
+            **{name: value.cpu() for name, value in self.step_size_state.items()},
             **{name: value.cpu() for name, value in self.label_state.items()},
             **{f"outer.{name}": value.cpu() for name, value in self.outer_state.items()},
             **self.guard.state(),
         }
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """See `Condensation`."""
+        """See `Condensation`.
+
+        A tensor that `state` lacks stays as it is at the start: `--from` may continue a run under other rules.
+        """
         device = self.task.device
         self.step = int(state["step"])
         self.images = state["images"].to(device)
-        self.step_size = state["step_size"].to(device)
         self.images_velocity = state["images_velocity"].to(device)
-        self.step_size_velocity = state["step_size_velocity"].to(device)
-        # What a state of another rule does not know (`--from` under other settings) stays as at the start.
-        self.label_state = {name: state.get(name, value).to(device) for name, value in self.label_state.items()}
-        self.outer_state = {
-            name: state.get(f"outer.{name}", value).to(device) for name, value in self.outer_state.items()
-        }
+        self.step_size_state = {n: state.get(n, value).to(device) for n, value in self.step_size_state.items()}
+        self.label_state = {n: state.get(n, value).to(device) for n, value in self.label_state.items()}
+        self.outer_state = {n: state.get(f"outer.{n}", value).to(device) for n, value in self.outer_state.items()}
         self.guard.restore(state)
 
     def result(self) -> Outcome:
-        """See `Condensation`; a rule that averages hands out the average, φ itself beside it as `raw`."""
+        """See `Condensation`. A rule that averages gives its average; φ itself is then the sibling `raw`."""
         labels, kind, step_size = self.labels.cpu(), self.label_rule.kind, float(self.step_size)
         learnt = Outcome(self.images.cpu(), labels, kind, step_size)
         averaged = self.rule.averaged(self.outer_state)
         return learnt if averaged is None else Outcome(averaged.cpu(), labels, kind, step_size, {"raw": learnt})
+
+
+def check_experts(task: Task, config: TrajectoryConfig) -> None:
+    """Raise ExpertError if there are no experts, or if one has fewer epochs than `config` needs."""
+    stored = min((expert.epochs for expert in task.experts), default=-1)
+    if stored < config.stored_epochs():
+        have = "there are no experts" if stored < 0 else f"an expert has {stored}"
+        raise ExpertError(
+            f"{config.epochs_asked()} need experts of {config.stored_epochs()} epochs, {have}; train them on, or "
+            "lower one of these"
+        )
 
 
 def _identity(images: Images) -> Images:

@@ -1,4 +1,4 @@
-"""The settings that every trajectory-matching method shares, and what the answers to them follow from."""
+"""The settings that every trajectory-matching method shares, and what follows from them."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ from satm.experts.segment import start_epochs
 from satm.machine.compilation import FORMERLY, Compilation
 from satm.machine.cost import forward_cost
 from satm.methods.base import Task, class_major_labels
+from satm.methods.momentum import MomentumSGD
 from satm.methods.outer import SGD, AnyOuter
 from satm.methods.outer.problem import StepSizeDerivative
 from satm.methods.random import random_images
 from satm.methods.start import noise_images
 from satm.methods.trajectory.guard import GuardConfig
 from satm.methods.trajectory.labels import HardLabels, LabelRule
+from satm.methods.trajectory.step_size import LogStepSize, PlainStepSize, StepSizeRule
 from satm.types import Images, Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrajectoryConfig:
-    """Matching training trajectories: the symbols of the paper's Table 11 and what MTT's code adds to them.
+    """Matching training trajectories: the symbols of the paper's Table 11, and the settings that MTT's code adds.
 
-    A method is a subclass: other defaults, settings of its own, and the methods below that answer for them.
+    A method is a subclass. It may have other defaults, settings of its own, and other versions of the methods below.
     """
 
     outer_steps: int  # updates of φ
@@ -44,25 +46,25 @@ class TrajectoryConfig:
     expert_epochs: int  # M, expert epochs a segment spans
     max_start_epoch: int  # T
     start_epochs: Literal["below", "up_to"] = "below"  # t < T as MTT's code draws, or t ≤ T as the paper writes
-    window: int | None = None  # N − ι differentiated steps; null: as the method has it, all of them but for SATM's
-    batch_syn: int | None = None  # synthetic images an inner step; null: all
+    window: int | None = None  # N − ι differentiated steps; null: the method's own: N, or a third of it (SATM)
+    batch_syn: int | None = None  # synthetic images in one inner step; null: all
     lr_images: float  # outer learning rate of φ
-    momentum_images: float = 0.5  # of φ's SGD; not printed, MTT's
+    momentum_images: float = 0.5  # μ of φ's SGD; the paper prints none, this is MTT's
     lr_step_size: float  # λ of Eq. 10
-    momentum_step_size: float = 0.5  # of α's SGD; MTT's
-    step_size_derivative: StepSizeDerivative = "exact"  # or first_order (Eq. 10), or taped: through the window alone
+    momentum_step_size: float = 0.5  # μ of α's SGD; MTT's
+    step_size_derivative: StepSizeDerivative = "exact"  # or first_order (Eq. 10), or taped: through the window only
     step_size: float = 0.01  # α at the start: the experts' learning rate (MTT)
     min_step_size: float = 1e-5  # α is projected to at least this
     log_step_size: bool = False  # learn log α instead of α
     init: Literal["real", "noise"] = "real"  # φ at the start: random training images, or N(0, 1)
     augment: str | None = "color_crop_cutout_flip_scale_rotate"  # DSA in the inner loop
     diagnostics_every: int = 50  # outer steps between measurements of sharpness and α's exact derivative; 0: never
-    engine: Engine = "auto"  # how the inner loop is differentiated; prefer-higher: the reference while memory allows
-    # Whether inner steps, and the training of the experts, are compiled; auto: where there is enough work.
+    engine: Engine = "auto"  # how the inner loop is differentiated; prefer-higher: the reference if memory allows
+    # Whether inner steps and the training of the experts are compiled; auto: if there is enough work.
     compile: Compilation = field(default="auto", metadata=FORMERLY)
     precision: Precision = "float32"  # of the network's products and convolutions in the inner loop
     guard: GuardConfig = field(default_factory=GuardConfig)  # which outer steps fail, and how often one is tried again
-    outer: AnyOuter = field(default_factory=SGD)  # the outer optimiser; --outer names another
+    outer: AnyOuter = field(default_factory=SGD)  # the outer optimiser; `--outer` names another
 
     def __post_init__(self) -> None:
         for name in ("inner_steps", "expert_epochs"):
@@ -87,11 +89,11 @@ class TrajectoryConfig:
             DSA(self.augment)
 
     def truncation(self) -> LastSteps:
-        """The window over the inner loop."""
+        """Which inner steps are differentiated: the last `window`."""
         return LastSteps(self.default_window() if self.window is None else self.window)
 
     def default_window(self) -> int:
-        """The method's own window: all of the inner loop."""
+        """The window if `window` is null: the whole inner loop."""
         return self.inner_steps
 
     @property
@@ -100,7 +102,7 @@ class TrajectoryConfig:
         return self.truncation().first_taped(self.inner_steps)
 
     def starts(self) -> int:
-        """How many start epochs t there are."""
+        """How many start epochs t there are: t = 0 … this − 1."""
         return start_epochs(self.max_start_epoch, inclusive=self.start_epochs == "up_to")
 
     def stored_epochs(self) -> int:
@@ -108,11 +110,11 @@ class TrajectoryConfig:
         return self.starts() - 1 + self.expert_epochs
 
     def epochs_asked(self) -> str:
-        """The settings that `stored_epochs` follows from, in words."""
+        """The settings that `stored_epochs` depends on, in words."""
         return f"max_start_epoch {self.max_start_epoch} and expert_epochs {self.expert_epochs}"
 
     def own_outer(self) -> AnyOuter:
-        """The outer optimiser of the method where it is told no other."""
+        """The method's default outer optimiser."""
         return default_outer(type(self))
 
     def starts_at(self, step: int) -> range:
@@ -120,11 +122,16 @@ class TrajectoryConfig:
         return range(self.starts())
 
     def label_rule(self) -> LabelRule:
-        """What the images are labelled with."""
+        """How the images are labelled: by classes."""
         return HardLabels()
 
+    def step_size_rule(self) -> StepSizeRule:
+        """How α is learned: by SGD with momentum on α, or on log α."""
+        kind = LogStepSize if self.log_step_size else PlainStepSize
+        return kind(sgd=MomentumSGD(self.lr_step_size, self.momentum_step_size), minimum=self.min_step_size)
+
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
-        """The images and labels before the first outer step."""
+        """The images [K·ipc, C, H, W] and labels before the first outer step."""
         labels = class_major_labels(len(task.data.classes), task.ipc)
         if self.init == "noise":
             return noise_images(task.data, task.ipc, task.seed.child("init")), labels
@@ -133,7 +140,7 @@ class TrajectoryConfig:
     def choose_engine(
         self, network: nn.Module, image_shape: tuple[int, int, int], images: int
     ) -> tuple[EngineChoice, InnerWork]:
-        """How inner loops on `network` and a set of `images` are differentiated, and how much work an outer step is."""
+        """How inner loops of `network` on `images` images are differentiated, and the work of an outer step."""
         flops, activation_bytes = forward_cost(network, image_shape)
         window = self.inner_steps - self.iota
         tau = self.outer.second_start(self.iota)
@@ -154,24 +161,24 @@ class TrajectoryConfig:
         return choice, work
 
     def accepts(self, loss: float) -> bool:
-        """Whether an outer step of this loss may change anything."""
+        """Whether an outer step with this matching loss is applied. If not, it is skipped."""
         return True
 
 
 def default_outer(config: type[TrajectoryConfig]) -> AnyOuter:
-    """The outer optimiser of a method that is told no other."""
+    """A method's default outer optimiser."""
     rule: AnyOuter = default_of(config, "outer")
     return rule
 
 
 def default_of(config: type[TrajectoryConfig], name: str) -> Any:
-    """What a setting is where it is not given; `MISSING` where it must be."""
+    """The default of a setting; `MISSING` if it has none."""
     (setting,) = (each for each in fields(config) if each.name == name)
     return setting.default if setting.default_factory is MISSING else setting.default_factory()
 
 
 def set_method(method: str, settings: object) -> str:
-    """What a set's name says of how it was made: `mtt`, or `mtt+sam` under another outer optimiser than its own."""
+    """The part of a set's name that says how it was made: `mtt`, or `mtt+sam` if the outer rule is not the default."""
     if not isinstance(settings, TrajectoryConfig) or settings.outer.rule == settings.own_outer().rule:
         return method
     return f"{method}+{settings.outer.rule}"

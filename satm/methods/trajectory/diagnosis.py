@@ -1,4 +1,4 @@
-"""What is measured of an outer step beside its loss: sharpness, and α's derivative exactly and by Eq. 10."""
+"""Measurements of an outer step besides its loss: sharpness, and ∂F/∂α both exactly and by Eq. 10."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from satm.types import FlatParams
 
 
 def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[str, float]:
-    """On clean φ: sharpness L(φ + ε) − L(φ), and α's derivative by Eq. 10 and exactly (the paper's Figures 2 and 3).
+    """Sharpness L(φ + ε) − L(φ), and ∂F/∂α by Eq. 10 and exactly, all at φ without noise (paper Figures 2 and 3).
 
-    No sharpness where the rule does not ascend. All run the N steps from the segment's start under the problem's draws.
+    `perturbation` is ε [n, C, H, W]. If the rule does not ascend, it is None and there is no sharpness. Each
+    measurement runs all N steps from the start of the segment, with the problem's draws.
     """
     at = problem.at
     clean = _final(problem, at)
@@ -41,7 +42,7 @@ def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[s
 
 
 def _final(problem: OuterProblem, at: OuterVariables) -> FlatParams:
-    """θ_N: N plain steps, in full precision whatever the policy's is."""
+    """θ_N [P] after N plain steps. They run in full precision, whatever precision the policy uses."""
     replayed = problem.policy.step
     at_once = None if replayed is None else replayed.at_once
     step = make_step(problem.loop.network, criterion=problem.loop.criterion, at_once=at_once)

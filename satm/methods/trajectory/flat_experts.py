@@ -1,4 +1,4 @@
-"""The flat experts of FTD, and the check of methods that match nothing else."""
+"""The flat experts of FTD, and the check of the methods that need them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from satm.methods.base import Request
 
 
 def flat_experts(plain: ExpertConfig) -> ExpertConfig:
-    """MTT's experts, trained for flatness."""
+    """How experts are trained for flatness: MTT's settings with GSAM (FTD)."""
     return replace(plain, flat=FlatConfig())
 
 
 def need_flat_experts(request: Request) -> None:
-    """Raise ConfigError for plain experts."""
+    """Raise ConfigError if the experts are plain ones."""
     if request.experts.flat is None:
         other = "satm" if request.method.startswith("satm") else "mtt --outer ema"
         raise ConfigError(

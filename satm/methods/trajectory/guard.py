@@ -1,10 +1,11 @@
-"""Outer steps that fail: what counts as one, and how it is rolled back, tried again with a smaller step, given up.
+"""Outer steps that fail: how a failure is found, rolled back and tried again, and when the run gives up.
 
-An outer step fails when anything in it is not finite or when it explodes (`GuardConfig`). It has then changed nothing.
-A retry draws its segment, mini-batches, augmentations and noise anew, and the moves of φ, α and labels are halved, as
-often as brings one that was too long within its limit. Where F or its derivative failed, no smaller move helps: φ and α
-are at fault, or the draw. Each such failure also takes back half of what is left of the last accepted step, momenta
-included.
+An outer step fails if a value in it is not finite or exceeds a limit of `GuardConfig`. A failed try changes nothing.
+A retry draws a new segment, new mini-batches, augmentations and noise. There are two kinds of failure:
+
+- A move is too long. The retry halves the moves of φ, α and labels, so often that this move comes within its limit.
+- F or its derivative failed. No smaller move helps, because φ, α or the draw is at fault. So the retry also takes back
+  half of what is left of the last accepted step, momenta included.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ import torch
 from satm.errors import ConfigError, Diverged
 from satm.rng import Seed
 
-BEFORE = "before."  # names the state before the last accepted step inside a saved state
+BEFORE = "before."  # prefix, in a saved state, of the state before the last accepted step
 
-MOST_HALVINGS = 20  # of one outer step's moves: settings that ask for less than a millionth are at fault themselves
+MOST_HALVINGS = 20  # of one outer step's moves; if less than a millionth of a move is allowed, the settings are wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardConfig:
-    """When an outer step counts as exploding, and how often it is tried again. Null: no limit."""
+    """The limits beyond which an outer step fails, and how often it is tried again. Null: no limit."""
 
-    max_loss: float | None = 10_000.0  # matching loss F; 1 at the start, hundreds where an expert hardly moves
+    max_loss: float | None = 10_000.0  # matching loss F; 1 at the start, but hundreds if an expert hardly moves
     max_update_ratio: float | None = 1.0  # ‖move of φ‖ / ‖φ‖ of one outer step
-    max_step_size_growth: float | None = 10.0  # α after one outer step over the larger of α before it and at the start
-    retries: int = 5  # of one outer step before the run stops; 0: it stops at the first failure
+    max_step_size_growth: float | None = 10.0  # α after an outer step, over the larger of α before it and at the start
+    retries: int = 5  # of one outer step; then the run stops. 0: it stops at the first failure
 
     def __post_init__(self) -> None:
         for name, least in (("max_loss", 0), ("max_update_ratio", 0), ("max_step_size_growth", 1)):
@@ -44,43 +45,43 @@ class GuardConfig:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """One try at an outer step, by how many failed before it, and how often they halved its moves."""
+    """One try at an outer step."""
 
-    number: int = 0
-    halvings: int = 0
+    number: int = 0  # of failed tries before it
+    halvings: int = 0  # of its moves
 
     @property
     def scale(self) -> float:
-        """What the step's moves are multiplied by; exactly 1 at first."""
+        """The factor of the step's moves: 2^−halvings, exactly 1 in the first try."""
         return 0.5**self.halvings
 
     def seed(self, seed: Seed) -> Seed:
-        """Where this try draws from; `seed` itself at first."""
+        """The seed of this try's draws: `seed` itself in the first try."""
         return seed.child("retry", self.number) if self.number else seed
 
 
 class StepFailed(Exception):
-    """One try failed and changed nothing."""
+    """One try at an outer step failed, and changed nothing."""
 
     def __init__(self, what: str, value: float, reason: str, *, at_start: bool, limit: float = math.inf) -> None:
         super().__init__(reason)
         self.what = what  # `not_finite`, `loss`, `update_ratio` or `step_size_growth`
         self.value, self.limit = value, limit
-        self.at_start = at_start  # F or its derivative failed, where the step begins
+        self.at_start = at_start  # F or its derivative failed, before any move
 
     @property
     def halvings(self) -> int:
-        """How many bring a move that is too long within its limit; 1 where that cannot be told."""
+        """How many halvings bring a too long move within its limit; 1 if that is not known."""
         return 1 if self.at_start or math.isinf(self.limit) else max(1, math.ceil(math.log2(self.value / self.limit)))
 
 
 class Retryable(Protocol):
-    """A condensation whose outer step can be tried."""
+    """A condensation whose next outer step can be tried."""
 
     step: int
 
     def attempt(self, retry: Retry) -> dict[str, float]:
-        """One try at the next outer step: all of it and what was measured, or StepFailed and nothing."""
+        """Try the next outer step. Returns what was measured. Raises StepFailed, with nothing changed, if it fails."""
 
     def state(self) -> dict[str, torch.Tensor]:
         """See `Condensation`."""
@@ -89,21 +90,21 @@ class Retryable(Protocol):
         """See `Condensation`."""
 
     def advice(self, failed: StepFailed, retry: Retry) -> str:
-        """Which settings to change, with their values."""
+        """Which settings the user can change after this failure, with their values; the end of the message."""
 
 
 class Guard:
-    """The checks of one condensation, and the state it can fall back to."""
+    """The checks of one condensation, and the state before its last accepted step."""
 
     def __init__(self, config: GuardConfig, *, step_size: float) -> None:
         self.config = config
-        self._first_step_size = step_size  # α at the start, so that α may come back from a projection
-        self._before: dict[str, torch.Tensor] = {}  # before the last accepted step; empty at first
+        self._first_step_size = step_size  # α at the start, so that α may grow again after a projection
+        self._before: dict[str, torch.Tensor] = {}  # empty before the first accepted step
 
     def advance(self, condensation: Retryable) -> dict[str, float]:
-        """One outer step, in as many tries as it takes; failures are under `event.` in what was measured.
+        """Take one outer step, in several tries if necessary. Returns what was measured, failures under `event.`.
 
-        Raises Diverged with the events, and the state as it was, after `retries` retries.
+        Raises Diverged after `retries` retries. The error holds the events, and the state is the one before the step.
         """
         saved, previous = condensation.state(), self._before
         now = start = {name: value for name, value in saved.items() if not name.startswith(BEFORE)}
@@ -132,7 +133,7 @@ class Guard:
         )
 
     def check_start(self, measured: Mapping[str, float], derivatives: Mapping[str, torch.Tensor | None]) -> None:
-        """Raise StepFailed where something measured, or a derivative, is not finite, or F is above its limit."""
+        """Raise StepFailed if a measured value or a derivative is not finite, or if F is above its limit."""
         bad = [name for name, value in measured.items() if not math.isfinite(value)]
         bad += [f"the derivative of {name}" for name, value in derivatives.items() if not _finite(value)]
         if bad:
@@ -147,7 +148,10 @@ class Guard:
         moved_step_size: torch.Tensor,
         moved_labels: Mapping[str, torch.Tensor],
     ) -> dict[str, float]:
-        """The size of φ's move; raises StepFailed where what moved is not finite, or φ or α moves beyond its limit."""
+        """Returns the size of φ's move. Raises StepFailed if φ, α or the labels are not finite after their moves.
+
+        It also raises StepFailed if φ or α moves beyond its limit.
+        """
         moves = {"the images": moved_images, "the step size": moved_step_size}
         moves["the labels"] = torch.cat([value.flatten().float() for value in moved_labels.values()])
         bad = [
@@ -156,7 +160,7 @@ class Guard:
         if bad:
             raise StepFailed("not_finite", len(bad), f"{', '.join(bad)} not finite", at_start=False)
         ratio = float(_norm(moved_images - images) / _norm(images))
-        if math.isfinite(ratio):  # φ = 0 has no size to compare with
+        if math.isfinite(ratio):  # if φ = 0, there is no size to compare with
             self._limit("update_ratio", ratio, at_start=False)
         growth = float(moved_step_size) / max(float(step_size), self._first_step_size)
         self._limit("step_size_growth", growth, at_start=False)
@@ -169,18 +173,18 @@ class Guard:
             raise StepFailed(what, value, reason, at_start=at_start, limit=limit)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What a saved state must hold beside the condensation's own; copies, as files hold no tensor twice."""
+        """The guard's part of a saved state. The tensors are copies, because a file holds no tensor twice."""
         return {BEFORE + name: value.clone() for name, value in self._before.items()}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Fall back to what `state` says; to nothing where it is silent."""
+        """Take the guard's part from `state`. If there is none, there is no earlier state to fall back to."""
         self._before = {n.removeprefix(BEFORE): value for n, value in state.items() if n.startswith(BEFORE)}
 
 
 def _between(
     before: Mapping[str, torch.Tensor], now: Mapping[str, torch.Tensor], share: float
 ) -> dict[str, torch.Tensor]:
-    """`share` of the way from `before` to `now`; what is not a real number (the position, classes) is `now`'s."""
+    """The state `share` of the way from `before` to `now`. Integers (the position, classes) are those of `now`."""
     return {
         name: torch.lerp(before[name], value, share) if value.is_floating_point() and name in before else value
         for name, value in now.items()
@@ -192,6 +196,6 @@ def _finite(value: torch.Tensor | None) -> bool:
 
 
 def _norm(value: torch.Tensor) -> torch.Tensor:
-    """In double precision: the square of a float32 that is finite need not be."""
+    """In double precision, because the square of a finite float32 may be infinite."""
     norm: torch.Tensor = value.flatten().norm(dtype=torch.float64)
     return norm

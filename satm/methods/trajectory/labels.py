@@ -1,4 +1,4 @@
-"""What the images are labelled with: classes, a teacher's probabilities, or logits that are learned."""
+"""How the synthetic images are labelled: classes, a teacher's probabilities, or logits that are learned."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ import torch
 
 from satm.engine import FlatNetwork
 from satm.errors import ConfigError
+from satm.methods.momentum import MomentumSGD
 from satm.types import FlatParams, Images, LabelKind, Labels
 
-BATCH = 512  # images an expert looks at at once
+BATCH = 512  # images that an expert sees at once
 State = Mapping[str, torch.Tensor]
 
 
 class LabelRule(Protocol):
-    """One way to label a synthetic set. `state` holds the labels under `labels`, and whatever else the rule keeps."""
+    """One way to label n images of K classes. `state` holds the labels under `labels`, and any other tensors it keeps.
+
+    A method chooses its rule in `label_rule` of its configuration.
+    """
 
     kind: ClassVar[LabelKind]
 
     def init(self, labels: Labels) -> State:
-        """The state for a set that begins with `labels`, of this rule's kind."""
+        """The state before the first outer step, for a set that starts with `labels` of this rule's kind."""
 
     def taught(self, state: State, network: FlatNetwork, target: FlatParams, images: Images) -> State:
-        """The state at an outer step that matches an expert's segment ending at `target` [P]."""
+        """The state for an outer step whose expert segment ends at θ* = `target` [P]."""
 
     def targets(self, state: State) -> Labels:
-        """What the inner loop's cross-entropy is given: classes [n] or probabilities [n, K]."""
+        """The targets of the inner loop's cross-entropy: classes [n] or probabilities [n, K]."""
 
     def descend(self, state: State, derivative: Labels | None, scale: float = 1.0) -> State:
-        """The state after an outer step whose loss has `derivative` [n, K] with respect to the targets.
-
-        The move is multiplied by `scale`.
-        """
+        """The state after an outer step with ∂F/∂targets = `derivative` [n, K]. `scale` multiplies the move."""
 
     def at_rest(self, state: State, rows: torch.Tensor) -> State:
-        """The state with the labels of images `rows` [·] int64 no longer moving by what they did before."""
+        """The state with zero momentum for the labels of images `rows` [m] int64."""
 
 
 @dataclass(frozen=True, slots=True)
 class HardLabels:
-    """Classes; they never change."""
+    """Classes [n] int64. They never change."""
 
     kind: ClassVar[LabelKind] = "hard"
 
@@ -55,7 +56,7 @@ class HardLabels:
         return state
 
     def targets(self, state: State) -> Labels:
-        """The classes."""
+        """See `LabelRule`: the classes."""
         return state["labels"]
 
     def descend(self, state: State, derivative: Labels | None, scale: float = 1.0) -> State:
@@ -69,7 +70,10 @@ class HardLabels:
 
 @dataclass(frozen=True, slots=True)
 class TeacherLabels:
-    """softmax of the target expert's logits on the images as they are, anew at every outer step (TESLA)."""
+    """Probabilities [n, K] of a teacher: softmax of the logits of θ* on φ without augmentation (TESLA).
+
+    θ* is the end of the expert segment that an outer step matches, so each outer step makes new labels.
+    """
 
     kind: ClassVar[LabelKind] = "probabilities"
 
@@ -78,11 +82,11 @@ class TeacherLabels:
         return {"labels": labels}
 
     def taught(self, state: State, network: FlatNetwork, target: FlatParams, images: Images) -> State:
-        """See `LabelRule`."""
+        """See `LabelRule`: new labels from θ*."""
         return {"labels": predict(network, target, images).softmax(dim=1)}
 
     def targets(self, state: State) -> Labels:
-        """The probabilities."""
+        """See `LabelRule`: the probabilities."""
         return state["labels"]
 
     def descend(self, state: State, derivative: Labels | None, scale: float = 1.0) -> State:
@@ -96,7 +100,14 @@ class TeacherLabels:
 
 @dataclass(frozen=True, slots=True)
 class LearnedLogits:
-    """Logits y under SGD: v ← μ v + ∂F/∂y, y ← y − lr v; the inner loop is given softmax(y) (DATM)."""
+    """Logits y [n, K] that descend F by SGD with momentum. The targets are p = softmax(y) (DATM):
+
+        ∂F/∂y = p ⊙ (∂F/∂p − ⟨p, ∂F/∂p⟩)
+        v ← μ v + ∂F/∂y
+        y ← y − lr v
+
+    ⟨·,·⟩ is the inner product over the classes of one image.
+    """
 
     kind: ClassVar[LabelKind] = "logits"
     lr: float
@@ -109,7 +120,7 @@ class LearnedLogits:
             raise ConfigError(f"momentum_labels {self.momentum}: expected 0 ≤ momentum < 1")
 
     def init(self, labels: Labels) -> State:
-        """See `LabelRule`."""
+        """See `LabelRule`: v = 0."""
         return {"labels": labels, "labels_velocity": torch.zeros_like(labels)}
 
     def taught(self, state: State, network: FlatNetwork, target: FlatParams, images: Images) -> State:
@@ -117,16 +128,17 @@ class LearnedLogits:
         return state
 
     def targets(self, state: State) -> Labels:
-        """p = softmax(y)."""
+        """See `LabelRule`: p = softmax(y)."""
         return state["labels"].softmax(dim=1)
 
     def descend(self, state: State, derivative: Labels | None, scale: float = 1.0) -> State:
-        """∂F/∂y = p ⊙ (∂F/∂p − ⟨p, ∂F/∂p⟩), then SGD."""
+        """See `LabelRule`."""
         assert derivative is not None
         p = self.targets(state)
         gradient = p * (derivative - (p * derivative).sum(dim=1, keepdim=True))
-        velocity = self.momentum * state["labels_velocity"] + gradient
-        return {"labels": state["labels"] - scale * self.lr * velocity, "labels_velocity": velocity}
+        sgd = MomentumSGD(self.lr, self.momentum)
+        logits, velocity = sgd(state["labels"], state["labels_velocity"], gradient, scale)
+        return {"labels": logits, "labels_velocity": velocity}
 
     def at_rest(self, state: State, rows: torch.Tensor) -> State:
         """See `LabelRule`."""
@@ -135,7 +147,7 @@ class LearnedLogits:
 
 @torch.no_grad()
 def predict(network: FlatNetwork, theta: FlatParams, images: Images) -> torch.Tensor:
-    """Logits [n, K] of the network at `theta` [P], in evaluation mode."""
+    """The logits [n, K] of the network with parameters `theta` [P], in evaluation mode."""
     training = network.network.training
     network.network.eval()
     try:

@@ -20,7 +20,7 @@ from satm.methods import METHODS, Task
 from satm.methods.trajectory.calibrate import StepCost, calibrate
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.config import TrajectoryConfig
-from satm.networks import create
+from satm.networks import plan_for
 from satm.presets import Preset
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
@@ -83,7 +83,7 @@ def plan(
     data = load_data(config, data_root=data_root, device=device, progress=progress)
     check_request(config, data)
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
-    network = create(config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=Seed(0))
+    network = plan_for(config.architecture, data).create(Seed(0))
     experts = [RandomTrajectory(network, epochs or 0, Seed(0).child("plan", i)) for i in range(2)]
     started = time.perf_counter()
     if not METHODS.get(config.method).matches_trajectories:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from satm import networks
-from satm.methods.outer.problem import Rule
+from satm.methods.outer import Rule
 from satm.methods.satm import SATMConfig
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.rng import Seed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -13,7 +13,8 @@ from satm.errors import ConfigError, UnknownName
 from satm.methods import METHODS, OUTER, Request
 from satm.methods.direct.condensation import ClassBatches
 from satm.methods.mdc import MDC, MDCConfig, Probe, WithSubset, most_learnable
-from satm.methods.outer import SGD, OuterProblem
+from satm.methods.outer import SAM, SGD, OuterProblem, Rule, VaSSO
+from satm.methods.outer.sgd import descend
 from satm.methods.random import random_images
 from satm.methods.trajectory.guard import Retry
 from satm.rng import Seed
@@ -167,6 +168,54 @@ def test_the_labels_of_frozen_images_are_at_rest(data, trajectories):
     assert moved == [[True] * 12] * 2 + [[False, True, True, True] * 3] * 2
 
 
+@dataclass(frozen=True)
+class Counting(Rule):
+    """Plain descent that remembers the last direction of every image, and how often it was asked at the whole set."""
+
+    seen: list = field(default_factory=list)
+
+    def __call__(self, problem, generator, redraw, state):
+        self.seen.append(state)
+        update = descend(problem, state)
+        return replace(update, state={"last": update.images, "asked": state["asked"] + 1})
+
+    def init(self, images):
+        return {"last": torch.zeros_like(images), "asked": torch.tensor(0)}
+
+
+def test_a_rule_with_a_state_sees_the_subsets_part_of_it(data, trajectories):
+    """Rows of the tensors that are shaped like the images, the others whole. Only the whole set's answer changes it."""
+    rule = Counting()
+    condensation = begin(data, trajectories)
+    condensation.rule, condensation.outer_state = rule, rule.init(condensation.images)
+    plain = begin(data, trajectories)
+    for step in range(3):
+        assert condensation.advance() == plain.advance()  # the rule descends as SGD does
+        whole, subset = rule.seen[2 * step :]
+        rows = torch.arange(12) % 4 < condensation.size
+        assert torch.equal(subset["last"], whole["last"][rows])
+        assert whole["asked"] == subset["asked"] == step
+        assert condensation.outer_state["asked"] == step + 1
+        assert whole["last"].any() == subset["last"].any() == (step > 0)
+    saved = condensation.state()
+    again = begin(data, trajectories)
+    again.rule, again.outer_state = Counting(), rule.init(again.images)
+    again.restore(saved)
+    assert again.advance() == condensation.advance()
+
+
+def test_vasso_ascends_along_the_average_of_the_subsets_images(data, trajectories):
+    config = replace(CONFIG, outer=VaSSO(rho=0.5, weight=0.3))
+    condensation, plain = (begin(data, trajectories, each) for each in (config, replace(CONFIG, outer=SAM(rho=0.5))))
+    first, other = condensation.advance(), plain.advance()
+    assert first["loss_perturbed"] == pytest.approx(other["loss_perturbed"], rel=1e-4)  # d is ∇F but for its length
+    average = condensation.outer_state["average"]
+    assert average.shape == condensation.images.shape
+    assert average.any()
+    assert condensation.advance()["loss_perturbed"] != plain.advance()["loss_perturbed"]
+    assert not torch.equal(condensation.outer_state["average"], average)
+
+
 def test_a_retry_draws_the_subset_anew(data, trajectories):
     def drawn(number):
         condensation = begin(data, trajectories)
@@ -229,7 +278,6 @@ def test_over_a_base_its_defaults_count_for_what_is_not_given():
         ({"sizes": (2, 1)}, ConfigError, r"sizes \[2, 1\]"),
         ({"sizes": (0, 1)}, ConfigError, r"sizes \[0, 1\]"),
         ({"batch_real": 0}, ConfigError, "batch_real 0"),
-        ({"outer": OUTER.get("vasso").config()}, ConfigError, "vasso"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(change, error, match):

@@ -122,7 +122,7 @@ def test_a_rule_in_a_configuration_is_told_by_its_name():
     assert from_dict(kind, plain | {"outer": {"rule": "vasso", "weight": 0.2}}).outer == outer.VaSSO(weight=0.2)
     with pytest.raises(UnknownName, match=r"unknown setting outer.rule 'sum': did you mean"):
         from_dict(kind, plain | {"outer": {"rule": "sum"}})
-    with pytest.raises(ConfigError, match=r"setting outer\.rule is missing; give it one of sgd, ema"):
+    with pytest.raises(ConfigError, match=r"setting outer\.rule is missing; give it one of asam, ema"):
         from_dict(kind, plain | {"outer": {"rho": 0.1}})
     with pytest.raises(UnknownName, match=r"unknown setting 'outer\.gamma': did you mean"):
         from_dict(kind, plain | {"outer": {"rule": "sam", "gamma": 0.1}})

@@ -13,8 +13,7 @@ from satm.data import load as load_data
 from satm.engine import HigherPolicy, LastSteps
 from satm.errors import ConfigError, ExpertError, UnknownName
 from satm.methods import METHODS, class_major_labels, random_images
-from satm.methods.outer import OuterProblem, OuterUpdate
-from satm.methods.outer.problem import Rule
+from satm.methods.outer import OuterProblem, OuterUpdate, Rule
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.diagnosis import diagnose
 from satm.methods.trajectory.guard import GuardConfig

@@ -10,7 +10,7 @@ import torch
 
 from satm import networks
 from satm.methods import METHODS, TrajectoryConfig, class_major_labels, outer
-from satm.methods.outer.problem import Rule
+from satm.methods.outer import Rule
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.rng import Seed
 from tests.helpers import ARCHITECTURE, SATM, experts, image_data, in_float64, settings, task
@@ -361,7 +361,7 @@ def test_datms_settings_that_cannot_work_are_one_line(changes, message):
 PAIRS = [("mtt", name) for name in outer.OUTER]
 MATCHING = [name for name in METHODS.known() if issubclass(METHODS.get(name).config, TrajectoryConfig)]
 MATCHING.remove("mtt")
-PAIRS += [(method, name) for method in MATCHING for name in ("satm", "vasso") if (method, name) != ("mdc", "vasso")]
+PAIRS += [(method, name) for method in MATCHING for name in ("satm", "vasso")]
 
 
 @pytest.mark.parametrize(("method", "rule"), PAIRS)

@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import load, save
 
 from satm.errors import ConfigError, Diverged
-from satm.methods.outer import OuterUpdate
-from satm.methods.outer.problem import Rule
+from satm.methods.outer import OuterUpdate, Rule
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.guard import GuardConfig
 from tests.helpers import SATM, experts, image_data, task
