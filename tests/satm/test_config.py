@@ -1,4 +1,4 @@
-"""Configurations to plain values and back."""
+"""Configurations become plain values and are read back."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def satm_configs(draw):
 
 
 def rules(iota, steps):
-    """Every outer rule, its numbers drawn."""
+    """Every outer rule, with random numbers."""
     second = {"rho": st.floats(0, 10), "tau": st.none() | st.integers(iota, steps - 1), "redraw": st.booleans()}
     return (
         st.builds(outer.SGD)
@@ -115,7 +115,7 @@ def test_every_setting_can_be_overridden_by_its_dotted_name(whole, part):
     before = to_dict(whole)
     changed = override(before, changes | {"steps": 7})
     assert from_dict(Whole, changed) == replace(whole, steps=7, part=part)
-    assert before == to_dict(whole)  # what was given is as it was
+    assert before == to_dict(whole)  # the argument did not change
 
 
 @given(satm_configs(), satm_configs())
@@ -123,14 +123,14 @@ def test_overriding_everything_gives_the_other_configuration(one, other):
     assert from_dict(SATMConfig, override(to_dict(one), to_dict(other))) == other
 
 
-def test_leading_parts_may_be_left_out_where_that_is_unambiguous():
+def test_leading_parts_may_be_left_out_if_that_is_unambiguous():
     plain = to_dict(Whole(steps=1, other=Part(rate=2.0)))
     nested = {"method": plain, "seed": 0}
     assert override(nested, {"steps": 3})["method"]["steps"] == 3
     assert override(nested, {"other.rate": 3.0})["method"]["other"]["rate"] == 3.0
     with pytest.raises(ConfigError, match=r"^setting 'rate' is ambiguous: write part\.rate or other\.rate$"):
         override(plain, {"rate": 3.0})
-    # A whole name is never ambiguous with the end of a longer one.
+    # A whole name wins over the end of a longer one.
     assert override({"rate": 1, "part": {"rate": 2}}, {"rate": 3}) == {"rate": 3, "part": {"rate": 2}}
 
 
@@ -170,7 +170,7 @@ def test_unknown_keys_of_a_nested_table_are_named_in_full():
             from_dict(Whole, values)
 
 
-def test_whole_numbers_become_floats_where_floats_are_wanted():
+def test_whole_numbers_become_floats_if_the_setting_is_a_float():
     read = from_dict(Whole, {"steps": 1, "rates": [1, 2], "part": {"rate": 3}})
     assert [type(rate) for rate in (*read.rates, read.part.rate)] == [float] * 3
     assert {f.name for f in fields(read)} == set(to_dict(read))

@@ -1,4 +1,4 @@
-"""MDC: the subset loss, the choice of the subset, what is frozen, and its base where one size is all there is."""
+"""MDC: the subset loss, the choice of the subset, frozen images, rules with a state; with one size it is its base."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def test_one_size_is_the_base_to_the_bit(data, trajectories, base, ipc, sizes):
 def test_more_sizes_change_the_images(data, trajectories):
     mine, theirs = begin(data, trajectories), begin(data, trajectories, CONFIG.base_config(), method="mtt")
     one, other = mine.advance(), theirs.advance()
-    assert one["loss"] == other["loss"]  # the whole set's draws are the base's
+    assert one["loss"] == other["loss"]  # the whole set has the same draws as without the subset
     moved = (mine.images - theirs.images).abs().flatten(1).amax(dim=1) > 0
-    assert moved.tolist() == [True, False, False, False] * 3  # the first subset: one image a class
+    assert moved.tolist() == [True, False, False, False] * 3  # the first subset has one image per class
 
 
 def test_the_direction_is_the_sum_of_both_hypergradients():
-    """∂(F(φ) + F_j(φ[:j]))/∂φ and /∂α in float64, both inner loops unrolled by hand, α shared, frozen rows at rest."""
+    """∂(F(φ) + F_j(φ[:j]))/∂φ and /∂α in float64, with both loops unrolled by hand; frozen rows have direction zero."""
     case, other = tiny_case(), tiny_case(steps=4)
     rows, frozen = torch.tensor([0, 2, 3]), torch.tensor([2])
     part = replace(other.loop, batches=(None,) * 4)
@@ -118,7 +118,7 @@ def test_the_direction_is_the_sum_of_both_hypergradients():
 
 def test_the_most_learnable_subset_changed_most():
     before, now = torch.tensor([3.0, 2.0, 1.0]), torch.tensor([2.5, 2.9, 0.5])
-    assert most_learnable(before, now) == 1  # whichever way it went
+    assert most_learnable(before, now) == 1  # in either direction
     assert most_learnable(before, before) == 0
 
 
@@ -127,7 +127,7 @@ def test_feature_distances_written_out(data, trajectories):
     images = random_images(data, 3, Seed(1))
     real = ClassBatches(data, 5).draw(Seed(2).generator())
     found = Probe(the_task, 2, real).distances(images, 3)
-    network = networks.create(ARCHITECTURE, num_classes=3, image_shape=(1, 8, 8), seed=Seed(0))
+    network = networks.plan_for(ARCHITECTURE, data).create(Seed(0))
     for size in (1, 2, 3):
         total = 0.0
         for epoch in (0, 1):
@@ -150,13 +150,13 @@ def test_subsets_are_chosen_every_period_and_smaller_choices_freeze(data, trajec
         seen.append((measured["subset"], measured["frozen"]))
         still = (condensation.images == before).flatten(1).all(dim=1).tolist()
         assert still == [j < measured["frozen"] for j in range(4)] * 3
-    # The smallest first; then 3, with 1 frozen; then 2 changed most; then 1, with nothing below it.
+    # First the smallest size. Then 3 changed most, and 1 is frozen. Then 2 changed most. Then 1, with no smaller one.
     assert seen == [(1, 0)] * 2 + [(3, 1)] * 2 + [(2, 1)] * 2 + [(1, 0)] * 2
 
 
 def test_the_labels_of_frozen_images_are_at_rest(data, trajectories):
     condensation = begin(data, trajectories, over("datm", outer_steps=4))
-    condensation.config = replace(condensation.config, threshold=None)  # every step counts
+    condensation.config = replace(condensation.config, threshold=None)  # no step is skipped
     distances = iter([[5.0, 5, 5, 9], [5.0, 5, 9, 0]])
     condensation.probe.distances = lambda images, ipc: torch.tensor(next(distances))
     moved = []
@@ -170,7 +170,7 @@ def test_the_labels_of_frozen_images_are_at_rest(data, trajectories):
 
 @dataclass(frozen=True)
 class Counting(Rule):
-    """Plain descent that remembers the last direction of every image, and how often it was asked at the whole set."""
+    """Plain descent that remembers its last direction for every image, and its number of answers at the whole set."""
 
     seen: list = field(default_factory=list)
 
@@ -184,13 +184,13 @@ class Counting(Rule):
 
 
 def test_a_rule_with_a_state_sees_the_subsets_part_of_it(data, trajectories):
-    """Rows of the tensors that are shaped like the images, the others whole. Only the whole set's answer changes it."""
+    """It sees rows of tensors shaped like the images, and other tensors whole. Only the whole set changes the state."""
     rule = Counting()
     condensation = begin(data, trajectories)
     condensation.rule, condensation.outer_state = rule, rule.init(condensation.images)
     plain = begin(data, trajectories)
     for step in range(3):
-        assert condensation.advance() == plain.advance()  # the rule descends as SGD does
+        assert condensation.advance() == plain.advance()  # this rule has the direction of SGD
         whole, subset = rule.seen[2 * step :]
         rows = torch.arange(12) % 4 < condensation.size
         assert torch.equal(subset["last"], whole["last"][rows])
@@ -208,7 +208,7 @@ def test_vasso_ascends_along_the_average_of_the_subsets_images(data, trajectorie
     config = replace(CONFIG, outer=VaSSO(rho=0.5, weight=0.3))
     condensation, plain = (begin(data, trajectories, each) for each in (config, replace(CONFIG, outer=SAM(rho=0.5))))
     first, other = condensation.advance(), plain.advance()
-    assert first["loss_perturbed"] == pytest.approx(other["loss_perturbed"], rel=1e-4)  # d is ∇F but for its length
+    assert first["loss_perturbed"] == pytest.approx(other["loss_perturbed"], rel=1e-4)  # d has the direction of ∇F
     average = condensation.outer_state["average"]
     assert average.shape == condensation.images.shape
     assert average.any()
@@ -251,13 +251,13 @@ def test_stopped_and_restored_is_uninterrupted_to_the_bit(data, trajectories, ba
     assert isinstance(second, MDC)
 
 
-def test_over_a_base_its_defaults_count_for_what_is_not_given():
+def test_over_takes_the_bases_defaults_for_settings_that_are_not_given():
     satm = over("satm").base_config()
     assert (satm.outer.rule, satm.step_size_derivative, satm.momentum_step_size) == ("satm", "first_order", 0.0)
     assert satm.lr_images == 2.0
-    for momentum in (0.25, 0.5):  # the shared default as well
+    for momentum in (0.25, 0.5):  # also the value that is the default of `TrajectoryConfig`
         assert over("satm", momentum_step_size=momentum).base_config().momentum_step_size == momentum
-    assert replace(CONFIG, base="satm").base_config().outer.rule == "sgd"  # what is stored is what runs
+    assert replace(CONFIG, base="satm").base_config().outer.rule == "sgd"  # not satm's default
     assert (over("tesla").base_config().engine, over("datm").base_config().init) == ("tesla", "right")
     assert over("datm", init="real").base_config().init == "real"
     assert replace(CONFIG, outer=OUTER.get("sam").config()).base_config().outer.rule == "sam"
@@ -280,7 +280,7 @@ def test_over_a_base_its_defaults_count_for_what_is_not_given():
         ({"batch_real": 0}, ConfigError, "batch_real 0"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(change, error, match):
+def test_wrong_settings_are_refused_by_name(change, error, match):
     with pytest.raises(error, match=match):
         replace(CONFIG, **change)
 

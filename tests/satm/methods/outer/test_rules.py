@@ -1,4 +1,4 @@
-"""Every outer rule against its paper's equations, written out on the hand-unrolled loop in float64."""
+"""Every outer rule gives what its paper's equations give on a loop that is unrolled by hand, in float64."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ RHO = 0.3
 
 
 class Literal:
-    """∇F over the window (Eq. 8), and over steps τ … N − 1 from θ_τ (Eq. 9), of one case."""
+    """∇F of one case by hand: over the window (Eq. 8), and over steps τ … N − 1 from θ_τ (Eq. 9)."""
 
     def __init__(self, case):
         self.case = case
         self.phi = case.at.images
 
     def first(self):
-        """∇F(φ), F(φ) and the trajectory."""
+        """∇F(φ) and F(φ). Keeps the trajectory for `second`."""
         at = leaves(self.case.at)
         self.thetas, _ = self.case.unroll(at, tape_from=IOTA)
         loss = self.case.loss(self.thetas[-1])
         return torch.autograd.grad(loss, at.images)[0], loss.item()
 
     def second(self, epsilon, tau=IOTA):
+        """∇F(φ + ε) and F(φ + ε), from θ_τ."""
         at = leaves(self.case.at._replace(images=self.phi + epsilon))
         thetas, _ = self.case.unroll(at, theta=self.thetas[tau], first=tau)
         loss = self.case.loss(thetas[-1])
@@ -73,7 +74,7 @@ def test_sam(tau):
 
 @pytest.mark.parametrize("tau", [None, 4])
 def test_asam(tau):
-    """max over ‖T⁻¹ε‖ ≤ ρ of ε·∇F, T = diag(|φ| + η): ε = ρ T² ∇F/‖T ∇F‖."""
+    """ε = ρ T² ∇F/‖T ∇F‖ with T = diag(|φ| + η): it maximises ε·∇F over the ball ‖T⁻¹ε‖ ≤ ρ."""
     case = tiny_case()
     literal = Literal(case)
     g, _ = literal.first()
@@ -83,7 +84,7 @@ def test_asam(tau):
     close(update.perturbation, epsilon)
     close((epsilon / scale).norm(), torch.tensor(RHO, dtype=torch.float64))
     close(update.images, literal.second(epsilon, IOTA if tau is None else tau)[0])
-    # Nothing else in that ball does better to first order.
+    # Random ε on the edge of that ball are worse, to first order.
     for k in range(20):
         other = normal(*g.shape, name=f"other {k}")
         other = RHO * other / (other / scale).norm()
@@ -91,7 +92,7 @@ def test_asam(tau):
 
 
 def test_gsam():
-    """∇f_p − a ∇f_⊥ with ∇f = ∇f_∥ + ∇f_⊥, ∥ and ⊥ with respect to ∇f_p, at SAM's ε."""
+    """φ descends ∇f_p − a ∇f_⊥ at SAM's ε. ∇f = ∇f_∥ + ∇f_⊥, parallel to ∇f_p and at right angles to it."""
     case = tiny_case()
     literal = Literal(case)
     g, loss = literal.first()
@@ -103,7 +104,7 @@ def test_gsam():
     update = ask(GSAM(rho=RHO, gap_weight=0.7), case)
     close(update.images, g_p - 0.7 * vertical)
     assert update.measured["surrogate_gap"] == pytest.approx(loss_p - loss, rel=1e-9)
-    # To first order the second term leaves F(φ + ε) alone and lowers the gap F(φ + ε) − F(φ).
+    # To first order, the second term does not change F(φ + ε), and it lowers the gap F(φ + ε) − F(φ).
     step = update.images - g_p
     assert abs(float((step * g_p).sum())) < 1e-9 * float(step.norm() * g_p.norm())
     assert float((-step * (g_p - g)).sum()) < 0
@@ -111,7 +112,7 @@ def test_gsam():
 
 
 def test_vasso():
-    """d_t = (1 − w) d_{t−1} + w ∇F_t, d_{−1} = 0; ε_t = ρ d_t/‖d_t‖."""
+    """d_t = (1 − w) d_{t−1} + w ∇F_t with d_{−1} = 0, and ε_t = ρ d_t/‖d_t‖, over three outer steps."""
     rule, average, state = VaSSO(rho=RHO, weight=0.3), 0.0, None
     for step in range(3):
         case = tiny_case()
@@ -127,7 +128,7 @@ def test_vasso():
         assert set(state) == set(rule.init(case.at.images)) == {"average"}
 
 
-def test_vasso_that_forgets_at_once_is_sam():
+def test_vasso_with_weight_one_is_sam():
     case = tiny_case()
     assert torch.equal(ask(VaSSO(rho=RHO, weight=1.0), case).images, ask(SAM(rho=RHO), case).images)
 
@@ -155,6 +156,20 @@ def test_an_open_decay_follows_the_number_of_steps():
     assert SAM(rho=RHO).over(100) == SAM(rho=RHO)
     with pytest.raises(ConfigError, match=r"decay null: .* over\(steps\)"):
         EMA().moved({"shadow": torch.ones(2)}, torch.ones(2))
+
+
+def test_the_part_of_a_state_is_the_rows_of_what_is_shaped_like_the_images():
+    images, rows = torch.arange(24.0).view(4, 1, 2, 3), torch.tensor([3, 1])
+    state = {"average": 2 * images, "steps": torch.tensor(7), "losses": torch.arange(4.0)}
+    part = SGD().part(state, rows, images)
+    assert torch.equal(part["average"], 2 * images[[3, 1]])
+    assert part["steps"] is state["steps"]
+    assert part["losses"] is state["losses"]
+
+
+def test_a_rule_for_any_loop_has_no_tau_of_its_own():
+    assert SAM(rho=RHO, tau=5, redraw=True).for_any_loop() == SAM(rho=RHO, redraw=True)
+    assert EMA(decay=0.5).for_any_loop() == EMA(decay=0.5)
 
 
 @pytest.mark.parametrize("name", OUTER)

@@ -1,4 +1,4 @@
-"""SATM's rule by itself: noise, perturbation, the second pass."""
+"""The rule of SATM: noise, perturbation, the second pass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IOTA = N - WINDOW
 
 @dataclass
 class Recording:
-    """A policy that writes down what it was asked and hands on to another."""
+    """A policy that records each call and passes it on to another policy."""
 
     policy: HigherPolicy = field(default_factory=HigherPolicy)
     calls: list = field(default_factory=list)
@@ -44,7 +44,7 @@ def problem(case, policy):
 
 
 def run(*, case=None, other_loop=None, **settings):
-    """The rule's update and the two calls of the policy; `other_loop` is what a redraw would give."""
+    """The rule's update and its two calls of the policy. `other_loop` is what `redraw` gives."""
     case, policy = case or tiny_case(), Recording()
     rule = SATM(**{"rho": 0.1, "gamma": 0.2, "noise": "relative", "tau": IOTA} | settings)
     update = rule(problem(case, policy), Seed(0).generator(), lambda: other_loop, {})
@@ -60,7 +60,7 @@ def test_noise_is_on_in_the_first_pass_and_off_in_the_second(tau):
     assert noise.norm() > 0.1
     close(first["images"], case.at.images + noise)
     close(second["images"], case.at.images + update.perturbation)
-    # Which is to say, by hand: all of the window at noisy images, then the steps from θ_τ at perturbed ones.
+    # The same by hand: the whole loop at the noisy images, then the steps from θ_τ at the perturbed ones.
     noisy = leaves(case.at._replace(images=case.at.images + noise))
     thetas, gradients = case.unroll(noisy, tape_from=IOTA)
     outer, images = torch.autograd.grad(case.loss(thetas[-1]), [thetas[-1], noisy.images])
@@ -101,7 +101,7 @@ def test_the_perturbation_has_length_rho_over_the_whole_set_along_the_first_hype
     assert epsilon.flatten(1).norm(dim=1).max() < 0.99 * rho  # of the set, not of each image
 
 
-def test_a_hypergradient_of_nought_gives_no_perturbation():
+def test_a_hypergradient_of_zero_gives_no_perturbation():
     flat = replace(problem(tiny_case(), HigherPolicy()), loss=lambda theta: (0 * theta).sum())
     rule = SATM(rho=0.1, gamma=0.0, noise="relative", tau=IOTA)
     update = rule(flat, Seed(0).generator(), pytest.fail, {})
@@ -109,7 +109,7 @@ def test_a_hypergradient_of_nought_gives_no_perturbation():
     assert not update.images.any()
 
 
-def test_the_second_pass_replays_the_draws_unless_told_to_redraw():
+def test_the_second_pass_replays_the_draws_unless_redraw_is_set():
     case = tiny_case()
     other = replace(case.loop, transforms=case.loop.transforms[::-1], batches=(torch.tensor([1, 2]),) * N)
     replayed, first, second = run(case=case, other_loop=other)
@@ -147,7 +147,7 @@ def test_what_is_measured():
 )
 @pytest.mark.parametrize("gamma", [0.01, 0.5])
 def test_each_reading_has_the_size_it_says(reading, std, gamma):
-    """Every value of image j has this standard deviation, which 3,072 values tell to about 1.3%."""
+    """Every value of image j has this standard deviation. 3,072 values estimate it to about 1.3%."""
     images = normal(6, 3, 32, 32, name="images") * torch.tensor([0.1, 1, 3, 10, 0.5, 0]).view(-1, 1, 1, 1)
     noise = smoothing_noise(images, gamma, reading, Seed(0).generator())
     assert noise.dtype == images.dtype
@@ -158,10 +158,10 @@ def test_each_reading_has_the_size_it_says(reading, std, gamma):
         if reading == "relative":
             assert drawn.norm().item() == pytest.approx(gamma * image.norm().item(), rel=0.06)
     drawn = noise[:5].flatten(1) / noise[:5].flatten(1).norm(dim=1, keepdim=True)
-    assert (drawn @ drawn.T - torch.eye(5)).abs().max() < 0.1  # a draw of its own for every image
+    assert (drawn @ drawn.T - torch.eye(5)).abs().max() < 0.1  # every image has its own draw
 
 
-def test_noise_depends_on_the_generator_alone_and_is_the_same_in_every_precision():
+def test_noise_depends_on_the_generator_only_and_is_the_same_in_every_precision():
     images = normal(4, 1, 8, 8, name="images")
     one, two, other = (smoothing_noise(images, 0.1, "std", Seed(seed).generator()) for seed in (0, 0, 1))
     assert torch.equal(one, two)

@@ -1,4 +1,4 @@
-"""Condensations: updates of φ and α, stopping and continuing, what is measured, what is refused."""
+"""A trajectory condensation: updates of φ and α, stopping and continuing, measurements, and refused settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from satm.data import load as load_data
 from satm.engine import HigherPolicy, LastSteps
 from satm.errors import ConfigError, ExpertError, UnknownName
 from satm.methods import METHODS, class_major_labels, random_images
-from satm.methods.outer import OuterProblem, OuterUpdate, Rule
+from satm.methods.outer import SGD, OuterProblem, OuterUpdate, Rule
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.diagnosis import diagnose
 from satm.methods.trajectory.guard import GuardConfig
@@ -82,8 +82,8 @@ def stopped_and_restored(data, trajectories, config, stop):
     expected = [whole.advance() for _ in range(5)]
     first = begin(data, trajectories, config)
     measured = [first.advance() for _ in range(stop)]
-    saved = save(first.state())  # as a checkpoint holds it
-    first.advance()  # goes on without touching what was saved
+    saved = save(first.state())  # in the form of a checkpoint
+    first.advance()  # going on does not change what was saved
     second = begin(data, trajectories, config)
     second.restore(load(saved))
     assert second.step == stop
@@ -103,6 +103,23 @@ def test_a_state_is_a_snapshot(data, trajectories):
     assert same(state, kept)
 
 
+def test_a_condensation_under_other_settings_leaves_this_one_unchanged(data, trajectories):
+    condensation, plain = begin(data, trajectories), begin(data, trajectories)
+    condensation.advance()
+    plain.advance()
+    changed = replace(SATM, inner_steps=5, outer=SGD())
+    other = condensation.under(changed, full_batches_only=True)
+    assert same(other.state(), condensation.state())
+    assert other.network is condensation.network
+    loop = other._draw_loop(Seed(0).generator())
+    assert [len(batch) for batch in loop.batches] == [4] * 5  # of 6 images; the smaller batches are left out
+    other.advance()
+    assert other.step == 2
+    assert condensation.config == plain.config
+    assert condensation.advance() == plain.advance()
+    assert same(condensation.state(), plain.state())
+
+
 # φ and α
 
 
@@ -114,7 +131,7 @@ def test_images_start_as_distinct_training_images_of_their_class(data, trajector
     for label in range(3):
         mine = {tuple(image.flatten().tolist()) for image in learnt.images[learnt.labels == label]}
         real = data.train.of_classes([label]).batch(torch.arange(12))[0]
-        assert mine == {tuple(image.flatten().tolist()) for image in real}  # all twelve, none twice
+        assert mine == {tuple(image.flatten().tolist()) for image in real}  # all twelve images, each once
 
 
 def test_images_may_start_as_noise(data, trajectories):
@@ -126,7 +143,7 @@ def test_images_may_start_as_noise(data, trajectories):
 
 @dataclass(frozen=True)
 class Fixed(Rule):
-    """A rule that always answers the same."""
+    """A rule whose answer is always the same."""
 
     step_size: float
     images: float = 1.0
@@ -142,7 +159,7 @@ class Fixed(Rule):
 
 
 def with_rule(data, trajectories, rule, **changes):
-    """Without limits on how far one step may go: these rules are no hypergradients."""
+    """A condensation without limits on a step, because the directions of these rules are not hypergradients."""
     settings = {"guard": GuardConfig(max_update_ratio=None, max_step_size_growth=None, retries=1)} | changes
     return TrajectoryCondensation(task(data, trajectories), replace(SATM, **settings), rule)
 
@@ -171,7 +188,7 @@ def test_momentum_of_images_and_step_size(data, trajectories):
 
 
 def test_the_logarithm_of_the_step_size_may_be_learned(data, trajectories):
-    """d F/d log α = α dF/dα, so log α ← log α − λ α dF/dα; it can never reach 0, yet stays above α_min."""
+    """dF/d log α = α dF/dα, so log α ← log α − λ α dF/dα. α never reaches 0, and is still projected to α_min."""
     changes = {"step_size": 0.05, "lr_step_size": 2.0, "log_step_size": True, "min_step_size": 0.01}
     condensation = with_rule(data, trajectories, Fixed(4.0), **changes)
     alpha = 0.05
@@ -186,11 +203,11 @@ def test_the_logarithm_of_the_step_size_may_be_learned(data, trajectories):
     assert 0 < measured[EVENT] < 0.01
 
 
-# What an outer step is given
+# What a rule gets
 
 
 class Watching(Rule):
-    """A rule that keeps the problems it is given and takes the plain hypergradient."""
+    """Plain descent that keeps the problems it gets."""
 
     def __init__(self):
         self.problems, self.redrawn = [], []
@@ -253,11 +270,11 @@ def test_start_epochs_are_below_or_up_to_the_maximum(data):
         assert {condensation.advance()["start_epoch"] for _ in range(12)} == epochs
 
 
-# What is measured
+# Measurements
 
 
 def test_sharpness_and_the_exact_derivative_are_of_clean_images_on_the_same_segment_and_draws():
-    """L(φ + ε) − L(φ) over all N steps, Eq. 10's sum and dF/dα by finite differences, all of the hand-unrolled loop."""
+    """The loop unrolled by hand gives L(φ + ε) − L(φ) over all N steps, Eq. 10, and dF/dα by finite differences."""
     case = tiny_case()
     epsilon = 0.1 * normal(*case.at.images.shape, name="epsilon")
     problem = OuterProblem(
@@ -308,14 +325,14 @@ def test_measuring_changes_nothing(data, trajectories):
 
 
 def test_matching_gets_better(data):
-    """On one segment without any noise in the draws, the outer loop does what it is for."""
+    """On one segment and without random draws, outer steps lower the matching loss."""
     config = settings(SATM, max_start_epoch=1, batch_syn=None, augment=None, gamma=0.0, step_size=0.2, lr_images=2.0)
     condensation = begin(data, experts(data, count=1), config)
     losses = [condensation.advance()["loss"] for _ in range(25)]
     assert sum(losses[-5:]) < 0.4 * sum(losses[:5])
 
 
-# What is refused
+# Refused settings
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every trajectory method against its paper's equations written out slowly, and the limits that tie them together."""
+"""Every trajectory method gives what its paper's equations give, and methods that must agree in a limit do."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SHARED = {each.name for each in fields(METHODS.get("mtt").config)} - {"outer", "
 
 
 def config(method, **changes):
-    """SATM's numbers of the tests under another method, its own defaults for what is its own."""
+    """A configuration of `method` with the numbers of the tests' `SATM`; its own settings keep their defaults."""
     kind = METHODS.get(method).config
     numbers = {name: getattr(SATM, name) for name in SHARED - {"momentum_step_size", "init", "engine"}}
     return kind(**numbers | {"outer_steps": 4} | changes)
 
 
 class Witness(Rule):
-    """A rule that writes down the problems it is given."""
+    """Asks another rule, and keeps the problems."""
 
     def __init__(self, rule):
         self.rule, self.problems = rule, []
@@ -56,7 +56,10 @@ def begin(data, trajectories, chosen, **changes):
 
 
 def run(data, trajectories, chosen, steps=4):
-    """A condensation in float64, watched: what it started from, its problems, φ, α and labels after every step."""
+    """A few outer steps in float64.
+
+    Returns the start (φ, labels, α), the problems, (φ, labels, α) and the metrics after every step, the condensation.
+    """
     witness = Witness(chosen.outer)
     condensation = TrajectoryCondensation(task(data, trajectories), chosen, witness)
     in_float64(condensation)
@@ -70,7 +73,7 @@ def run(data, trajectories, chosen, steps=4):
 
 # The papers' equations, one network evaluation at a time
 
-NETWORK = networks.create(ARCHITECTURE, num_classes=3, image_shape=(1, 8, 8), seed=Seed(99)).double()
+NETWORK = networks.plan(ARCHITECTURE, num_classes=3, image_shape=(1, 8, 8)).create(Seed(99)).double()
 
 
 def logits(theta, images):
@@ -99,7 +102,7 @@ def distance(theta, problem):
 
 
 def matching(phi, targets, alpha, problem):
-    """MTT's loss, every step on the tape."""
+    """MTT's loss, differentiable through every step."""
     theta = problem.loss.start.clone().requires_grad_()
     for i in range(problem.loop.steps):
         theta = theta - alpha * inner_gradient(theta, phi, targets, problem.loop, i)
@@ -128,7 +131,7 @@ def test_mtt_is_its_papers_loss_and_gradient(data, changes):
 
 
 def test_tesla_is_its_papers_two_passes(data):
-    """F = ‖θ_0 − α Σ g_i − θ*‖²/δ with every θ_i a constant; labels softmax of θ*'s logits on plain φ."""
+    """F = ‖θ_0 − α Σ g_i − θ*‖²/δ with every θ_i constant. The labels are softmax of θ*'s logits, φ not augmented."""
     chosen = config("tesla", lr_step_size=1e-4)
     (phi, _, alpha), problems, states, _, _ = run(data, experts(data), chosen)
     v_phi, v_alpha = torch.zeros_like(phi), 0.0
@@ -159,7 +162,7 @@ def test_tesla_is_its_papers_two_passes(data):
 
 @pytest.mark.parametrize("changes", [{}, {"threshold": 0.9}, {"outer": outer.SGD(), "batch_syn": None}])
 def test_datm_is_its_papers_loss_with_learned_labels(data, changes):
-    """y, φ and α descend F together; a step above the threshold changes nothing."""
+    """y, φ and α descend F together. A step with a loss above the threshold changes nothing."""
     chosen = config("datm", lr_labels=5.0, lr_step_size=1e-5, **{"threshold": None} | changes)
     (phi, y, alpha), problems, states, measured, _ = run(data, experts(data), chosen)
     v_phi, v_y, v_alpha = torch.zeros_like(phi), torch.zeros_like(y), 0.0
@@ -206,7 +209,7 @@ def test_satm_without_noise_and_perturbation_over_the_full_window_is_mtt(data):
     for one, other in zip(satm, mtt, strict=True):
         for found, expected in zip(one, other, strict=True):
             close(found, expected)
-    printed = run(data, experts(data), limit)[2]  # Eq. 10 is another derivative, and only α and what follows differ
+    printed = run(data, experts(data), limit)[2]  # Eq. 10 is another derivative: φ is the same after one step, α is not
     close(printed[0][0], mtt[0][0])
     assert not torch.allclose(printed[0][2], mtt[0][2], rtol=1e-9, atol=0)
 
@@ -246,7 +249,7 @@ def test_tesla_with_one_inner_step_and_hard_labels_is_mtt(data):
     assert not torch.allclose(longer[0][0], run(data, experts(data), config("mtt"))[2][0][0], rtol=1e-4)
 
 
-def test_datm_without_its_own_is_mtt(data):
+def test_datm_without_its_own_settings_is_mtt(data):
     plain = {"labels": "hard", "init": "real", "threshold": None}
     datm = run(data, experts(data), config("datm", **plain))[2]
     mtt = run(data, experts(data), config("mtt"))[2]
@@ -269,7 +272,7 @@ def test_an_average_without_memory_is_the_raw_set(data):
     assert learnt.siblings["raw"].siblings == {}
 
 
-# DATM's curriculum and beginning
+# DATM's start epochs and first images
 
 
 def test_the_window_of_start_epochs_grows_to_its_end():
@@ -296,7 +299,7 @@ def test_images_begin_as_ones_an_expert_gets_right_with_what_the_experts_say(dat
     classes = class_major_labels(3, 2)
     said = torch.stack([logits(each.snapshot(25).double(), images) for each in trained])
     right = said.argmax(2) == classes
-    assert right[0].all()  # the first expert knows enough by now for every class
+    assert right[0].all()  # by now the first expert gets enough images of every class right
     for image, label in enumerate(classes):
         expected = said[right[:, image], image].mean(0)
         torch.testing.assert_close(labels[image].double(), expected, rtol=1e-4, atol=1e-4)

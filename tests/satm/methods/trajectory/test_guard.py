@@ -1,4 +1,4 @@
-"""Outer steps that fail are rolled back, tried again, given up with the state kept; healthy ones are let be."""
+"""Failed outer steps are rolled back and tried again, or the run stops with its state kept. Others do not change."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def trajectories(data):
 
 @dataclass
 class Scripted(Rule):
-    """A rule that answers as it is told, one (loss, direction of φ, derivative of α) a call; then with the last."""
+    """A rule with prepared answers (loss, direction of φ, derivative of α), one for each call; the last one repeats."""
 
     answers: list[tuple[float, float, float]]
-    seen: list[tuple[float, float]] = field(default_factory=list)  # mean of φ, sum of the segment's start
+    seen: list[tuple[float, float]] = field(default_factory=list)  # mean of φ, sum of the segment's θ_t
 
     def __call__(self, problem, generator, redraw, state):
         loss, images, step_size = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -95,7 +95,7 @@ def test_every_try_draws_anew_and_a_bad_draw_costs_one_try(data, trajectories):
     start = condensation.images
     measured = condensation.advance()
     assert measured["event.failed_tries"] == 2
-    assert measured["event.rolled_back_at_not_finite"] == 1  # in the last of them
+    assert measured["event.rolled_back_at_not_finite"] == 1  # how many values were not finite in the last failed try
     torch.testing.assert_close(condensation.images, start - 0.1 / 4)
     assert "event.failed_tries" not in condensation.advance()
     tries = [
@@ -171,7 +171,7 @@ def test_a_step_size_whose_exponential_overflows_is_not_finite(data, trajectorie
 
 
 def test_an_absurd_learning_rate_stops_and_a_saner_one_goes_on_from_there(data, trajectories):
-    """With real hypergradients; the learning rate that is advised is one that works."""
+    """With real hypergradients. The learning rate that the message advises works."""
     absurd = begin(data, trajectories, replace(SATM, lr_images=1e9))
     sane = begin(data, trajectories, SATM)
     for _ in range(2):
@@ -200,7 +200,7 @@ def test_an_inner_loop_that_diverges_at_once_says_step_size(data, trajectories):
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_a_run_with_failures_continues_to_the_same_bits(data, trajectories, stop):
-    """The state to fall back to is saved too: steps 2 and 4 fail, the second with a loss."""
+    """A saved state also holds the state before the last step. Steps 2 and 4 fail once, step 4 at its loss."""
     script = [FINE, (0.5, 9.0, 0.0), (0.5, 0.4, 0.2), FINE, (5e4, 0.1, 0.0), FINE]
     calls = {1: 1, 2: 3, 3: 4}[stop]
 

@@ -1,4 +1,4 @@
-"""An outer step leaves nothing behind: `higher` has had leaks (its issues 6 and 37)."""
+"""An outer step leaves no memory behind. `higher` has had leaks (its issues 6 and 37)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from satm.engine import InnerLoop, LastSteps, OuterVariables, ReplayPolicy, flatten, make_step
 from satm.machine.ram import measured_peak
 from satm.methods import METHODS
-from satm.networks import create
+from satm.networks import plan
 from satm.rng import Seed
 from tests.helpers import EXACT, SATM, experts, image_data, task, tiny_case
 
@@ -25,7 +25,7 @@ def live_tensors():
 
 @pytest.mark.parametrize("policy", EXACT, ids=lambda policy: policy.name)
 def test_a_pass_leaves_no_tensor_behind(policy):
-    """With the garbage collector off, so that a reference cycle would show itself at once."""
+    """The garbage collector is off, so a reference cycle is found at once."""
     case = tiny_case()
 
     def run():
@@ -63,9 +63,9 @@ def condensation():
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc")
 def test_resident_memory_stays_from_outer_step_20_to_200():
-    """Pages resident in a process of its own grow by less than 3%.
+    """The resident memory of a separate process grows by less than 3%.
 
-    That is some 25 MB over 180 outer steps; one inner step's graph kept from each would be more.
+    That is about 25 MB over 180 outer steps. If each step kept the graph of one inner step, it would be more.
     """
     ran = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     early, late = map(int, ran.stdout.split())
@@ -82,8 +82,8 @@ print(peak(10), peak(100))
 
 
 def peak(steps):
-    """Bytes above the loaded process of a replayed hypergradient of `steps` inner steps, the last 5 differentiated."""
-    network = create("convnet3_w16", num_classes=10, image_shape=(3, 32, 32), seed=Seed(0))
+    """Peak bytes of a replayed hypergradient over `steps` inner steps, of which the last 5 are differentiated."""
+    network = plan("convnet3_w16", num_classes=10, image_shape=(3, 32, 32)).create(Seed(0))
     theta = flatten(network.parameters()).detach()
     loop = InnerLoop(network=network, batches=(None,) * steps, transforms=(torch.nn.Identity(),) * steps)
     at = OuterVariables(torch.randn(40, 3, 32, 32), torch.arange(40) % 10, torch.tensor(0.01))
@@ -95,8 +95,8 @@ def peak(steps):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
 def test_the_memory_of_a_replay_does_not_grow_with_the_inner_steps():
-    """From N = 10 to N = 100 at a fixed window, less than 5%."""
+    """From N = 10 to N = 100 at a fixed window, it grows by less than 5%."""
     ran = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
     few, many = map(int, ran.stdout.split())
-    assert few > 10e6  # a step's graph: else nothing was measured
+    assert few > 10e6  # the graph of one step; with less, nothing was measured
     assert many < 1.05 * few, f"{few} bytes at 10 steps, {many} at 100"

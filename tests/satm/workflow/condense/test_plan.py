@@ -1,4 +1,4 @@
-"""`satm plan`: the model of an outer step's cost, and the command beside a run."""
+"""`satm plan`: the model of an outer step's cost, and the command before and after a run."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def test_the_largest_window_is_the_last_that_fits(available, window):
     assert window == 0 or (COST.memory(window) or 0) <= available
 
 
-def test_no_window_fits_where_diagnosing_does_not():
+def test_no_window_fits_if_diagnosing_does_not():
     assert COST.largest_window(30, 399, diagnosed=True) == 0
     assert COST.largest_window(30, 401, diagnosed=True) == 30
 
 
-def test_what_a_guard_would_refuse_is_timed_all_the_same():
+def test_a_step_that_the_guard_would_refuse_is_timed_too():
     data = image_data()
     condensation = TrajectoryCondensation(task(data, experts(data)), replace(SATM, lr_images=1e6))
     guard = condensation.guard
@@ -48,7 +48,7 @@ def test_what_a_guard_would_refuse_is_timed_all_the_same():
     assert condensation.guard is guard
 
 
-def test_a_rule_that_follows_the_number_of_steps_is_timed_too():
+def test_a_rule_that_depends_on_the_number_of_steps_is_timed_too():
     data = image_data()
     condensation = TrajectoryCondensation(task(data, experts(data)), replace(SATM, outer=EMA()))
     rule = condensation.rule
@@ -81,12 +81,12 @@ def test_sizes(text, size):
 
 
 @pytest.mark.parametrize("text", ["", "4", "GB", "-1GB", "nanGB", "4 XB", "infGB"])
-def test_what_is_no_size_is_refused(text):
+def test_a_wrong_size_is_refused(text):
     with pytest.raises(ConfigError, match="expected a size"):
         parse_size(text)
 
 
-def test_what_was_measured_stands_beside_the_plan(capsys):
+def test_the_plan_shows_what_earlier_runs_measured(capsys):
     settings = ["--set", "outer_steps=4", "--set", "inner_steps=4", "--set", "diagnostics_every=0"]
     asked = ["digits", "--profile", "smoke", "--engine", "higher", *settings]
     assert run(["plan", *asked, "--memory", "64GB"]) == 0
@@ -101,7 +101,7 @@ def test_what_was_measured_stands_beside_the_plan(capsys):
     assert run(["plan", *asked]) == 0
     said = capsys.readouterr().out
     assert "measured, digits/ipc1/satm@1:" in said
-    assert "expert epochs" not in said  # they are there now
+    assert "expert epochs" not in said  # they are trained now
 
 
 def test_only_trajectories_are_planned(capsys):
