@@ -61,11 +61,11 @@ def _settings(choice: Choice) -> tuple[Any, tuple[str, ...]]:
     settings = choice.build(given)
     if settings.engine == "auto":
         settings = replace(settings, engine=scale.engine)
-    rule = settings.outer
-    if rule.over(row.outer_steps) != rule.over(10_000):
-        departures += (f"{scale.name}: decay 1 − 5 / outer steps instead of 0.9995: the same share of all steps",)
-    if rule.rule not in PRINTED_RULES:
+    rule = settings.outer.rule
+    if rule not in PRINTED_RULES:
         departures += (RULE_SOURCE,)
+    elif PRINTED_RULES[rule] and row.outer_steps != 10_000:
+        departures += (f"{scale.name}: {PRINTED_RULES[rule]}",)
     if choice.method.base is not None:
         departures += (BASE_SOURCE.format(choice.base.name),)
     return settings, departures + numbers_of(choice.base.name).departures

@@ -78,7 +78,7 @@ class ClassGradients:
         self, network: nn.Module, *, at_once: int | None = None, notify: Callable[[str], None] | None = None
     ) -> None:
         self.shapes = [p.shape for p in network.parameters()]
-        self.plain = make_step(network)  # for vmap, under which the compiled ConvNet cannot run
+        self.plain = make_step(network)  # not compiled: under vmap ConvNet has no compiled layout
         self.step = make_step(network, at_once=at_once, notify=notify)
 
     def __call__(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
