@@ -1,7 +1,8 @@
 """The catalogue: for each data set known by name, its size, classes and normalisation constants, with their source.
 
-To add a data set, add one `CATALOGUE.add(DatasetSpec(...))` here or in another file of this folder. Everything else
-finds it by its name. A folder of the user's own needs no entry: its classes and constants are read from the images.
+To add a data set, add one `CATALOGUE.add(DatasetSpec(...))` here or in another file of this folder; nothing else has to
+change. Its `name` and `summary` must be literals, because `satm.names` reads them from the text of the file. A folder
+of the user's own needs no entry: its classes are the folder's, and its constants are measured on the images.
 """
 
 from __future__ import annotations

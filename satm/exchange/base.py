@@ -1,8 +1,9 @@
 """A layout: how files of one kind hold a synthetic set, and how they are read and written.
 
 To add a layout, write one file with a `read` and a `write` function and one `LAYOUTS.add(Layout(...))`; nothing else
-has to change. `read` turns files into a `Foreign`, which says what the files say and no more. What they do not say,
-the user claims (`Claims`).
+has to change. Its `name` and `summary` must be literals, because `satm.names` reads them from the text of the file.
+
+`read` turns files into a `Foreign`, which holds only what the files say. The user claims the rest (`Claims`).
 """
 
 from __future__ import annotations
@@ -37,9 +38,7 @@ class Foreign:
     folders: tuple[str, ...] | None = None  # names of class folders; then hard `labels` are indices into these names
     soft: torch.Tensor | None = None  # [n, K] soft labels beside the hard `labels`
     notes: tuple[str, ...] = ()  # facts for the user, a line each
-    says: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # what a configuration beside the file says, by the names of `Claims`
+    says: Mapping[str, Any] = field(default_factory=dict)  # a configuration beside the file, by the names of `Claims`
     whole: SyntheticSet | None = None  # the set with its description, from a file of ours
 
 

@@ -53,6 +53,6 @@ class Claims:
                 raise ConfigError(f"the file says {name} {value}, not {claimed}; leave --{name.replace('_', '-')} out")
 
     def completed(self, says: Mapping[str, Any]) -> Claims:
-        """The claims, with the file's word where the user says nothing. Raises ConfigError as `check` does."""
+        """The claims, filled from the file if the user says nothing. Raises ConfigError as `check` does."""
         self.check(says)
         return replace(self, **{name: value for name, value in says.items() if getattr(self, name) is None})

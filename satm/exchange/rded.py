@@ -48,7 +48,7 @@ def write_rded(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
 LAYOUTS.add(
     Layout(
         name="rded",
-        summary="RDED, SRe2L: images in folders by class number, soft_labels.pt where stored",
+        summary="RDED, SRe2L: images in folders by class number, soft_labels.pt if stored",
         read=read_rded,
         write=write_rded,
         space="meanstd",

@@ -126,7 +126,7 @@ def test_an_ambiguous_id_prefix_names_the_candidates(registry: Registry) -> None
 
 
 def damage(registry: Registry, sql: str) -> None:
-    """Change what the triggers protect, as a careless hand would."""
+    """Change rows that the triggers protect, as a careless user could."""
     registry._db.executescript(f"DROP TRIGGER sets_never_change; DROP TRIGGER blobs_never_change; {sql}")
 
 

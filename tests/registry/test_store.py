@@ -159,7 +159,7 @@ def test_a_registry_opened_for_reading_cannot_be_written(path: Path) -> None:
 
 @pytest.fixture
 def shared_folder() -> Iterator[Path]:
-    """A folder that another user may enter, and no user may write to at the end of the set-up."""
+    """A folder that other users may enter, and that nobody may write to after the set-up."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         Registry.open(folder / "satm.db").close()
@@ -169,7 +169,7 @@ def shared_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def as_nobody() -> Iterator[None]:
-    """Without root's right to write everywhere, where the tests have it."""
+    """Drop root's right to write everywhere, if the tests run as root."""
     if os.geteuid() != 0:
         yield
         return

@@ -1,4 +1,4 @@
-"""The synthetic set: an artefact that describes itself, and its id."""
+"""The synthetic set: its description and its id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiny data sets on disk, in the layouts that people's own lie in."""
+"""Tiny data sets on disk, in the layouts that people use."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def image_folder(folder: Path, classes: list[str], *, per_class: int = 3, size: 
 
 
 def cifar10_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    """CIFAR-10's own files with 20 images each; torchvision's list of MD5s is made theirs. Returns the test images."""
+    """Write CIFAR-10's own files with 20 images each, and give torchvision their MD5s. Returns the test images."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)

@@ -292,7 +292,7 @@ def test_zca_is_the_closed_form_and_whitens_what_it_was_fitted_on():
     zca = fitted_zca(images, fingerprint="digits", eps=1e-8, device="cpu", progress=SILENT)
     x = images.double().flatten(1) / 255
     covariance = torch.cov(x.T)
-    # The definition by singular values, as kornia writes it, in place of the eigenvalues that the fit uses.
+    # The definition by singular values, as in kornia; the fit uses eigenvalues.
     u, s, _ = torch.linalg.svd(covariance)
     for eps, tolerance in ((0.1, 1e-6), (1e-3, 1e-5)):
         fitted = fitted_zca(images, fingerprint="digits", eps=eps, device="cpu", progress=SILENT)
@@ -313,7 +313,7 @@ def test_whitening_of_unit_images_is_kips(count: int, channels: int) -> None:
     unit = measured_mean_std(images)
     fitted = fitted_zca(images, fingerprint="digits", unit=unit, progress=SILENT)
 
-    # KIP's notebook, literally: [n, H, W, C], normalised by channel; float64.
+    # As in KIP's notebook: [n, H, W, C], normalised by channel; float64.
     raw = images.permute(0, 2, 3, 1).double().numpy()
     x = (raw - raw.mean((0, 1, 2))) / raw.std((0, 1, 2))
     shape, x = x.shape, x.reshape(len(x), -1)

@@ -1,4 +1,4 @@
-"""Every layout that images may lie in, and what is said where one is incomplete or damaged."""
+"""Every layout of real images, and the errors if one is incomplete or damaged."""
 
 from __future__ import annotations
 

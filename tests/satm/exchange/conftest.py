@@ -1,4 +1,4 @@
-"""What a test of the importers has: an end to the memory that a false claim could take."""
+"""Fixtures for tests of the importers, among them a limit to the memory that a false claim could take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.satm.exchange import files
 
 @pytest.fixture(autouse=True)
 def _bounded_memory() -> Iterator[None]:
-    """4 GiB of address space beyond what the process has: a claim that is believed fails here, not on the machine."""
+    """Allow 4 GiB more address space than the process has: a false claim fails the test, not the machine."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 4 * 2**30, before[1]))
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stored(tmp_path: Path):
-    """Store a set in a registry of its own; its name and the registry."""
+    """A function that stores a set in a new registry and returns the set's name and the registry's path."""
 
     def store(synthetic: SyntheticSet) -> tuple[str, Path]:
         path = tmp_path / "own.db"

@@ -1,4 +1,4 @@
-"""Other people's files, written literally: what the importers are tested on is not what our exporters make."""
+"""Other people's files, written without our exporters, so that the importers are tested on their own."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def numeric(value: Any) -> bool:
 
 
 def plain(value: Any) -> bool:
-    """A tensor that can be made an array."""
+    """Whether `value` is a tensor that can become an array."""
     if not isinstance(value, torch.Tensor) or value.layout is not torch.strided:
         return False
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
@@ -128,14 +128,14 @@ def plain(value: Any) -> bool:
 
 
 def array(value: Any) -> np.ndarray:
-    """As NumPy would hold it: objects for what is no tensor."""
+    """`value` as a NumPy array; an array of objects or text if it is no tensor."""
     if not plain(value):
         return np.array([{"not": "a tensor"}], dtype=object) if value is None else np.array(["text"])
     return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 def pictures(images: Any) -> list[bytes]:
-    """PNG files of whatever can be made a picture, and a text where nothing can."""
+    """PNG files of the images; a text in place of an image that cannot become a picture."""
     made = []
     for image in images if plain(images) and images.ndim == 4 else [None] * K:
         buffer = io.BytesIO()
@@ -149,7 +149,7 @@ def pictures(images: Any) -> list[bytes]:
 
 
 def fresh(folder: Path) -> Path:
-    """The same folder, empty."""
+    """The same folder, emptied."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
@@ -163,7 +163,7 @@ def metadata_of(file: Path) -> dict[str, Any]:
 
 
 def with_metadata(file: Path, text: str) -> None:
-    """Give a safetensors file another description, its tensors as they are."""
+    """Give a safetensors file another description; its tensors stay the same."""
     content = file.read_bytes()
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])

@@ -1,4 +1,4 @@
-"""A set of our own, to be given away and taken back."""
+"""A set of our own, to be exported and imported again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.satm.exchange.files import K
 
 
 def own(**changes: Any) -> SyntheticSet:
-    """Two digits a class near the real ones, as `satm condense` leaves them but with an awkward α."""
+    """Two digits a class near the real ones, as `satm condense` makes them, but with an α that is no short decimal."""
     raw = read_digits()
     order = torch.cat([(raw.train_labels == label).nonzero()[:2, 0] for label in range(K)])
     spec = CATALOGUE.get("digits")

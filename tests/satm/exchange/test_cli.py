@@ -15,7 +15,7 @@ from tests.satm.exchange import files
 
 @pytest.fixture
 def satm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command line in an empty folder; its stdout, or its one line of error after the exit code."""
+    """Runs a command line in an empty folder; returns its stdout, or its exit code and its one line of error."""
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: str, code: int = 0) -> str:
@@ -31,7 +31,7 @@ def satm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def digits(folder: Path) -> Path:
-    """Foreign images for the one data set that every machine has, normalised."""
+    """Foreign normalised images of `digits`, the data set that every machine has."""
     labels = torch.arange(10).repeat_interleave(2)
     return files.mtt(files.fresh(folder), files.normal(20, 1, 8, 8), labels)
 

@@ -1,4 +1,4 @@
-"""Two sets, and what tells them apart."""
+"""The differences of two sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sets of our own in other people's layouts: what comes back, and what is said to be lost."""
+"""Sets of our own in other people's layouts: the set that comes back, and the losses that are reported."""
 
 from __future__ import annotations
 

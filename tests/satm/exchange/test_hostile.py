@@ -1,4 +1,4 @@
-"""Nobody's file does harm: hostile pickles, false claims and links that lead out are refused in one line."""
+"""No file does harm: hostile pickles, false claims and links that lead out are refused in one line."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def npz(path: Path, shape: tuple[int, ...], body: bytes = b"") -> None:
 
 
 class Claiming:
-    """Unpickles to as many bytes as it says, in torch's own weights-only reader too."""
+    """Unpickles to as many bytes as it says, even in torch's own weights-only reader."""
 
     def __reduce__(self) -> Any:
         return (bytearray, (2**40,))
 
 
 def png(side: int) -> bytes:
-    """A picture that claims to have `side` pixels a side and holds next to none."""
+    """A picture that claims `side` pixels a side but holds almost none."""
     head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
     packed = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
@@ -83,7 +83,7 @@ def png(side: int) -> bytes:
 
 
 def test_what_a_file_claims_is_not_allocated(tmp_path: Path) -> None:
-    """Archives, arrays, pickles, pictures and tables that say they are huge: refused by their claim, not by memory."""
+    """Archives, arrays, pickles, pictures and tables with huge claims are refused before memory is allocated."""
     folder = files.fresh(tmp_path / "case")
 
     def said(name: str, path: Path) -> str:
@@ -154,7 +154,7 @@ def test_a_pickle_makes_no_memory_that_the_file_does_not_fill(content: Any, lega
 
 
 def test_storages_hold_what_the_pickle_says(tmp_path: Path) -> None:
-    """In an archive a record is as long as its storage; before archives, every storage is listed and follows."""
+    """In an archive, a record is as long as its storage. In the older format, storages are listed, then follow."""
     folder = files.mtt(files.fresh(tmp_path / "case"))
     victim = folder / "images_best.pt"
     with zipfile.ZipFile(victim) as archive:

@@ -1,4 +1,4 @@
-"""Sets in other people's layouts: what is read and what is asked for."""
+"""Sets in other people's layouts: what is read from the files, and which claims are needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONSTANTS = MeanStd(mean=CIFAR10.mean, std=CIFAR10.std)
 
 
 def read(path: Path, name: str, **claims: Any) -> SyntheticSet:
-    """Import without storing, as CIFAR-10 (of which nothing is on the machine of a test)."""
+    """Import without storing, as CIFAR-10, whose images are not on the machine of a test."""
     return import_set(path, format=name, **{"dataset": "cifar10", "dry_run": True, **claims}).synthetic
 
 
@@ -59,7 +59,7 @@ def test_rded_without_stored_labels_has_those_of_its_folders(folder: Path) -> No
 
 
 def test_rded_soft_labels_go_with_their_images_by_class(folder: Path) -> None:
-    """Folders called like classes stand in another order than the classes: rows move together, and are counted."""
+    """Folders named by classes have another order than the classes: images and labels move together."""
     names = tuple(reversed(CIFAR10.classes))  # neither alphabetical nor by label
     for label, name in enumerate(names):
         (folder / name).mkdir()

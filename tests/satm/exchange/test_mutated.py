@@ -1,4 +1,4 @@
-"""From damaged and wrong files every importer makes a sound set, or says one line and stores nothing."""
+"""From a damaged or wrong file, an importer makes a sound set, or raises a one-line error and stores nothing."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ WRONG_STEPS: list[Any] = [
 
 
 def judge(path: Path, name: str, registry: Path, *, labels: Any = None, store: bool = False) -> bool:
-    """Import: a sound set (True), or one line and nothing stored (False); any other exception fails the test."""
+    """Import a file: True for a sound set, False for a one-line error with nothing stored; else the test fails."""
     claims = {"labels": labels} if labels else {}
     before = _count(registry)
     found, refusal = None, None
@@ -157,7 +157,7 @@ def damage(draw: st.DrawFn, content: bytes) -> bytes:
     changed = bytearray(content)
     for _ in range(draw(st.integers(1, 3))):
         kind = draw(st.sampled_from(["cut", "flip", "flip", "zero", "insert", "remove", "repeat", "head"]))
-        # Near the ends lie the headers; damage in the middle is mostly other pixels.
+        # Headers are near the ends; damage in the middle mostly changes pixels.
         at = draw(st.sampled_from([0, 0, len(changed) // 2, max(0, len(changed) - 200)])) + draw(st.integers(0, 199))
         at = min(at, max(0, len(changed) - 1))
         size = draw(st.integers(1, 40))
@@ -190,7 +190,7 @@ def fuzz(count: int) -> settings:
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("name", WRITERS)
 def test_damaged_files(name: str, count: int, tmp_path: Path) -> None:
-    """Half of the mutated files of an importer: bytes changed, cut, put in and taken out."""
+    """Half of the mutated files of an importer: bytes are changed, cut off, inserted and removed."""
     folder = files.fresh(tmp_path / "case")
     WRITERS[name](folder)
     whole = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
@@ -211,7 +211,7 @@ def test_damaged_files(name: str, count: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("name", WRITERS)
 def test_wrong_contents(name: str, count: int, tmp_path: Path) -> None:
-    """The other half: sound containers of tensors that are not what they should be."""
+    """The other half: sound containers with wrong tensors."""
 
     @fuzz(max(1, count // 2))
     @given(
@@ -258,7 +258,7 @@ JUNK = st.one_of(
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("whitened", [False, True])
 def test_wrong_descriptions(count: int, whitened: bool, tmp_path: Path) -> None:
-    """A file of ours whose description was changed: one line, or the change was none."""
+    """A file of ours with a changed description: a one-line error, unless the change has no effect."""
     from satm.exchange.about import from_text, to_text
 
     made = _ours(tmp_path)
