@@ -47,9 +47,7 @@ def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
     )
     if method.expert_epochs(config.settings) is None:
         return
-    network = networks.create(
-        config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=Seed(0)
-    )
+    network = networks.plan_for(config.architecture, data).create(Seed(0))
     if any(True for _ in network.buffers()):
         raise ConfigError(
             f"{config.architecture} keeps running statistics, which a trajectory of parameters does not hold; condense "
