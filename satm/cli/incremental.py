@@ -26,7 +26,7 @@ MemoryKind = Annotated[
 ]
 Budget = Annotated[
     str,
-    typer.Option("--budget", help="Real images equal the set in images, or in bytes (uint8 against float32)."),
+    typer.Option("--budget", help="Real images equal the set in number (images) or in bytes (uint8 beside float32)."),
 ]
 PerStep = Annotated[
     bool,
