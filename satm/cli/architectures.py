@@ -1,4 +1,4 @@
-"""`satm eval-arch`: sets on architectures they never saw, beside the ones they were made with."""
+"""`satm eval-arch`: sets on other architectures, beside the architecture each was made on."""
 
 from __future__ import annotations
 

@@ -75,8 +75,8 @@ def _item(parameter: Any, annotated: Any) -> str:
 
 def _name(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        return parameter.metavar or parameter.name.upper()
-    return parameter.opts[0]
+        return str(parameter.metavar or parameter.name.upper())
+    return str(parameter.opts[0])
 
 
 def _value(annotated: Any) -> str:
