@@ -106,7 +106,7 @@ def _lines(plan: Plan, available: float | None) -> list[str]:
         f"in all about {spell_seconds(plan.seconds)} (this plan took {spell_seconds(plan.calibration_seconds)})"
     )
     if plan.peak_bytes is None or plan.loaded_bytes is None:
-        lines.append("memory: cannot be told on this system")
+        lines.append("memory: this system does not report it")
     else:
         peak, total = _size(plan.peak_bytes), _size(plan.loaded_bytes + plan.peak_bytes)
         lines.append(f"peak memory {peak} above the loaded process, {total} in all")
@@ -116,14 +116,14 @@ def _lines(plan: Plan, available: float | None) -> list[str]:
     for one in plan.measured:
         memory = ""
         if one.peak_bytes is not None and plan.peak_bytes is not None:
-            memory = f", peak {_size(one.peak_bytes)} (predicted {_off(plan.peak_bytes, one.peak_bytes)})"
-        seconds = f"{one.step_seconds:.3g} s an outer step (predicted {_off(plan.step_seconds, one.step_seconds)})"
+            memory = f", peak {_size(one.peak_bytes)} ({_off(plan.peak_bytes, one.peak_bytes)})"
+        seconds = f"{one.step_seconds:.3g} s an outer step ({_off(plan.step_seconds, one.step_seconds)})"
         lines.append(f"measured, {one.name}: {seconds}{memory}")
     return lines
 
 
 def _off(predicted: float, measured: float) -> str:
-    return f"{100 * (predicted / measured - 1):+.0f}%" if measured else "where nothing was measured"
+    return f"predicted {100 * (predicted / measured - 1):+.0f}%" if measured else "nothing to compare with"
 
 
 def _size(amount: float) -> str:

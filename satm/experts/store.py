@@ -38,7 +38,7 @@ class Trajectory:
     def snapshot(self, epoch: int) -> FlatParams:
         """θ_epoch [P], a copy. Raises ExpertError for an epoch that is not stored, or a damaged file."""
         if not 0 <= epoch <= self.epochs:
-            raise ExpertError(f"{self.path} holds epochs 0 to {self.epochs}, epoch {epoch} was asked for; train on")
+            raise ExpertError(f"{self.path} holds epochs 0 to {self.epochs}, not epoch {epoch}; train the expert on")
         return _read(self.path, [f"epoch/{epoch:04d}"])[0]
 
     def momentum(self) -> torch.Tensor | None:

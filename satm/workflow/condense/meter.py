@@ -31,7 +31,7 @@ class Meter:
             self._steps += 1
 
     def close(self) -> dict[str, float]:
-        """By name: the mean seconds of a step, and the peak bytes above the loaded process if the system reports them."""
+        """By name: mean seconds of a step, and peak bytes above the loaded process if the system reports it."""
         if self._peak is None or not self._steps:
             return {}
         self._measuring.__exit__(None, None, None)

@@ -35,7 +35,7 @@ def test_the_largest_window_is_the_last_that_fits(available, window):
     assert window == 0 or (COST.memory(window) or 0) <= available
 
 
-def test_no_window_fits_where_diagnosing_does_not():
+def test_no_window_fits_if_diagnosing_does_not():
     assert COST.largest_window(30, 399, diagnosed=True) == 0
     assert COST.largest_window(30, 401, diagnosed=True) == 30
 
@@ -101,7 +101,7 @@ def test_what_was_measured_stands_beside_the_plan(capsys):
     assert run(["plan", *asked]) == 0
     said = capsys.readouterr().out
     assert "measured, digits/ipc1/satm@1:" in said
-    assert "expert epochs" not in said  # they are there now
+    assert "expert epochs" not in said  # they are stored now
 
 
 def test_only_trajectories_are_planned(capsys):
