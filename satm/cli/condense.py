@@ -1,4 +1,4 @@
-"""`satm condense`, `satm experts` and `satm presets`."""
+"""`satm condense` and `satm experts`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from satm.cli import _options as option
+from satm.cli._choosing import CondenseOptions
 from satm.cli._names import Command
-from satm.cli._request import Request
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +55,7 @@ def condense(
 
     The same command again continues an interrupted run. Example: satm condense cifar10 --ipc 50
     """
-    request = Request(
+    options = CondenseOptions(
         dataset=dataset,
         ipc=ipc,
         method=method,
@@ -71,15 +71,15 @@ def condense(
         file=config,
     )
     if print_config:
-        typer.echo(request.choose().to_json())
+        typer.echo(options.choose().to_json())
     elif dry_run:
-        _preview(request, device, threads)
+        _preview(options, device, threads)
     else:
-        _condense(request, device, threads, registry, fresh=fresh, start_from=start_from, grid=grid)
+        _condense(options, device, threads, registry, fresh=fresh, start_from=start_from, grid=grid)
 
 
-def _preview(request: Request, device: str, threads: int | None) -> None:
-    chosen = request.choose()
+def _preview(options: CondenseOptions, device: str, threads: int | None) -> None:
+    chosen = options.choose()
 
     import satm
     from satm.cli._session import working
@@ -91,7 +91,7 @@ def _preview(request: Request, device: str, threads: int | None) -> None:
 
 
 def _condense(
-    request: Request,
+    options: CondenseOptions,
     device: str,
     threads: int | None,
     registry: Path,
@@ -100,7 +100,7 @@ def _condense(
     start_from: str | None,
     grid: Path | None,
 ) -> None:
-    chosen = request.choose()
+    chosen = options.choose()
 
     import satm
     from satm.cli._session import working
@@ -152,7 +152,7 @@ def experts(
 
     Example: satm experts cifar10 --ipc 50 --count 10
     """
-    chosen = Request(
+    chosen = CondenseOptions(
         dataset=dataset,
         ipc=ipc,
         method=method,

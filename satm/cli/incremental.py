@@ -79,8 +79,6 @@ def evaluate_incremental(
     counted = option.one_of("--budget", budget, "images", "bytes")
     rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
     changes = option.parse_settings(settings)
-    if published is not None and preset is not None:
-        raise ConfigError("--preset is the old spelling of --published; give --published only")
 
     import satm
     from satm.cli._session import working
@@ -94,7 +92,7 @@ def evaluate_incremental(
             memory=kept,
             budget=counted,
             condense_per_step=condense_per_step,
-            published=published or preset,
+            published=_comparison(published, preset),
             orders=orders,
             networks=networks,
             architecture=arch,
@@ -111,3 +109,10 @@ def evaluate_incremental(
     if not dry_run:
         print_stored(registry, record.name, protocol="class-incremental")
         typer.echo("next: satm results --protocol cl, satm eval-cl with --memory random or --protocol replay")
+
+
+def _comparison(published: str | None, preset: str | None) -> str | None:
+    """The published comparison, by either spelling of the option. Raises ConfigError if both are given."""
+    if published is not None and preset is not None:
+        raise ConfigError("--preset is the old spelling of --published; give --published only")
+    return preset if published is None else published

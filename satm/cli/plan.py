@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from satm.cli import _options as option
+from satm.cli._choosing import CondenseOptions
 from satm.cli._names import Command
-from satm.cli._request import Request
 from satm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def plan(
     the prediction. Example: satm plan cifar10 --ipc 10 --memory 4GB
     """
     available = None if memory is None else parse_size(memory)
-    chosen = Request(
+    chosen = CondenseOptions(
         dataset=dataset,
         ipc=ipc,
         method=method,

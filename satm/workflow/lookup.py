@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry import Registry, SummaryRow
 from satm.progress import SILENT, Progress
-from satm.synthetic import SyntheticSet
+
+if TYPE_CHECKING:
+    from satm.synthetic import SyntheticSet
 
 
 def load(

@@ -1,4 +1,4 @@
-"""What a user asks of `satm condense`, `satm experts` and `satm plan`, and the configuration that answers it."""
+"""From the options of `satm condense`, `satm experts` and `satm plan`, or a configuration file, to a preset."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def _check(path: Path, values: dict[str, Any], texts: list[Any]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """The options of a command that condenses, as the user typed them. None: the user did not give the option."""
+class CondenseOptions:
+    """What the user asked for: the options of a command that condenses. None: the option was not given."""
 
     dataset: str | None
     ipc: int | None
