@@ -12,7 +12,8 @@ from satm.errors import ConfigError, DataError, UnknownName
 from satm.home import home
 from satm.progress import Progress
 
-LAYOUTS = "train-*.parquet and test-*.parquet, or train/<class>/*.png and test/<class>/*.png"
+# What to put in the folder of a data set, for error messages.
+KNOWN_FILES = "train-*.parquet and test-*.parquet, or train/<class>/*.png and test/<class>/*.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def find(name: str, root: Path | None, progress: Progress) -> Place:
     spec = CATALOGUE.get(name)
     paths = ", ".join(str(place.path) for place in tried)
     own = f", or {spec.folders[0]} as its authors' archive holds it" if spec.folders else ""
-    advice = f"put {LAYOUTS}{own} in {tried[0].root / name}"
+    advice = f"put {KNOWN_FILES}{own} in {tried[0].root / name}"
     if root is not None:
         raise DataError(f"'{name}' is not under data root {root}: tried {paths}; {advice}")
     if data_root() is None:

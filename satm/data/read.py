@@ -9,7 +9,7 @@ from satm.data.catalogue import spec_of
 from satm.data.decode import decode, image_size_of
 from satm.data.encoded import Encoded, imagenet_subset
 from satm.data.folder import open_folder
-from satm.data.lookup import LAYOUTS
+from satm.data.lookup import KNOWN_FILES
 from satm.data.parquet import open_parquet
 from satm.data.raw import Raw, check_labels, class_names
 from satm.data.torchvision_files import read_arrays
@@ -29,7 +29,7 @@ def read(folder: Path, name: str, *, image_size: int | None, progress: Progress)
         return raw, raw.digest
     source = open_parquet(folder) or open_folder(folder)
     if source is None:
-        raise DataError(f"{folder} holds no data set that can be read; put {LAYOUTS} there")
+        raise DataError(f"{folder} holds no data set that can be read; put {KNOWN_FILES} there")
     if spec is not None and spec.subset:
         source = imagenet_subset(source, spec)
     classes = class_names(source.classes, source.train.labels, spec, source.where)

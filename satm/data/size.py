@@ -7,7 +7,7 @@ from pathlib import Path
 from satm.data.catalogue import spec_of
 from satm.data.decode import image_size_of
 from satm.data.folder import open_folder
-from satm.data.lookup import LAYOUTS, find
+from satm.data.lookup import KNOWN_FILES, find
 from satm.data.parquet import open_parquet
 from satm.errors import DataError
 from satm.progress import SILENT
@@ -23,5 +23,5 @@ def native_image_size(name: str, *, root: Path | None = None) -> int:
     folder = find(name, root, SILENT).path
     source = open_parquet(folder) or open_folder(folder)
     if source is None:
-        raise DataError(f"{folder} holds no data set that can be read; put {LAYOUTS} there")
+        raise DataError(f"{folder} holds no data set that can be read; put {KNOWN_FILES} there")
     return image_size_of(next(source.train.items()))

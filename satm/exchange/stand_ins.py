@@ -102,16 +102,19 @@ def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple
 
 
 def _parameter(data: object, *_: object) -> object:
+    """Stands for `torch._utils._rebuild_parameter`, whose tensor is checked already."""
     return object()
 
 
 def _dtype(name: str, *_: object) -> _Float:
+    """Stands for `numpy.dtype`; only float32 and float64 are taken."""
     if name not in FLOATS:
         raise pickle.UnpicklingError("a NumPy type is not a plain float")
     return _Float(FLOATS[name])
 
 
 def _scalar(kind: _Float, content: bytes) -> object:
+    """Stands for NumPy's `scalar`, which makes a number from its bytes."""
     if type(kind) is not _Float or type(content) is not bytes or len(content) != kind.size:
         raise pickle.UnpicklingError("a NumPy number is not a float")
     return object()
