@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -41,14 +41,20 @@ class Listed:
 class Names(Generic[T]):
     """The things of one kind ("method", "data set" …) by name.
 
-    `package` holds the files that register ours, `group` is the entry-point group of other packages' things, `expects`
-    is the type that those must load.
+    `package` holds the files that register ours, `group` is the entry-point group of other packages' things. `expects`
+    is the type that those must load; if they load something else, `wrap(name, loaded)` makes the thing of it.
     """
 
     def __init__(
-        self, kind: str, *, package: str | None = None, group: str | None = None, expects: type[T] | None = None
+        self,
+        kind: str,
+        *,
+        package: str | None = None,
+        group: str | None = None,
+        expects: type[T] | None = None,
+        wrap: Callable[[str, Any], T] | None = None,
     ) -> None:
-        self.kind, self.package, self.group, self.expects = kind, package, group, expects
+        self.kind, self.package, self.group, self.expects, self.wrap = kind, package, group, expects, wrap
         self._items: dict[str, T] = {}
 
     def add(self, item: T) -> T:
@@ -113,7 +119,7 @@ class Names(Generic[T]):
 
     def _load(self, point: EntryPoint) -> T:
         try:
-            item: T = point.load()
+            item: Any = point.load()
         except Exception as error:  # whatever another package raises when it is imported
             reason = (str(error).splitlines() or [""])[0]
             raise PluginError(
@@ -125,7 +131,7 @@ class Names(Generic[T]):
                 f"{self.kind} '{point.name}' of {owner(point)} is {type(item).__name__}, expected "
                 f"{self.expects.__name__}; mend or uninstall that package"
             )
-        return item
+        return cast(T, item) if self.wrap is None else self.wrap(point.name, item)
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self.known(), *(point.name for point in self.points())}))

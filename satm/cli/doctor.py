@@ -56,7 +56,7 @@ def doctor() -> None:
     typer.echo(f"threads: {torch.get_num_threads()}")
     typer.echo(f"SATM_HOME: {home()}")
     typer.echo(f"SATM_DATA: {os.environ.get('SATM_DATA', 'not set')}")
-    for names in (METHODS, CATALOGUE, networks.OTHERS, PROTOCOLS):
+    for names in (METHODS, CATALOGUE, networks.NETWORKS, PROTOCOLS):
         for point in names.points():
             typer.echo(f"{names.kind} {point.name}: from {owner(point)}")
         for problem in names.problems():

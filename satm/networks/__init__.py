@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from satm.networks.architectures import OTHERS, NetworkPlan, convnet_depth, convnet_name, create, known, plan, plan_for
+from satm.networks.architectures import NetworkPlan, create, known, plan, plan_for
+from satm.networks.base import NETWORKS, Fit, Network
+from satm.networks.convnet import convnet_depth, convnet_name
 from satm.networks.features import features
 
-__all__ = ["OTHERS", "NetworkPlan", "convnet_depth", "convnet_name", "create", "features", "known", "plan", "plan_for"]
+__all__ = [
+    "NETWORKS",
+    "Fit",
+    "Network",
+    "NetworkPlan",
+    "convnet_depth",
+    "convnet_name",
+    "create",
+    "features",
+    "known",
+    "plan",
+    "plan_for",
+]

@@ -1,10 +1,12 @@
-"""AlexNet as the field trains it at 32×32."""
+"""AlexNet as the field trains it on 32×32 images."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
+from satm.networks.base import NETWORKS, Network
+from satm.networks.resized import fit_to_32
 from satm.types import Images
 
 
@@ -39,3 +41,13 @@ class AlexNet(nn.Module):
         """Logits [n, num_classes]."""
         logits: torch.Tensor = self.classifier(self.pool(self.features(images)).flatten(1))
         return logits
+
+
+NETWORKS.add(
+    Network(
+        name="alexnet",
+        summary="five convolutions, three max poolings, no norm; for 32×32",
+        build=AlexNet,
+        fit=fit_to_32(pooled=4),
+    )
+)

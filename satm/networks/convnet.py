@@ -1,13 +1,21 @@
-"""ConvNet: the field's condensation network."""
+"""ConvNet: the field's condensation network, its names, and its depth for each image size."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from satm.errors import ConfigError
+from satm.networks.base import NETWORKS, Fit, Network, Shape, sides
+from satm.networks.batchnorm import batch_normed
 from satm.types import Images
+
+DEPTHS = (3, 4, 5)
+WIDTH = 128  # channels of the field's ConvNet
 
 
 class ConvNet(nn.Module):
@@ -20,7 +28,7 @@ class ConvNet(nn.Module):
     """
 
     def __init__(
-        self, depth: int, *, width: int = 128, num_classes: int, in_chans: int, img_size: tuple[int, int]
+        self, depth: int, *, width: int = WIDTH, num_classes: int, in_chans: int, img_size: tuple[int, int]
     ) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
@@ -87,3 +95,92 @@ def feature_size(depth: int, img_size: tuple[int, int]) -> tuple[int, int]:
 
 def _first_padding(side: int) -> int:
     return 3 if side == 28 else 1
+
+
+def convnet_name(depth: int, width: int, norm: Literal["", "bn"] = "") -> str:
+    """The name of a ConvNet, such as `convnet3` or `convnetbn3_w32`. Raises ConfigError if there is no such network."""
+    if depth not in DEPTHS or width < 1:
+        raise ConfigError(f"ConvNet of depth {depth} and width {width}: expected depth 3, 4 or 5 and width 1 or more")
+    return f"convnet{norm}{depth}" if width == WIDTH else f"convnet{norm}{depth}_w{width}"
+
+
+def convnet_depth(image_size: int) -> int:
+    """The field's depth for images of `image_size` pixels a side: 3 up to 32, 4 up to 64, 5 above (paper A.8)."""
+    return 3 if image_size <= 32 else 4 if image_size <= 64 else 5
+
+
+def _build(depth: int) -> Callable[..., nn.Module]:
+    """`Network.build` of a ConvNet; without `img_size`, for the largest images that the field gives this depth."""
+
+    def build(*, img_size: int | Sequence[int] = 8 << (depth - 1), **options: Any) -> nn.Module:
+        rows, columns = (img_size, img_size) if isinstance(img_size, int) else img_size
+        return ConvNet(depth, img_size=(rows, columns), **options)
+
+    return build
+
+
+def _fit(depth: int) -> Callable[[Shape], Fit]:
+    """`Network.fit` of a ConvNet: it is built for the images' size."""
+
+    def fit(shape: Shape) -> Fit:
+        channels, height, width = shape
+        feature_size(depth, (height, width))
+        return Fit({"in_chans": channels, "img_size": sides((height, width))})
+
+    return fit
+
+
+NETWORKS.add(
+    Network(
+        name="convnet3",
+        summary="ConvNet of 3 blocks with instance norm, the field's for sides up to 32; convnet3_w32 has 32 channels",
+        build=_build(3),
+        fit=_fit(3),
+        width=WIDTH,
+    )
+)
+NETWORKS.add(
+    Network(
+        name="convnetbn3",
+        summary="convnet3 with batch norm in place of instance norm",
+        build=batch_normed(_build(3)),
+        fit=_fit(3),
+        width=WIDTH,
+    )
+)
+NETWORKS.add(
+    Network(
+        name="convnet4",
+        summary="ConvNet of 4 blocks with instance norm, for sides up to 64; convnet4_w32 has 32 channels",
+        build=_build(4),
+        fit=_fit(4),
+        width=WIDTH,
+    )
+)
+NETWORKS.add(
+    Network(
+        name="convnetbn4",
+        summary="convnet4 with batch norm in place of instance norm",
+        build=batch_normed(_build(4)),
+        fit=_fit(4),
+        width=WIDTH,
+    )
+)
+NETWORKS.add(
+    Network(
+        name="convnet5",
+        summary="ConvNet of 5 blocks with instance norm, for larger images; convnet5_w32 has 32 channels",
+        build=_build(5),
+        fit=_fit(5),
+        width=WIDTH,
+    )
+)
+NETWORKS.add(
+    Network(
+        name="convnetbn5",
+        summary="convnet5 with batch norm in place of instance norm",
+        build=batch_normed(_build(5)),
+        fit=_fit(5),
+        width=WIDTH,
+    )
+)

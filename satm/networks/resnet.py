@@ -6,6 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from satm.networks.base import NETWORKS, Network
+from satm.networks.batchnorm import batch_normed
+from satm.networks.resized import fit_to_32
 from satm.types import Images
 
 
@@ -60,3 +63,21 @@ class BasicBlock(nn.Module):
 
 def _stage(in_channels: int, channels: int, stride: int) -> nn.Sequential:
     return nn.Sequential(BasicBlock(in_channels, channels, stride), BasicBlock(channels, channels, stride=1))
+
+
+NETWORKS.add(
+    Network(
+        name="resnet18",
+        summary="a 3×3 stem and eight residual blocks with instance norm; for 32×32",
+        build=ResNet18,
+        fit=fit_to_32(pooled=1),
+    )
+)
+NETWORKS.add(
+    Network(
+        name="resnet18bn",
+        summary="resnet18 with batch norm in place of instance norm",
+        build=batch_normed(ResNet18),
+        fit=fit_to_32(pooled=1),
+    )
+)

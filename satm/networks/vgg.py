@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from satm.networks.base import NETWORKS, Network
+from satm.networks.batchnorm import batch_normed
+from satm.networks.resized import fit_to_32
 from satm.types import Images
 
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels of each convolution; a max pooling ends a stage
@@ -34,3 +37,21 @@ class VGG11(nn.Module):
         """Logits [n, num_classes]."""
         logits: torch.Tensor = self.classifier(self.pool(self.features(images)).flatten(1))
         return logits
+
+
+NETWORKS.add(
+    Network(
+        name="vgg11",
+        summary="eight convolutions with instance norm in five stages; for 32×32",
+        build=VGG11,
+        fit=fit_to_32(pooled=1),
+    )
+)
+NETWORKS.add(
+    Network(
+        name="vgg11bn",
+        summary="vgg11 with batch norm in place of instance norm",
+        build=batch_normed(VGG11),
+        fit=fit_to_32(pooled=1),
+    )
+)
