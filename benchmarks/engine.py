@@ -40,8 +40,8 @@ from satm.engine import (
     flatten,
     make_step,
 )
-from satm.machine.compilation import missing_bf16
-from satm.machine.cost import images_at_once
+from satm.machine.pieces import images_at_once
+from satm.machine.precision import missing_bf16
 from satm.machine.ram import measured_peak
 from satm.methods.outer import SATM, OuterProblem
 from satm.rng import Seed

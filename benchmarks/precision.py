@@ -34,7 +34,7 @@ from registry import Registry
 from satm import networks
 from satm.engine import InnerLoop, LastSteps, OuterVariables, Precision, ReplayPolicy, make_step
 from satm.experts import draw_segment
-from satm.machine.compilation import missing_bf16
+from satm.machine.precision import missing_bf16
 from satm.matching import TrajectoryLoss
 from satm.methods import class_major_labels, random_images
 from satm.rng import Seed

@@ -1,4 +1,4 @@
-"""Imports run one way, and one heavy library has one home (DESIGN.md, "Layout")."""
+"""Imports run one way, one heavy library has one home (docs/architecture.md), and functions are short."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEAVES = {
 }
 BASE = LEAVES | {"machine", "synthetic", "training"}
 PIECES = {"engine", "augment", "networks", "data"}
-# What each part of `satm` may import from `satm`, besides itself.
+# For each part of `satm`: the other parts that it may import.
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),
     "synthetic": LEAVES,
@@ -37,8 +37,8 @@ ALLOWED = {
     "methods": BASE | PIECES | {"matching", "experts"},
     "presets": BASE | PIECES | {"matching", "experts", "methods"},
     "report": BASE,
-    # Reading and writing other people's layouts: decoding is `data`'s, the field's ConvNet depth `networks`'s. It knows
-    # no registry and no configuration of a method; `workflow` joins it to those.
+    # `exchange` reads and writes other people's layouts. It takes decoding from `data` and the field's ConvNet depth from
+    # `networks`. It knows no registry and no configuration of a method; `workflow` joins it to those.
     "exchange": BASE | {"data", "networks"},
 }
 OUTSIDE = {
@@ -54,6 +54,13 @@ HOMES = {
     "rich": "satm/cli",
     "matplotlib": "satm/report",
     "higher": "satm/engine",
+}
+
+
+LONGEST = 60  # lines of a function
+LONG = {
+    "registry/migrations.py": "one migration is one list of tables, and an old migration never changes",
+    "satm/cli/": "each parameter of a command is one of its options, on lines of its own",
 }
 
 
@@ -109,6 +116,17 @@ def test_heavy_libraries_have_one_home(path: Path) -> None:
         assert home is None or place.startswith(home + "/"), f"{place} imports {name}, whose home is {home}"
 
 
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_functions_are_short(path: Path) -> None:
+    if any(path.relative_to(ROOT).as_posix().startswith(place) for place in LONG):
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            length = node.end_lineno - node.lineno + 1
+            assert length <= LONGEST, f"{path}: {node.name} has {length} lines, expected at most {LONGEST}"
+
+
 def test_the_allowed_table_names_every_part() -> None:
     parts = {part(path) for path in modules() if path.is_relative_to(ROOT / "satm")}
     assert parts - {"__init__", "workflow", "cli"} == set(ALLOWED)
@@ -120,7 +138,10 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("code", ["import satm", "import satm.cli", "import registry", "import protocols"])
+LISTING = "from satm.names import registered_in; assert 'alexnet' in registered_in('satm.networks')"
+
+
+@pytest.mark.parametrize("code", ["import satm", "import satm.cli", "import registry", "import protocols", LISTING])
 def test_start_up_loads_nothing_heavy(code: str) -> None:
     assert not loaded_after(code) & {"torch", "avalanche", "timm", "higher", "matplotlib", "sklearn", "pyarrow"}
 

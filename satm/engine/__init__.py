@@ -17,7 +17,6 @@ from satm.engine.inner import OuterVariables as OuterVariables
 from satm.engine.replay import ReplayPolicy as ReplayPolicy
 from satm.engine.replay import TeslaPolicy as TeslaPolicy
 from satm.engine.replay import sgd_path as sgd_path
-from satm.engine.step import Precision as Precision
 from satm.engine.step import Step as Step
 from satm.engine.step import make_step as make_step
 from satm.engine.step_size import exact_step_size_derivative as exact_step_size_derivative
@@ -28,3 +27,4 @@ from satm.engine.truncation import Truncation as Truncation
 from satm.functional import FlatNetwork as FlatNetwork
 from satm.functional import flatten as flatten
 from satm.functional import unflatten as unflatten
+from satm.machine.precision import Precision as Precision

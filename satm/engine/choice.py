@@ -5,10 +5,8 @@ Equal jobs on one machine get equal choices, so that equal seeds give equal bits
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
@@ -17,10 +15,14 @@ from torch import nn
 from satm.engine.higher import HigherPolicy
 from satm.engine.hypergradient import HypergradientPolicy
 from satm.engine.replay import ReplayPolicy, TeslaPolicy
-from satm.engine.step import Precision, make_step
+from satm.engine.step import make_step
 from satm.errors import ConfigError
-from satm.machine.compilation import Compilation, draws_random_numbers, missing_bf16, missing_compiler
-from satm.machine.cost import blank_image, images_at_once
+from satm.machine.compilation import Compilation, missing_compiler
+from satm.machine.cost import blank_image
+from satm.machine.pieces import images_at_once
+from satm.machine.precision import Precision, missing_bf16
+from satm.machine.purity import draws_random_numbers
+from satm.machine.ram import total_memory
 
 Engine: TypeAlias = Literal["auto", "prefer-higher", "higher", "replay", "tesla"]
 
@@ -158,17 +160,6 @@ def whether_compiled(asked: Compilation, operations: float, device: torch.device
     if operations < COMPILE_WORTH.get(device.type, COMPILE_WORTH["cuda"]):
         return False, f"{operations:.0e} operations are too few to compile for"
     return not missing, missing or f"{operations:.0e} operations are worth compiling"
-
-
-def total_memory(device: torch.device) -> int:
-    """Bytes of memory of `device`, or of the machine."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:  # a container's share of it
-        return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):
-        return machine
 
 
 def _device(network: nn.Module) -> torch.device:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import nn
@@ -16,10 +16,9 @@ from satm.engine.inner import Criterion, InnerLoop
 from satm.errors import ConfigError
 from satm.functional import FlatNetwork
 from satm.machine.compilation import compiled
-from satm.machine.cost import pieces
+from satm.machine.pieces import pieces
+from satm.machine.precision import Precision
 from satm.types import FlatParams, Images, Labels
-
-Precision: TypeAlias = Literal["float32", "bf16"]
 
 
 class Product(NamedTuple):
@@ -77,7 +76,7 @@ def make_step(
 ) -> Step:
     """The step of `network`, compiled where `notify` is given (it hears of a failure to compile).
 
-    `at_once` images are differentiated at a time (`satm.machine.cost.images_at_once`), which changes round-off only
+    `at_once` images are differentiated at a time (`satm.machine.pieces.images_at_once`), which changes round-off only
     for a network whose images do not depend on each other, and must be None for any other.
 
     `precision` "bf16" runs the network under torch's autocast: convolutions and products, and with them activations and

@@ -1,4 +1,4 @@
-"""What this machine and a network allow for speed: `torch.compile`, bfloat16, steps that can be repeated."""
+"""Compiling a function of tensors with `torch.compile`: whether it can be done, how, and where the code is kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from types import FunctionType
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
-from torch import nn
 
 from satm.home import home
 
@@ -114,25 +113,3 @@ def _whole(library: Path) -> bool:
         return False
     magic, table, entry, count = header.unpack(start)
     return bool(magic == b"\x7fELF" and table and size >= table + entry * count)
-
-
-def missing_bf16(device: torch.device | str = "cpu") -> str | None:
-    """Why bfloat16 arithmetic is not to be had on `device`, as the end of a sentence; None where it is."""
-    if torch.device(device).type == "cuda":
-        return None if torch.cuda.is_bf16_supported(including_emulation=False) else "this GPU has no bfloat16 units"
-    if torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return None
-    return "this CPU has no bfloat16 instructions, without which it is some forty times slower than float32"
-
-
-def draws_random_numbers(network: nn.Module, images: torch.Tensor) -> bool:
-    """Whether a training pass of `images` draws random numbers, as dropout does; no stream is moved by asking."""
-    device = images.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
-        before = _streams(device)
-        network.train()(images)
-        return any(not torch.equal(a, b) for a, b in zip(before, _streams(device), strict=True))
-
-
-def _streams(device: torch.device) -> list[torch.Tensor]:
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]

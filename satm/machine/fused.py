@@ -19,8 +19,9 @@ from torch.nn import functional as F
 from satm.errors import ConfigError, ShapeError
 from satm.functional import FlatNetwork, flatten
 from satm.machine.compilation import Compilation as Compilation
-from satm.machine.compilation import compiled, draws_random_numbers, missing_compiler
-from satm.machine.cost import images_at_once, pieces
+from satm.machine.compilation import compiled, missing_compiler
+from satm.machine.pieces import images_at_once, pieces
+from satm.machine.purity import obstacle
 from satm.types import FlatParams, Images, Labels
 
 Update: TypeAlias = Callable[[Images, Labels], tuple[torch.Tensor, torch.Tensor]]
@@ -174,16 +175,6 @@ def plan_fused(
 def worthwhile(images: int, image_shape: tuple[int, int, int]) -> bool:
     """Whether a training that sees `images` images (epochs × examples) of (C, H, W) saves more than compiling costs."""
     return images * image_shape[1] * image_shape[2] >= WORTHWHILE
-
-
-def obstacle(network: nn.Module, image_shape: tuple[int, int, int]) -> str | None:
-    """What makes `network` more than a function of its parameters, such as dropout; None when nothing does."""
-    if next(network.buffers(), None) is not None:
-        return "the network has buffers (batch normalisation)"
-    like = next(network.parameters())
-    images = torch.zeros(2, *image_shape, device=like.device, dtype=like.dtype)
-    drawn = draws_random_numbers(deepcopy(network), images)
-    return "the network draws random numbers (dropout)" if drawn else None
 
 
 def _shapes(network: nn.Module) -> dict[str, torch.Size]:

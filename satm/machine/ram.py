@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,17 @@ def resident(device: torch.device | str = "cpu") -> int | None:
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
     return _kilobytes("VmRSS") * 1024 if STATUS.exists() else None
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of memory of `device`, or of the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:  # a container's share of it
+        return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        return machine
 
 
 def _kilobytes(name: str) -> int:

@@ -13,8 +13,8 @@ from satm.augment import DSA
 from satm.engine import FlatNetwork, Step, flatten, make_step
 from satm.errors import ConfigError, Diverged
 from satm.functional import unflatten
-from satm.machine.compilation import draws_random_numbers
-from satm.machine.cost import images_at_once
+from satm.machine.pieces import images_at_once
+from satm.machine.purity import draws_random_numbers
 from satm.matching import gradient_distance
 from satm.methods.base import Request, Task
 from satm.methods.direct.condensation import DirectCondensation, DirectConfig, classes_at_once, stateless_network

@@ -13,7 +13,7 @@ from satm.engine import HigherPolicy, InnerWork, ReplayPolicy, TeslaPolicy, choo
 from satm.engine import choice as module
 from satm.errors import ConfigError
 from satm.machine import compilation
-from satm.machine.cost import images_at_once
+from satm.machine.pieces import images_at_once
 from satm.rng import Seed
 
 SHAPE = (3, 16, 16)

@@ -257,6 +257,8 @@ def test_a_prefix_tells_timms_resnet18_from_the_fields() -> None:
 
 
 def test_ours_are_registered_with_timm() -> None:
+    import satm.networks.entrypoints  # noqa: F401
+
     for name in known():
         made = plan(name, num_classes=10, image_shape=(3, 32, 32))
         assert (made.name, made.timm_name) == (name, f"dd_{name}")

@@ -1,4 +1,4 @@
-"""What a forward pass costs, and batches in pieces: every derivative is that of the whole batch."""
+"""The cost of a forward pass, and batches in pieces: every derivative is that of the whole batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import nn
 
 from satm import networks
 from satm.engine import flatten, make_step
-from satm.machine.cost import CACHE, FEWEST, forward_cost, images_at_once, pieces
+from satm.machine.cost import forward_cost
+from satm.machine.pieces import CACHE, FEWEST, images_at_once, pieces
 from satm.methods.direct.gradient_matching import ClassGradients
 from satm.rng import Seed
 
