@@ -37,7 +37,7 @@ ALLOWED = {
     "methods": BASE | PIECES | {"matching", "experts"},
     "presets": BASE | PIECES | {"matching", "experts", "methods"},
     "report": BASE,
-    # `exchange` reads and writes other people's layouts. It takes decoding from `data` and the field's ConvNet depth from
+    # `exchange` reads and writes other people's layouts. It decodes with `data`, and the field's ConvNet depth is in
     # `networks`. It knows no registry and no configuration of a method; `workflow` joins it to those.
     "exchange": BASE | {"data", "networks"},
 }
@@ -58,9 +58,13 @@ HOMES = {
 
 
 LONGEST = 60  # lines of a function
-LONG = {
-    "registry/migrations.py": "one migration is one list of tables, and an old migration never changes",
-    "satm/cli/": "each parameter of a command is one of its options, on lines of its own",
+OPTIONS = "a command: each option is a parameter on lines of its own"
+LONG = {  # longer functions, with the reason
+    "registry/migrations.py m001_tables": "one list of tables, and an old migration never changes",
+    "satm/cli/architectures.py evaluate_architectures": OPTIONS,
+    "satm/cli/condense.py condense": OPTIONS,
+    "satm/cli/exchange.py import_set": OPTIONS,
+    "satm/cli/incremental.py evaluate_incremental": OPTIONS,
 }
 
 
@@ -69,7 +73,7 @@ def modules() -> list[Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """Dotted names of everything a module imports, wherever in it."""
+    """Dotted names of everything that a module imports, at its top or inside a function."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -118,13 +122,11 @@ def test_heavy_libraries_have_one_home(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_functions_are_short(path: Path) -> None:
-    if any(path.relative_to(ROOT).as_posix().startswith(place) for place in LONG):
-        return
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
-            length = node.end_lineno - node.lineno + 1
-            assert length <= LONGEST, f"{path}: {node.name} has {length} lines, expected at most {LONGEST}"
+            lines, name = node.end_lineno - node.lineno + 1, f"{path.relative_to(ROOT).as_posix()} {node.name}"
+            assert lines <= LONGEST or name in LONG, f"{name} has {lines} lines, expected at most {LONGEST}"
 
 
 def test_the_allowed_table_names_every_part() -> None:

@@ -1,7 +1,7 @@
-"""The inner loop and the ways to differentiate it. Knows torch alone: no data, no files, no printing.
+"""The inner loop and the ways to differentiate it. Uses torch only: no data, no files, no printing.
 
-What is solved (`InnerLoop`), how much of it is differentiated (a `Truncation`) and how the derivative is taken (a
-`HypergradientPolicy`) are three arguments, so that any of them can be replaced without the others knowing.
+Three arguments are independent of each other: the problem (`InnerLoop`), how many of its steps are differentiated (a
+`Truncation`), and how the derivative is computed (a `HypergradientPolicy`).
 """
 
 from satm.engine.choice import Engine as Engine

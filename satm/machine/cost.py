@@ -7,7 +7,10 @@ from torch import nn
 
 
 def forward_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[float, int]:
-    """Floating-point operations of a forward pass of one image, and the bytes it saves for its backward pass."""
+    """The cost of a forward pass of one image [C, H, W]: (floating-point operations, bytes).
+
+    The bytes are those that the pass saves for its backward pass.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     weights = {p.data_ptr() for p in network.parameters()}
@@ -24,10 +27,10 @@ def forward_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple
         torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
     ):
         output = network.train()(blank_image(network, image_shape))
-    del output  # held until here: a freed tensor's address would be counted once for two
+    del output  # kept until here: two tensors at one freed address would be counted as one
     return float(counter.get_total_flops()), sum(saved.values())
 
 
 def blank_image(network: nn.Module, image_shape: tuple[int, int, int]) -> torch.Tensor:
-    """Zeros [1, C, H, W] of the parameters' kind, where they are."""
+    """Zeros [1, C, H, W] of the parameters' dtype, on their device."""
     return next(network.parameters()).new_zeros(1, *image_shape)

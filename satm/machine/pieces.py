@@ -1,4 +1,4 @@
-"""How a batch is cut into pieces, so that a CPU's caches hold what is saved for one of them."""
+"""Cutting a batch into pieces, so small that a CPU's caches hold the activations of one piece."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch import nn
 from satm.machine.cost import forward_cost
 from satm.machine.purity import independent
 
-CACHE = 24e6  # bytes of saved activations that are worked on at once on a CPU: most of what its cores share
-FEWEST = 4  # images a piece at least: a batch of one is never compiled, and every piece has a gradient to add
+CACHE = 24e6  # bytes of saved activations of one piece: most of the cache that a CPU's cores share
+FEWEST = 4  # images of a piece, at least: a batch of one is never compiled, and each piece adds its own gradient
 
 
 def images_at_once(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
-    """How many images a CPU differentiates at once, so that what is saved for it stays in its caches.
+    """How many images to differentiate together on a CPU, so that the saved activations stay in its caches.
 
-    A batch then takes the memory of a piece, and no more time (docs/engine.md). None: it is not cut, on other devices
-    and where its images depend on each other (batch normalisation) or on chance.
+    A batch then takes the RAM of one piece, and no more time (docs/engine.md). None means that the batch is not cut: on
+    other devices, and if the logits of an image depend on the other images (batch normalisation) or on chance.
     """
     if next(network.parameters()).device.type != "cpu" or not independent(network, image_shape):
         return None
-    parameters = sum(p.nbytes for p in network.parameters())  # what every piece reads, and adds its gradient to
+    parameters = sum(p.nbytes for p in network.parameters())  # each piece reads them and adds a gradient as large
     return max(FEWEST, int(max(CACHE, parameters) / forward_cost(network, image_shape)[1]))
 
 
@@ -29,8 +29,8 @@ def pieces(
 ) -> list[tuple[float, torch.Tensor, torch.Tensor]]:
     """A batch cut into parts of at most `at_once` images: (share of the batch, images, labels) of each.
 
-    All are of one size where a size of at least half as many divides the batch, else of two: compiled code is made for
-    each. A mean over the batch is the sum over parts of share × the part's mean.
+    All parts have one size if some size between `at_once`/2 and `at_once` divides the batch; otherwise they have two
+    sizes. Code is compiled for each size. A mean over the batch is the sum over parts of share × the part's mean.
     """
     n = len(images)
     if at_once is None or n <= at_once:

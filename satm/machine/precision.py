@@ -7,10 +7,11 @@ from typing import Literal, TypeAlias
 import torch
 
 Precision: TypeAlias = Literal["float32", "bf16"]
+"""`bf16`: convolutions and products in bfloat16, the rest in float32."""
 
 
 def missing_bf16(device: torch.device | str = "cpu") -> str | None:
-    """Why bfloat16 arithmetic is not to be had on `device`, as the end of a sentence; None where it is."""
+    """Why `device` has no bfloat16 arithmetic, as the end of a sentence; None if it has."""
     if torch.device(device).type == "cuda":
         return None if torch.cuda.is_bf16_supported(including_emulation=False) else "this GPU has no bfloat16 units"
     if torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():

@@ -9,7 +9,7 @@ from torch import nn
 
 
 def obstacle(network: nn.Module, image_shape: tuple[int, int, int]) -> str | None:
-    """What makes `network` more than a function of its parameters, such as dropout; None when nothing does."""
+    """Why `network` is more than a function of its parameters and images (buffers, dropout); None if it is not."""
     if next(network.buffers(), None) is not None:
         return "the network has buffers (batch normalisation)"
     like = next(network.parameters())
@@ -19,7 +19,7 @@ def obstacle(network: nn.Module, image_shape: tuple[int, int, int]) -> str | Non
 
 
 def draws_random_numbers(network: nn.Module, images: torch.Tensor) -> bool:
-    """Whether a training pass of `images` draws random numbers, as dropout does; no stream is moved by asking."""
+    """Whether a training pass of `images` draws random numbers, as dropout does. Leaves every stream as it was."""
     device = images.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
         before = _streams(device)
@@ -29,14 +29,14 @@ def draws_random_numbers(network: nn.Module, images: torch.Tensor) -> bool:
 
 @torch.no_grad()
 def independent(network: nn.Module, image_shape: tuple[int, int, int]) -> bool:
-    """Whether each image's logits are the same whatever else is in its batch."""
+    """Whether the logits of an image are the same in every batch."""
     like = next(network.parameters())
     images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0)).to(like)
     with torch.random.fork_rng():
-        copy = deepcopy(network).train()  # running statistics would be changed
+        copy = deepcopy(network).train()  # a copy: the pass would change running statistics
         try:
             apart = torch.cat([copy(images[:1]), copy(images[1:])])
-        except ValueError:  # batch normalisation refuses a single value a channel
+        except ValueError:  # batch normalisation refuses one value per channel
             return False
         return torch.allclose(copy(images), apart, rtol=1e-3, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Networks by name: the field's own at their published sizes, and any that timm knows."""
+"""Networks by name: the field's own in their published sizes, and every network that timm knows."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ class AlexNet(nn.Module):
     """Five convolutions with biases, three max poolings and one linear layer; no norm and no dropout.
 
     Images [n, in_chans, H, W] with sides of 32 pixels or more → logits [n, num_classes]. The average pooling to 4×4
-    does nothing at 32×32 and keeps the linear layer's size above. Source: MTT networks.py AlexNet (field notes §2.9).
+    changes nothing at 32×32; for larger images it keeps the size of the linear layer.
+    Source: MTT networks.py AlexNet (docs/field.md).
     """
 
     def __init__(self, *, num_classes: int, in_chans: int) -> None:

@@ -21,10 +21,10 @@ WIDTH = 128  # channels of the field's ConvNet
 class ConvNet(nn.Module):
     """`depth` × [3×3 convolution, instance norm, ReLU, 2×2 average pooling], then one linear layer.
 
-    Images [n, in_chans, *img_size] → logits [n, num_classes]. The norm is GroupNorm(C, C) with an affine part, so there
-    are no buffers and the parameters are the whole state. Sides of 28 pixels are padded to 32 by the first convolution.
-    `width` counts channels. Raises ConfigError for images too small for `depth` poolings.
-    Source: MTT networks.py ConvNet with "instancenorm" and "avgpooling" (field notes §2.5).
+    Images [n, in_chans, *img_size] → logits [n, num_classes]. `width` is the number of channels of each block. The norm
+    is GroupNorm(C, C) with scale and shift, so there are no buffers: the parameters are the whole state. The first
+    convolution pads sides of 28 pixels to 32. Raises ConfigError for images too small for `depth` poolings.
+    Source: MTT networks.py ConvNet with "instancenorm" and "avgpooling" (docs/field.md).
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class ConvNet(nn.Module):
 class _Block(nn.Module):
     """Convolution, instance norm, ReLU and pooling.
 
-    Eager code calls torch's own kernels. Under `torch.compile` the last three are written as plain arithmetic on
-    [n, H/2, 2, W/2, 2, C]: channels innermost vectorise, and a 2×2 cell that is two axes of its own needs no index
-    arithmetic when its mean is differentiated, which takes 0.6 of the time that the compiled kernels of torch take.
+    Uncompiled code calls torch's own kernels. Under `torch.compile`, norm, ReLU and pooling are plain arithmetic on
+    [n, H/2, 2, W/2, 2, C]. With the channels last it vectorises. With each 2×2 cell on two axes of its own, the
+    derivative of the cell's mean needs no index arithmetic. This takes 0.6 of the time of torch's kernels, compiled.
     """
 
     def __init__(self, in_channels: int, channels: int, padding: tuple[int, int]) -> None:
@@ -71,7 +71,7 @@ class _Block(nn.Module):
             padding=self.conv.padding,
         )
         n, channels, height, width = x.shape
-        if height % 2 or width % 2:  # the pooling drops a row or column that the norm has seen
+        if height % 2 or width % 2:  # the norm takes all rows and columns, the pooling drops the last one
             return F.avg_pool2d(F.relu(self.norm(x)), 2)
         cells = x.permute(0, 2, 3, 1).reshape(n, height // 2, 2, width // 2, 2, channels)
         centred = cells - cells.mean((1, 2, 3, 4), keepdim=True)
@@ -80,7 +80,7 @@ class _Block(nn.Module):
 
 
 def feature_size(depth: int, img_size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns left of an image after `depth` poolings; raises ConfigError when none would be."""
+    """Rows and columns of the maps after `depth` poolings. Raises ConfigError if there are none left."""
     padded = [side + 2 * (_first_padding(side) - 1) for side in img_size]
     rows, columns = (side >> depth for side in padded)
     if not (rows and columns):

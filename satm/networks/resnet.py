@@ -1,4 +1,4 @@
-"""ResNet18 as the field trains it at 32×32."""
+"""ResNet18 as the field trains it on 32×32 images."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ResNet18(nn.Module):
     """A 3×3 stem without max pooling, four stages of two basic blocks (64 to 512 channels), one linear layer.
 
     Images [n, in_chans, H, W] with sides of 32 pixels or more → logits [n, num_classes]. Convolutions have no bias, the
-    norms are GroupNorm(C, C); the average pooling is over 4×4 maps at 32×32. Source: MTT networks.py ResNet18
-    (field notes §2.9).
+    norms are GroupNorm(C, C). At 32×32 the average pooling takes maps of 4×4.
+    Source: MTT networks.py ResNet18 (docs/field.md).
     """
 
     def __init__(self, *, num_classes: int, in_chans: int) -> None:
@@ -40,7 +40,7 @@ class ResNet18(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """relu(shortcut(x) + norm(conv(relu(norm(conv(x)))))), the first convolution and the shortcut with `stride`."""
+    """relu(shortcut(x) + norm(conv(relu(norm(conv(x)))))); the first convolution and the shortcut have `stride`."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
