@@ -149,7 +149,7 @@ def test_start_up_loads_nothing_heavy(code: str) -> None:
 
 
 def test_our_tests_package_is_the_one_imported() -> None:
-    # avalanche-lib installs a top-level `tests` of its own.
+    # avalanche-lib installs a top-level package `tests` too.
     import tests
 
     assert tests.__file__ is not None

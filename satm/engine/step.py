@@ -157,9 +157,9 @@ def _load_forward_mode() -> None:
 
 def _differentiated(slope: Slope, *, hold_theta: bool) -> Differentiate:
     def product(theta: FlatParams, images: Images, labels: Labels, v: FlatParams) -> Product:
-        where = (*(() if hold_theta else (0,)), 1, *((2,) if labels.is_floating_point() else ()))
-        found, value = torch.func.grad_and_value(slope, argnums=where)(theta, images, labels, v)
-        by = dict(zip(where, found, strict=True))
+        variables = (*(() if hold_theta else (0,)), 1, *((2,) if labels.is_floating_point() else ()))
+        found, value = torch.func.grad_and_value(slope, argnums=variables)(theta, images, labels, v)
+        by = dict(zip(variables, found, strict=True))
         return Product(value, by.get(0), by[1], by.get(2))
 
     return product

@@ -60,7 +60,7 @@ def _failure(name: str, options: dict[str, Any], size: tuple[int, int]) -> str |
     except Exception as error:  # timm's networks may raise anything for a size that does not fit
         return (str(error).splitlines() or [type(error).__name__])[0]
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, options["num_classes"]):
-        return "its output is not one score a class"
+        return "its output is not one score per class"
     return None
 
 
