@@ -20,7 +20,7 @@ from satm.types import FlatParams
 class HigherPolicy:
     """Autograd differentiates the recorded steps of `higher.innerloop_ctx` (paper A.3).
 
-    Exact. Its memory grows with the window: autograd's tape holds every differentiated step. It runs the module itself,
+    Exact. Its RAM grows with the window: autograd's tape holds every differentiated step. It runs the module itself,
     so it is the only policy for networks that draw random numbers (dropout). It is never compiled. Use it as the
     reference, or uncompiled if the tape fits in RAM: it is then faster than `ReplayPolicy`, which computes each step of
     the window twice.

@@ -30,11 +30,11 @@ def exact_step_size_derivative(
     *,
     step: Step | None = None,
 ) -> torch.Tensor:
-    """dF/dα through all N steps, computed in forward mode, so that memory does not grow with N.
+    """dF/dα through all N steps, computed in forward mode, so that the RAM does not grow with N.
 
     Let ω_i = dθ_i/dα [P] with ω_0 = 0. The derivative of the inner step gives ω_{i+1} = ω_i − g_i − α H_i ω_i, one
-    Hessian-vector product a step. The result is ∂L/∂θ_N · ω_N. Use it if α must
-    follow the exact derivative although the window is short. `step` is the step of `loop`, for compiled code.
+    Hessian-vector product a step. The result is ∂L/∂θ_N · ω_N. Use it if α must follow the exact derivative although
+    the window is short. `step` is the step of `loop`, for compiled code.
     """
     step = step or make_step(loop.network, criterion=loop.criterion)
     step.check(loop)

@@ -28,7 +28,7 @@ class Full:
 class LastSteps:
     """Only the last `window` steps are differentiated: ι = N − window (paper Eq. 8).
 
-    A short window costs less time and memory, and drops the influence of φ through the earlier steps.
+    A short window costs less time and RAM, and drops the influence of φ through the earlier steps.
     """
 
     window: int

@@ -1,4 +1,8 @@
-"""`NETWORKS`, the table of networks, and what an entry of it holds."""
+"""`NETWORKS`, the table of networks, and what an entry of it holds.
+
+The file that defines a network adds it to the table in one statement (see alexnet.py). `plan` and `create` then know
+its name, and timm knows it as `dd_NAME`.
+"""
 
 from __future__ import annotations
 

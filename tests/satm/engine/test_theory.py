@@ -285,7 +285,7 @@ def moved(setting: Setting, epsilon_x=0.0, epsilon_y=0.0) -> float:
 @settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), tau=st.integers(1, 8), step=st.floats(0.05, 1.0), rho=st.floats(1e-3, 3.0))
 def test_reused_start_is_within_theorem_4_2_and_the_sharper_bounds(seed, tau, step, rho):
-    """L = mean log cosh(Xθ − y) has ‖∇_θL‖ ≤ σ and ‖∇_X∇_θL‖ ≤ β in the region of the two trajectories, and is convex."""
+    """L = mean log cosh(Xθ − y) is convex, with ‖∇_θL‖ ≤ σ and ‖∇_X∇_θL‖ ≤ β in the region of both trajectories."""
     setting = random_setting(seed, steps=tau, step=step, objective=log_cosh)
     alpha, n = setting.alpha, len(setting.x)
     direction = torch.randn(setting.x.shape, generator=Seed(seed).child("ε").generator(), dtype=torch.float64)
