@@ -66,9 +66,9 @@ class TeslaPolicy:
 
     The first pass runs the steps to θ_N and gives v = ∂L/∂θ_N. The second pass runs the differentiated steps again and
     sums ∂F/∂φ ≈ −α Σ_i ∂⟨g_i, v⟩/∂φ, with θ_i and v constant. Exact for a single step only. Use it for the method
-    TESLA, or if even the θ_i of a window do not fit in RAM. Otherwise `ReplayPolicy` gives the exact derivative in about the
-    same time. The published code (distill.py:418 at 488842e) doubles a tuple where it should double the gradient, so
-    its images move by half of this.
+    TESLA, or if even the θ_i of a window do not fit in RAM. Otherwise `ReplayPolicy` gives the exact derivative in
+    about the same time. The published code (distill.py:418 at 488842e) doubles a tuple where it should double the
+    gradient, so its images move by half of this.
     """
 
     step: Step
