@@ -1,4 +1,4 @@
-"""The field's outer steps, written from their papers' definitions, in plain eager torch on a flat parameter vector."""
+"""The outer steps of MTT and TESLA as their papers define them, in plain uncompiled torch on one parameter vector."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _gradient(problem: Problem, theta: torch.Tensor, images: torch.Tensor, *, cr
 
 
 def mtt(problem: Problem) -> torch.Tensor:
-    """Cazenavette et al. 2022: all N steps unrolled, one backward pass through them; ∂L/∂φ."""
+    """∂L/∂φ by Cazenavette et al. 2022: unrolls all N steps, then one backward pass goes through them."""
     images = problem.images.detach().requires_grad_()
     step_size = problem.step_size.detach().requires_grad_()
     theta = problem.start.detach().requires_grad_()
@@ -46,7 +46,7 @@ def mtt(problem: Problem) -> torch.Tensor:
 
 
 def tesla(problem: Problem) -> torch.Tensor:
-    """Cui et al. 2023: a pass for Σ g_i, a second for Σ (∂g_i/∂φ)ᵀ v with θ_i held; the first ignores φ's graph."""
+    """∂L/∂φ by Cui et al. 2023: one pass for Σ g_i without a graph, a second for Σ (∂g_i/∂φ)ᵀ v with θ_i constant."""
     theta, total = problem.start.detach(), torch.zeros_like(problem.start)
     for _ in range(problem.steps):
         gradient = _gradient(problem, theta.requires_grad_(), problem.images, create_graph=False)
@@ -64,7 +64,7 @@ def tesla(problem: Problem) -> torch.Tensor:
 
 
 def refusal(problem: Problem) -> str:
-    """What torch answers when MTT's inner loss is compiled and its gradient is differentiated again."""
+    """Torch's error message if MTT's inner loss is compiled and its gradient is differentiated again."""
     images = problem.images.detach().requires_grad_()
     theta = problem.start.detach().requires_grad_()
     network = FlatNetwork(problem.network)

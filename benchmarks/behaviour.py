@@ -1,10 +1,10 @@
-"""What the suite computes, as one JSON file: proof that a change of structure changes no number.
+"""Records what the suite computes in one JSON file, to prove that a change of structure changes no number.
 
     python benchmarks/behaviour.py before.json                            # at the commit before
     python benchmarks/behaviour.py after.json --against before.json       # after the change, on the same machine
 
-It types the commands that a user types. It condenses the embedded digits at `smoke` with every method and every outer
-optimiser, evaluates the sets, runs every class-incremental protocol, and exports and imports every layout. The record
+It runs the commands that a user types. It condenses the embedded digits at `smoke` with every method and every outer
+rule, evaluates the sets, runs every class-incremental protocol, and exports and imports every layout. The record
 holds set ids, result rows, the metrics of each outer step, and the hash of every exported file. It also holds a hash of
 the whole configuration of every method on CIFAR-10 at each scale.
 
@@ -38,7 +38,7 @@ TIMINGS = ("outer_step_seconds", "peak_bytes")  # metrics that differ from run t
 
 
 def satm(*arguments: str) -> str:
-    """Run one command line in this process; what it printed. Ends the program if the command fails."""
+    """Run one command line in this process. Returns what it prints; ends the program if the command fails."""
     from satm.cli import run
 
     out = io.StringIO()
@@ -51,11 +51,11 @@ def satm(*arguments: str) -> str:
 
 
 def run_everything(folder: Path) -> None:
-    """Every command; sets and results go to the registry in `folder`, files beside it."""
+    """Run every command. The registry with sets and results, and the exported files, are in `folder`."""
     one = ("--threads", "1")
     smoke = ("--profile", "smoke", *one)
     for method in METHODS:
-        # MDC has something to do at two images a class or more.
+        # MDC changes nothing below two images per class.
         satm("condense", "digits", "--ipc", "3" if method == "mdc" else "1", "--method", method, *smoke)
     for outer in OUTER:
         satm("condense", "digits", "--ipc", "1", "--method", "mtt", "--outer", outer, *smoke)
@@ -76,7 +76,7 @@ def run_everything(folder: Path) -> None:
 
 
 def configurations() -> dict[str, str]:
-    """A hash of what `--print-config` prints, less its prose, for every method on CIFAR-10 at each scale."""
+    """A hash of the output of `--print-config`, without its prose, for every method on CIFAR-10 at each scale."""
     found = {}
     for method in METHODS:
         for profile in ("paper", "cpu", "smoke"):
@@ -95,7 +95,7 @@ def table(db: sqlite3.Connection, sql: str) -> list[list[Any]]:
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """Everything that was stored, without times, places and prose; each value under a name of its own."""
+    """Every stored value by a unique name, without times, paths and prose."""
     db = sqlite3.connect(folder / "satm.db")
     values: dict[str, Any] = {f"config {name}": digest for name, digest in configurations().items()}
     for name, identity, profile, step_size in table(db, "select name, id, profile, step_size from sets"):
@@ -134,7 +134,7 @@ def main() -> None:
     """Make the record, and compare it if another one is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="The JSON file to write.")
-    parser.add_argument("--against", type=Path, help="A record made before, which this one must contain.")
+    parser.add_argument("--against", type=Path, help="An earlier record; the new one must contain all its values.")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

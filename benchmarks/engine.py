@@ -1,10 +1,10 @@
-"""SATM's outer step against the field's: time and peak memory, ratios to MTT's eager unroll from the same run.
+"""Time and peak RAM of SATM's outer step and of the field's, as ratios to MTT's uncompiled unroll in the same run.
 
     python benchmarks/engine.py [--case A] [--mode eager] [--rounds 5] [--json FILE]
 
-Every line's outer step is taken in turn, round after round, so that a drift of the machine meets all of them; a ratio
-is the median over the rounds. Memory is the peak above the loaded and warmed-up process, one process a line. Images and
-parameters are random, φ is used whole in every inner step, nothing is augmented: what is timed is the engine.
+In each round, every line of the table runs one outer step, so a drift of the machine affects all lines alike. A ratio
+is the median over the rounds. RAM is the peak above the loaded process after one warm-up step, in one process for each
+line. Images and parameters are random, each inner step takes all of φ, and nothing is augmented: this times the engine.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from satm.engine import (
     flatten,
     make_step,
 )
-from satm.machine.compilation import missing_bf16
-from satm.machine.cost import images_at_once
+from satm.machine.pieces import images_at_once
+from satm.machine.precision import missing_bf16
 from satm.machine.ram import measured_peak
 from satm.methods.outer import SATM, OuterProblem
 from satm.rng import Seed
@@ -49,7 +49,7 @@ from satm.rng import Seed
 
 @dataclass(frozen=True)
 class Case:
-    """The geometry of an inner loop."""
+    """The size of an inner loop."""
 
     architecture: str
     size: int  # pixels a side
@@ -68,7 +68,7 @@ Run = Callable[[], Any]
 
 
 def problem(case: Case) -> Problem:
-    """A random problem of that geometry."""
+    """A random problem of that size."""
     seed = Seed(0).child("benchmark")
     network = networks.create(case.architecture, num_classes=10, image_shape=(3, case.size, case.size), seed=seed)
     generator = seed.generator()
@@ -86,7 +86,7 @@ def problem(case: Case) -> Problem:
 
 
 def lines(given: Problem) -> dict[tuple[str, str], Callable[[], Run]]:
-    """Every line of the table: how to make ready what it times."""
+    """Every line of the table by (what, mode): a function that prepares the step to be timed."""
     made: dict[tuple[str, str], Callable[[], Run]] = {
         (name, "eager"): partial(_ready, partial(function, given)) for name, function in BASELINES.items()
     }
@@ -97,7 +97,7 @@ def lines(given: Problem) -> dict[tuple[str, str], Callable[[], Run]]:
         made["mtt, replay", mode] = partial(
             _made, given, mode, lambda step: partial(_solve, given, ReplayPolicy(step), Full())
         )
-    # TESLA's own two passes of compiled steps: the baseline's arithmetic, as a user of a compiler would write it.
+    # The two passes of TESLA with compiled steps: the arithmetic of the baseline, for a fair comparison.
     made["tesla", "compiled"] = partial(
         _made, given, "compiled", lambda step: partial(_solve, given, TeslaPolicy(step), Full())
     )
@@ -139,7 +139,7 @@ def _satm(given: Problem, policy: Any) -> torch.Tensor:
 
 
 def peak_flops(seconds: float = 1.0) -> float:
-    """Floating-point operations a second of a 1024² single-precision product, the best over `seconds`."""
+    """Floating-point operations per second of a 1024² product in single precision: the best over `seconds`."""
     a, best, end = torch.randn(1024, 1024), 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
@@ -149,7 +149,7 @@ def peak_flops(seconds: float = 1.0) -> float:
 
 
 def operations(given: Problem) -> dict[str, float]:
-    """Floating-point operations of convolutions and products in an outer step of ours, by what it is."""
+    """Floating-point operations of the convolutions and products in our outer steps, by the table's `what`."""
     step, v = make_step(given.network), torch.ones_like(given.start)
     with FlopCounterMode(display=False) as gradient:
         step.gradient(given.start, given.images, given.labels)
@@ -193,7 +193,7 @@ def measure(name: str, mode: str | None, rounds: int) -> list[dict[str, Any]]:
             "peak_mb": memory[what, how],
             "time_vs_mtt": statistics.median(a / b for a, b in zip(seconds[what, how], base, strict=True)),
             "memory_vs_mtt": memory[what, how] / memory["mtt", "eager"],
-            # how near the machine's own limit, single precision's for bf16 too
+            # share of the machine's peak, in single precision for bf16 too
             "of_peak": flops[what] / limit / statistics.median(seconds[what, how]) if what in flops else None,
             "rounds": rounds,
             "threads": torch.get_num_threads(),
@@ -209,7 +209,7 @@ def _peak_of(case: str, key: tuple[str, str]) -> float:
 
 
 def print_peak(case: str, what: str, mode: str) -> None:
-    """Megabytes above the loaded process of one line, warmed up by one call."""
+    """Print the peak RAM of one line in megabytes above the loaded process, after one warm-up call."""
     run = lines(problem(CASES[case]))[what, mode]()
     run()
     with measured_peak() as peak:
@@ -222,11 +222,11 @@ def _share(value: float | None) -> str:
 
 
 def main() -> None:
-    """Print the table, write the JSON."""
+    """Print the table, and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", choices=CASES, action="append", help="only this case; may be repeated")
     parser.add_argument(
-        "--mode", choices=("eager", "compiled", "bf16"), help="only this mode, beside the eager baselines"
+        "--mode", choices=("eager", "compiled", "bf16"), help="only this mode, besides the eager baselines"
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)

@@ -1,9 +1,9 @@
-"""Images per second of a step of gradient and distribution matching, against a plain eager loop over classes.
+"""Images per second of our gradient and distribution matching, and of a plain uncompiled loop over classes.
 
     python benchmarks/matching.py [--ipc 1 --ipc 10] [--batch 64] [--width 32] [--json FILE]
 
-Both do the same arithmetic on the same draws, and their gradients are compared first. An image counts once a step:
-the real ones of all classes and the synthetic ones.
+Both do the same arithmetic on the same draws, and their gradients are compared. A step counts each of its images once:
+the real images of all classes and the synthetic ones.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class Row:
     what: str  # gradient matching or distribution matching
     ipc: int
     mode: str
-    seconds: float  # a step, the quickest
+    seconds: float  # of the fastest step
     images_per_second: float
     speedup: float  # over the loop
-    first_seconds: float  # of the first step, compiling included
+    first_seconds: float  # of the first step, with its compilation
 
 
 def noise_data(per_class: int) -> ImageData:
-    """Images of noise, ten classes of 32×32: what they show does not matter to the time."""
+    """Ten classes of 32×32 noise images: the time does not depend on the content."""
 
     def split(name: str, count: int) -> Split:
         labels = torch.arange(CLASSES).repeat(count)
@@ -69,7 +69,7 @@ def noise_data(per_class: int) -> ImageData:
 
 
 def gradient_loop(network: nn.Module, synthetic: Images, real: Images) -> Images:
-    """DC's step as it is usually written: one class after the other."""
+    """DC's step as it is usually written: one class after another."""
     leaf, parameters = synthetic.clone().requires_grad_(), list(network.parameters())
     total = torch.zeros(())
     for label in range(CLASSES):
@@ -81,7 +81,7 @@ def gradient_loop(network: nn.Module, synthetic: Images, real: Images) -> Images
 
 
 def distribution_loop(network: nn.Module, synthetic: Images, real: Images) -> Images:
-    """DM's step as it is usually written; its network's parameters need no gradients there."""
+    """DM's step as it is usually written; the parameters of its network need no gradients."""
     leaf, embed = synthetic.clone().requires_grad_(), networks.features(network).requires_grad_(False)
     total = torch.zeros(())
     for label in range(CLASSES):
@@ -91,7 +91,7 @@ def distribution_loop(network: nn.Module, synthetic: Images, real: Images) -> Im
 
 
 def timed(step: Callable[[], Images], seconds: float) -> tuple[float, float, Images]:
-    """The first step's time, the quickest of those that fit `seconds` (at least 3), and the last gradient."""
+    """(seconds of the first step, of the fastest later one, last gradient); 3 or more steps, for `seconds` or more."""
     started = time.perf_counter()
     result = step()
     first = time.perf_counter() - started
@@ -104,7 +104,7 @@ def timed(step: Callable[[], Images], seconds: float) -> tuple[float, float, Ima
 
 
 def measure(ipc: int, batch: int, width: int, seconds: float, say: Callable[[str], None]) -> list[Row]:
-    """All rows of one IPC."""
+    """The rows of one IPC."""
     task = Task(
         data=noise_data(max(batch, ipc)),
         ipc=ipc,
@@ -146,14 +146,20 @@ def measure(ipc: int, batch: int, width: int, seconds: float, say: Callable[[str
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--ipc", type=int, action="append", help="images a class (1 and 10); may be repeated")
-    parser.add_argument("--batch", type=int, default=64, help="real images a class (the cpu profile's 64)")
-    parser.add_argument("--width", type=int, default=32, help="of the ConvNet (the cpu profile's 32)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of timing a row")
+    parser.add_argument(
+        "--ipc", type=int, action="append", help="images per class (default: 1 and 10); may be repeated"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=64, help="real images per class (default: 64, as in the cpu profile)"
+    )
+    parser.add_argument(
+        "--width", type=int, default=32, help="channels of the ConvNet (default: 32, as in the cpu profile)"
+    )
+    parser.add_argument("--seconds", type=float, default=5.0, help="time for each row (default: 5)")
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--json", type=Path, help="write the rows here too")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)

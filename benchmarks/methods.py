@@ -1,11 +1,11 @@
-"""Every method and every outer optimiser on one data set, beside random real images: the table of docs/methods.md.
+"""Every method and every outer rule on one data set, compared with random real images: the table of docs/methods.md.
 
     SATM_DATA=… python benchmarks/methods.py --into docs/methods.md
 
-One resumable command: a set, a network or a step that is stored is not made again. First every entry runs for the same
-number of outer steps; the seconds a step that the registry then knows decide how many steps each gets in the same time.
-All are judged by one recipe. `random` is drawn anew for every repeat, at a step size chosen on the validation split;
-its networks and the entry's of the same repeat start from the same weights, so that their differences are paired.
+The command can be stopped and started again: it makes no set, network or step that is stored. First every entry runs
+for the same number of outer steps. Then every entry gets the same time: the seconds per step in the registry give its
+number of steps. One recipe evaluates all sets. `random` has new images for each repeat, and a step size chosen on the
+validation split. In each repeat its network and the entry's start from the same weights, so the differences are paired.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from satm.presets import Preset
 from satm.progress import Progress, spell_seconds
 from satm.statistics import paired_interval
 
-RULES_UNDER = "satm"  # the method whose window, trajectory reuse and α every outer optimiser is given (paper A.7)
+RULES_UNDER = "satm"  # every outer rule runs with the window, trajectory reuse and α of this method (paper A.7)
 BEGIN, END = "<!-- methods: begin -->", "<!-- methods: end -->"
 
 
@@ -36,11 +36,11 @@ class Entry:
     """A line of the table before it is measured."""
 
     method: str
-    outer: str | None = None  # None: the method's own
+    outer: str | None = None  # outer rule; None: the method's own
 
     @property
     def name(self) -> str:
-        """As the table says it."""
+        """The name in the table."""
         return self.method if self.outer is None else f"{self.method}+{self.outer}"
 
 
@@ -49,16 +49,16 @@ class Line:
     """A measured line."""
 
     entry: Entry
-    steps: int | None = None  # outer steps; None where the method has none
-    seconds: float = 0.0  # of condensing, experts not counted
+    steps: int | None = None  # outer steps; None if the method has none
+    seconds: float = 0.0  # of condensing, without the experts
     set_name: str = ""
-    space: str = ""  # preprocessing and architecture: `random` in another is no fair comparison
+    space: str = ""  # preprocessing and architecture; a fair comparison with `random` needs the same
     values: tuple[float, ...] = ()  # fractions, by repeat
     failure: str = ""
 
 
 def entries(methods: Sequence[str] | None, rules: Sequence[str] | None) -> list[Entry]:
-    """Methods, then outer optimisers; all of them unless told which. Raises UnknownName."""
+    """The entries of the named methods, then of the named outer rules; None means all. Raises UnknownName."""
     chosen = [name for name in METHODS if name != "random"] if methods is None else methods
     under = list(OUTER) if rules is None else rules
     for name in chosen:
@@ -72,7 +72,7 @@ def entries(methods: Sequence[str] | None, rules: Sequence[str] | None) -> list[
 
 
 def choose(entry: Entry, asked: argparse.Namespace, steps: int | None, *, exact: bool = False) -> Preset:
-    """The entry's preset at `steps` outer steps, without diagnostics, whose seconds are no part of a method's."""
+    """The entry's preset at `steps` outer steps. Without diagnostics, because their time is not the method's."""
     request: dict[str, Any] = {"ipc": asked.ipc, "method": entry.method, "profile": asked.profile}
     if entry.outer is not None:
         request["outer"] = entry.outer
@@ -82,7 +82,7 @@ def choose(entry: Entry, asked: argparse.Namespace, steps: int | None, *, exact:
         settings["diagnostics_every"] = 0
     if asked.compiled and hasattr(own, "compile"):
         settings["compile"] = "compiled"
-    # A step of gradient or distribution matching is another thing: those keep their preset's number
+    # A step of gradient or distribution matching is not comparable: those methods keep the number of their preset.
     if steps is not None and (hasattr(own, "inner_steps") or exact):
         settings["outer_steps"] = steps
     return satm.choose_preset(asked.dataset, **request, settings=settings)
@@ -91,7 +91,7 @@ def choose(entry: Entry, asked: argparse.Namespace, steps: int | None, *, exact:
 def measure(
     entry: Entry, asked: argparse.Namespace, steps: int | None, progress: Progress, *, exact: bool = False
 ) -> Line:
-    """Condense and evaluate one entry, or find that both are done."""
+    """Condense and evaluate one entry, except for what the registry has already."""
     try:
         preset = choose(entry, asked, steps, exact=exact)
         progress.say(f"{entry.name}: {getattr(preset.config.settings, 'outer_steps', 'no')} outer steps")
@@ -114,7 +114,7 @@ def measure(
 
 
 def accuracies(asked: argparse.Namespace, set_id: str, memory: str) -> tuple[float, ...]:
-    """Test accuracies of the first repeats, in their order."""
+    """Test accuracies (fractions) of the first repeats, in order."""
     with Registry.open(asked.registry, read_only=True) as store:
         rows = store.results(set=set_id, protocol="in-domain", memory=memory, metric="accuracy")
     by_repeat = {row.repeat: row.value for row in rows if row.repeat < asked.repeats}
@@ -122,7 +122,7 @@ def accuracies(asked: argparse.Namespace, set_id: str, memory: str) -> tuple[flo
 
 
 def random_line(asked: argparse.Namespace, beside: Line, progress: Progress) -> Line:
-    """`random` under the recipe and preprocessing of the set `beside`: its draws depend on the repeat alone."""
+    """`random` with the recipe and preprocessing of the set `beside`. Its draws depend only on the repeat."""
     satm.evaluate(beside.set_name, repeats=asked.repeats, baseline="random", registry=asked.registry, progress=progress)
     with Registry.open(asked.registry, read_only=True) as store:
         set_id = store.find(beside.set_name).id
@@ -130,13 +130,13 @@ def random_line(asked: argparse.Namespace, beside: Line, progress: Progress) -> 
 
 
 def random_lines(asked: argparse.Namespace, lines: Sequence[Line], progress: Progress) -> dict[str, Line]:
-    """One `random` for every space that a line lives in."""
+    """One `random` line for each space of `lines`."""
     first = {line.space: line for line in reversed(lines)}
     return {space: random_line(asked, line, progress) for space, line in first.items()}
 
 
 def table(lines: Sequence[Line], randoms: Mapping[str, Line]) -> list[str]:
-    """Markdown rows, best first, each beside the `random` of its space; those last."""
+    """Markdown rows, best first, each compared with the `random` line of its space; the `random` lines come last."""
     head = (
         "| method | outer steps | condensing | space | accuracy, mean ± std | n "
         "| difference to random there, 95% interval | set |"
@@ -164,7 +164,7 @@ def _spell(values: Sequence[float]) -> str:
 
 
 def compare(asked: argparse.Namespace, progress: Progress, write: Callable[[str], None]) -> None:
-    """Run everything that is not there yet and hand the page to `write` after every line."""
+    """Run everything that is not stored yet. Passes the page to `write` after each of the two tables."""
     wanted = entries(asked.methods, asked.rules)
     equal = [measure(entry, asked, asked.outer_steps, progress) for entry in wanted]
     good = [line for line in equal if not line.failure]
@@ -194,7 +194,7 @@ def compare(asked: argparse.Namespace, progress: Progress, write: Callable[[str]
 
 
 def into(path: Path, page: str) -> None:
-    """Put `page` between the markers of a file; raises SatmError where they are missing."""
+    """Put `page` between the markers of a file. Raises SatmError if they are missing."""
     text = path.read_text()
     if BEGIN not in text or END not in text:
         raise SatmError(f"{path} has no lines '{BEGIN}' and '{END}' to write between; add them")
@@ -203,20 +203,22 @@ def into(path: Path, page: str) -> None:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """The options of the command line."""
     names = lambda text: [name for name in text.split(",") if name]  # noqa: E731
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--ipc", type=int, default=1)
     parser.add_argument("--profile", default="cpu")
     parser.add_argument("--methods", type=names, help="comma-separated; default: all; '' for none")
-    parser.add_argument("--rules", type=names, help="outer optimisers, comma-separated; default: all; '' for none")
-    parser.add_argument("--outer-steps", type=int, help="of every trajectory method (default: its preset's)")
+    parser.add_argument("--rules", type=names, help="outer rules, comma-separated; default: all; '' for none")
+    parser.add_argument(
+        "--outer-steps", type=int, help="outer steps of every trajectory method (default: those of its preset)"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--budget", type=float, help="seconds of condensing at equal time (default: what mtt took)")
+    parser.add_argument("--budget", type=float, help="seconds of condensing at equal time (default: those of mtt)")
     parser.add_argument("--no-equal-time", dest="equal_time", action="store_false")
-    parser.add_argument("--compiled", action="store_true", help="compile however few the outer steps are")
+    parser.add_argument("--compiled", action="store_true", help="compile for any number of outer steps")
     parser.add_argument("--registry", type=Path, default=Path("methods.db"))
     parser.add_argument("--threads", type=int)
     parser.add_argument("--into", type=Path, help="a Markdown file with the two markers; default: the terminal")
@@ -226,7 +228,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run; the exit code, as the `satm` command's."""
+    """Run. Returns the exit code, as the `satm` command does."""
     asked = parse(arguments)
     pages: list[str] = []
     try:

@@ -1,9 +1,9 @@
-"""`satm plan` against what was measured: jobs drawn at random, planned, run, compared.
+"""Compares the predictions of `satm plan` with measurements, for jobs drawn at random.
 
     python benchmarks/plan.py [--jobs 6] [--seed 0] [--json FILE]
 
-Jobs are on digits (enlarged), with method, width, IPC, N, window, mini-batch, engine and image size drawn; each runs
-enough outer steps for its time to be told. The registry and the experts go to a temporary folder.
+Jobs condense enlarged digits. Method, width, IPC, N, window, mini-batch, engine and image size are drawn. Each job runs
+enough outer steps to measure their time. The registry and the experts are in a temporary folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 
 def draw(source: random.Random) -> dict[str, Any]:
-    """A job's settings."""
+    """The settings of a job."""
     steps = source.randint(8, 40)
     size, width = source.choice((16, 24, 32)), source.choice((16, 24, 48))
     return {
@@ -47,7 +47,7 @@ def draw(source: random.Random) -> dict[str, Any]:
 
 
 def run(job: dict[str, Any], home: str) -> dict[str, Any]:
-    """Plan and run one job, each in a process of its own."""
+    """Plan one job and run it, in two processes."""
     settings = {name: value for name, value in job.items() if name not in ("method", "ipc")}
     code = f"""
 import json, sys, satm
@@ -79,7 +79,7 @@ else:
 
 
 def main() -> None:
-    """Print a line a job."""
+    """Print one line for each job, and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)

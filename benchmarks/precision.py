@@ -1,12 +1,13 @@
-"""What bf16 does to hypergradients, by window, and to accuracy, on real images and real experts.
+"""The effect of bf16 on hypergradients, by window, and on accuracy, with real images and real experts.
 
     SATM_DATA=… python benchmarks/precision.py gradients [--dataset cifar10] [--ipc 1] [--segments 3] [--json FILE]
     SATM_DATA=… python benchmarks/precision.py accuracy [--seeds 3] [--registry FILE] [--json FILE]
 
-`gradients`: how far float32 and bf16 hypergradients are from the float64 one. `accuracy`, resumable: sets condensed in
-float32, in bf16 in as many outer steps, and in bf16 in twice as many, which is equal time where bf16 halves a step's.
-Experts of the `cpu` profile are taken, or trained first. A CPU without bfloat16 instructions is lent float32's
-(`Float32Kernels`): it is precision that is measured here, not speed. All of it uncompiled.
+`gradients` measures how far float32 and bf16 hypergradients are from the float64 one. `accuracy` condenses sets in
+float32, in bf16 with as many outer steps, and in bf16 with twice as many. Twice as many take the same time if bf16
+halves the time of a step. `accuracy` can be stopped and started again. Experts are those of the `cpu` profile; missing
+ones are trained first. On a CPU without bfloat16 instructions float32 kernels imitate them (`Float32Kernels`), because
+this measures precision, not speed. Everything runs uncompiled.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from registry import Registry
 from satm import networks
 from satm.engine import InnerLoop, LastSteps, OuterVariables, Precision, ReplayPolicy, make_step
 from satm.experts import draw_segment
-from satm.machine.compilation import missing_bf16
+from satm.machine.precision import missing_bf16
 from satm.matching import TrajectoryLoss
 from satm.methods import class_major_labels, random_images
 from satm.rng import Seed
@@ -49,9 +50,9 @@ PRECISIONS: tuple[tuple[str, torch.dtype, Precision], ...] = (
 
 
 class Float32Kernels(TorchDispatchMode):
-    """bfloat16 convolutions and products by float32 kernels: the same operands, summed in float32, rounded once.
+    """Runs bfloat16 convolutions and products on float32 kernels: same operands, summed in float32, rounded once.
 
-    That is what bfloat16 units do, but for the order of a sum.
+    bfloat16 units do the same, except for the order of the sums.
     """
 
     SLOW = (
@@ -65,7 +66,7 @@ class Float32Kernels(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run one operation."""
+        """Run one operation of torch."""
         given = (args, kwargs or {})
         if func not in self.SLOW or not any(_is(torch.bfloat16, leaf) for leaf in tree_flatten(given)[0]):
             return func(*args, **kwargs or {})
@@ -79,7 +80,7 @@ def _is(dtype: torch.dtype, leaf: object) -> bool:
 
 @contextmanager
 def bf16_lent() -> Iterator[None]:
-    """bf16 on every machine: where it is missing, by Float32Kernels and past the engine's refusal."""
+    """A block in which every machine has bf16: if it is missing, by `Float32Kernels` and without the engine's check."""
     lacking = missing_bf16()
     if lacking is None:
         yield
@@ -90,7 +91,7 @@ def bf16_lent() -> Iterator[None]:
 
 
 def gradients(dataset: str, ipc: int, segments: int) -> list[dict[str, Any]]:
-    """A row for each precision and window: means over the segments."""
+    """One row for each precision and window: means over the segments."""
     config = satm.choose_preset(dataset, ipc=ipc, profile="cpu").config
     data = load_data(config, data_root=None)
     experts = prepare_experts(config, data, device="cpu")
@@ -145,7 +146,7 @@ def gradients(dataset: str, ipc: int, segments: int) -> list[dict[str, Any]]:
 def accuracy(
     dataset: str, ipc: int, seeds: int, repeats: int, registry: Path, steps: int | None = None
 ) -> list[dict[str, Any]]:
-    """A row each for float32, bf16, and bf16 at twice the outer steps: means of `repeats` networks by seed."""
+    """One row each for float32, bf16, and bf16 with twice the outer steps: means of `repeats` networks by seed."""
     steps = steps or satm.choose_preset(dataset, ipc=ipc, profile="cpu").config.settings.outer_steps
     rows: list[dict[str, Any]] = []
     for precision, outer_steps in (("float32", steps), ("bf16", steps), ("bf16", 2 * steps)):
@@ -173,16 +174,16 @@ def accuracy(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a line a row, write the JSON."""
+    """Print one line for each row, and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("gradients", "accuracy"))
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--ipc", type=int, default=1)
-    parser.add_argument("--segments", type=int, default=3, help="of gradients")
-    parser.add_argument("--seeds", type=int, default=3, help="of condensations")
-    parser.add_argument("--outer-steps", type=int, help="of a condensation (default: the profile's)")
-    parser.add_argument("--repeats", type=int, default=5, help="networks that judge a set")
-    parser.add_argument("--registry", type=Path, help="to go on from (default: a temporary one)")
+    parser.add_argument("--segments", type=int, default=3, help="segments of `gradients`")
+    parser.add_argument("--seeds", type=int, default=3, help="condensations of `accuracy`")
+    parser.add_argument("--outer-steps", type=int, help="outer steps of a condensation (default: those of the profile)")
+    parser.add_argument("--repeats", type=int, default=5, help="networks that evaluate a set")
+    parser.add_argument("--registry", type=Path, help="registry of `accuracy` (default: a temporary one)")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args(arguments)
     with TemporaryDirectory() as folder:

@@ -1,7 +1,9 @@
-"""Training and evaluation against the plain eager loop: `python benchmarks/training.py [--case ipc1] [--json FILE]`.
+"""Time of our training and evaluation, and of a plain uncompiled loop.
 
-One process; a repetition of one mode follows one of the other, so that both meet the same machine. Noise of CIFAR-10's
-shape stands for its images: the time does not depend on them. Compiling is done before the clock starts.
+    python benchmarks/training.py [--case ipc1] [--json FILE]
+
+One process runs both modes in turn, so a drift of the machine affects both alike. The images are noise of CIFAR-10's
+shape, because the time does not depend on the content. Code is compiled before the clock starts.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ RECIPE = SGDConfig(epochs=300, lr=0.01, batch_size=256, momentum=0.9, weight_dec
 
 
 class Noise:
-    """`n` labelled images."""
+    """`n` labelled images of noise."""
 
     def __init__(self, n: int) -> None:
         generator = Seed(n).generator()
@@ -44,12 +46,12 @@ class Noise:
 
 
 def create() -> nn.Module:
-    """The network that both train."""
+    """The network that both modes train."""
     return networks.create(ARCHITECTURE, num_classes=CLASSES, image_shape=SHAPE, seed=Seed(0))
 
 
 def plain(train: Noise, config: SGDConfig, test: Noise | None) -> None:
-    """The loop as anyone writes it, DSA on."""
+    """Train with the usual loop and DSA, then evaluate on `test` if there is one."""
     network, generator, augment = create().train(), Seed(1).generator(), DSA()
     optimizer = torch.optim.SGD(
         network.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
@@ -70,7 +72,7 @@ def plain(train: Noise, config: SGDConfig, test: Noise | None) -> None:
 
 
 def ours(train: Noise, config: SGDConfig, test: Noise | None, fused: Fused) -> None:
-    """What experts and evaluation run."""
+    """The same by our functions, as experts and evaluations run them."""
     network = create()
     fit(network, train, config, seed=Seed(1), augment=DSA(), fused=fused)
     if test is not None:
@@ -78,11 +80,11 @@ def ours(train: Noise, config: SGDConfig, test: Noise | None, fused: Fused) -> N
 
 
 def main() -> None:
-    """Measure the cases asked for; a table on the screen, JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure the chosen cases, print the table, and write the JSON file if one is named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", action="append", choices=["experts", "ipc1", "ipc10"])
-    parser.add_argument("--images", type=int, default=45_000, help="of the experts' epoch")
-    parser.add_argument("--repeats", type=int, default=5, help="networks an evaluation")
+    parser.add_argument("--images", type=int, default=45_000, help="images in an epoch of the experts")
+    parser.add_argument("--repeats", type=int, default=5, help="networks of an evaluation")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 """Dataset condensation that can be trusted and compared.
 
 The functions below do everything that the command line does. Each is imported when it is first used, so `import satm`
-costs nothing.
+is quick.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# In the order they are used.
+# In the order in which a user needs them. The imports above repeat them for type checkers.
 _HOMES = {
     "choose_preset": "satm.workflow.choosing",
     "plan": "satm.workflow.condense.plan",

@@ -1,7 +1,7 @@
-"""Everything this suite raises on purpose.
+"""The exceptions that this suite raises on purpose.
 
-Each message is one line that names the value, what was expected and the way out; the command line prints it and
-chooses the exit code, the library never prints.
+Each message is one line that names the value, what was expected and the way out. The command line prints it and chooses
+the exit code; the library never prints.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from difflib import get_close_matches
 
 
 class SatmError(Exception):
-    """A failure the message explains (exit code 1)."""
+    """A failure that its message explains (exit code 1)."""
 
     exit_code = 1
 
 
 class UsageError(SatmError):
-    """A wrong request: an option, a name or a value that cannot be meant (exit code 2)."""
+    """A wrong request: an option, a name or a value that makes no sense (exit code 2)."""
 
     exit_code = 2
 
@@ -27,7 +27,7 @@ class ConfigError(UsageError):
 
 
 class UnknownName(UsageError):
-    """A name that nothing is registered under; the message offers the nearest ones."""
+    """A name under which nothing is registered. The message offers the nearest names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
@@ -42,11 +42,11 @@ class UnknownName(UsageError):
 
 
 class PluginError(UsageError):
-    """Something another package offers by entry point, which cannot be loaded."""
+    """Something that another package offers by entry point and that cannot be loaded."""
 
 
 class ShapeError(SatmError):
-    """Tensors whose shapes do not fit what they are for."""
+    """Tensors whose shapes do not fit their use."""
 
 
 class DataError(SatmError):
@@ -58,11 +58,11 @@ class ExpertError(SatmError):
 
 
 class RegistryError(SatmError):
-    """A registry file that cannot be opened, read or written, or a reference it does not hold."""
+    """A registry file that cannot be opened, read or written, or a reference to something that it does not hold."""
 
 
 class Diverged(SatmError):
-    """A loss or gradient that is no longer finite, or explodes; `measured` is what was seen of it, by name."""
+    """A loss or gradient that is no longer finite, or explodes. `measured` holds the values seen, by name."""
 
     def __init__(self, message: str, *, measured: Mapping[str, float] | None = None) -> None:
         self.measured = dict(measured or {})
@@ -70,7 +70,7 @@ class Diverged(SatmError):
 
 
 class Interrupted(SatmError):
-    """Stopped on request; the state is saved and the message says how to go on (exit code 130)."""
+    """Stopped on request. The state is saved, and the message says how to go on (exit code 130)."""
 
     exit_code = 130
 

@@ -13,12 +13,12 @@ from satm.types import FlatParams, Images
 
 
 def flatten(parameters: Iterable[torch.Tensor]) -> FlatParams:
-    """Join parameters to one vector [P]; differentiable, and always a copy (never a view of live weights)."""
+    """Join parameters to one vector [P]. Differentiable, and always a copy (never a view of live weights)."""
     return torch.cat([p.reshape(-1) for p in parameters])
 
 
 def unflatten(theta: FlatParams, shapes: Sequence[torch.Size]) -> list[torch.Tensor]:
-    """Views of `theta` [P] in the given shapes; raises ShapeError when the sizes do not add up to P."""
+    """Views of `theta` [P] in the given shapes. Raises ShapeError if the sizes do not add up to P."""
     sizes = [prod(shape) for shape in shapes]
     if sum(sizes) != theta.numel():
         raise ShapeError(f"a parameter vector of {theta.numel()} values for a network of {sum(sizes)}")
@@ -26,13 +26,13 @@ def unflatten(theta: FlatParams, shapes: Sequence[torch.Size]) -> list[torch.Ten
 
 
 class FlatNetwork:
-    """`network(x)` with its parameters taken from a flat vector θ [P]; the network itself is never changed."""
+    """`network(x)` with its parameters taken from a flat vector θ [P]. A call never changes the network itself."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
         self.shapes = [p.shape for p in network.parameters()]
-        # One entry for every place of a parameter, with its position in θ. Torch's own tying is off: it leaves a
-        # network broken that holds one module under two names.
+        # One entry for every place of a parameter, with its position in θ. Torch's own tying of weights is off: it
+        # breaks a network that holds one module under two names.
         position = {id(p): i for i, p in enumerate(network.parameters())}
         self._places = {
             f"{prefix}.{name}" if prefix else name: position[id(p)]

@@ -1,4 +1,4 @@
-"""Tables of named things: methods, outer optimisers, protocols, layouts, data sets, networks, metrics.
+"""Tables of named things, such as methods, outer rules, protocols, layouts, data sets and networks.
 
 A thing is registered where it is defined, in one statement at the top level of its file:
 
@@ -9,13 +9,15 @@ anything. The file is imported when its name is used. Another package offers a t
 
     [project.entry-points."satm.methods"]
     my-method = "my_package.method:METHOD"
+
+That thing is listed with the name of its package, and imported when its name is used.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -35,20 +37,26 @@ class Listed:
 
     name: str
     summary: str  # one line; "" if the statement gives none
-    module: str  # what to import to have it
+    module: str  # the module that registers it
 
 
 class Names(Generic[T]):
     """The things of one kind ("method", "data set" …) by name.
 
-    `package` holds the files that register ours, `group` is the entry-point group of other packages' things, `expects`
-    is the type that those must load.
+    `package` holds the files that register ours. `group` is the entry-point group in which other packages offer theirs.
+    `expects` is the type that such an entry point must load. With `wrap`, the thing is `wrap(name, loaded)`.
     """
 
     def __init__(
-        self, kind: str, *, package: str | None = None, group: str | None = None, expects: type[T] | None = None
+        self,
+        kind: str,
+        *,
+        package: str | None = None,
+        group: str | None = None,
+        expects: type[T] | None = None,
+        wrap: Callable[[str, Any], T] | None = None,
     ) -> None:
-        self.kind, self.package, self.group, self.expects = kind, package, group, expects
+        self.kind, self.package, self.group, self.expects, self.wrap = kind, package, group, expects, wrap
         self._items: dict[str, T] = {}
 
     def add(self, item: T) -> T:
@@ -60,9 +68,9 @@ class Names(Generic[T]):
         return item
 
     def get(self, name: str) -> T:
-        """The thing called `name`. Ours comes before another package's of the same name.
+        """The thing called `name`. If another package offers the same name, ours is taken.
 
-        Raises UnknownName with the nearest names, PluginError if another package's thing cannot be loaded.
+        Raises UnknownName with the nearest names, and PluginError if another package's thing cannot be loaded.
         """
         if name not in self._items and name in (ours := self._listed()):
             import_module(ours[name].module)
@@ -77,26 +85,26 @@ class Names(Generic[T]):
         return self._load(found[0])
 
     def owner(self, name: str) -> str:
-        """Where `name` comes from: `satm`, or the packages that offer it."""
+        """`satm` if `name` is ours, else the packages that offer it."""
         offers = [owner(point) for point in self.points() if point.name == name]
         return "satm" if name in self.known() else " and ".join(sorted(offers))
 
     def known(self) -> list[str]:
-        """Our names, without other packages'."""
+        """Our names, sorted, without those of other packages."""
         return sorted({*self._items, *self._listed()})
 
     def summaries(self) -> dict[str, str]:
-        """One line for every name. Another package's thing is not loaded: its line says where it comes from."""
+        """One line for every name. Another package's thing is not loaded: its line names the package."""
         lines = {name: f"from {self.owner(name)}" for name in self}
         lines |= {name: str(getattr(item, "summary", "")) for name, item in self._items.items()}
         return lines | {name: listed.summary for name, listed in self._listed().items()}
 
     def points(self) -> tuple[EntryPoint, ...]:
-        """What other packages offer, not loaded."""
+        """The entry points of other packages, not loaded."""
         return () if self.group is None else _offers(self.group, tuple(sys.path))
 
     def problems(self) -> list[str]:
-        """One line for every offer of another package that cannot be used. Loads them all."""
+        """One line for every thing of another package that cannot be used. Loads them all."""
         lines = []
         for point in self.points():
             if point.name in self.known():
@@ -113,8 +121,8 @@ class Names(Generic[T]):
 
     def _load(self, point: EntryPoint) -> T:
         try:
-            item: T = point.load()
-        except Exception as error:  # whatever another package raises when it is imported
+            item: Any = point.load()
+        except Exception as error:  # another package's import may raise anything
             reason = (str(error).splitlines() or [""])[0]
             raise PluginError(
                 f"{self.kind} '{point.name}' of {owner(point)} cannot be loaded ({type(error).__name__}: {reason}); "
@@ -125,7 +133,7 @@ class Names(Generic[T]):
                 f"{self.kind} '{point.name}' of {owner(point)} is {type(item).__name__}, expected "
                 f"{self.expects.__name__}; mend or uninstall that package"
             )
-        return item
+        return cast(T, item) if self.wrap is None else self.wrap(point.name, item)
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self.known(), *(point.name for point in self.points())}))
@@ -144,13 +152,13 @@ def owner(point: EntryPoint) -> str:
 
 @cache
 def registered_in(package: str) -> dict[str, Listed]:
-    """What the files of `package` register, by name, read from their text: nothing of `package` is imported.
+    """The things that the files of `package` register, by name. They are read from the text: nothing is imported.
 
-    `package` is a package, whose folder is read without the folders below it, or a single module. Raises ConfigError
-    if two files register one name.
+    `package` is a package (its own files, not those of packages inside it) or a single module. Raises ConfigError if
+    two files register one name.
     """
     top, *parts = package.split(".")
-    spec = find_spec(top)  # of a top-level package: finding a package below it would import its parents
+    spec = find_spec(top)  # of the top-level package only: finding a package inside it would import its parents
     if spec is None or spec.origin is None:
         raise ConfigError(f"package {top} is not installed; reinstall satm")
     folder = Path(spec.origin).parent.joinpath(*parts)
@@ -166,7 +174,7 @@ def registered_in(package: str) -> dict[str, Listed]:
 
 
 def _statements(text: str) -> Iterator[tuple[str, str]]:
-    """(name, summary) of every `TABLE.add(Something(name="…", summary="…"))` at the top level of a file."""
+    """(name, summary) of every `TABLE.add(Thing(name="…", summary="…"))` at the top level of a file."""
     if ".add(" not in text:
         return
     for statement in ast.parse(text).body:

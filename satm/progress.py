@@ -1,4 +1,4 @@
-"""How long work reports itself. The library talks to this protocol; the command line draws the bars."""
+"""How work that takes long reports its progress. The library uses this protocol; the command line draws the bars."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Protocol, Self
 
 
 class Bar(Protocol):
-    """One bar: a known amount of work, some of it done."""
+    """One bar: a known amount of work, and how much of it is done."""
 
     def advance(self, steps: int = 1, **facts: float | str) -> None:
-        """`steps` more units are done; `facts` are shown beside the bar (a loss, an accuracy)."""
+        """`steps` more units are done. `facts` (a loss, an accuracy) are shown beside the bar."""
 
     def __enter__(self) -> Self: ...
 
@@ -20,16 +20,16 @@ class Bar(Protocol):
 
 
 class Progress(Protocol):
-    """Where long work announces itself and learns that it should stop."""
+    """Shows bars and messages to a user, and says if the user asked to stop."""
 
     def bar(self, name: str, total: int, *, done: int = 0) -> Bar:
         """A new bar of `total` units of which `done` were finished in an earlier session."""
 
     def say(self, message: str) -> None:
-        """One line the user should read."""
+        """Show one line that the user should read."""
 
     def stopping(self) -> bool:
-        """True once the user asked to stop: save at the next boundary and raise Interrupted."""
+        """True after the user asked to stop: the caller saves its state at the next boundary and raises Interrupted."""
 
 
 class _Silent:
@@ -49,23 +49,23 @@ class NoProgress:
     """Shows nothing and never asks to stop: the default of every library function."""
 
     def bar(self, name: str, total: int, *, done: int = 0) -> Bar:
-        """A bar nobody sees."""
+        """A bar that shows nothing."""
         return _Silent()
 
     def say(self, message: str) -> None:
-        """Say nothing."""
+        """Shows nothing."""
 
     def stopping(self) -> bool:
-        """Never."""
+        """Always False."""
         return False
 
 
 SILENT: Progress = NoProgress()
-"""The default of every `progress` argument; it has no state."""
+"""The default of every `progress` argument. It has no state."""
 
 
 def spell_seconds(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.5 h`."""
+    """`seconds` in the largest unit that suits: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

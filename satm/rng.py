@@ -1,8 +1,7 @@
-"""Randomness: one seed at the root, named generators below it, and no use of the global stream.
+"""Random numbers: one root seed, a named seed for each part of the work, and no use of the global stream.
 
-A generator for a named purpose ("expert 3, epoch 2") depends on the root seed and the name alone, so work can be
-stopped, reordered or extended without any other draw changing. All generators live on the CPU: the draws, and so the
-numbers, are the same whichever device does the arithmetic.
+The generator of a named part ("expert 3, epoch 2") depends only on the root seed and the name. So work can be stopped,
+reordered or extended, and no other draw changes. All generators are on the CPU: the draws are the same on every device.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ class Seed:
     path: tuple[str | int, ...] = ()
 
     def child(self, *names: str | int) -> Seed:
-        """The seed of a named part of this one's work."""
+        """The seed of a named part of the work of this seed."""
         return Seed(self.root, (*self.path, *names))
 
     @property
     def value(self) -> int:
-        """63 bits that depend on the root and every name of the path."""
+        """An integer of 63 bits that depends on the root and on every name of the path."""
         text = repr((self.root, *self.path)).encode()
         return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
@@ -42,9 +41,9 @@ class Seed:
 
     @contextmanager
     def forked(self) -> Iterator[None]:
-        """Run torch code that only knows the global stream (layer initialisation) under this seed.
+        """A block in which torch's global streams start from this seed. After the block they are as before.
 
-        The global streams are as before afterwards.
+        For torch code that takes no generator, such as the initialisation of layers.
         """
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.value)

@@ -1,4 +1,4 @@
-"""Learning rates that go up again: cosine annealing with warm restarts."""
+"""A schedule of learning rates that fall and rise again: cosine annealing with warm restarts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from satm.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmRestarts:
-    """Cosine annealing from the learning rate to `floor` times it, over and over, after `warmup` epochs of less.
+    """Cosine annealing from the learning rate to `floor` times it, in cycles, after `warmup` epochs at a lower rate.
 
     At position p of a cycle of T epochs the factor is floor + (1 − floor)(1 + cos(π p/T))/2. Source: SGDR (Loshchilov
-    and Hutter 2017, Eq. 5), with the first pass at a tenth as GDumb has it (src/main.py:18-29 at 4f412d7).
+    and Hutter 2017, Eq. 5); the first epoch at a tenth of the rate is GDumb's (src/main.py:18-29 at 4f412d7).
     """
 
     first: int = 1  # epochs of the first cycle
-    growth: int = 2  # each cycle is so many times the one before
+    growth: int = 2  # length of a cycle over the length of the one before
     floor: float = 0.01  # lowest learning rate, as a fraction of the highest
     warmup: int = 0  # epochs before the first cycle
-    warmup_factor: float = 0.1  # learning rate of those, as a fraction of the highest
+    warmup_factor: float = 0.1  # learning rate of those epochs, as a fraction of the highest
 
     def __post_init__(self) -> None:
         if self.first < 1 or self.growth < 1 or self.warmup < 0:
@@ -33,7 +33,7 @@ class WarmRestarts:
                 raise ConfigError(f"{name} {value}: expected a fraction between 0 and 1")
 
     def factor(self, epoch: int) -> float:
-        """What the learning rate is multiplied by in epoch `epoch`, counted from 0."""
+        """The factor of the learning rate in epoch `epoch`, counted from 0."""
         position, length = epoch - self.warmup, self.first
         if position < 0:
             return self.warmup_factor

@@ -1,4 +1,4 @@
-"""Means with their intervals, differences of two, and whether two orders agree. Pure functions of numbers."""
+"""Confidence intervals of means and of differences of means, and rank correlation. Pure functions of numbers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LEVEL = 0.95
 class Interval:
     """A mean and its two-sided 95% Student t-interval: mean ± `half`.
 
-    `half` is infinite where there are too few values to have a spread.
+    `half` is infinite if there are too few values for a spread.
     """
 
     mean: float
     half: float
     std: float  # population standard deviation of the values, as the field reports it
-    n: int  # values, or pairs of them
+    n: int  # number of values, or of pairs
 
     @property
     def low(self) -> float:
@@ -37,10 +37,11 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class RankCorrelation:
-    """Whether n things come in the same order by two measures; None where fewer than three or all equal by one.
+    """How well two measures agree on the order of n things.
 
-    `p` is the chance of a |tau| this large among unrelated orders, exact where there are no ties: with three things it
-    is never below 1/3, with four never below 1/12, so that only five or more can show anything at 5%.
+    All are None if there are fewer than three things, or if one measure is the same for all of them. `p` is the chance
+    of a |tau| this large if the two orders are unrelated, exact if there are no ties. With three things it is never
+    below 1/3, with four never below 1/12. So only five or more things can show an agreement at the 5% level.
     """
 
     spearman: float | None  # Pearson's correlation of the ranks, ties sharing their mean rank
@@ -50,12 +51,12 @@ class RankCorrelation:
 
 
 def half_width(std: float, n: int) -> float:
-    """Half of the 95% t-interval of a mean of `n` values with population standard deviation `std`; inf for one."""
+    """Half of the 95% t-interval of a mean of `n` values with population standard deviation `std`; inf if n is 1."""
     return math.inf if n < 2 else _t(n - 1) * std / math.sqrt(n - 1)  # s/√n = std/√(n − 1)
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The mean of `values` with its interval; raises ConfigError for none."""
+    """The mean of `values` with its interval. Raises ConfigError if there are no values."""
     if not values:
         raise ConfigError("an interval of no values; expected one or more")
     std = statistics.pstdev(values)
@@ -63,16 +64,17 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def paired_interval(values: Sequence[float], others: Sequence[float]) -> Interval:
-    """The mean of value − other over pairs, with its interval; raises ConfigError unless they pair off."""
+    """The mean of value − other over pairs, with its interval. Raises ConfigError if the lengths differ."""
     if len(values) != len(others):
         raise ConfigError(f"{len(values)} values and {len(others)} others: expected pairs")
     return interval([a - b for a, b in zip(values, others, strict=True)])
 
 
 def difference_interval(values: Sequence[float], others: Sequence[float]) -> Interval:
-    """mean(values) − mean(others) of unpaired samples, with Welch's 95% interval; its n is the smaller sample's.
+    """mean(values) − mean(others) of two unpaired samples, with Welch's 95% interval.
 
-    `std` is the root of the summed population variances. Raises ConfigError for an empty sample.
+    Its `n` is the size of the smaller sample, its `std` the root of the sum of the population variances. Raises
+    ConfigError if a sample is empty.
     """
     a, b = interval(values), interval(others)
     std = math.hypot(a.std, b.std)
@@ -88,16 +90,16 @@ def difference_interval(values: Sequence[float], others: Sequence[float]) -> Int
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCorrelation:
-    """Spearman's and Kendall's rank correlation of two measures of the same things, in the same order.
+    """Spearman's and Kendall's rank correlation of two measures of the same things.
 
-    Raises ConfigError unless they are as many.
+    `first[i]` and `second[i]` belong to the same thing. Raises ConfigError if the lengths differ.
     """
     if len(first) != len(second):
         raise ConfigError(f"{len(first)} and {len(second)} values: expected two measures of the same things")
     n = len(first)
     if n < 3 or len(set(first)) == 1 or len(set(second)) == 1:
         return RankCorrelation(None, None, None, n)
-    from scipy import stats  # scikit-learn brings it
+    from scipy import stats  # a dependency of scikit-learn
 
     tau = stats.kendalltau(first, second)
     return RankCorrelation(float(stats.spearmanr(first, second).statistic), float(tau.statistic), float(tau.pvalue), n)

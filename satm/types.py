@@ -1,4 +1,4 @@
-"""Shape aliases and the small protocols that packages meet at."""
+"""Types that all packages share: tensors by shape, augmentations, and labelled images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, Protocol, TypeAlias
 import torch
 
 Images: TypeAlias = torch.Tensor
-"""[n, C, H, W]: float in a set's own (normalised or whitened) space, or uint8 as they lie on disk."""
+"""[n, C, H, W]: float in a set's own (normalised or whitened) space, or uint8 as in files."""
 
 Labels: TypeAlias = torch.Tensor
 """[n] int64 class indices, or [n, K] float probabilities or logits."""
@@ -19,7 +19,7 @@ FlatParams: TypeAlias = torch.Tensor
 LabelKind: TypeAlias = Literal["hard", "probabilities", "logits"]
 
 Augment: TypeAlias = Callable[[Images, torch.Generator], Images]
-"""A random, differentiable transform of a batch, its draws taken from the generator."""
+"""A random, differentiable transform of a batch. It draws from the generator."""
 
 Mix: TypeAlias = Callable[[Images, Labels, torch.Generator], tuple[Images, Labels]]
 """A random transform of a batch that changes its targets too, as CutMix does."""
@@ -33,5 +33,5 @@ class Examples(Protocol):
     def batch(self, index: torch.Tensor) -> tuple[Images, Labels]:
         """The preprocessed images [b, C, H, W] (float) and targets ([b] int64 or [b, K] probabilities) at `index`.
 
-        `index` [b] int64 lies on the CPU; what comes back lies on the examples' own device.
+        `index` [b] int64 is on the CPU. Images and targets are on the examples' own device.
         """

@@ -1,4 +1,4 @@
-"""Every test has homes of its own and few threads; real images are there for the tests that ask for them."""
+"""Every test has its own SATM_HOME and registry, and one thread. The fixture `real_data` gives real images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Timings say nothing on a machine that others use too.
+# Hypothesis must not fail a slow test: other processes may use the machine too.
 settings.register_profile("satm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("satm")
 
@@ -31,7 +31,7 @@ def _own_places(tmp_path, monkeypatch):
 
 @pytest.fixture
 def real_data(monkeypatch) -> Path:
-    """The folder of real images, `SATM_DATA` pointing at it again; skipped where there is none."""
+    """The folder of real images, with `SATM_DATA` set to it. Skips the test if there is none."""
     if not REAL_DATA:
         pytest.skip("SATM_DATA is not set: no real images here")
     monkeypatch.setenv("SATM_DATA", REAL_DATA)

@@ -1,4 +1,4 @@
-"""What several tests need: an inner problem small enough to write out by hand, numerical derivatives, small data."""
+"""Helpers of several tests: an inner problem that is small enough to write out, numerical derivatives, small data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGE = (1, 2, 3)  # VALUES pixels
 
 
 def normal(*shape: int, name: str) -> torch.Tensor:
-    """float64 N(0, 1) values that depend on the name alone."""
+    """float64 N(0, 1) values that depend only on the name."""
     return torch.randn(shape, generator=Seed(0).child("tests", name).generator(), dtype=torch.float64)
 
 
@@ -39,14 +39,14 @@ class Tiny(nn.Module):
 
 
 def tiny_logits(theta: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """`Tiny` at θ, written out."""
+    """The logits of `Tiny` at θ, written out."""
     weights, biases = theta[:24].view(HIDDEN, VALUES), theta[24:28]
     hidden = torch.tanh(images.reshape(-1, VALUES) @ weights.T + biases)
     return hidden @ theta[28:40].view(CLASSES, HIDDEN).T + theta[40:43]
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean over the batch of −Σ_k y_k log softmax_k, written out for classes and for probabilities."""
+    """Mean over the batch of −Σ_k y_k log softmax_k, written out, for class labels and for probabilities."""
     log_p = logits - logits.exp().sum(1, keepdim=True).log()
     soft = labels if labels.ndim == 2 else torch.eye(CLASSES, dtype=logits.dtype)[labels]
     return -(soft * log_p).sum(1).mean()
@@ -68,7 +68,7 @@ class Case:
     logits: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = tiny_logits
 
     def loss(self, theta: torch.Tensor) -> torch.Tensor:
-        """The outer loss, curved in θ."""
+        """The outer loss, not linear in θ."""
         return (theta - self.target).square().sum() + (theta**3).sum() / 10
 
     def unroll(
@@ -80,9 +80,9 @@ class Case:
         tape_from: int = 0,
         constant_gradients: bool = False,
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """θ_first … θ_N and the inner gradients g_first … g_{N−1}; θ is cut from its past at step `tape_from`.
+        """θ_first … θ_N and the inner gradients g_first … g_{N−1}; θ is detached at step `tape_from`.
 
-        `constant_gradients` holds every g_i constant, as Eq. 10 does.
+        With `constant_gradients` every g_i is constant, as in Eq. 10.
         """
         theta = (self.theta if theta is None else theta).detach().requires_grad_()
         thetas, gradients = [theta], []
@@ -106,7 +106,7 @@ class Case:
 
 
 class Replay:
-    """`ReplayPolicy` on whatever network a loop brings."""
+    """`ReplayPolicy` for the network of any loop."""
 
     name = "replay"
 
@@ -118,12 +118,12 @@ EXACT: list[HypergradientPolicy] = [HigherPolicy(), Replay()]
 
 
 def leaves(at: OuterVariables) -> OuterVariables:
-    """The same values, to be differentiated."""
+    """The same values as leaves that require gradients."""
     return OuterVariables(*(v.clone().requires_grad_(v.is_floating_point()) for v in at))
 
 
 def tiny_case(*, steps: int = 6, soft: bool = False, step_size: float = 0.3) -> Case:
-    """Five images, alternately all of them and mini-batches, a mask of its own for every step."""
+    """Five images. Steps take all of them and mini-batches in turn, and each step has its own mask."""
     n = 5
     labels = torch.tensor([0, 1, 2, 1, 0])
     batches = tuple(None if step % 2 else torch.tensor([step % n, 3, (step + 2) % n]) for step in range(steps))
@@ -143,7 +143,7 @@ def tiny_case(*, steps: int = 6, soft: bool = False, step_size: float = 0.3) -> 
 def central_differences(
     function: Callable[[torch.Tensor], float], at: torch.Tensor, *, step: float = 1e-5
 ) -> torch.Tensor:
-    """∂function/∂at, one entry at a time; the error is O(step²)."""
+    """∂function/∂at, one entry after another; the error is O(step²)."""
     gradient = torch.zeros_like(at)
     for position in range(at.numel()):
         shift = torch.zeros_like(at).view(-1)
@@ -158,7 +158,7 @@ NORMALISED = MeanStd((0.5,), (0.25,))
 
 
 def image_data(*, per_class: int = 12, validation: int = 4) -> ImageData:
-    """Three classes of 1×8×8 images, rows, columns and checks, under noise."""
+    """Three classes of noisy 1×8×8 images: rows, columns and checks."""
     row, column = torch.arange(8)[:, None], torch.arange(8)
     patterns = torch.stack([row // 4 + 0 * column, column // 4 + 0 * row, (row + column) % 2])
 
@@ -207,13 +207,13 @@ SATM = SATMConfig(
 
 
 def settings(config, **changes):
-    """`config` with settings replaced, those of its outer rule among them."""
+    """`config` with settings replaced, also those of its outer rule."""
     own = {name: changes.pop(name) for name in list(changes) if name not in type(config).__dataclass_fields__}
     return replace(config, outer=replace(config.outer, **own), **changes)
 
 
 def task(data: ImageData, trajectories: Sequence[Trajectory], **changes) -> Task:
-    """Two images a class of `data`, from experts of `ARCHITECTURE`."""
+    """Two images per class of `data`, with experts of `ARCHITECTURE`."""
     settings = {"data": data, "ipc": 2, "architecture": ARCHITECTURE, "seed": Seed(0), "device": torch.device("cpu")}
     return Task(**settings | {"experts": trajectories} | changes)
 
@@ -236,7 +236,7 @@ def _double(trajectory):
 
 
 def refuse_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on a compiler is found and every compilation fails, as where the C++ compiler is a broken one."""
+    """From now on every compilation fails although a compiler is found, as with a broken C++ compiler."""
     from torch._dynamo.exc import BackendCompilerFailed
 
     def compile(function, **options):
@@ -249,7 +249,7 @@ def refuse_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class StopAfter(NoProgress):
-    """Asks to stop once it has been asked `calls` times."""
+    """Says "stop" after `calls` calls of `stopping`."""
 
     def __init__(self, calls: int) -> None:
         self.left = calls

@@ -1,4 +1,4 @@
-"""Imports run one way, and one heavy library has one home (DESIGN.md, "Layout")."""
+"""Imports run one way, one heavy library has one home (docs/architecture.md), and functions are short."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEAVES = {
 }
 BASE = LEAVES | {"machine", "synthetic", "training"}
 PIECES = {"engine", "augment", "networks", "data"}
-# What each part of `satm` may import from `satm`, besides itself.
+# For each part of `satm`: the other parts that it may import.
 ALLOWED = {
     **dict.fromkeys(LEAVES, LEAVES),
     "synthetic": LEAVES,
@@ -38,8 +38,8 @@ ALLOWED = {
     "methods": BASE | PIECES | {"matching", "experts"},
     "presets": BASE | PIECES | {"matching", "experts", "methods"},
     "report": BASE,
-    # Reading and writing other people's layouts: decoding is `data`'s, the field's ConvNet depth `networks`'s. It knows
-    # no registry and no configuration of a method; `workflow` joins it to those.
+    # `exchange` reads and writes other people's layouts. It decodes with `data`, and the field's ConvNet depth is in
+    # `networks`. It knows no registry and no configuration of a method; `workflow` joins it to those.
     "exchange": BASE | {"data", "networks"},
 }
 OUTSIDE = {
@@ -58,12 +58,23 @@ HOMES = {
 }
 
 
+LONGEST = 60  # lines of a function
+OPTIONS = "a command: each option is a parameter on lines of its own"
+LONG = {  # longer functions, with the reason
+    "registry/migrations.py m001_tables": "one list of tables, and an old migration never changes",
+    "satm/cli/architectures.py evaluate_architectures": OPTIONS,
+    "satm/cli/condense.py condense": OPTIONS,
+    "satm/cli/exchange.py import_set": OPTIONS,
+    "satm/cli/incremental.py evaluate_incremental": OPTIONS,
+}
+
+
 def modules() -> list[Path]:
     return [p for name in ("satm", "evaluation", "protocols", "registry") for p in sorted((ROOT / name).rglob("*.py"))]
 
 
 def imported(path: Path) -> set[str]:
-    """Dotted names of everything a module imports, wherever in it."""
+    """Dotted names of everything that a module imports, at its top or inside a function."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -110,6 +121,15 @@ def test_heavy_libraries_have_one_home(path: Path) -> None:
         assert home is None or place.startswith(home + "/"), f"{place} imports {name}, whose home is {home}"
 
 
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_functions_are_short(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            lines, name = node.end_lineno - node.lineno + 1, f"{path.relative_to(ROOT).as_posix()} {node.name}"
+            assert lines <= LONGEST or name in LONG, f"{name} has {lines} lines, expected at most {LONGEST}"
+
+
 def test_the_allowed_table_names_every_part() -> None:
     parts = {part(path) for path in modules() if path.is_relative_to(ROOT / "satm")}
     assert parts - {"__init__", "workflow", "cli"} == set(ALLOWED)
@@ -121,13 +141,16 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("code", ["import satm", "import satm.cli", "import registry", "import protocols"])
+LISTING = "from satm.names import registered_in; assert 'alexnet' in registered_in('satm.networks')"
+
+
+@pytest.mark.parametrize("code", ["import satm", "import satm.cli", "import registry", "import protocols", LISTING])
 def test_start_up_loads_nothing_heavy(code: str) -> None:
     assert not loaded_after(code) & {"torch", "avalanche", "timm", "higher", "matplotlib", "sklearn", "pyarrow"}
 
 
 def test_our_tests_package_is_the_one_imported() -> None:
-    # avalanche-lib installs a top-level `tests` of its own.
+    # avalanche-lib installs a top-level package `tests` too.
     import tests
 
     assert tests.__file__ is not None

@@ -1,4 +1,4 @@
-"""The comparison of methods: one command that goes on where it was, and a table that says what it must."""
+"""The comparison of methods: the command continues from what is stored, and its table is complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def script() -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 
 
-def test_all_methods_and_all_rules_are_compared_unless_told_which(script):
+def test_all_methods_and_all_rules_are_compared_unless_some_are_named(script):
     names = [entry.name for entry in script.entries(None, None)]
     assert {"mtt", "ftd", "tesla", "datm", "satm", "satm-fi", "satm-da", "satm+sgd", "satm+vasso"} <= set(names)
     assert len(names) == len(set(names))
@@ -52,7 +52,7 @@ def test_two_methods_on_digits_and_again_from_what_is_stored(script, tmp_path, m
     assert page.read_text() == text
 
 
-def test_every_space_has_a_random_of_its_own_and_what_has_no_steps_is_said(script, monkeypatch):
+def test_every_space_has_its_own_random_and_methods_without_steps_are_named(script, monkeypatch):
     def line(name, space, values, **known):
         return script.Line(entry=script.Entry(method=name), space=space, values=values, set_name=name, **known)
 

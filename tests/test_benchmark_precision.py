@@ -11,7 +11,7 @@ from satm.rng import Seed
 
 
 def answers() -> list[torch.Tensor]:
-    """A bf16 step's gradient and its products, by torch's autocast."""
+    """The gradient and the products of a bf16 step, by torch's autocast."""
     generator = Seed(1).generator()
     images = torch.randn(4, 3, 8, 8, generator=generator)
     network = create("convnet3_w16", num_classes=5, image_shape=(3, 8, 8), seed=Seed(0))
@@ -32,7 +32,7 @@ def test_they_compute_what_bfloat16_kernels_compute():
         assert (a - b).norm() < 0.01 * a.norm()
 
 
-def test_they_round_to_bfloat16_and_leave_float32_alone():
+def test_they_round_to_bfloat16_and_do_not_change_float32():
     a, b = torch.randn(2, 8, 8, generator=Seed(2).generator())
     with Float32Kernels():
         rounded, exact = a.bfloat16() @ b.bfloat16(), a @ b

@@ -1,4 +1,4 @@
-"""What is shipped, under which names."""
+"""The packages that are shipped, their names and their versions."""
 
 from __future__ import annotations
 

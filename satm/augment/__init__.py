@@ -1,4 +1,4 @@
-"""Differentiable augmentation: what is drawn is kept apart from how it is applied, so that a draw can be replayed."""
+"""Differentiable augmentation. A draw is a value, apart from its application, so it can be applied again."""
 
 from satm.augment.chain import InTurn, named, within
 from satm.augment.cutmix import CutMix

@@ -1,4 +1,4 @@
-"""Augmentations by name: one operation a batch, as DSA, or several in turn."""
+"""Augmentations by name: one operation for each batch (DSA), or several one after another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from satm.types import Augment, Images
 
 @dataclass(frozen=True, slots=True)
 class InTurn:
-    """Every operation of `operations` ("crop+flip") on every batch, one after another, its parameters per image."""
+    """All operations of `operations` ("crop+flip") on each batch, one after another, with own parameters per image."""
 
     operations: str
 
@@ -21,19 +21,22 @@ class InTurn:
             parse(name)
 
     def __call__(self, images: Images, generator: torch.Generator) -> Images:
-        """`images` [n, C, H, W] under fresh draws."""
+        """`images` [n, C, H, W] after each operation, with fresh draws."""
         for name in self.operations.split("+"):
             images = DSA(name)(images, generator)
         return images
 
 
 def named(strategy: str) -> Augment:
-    """`crop_flip`: one of them a batch (DSA). `crop+flip`: both on every batch. Raises UnknownName."""
+    """The augmentation that `strategy` names. Raises UnknownName for an unknown operation.
+
+    `crop_flip`: one of the two on each batch (DSA). `crop+flip`: both on each batch.
+    """
     return InTurn(strategy) if "+" in strategy else DSA(strategy)
 
 
 def within(strategy: str, allowed: str) -> str | None:
-    """The operations of `strategy` that are in the DSA strategy `allowed` too; None when none is."""
+    """The operations of `strategy` that the DSA strategy `allowed` has too; None if there are none."""
     sign = "+" if "+" in strategy else "_"
     kept = [name for name in strategy.split(sign) if name in parse(allowed)]
     return sign.join(kept) or None

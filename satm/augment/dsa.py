@@ -1,9 +1,9 @@
-"""Differentiable siamese augmentation (DSA), as trajectory matching uses it: one operation a batch.
+"""Differentiable siamese augmentation (DSA), as trajectory matching uses it: one operation for each batch.
 
 Source: Zhao and Bilen, "Dataset Condensation with Differentiable Siamese Augmentation" (2021), as MTT uses it in mode S
-(utils.py:499-676 at 50dccea). Every operation is linear or affine in the image and made of gathers
-and products, so it can be differentiated as often as wanted (torch's grid_sample only once). The zeros that crop,
-cutout, scale and rotate bring in are zeros of the preprocessed space, as in the field.
+(utils.py:499-676 at 50dccea). Each operation is linear or affine in the image and made of gathers and products, so it
+can be differentiated any number of times (torch's grid_sample only once). Crop, cutout, scale and rotate bring in zeros
+of the preprocessed space, as in the field.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from satm.errors import ShapeError, UnknownName
 from satm.types import Images
 
 STRATEGY = "color_crop_cutout_flip_scale_rotate"
-DIGITS_STRATEGY = "color_crop_cutout_scale_rotate"  # a mirrored digit is no digit
+DIGITS_STRATEGY = "color_crop_cutout_scale_rotate"  # no flip: a mirrored digit is not a digit
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One drawn operation: `values` holds its parameters, each [n], or [1] for one that the whole batch shares."""
+    """One drawn operation and its parameters `values`, each [n], or [1] if the whole batch shares them."""
 
     op: str
     values: Mapping[str, torch.Tensor]  # on the CPU
@@ -39,10 +39,10 @@ def draw(
     *,
     shared: bool = False,
 ) -> Draw:
-    """Choose one operation of `strategy` and its parameters for `n` images of `image_shape` (C, H, W).
+    """Draw one operation of `strategy` and its parameters for `n` images of `image_shape` (C, H, W).
 
-    With `shared` one set of parameters is drawn, which `apply` then uses for a batch of any size: DC's and DSA's real
-    and synthetic batches get the same transform. Raises UnknownName for an operation that is none of ours.
+    With `shared`, one set of parameters is drawn, and `apply` takes it for a batch of any size. The real and synthetic
+    batches of DC and DSA get the same transform in this way. Raises UnknownName for an unknown operation.
     """
     operations = parse(strategy)
     op = operations[int(torch.randint(len(operations), (1,), generator=generator))]
@@ -52,11 +52,11 @@ def draw(
 
 
 def apply(images: Images, draw: Draw) -> Images:
-    """`images` [n, C, H, W] float under `draw`: same shape, dtype and device, a pure function of both arguments.
+    """`images` [n, C, H, W] float, transformed by `draw`: same shape, dtype and device. A pure function.
 
-    Raises ShapeError when the draw was made for another number of images.
+    Raises ShapeError if the draw was made for another number of images.
     """
-    # Half precision cannot tell neighbouring pixels of a large image apart.
+    # In half precision, two neighbouring pixels of a large image may have the same coordinate.
     arithmetic = torch.promote_types(images.dtype, torch.float32)
     values = {}
     for name, value in draw.values.items():
@@ -68,7 +68,7 @@ def apply(images: Images, draw: Draw) -> Images:
 
 
 def parse(strategy: str) -> list[str]:
-    """The operations that `strategy` joins by underscores; raises UnknownName for one that is none of ours."""
+    """The operations that `strategy` joins by underscores. Raises UnknownName for an unknown operation."""
     operations = strategy.split("_")
     for name in operations:
         if name not in OPERATIONS:
@@ -78,7 +78,7 @@ def parse(strategy: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class DSA:
-    """A strategy with its ranges, as `satm.training.fit` takes an augmentation: `dsa(images, generator)`."""
+    """A strategy with its ranges, as an augmentation for `satm.training.fit`: `dsa(images, generator)`."""
 
     strategy: str = STRATEGY
     ranges: DSARanges = field(default_factory=DSARanges)
@@ -89,11 +89,11 @@ class DSA:
     def draw(
         self, n: int, image_shape: tuple[int, int, int], generator: torch.Generator, *, shared: bool = False
     ) -> Draw:
-        """One operation and its parameters; see `satm.augment.draw`."""
+        """See `satm.augment.draw`."""
         return draw(self.strategy, n, image_shape, generator, self.ranges, shared=shared)
 
     def __call__(self, images: Images, generator: torch.Generator) -> Images:
-        """`images` [n, C, H, W] under a fresh draw, its parameters drawn for every image."""
+        """`images` [n, C, H, W] after a fresh draw, with own parameters for each image."""
         n, channels, height, width = images.shape
         return apply(images, self.draw(n, (channels, height, width), generator))
 

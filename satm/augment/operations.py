@@ -1,6 +1,6 @@
-"""The six operations of DSA: what each draws, and what it does to images [n, C, H, W].
+"""The six operations of DSA: the parameters that each draws, and what it does to images [n, C, H, W].
 
-An operation gets its parameters as [n, 1, 1, 1] on the images' device.
+An operation takes its parameters as [n, 1, 1, 1] on the images' device.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class DSARanges:
 
     flip: float = 0.5  # probability of a left-right flip
     scale: float = 1.2  # s: each axis is scaled by a factor in 1/s..s
-    rotate: float = 15.0  # degrees, either way
+    rotate: float = 15.0  # largest angle in degrees, in either direction
     crop: float = 0.125  # largest shift, as a fraction of the side
     cutout: float = 0.5  # side of the hole, as a fraction of the image's
-    brightness: float = 1.0  # width of the offset's range around 0
+    brightness: float = 1.0  # width of the range of the offset, around 0
     saturation: float = 2.0  # largest factor on the distance from the grey image
     contrast: float = 0.5  # smallest factor on the distance from the mean; the largest is one more
 
@@ -46,7 +46,7 @@ class DSARanges:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Uniform draws for `n` images of a size."""
+    """Uniform draws for `n` images of `height` × `width` pixels."""
 
     n: int
     height: int
@@ -63,7 +63,7 @@ class Source:
 
 
 def _round(x: float) -> int:
-    return int(x + 0.5)  # halves go up, as in the field; Python's round would take them to even
+    return int(x + 0.5)  # halves go up, as in the field; Python's round takes them to the even number
 
 
 def _draw_color(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
@@ -77,8 +77,8 @@ def _draw_color(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
 def _color(x: Images, *, brightness: torch.Tensor, saturation: torch.Tensor, contrast: torch.Tensor) -> Images:
     """Brightness b, then saturation s about the grey image, then contrast c about the mean, in one affine map.
 
-    c (s (x + b) + (1 − s)(grey + b)) + (1 − c)(mean + b) = c s x + c (1 − s) grey + (1 − c) mean + b: neither of the
-    first two steps moves the mean by more than b.
+    c (s (x + b) + (1 − s)(grey + b)) + (1 − c)(mean + b) = c s x + c (1 − s) grey + (1 − c) mean + b. The brightness
+    moves the mean by b, the saturation does not move it.
     """
     x = x.to(contrast.dtype)
     grey = x.mean(dim=1, keepdim=True)
@@ -106,7 +106,7 @@ def _draw_cutout(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
     values: dict[str, torch.Tensor] = {}
     for axis, side in (("row", source.height), ("column", source.width)):
         hole = _round(side * ranges.cutout)
-        # The hole's centre may fall on the border (and, for an even hole, just beyond the last pixel).
+        # The centre of the hole may be on the border (for an even hole, also just beyond the last pixel).
         start = source.whole(0, side - hole % 2) - hole // 2
         values |= {axis: start, f"{axis}_end": start + hole}
     return values
@@ -133,7 +133,7 @@ def _draw_scale(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
 
 
 def _scale(image: Images, *, x: torch.Tensor, y: torch.Tensor) -> Images:
-    """Bilinear look-up of (x·column, y·row) about the centre, zeros outside: one product an axis."""
+    """Bilinear look-up at (x·column, y·row) about the centre, zeros outside: one matrix product for each axis."""
     rows, columns = _centred(image, y.dtype)
     n, channels, height, width = image.shape
     down = _interpolation(y.view(-1, 1) * rows.view(-1) + (height - 1) / 2, height)
@@ -143,7 +143,7 @@ def _scale(image: Images, *, x: torch.Tensor, y: torch.Tensor) -> Images:
 
 
 def _interpolation(position: torch.Tensor, size: int) -> torch.Tensor:
-    """[n, m, size]: row i weighs the pixels 0 … size − 1 in a linear look-up at `position` [n, m]; zeros outside."""
+    """Weights [n, m, size] of the pixels 0 … size − 1 in a linear look-up at `position` [n, m]; zeros outside."""
     pixels = torch.arange(size, device=position.device, dtype=position.dtype)
     return (1 - (position.unsqueeze(-1) - pixels).abs()).clamp_min(0)
 
@@ -153,10 +153,10 @@ def _draw_rotate(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
 
 
 def _rotate(x: Images, *, radians: torch.Tensor) -> Images:
-    """Bilinear look-up at every pixel turned about the centre; zeros outside.
+    """Bilinear look-up at the position of each pixel turned about the centre; zeros outside.
 
-    Angles belong to the square that the outermost pixels' centres span (affine_grid's coordinates of −1 to 1), so an
-    image that is not square is sheared a little, as in the field. Sides of 2 pixels or more.
+    The rotation is in the coordinates of affine_grid, −1 to 1 between the centres of the outermost pixels. So an image
+    that is not square is also sheared a little, as in the field. Needs sides of 2 pixels or more.
     """
     height, width = x.shape[2:]
     rows, columns = _centred(x, radians.dtype)
@@ -164,7 +164,7 @@ def _rotate(x: Images, *, radians: torch.Tensor) -> Images:
     cos, sin = radians.cos(), radians.sin()
     row = sin * (half_y / half_x) * columns + cos * rows + half_y
     column = cos * columns - sin * (half_x / half_y) * rows + half_x
-    # A frame of zeros holds everything outside: what is further away looks up two of its pixels.
+    # Everything outside is in a frame of zeros: a position further away looks up two pixels of the frame.
     row, column = row.clamp(-1, height), column.clamp(-1, width)
     top, left = row.floor().clamp_max(height - 1), column.floor().clamp_max(width - 1)
     below, right = (row - top).flatten(2), (column - left).flatten(2)
@@ -184,7 +184,7 @@ def _pixels(x: Images) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _centred(x: Images, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row [H, 1] and column [W] numbers counted from the image's centre."""
+    """Row [H, 1] and column [W] numbers, counted from the centre of the image."""
     rows, columns = _pixels(x)
     height, width = x.shape[2:]
     return rows.to(dtype) - (height - 1) / 2, columns.to(dtype) - (width - 1) / 2
@@ -198,7 +198,7 @@ def _look_up(x: Images, index: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """How its parameters are drawn, and what they do to a batch; both know them by the same names."""
+    """How the parameters of an operation are drawn, and its function of a batch; both use the same names for them."""
 
     draw: Callable[[Source, DSARanges], dict[str, torch.Tensor]]
     apply: Callable[..., Images]

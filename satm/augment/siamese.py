@@ -1,4 +1,4 @@
-"""Siamese augmentation by class: one operation and one set of parameters a class, for its real and synthetic images."""
+"""Siamese augmentation by class: the real and synthetic images of a class get one operation, drawn once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from satm.types import Images
 def draw_per_class(
     strategy: str, classes: int, image_shape: tuple[int, int, int], generator: torch.Generator
 ) -> tuple[Draw, ...]:
-    """`classes` draws, each shared by all images of its class (DSA, Algorithm 1: ω is drawn anew for every class)."""
+    """`classes` draws, each shared by all images of its class (DSA, Algorithm 1: a new ω for each class)."""
     return tuple(draw(strategy, 1, image_shape, generator, shared=True) for _ in range(classes))
 
 
 def apply_per_class(images: Images, draws: Sequence[Draw]) -> Images:
-    """`images` [K, n, C, H, W], those of class k under draw k; at most one call an operation, whatever K is.
+    """`images` [K, n, C, H, W], those of class k transformed by draw k. At most one call of each operation, for any K.
 
-    Raises ShapeError unless there is one draw a class.
+    Raises ShapeError unless there is one draw for each class.
     """
     if len(draws) != len(images):
         raise ShapeError(f"{len(draws)} draws for images of {len(images)} classes")

@@ -40,7 +40,7 @@ LISTINGS = {
     "methods": Listing("satm.methods.base:METHODS", "satm.methods", "satm.methods"),
     "outer": Listing("satm.methods.outer.rule:OUTER", "satm.methods.outer", "satm.outer"),
     "datasets": Listing("satm.data.catalogue:CATALOGUE", "satm.data", "satm.datasets"),
-    "architectures": Listing("satm.networks.architectures:OTHERS", "satm.networks", "satm.networks"),
+    "architectures": Listing("satm.networks.base:NETWORKS", "satm.networks", "satm.networks"),
     "protocols": Listing("protocols.base:PROTOCOLS", "protocols.methods", "satm.protocols"),
     "published": Listing("protocols.published:PUBLISHED", "protocols.published", None),
     "layouts": Listing("satm.exchange.base:LAYOUTS", "satm.exchange", "satm.layouts"),

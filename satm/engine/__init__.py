@@ -1,7 +1,7 @@
-"""The inner loop and the ways to differentiate it. Knows torch alone: no data, no files, no printing.
+"""The inner loop and the ways to differentiate it. Uses torch only: no data, no files, no printing.
 
-What is solved (`InnerLoop`), how much of it is differentiated (a `Truncation`) and how the derivative is taken (a
-`HypergradientPolicy`) are three arguments, so that any of them can be replaced without the others knowing.
+Three arguments are independent of each other: the problem (`InnerLoop`), how many of its steps are differentiated (a
+`Truncation`), and how the derivative is computed (a `HypergradientPolicy`).
 """
 
 from satm.engine.choice import Engine as Engine
@@ -17,7 +17,6 @@ from satm.engine.inner import OuterVariables as OuterVariables
 from satm.engine.replay import ReplayPolicy as ReplayPolicy
 from satm.engine.replay import TeslaPolicy as TeslaPolicy
 from satm.engine.replay import sgd_path as sgd_path
-from satm.engine.step import Precision as Precision
 from satm.engine.step import Step as Step
 from satm.engine.step import make_step as make_step
 from satm.engine.step_size import exact_step_size_derivative as exact_step_size_derivative
@@ -28,3 +27,4 @@ from satm.engine.truncation import Truncation as Truncation
 from satm.functional import FlatNetwork as FlatNetwork
 from satm.functional import flatten as flatten
 from satm.functional import unflatten as unflatten
+from satm.machine.precision import Precision as Precision

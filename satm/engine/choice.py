@@ -1,14 +1,12 @@
-"""Which policy differentiates a job's inner loops: a rule over its size and its machine, never over a clock.
+"""The choice of a policy for a job, from the job's size and the machine.
 
-Equal jobs on one machine get equal choices, so that equal seeds give equal bits.
+No time is measured for it. Equal jobs on one machine get equal choices, so equal seeds give equal bits.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
@@ -17,67 +15,71 @@ from torch import nn
 from satm.engine.higher import HigherPolicy
 from satm.engine.hypergradient import HypergradientPolicy
 from satm.engine.replay import ReplayPolicy, TeslaPolicy
-from satm.engine.step import Precision, make_step
+from satm.engine.step import make_step
 from satm.errors import ConfigError
-from satm.machine.compilation import Compilation, draws_random_numbers, missing_bf16, missing_compiler
-from satm.machine.cost import blank_image, images_at_once
+from satm.machine.compilation import Compilation, missing_compiler
+from satm.machine.cost import blank_image
+from satm.machine.pieces import images_at_once
+from satm.machine.precision import Precision, missing_bf16
+from satm.machine.purity import draws_random_numbers
+from satm.machine.ram import total_memory
 
 Engine: TypeAlias = Literal["auto", "prefer-higher", "higher", "replay", "tesla"]
 
-COMPILE_WORTH = {"cpu": 1e13, "cuda": 1e15}  # floating-point operations of a job from which minutes of compiling pay
-TAPE = 3.0  # bytes of a differentiated step's tape over those of its forward pass, at most
-MEMORY_SHARE = 0.6  # of the machine's memory that a tape may take
+COMPILE_WORTH = {"cpu": 1e13, "cuda": 1e15}  # floating-point operations from which a job is worth minutes of compiling
+TAPE = 3.0  # bytes that the tape of a step holds, as a multiple of those that its forward pass saves; an upper bound
+MEMORY_SHARE = 0.6  # share of the machine's RAM that a tape may take
 
-# (higher, compiled) → seconds of an inner step, and of differentiating one, over those of an uncompiled gradient:
-# ConvNet of width 32 on 100 images, CPU (benchmarks/engine.py).
+# (higher, compiled) → (seconds of an inner step, seconds of differentiating it), in units of an uncompiled gradient.
+# Measured with a ConvNet of width 32 on 100 images, CPU (benchmarks/engine.py).
 TIMES = {(True, False): (1.0, 2.3), (False, False): (1.0, 3.6), (False, True): (0.6, 2.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class InnerWork:
-    """The size of one outer step's inner loops, and how many outer steps there are."""
+    """The size of a job: the inner loops of one outer step, and the number of outer steps."""
 
-    flops: float  # floating-point operations of a forward pass, an image
-    activation_bytes: int  # what a forward pass saves for its backward pass, an image
-    batch: int  # images an inner step
-    steps: int  # N, and those of a second pass
+    flops: float  # floating-point operations of the forward pass of one image
+    activation_bytes: int  # bytes that the forward pass of one image saves for its backward pass
+    batch: int  # images of an inner step
+    steps: int  # inner steps of all passes: N, and those of a second pass
     taped: int  # differentiated steps of all passes
     window: int  # differentiated steps of one pass
     outer_steps: int
 
     @property
     def total(self) -> float:
-        """Floating-point operations of the whole job: a gradient is three forward passes, a product eight."""
+        """Floating-point operations of the whole job. A gradient costs three forward passes, a product eight."""
         return self.outer_steps * self.batch * self.flops * (3 * self.steps + 8 * self.taped)
 
     @property
     def tape(self) -> float:
-        """Bytes that `higher` holds for a window, about."""
+        """Bytes that the tape of `higher` holds for one window, roughly."""
         return TAPE * self.window * self.batch * self.activation_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineChoice:
-    """A policy by name, how it runs, and why."""
+    """A policy by name, how it runs, and the reason for the choice."""
 
     engine: Literal["higher", "replay", "tesla"]
     compiled: bool
     precision: Precision
     reason: str
-    at_once: int | None = None  # images that a step differentiates at once; null: all
+    at_once: int | None = None  # images that a step differentiates together; None: all
 
     def __str__(self) -> str:
-        """`engine replay, compiled (…)`."""
+        """One line, such as `engine replay, compiled (1e+14 operations are worth compiling)`."""
         how = [", compiled" if self.compiled else "", f", {self.precision}" if self.precision != "float32" else ""]
         return f"engine {self.engine}{''.join(how)} ({self.reason})"
 
     def seconds(self, gradient: float, work: InnerWork) -> float:
-        """An outer step, roughly, from the seconds of one uncompiled gradient of the inner loss."""
+        """Seconds of an outer step, roughly. `gradient`: seconds of one uncompiled gradient of the inner loss."""
         step, taped = TIMES[self.engine == "higher", self.compiled]
         return gradient * (step * work.steps + taped * work.taped)
 
     def policy(self, network: nn.Module, notify: Callable[[str], None]) -> HypergradientPolicy:
-        """The policy for inner loops on `network`; `notify` hears where compiling fails after all."""
+        """The policy for inner loops on `network`. A failure to compile is reported to `notify` in one line."""
         if self.engine == "higher":
             return HigherPolicy()
         fuse = notify if self.compiled else None
@@ -94,10 +96,13 @@ def choose_engine(
     image_shape: tuple[int, int, int],
     work: InnerWork,
 ) -> EngineChoice:
-    """The policy for a job: what was asked for, or with "auto" the quickest that fits.
+    """The policy for a job: the one that the user names, or with "auto" the fastest that fits in RAM.
 
-    "auto": `replay`, compiled, where there is enough work for compiling to pay; else `higher`, whose plain step is
-    quicker, while its tape fits the machine; else `replay` as it is. "prefer-higher": `higher` while its tape fits.
+    "auto" takes the first of these that applies:
+    1. compiled `replay`, if the job is large enough to be worth compiling;
+    2. `higher`, if its tape fits in RAM, because its uncompiled step is faster than that of `replay`;
+    3. uncompiled `replay`.
+    "prefer-higher" takes `higher` if its tape fits. A network that draws random numbers gets `higher`.
     Raises ConfigError for a combination that cannot work.
     """
     random = draws_random_numbers(network, blank_image(network, image_shape))
@@ -145,10 +150,10 @@ def choose_engine(
 
 
 def whether_compiled(asked: Compilation, operations: float, device: torch.device) -> tuple[bool, str]:
-    """Whether a job of that many floating-point operations is compiled, and why.
+    """Whether a job of that many floating-point operations is compiled, and the reason.
 
-    "auto": where that saves more time than compiling takes, and can be done. Raises ConfigError where compiling is
-    asked for and cannot be done.
+    "auto" compiles if that is possible and saves more time than it takes. Raises ConfigError if `asked` is "compiled"
+    and nothing can be compiled.
     """
     missing = missing_compiler(device)
     if asked == "compiled" and missing:
@@ -158,17 +163,6 @@ def whether_compiled(asked: Compilation, operations: float, device: torch.device
     if operations < COMPILE_WORTH.get(device.type, COMPILE_WORTH["cuda"]):
         return False, f"{operations:.0e} operations are too few to compile for"
     return not missing, missing or f"{operations:.0e} operations are worth compiling"
-
-
-def total_memory(device: torch.device) -> int:
-    """Bytes of memory of `device`, or of the machine."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:  # a container's share of it
-        return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):
-        return machine
 
 
 def _device(network: nn.Module) -> torch.device:

@@ -1,4 +1,4 @@
-"""The reference policy: `higher`, its tape off for the first ι steps and on for the rest (paper A.3)."""
+"""The reference policy: the library `higher`, with its tape off for the first ι steps and on for the rest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from satm.types import FlatParams
 
 
 class HigherPolicy:
-    """`higher.innerloop_ctx` over the module as it is, differentiated by autograd."""
+    """Autograd differentiates the recorded steps of `higher.innerloop_ctx` (paper A.3).
+
+    Exact. Its RAM grows with the window: autograd's tape holds every differentiated step. It runs the module itself,
+    so it is the only policy for networks that draw random numbers (dropout). It is never compiled. Use it as the
+    reference, or uncompiled if the tape fits in RAM: it is then faster than `ReplayPolicy`, which computes each step of
+    the window twice.
+    """
 
     name = "higher"
     exact = True
@@ -77,11 +83,11 @@ class HigherPolicy:
 
 @contextmanager
 def _innerloop(network: nn.Module, theta: FlatParams, *, taped: bool) -> Iterator[tuple[Any, Any]]:
-    """`higher`'s functional network and SGD, starting at θ."""
+    """`higher`'s functional network at θ, and its SGD."""
     import higher
 
     parameters = list(network.parameters())
-    sgd = torch.optim.SGD(parameters, lr=1.0)  # the step size comes with every step
+    sgd = torch.optim.SGD(parameters, lr=1.0)  # each step overrides the learning rate with α
     start = unflatten(theta.detach(), [p.shape for p in parameters])
     with higher.innerloop_ctx(network, sgd, track_higher_grads=taped) as (functional, optimizer):
         functional.update_params([p.clone().requires_grad_() for p in start])

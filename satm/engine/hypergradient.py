@@ -1,4 +1,4 @@
-"""What a hypergradient policy is asked for and what it answers."""
+"""The interface of a hypergradient policy, and its result."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from satm.types import FlatParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hypergradient:
-    """F and its derivatives at one point, all detached.
+    """F(φ, α) = L(θ_N) and its derivatives at one point, all detached.
 
-    `images` and `labels` are exact derivatives of F with the steps before the tape held constant (paper Eq. 8; of F
-    itself when nothing is truncated). `step_size` is the paper's closed form over all steps of this pass (Eq. 10);
-    `step_size_taped` is what the tape gives, exact when nothing is truncated. TESLA's policy drops terms of all three.
+    `images` and `labels` are the derivatives of F with θ_ι, the start of the window, held constant (paper Eq. 8). They
+    are exact derivatives of F if every step is differentiated. `step_size` is the paper's closed form over all steps of
+    this pass (Eq. 10). `step_size_taped` is the derivative through the differentiated steps only, exact if all are.
+    `TeslaPolicy` drops terms of `images`, `labels` and `step_size_taped`.
     """
 
     loss: torch.Tensor  # F(φ), 0-dimensional
     images: torch.Tensor  # ∂F/∂φ [n, C, H, W]
     labels: torch.Tensor | None  # ∂F/∂labels [n, K]; None for hard labels
     step_size: torch.Tensor  # ∂F/∂α by Eq. 10, 0-dimensional
-    step_size_taped: torch.Tensor  # ∂F/∂α through the taped steps, 0-dimensional
+    step_size_taped: torch.Tensor  # ∂F/∂α through the differentiated steps, 0-dimensional
     theta: FlatParams  # θ_N [P]
-    kept: FlatParams | None  # θ_keep [P]
+    kept: FlatParams | None  # θ_keep [P]; None if none was to be kept
 
 
 class HypergradientPolicy(Protocol):
-    """One way to differentiate an inner loop."""
+    """One way to differentiate an inner loop: `HigherPolicy`, `ReplayPolicy` or `TeslaPolicy`."""
 
     @property
     def exact(self) -> bool:
-        """Whether what it gives over a full window is the derivative of F, α's included."""
+        """Whether its result is the derivative of F, for α too, if every step is differentiated."""
 
     @property
     def step(self) -> Step | None:
-        """The pure functions it is built of, for others to use; None where it has none."""
+        """The pure functions that it is made of, for other uses; None if it has none."""
 
     def __call__(
         self,
@@ -56,6 +57,7 @@ class HypergradientPolicy(Protocol):
     ) -> Hypergradient:
         """Run steps `first` … N − 1 from θ_first = `theta_start` [P] and differentiate `outer_loss`(θ_N).
 
-        `keep` asks for a copy of θ_keep, `first` ≤ keep ≤ N: where a second pass may start (trajectory reuse, Eq. 9).
-        No argument is changed. Raises ConfigError when the truncation does not fit the loop.
+        With `keep` (`first` ≤ keep ≤ N) the result holds a copy of θ_keep, from which a second pass may start
+        (trajectory reuse, paper Eq. 9). The policy changes no argument. Raises ConfigError if the truncation does not
+        fit the loop.
         """

@@ -1,4 +1,4 @@
-"""The inner problem: N steps of SGD on the synthetic set, every random draw fixed beforehand."""
+"""The inner loop: N steps of SGD on the synthetic set, with all random draws made before it starts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from satm.errors import ConfigError, ShapeError
 from satm.types import Images, Labels
 
 Criterion: TypeAlias = Callable[[torch.Tensor, Labels], torch.Tensor]
-"""From logits [b, K] and labels to the inner loss, mean over the batch."""
+"""(logits [b, K], labels) → the inner loss, mean over the batch, 0-dimensional."""
 
 
 class OuterVariables(NamedTuple):
-    """What the outer loop learns: φ, its labels, and the step size."""
+    """The values that the outer loop learns: the images φ, their labels, and the step size α."""
 
     images: Images  # φ [n, C, H, W]
     labels: Labels  # [n] int64, or [n, K] probabilities
@@ -29,13 +29,14 @@ class OuterVariables(NamedTuple):
 class InnerLoop:
     """θ_{i+1} = θ_i − α ∇_θ L_CE(θ_i, T_i(φ[B_i])),  i = 0 … N − 1   (paper §3.1, Ξ).
 
-    The mini-batch B_i and the augmentation T_i of each step are fixed values, so two passes over one loop see the same
-    draws. Raises ShapeError unless there is one of each a step.
+    θ [P] are the network's parameters, φ [n, C, H, W] the synthetic images, α the step size. The mini-batch B_i and the
+    augmentation T_i of each step are fixed values, so two passes over one loop see the same draws. Raises ShapeError
+    unless there is one mini-batch and one augmentation for each step, and ConfigError if there are none.
     """
 
     network: nn.Module
-    batches: tuple[torch.Tensor | None, ...]  # N index vectors [b] into φ; None is all of φ
-    transforms: tuple[Callable[[Images], Images], ...]  # N differentiable functions of the images alone
+    batches: tuple[torch.Tensor | None, ...]  # N index vectors [b] into φ; None: all of φ
+    transforms: tuple[Callable[[Images], Images], ...]  # N differentiable functions of the images only
     criterion: Criterion = F.cross_entropy
 
     def __post_init__(self) -> None:
@@ -46,7 +47,7 @@ class InnerLoop:
 
     @property
     def steps(self) -> int:
-        """N."""
+        """N, the number of inner steps."""
         return len(self.batches)
 
     def batch(self, step: int, at: OuterVariables) -> tuple[Images, Labels]:
@@ -55,6 +56,6 @@ class InnerLoop:
         return (at.images, at.labels) if index is None else (at.images[index], at.labels[index])
 
     def loss(self, call: Callable[[Images], torch.Tensor], step: int, at: OuterVariables) -> torch.Tensor:
-        """The inner loss of step `step` for the network `call`, mean over its mini-batch."""
+        """The inner loss of step `step`, mean over its mini-batch; `call` is the network at some θ."""
         images, labels = self.batch(step, at)
         return self.criterion(call(self.transforms[step](images)), labels)

@@ -1,6 +1,6 @@
-"""Replay: the window's parameters are kept and walked backwards, one vector-Jacobian product a step.
+"""Policies made of vector-Jacobian products of single steps: `ReplayPolicy` (exact) and `TeslaPolicy`.
 
-Exact like `higher`, in the memory of one step's graph and the window's parameter vectors, whatever N is.
+No graph is longer than one step, and each step is a pure function that can be compiled.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ from satm.types import FlatParams, Images, Labels
 
 @dataclass(frozen=True)
 class ReplayPolicy:
-    """Reverse-mode differentiation of the window, every step recomputed from its stored θ_i.
+    """Stores the parameters of the window and differentiates it backwards, one vector-Jacobian product a step.
 
-    With v_N = ∂L/∂θ_N and, for i = N − 1 … ι, the products of `Step`:
-    ∂F/∂φ += −α ∂⟨g_i, v⟩/∂φ, ∂F/∂α += −⟨g_i, v⟩, v ← v − α H_i v (g_i the inner gradient, H_i its Hessian).
+    Start with v = ∂L/∂θ_N [P]. For i = N − 1 … ι, with the inner gradient g_i = ∇_θ L_CE(θ_i, φ) and its Hessian H_i:
+    ∂F/∂φ += −α ∂⟨g_i, v⟩/∂φ, ∂F/∂α += −⟨g_i, v⟩, v ← v − α H_i v.
+
+    Exact, as `HigherPolicy` is. RAM: the graph of one step, and the θ_i of the window, O(P) each. Use it compiled for
+    long jobs (a full window takes 0.64 to 0.76 of the time of MTT's own code, docs/engine.md), or uncompiled if the
+    tape of `HigherPolicy` does not fit in RAM. The network must not draw random numbers.
     """
 
     step: Step
@@ -51,18 +55,20 @@ class ReplayPolicy:
         found = _Sum(loop, at, outer_gradient=v)
         for step in reversed(range(tape_from, loop.steps)):
             product = found.add(step, self.step.product, path.pop(step) if step != keep else path[step], v)
-            assert product.theta is not None  # `mixed` alone holds θ
+            assert product.theta is not None  # only `mixed` holds θ
             v = v - at.step_size * product.theta
         return found.result(loss, theta_start, path[loop.steps], None if keep is None else path[keep])
 
 
 @dataclass(frozen=True)
 class TeslaPolicy:
-    """TESLA's two passes (Cui et al. 2023): every path from φ through a later θ_i is dropped, memory is O(P).
+    """TESLA's two passes (Cui et al. 2023): drops every path from φ through a later θ_i, in O(P) RAM.
 
-    The first pass runs the steps to θ_N and v = ∂L/∂θ_N; the second runs them again and sums
-    ∂F/∂φ ≈ −α Σ_i ∂⟨g_i, v⟩/∂φ with θ_i and v held. Exact for a single step. The published code (distill.py:418 at
-    488842e) doubles a tuple instead of the gradient, so its images move by half of this.
+    The first pass runs the steps to θ_N and gives v = ∂L/∂θ_N. The second pass runs the differentiated steps again and
+    sums ∂F/∂φ ≈ −α Σ_i ∂⟨g_i, v⟩/∂φ, with θ_i and v constant. Exact for a single step only. Use it for the method
+    TESLA, or if even the θ_i of a window do not fit in RAM. Otherwise `ReplayPolicy` gives the exact derivative in
+    about the same time. The published code (distill.py:418 at 488842e) doubles a tuple where it should double the
+    gradient, so its images move by half of this.
     """
 
     step: Step
@@ -97,7 +103,7 @@ class TeslaPolicy:
 def sgd_path(
     step: Step, loop: InnerLoop, at: OuterVariables, theta: FlatParams, steps: range
 ) -> Iterator[tuple[int, FlatParams]]:
-    """(i, θ_i) for i in `steps` and the one after, from `theta` on: the inner loop without a tape."""
+    """(i, θ_i) for i in `steps` and for the index after them: the inner loop from `theta` [P], without a tape."""
     theta = theta.detach()
     for i in steps:
         yield i, theta
@@ -116,7 +122,7 @@ def _value_and_gradient(
 
 
 class _Sum:
-    """The derivatives with respect to φ, its labels and α, as they grow step by step."""
+    """The sums over steps that make the derivatives with respect to φ, its labels and α."""
 
     def __init__(self, loop: InnerLoop, at: OuterVariables, *, outer_gradient: FlatParams) -> None:
         self.loop, self.at, self.outer_gradient = loop, at, outer_gradient
@@ -131,7 +137,7 @@ class _Sum:
         theta: FlatParams,
         v: FlatParams,
     ) -> Product:
-        """Add what step `step` contributes at θ with cotangent v; the product it took."""
+        """Add the terms of step `step` at θ with cotangent v [P]. Returns the product that gave them."""
         images, labels = self.loop.batch(step, self.at)
         leaf = images.detach().requires_grad_()
         seen = self.loop.transforms[step](leaf)
@@ -156,7 +162,7 @@ class _Sum:
     def result(
         self, loss: torch.Tensor, theta_start: FlatParams, theta_end: FlatParams, kept: FlatParams | None
     ) -> Hypergradient:
-        """What a policy answers."""
+        """The sums as the result of a policy."""
         return Hypergradient(
             loss=loss,
             images=self.images,

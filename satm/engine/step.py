@@ -1,4 +1,4 @@
-"""One inner step as two pure functions of tensors: its gradient, and the product with that gradient's derivative."""
+"""One inner step as pure functions of tensors: its gradient, and the derivatives of a product with that gradient."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import nn
@@ -16,27 +16,26 @@ from satm.engine.inner import Criterion, InnerLoop
 from satm.errors import ConfigError
 from satm.functional import FlatNetwork
 from satm.machine.compilation import compiled
-from satm.machine.cost import pieces
+from satm.machine.pieces import pieces
+from satm.machine.precision import Precision
 from satm.types import FlatParams, Images, Labels
-
-Precision: TypeAlias = Literal["float32", "bf16"]
 
 
 class Product(NamedTuple):
-    """s = ⟨∇_θ L(θ, x, y), v⟩ and its derivatives, each of the shape of what it belongs to."""
+    """s = ⟨∇_θ L(θ, x, y), v⟩ and its derivatives, each with the shape of its variable."""
 
     value: torch.Tensor  # s, 0-dimensional
-    theta: FlatParams | None  # ∂s/∂θ = H v; None where θ is held
-    images: Images  # ∂s/∂x, the mixed derivative times v
-    labels: Labels | None  # ∂s/∂y; None for hard labels
+    theta: FlatParams | None  # ∂s/∂θ = H v [P]; None if θ is held constant
+    images: Images  # ∂s/∂x [b, C, H, W], the mixed derivative times v
+    labels: Labels | None  # ∂s/∂y [b, K]; None for hard labels
 
     def times(self, share: float) -> Product:
-        """Of a loss that counts for `share`."""
+        """The product for `share` times the loss."""
         theta, labels = (None if each is None else share * each for each in (self.theta, self.labels))
         return Product(share * self.value, theta, share * self.images, labels)
 
     def joined(self, other: Product) -> Product:
-        """Of two parts of a batch, one after the other."""
+        """The product for two parts of a batch, this one first."""
         theta = None if self.theta is None or other.theta is None else self.theta + other.theta
         labels = None if self.labels is None or other.labels is None else torch.cat([self.labels, other.labels])
         return Product(self.value + other.value, theta, torch.cat([self.images, other.images]), labels)
@@ -48,21 +47,22 @@ Differentiate: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], Pr
 
 @dataclass(frozen=True)
 class Step:
-    """The inner loss L(θ, x, y) of a network at θ, mean over the batch, differentiated once and twice.
+    """First and second derivatives of the inner loss L(θ, x, y), mean over the batch.
 
-    The vector-Jacobian product of the step θ' = θ − α ∇_θ L with a cotangent v is
-    v_θ = v − α ∂s/∂θ, v_x = −α ∂s/∂x, v_y = −α ∂s/∂y, v_α = −s, s = ⟨∇_θ L, v⟩.
+    θ [P], x [b, C, H, W], y [b] int64 or [b, K]. The step is θ' = θ − α ∇_θ L. With s = ⟨∇_θ L, v⟩, its
+    vector-Jacobian product with a cotangent v [P] is
+    v_θ = v − α ∂s/∂θ, v_x = −α ∂s/∂x, v_y = −α ∂s/∂y, v_α = −s.
     """
 
     network: nn.Module
     criterion: Criterion
     gradient: Callable[[FlatParams, Images, Labels], FlatParams]  # ∇_θ L
     product: Differentiate
-    mixed: Differentiate  # `product` with θ held: no `theta`
-    at_once: int | None = None  # images that are differentiated at a time; None: the whole batch
+    mixed: Differentiate  # `product` with θ held constant: its `theta` is None
+    at_once: int | None = None  # images that are differentiated together; None: the whole batch
 
     def check(self, loop: InnerLoop) -> None:
-        """Raise ConfigError unless this is the step of that loop."""
+        """Raises ConfigError unless this step has the network and the criterion of `loop`."""
         if loop.network is not self.network or loop.criterion is not self.criterion:
             raise ConfigError("the step has another network or criterion than the inner loop")
 
@@ -75,14 +75,16 @@ def make_step(
     at_once: int | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Step:
-    """The step of `network`, compiled where `notify` is given (it hears of a failure to compile).
+    """The step of `network`.
 
-    `at_once` images are differentiated at a time (`satm.machine.cost.images_at_once`), which changes round-off only
-    for a network whose images do not depend on each other, and must be None for any other.
+    The network must not draw random numbers, because then no step can be repeated.
 
-    `precision` "bf16" runs the network under torch's autocast: convolutions and products, and with them activations and
-    norms, in bfloat16; parameters, loss and what is summed over steps stay float32. The network must not draw random
-    numbers: no step could be repeated.
+    notify: if given, the step is compiled, and a failure to compile is reported to it in one line.
+    at_once: how many images are differentiated together (`satm.machine.pieces.images_at_once`). This changes only
+        round-off, provided that the logits of an image do not depend on the other images of its batch. For other
+        networks it must be None.
+    precision: "bf16" runs the network under torch's autocast. Convolutions and products are in bfloat16, and so are
+        activations and norms. Parameters, loss and sums over steps stay float32.
     """
     flat = FlatNetwork(network.train())
     kind = next(network.parameters()).device.type
@@ -106,8 +108,8 @@ def make_step(
     product, mixed = (_differentiated(slope, hold_theta=held) for held in (False, True))
     if notify is None:
         return _by_pieces(Step(network, criterion, gradient, product, mixed), at_once)
-    # The derivative along v is the same number, and its own derivatives need no double backward of a convolution, which
-    # torch computes with the images as kernels. Uncompiled, the tangents of norms cost more than that saves.
+    # s is also the derivative of L along v. Differentiating that needs no double backward of a convolution, for which
+    # torch uses the images as kernels. In uncompiled code the tangents of norms cost more than this saves.
     fuse = partial(compiled, notify=notify)
     _load_forward_mode()
     step = Step(
@@ -121,7 +123,7 @@ def make_step(
 
 
 def _by_pieces(step: Step, at_once: int | None) -> Step:
-    """The same step, `at_once` images at a time: L is their mean, so its derivatives add up."""
+    """The same step on `at_once` images at a time: L is a mean over images, so the derivatives add up."""
     if at_once is None:
         return step
 
@@ -146,7 +148,7 @@ def _by_pieces(step: Step, at_once: int | None) -> Step:
 
 
 def _load_forward_mode() -> None:
-    """Torch's forward mode loads its rules at first use, by a call that it deprecates itself."""
+    """Let torch's forward mode load its rules. It does so at first use, by a call that torch itself deprecates."""
     zero = torch.zeros(())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -155,9 +157,9 @@ def _load_forward_mode() -> None:
 
 def _differentiated(slope: Slope, *, hold_theta: bool) -> Differentiate:
     def product(theta: FlatParams, images: Images, labels: Labels, v: FlatParams) -> Product:
-        where = (*(() if hold_theta else (0,)), 1, *((2,) if labels.is_floating_point() else ()))
-        found, value = torch.func.grad_and_value(slope, argnums=where)(theta, images, labels, v)
-        by = dict(zip(where, found, strict=True))
+        variables = (*(() if hold_theta else (0,)), 1, *((2,) if labels.is_floating_point() else ()))
+        found, value = torch.func.grad_and_value(slope, argnums=variables)(theta, images, labels, v)
+        by = dict(zip(variables, found, strict=True))
         return Product(value, by.get(0), by[1], by.get(2))
 
     return product

@@ -1,4 +1,4 @@
-"""The two derivatives of F with respect to the step size α: the paper's closed form, and the exact one."""
+"""Two derivatives of F with respect to the step size α: the paper's closed form, and the exact one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from satm.types import FlatParams
 def first_order_step_size_derivative(
     outer_gradient: FlatParams, theta_start: FlatParams, theta_end: FlatParams, step_size: torch.Tensor
 ) -> torch.Tensor:
-    """∂L/∂θ_N · (−Σ_i ∂L_CE(θ_i, φ)/∂θ_i), every inner gradient held constant (paper Eq. 10).
+    """∂F/∂α ≈ ∂L/∂θ_N · (−Σ_i g_i), with every inner gradient g_i = ∂L_CE(θ_i, φ)/∂θ_i constant (paper Eq. 10).
 
-    SGD's own update gives the sum without storing a gradient: θ_N − θ_0 = −α Σ_i g_i. `outer_gradient` [P] is ∂L/∂θ_N;
-    α must not be 0.
+    The paper updates α with it. SGD's own update gives the sum without storing a gradient: θ_N − θ_0 = −α Σ_i g_i.
+    `outer_gradient` [P] is ∂L/∂θ_N, `theta_start` [P] is θ_0, `theta_end` [P] is θ_N. α must not be 0.
     """
     return outer_gradient @ (theta_end - theta_start) / step_size
 
@@ -30,10 +30,11 @@ def exact_step_size_derivative(
     *,
     step: Step | None = None,
 ) -> torch.Tensor:
-    """dF/dα through all N steps, in forward mode: memory does not grow with N.
+    """dF/dα through all N steps, computed in forward mode, so that the RAM does not grow with N.
 
-    With ω_i = dθ_i/dα, ω_0 = 0, differentiating the inner step gives ω_{i+1} = ω_i − g_i − α H_i ω_i, one
-    Hessian-vector product a step; the answer is ∂L/∂θ_N · ω_N. `step` is the loop's, for one that is compiled.
+    Let ω_i = dθ_i/dα [P] with ω_0 = 0. The derivative of the inner step gives ω_{i+1} = ω_i − g_i − α H_i ω_i, one
+    Hessian-vector product a step. The result is ∂L/∂θ_N · ω_N. Use it if α must follow the exact derivative although
+    the window is short. `step` is the step of `loop`, for compiled code.
     """
     step = step or make_step(loop.network, criterion=loop.criterion)
     step.check(loop)
@@ -44,7 +45,7 @@ def exact_step_size_derivative(
         images, labels = loop.batch(i, at)
         images = loop.transforms[i](images)
         curvature = step.product(theta, images, labels, omega).theta
-        assert curvature is not None  # `mixed` alone holds θ
+        assert curvature is not None  # only `mixed` holds θ
         gradient = step.gradient(theta, images, labels)
         omega = omega - gradient - at.step_size * curvature
         theta = theta - at.step_size * gradient

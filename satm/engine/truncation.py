@@ -1,4 +1,4 @@
-"""How many of the last inner steps are differentiated (Truncated Unrolling Hypergradient, paper Eq. 8)."""
+"""How many inner steps are differentiated (Truncated Unrolling Hypergradient, paper Eq. 8)."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from satm.errors import ConfigError
 
 
 class Truncation(Protocol):
-    """Where the tape begins."""
+    """The choice of the first differentiated step ι. Steps before it run without a tape, as constants."""
 
     def first_taped(self, steps: int) -> int:
-        """ι: of `steps` inner steps, the first that is differentiated; N − ι are."""
+        """ι, the first differentiated step of N = `steps` inner steps; N − ι steps are differentiated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """Every step is differentiated: ι = 0, MTT's hypergradient."""
+    """Every step is differentiated: ι = 0. This is MTT's hypergradient."""
 
     def first_taped(self, steps: int) -> int:
-        """0."""
+        """See `Truncation`."""
         return 0
 
 
 @dataclass(frozen=True, slots=True)
 class LastSteps:
-    """The last `window` steps are differentiated: ι = N − window."""
+    """Only the last `window` steps are differentiated: ι = N − window (paper Eq. 8).
+
+    A short window costs less time and RAM, and drops the influence of φ through the earlier steps.
+    """
 
     window: int
 
@@ -35,7 +38,7 @@ class LastSteps:
             raise ConfigError(f"window {self.window}: expected at least 1 differentiated step")
 
     def first_taped(self, steps: int) -> int:
-        """N − window; raises ConfigError when the window is longer than the loop."""
+        """N − window. Raises ConfigError if the window is longer than the loop."""
         if self.window > steps:
             raise ConfigError(f"window {self.window} is longer than the inner loop of {steps} steps; lower window")
         return steps - self.window

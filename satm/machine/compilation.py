@@ -1,4 +1,4 @@
-"""What this machine and a network allow for speed: `torch.compile`, bfloat16, steps that can be repeated."""
+"""Compiling a function of tensors with `torch.compile`: whether it can be done, how, and where the code is kept."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from types import FunctionType
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
-from torch import nn
 
 from satm.home import home
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 Compilation: TypeAlias = Literal["auto", "compiled", "eager"]
-"""How steps are run: `auto` compiles what is worth it, the others force it."""
+"""How steps are run: `auto` compiles if that saves time, `compiled` and `eager` decide by hand."""
 
 FORMERLY = {"formerly": {"yes": "compiled", "no": "eager"}}
-"""Metadata of a setting of `Compilation`: the words that stored configurations may have for it."""
+"""Metadata of a setting of type `Compilation`: the words that older stored configurations have for its values."""
 
 
 def missing_compiler(device: torch.device | str = "cpu") -> str | None:
-    """Why nothing can be compiled for `device`, as the end of a sentence; None where it can."""
+    """Why nothing can be compiled for `device`, as the end of a sentence; None if it can."""
     if torch.device(device).type == "cuda":
         from importlib.util import find_spec
 
@@ -38,16 +37,17 @@ def missing_compiler(device: torch.device | str = "cpu") -> str | None:
 
 
 def compiled(function: F, *, notify: Callable[[str], None], otherwise: F | None = None) -> F:
-    """`function`, a pure function of tensors, fused by `torch.compile`; one compilation for each shape it meets.
+    """`function`, a pure function of tensors, compiled by `torch.compile` once for each shape of its arguments.
 
-    Code lies in `SATM_HOME/compiled` (`TORCHINDUCTOR_CACHE_DIR` names another place), so that a later process finds
-    it. A function that cannot be compiled after all runs as it is, or as `otherwise`, which computes the same:
-    `notify` is told so, once.
+    The code is kept for later processes, in `SATM_HOME/compiled` or the folder that `TORCHINDUCTOR_CACHE_DIR` names. If
+    the compilation fails, `notify` gets one line, once. Then `otherwise` runs, which computes the same, or the
+    uncompiled `function` if there is no `otherwise`.
     """
     _drop_truncated(_code_folder())
     if not isinstance(function, FunctionType):
         raise TypeError(f"{function!r}: expected a plain function")
-    # Torch keeps compiled code by code object, with a limit to how much: one of its own lets no other function fill it.
+    # Torch limits how many compilations it keeps for a code object. With its own code object, this function shares the
+    # limit with no other.
     own = FunctionType(
         function.__code__.replace(),
         function.__globals__,
@@ -58,7 +58,7 @@ def compiled(function: F, *, notify: Callable[[str], None], otherwise: F | None 
     fast = torch.compile(own, fullgraph=True, dynamic=False)
     failed = False
 
-    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException  # the latter is any failure to compile
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException  # the second: any failure to compile
 
     def call(*arguments: Any) -> Any:
         nonlocal failed
@@ -66,7 +66,7 @@ def compiled(function: F, *, notify: Callable[[str], None], otherwise: F | None 
             try:
                 return fast(*arguments)
             except FailOnRecompileLimitHit:
-                pass  # more shapes than torch keeps code for: this one runs as it is, the others stay compiled
+                pass  # too many shapes for torch: this one runs uncompiled, the others stay compiled
             except TorchDynamoException as error:
                 failed = True
                 first = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -77,35 +77,34 @@ def compiled(function: F, *, notify: Callable[[str], None], otherwise: F | None 
 
 
 def _code_folder() -> Path:
-    """Where torch keeps compiled code from now on."""
+    """The folder in which torch keeps compiled code from now on."""
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    # Torch reads the variable whenever it writes, and the first compilation of all, whosoever, sets it to the default.
+    # Torch reads this variable at each write. The first compilation of a process, ours or not, sets it to the default.
     if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(home() / "compiled")
     return Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
 
 
 def _drop_truncated(folder: Path) -> None:
-    """Remove the libraries that a killed linker left unfinished; one that is being linked is left alone.
+    """Remove libraries that a killed linker left unfinished, but not one that a linker is writing now.
 
-    Torch would load them for ever: a library without its end raises OSError at best, and SIGBUS ends the process at
-    worst, so they are found before they are loaded.
+    Torch would load such a library in every later process. Loading it raises OSError, or SIGBUS ends the process.
     """
     from filelock import FileLock
 
     for library in folder.glob("*/*.so") if sys.platform == "linux" else ():
-        lock = FileLock(folder / "locks" / f"{library.name.partition('.')[0]}.lock")  # whoever links it holds this
+        lock = FileLock(folder / "locks" / f"{library.name.partition('.')[0]}.lock")  # its linker holds this lock
         try:
             if not _whole(library):
                 with lock.acquire(timeout=0):
                     library.unlink(missing_ok=True)
-        except OSError:  # it is gone, the lock is held (filelock's Timeout is one), or the folder is not ours to write
+        except OSError:  # the file is gone, the lock is held (Timeout is an OSError), or we may not write
             continue
 
 
 def _whole(library: Path) -> bool:
-    """Whether a 64-bit ELF file reaches the end of its section table, which linkers put last."""
+    """Whether a 64-bit ELF file contains the end of its section table, which linkers write last."""
     header = struct.Struct("<4s36xQ10xHH2x")  # e_ident's magic, e_shoff, e_shentsize, e_shnum
     with library.open("rb") as file:
         start = file.read(header.size)
@@ -114,25 +113,3 @@ def _whole(library: Path) -> bool:
         return False
     magic, table, entry, count = header.unpack(start)
     return bool(magic == b"\x7fELF" and table and size >= table + entry * count)
-
-
-def missing_bf16(device: torch.device | str = "cpu") -> str | None:
-    """Why bfloat16 arithmetic is not to be had on `device`, as the end of a sentence; None where it is."""
-    if torch.device(device).type == "cuda":
-        return None if torch.cuda.is_bf16_supported(including_emulation=False) else "this GPU has no bfloat16 units"
-    if torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return None
-    return "this CPU has no bfloat16 instructions, without which it is some forty times slower than float32"
-
-
-def draws_random_numbers(network: nn.Module, images: torch.Tensor) -> bool:
-    """Whether a training pass of `images` draws random numbers, as dropout does; no stream is moved by asking."""
-    device = images.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
-        before = _streams(device)
-        network.train()(images)
-        return any(not torch.equal(a, b) for a, b in zip(before, _streams(device), strict=True))
-
-
-def _streams(device: torch.device) -> list[torch.Tensor]:
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]

@@ -1,4 +1,4 @@
-"""Which device the arithmetic runs on."""
+"""The device on which the arithmetic runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from satm.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps` …
+    """The device that `name` stands for: `auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps` …
 
     Raises ConfigError for a device that does not exist here.
     """

@@ -1,8 +1,8 @@
-"""One architecture's gradient and forward pass as pure functions of a parameter vector, compiled once.
+"""Compiled training: the gradient and the forward pass of one architecture, compiled once for all its networks.
 
-Networks of one architecture share the code, whatever their weights and their batch size. Training several networks at
-once (`torch.func.vmap`) is not done: it turns their convolutions into a grouped one, which was slower on a CPU than
-the same compiled steps one after another (five ConvNets of width 32 on 10 images each: 7.7 against 5.9 ms a network).
+The code takes the parameters as one vector, so networks with other weights and batches of other sizes share it. Several
+networks are not trained at once with `torch.func.vmap`. That makes one grouped convolution of theirs, which was slower
+on a CPU than compiled steps one after another (five ConvNets of width 32 on 10 images: 7.7 against 5.9 ms a network).
 """
 
 from __future__ import annotations
@@ -19,31 +19,32 @@ from torch.nn import functional as F
 from satm.errors import ConfigError, ShapeError
 from satm.functional import FlatNetwork, flatten
 from satm.machine.compilation import Compilation as Compilation
-from satm.machine.compilation import compiled, draws_random_numbers, missing_compiler
-from satm.machine.cost import images_at_once, pieces
+from satm.machine.compilation import compiled, missing_compiler
+from satm.machine.pieces import images_at_once, pieces
+from satm.machine.purity import obstacle
 from satm.types import FlatParams, Images, Labels
 
 Update: TypeAlias = Callable[[Images, Labels], tuple[torch.Tensor, torch.Tensor]]
-"""One SGD step on a batch; the mean cross-entropy and the logits [b, K] from before it, detached."""
+"""One SGD step on a batch. Returns the mean cross-entropy and the logits [b, K] from before the step, detached."""
 
 GradientAt: TypeAlias = Callable[[FlatParams], tuple[FlatParams, torch.Tensor, torch.Tensor]]
-"""θ → ∇L(θ) [P], L(θ) and the logits [b, K], of one batch."""
+"""θ [P] → (∇L(θ) [P], L(θ), logits [b, K]) of one batch."""
 
 GradientRule: TypeAlias = Callable[[GradientAt, FlatParams], tuple[FlatParams, torch.Tensor, torch.Tensor]]
-"""What the optimiser is given for a batch at θ in place of its gradient, with the loss and the logits there."""
+"""(`GradientAt` of a batch, θ) → (what the optimiser takes instead of ∇L(θ), L(θ), logits)."""
 
 Trained: TypeAlias = Literal["compiled", "eager"]
 """How networks were trained."""
 
 WORTHWHILE = 2_000_000
-"""Pixels (rows × columns, not channels) in one network's training from which on compiling it is worth a minute."""
+"""Pixels that one training sees (images × rows × columns) from which it is worth a minute of compiling."""
 
 
 class Fused:
-    """The compiled code of every network built as `network` is.
+    """The compiled code of all networks with the architecture of `network`.
 
-    `notify` hears of it when something cannot be compiled after all; it then runs as it is. Raises ConfigError for a
-    network that is more than a function of its parameters (`obstacle`).
+    If a compilation fails, the function runs uncompiled and `notify` gets one line about it. Raises ConfigError for a
+    network that is more than a function of its parameters and images (`satm.machine.purity.obstacle`).
     """
 
     def __init__(self, network: nn.Module, *, image_shape: tuple[int, int, int], notify: Callable[[str], None]) -> None:
@@ -82,10 +83,11 @@ class Fused:
         rule: GradientRule | None = None,
         clip_norm: float | None = None,
     ) -> Update:
-        """`optimizer`'s SGD step on `network`, whose parameters and momentum become views of one vector each.
+        """The SGD step of `optimizer` on `network`.
 
-        The gradient, or what `rule` makes of it, is no longer than `clip_norm`. Raises ShapeError for a network of
-        another architecture.
+        The parameters of the network become views of one vector, and so do the momenta. The gradient, or what `rule`
+        makes of it, is scaled down to the norm `clip_norm` if it is longer. Raises ShapeError for a network of another
+        architecture.
         """
         theta = self._flat(network)
         velocity = torch.zeros_like(theta)
@@ -103,7 +105,7 @@ class Fused:
         def update(images: Images, targets: Labels) -> tuple[torch.Tensor, torch.Tensor]:
             at = partial(self._of_batch, images=images, targets=targets)
             gradient, value, logits = at(theta) if rule is None else rule(at, theta)
-            if clip_norm is not None:  # torch.nn.utils.clip_grad_norm_'s
+            if clip_norm is not None:  # as torch.nn.utils.clip_grad_norm_
                 gradient = gradient * (clip_norm / (gradient.norm() + 1e-6)).clamp(max=1)
             velocity.mul_(group["momentum"]).add_(gradient).add_(theta, alpha=group["weight_decay"])
             theta.sub_(velocity, alpha=group["lr"])
@@ -114,7 +116,7 @@ class Fused:
     def _of_batch(
         self, theta: FlatParams, images: Images, targets: Labels
     ) -> tuple[FlatParams, torch.Tensor, torch.Tensor]:
-        """Gradient and mean cross-entropy of a batch, and its logits, as many images at once as the caches hold."""
+        """Gradient [P], mean cross-entropy and logits [b, K] of a batch, in pieces that fit the CPU's caches."""
         gradient, value, logits = torch.zeros_like(theta), theta.new_zeros(()), []
         for share, x, y in pieces(self.at_once, images, targets):
             part, loss, predicted = self._gradient((theta,), (x, y))
@@ -124,7 +126,7 @@ class Fused:
         return gradient, value, torch.cat(logits)
 
     def forward(self, network: nn.Module) -> Callable[[Images], torch.Tensor]:
-        """The logits of `network` as it is now; raises ShapeError for a network of another architecture."""
+        """Images → logits of `network` with its present weights. Raises ShapeError for another architecture."""
         theta = self._flat(network)
         return lambda images: self._forward((theta,), (images,))
 
@@ -138,7 +140,7 @@ class Fused:
 
 
 def how_trained(fused: Fused | None) -> Trained:
-    """How the last network was trained with `fused`: uncompiled too where its step could not be compiled after all."""
+    """How the last network was trained with `fused`: "eager" for None, and if the compilation of its step failed."""
     return "eager" if fused is None else fused.training
 
 
@@ -150,11 +152,11 @@ def plan_fused(
     compilation: Compilation = "auto",
     notify: Callable[[str], None],
 ) -> Fused | None:
-    """How networks that `build` makes are trained on `images` images each (epochs × examples): None for uncompiled.
+    """The compiled training of networks that `build` makes, on `images` images each (epochs × examples).
 
-    `auto` compiles where it is worthwhile and the network allows it, a matter of architecture, image shape and recipe
-    alone: networks trained in an earlier session were trained alike. Without a compiler `notify` is told. Raises
-    ConfigError where "compiled" is asked for and cannot be.
+    None: they are trained uncompiled. `auto` compiles if that saves time and the network allows it. Both depend only on
+    architecture, image shape and recipe, so an earlier session trained such networks in the same way. If there is no
+    compiler, `notify` gets one line. Raises ConfigError if `compilation` is "compiled" and nothing can be compiled.
     """
     if compilation not in get_args(Compilation):
         raise ConfigError(f"compilation '{compilation}': expected {', '.join(get_args(Compilation))}")
@@ -172,18 +174,8 @@ def plan_fused(
 
 
 def worthwhile(images: int, image_shape: tuple[int, int, int]) -> bool:
-    """Whether a training that sees `images` images (epochs × examples) of (C, H, W) saves more than compiling costs."""
+    """Whether compiling saves more time than it takes, for `images` images (epochs × examples) of (C, H, W)."""
     return images * image_shape[1] * image_shape[2] >= WORTHWHILE
-
-
-def obstacle(network: nn.Module, image_shape: tuple[int, int, int]) -> str | None:
-    """What makes `network` more than a function of its parameters, such as dropout; None when nothing does."""
-    if next(network.buffers(), None) is not None:
-        return "the network has buffers (batch normalisation)"
-    like = next(network.parameters())
-    images = torch.zeros(2, *image_shape, device=like.device, dtype=like.dtype)
-    drawn = draws_random_numbers(deepcopy(network), images)
-    return "the network draws random numbers (dropout)" if drawn else None
 
 
 def _shapes(network: nn.Module) -> dict[str, torch.Size]:
@@ -193,16 +185,16 @@ def _shapes(network: nn.Module) -> dict[str, torch.Size]:
 def _any_batch(
     function: Callable[..., Any], notify: Callable[[str], None]
 ) -> Callable[[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]], Any]:
-    """`function(*state, *batch)`, compiled for batches of every size at once."""
+    """`function(*state, *batch)`, with one compilation for all batch sizes."""
     fast = compiled(function, notify=notify)
 
     def call(state: tuple[torch.Tensor, ...], batch: tuple[torch.Tensor, ...]) -> Any:
         from torch._dynamo import maybe_mark_dynamic
 
-        if len(batch[0]) == 1:  # a size that torch would compile apart
+        if len(batch[0]) == 1:  # torch would make a compilation of its own for size 1
             return function(*state, *batch)
         for tensor in batch:
-            maybe_mark_dynamic(tensor, 0)  # maybe: a size that a layer shares by chance is compiled apart
+            maybe_mark_dynamic(tensor, 0)  # "maybe": a batch size that a layer also has gets its own
         return fast(*state, *batch)
 
     return call

@@ -1,9 +1,10 @@
-"""How much memory a piece of work takes: the peak above what was held before it."""
+"""RAM: how much a piece of work takes, how much is held now, and how much there is."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +15,17 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Peak:
-    """Filled in when a `measured_peak` ends."""
+    """The result of `measured_peak`, filled in at the end of its block."""
 
-    bytes: int | None = None  # None where this system cannot tell
+    bytes: int | None = None  # None if this system cannot tell
 
 
 @contextmanager
 def measured_peak(device: torch.device | str = "cpu") -> Iterator[Peak]:
-    """The peak memory of the block above what was held at its start: of the CUDA device, else of this process (Linux).
+    """The peak RAM of the block, in bytes above the RAM held at its start.
 
-    What the allocator keeps from earlier work is given back first, so that it cannot hide what the block needs.
+    Of the CUDA device, else of this process (on Linux only). Before the block, the allocator gives back memory that it
+    keeps from earlier work; otherwise that memory would hide what the block needs.
     """
     peak, device = Peak(), torch.device(device)
     gc.collect()
@@ -45,11 +47,22 @@ def measured_peak(device: torch.device | str = "cpu") -> Iterator[Peak]:
 
 
 def resident(device: torch.device | str = "cpu") -> int | None:
-    """Bytes held now: of the CUDA device, else by this process; None where this system cannot tell."""
+    """Bytes held now: of the CUDA device, else by this process. None if this system cannot tell."""
     device = torch.device(device)
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
     return _kilobytes("VmRSS") * 1024 if STATUS.exists() else None
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of RAM of the CUDA device, else those of this machine or container."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:  # the limit of a container
+        return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        return machine
 
 
 def _kilobytes(name: str) -> int:

@@ -9,7 +9,7 @@ import torch
 
 from satm import networks
 from satm.errors import ConfigError
-from satm.machine.compilation import draws_random_numbers
+from satm.machine.purity import draws_random_numbers
 from satm.methods.base import Request
 from satm.methods.direct.condensation import stateless_network
 from satm.rng import Seed

@@ -1,8 +1,22 @@
-"""Networks by name: the field's own at their published sizes, and any that timm knows."""
+"""Networks by name: the field's own in their published sizes, and every network that timm knows."""
 
 from __future__ import annotations
 
-from satm.networks.architectures import OTHERS, NetworkPlan, convnet_depth, convnet_name, create, known, plan, plan_for
+from satm.networks.architectures import NetworkPlan, create, known, plan, plan_for
+from satm.networks.base import NETWORKS, Fit, Network
+from satm.networks.convnet import convnet_depth, convnet_name
 from satm.networks.features import features
 
-__all__ = ["OTHERS", "NetworkPlan", "convnet_depth", "convnet_name", "create", "features", "known", "plan", "plan_for"]
+__all__ = [
+    "NETWORKS",
+    "Fit",
+    "Network",
+    "NetworkPlan",
+    "convnet_depth",
+    "convnet_name",
+    "create",
+    "features",
+    "known",
+    "plan",
+    "plan_for",
+]

@@ -1,10 +1,12 @@
-"""AlexNet as the field trains it at 32×32."""
+"""AlexNet as the field trains it on 32×32 images."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
+from satm.networks.base import NETWORKS, Network
+from satm.networks.resized import fit_to_32
 from satm.types import Images
 
 
@@ -12,7 +14,8 @@ class AlexNet(nn.Module):
     """Five convolutions with biases, three max poolings and one linear layer; no norm and no dropout.
 
     Images [n, in_chans, H, W] with sides of 32 pixels or more → logits [n, num_classes]. The average pooling to 4×4
-    does nothing at 32×32 and keeps the linear layer's size above. Source: MTT networks.py AlexNet (field notes §2.9).
+    changes nothing at 32×32; for larger images it keeps the size of the linear layer.
+    Source: MTT networks.py AlexNet (docs/field.md).
     """
 
     def __init__(self, *, num_classes: int, in_chans: int) -> None:
@@ -39,3 +42,13 @@ class AlexNet(nn.Module):
         """Logits [n, num_classes]."""
         logits: torch.Tensor = self.classifier(self.pool(self.features(images)).flatten(1))
         return logits
+
+
+NETWORKS.add(
+    Network(
+        name="alexnet",
+        summary="five convolutions, three max poolings, no norm; for 32×32",
+        build=AlexNet,
+        fit=fit_to_32(pooled=4),
+    )
+)

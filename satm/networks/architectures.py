@@ -1,30 +1,20 @@
-"""From an architecture's name to a network: what a name stands for, how it is fitted to the images, its creation."""
+"""From an architecture's name to a network: which network it is, how it fits the images, and its creation."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from torch import nn
 
 from satm.errors import ConfigError, UnknownName
-from satm.names import Names
 from satm.networks import stock
-from satm.networks.convnet import feature_size
+from satm.networks.base import NETWORKS, Fit, Network, Shape, sides
 from satm.networks.resized import Resized
 from satm.rng import Seed
-
-WIDTH = 128  # channels of the field's ConvNet
-POOLED = {"alexnet": 4, "resnet18": 1, "resnet18bn": 1, "vgg11": 1, "vgg11bn": 1}
-"""Side of the maps that the last pooling leaves, at 32×32 and above; `bn`: batch in place of instance norm."""
-Builder: TypeAlias = Callable[..., nn.Module]
-"""Another package's network: `build(num_classes=K, image_shape=(C, H, W))` gives it, freshly initialised."""
-
-OTHERS: Names[Builder] = Names("architecture", group="satm.networks")
-CONVNET = re.compile(r"convnet(bn)?([345])(?:_w([1-9]\d*))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,19 +23,19 @@ class NetworkPlan:
 
     name: str  # canonical: `convnet3`, `convnetbn3_w32`, `resnet18`, `timm/resnet18`
     num_classes: int  # K
-    image_shape: tuple[int, int, int]  # C, H, W
-    timm_name: str | None  # what timm.create_model is asked for; None: another package's builder of this name
-    options: Mapping[str, Any]  # and with which arguments; JSON-able
+    image_shape: Shape  # C, H, W
+    timm_name: str | None  # its name in timm; None: another package's network, built by its entry in `NETWORKS`
+    options: Mapping[str, Any]  # arguments of `timm.create_model`, or of that entry's `build`; JSON-able
     adaptation: Mapping[str, Any] = field(default_factory=dict)
-    """What was done to fit the images, JSON-able, {} for nothing. Sizes are a side in pixels, [H, W] where not square.
-    `resize`: images are resized to it; `img_size`: timm builds the network for it in place of its own default;
-    `adaptive_pool`: images larger than the network's 32×32 end in a pooling to maps of this side."""
+    """What was done to fit the images, JSON-able, {} for nothing. A size is a side in pixels, or [H, W] if not square.
+    `resize`: images are resized to it. `img_size`: timm builds the network for it, not for the network's own default.
+    `adaptive_pool`: the network is made for 32×32; its last pooling brings larger images to maps of this side."""
 
     def create(self, seed: Seed) -> nn.Module:
         """A freshly initialised network on the CPU: images [n, *image_shape] float32 → logits [n, num_classes].
 
-        Ours have PyTorch's default initialisation, timm's their own. Both depend on `seed` only and leave the global
-        random state as it is.
+        Ours have PyTorch's default initialisation, timm's have their own. Both depend on `seed` only and leave the
+        global random state as it is.
         """
         import timm
 
@@ -54,7 +44,7 @@ class NetworkPlan:
         with seed.forked():
             network: nn.Module
             if self.timm_name is None:
-                network = OTHERS.get(self.name)(num_classes=self.num_classes, image_shape=self.image_shape)
+                network = NETWORKS.get(self.name).build(**self.options)
             else:
                 network = timm.create_model(self.timm_name, pretrained=False, **self.options)
         if "resize" in self.adaptation:
@@ -65,62 +55,46 @@ class NetworkPlan:
 
 def known() -> list[str]:
     """Our short names; a ConvNet of another width is `convnet3_w32`."""
-    norms: tuple[Literal["", "bn"], ...] = ("", "bn")
-    return sorted([*POOLED, *(convnet_name(depth, WIDTH, norm) for depth in (3, 4, 5) for norm in norms)])
+    return NETWORKS.known()
 
 
-def convnet_name(depth: int, width: int, norm: Literal["", "bn"] = "") -> str:
-    """The name of a ConvNet, `convnet3` or `convnetbn3_w32`; raises ConfigError when there is no such network."""
-    name = f"convnet{norm}{depth}" if width == WIDTH else f"convnet{norm}{depth}_w{width}"
-    if not CONVNET.fullmatch(name):
-        raise ConfigError(f"ConvNet of depth {depth} and width {width}: expected depth 3, 4 or 5 and width 1 or more")
-    return name
-
-
-def convnet_depth(image_size: int) -> int:
-    """The field's depth for images of `image_size` pixels a side: 3 up to 32, 4 up to 64, 5 above (paper A.8)."""
-    return 3 if image_size <= 32 else 4 if image_size <= 64 else 5
-
-
-def plan(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> NetworkPlan:
+def plan(name: str, *, num_classes: int, image_shape: Shape) -> NetworkPlan:
     """How network `name` is made for `num_classes` and images of `image_shape` (C, H, W).
 
-    `name` is one of `known()`, a ConvNet with its width (`convnetbn3_w32`), one that another package offers under the
-    entry points `satm.networks`, or `timm/NAME` (`timm/` may be left out where the name is not ours too). Raises
-    UnknownName, PluginError, and ConfigError for images the network cannot take.
+    `name` is one of these:
+    - one of `known()`, or a ConvNet with its width (`convnetbn3_w32`);
+    - a network that another package offers under the entry points `satm.networks`;
+    - `timm/NAME`, one of timm's own. `timm/` may be left out if the name is not ours too.
+
+    Raises UnknownName, PluginError, and ConfigError for images that the network cannot take.
     """
     if num_classes < 1 or len(image_shape) != 3 or min(image_shape) < 1:
         raise ConfigError(
             f"{num_classes} classes and images of shape {tuple(image_shape)}: expected 1 class or more and a (C, H, W)"
         )
-    channels, *size = image_shape
-
-    def of(canonical: str) -> dict[str, Any]:
-        return {"name": canonical, "num_classes": num_classes, "image_shape": tuple(image_shape)}
-
-    options: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
-    ours = _our_name(name)
-    if convnet := CONVNET.fullmatch(ours):
-        norm, depth, width = convnet[1] or "", int(convnet[2]), int(convnet[3] or WIDTH)
-        feature_size(depth, (size[0], size[1]))
-        options |= {"img_size": _sides(size), "width": width}
-        name = convnet_name(depth, width, "bn" if norm else "")
-        return NetworkPlan(timm_name=f"dd_convnet{norm}{depth}", options=options, **of(name))
-    if ours in POOLED:
-        adaptation: dict[str, Any] = {}
-        if min(size) < 32:
-            adaptation["resize"] = _sides([max(side, 32) for side in size])
-        if max(size) > 32:
-            adaptation["adaptive_pool"] = POOLED[ours]
-        return NetworkPlan(timm_name=f"dd_{ours}", options=options, adaptation=adaptation, **of(ours))
-    if name in OTHERS:
-        OTHERS.get(name)
-        options = {"num_classes": num_classes, "image_shape": list(image_shape)}
-        return NetworkPlan(timm_name=None, options=options, **of(name))
-    return _stock_plan(name, options, image_shape)
+    shape = image_shape[0], image_shape[1], image_shape[2]
+    if found := _ours(name):
+        network, width = found
+        fit = network.fit(shape)
+        if network.width is not None:
+            fit = Fit({**fit.options, "width": width or network.width}, fit.adaptation)
+        name, timm_name = network.at_width(width), f"dd_{network.name}"
+    elif name in NETWORKS:
+        fit, timm_name = NETWORKS.get(name).fit(shape), None
+    else:
+        timm_name = _known_to_timm(name)
+        fit, name = _timm_fit(timm_name, num_classes, shape), f"timm/{timm_name}"
+    return NetworkPlan(
+        name=name,
+        num_classes=num_classes,
+        image_shape=shape,
+        timm_name=timm_name,
+        options={"num_classes": num_classes, **fit.options},
+        adaptation=fit.adaptation,
+    )
 
 
-def create(name: str, *, num_classes: int, image_shape: tuple[int, int, int], seed: Seed) -> nn.Module:
+def create(name: str, *, num_classes: int, image_shape: Shape, seed: Seed) -> nn.Module:
     """`plan(name, num_classes=…, image_shape=…).create(seed)`."""
     return plan(name, num_classes=num_classes, image_shape=image_shape).create(seed)
 
@@ -133,7 +107,7 @@ class Classified(Protocol):
         """Class names by label."""
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> Shape:
         """C, H, W."""
 
 
@@ -142,29 +116,30 @@ def plan_for(name: str, data: Classified) -> NetworkPlan:
     return plan(name, num_classes=len(data.classes), image_shape=data.image_shape)
 
 
-def _stock_plan(name: str, options: dict[str, Any], image_shape: tuple[int, int, int]) -> NetworkPlan:
-    timm_name = _known_to_timm(name)
-    size, built_for_it = stock.fit(timm_name, num_classes=options["num_classes"], image_shape=image_shape)
+def _ours(name: str) -> tuple[Network, int | None] | None:
+    """Our network of that name, and the width that the name gives; None for anyone else's.
+
+    timm's name for one of ours is known too: `dd_resnet18`, `timm/dd_resnet18`. `timm/resnet18` is not ours.
+    """
+    in_timm = name.removeprefix("timm/")
+    name = in_timm.removeprefix("dd_") if in_timm.startswith("dd_") else name
+    if name in NETWORKS.known():
+        return NETWORKS.get(name), None
+    wide = re.fullmatch(r"(.+)_w([1-9]\d*)", name)
+    if wide and wide[1] in NETWORKS.known() and (network := NETWORKS.get(wide[1])).width is not None:
+        return network, int(wide[2])
+    return None
+
+
+def _timm_fit(name: str, num_classes: int, shape: Shape) -> Fit:
+    size, built_for_it = stock.fit(name, num_classes=num_classes, image_shape=shape)
+    options: dict[str, Any] = {"in_chans": shape[0]}
     adaptation: dict[str, Any] = {}
-    if size != image_shape[1:]:
-        adaptation["resize"] = _sides(size)
+    if size != shape[1:]:
+        adaptation["resize"] = sides(size)
     if built_for_it:
-        options = options | {"img_size": _sides(size)}
-        adaptation["img_size"] = _sides(size)
-    return NetworkPlan(
-        name=f"timm/{timm_name}",
-        num_classes=options["num_classes"],
-        image_shape=image_shape,
-        timm_name=timm_name,
-        options=options,
-        adaptation=adaptation,
-    )
-
-
-def _our_name(name: str) -> str:
-    """`name` in our short form: plain, or as timm knows ours (`dd_resnet18`); `timm/resnet18` is not ours."""
-    registered = name.removeprefix("timm/")
-    return registered.removeprefix("dd_") if registered.startswith("dd_") else name
+        options["img_size"] = adaptation["img_size"] = sides(size)
+    return Fit(options, adaptation)
 
 
 def _known_to_timm(name: str) -> str:
@@ -173,13 +148,9 @@ def _known_to_timm(name: str) -> str:
     bare, _, tag = name.removeprefix("timm/").partition(".")
     names = timm.list_models(exclude_filters="dd_*")
     if bare not in names:
-        offered = {*known(), *OTHERS, *names} if name == bare else {f"timm/{n}" for n in names}
+        offered = {*NETWORKS, *names} if name == bare else {f"timm/{n}" for n in names}
         near = get_close_matches(name, offered, n=3, cutoff=0.5)
         raise UnknownName("architecture", name, near or known(), "(timm's own are written timm/NAME)")
     if tag:
         raise ConfigError(f"'{name}' names pretrained weights, but networks start untrained here; use timm/{bare}")
     return bare
-
-
-def _sides(size: tuple[int, ...] | list[int]) -> int | list[int]:
-    return size[0] if size[0] == size[1] else list(size)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import nn
 
 
-def with_batch_norm(network: nn.Module) -> nn.Module:
-    """`network`, every GroupNorm(C, C) of it replaced in place by BatchNorm2d(C).
+def batch_normed(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """`build` with every GroupNorm(C, C) of its network replaced by BatchNorm2d(C).
 
-    Both start as the identity's scale and shift, so that a network and its twin start from the same weights. Running
-    statistics are buffers: such a network is evaluated on, not condensed with, and is trained uncompiled.
-    Source: MTT networks.py's norm="batchnorm" (ConvNetBN, ResNet18BN, VGG11BN; field notes §2.9).
+    Both norms start with scale 1 and shift 0, so a network and its twin start from the same weights. Running statistics
+    are buffers. Such a network is used to evaluate a set, not to condense it, and is trained uncompiled.
+    Source: MTT networks.py with norm="batchnorm" (ConvNetBN, ResNet18BN, VGG11BN; docs/field.md).
     """
+
+    def build_twin(**options: Any) -> nn.Module:
+        return _replace_norms(build(**options))
+
+    return build_twin
+
+
+def _replace_norms(network: nn.Module) -> nn.Module:
     for name, child in network.named_children():
         if isinstance(child, nn.GroupNorm):
             setattr(network, name, nn.BatchNorm2d(child.num_channels))
         else:
-            with_batch_norm(child)
+            _replace_norms(child)
     return network

@@ -1,26 +1,34 @@
-"""ConvNet: the field's condensation network."""
+"""ConvNet: the field's condensation network, its names, and its depth for each image size."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from satm.errors import ConfigError
+from satm.networks.base import NETWORKS, Fit, Network, Shape, sides
+from satm.networks.batchnorm import batch_normed
 from satm.types import Images
+
+DEPTHS = (3, 4, 5)
+WIDTH = 128  # channels of the field's ConvNet
 
 
 class ConvNet(nn.Module):
     """`depth` × [3×3 convolution, instance norm, ReLU, 2×2 average pooling], then one linear layer.
 
-    Images [n, in_chans, *img_size] → logits [n, num_classes]. The norm is GroupNorm(C, C) with an affine part, so there
-    are no buffers and the parameters are the whole state. Sides of 28 pixels are padded to 32 by the first convolution.
-    `width` counts channels. Raises ConfigError for images too small for `depth` poolings.
-    Source: MTT networks.py ConvNet with "instancenorm" and "avgpooling" (field notes §2.5).
+    Images [n, in_chans, *img_size] → logits [n, num_classes]. `width` is the number of channels of each block. The norm
+    is GroupNorm(C, C) with scale and shift, so there are no buffers: the parameters are the whole state. The first
+    convolution pads sides of 28 pixels to 32. Raises ConfigError for images too small for `depth` poolings.
+    Source: MTT networks.py ConvNet with "instancenorm" and "avgpooling" (docs/field.md).
     """
 
     def __init__(
-        self, depth: int, *, width: int = 128, num_classes: int, in_chans: int, img_size: tuple[int, int]
+        self, depth: int, *, width: int = WIDTH, num_classes: int, in_chans: int, img_size: tuple[int, int]
     ) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
@@ -41,9 +49,9 @@ class ConvNet(nn.Module):
 class _Block(nn.Module):
     """Convolution, instance norm, ReLU and pooling.
 
-    Eager code calls torch's own kernels. Under `torch.compile` the last three are written as plain arithmetic on
-    [n, H/2, 2, W/2, 2, C]: channels innermost vectorise, and a 2×2 cell that is two axes of its own needs no index
-    arithmetic when its mean is differentiated, which takes 0.6 of the time that the compiled kernels of torch take.
+    Uncompiled code calls torch's own kernels. Under `torch.compile`, norm, ReLU and pooling are plain arithmetic on
+    [n, H/2, 2, W/2, 2, C]. With the channels last it vectorises. With each 2×2 cell on two axes of its own, the
+    derivative of the cell's mean needs no index arithmetic. This takes 0.6 of the time of torch's kernels, compiled.
     """
 
     def __init__(self, in_channels: int, channels: int, padding: tuple[int, int]) -> None:
@@ -63,7 +71,7 @@ class _Block(nn.Module):
             padding=self.conv.padding,
         )
         n, channels, height, width = x.shape
-        if height % 2 or width % 2:  # the pooling drops a row or column that the norm has seen
+        if height % 2 or width % 2:  # the norm takes all rows and columns, the pooling drops the last one
             return F.avg_pool2d(F.relu(self.norm(x)), 2)
         cells = x.permute(0, 2, 3, 1).reshape(n, height // 2, 2, width // 2, 2, channels)
         centred = cells - cells.mean((1, 2, 3, 4), keepdim=True)
@@ -72,7 +80,7 @@ class _Block(nn.Module):
 
 
 def feature_size(depth: int, img_size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns left of an image after `depth` poolings; raises ConfigError when none would be."""
+    """Rows and columns of the maps after `depth` poolings. Raises ConfigError if there are none left."""
     padded = [side + 2 * (_first_padding(side) - 1) for side in img_size]
     rows, columns = (side >> depth for side in padded)
     if not (rows and columns):
@@ -87,3 +95,92 @@ def feature_size(depth: int, img_size: tuple[int, int]) -> tuple[int, int]:
 
 def _first_padding(side: int) -> int:
     return 3 if side == 28 else 1
+
+
+def convnet_name(depth: int, width: int, norm: Literal["", "bn"] = "") -> str:
+    """The name of a ConvNet, such as `convnet3` or `convnetbn3_w32`. Raises ConfigError if there is no such network."""
+    if depth not in DEPTHS or width < 1:
+        raise ConfigError(f"ConvNet of depth {depth} and width {width}: expected depth 3, 4 or 5 and width 1 or more")
+    return f"convnet{norm}{depth}" if width == WIDTH else f"convnet{norm}{depth}_w{width}"
+
+
+def convnet_depth(image_size: int) -> int:
+    """The field's depth for images of `image_size` pixels a side: 3 up to 32, 4 up to 64, 5 above (paper A.8)."""
+    return 3 if image_size <= 32 else 4 if image_size <= 64 else 5
+
+
+def _build(depth: int) -> Callable[..., nn.Module]:
+    """`Network.build` of a ConvNet; without `img_size`, for the largest images that the field gives this depth."""
+
+    def build(*, img_size: int | Sequence[int] = 8 << (depth - 1), **options: Any) -> nn.Module:
+        rows, columns = (img_size, img_size) if isinstance(img_size, int) else img_size
+        return ConvNet(depth, img_size=(rows, columns), **options)
+
+    return build
+
+
+def _fit(depth: int) -> Callable[[Shape], Fit]:
+    """`Network.fit` of a ConvNet: it is built for the images' size."""
+
+    def fit(shape: Shape) -> Fit:
+        channels, height, width = shape
+        feature_size(depth, (height, width))
+        return Fit({"in_chans": channels, "img_size": sides((height, width))})
+
+    return fit
+
+
+NETWORKS.add(
+    Network(
+        name="convnet3",
+        summary="ConvNet of 3 blocks with instance norm, the field's for sides up to 32; convnet3_w32 has 32 channels",
+        build=_build(3),
+        fit=_fit(3),
+        width=WIDTH,
+    )
+)
+NETWORKS.add(
+    Network(
+        name="convnetbn3",
+        summary="convnet3 with batch norm in place of instance norm",
+        build=batch_normed(_build(3)),
+        fit=_fit(3),
+        width=WIDTH,
+    )
+)
+NETWORKS.add(
+    Network(
+        name="convnet4",
+        summary="ConvNet of 4 blocks with instance norm, for sides up to 64; convnet4_w32 has 32 channels",
+        build=_build(4),
+        fit=_fit(4),
+        width=WIDTH,
+    )
+)
+NETWORKS.add(
+    Network(
+        name="convnetbn4",
+        summary="convnet4 with batch norm in place of instance norm",
+        build=batch_normed(_build(4)),
+        fit=_fit(4),
+        width=WIDTH,
+    )
+)
+NETWORKS.add(
+    Network(
+        name="convnet5",
+        summary="ConvNet of 5 blocks with instance norm, for larger images; convnet5_w32 has 32 channels",
+        build=_build(5),
+        fit=_fit(5),
+        width=WIDTH,
+    )
+)
+NETWORKS.add(
+    Network(
+        name="convnetbn5",
+        summary="convnet5 with batch norm in place of instance norm",
+        build=batch_normed(_build(5)),
+        fit=_fit(5),
+        width=WIDTH,
+    )
+)

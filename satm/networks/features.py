@@ -1,4 +1,4 @@
-"""A network's features: what its last linear layer is given."""
+"""The features of a network: the input of its last linear layer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from satm.errors import ConfigError
 def features(network: nn.Module) -> nn.Module:
     """A copy of `network` without its last linear layer: images [n, C, H, W] → [n, D].
 
-    Its parameters are the network's without that layer's, in the same order. Raises ConfigError where there is none.
+    Its parameters are those of the other layers, in the same order. Raises ConfigError if there is no linear layer.
     """
     linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and name]
     if not linear:

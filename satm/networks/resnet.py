@@ -1,4 +1,4 @@
-"""ResNet18 as the field trains it at 32×32."""
+"""ResNet18 as the field trains it on 32×32 images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from satm.networks.base import NETWORKS, Network
+from satm.networks.batchnorm import batch_normed
+from satm.networks.resized import fit_to_32
 from satm.types import Images
 
 
@@ -13,8 +16,8 @@ class ResNet18(nn.Module):
     """A 3×3 stem without max pooling, four stages of two basic blocks (64 to 512 channels), one linear layer.
 
     Images [n, in_chans, H, W] with sides of 32 pixels or more → logits [n, num_classes]. Convolutions have no bias, the
-    norms are GroupNorm(C, C); the average pooling is over 4×4 maps at 32×32. Source: MTT networks.py ResNet18
-    (field notes §2.9).
+    norms are GroupNorm(C, C). At 32×32 the average pooling takes maps of 4×4.
+    Source: MTT networks.py ResNet18 (docs/field.md).
     """
 
     def __init__(self, *, num_classes: int, in_chans: int) -> None:
@@ -37,7 +40,7 @@ class ResNet18(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """relu(shortcut(x) + norm(conv(relu(norm(conv(x)))))), the first convolution and the shortcut with `stride`."""
+    """relu(shortcut(x) + norm(conv(relu(norm(conv(x)))))); the first convolution and the shortcut have `stride`."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -60,3 +63,21 @@ class BasicBlock(nn.Module):
 
 def _stage(in_channels: int, channels: int, stride: int) -> nn.Sequential:
     return nn.Sequential(BasicBlock(in_channels, channels, stride), BasicBlock(channels, channels, stride=1))
+
+
+NETWORKS.add(
+    Network(
+        name="resnet18",
+        summary="a 3×3 stem and eight residual blocks with instance norm; for 32×32",
+        build=ResNet18,
+        fit=fit_to_32(pooled=1),
+    )
+)
+NETWORKS.add(
+    Network(
+        name="resnet18bn",
+        summary="resnet18 with batch norm in place of instance norm",
+        build=batch_normed(ResNet18),
+        fit=fit_to_32(pooled=1),
+    )
+)

@@ -1,4 +1,4 @@
-"""timm's own networks: the input size one of them needs, found by trying it without weights."""
+"""timm's own networks: the input size that one of them needs, found by a trial on shapes only."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 
 from satm.errors import ConfigError
 
-SMALLEST = 32  # pixels a side: timm's networks shrink an image up to 32 times, so that less would leave only padding
-LARGER = (64, 96, 128, 224)  # tried in turn where a network cannot take its images
+SMALLEST = 32  # pixels a side: timm's networks shrink an image up to 32 times; of a smaller one only padding is left
+LARGER = (64, 96, 128, 224)  # pixels a side, tried in this order if a network cannot take the images' own size
 
 
 @cache
 def fit(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[tuple[int, int], bool]:
     """The input size (H, W) for images of `image_shape`, and whether the network must be built for it (`img_size`).
 
-    The images' own size where the network takes it (it is at least `SMALLEST`), else the smallest of `LARGER` that
-    works, else timm's default for it. Raises ConfigError when none does.
+    The size is the first of these that works: the images' own size, at least `SMALLEST`; the sizes of `LARGER`; timm's
+    default for the network. Raises ConfigError if none works.
     """
     from timm.models import PretrainedCfg, get_pretrained_cfg
 
@@ -48,7 +48,7 @@ def _sizes(image_shape: tuple[int, int, int], default: tuple[int, int]) -> Itera
 
 
 def _failure(name: str, options: dict[str, Any], size: tuple[int, int]) -> str | None:
-    """Why a training step on images of `size` fails, or None; on the meta device: shapes only, no memory, no draws."""
+    """Why the network cannot take images of `size`, or None. On the meta device: shapes only, no RAM, no draws."""
     import timm
 
     try:
@@ -57,10 +57,10 @@ def _failure(name: str, options: dict[str, Any], size: tuple[int, int]) -> str |
             if (patch := _patch(network)) and (size[0] % patch[0] or size[1] % patch[1]):
                 return f"its patches are {patch[0]}×{patch[1]}, and it would not look at what is left over"
             logits = network(torch.empty(2, options["in_chans"], *size))
-    except Exception as error:  # timm's networks refuse a size with whatever their arithmetic happens to raise
+    except Exception as error:  # timm's networks may raise anything for a size that does not fit
         return (str(error).splitlines() or [type(error).__name__])[0]
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, options["num_classes"]):
-        return "its output is not one score a class"
+        return "its output is not one score per class"
     return None
 
 

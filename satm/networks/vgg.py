@@ -1,20 +1,24 @@
-"""VGG11 as the field trains it at 32×32."""
+"""VGG11 as the field trains it on 32×32 images."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
+from satm.networks.base import NETWORKS, Network
+from satm.networks.batchnorm import batch_normed
+from satm.networks.resized import fit_to_32
 from satm.types import Images
 
-STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels of each convolution; a max pooling ends a stage
+STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels; a max pooling ends each stage
 
 
 class VGG11(nn.Module):
     """Eight [3×3 convolution with bias, instance norm, ReLU] in five stages, then one linear layer.
 
-    Images [n, in_chans, H, W] with sides of 32 pixels or more → logits [n, num_classes]. The norm is GroupNorm(C, C);
-    the average pooling to 1×1 does nothing at 32×32. Source: MTT networks.py VGG11 (field notes §2.9).
+    Images [n, in_chans, H, W] with sides of 32 pixels or more → logits [n, num_classes]. The norm is GroupNorm(C, C).
+    The average pooling to 1×1 changes nothing at 32×32; for larger images it keeps the size of the linear layer.
+    Source: MTT networks.py VGG11 (docs/field.md).
     """
 
     def __init__(self, *, num_classes: int, in_chans: int) -> None:
@@ -34,3 +38,21 @@ class VGG11(nn.Module):
         """Logits [n, num_classes]."""
         logits: torch.Tensor = self.classifier(self.pool(self.features(images)).flatten(1))
         return logits
+
+
+NETWORKS.add(
+    Network(
+        name="vgg11",
+        summary="eight convolutions with instance norm in five stages; for 32×32",
+        build=VGG11,
+        fit=fit_to_32(pooled=1),
+    )
+)
+NETWORKS.add(
+    Network(
+        name="vgg11bn",
+        summary="vgg11 with batch norm in place of instance norm",
+        build=batch_normed(VGG11),
+        fit=fit_to_32(pooled=1),
+    )
+)

@@ -128,7 +128,7 @@ ENTRY_POINTS = """
 
 
 def install(folder: Path, name: str = "small-plugin") -> None:
-    """What pip leaves behind: a module, and the distribution's own description of it."""
+    """Write what pip would install: a module, and the description of its distribution."""
     (folder / "satm_small_plugin.py").write_text(textwrap.dedent(MODULE))
     about = folder / f"{name.replace('-', '_')}-1.0.dist-info"
     about.mkdir()
@@ -175,6 +175,8 @@ def test_a_folder_cannot_be_called_like_its_data_set(plugin, tmp_path):
     (tmp_path / "halves").mkdir()
     with pytest.raises(ConfigError, match="'halves' means the embedded images; rename the folder"):
         load(str(tmp_path / "halves"))
+
+
 def test_an_outer_optimiser_is_an_option_and_is_read_back_from_what_is_stored(plugin, tmp_path, capsys):
     registry = tmp_path / "satm.db"
     asked = ["condense", "digits", "--profile", "smoke", "--method", "mtt", "--set", "outer_steps=2"]
@@ -200,7 +202,7 @@ def test_an_outer_optimiser_whose_field_rule_is_not_its_name_is_refused(plugin):
         OuterOptimiser(name="signs", summary="", config=satm_small_plugin.SignDescent)
 
 
-def test_nothing_is_imported_before_it_is_asked_for(plugin):
+def test_nothing_is_imported_before_it_is_used(plugin):
     assert "class-means" in METHODS
     assert "halves" in CATALOGUE
     assert "class-means" in list(METHODS)
@@ -213,7 +215,7 @@ def test_nothing_is_imported_before_it_is_asked_for(plugin):
     assert METHODS.get("class-means").summary == "means"
 
 
-def test_what_cannot_be_loaded_is_one_line_when_it_is_asked_for(plugin, capsys):
+def test_what_cannot_be_loaded_is_one_line_when_it_is_used(plugin, capsys):
     with pytest.raises(PluginError, match=r"^method 'broken' of package small-plugin cannot be loaded \(ModuleNotFou"):
         METHODS.get("broken")
     with pytest.raises(PluginError, match=r"^method 'wrong' of package small-plugin is int, expected Method; mend"):
@@ -222,7 +224,7 @@ def test_what_cannot_be_loaded_is_one_line_when_it_is_asked_for(plugin, capsys):
     error = capsys.readouterr().err
     assert error.startswith("error: method 'broken' of package small-plugin cannot be loaded")
     assert error.count("\n") == 1
-    assert METHODS.get("satm").name == "satm"  # the others are as they were
+    assert METHODS.get("satm").name == "satm"  # the others still work
 
 
 def test_a_setting_that_no_preset_knows_is_one_line_that_names_the_package(plugin, capsys):
@@ -241,7 +243,7 @@ def test_another_packages_method_has_no_numbers_of_ours(plugin, capsys):
     assert said == "class-means no numbers [the defaults of package small-plugin]"
 
 
-def test_doctor_lists_what_other_packages_bring_and_what_is_wrong_with_it(plugin, capsys):
+def test_doctor_lists_the_things_of_other_packages_and_their_problems(plugin, capsys):
     assert run(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "architecture one-layer: from package small-plugin" in lines

@@ -1,4 +1,4 @@
-"""Seeds: named streams, independent of the global one and of each other."""
+"""Seeds: named streams, independent of the global stream and of each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ paths = st.lists(st.one_of(st.integers(0, 10**6), st.text(max_size=8)), max_size
 
 
 @given(st.integers(0, 2**31), paths, paths)
-def test_a_stream_depends_on_the_root_and_the_path_alone(root, path, more):
+def test_a_stream_depends_only_on_the_root_and_the_path(root, path, more):
     one = Seed(root).child(*path).child(*more)
     torch.rand(1)
     two = Seed(root, path + more)
@@ -33,7 +33,7 @@ def test_numbers_and_their_spelling_are_different_names():
 
 
 def test_streams_are_the_same_on_every_machine_and_in_every_version():
-    """Stored experts and synthetic sets name their seed: its numbers must never change."""
+    """Stored experts and synthetic sets name their seed, so the numbers of a seed must never change."""
     assert Seed(0).child("expert", 3).value == 4391609680479379240
     assert torch.randint(10**6, (2,), generator=Seed(7).generator()).tolist() == [856708, 72103]
 

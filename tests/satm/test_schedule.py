@@ -22,15 +22,15 @@ def test_it_is_torchs_cosine_annealing_with_warm_restarts(first, growth):
         scheduler.step()
 
 
-def test_gdumb_passes_once_at_a_tenth_and_then_restarts_at_every_power_of_two():
+def test_gdumb_has_one_epoch_at_a_tenth_and_then_restarts_at_every_power_of_two():
     schedule = WarmRestarts(warmup=1, warmup_factor=0.1)
     assert schedule.factor(0) == 0.1
     assert [epoch for epoch in range(256) if schedule.factor(epoch) == 1] == [1, 2, 4, 8, 16, 32, 64, 128]
     assert schedule.factor(3) == pytest.approx(0.505)
-    assert schedule.factor(255) == pytest.approx(0.01, abs=2e-4)  # 256 passes end at the end of a cycle
+    assert schedule.factor(255) == pytest.approx(0.01, abs=2e-4)  # 256 epochs end with a cycle
 
 
 @pytest.mark.parametrize("change", [{"first": 0}, {"growth": 0}, {"warmup": -1}, {"floor": 1.5}, {"warmup_factor": -1}])
-def test_what_cannot_be_is_refused(change):
+def test_impossible_values_are_refused(change):
     with pytest.raises(ConfigError, match="expected"):
         WarmRestarts(**change)

@@ -27,7 +27,7 @@ def test_the_interval_is_students():
         interval([])
 
 
-def test_pairs_lose_what_they_share():
+def test_the_spread_that_pairs_share_cancels():
     found = paired_interval([0.3, 0.5, 0.4], [0.1, 0.2, 0.2])
     assert found.mean == pytest.approx(0.7 / 3)
     assert found.half == pytest.approx(T[2] * math.sqrt(0.01 / 3) / math.sqrt(3), rel=1e-5)
@@ -43,25 +43,25 @@ def test_welchs_interval_of_unpaired_samples():
     found = difference_interval([1.0, 2.0, 3.0], [5.0, 6.0, 7.0])
     assert found.mean == -4
     assert found.half == pytest.approx(T[4] * math.sqrt(2 / 3), rel=1e-6)
-    lopsided = difference_interval([1.0, 2.0, 3.0], [5.0] * 9)  # all spread in the first: its 2 degrees of freedom
+    lopsided = difference_interval([1.0, 2.0, 3.0], [5.0] * 9)  # only the first varies: its 2 degrees of freedom
     assert lopsided.half == pytest.approx(T[2] / math.sqrt(3), rel=1e-6)
     assert difference_interval([1.0], [2.0, 3.0]).half == math.inf
     assert difference_interval([1.0, 1.0], [2.0, 2.0]).half == 0
 
 
 @given(numbers, st.floats(-5, 5))
-def test_shifting_moves_an_interval_and_no_more(values, shift):
+def test_a_shift_moves_an_interval_and_changes_nothing_else(values, shift):
     moved, here = interval([value + shift for value in values]), interval(values)
     assert moved.mean == pytest.approx(here.mean + shift, abs=1e-9)
     assert moved.half == pytest.approx(here.half, abs=1e-7)
 
 
 def test_rank_correlations_by_hand():
-    """One of six pairs turned round: tau = (5 − 1)/6; Spearman's 1 − 6 Σd²/(n(n² − 1)) with d = 1, 1."""
+    """One of six pairs is reversed: tau = (5 − 1)/6; Spearman's 1 − 6 Σd²/(n(n² − 1)) with d = 1, 1."""
     found = rank_correlation([1, 2, 3, 4], [10, 20, 40, 30])
     assert found.kendall == pytest.approx(4 / 6)
     assert found.spearman == pytest.approx(1 - 6 * 2 / (4 * 15))
-    assert found.p == pytest.approx(8 / 24)  # |tau| ≥ 4/6: 1 + 3 of 24 orders, either way round
+    assert found.p == pytest.approx(8 / 24)  # |tau| ≥ 4/6: 1 + 3 of the 24 orders in each direction
     same = rank_correlation([1, 2, 3, 4, 5], [2, 3, 5, 7, 11])
     assert (same.spearman, same.kendall, same.n) == (pytest.approx(1), pytest.approx(1), 5)
     assert same.p == pytest.approx(2 / 120)

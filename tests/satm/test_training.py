@@ -10,7 +10,8 @@ from torch import nn
 
 from satm.engine import flatten
 from satm.errors import ConfigError, Diverged, ShapeError
-from satm.machine.fused import WORTHWHILE, Fused, obstacle, plan_fused
+from satm.machine.fused import WORTHWHILE, Fused, plan_fused
+from satm.machine.purity import obstacle
 from satm.rng import Seed
 from satm.schedule import WarmRestarts
 from satm.training import SGDConfig, accuracy, fit, hard, make_optimizer, predict
@@ -211,7 +212,7 @@ def fused(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SATM_HOME", str(tmp_path_factory.mktemp("home")))
         if request.param != "whole batches":
-            patch.setattr("satm.machine.cost.CACHE", 1)
+            patch.setattr("satm.machine.pieces.CACHE", 1)
         said = []
         made = Fused(tiny(), image_shape=IMAGE, notify=said.append)
         assert (made.at_once == 4) == (request.param != "whole batches")

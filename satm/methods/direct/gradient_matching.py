@@ -15,7 +15,7 @@ from satm.engine import FlatNetwork, Step, flatten, make_step
 from satm.errors import ConfigError, Diverged
 from satm.examples import TensorExamples
 from satm.functional import unflatten
-from satm.machine.cost import images_at_once
+from satm.machine.pieces import images_at_once
 from satm.matching import gradient_distance
 from satm.methods.base import Task
 from satm.methods.direct.condensation import DirectCondensation, DirectConfig, classes_at_once

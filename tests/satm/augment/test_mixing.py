@@ -13,7 +13,7 @@ CLASSES = 4
 
 
 def batch():
-    """Four images, each of one number: where a pixel came from can be read off it."""
+    """Four images, each of one number, so that a pixel shows from which image it comes."""
     return torch.arange(4.0).view(4, 1, 1, 1).expand(4, 2, 12, 10).clone(), torch.arange(4)
 
 
@@ -31,11 +31,11 @@ def test_targets_are_mixed_by_the_area_that_was_replaced():
                 assert height * width == len(foreign)
                 assert torch.equal(image[0], image[1])
         shares.append(float(targets.diag().min()))
-    assert torch.equal(images, batch()[0])  # what it was given is left alone
+    assert torch.equal(images, batch()[0])  # the arguments are unchanged
     assert min(shares) < 0.5 < max(shares)
 
 
-def test_it_happens_as_often_as_said_and_leaves_soft_targets_otherwise():
+def test_it_mixes_with_its_probability_and_else_gives_soft_targets():
     images, labels = batch()
     mixed = 0
     for seed in range(200):

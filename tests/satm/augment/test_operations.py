@@ -23,7 +23,7 @@ def images():
     return torch.randn(N, *SHAPE, generator=generator("images"), dtype=torch.float64)
 
 
-# What each operation means, written out image by image and pixel by pixel from the values drawn.
+# Each operation, written out image by image and pixel by pixel from the drawn values.
 
 
 def color(image, *, brightness, saturation, contrast):
@@ -69,7 +69,7 @@ LITERAL = {f.__name__: f for f in (color, crop, cutout, flip, scale, rotate)}
 
 @pytest.mark.parametrize("op", OPERATIONS)
 @pytest.mark.parametrize("shape", [SHAPE, (1, 8, 8), (3, 2, 5)])
-def test_operation_is_what_its_definition_says(op, shape):
+def test_operation_is_its_definition(op, shape):
     images = torch.randn(N, *shape, generator=generator("images"), dtype=torch.float64)
     for repeat in range(10):
         drawn = draw(op, N, shape, generator(repeat))
@@ -85,7 +85,7 @@ def test_operation_can_be_differentiated_twice(op):
     small = torch.randn(2, 2, 4, 5, generator=generator("small"), dtype=torch.float64, requires_grad=True)
     drawn = draw(op, 2, (2, 4, 5), generator())
 
-    def curved(x):  # an operation alone is affine: its second derivative would be zero whatever it returned
+    def curved(x):  # an operation is affine: without the cube every second derivative would be 0
         return apply(x, drawn).pow(3).sum()
 
     assert torch.autograd.gradcheck(curved, small)
@@ -139,7 +139,7 @@ def test_neutral_colour_is_no_change(images):
     torch.testing.assert_close(apply(images, Draw("color", neutral)), images, rtol=0, atol=1e-14)
 
 
-def test_same_generator_same_images_and_the_global_stream_is_left_alone(images):
+def test_same_generator_same_images_and_the_global_stream_is_unchanged(images):
     before = torch.get_rng_state()
     dsa = DSA()
     first, again = generator(), generator()
@@ -148,7 +148,7 @@ def test_same_generator_same_images_and_the_global_stream_is_left_alone(images):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_one_operation_a_batch_each_as_often():
+def test_each_batch_gets_one_operation_and_all_are_equally_frequent():
     source = generator()
     drawn = [draw(STRATEGY, 1, SHAPE, source).op for _ in range(1200)]
     counts = {op: drawn.count(op) for op in OPERATIONS}
@@ -162,7 +162,7 @@ def test_parameters_are_drawn_for_every_image_unless_shared(images, op):
     own, shared = draw(op, N, SHAPE, generator()), draw(op, N, SHAPE, generator(), shared=True)
     assert len(apply(same, own).unique(dim=0)) > 1
     assert len(apply(same, shared).unique(dim=0)) == 1
-    # The siamese use: a batch of another size under the same transform.
+    # The siamese use: the same transform of a batch of another size.
     assert torch.equal(apply(images[:2], shared), apply(images, shared)[:2])
 
 
@@ -177,7 +177,7 @@ def test_dtype_is_kept_and_coordinates_are_not_rounded(op, dtype):
     torch.testing.assert_close(changed.double(), apply(images.double(), drawn), rtol=2 * step, atol=1e-4)
 
 
-def test_apply_leaves_its_input_alone(images):
+def test_apply_does_not_change_its_input(images):
     before = images.clone()
     for op in OPERATIONS:
         apply(images, draw(op, N, SHAPE, generator()))
@@ -205,7 +205,7 @@ def test_description_is_json_and_complete():
 
 @pytest.mark.parametrize("op", OPERATIONS)
 def test_operation_under_function_transforms(op):
-    """Nothing in it depends on the data's values: `torch.func` and a compiler can trace it."""
+    """No branch depends on the values of the data, so `torch.func` and a compiler can trace it."""
     several = torch.randn(3, N, *SHAPE, generator=generator("several"), dtype=torch.float64)
     drawn = draw(op, N, SHAPE, generator())
     together = torch.func.vmap(lambda images: apply(images, drawn))(several)

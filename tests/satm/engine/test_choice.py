@@ -1,4 +1,4 @@
-"""Which engine a job gets: a rule over its size and its machine."""
+"""The engine that a job gets, from its size and the machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from satm.engine import HigherPolicy, InnerWork, ReplayPolicy, TeslaPolicy, choo
 from satm.engine import choice as module
 from satm.errors import ConfigError
 from satm.machine import compilation
-from satm.machine.cost import images_at_once
+from satm.machine.pieces import images_at_once
 from satm.rng import Seed
 
 SHAPE = (3, 16, 16)
@@ -36,7 +36,7 @@ def choose(network, work, *, engine="auto", compile="auto", precision="float32")
     return choose_engine(engine, compile, precision, network=network, image_shape=SHAPE, work=work)
 
 
-def test_little_work_is_not_compiled_and_higher_is_the_quicker_plain_engine(network):
+def test_little_work_is_not_compiled_and_gets_higher_the_faster_uncompiled_engine(network):
     chosen = choose(network, SMALL)
     assert (chosen.engine, chosen.compiled) == ("higher", False)
     assert isinstance(chosen.policy(network, pytest.fail), HigherPolicy)
@@ -53,7 +53,7 @@ def test_much_work_is_replayed_compiled(network):
     assert choose(network, LARGE, engine="higher").at_once is None  # its tape holds whole batches
 
 
-def test_a_tape_that_does_not_fit_is_replayed_whatever_was_preferred(network, monkeypatch):
+def test_a_job_whose_tape_does_not_fit_is_replayed(network, monkeypatch):
     monkeypatch.setattr(module, "total_memory", lambda device: SMALL.tape)
     for engine in ("auto", "prefer-higher"):
         chosen = choose(network, SMALL, engine=engine)
@@ -62,7 +62,7 @@ def test_a_tape_that_does_not_fit_is_replayed_whatever_was_preferred(network, mo
     assert choose(network, SMALL, engine="higher").engine == "higher"  # as asked
 
 
-def test_the_reference_is_preferred_however_much_work_there_is(network):
+def test_the_reference_is_preferred_for_any_amount_of_work(network):
     assert choose(network, LARGE, engine="prefer-higher").engine == "higher"
 
 
@@ -78,7 +78,7 @@ def test_without_a_compiler_the_reason_says_so(network, monkeypatch):
         choose(network, LARGE, compile="compiled")
 
 
-def test_a_missing_compiler_is_found_out(monkeypatch, tmp_path):
+def test_a_missing_compiler_is_noticed(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     assert "no C++ compiler" in str(compilation.missing_compiler())
@@ -102,7 +102,7 @@ def test_bf16_needs_replay_and_the_units(network, monkeypatch):
         choose(network, SMALL, precision="bf16")
 
 
-def test_tesla_is_there_when_asked_for(network):
+def test_tesla_is_chosen_by_name(network):
     chosen = choose(network, SMALL, engine="tesla")
     assert isinstance(chosen.policy(network, pytest.fail), TeslaPolicy)
     assert "as asked" in str(chosen)

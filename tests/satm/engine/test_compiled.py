@@ -1,8 +1,8 @@
 """`replay`, compiled and not, against `higher` on real networks.
 
-A ReLU that sits on its kink may fall on either side of it by the order of a sum. In float64 none of these does: the
-parameters are drawn so that no pre-activation is 0, and the images have no flat parts. In float32 some always do on a
-real problem, so there the two are judged by how far each is from the float64 answer.
+If the input of a ReLU is almost 0, the order of a sum decides on which side of 0 it is. In float64 no input here is so
+near 0: the parameters are random, and the images have no flat parts. In float32 some inputs of a real problem always
+are, so both results are compared with the float64 result there.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def convnet():
 
 
 def problem(network, *, soft, batches, augmented, dtype=torch.float64):
-    """Arguments of a policy: a loop on random images from random parameters towards random ones."""
+    """The arguments of a policy: a loop on random images, with random start and target parameters."""
     network = network.to(dtype)
     size = sum(p.numel() for p in network.parameters())
     index = [None if not batches else torch.tensor([i % IMAGES, (i + 2) % IMAGES, (i + 3) % IMAGES]) for i in range(N)]
@@ -85,7 +85,7 @@ def _identity(images):
 
 
 def agree(found, expected, *, rtol):
-    """Every part within `rtol` of the part's own size."""
+    """Every part agrees within `rtol` of the size of that part."""
     for name in ("loss", "images", "step_size", "step_size_taped", "theta", "labels", "kept"):
         a, b = getattr(found, name), getattr(expected, name)
         if b is None:
@@ -107,18 +107,18 @@ CASES = pytest.mark.parametrize(
 
 @CASES
 def test_eager_replay_is_higher_for_every_window(make, soft, batches, augmented):
-    where = problem(make(), soft=soft, batches=batches, augmented=augmented)
-    replay = ReplayPolicy(make_step(where["loop"].network))
+    given = problem(make(), soft=soft, batches=batches, augmented=augmented)
+    replay = ReplayPolicy(make_step(given["loop"].network))
     for window in range(1, N + 1):
         how = {"truncation": LastSteps(window), "keep": N - window}
-        agree(replay(**where, **how), HigherPolicy()(**where, **how), rtol=1e-10)
+        agree(replay(**given, **how), HigherPolicy()(**given, **how), rtol=1e-10)
 
 
 @CASES
 def test_eager_replay_is_higher_in_single_precision(make, soft, batches, augmented):
-    where = problem(make(), soft=soft, batches=batches, augmented=augmented, dtype=torch.float32)
-    replay = ReplayPolicy(make_step(where["loop"].network))
-    agree(replay(**where, truncation=Full()), HigherPolicy()(**where, truncation=Full()), rtol=1e-5)
+    given = problem(make(), soft=soft, batches=batches, augmented=augmented, dtype=torch.float32)
+    replay = ReplayPolicy(make_step(given["loop"].network))
+    agree(replay(**given, truncation=Full()), HigherPolicy()(**given, truncation=Full()), rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -131,16 +131,16 @@ def test_eager_replay_is_higher_in_single_precision(make, soft, batches, augment
     ],
 )
 def test_compiled_replay_is_higher_for_every_window(make, soft, batches, augmented):
-    where = problem(make(), soft=soft, batches=batches, augmented=augmented)
-    replay = ReplayPolicy(make_step(where["loop"].network, notify=pytest.fail))
+    given = problem(make(), soft=soft, batches=batches, augmented=augmented)
+    replay = ReplayPolicy(make_step(given["loop"].network, notify=pytest.fail))
     for window in range(1, N + 1):
         how = {"truncation": LastSteps(window), "keep": N - window}
-        agree(replay(**where, **how), HigherPolicy()(**where, **how), rtol=1e-10)
+        agree(replay(**given, **how), HigherPolicy()(**given, **how), rtol=1e-10)
 
 
 @pytest.mark.slow
-def test_compiled_single_precision_is_no_further_from_the_answer_than_eager():
-    """Medians over eight segments of a hypergradient on real digits; compiled code flips other ReLUs, not more."""
+def test_compiled_single_precision_is_as_near_to_the_float64_result_as_eager():
+    """Medians over eight segments on real digits. Compiled code flips other ReLUs, but not more of them."""
     data = load("digits", image_size=16)
     found = {"eager": [], "compiled": []}
     double, single = (
@@ -200,13 +200,13 @@ def test_without_a_compiler_the_plain_function_runs_and_says_so_once(monkeypatch
 
 @pytest.mark.parametrize("soft", [False, True], ids=["classes", "probabilities"])
 def test_tesla_is_the_sum_of_direct_terms(soft):
-    """∂F/∂φ ≈ −α Σ_i ∂⟨∇L(θ_i, φ), v⟩/∂φ with θ_i and v held, written out with autograd alone."""
-    where = problem(convnet(), soft=soft, batches=True, augmented=True)
-    loop, at = where["loop"], where["at"]
+    """∂F/∂φ ≈ −α Σ_i ∂⟨∇L(θ_i, φ), v⟩/∂φ with θ_i and v constant, written out with autograd only."""
+    given = problem(convnet(), soft=soft, batches=True, augmented=True)
+    loop, at = given["loop"], given["at"]
     network = FlatNetwork(loop.network)
     images = at.images.clone().requires_grad_()
     labels = at.labels.clone().requires_grad_(soft)
-    thetas, gradients = [where["theta_start"]], []
+    thetas, gradients = [given["theta_start"]], []
     for i in range(N):
         theta = thetas[-1].detach().requires_grad_()
         loss = loop.loss(partial(network, theta), i, OuterVariables(images, labels, at.step_size))
@@ -214,21 +214,21 @@ def test_tesla_is_the_sum_of_direct_terms(soft):
         gradients.append(gradient)
         thetas.append(theta.detach() - at.step_size * gradient.detach())
     end = thetas[-1].requires_grad_()
-    (v,) = torch.autograd.grad(where["outer_loss"](end), end)
+    (v,) = torch.autograd.grad(given["outer_loss"](end), end)
     for window in (1, 3, N):
         total = -at.step_size * sum(g @ v for g in gradients[N - window :])
         wanted = torch.autograd.grad(total, [images, *([labels] if soft else [])], retain_graph=True)
-        found = TeslaPolicy(make_step(loop.network))(**where, truncation=LastSteps(window))
+        found = TeslaPolicy(make_step(loop.network))(**given, truncation=LastSteps(window))
         torch.testing.assert_close(found.images, wanted[0], rtol=1e-10, atol=1e-14)
         if soft:
             torch.testing.assert_close(found.labels, wanted[1], rtol=1e-10, atol=1e-14)
 
 
 def test_tesla_with_one_step_is_exact():
-    where = problem(convnet(), soft=True, batches=False, augmented=True)
-    where["loop"] = InnerLoop(network=where["loop"].network, batches=(None,), transforms=where["loop"].transforms[:1])
+    given = problem(convnet(), soft=True, batches=False, augmented=True)
+    given["loop"] = InnerLoop(network=given["loop"].network, batches=(None,), transforms=given["loop"].transforms[:1])
     agree(
-        TeslaPolicy(make_step(where["loop"].network))(**where, truncation=Full()),
-        HigherPolicy()(**where, truncation=Full()),
+        TeslaPolicy(make_step(given["loop"].network))(**given, truncation=Full()),
+        HigherPolicy()(**given, truncation=Full()),
         rtol=1e-10,
     )

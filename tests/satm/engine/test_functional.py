@@ -25,7 +25,7 @@ def test_unflatten_inverts_flatten(shapes):
 
 
 def test_flatten_copies():
-    for network in (Tiny(), nn.Linear(3, 1, bias=False)):  # one parameter alone might be handed out as a view
+    for network in (Tiny(), nn.Linear(3, 1, bias=False)):  # a single parameter could be returned as a view
         theta = flatten(network.parameters()).detach()
         kept = theta.clone()
         with torch.no_grad():
@@ -51,7 +51,7 @@ def test_flat_network_is_the_network_at_theta():
 
 
 def test_a_module_under_two_names_survives_a_call():
-    """`torch.func.functional_call` leaves such a module with plain tensors for parameters."""
+    """`torch.func.functional_call` replaces the parameters of such a module by plain tensors."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(6, 6), nn.Linear(6, 6)).double()
     network.append(network[1])
     network[2].weight = network[1].weight

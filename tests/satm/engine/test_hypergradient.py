@@ -26,8 +26,8 @@ def policy(request):
     return request.param
 
 
-def solve(policy, case, truncation=None, **where):
-    return policy(case.loop, case.at, where.pop("theta", case.theta), case.loss, truncation or Full(), **where)
+def solve(policy, case, truncation=None, **more):
+    return policy(case.loop, case.at, more.pop("theta", case.theta), case.loss, truncation or Full(), **more)
 
 
 def by_hand(case, **how):
@@ -93,7 +93,7 @@ def test_images_that_only_the_early_steps_saw_have_no_derivative_in_the_window(p
 
 @pytest.mark.parametrize("window", [1, 3, N])
 @pytest.mark.parametrize("keep", range(N + 1))
-def test_kept_parameters_are_those_of_the_step_asked_for(policy, keep, window):
+def test_kept_parameters_are_those_of_step_keep(policy, keep, window):
     case = tiny_case()
     close(solve(policy, case, LastSteps(window), keep=keep).kept, case.unroll(case.at)[0][keep].detach())
 
@@ -127,9 +127,9 @@ def test_a_pass_from_the_middle_runs_the_remaining_steps_only(policy, first, win
 
 @pytest.mark.parametrize("window", [1, 3, N])
 def test_a_loop_replays_its_own_draws(policy, window):
-    """Augmentations and mini-batches are values of the loop: a second run is the same to the bit, whatever else drew.
+    """Augmentations and mini-batches are values of the loop: a second run has the same bits, after other draws too.
 
-    The DSA draws are checked against the hand-unrolled loop too.
+    The result with DSA also agrees with the hand-unrolled loop.
     """
     case, shape = tiny_case(soft=True), (1, 2, 3)
     dsa, generator = DSA(), Seed(0).generator()
@@ -144,7 +144,7 @@ def test_a_loop_replays_its_own_draws(policy, window):
     close(first.images, by_hand(case, tape_from=N - window)[1])
 
 
-def test_a_pass_changes_nothing_it_was_given(policy):
+def test_a_pass_changes_none_of_its_arguments(policy):
     case = tiny_case(soft=True)
     given = {**case.at._asdict(), "theta": case.theta, **dict(case.loop.network.named_parameters())}
     before = {name: (value.detach().clone(), value.requires_grad) for name, value in given.items()}
@@ -156,7 +156,7 @@ def test_a_pass_changes_nothing_it_was_given(policy):
     assert not any(getattr(found, name).requires_grad for name in found.__slots__)
 
 
-def test_where_the_tape_begins():
+def test_the_first_differentiated_step():
     assert Full().first_taped(7) == 0
     assert [LastSteps(window).first_taped(7) for window in (1, 3, 7)] == [6, 4, 0]
 
@@ -207,7 +207,7 @@ def test_shared_parameters_are_one_place_in_theta(policy, window):
 
 @pytest.mark.parametrize("architecture", ["convnet3_w4", pytest.param("resnet18", marks=pytest.mark.slow)])
 def test_the_fields_networks(policy, architecture):
-    """The same agreement through convolutions, GroupNorm and ReLU, the network's forward taken from torch.func."""
+    """The same agreement through convolutions, GroupNorm and ReLU; torch.func computes the forward pass."""
     shape = (3, 8, 8)
     network = networks.create(architecture, num_classes=CLASSES, image_shape=shape, seed=Seed(0)).double()
     flat = FlatNetwork(network)

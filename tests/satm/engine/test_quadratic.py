@@ -91,4 +91,4 @@ def test_hypergradient_is_the_closed_form(policy, paper, window):
 
 def test_exact_step_size_derivative_is_the_closed_form(paper):
     close(exact_step_size_derivative(**problem(paper)), paper["exact"])
-    assert not torch.isclose(paper["exact"], paper["eq10"], rtol=0.1)  # else the two would prove nothing
+    assert not torch.isclose(paper["exact"], paper["eq10"], rtol=0.1)  # if they were equal, this would prove nothing

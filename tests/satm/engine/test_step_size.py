@@ -1,4 +1,4 @@
-"""α's two derivatives: the paper's Eq. 10, and the exact one."""
+"""The two derivatives with respect to α: the paper's Eq. 10, and the exact one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def eq10(policy, case, window):
 
 @POLICIES
 @pytest.mark.parametrize("window", [1, 3, 6])
-def test_eq10_is_the_written_out_sum_whatever_the_window(policy, window):
+def test_eq10_is_the_written_out_sum_for_every_window(policy, window):
     case = tiny_case()
     thetas, gradients = case.unroll(case.at)
     (outer,) = torch.autograd.grad(case.loss(thetas[-1]), thetas[-1])
@@ -49,14 +49,14 @@ def test_exact_derivative_agrees_with_finite_differences_and_with_the_tape(soft)
 
 
 @POLICIES
-def test_the_two_are_one_at_one_step_and_differ_beyond(policy):
+def test_the_two_are_equal_for_one_step_and_differ_for_more(policy):
     one, many = tiny_case(steps=1), tiny_case(steps=6)
     close(eq10(policy, one, 1), exact_step_size_derivative(one.loop, one.at, one.theta, one.loss))
     exact = exact_step_size_derivative(many.loop, many.at, many.theta, many.loss)
     assert not torch.isclose(eq10(policy, many, 1), exact, rtol=0.01)
 
 
-def test_exact_derivative_changes_nothing_it_was_given():
+def test_exact_derivative_changes_none_of_its_arguments():
     case = tiny_case()
     before = [value.clone() for value in (*case.at, case.theta)]
     exact = exact_step_size_derivative(case.loop, case.at, case.theta, case.loss)

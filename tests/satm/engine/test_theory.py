@@ -1,6 +1,6 @@
-"""What the paper proves about the two approximations, checked through the engine; `docs/theory.md` states it.
+"""Checks what the paper proves about its two approximations with the engine; `docs/theory.md` states it.
 
-The network is linear without bias, so that θ [D] are its weights, images X [n, D] its rows, and an inner loss is any
+The network is linear without bias: θ [D] are its weights, the images X [n, D] are its input. The inner loss is any
 function of the residual r = Xθ − y. Everything is float64.
 """
 
@@ -39,13 +39,13 @@ def square(prediction, label):
 
 
 def log_cosh(prediction, label):
-    """Convex, with a gradient of at most 1 and a curvature in (0, 1]."""
+    """Convex, with a gradient of at most 1 and a second derivative in (0, 1]."""
     r = prediction - label
     return r.abs() + nn.functional.softplus(-2 * r.abs()) - math.log(2)
 
 
 def both(prediction, label):
-    """Strongly convex and not quadratic: a curvature in (1, 2]."""
+    """Strongly convex and not quadratic: a second derivative in (1, 2]."""
     return square(prediction, label) + log_cosh(prediction, label)
 
 
@@ -81,7 +81,7 @@ class Setting:
         return self.policy(self.loop, self.at, self.start, outer_loss or self.outer_loss, truncation)
 
     def unroll(self, x, y, steps):
-        """θ_steps by torch alone, differentiable in x and y."""
+        """θ_steps in plain torch, differentiable in x and y."""
         theta = self.start
         for _ in range(steps):
             gradient = torch.func.grad(lambda theta: self.objective(x @ theta, y).mean())(theta)
@@ -90,7 +90,7 @@ class Setting:
 
 
 def random_setting(seed: int, *, steps: int, step: float, objective=square, n: int = 5, d: int = 3) -> Setting:
-    """α = `step`/K with K of the squared loss."""
+    """α = `step`/K, with the K of the squared loss."""
     generator = Seed(seed).child("theory").generator()
     x, y, start, target = (torch.randn(s, generator=generator, dtype=torch.float64) for s in ((n, d), (n,), (d,), (d,)))
     largest = float(torch.linalg.eigvalsh(x.T @ x / n)[-1])
@@ -126,7 +126,7 @@ def quadratic(*, aligned: bool) -> tuple[Setting, torch.Tensor]:
 @POLICIES
 @pytest.mark.parametrize("part", ["images", "labels"])
 def test_the_error_falls_by_one_minus_alpha_j_with_every_step_of_the_window(part, policy):
-    """Whatever the outer gradient is, once the faster modes are gone."""
+    """For any outer gradient, after the faster modes have died out."""
     setting = replace(quadratic(aligned=False)[0], policy=policy)
     whole = getattr(setting.differentiate(Full()), part)
     windows = range(14, 31, 4)
@@ -138,7 +138,7 @@ def test_the_error_falls_by_one_minus_alpha_j_with_every_step_of_the_window(part
 
 @dataclass(frozen=True)
 class Shifted:
-    """`LastSteps`, wrong by `by` steps."""
+    """`LastSteps` with an error of `by` steps."""
 
     window: int
     by: int
@@ -160,21 +160,21 @@ def one_step_fewer(setting, p, window):
 
 
 def product_from_i(setting, p, window):
-    """∏_{i'=i}, as Eqs. 8 and 9 print it: one Jacobian too many in every term, as if P ∂L/∂θ_N stood for ∂L/∂θ_N."""
+    """∏_{i'=i} as printed in Eqs. 8 and 9: one Jacobian too many in every term, like P ∂L/∂θ_N for ∂L/∂θ_N."""
     return setting.differentiate(
         LastSteps(window), lambda theta: (theta - setting.target) @ p @ (theta - setting.target) / 2
     )
 
 
 def as_printed(setting, p, window):
-    """Eq. 8 to the letter: N − ι + 1 terms and the product from i."""
+    """Eq. 8 exactly as printed: N − ι + 1 terms, and the product from i."""
     return product_from_i(setting, p, window + 1)
 
 
 def assert_error_is_the_power(way, part, policy):
-    """log(‖error‖ / ‖∂F/∂φ‖) = w log(1 − αJ) within 2% at every window w: window 0 leaves all of ∂F/∂φ out.
+    """log(‖error‖ / ‖∂F/∂φ‖) = w log(1 − αJ) within 2% for every window w. With window 0 all of ∂F/∂φ is missing.
 
-    The anchor at 0 is what sees a sum shifted by one step: that leaves the slope between two windows as it is.
+    Window 0 reveals a sum that is shifted by one step; the slope between two windows does not change by that.
     """
     setting, p = quadratic(aligned=True)
     setting = replace(setting, policy=policy)
@@ -227,7 +227,7 @@ def test_truncation_error_is_within_the_mended_bound(seed, steps, window, step, 
         error = float((getattr(whole, part) - getattr(cut, part)).norm())
         size = float(torch.linalg.matrix_norm(d_theta.reshape(len(setting.start), -1), ord=2))
         assert error <= contraction**window * outer * size * (1 + 1e-9) + 1e-12
-        if part == "labels" and objective is square:  # where the direct derivative B = αXᵀ/n is the same at every step
+        if part == "labels" and objective is square:  # here the direct derivative B = αXᵀ/n is the same in every step
             direct = setting.alpha * float(torch.linalg.matrix_norm(x, ord=2)) / len(x)
             assert size <= direct * (1 - contraction**iota) / (1 - contraction) * (1 + 1e-9)
 
@@ -235,20 +235,20 @@ def test_truncation_error_is_within_the_mended_bound(seed, steps, window, step, 
 @pytest.mark.parametrize("iota", [1, 2, 4])
 @pytest.mark.parametrize("window", [1, 3])
 def test_the_printed_bound_fails_and_the_mended_one_is_met(iota, window):
-    """L = θ²/2 − φθ, J = K = 1, every step's direct derivative ∂θ_i/∂φ = α: with x = 1 − α the error is
-    x^w |∂L/∂θ_N| α(1 − x^ι)/(1 − x), the mended bound exactly, and above 2^ι x^{w+1} |∂L/∂θ_N| α for small x."""
+    """L = θ²/2 − φθ, J = K = 1; the direct derivative ∂θ_i/∂φ of every step is α. With x = 1 − α the error is
+    x^w |∂L/∂θ_N| α(1 − x^ι)/(1 − x), exactly the mended bound, and above 2^ι x^{w+1} |∂L/∂θ_N| α for small x."""
     x, alpha = 0.05, 0.95
     setting = scalar(lambda theta, phi: theta.square() / 2 - phi * theta, alpha=alpha, steps=iota + window)
     whole, cut = setting.differentiate(Full()), setting.differentiate(LastSteps(window))
     error, outer = float((whole.labels - cut.labels).norm()), float((whole.theta - setting.target).norm())
     total = alpha * (1 - x**iota) / (1 - x)
     assert error == pytest.approx(x**window * outer * total, rel=1e-9)
-    assert error > 2**iota * x ** (window + 1) * outer * alpha  # ∂θ_i/∂φ read as a step's own derivative
-    assert error > x ** (window + 1) * outer * total  # … and as the whole one, without the 2^ι
+    assert error > 2**iota * x ** (window + 1) * outer * alpha  # if ∂θ_i/∂φ means the direct derivative of one step
+    assert error > x ** (window + 1) * outer * total  # if it means the whole derivative, without the 2^ι
 
 
 def valley(theta, phi, *, j=0.6):
-    """Curvature −1 up to θ = 1 and j after it, the slope continuous: 1-smooth, not convex at first."""
+    """Second derivative −1 up to θ = 1 and j above it, continuous slope: 1-smooth, and not convex at first."""
     up, down = -theta.square() / 2, -0.5 - (theta - 1) + j * (theta - 1).square() / 2
     return torch.where(theta < 1, up, down) - phi * theta
 
@@ -264,7 +264,7 @@ def test_without_convexity_before_the_window_two_to_the_iota_minus_one_is_met():
 
 
 def test_strong_convexity_is_needed_at_theta_iota_and_not_at_theta_n():
-    """The window's first Jacobian is taken at θ_ι. Convex from θ_{ι+1} on alone, as printed, its factor is 2."""
+    """The first Jacobian of the window is at θ_ι. If L is convex only from θ_{ι+1} on, as printed, its factor is 2."""
     iota, window, x = 4, 3, 0.4
     setting = scalar(valley, alpha=1.0, steps=iota + window, start=0.75 / 2**iota)
     whole, cut = setting.differentiate(Full()), setting.differentiate(LastSteps(window))
@@ -276,7 +276,7 @@ def test_strong_convexity_is_needed_at_theta_iota_and_not_at_theta_n():
 
 
 def moved(setting: Setting, epsilon_x=0.0, epsilon_y=0.0) -> float:
-    """‖θ_τ(φ + ε) − θ_τ(φ)‖ with τ = all steps."""
+    """‖θ_τ(φ + ε) − θ_τ(φ)‖ for τ = all steps."""
     perturbed = replace(setting, x=setting.x + epsilon_x, y=setting.y + epsilon_y)
     ends = [each.differentiate(LastSteps(1)).theta for each in (perturbed, setting)]
     return float((ends[0] - ends[1]).norm())
@@ -285,7 +285,7 @@ def moved(setting: Setting, epsilon_x=0.0, epsilon_y=0.0) -> float:
 @settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), tau=st.integers(1, 8), step=st.floats(0.05, 1.0), rho=st.floats(1e-3, 3.0))
 def test_reused_start_is_within_theorem_4_2_and_the_sharper_bounds(seed, tau, step, rho):
-    """L = mean log cosh(Xθ − y) has ‖∇_θL‖ ≤ σ and ‖∇_X∇_θL‖ ≤ β where the two trajectories can be, and is convex."""
+    """L = mean log cosh(Xθ − y) is convex, with ‖∇_θL‖ ≤ σ and ‖∇_X∇_θL‖ ≤ β in the region of both trajectories."""
     setting = random_setting(seed, steps=tau, step=step, objective=log_cosh)
     alpha, n = setting.alpha, len(setting.x)
     direction = torch.randn(setting.x.shape, generator=Seed(seed).child("ε").generator(), dtype=torch.float64)
@@ -297,13 +297,13 @@ def test_reused_start_is_within_theorem_4_2_and_the_sharper_bounds(seed, tau, st
     beta = (1 + longest * reach) / math.sqrt(n)  # one image: ‖tanh(r) I + sech²(r) θxᵀ‖ ≤ 1 + ‖x‖‖θ‖
     assert distance <= alpha * tau * (2 * clean + beta * rho)  # as printed
     assert distance <= alpha * (tau * beta * rho + 2 * (tau - 1) * clean) * (1 + 1e-9)  # the first gradients share θ_0
-    assert distance <= 2 * alpha * tau * longest  # σ over φ + ε too: β is not needed
+    assert distance <= 2 * alpha * tau * longest  # with a σ that holds at φ + ε too, β is not needed
     assert distance <= alpha * tau * beta * rho * (1 + 1e-9)  # convex: goes to 0 with ρ
 
 
 @pytest.mark.parametrize("tau", [1, 2, 5])
 def test_the_sharper_form_of_theorem_4_2_is_met(tau):
-    """∇_θL = −σ clamp(k(θ − 1)) − φ: the two trajectories leave a ridge on either side as fast as σ allows."""
+    """∇_θL = −σ clamp(k(θ − 1)) − φ: the two trajectories leave a ridge on two sides, as fast as σ allows."""
     sigma, rho, alpha, steep = 2.0, 0.5, 0.1, 1e3
 
     def ridge(theta, phi):
@@ -348,7 +348,7 @@ def test_what_eq_10_drops_is_of_first_order_in_alpha_k_n(seed, steps, step, obje
 
 
 def test_eq_10_does_not_notice_convergence():
-    """L = (θ − φ)²/2: θ_N is φ whatever α is, so dF/dα → 0; Eq. 10 → −∂L/∂θ_N (θ_0 − φ)/α. At N = 1 both agree."""
+    """L = (θ − φ)²/2: θ_N → φ for every α, so dF/dα → 0; Eq. 10 → −∂L/∂θ_N (θ_0 − φ)/α. At N = 1 both agree."""
     for steps in (1, 60):
         setting = scalar(square, alpha=0.5, steps=steps, start=2.0, phi=1.0)
         eq_10 = float(setting.differentiate(LastSteps(1)).step_size)

@@ -1,4 +1,4 @@
-"""Where compiled code lies, and what becomes of a library that a killed linker left unfinished."""
+"""The folder of compiled code, and the removal of libraries that a killed linker left unfinished."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from filelock import FileLock
 
 from satm.machine.compilation import compiled
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="libraries are ELF files on Linux alone")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="libraries are ELF files only on Linux")
 
 
 @pytest.fixture
 def library() -> Path:
-    """A shared library of torch's own."""
+    """A shared library of torch."""
     return Path(torch._C.__file__)
 
 
@@ -51,11 +51,11 @@ def test_unfinished_libraries_are_removed_and_no_other_file(library, tmp_path, m
     assert {path.name for path in (folder / "ab").iterdir()} == {"whole.main.so", "source.cpp"}
 
 
-def test_the_folder_is_ours_whoever_compiled_before_and_the_user_s_where_one_is_named(tmp_path, monkeypatch):
+def test_the_folder_is_ours_after_any_earlier_compilation_unless_the_user_names_one(tmp_path, monkeypatch):
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    theirs = cache_dir()  # as any compilation asks, and thereby sets it
+    theirs = cache_dir()  # any compilation calls this, which sets the variable
     compiled(double, notify=pytest.fail)
     assert cache_dir() == str(tmp_path / "home" / "compiled") != theirs
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "named"))

@@ -1,4 +1,4 @@
-"""Where compiling fails after all, what is stored says so."""
+"""If a compilation fails, the stored results say so."""
 
 from __future__ import annotations
 

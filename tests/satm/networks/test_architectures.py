@@ -28,13 +28,13 @@ def make(name: str, size: int = 32, *, num_classes: int = 10, channels: int = 3)
 
 
 def sketch(name: str, size: int = 32, *, num_classes: int = 10, channels: int = 3) -> nn.Module:
-    """The network's shapes without its numbers, which are all that a count needs."""
+    """The network on the meta device: a count needs only its shapes."""
     with torch.device("meta"):
         return create(name, num_classes=num_classes, image_shape=(channels, size, size), seed=Seed(0))
 
 
 def moved_off_its_start(network: nn.Module) -> nn.Module:
-    """So that scales are not all 1 and shifts not all 0, and mixing them up shows."""
+    """With scales that are not all 1 and shifts that are not all 0, so that a mix-up of the two shows."""
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.1 * noise(*parameter.shape)
@@ -49,7 +49,7 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=Seed(1).generator())
 
 
-# Field notes §2.5 and §2.9 (convnet4 and convnet5 at 32×32 are that section's sum written out).
+# docs/field.md, and for convnet4 and convnet5 at 32×32 the sums written out.
 COUNTS = {
     ("convnet3", 32, 3): (320_010, 504_420),
     ("convnet4", 32, 3): (452_490, 498_660),  # 3,584 + 3·147,584 + 4·256 norms, then 512·K + K
@@ -77,7 +77,7 @@ def test_parameter_counts_of_larger_images() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "buffers"),  # field notes §2.9; the ConvNet's: 3 layers of mean, variance and a counter
+    ("name", "parameters", "buffers"),  # docs/field.md; the ConvNet has 3 layers of mean, variance and a counter
     [("convnetbn3", 320_010, 3 * 257), ("vgg11bn", 9_231_114, 5_512), ("resnet18bn", 11_173_962, 9_620)],
 )
 def test_batch_norm_changes_no_count_of_parameters(name: str, parameters: int, buffers: int) -> None:
@@ -87,8 +87,8 @@ def test_batch_norm_changes_no_count_of_parameters(name: str, parameters: int, b
     assert not any(isinstance(module, nn.GroupNorm) for module in network.modules())
 
 
-def test_a_batch_normed_network_is_its_twin_but_for_the_norm() -> None:
-    """The same weights from the same seed, and on one image, whose batch it is alone, the same function."""
+def test_a_batch_normed_network_is_its_twin_except_for_the_norm() -> None:
+    """The same seed gives the same weights. For a batch of one image the function is the same too."""
     plain, batch = make("convnet3_w6"), make("convnetbn3_w6")
     for ours, theirs in zip(plain.parameters(), batch.parameters(), strict=True):
         assert torch.equal(ours, theirs)
@@ -97,8 +97,8 @@ def test_a_batch_normed_network_is_its_twin_but_for_the_norm() -> None:
     assert not torch.allclose(batch(noise(4, 3, 32, 32)), plain(noise(4, 3, 32, 32)))
 
 
-def test_convnet_is_what_it_says() -> None:
-    """Written out from the parameters in their order: the order in which the field's expert files hold them."""
+def test_convnet_is_its_definition() -> None:
+    """Written out from the parameters in their order, which is also the order in the field's expert files."""
     network, x = moved_off_its_start(make("convnet3_w6", 28, channels=1)), noise(4, 1, 28, 28)
     y, values = x, list(network.parameters())
     for layer in range(3):
@@ -108,7 +108,7 @@ def test_convnet_is_what_it_says() -> None:
     torch.testing.assert_close(network(x), F.linear(y.flatten(1), values[-2], values[-1]))
 
 
-def test_alexnet_is_what_it_says() -> None:
+def test_alexnet_is_its_definition() -> None:
     network, x = moved_off_its_start(make("alexnet")), noise(2, 3, 32, 32)
     y, values = x, list(network.parameters())
     for layer, pooled in enumerate((True, True, False, False, True)):
@@ -121,14 +121,14 @@ def test_alexnet_is_what_it_says() -> None:
 def test_vgg11_agrees_with_timms_made_identical() -> None:
     ours = moved_off_its_start(make("vgg11"))
     stages = [64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"]
-    theirs = VGG(stages, mlp_ratio=0.001, norm_layer=lambda c, **_: nn.GroupNorm(c, c)).double()  # a head we leave out
+    theirs = VGG(stages, mlp_ratio=0.001, norm_layer=lambda c, **_: nn.GroupNorm(c, c)).double()  # its head is not used
     copy_in_order(ours.features, theirs.features)
     x = noise(2, 3, 32, 32)
     torch.testing.assert_close(ours(x), ours.classifier(theirs.features(x).flatten(1)))
 
 
 def test_resnet18_agrees_with_timms_made_identical() -> None:
-    """The recipe of field notes §2.9."""
+    """timm's ResNet18 with a 3×3 stem, without max pooling, and with GroupNorm (docs/field.md)."""
     ours = moved_off_its_start(make("resnet18"))
     theirs = timm.create_model(
         "resnet18", num_classes=10, norm_layer=lambda c, **_: nn.GroupNorm(c, c), zero_init_last=False
@@ -193,7 +193,7 @@ def test_images_need_not_be_square() -> None:
 
 @pytest.mark.parametrize("name", ["convnet3_w4", "alexnet"])
 def test_higher_runs_a_network_on_other_parameters(name: str) -> None:
-    """8×8, so that AlexNet stands behind its resize."""
+    """8×8, so that AlexNet has a resize before it."""
     network, x = make(name, 8), noise(2, 3, 8, 8)
     scaled = [parameter * 0.5 for parameter in network.parameters()]
     functional = higher.monkeypatch(network, copy_initial_weights=False)
@@ -230,7 +230,11 @@ def test_a_resized_network_sees_the_resized_images() -> None:
         ("mobilenetv3_small_050", (1, 8, 8), {"resize": 32}),
         ("vit_tiny_patch16_224", (3, 32, 32), {"img_size": 32}),
         ("vit_tiny_patch16_224", (1, 8, 8), {"resize": 32, "img_size": 32}),
-        ("vit_tiny_patch16_224", (3, 36, 36), {"resize": 64, "img_size": 64}),  # 36 is no multiple of its patches' 16
+        (
+            "vit_tiny_patch16_224",
+            (3, 36, 36),
+            {"resize": 64, "img_size": 64},
+        ),  # 36 is not a multiple of the 16 of its patches
         pytest.param("vit_tiny_patch16_224", (3, 224, 224), {}, marks=pytest.mark.slow),
         pytest.param("inception_v3", (3, 32, 32), {"resize": 96}, marks=pytest.mark.slow),  # it needs 75 pixels
         pytest.param("crossvit_tiny_240", (3, 32, 32), {"resize": 240}, marks=pytest.mark.slow),
@@ -250,13 +254,15 @@ def test_timms_own_networks(name: str, shape: tuple[int, int, int], adaptation: 
     assert slope.abs().sum() > 0
 
 
-def test_a_prefix_tells_timms_resnet18_from_the_fields() -> None:
+def test_a_prefix_distinguishes_timms_resnet18_from_the_fields() -> None:
     assert plan("resnet18", num_classes=10, image_shape=(3, 32, 32)).timm_name == "dd_resnet18"
     assert plan("timm/resnet18", num_classes=10, image_shape=(3, 32, 32)).timm_name == "resnet18"
     assert count(sketch("timm/resnet18")) == 11_181_642
 
 
 def test_ours_are_registered_with_timm() -> None:
+    import satm.networks.entrypoints  # noqa: F401
+
     for name in known():
         made = plan(name, num_classes=10, image_shape=(3, 32, 32))
         assert (made.name, made.timm_name) == (name, f"dd_{name}")
@@ -281,7 +287,7 @@ def test_the_fields_width_is_not_spelt_out() -> None:
 
 
 @pytest.mark.parametrize("name", ["convnet3_w8", "timm/vit_tiny_patch16_224"])
-def test_weights_depend_on_the_seed_alone(name: str) -> None:
+def test_weights_depend_only_on_the_seed(name: str) -> None:
     def weights(seed: int) -> torch.Tensor:
         network = create(name, num_classes=10, image_shape=(3, 32, 32), seed=Seed(seed))
         return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
@@ -393,7 +399,7 @@ def test_a_network_that_needs_larger_images_gets_the_smallest_that_work() -> Non
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("satm_test_refusing", "needs 10000 pixels"), ("satm_test_headless", "its output is not one score a class")],
+    [("satm_test_refusing", "needs 10000 pixels"), ("satm_test_headless", "its output is not one score per class")],
 )
 def test_a_network_that_takes_no_size(name: str, reason: str) -> None:
     with pytest.raises(ConfigError) as caught:

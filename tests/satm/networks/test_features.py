@@ -1,4 +1,4 @@
-"""A network's features are what its last linear layer is given."""
+"""The features of a network are the input of its last linear layer."""
 
 from __future__ import annotations
 

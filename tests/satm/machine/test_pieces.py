@@ -1,4 +1,4 @@
-"""What a forward pass costs, and batches in pieces: every derivative is that of the whole batch."""
+"""The cost of a forward pass, and batches in pieces: every derivative is that of the whole batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import nn
 
 from satm import networks
 from satm.engine import flatten, make_step
-from satm.machine.cost import CACHE, FEWEST, forward_cost, images_at_once, pieces
+from satm.machine.cost import forward_cost
+from satm.machine.pieces import CACHE, FEWEST, images_at_once, pieces
 from satm.methods.direct.gradient_matching import ClassGradients
 from satm.rng import Seed
 
@@ -44,7 +45,7 @@ def test_pieces_are_the_batch(n, at_once):
         assert min(sizes) > 1 or n == 1
 
 
-def test_larger_images_and_wider_networks_are_taken_fewer_at_once():
+def test_pieces_are_smaller_for_larger_images_and_wider_networks():
     def at_once(name, side):
         shape = (3, side, side)
         made = networks.create(name, num_classes=10, image_shape=shape, seed=Seed(0))
@@ -56,7 +57,7 @@ def test_larger_images_and_wider_networks_are_taken_fewer_at_once():
     assert at_once("convnet3", 32) < small / 2
 
 
-def test_pieces_are_never_few_images_nor_smaller_than_the_gradient_that_each_costs():
+def test_pieces_have_enough_images_and_are_at_least_as_large_as_their_gradient():
     huge = networks.create("convnet5", num_classes=10, image_shape=(3, 128, 128), seed=Seed(0))
     assert images_at_once(huge, (3, 128, 128)) == FEWEST
     heavy = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10**4))
