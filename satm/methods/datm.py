@@ -19,7 +19,7 @@ from satm.types import Images, Labels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DATMConfig(TrajectoryConfig):
-    """MTT with a window of start epochs that grows, and labels that are learned.
+    """MTT with a range of start epochs that grows, and labels that are learned.
 
     Start epochs are t ∈ [min, upper). `upper` grows from `first_upper_epoch` to T over `expansion_steps` outer steps.
     The inner loss is L_CE = −Σ softmax(y) log softmax(logits) at temperature 1. The logits y [n, K] are learned with φ
@@ -28,7 +28,7 @@ class DATMConfig(TrajectoryConfig):
     """
 
     min_start_epoch: int = 0
-    first_upper_epoch: int | None = None  # `upper` at outer step 0; null: T, so that the window does not grow
+    first_upper_epoch: int | None = None  # `upper` at outer step 0; null: T, so that the range does not grow
     expansion_steps: int = 1  # outer steps until `upper` is T
     labels: Literal["learned", "hard"] = "learned"
     lr_labels: float = 2.0

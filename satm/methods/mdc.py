@@ -34,7 +34,7 @@ class MDCConfig(TrajectoryConfig):
     real images changed most since the last choice, `period` outer steps ago. The first choice is the smallest size. The
     images of the largest earlier choice below j are frozen.
 
-    The base method runs under the shared settings given here. Settings that only the base has (DATM's window of start
+    The base method runs under the shared settings given here. Settings that only the base has (DATM's range of start
     epochs, TESLA's labels) keep their defaults. `over` starts from the base's defaults instead of these.
     Source: MDC's code (condense_reg.py and reg_ipcx.py at a1b0786). Its base is IDC or DREAM, ours trajectory matching.
     """
@@ -146,7 +146,7 @@ class MDC(TrajectoryCondensation):
     def __init__(self, task: Task, config: MDCConfig) -> None:
         base = config.base_config()
         super().__init__(task, base)
-        # Not compiled: each size would need a compilation of its own.
+        # Not compiled: each size would need a separate compilation.
         self.subset_policy = replace(self.engine, compiled=False).policy(self.network, task.notify)
         self.sizes, self.period = config.competing(task.ipc), config.steps_between_choices()
         self.past = torch.zeros(task.ipc, dtype=torch.bool)  # [j] whether size j was chosen, now or before

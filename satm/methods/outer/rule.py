@@ -40,7 +40,10 @@ class OuterRule(Protocol):
         """The state before the first outer step, for a set that starts at `images` [n, C, H, W]."""
 
     def moved(self, state: State, images: Images) -> State:
-        """The state after φ has moved to `images`. It is not called for a step that is skipped or fails."""
+        """The state after φ has moved to `images`.
+
+        If a step is skipped or fails, this is not called, and the state that the rule answered with is dropped.
+        """
 
     def part(self, state: State, rows: torch.Tensor, images: Images) -> State:
         """The state for a problem on the images `rows` [m] int64 of all `images` [n, C, H, W]; MDC asks for it."""

@@ -79,8 +79,9 @@ class TrajectoryCondensation:
     def under(self, config: TrajectoryConfig, *, full_batches_only: bool = False) -> Self:
         """A condensation in the same state that runs its outer steps under `config`. This one never changes with it.
 
-        Both share the network, the engine and the experts. `full_batches_only` leaves out the smaller mini-batch at the
-        end of a pass over the images. `config` must have the same outer rule and label rule: the state is theirs.
+        Both share the network, the engine and the experts. The guard of the other one starts anew, without an earlier
+        state to fall back to. `full_batches_only` leaves out the smaller mini-batch at the end of a pass over the
+        images. `config` must have the same kinds of rules (outer, labels, α), because the state is theirs.
         """
         other = copy(self)
         other._run_under(config, config.outer.over(config.outer_steps), full_batches_only=full_batches_only)

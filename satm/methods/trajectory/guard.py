@@ -1,11 +1,10 @@
 """Outer steps that fail: how a failure is found, rolled back and tried again, and when the run gives up.
 
 An outer step fails if a value in it is not finite or exceeds a limit of `GuardConfig`. A failed try changes nothing.
-A retry draws a new segment, new mini-batches, augmentations and noise. There are two kinds of failure:
-
-- A move is too long. The retry halves the moves of φ, α and labels, so often that this move comes within its limit.
-- F or its derivative failed. No smaller move helps, because φ, α or the draw is at fault. So the retry also takes back
-  half of what is left of the last accepted step, momenta included.
+A retry draws a new segment, new mini-batches, augmentations and noise, and halves the moves of φ, α and labels. If a
+move was too long, it halves them so often that this move comes within its limit. If F or its derivative failed, a
+smaller move does not help, because φ, α or the draw is at fault. Then each retry also takes back half of what is left
+of the last accepted step, momenta included.
 """
 
 from __future__ import annotations

@@ -275,16 +275,16 @@ def test_an_average_without_memory_is_the_raw_set(data):
 # DATM's start epochs and first images
 
 
-def test_the_window_of_start_epochs_grows_to_its_end():
+def test_the_range_of_start_epochs_grows_to_its_end():
     chosen = config("datm", max_start_epoch=10, min_start_epoch=1, first_upper_epoch=4, expansion_steps=6)
-    windows = [chosen.starts_at(step) for step in range(8)]
-    assert [each.start for each in windows] == [1] * 8
-    assert [each.stop for each in windows] == [4, 5, 6, 7, 8, 9, 10, 10]
+    ranges = [chosen.starts_at(step) for step in range(8)]
+    assert [each.start for each in ranges] == [1] * 8
+    assert [each.stop for each in ranges] == [4, 5, 6, 7, 8, 9, 10, 10]
     fixed = config("datm", max_start_epoch=10)
     assert fixed.starts_at(0) == fixed.starts_at(99) == range(10)
 
 
-def test_start_epochs_are_drawn_from_the_window(data):
+def test_start_epochs_are_drawn_from_the_range(data):
     chosen = config("datm", max_start_epoch=3, min_start_epoch=1, first_upper_epoch=2, expansion_steps=6, inner_steps=1)
     condensation = begin(data, experts(data, epochs=5), replace(chosen, outer_steps=16, lr_images=1e-6))
     drawn = [condensation.advance()["start_epoch"] for _ in range(16)]
