@@ -10,7 +10,7 @@ A method is one file in this folder. It holds three things:
 
 `random.py` is the shortest example. A method that matches expert trajectories registers a `TrajectoryMethod`
 (trajectory/method.py), one that matches gradients or features a `DirectMethod` (direct/method.py): most of the work is
-done there. Numbers from papers do not belong here; `satm/presets/numbers.py` holds them.
+done there. Numbers from papers do not belong here: `satm/presets/numbers.py` has an entry for every method.
 """
 
 from __future__ import annotations
