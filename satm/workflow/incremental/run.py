@@ -26,10 +26,11 @@ from satm.networks import plan_for
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.workflow.evaluate.in_domain import recorded
-from satm.workflow.evaluate.subject import ROOT, Subject, open_subject
+from satm.workflow.evaluate.subject import ROOT, Judging, Subject, open_subject
 from satm.workflow.incremental.memories import Budget, Kind, Memory, MemorySource, memory_source
 from satm.workflow.incremental.request import Asked, RatePolicy, memory_kind, newest_for, protocol_config
 from satm.workflow.incremental.rows import Cell, Rows, protocol_name
+from satm.workflow.workspace import Workspace
 
 
 def evaluate_incremental(
@@ -78,13 +79,12 @@ def evaluate_incremental(
     kind = memory_kind(chosen, memory, budget, condense_per_step)
     with Registry.open(registry, must_exist=True, read_only=dry_run) as store:
         subject = open_subject(
-            store,
+            Workspace(store=store, device=where, data_root=data_root, progress=progress),
             newest_for(setting, store) if setting is not None and reference == "latest" else reference,
-            recipe=recipe or (chosen.recipe if chosen.recipe in RECIPES else None),
-            learning_rate=None if chosen.builds_on else learning_rate,
-            data_root=data_root,
-            device=device,
-            progress=progress,
+            Judging(
+                recipe=recipe or (chosen.recipe if chosen.recipe in RECIPES else None),
+                learning_rate=None if chosen.builds_on else learning_rate,
+            ),
         )
         asked = Asked(
             protocol=chosen,
