@@ -31,7 +31,7 @@ from satm.presets import FOREIGN, ORDER
 from satm.progress import SILENT, Progress
 from satm.synthetic import SyntheticSet, digest
 from satm.types import LabelKind
-from satm.workflow.evaluate.prepared import at_hand, check_fits, judged, load_imported
+from satm.workflow.evaluate.prepared import at_hand, check_fits, load_imported, set_config
 from satm.workflow.exchange.claimed import classes_of, expected_moments, preprocessing_of
 
 
@@ -140,7 +140,7 @@ def _described(whole: SyntheticSet, claims: Claims, data_root: Path | None) -> S
     if whole.profile not in ORDER:
         raise DataError(f"its profile is {whole.profile}; expected one of {', '.join(ORDER)}")
     try:
-        config = judged(whole)
+        config = set_config(whole)
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise DataError(f"its configuration is damaged ({error!r:.120}); export the set again") from error
     if (config.dataset, config.ipc) != (whole.dataset, whole.ipc):
