@@ -1,20 +1,50 @@
-"""What a synthetic set is worth: networks trained from scratch on it, on architectures it never saw, judged on test."""
+"""Networks trained from scratch on a synthetic set, on any architecture, and tested on real images.
 
-from evaluation.cross_arch import EvaluationResult, evaluate
-from evaluation.learning_rate import choose_learning_rate, stated_learning_rate
-from evaluation.recipe import Recipe
-from evaluation.recipes import RECIPES
-from evaluation.train import check_batches, plan_training, train_network, watching
+Each name below is imported when it is first used, so `import evaluation` loads no torch.
+"""
 
-__all__ = [
-    "RECIPES",
-    "EvaluationResult",
-    "Recipe",
-    "check_batches",
-    "choose_learning_rate",
-    "evaluate",
-    "plan_training",
-    "stated_learning_rate",
-    "train_network",
-    "watching",
-]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evaluation.cross_arch import Earlier as Earlier
+    from evaluation.cross_arch import EvaluationResult as EvaluationResult
+    from evaluation.cross_arch import evaluate as evaluate
+    from evaluation.learning_rate import choose_learning_rate as choose_learning_rate
+    from evaluation.learning_rate import stated_learning_rate as stated_learning_rate
+    from evaluation.metrics import METRICS as METRICS
+    from evaluation.metrics import Metric as Metric
+    from evaluation.recipe import Recipe as Recipe
+    from evaluation.recipes import RECIPES as RECIPES
+    from evaluation.train import check_batches as check_batches
+    from evaluation.train import plan_training as plan_training
+    from evaluation.train import train_network as train_network
+    from evaluation.train import watching as watching
+    from evaluation.trainer import Trainer as Trainer
+
+_HOMES = {
+    "METRICS": "evaluation.metrics",
+    "RECIPES": "evaluation.recipes",
+    "Earlier": "evaluation.cross_arch",
+    "EvaluationResult": "evaluation.cross_arch",
+    "Metric": "evaluation.metrics",
+    "Recipe": "evaluation.recipe",
+    "Trainer": "evaluation.trainer",
+    "check_batches": "evaluation.train",
+    "choose_learning_rate": "evaluation.learning_rate",
+    "evaluate": "evaluation.cross_arch",
+    "plan_training": "evaluation.train",
+    "stated_learning_rate": "evaluation.learning_rate",
+    "train_network": "evaluation.train",
+    "watching": "evaluation.train",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'evaluation' has no attribute '{name}'")

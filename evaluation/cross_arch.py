@@ -1,4 +1,4 @@
-"""The cross-architecture matrix: every architecture trained on a set, several times, and judged on the test images."""
+"""Every architecture trained on the same images, several times, and tested: in-domain and cross-architecture."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import torch
-
 from evaluation.learning_rate import choose_learning_rate, stated_learning_rate
+from evaluation.metrics import METRICS, Metric
 from evaluation.recipe import Recipe
-from evaluation.train import plan_training, raise_if_stopping, train_network, watching
+from evaluation.train import raise_if_stopping, train_network, watching
+from evaluation.trainer import Trainer
 from satm import networks
 from satm.errors import Diverged, ShapeError
-from satm.machine.fused import Compilation, Fused, Trained, how_trained
-from satm.progress import SILENT, Bar, Progress
+from satm.machine.fused import Trained, how_trained
+from satm.networks import NetworkPlan
+from satm.progress import Bar
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
-from satm.training import accuracy
+from satm.training import predictions
 from satm.types import Examples
 
 if TYPE_CHECKING:
@@ -31,17 +32,30 @@ CHOOSING = -1  # the "repeat" whose examples a learning rate is chosen on
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:
-    """One trained network's test accuracy, with what it takes to train it again."""
+    """The metrics of one trained network on the test images, with what it takes to train it again."""
 
     architecture: str  # canonical name
     repeat: int
-    accuracy: float  # fraction in 0..1 of the test images
+    metrics: Mapping[str, float]  # of every metric in `METRICS`, by name
     learning_rate: float
     policy: Policy  # where the learning rate came from
-    adaptation: Mapping[str, Any]  # what the network does to its input; {} for nothing
-    seed: int  # 63 bits, the network's own
+    adaptation: Mapping[str, Any]  # how the network was fitted to the images; {} for nothing
+    seed: int  # 63 bits, of this network
     seconds: float  # training and test
-    training: Trained = "eager"  # they agree but for round-off
+    training: Trained = "eager"  # the two ways agree except for round-off
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction in 0..1 of the test images."""
+        return self.metrics["accuracy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """What earlier sessions of an evaluation left."""
+
+    trained: Collection[tuple[str, int]] = ()  # (architecture, repeat) of networks that need no training
+    learning_rates: Mapping[str, float] = field(default_factory=dict)  # chosen from the grid, by architecture
 
 
 def evaluate(
@@ -52,56 +66,50 @@ def evaluate(
     *,
     seed: Seed,
     repeats: int | None = None,
-    learning_rate: Literal["learned", "grid"] | float | None = None,
-    chosen: Mapping[str, float] | None = None,
-    device: torch.device | str = "cpu",
-    compilation: Compilation = "auto",
-    progress: Progress = SILENT,
-    skip: Collection[tuple[str, int]] = (),
-    shared: dict[tuple[str, int], Fused | None] | None = None,
+    trainer: Trainer | None = None,
+    earlier: Earlier | None = None,
     on_result: Callable[[EvaluationResult], None] | None = None,
 ) -> list[EvaluationResult]:
-    """Train `repeats` networks (the recipe's number by default) of each architecture on `examples` and test each.
+    """Train `repeats` networks of each architecture on `examples` and compute every metric on the test images.
 
-    `examples` may be a function of the repeat, for a memory that is drawn anew each time (random real images); it is
-    asked for repeat `CHOOSING` too when a learning rate has to be chosen. A synthetic set is judged on images in its
-    own preprocessing.
+    A network depends only on `seed`, its architecture and its repeat. So stopping (Interrupted), leaving networks out
+    and reordering change no number. If the examples are a synthetic set, the test images get the set's preprocessing.
 
-    `learning_rate` overrides the recipe's: the set's own step size ("learned"), the best of the recipe's grid on the
-    validation split ("grid", once an architecture; "learned" falls back to it where a set has no step size), or a
-    number. `compilation` says whether training is compiled (`satm.machine.fused`); calls that are handed the same
-    `shared` (and the same recipe, images and classes) share the code. `chosen` holds what an
-    earlier session chose from the grid, by architecture.
+    Args:
+        examples: the images to train on, or a function of the repeat if each repeat draws its own (random real images).
+            The function is also called with the repeat `CHOOSING` if a learning rate has to be chosen.
+        data: validation images for the choice of a learning rate, and test images.
+        architectures: names, as `satm.networks.plan` takes them.
+        recipe: how each network is trained, the policy of the learning rate included.
+        repeats: networks of each architecture; the recipe's number by default.
+        trainer: the device and the compiled code, which several calls may share; the CPU by default.
+        earlier: networks that are not trained again, and learning rates that are not chosen again.
+        on_result: called with each result as soon as it is there.
 
-    Results come by architecture, then repeat, without the (architecture, repeat) pairs in `skip`; each goes to
-    `on_result` as soon as it is there. A network depends on `seed`, its architecture and its repeat alone, so stopping
-    (Interrupted), skipping and reordering change no number. Raises UnknownName and ConfigError for an architecture
-    before anything is trained, ShapeError for a set of another size, and Diverged at the end, when the other networks
-    are done, if some network's loss was not finite.
+    Returns the results by architecture, then repeat. Raises UnknownName or ConfigError for an architecture and
+    PluginError for a metric, before anything is trained; ShapeError for a set whose images or classes are not those of
+    `data`; and Diverged at the end, after the other networks, if the loss of a network was not finite.
     """
-    matrix = _Matrix(
+    evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
         data=data,
         recipe=recipe,
-        policy=recipe.learning_rate if learning_rate is None else learning_rate,
+        metrics=tuple(METRICS.get(name) for name in METRICS),
         seed=seed,
-        device=device,
-        compilation=compilation,
-        progress=progress,
-        chosen=dict(chosen or {}),
-        fused={} if shared is None else shared,
+        trainer=trainer or Trainer(),
+        chosen=dict(earlier.learning_rates if earlier else {}),
     )
-    repeats = recipe.repeats if repeats is None else repeats
-    plans = [networks.plan(name, num_classes=len(data.classes), image_shape=data.image_shape) for name in architectures]
+    plans = [networks.plan_for(name, data) for name in architectures]
     results, diverged = [], []
     for plan in {plan.name: plan for plan in plans}.values():
-        todo = [repeat for repeat in range(repeats) if (plan.name, repeat) not in skip]
-        done = (repeats - len(todo)) * recipe.epochs
-        with matrix.progress.bar(plan.name, repeats * recipe.epochs, done=done) as bar:
+        count = recipe.repeats if repeats is None else repeats
+        todo = [repeat for repeat in range(count) if earlier is None or (plan.name, repeat) not in earlier.trained]
+        done = (count - len(todo)) * recipe.epochs
+        with evaluation.trainer.progress.bar(plan.name, count * recipe.epochs, done=done) as bar:
             for repeat in todo:
-                raise_if_stopping(matrix.progress)
+                raise_if_stopping(evaluation.trainer.progress)
                 try:
-                    result = matrix.cell(plan, repeat, bar)
+                    result = evaluation.network(plan, repeat, bar)
                 except Diverged as error:
                     diverged.append(f"{plan.name} (repeat {repeat}: {error})")
                     continue
@@ -116,25 +124,22 @@ def evaluate(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Matrix:
+class _Evaluation:
     """What the networks of one evaluation have in common."""
 
     draw: Callable[[int], Examples]
     data: ImageData
     recipe: Recipe
-    policy: Literal["learned", "grid"] | float
+    metrics: Sequence[Metric]
     seed: Seed
-    device: torch.device | str
-    compilation: Compilation
-    progress: Progress
-    chosen: dict[str, float] = field(default_factory=dict)  # from the grid, by architecture; grows
-    fused: dict[tuple[str, int], Fused | None]  # by architecture and number of examples; grows
+    trainer: Trainer
+    chosen: dict[str, float]  # learning rates from the grid, by architecture; grows
 
-    def cell(self, plan: networks.NetworkPlan, repeat: int, bar: Bar) -> EvaluationResult:
+    def network(self, plan: NetworkPlan, repeat: int, bar: Bar) -> EvaluationResult:
         """Train and test one network."""
         start = time.perf_counter()
         examples = self._examples(repeat)
-        fused = self._fused(plan, examples)
+        fused = self.trainer.compiled(examples, plan, self.recipe)
         rate, policy = self._learning_rate(plan, examples)
         own = self.seed.child("eval", plan.name, repeat)
         network = train_network(
@@ -143,14 +148,15 @@ class _Matrix:
             self.recipe,
             learning_rate=rate,
             seed=own,
-            device=self.device,
+            device=self.trainer.device,
             fused=fused,
-            on_epoch=watching(self.progress, bar),
+            on_epoch=watching(self.trainer.progress, bar),
         )
+        logits, targets = predictions(network, _in_space_of(examples, self.data.test), fused=fused)
         return EvaluationResult(
             architecture=plan.name,
             repeat=repeat,
-            accuracy=accuracy(network, _judges(self.data.test, examples), fused=fused),
+            metrics={metric.name: metric.of(logits, targets) for metric in self.metrics},
             learning_rate=rate,
             policy=policy,
             adaptation=plan.adaptation,
@@ -159,34 +165,21 @@ class _Matrix:
             training=how_trained(fused),
         )
 
-    def _fused(self, plan: networks.NetworkPlan, examples: Examples) -> Fused | None:
-        key = plan.name, len(examples)
-        if key not in self.fused:
-            self.fused[key] = plan_training(
-                examples,
-                plan,
-                self.recipe,
-                device=self.device,
-                compilation=self.compilation,
-                progress=self.progress,
-            )
-        return self.fused[key]
-
-    def _learning_rate(self, plan: networks.NetworkPlan, examples: Examples) -> tuple[float, Policy]:
-        stated = stated_learning_rate(self.policy, examples)
+    def _learning_rate(self, plan: NetworkPlan, examples: Examples) -> tuple[float, Policy]:
+        stated = stated_learning_rate(self.recipe.learning_rate, examples)
         if stated is not None:
             return stated
         if plan.name not in self.chosen:
             drawn = self._examples(CHOOSING)
             self.chosen[plan.name], _ = choose_learning_rate(
                 drawn,
-                _judges(self.data.validation, drawn),
+                _in_space_of(drawn, self.data.validation),
                 plan,
                 self.recipe,
                 seed=self.seed.child("eval", plan.name, "learning rate"),
-                device=self.device,
-                fused=self._fused(plan, drawn),
-                progress=self.progress,
+                device=self.trainer.device,
+                fused=self.trainer.compiled(drawn, plan, self.recipe),
+                progress=self.trainer.progress,
             )
         return self.chosen[plan.name], "grid on validation"
 
@@ -199,11 +192,11 @@ class _Matrix:
                 f"a set of {len(examples.classes)} classes and images {examples.image_shape}, to be judged on "
                 f"{self.data.name}: {len(self.data.classes)} classes and images {self.data.image_shape}"
             )
-        return examples.to(self.device)
+        return examples.to(self.trainer.device)
 
 
-def _judges(split: Split, examples: Examples) -> Split:
-    """The images of `split` in the space of `examples`: a set condensed in another one is not judged in this."""
+def _in_space_of(examples: Examples, split: Split) -> Split:
+    """`split` in the preprocessing of `examples`: a network is tested in the space that it was trained in."""
     if not isinstance(examples, SyntheticSet) or examples.preprocessing == split.preprocessing:
         return split
     return split.with_preprocessing(examples.preprocessing)

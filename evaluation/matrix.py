@@ -1,4 +1,4 @@
-"""The matrix of sets × architectures as numbers: intervals, drops, paired differences, agreement of orders."""
+"""Accuracies of sets × architectures, and what follows from them: intervals, drops, paired differences, rank orders."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from satm.statistics import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One memory (a set, or random real images in its place) on every architecture."""
+class MatrixRow:
+    """The accuracies of one set, or of random real images in its place, on every architecture."""
 
     name: str  # of the set
     memory: str  # condensed or random, with its prefix
     profile: str
-    own: str  # the architecture the set was made with: "in-domain"
+    own: str  # the architecture that the set was made with: "in-domain"
     accuracies: Mapping[str, Mapping[int, float]]  # fractions, by architecture, then repeat
     adaptations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # to the images, by architecture
 
     def score(self, architecture: str) -> Interval | None:
-        """The mean over networks; None where none was trained."""
+        """The mean over networks with its interval; None if no network was trained."""
         values = self._values(architecture)
         return interval(values) if values else None
 
     def drop(self, architecture: str) -> Interval | None:
-        """What is lost from the set's own architecture to this one, with Welch's interval; None for its own."""
+        """Accuracy on the set's own architecture minus that on this one, with Welch's interval; None for its own."""
         inside, outside = self._values(self.own), self._values(architecture)
         return difference_interval(inside, outside) if inside and outside and architecture != self.own else None
 
-    def difference(self, other: Line, architecture: str) -> Interval | None:
-        """This line minus `other`, paired by repeat: networks of one repeat start from the same weights."""
+    def difference(self, other: MatrixRow, architecture: str) -> Interval | None:
+        """This accuracy minus that of `other`, paired by repeat: networks of one repeat start from the same weights."""
         mine, theirs = self.accuracies.get(architecture, {}), other.accuracies.get(architecture, {})
         pairs = sorted(mine.keys() & theirs.keys())
         return paired_interval([mine[k] for k in pairs], [theirs[k] for k in pairs]) if pairs else None
@@ -50,58 +50,60 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """Sets × architectures under one recipe, with what they are compared with."""
+    """Sets × architectures under one recipe, and what each set is compared with."""
 
     recipe: str  # its name
     architectures: tuple[str, ...]  # the sets' own first
-    sets: tuple[Line, ...]
-    randoms: tuple[Line, ...] = ()  # one for every kind of set among them
-    against: Mapping[str, Line] = field(default_factory=dict)  # what each set is compared with, by its name
+    sets: tuple[MatrixRow, ...]
+    randoms: tuple[MatrixRow, ...] = ()  # random images; sets for which they are the same share a row
+    against: Mapping[str, MatrixRow] = field(default_factory=dict)  # by the name of the set
 
     @property
-    def lines(self) -> tuple[Line, ...]:
-        """Sets, then random images."""
+    def rows(self) -> tuple[MatrixRow, ...]:
+        """The sets, then random images."""
         return (*self.sets, *self.randoms)
 
-    def difference(self, line: Line, architecture: str) -> Interval | None:
-        """The paired difference of a set to what it is compared with; None where that is nothing or itself."""
-        other = self.against.get(line.name) if line in self.sets else None
-        return None if other is None or other is line else line.difference(other, architecture)
+    def difference(self, row: MatrixRow, architecture: str) -> Interval | None:
+        """`row` minus what it is compared with, paired by repeat; None if that is nothing or the set itself."""
+        other = self.against.get(row.name) if row in self.sets else None
+        return None if other is None or other is row else row.difference(other, architecture)
 
     def rank_correlation(self, architecture: str) -> RankCorrelation:
-        """Whether the sets come in the same order on `architecture` as in-domain, by their means.
+        """Whether the means order the sets on `architecture` as they order them in-domain.
 
-        A set whose own architecture it is has no place in it.
+        Leaves out the sets that were made with this architecture.
         """
         pairs = [
             (inside.mean, outside.mean)
-            for line in self.sets
-            if line.own != architecture
-            and (inside := line.score(line.own)) is not None
-            and (outside := line.score(architecture)) is not None
+            for row in self.sets
+            if row.own != architecture
+            and (inside := row.score(row.own)) is not None
+            and (outside := row.score(architecture)) is not None
         ]
         return rank_correlation([inside for inside, _ in pairs], [outside for _, outside in pairs])
 
 
 def cells(matrix: Matrix) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows, one row a cell, numbers as fractions; an interval without ends is left out."""
+    """Columns and lines of a table with one line for each set and architecture; numbers are fractions.
+
+    The ends of an interval are None if there is only one value.
+    """
     columns = ["set", "memory", "profile", "recipe", "architecture", "in_domain", "adaptation", "n", "mean", "std"]
     columns += ["low", "high", "drop", "drop_low", "drop_high"]
     columns += ["against", "difference", "difference_low", "difference_high", "pairs"]
     columns += ["spearman", "kendall", "kendall_p", "sets_ranked"]
-    rows: list[list[Any]] = []
-    for line in matrix.lines:
+    lines: list[list[Any]] = []
+    for row in matrix.rows:
         for architecture in matrix.architectures:
-            if (score := line.score(architecture)) is None:
+            if (score := row.score(architecture)) is None:
                 continue
-            drop, difference = line.drop(architecture), matrix.difference(line, architecture)
-            other = matrix.against.get(line.name) if difference else None
+            drop, difference = row.drop(architecture), matrix.difference(row, architecture)
+            other = matrix.against.get(row.name) if difference else None
             ranks = matrix.rank_correlation(architecture)
-            about = [line.name, line.memory, line.profile, matrix.recipe, architecture, architecture == line.own]
-            rows.append(
+            lines.append(
                 [
-                    *about,
-                    dict(line.adaptations.get(architecture, {})),
+                    *(row.name, row.memory, row.profile, matrix.recipe, architecture, architecture == row.own),
+                    dict(row.adaptations.get(architecture, {})),
                     *(score.n, score.mean, score.std, *ends(score)),
                     *(drop and drop.mean, *ends(drop)),
                     *(other and (other.name if other in matrix.sets else other.memory), difference and difference.mean),
@@ -109,9 +111,9 @@ def cells(matrix: Matrix) -> tuple[list[str], list[list[Any]]]:
                     *(ranks.spearman, ranks.kendall, ranks.p, ranks.n),
                 ]
             )
-    return columns, rows
+    return columns, lines
 
 
 def ends(found: Interval | None) -> Sequence[float | None]:
-    """Low and high end; None for an interval that has none."""
+    """The low and the high end; None if there is no interval, or only one value."""
     return (None, None) if found is None or found.n < 2 else (found.low, found.high)

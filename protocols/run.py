@@ -56,9 +56,9 @@ def run(
     benchmark, arriving = _streams(job, stream)
     context = StreamContext(networks=job.networks, seed=job.seed, arriving=arriving)
     learner = job.protocol.begin(context, job.config)
-    judging = _Judging(job, learner, stream.places(benchmark.test_stream))
+    judge_after = _Judge(job, learner, stream.places(benchmark.test_stream))
     done = _resumed(job, learner, earlier or Earlier(), list(accumulate(map(len, arriving))))
-    untrained = judging.after(0, context.start).accuracies
+    untrained = judge_after(0, context.start).accuracies
     with progress.bar("class-incremental", len(job.groups), done=len(done)) as bar:
         for step, experience in enumerate(benchmark.train_stream):
             if step in done:
@@ -74,7 +74,7 @@ def run(
             if network is None:
                 bar.advance()
                 continue
-            done[step] = judging.after(step, network)
+            done[step] = judge_after(step, network)
             if on_step is not None:
                 on_step(done[step], learner.state() if job.protocol.builds_on else {})
             bar.advance(accuracy=done[step].seen)
@@ -82,14 +82,14 @@ def run(
 
 
 @dataclass(frozen=True)
-class _Judging:
+class _Judge:
     """Judges the networks of a job on its test images."""
 
     job: StreamJob
     learner: Learner
     places: Sequence[torch.Tensor]  # of each step, the positions [m] of its test images
 
-    def after(self, step: int, network: nn.Module) -> StepResult:
+    def __call__(self, step: int, network: nn.Module) -> StepResult:
         """The accuracies of `network` after `step`."""
         job = self.job
         logits = job.networks.logits(network, job.test)

@@ -143,13 +143,7 @@ def fit(
     device = next(network.parameters()).device
     if optimizer is None:
         optimizer = make_optimizer(network, config)
-    update: Update
-    if fused is not None:
-        update = fused.update(network, optimizer, rule=rule, clip_norm=config.clip_norm)
-    elif rule is not None:
-        update = ruled_step(network, optimizer, rule, clip_norm=config.clip_norm)
-    else:
-        update = partial(plain_step, network, optimizer=optimizer, clip_norm=config.clip_norm)
+    update = _update(network, optimizer, config.clip_norm, fused, rule)
     for epoch in range(first_epoch, config.epochs):
         for group in optimizer.param_groups:
             group["lr"] = config.lr_at(epoch)
@@ -180,6 +174,21 @@ def fit(
             on_epoch(stats)
 
 
+def _update(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    clip_norm: float | None,
+    fused: Fused | None,
+    rule: GradientRule | None,
+) -> Update:
+    """What is done with each batch: a compiled step, a step by `rule`, or a plain one."""
+    if fused is not None:
+        return fused.update(network, optimizer, rule=rule, clip_norm=clip_norm)
+    if rule is not None:
+        return ruled_step(network, optimizer, rule, clip_norm=clip_norm)
+    return partial(plain_step, network, optimizer=optimizer, clip_norm=clip_norm)
+
+
 def make_optimizer(network: nn.Module, config: SGDConfig) -> torch.optim.Optimizer:
     """The torch optimiser that `config` describes."""
     return torch.optim.SGD(
@@ -190,22 +199,26 @@ def make_optimizer(network: nn.Module, config: SGDConfig) -> torch.optim.Optimiz
 def predict(
     network: nn.Module, examples: Examples, *, batch_size: int | None = None, fused: Fused | None = None
 ) -> torch.Tensor:
-    """Logits [n, K] on the CPU, in the examples' order; the network is left in evaluation mode."""
-    return _judged(network, examples, batch_size, fused)[0]
+    """Logits [n, K] on the CPU, in the order of the examples. Leaves the network in evaluation mode."""
+    return predictions(network, examples, batch_size=batch_size, fused=fused)[0]
 
 
 def accuracy(
     network: nn.Module, examples: Examples, *, batch_size: int | None = None, fused: Fused | None = None
 ) -> float:
-    """Fraction (0..1) of `examples` classified rightly."""
-    logits, targets = _judged(network, examples, batch_size, fused)
-    return float((logits.argmax(1) == hard(targets)).double().mean())
+    """The fraction in 0..1 of `examples` that the network classifies rightly."""
+    logits, targets = predictions(network, examples, batch_size=batch_size, fused=fused)
+    return float((logits.argmax(1) == targets).double().mean())
 
 
 @torch.no_grad()
-def _judged(
-    network: nn.Module, examples: Examples, batch_size: int | None, fused: Fused | None
+def predictions(
+    network: nn.Module, examples: Examples, *, batch_size: int | None = None, fused: Fused | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [n, K] and classes [n] int64 on the CPU, in the order of the examples.
+
+    Leaves the network in evaluation mode.
+    """
     network.eval()
     device = next(network.parameters()).device
     forward = network if fused is None else fused.forward(network)
@@ -216,7 +229,7 @@ def _judged(
         images, wanted = examples.batch(index)
         logits.append(forward(images.to(device)).cpu())
         targets.append(wanted.cpu())
-    return torch.cat(logits), torch.cat(targets)
+    return torch.cat(logits), hard(torch.cat(targets))
 
 
 def hard(targets: torch.Tensor) -> torch.Tensor:

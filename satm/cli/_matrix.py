@@ -1,17 +1,17 @@
-"""Shows the matrix of sets × architectures: wide tables, and a line on the order of the sets."""
+"""The matrix of sets × architectures as wide tables and a line on each order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from evaluation.matrix import Line, Matrix
+from evaluation.matrix import Matrix, MatrixRow
 from satm.statistics import Interval, RankCorrelation
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of texts with a title."""
+    """A table of texts."""
 
     title: str
     columns: list[str]
@@ -19,11 +19,11 @@ class Table:
 
 
 def tables(matrix: Matrix) -> list[Table]:
-    """Tables of the accuracies, the drops from the sets' own architecture, and the differences to `--against`."""
-    found = [_wide(matrix, "test accuracy (%): mean ± std [95% interval] n", Line.score, _score)]
+    """Accuracies, what is lost from the sets' own architecture, and differences to what they are compared with."""
+    found = [_wide(matrix, "test accuracy (%): mean ± std [95% interval] n", MatrixRow.score, _score)]
     if len(matrix.architectures) > 1:
         found.append(
-            _wide(matrix, "lost from the set's own architecture (points) [95% interval]", Line.drop, _difference)
+            _wide(matrix, "lost from the set's own architecture (points) [95% interval]", MatrixRow.drop, _difference)
         )
     if matrix.against:
         names = {line.name if line in matrix.sets else line.memory for line in matrix.against.values()}
@@ -33,13 +33,13 @@ def tables(matrix: Matrix) -> list[Table]:
 
 
 def adaptations(matrix: Matrix) -> list[str]:
-    """One line for every architecture that was adapted to the images."""
-    found = {name: done for line in matrix.lines for name, done in line.adaptations.items() if done}
+    """One line for every architecture that was fitted to the images."""
+    found = {name: done for line in matrix.rows for name, done in line.adaptations.items() if done}
     return [f"{name}: " + ", ".join(f"{what} {size}" for what, size in found[name].items()) for name in found]
 
 
 def orders(matrix: Matrix) -> list[str]:
-    """One line for every architecture with two sets or more: does it order them as in-domain accuracy does?"""
+    """One line for every architecture on which several sets can be ordered."""
     lines = []
     for architecture in matrix.architectures:
         found = matrix.rank_correlation(architecture)
@@ -51,11 +51,11 @@ def orders(matrix: Matrix) -> list[str]:
 def _wide(
     matrix: Matrix,
     title: str,
-    value: Callable[[Line, str], Interval | None],
+    value: Callable[[MatrixRow, str], Interval | None],
     spell: Callable[[Interval], str],
 ) -> Table:
     rows = []
-    for line in matrix.lines:
+    for line in matrix.rows:
         cells = [(name, value(line, name)) for name in matrix.architectures]
         if any(found is not None for _, found in cells):
             own = [("*" if name == line.own else "") for name, _ in cells]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evaluation.metrics import METRICS
 from registry import SummaryRow
 from satm.cli._options import Format
 from satm.report.tables import render, shown
@@ -67,9 +68,19 @@ def results_table(rows: Sequence[SummaryRow], *, raw: bool = False) -> tuple[lis
         ends = None if row.n < 2 else (row.mean - half, row.mean + half)
         if raw:
             values = [row.mean, row.std, *(ends or (None, None))]
-        else:
+        elif _is_fraction(row):
             spelt = "" if ends is None else f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
             values = [f"{100 * row.mean:.1f} ± {100 * row.std:.1f}", spelt]
+        else:  # a plain number, which says that it is no percentage
+            unit = METRICS.get(row.metric).unit if row.metric in METRICS else ""
+            spelt = "" if ends is None else f"[{ends[0]:.3f}, {ends[1]:.3f}]"
+            values = [f"{row.mean:.3f} ± {row.std:.3f} {unit}".rstrip(), spelt]
         names = [row.set_name, row.profile, row.protocol, row.architecture, row.memory, row.recipe, step, row.metric]
         cells.append([*names, *values, row.n])
     return columns, cells
+
+
+def _is_fraction(row: SummaryRow) -> bool:
+    """Whether a number is shown in percent. Those of class-incremental streams all are fractions."""
+    known = row.metric in METRICS and METRICS.get(row.metric).unit == "fraction"
+    return known or row.protocol.startswith("class-incremental")

@@ -4,7 +4,7 @@ from statistics import fmean
 import pytest
 import torch
 
-from evaluation import RECIPES, evaluate
+from evaluation import METRICS, RECIPES, Earlier, Trainer, evaluate
 from evaluation.cross_arch import CHOOSING
 from satm.data import load
 from satm.errors import Diverged, Interrupted, ShapeError, UnknownName
@@ -25,6 +25,7 @@ def test_every_network_is_trained_and_told(patterns, recipe):
     assert [(r.architecture, r.repeat) for r in results] == [(name, k) for name in SMALL for k in range(2)]
     assert told == results
     assert len({r.seed for r in results}) == 4
+    assert all(set(r.metrics) == set(METRICS) for r in results)
     assert all(r.seconds > 0 and r.adaptation == {} for r in results)
     assert all((r.learning_rate, r.policy) == (0.05, "learned") for r in results)
     assert fmean(r.accuracy for r in results if r.architecture == "convnet3_w16") > 0.8
@@ -39,28 +40,30 @@ def test_order_skipping_and_stopping_change_no_number(patterns, brief):
     kept = []
     stop = StopAfter(2 * brief.epochs)  # asked before each network and after each epoch: the second is under way
     with pytest.raises(Interrupted, match="same command goes on"):
-        evaluate(memory(), patterns, SMALL, brief, seed=Seed(0), progress=stop, on_result=kept.append)
+        evaluate(memory(), patterns, SMALL, brief, seed=Seed(0), trainer=Trainer(progress=stop), on_result=kept.append)
     assert untimed(kept) == whole[:1]
     done = {(r.architecture, r.repeat) for r in kept}
-    assert untimed(evaluate(memory(), patterns, SMALL, brief, seed=Seed(0), skip=done)) == whole[1:]
+    assert untimed(evaluate(memory(), patterns, SMALL, brief, seed=Seed(0), earlier=Earlier(trained=done))) == whole[1:]
     other = untimed(evaluate(memory(), patterns, SMALL, brief, seed=Seed(1)))
     assert {r.seed for r in other}.isdisjoint(r.seed for r in whole)
 
 
 @pytest.mark.slow
 def test_compiled_networks_are_the_plain_ones_and_stopping_changes_no_bit(patterns, brief):
-    plain = evaluate(memory(), patterns, SMALL[1:], brief, seed=Seed(0), compilation="eager")
-    whole = untimed(evaluate(memory(), patterns, SMALL[1:], brief, seed=Seed(0), compilation="compiled"))
+    eager, compiled = Trainer(compilation="eager"), Trainer(compilation="compiled")
+    plain = evaluate(memory(), patterns, SMALL[1:], brief, seed=Seed(0), trainer=eager)
+    whole = untimed(evaluate(memory(), patterns, SMALL[1:], brief, seed=Seed(0), trainer=compiled))
     assert [r.training for r in (*plain, *whole)] == ["eager"] * 2 + ["compiled"] * 2
     assert [r.accuracy for r in whole] == pytest.approx([r.accuracy for r in plain], abs=0.05)
     kept = []
     with pytest.raises(Interrupted):
         evaluate(
-            memory(), patterns, SMALL[1:], brief, seed=Seed(0), compilation="compiled",
-            progress=StopAfter(2 * brief.epochs), on_result=kept.append,
+            memory(), patterns, SMALL[1:], brief, seed=Seed(0), on_result=kept.append,
+            trainer=Trainer(compilation="compiled", progress=StopAfter(2 * brief.epochs)),
         )  # fmt: skip
     done = {(r.architecture, r.repeat) for r in kept}
-    rest = evaluate(memory(), patterns, SMALL[1:], brief, seed=Seed(0), compilation="compiled", skip=done)
+    again = Trainer(compilation="compiled")
+    rest = evaluate(memory(), patterns, SMALL[1:], brief, seed=Seed(0), trainer=again, earlier=Earlier(trained=done))
     assert untimed([*kept, *rest]) == whole
 
 
@@ -73,15 +76,16 @@ def test_a_learning_rate_comes_from_where_the_policy_says(patterns, brief):
     grid = replace(brief, grid=(1e-9, 0.05), repeats=1)
     bare = memory(step_size=None)
 
-    def learned(examples, **kwargs):
-        (result,) = evaluate(examples, patterns, SMALL[:1], grid, seed=Seed(0), **kwargs)
+    def learned(examples, learning_rate=None, **kwargs):
+        asked = grid.variant(learning_rate=learning_rate)
+        (result,) = evaluate(examples, patterns, SMALL[:1], asked, seed=Seed(0), **kwargs)
         return result.learning_rate, result.policy
 
     assert learned(memory(step_size=0.02)) == (0.02, "learned")
     assert learned(memory(step_size=0.02), learning_rate=0.03) == (0.03, "fixed")
     assert learned(memory(step_size=0.02), learning_rate="grid") == (0.05, "grid on validation")
     assert learned(bare) == (0.05, "grid on validation")
-    assert learned(bare, chosen={SMALL[0]: 0.04}) == (0.04, "grid on validation")
+    assert learned(bare, earlier=Earlier(learning_rates={SMALL[0]: 0.04})) == (0.04, "grid on validation")
     assert learned(patterns.train) == (0.05, "grid on validation")  # real images have no step size either
 
 
@@ -140,8 +144,6 @@ def test_one_divergence_does_not_cost_the_others(patterns, brief):
 def test_real_digits_are_learned():
     data = load("digits")
     five_a_class = torch.cat([(data.train.labels == label).nonzero()[:5, 0] for label in range(10)])
-    recipe = RECIPES.get("smoke").variant(augment="color_crop_scale_rotate")
-    (result,) = evaluate(
-        data.train.subset(five_a_class), data, ["convnet3_w64"], recipe, seed=Seed(0), repeats=1, learning_rate=0.05
-    )
+    recipe = RECIPES.get("smoke").variant(augment="color_crop_scale_rotate", learning_rate=0.05)
+    (result,) = evaluate(data.train.subset(five_a_class), data, ["convnet3_w64"], recipe, seed=Seed(0), repeats=1)
     assert result.accuracy > 0.65

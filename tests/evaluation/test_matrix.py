@@ -6,12 +6,12 @@ import math
 
 import pytest
 
-from evaluation.matrix import Line, Matrix, cells
+from evaluation.matrix import Matrix, MatrixRow, cells
 
 
 def line(name, own="convnet3", memory="condensed", **accuracies):
     by_repeat = {arch: dict(enumerate(values)) for arch, values in accuracies.items()}
-    return Line(name=name, memory=memory, profile="smoke", own=own, accuracies=by_repeat)
+    return MatrixRow(name=name, memory=memory, profile="smoke", own=own, accuracies=by_repeat)
 
 
 A = line("a", convnet3=[0.5, 0.6], vgg11=[0.2, 0.4])
@@ -33,7 +33,7 @@ def test_differences_are_paired_by_repeat():
     assert A.difference(B, "convnet3").half == pytest.approx(0, abs=1e-9)
     one = A.difference(B, "vgg11")  # only repeat 0 is there of both
     assert (one.mean, one.n, one.half) == (pytest.approx(-0.1), 1, math.inf)
-    late = Line(name="c", memory="condensed", profile="smoke", own="convnet3", accuracies={"vgg11": {7: 0.1}})
+    late = MatrixRow(name="c", memory="condensed", profile="smoke", own="convnet3", accuracies={"vgg11": {7: 0.1}})
     assert A.difference(late, "vgg11") is None
 
 

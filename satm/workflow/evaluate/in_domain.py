@@ -1,4 +1,4 @@
-"""In-domain and cross-architecture evaluation of a stored set, resumed network by network."""
+"""In-domain and cross-architecture evaluation of a stored set; it resumes network by network and metric by metric."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 import evaluation
-from evaluation import EvaluationResult
-from registry import Registry, ResultRow, SetRecord
+from evaluation import Earlier, Trainer
+from registry import Registry, SetRecord
 from registry.provenance import environment
 from satm.errors import Interrupted
-from satm.machine.device import resolve_device
-from satm.machine.fused import Compilation, Fused
+from satm.machine.fused import Compilation
 from satm.progress import SILENT, Progress
 from satm.synthetic import digest
 from satm.workflow.checkpoint import Checkpoint
-from satm.workflow.evaluate.subject import ROOT, Entrant, Memory, Subject, open_subject
+from satm.workflow.evaluate.rows import NetworkRows
+from satm.workflow.evaluate.subject import ROOT, Judging, MemoryKind, Subject, open_subject
+from satm.workflow.workspace import Workspace, opened
 
 
 def evaluate(
@@ -40,114 +41,107 @@ def evaluate(
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> SetRecord:
-    """Train networks from scratch on a stored set and store their test accuracies; `results` reads them.
+    """Train networks from scratch on a stored set and store their metrics on the test images; `results` reads them.
 
-    Without `architectures` the set's own network is used ("in-domain"), with them each of those ("cross-arch" but for
-    the set's own). `baseline` adds as many random real images under the same recipe, drawn afresh each repeat, their
-    step size chosen on the validation split. `prefix` uses the first so many images of each class alone, and as many
-    random ones; its results are stored as of memory `condensed[:PREFIX]`. `compilation` "compiled" or "eager" forces
-    how networks are trained, which every result says; "auto" compiles long trainings. Networks that are in the
-    registry already are not trained again. Raises Interrupted with every finished network stored.
+    Each network gets a row for every metric of `evaluation.METRICS`. A network that is stored with every metric is not
+    trained again.
+
+    Args:
+        architectures: the networks to train. By default the set's own ("in-domain"); any other is "cross-arch".
+        baseline: "random" also trains on as many random real images under the same recipe. They are drawn anew for each
+            repeat, and their learning rate is chosen on the validation split.
+        recipe, learning_rate: a recipe's name and the policy of its learning rate; by default those of the set's
+            profile.
+        repeats: networks for each architecture and memory; by default the recipe's number.
+        prefix: train only on the first so many images of each class, and on as many random ones. The results are stored
+            as of memory `condensed[:PREFIX]`.
+        compilation: "compiled" or "eager" forces how networks are trained; "auto" compiles long trainings. Every result
+            says how it was trained.
+        dry_run: check the request and train nothing.
+
+    Raises Interrupted with every finished network stored.
     """
-    where = resolve_device(device)
-    with Registry.open(registry, must_exist=True, read_only=dry_run) as store:
-        subject = open_subject(
-            store,
-            reference,
-            recipe=recipe,
-            learning_rate=learning_rate,
-            data_root=data_root,
-            device=device,
-            progress=progress,
-            prefix=prefix,
-        )
+    judging = Judging(recipe=recipe, learning_rate=learning_rate, prefix=prefix)
+    with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
+        subject = open_subject(workspace, reference, judging)
         names = [subject.config.architecture] if architectures is None else list(architectures)
-        names = [subject.canonical(name) for name in names]
-        count = subject.recipe.repeats if repeats is None else repeats
+        wanted = Wanted(
+            architectures=tuple(subject.canonical(name) for name in names),
+            memories=("condensed",) if baseline is None else ("condensed", baseline),
+            repeats=subject.recipe.repeats if repeats is None else repeats,
+            kind="eval" if architectures is None else "eval-arch",
+        )
         progress.say(
-            f"{subject.record.name} ({subject.profile}): {count} networks each of {', '.join(names)}, recipe "
-            f"{subject.recipe.name} ({subject.recipe.epochs} epochs)" + (f", beside {baseline}" if baseline else "")
+            f"{subject.record.name} ({subject.profile}): {wanted.repeats} networks each of "
+            f"{', '.join(wanted.architectures)}, recipe {subject.recipe.name} ({subject.recipe.epochs} epochs)"
+            + (f", beside {baseline}" if baseline else "")
         )
         if not dry_run:
-            train_missing(
-                store,
-                subject,
-                names,
-                ["condensed", *([baseline] if baseline else [])],
-                kind="eval" if architectures is None else "eval-arch",
-                repeats=count,
-                device=where,
-                compilation=compilation,
-                progress=progress,
-            )
+            train_missing(workspace, subject, wanted, trainer_of(workspace, compilation))
     return subject.record
 
 
-def train_missing(
-    store: Registry,
-    subject: Subject,
-    names: Sequence[str],
-    memories: Sequence[Memory],
-    *,
-    kind: str,
-    repeats: int,
-    device: torch.device,
-    compilation: Compilation = "auto",
-    shared: dict[tuple[str, int], Fused | None] | None = None,
-    progress: Progress = SILENT,
-) -> None:
-    """Train and store what the registry does not hold of `repeats` networks for every memory and architecture.
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The networks that an evaluation of one set wants."""
 
-    `names` are canonical; `shared` is `evaluation.evaluate`'s. Raises as that does, with what was trained stored.
+    architectures: tuple[str, ...]  # canonical names
+    memories: tuple[MemoryKind, ...]
+    repeats: int  # networks for each architecture and memory
+    kind: Literal["eval", "eval-arch"]  # as the run is stored
+
+    def facts(self, subject: Subject) -> dict[str, Any]:
+        """What the run stores of the request, JSON-able."""
+        facts = {"architectures": list(self.architectures), "memories": list(self.memories)}
+        facts |= {"recipe": subject.recipe.to_dict(), "repeats": self.repeats}
+        return facts if subject.prefix is None else facts | {"prefix": subject.prefix}
+
+
+def trainer_of(workspace: Workspace, compilation: Compilation) -> Trainer:
+    """A trainer on the workspace's device."""
+    return Trainer(device=workspace.device, compilation=compilation, progress=workspace.progress)
+
+
+def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, trainer: Trainer) -> None:
+    """Train the networks that are not stored or lack a metric, and store what is missing.
+
+    A network that lacks a metric is trained again with its own seed. Its stored rows stay as they are. Raises as
+    `evaluation.evaluate`, with every finished network stored.
     """
-    asked = {"architectures": list(names), "memories": list(memories), "recipe": subject.recipe.to_dict()}
-    asked |= {"repeats": repeats} | ({} if subject.prefix is None else {"prefix": subject.prefix})
-    with recorded(store, subject, kind, asked, str(device)) as run:
+    store, progress = workspace.store, workspace.progress
+    with recorded(store, subject, wanted.kind, wanted.facts(subject), str(workspace.device)) as run:
         recipe_id = store.add_recipe(subject.recipe.name, subject.recipe.to_dict())
-        for memory in memories:
-            called = subject.stored_memory(memory)
-            there = stored(store, subject, memory, names, recipe_id)
-
-            def keep(result: EvaluationResult, memory: str = called) -> None:
-                store.add_results([_row(result, subject, memory, recipe_id, run)])
-
+        for memory in wanted.memories:
+            rows = NetworkRows.read(store, subject, memory, wanted.architectures, recipe_id)
+            if lacking := rows.lacking(wanted.repeats):
+                names = ", ".join(sorted(set().union(*lacking.values())))
+                progress.say(f"{rows.memory}: {len(lacking)} stored networks lack {names} and are trained again")
             evaluation.evaluate(
                 subject.draws(memory),
                 subject.data,
-                names,
+                wanted.architectures,
                 subject.recipe,
                 seed=ROOT,
-                repeats=repeats,
-                chosen={row.architecture: row.step_size for row in there if "grid" in row.detail["policy"]},
-                device=device,
-                compilation=compilation,
-                progress=progress,
-                skip={(row.architecture, row.repeat) for row in there},
-                shared=shared,
-                on_result=keep,
+                repeats=wanted.repeats,
+                trainer=trainer,
+                earlier=Earlier(trained=rows.complete(), learning_rates=rows.learning_rates()),
+                on_result=partial(rows.add, run_id=run, progress=progress),
             )
 
 
-def stored(store: Registry, entrant: Entrant, memory: Memory, names: Sequence[str], recipe_id: str) -> list[ResultRow]:
-    """The accuracies that the registry holds of a memory on these architectures under a recipe."""
-    rows = store.results(
-        set=entrant.record.id, memory=entrant.stored_memory(memory), recipe_id=recipe_id, metric="accuracy"
-    )
-    return [row for row in rows if row.architecture in names and row.protocol == entrant.protocol(row.architecture)]
-
-
 @contextmanager
-def recorded(store: Registry, subject: Subject, kind: str, asked: dict[str, Any], device: str) -> Iterator[str]:
-    """A run around an evaluation: its id inside, its end and its seconds stored however it ends.
+def recorded(store: Registry, subject: Subject, kind: str, facts: dict[str, Any], device: str) -> Iterator[str]:
+    """Store a run around an evaluation: gives its id, and stores its end and its seconds however it ends.
 
-    Raises SatmError where another process is at the same evaluation.
+    `facts` describe the request; the run's key is a hash of them. Raises SatmError if another process does the same
+    evaluation.
     """
-    key = digest({"kind": kind, "set": subject.record.id, "registry": str(store.path.resolve()), **asked})[:32]
+    key = digest({"kind": kind, "set": subject.record.id, "registry": str(store.path.resolve()), **facts})[:32]
     with Checkpoint(key).held():
         run = store.start_run(
             key=key,
             kind=kind,
-            config=asked,
+            config=facts,
             profile=subject.profile,
             dataset=subject.record.dataset,
             method=subject.record.method,
@@ -171,27 +165,3 @@ def recorded(store: Registry, subject: Subject, kind: str, asked: dict[str, Any]
             raise
         finally:
             store.finish_run(run, status=status, message=message, add_seconds=time.monotonic() - started)
-
-
-def _row(result: EvaluationResult, subject: Subject, memory: str, recipe_id: str, run: str) -> ResultRow:
-    return ResultRow(
-        set_id=subject.record.id,
-        protocol=subject.protocol(result.architecture),
-        architecture=result.architecture,
-        memory=memory,
-        recipe_id=recipe_id,
-        repeat=result.repeat,
-        metric="accuracy",
-        value=result.accuracy,
-        profile=subject.profile,
-        seed=result.seed,
-        step_size=result.learning_rate,
-        detail={
-            "policy": result.policy,
-            "adaptation": dict(result.adaptation),
-            "preprocessing": subject.synthetic.preprocessing.kind,  # every network is fed the set's own space
-            "seconds": result.seconds,
-            "training": result.training,
-        },
-        run_id=run,
-    )

@@ -1,21 +1,24 @@
-"""Several sets on several architectures, resumed network by network, and what their numbers say."""
+"""Several sets on several architectures: request, plan, training and the stored numbers. It resumes by network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from evaluation.matrix import Line, Matrix
+from evaluation import Recipe, Trainer
+from evaluation.matrix import Matrix, MatrixRow
 from registry import Registry
 from registry.results import recipe_id
 from satm.errors import ConfigError, Diverged
-from satm.machine.device import resolve_device
-from satm.machine.fused import Compilation, Fused
+from satm.machine.fused import Compilation
 from satm.progress import SILENT, Progress
 from satm.synthetic import digest
-from satm.workflow.evaluate.in_domain import stored, train_missing
-from satm.workflow.evaluate.subject import Entrant, Memory, find_entrant, open_subject
+from satm.workflow.evaluate.in_domain import Wanted, train_missing, trainer_of
+from satm.workflow.evaluate.rows import NetworkRows
+from satm.workflow.evaluate.subject import Entrant, Judging, MemoryKind, find_entrant, open_subject
+from satm.workflow.workspace import Workspace, opened
 
 
 def evaluate_matrix(
@@ -47,82 +50,148 @@ def evaluate_matrix(
     architecture, all before anything is trained; Interrupted with every finished network stored; Diverged at the end
     when the other networks are done.
     """
-    where = resolve_device(device)
-    versus_random = against == "random" or (against is None and baseline == "random")
-    wanted = [*references, *([against] if against not in (None, "random") else [])]
-    with Registry.open(registry, must_exist=True, read_only=dry_run) as store:
-        found = [
-            find_entrant(store, name, recipe=recipe, learning_rate=learning_rate, prefix=prefix) for name in wanted
-        ]
-        entrants = list({entrant.record.id: entrant for entrant in found}.values())
-        _check_comparable(entrants)
-        asked = [*(entrant.own for entrant in entrants), *architectures]
-        names = list(dict.fromkeys(entrant.canonical(name) for name in asked for entrant in entrants))
-        chosen = entrants[0].recipe
-        count = chosen.repeats if repeats is None else repeats
-        for_random = _kinds(entrants) if versus_random or baseline else {}
-        work: list[tuple[Entrant, tuple[Memory, ...]]] = [
-            (entrant, ("condensed", "random") if for_random.get(entrant.record.id) is entrant else ("condensed",))
-            for entrant in entrants
-        ]
-        under = recipe_id(chosen.name, chosen.to_dict())
-        total = sum(len(memories) for _, memories in work) * len(names) * count
-        there = sum(
-            row.repeat < count
-            for entrant, memories in work
-            for memory in memories
-            for row in stored(store, entrant, memory, names, under)
+    request = MatrixRequest(
+        references=tuple(references),
+        architectures=tuple(architectures),
+        baseline=baseline,
+        against=against,
+        repeats=repeats,
+        judging=Judging(recipe=recipe, learning_rate=learning_rate, prefix=prefix),
+    )
+    with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
+        plan = plan_matrix(workspace.store, request)
+        progress.say(plan.opening(workspace.store))
+        if not dry_run and not plan.finished(workspace.store):
+            train_matrix(workspace, plan, trainer_of(workspace, compilation))
+        return read_matrix(workspace.store, plan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixRequest:
+    """The sets and architectures of a matrix, and what the sets are compared with."""
+
+    references: tuple[str, ...]
+    architectures: tuple[str, ...]
+    baseline: Literal["random"] | None
+    against: str | None  # "random" or a set; None: the baseline, if there is one
+    repeats: int | None
+    judging: Judging
+
+    @property
+    def against_random(self) -> bool:
+        """Whether each set is compared with random images."""
+        return self.against == "random" or (self.against is None and self.baseline == "random")
+
+    @property
+    def against_set(self) -> str | None:
+        """The set that all sets are compared with."""
+        return None if self.against == "random" else self.against
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixPlan:
+    """A matrix whose sets, architectures and recipe are found and checked."""
+
+    request: MatrixRequest
+    entrants: tuple[Entrant, ...]
+    other: Entrant | None  # the set that all sets are compared with
+    randoms: Mapping[str, Entrant]  # for each set's id, the set that its random images are stored with; {}: no random
+    architectures: tuple[str, ...]  # canonical; the sets' own first
+    repeats: int
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of every set."""
+        return self.entrants[0].recipe
+
+    def memories(self, entrant: Entrant) -> tuple[MemoryKind, ...]:
+        """What is trained on for a set: itself, and random images if they are stored with it."""
+        return ("condensed", "random") if self.randoms.get(entrant.record.id) is entrant else ("condensed",)
+
+    def rows(self, store: Registry, entrant: Entrant, memory: MemoryKind) -> NetworkRows:
+        """What is stored of one memory."""
+        under = recipe_id(self.recipe.name, self.recipe.to_dict())
+        return NetworkRows.read(store, entrant, memory, self.architectures, under)
+
+    def all_rows(self, store: Registry) -> list[NetworkRows]:
+        """What is stored of every memory."""
+        return [self.rows(store, entrant, memory) for entrant in self.entrants for memory in self.memories(entrant)]
+
+    def stored(self, store: Registry) -> tuple[int, int]:
+        """How many networks are stored, and how many there are to be."""
+        rows = self.all_rows(store)
+        total = len(rows) * len(self.architectures) * self.repeats
+        return sum(len(each.accuracies(self.repeats)) for each in rows), total
+
+    def finished(self, store: Registry) -> bool:
+        """Whether every network is stored with every metric."""
+        there, total = self.stored(store)
+        return there == total and not any(each.lacking(self.repeats) for each in self.all_rows(store))
+
+    def opening(self, store: Registry) -> str:
+        """One line that says what the matrix is and how much of it is stored."""
+        there, total = self.stored(store)
+        random = ", random images" if self.randoms else ""
+        return (
+            f"{len(self.entrants)} sets{random} on {', '.join(self.architectures)}, {self.repeats} networks each, "
+            f"recipe {self.recipe.name} ({self.recipe.epochs} epochs): {there} of {total} networks are stored"
         )
-        progress.say(
-            f"{len(entrants)} sets{', random images' if for_random else ''} on {', '.join(names)}, {count} networks "
-            f"each, recipe {chosen.name} ({chosen.epochs} epochs): {there} of {total} networks are stored"
-        )
-        shared: dict[tuple[str, int], Fused | None] = {}
-        diverged = []
-        for entrant, memories in [] if dry_run or there == total else work:
-            subject = open_subject(
-                store,
-                entrant.record.id,
-                recipe=recipe,
-                learning_rate=learning_rate,
-                data_root=data_root,
-                device=device,
-                progress=progress,
-                prefix=prefix,
+
+
+def plan_matrix(store: Registry, request: MatrixRequest) -> MatrixPlan:
+    """Find the sets and their recipe, and check that they can be compared; raises as `evaluate_matrix`."""
+    wanted = [*request.references, *([request.against_set] if request.against_set is not None else [])]
+    found = [find_entrant(store, name, request.judging) for name in wanted]
+    entrants = list({entrant.record.id: entrant for entrant in found}.values())
+    _check_comparable(entrants)
+    asked = [*(entrant.own for entrant in entrants), *request.architectures]
+    recipe = entrants[0].recipe
+    return MatrixPlan(
+        request=request,
+        entrants=tuple(entrants),
+        other=found[-1] if request.against_set is not None else None,
+        randoms=_sharing_random(entrants) if request.against_random or request.baseline else {},
+        architectures=tuple(dict.fromkeys(entrant.canonical(name) for name in asked for entrant in entrants)),
+        repeats=recipe.repeats if request.repeats is None else request.repeats,
+    )
+
+
+def train_matrix(workspace: Workspace, plan: MatrixPlan, trainer: Trainer) -> None:
+    """Train what is missing, one memory after another. Raises Diverged at the end, when the others are done."""
+    diverged = []
+    for entrant in plan.entrants:
+        subject = open_subject(workspace, entrant.record.id, plan.request.judging)
+        for memory in plan.memories(entrant):
+            wanted = Wanted(
+                architectures=plan.architectures, memories=(memory,), repeats=plan.repeats, kind="eval-arch"
             )
-            for memory in memories:
-                try:
-                    train_missing(
-                        store,
-                        subject,
-                        names,
-                        [memory],
-                        kind="eval-arch",
-                        repeats=count,
-                        device=where,
-                        compilation=compilation,
-                        shared=shared,
-                        progress=progress,
-                    )
-                except Diverged as error:
-                    diverged.append(f"{entrant.record.name}, {memory}: {error}")
-        if diverged:
-            raise Diverged("; ".join(diverged))
-        sets = {e.record.id: _line(store, e, "condensed", names, under, count) for e in entrants}
-        randoms = {
-            e.record.id: _line(store, e, "random", names, under, count) for e, memories in work if "random" in memories
-        }
-    versus: dict[str, Line] = {}
-    if versus_random:
-        versus = {e.record.name: randoms[for_random[e.record.id].record.id] for e in entrants}
-    elif against is not None:
-        versus = {e.record.name: sets[found[-1].record.id] for e in entrants}
+            try:
+                train_missing(workspace, subject, wanted, trainer)
+            except Diverged as error:
+                diverged.append(f"{entrant.record.name}, {memory}: {error}")
+    if diverged:
+        raise Diverged("; ".join(diverged))
+
+
+def read_matrix(store: Registry, plan: MatrixPlan) -> Matrix:
+    """The stored accuracies of a plan, and what each set is compared with."""
+    rows = {
+        (entrant.record.id, memory): _matrix_row(plan, plan.rows(store, entrant, memory))
+        for entrant in plan.entrants
+        for memory in plan.memories(entrant)
+    }
+    against: dict[str, MatrixRow] = {}
+    for entrant in plan.entrants:
+        if plan.request.against_random:
+            against[entrant.record.name] = rows[plan.randoms[entrant.record.id].record.id, "random"]
+        elif plan.other is not None:
+            against[entrant.record.name] = rows[plan.other.record.id, "condensed"]
     return Matrix(
-        recipe=chosen.name,
-        architectures=tuple(names),
-        sets=tuple(sets.values()),
-        randoms=tuple(randoms.values()),
-        against=versus,
+        recipe=plan.recipe.name,
+        architectures=plan.architectures,
+        sets=tuple(row for (_, memory), row in rows.items() if memory == "condensed"),
+        randoms=tuple(row for (_, memory), row in rows.items() if memory == "random"),
+        against=against,
     )
 
 
@@ -152,8 +221,8 @@ def _data(entrant: Entrant) -> list[str]:
     return sorted(parent for parent in entrant.record.parents if parent.startswith("data:"))
 
 
-def _kinds(entrants: Sequence[Entrant]) -> dict[str, Entrant]:
-    """By the id of each set, the first one whose random images would be the same, pixel for pixel, and called alike."""
+def _sharing_random(entrants: Sequence[Entrant]) -> dict[str, Entrant]:
+    """For each set's id, the first set whose random images are the same pixels and are stored under the same names."""
     firsts: dict[str, Entrant] = {}
     found = {}
     for entrant in entrants:
@@ -170,17 +239,15 @@ def _kinds(entrants: Sequence[Entrant]) -> dict[str, Entrant]:
     return found
 
 
-def _line(store: Registry, entrant: Entrant, memory: Memory, names: Sequence[str], under: str, repeats: int) -> Line:
-    rows = [row for row in stored(store, entrant, memory, names, under) if row.repeat < repeats]
-    return Line(
-        name=entrant.record.name,
-        memory=entrant.stored_memory(memory),
-        profile=entrant.profile,
-        own=entrant.own,
-        accuracies={
-            name: {row.repeat: row.value for row in rows if row.architecture == name}
-            for name in names
-            if any(row.architecture == name for row in rows)
-        },
-        adaptations={row.architecture: row.detail["adaptation"] for row in rows},
+def _matrix_row(plan: MatrixPlan, rows: NetworkRows) -> MatrixRow:
+    accuracies: dict[str, dict[int, float]] = {}
+    for row in sorted(rows.accuracies(plan.repeats), key=lambda row: plan.architectures.index(row.architecture)):
+        accuracies.setdefault(row.architecture, {})[row.repeat] = row.value
+    return MatrixRow(
+        name=rows.entrant.record.name,
+        memory=rows.memory,
+        profile=rows.entrant.profile,
+        own=rows.entrant.own,
+        accuracies=accuracies,
+        adaptations={row.architecture: row.detail["adaptation"] for row in rows.accuracies(plan.repeats)},
     )

@@ -16,7 +16,7 @@ from satm.synthetic import SyntheticSet
 from satm.workflow.condense.inputs import load_data
 
 
-class Judged(Protocol):
+class SetConfig(Protocol):
     """What an evaluation asks of a set's configuration, however the set came to be."""
 
     @property
@@ -29,7 +29,7 @@ class Judged(Protocol):
     def recipe(self) -> str | None: ...  # noqa: D102
 
 
-def judged(synthetic: SyntheticSet) -> CondenseConfig | ImportConfig:
+def set_config(synthetic: SyntheticSet) -> CondenseConfig | ImportConfig:
     """The configuration of a condensed or an imported set; raises RegistryError for a set with neither."""
     if "condense" in synthetic.config:
         return CondenseConfig.from_dict(synthetic.config["condense"])
@@ -45,7 +45,7 @@ def load_prepared(
     synthetic: SyntheticSet, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
 ) -> datasets.ImageData:
     """The real data set of `synthetic` in its space; raises as `satm.data.load` does."""
-    config = judged(synthetic)
+    config = set_config(synthetic)
     if isinstance(config, CondenseConfig):
         return load_data(config, data_root=data_root, device=device, progress=progress)
     data = load_imported(config, data_root=data_root, device=device, progress=progress)

@@ -10,29 +10,38 @@ from typing import Literal
 from evaluation import RECIPES, Recipe, check_batches
 from registry import Registry, SetRecord
 from satm.data import CATALOGUE, ImageData
-from satm.errors import DataError, UnknownName
+from satm.errors import ConfigError, DataError, UnknownName
 from satm.methods import class_major_labels, random_images
 from satm.networks import NetworkPlan, plan_for
 from satm.presets import get_profile, weaker
-from satm.progress import Progress
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
 from satm.types import Images
 from satm.workflow.choosing import default_profile
-from satm.workflow.evaluate.prepared import Judged, check_fits, judged, load_prepared
+from satm.workflow.evaluate.prepared import SetConfig, check_fits, load_prepared, set_config
+from satm.workflow.workspace import Workspace
 
-Memory = Literal["condensed", "random"]
 MemoryKind = Literal["condensed", "random", "herding", "none"]
+"""The images that networks learn from: the set itself, or real images in its place."""
 ROOT = Seed(0)  # evaluation networks differ in their repeat alone, so that results are paired between sets
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judging:
+    """How sets are judged, as the user asks for it."""
+
+    recipe: str | None = None  # its name; None: the recipe of the set's profile
+    learning_rate: float | Literal["learned", "grid"] | None = None  # None: the policy of the recipe
+    prefix: int | None = None  # only the first so many images of each class
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entrant:
-    """A stored set and the recipe it is judged by."""
+    """A stored set and the recipe it is judged by; its data are not read."""
 
     record: SetRecord
     synthetic: SyntheticSet
-    config: Judged
+    config: SetConfig
     recipe: Recipe
     prefix: int | None = None  # only the first so many images of each class
 
@@ -60,7 +69,7 @@ class Entrant:
         """What evaluating it on a network of that canonical name is called."""
         return "in-domain" if architecture == self.own else "cross-arch"
 
-    def stored_memory(self, memory: Memory) -> str:
+    def stored_memory(self, memory: MemoryKind) -> str:
         """What results call it: `condensed`, or `condensed[:3]` for the first 3 images of each class."""
         return memory if self.prefix is None else f"{memory}[:{self.prefix}]"
 
@@ -71,14 +80,16 @@ class Subject(Entrant):
 
     data: ImageData
 
-    def draws(self, memory: Memory) -> Callable[[int], SyntheticSet]:
-        """The examples of each repeat: the set itself, or fresh random real images of the same number a class."""
+    def draws(self, memory: MemoryKind) -> Callable[[int], SyntheticSet]:
+        """The examples of each repeat: the set itself, or random real images of the same number per class.
+
+        Raises ConfigError for another memory.
+        """
         if memory == "condensed":
             return lambda repeat: self.synthetic
-        return self._random
-
-    def _random(self, repeat: int) -> SyntheticSet:
-        return self.random(repeat, self.synthetic.ipc)
+        if memory == "random":
+            return lambda repeat: self.random(repeat, self.synthetic.ipc)
+        raise ConfigError(f"memory {memory}: expected condensed or random")
 
     def random(self, repeat: int, ipc: int) -> SyntheticSet:
         """`ipc` real images of each class, drawn afresh for each repeat."""
@@ -98,57 +109,42 @@ class Subject(Entrant):
         )
 
 
-def open_subject(
-    store: Registry,
-    reference: str,
-    *,
-    recipe: str | None,
-    learning_rate: float | Literal["learned", "grid"] | None,
-    data_root: Path | None,
-    device: str,
-    progress: Progress,
-    prefix: int | None = None,
-) -> Subject:
-    """`find_entrant`'s set with its data; raises as that, and DataError for other images than it was made from."""
-    found = find_entrant(store, reference, recipe=recipe, learning_rate=learning_rate, prefix=prefix)
-    data = _load(store, found.record, found.synthetic, data_root, device, progress)
+def open_subject(workspace: Workspace, reference: str, judging: Judging) -> Subject:
+    """The set that `reference` names, with its recipe and its real data.
+
+    Raises as `find_entrant`, and DataError for other images than those the set was made from.
+    """
+    found = find_entrant(workspace.store, reference, judging)
+    data = _load(workspace, found.record, found.synthetic)
     check_fits(found.synthetic, data)
     return Subject(**{each.name: getattr(found, each.name) for each in fields(found)}, data=data)
 
 
-def find_entrant(
-    store: Registry,
-    reference: str,
-    *,
-    recipe: str | None,
-    learning_rate: float | Literal["learned", "grid"] | None,
-    prefix: int | None = None,
-) -> Entrant:
-    """The set `reference` names and its recipe; its data are not read.
+def find_entrant(store: Registry, reference: str, judging: Judging) -> Entrant:
+    """The set that `reference` names and its recipe; its data are not read.
 
-    The recipe is the one named, else that of the set's profile (of this machine's, for an imported set), with the
-    augmentation that the data may undergo; `learning_rate` replaces its policy; `prefix` keeps the first so many images
-    of each class. Raises UnknownName for a set or recipe, ConfigError for a prefix the set does not have.
+    The recipe is the named one. By default it is that of the set's profile, and for an imported set that of this
+    machine's profile. The recipe keeps only the augmentations that the data set allows. Raises UnknownName for a set or
+    recipe, ConfigError for a prefix that the set does not have.
     """
     record = store.find(reference)
     synthetic = store.load(record.id)
-    if prefix is not None:
-        synthetic = synthetic.prefix(prefix)
-    config = judged(synthetic)
-    base = RECIPES.get(recipe or config.recipe or get_profile(default_profile()).recipe)
+    if judging.prefix is not None:
+        synthetic = synthetic.prefix(judging.prefix)
+    config = set_config(synthetic)
+    base = RECIPES.get(judging.recipe or config.recipe or get_profile(default_profile()).recipe)
     augment = CATALOGUE.get(config.dataset).augment if config.dataset in CATALOGUE else None
-    chosen = base.variant(augment=augment, learning_rate=learning_rate)
-    return Entrant(record=record, synthetic=synthetic, config=config, recipe=chosen, prefix=prefix)
+    chosen = base.variant(augment=augment, learning_rate=judging.learning_rate)
+    return Entrant(record=record, synthetic=synthetic, config=config, recipe=chosen, prefix=judging.prefix)
 
 
-def _load(
-    store: Registry, record: SetRecord, synthetic: SyntheticSet, root: Path | None, device: str, progress: Progress
-) -> ImageData:
-    """The set's real data: where asked for, else where data are looked for, else where they lay when it was made."""
+def _load(workspace: Workspace, record: SetRecord, synthetic: SyntheticSet) -> ImageData:
+    """The set's real data, from the workspace's data root or the usual places, else from where its run had them."""
+    device, progress = str(workspace.device), workspace.progress
     try:
-        return load_prepared(synthetic, data_root=root, device=device, progress=progress)
+        return load_prepared(synthetic, data_root=workspace.data_root, device=device, progress=progress)
     except (DataError, UnknownName):
-        before = store.run(record.run_id).config.get("data_root") if record.run_id else None
-        if root is not None or before is None:
+        before = workspace.store.run(record.run_id).config.get("data_root") if record.run_id else None
+        if workspace.data_root is not None or before is None:
             raise
         return load_prepared(synthetic, data_root=Path(before), device=device, progress=progress)

@@ -12,7 +12,7 @@ from satm.exchange import Claims
 from satm.preprocessing import MeanStd
 from satm.presets import ORDER
 from satm.synthetic import SyntheticSet
-from satm.workflow.evaluate.prepared import judged
+from satm.workflow.evaluate.prepared import set_config
 
 
 def check_described(whole: SyntheticSet, claims: Claims, data_root: Path | None) -> None:
@@ -24,7 +24,7 @@ def check_described(whole: SyntheticSet, claims: Claims, data_root: Path | None)
     if whole.profile not in ORDER:
         raise DataError(f"its profile is {whole.profile}; expected one of {', '.join(ORDER)}")
     try:
-        config = judged(whole)
+        config = set_config(whole)
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise DataError(f"its configuration is damaged ({error!r:.120}); export the set again") from error
     if (config.dataset, config.ipc) != (whole.dataset, whole.ipc):

@@ -114,16 +114,7 @@ def plan_incremental(workspace: Workspace, reference: str, request: IncrementalR
 
     Raises UnknownName, ConfigError, RegistryError, DataError or ExpertError if the request cannot be carried out.
     """
-    protocol = request.entry
-    subject = open_subject(
-        workspace.store,
-        request.reference(reference, workspace.store),
-        recipe=request.recipe_name,
-        learning_rate=None if protocol.builds_on else request.learning_rate,
-        data_root=workspace.data_root,
-        device=str(workspace.device),
-        progress=workspace.progress,
-    )
+    subject = open_subject(workspace, request.reference(reference, workspace.store), request.judging)
     config = request.config(subject.recipe)
     orders, networks = request.repeats(subject.profile)
     network = plan_for(request.architecture or subject.config.architecture, subject.data)

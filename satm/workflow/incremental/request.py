@@ -13,7 +13,7 @@ from registry import Registry
 from satm.config import from_dict, override, to_dict
 from satm.errors import ConfigError, RegistryError
 from satm.presets import class_incremental_repeats
-from satm.workflow.evaluate.subject import MemoryKind
+from satm.workflow.evaluate.subject import Judging, MemoryKind
 from satm.workflow.incremental.memories import Budget
 from satm.workflow.incremental.rows import ORDERS
 
@@ -78,9 +78,10 @@ class IncrementalRequest:
         return (self.memory or "condensed") if self.entry.memory else "none"
 
     @property
-    def recipe_name(self) -> str | None:
-        """The name of the evaluation recipe; None for the recipe of the set's profile."""
-        return self.recipe or (self.entry.recipe if self.entry.recipe in RECIPES else None)
+    def judging(self) -> Judging:
+        """How the set is judged. `learning_rate` replaces the recipe's unless the protocol has one of its own."""
+        recipe = self.recipe or (self.entry.recipe if self.entry.recipe in RECIPES else None)
+        return Judging(recipe=recipe, learning_rate=None if self.entry.builds_on else self.learning_rate)
 
     def reference(self, given: str, store: Registry) -> str:
         """The set to judge. `latest` beside a published comparison is the newest set of its data set and IPC.

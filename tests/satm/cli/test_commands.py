@@ -128,13 +128,14 @@ def test_finished_networks_are_not_trained_again(satm: Callable[..., str]) -> No
     satm(*arguments)
     assert satm("query", "select detail from results", "--format", "csv") == before  # also the seconds that it took
     satm("eval", "--repeats", "2", "--threads", "1")
-    assert len(satm("query", "select detail from results", "--format", "csv").splitlines()) == 3
+    accuracies = satm("query", "select detail from results where metric = 'accuracy'", "--format", "csv")
+    assert len(accuracies.splitlines()) == 3
 
 
 def test_random_is_a_method(satm: Callable[..., str]) -> None:
     assert "stored digits/ipc2/random@1" in satm("condense", "digits", "--ipc", "2", "--method", "random", *QUICK[:4])
     satm("eval", "--repeats", "1", "--threads", "1")
-    policies = satm("query", "select json_extract(detail, '$.policy') from results", "--format", "csv")
+    policies = satm("query", "select distinct json_extract(detail, '$.policy') from results", "--format", "csv")
     assert policies.splitlines()[1:] == ["grid on validation"]
 
 

@@ -35,7 +35,7 @@ def test_a_whitened_set_is_judged_in_the_space_of_all_training_images(stored: An
     assert float(covariance.diagonal().max()) < 1  # (S / (S + eps)) of each component
     assert float(whitened.mean().abs()) < 1e-5
     satm.evaluate(forced.record.name, recipe="smoke", repeats=1, registry=registry)
-    rows = satm.results(set=forced.record.name, registry=registry)
+    rows = satm.results(set=forced.record.name, metric="accuracy", registry=registry)
     assert [row.profile for row in rows] == ["smoke"]
 
 

@@ -57,7 +57,7 @@ def copy(registry, tmp_path, monkeypatch):
 
 
 def numbers(matrix):
-    return {(line.name, line.memory, arch): cells for line in matrix.lines for arch, cells in line.accuracies.items()}
+    return {(line.name, line.memory, arch): cells for line in matrix.rows for arch, cells in line.accuracies.items()}
 
 
 def test_the_matrix_is_the_same_however_it_is_asked_for(copy, tmp_path):
@@ -77,7 +77,7 @@ def test_the_matrix_is_the_same_however_it_is_asked_for(copy, tmp_path):
         db.execute("delete from results")
     with pytest.raises(Interrupted):
         satm.evaluate_matrix(SETS[:2], architectures=ARCHS, registry=pieces, progress=StopAfter(14), **BRIEF)
-    stored = sum(row.n for row in satm.results(registry=pieces))
+    stored = sum(row.n for row in satm.results(registry=pieces, metric="accuracy"))
     assert 0 < stored < 12
     satm.evaluate(SETS[2], repeats=1, learning_rate=0.05, recipe="brief", registry=pieces)
     again = satm.evaluate_matrix(SETS[::-1], architectures=ARCHS[::-1], against="random", registry=pieces, **BRIEF)

@@ -1,0 +1,45 @@
+"""Where networks are trained, with the compiled code that trainings share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from evaluation.recipe import Recipe
+from evaluation.train import plan_training
+from satm.machine.fused import Compilation, Fused
+from satm.networks import NetworkPlan
+from satm.progress import SILENT, Progress
+from satm.types import Examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """A device, whether training is compiled there, and where progress goes.
+
+    Evaluations that use one trainer share compiled code: it is compiled once for each architecture, number of classes,
+    image shape and length of training.
+    """
+
+    device: torch.device | str = "cpu"
+    compilation: Compilation = "auto"  # "auto" compiles long trainings; see `satm.machine.fused`
+    progress: Progress = SILENT
+    _compiled: dict[tuple[object, ...], Fused | None] = field(default_factory=dict, init=False, repr=False)
+
+    def compiled(self, examples: Examples, plan: NetworkPlan, recipe: Recipe) -> Fused | None:
+        """Compiled code for networks of `plan` trained on as many `examples` by `recipe`; None for plain training.
+
+        Raises ConfigError if compilation is asked for and is not possible.
+        """
+        key = (plan.name, plan.num_classes, plan.image_shape, recipe.epochs, len(examples))
+        if key not in self._compiled:
+            self._compiled[key] = plan_training(
+                examples,
+                plan,
+                recipe,
+                device=self.device,
+                compilation=self.compilation,
+                progress=self.progress,
+            )
+        return self._compiled[key]

@@ -1,0 +1,102 @@
+"""The result rows of evaluation networks: what is stored, which metrics are missing, and how a result is stored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from evaluation import METRICS, EvaluationResult
+from registry import Registry, ResultRow
+from satm.progress import Progress
+from satm.workflow.evaluate.subject import Entrant, MemoryKind
+
+ROUND_OFF = 1e-9  # two accuracies that differ by less are the same number
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRows:
+    """The networks of one memory under one recipe, with one row for each metric."""
+
+    store: Registry
+    entrant: Entrant
+    memory: str  # as results call it
+    recipe_id: str
+    found: Mapping[tuple[str, int], Mapping[str, ResultRow]]  # by (architecture, repeat), then metric
+
+    @classmethod
+    def read(
+        cls, store: Registry, entrant: Entrant, memory: MemoryKind, architectures: Sequence[str], recipe_id: str
+    ) -> Self:
+        """What the registry holds of these architectures, given by their canonical names."""
+        name = entrant.stored_memory(memory)
+        found: dict[tuple[str, int], dict[str, ResultRow]] = {}
+        for row in store.results(set=entrant.record.id, memory=name, recipe_id=recipe_id):
+            if row.architecture in architectures and row.protocol == entrant.protocol(row.architecture):
+                found.setdefault((row.architecture, row.repeat), {})[row.metric] = row
+        return cls(store=store, entrant=entrant, memory=name, recipe_id=recipe_id, found=found)
+
+    def accuracies(self, repeats: int) -> list[ResultRow]:
+        """The accuracy row of each network of the first `repeats` repeats."""
+        rows = [by_metric["accuracy"] for by_metric in self.found.values() if "accuracy" in by_metric]
+        return [row for row in rows if row.repeat < repeats]
+
+    def lacking(self, repeats: int) -> dict[tuple[str, int], set[str]]:
+        """The networks of the first `repeats` repeats that lack a metric of the table, with what they lack."""
+        missing = {network: set(METRICS) - by_metric.keys() for network, by_metric in self.found.items()}
+        return {network: names for network, names in missing.items() if names and network[1] < repeats}
+
+    def complete(self) -> set[tuple[str, int]]:
+        """The networks that have every metric of the table."""
+        return {network for network, by_metric in self.found.items() if set(METRICS) <= by_metric.keys()}
+
+    def learning_rates(self) -> dict[str, float]:
+        """The learning rates that an earlier session chose from the grid, by architecture."""
+        rows = [row for by_metric in self.found.values() for row in by_metric.values()]
+        return {row.architecture: row.step_size for row in rows if "grid" in row.detail["policy"]}
+
+    def add(self, result: EvaluationResult, run_id: str, progress: Progress) -> None:
+        """Store the metrics that the network lacks; rows that are stored stay as they are.
+
+        Tells the user if a metric is not finite, which is not stored, and if a network that was trained again has
+        another accuracy than the stored one.
+        """
+        stored = self.found.get((result.architecture, result.repeat), {})
+        network = f"{result.architecture} (repeat {result.repeat})"
+        before = stored["accuracy"].value if "accuracy" in stored else result.accuracy
+        if abs(before - result.accuracy) > ROUND_OFF:
+            progress.say(
+                f"{network} has accuracy {result.accuracy:.4f} when trained again, but {before:.4f} is stored and "
+                "stays; the metrics added now are of the new network (another machine or other code trained the old)"
+            )
+        new = {name: value for name, value in result.metrics.items() if name not in stored}
+        for name, value in new.items():
+            if not math.isfinite(value):
+                progress.say(f"{network}: {name} is {value} and is not stored")
+        self.store.add_results(
+            [self._row(result, name, value, run_id) for name, value in new.items() if math.isfinite(value)]
+        )
+
+    def _row(self, result: EvaluationResult, metric: str, value: float, run_id: str) -> ResultRow:
+        return ResultRow(
+            set_id=self.entrant.record.id,
+            protocol=self.entrant.protocol(result.architecture),
+            architecture=result.architecture,
+            memory=self.memory,
+            recipe_id=self.recipe_id,
+            repeat=result.repeat,
+            metric=metric,
+            value=value,
+            profile=self.entrant.profile,
+            seed=result.seed,
+            step_size=result.learning_rate,
+            detail={
+                "policy": result.policy,
+                "adaptation": dict(result.adaptation),
+                "preprocessing": self.entrant.synthetic.preprocessing.kind,  # of the set and of the test images
+                "seconds": result.seconds,
+                "training": result.training,
+            },
+            run_id=run_id,
+        )

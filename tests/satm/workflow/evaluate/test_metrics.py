@@ -1,0 +1,175 @@
+"""Evaluation resumes by metric: a metric that is not stored is added, and nothing else changes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+
+import satm
+from evaluation import METRICS, RECIPES
+from satm.cli import run
+from satm.progress import NoProgress
+
+EPOCHS = RECIPES.get("smoke").epochs
+ASKED = {"repeats": 2, "baseline": "random", "recipe": "smoke", "learning_rate": 0.05}
+
+
+class Counted(NoProgress):
+    """Counts the epochs of all bars, and keeps what is said."""
+
+    def __init__(self):
+        self.epochs, self.lines = 0, []
+
+    def bar(self, name, total, *, done=0):
+        return Advancing(self)
+
+    def say(self, message):
+        self.lines.append(message)
+
+
+class Advancing:
+    def __init__(self, counted):
+        self.counted = counted
+
+    def advance(self, steps=1, **facts):
+        self.counted.epochs += steps
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """A set of random digits, evaluated on its own network, beside random images."""
+    folder = tmp_path_factory.mktemp("metrics")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SATM_HOME", str(folder / "home"))
+        preset = satm.choose_preset(
+            "digits", ipc=1, method="random", profile="smoke", settings={"architecture": "convnet3_w4"}
+        )
+        satm.condense(preset, registry=folder / "satm.db")
+        satm.evaluate(registry=folder / "satm.db", **ASKED)
+    return folder
+
+
+@pytest.fixture
+def registry(evaluated, tmp_path, monkeypatch):
+    monkeypatch.setenv("SATM_HOME", str(evaluated / "home"))
+    path = tmp_path / "copy.db"
+    path.write_bytes((evaluated / "satm.db").read_bytes())
+    return path
+
+
+def stored(registry, where="1"):
+    with sqlite3.connect(registry) as db:
+        return set(db.execute(f"select * from results where {where}"))
+
+
+def numbers(registry):
+    with sqlite3.connect(registry) as db:
+        return set(db.execute("select memory, repeat, metric, value, seed, step_size from results"))
+
+
+def forget(registry, where):
+    with sqlite3.connect(registry) as db:
+        db.execute(f"delete from results where {where}")
+
+
+def evaluate(registry, **changes):
+    counted = Counted()
+    satm.evaluate(registry=registry, progress=counted, **ASKED | changes)
+    return counted.epochs / EPOCHS, counted.lines
+
+
+def test_every_network_has_a_row_for_every_metric(registry):
+    found = {(memory, repeat, metric) for memory, repeat, metric, *_ in numbers(registry)}
+    assert found == {(m, k, name) for m in ("condensed", "random") for k in range(2) for name in METRICS}
+    assert evaluate(registry)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("gone", "trained"),
+    [
+        ("metric = 'macro_accuracy'", 4),
+        ("metric = 'expected_calibration_error' and memory = 'random' and repeat = 1", 1),
+        ("metric != 'accuracy' and memory = 'condensed'", 2),
+        ("metric = 'accuracy' and repeat = 0", 2),
+        ("memory = 'random'", 2),
+    ],
+)
+def test_a_metric_that_is_not_stored_is_added_and_no_row_is_touched(registry, gone, trained):
+    whole, values = stored(registry), numbers(registry)
+    forget(registry, gone)
+    kept = stored(registry)
+    assert kept < whole
+    count, said = evaluate(registry)
+    assert count == trained
+    assert numbers(registry) == values
+    assert kept <= stored(registry)
+    assert any("trained again" in line for line in said) == ("metric" in gone)
+    assert not any("but" in line for line in said)
+    assert evaluate(registry)[0] == 0
+
+
+def test_only_the_repeats_that_are_wanted_are_trained_again(registry):
+    forget(registry, "metric = 'macro_accuracy'")
+    assert evaluate(registry, repeats=1)[0] == 2
+
+
+def test_the_matrix_adds_metrics_too(registry):
+    asked = {"repeats": 2, "baseline": "random", "recipe": "smoke", "learning_rate": 0.05, "registry": registry}
+    values = numbers(registry)
+    forget(registry, "metric = 'negative_log_likelihood' and repeat = 0")
+    counted = Counted()
+    matrix = satm.evaluate_matrix(architectures=["convnet3_w4"], progress=counted, **asked)
+    assert counted.epochs == 2 * EPOCHS
+    assert numbers(registry) == values
+    assert "4 of 4 networks are stored" in counted.lines[0]
+    again = Counted()
+    assert satm.evaluate_matrix(architectures=["convnet3_w4"], progress=again, **asked) == matrix
+    assert again.epochs == 0
+    with sqlite3.connect(registry) as db:
+        accuracies = dict(db.execute("select repeat, value from results where metric='accuracy' and memory='random'"))
+    assert matrix.randoms[0].accuracies == {"convnet3_w4": accuracies}
+
+
+def test_another_accuracy_than_the_stored_one_is_said_and_not_stored(registry):
+    with sqlite3.connect(registry) as db:
+        db.execute("update results set value = 0.0123 where metric = 'accuracy' and memory = 'random' and repeat = 0")
+    forget(registry, "metric = 'macro_accuracy'")
+    kept = stored(registry)
+    _, said = evaluate(registry)
+    (line,) = (line for line in said if "but" in line)
+    assert line.startswith("convnet3_w4 (repeat 0) has accuracy 0.")
+    assert "but 0.0123 is stored and stays" in line
+    assert kept < stored(registry)
+
+
+def test_percent_is_for_fractions(registry, capsys):
+    assert run(["results", "--format", "markdown", "--registry", str(registry)]) == 0
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    shown = {(line[4], line[7]): line[8:10] for line in lines[2:]}
+    means = {(row.memory, row.metric): row for row in satm.results(registry=registry)}
+    assert set(shown) == set(means)
+    for key, (value, _) in shown.items():
+        row = means[key]
+        if row.metric == "negative_log_likelihood":
+            assert value == f"{row.mean:.3f} ± {row.std:.3f} nats"
+        else:
+            assert value == f"{100 * row.mean:.1f} ± {100 * row.std:.1f}"
+    assert run(["results", "--metric", "negative_log_likelihood", "--format", "json", "--registry", str(registry)]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["mean"] for row in rows] == [means[row["memory"], row["metric"]].mean for row in rows]
+
+
+def test_eval_shows_accuracy_only(registry, capsys):
+    asked = ["eval", "--repeats", "2", "--recipe", "smoke", "--learning-rate", "0.05", "--baseline", "random"]
+    assert run([*asked, "--threads", "1", "--registry", str(registry)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("accuracy") == 2
+    assert "nats" not in out
