@@ -1,6 +1,6 @@
-"""Every method and every outer rule on one data set, compared with random real images: the table of docs/methods.md.
+"""Every method and every outer optimiser on one data set, compared with random real images (docs/measurements.md).
 
-    SATM_DATA=… python benchmarks/methods.py --into docs/methods.md
+    SATM_DATA=… python benchmarks/methods.py --into docs/measurements.md
 
 The command can be stopped and started again: it makes no set, network or step that is stored. First every entry runs
 for the same number of outer steps. Then every entry gets the same time: the seconds per step in the registry give its

@@ -70,8 +70,8 @@ class ZCA:
     Here eps is multiplied by the mean eigenvalue of u's second moment. The matrices are in
     `SATM_HOME/zca/<key>.safetensors`. `key` hashes the data of the fit, so a lost file can be fitted again.
 
-    Source: kornia's ZCAWhitening(eps=0.1), as MTT uses it (field notes §2.2); with `unit` KIP's whitening (Nguyen et
-    al. 2021; google-research kip/nn_training.ipynb at 30adf0e, `_get_preprocess_op`).
+    Source: kornia's ZCAWhitening(eps=0.1), as MTT uses it (docs/field.md, "Normalisation and whitening"); with `unit`
+    KIP's whitening (Nguyen et al. 2021; google-research kip/nn_training.ipynb at 30adf0e, `_get_preprocess_op`).
     """
 
     key: str

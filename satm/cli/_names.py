@@ -44,6 +44,7 @@ LISTINGS = {
     "protocols": Listing("protocols.base:PROTOCOLS", "protocols.methods", "satm.protocols"),
     "published": Listing("protocols.published:PUBLISHED", "protocols.published", None),
     "layouts": Listing("satm.exchange.base:LAYOUTS", "satm.exchange", "satm.layouts"),
+    "metrics": Listing("evaluation.metrics:METRICS", "evaluation.metrics", "satm.metrics"),
     "recipes": Listing("evaluation.recipes:RECIPES", "evaluation.recipes", None),
 }
 """Every table that is listed, by the word that stands for its names in a help text: `{methods}`."""

@@ -16,7 +16,7 @@ OnlyOuter = Annotated[bool, typer.Option("--outer", help="List the outer optimis
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (methods, presets, protocols, architectures, recipes, datasets, layouts):
+    for command in (methods, presets, protocols, architectures, recipes, metrics, datasets, layouts):
         app.command(cls=Command, rich_help_panel="Lists")(command)
 
 
@@ -27,10 +27,7 @@ def methods(outer: OnlyOuter = False, form: FormatOption = Format.TABLE) -> None
 
 def protocols(form: FormatOption = Format.TABLE) -> None:
     """List the class-incremental protocols of satm eval-cl and the published comparisons."""
-    from protocols.published import PUBLISHED
-
-    published = [["--published", name, PUBLISHED.get(name).source] for name in PUBLISHED]
-    _print([*_rows("--protocol", "protocols"), *published], form)
+    _print([*_rows("--protocol", "protocols"), *_rows("--published", "published")], form)
 
 
 def architectures(form: FormatOption = Format.TABLE) -> None:
@@ -43,6 +40,11 @@ def recipes(form: FormatOption = Format.TABLE) -> None:
     from evaluation import RECIPES
 
     _print([["--recipe", name, RECIPES.get(name).source] for name in RECIPES], form)
+
+
+def metrics(form: FormatOption = Format.TABLE) -> None:
+    """List the metrics that satm eval and satm eval-arch store for every network."""
+    _print(_rows("--metric", "metrics"), form)
 
 
 def datasets(form: FormatOption = Format.TABLE) -> None:

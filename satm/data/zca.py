@@ -43,8 +43,8 @@ def fitted_zca(
     `fingerprint` names the data in the key. Fitting takes a few times D² · 8 bytes (D = 3072 at 32×32: 75 MB; 12288 at
     64×64: 1.2 GB). Raises DataError on fewer than two images and SatmError if the result cannot be saved.
 
-    Source: field notes §2.2 (MTT utils.py:137-165; kornia zca.py, whose SVD of Cov gives the same T);
-    for `unit`, the source of `ZCA`.
+    Source: docs/field.md, "Normalisation and whitening" (MTT utils.py:137-165; kornia zca.py, whose SVD of Cov gives
+    the same T); for `unit`, the source of `ZCA`.
     """
     count, channels, height, width = images.shape
     named: dict[str, Any] = {"data": fingerprint, "eps": eps, "version": _VERSION}

@@ -1,6 +1,7 @@
 """DatasetCondensation's `res_*.pt` (DC, DSA, DM): several sets in one file, with their accuracies as NumPy scalars.
 
-Source: field notes §1.5 (main.py): {'data': [[images, labels], …], 'accs_all_exps': {architecture: [accuracy, …]}}.
+A file holds {'data': [[images, labels], …], 'accs_all_exps': {architecture: [accuracy, …]}}.
+Source: docs/field.md, "Files people have" (main.py).
 """
 
 from __future__ import annotations

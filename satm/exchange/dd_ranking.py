@@ -1,7 +1,7 @@
 """DD-Ranking's layout: `images.pt`, `labels.pt`, `lr.pt`, class-major, and a configuration its code can read.
 
-Source: field notes §4 (DD-Ranking 0.2.0: metrics/hard_label.py, soft_label.py and configs/*.yaml). If its code and its
-documents differ, the keys are those of the code.
+If its code and its documents differ, the keys are those of the code. Source: docs/field.md, "DD-Ranking" (DD-Ranking
+0.2.0: metrics/hard_label.py, soft_label.py and configs/*.yaml).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """KIP's `.npz`: images [n, H, W, C] and labels [n, K], a regression target for each class.
 
-Source: field notes §1.6 and DC-BENCH's loader (data_loader/kip_data_loader.py), which takes the likeliest class.
+Source: docs/field.md, "Normalisation and whitening", and DC-BENCH's loader (data_loader/kip_data_loader.py), which takes
+the likeliest class.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """MTT, FTD and TESLA's `images_*.pt` + `labels_*.pt`, and DATM's with `lr_*.pt` beside them.
 
-Source: field notes §1.1–1.4 (MTT distill.py, DATM.py): images float32 in the space of the training, labels int64
-and class-major, or float [n, K] (TESLA: probabilities, DATM: logits).
+Images are float32 in the space of the training. Labels are int64 and class-major, or float [n, K] (TESLA:
+probabilities, DATM: logits). Source: docs/field.md, "Files people have" (MTT distill.py, DATM.py).
 """
 
 from __future__ import annotations
