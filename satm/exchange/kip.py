@@ -1,7 +1,7 @@
 """KIP's `.npz`: images [n, H, W, C] and labels [n, K], a regression target for each class.
 
-Source: docs/field.md, "Normalisation and whitening", and DC-BENCH's loader (data_loader/kip_data_loader.py), which takes
-the likeliest class.
+Source: docs/field.md, "Normalisation and whitening", and DC-BENCH's loader (data_loader/kip_data_loader.py). Like that
+loader, ours takes the likeliest class.
 """
 
 from __future__ import annotations
