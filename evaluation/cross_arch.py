@@ -72,23 +72,21 @@ def evaluate(
 ) -> list[EvaluationResult]:
     """Train `repeats` networks of each architecture on `examples` and compute every metric on the test images.
 
-    A network depends only on `seed`, its architecture and its repeat. So stopping (Interrupted), leaving networks out
-    and reordering change no number. If the examples are a synthetic set, the test images get the set's preprocessing.
+    A network depends only on `seed`, its architecture and its repeat, so stopping and reordering change no number.
 
     Args:
         examples: the images to train on, or a function of the repeat if each repeat draws its own (random real images).
             The function is also called with the repeat `CHOOSING` if a learning rate has to be chosen.
-        data: validation images for the choice of a learning rate, and test images.
+        data: test images, and validation images to choose a learning rate on, in the preprocessing of a synthetic set.
         architectures: names, as `satm.networks.plan` takes them.
-        recipe: how each network is trained, the policy of the learning rate included.
-        repeats: networks of each architecture; the recipe's number by default.
+        recipe: how each network is trained, with the policy of the learning rate; its `repeats` are the default here.
         trainer: the device and the compiled code, which several calls may share; the CPU by default.
         earlier: networks that are not trained again, and learning rates that are not chosen again.
         on_result: called with each result as soon as it is there.
 
     Returns the results by architecture, then repeat. Raises UnknownName or ConfigError for an architecture and
     PluginError for a metric, before anything is trained; ShapeError for a set whose images or classes are not those of
-    `data`; and Diverged at the end, after the other networks, if the loss of a network was not finite.
+    `data`; Interrupted; and Diverged at the end, after the other networks, if the loss of a network was not finite.
     """
     evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
@@ -109,13 +107,12 @@ def evaluate(
             for repeat in todo:
                 raise_if_stopping(evaluation.trainer.progress)
                 try:
-                    result = evaluation.network(plan, repeat, bar)
+                    results.append(evaluation.network(plan, repeat, bar))
                 except Diverged as error:
                     diverged.append(f"{plan.name} (repeat {repeat}: {error})")
                     continue
-                results.append(result)
                 if on_result is not None:
-                    on_result(result)
+                    on_result(results[-1])
     if diverged:
         raise Diverged(
             f"no accuracy for {', '.join(diverged)}; choose the learning rate on validation (grid) or state it"

@@ -22,9 +22,10 @@ from satm.types import Examples
 def stated_learning_rate(
     policy: Literal["learned", "grid"] | float, examples: Examples
 ) -> tuple[float, Literal["learned", "fixed"]] | None:
-    """The learning rate that needs no choosing, and where it came from: a number, or the step size of a synthetic set.
+    """The learning rate that is known before training, and where it came from.
 
-    None for "grid", and for "learned" where the examples bring no step size.
+    It is the number of the policy ("fixed"), or the step size of a synthetic set ("learned"). None for the policy
+    "grid", and for "learned" if the examples have no step size; `choose_learning_rate` finds one then.
     """
     if not isinstance(policy, str):
         return policy, "fixed"
@@ -45,11 +46,11 @@ def choose_learning_rate(
     fused: Fused | None = None,
     progress: Progress = SILENT,
 ) -> tuple[float, dict[float, float]]:
-    """The learning rate of `grid` whose network does best on `validation`, and the accuracy (0..1) of each.
+    """The learning rate whose network has the best accuracy on `validation`, and the accuracy (0..1) of each.
 
-    All networks share one seed, so that they differ in the learning rate alone; of equals the first wins. One that
-    diverges scores 0. Raises ConfigError without validation images, Diverged when every network diverges, Interrupted
-    when asked to stop.
+    Trains one network for each rate of `grid`, by default the recipe's. All have one seed, so they differ only in the
+    learning rate. The first of equals wins. A network that diverges scores 0. Raises ConfigError without validation
+    images, Diverged if every network diverges, and Interrupted if the user asked to stop.
     """
     if not len(validation):
         raise ConfigError(

@@ -17,17 +17,17 @@ from satm.training import SGDConfig
 from satm.types import Augment, Mix
 
 LATER = ("restarts", "cutmix", "clip_norm")
-"""Settings that the first recipes did not have. They are described only where they are in use, so that a result made
-before there were any is still one of the same recipe."""
+"""Settings that the first recipes did not have. A recipe that does not use them does not list them, so it has the same
+id as before they existed, and its old results are still its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Everything that shapes an evaluation network besides its architecture, its seed and the set.
 
-    The learning rate is `learned` (the set's step size; from the grid where it has none), a number, or the best of
-    `grid` on the validation split, chosen for every architecture apart. Raises ConfigError, or UnknownName for an
-    unknown augmentation.
+    The learning rate is `learned` (the set's step size; from the grid if it has none), a number, or the best of `grid`
+    on the validation split, chosen for each architecture. Raises ConfigError for a value out of its range, UnknownName
+    for an unknown augmentation.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Recipe:
     weight_decay: float = 5e-4
     drop_at: tuple[int, ...] = ()  # epochs finished before the learning rate is multiplied by `decay`
     decay: float = 0.1
-    augment: str | None = STRATEGY  # "crop_flip": one of them a batch, as DSA; "crop+flip": both
-    learning_rate: Literal["learned", "grid"] | float = "learned"  # the set's step size, chosen from `grid`, or stated
+    augment: str | None = STRATEGY  # "crop_flip": one of them for each batch, as in DSA; "crop+flip": both
+    learning_rate: Literal["learned", "grid"] | float = "learned"  # the policy, or a number
     grid: tuple[float, ...] = (0.001, 0.005, 0.01, 0.05, 0.1)  # to choose from on validation; DD-Ranking's
-    repeats: int = 5  # networks an architecture
+    repeats: int = 5  # networks for each architecture
     scale: Literal["paper", "cpu", "smoke"] = "paper"  # what its numbers may be called
     source: str
     departures: tuple[str, ...] = ()  # from the source, each with its reason
@@ -64,7 +64,7 @@ class Recipe:
         _ = self.augmentation
 
     def sgd(self, learning_rate: float) -> SGDConfig:
-        """The optimisation at `learning_rate`; raises ConfigError when that is not above 0."""
+        """The optimisation at `learning_rate`; raises ConfigError if that is not above 0."""
         return SGDConfig(
             epochs=self.epochs,
             lr=learning_rate,
@@ -79,19 +79,19 @@ class Recipe:
 
     @property
     def augmentation(self) -> Augment | None:
-        """What the images of training batches pass through."""
+        """The augmentation of the images of training batches; None for none."""
         return None if self.augment is None else named(self.augment)
 
     def mixing(self, num_classes: int) -> Mix | None:
-        """What training batches pass through with their targets."""
+        """CutMix of the images and targets of training batches; None for none."""
         return None if self.cutmix is None else partial(self.cutmix, classes=num_classes)
 
     def variant(
         self, *, augment: str | None = None, learning_rate: Literal["learned", "grid"] | float | None = None
     ) -> Recipe:
-        """The same recipe within another augmentation or with another learning-rate policy, which its name then says.
+        """The same recipe with less augmentation or another learning-rate policy; its new name says which.
 
-        Of its own augmentation only the operations of the DSA strategy `augment` stay.
+        Of the recipe's augmentation only the operations that the DSA strategy `augment` has too are kept.
         """
         name = self.name
         kept = self.augment if augment is None or self.augment is None else within(self.augment, augment)
@@ -114,5 +114,5 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Rebuild a recipe; raises UnknownName or ConfigError for a key too many, too few or of the wrong type."""
+        """Rebuild a recipe; raises UnknownName or ConfigError for an unknown, missing or wrongly typed key."""
         return config.from_dict(cls, values, "recipe.")

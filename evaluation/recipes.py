@@ -1,4 +1,4 @@
-"""The recipes by name: numbers with their sources, no logic."""
+"""The recipes by name: numbers with their sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training one network from scratch on a synthetic set."""
+"""Training one network from scratch on a few images, by a recipe."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def plan_training(
 
 
 def watching(progress: Progress, bar: Bar) -> Callable[[EpochStats], None]:
-    """An `on_epoch` that moves `bar` on and raises Interrupted once the user asked to stop."""
+    """An `on_epoch` that moves `bar` forward, and raises Interrupted if the user asked to stop."""
 
     def on_epoch(stats: EpochStats) -> None:
         bar.advance(loss=stats.loss)
@@ -107,6 +107,6 @@ def watching(progress: Progress, bar: Bar) -> Callable[[EpochStats], None]:
 
 
 def raise_if_stopping(progress: Progress) -> None:
-    """Raise Interrupted once the user asked to stop."""
+    """Raise Interrupted if the user asked to stop."""
     if progress.stopping():
         raise Interrupted("stopped; the networks trained so far are kept, the same command goes on with the next one")

@@ -1,4 +1,4 @@
-"""The one supervised training loop: experts, evaluation networks and continual-learning steps all pass through it."""
+"""The one supervised training loop, for experts, evaluation networks and the steps of class-incremental learning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ from satm.types import Augment, Examples, FlatParams, Images, Labels, Mix
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SGDConfig:
-    """Plain SGD: v ← μ v + g + λ θ, θ ← θ − lr v, with lr dropped at the milestones (momentum is kept) or restarted."""
+    """SGD with momentum and weight decay: v ← μ v + g + λ θ, then θ ← θ − lr v.
+
+    lr drops at the milestones, and v is kept there; or lr follows warm restarts. Raises ConfigError for a value out of
+    its range.
+    """
 
     epochs: int
     lr: float
@@ -30,7 +34,7 @@ class SGDConfig:
     weight_decay: float = 0.0  # λ
     milestones: tuple[int, ...] = ()  # epochs finished before each drop
     decay: float = 0.1  # factor of each drop
-    restarts: WarmRestarts | None = None  # in place of the drops
+    restarts: WarmRestarts | None = None  # instead of drops at milestones
     clip_norm: float | None = None  # a longer gradient g is shortened to this norm, over all parameters at once
 
     def __post_init__(self) -> None:
@@ -58,7 +62,7 @@ class SGDConfig:
 
 @dataclass(frozen=True, slots=True)
 class EpochStats:
-    """What one epoch of training saw, before each of its updates."""
+    """Loss and accuracy over one epoch, each batch measured before its update."""
 
     epoch: int
     loss: float  # mean cross-entropy over the epoch's batches, weighted by size
@@ -73,9 +77,9 @@ def plain_step(
     *,
     clip_norm: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The cross-entropy's gradient, no longer than `clip_norm`, and the optimiser's step.
+    """One step of the optimiser on the gradient of the cross-entropy, shortened to `clip_norm`.
 
-    The loss and the logits [b, K] from before it, detached.
+    Returns the loss and the logits [b, K] from before the step, detached.
     """
     logits = network(images)
     loss = F.cross_entropy(logits, targets)
@@ -90,7 +94,7 @@ def plain_step(
 def ruled_step(
     network: nn.Module, optimizer: torch.optim.Optimizer, rule: GradientRule, *, clip_norm: float | None = None
 ) -> Update:
-    """As `plain_step`, with what `rule` makes of a batch's gradients in place of the one at θ."""
+    """`plain_step` with a gradient that `rule` computes for the batch, instead of the gradient at θ."""
     flat, parameters = FlatNetwork(network), list(network.parameters())
 
     def step(images: Images, targets: Labels) -> tuple[torch.Tensor, torch.Tensor]:
@@ -132,12 +136,16 @@ def fit(
 ) -> None:
     """Train `network` in place with cross-entropy, epochs `first_epoch` to `config.epochs` − 1.
 
-    `augment` changes a batch's images, then `mix` its images and targets.
-    Epoch e takes its order, these two's draws and its layers' own from `seed.child("epoch", e)` alone, so training
-    from a stored snapshot (with its `optimizer`, where momentum is used) continues to the same bits. `on_epoch` is
-    called after each epoch and `on_batch` before each batch; both may raise to stop. `rule` says what the optimiser is
-    given for a batch, by default its gradient. `fused`, made for this network's architecture, takes the gradients in
-    compiled code: the same numbers but for round-off. Raises Diverged when a loss is not finite.
+    Epoch e takes all its random numbers (order, augmentation, layers) from `seed.child("epoch", e)`. So training goes
+    on from a stored snapshot to the same bits, if `optimizer` brings the momentum.
+
+    Args:
+        augment, mix: change a batch, first the images, then images and targets.
+        fused: compiled code for this architecture. It gives the same numbers except for round-off.
+        on_epoch, on_batch: called after each epoch and before each batch. Both may raise to stop.
+        rule: computes what the optimiser gets for a batch; by default its gradient.
+
+    Raises Diverged if the loss of an epoch is not finite.
     """
     network.train()
     device = next(network.parameters()).device
@@ -151,12 +159,11 @@ def fit(
         order = torch.randperm(len(examples), generator=generator)
         total_loss = torch.zeros((), device=device)
         total_right = torch.zeros((), device=device)
-        with seed.child("epoch", epoch, "layers").forked():  # dropout knows no generator
+        with seed.child("epoch", epoch, "layers").forked():  # dropout takes no generator
             for index in order.split(config.batch_size):
                 if on_batch is not None:
                     on_batch()
-                images, targets = examples.batch(index)
-                images, targets = images.to(device), targets.to(device)
+                images, targets = (each.to(device) for each in examples.batch(index))
                 if augment is not None:
                     images = augment(images, generator)
                 if mix is not None:

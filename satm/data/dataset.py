@@ -98,13 +98,11 @@ def load(
             is in the catalogue means that data set.
         root: the data root, the only place to look. Without it: `SATM_DATA`, then earlier downloads, then a download
             by torchvision if it has the data set. A data set that brings its own images, such as `digits`, needs none.
-        image_size: pixels a side; by default the catalogue's. Without it, the images of a folder that is not in the
-            catalogue must all be square and of one size.
+        image_size: pixels a side; by default the catalogue's, or that of a folder's images, all square and of one size.
         zca: whiten images in 0..1 by ZCA. Otherwise normalise them by the catalogue's constants; those of other
             folders are measured on train.
         validation: the fraction of every class that is held out of train, before anything is fitted.
         device: where batches lie.
-        progress: shows downloads, decoding and fitting, and can ask to stop.
 
     Raises UnknownName, ConfigError if a value is outside its range, DataError if images are missing or damaged, and
     Interrupted if `progress` asks to stop.
@@ -128,10 +126,8 @@ def load(
     preprocessing: Preprocessing
     if zca:
         preprocessing = fitted_zca(train_images, fingerprint=fingerprint, device=device, progress=progress)
-    elif spec is not None:
-        preprocessing = MeanStd(mean=spec.mean, std=spec.std)
     else:
-        preprocessing = measured_mean_std(train_images)
+        preprocessing = measured_mean_std(train_images) if spec is None else MeanStd(mean=spec.mean, std=spec.std)
 
     def split(images: torch.Tensor, labels: torch.Tensor) -> Split:
         return Split(images=images, labels=labels, preprocessing=preprocessing, device=device)

@@ -19,11 +19,11 @@ def untimed(results):
     return [replace(result, seconds=0.0) for result in results]
 
 
-def test_every_network_is_trained_and_told(patterns, recipe):
-    told = []
-    results = evaluate(memory(), patterns, SMALL, recipe, seed=Seed(0), on_result=told.append)
+def test_every_network_is_trained_and_handed_on(patterns, recipe):
+    seen = []
+    results = evaluate(memory(), patterns, SMALL, recipe, seed=Seed(0), on_result=seen.append)
     assert [(r.architecture, r.repeat) for r in results] == [(name, k) for name in SMALL for k in range(2)]
-    assert told == results
+    assert seen == results
     assert len({r.seed for r in results}) == 4
     assert all(set(r.metrics) == set(METRICS) for r in results)
     assert all(r.seconds > 0 and r.adaptation == {} for r in results)
@@ -38,7 +38,9 @@ def test_order_skipping_and_stopping_change_no_number(patterns, brief):
     assert sorted(backwards, key=whole.index) == whole
 
     kept = []
-    stop = StopAfter(2 * brief.epochs)  # asked before each network and after each epoch: the second is under way
+    stop = StopAfter(
+        2 * brief.epochs
+    )  # a question before each network and after each epoch: stops in the second network
     with pytest.raises(Interrupted, match="same command goes on"):
         evaluate(memory(), patterns, SMALL, brief, seed=Seed(0), trainer=Trainer(progress=stop), on_result=kept.append)
     assert untimed(kept) == whole[:1]
@@ -97,7 +99,7 @@ def test_a_memory_can_be_drawn_anew_for_every_repeat(patterns, brief):
         return memory(seed=repeat, step_size=None)
 
     results = evaluate(random, patterns, SMALL, replace(brief, grid=(0.05, 0.02)), seed=Seed(0))
-    assert asked == [0, CHOOSING, 1] * 2  # chosen once an architecture, on a draw of its own
+    assert asked == [0, CHOOSING, 1] * 2  # chosen once for each architecture, on a separate draw
     assert len(results) == 4
 
     alone = evaluate(lambda _: memory(seed=1), patterns, SMALL[:1], brief, seed=Seed(0), repeats=2)
@@ -106,7 +108,7 @@ def test_a_memory_can_be_drawn_anew_for_every_repeat(patterns, brief):
 
 
 def test_a_set_is_judged_in_its_own_preprocessing(patterns, recipe):
-    # A shifted, narrower space: judged on images as `patterns` has them, dark would look bright.
+    # A shifted, narrower space: dark test images in the space of `patterns` would look bright in it.
     inverted = MeanStd((1.0,), (0.5,))
     upside_down = memory(preprocessing=inverted)
     (own,) = evaluate(upside_down, patterns, SMALL[:1], recipe, seed=Seed(0), repeats=1)
@@ -124,21 +126,21 @@ def test_adaptations_are_recorded(patterns, recipe):
 
 
 def test_a_wrong_request_trains_nothing(patterns, recipe):
-    told = []
+    seen = []
     with pytest.raises(UnknownName, match="unknown architecture 'resnet1888'"):
-        evaluate(memory(), patterns, ["convnet3_w16", "resnet1888"], recipe, seed=Seed(0), on_result=told.append)
+        evaluate(memory(), patterns, ["convnet3_w16", "resnet1888"], recipe, seed=Seed(0), on_result=seen.append)
     wide = memory(images=torch.zeros(12, 1, 16, 9))
     with pytest.raises(ShapeError, match=r"3 classes and images \(1, 16, 9\), to be judged on patterns"):
-        evaluate(wide, patterns, ["convnet3_w16"], recipe, seed=Seed(0), on_result=told.append)
-    assert told == []
+        evaluate(wide, patterns, ["convnet3_w16"], recipe, seed=Seed(0), on_result=seen.append)
+    assert seen == []
 
 
 def test_one_divergence_does_not_cost_the_others(patterns, brief):
-    told = []
+    seen = []
     sets = {0: memory(step_size=1e6), 1: memory()}
     with pytest.raises(Diverged, match=r"no accuracy for convnet3_w16 \(repeat 0: .*choose the learning rate"):
-        evaluate(sets.__getitem__, patterns, SMALL[:1], brief, seed=Seed(0), on_result=told.append)
-    assert [r.repeat for r in told] == [1]
+        evaluate(sets.__getitem__, patterns, SMALL[:1], brief, seed=Seed(0), on_result=seen.append)
+    assert [r.repeat for r in seen] == [1]
 
 
 def test_real_digits_are_learned():

@@ -1,4 +1,4 @@
-"""The matrix as numbers: whom each number is compared with."""
+"""The numbers of a matrix, and what each is compared with."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_line_knows_its_means_and_what_it_loses():
 
 def test_differences_are_paired_by_repeat():
     assert A.difference(B, "convnet3").half == pytest.approx(0, abs=1e-9)
-    one = A.difference(B, "vgg11")  # only repeat 0 is there of both
+    one = A.difference(B, "vgg11")  # both have only repeat 0
     assert (one.mean, one.n, one.half) == (pytest.approx(-0.1), 1, math.inf)
     late = MatrixRow(name="c", memory="condensed", profile="smoke", own="convnet3", accuracies={"vgg11": {7: 0.1}})
     assert A.difference(late, "vgg11") is None

@@ -27,7 +27,7 @@ def test_the_other_peers_differ_where_their_code_does():
 
 
 def test_prabhu2020_is_gdumbs_own():
-    """Rates as its loop gives them: a tenth, the highest, then torch's scheduler (src/main.py:18-29 at 4f412d7)."""
+    """The rates of its loop: a tenth, the highest, then torch's scheduler (src/main.py:18-29 at 4f412d7)."""
     recipe = RECIPES.get("prabhu2020")
     sgd = recipe.sgd(0.05)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.05)
@@ -45,7 +45,7 @@ def test_prabhu2020_is_gdumbs_own():
     softened = [mix(images, torch.arange(6), Seed(seed).generator())[1].max() < 1 for seed in range(20)]
     assert any(softened)
     assert not all(softened)
-    assert recipe.variant(augment=DIGITS_STRATEGY).augment == "crop"  # a mirrored digit is no digit
+    assert recipe.variant(augment=DIGITS_STRATEGY).augment == "crop"  # a mirrored digit is not a digit
 
 
 @pytest.mark.parametrize(

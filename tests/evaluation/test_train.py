@@ -79,7 +79,7 @@ def test_a_last_batch_of_one_is_seen_before_anything_is_trained(recipe):
     with pytest.raises(ConfigError, match=r"timm/resnet18 has batch .* one image \(9 images in batches of 8\)"):
         check_batches(plan_of("timm/resnet18"), recipe, examples=9)
     check_batches(plan_of("timm/resnet18"), recipe, examples=10)
-    check_batches(plan_of("convnetbn3_w4"), recipe, examples=9)  # its last maps have 2×2 pixels to take a variance over
+    check_batches(plan_of("convnetbn3_w4"), recipe, examples=9)  # the variance is over the 2×2 pixels of its last maps
 
 
 def test_gdumbs_own_recipe_trains(patterns):

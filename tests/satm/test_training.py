@@ -1,4 +1,4 @@
-"""The one training loop, against SGD written out."""
+"""The training loop against SGD written out by hand."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_targets_are_mixed_after_the_images_are_augmented(few):
 
     def mix(images, targets, generator):
         seen.append(images)
-        return images, torch.zeros(len(images), CLASSES, dtype=images.dtype)  # nothing to learn: no gradient
+        return images, torch.zeros(len(images), CLASSES, dtype=images.dtype)  # zero targets give no gradient
 
     network = start()
     fit(network, few, SGDConfig(epochs=1, lr=0.1, batch_size=N), seed=Seed(0), augment=shifted, mix=mix)
@@ -141,20 +141,20 @@ def test_the_seed_decides_and_the_global_stream_is_left_alone(few, dropout):
     assert not torch.equal(trained(0, 1), trained(1, 1))
 
 
-def test_a_stop_is_asked_for_before_every_batch(few):
-    network, asked = start(), []
+def test_on_batch_is_called_before_every_batch(few):
+    network, thetas = start(), []
 
     def on_batch():
-        asked.append(flatten(network.parameters()).detach())
-        if len(asked) == 5:
+        thetas.append(flatten(network.parameters()).detach())
+        if len(thetas) == 5:
             raise Stop
 
     before = torch.get_rng_state()
     with pytest.raises(Stop):
         fit(network, few, CONFIG, seed=Seed(0), on_batch=on_batch)
-    assert torch.equal(asked[0], flatten(start().parameters()))
-    assert torch.equal(asked[-1], flatten(network.parameters()))
-    assert len({tuple(theta.tolist()) for theta in asked}) == 5
+    assert torch.equal(thetas[0], flatten(start().parameters()))
+    assert torch.equal(thetas[-1], flatten(network.parameters()))
+    assert len({tuple(theta.tolist()) for theta in thetas}) == 5
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -165,7 +165,7 @@ def test_predictions_keep_the_order_and_accuracy_counts_them(few):
     assert not network.training
     assert not logits.requires_grad
     assert accuracy(network, few, batch_size=4) == (logits.argmax(1) == hard(few.labels)).double().mean().item()
-    # Told what it predicts, it is always right.
+    # If the targets are its predictions, it is always right.
     assert accuracy(network, Few(few.images, logits.argmax(1))) == 1
 
 
@@ -259,7 +259,7 @@ def test_compiled_code_refuses_another_architecture(few, fused):
 
 
 class Tied(Tiny):
-    """Its hidden layer is used twice, and is held under two names."""
+    """A network that uses its hidden layer twice and holds it under two names."""
 
     def __init__(self):
         super().__init__()

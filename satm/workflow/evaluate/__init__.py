@@ -1,1 +1,1 @@
-"""From a stored set to test accuracies, on its own architecture and on others."""
+"""Evaluates stored sets: networks trained on them, tested on their own architecture and on others."""

@@ -38,17 +38,17 @@ def evaluate_matrix(
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> Matrix:
-    """Train every set on every architecture, the sets' own ones included, under one recipe, and compare.
+    """Train networks of every architecture, the sets' own included, on every set under one recipe, and compare.
 
-    `against` names what each set is compared with, by differences paired over repeats: "random" (as many random real
-    images, which `baseline` adds too) or a set, which joins the others. Random images are trained once for all sets
-    that they would be the same for. A network depends on its architecture, its repeat and its memory alone: whatever
-    the registry holds is not trained again, in whatever order or pieces it was made. `dry_run` trains nothing and
-    returns what is stored. The other arguments are `evaluate`'s.
+    `against` names what each set is compared with, by differences paired over repeats. It is "random" (as many random
+    real images, which `baseline` adds too) or a set, which joins the others. Sets for which the random images are the
+    same share the networks trained on them. A network depends only on its architecture, its repeat and its memory, so
+    the networks in the registry are not trained again, whatever command made them. `dry_run` trains nothing and returns
+    what is stored. The other arguments are those of `evaluate`.
 
-    Raises ConfigError for sets of different data sets or default recipes, UnknownName and ConfigError for an
-    architecture, all before anything is trained; Interrupted with every finished network stored; Diverged at the end
-    when the other networks are done.
+    Raises ConfigError for sets of different data sets or default recipes, and UnknownName or ConfigError for an
+    architecture, all before anything is trained. Raises Interrupted with every finished network stored, and Diverged at
+    the end, after the other networks.
     """
     request = MatrixRequest(
         references=tuple(references),
@@ -199,7 +199,7 @@ def _check_comparable(entrants: Sequence[Entrant]) -> None:
     first = entrants[0]
     for other in entrants[1:]:
         here, there = ((e.config.dataset, e.synthetic.image_shape, e.synthetic.classes) for e in (first, other))
-        known = [data for data in (_data(first), _data(other)) if data]  # an imported set may never have seen its own
+        known = [data for data in (_data(first), _data(other)) if data]  # an imported set may have none
         if here != there or known[:1] != known[-1:]:
             raise ConfigError(
                 f"{first.record.name} and {other.record.name} are not of the same images: {_spell(first)} and "

@@ -1,4 +1,4 @@
-"""A set's real data, prepared as the set says: the way back from a stored set to what it is judged on."""
+"""The real data of a stored set, loaded and preprocessed as the set says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from satm.workflow.condense.inputs import load_data
 
 
 class SetConfig(Protocol):
-    """What an evaluation asks of a set's configuration, however the set came to be."""
+    """What an evaluation reads of the configuration of a set, whether it was condensed or imported."""
 
     @property
     def dataset(self) -> str: ...  # noqa: D102
@@ -30,7 +30,7 @@ class SetConfig(Protocol):
 
 
 def set_config(synthetic: SyntheticSet) -> CondenseConfig | ImportConfig:
-    """The configuration of a condensed or an imported set; raises RegistryError for a set with neither."""
+    """The configuration of a condensed or an imported set. Raises RegistryError for a set that has none."""
     if "condense" in synthetic.config:
         return CondenseConfig.from_dict(synthetic.config["condense"])
     if "import" in synthetic.config:
@@ -44,7 +44,7 @@ def set_config(synthetic: SyntheticSet) -> CondenseConfig | ImportConfig:
 def load_prepared(
     synthetic: SyntheticSet, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
 ) -> datasets.ImageData:
-    """The real data set of `synthetic` in its space; raises as `satm.data.load` does."""
+    """The real data set of `synthetic` in its preprocessing. Raises as `satm.data.load`."""
     config = set_config(synthetic)
     if isinstance(config, CondenseConfig):
         return load_data(config, data_root=data_root, device=device, progress=progress)
@@ -55,7 +55,7 @@ def load_prepared(
 
 
 def check_fits(synthetic: SyntheticSet, data: datasets.ImageData) -> None:
-    """Raise DataError for other images than those a set was made from or checked against, or of another shape."""
+    """Raise DataError if `data` are not the images that the set was made from or checked against, or if shapes differ."""
     fingerprints = [parent for parent in synthetic.parents if parent.startswith("data:")]
     if fingerprints and f"data:{data.fingerprint}" not in fingerprints:
         ours = "condense" in synthetic.config
@@ -75,7 +75,7 @@ def check_fits(synthetic: SyntheticSet, data: datasets.ImageData) -> None:
 def load_imported(
     config: ImportConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
 ) -> datasets.ImageData:
-    """The data set of an imported set, normalised by the catalogue's constants: any other space is put on it."""
+    """The data set of an imported set, normalised by the catalogue's constants; the caller applies any other space."""
     return datasets.load(
         config.dataset,
         root=data_root,
@@ -87,9 +87,9 @@ def load_imported(
 
 
 def whitening(config: ImportConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT) -> ZCA:
-    """The transform of the set's format, the field's or KIP's own, fitted on every training image.
+    """The ZCA transform of the set's layout (the field's or KIP's own), fitted on every training image.
 
-    Held-out ones count too, as for those who whitened the set.
+    The validation images count too, because the authors of the set whitened it with them.
     """
     where = resolve_device(device)
     data = datasets.load(
@@ -108,7 +108,7 @@ def whitening(config: ImportConfig, *, data_root: Path | None, device: str = "cp
 
 
 def restore_whitening(synthetic: SyntheticSet, *, data_root: Path | None, progress: Progress) -> None:
-    """Fit the set's ZCA transform again where it is lost and the data are at hand; where that fails, say so."""
+    """Fit the set's ZCA transform again if its file is lost; tell the user if that fails, as without the data."""
     space = synthetic.preprocessing
     if isinstance(space, ZCA) and not ZCA.path(space.key).exists():
         try:

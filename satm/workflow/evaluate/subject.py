@@ -1,4 +1,4 @@
-"""What an evaluation works on: a stored set, its real data, and the recipe it is judged by."""
+"""A stored set, the recipe that it is judged by, and its real data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from satm.workflow.workspace import Workspace
 
 MemoryKind = Literal["condensed", "random", "herding", "none"]
 """The images that networks learn from: the set itself, or real images in its place."""
-ROOT = Seed(0)  # evaluation networks differ in their repeat alone, so that results are paired between sets
+ROOT = Seed(0)  # one seed for every set: networks of one repeat start alike, so results of two sets are paired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,36 +47,36 @@ class Entrant:
 
     @property
     def profile(self) -> str:
-        """What numbers of this set under this recipe may be called."""
+        """The scale of results of this set under this recipe: the smaller scale of the two."""
         return weaker(self.record.profile, self.recipe.scale)
 
     @property
     def own(self) -> str:
-        """The architecture it was made with, by its canonical name: what "in-domain" means."""
+        """The canonical name of the architecture that the set was made with: "in-domain"."""
         return self.plan(self.config.architecture).name
 
     def plan(self, architecture: str) -> NetworkPlan:
-        """How a network of that name is made for its images; raises as `satm.networks.plan` does."""
+        """How a network of this name is made for the set's images. Raises as `satm.networks.plan`."""
         return plan_for(architecture, self.synthetic)
 
     def canonical(self, architecture: str) -> str:
-        """Its canonical name, once it is known to train on these images by this recipe; raises as `plan` does."""
+        """The canonical name. Raises as `plan`, and ConfigError if the network cannot train on the set."""
         plan = self.plan(architecture)
         check_batches(plan, self.recipe, examples=len(self.synthetic))
         return plan.name
 
     def protocol(self, architecture: str) -> str:
-        """What evaluating it on a network of that canonical name is called."""
+        """The protocol of an evaluation on the network of this canonical name."""
         return "in-domain" if architecture == self.own else "cross-arch"
 
     def stored_memory(self, memory: MemoryKind) -> str:
-        """What results call it: `condensed`, or `condensed[:3]` for the first 3 images of each class."""
+        """The name in results: `condensed`, or `condensed[:3]` for the first 3 images of each class."""
         return memory if self.prefix is None else f"{memory}[:{self.prefix}]"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject(Entrant):
-    """A stored set with everything needed to judge it."""
+    """A stored set with its recipe and its real data."""
 
     data: ImageData
 
@@ -92,11 +92,11 @@ class Subject(Entrant):
         raise ConfigError(f"memory {memory}: expected condensed or random")
 
     def random(self, repeat: int, ipc: int) -> SyntheticSet:
-        """`ipc` real images of each class, drawn afresh for each repeat."""
+        """`ipc` real images of each class, drawn anew for each repeat."""
         return self.real(random_images(self.data, ipc, ROOT.child("random memory", repeat)), ipc, "random")
 
     def real(self, images: Images, ipc: int, method: str) -> SyntheticSet:
-        """Real images [K·ipc, C, H, W], class-major, as a set beside this one: of the same classes, in its space."""
+        """Real images [K·ipc, C, H, W], class-major, as a set with the classes and the preprocessing of this one."""
         return replace(
             self.synthetic,
             images=images.cpu(),

@@ -1,4 +1,4 @@
-"""Sets × architectures × repeats: the same numbers however they are asked for, and refusals before training."""
+"""Sets × architectures × repeats: the same numbers in any order and pieces, and errors before training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BRIEF = {"repeats": 2, "learning_rate": 0.05, "recipe": "brief"}
 
 
 class StopAfter(NoProgress):
-    """Asks to stop once it has been asked `calls` times."""
+    """Answers `calls` times that there is no need to stop, then asks to stop."""
 
     def __init__(self, calls):
         self.left = calls
@@ -31,7 +31,7 @@ class StopAfter(NoProgress):
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
-    """Three sets of random digits, two of one kind and one larger."""
+    """Three sets of random digits: two of equal size, and a larger one."""
     folder = tmp_path_factory.mktemp("matrix")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SATM_HOME", str(folder / "home"))
@@ -47,7 +47,7 @@ SETS = ["digits/ipc1/random@1", "digits/ipc1/random@2", "digits/ipc2/random@1"]
 
 @pytest.fixture
 def copy(registry, tmp_path, monkeypatch):
-    """A registry of its own for a test that stores results."""
+    """A copy of the registry for a test that stores results."""
     monkeypatch.setenv("SATM_HOME", str(registry.parent / "home"))
     brief = replace(RECIPES.get("smoke"), name="brief", epochs=3, drop_at=())
     monkeypatch.setitem(RECIPES._items, "brief", brief)
@@ -60,11 +60,11 @@ def numbers(matrix):
     return {(line.name, line.memory, arch): cells for line in matrix.rows for arch, cells in line.accuracies.items()}
 
 
-def test_the_matrix_is_the_same_however_it_is_asked_for(copy, tmp_path):
+def test_the_matrix_is_the_same_in_any_order_and_pieces(copy, tmp_path):
     whole = satm.evaluate_matrix(SETS, architectures=ARCHS, baseline="random", registry=copy, **BRIEF)
     assert whole.architectures == ("convnet3_w8", *ARCHS)
     assert [line.name for line in whole.sets] == SETS
-    # random images are trained once for both sets of one kind
+    # both sets of equal size share the networks on random images
     assert [line.name for line in whole.randoms] == [SETS[0], SETS[2]]
     assert whole.against[SETS[1]] is whole.randoms[0]
     assert all(sorted(cells) == [0, 1] for cells in numbers(whole).values())
@@ -81,7 +81,7 @@ def test_the_matrix_is_the_same_however_it_is_asked_for(copy, tmp_path):
     assert 0 < stored < 12
     satm.evaluate(SETS[2], repeats=1, learning_rate=0.05, recipe="brief", registry=pieces)
     again = satm.evaluate_matrix(SETS[::-1], architectures=ARCHS[::-1], against="random", registry=pieces, **BRIEF)
-    # which set a shared random memory is stored with depends on the order, its numbers do not
+    # the order decides with which set shared random images are stored, but not their numbers
     for line in again.sets:
         assert numbers(again)[line.name, "condensed", ARCHS[1]] == numbers(whole)[line.name, "condensed", ARCHS[1]]
         assert again.against[line.name].accuracies == whole.against[line.name].accuracies

@@ -1,4 +1,4 @@
-"""A set's prefixes: the smaller sets that MDC makes, and any set can be cut to."""
+"""Prefixes of a set: its first images of each class, which MDC makes useful and any set has."""
 
 from __future__ import annotations
 
