@@ -104,8 +104,7 @@ def load(
         validation: the fraction of every class that is held out of train, before anything is fitted.
         device: where batches lie.
 
-    Raises UnknownName, ConfigError if a value is outside its range, DataError if images are missing or damaged, and
-    Interrupted if `progress` asks to stop.
+    Raises UnknownName, ConfigError for a value outside its range, DataError for missing or damaged images, Interrupted.
     """
     if image_size is not None and image_size < 1:
         raise ConfigError(f"image_size {image_size}: expected 1 pixel or more")

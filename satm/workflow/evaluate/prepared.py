@@ -55,7 +55,7 @@ def load_prepared(
 
 
 def check_fits(synthetic: SyntheticSet, data: datasets.ImageData) -> None:
-    """Raise DataError if `data` are not the images that the set was made from or checked against, or if shapes differ."""
+    """Raise DataError if the set was made from, or checked against, other images than `data`, or if shapes differ."""
     fingerprints = [parent for parent in synthetic.parents if parent.startswith("data:")]
     if fingerprints and f"data:{data.fingerprint}" not in fingerprints:
         ours = "condense" in synthetic.config
