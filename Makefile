@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types docs clean
 
 demo: $(VENV)/.installed ## condense the embedded digits with SATM and measure the result
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
@@ -17,6 +17,9 @@ lint: $(VENV)/.installed
 
 types: $(VENV)/.installed
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed ## write docs/commands.md, the command reference, from the commands
+	$(BIN)/python -m satm.cli.reference docs/commands.md
 
 $(VENV)/.installed: pyproject.toml
 	@echo "setting up $(VENV): about three minutes and 7 GB"

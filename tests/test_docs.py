@@ -1,55 +1,149 @@
-"""The README is held to what the suite does: its Python runs, its commands exist, every command is in it."""
+"""Checks the pages: commands and options exist, links lead somewhere, and the Python of the README runs."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from satm.cli import app, run
+from satm.cli._names import LISTINGS
+from satm.cli.reference import reference
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+PAGES = [page for page in (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
 
 
-def commands() -> list[tuple[str, ...]]:
-    """Every command and subcommand the application has."""
-    found: list[tuple[str, ...]] = []
-    root = typer.main.get_command(app)
-    for name, command in root.commands.items():  # type: ignore[attr-defined]
-        nested = getattr(command, "commands", None)
-        found += [(name, inner) for inner in nested] if nested else [(name,)]
+def below(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command of a group and of the groups below it, with the words that call it."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from below(command, (*words, name))
+        else:
+            yield (*words, name), command
+
+
+COMMANDS = dict(below(typer.main.get_command(app)))
+
+
+def options(command: Any) -> set[str]:
+    """The options that a page may name: the hidden ones are old spellings."""
+    return {"--help", *(opt for each in command.params if not getattr(each, "hidden", False) for opt in each.opts)}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+
+
+def command_lines(page: Path) -> list[list[str]]:
+    """The words of every `satm …` line of the page's shell blocks, up to a pipe or another command."""
+    lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    found = []
+    for line in lines:
+        if line.removeprefix("$ ").startswith("satm "):
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            ends = [i for i, word in enumerate(words) if word in ("|", "&&", ";", ">", ">>")]
+            found.append(words[1 : min(ends, default=len(words))])
     return found
 
 
-@pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_every_command_has_help_and_is_in_the_readme(
-    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
+def problem(words: list[str]) -> str | None:
+    """What is wrong with a command line, `satm` left out."""
+    called = next((tuple(words[:n]) for n in (1, 2) if tuple(words[:n]) in COMMANDS), None)
+    if called is None:
+        return None if words == ["--help"] else "there is no such command"
+    named = {word.partition("=")[0] for word in words if word.startswith("--")}
+    unknown = sorted(named - options(COMMANDS[called]))
+    return f"there is no option {', '.join(unknown)}" if unknown else None
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found: set[str] = set()
+    seen: Counter[str] = Counter()
+    for title in re.findall(r"^#+ +(.*)$", prose(page), re.MULTILINE):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).strip().lower()
+        anchor = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        found.add(anchor if not seen[anchor] else f"{anchor}-{seen[anchor]}")
+        seen[anchor] += 1
+    return found
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0
-    assert "Usage: satm " + " ".join(command) in " ".join(capsys.readouterr().out.split())
-    assert f"satm {' '.join(command)}" in README
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Usage: satm " + " ".join(command) in said
+    assert not [word for word in LISTINGS if f"{{{word}}}" in said]
+    assert all(each.help for each in COMMANDS[command].params)
 
 
-def test_every_command_line_of_the_readme_names_a_command() -> None:
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("satm ")]
-    assert lines
-    known = set(commands())
-    for line in lines:
-        words = shlex.split(line, comments=True)
-        assert (words[1],) in known or tuple(words[1:3]) in known, line
+def test_the_command_reference_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = (ROOT / "docs" / "commands.md").read_text()
+    assert stored == reference(), "docs/commands.md is out of date; write it again with: make docs"
+    monkeypatch.setenv("COLUMNS", "40")
+    assert stored == reference()
+    for command in COMMANDS:
+        assert f"## satm {' '.join(command)}\n" in stored
+
+
+def test_the_readme_has_command_lines() -> None:
+    assert command_lines(README)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_line_names_a_command_and_its_options(page: Path) -> None:
+    for words in command_lines(page):
+        assert problem(words) is None, f"{name(page)}: satm {' '.join(words)}: {problem(words)}"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("condense digits --ipc 1 --set outer_steps=4", None),
+        ("sets import run --format=mtt", None),
+        ("condens digits", "there is no such command"),
+        ("sets digits", "there is no such command"),
+        ("condense digits --ipcs 1", "there is no option --ipcs"),
+        ("eval-cl --preset figure1-left", "there is no option --preset"),  # the old spelling of --published
+    ],
+)
+def test_a_command_line_that_is_wrong_is_found(line: str, said: str | None) -> None:
+    assert problem(line.split()) == said
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name(page)}: {link}: there is no such file"
+        if anchor:
+            assert anchor in anchors(target), f"{name(page)}: {link}: there is no such heading"
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SATM_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SATM_REGISTRY", raising=False)
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert blocks
+    assert blocks(README, "python")
     names: dict[str, object] = {}
-    for block in blocks:
+    for block in blocks(README, "python"):
         exec(compile(block, "README.md", "exec"), names)

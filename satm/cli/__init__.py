@@ -1,4 +1,4 @@
-"""The `satm` command: a thin shell over `satm.workflow`, and the only place that prints."""
+"""The `satm` command: a thin layer over `satm.workflow`, and the only package that prints."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Sequence
 
 import typer
 
-from satm.cli import architectures, condense, doctor, evaluate, exchange, incremental, plan, registry
+from satm.cli import architectures, condense, doctor, evaluate, exchange, incremental, lists, plan, registry
 from satm.errors import Interrupted, SatmError
 
 app = typer.Typer(
     name="satm",
-    help="Condense image data sets, keep the results by version, and measure them where they were not made.",
+    help="Condense image data sets, store every version of the results, and measure them out of domain.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (condense, plan, evaluate, architectures, incremental, registry, exchange, doctor):
+for group in (condense, plan, evaluate, architectures, incremental, registry, exchange, lists, doctor):
     group.register(app)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; the exit code: 0 done, 1 failed as the message says, 2 wrong usage, 130 interrupted."""
+    """Run one command line. The exit code: 0 done, 1 failed (the message says why), 2 wrong usage, 130 interrupted."""
     try:
         doctor.guard()
         app(args=list(arguments), prog_name="satm")

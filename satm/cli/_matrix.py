@@ -1,4 +1,4 @@
-"""The matrix of sets × architectures as wide tables and a line on each order."""
+"""Shows the matrix of sets × architectures: wide tables, and a line on the order of the sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from satm.statistics import Interval, RankCorrelation
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of texts."""
+    """A table of texts with a title."""
 
     title: str
     columns: list[str]
@@ -19,7 +19,7 @@ class Table:
 
 
 def tables(matrix: Matrix) -> list[Table]:
-    """Accuracies, what is lost from the sets' own architecture, and differences to what they are compared with."""
+    """Tables of the accuracies, the drops from the sets' own architecture, and the differences to `--against`."""
     found = [_wide(matrix, "test accuracy (%): mean ± std [95% interval] n", Line.score, _score)]
     if len(matrix.architectures) > 1:
         found.append(
@@ -33,13 +33,13 @@ def tables(matrix: Matrix) -> list[Table]:
 
 
 def adaptations(matrix: Matrix) -> list[str]:
-    """One line for every architecture that was fitted to the images."""
+    """One line for every architecture that was adapted to the images."""
     found = {name: done for line in matrix.lines for name, done in line.adaptations.items() if done}
     return [f"{name}: " + ", ".join(f"{what} {size}" for what, size in found[name].items()) for name in found]
 
 
 def orders(matrix: Matrix) -> list[str]:
-    """One line for every architecture on which several sets can be ordered."""
+    """One line for every architecture with two sets or more: does it order them as in-domain accuracy does?"""
     lines = []
     for architecture in matrix.architectures:
         found = matrix.rank_correlation(architecture)

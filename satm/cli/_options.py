@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what turns their text into values."""
 
 from __future__ import annotations
 
@@ -11,46 +11,93 @@ import typer
 
 from satm.errors import ConfigError
 
-RegistryPath: TypeAlias = Annotated[
-    Path, typer.Option("--registry", envvar="SATM_REGISTRY", help="The registry file.", show_default=True)
-]
+RegistryPath: TypeAlias = Annotated[Path, typer.Option("--registry", envvar="SATM_REGISTRY", help="The registry file.")]
 DataRoot: TypeAlias = Annotated[
-    Path | None, typer.Option("--data-root", help="Look for data sets here and nowhere else (default: SATM_DATA).")
+    Path | None,
+    typer.Option("--data-root", help="Look for data sets in this folder only (default: in SATM_DATA, then elsewhere)."),
 ]
-Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all cores).")]
+Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: one for each core).")]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")]
+CompilationName: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--compilation", help="How networks are trained: auto (default), compiled or eager."),
+]
+Grid: TypeAlias = Annotated[Path | None, typer.Option("--grid", help="Write the images as a grid to this PNG file.")]
+
+# Of the commands that condense: condense, experts and plan.
+Dataset: TypeAlias = Annotated[
+    str | None, typer.Argument(metavar="DATASET", help="A data set: {datasets}, or the path of a folder of images.")
+]
+Ipc: TypeAlias = Annotated[int | None, typer.Option("--ipc", help="Images per class (default: 1).")]
+MethodName: TypeAlias = Annotated[
+    str | None, typer.Option("--method", help="The condensation method (default: satm): {methods}.")
+]
+OuterName: TypeAlias = Annotated[
+    str | None, typer.Option("--outer", help="The outer optimiser (default: the method's own): {outer}.")
+]
+ProfileName: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--profile", help="The scale: paper, cpu or smoke (default: paper with a CUDA device, else cpu)."),
+]
+RowName: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--preset", metavar="ROW", help="Take the hyper-parameters of another row, as cifar10/ipc10."),
+]
+Settings: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace one setting, for example outer_steps=100. Repeatable."),
+]
+EngineName: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--engine", help="How inner loops are differentiated: auto, higher (the reference), replay or tesla."),
+]
+PrecisionName: TypeAlias = Annotated[
+    str | None, typer.Option("--precision", help="Number format of the inner steps: float32 or bf16.")
+]
+ConfigFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Read the configuration that --print-config printed.")
+]
+
+# Of the commands that evaluate: eval, eval-arch and eval-cl.
 SetReference: TypeAlias = Annotated[
     str,
-    typer.Argument(metavar="[SET]", help="digits/ipc1/satm@1, without @1 the newest, a unique id prefix, or latest."),
+    typer.Argument(
+        metavar="[SET]",
+        help="digits/ipc1/satm@1; without @1 its newest version; a unique id prefix; or latest.",
+    ),
 ]
 RecipeName: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--recipe",
-        help="How networks are trained: mtt, dm, datm, dd-ranking, prabhu2020, cpu, smoke "
-        "(default: that of the set's profile).",
-    ),
+    typer.Option("--recipe", help="How networks are trained (default: by the profile of the set): {recipes}."),
 ]
 StepSize: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--learning-rate", help="learned, grid (chosen on the validation split), or a number.", metavar="RATE"
+        "--learning-rate",
+        metavar="RATE",
+        help="learned (the α of the set), grid (chosen on the validation split), or a number.",
     ),
-]
-CompilationName: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--compilation", help="auto (default), compiled or eager: how the training of networks is run."),
 ]
 Baseline: TypeAlias = Annotated[
     str | None,
-    typer.Option("--baseline", help="random: as many real images, drawn afresh each repeat, under the same recipe."),
+    typer.Option(
+        "--baseline", help="random: also as many random real images, drawn again for each repeat, by the same recipe."
+    ),
 ]
 Prefix: TypeAlias = Annotated[
     int | None,
-    typer.Option("--prefix", min=1, help="Only the first so many images of each class (a smaller set of MDC's)."),
+    typer.Option("--prefix", min=1, help="Take only the first images of each class: a smaller set of MDC's."),
 ]
-Repeats: TypeAlias = Annotated[int | None, typer.Option("--repeats", min=1, help="Networks per architecture.")]
+Repeats: TypeAlias = Annotated[
+    int | None, typer.Option("--repeats", min=1, help="Networks for each architecture (default: the recipe's).")
+]
+
+# Of the commands that read the registry.
+OnlySet: TypeAlias = Annotated[str | None, typer.Argument(metavar="[SET]", help="Only this set.")]
+OnlyDataset: TypeAlias = Annotated[str | None, typer.Option("--dataset", help="Only sets of this data set.")]
+OnlyMethod: TypeAlias = Annotated[str | None, typer.Option("--method", help="Only sets of this method.")]
+OnlyIpc: TypeAlias = Annotated[int | None, typer.Option("--ipc", help="Only sets of this many images per class.")]
 
 DEFAULT_REGISTRY = Path("satm.db")
 
@@ -64,13 +111,13 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
 
 
-FormatOption: TypeAlias = Annotated[Format, typer.Option("--format", help="How to print.")]
+FormatOption: TypeAlias = Annotated[Format, typer.Option("--format", help="How rows are printed.")]
 
 
-def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """`key=value` pairs, each value JSON where it parses and text where it does not; raises ConfigError."""
+def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
+    """`key=value` pairs as a dictionary. A value is read as JSON if it parses, else as text. Raises ConfigError."""
     settings = {}
-    for pair in pairs:
+    for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not (key and equals):
             raise ConfigError(f"--set {pair}: expected KEY=VALUE, as in --set outer_steps=100")
@@ -81,21 +128,21 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
     return settings
 
 
+def one_of(option: str, text: str | None, *values: str) -> Any:
+    """`text`, one of `values` or None. Raises ConfigError for any other text."""
+    if text is not None and text not in values:
+        expected = f"{', '.join(values[:-1])} or {values[-1]}" if len(values) > 1 else values[0]
+        raise ConfigError(f"{option} {text}: expected {expected}")
+    return text
+
+
 def parse_compilation(text: str | None) -> Any:
-    """How training is run, as the library takes it; raises ConfigError."""
-    if text not in (None, "auto", "compiled", "eager"):
-        raise ConfigError(f"--compilation {text}: expected auto, compiled or eager")
-    return text or "auto"
-
-
-def check_baseline(text: str | None) -> None:
-    """Raise ConfigError for a baseline that is none."""
-    if text not in (None, "random"):
-        raise ConfigError(f"--baseline {text}: expected random")
+    """How networks are trained, as the library takes it. Raises ConfigError."""
+    return one_of("--compilation", text, "auto", "compiled", "eager") or "auto"
 
 
 def parse_rate(text: str | None) -> Any:
-    """A learning-rate policy as the library takes it; raises ConfigError."""
+    """A learning-rate policy, as the library takes it. Raises ConfigError."""
     if text is None or text in ("learned", "grid"):
         return text
     try:

@@ -1,4 +1,4 @@
-"""The progress protocol on a terminal: rich bars, or a line now and then where there is no terminal."""
+"""Shows progress: bars on a terminal, or a line every half minute if there is no terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rich.text import Text
 
 from satm.progress import spell_seconds
 
-LINE_SECONDS = 30.0  # between lines where bars cannot be drawn
+LINE_SECONDS = 30.0  # between lines, if bars cannot be drawn
 
 
 class _Rate(TextColumn):
@@ -36,7 +36,7 @@ class _Rate(TextColumn):
 
 
 class TerminalProgress:
-    """Bars on stderr, so that what a command prints can be piped."""
+    """Bars on stderr, so that the output of a command can be piped."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -64,7 +64,7 @@ class TerminalProgress:
         self.console.print(message, markup=False)
 
     def stopping(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal has asked the work to stop."""
         return self._stopping
 
     def stop(self, message: str) -> None:
@@ -83,13 +83,13 @@ class TerminalProgress:
 
 
 class TerminalBar:
-    """One bar, or one line every half minute."""
+    """One bar on a terminal, else one line every half minute."""
 
     def __init__(self, progress: TerminalProgress, name: str, total: int, done: int) -> None:
         self._progress, self._bars, self._name, self._total = progress, progress._bars, name, total
         self._done = done
         self._spoke = time.monotonic()
-        self._clock: tuple[float, int] | None = None  # when the first unit was done, and how many were then
+        self._clock: tuple[float, int] | None = None  # when the first unit was done, and how many units were done then
         self._id: TaskID = self._bars.add_task(name, total=total, completed=done, facts="")
 
     def advance(self, steps: int = 1, **facts: float | str) -> None:
@@ -98,7 +98,7 @@ class TerminalBar:
         shown = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
         self._bars.update(self._id, advance=steps, facts=shown)
         now = time.monotonic()
-        # The first unit may hold a compilation or the choice of a learning rate: it says nothing of the others' time.
+        # The first unit may hold a compilation or the choice of a learning rate, so its time predicts nothing.
         since, before = self._clock = self._clock or (now, self._done)
         if not self._progress.console.is_terminal and now - self._spoke > LINE_SECONDS:
             self._spoke = now

@@ -1,4 +1,4 @@
-"""Around every long command: threads, bars, and a clean stop on Ctrl-C or SIGTERM."""
+"""What every long command needs around its work: threads, bars, and a clean stop on Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from satm.cli._progress import TerminalProgress
 
 @contextmanager
 def working(threads: int | None) -> Iterator[TerminalProgress]:
-    """Progress for one command; the first signal asks the work to stop at its next boundary, a second ends it now."""
+    """Progress for one command. The first signal asks the work to stop at its next safe point; a second ends it now."""
     import torch
 
     torch.set_num_threads(threads or usable_cores())

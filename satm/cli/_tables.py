@@ -1,21 +1,34 @@
-"""Rows on a terminal."""
+"""Prints rows: as a table, or in the format that the user chose."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from registry import SummaryRow
-from satm.report.tables import shown
+from satm.cli._options import Format
+from satm.report.tables import render, shown
 from satm.statistics import half_width
+
+PER_STEP = "accuracy_on_step_"  # metrics of the accuracy matrix: one for each step that is tested
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: Format) -> None:
+    """Rows on stdout in the format `form`."""
+    if form is Format.TABLE:
+        print_table(columns, rows)
+    else:
+        typer.echo(render(columns, rows, form.value))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table on stdout, as wide as its content where the output is no terminal."""
+    """A table on stdout. If stdout is no terminal, the table is as wide as its content."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=1000)
@@ -27,15 +40,23 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     console.print(table)
 
 
-def print_results(rows: Sequence[SummaryRow]) -> None:
-    """Summary rows with mean ± std and n."""
-    print_table(*results_table(rows))
+def print_stored(registry: Path, name: str, **filters: Any) -> None:
+    """The stored results of set `name`, without the accuracy matrix; filters as `satm.results` takes them."""
+    import satm
+
+    rows = satm.results(registry=registry, set=name, **filters)
+    print_results([row for row in rows if not row.metric.startswith(PER_STEP)], Format.TABLE)
+
+
+def print_results(rows: Sequence[SummaryRow], form: Format) -> None:
+    """Summary rows with mean, standard deviation, interval and n. CSV and JSON hold plain numbers."""
+    print_rows(*results_table(rows, raw=form in (Format.CSV, Format.JSON)), form)
 
 
 def results_table(rows: Sequence[SummaryRow], *, raw: bool = False) -> tuple[list[str], list[list[Any]]]:
-    """Columns and cells of summary rows; fractions and numbers when `raw`, percent "45.1 ± 0.6" otherwise.
+    """Columns and cells of summary rows: fractions if `raw`, else percent, "45.1 ± 0.6".
 
-    The interval is the 95% t-interval of the mean; a single value has none.
+    The interval is the 95% t-interval of the mean. A single value has none.
     """
     about = ["set", "profile", "protocol", "architecture", "memory", "recipe", "step", "metric"]
     columns = [*about, *(["mean", "std", "low", "high"] if raw else ["mean ± std (%)", "95% interval"]), "n"]

@@ -1,84 +1,72 @@
-"""`satm eval-arch`: sets on architectures they never saw, beside the ones they were made with."""
+"""`satm eval-arch`: sets on other architectures, beside the architecture each was made on."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from satm.cli._options import (
-    DEFAULT_REGISTRY,
-    Baseline,
-    CompilationName,
-    DataRoot,
-    Device,
-    DryRun,
-    Format,
-    FormatOption,
-    Prefix,
-    RecipeName,
-    RegistryPath,
-    Repeats,
-    StepSize,
-    Threads,
-    check_baseline,
-    parse_compilation,
-    parse_rate,
-)
+from satm.cli import _options as option
+from satm.cli._names import Command
+from satm.cli._options import Format, FormatOption
 from satm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from evaluation.matrix import Matrix
+
+References = Annotated[
+    list[str] | None, typer.Argument(metavar="[SET]...", help="Sets of one data set (default: the newest set).")
+]
+Architectures = Annotated[
+    list[str] | None, typer.Option("--arch", help="An architecture: {architectures}, or timm/NAME. Repeatable.")
+]
+Against = Annotated[
+    str | None,
+    typer.Option("--against", metavar="SET|random", help="Compare every set with this one, paired over networks."),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="eval-arch")(evaluate_architectures)
+    app.command(name="eval-arch", cls=Command)(evaluate_architectures)
 
 
 def evaluate_architectures(
-    references: Annotated[
-        list[str] | None, typer.Argument(metavar="[SET]...", help="Sets of one data set (default: the newest).")
-    ] = None,
-    arch: Annotated[
-        list[str] | None,
-        typer.Option("--arch", help="resnet18, vgg11, alexnet, convnet3, convnetbn3 … or timm/NAME; may be repeated."),
-    ] = None,
-    baseline: Baseline = None,
-    against: Annotated[
-        str | None,
-        typer.Option("--against", metavar="SET|random", help="Compare with this, paired over networks."),
-    ] = None,
-    recipe: RecipeName = None,
-    repeats: Repeats = None,
-    learning_rate: StepSize = None,
-    prefix: Prefix = None,
-    compilation: CompilationName = None,
-    device: Device = "auto",
-    threads: Threads = None,
+    references: References = None,
+    arch: Architectures = None,
+    baseline: option.Baseline = None,
+    against: Against = None,
+    recipe: option.RecipeName = None,
+    repeats: option.Repeats = None,
+    learning_rate: option.StepSize = None,
+    prefix: option.Prefix = None,
+    compilation: option.CompilationName = None,
+    device: option.Device = "auto",
+    threads: option.Threads = None,
     form: FormatOption = Format.TABLE,
-    registry: RegistryPath = DEFAULT_REGISTRY,
-    data_root: DataRoot = None,
-    dry_run: DryRun = False,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
+    data_root: option.DataRoot = None,
+    dry_run: option.DryRun = False,
 ) -> None:
-    """Train networks on sets, on architectures they never saw and on their own (marked *), and compare.
+    """Train networks of other architectures than the sets' own on the sets, and compare.
+
+    The architecture that a set was made on is measured too, and marked with *.
 
     Example: satm eval-arch --arch resnet18 --arch vgg11 --arch alexnet --against random
     """
     if not arch:
         raise ConfigError("no architecture given; name one or more, as in: satm eval-arch --arch resnet18")
-    check_baseline(baseline)
-    rate, compiling = parse_rate(learning_rate), parse_compilation(compilation)
+    beside = option.one_of("--baseline", baseline, "random")
+    rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
 
     import satm
-    from evaluation.matrix import cells
-    from satm.cli._matrix import adaptations, orders, tables
     from satm.cli._session import working
-    from satm.cli._tables import print_table
-    from satm.report.tables import render
 
     with working(threads) as progress:
         matrix = satm.evaluate_matrix(
             references or ["latest"],
             architectures=arch,
-            baseline="random" if baseline else None,
+            baseline=beside,
             against=against,
             recipe=recipe,
             repeats=repeats,
@@ -91,17 +79,23 @@ def evaluate_architectures(
             dry_run=dry_run,
             progress=progress,
         )
+    _print(matrix, form)
+    if not dry_run and form in (Format.TABLE, Format.MARKDOWN):
+        typer.echo("next: satm eval-cl --steps 5, satm results --protocol arch")
+
+
+def _print(matrix: Matrix, form: Format) -> None:
+    """One table of cells as CSV or JSON, or the wide tables and the lines below them."""
+    from evaluation.matrix import cells
+    from satm.cli._matrix import adaptations, orders, tables
+    from satm.cli._tables import print_rows
+
     if form in (Format.CSV, Format.JSON):
-        typer.echo(render(*cells(matrix), form.value))
+        print_rows(*cells(matrix), form)
         return
     for table in tables(matrix):
         typer.echo(f"{table.title}, recipe {matrix.recipe}" + ("" if form is Format.TABLE else "\n"))
-        if form is Format.TABLE:
-            print_table(table.columns, table.rows)
-        else:
-            typer.echo(render(table.columns, table.rows, form.value))
+        print_rows(table.columns, table.rows, form)
         typer.echo("")
     for line in (*adaptations(matrix), *orders(matrix)):
         typer.echo(line)
-    if not dry_run:
-        typer.echo("next: satm eval-cl --steps 5, satm results --protocol arch")

@@ -1,4 +1,4 @@
-"""`satm doctor`, and the check that no other package hides one of ours."""
+"""`satm doctor`, and the check that no other package hides one of our packages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def guard() -> None:
-    """Raise Shadowed unless all four packages come from one place: their names are common ones."""
+    """Raise Shadowed unless all four packages come from one folder. Their names are common, so others may hide them."""
     places = {}
     for name in PACKAGES:
         found = find_spec(name)
@@ -35,17 +35,14 @@ def guard() -> None:
 
 
 def doctor() -> None:
-    """Show where everything is: packages, versions, devices, data and files."""
+    """Show where everything is: versions, devices, folders, and what other packages add. Names every problem."""
     import os
 
     import torch
 
-    from protocols.base import PROTOCOLS
     from registry.provenance import environment
-    from satm import networks
-    from satm.data import CATALOGUE
+    from satm.cli._names import LISTINGS
     from satm.home import home
-    from satm.methods import METHODS
     from satm.names import owner
 
     guard()
@@ -56,9 +53,10 @@ def doctor() -> None:
     typer.echo(f"threads: {torch.get_num_threads()}")
     typer.echo(f"SATM_HOME: {home()}")
     typer.echo(f"SATM_DATA: {os.environ.get('SATM_DATA', 'not set')}")
-    for names in (METHODS, CATALOGUE, networks.OTHERS, PROTOCOLS):
-        for point in names.points():
-            typer.echo(f"{names.kind} {point.name}: from {owner(point)}")
-        for problem in names.problems():
-            typer.echo(f"problem: {problem}")
     typer.echo(f"SATM_REGISTRY: {os.environ.get('SATM_REGISTRY', 'not set (satm.db here)')}")
+    for listing in LISTINGS.values():
+        table = listing.table()
+        for point in table.points():
+            typer.echo(f"{table.kind} {point.name}: from {owner(point)}")
+        for problem in table.problems():
+            typer.echo(f"problem: {problem}")

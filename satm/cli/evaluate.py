@@ -2,61 +2,46 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import typer
 
-from satm.cli._options import (
-    DEFAULT_REGISTRY,
-    Baseline,
-    CompilationName,
-    DataRoot,
-    Device,
-    DryRun,
-    Prefix,
-    RecipeName,
-    RegistryPath,
-    Repeats,
-    SetReference,
-    StepSize,
-    Threads,
-    check_baseline,
-    parse_compilation,
-    parse_rate,
-)
+from satm.cli import _options as option
+from satm.cli._names import Command
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="eval")(evaluate)
+    app.command(name="eval", cls=Command)(evaluate)
 
 
 def evaluate(
-    reference: SetReference = "latest",
-    baseline: Baseline = None,
-    recipe: RecipeName = None,
-    repeats: Repeats = None,
-    learning_rate: StepSize = None,
-    prefix: Prefix = None,
-    compilation: CompilationName = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    registry: RegistryPath = DEFAULT_REGISTRY,
-    data_root: DataRoot = None,
-    dry_run: DryRun = False,
+    reference: option.SetReference = "latest",
+    baseline: option.Baseline = None,
+    recipe: option.RecipeName = None,
+    repeats: option.Repeats = None,
+    learning_rate: option.StepSize = None,
+    prefix: option.Prefix = None,
+    compilation: option.CompilationName = None,
+    device: option.Device = "auto",
+    threads: option.Threads = None,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
+    data_root: option.DataRoot = None,
+    dry_run: option.DryRun = False,
 ) -> None:
-    """Train networks from scratch on a set, on the architecture it was made with, and test them."""
-    check_baseline(baseline)
-    rate, compiling = parse_rate(learning_rate), parse_compilation(compilation)
+    """Train networks from scratch on a set, with the architecture it was made on, and test them.
+
+    Example: satm eval cifar10/ipc50/satm --baseline random
+    """
+    beside = option.one_of("--baseline", baseline, "random")
+    rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
 
     import satm
     from satm.cli._session import working
+    from satm.cli._tables import print_stored
 
     with working(threads) as progress:
         record = satm.evaluate(
             reference,
-            baseline="random" if baseline else None,
+            baseline=beside,
             recipe=recipe,
             repeats=repeats,
             learning_rate=rate,
@@ -69,14 +54,5 @@ def evaluate(
             progress=progress,
         )
     if not dry_run:
-        _show(registry, record.name, {"protocol": "in-domain", "metric": "accuracy"})
+        print_stored(registry, record.name, protocol="in-domain", metric="accuracy")
         typer.echo("next: satm eval-arch --arch resnet18, satm eval-cl --steps 5, satm results")
-
-
-def _show(registry: Path, name: str, filters: dict[str, Any]) -> None:
-    """The stored numbers of what was just evaluated."""
-    import satm
-    from satm.cli._tables import print_results
-
-    rows = satm.results(registry=registry, set=name, **filters)
-    print_results([row for row in rows if not row.metric.startswith("accuracy_on_step_")])

@@ -8,27 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from satm.cli._options import DEFAULT_REGISTRY, DataRoot, DryRun, Format, FormatOption, RegistryPath, Threads
+from satm.cli import _options as option
+from satm.cli._names import Command
+from satm.cli._options import Format, FormatOption
 from satm.cli.registry import sets
 from satm.errors import ConfigError
 
 
-class Layout(StrEnum):
-    """The layouts that can be read and written (`satm.exchange.LAYOUTS`)."""
-
-    MTT = "mtt"
-    DATM = "datm"
-    DC = "dc"
-    KIP = "kip"
-    RDED = "rded"
-    DD_RANKING = "dd-ranking"
-    IMAGEFOLDER = "imagefolder"
-    PARQUET = "parquet"
-    SAFETENSORS = "safetensors"
-
-
 class Space(StrEnum):
-    """The space that images lie in."""
+    """The space that images are in."""
 
     MEANSTD = "meanstd"
     ZCA = "zca"
@@ -43,49 +31,65 @@ class Kind(StrEnum):
     LOGITS = "logits"
 
 
-LayoutOption = Annotated[Layout, typer.Option("--format", help="The layout of the file or folder.")]
+Source = Annotated[Path, typer.Argument(help="The file or folder to read.")]
+Destination = Annotated[Path, typer.Argument(help="The file or folder to write.")]
+Reference = Annotated[str, typer.Argument(metavar="SET", help="digits/ipc1/satm@1, a unique id prefix, or latest.")]
+LayoutName = Annotated[str, typer.Option("--format", help="The layout of the file or folder: {layouts}.")]
+OfDataset = Annotated[
+    str | None, typer.Option("--dataset", help="The data set that was condensed: a name, or the path of a folder.")
+]
+Preprocessing = Annotated[
+    Space | None,
+    typer.Option("--preprocessing", help="Normalised (meanstd), whitened (zca), or pixels in 0..1 (none)."),
+]
+StepSize = Annotated[float | None, typer.Option("--step-size", help="The step size α, if the file does not hold it.")]
+LabelKind = Annotated[
+    Kind | None, typer.Option("--labels", help="What a matrix of labels holds; hard: take the likeliest class.")
+]
+MadeBy = Annotated[str | None, typer.Option("--method", help="The method that made it (default: the layout's own).")]
+CheckedIpc = Annotated[int | None, typer.Option("--ipc", help="Images per class. The file is checked against it.")]
+Index = Annotated[int | None, typer.Option("--index", help="Which set, if the file holds several (dc). Counts from 0.")]
+Mean = Annotated[
+    str | None,
+    typer.Option("--mean", help="Use this mean instead of the layout's: one number a channel, 0.49,0.48,0.45."),
+]
+Std = Annotated[str | None, typer.Option("--std", help="Use this standard deviation; written like --mean.")]
+Architecture = Annotated[
+    str | None, typer.Option("--arch", help="Its own network, for satm eval (default: the field's ConvNet).")
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Store images even if their moments do not fit --preprocessing. The set says so."),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `satm sets`."""
-    sets.command(name="import")(import_set)
-    sets.command(name="export")(export_set)
-    sets.command(name="diff")(diff)
+    sets.command(name="import", cls=Command)(import_set)
+    sets.command(name="export", cls=Command)(export_set)
+    sets.command(name="diff", cls=Command)(diff)
 
 
 def import_set(
-    path: Annotated[Path, typer.Argument(help="The file or folder.")],
-    layout: LayoutOption,
-    dataset: Annotated[
-        str | None, typer.Option("--dataset", help="The data set it condenses: a name, or the path of a folder.")
-    ] = None,
-    preprocessing: Annotated[
-        Space | None,
-        typer.Option("--preprocessing", help="Normalised (meanstd), whitened (zca), or pixels in 0..1 (none)."),
-    ] = None,
-    step_size: Annotated[float | None, typer.Option("--step-size", help="α, where the file does not have it.")] = None,
-    labels: Annotated[
-        Kind | None, typer.Option("--labels", help="What a matrix of labels is; hard: the likeliest class.")
-    ] = None,
-    method: Annotated[str | None, typer.Option("--method", help="What made it (default: the layout's own).")] = None,
-    ipc: Annotated[int | None, typer.Option("--ipc", help="Images per class, to be checked.")] = None,
-    index: Annotated[int | None, typer.Option("--index", help="Which of a file's sets, from 0 (dc).")] = None,
-    mean: Annotated[
-        str | None, typer.Option("--mean", help="Other constants than the layout's: one a channel, 0.49,0.48,0.45.")
-    ] = None,
-    std: Annotated[str | None, typer.Option("--std", help="As --mean.")] = None,
-    arch: Annotated[
-        str | None, typer.Option("--arch", help="Its own network, for satm eval (default: the field's ConvNet).")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Store images whose moments do not fit --preprocessing; the set says so.")
-    ] = False,
-    dry_run: DryRun = False,
-    threads: Threads = None,
-    registry: RegistryPath = DEFAULT_REGISTRY,
-    data_root: DataRoot = None,
+    path: Source,
+    layout: LayoutName,
+    dataset: OfDataset = None,
+    preprocessing: Preprocessing = None,
+    step_size: StepSize = None,
+    labels: LabelKind = None,
+    method: MadeBy = None,
+    ipc: CheckedIpc = None,
+    index: Index = None,
+    mean: Mean = None,
+    std: Std = None,
+    arch: Architecture = None,
+    force: Force = False,
+    dry_run: option.DryRun = False,
+    threads: option.Threads = None,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
+    data_root: option.DataRoot = None,
 ) -> None:
-    """Store a set that was made elsewhere, once it has been checked; no code in its files is run.
+    """Check a set that was made elsewhere, and store it. No code in its files is run.
 
     Example: satm sets import logged_files/CIFAR10/run --format mtt --dataset cifar10 --preprocessing zca
     """
@@ -97,7 +101,7 @@ def import_set(
     with working(threads) as progress:
         found = satm.import_set(
             path,
-            format=layout.value,
+            format=layout,
             dataset=dataset,
             preprocessing=_value(preprocessing),
             step_size=step_size,
@@ -125,21 +129,24 @@ def import_set(
 
 
 def export_set(
-    reference: Annotated[str, typer.Argument(metavar="SET", help="digits/ipc1/satm@1, an id prefix, or latest.")],
-    path: Annotated[Path, typer.Argument(help="The file or folder to make.")],
-    layout: LayoutOption,
-    registry: RegistryPath = DEFAULT_REGISTRY,
-    data_root: DataRoot = None,
+    reference: Reference,
+    path: Destination,
+    layout: LayoutName,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
+    data_root: option.DataRoot = None,
 ) -> None:
-    """Write a set in another layout and name everything the layout cannot carry."""
+    """Write a set in another layout, and name everything that the layout cannot hold.
+
+    Example: satm sets export cifar10/ipc50/satm@1 out --format dd-ranking
+    """
     import satm
     from satm.cli._session import working
 
     with working(None) as progress:
         made = satm.export_set(
-            reference, path, format=layout.value, registry=registry, data_root=data_root, progress=progress
+            reference, path, format=layout, registry=registry, data_root=data_root, progress=progress
         )
-    typer.echo(f"{made.record.name} in {made.path} ({layout.value})")
+    typer.echo(f"{made.record.name} in {made.path} ({layout})")
     for loss in made.losses:
         typer.echo(f"lost: {loss}")
     if not made.losses:
@@ -147,24 +154,21 @@ def export_set(
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A")],
-    b: Annotated[str, typer.Argument(metavar="B")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A set.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another set.")],
     form: FormatOption = Format.TABLE,
-    registry: RegistryPath = DEFAULT_REGISTRY,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """What differs between two sets: images and labels by their moments, the rest key by key."""
+    """Show what differs between two sets: images and labels by their moments, the rest key by key."""
     import satm
-    from satm.cli._tables import print_table
-    from satm.report.tables import render
+    from satm.cli._tables import print_rows
 
     found = satm.diff(a, b, registry=registry)
     rows = [[d.what, *(v if form is Format.JSON else _cell(v) for v in (d.a, d.b))] for d in found]
     if form is Format.TABLE and not rows:
         typer.echo("nothing: they are the same set")
-    elif form is Format.TABLE:
-        print_table(["what", a, b], rows)
     else:
-        typer.echo(render(["what", "a", "b"], rows, form.value))
+        print_rows(["what", *((a, b) if form is Format.TABLE else ("a", "b"))], rows, form)
 
 
 def _cell(value: Any) -> str:

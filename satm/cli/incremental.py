@@ -2,100 +2,97 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import typer
 
-from satm.cli._options import (
-    DEFAULT_REGISTRY,
-    CompilationName,
-    DataRoot,
-    Device,
-    DryRun,
-    RecipeName,
-    RegistryPath,
-    SetReference,
-    StepSize,
-    Threads,
-    parse_compilation,
-    parse_rate,
-    parse_settings,
-)
+from satm.cli import _options as option
+from satm.cli._names import Command
 from satm.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="eval-cl")(evaluate_incremental)
+    app.command(name="eval-cl", cls=Command)(evaluate_incremental)
+
+
+Protocol = Annotated[
+    str | None, typer.Option("--protocol", help="The class-incremental protocol (default: gdumb): {protocols}.")
+]
+Steps = Annotated[int | None, typer.Option("--steps", help="Number of steps in which the classes arrive (default: 5).")]
+MemoryKind = Annotated[
+    str | None,
+    typer.Option("--memory", help="The images to keep: condensed (default), or real ones: random or herding."),
+]
+Budget = Annotated[
+    str,
+    typer.Option("--budget", help="Real images equal the set in number (images) or in bytes (uint8 beside float32)."),
+]
+PerStep = Annotated[
+    bool,
+    typer.Option("--condense-per-step", help="Condense the classes of each step separately: faithful and expensive."),
+]
+Published = Annotated[
+    str | None, typer.Option("--published", help="Take the settings of a published comparison: {published}.")
+]
+OldPublished = Annotated[str | None, typer.Option("--preset", hidden=True, help="The old spelling of --published.")]
+Orders = Annotated[int | None, typer.Option("--orders", help="Number of class orders (default: the profile's).")]
+NetworksPerOrder = Annotated[
+    int | None, typer.Option("--networks", help="Networks for each class order (default: the profile's).")
+]
+Architecture = Annotated[
+    str | None, typer.Option("--arch", help="The architecture (default: the set's own): {architectures}, or timm/NAME.")
+]
+ProtocolSettings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace one setting of the protocol: epochs=5. Repeatable."),
+]
 
 
 def evaluate_incremental(
-    reference: SetReference = "latest",
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            "--protocol",
-            help="gdumb (default), gdumb-original, gdumb-avalanche; replay, der, er-ace: the memory as replay buffer; "
-            "naive, cumulative: without one.",
-        ),
-    ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Steps the classes arrive in (default: 5).")] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option("--memory", help="condensed (default), or real images at equal budget: random, herding."),
-    ] = None,
-    budget: Annotated[
-        str, typer.Option("--budget", help="Real images equal the set in images, or in bytes (uint8 against float32).")
-    ] = "images",
-    condense_per_step: Annotated[
-        bool,
-        typer.Option("--condense-per-step", help="Condense each step's classes on their own: faithful and expensive."),
-    ] = False,
-    preset: Annotated[
-        str | None, typer.Option("--preset", help="figure1-left, figure1-middle, figure1-right: the paper's settings.")
-    ] = None,
-    orders: Annotated[int | None, typer.Option("--orders", help="Class orders (default: the profile's).")] = None,
-    networks: Annotated[
-        int | None, typer.Option("--networks", help="Networks for each class order (default: the profile's).")
-    ] = None,
-    arch: Annotated[str | None, typer.Option("--arch", help="Network (default: the set's own).")] = None,
-    recipe: RecipeName = None,
-    learning_rate: StepSize = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Replace one setting of the protocol, as epochs=5.", metavar="KEY=VALUE"),
-    ] = None,
-    compilation: CompilationName = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    registry: RegistryPath = DEFAULT_REGISTRY,
-    data_root: DataRoot = None,
-    dry_run: DryRun = False,
+    reference: option.SetReference = "latest",
+    protocol: Protocol = None,
+    steps: Steps = None,
+    memory: MemoryKind = None,
+    budget: Budget = "images",
+    condense_per_step: PerStep = False,
+    published: Published = None,
+    preset: OldPublished = None,
+    orders: Orders = None,
+    networks: NetworksPerOrder = None,
+    arch: Architecture = None,
+    recipe: option.RecipeName = None,
+    learning_rate: option.StepSize = None,
+    settings: ProtocolSettings = None,
+    compilation: option.CompilationName = None,
+    device: option.Device = "auto",
+    threads: option.Threads = None,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
+    data_root: option.DataRoot = None,
+    dry_run: option.DryRun = False,
 ) -> None:
     """Class-incremental continual learning with the set as the memory.
 
     Example: satm eval-cl --steps 5 --protocol der
     """
-    if memory not in (None, "condensed", "random", "herding"):
-        raise ConfigError(f"--memory {memory}: expected condensed, random or herding")
-    if budget not in ("images", "bytes"):
-        raise ConfigError(f"--budget {budget}: expected images or bytes")
-    rate, compiling = parse_rate(learning_rate), parse_compilation(compilation)
-    changes = parse_settings(settings or [])
+    kept = option.one_of("--memory", memory, "condensed", "random", "herding")
+    counted = option.one_of("--budget", budget, "images", "bytes")
+    rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
+    changes = option.parse_settings(settings)
 
     import satm
     from satm.cli._session import working
+    from satm.cli._tables import print_stored
 
     with working(threads) as progress:
         record = satm.evaluate_incremental(
             reference,
             protocol=protocol,
             steps=steps,
-            memory=cast(Any, memory),
-            budget=cast(Any, budget),
+            memory=kept,
+            budget=counted,
             condense_per_step=condense_per_step,
-            published=preset,
+            published=_comparison(published, preset),
             orders=orders,
             networks=networks,
             architecture=arch,
@@ -110,14 +107,12 @@ def evaluate_incremental(
             progress=progress,
         )
     if not dry_run:
-        _show(registry, record.name)
+        print_stored(registry, record.name, protocol="class-incremental")
         typer.echo("next: satm results --protocol cl, satm eval-cl with --memory random or --protocol replay")
 
 
-def _show(registry: Path, name: str) -> None:
-    """Everything class-incremental that is stored of this set: its own numbers beside those it is compared with."""
-    import satm
-    from satm.cli._tables import print_results
-
-    rows = satm.results(registry=registry, set=name, protocol="class-incremental")
-    print_results([row for row in rows if not row.metric.startswith("accuracy_on_step_")])
+def _comparison(published: str | None, preset: str | None) -> str | None:
+    """The published comparison, by either spelling of the option. Raises ConfigError if both are given."""
+    if published is not None and preset is not None:
+        raise ConfigError("--preset is the old spelling of --published; give --published only")
+    return preset if published is None else published

@@ -6,20 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from satm.cli._options import DEFAULT_REGISTRY, CompilationName, DataRoot, Device, RegistryPath, Threads
-from satm.cli.condense import (
-    ConfigFile,
-    Dataset,
-    EngineName,
-    Ipc,
-    MethodName,
-    OuterName,
-    PrecisionName,
-    ProfileName,
-    Row,
-    Settings,
-    choose,
-)
+from satm.cli import _options as option
+from satm.cli._choosing import CondenseOptions
+from satm.cli._names import Command
 from satm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,52 +17,74 @@ if TYPE_CHECKING:
 UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 
+MemorySize = Annotated[
+    str | None,
+    typer.Option("--memory", metavar="SIZE", help="Say which window fits into this much memory, for example 4GB."),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="plan")(plan)
+    app.command(name="plan", cls=Command)(plan)
 
 
 def plan(
-    dataset: Dataset = None,
-    ipc: Ipc = None,
-    method: MethodName = None,
-    outer: OuterName = None,
-    profile: ProfileName = None,
-    preset: Row = None,
-    settings: Settings = None,
-    engine: EngineName = None,
-    precision: PrecisionName = None,
-    compilation: CompilationName = None,
-    memory: Annotated[
-        str | None, typer.Option("--memory", help="Say which window fits this much, as 4GB.", metavar="SIZE")
-    ] = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    registry: RegistryPath = DEFAULT_REGISTRY,
-    data_root: DataRoot = None,
-    config: ConfigFile = None,
+    dataset: option.Dataset = None,
+    ipc: option.Ipc = None,
+    method: option.MethodName = None,
+    outer: option.OuterName = None,
+    profile: option.ProfileName = None,
+    preset: option.RowName = None,
+    settings: option.Settings = None,
+    engine: option.EngineName = None,
+    precision: option.PrecisionName = None,
+    compilation: option.CompilationName = None,
+    memory: MemorySize = None,
+    device: option.Device = "auto",
+    threads: option.Threads = None,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
+    data_root: option.DataRoot = None,
+    config: option.ConfigFile = None,
 ) -> None:
     """Predict the time and memory of a condensation by timing a few short outer steps of it.
 
-    Takes the options of satm condense. Where the same configuration has run, what it took stands beside the prediction.
-    Example: satm plan cifar10 --ipc 10 --memory 4GB
+    Takes the options of satm condense. If the same configuration has already run, the measured numbers stand beside
+    the prediction. Example: satm plan cifar10 --ipc 10 --memory 4GB
     """
     available = None if memory is None else parse_size(memory)
-    chosen, root, _ = choose(
-        dataset, ipc, method, outer, profile, preset, settings, data_root, config, engine, precision, compilation
-    )
+    chosen = CondenseOptions(
+        dataset=dataset,
+        ipc=ipc,
+        method=method,
+        outer=outer,
+        profile=profile,
+        row=preset,
+        settings=settings,
+        engine=engine,
+        precision=precision,
+        compilation=compilation,
+        data_root=data_root,
+        file=config,
+    ).choose()
 
     import satm
     from satm.cli._session import working
 
     with working(threads) as progress:
-        found = satm.plan(chosen, device=device, memory=available, registry=registry, data_root=root, progress=progress)
+        found = satm.plan(
+            chosen.preset,
+            device=device,
+            memory=available,
+            registry=registry,
+            data_root=chosen.data_root,
+            progress=progress,
+        )
     for line in _lines(found, available):
         typer.echo(line)
 
 
 def parse_size(text: str) -> float:
-    """Bytes of `4GB`, `500 MB`; raises ConfigError."""
+    """The number of bytes in a text such as `4GB` or `500 MB`. Raises ConfigError."""
     number, unit = text.strip()[:-2], text.strip()[-2:].upper()
     try:
         size = float(number) * UNITS[unit]
@@ -95,7 +106,7 @@ def _lines(plan: Plan, available: float | None) -> list[str]:
         f"in all about {spell_seconds(plan.seconds)} (this plan took {spell_seconds(plan.calibration_seconds)})"
     )
     if plan.peak_bytes is None or plan.loaded_bytes is None:
-        lines.append("memory: cannot be told on this system")
+        lines.append("memory: this system does not report it")
     else:
         peak, total = _size(plan.peak_bytes), _size(plan.loaded_bytes + plan.peak_bytes)
         lines.append(f"peak memory {peak} above the loaded process, {total} in all")
@@ -105,14 +116,14 @@ def _lines(plan: Plan, available: float | None) -> list[str]:
     for one in plan.measured:
         memory = ""
         if one.peak_bytes is not None and plan.peak_bytes is not None:
-            memory = f", peak {_size(one.peak_bytes)} (predicted {_off(plan.peak_bytes, one.peak_bytes)})"
-        seconds = f"{one.step_seconds:.3g} s an outer step (predicted {_off(plan.step_seconds, one.step_seconds)})"
+            memory = f", peak {_size(one.peak_bytes)} ({_off(plan.peak_bytes, one.peak_bytes)})"
+        seconds = f"{one.step_seconds:.3g} s an outer step ({_off(plan.step_seconds, one.step_seconds)})"
         lines.append(f"measured, {one.name}: {seconds}{memory}")
     return lines
 
 
 def _off(predicted: float, measured: float) -> str:
-    return f"{100 * (predicted / measured - 1):+.0f}%" if measured else "where nothing was measured"
+    return f"predicted {100 * (predicted / measured - 1):+.0f}%" if measured else "nothing to compare with"
 
 
 def _size(amount: float) -> str:

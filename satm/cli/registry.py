@@ -1,15 +1,19 @@
-"""`satm results`, `satm query` and `satm sets`: reading the registry."""
+"""`satm results`, `satm query` and `satm sets`: commands that read the registry."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from satm.cli._options import DEFAULT_REGISTRY, DataRoot, Format, FormatOption, RegistryPath
+from satm.cli import _options as option
+from satm.cli._options import Format, FormatOption
 from satm.errors import RegistryError
+
+if TYPE_CHECKING:
+    from registry import Registry
 
 sets = typer.Typer(name="sets", help="The synthetic sets in the registry.", no_args_is_help=True)
 
@@ -33,25 +37,37 @@ class Protocol(StrEnum):
 
 _SHORT = {Protocol.ARCH: Protocol.CROSS_ARCH, Protocol.CL: Protocol.CLASS_INCREMENTAL}
 
+OnlyProtocol = Annotated[
+    Protocol | None, typer.Option("--protocol", help="Only results of this protocol; cl and arch are short names.")
+]
+OnlyArchitecture = Annotated[str | None, typer.Option("--arch", help="Only results of this architecture.")]
+OnlyMemory = Annotated[str | None, typer.Option("--memory", help="Only this memory: condensed, random or herding.")]
+OnlyMetric = Annotated[str | None, typer.Option("--metric", help="Only this metric, for example accuracy.")]
+OnlyProfile = Annotated[str | None, typer.Option("--profile", help="Only results at this scale: paper, cpu, smoke.")]
+Everything = Annotated[bool, typer.Option("--all", help="Also every step and the whole accuracy matrix.")]
+SQL = Annotated[str, typer.Argument(metavar="SQL", help='For example "select * from leaderboard".')]
+
 
 def results(
-    reference: Annotated[str | None, typer.Argument(metavar="[SET]", help="Only of this set.")] = None,
-    protocol: Annotated[Protocol | None, typer.Option("--protocol", help="Only of this protocol.")] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Only of this data set.")] = None,
-    ipc: Annotated[int | None, typer.Option("--ipc", help="Only at this number of images per class.")] = None,
-    method: Annotated[str | None, typer.Option("--method", help="Only of this method.")] = None,
-    arch: Annotated[str | None, typer.Option("--arch", help="Only on this architecture.")] = None,
-    memory: Annotated[str | None, typer.Option("--memory", help="condensed or random.")] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Only this metric.")] = None,
-    profile: Annotated[str | None, typer.Option("--profile", help="Only at this scale.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every step and the whole accuracy matrix.")] = False,
+    reference: option.OnlySet = None,
+    protocol: OnlyProtocol = None,
+    dataset: option.OnlyDataset = None,
+    ipc: option.OnlyIpc = None,
+    method: option.OnlyMethod = None,
+    arch: OnlyArchitecture = None,
+    memory: OnlyMemory = None,
+    metric: OnlyMetric = None,
+    profile: OnlyProfile = None,
+    every: Everything = False,
     form: FormatOption = Format.TABLE,
-    registry: RegistryPath = DEFAULT_REGISTRY,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """Mean ± population standard deviation and n of every stored result, with the scale it was made at."""
+    """Show the stored results: mean ± population standard deviation, n, and the scale each was made at.
+
+    Example: satm results --protocol cl --format markdown
+    """
     import satm
-    from satm.cli._tables import print_results, results_table
-    from satm.report.tables import render
+    from satm.cli._tables import PER_STEP, print_results
 
     rows = satm.results(
         registry=registry,
@@ -66,68 +82,57 @@ def results(
         profile=profile,
     )
     if not every and metric is None:
-        rows = [row for row in rows if row.step == row.steps and not row.metric.startswith("accuracy_on_step_")]
-    if form is Format.TABLE:
-        print_results(rows)
-    else:
-        typer.echo(render(*results_table(rows, raw=form is not Format.MARKDOWN), form.value))
+        rows = [row for row in rows if row.step == row.steps and not row.metric.startswith(PER_STEP)]
+    print_results(rows, form)
 
 
 def query(
-    sql: Annotated[str, typer.Argument(metavar="SQL", help='As "select * from leaderboard".')],
+    sql: SQL,
     form: FormatOption = Format.TABLE,
-    registry: RegistryPath = DEFAULT_REGISTRY,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """Run SQL on the registry, read-only. Tables: sets, blobs, runs, metrics, results, recipes, environments."""
-    import satm
-    from satm.cli._tables import print_table
-    from satm.report.tables import render
+    """Run SQL on the registry, which is only read.
 
-    columns, rows = satm.query(sql, registry=registry)
-    if form is Format.TABLE:
-        print_table(columns, rows)
-    else:
-        typer.echo(render(columns, rows, form.value))
+    Tables: sets, blobs, runs, metrics, results, recipes, environments. Example: satm query "select * from leaderboard"
+    """
+    import satm
+    from satm.cli._tables import print_rows
+
+    print_rows(*satm.query(sql, registry=registry), form)
 
 
 @sets.command(name="list")
 def list_sets(
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Only of this data set.")] = None,
-    method: Annotated[str | None, typer.Option("--method", help="Only of this method.")] = None,
-    ipc: Annotated[int | None, typer.Option("--ipc", help="Only at this number of images per class.")] = None,
+    dataset: option.OnlyDataset = None,
+    method: option.OnlyMethod = None,
+    ipc: option.OnlyIpc = None,
     form: FormatOption = Format.TABLE,
-    registry: RegistryPath = DEFAULT_REGISTRY,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """Every set, oldest first."""
-    from registry import Registry
-    from satm.cli._tables import print_table
-    from satm.report.tables import render
+    """List every set, the oldest first."""
+    from satm.cli._tables import print_rows
 
-    with Registry.open(registry, must_exist=True, read_only=True) as store:
+    with _reading(registry) as store:
         records = store.sets(dataset=dataset, method=method, ipc=ipc)
     columns = ["name", "id", "profile", "images", "step_size", "seed", "created"]
     rows = [[r.name, r.id[:12], r.profile, r.images, r.step_size, r.seed, r.created] for r in records]
-    if form is Format.TABLE:
-        print_table(columns, rows)
-    else:
-        typer.echo(render(columns, rows, form.value))
+    print_rows(columns, rows, form)
 
 
 @sets.command()
 def show(
-    reference: Annotated[str, typer.Argument(metavar="[SET]")] = "latest",
-    grid: Annotated[Path | None, typer.Option("--grid", help="Write the images as a grid to this PNG file.")] = None,
-    registry: RegistryPath = DEFAULT_REGISTRY,
-    data_root: DataRoot = None,
+    reference: option.SetReference = "latest",
+    grid: option.Grid = None,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
+    data_root: option.DataRoot = None,
 ) -> None:
-    """Everything a set says of itself, as JSON, and its images as a picture."""
+    """Show everything that is stored about a set, as JSON. --grid writes its images as a picture."""
     import dataclasses
     import json
 
-    from registry import Registry
     from satm.cli.condense import write_grid
 
-    with Registry.open(registry, must_exist=True, read_only=True) as store:
+    with _reading(registry) as store:
         record = store.find(reference)
         run = store.run(record.run_id) if record.run_id else None
     shown = dataclasses.asdict(record) | {"run": dataclasses.asdict(run) if run else None}
@@ -139,15 +144,20 @@ def show(
 
 @sets.command()
 def verify(
-    reference: Annotated[str | None, typer.Argument(metavar="[SET]", help="Only this set.")] = None,
-    registry: RegistryPath = DEFAULT_REGISTRY,
+    reference: option.OnlySet = None,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """Hash every tensor and description again and say what does not fit."""
-    from registry import Registry
-
-    with Registry.open(registry, must_exist=True, read_only=True) as store:
+    """Hash every tensor and description again, and say what has changed."""
+    with _reading(registry) as store:
         problems = store.verify(reference)
         count = len(store.sets()) if reference is None else 1
     if problems:
         raise RegistryError("; ".join(problems))
     typer.echo(f"{count} sets, nothing wrong")
+
+
+def _reading(path: Path) -> Registry:
+    """The registry file at `path`, opened read-only. Raises RegistryError if it does not exist."""
+    from registry import Registry
+
+    return Registry.open(path, must_exist=True, read_only=True)

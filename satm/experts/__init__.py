@@ -1,4 +1,4 @@
-"""Expert trajectories: training them, keeping them, drawing segments from them."""
+"""Expert trajectories: how they are trained, stored, and cut into segments."""
 
 from satm.experts.flat import FlatConfig as FlatConfig
 from satm.experts.segment import Segment as Segment

@@ -1,4 +1,4 @@
-"""Training for flat trajectories: FTD's GSAM over the experts' own optimiser (Du et al. 2023; Zhuang et al. 2022)."""
+"""Flat expert trajectories: FTD's GSAM on top of the experts' own optimiser (Du et al. 2023; Zhuang et al. 2022)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from satm.types import FlatParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlatConfig:
-    """GSAM's numbers, as FTD's and DATM's scripts set them."""
+    """The numbers of GSAM, as the scripts of FTD and DATM set them."""
 
-    rho: float = 0.01  # ρ: constant, as the learning rate is (the scripts' rho_max = rho_min)
-    gap_weight: float = 0.4  # a, GSAM's α: FTD's default (DATM's script says 0.3)
-    adaptive: bool = True  # ASAM's: the ball scales with the weights
+    rho: float = 0.01  # ρ: constant, because the learning rate is constant (the scripts' rho_max = rho_min)
+    gap_weight: float = 0.4  # a, which GSAM calls α: FTD's default (DATM's script has 0.3)
+    adaptive: bool = True  # as in ASAM: the radius scales with each weight
 
     def __post_init__(self) -> None:
         if not (0 <= self.rho < math.inf and 0 <= self.gap_weight < math.inf):
@@ -29,16 +29,17 @@ class FlatConfig:
 
 @dataclass(frozen=True, slots=True)
 class FlatGradient:
-    """A `satm.machine.fused.GradientRule`: two gradients of one mini-batch.
+    """A `satm.machine.fused.GradientRule` that computes two gradients on one mini-batch.
 
-    With g = ∇L(θ): ε = ρ g/‖g‖, or adaptively ε = ρ θ² ⊙ g/‖ |θ| ⊙ g ‖; g_p = ∇L(θ + ε). The optimiser is given
-    g_p − a g_⊥, where g_⊥ is the part of g at right angles to g_p, and moves θ, not θ + ε.
+    With g = ∇L(θ), the perturbation is ε = ρ g/‖g‖, or ε = ρ θ² ⊙ g/‖ |θ| ⊙ g ‖ if `adaptive`. The second gradient is
+    g_p = ∇L(θ + ε). The optimiser gets g_p − a g_⊥, in which g_⊥ is the part of g at right angles to g_p. It moves θ,
+    not θ + ε.
     """
 
     config: FlatConfig
 
     def __call__(self, at: GradientAt, theta: FlatParams) -> tuple[FlatParams, torch.Tensor, torch.Tensor]:
-        """g_p − a g_⊥ [P], and the loss and the logits at θ."""
+        """g_p − a g_⊥ [P], the loss at θ and the logits at θ."""
         g, loss, logits = at(theta)
         scale = theta.abs() if self.config.adaptive else torch.ones_like(theta)
         scaled = scale * g

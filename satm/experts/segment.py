@@ -1,4 +1,4 @@
-"""Drawing the segment θ_t → θ_{t+M} of a trajectory that an outer step matches."""
+"""Draws the segment θ_t → θ_{t+M} of an expert trajectory that an outer step matches."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from satm.types import FlatParams
 class Segment:
     """A piece of one expert's trajectory."""
 
-    expert: int
+    expert: int  # its index
     epoch: int  # t
     start: FlatParams  # θ_t [P]
     target: FlatParams  # θ_{t+M} [P]
 
 
 def start_epochs(max_start_epoch: int, *, inclusive: bool) -> int:
-    """How many start epochs there are: t < T as MTT's code draws, or t ≤ T as the paper's "maximum" reads.
+    """The number of start epochs: t < T, as MTT's code draws them, or t ≤ T if `inclusive`.
 
-    Raises ConfigError when there is none.
+    The paper calls T a maximum, which reads as t ≤ T. Raises ConfigError if no start epoch is left.
     """
     count = max_start_epoch + inclusive
     if count < 1:
@@ -42,7 +42,7 @@ def draw_segment(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> Segment:
-    """An expert and a start epoch `first` ≤ t < `starts`, both uniform; M is `epochs`."""
+    """Draw an expert and a start epoch `first` ≤ t < `starts`, both uniformly. The segment is M = `epochs` long."""
     expert = int(torch.randint(len(experts), (), generator=generator))
     t = int(torch.randint(first, starts, (), generator=generator))
     trajectory = experts[expert]

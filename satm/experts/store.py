@@ -1,4 +1,4 @@
-"""The trajectory store: one safetensors file an expert, under a key that hashes everything that shaped it."""
+"""The trajectory store: one safetensors file for each expert, under a key that hashes everything that shaped it."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from satm.types import FlatParams
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """Accuracies (fractions) after an epoch of training; `train` is over that epoch's augmented batches."""
+    """The mean loss of one epoch of training, and accuracies as fractions."""
 
     loss: float
-    train: float
-    validation: float
-    compiled: bool = False  # how the epoch was trained: the same numbers but for round-off, so no part of the key
+    train: float  # on the augmented batches of the epoch
+    validation: float  # after the epoch
+    compiled: bool = False  # how the epoch was trained. It changes round-off only, so it is no part of the key
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One expert on disk: snapshots θ_0 … θ_E, memory-mapped and read when asked for."""
+    """One expert on disk: snapshots θ_0 … θ_E. The file is memory-mapped, and each snapshot is read when it is used."""
 
     path: Path
-    epochs: int  # E: snapshots 0 … E are there
+    epochs: int  # E: the file holds snapshots 0 … E
     records: tuple[EpochRecord, ...]  # E of them
 
     def snapshot(self, epoch: int) -> FlatParams:
-        """θ_epoch [P], a copy; raises ExpertError beyond the stored epochs or on a damaged file."""
+        """θ_epoch [P], a copy. Raises ExpertError for an epoch that is not stored, or a damaged file."""
         if not 0 <= epoch <= self.epochs:
-            raise ExpertError(f"{self.path} holds epochs 0 to {self.epochs}, epoch {epoch} was asked for; train on")
+            raise ExpertError(f"{self.path} holds epochs 0 to {self.epochs}, not epoch {epoch}; train the expert on")
         return _read(self.path, [f"epoch/{epoch:04d}"])[0]
 
     def momentum(self) -> torch.Tensor | None:
-        """The optimiser's momentum after the last epoch, [P]; None where the expert trains without."""
+        """The momentum of the optimiser after the last epoch, [P]; None if the expert trains without momentum."""
         with _opened(self.path) as file:
             return file.get_tensor("momentum").clone() if "momentum" in file.keys() else None  # noqa: SIM118
 
@@ -50,7 +50,7 @@ class Trajectory:
 class TrajectoryStore:
     """All experts of one kind: `SATM_HOME/experts/<key>/<index>.safetensors`.
 
-    The number of epochs and of experts is not part of the key: an expert can be trained on, and more can join.
+    The numbers of epochs and of experts are not part of the key: an expert can be trained on, and more can be added.
     """
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
@@ -63,7 +63,7 @@ class TrajectoryStore:
         return self.folder / f"{index:04d}.safetensors"
 
     def find(self, index: int) -> Trajectory | None:
-        """Expert `index`, or None where it has not been begun; raises ExpertError on a damaged file."""
+        """Expert `index`, or None if it is not stored. Raises ExpertError for a damaged file."""
         path = self.path(index)
         if not path.exists():
             return None
@@ -85,7 +85,7 @@ class TrajectoryStore:
         records: Sequence[EpochRecord],
         momentum: torch.Tensor | None,
     ) -> Trajectory:
-        """Store epochs 0 … E of expert `index`, replacing what was there; whole or not at all."""
+        """Store epochs 0 … E of expert `index` and replace an older file: completely, or not at all."""
         from safetensors.torch import save_file
 
         tensors = {f"epoch/{epoch:04d}": theta for epoch, theta in enumerate(snapshots)}
@@ -109,6 +109,6 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _read(path: Path, names: Sequence[str]) -> list[torch.Tensor]:
-    # Clone: what safetensors hands out is a view of the mapped file.
+    # Clone, because safetensors returns a view of the mapped file.
     with _opened(path) as file:
         return [file.get_tensor(name).clone() for name in names]

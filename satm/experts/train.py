@@ -1,4 +1,4 @@
-"""Training expert trajectories on the real set (Cazenavette et al. 2022; field notes §2.4)."""
+"""Trains expert trajectories on the real set (Cazenavette et al. 2022; mtt-distillation, buffer.py at 50dccea)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from satm.experts.flat import FlatConfig, FlatGradient
 from satm.experts.store import EpochRecord, Trajectory, TrajectoryStore
 from satm.home import make_folder
 from satm.machine.fused import Compilation, Fused, how_trained, plan_fused
-from satm.progress import SILENT, Progress
+from satm.networks import NetworkPlan
+from satm.progress import SILENT, Bar, Progress
 from satm.rng import Seed
 from satm.training import EpochStats, SGDConfig, accuracy, fit, make_optimizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpertConfig:
-    """How each expert is trained: MTT's plain SGD, no decay of the learning rate; FTD's flat steps where asked for."""
+    """How each expert is trained: by MTT's plain SGD at a constant learning rate, or by FTD's flat steps."""
 
     count: int = 100  # experts; no published preset needs more (MTT)
     lr: float = 0.01
@@ -36,8 +37,8 @@ class ExpertConfig:
     weight_decay: float = 0.0
     batch_size: int = 256
     augment: str | None = "color_crop_cutout_flip_scale_rotate"  # DSA's strategy; None: no augmentation
-    flat: FlatConfig | None = None  # GSAM over the SGD, as FTD trains; null: plain
-    seed: int = 0  # the experts' own, so that condensation seeds share them
+    flat: FlatConfig | None = None  # GSAM on top of SGD, as FTD trains; None: plain SGD
+    seed: int = 0  # of the experts only, so that condensations with other seeds share them
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -46,7 +47,7 @@ class ExpertConfig:
         self.transform()
 
     def sgd(self, epochs: int) -> SGDConfig:
-        """The training loop's configuration up to epoch `epochs`; checks the numbers."""
+        """The configuration of the training loop up to epoch `epochs`. Raises ConfigError for wrong numbers."""
         return SGDConfig(
             epochs=epochs,
             lr=self.lr,
@@ -61,14 +62,14 @@ class ExpertConfig:
 
 
 def expert_store(data: ImageData, architecture: str, config: ExpertConfig) -> TrajectoryStore:
-    """The store of experts trained so: the key hashes data, preprocessing, network and training."""
+    """The store of experts trained by `config`. Its key hashes the data, preprocessing, network and training."""
     facts: dict[str, Any] = {
         "version": 1,
         "data": data.fingerprint,
         "preprocessing": data.preprocessing.to_dict(),
         "architecture": architecture,
         "image_shape": list(data.image_shape),
-        # Without `flat` where there is none, so that experts from before it existed are found.
+        # A `flat` of None is left out, so that experts from before `flat` existed are found.
         "training": {k: v for k, v in to_dict(config).items() if k != "count" and (k, v) != ("flat", None)},
     }
     return TrajectoryStore(facts)
@@ -84,12 +85,13 @@ def train_experts(
     compilation: Compilation = "auto",
     progress: Progress = SILENT,
 ) -> list[Trajectory]:
-    """`config.count` experts of at least `epochs` epochs each, training only what the store lacks.
+    """`config.count` experts of at least `epochs` epochs each. Only what the store lacks is trained.
 
-    Snapshots are kept after every epoch, so an interrupted training goes on from the last whole epoch, to the same
-    bits. `compilation` "auto" compiles the training where a single epoch is worth it, so that an expert trained on
-    later is trained as before; every epoch's record says how it was. Raises Interrupted when `progress` asks to stop,
-    Diverged on a loss that is not finite.
+    A snapshot is stored after every epoch, so an interrupted training continues from the last whole epoch, to the same
+    bits. With `compilation` "auto", training is compiled if a single epoch already saves time by it: then an expert is
+    trained on in the same way as before. The record of every epoch says how it was trained.
+
+    Raises Interrupted if `progress` asks to stop, Diverged if a loss is not finite.
     """
     store = expert_store(data, architecture, config)
     found = [store.find(index) for index in range(config.count)]
@@ -97,31 +99,94 @@ def train_experts(
     if not absent:
         return [expert for expert in found if expert]
     have = sum(min(expert.epochs, epochs) for expert in found if expert)
-    want = config.count * epochs
     kind = "experts" if config.flat is None else "flat experts"
     progress.say(f"training {absent} of {config.count} {kind} ({architecture}, {epochs} epochs) into {store.folder}")
     make_folder(store.folder)
+    plan = networks.plan_for(architecture, data)
     fused = plan_fused(
-        lambda: _network(data, architecture, Seed(config.seed).child("template")).to(device),
+        lambda: plan.create(Seed(config.seed).child("template")).to(device),
         image_shape=data.image_shape,
         images=len(data.train),
         compilation=compilation,
         notify=progress.say,
     )
-    trained: list[Trajectory] = []
-    with progress.bar("experts", want, done=have) as bar:
-        for index in range(config.count):
-            with _alone(store.folder / f"{index:04d}.lock", index, progress):
-                expert = _train_one(
-                    store, index, data, architecture, config, epochs, device, fused, progress, bar.advance
+    training = _Training(
+        store=store, data=data, plan=plan, config=config, epochs=epochs, device=device, fused=fused, progress=progress
+    )
+    with progress.bar("experts", config.count * epochs, done=have) as bar:
+        return [training.expert(index, bar) for index in range(config.count)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """The training of the experts of one store up to `epochs` epochs."""
+
+    store: TrajectoryStore
+    data: ImageData
+    plan: NetworkPlan
+    config: ExpertConfig
+    epochs: int
+    device: torch.device | str
+    fused: Fused | None  # the compiled training step; None: training runs uncompiled
+    progress: Progress
+
+    def expert(self, index: int, bar: Bar) -> Trajectory:
+        """Expert `index`, trained on from its last stored epoch. Other processes wait for it meanwhile."""
+        with _held(self.store.folder / f"{index:04d}.lock", index, self.progress):
+            stored = self.store.find(index)
+            if stored is not None and stored.epochs >= self.epochs:
+                return stored
+            return self._train(index, stored, bar)
+
+    def _train(self, index: int, stored: Trajectory | None, bar: Bar) -> Trajectory:
+        seed = Seed(self.config.seed).child("expert", index)
+        network = self.plan.create(seed.child("init")).to(self.device)
+        sgd = self.config.sgd(self.epochs)
+        optimizer = make_optimizer(network, sgd)
+        # `flatten` copies. A detached view of live CPU weights would make every snapshot equal the last one.
+        snapshots = [flatten(network.parameters()).detach().cpu()]
+        records: list[EpochRecord] = []
+        if stored is not None:
+            snapshots = [stored.snapshot(epoch) for epoch in range(stored.epochs + 1)]
+            records = list(stored.records)
+            FlatNetwork(network).load(snapshots[-1].to(self.device))
+            _set_momentum(network, optimizer, stored.momentum())
+
+        def keep(stats: EpochStats) -> None:
+            snapshots.append(flatten(network.parameters()).detach().cpu())
+            validation = accuracy(network, self.data.validation, fused=self.fused)
+            network.train()
+            compiled = how_trained(self.fused) == "compiled"
+            records.append(EpochRecord(stats.loss, stats.accuracy, validation, compiled))
+            self.store.write(index, snapshots, records, _momentum(network, optimizer))
+            bar.advance(1, loss=stats.loss, validation=validation)
+
+        def stop_if_asked() -> None:
+            if self.progress.stopping():
+                raise Interrupted(
+                    f"stopped with {len(records)} epochs of expert {index} stored; the same command goes on from there"
                 )
-            trained.append(expert)
-    return trained
+
+        fit(
+            network,
+            self.data.train,
+            sgd,
+            seed=seed.child("training"),
+            augment=self.config.transform(),
+            first_epoch=len(records),
+            optimizer=optimizer,
+            fused=self.fused,
+            on_epoch=keep,
+            on_batch=stop_if_asked,
+            rule=None if self.config.flat is None else FlatGradient(self.config.flat),
+        )
+        # With 0 epochs nothing is stored yet: the trajectory is the initial weights.
+        return self.store.find(index) or self.store.write(index, snapshots, records, None)
 
 
 @contextmanager
-def _alone(path: Path, index: int, progress: Progress) -> Iterator[None]:
-    """Hold an expert's lock; while another process trains it, say so and listen for a stop."""
+def _held(path: Path, index: int, progress: Progress) -> Iterator[None]:
+    """Hold the lock of an expert. If another process trains the expert, say so and wait, ready to stop."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path)
@@ -140,71 +205,6 @@ def _alone(path: Path, index: int, progress: Progress) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _train_one(
-    store: TrajectoryStore,
-    index: int,
-    data: ImageData,
-    architecture: str,
-    config: ExpertConfig,
-    epochs: int,
-    device: torch.device | str,
-    fused: Fused | None,
-    progress: Progress,
-    advance: Any,
-) -> Trajectory:
-    expert = store.find(index)
-    if expert is not None and expert.epochs >= epochs:
-        return expert
-    seed = Seed(config.seed).child("expert", index)
-    network = _network(data, architecture, seed.child("init")).to(device)
-    sgd = config.sgd(epochs)
-    optimizer = make_optimizer(network, sgd)
-    # `flatten` copies; a detached view of live CPU weights would make every snapshot the last one.
-    snapshots = [flatten(network.parameters()).detach().cpu()]
-    records: list[EpochRecord] = []
-    if expert is not None:
-        snapshots = [expert.snapshot(epoch) for epoch in range(expert.epochs + 1)]
-        records = list(expert.records)
-        FlatNetwork(network).load(snapshots[-1].to(device))
-        _set_momentum(network, optimizer, expert.momentum())
-
-    def keep(stats: EpochStats) -> None:
-        nonlocal expert
-        snapshots.append(flatten(network.parameters()).detach().cpu())
-        validation = accuracy(network, data.validation, fused=fused)
-        network.train()
-        records.append(EpochRecord(stats.loss, stats.accuracy, validation, how_trained(fused) == "compiled"))
-        expert = store.write(index, snapshots, records, _momentum(network, optimizer))
-        advance(1, loss=stats.loss, validation=validation)
-
-    def stop_if_asked() -> None:
-        if progress.stopping():
-            raise Interrupted(
-                f"stopped with {len(records)} epochs of expert {index} stored; the same command goes on from there"
-            )
-
-    fit(
-        network,
-        data.train,
-        sgd,
-        seed=seed.child("training"),
-        augment=config.transform(),
-        first_epoch=len(records),
-        optimizer=optimizer,
-        fused=fused,
-        on_epoch=keep,
-        on_batch=stop_if_asked,
-        rule=None if config.flat is None else FlatGradient(config.flat),
-    )
-    if expert is None:  # 0 epochs: the initial weights alone
-        expert = store.write(index, snapshots, records, None)
-    return expert
-
-
-def _network(data: ImageData, architecture: str, seed: Seed) -> nn.Module:
-    return networks.create(architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=seed)
 
 
 def _momentum(network: nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tensor | None:

@@ -1,1 +1,1 @@
-"""Rows in; tables, plots and pages out. No database access."""
+"""Turns rows into text and synthetic sets into pictures. Never reads the registry."""

@@ -9,14 +9,14 @@ from torch.nn import functional as F
 from satm.errors import SatmError
 from satm.synthetic import SyntheticSet
 
-SHOWN = 10  # images of a class at most
-SIDE = 64  # pixels an image is enlarged to at least
+SHOWN = 10  # at most this many images of a class
+SIDE = 64  # smaller images are enlarged to about this many pixels a side
 
 
 def image_grid(synthetic: SyntheticSet, path: Path) -> None:
-    """Write a PNG, normalisation or whitening undone, clipped to the visible range.
+    """Write the images as a PNG. Normalisation or whitening is undone, and pixels are clipped to 0..1.
 
-    Raises SatmError where the file cannot be written, DataError where the ZCA transform is missing.
+    Raises SatmError if the file cannot be written, DataError if the ZCA transform is missing.
     """
     from torchvision.utils import make_grid, save_image
 
@@ -25,7 +25,7 @@ def image_grid(synthetic: SyntheticSet, path: Path) -> None:
     chosen = [i for k in range(len(synthetic.classes)) for i in (labels == k).nonzero()[:columns, 0].tolist()]
     images = synthetic.preprocessing.invert(synthetic.images[chosen]).clamp(0, 1)
     images = F.interpolate(images, scale_factor=max(1, SIDE // images.shape[-1]), mode="nearest")
-    # One image a class would make one tall column: then classes share rows.
+    # With one image a class, one row for each class would make a tall column: classes share rows.
     across = columns if columns > 1 else min(SHOWN, len(synthetic.classes))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

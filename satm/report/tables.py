@@ -12,7 +12,7 @@ from satm.errors import ConfigError
 
 
 def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> str:
-    """The rows as `csv`, `json` (a list of objects) or `markdown`; raises ConfigError for another form."""
+    """The rows as `csv`, `json` (a list of objects) or `markdown`. Raises ConfigError for another form."""
     if form == "csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -30,7 +30,7 @@ def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> 
 
 
 def shown(value: Any) -> str:
-    """A cell as text: nothing for null, the size of a blob for its bytes."""
+    """A cell as text: "" for None, and the size of a blob instead of its bytes."""
     return "" if value is None else str(_plain(value))
 
 

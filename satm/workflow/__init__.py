@@ -1,4 +1,5 @@
-"""Joins the library to the registry, the evaluations and the protocols: what a user asks for, as functions.
+"""Joins the library to the registry, the evaluations and the protocols, in the functions that a user calls.
 
-`satm` offers them by name. One folder is one job: `condense`, `evaluate`, `incremental` and `exchange`.
+The package `satm` offers these functions by name. Each folder is one job: `condense`, `evaluate`, `incremental` and
+`exchange`.
 """

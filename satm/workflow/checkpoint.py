@@ -1,4 +1,4 @@
-"""The state of a condensation on disk: tensors and the position, written whole or not at all."""
+"""The state of a run on disk: tensors and the position, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from satm.home import home, make_folder, write_atomically
 
 
 class Checkpoint:
-    """`SATM_HOME/runs/<key>.safetensors`, and a lock so that one process at a time continues it."""
+    """The file `SATM_HOME/runs/<key>.safetensors`, and a lock: only one process at a time continues a run."""
 
     def __init__(self, key: str) -> None:
         self.path: Path = home() / "runs" / f"{key}.safetensors"
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Own this run; raises SatmError where another process does."""
+        """Hold the lock of this run. Raises SatmError if another process holds it."""
         from filelock import FileLock, Timeout
 
         make_folder(self.path.parent)
@@ -31,7 +31,7 @@ class Checkpoint:
             raise SatmError("the same command is running in another process; wait for it or change --seed") from None
 
     def load(self) -> Mapping[str, torch.Tensor] | None:
-        """The saved state, None where there is none; raises SatmError on a damaged file."""
+        """The saved state, or None if there is none. Raises SatmError for a damaged file."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -49,5 +49,5 @@ class Checkpoint:
         write_atomically(self.path, lambda to: save_file({k: v.contiguous() for k, v in state.items()}, to))
 
     def remove(self) -> None:
-        """Forget the saved state."""
+        """Remove the saved state."""
         self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The preset that is condensed by: chosen by data set, IPC and method, single settings replaced."""
+"""Chooses the preset of a condensation by data set, IPC and method, and replaces single settings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from satm.errors import ConfigError
 from satm.presets import CondenseConfig, Preset, find_preset
 from satm.presets.profiles import CUSTOM
 
-NEUTRAL = ("engine", "compile")
+NEUTRAL = ("engine", "compile")  # settings that change round-off only
 
 
 def default_profile() -> str:
-    """`paper` where a CUDA device is found, else `cpu`."""
+    """`paper` if a CUDA device is found, else `cpu`."""
     return "paper" if torch.cuda.is_available() else "cpu"
 
 
@@ -35,10 +35,19 @@ def choose_preset(
     settings: Mapping[str, Any] | None = None,
     data_root: Path | None = None,
 ) -> Preset:
-    """The preset of a data set at an IPC, single settings replaced (`outer_steps`, or dotted: `experts.count`).
+    """The preset of a data set at an IPC, with single settings replaced.
 
-    `outer` names another outer optimiser than the method's, `preset` another row to take the numbers from. Raises
-    UsageError for what cannot be meant.
+    Args:
+        dataset: the name of a data set.
+        ipc: images per class.
+        method: the condensation method.
+        outer: the outer optimiser; None: the method's own.
+        profile: `paper`, `cpu` or `smoke`; None: `default_profile()`.
+        preset: the row of hyper-parameters, such as `cifar10/ipc10`; None: the row nearest to the request.
+        settings: settings to replace, by name: `outer_steps`, or with dots, `experts.count`.
+        data_root: the only folder in which data sets are looked for; None: the usual places.
+
+    Raises UsageError for an unknown name or a setting that is out of range.
     """
     settings = settings or {}
     size, base = settings.get("image_size"), settings.get("base", settings.get("settings.base"))
@@ -56,10 +65,10 @@ def choose_preset(
 
 
 def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
-    """`preset` with single settings replaced, each noted as a departure.
+    """`preset` with single settings replaced. Each is noted as a departure.
 
-    What was at paper scale is `custom` afterwards, unless only the engine is another. Raises ConfigError for what is no
-    setting but the request itself.
+    A preset of profile `paper` becomes `custom`, unless every change is in `NEUTRAL`. Raises ConfigError for the data
+    set, the IPC and the method: they choose a preset and are no settings.
     """
     if not settings:
         return preset
@@ -68,7 +77,7 @@ def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
             raise ConfigError(f"{name} is no setting; ask for another preset: satm condense DATASET --ipc N --method M")
     config = CondenseConfig.from_dict(override(preset.config.to_dict(), settings))
     RECIPES.get(config.recipe)
-    # How a derivative is computed changes round-off alone: no departure from a paper's numbers.
+    # How a derivative is computed changes round-off only, so it is no departure from the paper's numbers.
     changed = tuple(f"set by hand: {k} = {v}" for k, v in settings.items() if k.split(".")[-1] not in NEUTRAL)
     profile = CUSTOM if preset.profile == "paper" and changed else preset.profile
     return replace(preset, config=config, profile=profile, departures=preset.departures + changed)

@@ -1,13 +1,15 @@
-"""Reading what is stored."""
+"""Reads what the registry stores: sets, results and SQL."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry import Registry, SummaryRow
 from satm.progress import SILENT, Progress
-from satm.synthetic import SyntheticSet
+
+if TYPE_CHECKING:
+    from satm.synthetic import SyntheticSet
 
 
 def load(
@@ -17,10 +19,11 @@ def load(
     data_root: Path | None = None,
     progress: Progress = SILENT,
 ) -> SyntheticSet:
-    """A stored set as a torch data set with its α (`step_size`) and its `transform` for real images.
+    """A stored set: a torch data set with its step size α (`step_size`) and its `transform` for real images.
 
-    A ZCA transform that is not in `SATM_HOME` is fitted again where the set's data are at hand; otherwise only calling
-    `transform` raises DataError. Raises UnknownName for the reference, RegistryError for damage.
+    `reference` is a name such as `digits/ipc1/satm@1`, a unique id prefix, or `latest`. If the ZCA transform of the set
+    is not in `SATM_HOME`, it is fitted again on the set's data. If these data are not on this machine, only a call of
+    `transform` raises DataError. Raises UnknownName for an unknown reference, RegistryError for damaged tensors.
     """
     from satm.workflow.evaluate.prepared import restore_whitening
 
@@ -31,12 +34,12 @@ def load(
 
 
 def results(*, registry: Path | str = "satm.db", **filters: Any) -> list[SummaryRow]:
-    """Mean, spread and n of stored results; filters as `registry.Registry.summary` takes them."""
+    """Mean, standard deviation and n of stored results. `registry.Registry.summary` takes the same filters."""
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         return store.summary(**filters)
 
 
 def query(sql: str, *, registry: Path | str = "satm.db") -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and rows of an SQL statement on a read-only connection; raises RegistryError for bad SQL."""
+    """Column names and rows of an SQL statement. The connection is read-only. Raises RegistryError for bad SQL."""
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         return store.query(sql)

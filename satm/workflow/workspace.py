@@ -1,4 +1,4 @@
-"""What every job of the workflow works with: the registry, the device, where data are, and where progress goes."""
+"""What every job of the workflow needs: the registry, the device, the data root, and where progress goes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from satm.progress import SILENT, Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """An open registry and the machine."""
+    """An open registry, and the machine that the work runs on."""
 
     store: Registry
     device: torch.device
-    data_root: Path | None = None  # look for data sets here only; null: where they usually are
+    data_root: Path | None = None  # the only folder in which data sets are looked for; None: the usual places
     progress: Progress = SILENT
 
 
@@ -34,9 +34,9 @@ def opened(
     must_exist: bool = True,
     read_only: bool = False,
 ) -> Iterator[Workspace]:
-    """A workspace on the registry file, which is closed afterwards.
+    """A workspace with the registry file open. The file is closed at the end.
 
-    Raises ConfigError for a device that is not here, RegistryError for a file that is no registry or is missing.
+    Raises ConfigError for a device that this machine lacks, RegistryError for a file that is missing or no registry.
     """
     where = resolve_device(device)
     with Registry.open(registry, must_exist=must_exist, read_only=read_only) as store:

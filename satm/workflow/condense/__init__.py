@@ -1,1 +1,1 @@
-"""From a preset to a stored set: inputs, outer loop, resumption, and the cost of all that."""
+"""From a preset to a stored set: inputs, outer loop, continuation of earlier runs, and the predicted cost."""

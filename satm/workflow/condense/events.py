@@ -1,4 +1,4 @@
-"""What happens during a run beside its work: metrics named `event.*`, said when they begin and counted at the end."""
+"""Events of a run: metrics named `event.*`, such as a roll-back. They are said when they begin, and counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EVENT = "event."
 
 
 class Events:
-    """Says one line where an event happens that did not happen the step before."""
+    """Says one line for each step with an event that the step before did not have."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -19,19 +19,19 @@ class Events:
         self._before: frozenset[str] = frozenset()
 
     def see(self, step: int, measured: Mapping[str, float]) -> None:
-        """What outer step `step`, counted from 0, measured."""
+        """Take in what outer step `step` has measured. Steps count from 0."""
         events = {_spell(name): value for name, value in measured.items() if name.startswith(EVENT)}
         if not events.keys() <= self._before:
-            told = ", ".join(f"{name} {value:.4g}" for name, value in events.items())
-            self.progress.say(f"outer step {step + 1}: {told}")
+            said = ", ".join(f"{name} {value:.4g}" for name, value in events.items())
+            self.progress.say(f"outer step {step + 1}: {said}")
         self._before = frozenset(events)
         self.steps.update(events.keys())
 
     def close(self) -> None:
-        """Say at how many outer steps each happened, where any did."""
+        """If there were events, say at how many outer steps each of them happened."""
         if self.steps:
-            told = ", ".join(f"{name} at {count}" for name, count in self.steps.items())
-            self.progress.say(f"outer steps with events: {told}; they are metrics named event.* (satm query)")
+            said = ", ".join(f"{name} at {count}" for name, count in self.steps.items())
+            self.progress.say(f"outer steps with events: {said}; they are metrics named event.* (satm query)")
 
 
 def _spell(name: str) -> str:

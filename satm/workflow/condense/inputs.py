@@ -1,4 +1,4 @@
-"""What a condensation is made from: the data, checked against what is asked, and the experts."""
+"""The inputs of a condensation: the data, checked against the request, and the experts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from satm.rng import Seed
 def load_data(
     config: CondenseConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
 ) -> datasets.ImageData:
-    """The data set of a configuration, preprocessed as it says, and of its classes alone where it names some."""
+    """The preprocessed data set of a configuration. If the configuration names classes, it holds only these."""
     data = datasets.load(
         config.dataset,
         root=data_root,
@@ -32,7 +32,7 @@ def load_data(
 
 
 def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
-    """Raise ConfigError for what these images or this network cannot do, before anything is trained."""
+    """Raise ConfigError for a request that these images or this network cannot serve, before anything is trained."""
     check_ipc(data, config.ipc)
     method = METHODS.get(config.method)
     method.check(
@@ -47,9 +47,7 @@ def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
     )
     if method.expert_epochs(config.settings) is None:
         return
-    network = networks.create(
-        config.architecture, num_classes=len(data.classes), image_shape=data.image_shape, seed=Seed(0)
-    )
+    network = networks.plan_for(config.architecture, data).create(Seed(0))
     if any(True for _ in network.buffers()):
         raise ConfigError(
             f"{config.architecture} keeps running statistics, which a trajectory of parameters does not hold; condense "
@@ -60,7 +58,7 @@ def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
 def prepare_experts(
     config: CondenseConfig, data: datasets.ImageData, *, device: str = "auto", progress: Progress = SILENT
 ) -> list[Trajectory]:
-    """The experts a condensation needs, trained where they are missing; none for methods that need none."""
+    """The experts that a condensation needs. Missing ones are trained. [] for a method that needs none."""
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
     if epochs is None:
         return []

@@ -1,4 +1,4 @@
-"""What the outer steps of a session took: mean time and peak memory, without what the first of them compiled."""
+"""Measures the outer steps of a session: mean time and peak memory, without the first step, which may compile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STEP_SECONDS, PEAK_BYTES = "outer_step_seconds", "peak_bytes"
 
 
 class Meter:
-    """Counts from the end of the first step it sees."""
+    """Measures from the end of the first step."""
 
     def __init__(self, device: torch.device) -> None:
         self._measuring: AbstractContextManager[Peak] = measured_peak(device)
@@ -22,7 +22,7 @@ class Meter:
         self._started = self._last = 0.0
 
     def step(self) -> None:
-        """An outer step is done."""
+        """Count an outer step that is done."""
         self._last = time.monotonic()
         if self._peak is None:
             self._peak = self._measuring.__enter__()
@@ -31,7 +31,7 @@ class Meter:
             self._steps += 1
 
     def close(self) -> dict[str, float]:
-        """By name: the mean seconds of a step, and the peak bytes above the loaded process where they can be told."""
+        """By name: mean seconds of a step, and peak bytes above the loaded process if the system reports it."""
         if self._peak is None or not self._steps:
             return {}
         self._measuring.__exit__(None, None, None)

@@ -1,4 +1,4 @@
-"""The outer steps of a session, measured, and saved so that they can be stopped at any of them."""
+"""The outer steps of a session: each is measured, and the work can be stopped after any of them."""
 
 from __future__ import annotations
 
@@ -6,30 +6,27 @@ import time
 
 import torch
 
-from registry import Registry
 from satm.errors import Diverged, Interrupted, SatmError
 from satm.methods import Condensation
-from satm.progress import Progress
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.condense.events import Events
 from satm.workflow.condense.meter import Meter
+from satm.workflow.workspace import Workspace
 
 SAVE_SECONDS = 60.0  # between checkpoints: what a crash can cost
 
 
-def run_outer_steps(
-    condensation: Condensation,
-    checkpoint: Checkpoint,
-    store: Registry,
-    run: str,
-    device: torch.device,
-    progress: Progress,
-) -> None:
-    """All outer steps that are left, saved every minute, at a stop and at a failure."""
+def run_outer_steps(condensation: Condensation, checkpoint: Checkpoint, space: Workspace, run: str) -> None:
+    """Take all outer steps that are left. The state is saved every minute, at a stop and at a failure.
+
+    `run` is the id of the run that the metrics belong to. Raises Interrupted if the user asks to stop, SatmError if an
+    outer step fails or does not fit the memory of the device.
+    """
+    store, progress = space.store, space.progress
     store.drop_metrics_from(run, condensation.step)
     started = last_save = time.monotonic()
     rows: list[tuple[int, str, float]] = []
-    events, meter = Events(progress), Meter(device)
+    events, meter = Events(progress), Meter(space.device)
 
     def save() -> None:
         nonlocal last_save, started
@@ -53,8 +50,8 @@ def run_outer_steps(
             except torch.OutOfMemoryError as error:
                 save()
                 raise SatmError(
-                    f"outer step {step + 1} does not fit the memory of {device}, all before it is saved; lower window "
-                    "(satm plan --memory says which fits), or take engine=replay"
+                    f"outer step {step + 1} does not fit the memory of {space.device}, all before it is saved; lower "
+                    "window (satm plan --memory says which fits), or take engine=replay"
                 ) from error
             meter.step()
             events.see(step, measured)

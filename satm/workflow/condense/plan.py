@@ -1,4 +1,4 @@
-"""Time and memory of a condensation before it runs, beside what was measured where it has run."""
+"""Predicts the time and memory of a condensation, and finds what finished runs of the same configuration took."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from satm.workflow.condense.meter import PEAK_BYTES, STEP_SECONDS
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a finished run of the same configuration took."""
+    """The measured cost of a finished run of the same configuration."""
 
-    name: str  # of the set it made
+    name: str  # of the set that it made
     step_seconds: float
     peak_bytes: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A prediction. Bytes are None where this system cannot tell; peaks are above the loaded process."""
+    """A prediction. Bytes are None if this system does not report them; peaks are above the loaded process."""
 
     preset: Preset
     engine: str
@@ -49,12 +49,12 @@ class Plan:
     step_seconds: float  # mean of an outer step
     expert_epochs: int  # to be trained first
     epoch_seconds: float
-    calibration_seconds: float  # compiling included
+    calibration_seconds: float  # what the plan itself took, with compilation
     peak_bytes: float | None
     loaded_bytes: int | None  # the process with its data, before the first outer step
     inner_steps: int  # N
     window: int
-    largest_window: int | None  # that fits the memory asked about
+    largest_window: int | None  # that fits the given memory
     measured: tuple[Measured, ...]
 
     @property
@@ -72,11 +72,11 @@ def plan(
     data_root: Path | None = None,
     progress: Progress = SILENT,
 ) -> Plan:
-    """Predict a trajectory-matching condensation by timing a few short outer steps of it; nothing is stored.
+    """Predict the cost of a trajectory-matching condensation by timing a few short outer steps. Nothing is stored.
 
-    `memory` (bytes, of the whole process) asks for the largest window that fits. The experts that are missing are
-    stood in for by random trajectories: their values change no cost. Raises UsageError for a method without
-    trajectories, and what `condense` would raise before it starts.
+    With `memory` (bytes of the whole process), the plan also finds the largest window that fits. Random trajectories
+    stand in for the experts: their values do not change the cost. Raises UsageError for a method without
+    trajectories, and whatever `condense` raises before it starts.
     """
     config = preset.config
     where = resolve_device(device)
@@ -133,7 +133,7 @@ def _largest_window(cost: StepCost, settings: TrajectoryConfig, memory: float | 
 
 
 def _measured(registry: Path, preset: Preset, device: str) -> tuple[Measured, ...]:
-    """Finished runs of exactly this configuration, from its start, on this device and in this environment."""
+    """Finished runs of exactly this configuration, on this device and in this environment."""
     if not registry.exists():
         return ()
     wanted: dict[str, Any] = {"condense": preset.config.to_dict(), "departures": list(preset.departures)}
@@ -160,7 +160,7 @@ def _measured(registry: Path, preset: Preset, device: str) -> tuple[Measured, ..
 
 
 class RandomTrajectory:
-    """A trajectory of initial weights and noise: the sizes of a real one."""
+    """A trajectory of initial weights plus noise. It has the sizes of a real one."""
 
     def __init__(self, network: torch.nn.Module, epochs: int, seed: Seed) -> None:
         from satm.engine import flatten

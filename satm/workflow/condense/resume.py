@@ -1,4 +1,4 @@
-"""Going on from where another run was saved, under other settings: the way out of a run that diverged."""
+"""Continues from the saved state of another run under other settings: the way out of a run that diverged."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from satm.workflow.checkpoint import Checkpoint
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """A saved state to begin at."""
+    """The saved state of another run, at which a new run begins."""
 
-    run: str
-    state: Mapping[str, torch.Tensor] | None  # None where it is gone: then only a run that began from it can go on
-    departure: str  # what the new run and its set say of it
+    run: str  # its id
+    state: Mapping[str, torch.Tensor] | None  # None if the file is gone: then only a run that already began can go on
+    departure: str  # what the new run says about its first outer steps
 
 
 def find_start(reference: str, preset: Preset, store: Registry) -> Start:
     """The state of the unfinished run whose id begins with `reference`.
 
-    Raises RegistryError where there is no such run, ConfigError where `preset` is not that run's but for the
-    method's settings.
+    Raises RegistryError if there is not exactly one such run, ConfigError if `preset` differs from the preset of that
+    run in more than the settings of the method.
     """
     runs = [run for run in store.runs(kind="condense") if run.id.startswith(reference)]
     if len(runs) != 1:

@@ -1,45 +1,43 @@
-"""Condensing a data set into a registered synthetic set, from whatever was already done."""
+"""Condenses a data set into a stored synthetic set, and reuses whatever earlier sessions have done."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from registry import Registry, RunRecord, SetRecord
 from registry.provenance import environment
-from satm import data as datasets
 from satm.errors import Diverged, Interrupted, RegistryError
-from satm.experts.train import expert_store
 from satm.machine.device import resolve_device
-from satm.methods import METHODS, Condensation, Outcome, Task
-from satm.methods.trajectory.config import set_method
+from satm.methods import METHODS, Condensation, Task
 from satm.presets import Preset
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
-from satm.synthetic import SyntheticSet, digest
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.condense.estimate import opening_line
 from satm.workflow.condense.inputs import check_request, load_data, prepare_experts
+from satm.workflow.condense.job import Job
 from satm.workflow.condense.outer_loop import run_outer_steps
-from satm.workflow.condense.resume import Start, find_start
+from satm.workflow.condense.resume import find_start
+from satm.workflow.workspace import Workspace, opened
 
 
 @dataclass(frozen=True, kw_only=True)
 class CondensationResult:
-    """What `condense` did."""
+    """The stored sets of one `condense` call."""
 
     record: SetRecord
-    new: bool  # False: the registry had it already
-    siblings: tuple[SetRecord, ...] = ()  # other sets of the same run, as the one that was not averaged
+    new: bool  # False: the registry already had it
+    siblings: tuple[SetRecord, ...] = ()  # other sets of the same run, for example the one that is not averaged
 
 
 def preview(preset: Preset, *, device: str = "auto", data_root: Path | None = None, progress: Progress = SILENT) -> str:
-    """What `condense` would say first: scale, expected duration and the work to be done."""
+    """The first line that `condense` says: the scale, the expected duration and the work to do. Nothing is stored."""
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
     return opening_line(preset, data, resolve_device(device))
@@ -57,134 +55,150 @@ def condense(
     parent: str | None = None,
     progress: Progress = SILENT,
 ) -> CondensationResult:
-    """Condense by `preset` and store the result in the registry file.
+    """Condense by `preset` and store the synthetic set in the registry file.
 
-    The same call continues an interrupted one to the same bits and returns the stored set of a finished one; `fresh`
-    starts over. `start_from`, an id of an unfinished run here, begins at that run's saved state under these settings;
-    run and set say so. `parent` is the id of the set whose step of a class-incremental stream this one is. Raises
-    Interrupted with everything saved, Diverged with the last good state saved.
+    The same call again continues an interrupted run, to the same bits, or returns the stored set of a finished run.
+
+    Args:
+        preset: what to condense and how, from `satm.choose_preset`.
+        seed: of the condensation. Sets that differ only in it form a group.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+        registry: the registry file. It is made if it does not exist.
+        data_root: the only folder in which data sets are looked for; None: the usual places.
+        fresh: start over, even if the run is unfinished or finished.
+        start_from: id of an unfinished run. The new run begins at the saved state of that run, under the settings of
+            `preset`. The new run and its set say so.
+        parent: id of the set of all classes, if this set is one step of a class-incremental stream.
+        progress: where bars and messages go.
+
+    Raises Interrupted after everything is saved, and Diverged after the last good state is saved.
     """
-    config = preset.config
-    where = resolve_device(device)
     if Path(registry).exists():
-        Registry.open(registry).close()  # a file that is no registry is found out before any work, a new one made after
-    data = load_data(config, data_root=data_root, device=device, progress=progress)
-    check_request(config, data)
-    with Registry.open(registry) as store:
-        start = None if start_from is None else find_start(start_from, preset, store)
-        if start is not None:
-            preset = replace(preset, departures=(*preset.departures, start.departure))
-        key = _run_key(preset, data, seed, where.type, Path(registry), start)
-        checkpoint = Checkpoint(key)
+        Registry.open(registry).close()  # refuse a file that is no registry before the work; make a new one after it
+    data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
+    check_request(preset.config, data)
+    with opened(registry, device=device, data_root=data_root, progress=progress, must_exist=False) as space:
+        job = Job(
+            preset=preset,
+            data=data,
+            seed=seed,
+            device=space.device,
+            registry=Path(registry),
+            start=None if start_from is None else find_start(start_from, preset, space.store),
+            parent=parent,
+        )
+        checkpoint = Checkpoint(job.key)
         with checkpoint.held():
-            before = store.find_run(key)
-            if before is not None and before.status == "done" and before.set_id and not fresh:
-                made = store.find(before.set_id)
-                others = [each for each in store.sets(dataset=config.set_dataset) if each.run_id == before.id]
-                return CondensationResult(record=made, new=False, siblings=tuple(o for o in others if o.id != made.id))
-            saved = _saved_state(checkpoint, before, start, fresh, progress)
-            progress.say(opening_line(preset, data, where, steps_done=int(saved["step"]) if saved else 0))
-            heard = _Heard(store, progress)
-            task = Task(
-                data=data,
-                ipc=config.ipc,
-                architecture=config.architecture,
-                seed=Seed(seed),
-                device=where,
-                experts=prepare_experts(config, data, device=device, progress=progress),
-                notify=heard,
-            )
-            condensation = METHODS.get(config.method).begin(task, config.settings)
-            earlier = {} if before is None or saved is None else before.config.get("notes", {})
-            for name, note in condensation.notes.items():
-                progress.say(note)
-                if earlier.get(name, note) != note:
-                    progress.say(
-                        f"the session before ran {earlier[name]}: the result may differ in round-off from one go"
-                    )
-            run = heard.run = _start_run(store, key, preset, condensation, data, seed, where)
-            if saved is not None:
-                condensation.restore(saved)
-                progress.say(f"continuing from outer step {condensation.step} of {condensation.steps}")
-            with _ending(store, run, condensation):
-                run_outer_steps(condensation, checkpoint, store, run, where, progress)
-                learnt = condensation.result()
-                known = {record.id for record in store.sets()}
-                more = [] if start is None else [f"run:{start.run}"]
-                more += [] if parent is None else [f"set:{parent}"]
-                record, *siblings = (
-                    store.add_set(_describe(each, preset, data, seed, more, sibling=name), run=run)
-                    for name, each in [(None, learnt), *learnt.siblings.items()]
-                )
-            store.finish_run(run, status="done", set_id=record.id)
-            checkpoint.remove()
-    return CondensationResult(record=record, new=record.id not in known, siblings=tuple(siblings))
+            before = space.store.find_run(job.key)
+            stored = None if fresh else _stored(job, before, space.store)
+            return stored or _carry_out(job, space, checkpoint, before, fresh=fresh)
+
+
+def _stored(job: Job, before: RunRecord | None, store: Registry) -> CondensationResult | None:
+    """The sets of the finished run `before`; None if it has none."""
+    if before is None or before.status != "done" or not before.set_id:
+        return None
+    record = store.find(before.set_id)
+    made = [each for each in store.sets(dataset=job.preset.config.set_dataset) if each.run_id == before.id]
+    return CondensationResult(
+        record=record, new=False, siblings=tuple(other for other in made if other.id != record.id)
+    )
+
+
+def _carry_out(
+    job: Job, space: Workspace, checkpoint: Checkpoint, before: RunRecord | None, *, fresh: bool
+) -> CondensationResult:
+    """Run the outer steps that are left and store the sets. `before` is the newest run of the same key."""
+    store, progress = space.store, space.progress
+    saved = _saved_state(job, checkpoint, before, fresh, progress)
+    done = int(saved["step"]) if saved else 0
+    progress.say(opening_line(job.preset, job.data, job.device, steps_done=done))
+    condensation = _begin(job, space)
+    _say_notes(condensation, {} if before is None or saved is None else before.config.get("notes", {}), progress)
+    run = store.start_run(**job.facts(condensation.notes), environment=environment(), command=" ".join(sys.argv))
+    if saved is not None:
+        condensation.restore(saved)
+        progress.say(f"continuing from outer step {condensation.step} of {condensation.steps}")
+    with _ending(store, run, condensation):
+        run_outer_steps(condensation, checkpoint, space, run)
+        result = _store_sets(job, condensation, store, run)
+    store.finish_run(run, status="done", set_id=result.record.id)
+    checkpoint.remove()
+    return result
 
 
 def _saved_state(
-    checkpoint: Checkpoint, before: RunRecord | None, start: Start | None, fresh: bool, progress: Progress
+    job: Job, checkpoint: Checkpoint, before: RunRecord | None, fresh: bool, progress: Progress
 ) -> Mapping[str, torch.Tensor] | None:
-    """Where to go on: this run's own state, else the one it is to start from; None for the very beginning."""
+    """The state to continue from: this run's own, else the state of `job.start`. None: begin at outer step 0."""
     saved = None if fresh else checkpoint.load()
     if saved is not None and (before is None or before.status == "done"):
         progress.say("the run that was stopped is not in this registry any more; starting over")
         saved = None
-    if saved is not None or start is None:
+    if saved is not None or job.start is None:
         return saved
-    if start.state is None:
-        raise RegistryError(f"run {start.run} left no saved state to go on from; start over without --from")
-    return start.state
+    if job.start.state is None:
+        raise RegistryError(f"run {job.start.run} left no saved state to go on from; start over without --from")
+    return job.start.state
 
 
-class _Heard:
-    """Says what a condensation says of itself, and adds it to the notes of `run`, which promised otherwise."""
+def _begin(job: Job, space: Workspace) -> Condensation:
+    """The condensation at outer step 0. Missing experts are trained first."""
+    config = job.preset.config
+    task = Task(
+        data=job.data,
+        ipc=config.ipc,
+        architecture=config.architecture,
+        seed=Seed(job.seed),
+        device=job.device,
+        experts=prepare_experts(config, job.data, device=str(job.device), progress=space.progress),
+        notify=AmendedNotes(key=job.key, space=space),
+    )
+    return METHODS.get(config.method).begin(task, config.settings)
 
-    def __init__(self, store: Registry, progress: Progress) -> None:
-        self.store, self.progress = store, progress
-        self.run: str | None = None  # before it starts, its notes are not stored yet
+
+def _say_notes(condensation: Condensation, earlier: Mapping[str, str], progress: Progress) -> None:
+    """Say how the condensation is computed, and what an earlier session of the run did in another way."""
+    for name, note in condensation.notes.items():
+        progress.say(note)
+        if earlier.get(name, note) != note:
+            progress.say(f"the session before ran {earlier[name]}: the result may differ in round-off from one go")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmendedNotes:
+    """Says a message of a condensation, and adds it to the notes of its run.
+
+    The notes were stored when the run started, and may promise what turns out otherwise: for example, that a step is
+    compiled. Before the run has started, the message is only said.
+    """
+
+    key: str  # of the run
+    space: Workspace
 
     def __call__(self, message: str) -> None:
-        self.progress.say(message)
-        if self.run is not None:
-            notes = self.store.run(self.run).config["notes"]
-            self.store.amend_run(self.run, notes={name: f"{note}; {message}" for name, note in notes.items()})
+        """Say `message`, and store it if the run is running."""
+        self.space.progress.say(message)
+        store = self.space.store
+        run = store.find_run(self.key)
+        if run is not None and run.status == "running":
+            store.amend_run(run.id, notes={name: f"{note}; {message}" for name, note in run.config["notes"].items()})
 
 
-def _start_run(
-    store: Registry,
-    key: str,
-    preset: Preset,
-    condensation: Condensation,
-    data: datasets.ImageData,
-    seed: int,
-    device: torch.device,
-) -> str:
-    config = preset.config
-    return store.start_run(
-        key=key,
-        kind="condense",
-        config={
-            "preset": preset.name,
-            "source": preset.source,
-            "departures": list(preset.departures),
-            "condense": config.to_dict(),
-            "data_root": data.root,
-            "notes": dict(condensation.notes),
-        },
-        profile=preset.profile,
-        dataset=config.dataset,
-        method=set_method(config.method, config.settings),
-        ipc=config.ipc,
-        seed=seed,
-        device=str(device),
-        environment=environment(),
-        command=" ".join(sys.argv),
+def _store_sets(job: Job, condensation: Condensation, store: Registry, run: str) -> CondensationResult:
+    """Store the set that the condensation has made, and its siblings."""
+    known = {record.id for record in store.sets()}
+    outcome = condensation.result()
+    record, *siblings = (
+        store.add_set(job.describe(each, sibling=name), run=run)
+        for name, each in [(None, outcome), *outcome.siblings.items()]
     )
+    return CondensationResult(record=record, new=record.id not in known, siblings=tuple(siblings))
 
 
 @contextmanager
 def _ending(store: Registry, run: str, condensation: Condensation) -> Iterator[None]:
-    """Whatever ends the work early is stored with the run; a divergence says how to go on."""
+    """Store with the run whatever ends the work early. A divergence also says how to go on."""
     try:
         yield
     except Interrupted:
@@ -198,52 +212,3 @@ def _ending(store: Registry, run: str, condensation: Condensation) -> Iterator[N
             f"{error}; the state before it is saved, go on from there under other settings with --from {run}",
             measured=error.measured,
         ) from error
-
-
-def _run_key(
-    preset: Preset, data: datasets.ImageData, seed: int, device: str, registry: Path, start: Start | None
-) -> str:
-    """Equal for equal requests: bits can only be promised on one kind of device, metrics live in one registry."""
-    return digest(
-        {
-            "version": 1,
-            "config": preset.config.to_dict(),
-            "profile": preset.profile,
-            "data": data.fingerprint,
-            "seed": seed,
-            "device": device,
-            "registry": str(registry.resolve()),
-            **({} if start is None else {"start": start.run}),
-        }
-    )[:32]
-
-
-def _describe(
-    learnt: Outcome,
-    preset: Preset,
-    data: datasets.ImageData,
-    seed: int,
-    more_parents: Sequence[str],
-    *,
-    sibling: str | None = None,
-) -> SyntheticSet:
-    config = preset.config
-    method = set_method(config.method, config.settings)
-    parents = [f"data:{data.fingerprint}"]
-    if METHODS.get(config.method).expert_epochs(config.settings) is not None:
-        parents.append(f"experts:{expert_store(data, config.architecture, config.experts).key}")
-    return SyntheticSet(
-        images=learnt.images,
-        labels=learnt.labels,
-        label_kind=learnt.label_kind,
-        step_size=learnt.step_size,
-        dataset=config.set_dataset,
-        classes=data.classes,
-        ipc=config.ipc,
-        method=method if sibling is None else f"{method}-{sibling}",
-        preprocessing=data.preprocessing,
-        profile=preset.profile,
-        seed=seed,
-        config={"condense": config.to_dict()},
-        parents=(*parents, *more_parents),
-    )

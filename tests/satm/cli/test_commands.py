@@ -25,7 +25,7 @@ QUICK = ["--profile", "smoke", "--threads", "1", "--set", "outer_steps=4", "--se
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder, where `satm.db` will be."""
+    """An empty working folder; commands write `satm.db` there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SATM_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SATM_REGISTRY", raising=False)
@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def satm(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command line that must succeed; what it printed on stdout."""
+    """Run a command line that must succeed. Returns what it printed on stdout."""
 
     def command(*arguments: str) -> str:
         code = run(arguments)
@@ -48,7 +48,7 @@ def satm(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 @pytest.fixture
 def refused(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command line that must be refused with this exit code and one line; that line."""
+    """Run a command line that must be refused with this exit code and one line. Returns that line."""
 
     def command(code: int, *arguments: str) -> str:
         assert run(arguments) == code
@@ -71,7 +71,7 @@ def test_the_whole_line_on_real_images(satm: Callable[..., str], here: Path) -> 
     assert [line.split()[4] for line in out.splitlines()[1:3]] == ["condensed", "random"]
     out = satm("eval-arch", "--arch", "alexnet", "--repeats", "1", "--threads", "1")
     assert "alexnet: resize 32" in out
-    assert out.count("digits/ipc1/satm@1") == 2  # accuracies, and what is lost from its own architecture
+    assert out.count("digits/ipc1/satm@1") == 2  # with the accuracies, and with the drop from its own architecture
     assert "cross-arch" in satm("results")
     out = satm("eval-cl", "--steps", "5", "--orders", "1", "--threads", "1")
     assert "average_incremental_accuracy" in out
@@ -80,7 +80,7 @@ def test_the_whole_line_on_real_images(satm: Callable[..., str], here: Path) -> 
     steps = {row["step"] for row in rows if row["metric"] == "accuracy"}
     assert steps == {f"{k}/5" for k in range(1, 6)}
     matrix = {(row["step"], row["metric"]) for row in rows if row["metric"].startswith("accuracy_on_step_")}
-    assert len(matrix) == 25 + 5  # and the network before any training
+    assert len(matrix) == 25 + 5  # 5 for the network before any training
     assert satm("results", "--format", "csv").startswith("set,profile,protocol")
     assert satm("results", "--format", "markdown").startswith("| set | profile |")
     assert "smoke" in satm("results")
@@ -126,7 +126,7 @@ def test_finished_networks_are_not_trained_again(satm: Callable[..., str]) -> No
     satm(*arguments)
     before = satm("query", "select detail from results", "--format", "csv")
     satm(*arguments)
-    assert satm("query", "select detail from results", "--format", "csv") == before  # the seconds it took, too
+    assert satm("query", "select detail from results", "--format", "csv") == before  # also the seconds that it took
     satm("eval", "--repeats", "2", "--threads", "1")
     assert len(satm("query", "select detail from results", "--format", "csv").splitlines()) == 3
 
@@ -189,7 +189,7 @@ def test_an_interrupted_condensation_continues_to_the_same_bits(
 
 
 def _running(path: str) -> bool:
-    """Whether the run has begun, seen from outside."""
+    """Whether the registry holds a run, as another process sees it."""
     try:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
             return bool(db.execute("select 1 from runs").fetchall())
@@ -280,7 +280,7 @@ def test_a_config_file_is_checked(satm: Callable[..., str], refused: Callable[..
 
 
 def own_folder(path: Path, seed: int = 0) -> None:
-    """A user's own data set: two classes of grey 16×16 PNG images, told apart by brightness."""
+    """A user's own data set: two classes of grey 16×16 PNG images, which differ in brightness."""
     generator = np.random.default_rng(seed)
     for split, count in (("train", 8), ("test", 4)):
         for label, level in (("dark", 60), ("light", 190)):
@@ -293,7 +293,7 @@ def own_folder(path: Path, seed: int = 0) -> None:
 def test_a_folder_of_a_users_own_by_its_path(satm: Callable[..., str], refused: Callable[..., str], here: Path) -> None:
     own_folder(here / "mine" / "shades")
     assert "stored shades/ipc1/satm@1" in satm("condense", "mine/shades", *QUICK)
-    # Nothing says where it lies, so it is found where it lay.
+    # No option names its folder: it is found in the folder that the run stored.
     out = satm("eval", "--repeats", "1", "--threads", "1")
     assert "shades/ipc1/satm@1" in out
     shutil.rmtree(here / "mine")
@@ -326,7 +326,7 @@ def test_a_checkpoint_without_its_run_starts_over(
 ) -> None:
     satm("condense", "digits", *QUICK)
     (before,) = (here / "home" / "runs").glob("*.lock")
-    # What a stopped run leaves, with the registry lost since.
+    # A stopped run leaves this file. Its registry has been lost since.
     from safetensors.torch import save_file
 
     save_file({"step": torch.tensor(3)}, before.with_suffix(".safetensors"))
@@ -336,7 +336,7 @@ def test_a_checkpoint_without_its_run_starts_over(
     assert satm("query", "select count(*) from metrics where name = 'loss'", "--format", "csv").split()[1:] == ["4"]
 
 
-def test_a_registry_that_is_none(refused: Callable[..., str], here: Path) -> None:
+def test_a_file_that_is_no_registry(refused: Callable[..., str], here: Path) -> None:
     (here / "satm.db").write_text("no database at all, and longer than the header of one " * 4)
     before = (here / "satm.db").read_bytes()
     for arguments in (["condense", "digits", *QUICK], ["results"], ["sets", "list"], ["query", "select 1"]):
@@ -349,7 +349,7 @@ def test_a_first_step_that_explodes_is_reported(refused: Callable[..., str], her
     assert "outer step 1: update_ratio" in line
     assert "in 6 tries" in line
     assert "lower lr_images (1e+38) below about" in line
-    assert "--from" not in line  # nothing was done yet
+    assert "--from" not in line  # no step was done yet
     with sqlite3.connect(here / "satm.db") as db:
         assert db.execute("select status from runs").fetchall() == [("failed",)]
         assert not db.execute("select * from sets").fetchall()
@@ -410,7 +410,7 @@ def test_unknown_options_and_commands_are_wrong_usage(here: Path, capsys: pytest
         assert "Traceback" not in capsys.readouterr().err
 
 
-def test_how_training_is_run_can_be_asked_for_and_is_stored(satm, refused):
+def test_how_training_is_run_can_be_chosen_and_is_stored(satm, refused):
     asked = satm("condense", "digits", *QUICK, "--compilation", "eager", "--print-config")
     assert json.loads(asked)["config"]["settings"]["compile"] == "eager"
     assert (

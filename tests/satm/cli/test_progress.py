@@ -1,4 +1,4 @@
-"""How long work says it will take, where no bar can be drawn."""
+"""The remaining time in the lines that stand in for bars."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from satm.cli import _progress
 from satm.cli._progress import TerminalProgress
 
 
-class Told(TerminalProgress):
-    """Keeps its lines."""
+class Kept(TerminalProgress):
+    """Keeps the lines that it would print."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,10 +20,10 @@ class Told(TerminalProgress):
 
 
 def test_the_remaining_time_is_that_of_units_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first may have waited for a compilation or for the choice of a learning rate."""
+    """The first unit may have waited for a compilation or for the choice of a learning rate."""
     now = 0.0
     monkeypatch.setattr(_progress.time, "monotonic", lambda: now)
-    progress = Told()
+    progress = Kept()
     with progress.bar("training", 102, done=1) as bar:
         now = 500.0
         bar.advance(loss=0.25)

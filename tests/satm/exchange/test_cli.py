@@ -87,7 +87,7 @@ def test_refusals_have_their_exit_codes(satm: Callable[..., str], tmp_path: Path
     assert "--mean x" in satm(*start, "--mean", "x", code=2)
     assert "step_size nan" in satm(*start, "--step-size", "nan", code=2)
     assert "there is no file or folder" in satm("sets", "import", "no", "--format", "kip", code=1)
-    assert run(["sets", "import", "run", "--format", "zip"]) == 2
+    assert "unknown layout 'zip'" in satm("sets", "import", "run", "--format", "zip", code=2)
     assert not (tmp_path / "satm.db").exists()
     (tmp_path / "not.db").write_text("not a registry, but a text that is long enough to be read as one")
     assert "not.db" in satm(*start, "--dataset", "digits", "--preprocessing", "meanstd", "--registry", "not.db", code=1)

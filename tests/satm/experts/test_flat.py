@@ -1,4 +1,4 @@
-"""FTD's flat experts: the step against its equations, the store's key, and whether they are flatter."""
+"""FTD's flat experts: the step follows its equations, they have a key of their own, and they are flatter."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_without_perturbation_a_flat_step_is_a_plain_one():
 def test_flat_experts_have_a_place_of_their_own_and_plain_ones_keep_theirs():
     data = image_data()
     plain = expert_store(data, ARCHITECTURE, EXPERTS)
-    assert "flat" not in plain.facts["training"]  # as before flat experts existed
+    assert "flat" not in plain.facts["training"]  # as it was before flat experts existed
     flat = expert_store(data, ARCHITECTURE, replace(EXPERTS, flat=FlatConfig()))
     other = expert_store(data, ARCHITECTURE, replace(EXPERTS, flat=FlatConfig(rho=0.02)))
     assert len({plain.key, flat.key, other.key}) == 3
@@ -95,7 +95,7 @@ def test_numbers_outside_their_range_are_one_line(changes):
 
 
 def rise_at(loss, config, data, seed):
-    """The rise of a ConvNet whose training loss is `loss`, between the epochs before and after it; of one `seed`."""
+    """The `rise` of a ConvNet of one `seed` at training loss `loss`, interpolated between two epochs."""
     network = networks.create(
         "convnet3_w16", num_classes=10, image_shape=data.image_shape, seed=Seed(seed).child("init")
     )
@@ -120,7 +120,7 @@ def training_loss(network, data):
 
 @torch.no_grad()
 def rise(network, data, *, radius=0.1, directions=10):
-    """Mean rise of the training loss under directions with ‖d_f‖ = radius ‖w_f‖ in every filter f (Li et al. 2018)."""
+    """Mean rise of the training loss along random d with ‖d_f‖ = radius ‖w_f‖ in every filter f (Li et al. 2018)."""
     before, rises = training_loss(network, data), []
     for k in range(directions):
         moved = copy.deepcopy(network)
@@ -136,13 +136,13 @@ def rise(network, data, *, radius=0.1, directions=10):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_flat_experts_are_flatter_at_equal_training_loss():
-    """Five pairs from the same weights and draws on real digits, compared at a training loss of 0.3."""
+    """Five pairs on real digits, each from the same weights and draws, compared at a training loss of 0.3."""
     data = load("digits", image_size=16)
     flat = FlatConfig(rho=0.5)
     differences = [rise_at(0.3, None, data, seed) - rise_at(0.3, flat, data, seed) for seed in range(5)]
     assert min(differences) > 0, differences
     n, values = len(differences), torch.tensor(differences)
-    assert values.mean() - 2.776 * values.std() / n**0.5 > 0  # the 95% t-interval lies above 0
+    assert values.mean() - 2.776 * values.std() / n**0.5 > 0  # the 95% t-interval is above 0
 
 
 def test_a_config_of_experts_round_trips():

@@ -1,4 +1,4 @@
-"""Expert trajectories: snapshots that are copies, training that continues to the same bits, files that are checked."""
+"""Expert trajectories: snapshots are copies, training continues to the same bits, and files are checked."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def everything(trajectories):
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """Train again in a home of its own: `elsewhere(name)` moves SATM_HOME."""
+    """`elsewhere(name)` moves SATM_HOME to an empty folder, so that experts are trained again."""
     return lambda name: monkeypatch.setenv("SATM_HOME", str(tmp_path / name))
 
 
@@ -58,7 +58,7 @@ def test_snapshots_are_copies_of_every_epoch(data):
 
 @pytest.mark.parametrize("architecture", [ARCHITECTURE, "timm/ghostnet_050"])  # the second has BatchNorm and dropout
 def test_a_trajectory_is_plain_training_from_its_initial_weights(data, architecture):
-    """θ_0 is the fresh network; every snapshot and record is what the one training loop gives after that epoch."""
+    """θ_0 is the untrained network. Each snapshot and record is what the training loop gives after that epoch."""
     trajectory = experts(data, architecture=architecture, epochs=2, momentum=0.9)[1]
     seed = Seed(0).child("expert", 1)
     network = networks.create(architecture, num_classes=3, image_shape=(1, 8, 8), seed=seed.child("init"))
@@ -90,7 +90,7 @@ def test_they_learn(data):
     assert trajectory.records[-1].loss < trajectory.records[0].loss
 
 
-def test_same_seed_same_bits_and_the_global_stream_is_left_alone(data, elsewhere):
+def test_same_seed_same_bits_and_the_global_stream_is_untouched(data, elsewhere):
     results = []
     for home, noise, seed in (("a", 0, 0), ("b", 1, 0), ("c", 1, 1)):
         elsewhere(home)
@@ -140,7 +140,7 @@ def test_compiled_experts_are_the_plain_ones_and_continue_to_the_same_bits(data,
     torch.testing.assert_close(everything(at_once), everything(plain), rtol=1e-3, atol=1e-4)
     assert {record.compiled for each in at_once for record in each.records} == {True}
     assert {record.compiled for each in plain for record in each.records} == {False}
-    assert at_once[0].path.parent.name == plain[0].path.parent.name  # one key: they differ in round-off
+    assert at_once[0].path.parent.name == plain[0].path.parent.name  # one key, because they differ in round-off only
     elsewhere("interrupted")
     with pytest.raises(Interrupted):
         trained(compilation="compiled", progress=StopAfter(5))
@@ -185,7 +185,7 @@ def test_only_what_the_store_lacks_is_trained_and_it_says_so(data):
     assert second.said[0].startswith(f"training 2 of 2 experts ({ARCHITECTURE}, 3 epochs)")
 
 
-def test_no_epochs_is_the_initial_weights_alone(data):
+def test_no_epochs_is_the_initial_weights_only(data):
     (trajectory,) = experts(data, epochs=0, count=1)
     assert (trajectory.epochs, trajectory.records, trajectory.momentum()) == (0, (), None)
     assert torch.isfinite(trajectory.snapshot(0)).all()
@@ -214,12 +214,12 @@ def test_the_key_hashes_everything_that_shapes_a_trajectory(data):
         ),
     ]
     assert len(set(different)) == len(different)
-    # Every setting but the count is in it: more experts join those that are there.
+    # Every setting except the count is in the key: more experts can be added to the stored ones.
     assert len(to_dict(EXPERTS)) == 7 + 1
     assert key(count=5) == key()
 
 
-# What is on disk is not believed.
+# Files on disk are checked.
 
 
 def damaged(store, change):
@@ -285,7 +285,7 @@ def test_a_truncated_file_is_one_line(data, bytes_left):
 
 
 def test_aliased_snapshots_are_refused_when_a_segment_of_them_is_matched(data):
-    """MTT's own code stores live weights on a CPU run: every epoch of such a file is the last one."""
+    """MTT's own code stores live weights on a CPU run, so every epoch of such a file equals the last one."""
     (trajectory,) = experts(data, epochs=2, count=1)
 
     def alias(tensors, about):
@@ -301,7 +301,7 @@ def test_aliased_snapshots_are_refused_when_a_segment_of_them_is_matched(data):
 def test_epochs_that_are_not_stored_are_one_line(data):
     (trajectory,) = experts(data, epochs=2, count=1)
     for epoch in (-1, 3):
-        with pytest.raises(ExpertError, match=rf"holds epochs 0 to 2, epoch {epoch} was asked for"):
+        with pytest.raises(ExpertError, match=rf"holds epochs 0 to 2, not epoch {epoch}; train the expert on"):
             trajectory.snapshot(epoch)
     assert TrajectoryStore({"never": "trained"}).find(0) is None
 
@@ -328,7 +328,7 @@ def test_segments_are_drawn_uniformly_over_experts_and_starts(data):
     generator = Seed(0).generator()
     drawn = [draw_segment(trajectories, epochs=2, starts=3, generator=generator) for _ in range(300)]
     counts = {(e, t): sum((d.expert, d.epoch) == (e, t) for d in drawn) for e in range(2) for t in range(3)}
-    assert sum(counts.values()) == 300  # and no other was drawn
+    assert sum(counts.values()) == 300  # no other segment was drawn
     assert max(abs(count - 50) for count in counts.values()) < 4 * math.sqrt(50)
     for segment in drawn[:10]:
         assert torch.equal(segment.start, trajectories[segment.expert].snapshot(segment.epoch))

@@ -101,7 +101,7 @@ def test_the_plan_shows_what_earlier_runs_measured(capsys):
     assert run(["plan", *asked]) == 0
     said = capsys.readouterr().out
     assert "measured, digits/ipc1/satm@1:" in said
-    assert "expert epochs" not in said  # they are trained now
+    assert "expert epochs" not in said  # they are stored now
 
 
 def test_only_trajectories_are_planned(capsys):

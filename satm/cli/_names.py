@@ -1,0 +1,72 @@
+"""The tables of names that the command line lists: in help texts, in commands such as `satm methods`, in `satm doctor`.
+
+Names and one-line summaries are read from the text of the files and from the metadata of other packages. So a list
+imports neither torch nor any method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+from typer.core import TyperArgument, TyperCommand, TyperOption
+
+if TYPE_CHECKING:
+    from satm.names import Names
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Where a table is, and where its names are registered."""
+
+    home: str  # module:attribute of the table itself
+    package: str  # the files that register our names, as `Names` reads them
+    group: str | None  # the entry points of other packages
+
+    def names(self) -> Names[Any]:
+        """The names and their summaries, without importing the table."""
+        from satm.names import Names
+
+        return Names("name", package=self.package, group=self.group)
+
+    def table(self) -> Names[Any]:
+        """The table itself. Imports its module."""
+        module, _, attribute = self.home.partition(":")
+        return cast("Names[Any]", getattr(import_module(module), attribute))
+
+
+LISTINGS = {
+    "methods": Listing("satm.methods.base:METHODS", "satm.methods", "satm.methods"),
+    "outer": Listing("satm.methods.outer.problem:OUTER", "satm.methods.outer", "satm.outer"),
+    "datasets": Listing("satm.data.catalogue:CATALOGUE", "satm.data", "satm.datasets"),
+    "architectures": Listing("satm.networks.architectures:OTHERS", "satm.networks", "satm.networks"),
+    "protocols": Listing("protocols.base:PROTOCOLS", "protocols.methods", "satm.protocols"),
+    "published": Listing("protocols.settings:SETTINGS", "protocols.settings", None),
+    "layouts": Listing("satm.exchange.base:LAYOUTS", "satm.exchange", "satm.layouts"),
+    "recipes": Listing("evaluation.recipes:RECIPES", "evaluation.recipes", None),
+}
+"""Every table that is listed, by the word that stands for its names in a help text: `{methods}`."""
+
+
+def filled(text: str, *, plugins: bool = True) -> str:
+    """`text` with each `{methods}`, `{outer}` … replaced by the names of that table, with commas between them.
+
+    Without `plugins`, other packages' names are left out: then the text is the same on every machine.
+    """
+    for word, listing in LISTINGS.items():
+        if f"{{{word}}}" in text:
+            names = listing.names()
+            text = text.replace(f"{{{word}}}", ", ".join(names if plugins else names.known()))
+    return text
+
+
+class Command(TyperCommand):
+    """A command whose help texts may hold `{methods}` and the like. They are filled in only when its help is shown."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help of the command."""
+        for parameter in self.params:
+            if isinstance(parameter, TyperArgument | TyperOption) and parameter.help:
+                parameter.help = filled(parameter.help)
+        super().format_help(ctx, formatter)

@@ -1,0 +1,88 @@
+"""Commands that list what there is: `satm methods`, `satm protocols`, `satm presets` and their like."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from satm.cli import _options as option
+from satm.cli._names import LISTINGS, Command
+from satm.cli._options import Format, FormatOption
+
+COLUMNS = ["option", "name", "summary"]
+OnlyOuter = Annotated[bool, typer.Option("--outer", help="List the outer optimisers only.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (methods, presets, protocols, architectures, recipes, datasets, layouts):
+        app.command(cls=Command, rich_help_panel="Lists")(command)
+
+
+def methods(outer: OnlyOuter = False, form: FormatOption = Format.TABLE) -> None:
+    """List the condensation methods and the outer optimisers."""
+    _print([*([] if outer else _rows("--method", "methods")), *_rows("--outer", "outer")], form)
+
+
+def protocols(form: FormatOption = Format.TABLE) -> None:
+    """List the class-incremental protocols of satm eval-cl and the published comparisons."""
+    from protocols.settings import SETTINGS
+
+    published = [["--published", name, SETTINGS.get(name).source] for name in SETTINGS]
+    _print([*_rows("--protocol", "protocols"), *published], form)
+
+
+def architectures(form: FormatOption = Format.TABLE) -> None:
+    """List the architectures. timm/NAME names any network of timm."""
+    _print(_rows("--arch", "architectures"), form)
+
+
+def recipes(form: FormatOption = Format.TABLE) -> None:
+    """List the recipes: how networks are trained when a set is evaluated."""
+    from evaluation import RECIPES
+
+    _print([["--recipe", name, RECIPES.get(name).source] for name in RECIPES], form)
+
+
+def datasets(form: FormatOption = Format.TABLE) -> None:
+    """List the data sets that are known by name. The path of a folder of images also names one."""
+    _print(_rows("DATASET", "datasets"), form)
+
+
+def layouts(form: FormatOption = Format.TABLE) -> None:
+    """List the file layouts that satm sets import reads and satm sets export writes."""
+    _print(_rows("--format", "layouts"), form)
+
+
+def presets(method: option.MethodName = None) -> None:
+    """List the presets: rows of hyper-parameters and the source of each.
+
+    Example: satm presets --method mtt
+    """
+    from satm.methods import METHODS, TrajectoryConfig
+    from satm.presets import all_rows, spell_printed
+
+    if method is not None and not issubclass(METHODS.get(method).config, TrajectoryConfig):
+        for line in spell_printed(method):
+            typer.echo(line)
+        return
+    for name, row in all_rows(method or "satm").items():
+        batch = "all" if row.batch_syn is None else row.batch_syn
+        typer.echo(
+            f"{name:24} N {row.inner_steps}  M {row.expert_epochs}  T {row.max_start_epoch}  batch {batch}  "
+            f"lr {row.lr_images:g}  λ {row.lr_step_size:g}  {'ZCA' if row.zca else 'mean/std'}  [{row.source}]"
+        )
+        for departure in row.departures:
+            typer.echo(f"{'':24} {departure}")
+
+
+def _rows(named_by: str, listing: str) -> list[list[str]]:
+    """The option that takes a name, the name and its summary, for every name of a table."""
+    return [[named_by, name, summary] for name, summary in sorted(LISTINGS[listing].names().summaries().items())]
+
+
+def _print(rows: list[list[str]], form: Format) -> None:
+    from satm.cli._tables import print_rows
+
+    print_rows(COLUMNS, rows, form)

@@ -1,0 +1,97 @@
+"""Writes the command reference, `docs/commands.md`, from the commands themselves.
+
+`make docs` runs this module; a test fails if the file is out of date.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from textwrap import fill
+from typing import Any, get_args, get_type_hints
+
+import typer
+
+from satm.cli import app
+from satm.cli._names import filled
+
+HEAD = """# Commands
+
+This page is written by `make docs` from the commands themselves: do not edit it. `satm COMMAND --help` shows the same.
+Names that other installed packages add are listed by `--help` only.
+"""
+TYPES = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
+
+
+def reference() -> str:
+    """The whole page, the same on every machine."""
+    sections = [section for command in _commands(typer.main.get_command(app), "satm") for section in _section(*command)]
+    return "\n".join([HEAD, *sections])
+
+
+def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every command below a group, with the words that call it."""
+    for name, inner in command.commands.items():
+        if hasattr(inner, "commands"):
+            yield from _commands(inner, f"{path} {name}")
+        else:
+            yield f"{path} {name}", inner
+
+
+def _section(path: str, command: Any) -> Iterator[str]:
+    """The lines on one command: its arguments, what it does, an example, and its arguments and options one by one."""
+    shown = [each for each in command.params if not getattr(each, "hidden", False)]
+    arguments = [each for each in shown if each.param_type_name == "argument"]
+    text, _, example = (command.help or "").partition("Example: ")
+    yield f"## {path}\n"
+    yield f"    {' '.join([path, *(_name(each) for each in arguments), '[OPTIONS]'])}\n"
+    yield from (_wrapped(" ".join(paragraph.split())) + "\n" for paragraph in text.strip().split("\n\n"))
+    if example:
+        yield f"```sh\n{' '.join(example.split())}\n```\n"
+    types = get_type_hints(inspect.unwrap(command.callback), include_extras=True)
+    for parameter in [*arguments, *(each for each in shown if each not in arguments)]:
+        yield _item(parameter, types[parameter.name])
+    if shown:
+        yield ""
+
+
+def _item(parameter: Any, annotated: Any) -> str:
+    """One list item: the name, the value it takes, its help and its default."""
+    facts = []
+    if parameter.envvar:
+        facts.append(f"environment variable: {parameter.envvar}")
+    if parameter.default not in (None, False):
+        default = parameter.default
+        facts.append(f"default: {default.value if isinstance(default, Enum) else default}")
+    text = filled(parameter.help or "", plugins=False) + (f" [{'; '.join(facts)}]" if facts else "")
+    name = _name(parameter)
+    if parameter.param_type_name == "option":
+        name = f"{name} {parameter.metavar or _value(annotated)}".rstrip()
+    return _wrapped(f"- `{name}`: {text}", "  ")
+
+
+def _name(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name.upper())
+    return str(parameter.opts[0])
+
+
+def _value(annotated: Any) -> str:
+    """What stands for the value of an option of this annotated type; "" for a flag."""
+    kind = get_args(annotated)[0]
+    while inner := get_args(kind):  # X of `X | None` and of `list[X]`
+        kind = inner[0]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return "|".join(each.value for each in kind)
+    return TYPES.get(kind, "")
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(reference(), encoding="utf-8")

@@ -1,0 +1,105 @@
+"""One condensation, its seed and its machine: the key of its run, the facts that are stored, and the set it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from satm.data import ImageData
+from satm.experts.train import expert_store
+from satm.methods import METHODS, Outcome
+from satm.methods.trajectory.config import set_method
+from satm.presets import Preset
+from satm.synthetic import SyntheticSet, digest
+from satm.workflow.condense.resume import Start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is condensed: everything that decides the synthetic set, and the registry that holds the run."""
+
+    preset: Preset
+    data: ImageData
+    seed: int
+    device: torch.device
+    registry: Path  # the file
+    start: Start | None = None  # the saved state of another run that this run begins at
+    parent: str | None = None  # id of the set of all classes, if this set is one step of a class-incremental stream
+
+    @property
+    def key(self) -> str:
+        """The run's key: equal for equal jobs, so that the same job finds its run again.
+
+        The key holds the type of the device, because equal bits are promised on one type only, and the registry,
+        because the metrics of a run are stored in one registry.
+        """
+        return digest(
+            {
+                "version": 1,
+                "config": self.preset.config.to_dict(),
+                "profile": self.preset.profile,
+                "data": self.data.fingerprint,
+                "seed": self.seed,
+                "device": self.device.type,
+                "registry": str(self.registry.resolve()),
+                **({} if self.start is None else {"start": self.start.run}),
+            }
+        )[:32]
+
+    def facts(self, notes: Mapping[str, str]) -> dict[str, Any]:
+        """What `Registry.start_run` stores of the job. `notes` say how the condensation is computed."""
+        preset, config = self.preset, self.preset.config
+        later = () if self.start is None else (self.start.departure,)
+        return {
+            "key": self.key,
+            "kind": "condense",
+            "config": {
+                "preset": preset.name,
+                "source": preset.source,
+                "departures": [*preset.departures, *later],
+                "condense": config.to_dict(),
+                "data_root": self.data.root,
+                "notes": dict(notes),
+            },
+            "profile": preset.profile,
+            "dataset": config.dataset,
+            "method": set_method(config.method, config.settings),
+            "ipc": config.ipc,
+            "seed": self.seed,
+            "device": str(self.device),
+        }
+
+    def describe(self, outcome: Outcome, *, sibling: str | None = None) -> SyntheticSet:
+        """The set that the registry stores of `outcome`. `sibling` names another set of the same run."""
+        config = self.preset.config
+        method = set_method(config.method, config.settings)
+        return SyntheticSet(
+            images=outcome.images,
+            labels=outcome.labels,
+            label_kind=outcome.label_kind,
+            step_size=outcome.step_size,
+            dataset=config.set_dataset,
+            classes=self.data.classes,
+            ipc=config.ipc,
+            method=method if sibling is None else f"{method}-{sibling}",
+            preprocessing=self.data.preprocessing,
+            profile=self.preset.profile,
+            seed=self.seed,
+            config={"condense": config.to_dict()},
+            parents=self._parents(),
+        )
+
+    def _parents(self) -> tuple[str, ...]:
+        config = self.preset.config
+        parents = [f"data:{self.data.fingerprint}"]
+        if METHODS.get(config.method).expert_epochs(config.settings) is not None:
+            parents.append(f"experts:{expert_store(self.data, config.architecture, config.experts).key}")
+        if self.start is not None:
+            parents.append(f"run:{self.start.run}")
+        if self.parent is not None:
+            parents.append(f"set:{self.parent}")
+        return tuple(parents)
