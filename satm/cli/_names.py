@@ -38,11 +38,11 @@ class Listing:
 
 LISTINGS = {
     "methods": Listing("satm.methods.base:METHODS", "satm.methods", "satm.methods"),
-    "outer": Listing("satm.methods.outer.problem:OUTER", "satm.methods.outer", "satm.outer"),
+    "outer": Listing("satm.methods.outer.rule:OUTER", "satm.methods.outer", "satm.outer"),
     "datasets": Listing("satm.data.catalogue:CATALOGUE", "satm.data", "satm.datasets"),
     "architectures": Listing("satm.networks.architectures:OTHERS", "satm.networks", "satm.networks"),
     "protocols": Listing("protocols.base:PROTOCOLS", "protocols.methods", "satm.protocols"),
-    "published": Listing("protocols.settings:SETTINGS", "protocols.settings", None),
+    "published": Listing("protocols.published:PUBLISHED", "protocols.published", None),
     "layouts": Listing("satm.exchange.base:LAYOUTS", "satm.exchange", "satm.layouts"),
     "recipes": Listing("evaluation.recipes:RECIPES", "evaluation.recipes", None),
 }

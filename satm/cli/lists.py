@@ -27,9 +27,9 @@ def methods(outer: OnlyOuter = False, form: FormatOption = Format.TABLE) -> None
 
 def protocols(form: FormatOption = Format.TABLE) -> None:
     """List the class-incremental protocols of satm eval-cl and the published comparisons."""
-    from protocols.settings import SETTINGS
+    from protocols.published import PUBLISHED
 
-    published = [["--published", name, SETTINGS.get(name).source] for name in SETTINGS]
+    published = [["--published", name, PUBLISHED.get(name).source] for name in PUBLISHED]
     _print([*_rows("--protocol", "protocols"), *published], form)
 
 
