@@ -1,4 +1,4 @@
-"""Every page of docs/how-to works: its files are installed as a small package, and its commands are typed."""
+"""Every page of docs/how-to works: its package is installed and its commands are typed, in the page's order."""
 
 from __future__ import annotations
 
@@ -18,44 +18,51 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Example:
-    """What a page shows. A ```python block begins with its file's name in a comment, `# my_methods.py`."""
+class Block:
+    """A block of a page: ```python and ```toml make a package, ```sh uses it, ```text is what is printed."""
 
-    files: dict[str, str]
-    entry_points: dict[str, dict[str, str]]  # of the ```toml blocks, by group
-    commands: list[str]  # of the ```sh blocks
-    printed: list[str]  # of the ```text blocks: lines that the commands must print, `…` for anything
+    page: str
+    kind: str
+    text: str
 
-    @classmethod
-    def read(cls, page: Path) -> Example:
-        files: dict[str, str] = {}
-        entry_points: dict[str, dict[str, str]] = {}
-        commands, printed = [], []
-        for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
-            if kind == "python":
-                name = re.match(r"# (\w+\.py)\n", text)
-                assert name, f"{page.name}: a python block must begin with its file's name in a comment"
-                files[name[1]] = text
-            elif kind == "toml":
-                entry_points |= tomllib.loads(text)["project"]["entry-points"]
-            elif kind == "sh":
-                commands += [line for line in text.splitlines() if line]
-            elif kind == "text":
-                printed += [line for line in text.splitlines() if line]
-        return cls(files, entry_points, commands, printed)
+    @property
+    def lines(self) -> list[str]:
+        return [line for line in self.text.splitlines() if line]
 
-    def install(self, folder: Path) -> None:
-        """Write what `pip install` would leave: the modules, and the package's description of itself."""
-        folder.mkdir()
-        for name, text in self.files.items():
-            (folder / name).write_text(text, encoding="utf-8")
-        about = folder / "my_package-1.0.dist-info"
-        about.mkdir()
-        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    @property
+    def file_name(self) -> str:
+        """The name of a ```python block's file: its first line is the comment `# my_methods.py`."""
+        name = re.match(r"# (\w+\.py)\n", self.text)
+        assert name, f"{self.page}: a python block must begin with its file's name in a comment"
+        return name[1]
+
+    def entry_points(self) -> str:
+        """The entry points of a ```toml block, as a package's metadata holds them."""
         lines = []
-        for group, names in self.entry_points.items():
+        for group, names in tomllib.loads(self.text)["project"]["entry-points"].items():
             lines += [f"[{group}]", *(f"{name} = {value}" for name, value in names.items())]
-        (about / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        return "\n".join(lines) + "\n"
+
+    def program(self, line: str) -> list[str]:
+        """The words of a line of a ```sh block, without `satm`."""
+        program, *words = shlex.split(line, comments=True)
+        assert program == "satm", f"{self.page}: {line}"
+        return words
+
+
+def read(page: Path) -> list[Block]:
+    return [Block(page.name, kind, text) for kind, text in BLOCK.findall(page.read_text(encoding="utf-8"))]
+
+
+def install(blocks: list[Block], folder: Path) -> None:
+    """Write what `pip install` leaves: the modules, and the package's metadata."""
+    about = folder / "my_package-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("".join(block.entry_points() for block in blocks if block.kind == "toml"))
+    for block in blocks:
+        if block.kind == "python":
+            (folder / block.file_name).write_text(block.text, encoding="utf-8")
 
 
 def test_every_change_that_the_map_names_has_its_page() -> None:
@@ -74,23 +81,24 @@ def test_every_change_that_the_map_names_has_its_page() -> None:
 def test_the_example_works(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    example = Example.read(page)
-    assert example.files
-    assert example.entry_points
-    assert example.commands
-    example.install(tmp_path / "site")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    """The package is installed at the page's ```toml block. What stands before it is typed without the package."""
+    blocks = read(page)
+    assert {block.kind for block in blocks} == {"python", "toml", "sh", "text"}
+    install(blocks, tmp_path / "site")
     monkeypatch.chdir(tmp_path)
+    printed: list[str] = []  # by the ```sh blocks so far
     try:
-        for command in example.commands:
-            program, *words = shlex.split(command, comments=True)
-            assert program == "satm", f"{page.name}: {command}"
-            assert run(words) == 0, f"{page.name}: {command}\n{capsys.readouterr().err}"
-        out = capsys.readouterr().out
+        for block in blocks:
+            if block.kind == "toml":
+                monkeypatch.syspath_prepend(str(tmp_path / "site"))
+            for line in block.lines if block.kind == "sh" else ():
+                assert run(block.program(line)) == 0, f"{page.name}: {line}\n{capsys.readouterr().err}"
+                printed += [" ".join(each.split()) for each in capsys.readouterr().out.splitlines()]
+            for line in block.lines if block.kind == "text" else ():
+                wanted = re.escape(" ".join(line.split())).replace("…", ".*")
+                found = any(re.fullmatch(wanted, each) for each in printed)
+                assert found, f"{page.name}: {line!r} is not in\n" + "\n".join(printed)
     finally:
-        for name in example.files:
-            sys.modules.pop(name.removesuffix(".py"), None)
-    printed = [" ".join(line.split()) for line in out.splitlines()]
-    for line in example.printed:
-        wanted = re.escape(" ".join(line.split())).replace("…", ".*")
-        assert any(re.fullmatch(wanted, each) for each in printed), f"{page.name}: {line!r} is not in\n{out}"
+        for block in blocks:
+            if block.kind == "python":
+                sys.modules.pop(block.file_name.removesuffix(".py"), None)

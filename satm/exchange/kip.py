@@ -7,14 +7,13 @@ loader, ours takes the likeliest class.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from satm.errors import DataError
 from satm.exchange.base import LAYOUTS, Foreign, Layout, lost
-from satm.exchange.files import existing, one_of, shown, unreadable
-from satm.exchange.npz import load_npz
+from satm.exchange.files import existing, one_of, shown
+from satm.exchange.npz import array_tensor, load_npz
 from satm.exchange.tensors import as_images, as_labels
 from satm.synthetic import SyntheticSet
 
@@ -27,20 +26,11 @@ def read_kip(path: Path, index: int | None = None) -> Foreign:
     missing = [name for name in ("images", "labels") if name not in arrays]
     if missing:
         raise DataError(f"{file} has no array {' and '.join(missing)}, only {shown(', '.join(arrays), 80) or 'none'}")
-    stored = as_images(_tensor(arrays["images"], file), str(file))
+    stored = as_images(array_tensor(arrays["images"], file), str(file))
     images = stored.permute(0, 3, 1, 2).contiguous()
-    labels = as_labels(_tensor(arrays["labels"], file), str(file), n=len(images))
+    labels = as_labels(array_tensor(arrays["labels"], file), str(file), n=len(images))
     notes = ("KIP's labels are regression targets",) if labels.ndim == 2 else ()
     return Foreign(images=images, labels=labels, files=(file,), notes=notes)
-
-
-def _tensor(array: Any, file: Path) -> torch.Tensor:
-    import numpy as np
-
-    try:
-        return torch.from_numpy(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
-    except (TypeError, ValueError) as error:  # text, objects, complex longdouble …
-        raise unreadable(file, error) from error
 
 
 def write_kip(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from satm.errors import DataError
 from satm.exchange.files import check_claim, not_empty, unreadable
 
@@ -27,6 +29,16 @@ def load_npz(path: Path) -> dict[str, Any]:
     except DataError:
         raise
     except Exception as error:  # zip, zlib and NumPy's header parser each raise errors of their own
+        raise unreadable(path, error) from error
+
+
+def array_tensor(array: Any, path: Path) -> torch.Tensor:
+    """A NumPy array of the file `path` as a tensor. Raises DataError for text, objects and other types without one."""
+    import numpy as np
+
+    try:
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
+    except (TypeError, ValueError) as error:  # text, objects, complex longdouble …
         raise unreadable(path, error) from error
 
 
