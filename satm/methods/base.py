@@ -25,6 +25,7 @@ from torch import nn
 from satm.data import ImageData
 from satm.errors import ConfigError
 from satm.experts import ExpertConfig, Trajectory
+from satm.machine.compilation import Compilation
 from satm.names import Names
 from satm.rng import Seed
 from satm.types import Images, LabelKind, Labels
@@ -153,6 +154,11 @@ class Method:
     """Experts that it uses; None: as many as the profile trains."""
     experts: Callable[[ExpertConfig], ExpertConfig] = lambda plain: plain
     """How its experts are trained, given MTT's plain ones."""
+    compilation: Callable[[Any], Compilation] = lambda settings: "auto"
+    """Whether the training of its experts is compiled."""
+
+    variant: Callable[[Any], str] = lambda settings: ""
+    """What the name of a set adds to the method's name, for example `+sam` if that is not the default outer rule."""
 
     # What a preset needs to know (satm/presets/find.py).
     matches_trajectories: bool = False
