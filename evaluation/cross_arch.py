@@ -115,8 +115,7 @@ def evaluate(
                     on_result(results[-1])
     if diverged:
         raise Diverged(
-            f"no accuracy for {', '.join(diverged)}; choose the learning rate on validation (grid) or give it as a "
-            "number"
+            f"no accuracy for {', '.join(diverged)}; choose the learning rate on validation (grid) or give a number"
         )
     return results
 
