@@ -126,12 +126,12 @@ class Names(Generic[T]):
             reason = (str(error).splitlines() or [""])[0]
             raise PluginError(
                 f"{self.kind} '{point.name}' of {owner(point)} cannot be loaded ({type(error).__name__}: {reason}); "
-                "mend or uninstall that package"
+                "repair or uninstall that package"
             ) from error
         if self.expects is not None and not isinstance(item, self.expects):
             raise PluginError(
                 f"{self.kind} '{point.name}' of {owner(point)} is {type(item).__name__}, expected "
-                f"{self.expects.__name__}; mend or uninstall that package"
+                f"{self.expects.__name__}; repair or uninstall that package"
             )
         thing = cast(T, item) if self.wrap is None else self.wrap(point.name, item)
         if (named := getattr(thing, "name", point.name)) != point.name:

@@ -8,9 +8,10 @@ A method is one file in this folder. It holds three things:
 
        METHODS.add(Method(name="mine", summary="what it does (paper)", config=MyConfig, begin=MyCondensation))
 
-`random.py` is the shortest example. A method that matches expert trajectories registers a `TrajectoryMethod`
-(trajectory/method.py), one that matches gradients or features a `DirectMethod` (direct/method.py): most of the work is
-done there. Numbers from papers do not belong here: `satm/presets/numbers.py` has an entry for every method.
+`random.py` is a short example of a plain `Method`. A method that matches expert trajectories registers a
+`TrajectoryMethod` (trajectory/method.py), one that matches gradients or features a `DirectMethod` (direct/method.py):
+most of the work is done there. Numbers from papers do not belong here: `satm/presets/numbers.py` has an entry for every
+method.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ class Condensation(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """An entry of `METHODS`: everything that the rest of the suite asks a method.
+    """An entry of `METHODS`: everything that the rest of the suite needs to know about a method.
 
     The first four fields are required. The defaults of the others describe a method that accepts every request and
     needs no experts. Give the fields in which your method differs.
@@ -149,7 +150,8 @@ class Method:
 
     # Its experts.
     expert_epochs: Callable[[Any], int | None] = lambda settings: None
-    """Epochs that an expert needs under these settings; None: the method needs no experts."""
+    """Epochs that an expert must have under these settings; None: the method needs no experts. For a trajectory method
+    this is not M, the setting of the same name, but the last snapshot of any segment."""
     expert_count: int | None = None
     """Experts that it uses; None: as many as the profile trains."""
     experts: Callable[[ExpertConfig], ExpertConfig] = lambda plain: plain
@@ -175,7 +177,7 @@ class Method:
     """The work of the outer steps, given the settings, a network, the data and the IPC; None: too little to count."""
     within: Callable[[Any, int, int, int], Any] = lambda settings, images, classes, ipc: settings
     """The settings with fewer outer steps, so that a profile can bound the time. Given the settings, a number of
-    images, the number of classes and the IPC: in all steps together, at most so many images pass the network forwards
+    images, the number of classes and the IPC: in all steps together, at most this many images pass the network forwards
     and backwards."""
 
 

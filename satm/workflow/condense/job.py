@@ -14,7 +14,7 @@ from satm.experts.train import expert_store
 from satm.methods import METHODS, Outcome
 from satm.presets import Preset
 from satm.synthetic import SyntheticSet, digest
-from satm.workflow.condense.resume import Start
+from satm.workflow.condense.start_from import Start
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,8 +97,8 @@ def test_a_base_that_matches_flat_experts_offers_what_works():
     with pytest.raises(ConfigError, match=r"^base ftd matches .*--set experts\.flat=\{\}.*--set base=mtt"):
         METHODS.get("mdc").check(request)
     for way in ({"base": "ftd", "experts.flat": {}}, {"base": "mtt"}):
-        mended = satm.choose_preset("digits", ipc=2, method="mdc", profile="smoke", settings=way).config
-        METHODS.get("mdc").check(replace(request, settings=mended.settings, experts=mended.experts))
+        changed = satm.choose_preset("digits", ipc=2, method="mdc", profile="smoke", settings=way).config
+        METHODS.get("mdc").check(replace(request, settings=changed.settings, experts=changed.experts))
 
 
 def test_a_rule_is_chosen_by_name_and_the_sets_name_says_so():
