@@ -77,11 +77,18 @@ def test_every_change_that_the_map_names_has_its_page() -> None:
     ]
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One SATM_HOME for all pages, so that they train their experts once."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_example_works(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The package is installed at the page's ```toml block. What stands before it is typed without the package."""
+    monkeypatch.setenv("SATM_HOME", str(home))
     blocks = read(page)
     assert {block.kind for block in blocks} == {"python", "toml", "sh", "text"}
     install(blocks, tmp_path / "site")
