@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import satm
-from evaluation import RECIPES, evaluate
+from evaluation import RECIPES, Trainer, evaluate
 from registry import Registry
 from satm.experts import ExpertConfig, train_experts
 from satm.rng import Seed
@@ -28,10 +28,9 @@ def test_experts():
 
 def test_evaluations():
     data = image_data()
-    results = evaluate(
-        data.train, data, [ARCHITECTURE], RECIPES.get("smoke"), seed=Seed(0), repeats=2, learning_rate=0.1,
-        compilation="compiled",
-    )  # fmt: skip
+    recipe = RECIPES.get("smoke").variant(learning_rate=0.1)
+    trainer = Trainer(compilation="compiled")
+    results = evaluate(data.train, data, [ARCHITECTURE], recipe, seed=Seed(0), repeats=2, trainer=trainer)
     assert [result.training for result in results] == ["eager", "eager"]
 
 
