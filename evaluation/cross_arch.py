@@ -25,7 +25,7 @@ from satm.types import Examples
 if TYPE_CHECKING:
     from satm.data import ImageData, Split
 
-Policy: TypeAlias = Literal["learned", "fixed", "grid on validation"]
+RateSource: TypeAlias = Literal["learned", "fixed", "grid on validation"]
 
 CHOOSING = -1  # the "repeat" whose examples a learning rate is chosen on
 
@@ -38,7 +38,7 @@ class EvaluationResult:
     repeat: int
     metrics: Mapping[str, float]  # of every metric in `METRICS`, by name
     learning_rate: float
-    policy: Policy  # where the learning rate came from
+    policy: RateSource  # where the learning rate came from
     adaptation: Mapping[str, Any]  # how the network was fitted to the images; {} for nothing
     seed: int  # 63 bits, of this network
     seconds: float  # training and test
@@ -115,7 +115,7 @@ def evaluate(
                     on_result(results[-1])
     if diverged:
         raise Diverged(
-            f"no accuracy for {', '.join(diverged)}; choose the learning rate on validation (grid) or state it"
+            f"no accuracy for {', '.join(diverged)}; choose the learning rate on validation (grid) or give a number"
         )
     return results
 
@@ -162,7 +162,7 @@ class _Evaluation:
             training=how_trained(fused),
         )
 
-    def _learning_rate(self, plan: NetworkPlan, examples: Examples) -> tuple[float, Policy]:
+    def _learning_rate(self, plan: NetworkPlan, examples: Examples) -> tuple[float, RateSource]:
         stated = stated_learning_rate(self.recipe.learning_rate, examples)
         if stated is not None:
             return stated

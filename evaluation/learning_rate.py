@@ -1,4 +1,4 @@
-"""The learning rate of an evaluation: stated, learned with the set, or chosen on the validation split."""
+"""The learning rate of an evaluation: given as a number, learned with the set, or chosen on the validation split."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def stated_learning_rate(
 ) -> tuple[float, Literal["learned", "fixed"]] | None:
     """The learning rate that is known before training, and where it came from.
 
-    It is the number of the policy ("fixed"), or the step size of a synthetic set ("learned"). None for the policy
-    "grid", and for "learned" if the examples have no step size; `choose_learning_rate` finds one then.
+    It is the number of the policy ("fixed") or the step size of a synthetic set ("learned"). None if the policy is
+    "grid", or if it is "learned" and the examples have no step size; then call `choose_learning_rate`.
     """
     if not isinstance(policy, str):
         return policy, "fixed"
@@ -46,15 +46,17 @@ def choose_learning_rate(
     fused: Fused | None = None,
     progress: Progress = SILENT,
 ) -> tuple[float, dict[float, float]]:
-    """The learning rate whose network has the best accuracy on `validation`, and the accuracy (0..1) of each.
+    """The learning rate whose network has the best accuracy on `validation`, and the accuracy (0..1) of each rate.
 
     Trains one network for each rate of `grid`, by default the recipe's. All have one seed, so they differ only in the
-    learning rate. The first of equals wins. A network that diverges scores 0. Raises ConfigError without validation
-    images, Diverged if every network diverges, and Interrupted if the user asked to stop.
+    learning rate. Of equally good rates the first one in `grid` is taken. A network that diverges scores 0. Raises
+    ConfigError without validation images, Diverged if every network diverges, and Interrupted if the user asked to
+    stop.
     """
     if not len(validation):
         raise ConfigError(
-            "no validation images to choose a learning rate on; hold some out, or state the learning rate"
+            "no validation images to choose a learning rate on; hold some out, or give the learning rate as a number "
+            "(--learning-rate)"
         )
     grid = recipe.grid if grid is None else grid
     scores: dict[float, float] = {}
@@ -76,6 +78,6 @@ def choose_learning_rate(
             except Diverged:
                 scores[learning_rate] = 0.0
                 diverged += 1
-    if diverged == len(scores):
+    if diverged == len(grid):
         raise Diverged(f"{plan.name} diverges at every learning rate of {list(grid)}; add lower ones to the grid")
     return max(scores, key=scores.__getitem__), scores

@@ -1,8 +1,9 @@
 """The table of metrics: numbers computed from the logits of a trained network on the test images.
 
-Every evaluation of a network (`evaluation.evaluate`) computes all metrics of the table. Another package adds one with
-an entry point of the group `satm.metrics`. The functions use methods of tensors only, so this file loads no torch and
-`satm results` can look up a metric's unit at once.
+Every evaluation of a network (`evaluation.evaluate`) computes all metrics of the table. To add one here, write a
+function below and one `METRICS.add(Metric(...))`. Another package adds one with an entry point of the group
+`satm.metrics`. The functions use methods of tensors only, so this file loads no torch and `satm results` can look up a
+metric's unit at once.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def expected_calibration_error(logits: Tensor, targets: Tensor) -> float:
     return float(gaps.abs().sum() / len(targets))
 
 
-METRICS.add(Metric(name="accuracy", summary="fraction of the test images classified rightly", of=accuracy))
+METRICS.add(Metric(name="accuracy", summary="fraction of the test images classified correctly", of=accuracy))
 METRICS.add(
     Metric(
         name="macro_accuracy",

@@ -91,7 +91,7 @@ class Recipe:
     ) -> Recipe:
         """The same recipe with less augmentation or another learning-rate policy; its new name says which.
 
-        Of the recipe's augmentation only the operations that the DSA strategy `augment` has too are kept.
+        Keeps only those operations of the recipe's augmentation that the DSA strategy `augment` also has.
         """
         name = self.name
         kept = self.augment if augment is None or self.augment is None else within(self.augment, augment)

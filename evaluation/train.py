@@ -51,7 +51,7 @@ def train_network(
 
 
 def check_batches(plan: NetworkPlan, recipe: Recipe, *, examples: int) -> None:
-    """Raise what `train_network` would raise at the last batch of so many `examples`, before anything is trained.
+    """Raise what `train_network` would raise at the last batch of this many `examples`, before anything is trained.
 
     It runs a forward pass of shapes only, on torch's meta device.
     """
@@ -109,4 +109,4 @@ def watching(progress: Progress, bar: Bar) -> Callable[[EpochStats], None]:
 def raise_if_stopping(progress: Progress) -> None:
     """Raise Interrupted if the user asked to stop."""
     if progress.stopping():
-        raise Interrupted("stopped; the networks trained so far are kept, the same command goes on with the next one")
+        raise Interrupted("stopped; the networks trained so far are kept, the same command continues with the next one")

@@ -30,7 +30,7 @@ class Trainer:
     def compiled(self, examples: Examples, plan: NetworkPlan, recipe: Recipe) -> Fused | None:
         """Compiled code for networks of `plan` trained on as many `examples` by `recipe`; None for plain training.
 
-        Raises ConfigError if compilation is asked for and is not possible.
+        Raises ConfigError if `compilation` is "compiled" and compiling is not possible.
         """
         key = (plan.name, plan.num_classes, plan.image_shape, recipe.epochs, len(examples))
         if key not in self._compiled:

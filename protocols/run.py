@@ -66,7 +66,7 @@ def run(
                 continue
             if progress.stopping():
                 raise Interrupted(
-                    f"stopped after step {step} of {len(job.groups)}; the same command again goes on from there"
+                    f"stopped after step {step} of {len(job.groups)}; the same command again continues from there"
                 )
             # Avalanche's data loaders draw from the global stream.
             with job.seed.child("avalanche", step).forked():
@@ -114,7 +114,7 @@ def _streams(job: StreamJob, stream: ModuleType) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _resumed(job: StreamJob, learner: Learner, earlier: Earlier, memory_sizes: Sequence[int]) -> dict[int, StepResult]:
-    """The earlier steps by number, with the learner's state restored; {} if the learner cannot go on from them."""
+    """The earlier steps by number, with the learner's state restored; {} if the learner cannot continue from them."""
     count = len(job.groups)
     found = [result.step for result in earlier.steps]
     fitting = all(

@@ -70,7 +70,7 @@ class Diverged(SatmError):
 
 
 class Interrupted(SatmError):
-    """Stopped on request. The state is saved, and the message says how to go on (exit code 130)."""
+    """Stopped on request. The state is saved, and the message says how to continue (exit code 130)."""
 
     exit_code = 130
 

@@ -126,14 +126,19 @@ class Names(Generic[T]):
             reason = (str(error).splitlines() or [""])[0]
             raise PluginError(
                 f"{self.kind} '{point.name}' of {owner(point)} cannot be loaded ({type(error).__name__}: {reason}); "
-                "mend or uninstall that package"
+                "repair or uninstall that package"
             ) from error
         if self.expects is not None and not isinstance(item, self.expects):
             raise PluginError(
                 f"{self.kind} '{point.name}' of {owner(point)} is {type(item).__name__}, expected "
-                f"{self.expects.__name__}; mend or uninstall that package"
+                f"{self.expects.__name__}; repair or uninstall that package"
             )
-        return cast(T, item) if self.wrap is None else self.wrap(point.name, item)
+        thing = cast(T, item) if self.wrap is None else self.wrap(point.name, item)
+        if (named := getattr(thing, "name", point.name)) != point.name:
+            raise PluginError(
+                f"{self.kind} '{point.name}' of {owner(point)} is called '{named}' in its code; give both one name"
+            )
+        return thing
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self.known(), *(point.name for point in self.points())}))

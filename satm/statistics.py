@@ -16,7 +16,7 @@ LEVEL = 0.95
 class Interval:
     """A mean and its two-sided 95% Student t-interval: mean ± `half`.
 
-    `half` is infinite if there are too few values for a spread.
+    `half` is infinite if there are fewer than two values.
     """
 
     mean: float
@@ -39,9 +39,10 @@ class Interval:
 class RankCorrelation:
     """How well two measures agree on the order of n things.
 
-    All are None if there are fewer than three things, or if one measure is the same for all of them. `p` is the chance
-    of a |tau| this large if the two orders are unrelated, exact if there are no ties. With three things it is never
-    below 1/3, with four never below 1/12. So only five or more things can show an agreement at the 5% level.
+    `spearman`, `kendall` and `p` are None if there are fewer than three things, or if one measure is the same for all
+    of them. `p` is the chance of a |tau| at least this large if the two orders are unrelated (scipy's `kendalltau`:
+    exact for few values without ties, otherwise approximate). Without ties it is at least 1/3 for three things and 1/12
+    for four. So only five or more things can show an agreement at the 5% level.
     """
 
     spearman: float | None  # Pearson's correlation of the ranks, ties sharing their mean rank
@@ -51,14 +52,14 @@ class RankCorrelation:
 
 
 def half_width(std: float, n: int) -> float:
-    """Half of the 95% t-interval of a mean of `n` values with population standard deviation `std`; inf if n is 1."""
+    """Half of the 95% t-interval of a mean of `n` values with population standard deviation `std`; inf if n < 2."""
     return math.inf if n < 2 else _t(n - 1) * std / math.sqrt(n - 1)  # s/√n = std/√(n − 1)
 
 
 def interval(values: Sequence[float]) -> Interval:
     """The mean of `values` with its interval. Raises ConfigError if there are no values."""
     if not values:
-        raise ConfigError("an interval of no values; expected one or more")
+        raise ConfigError("no values to compute an interval of; expected one or more")
     std = statistics.pstdev(values)
     return Interval(statistics.fmean(values), half_width(std, len(values)), std, len(values))
 
@@ -73,7 +74,8 @@ def paired_interval(values: Sequence[float], others: Sequence[float]) -> Interva
 def difference_interval(values: Sequence[float], others: Sequence[float]) -> Interval:
     """mean(values) − mean(others) of two unpaired samples, with Welch's 95% interval.
 
-    Its `n` is the size of the smaller sample, its `std` the root of the sum of the population variances. Raises
+    Its `n` is the size of the smaller sample, its `std` the root of the sum of the population variances. The interval
+    is infinite if a sample has only one value. Otherwise, if both samples have no spread, it has width 0. Raises
     ConfigError if a sample is empty.
     """
     a, b = interval(values), interval(others)
@@ -106,7 +108,7 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCor
 
 
 def _t(freedom: float) -> float:
-    """The quantile of Student's t that leaves 2.5% above it."""
+    """The 97.5% quantile of Student's t with `freedom` degrees of freedom."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + LEVEL) / 2))

@@ -1,4 +1,4 @@
-"""A synthetic set: learned images with everything that describes them."""
+"""A synthetic set: learned images with everything that describes them; and the hash that is its id."""
 
 from __future__ import annotations
 

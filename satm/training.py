@@ -213,7 +213,7 @@ def predict(
 def accuracy(
     network: nn.Module, examples: Examples, *, batch_size: int | None = None, fused: Fused | None = None
 ) -> float:
-    """The fraction in 0..1 of `examples` that the network classifies rightly."""
+    """The fraction in 0..1 of `examples` that the network classifies correctly."""
     logits, targets = predictions(network, examples, batch_size=batch_size, fused=fused)
     return float((logits.argmax(1) == targets).double().mean())
 

@@ -20,7 +20,14 @@ class Table:
 
 def tables(matrix: Matrix) -> list[Table]:
     """Accuracies, what is lost from the sets' own architecture, and differences to what they are compared with."""
-    found = [_wide(matrix, "test accuracy (%): mean ± std [95% interval] n", MatrixRow.score, _score)]
+    found = [
+        _wide(
+            matrix,
+            "test accuracy (%): mean ± std [95% interval] n (* = the set's own architecture)",
+            MatrixRow.score,
+            _score,
+        )
+    ]
     if len(matrix.architectures) > 1:
         found.append(
             _wide(matrix, "lost from the set's own architecture (points) [95% interval]", MatrixRow.drop, _difference)

@@ -64,7 +64,7 @@ SetReference: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="[SET]",
-        help="digits/ipc1/satm@1; without @1 its newest version; a unique id prefix; or latest.",
+        help="digits/ipc1/satm@1; without @1 its newest version; the first digits of its id; or latest.",
     ),
 ]
 RecipeName: TypeAlias = Annotated[

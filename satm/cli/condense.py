@@ -118,7 +118,7 @@ def _condense(
         )
         typer.echo(f"{'stored' if done.new else 'already stored:'} {done.record.name} in {registry}")
         for other in done.siblings:
-            typer.echo(f"beside it: {other.name}")
+            typer.echo(f"also stored: {other.name}")
         if grid is not None:
             write_grid(done.record.name, grid, registry, chosen.data_root)
             typer.echo(f"images in {grid}")

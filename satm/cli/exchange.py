@@ -33,7 +33,9 @@ class Kind(StrEnum):
 
 Source = Annotated[Path, typer.Argument(help="The file or folder to read.")]
 Destination = Annotated[Path, typer.Argument(help="The file or folder to write.")]
-Reference = Annotated[str, typer.Argument(metavar="SET", help="digits/ipc1/satm@1, a unique id prefix, or latest.")]
+Reference = Annotated[
+    str, typer.Argument(metavar="SET", help="digits/ipc1/satm@1, the first digits of its id, or latest.")
+]
 LayoutName = Annotated[str, typer.Option("--format", help="The layout of the file or folder: {layouts}.")]
 OfDataset = Annotated[
     str | None, typer.Option("--dataset", help="The data set that was condensed: a name, or the path of a folder.")

@@ -1,6 +1,6 @@
 """Writes the command reference, `docs/commands.md`, from the commands themselves.
 
-`make docs` runs this module; a test fails if the file is out of date.
+`make docs` runs this module; a test fails if the file is out of date. The argument is the file to write.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def reference() -> str:
 
 
 def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every command below a group, with the words that call it."""
+    """(`satm sets list`, its command) for every command of a group and of the groups in it."""
     for name, inner in command.commands.items():
         if hasattr(inner, "commands"):
             yield from _commands(inner, f"{path} {name}")
@@ -42,7 +42,10 @@ def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _section(path: str, command: Any) -> Iterator[str]:
-    """The lines on one command: its arguments, what it does, an example, and its arguments and options one by one."""
+    """The section of one command.
+
+    It holds the usage line, what the command does, an example, and a list of its arguments and options.
+    """
     shown = [each for each in command.params if not getattr(each, "hidden", False)]
     arguments = [each for each in shown if each.param_type_name == "argument"]
     text, _, example = (command.help or "").partition("Example: ")
@@ -59,7 +62,7 @@ def _section(path: str, command: Any) -> Iterator[str]:
 
 
 def _item(parameter: Any, annotated: Any) -> str:
-    """One list item: the name, the value it takes, its help and its default."""
+    """One list item: the name, the placeholder of its value, its help, its environment variable and its default."""
     facts = []
     if parameter.envvar:
         facts.append(f"environment variable: {parameter.envvar}")
@@ -80,7 +83,7 @@ def _name(parameter: Any) -> str:
 
 
 def _value(annotated: Any) -> str:
-    """What stands for the value of an option of this annotated type; "" for a flag."""
+    """The placeholder for an option's value, such as INTEGER or `a|b`; "" for a flag."""
     kind = get_args(annotated)[0]
     while inner := get_args(kind):  # X of `X | None` and of `list[X]`
         kind = inner[0]
@@ -94,4 +97,6 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit("usage: python -m satm.cli.reference FILE")
     Path(sys.argv[1]).write_text(reference(), encoding="utf-8")

@@ -39,7 +39,7 @@ def read_cache(path: Path) -> tuple[Raw, str] | None:
 
 
 def write_cache(path: Path, raw: Raw, raw_digest: str, progress: Progress) -> None:
-    """Keep `raw` in `path`. If the disk is full or read-only, `progress` says so and the run goes on."""
+    """Keep `raw` in `path`. If the disk is full or read-only, `progress` says so and the run continues."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

@@ -20,11 +20,11 @@ from satm.data.raw import Raw
 from satm.errors import DataError
 
 _ARRAYS = ("CIFAR10", "CIFAR100")  # their files hold arrays, not encoded images
-PATIENCE = 10.0  # a download gives up after so many seconds without a connection or a byte
+PATIENCE = 10.0  # a download gives up after this many seconds without a connection or a byte
 
 
 def read_arrays(folder: Path, spec: DatasetSpec) -> Raw | None:
-    """CIFAR's pickled arrays in `folder` (`cifar-10-batches-py` …); None if it is no folder of CIFAR.
+    """CIFAR's pickled arrays in `folder` (`cifar-10-batches-py` …); None if the folder is not CIFAR's.
 
     torchvision checks the MD5 of every file before it unpickles it. Raises DataError if a file is missing or differs.
     """

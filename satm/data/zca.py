@@ -59,8 +59,8 @@ def fitted_zca(
         f"fitting ZCA whitening on {count} images of {channels}×{height}×{width} (once; kept in {ZCA.path(key)})"
     )
     # Other devices than CUDA may have no float64.
-    where = torch.device(device) if torch.device(device).type == "cuda" else torch.device("cpu")
-    moment, kept = _covariance(images, where) if unit is None else _unit_moment(images, unit, where)
+    resolved = torch.device(device) if torch.device(device).type == "cuda" else torch.device("cpu")
+    moment, kept = _covariance(images, resolved) if unit is None else _unit_moment(images, unit, resolved)
     values, directions = torch.linalg.eigh(moment)
     values = values.clamp(min=0)  # round-off can leave an eigenvalue a little below 0
     scale = (values + (eps if unit is None else eps * values.mean())).sqrt()
@@ -73,22 +73,22 @@ def fitted_zca(
     return fitted
 
 
-def _covariance(images: Images, where: torch.device) -> Moment:
+def _covariance(images: Images, device: torch.device) -> Moment:
     """The covariance [D, D] of the flattened images, and their mean [D]."""
-    mean = images.flatten(1).sum(0, dtype=torch.int64).to(where).double() / (255 * len(images))
+    mean = images.flatten(1).sum(0, dtype=torch.int64).to(device).double() / (255 * len(images))
     moment = mean.new_zeros(len(mean), len(mean))
     for chunk in images.split(_CHUNK):
-        vectors = (chunk.to(where).double() / 255).flatten(1) - mean
+        vectors = (chunk.to(device).double() / 255).flatten(1) - mean
         moment.addmm_(vectors.T, vectors)
     return moment / (len(images) - 1), {"mean": mean}
 
 
-def _unit_moment(images: Images, unit: MeanStd, where: torch.device) -> Moment:
+def _unit_moment(images: Images, unit: MeanStd, device: torch.device) -> Moment:
     """The second moment [D, D] of the images scaled to length 1, and the mean of their lengths before."""
     size = images[0].numel()
-    moment, length = torch.zeros(size, size, dtype=torch.float64, device=where), 0.0
+    moment, length = torch.zeros(size, size, dtype=torch.float64, device=device), 0.0
     for chunk in images.split(_CHUNK):
-        normalised = unit(chunk.to(where).double() / 255)
+        normalised = unit(chunk.to(device).double() / 255)
         vectors = unit_vectors(normalised)
         length += float((normalised.flatten(1) * vectors).sum())
         moment.addmm_(vectors.T, vectors)

@@ -75,7 +75,8 @@ def labels_by_folder(labels: Labels, folders: Sequence[str], label_of: dict[str,
     else:
         strange = next(n for n, label in zip(folders, known, strict=True) if label is None or label >= num_classes)
         raise DataError(
-            f"folder '{shown(strange, 60)}' is no class of the data set; expected their {num_classes} names or numbers"
+            f"folder '{shown(strange, 60)}' is not a class of the data set; expected folders named after its "
+            f"{num_classes} classes, by name or by number"
         )
     return torch.tensor(numbers, dtype=torch.int64)[labels]
 

@@ -24,7 +24,7 @@ class EpochRecord:
     loss: float
     train: float  # on the augmented batches of the epoch
     validation: float  # after the epoch
-    compiled: bool = False  # how the epoch was trained. It changes round-off only, so it is no part of the key
+    compiled: bool = False  # how the epoch was trained. It changes round-off only, so it is not in the key
 
 
 @dataclass(frozen=True)

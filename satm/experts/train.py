@@ -164,7 +164,8 @@ class _Training:
         def stop_if_asked() -> None:
             if self.progress.stopping():
                 raise Interrupted(
-                    f"stopped with {len(records)} epochs of expert {index} stored; the same command goes on from there"
+                    f"stopped with {len(records)} epochs of expert {index} stored; "
+                    "the same command continues from there"
                 )
 
         fit(

@@ -1,4 +1,6 @@
-"""Compiled training: the gradient and the forward pass of one architecture, compiled once for all its networks.
+"""Compiled training: whether it is worth it (`plan_fused`), and the compiled code of one architecture (`Fused`).
+
+The gradient and the forward pass are compiled once for all networks of the architecture.
 
 The code takes the parameters as one vector, so networks with other weights and batches of other sizes share it. Several
 networks are not trained at once with `torch.func.vmap`. That makes one grouped convolution of theirs, which was slower

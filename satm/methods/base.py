@@ -8,9 +8,10 @@ A method is one file in this folder. It holds three things:
 
        METHODS.add(Method(name="mine", summary="what it does (paper)", config=MyConfig, begin=MyCondensation))
 
-`random.py` is the shortest example. A method that matches expert trajectories registers a `TrajectoryMethod`
-(trajectory/method.py), one that matches gradients or features a `DirectMethod` (direct/method.py): most of the work is
-done there. Numbers from papers do not belong here: `satm/presets/numbers.py` has an entry for every method.
+`random.py` is a short example of a plain `Method`. A method that matches expert trajectories registers a
+`TrajectoryMethod` (trajectory/method.py), one that matches gradients or features a `DirectMethod` (direct/method.py):
+most of the work is done there. Numbers from papers do not belong here: `satm/presets/numbers.py` has an entry for every
+method.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch import nn
 from satm.data import ImageData
 from satm.errors import ConfigError
 from satm.experts import ExpertConfig, Trajectory
+from satm.machine.compilation import Compilation
 from satm.names import Names
 from satm.rng import Seed
 from satm.types import Images, LabelKind, Labels
@@ -130,7 +132,7 @@ class Condensation(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """An entry of `METHODS`: everything that the rest of the suite asks a method.
+    """An entry of `METHODS`: everything that the rest of the suite needs to know about a method.
 
     The first four fields are required. The defaults of the others describe a method that accepts every request and
     needs no experts. Give the fields in which your method differs.
@@ -148,11 +150,17 @@ class Method:
 
     # Its experts.
     expert_epochs: Callable[[Any], int | None] = lambda settings: None
-    """Epochs that an expert needs under these settings; None: the method needs no experts."""
+    """Epochs that an expert must have under these settings; None: the method needs no experts. For a trajectory method
+    this is not M, the setting of the same name, but the last snapshot of any segment."""
     expert_count: int | None = None
     """Experts that it uses; None: as many as the profile trains."""
     experts: Callable[[ExpertConfig], ExpertConfig] = lambda plain: plain
     """How its experts are trained, given MTT's plain ones."""
+    compilation: Callable[[Any], Compilation] = lambda settings: "auto"
+    """Whether the training of its experts is compiled."""
+
+    variant: Callable[[Any], str] = lambda settings: ""
+    """What the name of a set adds to the method's name, for example `+sam` if that is not the default outer rule."""
 
     # What a preset needs to know (satm/presets/find.py).
     matches_trajectories: bool = False
@@ -169,7 +177,7 @@ class Method:
     """The work of the outer steps, given the settings, a network, the data and the IPC; None: too little to count."""
     within: Callable[[Any, int, int, int], Any] = lambda settings, images, classes, ipc: settings
     """The settings with fewer outer steps, so that a profile can bound the time. Given the settings, a number of
-    images, the number of classes and the IPC: in all steps together, at most so many images pass the network forwards
+    images, the number of classes and the IPC: in all steps together, at most this many images pass the network forwards
     and backwards."""
 
 

@@ -24,7 +24,7 @@ from satm.rng import Seed
 from satm.types import FlatParams, Images
 
 AT_ONCE = 256
-"""At most so many images of several classes are embedded together. The number does not change the loss."""
+"""At most this many images of several classes are embedded together. The number does not change the loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class DMConfig(DirectConfig):
     augment: str | None = STRATEGY  # DSA's strategy, one draw per class for both sides; null: none
 
     def __post_init__(self) -> None:
-        DirectConfig.__post_init__(self)  # not super(): dataclasses with slots make a new class
+        DirectConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
         if self.outer_steps < 0:
             raise ConfigError(f"outer_steps {self.outer_steps}: expected 0 or more")
         if self.augment is not None:

@@ -22,7 +22,7 @@ class DSAConfig(GradientMatchingConfig):
     augment: str | None = STRATEGY  # DSA's strategy; null: none, which is DC
 
     def __post_init__(self) -> None:
-        GradientMatchingConfig.__post_init__(self)  # not super(): dataclasses with slots make a new class
+        GradientMatchingConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
         if self.augment is not None:
             DSA(self.augment)
 

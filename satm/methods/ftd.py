@@ -15,7 +15,7 @@ from satm.methods.trajectory.method import TrajectoryMethod
 class FTDConfig(TrajectoryConfig):
     """MTT on experts that GSAM trained for flatness (`experts.flat`). The result is an average of φ over outer steps.
 
-    In the published script, an evaluation goes on with a network that another set was just evaluated with. Here every
+    In the published script, an evaluation continues with a network that another set was just evaluated with. Here every
     evaluation starts from a fresh network.
     """
 

@@ -173,7 +173,7 @@ class MDC(TrajectoryCondensation):
         return {**measured, "subset": float(size), "frozen": float(frozen)}
 
     def beginning(self, retry: Retry) -> Beginning:
-        """See `TrajectoryCondensation`: the rule is asked at the subset too, and frozen images lose their momentum.
+        """See `TrajectoryCondensation`: the rule is also called for the subset, and frozen images lose their momentum.
 
         A retry draws new mini-batches, augmentations and noise for the subset too.
         """

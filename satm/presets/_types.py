@@ -53,6 +53,11 @@ class CondenseConfig:
             named = f"{len(self.classes)}-classes-{digest(list(self.classes))[:8]}"
         return f"{self.dataset}:{named}"
 
+    @property
+    def set_method(self) -> str:
+        """The part of the set's name that says how it is made: `mtt`, or `mtt+sam` under another outer rule."""
+        return self.method + METHODS.get(self.method).variant(self.settings)
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dictionary; `from_dict` is its inverse."""
         # Left out if it is null, so that runs and sets from before this setting existed are still found.

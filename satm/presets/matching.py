@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from satm.methods import OUTER
-from satm.methods.trajectory.config import set_method
 from satm.presets._types import Preset
 from satm.presets.choice import Choice
 from satm.presets.numbers import PRINTED_RULES
@@ -25,10 +24,11 @@ def matching_preset(choice: Choice) -> Preset:
     shared: tuple[str, ...] = ()
     if scale.shared_rows and numbers_of(method).rows:
         shared = (f"{scale.name}: SATM's numbers for every method, so that a comparison differs in it alone",)
+    config = choice.config(settings, choice.base.experts(choice.plain_experts()))
     return Preset(
-        name=f"{set_method(method, settings)}/{choice.dataset}/ipc{choice.ipc}",
+        name=f"{config.set_method}/{choice.dataset}/ipc{choice.ipc}",
         profile=scale.name,
-        config=choice.config(settings, choice.base.experts(choice.plain_experts())),
+        config=config,
         source=choice.row.source,
         departures=(
             *choice.departures,

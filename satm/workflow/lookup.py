@@ -21,9 +21,10 @@ def load(
 ) -> SyntheticSet:
     """A stored set: a torch data set with its step size α (`step_size`) and its `transform` for real images.
 
-    `reference` is a name such as `digits/ipc1/satm@1`, a unique id prefix, or `latest`. If the ZCA transform of the set
-    is not in `SATM_HOME`, it is fitted again on the set's data. If these data are not on this machine, only a call of
-    `transform` raises DataError. Raises UnknownName for an unknown reference, RegistryError for damaged tensors.
+    `reference` is a name such as `digits/ipc1/satm@1`, the first digits of its id, or `latest`. If the ZCA transform of
+    the set is not in `SATM_HOME`, it is fitted again on the set's data. If these data are not on this machine, only a
+    call of `transform` raises DataError. Raises UnknownName for an unknown reference, RegistryError for damaged
+    tensors.
     """
     from satm.workflow.evaluate.prepared import restore_whitening
 

@@ -38,6 +38,6 @@ def opened(
 
     Raises ConfigError for a device that this machine lacks, RegistryError for a file that is missing or no registry.
     """
-    where = resolve_device(device)
+    resolved = resolve_device(device)
     with Registry.open(registry, must_exist=must_exist, read_only=read_only) as store:
-        yield Workspace(store=store, device=where, data_root=data_root, progress=progress)
+        yield Workspace(store=store, device=resolved, data_root=data_root, progress=progress)

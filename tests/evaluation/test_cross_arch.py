@@ -41,7 +41,7 @@ def test_order_skipping_and_stopping_change_no_number(patterns, brief):
     stop = StopAfter(
         2 * brief.epochs
     )  # a question before each network and after each epoch: stops in the second network
-    with pytest.raises(Interrupted, match="same command goes on"):
+    with pytest.raises(Interrupted, match="same command continues"):
         evaluate(memory(), patterns, SMALL, brief, seed=Seed(0), trainer=Trainer(progress=stop), on_result=kept.append)
     assert untimed(kept) == whole[:1]
     done = {(r.architecture, r.repeat) for r in kept}

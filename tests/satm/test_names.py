@@ -47,7 +47,15 @@ class Other:
     name: str
 
 
-THING = Other("plum")
+@dataclass(frozen=True)
+class Wrapped:
+    """A thing that is made from what an entry point holds."""
+
+    name: str
+    loaded: object
+
+
+THING, QUINCE = Other("plum"), Other("quince")
 
 
 @pytest.fixture
@@ -133,7 +141,11 @@ def test_ours_hides_another_packages_thing_of_the_same_name(package, tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "reason"),
-    [(f"{__name__}:MISSING", "cannot be loaded (AttributeError: "), (f"{__name__}:TABLE", "is str, expected Other; ")],
+    [
+        (f"{__name__}:MISSING", "cannot be loaded (AttributeError: "),
+        (f"{__name__}:TABLE", "is str, expected Other; "),
+        (f"{__name__}:QUINCE", "is called 'quince' in its code; give both one name"),
+    ],
 )
 def test_another_packages_thing_that_cannot_be_used(package, tmp_path, value, reason):
     offer(tmp_path, package, "plum", value)
@@ -146,10 +158,8 @@ def test_another_packages_thing_that_cannot_be_used(package, tmp_path, value, re
 
 def test_what_another_package_offers_can_be_made_into_a_thing(package, tmp_path):
     offer(tmp_path, package, "plum", "builtins:len")
-    things: Names[Other] = Names(
-        "thing", group=f"{package}.things", wrap=lambda name, loaded: Other(f"{name} {loaded}")
-    )
-    assert things.get("plum") == Other(f"plum {len}")
+    things: Names[Wrapped] = Names("thing", group=f"{package}.things", wrap=lambda name, loaded: Wrapped(name, loaded))
+    assert things.get("plum") == Wrapped("plum", len)
 
 
 def test_a_module_may_hold_a_tables_things(package):

@@ -218,7 +218,7 @@ def test_nothing_is_imported_before_it_is_used(plugin):
 def test_what_cannot_be_loaded_is_one_line_when_it_is_used(plugin, capsys):
     with pytest.raises(PluginError, match=r"^method 'broken' of package small-plugin cannot be loaded \(ModuleNotFou"):
         METHODS.get("broken")
-    with pytest.raises(PluginError, match=r"^method 'wrong' of package small-plugin is int, expected Method; mend"):
+    with pytest.raises(PluginError, match=r"^method 'wrong' of package small-plugin is int, expected Method; repair"):
         METHODS.get("wrong")
     assert run(["condense", "digits", "--method", "broken"]) == 2
     error = capsys.readouterr().err

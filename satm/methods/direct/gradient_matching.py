@@ -1,4 +1,7 @@
-"""Gradient matching: updates of φ match the gradients of a network, which is trained on φ between the updates."""
+"""Gradient matching: φ is updated so that a network's gradient on φ matches its gradient on real images.
+
+Between two updates the network is trained on φ.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +27,24 @@ from satm.training import SGDConfig, fit
 from satm.types import FlatParams, Images, Labels
 
 AT_ONCE = 16
-"""The gradients of several classes are taken together, uncompiled and under vmap, for at most so many images. On a CPU
-core, classes of 1 image are 3 times as fast this way, classes of 10 as fast as one by one, and classes of 64 slower:
-there the weight gradients of each class are a grouped convolution."""
+"""The gradients of several classes are computed together (uncompiled, with vmap) if these classes have at most this
+many images in all. On a CPU core this is 3 times as fast for classes of 1 image and equally fast for classes of 10. It
+is slower for classes of 64, because the weight gradients of the classes become a grouped convolution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientMatchingConfig(DirectConfig):
     """The settings of DC's Algorithm 1. The defaults are those of its code (main.py at 53f63a6)."""
 
-    networks: int = 1000  # K: networks drawn, one after the other
-    updates: int  # T: updates of φ with each
+    networks: int = 1000  # the K of Algorithm 1: random networks, used one after another
+    updates: int  # T: updates of φ with each network
     inner_epochs: int  # ς_θ: epochs of training the network on φ between two updates
     lr_images: float = 0.1
     lr_network: float = 0.01
-    batch_syn: int = 256  # synthetic images a step of that training
+    batch_syn: int = 256  # synthetic images in one step of the training between two updates
 
     def __post_init__(self) -> None:
-        DirectConfig.__post_init__(self)  # not super(): dataclasses with slots make a new class
+        DirectConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
         for name in ("networks", "updates"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)}: expected at least 1")
@@ -53,7 +56,7 @@ class GradientMatchingConfig(DirectConfig):
         return self.networks * self.updates
 
     def at_most(self, steps: int) -> Self:
-        """See `DirectConfig`: fewer networks, then fewer updates with the only one."""
+        """See `DirectConfig`: fewer networks first; if `steps` is below `updates`, one network with fewer updates."""
         networks = max(1, steps // self.updates)
         return replace(self, networks=min(self.networks, networks), updates=min(self.updates, steps))
 
@@ -70,8 +73,8 @@ class GradientMatchingConfig(DirectConfig):
 class ClassGradients:
     """The distances between the gradients ∇θ L_CE of synthetic and real images, by class.
 
-    With g = ∇θ L(φ_k; θ) and u = ∂D/∂g, the derivative with respect to the images is ∂⟨g, u⟩/∂φ_k at fixed u.
-    `Step.mixed` computes it, as it does for trajectory matching.
+    D is `gradient_distance`. With g = ∇θ L(φ_k; θ) and u = ∂D/∂g, the derivative with respect to the images is
+    ∂⟨g, u⟩/∂φ_k at fixed u. `Step.mixed` computes it, as it does for trajectory matching.
     """
 
     def __init__(
@@ -102,7 +105,10 @@ class ClassGradients:
     def _by_class(
         self, size: int, function: Callable[..., torch.Tensor], theta: FlatParams, *by_class: torch.Tensor
     ) -> torch.Tensor:
-        """`function(step, theta, part)` for the part of each class, stacked. Small classes run several at a time."""
+        """`function(step, theta, *parts)` for each class k, stacked. Small classes run several at a time.
+
+        The parts are the entries [k] of every tensor in `by_class` [K, …].
+        """
         k = classes_at_once(len(by_class[0]), size, AT_ONCE)
         if k == 1:
             return torch.stack([function(self.step, theta, *each) for each in zip(*by_class, strict=True)])
@@ -125,7 +131,7 @@ class GradientMatching(DirectCondensation):
     def __init__(self, task: Task, config: GradientMatchingConfig, augment: str | None = None) -> None:
         super().__init__(task, config, augment)
         self.config = config
-        self.theta: FlatParams = flatten(self.network.parameters()).detach()  # before the first draw
+        self.theta: FlatParams = flatten(self.network.parameters()).detach()  # replaced when the first network is drawn
         self.class_gradients = ClassGradients(
             self.network,
             at_once=images_at_once(self.network, task.data.image_shape),

@@ -1,4 +1,4 @@
-"""Plain descent that returns a moving average of the images (FTD; Du et al. 2023, §3.3)."""
+"""FTD's outer rule: plain descent whose result is a moving average of the images (Du et al. 2023, §3.3)."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ from satm.types import Images
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EMA(Rule):
-    """φ descends ∇F(φ), as under SGD. The condensation returns an average v of φ over the outer steps:
+    """φ descends ∇F(φ), as with `SGD`. The result is an average v of φ over the outer steps.
 
-        v ← d v + (1 − d) φ after every outer step, from v = φ_0
+    v starts at φ_0, and after every applied outer step:
 
-    φ never depends on v. The set that is stored is v, and φ is stored beside it (`…-raw`). α and the labels are not
-    averaged: FTD averages only the images. If d = 0, the two sets are the same. The state `shadow` holds v
-    [n, C, H, W].
+        v ← d v + (1 − d) φ
+
+    φ never depends on v. The stored set is v; φ is stored too, as `METHOD-raw`. α and the labels are not averaged: FTD
+    averages only the images. If d = 0, the two sets are the same. The state `shadow` holds v [n, C, H, W].
     """
 
     rule: Literal["ema"] = "ema"
-    decay: float | None = None  # d; null: 1 − 5 / outer steps, which is FTD's 0.9995 at 10,000 (its CIFAR scripts)
+    decay: float | None = None
+    """d. null: max(0, 1 − 5 / outer steps), which is FTD's 0.9995 at 10,000 outer steps (its CIFAR scripts)."""
 
     def __post_init__(self) -> None:
         if self.decay is not None:
             fraction("decay", self.decay, one=False)
 
     def over(self, steps: int) -> EMA:
-        """See `OuterRule`: d gets a value."""
+        """See `OuterRule`: if `decay` is null, d = max(0, 1 − 5/steps)."""
         return self if self.decay is not None else replace(self, decay=max(0.0, 1 - 5 / max(steps, 1)))
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:

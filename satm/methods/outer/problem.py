@@ -49,8 +49,8 @@ class OuterProblem:
     ) -> Hypergradient:
         """F and its derivatives at φ = `images` [n, C, H, W] (paper Eq. 8).
 
-        A second pass runs steps `first` … N − 1 only, from θ_first = `theta` [P] (paper Eq. 9). `keep` asks for a copy
-        of θ_keep, with which such a pass can start.
+        A second pass runs steps `first` … N − 1 only, from θ_first = `theta` [P] (paper Eq. 9). With `keep`, the
+        result holds a copy of θ_keep, from which such a pass can start.
         """
         return self.policy(
             self.loop,

@@ -46,7 +46,7 @@ class OuterRule(Protocol):
         """
 
     def part(self, state: State, rows: torch.Tensor, images: Images) -> State:
-        """The state for a problem on the images `rows` [m] int64 of all `images` [n, C, H, W]; MDC asks for it."""
+        """The state for a problem on the images `rows` [m] int64 of all `images` [n, C, H, W]; MDC calls this."""
 
     def averaged(self, state: State) -> Images | None:
         """The images that the condensation returns instead of φ; None: φ itself."""

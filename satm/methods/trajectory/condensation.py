@@ -26,7 +26,7 @@ from satm.rng import Seed
 from satm.types import Images, Labels
 
 Ask: TypeAlias = Callable[[OuterProblem, torch.Generator, Redraw, State], OuterUpdate]
-"""An outer rule, or a function of the same form that asks one; see `OuterRule.__call__`."""
+"""An outer rule, or a function of the same form that calls one; see `OuterRule.__call__`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class TrajectoryCondensation:
     """A `Condensation` whose outer steps match expert trajectories. One outer step:
 
     1. draws a segment θ_t → θ_{t+M} of an expert, and mini-batches and augmentations for N inner steps;
-    2. asks the outer rule for the direction of φ at F(φ) = ‖θ_N(φ) − θ_{t+M}‖²/‖θ_t − θ_{t+M}‖²;
+    2. asks the outer rule for the direction in which φ descends F(φ) = ‖θ_N(φ) − θ_{t+M}‖²/‖θ_t − θ_{t+M}‖²;
     3. moves φ by SGD with momentum, the labels by their `LabelRule` and α by its `StepSizeRule`.
 
     The guard checks the result and tries a failed step again. A subclass may override `beginning`. All tensors of the
@@ -79,8 +79,8 @@ class TrajectoryCondensation:
     def under(self, config: TrajectoryConfig, *, full_batches_only: bool = False) -> Self:
         """A condensation in the same state that runs its outer steps under `config`. This one never changes with it.
 
-        Both share the network, the engine and the experts. The guard of the other one starts anew, without an earlier
-        state to fall back to. `full_batches_only` leaves out the smaller mini-batch at the end of a pass over the
+        Both share the network, the engine and the experts. The other one has a new guard, without an earlier state to
+        fall back to. `full_batches_only` leaves out the smaller mini-batch at the end of a pass over the
         images. `config` must have the same kinds of rules (outer, labels, α), because the state is theirs.
         """
         other = copy(self)
@@ -102,7 +102,10 @@ class TrajectoryCondensation:
         return self.guard.advance(self)
 
     def beginning(self, retry: Retry) -> Beginning:
-        """What the try `retry` begins with. A subclass overrides it to ask the rule more, or to hold images still."""
+        """What the try `retry` begins with.
+
+        A subclass overrides it to call the rule more than once, or to hold images still.
+        """
         return Beginning(ask=self.rule, images_velocity=self.images_velocity, label_state=self.label_state)
 
     def attempt(self, retry: Retry) -> dict[str, float]:

@@ -175,10 +175,3 @@ def default_of(config: type[TrajectoryConfig], name: str) -> Any:
     """The default of a setting; `MISSING` if it has none."""
     (setting,) = (each for each in fields(config) if each.name == name)
     return setting.default if setting.default_factory is MISSING else setting.default_factory()
-
-
-def set_method(method: str, settings: object) -> str:
-    """The part of a set's name that says how it was made: `mtt`, or `mtt+sam` if the outer rule is not the default."""
-    if not isinstance(settings, TrajectoryConfig) or settings.outer.rule == settings.own_outer().rule:
-        return method
-    return f"{method}+{settings.outer.rule}"

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from satm.data import ImageData
+from satm.machine.compilation import Compilation
 from satm.methods.base import Condensation, Method, OuterWork, Task, Traits
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.config import TrajectoryConfig
@@ -22,6 +23,16 @@ def _expert_epochs(settings: TrajectoryConfig) -> int | None:
 def _augmentation(traits: Traits) -> Mapping[str, Any]:
     """The inner loop augments as suits the data set."""
     return {"augment": traits.augment}
+
+
+def _compilation(settings: TrajectoryConfig) -> Compilation:
+    """The setting `compile` decides for inner steps and experts alike."""
+    return settings.compile
+
+
+def _variant(settings: TrajectoryConfig) -> str:
+    """`+sam` if SAM is not the default outer rule of the method."""
+    return "" if settings.outer.rule == settings.own_outer().rule else f"+{settings.outer.rule}"
 
 
 def _outer_work(settings: TrajectoryConfig, network: nn.Module, data: ImageData, ipc: int) -> OuterWork | None:
@@ -41,6 +52,8 @@ class TrajectoryMethod(Method):
     config: type[TrajectoryConfig]
     begin: Callable[[Task, Any], Condensation] = TrajectoryCondensation
     expert_epochs: Callable[[Any], int | None] = _expert_epochs
+    compilation: Callable[[Any], Compilation] = _compilation
+    variant: Callable[[Any], str] = _variant
     matches_trajectories: bool = True
     data_settings: Callable[[Traits], Mapping[str, Any]] = _augmentation
     outer_work: Callable[[Any, nn.Module, ImageData, int], OuterWork | None] = _outer_work

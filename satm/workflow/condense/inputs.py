@@ -59,7 +59,8 @@ def prepare_experts(
     config: CondenseConfig, data: datasets.ImageData, *, device: str = "auto", progress: Progress = SILENT
 ) -> list[Trajectory]:
     """The experts that a condensation needs. Missing ones are trained. [] for a method that needs none."""
-    epochs = METHODS.get(config.method).expert_epochs(config.settings)
+    method = METHODS.get(config.method)
+    epochs = method.expert_epochs(config.settings)
     if epochs is None:
         return []
     return train_experts(
@@ -68,7 +69,7 @@ def prepare_experts(
         config.experts,
         epochs=epochs,
         device=resolve_device(device),
-        # Steps for flatness are never compiled.
-        compilation="auto" if config.experts.flat is not None else getattr(config.settings, "compile", "auto"),
+        # Flat experts are compiled if that saves time, whatever the method's settings say.
+        compilation="auto" if config.experts.flat is not None else method.compilation(config.settings),
         progress=progress,
     )

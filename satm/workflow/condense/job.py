@@ -12,10 +12,9 @@ import torch
 from satm.data import ImageData
 from satm.experts.train import expert_store
 from satm.methods import METHODS, Outcome
-from satm.methods.trajectory.config import set_method
 from satm.presets import Preset
 from satm.synthetic import SyntheticSet, digest
-from satm.workflow.condense.resume import Start
+from satm.workflow.condense.start_from import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ class Job:
             },
             "profile": preset.profile,
             "dataset": config.dataset,
-            "method": set_method(config.method, config.settings),
+            "method": config.set_method,
             "ipc": config.ipc,
             "seed": self.seed,
             "device": str(self.device),
@@ -76,7 +75,7 @@ class Job:
     def describe(self, outcome: Outcome, *, sibling: str | None = None) -> SyntheticSet:
         """The set that the registry stores of `outcome`. `sibling` names another set of the same run."""
         config = self.preset.config
-        method = set_method(config.method, config.settings)
+        method = config.set_method
         return SyntheticSet(
             images=outcome.images,
             labels=outcome.labels,

@@ -16,17 +16,17 @@ from satm.workflow.workspace import Workspace
 SAVE_SECONDS = 60.0  # between checkpoints: what a crash can cost
 
 
-def run_outer_steps(condensation: Condensation, checkpoint: Checkpoint, space: Workspace, run: str) -> None:
+def run_outer_steps(condensation: Condensation, checkpoint: Checkpoint, workspace: Workspace, run: str) -> None:
     """Take all outer steps that are left. The state is saved every minute, at a stop and at a failure.
 
     `run` is the id of the run that the metrics belong to. Raises Interrupted if the user asks to stop, SatmError if an
     outer step fails or does not fit the memory of the device.
     """
-    store, progress = space.store, space.progress
+    store, progress = workspace.store, workspace.progress
     store.drop_metrics_from(run, condensation.step)
     started = last_save = time.monotonic()
     rows: list[tuple[int, str, float]] = []
-    events, meter = Events(progress), Meter(space.device)
+    events, meter = Events(progress), Meter(workspace.device)
 
     def save() -> None:
         nonlocal last_save, started
@@ -50,8 +50,8 @@ def run_outer_steps(condensation: Condensation, checkpoint: Checkpoint, space: W
             except torch.OutOfMemoryError as error:
                 save()
                 raise SatmError(
-                    f"outer step {step + 1} does not fit the memory of {space.device}, all before it is saved; lower "
-                    "window (satm plan --memory says which fits), or take engine=replay"
+                    f"outer step {step + 1} does not fit the memory of {workspace.device}, all before it is saved; "
+                    "lower window (satm plan --memory says which fits), or take engine=replay"
                 ) from error
             meter.step()
             events.see(step, measured)
@@ -61,7 +61,7 @@ def run_outer_steps(condensation: Condensation, checkpoint: Checkpoint, space: W
                 save()
                 raise Interrupted(
                     f"stopped after outer step {condensation.step} of {condensation.steps}, all saved; "
-                    "the same command goes on from there"
+                    "the same command continues from there"
                 )
             if time.monotonic() - last_save > SAVE_SECONDS:
                 save()

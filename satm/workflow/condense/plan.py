@@ -79,7 +79,7 @@ def plan(
     trajectories, and whatever `condense` raises before it starts.
     """
     config = preset.config
-    where = resolve_device(device)
+    resolved = resolve_device(device)
     data = load_data(config, data_root=data_root, device=device, progress=progress)
     check_request(config, data)
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
@@ -88,14 +88,14 @@ def plan(
     started = time.perf_counter()
     if not METHODS.get(config.method).matches_trajectories:
         raise UsageError(f"method {config.method} matches no trajectories, and only those are planned; see --dry-run")
-    loaded = resident(where)
+    loaded = resident(resolved)
     condensation = METHODS.get(config.method).begin(
         Task(
             data=data,
             ipc=config.ipc,
             architecture=config.architecture,
             seed=Seed(0),
-            device=where,
+            device=resolved,
             experts=cast("Sequence[Trajectory]", experts),
             notify=progress.say,
         ),
@@ -114,14 +114,14 @@ def plan(
         outer_steps=settings.outer_steps,
         step_seconds=cost.seconds(settings.inner_steps, window, settings.diagnostics_every),
         expert_epochs=missing,
-        epoch_seconds=epoch_seconds(config, data, where) if missing else 0.0,
+        epoch_seconds=epoch_seconds(config, data, resolved) if missing else 0.0,
         calibration_seconds=spent,
         peak_bytes=cost.memory(window, diagnosed=settings.diagnostics_every > 0),
         loaded_bytes=loaded,
         inner_steps=settings.inner_steps,
         window=window,
         largest_window=_largest_window(cost, settings, memory, loaded),
-        measured=_measured(Path(registry), preset, str(where)),
+        measured=_measured(Path(registry), preset, str(resolved)),
     )
 
 

@@ -23,7 +23,7 @@ from satm.workflow.condense.estimate import opening_line
 from satm.workflow.condense.inputs import check_request, load_data, prepare_experts
 from satm.workflow.condense.job import Job
 from satm.workflow.condense.outer_loop import run_outer_steps
-from satm.workflow.condense.resume import find_start
+from satm.workflow.condense.start_from import find_start
 from satm.workflow.workspace import Workspace, opened
 
 
@@ -77,21 +77,21 @@ def condense(
         Registry.open(registry).close()  # refuse a file that is no registry before the work; make a new one after it
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
-    with opened(registry, device=device, data_root=data_root, progress=progress, must_exist=False) as space:
+    with opened(registry, device=device, data_root=data_root, progress=progress, must_exist=False) as workspace:
         job = Job(
             preset=preset,
             data=data,
             seed=seed,
-            device=space.device,
+            device=workspace.device,
             registry=Path(registry),
-            start=None if start_from is None else find_start(start_from, preset, space.store),
+            start=None if start_from is None else find_start(start_from, preset, workspace.store),
             parent=parent,
         )
         checkpoint = Checkpoint(job.key)
         with checkpoint.held():
-            before = space.store.find_run(job.key)
-            stored = None if fresh else _stored(job, before, space.store)
-            return stored or _carry_out(job, space, checkpoint, before, fresh=fresh)
+            before = workspace.store.find_run(job.key)
+            stored = None if fresh else _stored(job, before, workspace.store)
+            return stored or _carry_out(job, workspace, checkpoint, before, fresh=fresh)
 
 
 def _stored(job: Job, before: RunRecord | None, store: Registry) -> CondensationResult | None:
@@ -106,21 +106,21 @@ def _stored(job: Job, before: RunRecord | None, store: Registry) -> Condensation
 
 
 def _carry_out(
-    job: Job, space: Workspace, checkpoint: Checkpoint, before: RunRecord | None, *, fresh: bool
+    job: Job, workspace: Workspace, checkpoint: Checkpoint, before: RunRecord | None, *, fresh: bool
 ) -> CondensationResult:
     """Run the outer steps that are left and store the sets. `before` is the newest run of the same key."""
-    store, progress = space.store, space.progress
+    store, progress = workspace.store, workspace.progress
     saved = _saved_state(job, checkpoint, before, fresh, progress)
     done = int(saved["step"]) if saved else 0
     progress.say(opening_line(job.preset, job.data, job.device, steps_done=done))
-    condensation = _begin(job, space)
+    condensation = _begin(job, workspace)
     _say_notes(condensation, {} if before is None or saved is None else before.config.get("notes", {}), progress)
     run = store.start_run(**job.facts(condensation.notes), environment=environment(), command=" ".join(sys.argv))
     if saved is not None:
         condensation.restore(saved)
         progress.say(f"continuing from outer step {condensation.step} of {condensation.steps}")
     with _ending(store, run, condensation):
-        run_outer_steps(condensation, checkpoint, space, run)
+        run_outer_steps(condensation, checkpoint, workspace, run)
         result = _store_sets(job, condensation, store, run)
     store.finish_run(run, status="done", set_id=result.record.id)
     checkpoint.remove()
@@ -138,11 +138,11 @@ def _saved_state(
     if saved is not None or job.start is None:
         return saved
     if job.start.state is None:
-        raise RegistryError(f"run {job.start.run} left no saved state to go on from; start over without --from")
+        raise RegistryError(f"run {job.start.run} left no saved state to continue from; start over without --from")
     return job.start.state
 
 
-def _begin(job: Job, space: Workspace) -> Condensation:
+def _begin(job: Job, workspace: Workspace) -> Condensation:
     """The condensation at outer step 0. Missing experts are trained first."""
     config = job.preset.config
     task = Task(
@@ -151,8 +151,8 @@ def _begin(job: Job, space: Workspace) -> Condensation:
         architecture=config.architecture,
         seed=Seed(job.seed),
         device=job.device,
-        experts=prepare_experts(config, job.data, device=str(job.device), progress=space.progress),
-        notify=AmendedNotes(key=job.key, space=space),
+        experts=prepare_experts(config, job.data, device=str(job.device), progress=workspace.progress),
+        notify=AmendedNotes(key=job.key, workspace=workspace),
     )
     return METHODS.get(config.method).begin(task, config.settings)
 
@@ -162,7 +162,10 @@ def _say_notes(condensation: Condensation, earlier: Mapping[str, str], progress:
     for name, note in condensation.notes.items():
         progress.say(note)
         if earlier.get(name, note) != note:
-            progress.say(f"the session before ran {earlier[name]}: the result may differ in round-off from one go")
+            progress.say(
+                f"the session before ran {earlier[name]}: "
+                "the result may differ in round-off from that of a run without a stop"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,12 +177,12 @@ class AmendedNotes:
     """
 
     key: str  # of the run
-    space: Workspace
+    workspace: Workspace
 
     def __call__(self, message: str) -> None:
         """Say `message`, and store it if the run is running."""
-        self.space.progress.say(message)
-        store = self.space.store
+        self.workspace.progress.say(message)
+        store = self.workspace.store
         run = store.find_run(self.key)
         if run is not None and run.status == "running":
             store.amend_run(run.id, notes={name: f"{note}; {message}" for name, note in run.config["notes"].items()})
@@ -198,7 +201,7 @@ def _store_sets(job: Job, condensation: Condensation, store: Registry, run: str)
 
 @contextmanager
 def _ending(store: Registry, run: str, condensation: Condensation) -> Iterator[None]:
-    """Store with the run whatever ends the work early. A divergence also says how to go on."""
+    """Store with the run whatever ends the work early. A divergence also says how to continue."""
     try:
         yield
     except Interrupted:
@@ -209,6 +212,6 @@ def _ending(store: Registry, run: str, condensation: Condensation) -> Iterator[N
         if not isinstance(error, Diverged) or not condensation.step:
             raise
         raise Diverged(
-            f"{error}; the state before it is saved, go on from there under other settings with --from {run}",
+            f"{error}; the state before it is saved, continue from there under other settings with --from {run}",
             measured=error.measured,
         ) from error

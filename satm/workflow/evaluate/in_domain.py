@@ -48,13 +48,13 @@ def evaluate(
 
     Args:
         architectures: the networks to train. By default the set's own ("in-domain"); any other is "cross-arch".
-        baseline: "random" also trains on as many random real images under the same recipe. They are drawn anew for each
-            repeat, and their learning rate is chosen on the validation split.
+        baseline: "random" also trains on as many random real images under the same recipe. Each repeat draws new
+            ones, and their learning rate is chosen on the validation split.
         recipe, learning_rate: a recipe's name and the policy of its learning rate; by default those of the set's
             profile.
         repeats: networks for each architecture and memory; by default the recipe's number.
-        prefix: train only on the first so many images of each class, and on as many random ones. The results are stored
-            as of memory `condensed[:PREFIX]`.
+        prefix: train only on this many images of each class, the first ones, and on as many random ones. The results
+            are stored as of memory `condensed[:PREFIX]`.
         compilation: "compiled" or "eager" forces how networks are trained; "auto" compiles long trainings. Every result
             says how it was trained.
         dry_run: check the request and train nothing.

@@ -62,7 +62,7 @@ def check_fits(synthetic: SyntheticSet, data: datasets.ImageData) -> None:
         made, again = ("condensed from", "condense") if ours else ("checked against", "import")
         raise DataError(
             f"the {data.name} images in {data.root} are not the ones {synthetic.name} was {made}; point --data-root at "
-            f"those, or {again} anew"
+            f"those, or {again} again"
         )
     if synthetic.image_shape != data.image_shape or len(synthetic.classes) != len(data.classes):
         shapes = ["×".join(map(str, shape)) for shape in (synthetic.image_shape, data.image_shape)]
@@ -91,19 +91,19 @@ def whitening(config: ImportConfig, *, data_root: Path | None, device: str = "cp
 
     The validation images count too, because the authors of the set whitened it with them.
     """
-    where = resolve_device(device)
+    resolved = resolve_device(device)
     data = datasets.load(
         config.dataset,
         root=data_root,
         image_size=config.image_size,
         validation=0.0,
-        device=where,
+        device=resolved,
         progress=progress,
     )
     unit = data.preprocessing if LAYOUTS.get(config.format).unit_whitening else None
     assert not isinstance(unit, ZCA)
     return datasets.fitted_zca(
-        data.train.images, fingerprint=data.fingerprint, unit=unit, device=where, progress=progress
+        data.train.images, fingerprint=data.fingerprint, unit=unit, device=resolved, progress=progress
     )
 
 

@@ -28,11 +28,11 @@ ROOT = Seed(0)  # one seed for every set: networks of one repeat start alike, so
 
 @dataclass(frozen=True, kw_only=True)
 class Judging:
-    """How sets are judged, as the user asks for it."""
+    """What the user chose about how sets are evaluated."""
 
     recipe: str | None = None  # its name; None: the recipe of the set's profile
     learning_rate: float | Literal["learned", "grid"] | None = None  # None: the policy of the recipe
-    prefix: int | None = None  # only the first so many images of each class
+    prefix: int | None = None  # only this many images of each class, the first ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Entrant:
     synthetic: SyntheticSet
     config: SetConfig
     recipe: Recipe
-    prefix: int | None = None  # only the first so many images of each class
+    prefix: int | None = None  # only this many images of each class, the first ones
 
     @property
     def profile(self) -> str:
@@ -92,7 +92,7 @@ class Subject(Entrant):
         raise ConfigError(f"memory {memory}: expected condensed or random")
 
     def random(self, repeat: int, ipc: int) -> SyntheticSet:
-        """`ipc` real images of each class, drawn anew for each repeat."""
+        """`ipc` real images of each class, new ones for each repeat."""
         return self.real(random_images(self.data, ipc, ROOT.child("random memory", repeat)), ipc, "random")
 
     def real(self, images: Images, ipc: int, method: str) -> SyntheticSet:

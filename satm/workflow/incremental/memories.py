@@ -88,7 +88,7 @@ def _condensed_per_step(workspace: Workspace, subject: Subject) -> MemorySource:
 
 
 def _real(workspace: Workspace, subject: Subject, kind: MemoryKind, budget: Budget) -> MemorySource:
-    """Real images: drawn afresh for each class order, or chosen once by herding."""
+    """Real images: new ones for each class order, or chosen once by herding."""
     ipc = real_images_a_class(subject.synthetic, budget)
     check_ipc(subject.data, ipc)
     images = ipc * len(subject.data.classes)

@@ -30,12 +30,12 @@ def step_presets(store: Registry, subject: Subject, groups: Sequence[Sequence[in
             "--condense-per-step, or condense a set here"
         )
     if any(parent.startswith("run:") for parent in record.parents):
-        raise ConfigError(f"{record.name} began from another run's state; condense it anew for --condense-per-step")
+        raise ConfigError(f"{record.name} began from another run's state; condense it again for --condense-per-step")
     if config.classes is not None:
         raise ConfigError(f"{record.name} is one step's set itself; name the set it was made for")
     if small := [list(group) for group in groups if len(group) < 2]:
         raise ConfigError(
-            f"steps of one class {small[0]}: a network learns nothing from one class alone; take fewer steps with "
+            f"steps of one class {small[0]}: a network learns nothing from only one class; take fewer steps with "
             "--condense-per-step"
         )
     run = store.run(record.run_id).config if record.run_id else {}

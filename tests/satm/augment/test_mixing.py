@@ -1,4 +1,4 @@
-"""CutMix and operations in turn."""
+"""Tests of CutMix, and of strategies that apply operations one after another."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_targets_are_mixed_by_the_area_that_was_replaced():
     assert min(shares) < 0.5 < max(shares)
 
 
-def test_it_mixes_with_its_probability_and_else_gives_soft_targets():
+def test_it_mixes_with_the_given_probability_and_always_gives_soft_targets():
     images, labels = batch()
     mixed = 0
     for seed in range(200):
@@ -66,7 +66,7 @@ def test_plus_means_every_operation_and_underscore_one_of_them():
             InTurn(strategy)
 
 
-def test_a_strategy_within_another_keeps_its_form():
+def test_a_strategy_limited_to_another_keeps_its_form():
     assert within("crop+flip", STRATEGY) == "crop+flip"
     assert within("crop+flip", "color_crop_scale_rotate") == "crop"
     assert within(STRATEGY, "color_crop_scale_rotate") == "color_crop_scale_rotate"

@@ -175,7 +175,7 @@ def test_an_interrupted_condensation_continues_to_the_same_bits(
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    assert "the same command goes on from there" in err
+    assert "the same command continues from there" in err
     assert list(runs.glob("*.safetensors"))
     assert satm("query", "select status from runs", "--registry", "stopped.db", "--format", "csv").split() == [
         "status",

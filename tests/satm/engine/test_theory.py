@@ -1,7 +1,10 @@
-"""Checks what the paper proves about its two approximations with the engine; `docs/theory.md` states it.
+"""Uses the engine to check what the paper proves about its two approximations; see docs/theory.md.
 
 The network is linear without bias: θ [D] are its weights, the images X [n, D] are its input. The inner loss is any
-function of the residual r = Xθ − y. Everything is float64.
+function of the residual Xθ − y. Everything is float64.
+
+L is the inner loss, 𝓛 the outer loss. J and K bound the eigenvalues of the inner Hessian from below and from above. For
+the squared loss they are its smallest and its largest eigenvalue. "Met" means: reached with equality.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ POLICIES = pytest.mark.parametrize("policy", EXACT, ids=lambda policy: policy.na
 
 
 def square(prediction, label):
-    """Hessian XᵀX/n."""
+    """(prediction − label)²/2; its Hessian as the inner loss is XᵀX/n."""
     return (prediction - label).square() / 2
 
 
@@ -90,7 +93,7 @@ class Setting:
 
 
 def random_setting(seed: int, *, steps: int, step: float, objective=square, n: int = 5, d: int = 3) -> Setting:
-    """α = `step`/K, with the K of the squared loss."""
+    """α = `step`/K; K is the largest eigenvalue of XᵀX/n."""
     generator = Seed(seed).child("theory").generator()
     x, y, start, target = (torch.randn(s, generator=generator, dtype=torch.float64) for s in ((n, d), (n,), (d,), (d,)))
     largest = float(torch.linalg.eigvalsh(x.T @ x / n)[-1])
@@ -111,7 +114,7 @@ ROWS, LONG, ALPHA = 6, 60, 0.4
 
 
 def quadratic(*, aligned: bool) -> tuple[Setting, torch.Tensor]:
-    """Least squares with the contractions above, and P = I − αH. `aligned`: ∂L/∂θ_N is the eigenvector of J."""
+    """Least squares with the contractions above, and P = I − αH. `aligned`: ∂𝓛/∂θ_N is J's eigenvector."""
     q = torch.linalg.qr(normal(ROWS, 4, name="rows"))[0]
     vectors = torch.linalg.qr(normal(4, 4, name="vectors"))[0]
     x = math.sqrt(ROWS) * q @ ((1 - CONTRACTIONS) / ALPHA).sqrt().diag() @ vectors.T
@@ -126,7 +129,7 @@ def quadratic(*, aligned: bool) -> tuple[Setting, torch.Tensor]:
 @POLICIES
 @pytest.mark.parametrize("part", ["images", "labels"])
 def test_the_error_falls_by_one_minus_alpha_j_with_every_step_of_the_window(part, policy):
-    """For any outer gradient, after the faster modes have died out."""
+    """For any outer gradient, and for windows long enough that only the slowest mode is left."""
     setting = replace(quadratic(aligned=False)[0], policy=policy)
     whole = getattr(setting.differentiate(Full()), part)
     windows = range(14, 31, 4)
@@ -160,7 +163,7 @@ def one_step_fewer(setting, p, window):
 
 
 def product_from_i(setting, p, window):
-    """∏_{i'=i} as printed in Eqs. 8 and 9: one Jacobian too many in every term, like P ∂L/∂θ_N for ∂L/∂θ_N."""
+    """∏_{i'=i} as printed in Eqs. 8 and 9: one Jacobian too many in every term, as if ∂𝓛/∂θ_N were P ∂𝓛/∂θ_N."""
     return setting.differentiate(
         LastSteps(window), lambda theta: (theta - setting.target) @ p @ (theta - setting.target) / 2
     )
@@ -172,9 +175,10 @@ def as_printed(setting, p, window):
 
 
 def assert_error_is_the_power(way, part, policy):
-    """log(‖error‖ / ‖∂F/∂φ‖) = w log(1 − αJ) within 2% for every window w. With window 0 all of ∂F/∂φ is missing.
+    """log(‖error‖ / ‖∂F/∂φ‖) = w log(1 − αJ) within 2% for every tested window w.
 
-    Window 0 reveals a sum that is shifted by one step; the slope between two windows does not change by that.
+    ‖∂F/∂φ‖ is the error of window 0, because everything is missing there. A sum that is shifted by one step fails this
+    check. The slope between two windows would not change.
     """
     setting, p = quadratic(aligned=True)
     setting = replace(setting, policy=policy)
@@ -198,7 +202,7 @@ def test_a_sum_that_is_off_by_one_is_found(wrong, part, policy):
         assert_error_is_the_power(wrong, part, policy)
 
 
-# Proposition 4.1, mended
+# Proposition 4.1, corrected
 
 
 @settings(max_examples=40)
@@ -210,8 +214,8 @@ def test_a_sum_that_is_off_by_one_is_found(wrong, part, policy):
     objective=st.sampled_from([square, both]),
     policy=st.sampled_from(EXACT),
 )
-def test_truncation_error_is_within_the_mended_bound(seed, steps, window, step, objective, policy):
-    """‖e‖ ≤ (1 − αJ)^{N−ι} ‖∂L/∂θ_N‖ ‖dθ_ι/dφ‖ for α ≤ 1/K, and ‖dθ_ι/dφ‖ ≤ B(1 − (1 − αJ)^ι)/αJ."""
+def test_truncation_error_is_within_the_corrected_bound(seed, steps, window, step, objective, policy):
+    """‖e‖ ≤ (1 − αJ)^{N−ι} ‖∂𝓛/∂θ_N‖ ‖dθ_ι/dφ‖ for α ≤ 1/K, and ‖dθ_ι/dφ‖ ≤ B(1 − (1 − αJ)^ι)/αJ."""
     window = min(window, steps)
     iota = steps - window
     setting = random_setting(seed, steps=steps, step=step if objective is square else step / 2, objective=objective)
@@ -234,17 +238,20 @@ def test_truncation_error_is_within_the_mended_bound(seed, steps, window, step, 
 
 @pytest.mark.parametrize("iota", [1, 2, 4])
 @pytest.mark.parametrize("window", [1, 3])
-def test_the_printed_bound_fails_and_the_mended_one_is_met(iota, window):
-    """L = θ²/2 − φθ, J = K = 1; the direct derivative ∂θ_i/∂φ of every step is α. With x = 1 − α the error is
-    x^w |∂L/∂θ_N| α(1 − x^ι)/(1 − x), exactly the mended bound, and above 2^ι x^{w+1} |∂L/∂θ_N| α for small x."""
-    x, alpha = 0.05, 0.95
+def test_the_printed_bound_fails_and_the_corrected_one_is_met(iota, window):
+    """L = θ²/2 − φθ, so J = K = 1, and every step's direct derivative is α.
+
+    With r = 1 − α the error is r^w |∂𝓛/∂θ_N| α(1 − r^ι)/(1 − r). This is exactly the corrected bound, and for small r
+    it is larger than the printed bound 2^ι r^{w+1} |∂𝓛/∂θ_N| α.
+    """
+    r, alpha = 0.05, 0.95
     setting = scalar(lambda theta, phi: theta.square() / 2 - phi * theta, alpha=alpha, steps=iota + window)
     whole, cut = setting.differentiate(Full()), setting.differentiate(LastSteps(window))
     error, outer = float((whole.labels - cut.labels).norm()), float((whole.theta - setting.target).norm())
-    total = alpha * (1 - x**iota) / (1 - x)
-    assert error == pytest.approx(x**window * outer * total, rel=1e-9)
-    assert error > 2**iota * x ** (window + 1) * outer * alpha  # if ∂θ_i/∂φ means the direct derivative of one step
-    assert error > x ** (window + 1) * outer * total  # if it means the whole derivative, without the 2^ι
+    total = alpha * (1 - r**iota) / (1 - r)
+    assert error == pytest.approx(r**window * outer * total, rel=1e-9)
+    assert error > 2**iota * r ** (window + 1) * outer * alpha  # if ∂θ_i/∂φ means the direct derivative of one step
+    assert error > r ** (window + 1) * outer * total  # if it means the whole derivative, without the 2^ι
 
 
 def valley(theta, phi, *, j=0.6):
@@ -254,22 +261,22 @@ def valley(theta, phi, *, j=0.6):
 
 
 def test_without_convexity_before_the_window_two_to_the_iota_minus_one_is_met():
-    """α = 1/K doubles dθ/dφ and adds α at each of the first ι steps: ‖dθ_ι/dφ‖ = α(2^ι − 1)."""
-    iota, window, x = 4, 3, 0.4
+    """At α = 1/K each of the first ι steps doubles dθ/dφ and then adds α, so ‖dθ_ι/dφ‖ = α(2^ι − 1)."""
+    iota, window, r = 4, 3, 0.4  # r = 1 − αJ
     setting = scalar(valley, alpha=1.0, steps=iota + window, start=1.5 / 2**iota)
     whole, cut = setting.differentiate(Full()), setting.differentiate(LastSteps(window))
     error, outer = float((whole.labels - cut.labels).norm()), float((whole.theta - setting.target).norm())
-    assert error == pytest.approx(x**window * outer * (2**iota - 1), rel=1e-9)
-    assert error > 2**iota * x ** (window + 1) * outer  # the printed bound
+    assert error == pytest.approx(r**window * outer * (2**iota - 1), rel=1e-9)
+    assert error > 2**iota * r ** (window + 1) * outer  # the printed bound
 
 
 def test_strong_convexity_is_needed_at_theta_iota_and_not_at_theta_n():
     """The first Jacobian of the window is at θ_ι. If L is convex only from θ_{ι+1} on, as printed, its factor is 2."""
-    iota, window, x = 4, 3, 0.4
+    iota, window, r = 4, 3, 0.4  # r = 1 − αJ
     setting = scalar(valley, alpha=1.0, steps=iota + window, start=0.75 / 2**iota)
     whole, cut = setting.differentiate(Full()), setting.differentiate(LastSteps(window))
     error, outer = float((whole.labels - cut.labels).norm()), float((whole.theta - setting.target).norm())
-    assert error == pytest.approx(2 * x ** (window - 1) * outer * (2**iota - 1), rel=1e-9)
+    assert error == pytest.approx(2 * r ** (window - 1) * outer * (2**iota - 1), rel=1e-9)
 
 
 # Theorem 4.2
@@ -293,17 +300,21 @@ def test_reused_start_is_within_theorem_4_2_and_the_sharper_bounds(seed, tau, st
 
     clean = float(setting.x.norm(dim=1).mean())  # at φ: ‖∇_θL‖ = ‖mean tanh(r_n) x_n‖ ≤ mean ‖x_n‖
     longest = float(setting.x.norm(dim=1).max()) + rho  # anywhere between φ and φ + ε
-    reach = float(setting.start.norm()) + alpha * tau * longest  # of ‖θ‖
+    reach = float(setting.start.norm()) + alpha * tau * longest  # upper bound of ‖θ‖ on both trajectories
     beta = (1 + longest * reach) / math.sqrt(n)  # one image: ‖tanh(r) I + sech²(r) θxᵀ‖ ≤ 1 + ‖x‖‖θ‖
     assert distance <= alpha * tau * (2 * clean + beta * rho)  # as printed
-    assert distance <= alpha * (tau * beta * rho + 2 * (tau - 1) * clean) * (1 + 1e-9)  # the first gradients share θ_0
+    # Both first gradients are taken at θ_0, so one term is missing.
+    assert distance <= alpha * (tau * beta * rho + 2 * (tau - 1) * clean) * (1 + 1e-9)
     assert distance <= 2 * alpha * tau * longest  # with a σ that holds at φ + ε too, β is not needed
     assert distance <= alpha * tau * beta * rho * (1 + 1e-9)  # convex: goes to 0 with ρ
 
 
 @pytest.mark.parametrize("tau", [1, 2, 5])
 def test_the_sharper_form_of_theorem_4_2_is_met(tau):
-    """∇_θL = −σ clamp(k(θ − 1)) − φ: the two trajectories leave a ridge on two sides, as fast as σ allows."""
+    """∇_θL = −σ clamp(k(θ − 1)) − φ, at φ = −ρ/2 and φ = ρ/2. At φ = 0, θ_0 is a maximum of L.
+
+    The two trajectories move away from θ_0 in opposite directions, with the largest slope that σ allows.
+    """
     sigma, rho, alpha, steep = 2.0, 0.5, 0.1, 1e3
 
     def ridge(theta, phi):
@@ -316,7 +327,7 @@ def test_the_sharper_form_of_theorem_4_2_is_met(tau):
 
 
 @pytest.mark.parametrize("curvature", [-1.0, 0.0, 1.0])
-def test_growth_recursion_is_met_and_smoothness_alone_is_not_enough(curvature):
+def test_growth_recursion_is_met_and_smoothness_is_not_enough(curvature):
     """L = cθ²/2 − φθ, β = 1: ‖Δθ_τ‖ = ρ Σ_{k<τ} (1 − αc)^k; at c = −1 that is far above ατ(2σ + βρ) with σ = K = 1."""
     alpha, tau, rho = 0.5, 20, 1.0
     setting = scalar(lambda theta, phi: curvature * theta.square() / 2 - phi * theta, alpha=alpha, steps=tau)
@@ -336,7 +347,10 @@ def test_growth_recursion_is_met_and_smoothness_alone_is_not_enough(curvature):
     objective=st.sampled_from([square, log_cosh]),
 )
 def test_what_eq_10_drops_is_of_first_order_in_alpha_k_n(seed, steps, step, objective):
-    """|Eq. 10 − dF/dα| ≤ αK N(N − 1)/2 · max‖g_i‖ ‖∂L/∂θ_N‖ for a convex, K-smooth inner loss and α ≤ 1/K."""
+    """|Eq. 10 − dF/dα| ≤ αK N(N − 1)/2 · max‖g_i‖ ‖∂𝓛/∂θ_N‖ for a convex, K-smooth inner loss and α ≤ 1/K.
+
+    g_i is the inner gradient of step i.
+    """
     setting = random_setting(seed, steps=steps, step=step, objective=objective)
     found = setting.differentiate(LastSteps(1))
     exact = exact_step_size_derivative(setting.loop, setting.at, setting.start, setting.outer_loss)
@@ -348,7 +362,7 @@ def test_what_eq_10_drops_is_of_first_order_in_alpha_k_n(seed, steps, step, obje
 
 
 def test_eq_10_does_not_notice_convergence():
-    """L = (θ − φ)²/2: θ_N → φ for every α, so dF/dα → 0; Eq. 10 → −∂L/∂θ_N (θ_0 − φ)/α. At N = 1 both agree."""
+    """L = (θ − φ)²/2: θ_N → φ for every α, so dF/dα → 0; Eq. 10 → −∂𝓛/∂θ_N (θ_0 − φ)/α. At N = 1 both agree."""
     for steps in (1, 60):
         setting = scalar(square, alpha=0.5, steps=steps, start=2.0, phi=1.0)
         eq_10 = float(setting.differentiate(LastSteps(1)).step_size)
@@ -361,7 +375,7 @@ def test_eq_10_does_not_notice_convergence():
 
 
 def test_eq_10_may_point_the_other_way_beyond_one_over_k():
-    """αK in (1, 2): descent still converges, but for even N the exact derivative has changed its sign."""
+    """αK in (1, 2): descent still converges, but if N is even, the exact derivative has the opposite sign to Eq. 10."""
     setting = scalar(square, alpha=1.5, steps=4, start=2.0, phi=1.0)
     eq_10 = float(setting.differentiate(LastSteps(1)).step_size)
     exact = float(exact_step_size_derivative(setting.loop, setting.at, setting.start, setting.outer_loss))

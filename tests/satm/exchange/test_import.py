@@ -74,7 +74,7 @@ def test_rded_soft_labels_go_with_their_images_by_class(folder: Path) -> None:
         read(folder, "rded", labels="probabilities")
     (folder / names[0]).rmdir()
     (folder / names[1]).rename(folder / "unicorn")
-    with pytest.raises(DataError, match="folder 'unicorn' is no class"):
+    with pytest.raises(DataError, match="folder 'unicorn' is not a class"):
         read(folder, "rded", labels="probabilities")
 
 
@@ -86,7 +86,7 @@ def test_class_folders_by_name_number_or_order(folder: Path) -> None:
             (folder / name / "a.png").write_bytes(files.pictures(PIXELS)[label])
         assert torch.equal(read(folder, "imagefolder").images, CONSTANTS(PIXELS))
     (folder / "x3").rename(folder / "automobile")
-    with pytest.raises(DataError, match="folder 'x0' is no class of the data set"):
+    with pytest.raises(DataError, match="folder 'x0' is not a class of the data set"):
         read(folder, "imagefolder")
 
 

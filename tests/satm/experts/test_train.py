@@ -119,7 +119,7 @@ def test_interrupted_training_continues_to_the_same_bits(data, elsewhere, moment
     elsewhere("at once")
     at_once = experts(data, momentum=momentum)
     elsewhere("interrupted")
-    with pytest.raises(Interrupted, match="the same command goes on from there"):
+    with pytest.raises(Interrupted, match="the same command continues from there"):
         experts(data, momentum=momentum, progress=StopAfter(batches))
     store = expert_store(data, ARCHITECTURE, replace(EXPERTS, momentum=momentum))
     assert sum(each.epochs for each in map(store.find, (0, 1)) if each) == stored

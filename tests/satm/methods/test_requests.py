@@ -12,7 +12,6 @@ from satm.config import from_dict, to_dict
 from satm.errors import ConfigError, UnknownName
 from satm.experts import FlatConfig
 from satm.methods import METHODS, OUTER, Request, outer
-from satm.methods.trajectory.config import set_method
 from satm.presets import CondenseConfig, all_rows, find_preset
 from tests.helpers import image_data
 
@@ -98,8 +97,8 @@ def test_a_base_that_matches_flat_experts_offers_what_works():
     with pytest.raises(ConfigError, match=r"^base ftd matches .*--set experts\.flat=\{\}.*--set base=mtt"):
         METHODS.get("mdc").check(request)
     for way in ({"base": "ftd", "experts.flat": {}}, {"base": "mtt"}):
-        mended = satm.choose_preset("digits", ipc=2, method="mdc", profile="smoke", settings=way).config
-        METHODS.get("mdc").check(replace(request, settings=mended.settings, experts=mended.experts))
+        changed = satm.choose_preset("digits", ipc=2, method="mdc", profile="smoke", settings=way).config
+        METHODS.get("mdc").check(replace(request, settings=changed.settings, experts=changed.experts))
 
 
 def test_a_rule_is_chosen_by_name_and_the_sets_name_says_so():
@@ -107,8 +106,7 @@ def test_a_rule_is_chosen_by_name_and_the_sets_name_says_so():
         preset = find_preset("digits", 1, method="mtt", outer=name, profile="smoke")
         assert preset.config.settings.outer.rule == name
         assert preset.name == ("mtt" if name == "sgd" else f"mtt+{name}") + "/digits/ipc1"
-    settings = find_preset("digits", 1, method="ftd", outer="ema").config.settings
-    assert set_method("ftd", settings) == "ftd"
+    assert find_preset("digits", 1, method="ftd", outer="ema").config.set_method == "ftd"
     with pytest.raises(UnknownName, match="unknown outer optimiser 'smm': did you mean sam"):
         find_preset("digits", 1, outer="smm")
     with pytest.raises(ConfigError, match="--outer sam: method random has no outer loop of trajectories; leave it out"):

@@ -204,7 +204,7 @@ def test_every_network_is_another_and_lasts_its_updates(data):
     for _ in range(6):
         condensation.advance()
         used.append(condensation._used)
-    assert len({each.sum().item() for each in used}) == 6  # trained between, drawn anew after two
+    assert len({each.sum().item() for each in used}) == 6  # trained between, a new one after two
     fresh = [
         networks.create(ARCHITECTURE, num_classes=3, image_shape=(1, 8, 8), seed=Seed(0).child("network", i))
         for i in range(3)

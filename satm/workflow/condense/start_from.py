@@ -18,7 +18,8 @@ class Start:
     """The saved state of another run, at which a new run begins."""
 
     run: str  # its id
-    state: Mapping[str, torch.Tensor] | None  # None if the file is gone: then only a run that already began can go on
+    state: Mapping[str, torch.Tensor] | None
+    """None if the file is gone. Then only a run that already began can continue."""
     departure: str  # what the new run says about its first outer steps
 
 
