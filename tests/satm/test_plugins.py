@@ -249,8 +249,10 @@ def test_doctor_lists_the_things_of_other_packages_and_their_problems(plugin, ca
     assert "architecture one-layer: from package small-plugin" in lines
     assert "data set halves: from package small-plugin" in lines
     problems = [line for line in lines if line.startswith("problem: ")]
-    assert len(problems) == 2
+    assert len(problems) == 3
     assert problems[0].startswith("problem: method 'broken' of package small-plugin cannot be loaded")
+    assert problems[1].startswith("problem: method 'wrong' of package small-plugin is int, expected Method")
+    assert problems[2].startswith("problem: outer optimiser 'lost' of package small-plugin cannot be loaded")
 
 
 def test_a_name_that_two_packages_offer_is_refused(plugin, monkeypatch, tmp_path):
