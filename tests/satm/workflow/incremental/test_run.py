@@ -317,7 +317,7 @@ def test_what_makes_no_sense_is_one_line_and_stores_nothing(
         (["--memory", "herd"], "expected condensed, random or herding"),
         (["--budget", "bytes"], "it bounds memory random or herding"),
         (["--budget", "kilos"], "expected images or bytes"),
-        (["--steps", "10", "--condense-per-step"], "learns nothing from one class"),
+        (["--steps", "10", "--condense-per-step"], "learns nothing from only one class"),
         (["--preset", "figure1-lef"], "did you mean figure1-left"),
         (["--preset", "figure1-left", "--steps", "3"], "which has 5"),
         (["--protocol", "der", "--learning-rate", "grid"], "state a number"),
