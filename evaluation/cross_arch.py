@@ -7,13 +7,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import torch
+
 from evaluation.learning_rate import choose_learning_rate, stated_learning_rate
 from evaluation.metrics import METRICS, Metric
 from evaluation.recipe import Recipe
 from evaluation.train import raise_if_stopping, train_network, watching
 from evaluation.trainer import Trainer
 from satm import networks
-from satm.errors import Diverged, ShapeError
+from satm.errors import Diverged, PluginError, ShapeError
 from satm.machine.fused import Trained, how_trained
 from satm.networks import NetworkPlan
 from satm.progress import Bar
@@ -153,7 +155,7 @@ class _Evaluation:
         return EvaluationResult(
             architecture=plan.name,
             repeat=repeat,
-            metrics={metric.name: metric.of(logits, targets) for metric in self.metrics},
+            metrics={metric.name: _value(metric, logits, targets) for metric in self.metrics},
             learning_rate=rate,
             policy=policy,
             adaptation=plan.adaptation,
@@ -197,3 +199,14 @@ def _in_space_of(examples: Examples, split: Split) -> Split:
     if not isinstance(examples, SyntheticSet) or examples.preprocessing == split.preprocessing:
         return split
     return split.with_preprocessing(examples.preprocessing)
+
+
+def _value(metric: Metric, logits: torch.Tensor, targets: torch.Tensor) -> float:
+    """The metric as a float. Raises PluginError if the function of another package's metric fails."""
+    try:
+        return float(metric.of(logits, targets))
+    except Exception as error:  # another package's function may raise anything
+        raise PluginError(
+            f"metric '{metric.name}' of {METRICS.owner(metric.name)} failed ({type(error).__name__}: {error}); repair "
+            "or uninstall that package"
+        ) from error

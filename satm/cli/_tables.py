@@ -14,6 +14,7 @@ from rich.text import Text
 from evaluation.metrics import METRICS
 from registry import SummaryRow
 from satm.cli._options import Format
+from satm.errors import PluginError, UnknownName
 from satm.report.tables import render, shown
 from satm.statistics import half_width
 
@@ -72,9 +73,8 @@ def results_table(rows: Sequence[SummaryRow], *, raw: bool = False) -> tuple[lis
             spelt = "" if ends is None else f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
             values = [f"{100 * row.mean:.1f} ± {100 * row.std:.1f}", spelt]
         else:  # a plain number, which says that it is no percentage
-            unit = METRICS.get(row.metric).unit if row.metric in METRICS else ""
             spelt = "" if ends is None else f"[{ends[0]:.3f}, {ends[1]:.3f}]"
-            values = [f"{row.mean:.3f} ± {row.std:.3f} {unit}".rstrip(), spelt]
+            values = [f"{row.mean:.3f} ± {row.std:.3f} {_unit(row)}".rstrip(), spelt]
         names = [row.set_name, row.profile, row.protocol, row.architecture, row.memory, row.recipe, step, row.metric]
         cells.append([*names, *values, row.n])
     return columns, cells
@@ -82,5 +82,12 @@ def results_table(rows: Sequence[SummaryRow], *, raw: bool = False) -> tuple[lis
 
 def _is_fraction(row: SummaryRow) -> bool:
     """Whether a number is shown in percent. Those of class-incremental streams all are fractions."""
-    known = row.metric in METRICS and METRICS.get(row.metric).unit == "fraction"
-    return known or row.protocol.startswith("class-incremental")
+    return _unit(row) == "fraction" or row.protocol.startswith("class-incremental")
+
+
+def _unit(row: SummaryRow) -> str:
+    """The unit of the row's metric; "" if no installed package has the metric, or if that package cannot be loaded."""
+    try:
+        return METRICS.get(row.metric).unit
+    except (UnknownName, PluginError):
+        return ""
