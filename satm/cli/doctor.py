@@ -45,7 +45,6 @@ def doctor() -> None:
     from satm.home import home
     from satm.names import owner
 
-    guard()
     for name, value in environment().items():
         typer.echo(f"{name}: {value}")
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

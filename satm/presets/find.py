@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from satm.augment import STRATEGY
-from satm.data import CATALOGUE
+from satm.data.catalogue import spec_of
 from satm.errors import ConfigError
 from satm.methods import METHODS
 from satm.networks import convnet_depth
@@ -48,7 +48,7 @@ def find_preset(
     extended = entry if entry.base is None else METHODS.get(base or entry.base)
     tables = SHARED if scale.shared_rows else numbers_of(extended.name).rows or SHARED
     printed, departures = choose_row(by_name(tables), dataset, ipc, image_size=image_size, named=row)
-    known = CATALOGUE.get(dataset) if dataset in CATALOGUE else None
+    known = spec_of(dataset)
     borrowed = printed.dataset != dataset
     fitted = replace(printed, image_size=image_size, depth=convnet_depth(image_size)) if borrowed else printed
     images = known.num_classes * ipc if known else None

@@ -65,10 +65,10 @@ def choose_preset(
 
 
 def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
-    """`preset` with single settings replaced. Each is noted as a departure.
+    """`preset` with single settings replaced. Each is a departure, except those in `NEUTRAL`.
 
-    A preset of profile `paper` becomes `custom`, unless every change is in `NEUTRAL`. Raises ConfigError for the data
-    set, the IPC and the method: they choose a preset and are no settings.
+    A preset of profile `paper` becomes `custom`, unless all changes are in `NEUTRAL`. Raises ConfigError for the
+    data set, the IPC and the method: they choose a preset and are no settings.
     """
     if not settings:
         return preset
