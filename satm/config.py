@@ -47,6 +47,7 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     Raises UnknownName for a key that `cls` does not have, and ConfigError for a value of the wrong type. Both name the
     key.
     """
+    values = getattr(cls, "today", _as_it_is)(values)  # how a class reads what an earlier version stored
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
@@ -63,20 +64,28 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     return cls(**given)
 
 
+def _as_it_is(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return values
+
+
 def _today(field: dataclasses.Field[Any], value: Any) -> Any:
     """Today's name of `value`, if the field's metadata lists it among the former names (`formerly`); else `value`."""
     return field.metadata.get("formerly", {}).get(value, value) if isinstance(value, str) else value
 
 
-def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def override(
+    values: Mapping[str, Any], changes: Mapping[str, Any], *, either: tuple[str, str] | None = None
+) -> dict[str, Any]:
     """A copy of `values` (in the form of `to_dict`) with settings replaced; `values` itself stays unchanged.
 
     A key is dotted ("experts.count"). It may leave out leading parts ("count") if that names one setting only. It may
-    name a whole table, which is then replaced. Raises UnknownName for a key that is nowhere, and ConfigError for a key
-    that is in several places.
+    name a whole table, which is then replaced. `either` names two settings of one table, of which one is null: a change
+    of one sets the other to null, unless that is changed too. Raises UnknownName for a key that is nowhere, and
+    ConfigError for a key that is in several places.
     """
     result = copy.deepcopy(dict(values))
     paths = list(_paths(result))
+    changed = {key.split(".")[-1] for key in changes}
     for key, value in changes.items():
         matching = [path for path in paths if path == key] or [p for p in paths if p.endswith("." + key)]
         if not matching:
@@ -88,6 +97,9 @@ def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
         for parent in parents:
             place = place[parent]
         place[leaf] = value
+        alternatives = either is not None and leaf in either and place.keys() >= set(either)
+        if either is not None and alternatives and value is not None and not changed.issuperset(either):
+            place[either[leaf == either[0]]] = None
     return result
 
 

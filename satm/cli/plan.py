@@ -100,6 +100,8 @@ def _lines(plan: Plan, available: float | None) -> list[str]:
 
     steps = f"{plan.outer_steps} outer steps (N {plan.inner_steps}, window {plan.window}) of {plan.step_seconds:.3g} s"
     lines = [f"{plan.preset.name}, profile {plan.preset.profile}, {plan.engine}", steps]
+    if plan.warning:
+        lines.append(plan.warning)
     if plan.expert_epochs:
         lines.append(f"{plan.expert_epochs} expert epochs of {spell_seconds(plan.epoch_seconds)} first")
     lines.append(

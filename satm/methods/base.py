@@ -91,6 +91,7 @@ class OuterWork:
     steps: int  # outer steps in all
     batch: int  # images of the training step that is timed
     seconds: Callable[[float], float]  # seconds of one outer step, from the seconds of that training step
+    reach: float = 1.0  # the largest share of the synthetic images that one outer step gives a gradient
 
 
 class Outcome(NamedTuple):

@@ -16,6 +16,7 @@ from satm.errors import ConfigError
 from satm.presets import CondenseConfig, Preset, find_preset
 from satm.presets.profiles import CUSTOM
 
+LENGTHS = ("radius", "rho")  # of a sharpness-aware outer rule; exactly one is set
 NEUTRAL = ("engine", "compile")  # settings that change round-off only
 
 
@@ -75,7 +76,7 @@ def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
     for name in ("dataset", "ipc", "method"):
         if name in settings:
             raise ConfigError(f"{name} is no setting; ask for another preset: satm condense DATASET --ipc N --method M")
-    config = CondenseConfig.from_dict(override(preset.config.to_dict(), settings))
+    config = CondenseConfig.from_dict(override(preset.config.to_dict(), settings, either=LENGTHS))
     RECIPES.get(config.recipe)
     # How a derivative is computed changes round-off only, so it is no departure from the paper's numbers.
     changed = tuple(f"set by hand: {k} = {v}" for k, v in settings.items() if k.split(".")[-1] not in NEUTRAL)

@@ -18,23 +18,31 @@ class ASAM(TwoPasses):
     """SAM with a radius in proportion to each pixel:
 
         T = diag(|φ| + η)
-        ε = ρ T² ∇F(φ)/‖T ∇F(φ)‖₂, the worst point of the ball ‖T⁻¹ε‖₂ ≤ ρ
+        ε = r‖φ‖₂ T² ∇F(φ)/‖T² ∇F(φ)‖₂       if `radius` is set
+        ε = ρ T² ∇F(φ)/‖T ∇F(φ)‖₂            if `rho` is set: the worst point of the ball ‖T⁻¹ε‖₂ ≤ ρ, as published
         φ descends ∇F(φ + ε)
 
-    So ρ is a length relative to the pixels, not one in pixel units. It suits sets whose pixels differ much in size.
+    The two directions are the same. r has the meaning that it has in every rule, the length of ε over that of φ. ρ is
+    relative to the pixels and not in their unit. The rule suits sets whose pixels differ much in size.
     """
 
     rule: Literal["asam"] = "asam"
-    rho: float = 0.01  # ρ: the radius ‖T⁻¹ε‖₂ over the whole set; our choice, the same as SATM's
     eta: float = 0.01  # η keeps T away from zero; ASAM's value
 
     def __post_init__(self) -> None:
-        not_negative(rho=self.rho, eta=self.eta)
+        TwoPasses.__post_init__(self)  # see `GSAM`
+        not_negative(eta=self.eta)
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
         """See `OuterRule`."""
-        scale = problem.at.images.abs() + self.eta
-        return ascend(self, problem, redraw, lambda gradient: scale * along(scale * gradient, self.rho)).update()
+        scale, length = problem.at.images.abs() + self.eta, self.length_at(problem)
+
+        def perturb(gradient: torch.Tensor) -> torch.Tensor:
+            if self.rho is not None:
+                return scale * along(scale * gradient, length)
+            return along(scale * scale * gradient, length)
+
+        return ascend(self, problem, redraw, perturb).update()
 
 
 OUTER.add(

@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 
 from satm.engine import Hypergradient
 from satm.errors import ConfigError
+from satm.methods.outer.length import Length
 from satm.methods.outer.problem import OuterProblem, OuterUpdate, State
 from satm.methods.outer.rule import Redraw, Rule
 from satm.types import Images
 
+RADIUS = 0.05  # r; our choice, the same for every rule (docs/choices.md)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwoPasses(Rule):
-    """The settings of a rule with two passes: where the second one starts, and which draws it uses.
+    """The settings of a rule with two passes: how long ε is, where the second pass starts, and which draws it uses.
+
+    Exactly one of `radius` and `rho` is set; see `Length`.
 
     The second pass starts from θ_τ of the first (trajectory reuse, paper Eq. 9), so it costs N − τ inner steps.
     """
 
+    radius: float | None = RADIUS  # r: ‖ε‖₂ = r‖φ‖₂, over the whole set; null if `rho` is set
+    rho: float | None = None  # ρ: ‖ε‖₂ in the unit of the pixels; null if `radius` is set
+    ramp: float = 0.0  # s: the length rises from 0 to its value over this share of the outer steps; 0: it is constant
+
     tau: int | None = None  # τ ≥ ι, the inner step at which the second pass starts; null: ι
     redraw: bool = False  # fresh mini-batches and augmentations in the second pass, instead of those of the first
+
+    def __post_init__(self) -> None:
+        self.length()  # raises ConfigError
+
+    @classmethod
+    def today(cls, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`stored` settings in today's form: before `radius` existed, `rho` was the only length."""
+        return {**stored, "radius": None} if stored.get("rho") is not None and "radius" not in stored else stored
+
+    def length(self) -> Length:
+        """See `OuterRule`."""
+        return Length(self.radius, self.rho, self.ramp)
+
+    def length_at(self, problem: OuterProblem) -> float:
+        """‖ε‖₂ at this outer step."""
+        return self.length().of(float(problem.at.images.norm()), problem.progress)
 
     def second_start(self, iota: int) -> int | None:
         """See `OuterRule`: τ."""
@@ -51,6 +76,15 @@ class Ascent:
     epsilon: torch.Tensor  # ε [n, C, H, W]
     step_size: torch.Tensor  # ∂F/∂α of the first pass, 0-dimensional
 
+    def relative_rise(self) -> float:
+        """(F(φ + ε) − F(φ))/F(φ) as the two passes find it; 0 if F(φ) is 0.
+
+        The first pass is at φ + noise, and the second one starts from its θ_τ. `diagnose` measures the rise over whole
+        loops without noise.
+        """
+        clean = float(self.first.loss)
+        return (float(self.second.loss) - clean) / clean if clean else 0.0
+
     def update(
         self,
         images: torch.Tensor | None = None,
@@ -70,6 +104,7 @@ class Ascent:
             measured={
                 "loss": float(self.first.loss),
                 "loss_perturbed": float(self.second.loss),
+                "relative_rise": self.relative_rise(),
                 "hypergradient_norm": float(self.first.images.norm()),
                 "hypergradient_norm_perturbed": float(self.second.images.norm()),
                 **measured,
@@ -82,14 +117,14 @@ def ascend(
     rule: TwoPasses,
     problem: OuterProblem,
     redraw: Redraw,
-    perturb: Callable[[torch.Tensor], torch.Tensor],
+    perturb: Callable[[torch.Tensor], torch.Tensor] | None = None,
     *,
     noise: torch.Tensor | None = None,
 ) -> Ascent:
     """Both passes of one outer step:
 
         g = ∇F(φ + noise)             all N steps, differentiated over the window (paper Eq. 8)
-        ε = perturb(g)                the noise is off from here on
+        ε = perturb(g)                the noise is off from here on; by default ‖ε‖₂ g/‖g‖₂
         ∇F(φ + ε)                     steps τ … N − 1 from the stored θ_τ (paper Eq. 9)
 
     g, ε and `noise` are [n, C, H, W]. The second pass replays the draws of the first, unless `rule.redraw` is set. The
@@ -100,13 +135,13 @@ def ascend(
     tau = rule.second_start(problem.iota)
     assert tau is not None
     first = problem.hypergradient(at, keep=tau)
-    epsilon = perturb(first.images)
+    epsilon = along(first.images, rule.length_at(problem)) if perturb is None else perturb(first.images)
     again = replace(problem, loop=redraw()) if rule.redraw else problem
     second = again.hypergradient(images + epsilon, first=tau, theta=first.kept)
     return Ascent(first=first, second=second, epsilon=epsilon, step_size=problem.step_size_derivative(at, first))
 
 
-def along(direction: torch.Tensor, rho: float) -> torch.Tensor:
-    """ρ d/‖d‖₂ for the direction d. The norm is over the whole set. The result is zero if d is zero."""
+def along(direction: torch.Tensor, length: float) -> torch.Tensor:
+    """`length` d/‖d‖₂ for the direction d. The norm is over the whole set. The result is zero if d is zero."""
     norm = direction.norm()
-    return rho * direction / norm if norm > 0 else torch.zeros_like(direction)
+    return length * direction / norm if norm > 0 else torch.zeros_like(direction)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
 
-from satm.methods.outer.ascent import TwoPasses, along, ascend
+from satm.methods.outer.ascent import TwoPasses, ascend
 from satm.methods.outer.check import not_negative
 from satm.methods.outer.problem import OuterProblem, OuterUpdate, State
 from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw
@@ -18,7 +17,7 @@ from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw
 class GSAM(TwoPasses):
     """SAM that also lowers the surrogate gap h = F(φ + ε) − F(φ):
 
-        ε = ρ ∇F(φ)/‖∇F(φ)‖₂
+        ε = ρ ∇F(φ)/‖∇F(φ)‖₂, with ρ = r‖φ‖₂ (see `TwoPasses`)
         φ descends ∇F(φ + ε) − a ∇F(φ)_⊥
 
     ∇F(φ)_⊥ is the part of ∇F(φ) at right angles to ∇F(φ + ε). This term lowers h and leaves F(φ + ε) unchanged to first
@@ -26,15 +25,15 @@ class GSAM(TwoPasses):
     """
 
     rule: Literal["gsam"] = "gsam"
-    rho: float = 0.01  # ρ: the radius ‖ε‖₂ over the whole set; our choice, the same as SATM's
     gap_weight: float = 0.4  # a, called α in GSAM; FTD's default for its experts
 
     def __post_init__(self) -> None:
-        not_negative(rho=self.rho, gap_weight=self.gap_weight)
+        TwoPasses.__post_init__(self)  # `super()` does not work in a dataclass with slots
+        not_negative(gap_weight=self.gap_weight)
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
         """See `OuterRule`."""
-        both = ascend(self, problem, redraw, partial(along, rho=self.rho))
+        both = ascend(self, problem, redraw)
         vertical = at_right_angles(both.first.images, to=both.second.images)
         return both.update(
             both.second.images - self.gap_weight * vertical,

@@ -37,6 +37,7 @@ class OuterProblem:
     loss: Callable[[FlatParams], torch.Tensor]  # L: from θ_N [P] to a 0-dimensional tensor
     policy: HypergradientPolicy  # how the inner loop is differentiated
     truncation: Truncation  # which inner steps are differentiated
+    progress: float = 1.0  # the share of the outer steps that are done, 0 … 1, for rules with a schedule
     derivative: StepSizeDerivative = "first_order"  # which derivative of α; see `step_size_derivative`
 
     @property

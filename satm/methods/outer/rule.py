@@ -11,6 +11,7 @@ import torch
 from satm.config import Choice
 from satm.engine import InnerLoop
 from satm.errors import ConfigError
+from satm.methods.outer.length import Length
 from satm.methods.outer.problem import OuterProblem, OuterUpdate, State
 from satm.names import Names
 from satm.types import Images
@@ -60,6 +61,9 @@ class OuterRule(Protocol):
     def second_start(self, iota: int) -> int | None:
         """The inner step at which a second pass starts, given ι; None: the rule has one pass."""
 
+    def length(self) -> Length | None:
+        """How long the perturbation ε is; None: the rule does not ascend."""
+
     def check(self, inner_steps: int, iota: int) -> None:
         """Raise ConfigError if the rule does not fit an inner loop of N = `inner_steps` with first taped step ι."""
 
@@ -98,6 +102,10 @@ class Rule:
 
     def second_start(self, iota: int) -> int | None:
         """See `OuterRule`: one pass."""
+        return None
+
+    def length(self) -> Length | None:
+        """See `OuterRule`: no ascent."""
         return None
 
     def check(self, inner_steps: int, iota: int) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
 
-from satm.methods.outer.ascent import TwoPasses, along, ascend
+from satm.methods.outer.ascent import TwoPasses, ascend
 from satm.methods.outer.check import not_negative
 from satm.methods.outer.problem import OuterProblem, OuterUpdate, State
 from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw
@@ -24,27 +23,27 @@ class SATM(TwoPasses):
 
         φ^Δ ~ N(0, γ‖φ_j‖ I) for each image j     (see `smoothing_noise`)
         g = ∇F(φ + φ^Δ)
-        ε = ρ g/‖g‖₂
+        ε = ρ g/‖g‖₂, with ρ = r‖φ‖₂                (see `TwoPasses`)
         φ descends ∇F(φ + ε)                      (the noise is off)
 
     φ, φ^Δ, g and ε are [n, C, H, W], and the norm of g is over all of φ at once. The second pass starts from the stored
-    θ_τ of the first: that is Eq. 9, and line 16 of the algorithm differs from it. γ = 0 is SAM. The paper does not
-    print ρ and γ.
+    θ_τ of the first: that is Eq. 9, and line 16 of the algorithm differs from it. γ = 0 is SAM. The paper
+    prints neither ρ nor γ.
     """
 
     rule: Literal["satm"] = "satm"
-    rho: float = 0.01  # ρ: the radius ‖ε‖₂ over the whole set
-    gamma: float = 0.01  # γ: strength of the smoothing noise; what it means depends on `noise`
+    gamma: float = 0.1  # γ: strength of the smoothing noise; what it means depends on `noise`
     noise: NoiseReading = "relative"  # how γ‖φ_j‖ is read
 
     def __post_init__(self) -> None:
-        not_negative(rho=self.rho, gamma=self.gamma)
+        TwoPasses.__post_init__(self)  # see `GSAM`
+        not_negative(gamma=self.gamma)
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
         """See `OuterRule`."""
         images = problem.at.images
         delta = smoothing_noise(images, self.gamma, self.noise, generator)
-        both = ascend(self, problem, redraw, partial(along, rho=self.rho), noise=delta)
+        both = ascend(self, problem, redraw, noise=delta)
         return both.update(noise_ratio=float(delta.norm() / images.norm()))
 
 

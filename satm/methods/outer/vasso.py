@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from satm.methods.outer.ascent import TwoPasses, along, ascend
-from satm.methods.outer.check import fraction, not_negative
+from satm.methods.outer.check import fraction
 from satm.methods.outer.problem import OuterProblem, OuterUpdate, State
 from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw
 from satm.types import Images
@@ -18,36 +18,36 @@ from satm.types import Images
 class VaSSO(TwoPasses):
     """SAM that ascends along an average d of the hypergradients of all outer steps so far:
 
-        d ← (1 − w) d + w ∇F(φ), from d = 0
-        ε = ρ d/‖d‖₂
+        d ← (1 − θ) d + θ ∇F(φ); at the first outer step d = ∇F(φ)
+        ε = ρ d/‖d‖₂, with ρ = r‖φ‖₂ (see `TwoPasses`)
         φ descends ∇F(φ + ε)
 
-    d, ε and φ are [n, C, H, W]. The average removes the noise of single segments from the ascent direction. w = 1 is
-    SAM. The state `average` holds d.
+    d, ε and φ are [n, C, H, W]. The average removes the noise of single segments from the ascent direction. θ = 1 is
+    SAM. The state `average` holds d, and zeros before the first outer step.
     """
 
     rule: Literal["vasso"] = "vasso"
-    rho: float = 0.01  # ρ: the radius ‖ε‖₂ over the whole set; our choice, the same as SATM's
-    weight: float = 0.4  # w, called θ in VaSSO
+    weight: float = 0.9  # θ; its code's default (configs/defaulf_cfg.py:61 at 3524bad)
 
     def __post_init__(self) -> None:
-        not_negative(rho=self.rho)
+        TwoPasses.__post_init__(self)  # see `GSAM`
         fraction("weight", self.weight, one=True)
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
         """See `OuterRule`."""
-        average = state["average"]
+        average, length = state["average"], self.length_at(problem)
 
         def perturb(gradient: torch.Tensor) -> torch.Tensor:
             nonlocal average
-            average = (1 - self.weight) * average + self.weight * gradient
-            return along(average, self.rho)
+            first = not average.any()
+            average = gradient if first else (1 - self.weight) * average + self.weight * gradient
+            return along(average, length)
 
         both = ascend(self, problem, redraw, perturb)
         return both.update(state={"average": average})
 
     def init(self, images: Images) -> State:
-        """See `OuterRule`: d = 0."""
+        """See `OuterRule`: zeros, so that the first call takes its own gradient."""
         return {"average": torch.zeros_like(images)}
 
 

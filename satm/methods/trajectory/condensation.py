@@ -19,6 +19,7 @@ from satm.matching import TrajectoryLoss
 from satm.methods.base import Outcome, Task
 from satm.methods.momentum import MomentumSGD
 from satm.methods.outer import OuterProblem, OuterRule, OuterUpdate, Redraw, State
+from satm.methods.trajectory.acting import Acting
 from satm.methods.trajectory.config import TrajectoryConfig
 from satm.methods.trajectory.diagnosis import diagnose
 from satm.methods.trajectory.guard import Guard, Retry, StepFailed
@@ -65,7 +66,7 @@ class TrajectoryCondensation:
         self.step_size_state = self.step_size_rule.init(config.step_size, task.device)
         self.outer_state = self.rule.init(self.images)
         self.engine, _ = config.choose_engine(self.network, task.data.image_shape, len(self.images))
-        self.notes: Mapping[str, str] = {"engine": str(self.engine)}
+        self.notes: Mapping[str, str] = {"engine": str(self.engine), **self._perturbation()}
         self._policy = self.engine.policy(self.network, task.notify)
 
     def _run_under(self, config: TrajectoryConfig, rule: OuterRule, *, full_batches_only: bool = False) -> None:
@@ -75,6 +76,14 @@ class TrajectoryCondensation:
         self.label_rule = config.label_rule()
         self.step_size_rule = config.step_size_rule()
         self.guard = Guard(config.guard, step_size=config.step_size)
+        self.acting = Acting(rule, config.outer_steps)
+
+    def _perturbation(self) -> dict[str, str]:
+        """How long the rule's perturbation is at the start, in words; empty if it has none."""
+        length = self.rule.length()
+        if length is None:
+            return {}
+        return {"perturbation": f"perturbation {length.spell(float(self.images.norm()))} of {self.rule.rule}"}
 
     def under(self, config: TrajectoryConfig, *, full_batches_only: bool = False) -> Self:
         """A condensation in the same state that runs its outer steps under `config`. This one never changes with it.
@@ -128,6 +137,9 @@ class TrajectoryCondensation:
         else:
             self.images_velocity, self.label_state = start.images_velocity, start.label_state
             measured |= {"step_size": float(self.step_size), "event.skipped_at_loss": measured["loss"]}
+        idle = self.acting.see(self.step, measured)
+        if idle is not None:
+            self.task.notify(idle)
         self.step += 1
         return measured
 
@@ -187,6 +199,7 @@ class TrajectoryCondensation:
             loss=TrajectoryLoss(segment.start, segment.target),
             policy=self._policy,
             truncation=self.config.truncation(),
+            progress=self.step / self.steps,
             derivative=self.config.step_size_derivative,
         )
 
@@ -222,6 +235,7 @@ class TrajectoryCondensation:
             **{name: value.cpu() for name, value in self.step_size_state.items()},
             **{name: value.cpu() for name, value in self.label_state.items()},
             **{f"outer.{name}": value.cpu() for name, value in self.outer_state.items()},
+            **self.acting.state(),
             **self.guard.state(),
         }
 
@@ -237,6 +251,7 @@ class TrajectoryCondensation:
         self.step_size_state = {n: state.get(n, value).to(device) for n, value in self.step_size_state.items()}
         self.label_state = {n: state.get(n, value).to(device) for n, value in self.label_state.items()}
         self.outer_state = {n: state.get(f"outer.{n}", value).to(device) for n, value in self.outer_state.items()}
+        self.acting.restore(state)
         self.guard.restore(state)
 
     def result(self) -> Outcome:

@@ -13,12 +13,13 @@ from satm.data import ImageData
 from satm.experts.train import expert_store
 from satm.machine.compilation import missing_compiler
 from satm.machine.fused import worthwhile
-from satm.methods import METHODS
+from satm.methods import METHODS, OuterWork
 from satm.presets import CondenseConfig, Preset
 from satm.progress import spell_seconds
 from satm.rng import Seed
 from satm.training import SGDConfig, fit
 
+FEW = 0.9  # of the synthetic images; an outer step that reaches fewer is warned of (ours)
 COMPILED = 0.5  # time of a compiled training step, as a fraction of a plain one (benchmarks/training.py)
 
 
@@ -30,13 +31,22 @@ def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps
     work = [f"{missing} expert epochs"] if missing else []
     method = METHODS.get(config.method)
     outer = method.outer_work(config.settings, _network(config, data, device), data, config.ipc)
+    warning = ""
     if outer is not None:
+        warning = spell_reach(outer)
         left = outer.steps - steps_done
         seconds += left * outer.seconds(_step_seconds(config, data, outer.batch, device))
         work.append(f"{left} outer steps")
     return f"profile {preset.profile} ({device}): {preset.name}, about {spell_seconds(seconds)}" + (
-        f" ({', '.join(work)})" if work else ""
+        (f" ({', '.join(work)})" if work else "") + (f"; {warning}" if warning else "")
     )
+
+
+def spell_reach(work: OuterWork | None) -> str:
+    """A warning if an outer step gives few of the images a gradient; else empty."""
+    if work is None or work.reach >= FEW:
+        return ""
+    return f"the window reaches at most {work.reach:.0%} of the synthetic images in one outer step: raise window or batch_syn"
 
 
 def missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:

@@ -25,7 +25,7 @@ from satm.presets import Preset
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.types import FlatParams
-from satm.workflow.condense.estimate import epoch_seconds, missing_expert_epochs
+from satm.workflow.condense.estimate import epoch_seconds, missing_expert_epochs, spell_reach
 from satm.workflow.condense.inputs import check_request, load_data
 from satm.workflow.condense.meter import PEAK_BYTES, STEP_SECONDS
 
@@ -54,6 +54,7 @@ class Plan:
     loaded_bytes: int | None  # the process with its data, before the first outer step
     inner_steps: int  # N
     window: int
+    warning: str  # if an outer step reaches few of the images; else empty
     largest_window: int | None  # that fits the given memory
     measured: tuple[Measured, ...]
 
@@ -102,7 +103,8 @@ def plan(
         config.settings,
     )
     assert isinstance(condensation, TrajectoryCondensation)  # what begins a `TrajectoryConfig`
-    progress.say(str(condensation.engine))
+    for note in condensation.notes.values():
+        progress.say(note)
     cost = calibrate(condensation)
     spent = time.perf_counter() - started
     settings = condensation.config
@@ -120,6 +122,7 @@ def plan(
         loaded_bytes=loaded,
         inner_steps=settings.inner_steps,
         window=window,
+        warning=spell_reach(METHODS.get(config.method).outer_work(config.settings, network, data, config.ipc)),
         largest_window=_largest_window(cost, settings, memory, loaded),
         measured=_measured(Path(registry), preset, str(resolved)),
     )

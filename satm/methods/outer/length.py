@@ -1,0 +1,64 @@
+"""How long the perturbation ε of a sharpness-aware rule is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from satm.errors import ConfigError
+
+LONGEST = 1.0  # r above this would move the images further than they are long
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """‖ε‖₂, over the whole set:
+
+        ‖ε‖₂ = r ‖φ‖₂   if `radius` is set
+        ‖ε‖₂ = ρ        if `rho` is set
+
+    r has no unit, so that one value suits every pixel space and IPC. ρ has the unit of the pixels. If `ramp` is s > 0,
+    the length is multiplied by min(1, p/s). p is the share of the outer steps that are done.
+
+    Raises ConfigError unless exactly one of the two is set, r and s lie in 0 … 1, and ρ is finite and not negative.
+    """
+
+    radius: float | None  # r
+    rho: float | None  # ρ
+    ramp: float = 0.0  # s; 0: the length is constant
+
+    def __post_init__(self) -> None:
+        if self.radius is not None and self.rho is not None:
+            raise ConfigError(
+                f"outer.radius {self.radius:g} and outer.rho {self.rho:g}: both say how long the perturbation is; "
+                "set one of them, and the other to null"
+            )
+        if self.radius is None and self.rho is None:
+            raise ConfigError("outer.radius and outer.rho are null: set one of them; 0 switches the perturbation off")
+        if self.radius is not None and not 0 <= self.radius <= LONGEST:
+            raise ConfigError(
+                f"outer.radius {self.radius:g}: expected 0 to {LONGEST:g}, the perturbation's length as a share of "
+                "the norm of the images; set outer.rho for a length in pixel units"
+            )
+        if self.rho is not None and not 0 <= self.rho < math.inf:
+            raise ConfigError(f"outer.rho {self.rho:g}: expected a finite number of 0 or more")
+        if not 0 <= self.ramp <= 1:
+            raise ConfigError(f"outer.ramp {self.ramp:g}: expected 0 to 1, a share of the outer steps")
+
+    def of(self, norm: float, progress: float = 1.0) -> float:
+        """‖ε‖₂ for images with ‖φ‖₂ = `norm`, after the share `progress` (p) of the outer steps."""
+        risen = min(1.0, progress / self.ramp) if self.ramp else 1.0
+        if self.radius is not None:
+            return risen * self.radius * norm
+        assert self.rho is not None  # checked above
+        return risen * self.rho
+
+    def setting(self) -> str:
+        """The setting that decides, and its value: `outer.radius 0.05`."""
+        return f"outer.rho {self.rho:g}" if self.radius is None else f"outer.radius {self.radius:g}"
+
+    def spell(self, norm: float) -> str:
+        """Both lengths for images with ‖φ‖₂ = `norm`: `r 0.05, ρ 2.15`."""
+        length = self.of(norm)
+        share = length / norm if norm > 0 else math.inf
+        return f"r {share:.3g}, ρ {length:.3g}"

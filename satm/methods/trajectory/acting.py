@@ -1,0 +1,47 @@
+"""Watches whether the perturbation of a sharpness-aware rule changes the loss at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from satm.methods.outer import OuterRule
+
+STEPS = 100  # outer steps that are watched, from the end of the ramp on
+LEAST = 1e-3  # a median relative rise under this means that the rule does nothing; both numbers are ours
+
+
+class Acting:
+    """Says once if the median of (F(φ + ε) − F(φ))/F(φ) over the first `STEPS` outer steps stays under `LEAST`."""
+
+    def __init__(self, rule: OuterRule, steps: int) -> None:
+        """`steps` is the number of outer steps of the run. A run of fewer than `STEPS` is watched to its end."""
+        self.length = rule.length()
+        self.first = 0 if self.length is None else math.ceil(self.length.ramp * steps)
+        self.rises = torch.zeros(min(STEPS, max(0, steps - self.first)))
+
+    def see(self, step: int, measured: Mapping[str, float]) -> str | None:
+        """Take in what outer step `step` measured. Returns the message if there is one to say now."""
+        at = step - self.first
+        if self.length is None or "relative_rise" not in measured or not 0 <= at < len(self.rises):
+            return None
+        self.rises = self.rises.index_fill(0, torch.tensor(at), measured["relative_rise"])
+        median = float(self.rises.median())
+        if at < len(self.rises) - 1 or median >= LEAST:
+            return None
+        return (
+            f"the perturbation does nothing: over {len(self.rises)} outer steps it raised the loss by {median:.2%} "
+            f"(median); raise {self.length.setting()}"
+        )
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What was watched so far, for a saved state; empty if there is nothing to watch."""
+        return {"rises": self.rises} if self.length is not None else {}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take what was watched from `state`, unless another number of steps was watched there."""
+        rises = state.get("rises")
+        if rises is not None and rises.shape == self.rises.shape:
+            self.rises = rises
