@@ -47,7 +47,6 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     Raises UnknownName for a key that `cls` does not have, and ConfigError for a value of the wrong type. Both name the
     key.
     """
-    values = getattr(cls, "today", _as_it_is)(values)  # how a class reads what an earlier version stored
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
@@ -62,10 +61,6 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     if missing:
         raise ConfigError(f"setting {', '.join(missing)} is missing; give it a value")
     return cls(**given)
-
-
-def _as_it_is(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    return values
 
 
 def _today(field: dataclasses.Field[Any], value: Any) -> Any:

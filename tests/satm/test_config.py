@@ -76,7 +76,12 @@ def satm_configs(draw):
 
 def rules(iota, steps):
     """Every outer rule, with random numbers."""
-    second = {"rho": st.floats(0, 10), "tau": st.none() | st.integers(iota, steps - 1), "redraw": st.booleans()}
+    second = {
+        "rho": st.floats(0, 10),
+        "ramp": st.floats(0, 1),
+        "tau": st.none() | st.integers(iota, steps - 1),
+        "redraw": st.booleans(),
+    }
     return (
         st.builds(outer.SGD)
         | st.builds(outer.EMA, decay=momentum)
@@ -102,6 +107,17 @@ experts = st.builds(
 training = st.builds(
     SGDConfig, epochs=st.integers(0, 5000), lr=positive, milestones=st.lists(st.integers(), max_size=3).map(tuple)
 )
+
+
+def test_of_two_alternatives_the_changed_one_counts():
+    rule = {"rule": {"radius": 0.05, "rho": None}, "experts": {"rho": 0.1}}
+    lengths = ("radius", "rho")
+    assert override(rule, {"rule.rho": 2.0}, either=lengths)["rule"] == {"radius": None, "rho": 2.0}
+    assert override(rule, {"radius": 0.1}, either=lengths)["rule"] == {"radius": 0.1, "rho": None}
+    assert override(rule, {"rule.rho": None}, either=lengths) == rule
+    both = {"rule.radius": 0.1, "rule.rho": 2.0}
+    assert override(rule, both, either=lengths)["rule"] == {"radius": 0.1, "rho": 2.0}  # which the rule refuses
+    assert override(rule, {"experts.rho": 0.2}, either=lengths)["experts"] == {"rho": 0.2}
 
 
 @given(wholes | satm_configs() | experts | training)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import torch
 
@@ -22,12 +22,12 @@ RADIUS = 0.05  # r; our choice, the same for every rule (docs/choices.md)
 class TwoPasses(Rule):
     """The settings of a rule with two passes: how long ε is, where the second pass starts, and which draws it uses.
 
-    Exactly one of `radius` and `rho` is set; see `Length`.
+    One of `radius` and `rho` decides the length, see `Length`. If neither is given, `radius` is 0.05.
 
     The second pass starts from θ_τ of the first (trajectory reuse, paper Eq. 9), so it costs N − τ inner steps.
     """
 
-    radius: float | None = RADIUS  # r: ‖ε‖₂ = r‖φ‖₂, over the whole set; null if `rho` is set
+    radius: float | None = None  # r: ‖ε‖₂ = r‖φ‖₂, over the whole set; null: `RADIUS`, or nothing if `rho` is set
     rho: float | None = None  # ρ: ‖ε‖₂ in the unit of the pixels; null if `radius` is set
     ramp: float = 0.0  # s: the length rises from 0 to its value over this share of the outer steps; 0: it is constant
 
@@ -35,12 +35,9 @@ class TwoPasses(Rule):
     redraw: bool = False  # fresh mini-batches and augmentations in the second pass, instead of those of the first
 
     def __post_init__(self) -> None:
+        if self.radius is None and self.rho is None:
+            object.__setattr__(self, "radius", RADIUS)  # so that a stored configuration says the number
         self.length()  # raises ConfigError
-
-    @classmethod
-    def today(cls, stored: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`stored` settings in today's form: before `radius` existed, `rho` was the only length."""
-        return {**stored, "radius": None} if stored.get("rho") is not None and "radius" not in stored else stored
 
     def length(self) -> Length:
         """See `OuterRule`."""

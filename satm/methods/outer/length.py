@@ -20,7 +20,8 @@ class Length:
     r has no unit, so that one value suits every pixel space and IPC. ρ has the unit of the pixels. If `ramp` is s > 0,
     the length is multiplied by min(1, p/s). p is the share of the outer steps that are done.
 
-    Raises ConfigError unless exactly one of the two is set, r and s lie in 0 … 1, and ρ is finite and not negative.
+    Exactly one of `radius` and `rho` is a number. Raises ConfigError if both are, and unless r and s lie in 0 … 1 and ρ
+    is finite and not negative.
     """
 
     radius: float | None  # r
@@ -31,10 +32,8 @@ class Length:
         if self.radius is not None and self.rho is not None:
             raise ConfigError(
                 f"outer.radius {self.radius:g} and outer.rho {self.rho:g}: both say how long the perturbation is; "
-                "set one of them, and the other to null"
+                "give one of them"
             )
-        if self.radius is None and self.rho is None:
-            raise ConfigError("outer.radius and outer.rho are null: set one of them; 0 switches the perturbation off")
         if self.radius is not None and not 0 <= self.radius <= LONGEST:
             raise ConfigError(
                 f"outer.radius {self.radius:g}: expected 0 to {LONGEST:g}, the perturbation's length as a share of "

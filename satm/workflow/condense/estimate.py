@@ -46,7 +46,7 @@ def spell_reach(work: OuterWork | None) -> str:
     """A warning if an outer step gives few of the images a gradient; else empty."""
     if work is None or work.reach >= FEW:
         return ""
-    return f"the window reaches at most {work.reach:.0%} of the synthetic images in one outer step: raise window or batch_syn"
+    return f"the window reaches at most {work.reach:.0%} of the images in one outer step: raise window or batch_syn"
 
 
 def missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:

@@ -42,8 +42,9 @@ class Literal:
         return torch.autograd.grad(loss, at.images)[0], loss.item()
 
 
-def ask(rule, case, state=None):
+def ask(rule, case, state=None, *, progress=1.0):
     problem = OuterProblem(
+        progress=progress,
         loop=case.loop,
         at=case.at,
         theta_start=case.theta,
@@ -112,14 +113,14 @@ def test_gsam():
 
 
 def test_vasso():
-    """d_t = (1 − w) d_{t−1} + w ∇F_t with d_{−1} = 0, and ε_t = ρ d_t/‖d_t‖, over three outer steps."""
-    rule, average, state = VaSSO(rho=RHO, weight=0.3), 0.0, None
+    """d_t = (1 − θ) d_{t−1} + θ ∇F_t with d_0 = ∇F_0, and ε_t = ρ d_t/‖d_t‖, over three outer steps."""
+    rule, average, state = VaSSO(rho=RHO, weight=0.3), None, None
     for step in range(3):
         case = tiny_case()
         case = replace(case, theta=normal(43, name=f"theta {step}"))
         literal = Literal(case)
         g, _ = literal.first()
-        average = 0.7 * average + 0.3 * g
+        average = g if average is None else 0.7 * average + 0.3 * g
         epsilon = RHO * average / average.norm()
         update = ask(rule, case, state)
         close(update.perturbation, epsilon)
@@ -131,6 +132,47 @@ def test_vasso():
 def test_vasso_with_weight_one_is_sam():
     case = tiny_case()
     assert torch.equal(ask(VaSSO(rho=RHO, weight=1.0), case).images, ask(SAM(rho=RHO), case).images)
+
+
+ASCENDING = [SAM, GSAM, ASAM, VaSSO, SATM]
+
+
+@pytest.mark.parametrize("kind", ASCENDING)
+def test_a_radius_is_the_length_of_the_perturbation_over_that_of_the_images(kind):
+    """‖ε‖ = r‖φ‖ for every rule, however large the images are, and along the direction that ρ gives."""
+    for factor in (1.0, 30.0):
+        case = tiny_case()
+        case = replace(case, at=case.at._replace(images=factor * case.at.images))
+        relative, absolute = ask(kind(radius=0.07), case).perturbation, ask(kind(rho=0.07), case).perturbation
+        close(relative.norm(), 0.07 * case.at.images.norm())
+        close(relative / relative.norm(), absolute / absolute.norm())
+
+
+@pytest.mark.parametrize("kind", ASCENDING)
+@pytest.mark.parametrize("length", [{"radius": 0.2}, {"rho": 0.3}])
+def test_a_ramp_lets_the_length_rise_over_its_share_of_the_outer_steps(kind, length):
+    case = tiny_case()
+    whole = ask(kind(**length), case).perturbation
+    for progress, share in [(0.0, 0.0), (0.1, 0.25), (0.4, 1.0), (0.9, 1.0)]:
+        risen = ask(kind(**length, ramp=0.4), case, progress=progress).perturbation
+        close(risen, share * whole)
+
+
+@pytest.mark.parametrize("kind", ASCENDING)
+def test_the_relative_rise_is_stored(kind):
+    measured = ask(kind(radius=0.3), tiny_case()).measured
+    rise = (measured["loss_perturbed"] - measured["loss"]) / measured["loss"]
+    assert measured["relative_rise"] == pytest.approx(rise, rel=1e-12)
+    assert rise != 0
+
+
+def test_one_of_radius_and_rho_decides():
+    assert (SAM().radius, SAM().rho) == (0.05, None)
+    assert (SAM(rho=2.0).radius, SAM(rho=2.0).rho) == (None, 2.0)
+    assert SAM(radius=0.0) != SAM()
+    assert SAM().length().spell(40.0) == "r 0.05, ρ 2"
+    assert SAM(rho=2.0).length().spell(40.0) == "r 0.05, ρ 2"
+    assert SGD().length() is None
 
 
 def test_satm_without_noise_is_sam_to_the_bit():
@@ -185,9 +227,18 @@ def test_labels_descend_with_the_images_and_the_step_size_takes_the_first_trajec
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (partial(SAM, rho=-1.0), "rho -1.0: expected finite numbers of 0 or more"),
-        (partial(ASAM, eta=float("nan")), "rho 0.01, eta nan: expected finite"),
-        (partial(GSAM, gap_weight=-0.1), "rho 0.01, gap_weight -0.1: expected finite"),
+        (partial(SAM, rho=-1.0), "outer.rho -1: expected a finite number of 0 or more"),
+        (partial(SAM, rho=float("inf")), "outer.rho inf: expected a finite number of 0 or more"),
+        (
+            partial(GSAM, radius=-0.1),
+            "outer.radius -0.1: expected 0 to 1, .*; set outer.rho for a length",
+        ),
+        (partial(VaSSO, radius=float("nan")), "outer.radius nan: expected 0 to 1"),
+        (partial(ASAM, radius=40.0), "outer.radius 40: expected 0 to 1"),
+        (partial(SATM, radius=0.1, rho=1.0), "outer.radius 0.1 and outer.rho 1: both say .*; give one of them"),
+        (partial(SAM, ramp=1.5), "outer.ramp 1.5: expected 0 to 1, a share of the outer steps"),
+        (partial(ASAM, eta=float("nan")), "eta nan: expected finite"),
+        (partial(GSAM, gap_weight=-0.1), "gap_weight -0.1: expected finite"),
         (partial(VaSSO, weight=0.0), "weight 0.0: expected 0 < weight ≤ 1"),
         (partial(EMA, decay=1.0), "decay 1.0: expected 0 ≤ decay < 1"),
     ],

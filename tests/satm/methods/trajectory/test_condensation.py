@@ -354,7 +354,7 @@ def test_matching_gets_better(data):
         ({"step_size": float("inf")}, ConfigError, "step_size inf: expected a finite number above 0"),
         ({"momentum_images": 1.0}, ConfigError, "momentum_images 1.0: expected 0 ≤ momentum < 1"),
         ({"step_size": 1e-6}, ConfigError, "step_size 1e-06 lies below min_step_size 1e-05; raise it"),
-        ({"rho": -1.0}, ConfigError, "rho -1.0, gamma 0.05: expected finite numbers of 0 or more"),
+        ({"rho": -1.0}, ConfigError, "outer.rho -1: expected a finite number of 0 or more"),
         ({"augment": "crap"}, UnknownName, "unknown augmentation 'crap': did you mean crop"),
     ],
 )

@@ -1,0 +1,54 @@
+"""A run says if its perturbation does nothing, once, and also after a stop."""
+
+from __future__ import annotations
+
+import pytest
+
+from satm.methods.outer import SAM, SGD
+from satm.methods.trajectory.acting import LEAST, STEPS, Acting
+
+
+def seen(acting, rises, first=0):
+    """The messages for one rise a step."""
+    said = [acting.see(first + step, {"relative_rise": rise}) for step, rise in enumerate(rises)]
+    return [(first + step, message) for step, message in enumerate(said) if message is not None]
+
+
+def test_a_median_under_a_thousandth_is_said_once_with_the_setting_to_raise():
+    ((step, message),) = seen(Acting(SAM(radius=1e-4), 1000), [LEAST / 2] * 300)
+    assert step == STEPS - 1
+    assert message == (
+        "the perturbation does nothing: over 100 outer steps it raised the loss by 0.05% (median); "
+        "raise outer.radius 0.0001"
+    )
+    ((_, message),) = seen(Acting(SAM(rho=0.01), 1000), [0.0] * 100)
+    assert message.endswith("raise outer.rho 0.01")
+
+
+@pytest.mark.parametrize("rises", [[LEAST] * 100, [0.0] * 49 + [1.0] * 51, [0.0] * 99])
+def test_nothing_is_said_of_a_perturbation_that_acts(rises):
+    assert not seen(Acting(SAM(), 1000), rises)
+
+
+def test_a_short_run_is_watched_to_its_end_and_a_ramp_is_left_out():
+    assert seen(Acting(SAM(), 30), [0.0] * 30)[0][0] == 29
+    ramped = Acting(SAM(ramp=0.5), 300)
+    assert not seen(ramped, [0.0] * 150)
+    assert not seen(ramped, [0.1] * 150, first=150)
+    assert seen(Acting(SAM(ramp=0.5), 300), [0.0] * 300)[0][0] == 249
+
+
+def test_a_rule_without_an_ascent_is_not_watched():
+    acting = Acting(SGD(), 100)
+    assert not seen(acting, [0.0] * 100)
+    assert acting.state() == {}
+
+
+def test_what_was_watched_is_saved():
+    first, second = Acting(SAM(), 200), Acting(SAM(), 200)
+    assert not seen(first, [0.0] * 60)
+    second.restore(first.state())
+    assert seen(second, [0.0] * 40, first=60)
+    other = Acting(SAM(), 50)
+    other.restore(first.state())  # of a run of another length
+    assert len(other.rises) == 50
