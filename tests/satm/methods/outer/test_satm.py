@@ -130,6 +130,7 @@ def test_what_is_measured():
         "loss_perturbed": float(second["found"].loss),
         "hypergradient_norm": float(first["found"].images.norm()),
         "hypergradient_norm_perturbed": float(second["found"].images.norm()),
+        "relative_rise": pytest.approx(update.measured["loss_perturbed"] / update.measured["loss"] - 1, rel=1e-9),
         "noise_ratio": pytest.approx(float(noise.norm() / case.at.images.norm()), rel=1e-12),
     }
 
