@@ -76,26 +76,21 @@ def evaluate(
 ) -> list[EvaluationResult]:
     """Train `repeats` networks of each architecture on `examples` and compute every metric on the test images.
 
-    Used in-domain (the architecture of the condensation) and cross-architecture. A network depends only on `seed`, its
-    architecture and its repeat, so an interruption or another order of the architectures changes no number.
+    A network depends only on `seed`, its architecture and its repeat, so stopping and reordering change no number.
 
     Args:
         examples: the images to train on. If each repeat draws its own (random real images), a function from the number
             of a repeat to its images. It is also called with `CHOOSING` if a learning rate has to be chosen.
-        data: the test images, and validation images to choose a learning rate on. If `examples` is a synthetic set,
-            they are converted to its preprocessing.
+        data: test and validation images. For a synthetic set they are converted to its preprocessing.
         architectures: names, as `satm.networks.plan` takes them.
-        recipe: how each network is trained, and the policy of the learning rate.
-        repeats: networks of each architecture; None: `recipe.repeats`.
+        recipe: how each network is trained, the policy of the learning rate, and `repeats` if that is None here.
         trainer: the device and the compiled code, which several calls may share; the CPU by default.
         earlier: networks that are not trained again, and learning rates that are not chosen again.
         on_result: called with each result as soon as it is known.
 
-    Returns the new results, ordered by architecture and then by repeat.
-
-    Raises UnknownName or ConfigError for an architecture and PluginError for a metric, before anything is trained.
-    Raises ShapeError if the images or classes of a set differ from those of `data`, and Interrupted if the user asked
-    to stop. Raises Diverged after all networks are trained if the loss of one of them was not finite.
+    Returns the new results, by architecture, then repeat. Raises UnknownName or ConfigError for an architecture and
+    PluginError for a metric, before anything is trained. Raises ShapeError if the images or classes of a set differ
+    from those of `data`, and Interrupted. Raises Diverged, after all other networks, if the loss of one was not finite.
     """
     evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
