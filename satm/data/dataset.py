@@ -97,17 +97,14 @@ def load(
         name: a name of the catalogue, of a folder under the data root, or the path of a folder. A path whose last part
             is in the catalogue means that data set.
         root: the data root, the only place to look. None: look in `SATM_DATA`, then in earlier downloads, then let
-            torchvision download the data set if it can. A data set that brings its own images, such as `digits`, needs
-            no root.
-        image_size: pixels a side; None: the catalogue's size. For a folder that is not in the catalogue, None means the
-            size of its images, which must be square and all of one size.
-        zca: True: whiten images in 0..1 by ZCA. False: normalise them by the catalogue's constants, or by constants
-            measured on train if the folder is not in the catalogue.
+            torchvision download the data set if it can. A data set that brings its own images needs no root.
+        image_size: pixels a side; None: the catalogue's, or that of a folder's images, all square and of one size.
+        zca: whiten images in 0..1 by ZCA. False: normalise them by the catalogue's constants, or by constants measured
+            on train if the data set is not in the catalogue.
         validation: the fraction of every class that is held out of train, before anything is fitted.
         device: the device that holds the batches.
 
-    Raises UnknownName for an unknown data set, ConfigError for a value outside its range, DataError for missing or
-    damaged images, and Interrupted.
+    Raises UnknownName, ConfigError for a value outside its range, DataError for missing or damaged images, Interrupted.
     """
     if image_size is not None and image_size < 1:
         raise ConfigError(f"image_size {image_size}: expected 1 pixel or more")
