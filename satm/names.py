@@ -50,7 +50,7 @@ class Names(Generic[T]):
         kind: what a thing is called in messages.
         package: the package, or the single module, whose files register our things; None: only `add` registers them.
         group: the entry-point group in which other packages offer things; None: they cannot offer any.
-        expects: the type that such an entry point must have; None: any type.
+        expects: the type that the object of such an entry point must have; None: any type.
         wrap: makes a thing, given the name and the object of an entry point; None: the object is the thing.
     """
 

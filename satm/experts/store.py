@@ -1,4 +1,4 @@
-"""The trajectory store: one safetensors file for each expert. Its folder's name is a hash of how it is trained."""
+"""The trajectory store: one safetensors file for each expert. Its folder is named by a hash of all that shapes it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One expert on disk: its parameters θ_0 … θ_E [P] after each epoch. A snapshot is read when it is used."""
+    """One expert on disk: snapshots θ_0 … θ_E [P] of its parameters, before training and after each epoch.
+
+    The file is memory-mapped, and each snapshot is read when it is used.
+    """
 
     path: Path
     epochs: int  # E: the file holds snapshots 0 … E
@@ -48,10 +51,11 @@ class Trajectory:
 
 
 class TrajectoryStore:
-    """All experts that are trained in the same way: `SATM_HOME/experts/<key>/<index>.safetensors`.
+    """All experts of one kind: `SATM_HOME/experts/<key>/<index>.safetensors`.
 
-    `facts` say how they are trained, and the key is a hash of them. The number of epochs and the number of experts are
-    not in the key, so that an expert can be trained for more epochs, and more experts can be added.
+    `facts` are the data, the network and the training of these experts, and the key is a hash of them. The number of
+    epochs and the number of experts are not in the key, so that an expert can be trained for more epochs, and more
+    experts can be added.
     """
 
     def __init__(self, facts: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ class Job:
     seed: int
     device: torch.device
     registry: Path  # the file
-    start: Start | None = None  # the saved state of another run, from which this run begins; None: from outer step 0
+    start: Start | None = None  # the saved state of another run, from which this run begins; None: no other run
     parent: str | None = None  # id of the set of all classes, if this set is one step of a class-incremental stream
 
     @property

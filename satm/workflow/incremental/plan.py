@@ -49,7 +49,7 @@ class IncrementalPlan:
 
     @property
     def profile(self) -> str:
-        """The profile of the results: the set's, or `custom` if that is `paper` and a protocol setting is replaced."""
+        """The profile of the results: the subject's, or `custom` if that is `paper` and protocol settings differ."""
         return CUSTOM if self.request.settings and self.subject.profile == "paper" else self.subject.profile
 
     @property
