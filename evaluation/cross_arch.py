@@ -1,4 +1,4 @@
-"""Every architecture trained on the same images, several times, and tested: in-domain and cross-architecture."""
+"""Trains networks of one or several architectures on the same images, several times each, and tests them."""
 
 from __future__ import annotations
 
@@ -28,23 +28,25 @@ if TYPE_CHECKING:
     from satm.data import ImageData, Split
 
 RateSource: TypeAlias = Literal["learned", "fixed", "grid on validation"]
+"""The source of a learning rate: the step size of the set, a number given by the user, or the best of a grid."""
 
-CHOOSING = -1  # the "repeat" whose examples a learning rate is chosen on
+CHOOSING = -1
+"""The number that stands for a repeat if examples are drawn only to choose the learning rate on them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:
-    """The metrics of one trained network on the test images, with what it takes to train it again."""
+    """The metrics of one trained network on the test images, and everything that is needed to train it again."""
 
     architecture: str  # canonical name
-    repeat: int
+    repeat: int  # counted from 0
     metrics: Mapping[str, float]  # of every metric in `METRICS`, by name
     learning_rate: float
-    policy: RateSource  # where the learning rate came from
-    adaptation: Mapping[str, Any]  # how the network was fitted to the images; {} for nothing
+    policy: RateSource  # the source of the learning rate
+    adaptation: Mapping[str, Any]  # how the network was fitted to the images; {} if it takes them as they are
     seed: int  # 63 bits, of this network
-    seconds: float  # training and test
-    training: Trained = "eager"  # the two ways agree except for round-off
+    seconds: float  # duration of training and test
+    training: Trained = "eager"  # compiled or not; the results differ in round-off only
 
     @property
     def accuracy(self) -> float:
@@ -54,7 +56,7 @@ class EvaluationResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Earlier:
-    """What earlier sessions of an evaluation left."""
+    """The results of earlier sessions of the same evaluation."""
 
     trained: Collection[tuple[str, int]] = ()  # (architecture, repeat) of networks that need no training
     learning_rates: Mapping[str, float] = field(default_factory=dict)  # chosen from the grid, by architecture
@@ -77,24 +79,24 @@ def evaluate(
     A network depends only on `seed`, its architecture and its repeat, so stopping and reordering change no number.
 
     Args:
-        examples: the images to train on, or a function of the repeat if each repeat draws its own (random real images).
-            The function is also called with the repeat `CHOOSING` if a learning rate has to be chosen.
-        data: test images, and validation images to choose a learning rate on, in the preprocessing of a synthetic set.
+        examples: the images to train on. If each repeat draws its own (random real images), a function from the number
+            of a repeat to its images. It is also called with `CHOOSING` if a learning rate has to be chosen.
+        data: test and validation images. For a synthetic set they are converted to its preprocessing.
         architectures: names, as `satm.networks.plan` takes them.
-        recipe: how each network is trained, with the policy of the learning rate; its `repeats` are the default here.
+        recipe: how each network is trained, the policy of the learning rate, and `repeats` if that is None here.
         trainer: the device and the compiled code, which several calls may share; the CPU by default.
         earlier: networks that are not trained again, and learning rates that are not chosen again.
-        on_result: called with each result as soon as it is there.
+        on_result: called with each result as soon as it is known.
 
-    Returns the results by architecture, then repeat. Raises UnknownName or ConfigError for an architecture and
-    PluginError for a metric, before anything is trained; ShapeError for a set whose images or classes are not those of
-    `data`; Interrupted; and Diverged at the end, after the other networks, if the loss of a network was not finite.
+    Returns the new results, by architecture, then repeat. Raises UnknownName or ConfigError for an architecture and
+    PluginError for a metric, before anything is trained. Raises ShapeError if the images or classes of a set differ
+    from those of `data`, and Interrupted. Raises Diverged, after all other networks, if the loss of one was not finite.
     """
     evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
         data=data,
         recipe=recipe,
-        metrics=tuple(METRICS.get(name) for name in METRICS),
+        metrics=tuple(METRICS.get(name) for name in METRICS),  # loads them now, so a broken one is noticed first
         seed=seed,
         trainer=trainer or Trainer(),
         chosen=dict(earlier.learning_rates if earlier else {}),
@@ -124,15 +126,15 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Evaluation:
-    """What the networks of one evaluation have in common."""
+    """The inputs that all networks of one evaluation share."""
 
-    draw: Callable[[int], Examples]
+    draw: Callable[[int], Examples]  # from the number of a repeat to its examples
     data: ImageData
     recipe: Recipe
     metrics: Sequence[Metric]
     seed: Seed
     trainer: Trainer
-    chosen: dict[str, float]  # learning rates from the grid, by architecture; grows
+    chosen: dict[str, float]  # learning rates chosen from the grid so far, by architecture
 
     def network(self, plan: NetworkPlan, repeat: int, bar: Bar) -> EvaluationResult:
         """Train and test one network."""
@@ -165,6 +167,7 @@ class _Evaluation:
         )
 
     def _learning_rate(self, plan: NetworkPlan, examples: Examples) -> tuple[float, RateSource]:
+        """The learning rate of a network and its source. It is chosen from the grid once for each architecture."""
         stated = stated_learning_rate(self.recipe.learning_rate, examples)
         if stated is not None:
             return stated
@@ -183,6 +186,7 @@ class _Evaluation:
         return self.chosen[plan.name], "grid on validation"
 
     def _examples(self, repeat: int) -> Examples:
+        """The examples of a repeat. Raises ShapeError if they are a set that does not fit the data."""
         examples = self.draw(repeat)
         if not isinstance(examples, SyntheticSet):
             return examples
@@ -195,7 +199,7 @@ class _Evaluation:
 
 
 def _in_space_of(examples: Examples, split: Split) -> Split:
-    """`split` in the preprocessing of `examples`: a network is tested in the space that it was trained in."""
+    """`split` in the preprocessing of `examples`, because a network is tested in the space that it was trained in."""
     if not isinstance(examples, SyntheticSet) or examples.preprocessing == split.preprocessing:
         return split
     return split.with_preprocessing(examples.preprocessing)

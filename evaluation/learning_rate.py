@@ -48,10 +48,10 @@ def choose_learning_rate(
 ) -> tuple[float, dict[float, float]]:
     """The learning rate whose network has the best accuracy on `validation`, and the accuracy (0..1) of each rate.
 
-    Trains one network for each rate of `grid`, by default the recipe's. All have one seed, so they differ only in the
-    learning rate. Of equally good rates the first one in `grid` is taken. A network that diverges scores 0. Raises
-    ConfigError without validation images, Diverged if every network diverges, and Interrupted if the user asked to
-    stop.
+    Trains one network for each rate of `grid`, by default the recipe's grid. All networks have the same seed, so they
+    differ only in the learning rate. Of equally good rates the first one in `grid` is taken. A network that diverges
+    scores 0. Raises ConfigError if there are no validation images, Diverged if every network diverges, and Interrupted
+    if the user asked to stop.
     """
     if not len(validation):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Accuracies of sets × architectures, and what follows from them: intervals, drops, paired differences, rank orders."""
+"""Accuracies of sets × architectures, with their intervals, drops, paired differences and rank correlations."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class MatrixRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """Sets × architectures under one recipe, and what each set is compared with."""
+    """Accuracies of sets × architectures under one recipe, and for each set the row that it is compared with."""
 
     recipe: str  # its name
     architectures: tuple[str, ...]  # the sets' own first
@@ -64,12 +64,12 @@ class Matrix:
         return (*self.sets, *self.randoms)
 
     def difference(self, row: MatrixRow, architecture: str) -> Interval | None:
-        """`row` minus what it is compared with, paired by repeat; None if that is nothing or the set itself."""
+        """`row` minus the row that it is compared with, paired by repeat; None if there is none or it is `row`."""
         other = self.against.get(row.name) if row in self.sets else None
         return None if other is None or other is row else row.difference(other, architecture)
 
     def rank_correlation(self, architecture: str) -> RankCorrelation:
-        """Whether the means order the sets on `architecture` as they order them in-domain.
+        """Rank correlation of the sets' mean accuracies on `architecture` with those in-domain.
 
         Leaves out the sets that were made with this architecture.
         """

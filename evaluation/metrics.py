@@ -63,7 +63,7 @@ def negative_log_likelihood(logits: Tensor, targets: Tensor) -> float:
 
 
 def expected_calibration_error(logits: Tensor, targets: Tensor) -> float:
-    """How far the confidence of a network is from its accuracy.
+    """The mean distance between the confidence and the accuracy of a network.
 
     The confidence of an image is the largest probability, max softmax(logits). The images are put into 15 bins by their
     confidence: bin m, counted from 1, holds those in ((m − 1)/15, m/15], so the upper edge belongs to the bin. With

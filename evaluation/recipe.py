@@ -23,11 +23,11 @@ id as before they existed, and its old results are still its own."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Everything that shapes an evaluation network besides its architecture, its seed and the set.
+    """How an evaluation network is trained, except for its architecture, its seed and the set.
 
-    The learning rate is `learned` (the set's step size; from the grid if it has none), a number, or the best of `grid`
-    on the validation split, chosen for each architecture. Raises ConfigError for a value out of its range, UnknownName
-    for an unknown augmentation.
+    The learning rate is a number or a policy. "learned" takes the step size of the set, or chooses from the grid if the
+    set has none. "grid" takes the rate of `grid` with the best accuracy on the validation split, chosen for each
+    architecture. Raises ConfigError for a value out of its range, UnknownName for an unknown augmentation.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Recipe:
         _ = self.augmentation
 
     def sgd(self, learning_rate: float) -> SGDConfig:
-        """The optimisation at `learning_rate`; raises ConfigError if that is not above 0."""
+        """The settings of the optimiser at `learning_rate`. Raises ConfigError if that is not above 0."""
         return SGDConfig(
             epochs=self.epochs,
             lr=learning_rate,
@@ -89,7 +89,7 @@ class Recipe:
     def variant(
         self, *, augment: str | None = None, learning_rate: Literal["learned", "grid"] | float | None = None
     ) -> Recipe:
-        """The same recipe with less augmentation or another learning-rate policy; its new name says which.
+        """The same recipe with less augmentation or another learning-rate policy. Its new name lists the changes.
 
         Keeps only those operations of the recipe's augmentation that the DSA strategy `augment` also has.
         """
@@ -114,5 +114,5 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Rebuild a recipe; raises UnknownName or ConfigError for an unknown, missing or wrongly typed key."""
+        """Rebuild a recipe. Raises UnknownName or ConfigError for an unknown, missing or wrongly typed key."""
         return config.from_dict(cls, values, "recipe.")

@@ -1,4 +1,4 @@
-"""Training one network from scratch on a few images, by a recipe."""
+"""Trains one network from scratch on a few images, by a recipe."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def train_network(
 ) -> nn.Module:
     """A fresh network of `plan`, trained on `examples` by `recipe` at `learning_rate`.
 
-    The initial weights and every draw of the training come from `seed`. `fused` (from `plan_training`) trains it in
-    compiled code. Raises Diverged if the loss is not finite, and ConfigError if the network cannot train on batches as
-    small as these.
+    The initial weights and every random draw of the training come from `seed`. With `fused` (from `plan_training`), the
+    training runs in compiled code. Raises Diverged if the loss is not finite, and ConfigError if the last batch has one
+    image and the network has batch normalisation.
     """
     network = plan.create(seed.child("weights")).to(device)
     with _explained(plan, len(examples), recipe):
@@ -51,9 +51,9 @@ def train_network(
 
 
 def check_batches(plan: NetworkPlan, recipe: Recipe, *, examples: int) -> None:
-    """Raise what `train_network` would raise at the last batch of this many `examples`, before anything is trained.
+    """Raise the ConfigError of `train_network` for `examples` images, before anything is trained.
 
-    It runs a forward pass of shapes only, on torch's meta device.
+    It runs a forward pass on torch's meta device: only shapes.
     """
     if examples % recipe.batch_size == 1:
         with _explained(plan, examples, recipe), torch.device("meta"), torch.no_grad():
@@ -62,7 +62,7 @@ def check_batches(plan: NetworkPlan, recipe: Recipe, *, examples: int) -> None:
 
 @contextmanager
 def _explained(plan: NetworkPlan, examples: int, recipe: Recipe) -> Iterator[None]:
-    """Turn the error of batch normalisation at a batch of one image into a ConfigError with the way out."""
+    """Turn the error that batch normalisation raises for a batch of one image into a ConfigError with the way out."""
     try:
         yield
     except ValueError as error:
@@ -83,9 +83,9 @@ def plan_training(
     compilation: Compilation = "auto",
     progress: Progress = SILENT,
 ) -> Fused | None:
-    """Compiled code for every network of `plan` that `recipe` trains on as many `examples`; None for plain training.
+    """Compiled code for every network of `plan` that `recipe` trains on as many `examples`; None: train uncompiled.
 
-    The rule is in `satm.machine.fused.plan_fused`.
+    `satm.machine.fused.plan_fused` decides.
     """
     return plan_fused(
         lambda: plan.create(Seed(0).child("template")).to(device),

@@ -1,4 +1,4 @@
-"""Where networks are trained, with the compiled code that trainings share."""
+"""The device on which networks are trained, and the compiled code that they share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Trainer:
     _compiled: dict[tuple[object, ...], Fused | None] = field(default_factory=dict, init=False, repr=False)
 
     def compiled(self, examples: Examples, plan: NetworkPlan, recipe: Recipe) -> Fused | None:
-        """Compiled code for networks of `plan` trained on as many `examples` by `recipe`; None for plain training.
+        """Compiled code for networks of `plan` that `recipe` trains on as many `examples`; None: train uncompiled.
 
         Raises ConfigError if `compilation` is "compiled" and compiling is not possible.
         """

@@ -22,7 +22,7 @@ from satm.progress import SILENT, Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Earlier:
-    """What an interrupted call leaves: the steps that it judged, and its learner's state after the last of them."""
+    """The results of an interrupted call: the steps that it judged, and its learner's state after the last of them."""
 
     steps: tuple[StepResult, ...] = ()
     state: Mapping[str, torch.Tensor] | None = None  # None if none was saved, or if it is lost
@@ -37,11 +37,12 @@ def run(
 ) -> IncrementalResult:
     """Run the stream of `job` on Avalanche and judge the network after every step.
 
-    At step k the memory's images of that step's classes arrive. Protocols that learn from real images also get the
-    training images of these classes. The network has a head over all classes, and no class is masked. It is judged on
-    the test images of every step; `StepResult.seen` counts the classes that have arrived. An image of the memory
-    belongs to the class of its `hard_labels`; its target may be soft. The caller makes the memory: one set split along
-    the class order, or each step's classes condensed on their own as in DM's experiment (docs/field.md).
+    The memory is the set of stored images that the protocol keeps. At step k its images of that step's classes arrive.
+    Protocols that learn from real images also get the training images of these classes. The network has a head over
+    all classes, and no class is masked. After each step it is judged on the test images of all steps;
+    `StepResult.seen` is its accuracy on the classes that have arrived. An image of the memory
+    belongs to the class of its `hard_labels`; its target may be soft. The caller prepares the memory: it splits one
+    set along the class order, or condenses each step's classes on their own as in DM's experiment (docs/field.md).
 
     Args:
         earlier: the steps of an interrupted call for the same job. The result is the same as without the interruption.
@@ -100,7 +101,7 @@ def _streams(job: StreamJob, stream: ModuleType) -> tuple[Any, tuple[Any, ...]]:
     """The Avalanche benchmark of a job, and the data sets that its memory receives step by step."""
     arriving: tuple[Any, ...] = ()
     if job.memory is not None:
-        # Computed once: a set of logits would pass all its rows through a softmax at every read.
+        # Read `targets` once here: for a memory of logits, each access applies softmax to all rows.
         images = TensorExamples(job.memory.images, job.memory.targets)
         arriving = tuple(stream.split(images, job.memory_classes, job.groups))
     if job.protocol.reads == "memory":
@@ -114,7 +115,7 @@ def _streams(job: StreamJob, stream: ModuleType) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _resumed(job: StreamJob, learner: Learner, earlier: Earlier, memory_sizes: Sequence[int]) -> dict[int, StepResult]:
-    """The earlier steps by number, with the learner's state restored; {} if the learner cannot continue from them."""
+    """The earlier steps by number; {} if the learner cannot continue from them. Restores the learner's state."""
     count = len(job.groups)
     found = [result.step for result in earlier.steps]
     fitting = all(

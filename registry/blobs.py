@@ -30,7 +30,7 @@ def pack(synthetic: SyntheticSet) -> list[BlobRow]:
 
 
 def unpack(blobs: Sequence[BlobRow]) -> tuple[Images, Labels]:
-    """Images [n, C, H, W] and labels of a whole set, bit for bit and in the order they had before `pack`."""
+    """Images [n, C, H, W] and labels of a whole set: the same bits in the same order as before `pack`."""
     import torch
     from safetensors.torch import load
 

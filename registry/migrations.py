@@ -1,6 +1,6 @@
 """The schema of the registry, as numbered steps from an empty file to the newest version.
 
-A stored file may be at any step, so a step never changes: add a new one at the end.
+A stored file may be at any step, so never change a step: add a new one at the end.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ STEPS = (m001_tables, m002_views, m003_protocols)
 
 
 def migrate(db: Any, *, read_only: bool = False) -> None:
-    """Bring an open registry to the newest schema, in one transaction: if a step fails, the file stays as it was.
+    """Bring an open registry to the newest schema, in one transaction. If a step fails, the file does not change.
 
     Raises RegistryError if the database is no registry, comes from a newer version, or needs a step but is opened
     read-only.

@@ -1,4 +1,4 @@
-"""Results: evaluated numbers, the recipes of their evaluations, and the means over repeats."""
+"""The part of the registry for results: evaluated numbers, the recipes of their evaluations, means over repeats."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class ResultFilters(TypedDict, total=False):
 
 
 def recipe_id(name: str, config: Mapping[str, Any]) -> str:
-    """The id of a training recipe, stored or not; raises RegistryError if the config cannot be stored."""
+    """The id of a training recipe, whether it is stored or not. Raises RegistryError if its config cannot be stored."""
     from satm.synthetic import digest
 
-    to_json(config)  # a clear error for a value that the digest cannot take
+    to_json(config)  # only for its RegistryError: `digest` raises a bare TypeError or ValueError
     return digest({"name": name, "config": dict(config)})
 
 
@@ -38,7 +38,7 @@ class Results(Sets):
     """The part of the registry that stores recipes and evaluation results."""
 
     def add_recipe(self, name: str, config: Mapping[str, Any]) -> str:
-        """Store a training recipe; returns its id, which is the same for the same name and config."""
+        """Store a training recipe and return its id. Equal names and configs have equal ids."""
         record = RecipeRecord(id=recipe_id(name, config), name=name, config=config, created=now())
         with self._writing() as db:
             db["recipes"].insert(to_row(record), ignore=True)
@@ -49,7 +49,7 @@ class Results(Sets):
         return self._one(RecipeRecord, "recipes", recipe_id)
 
     def add_results(self, rows: Sequence[ResultRow]) -> None:
-        """Store results, all or none. A result that is already stored is replaced."""
+        """Store results: all of them, or none if one fails. A result that is already stored is replaced."""
         with self._writing() as db:
             db["results"].insert_all(map(to_row, rows), replace=True)
 
@@ -77,6 +77,10 @@ class Results(Sets):
         )
 
     def _wanted(self, filters: ResultFilters) -> tuple[str, list[Any]]:
+        """The WHERE clause of `filters` and its values; "" if no filter is set.
+
+        Raises TypeError for an unknown filter, and RegistryError if `set` names no set or several.
+        """
         columns: dict[str, Any] = dict(filters)
         unknown = sorted(columns.keys() - ResultFilters.__annotations__.keys())
         if unknown:
@@ -85,5 +89,5 @@ class Results(Sets):
         clause, values = where({**columns, "set_id": self.find(reference).id if reference else None})
         if protocol is None:
             return clause, values
-        joint = f"{clause} AND" if clause else "WHERE"
-        return f"{joint} (protocol = ? OR protocol LIKE ? || '/%')", [*values, protocol, protocol]
+        prefix = f"{clause} AND" if clause else "WHERE"
+        return f"{prefix} (protocol = ? OR protocol LIKE ? || '/%')", [*values, protocol, protocol]

@@ -14,10 +14,10 @@ class Runs(Store):
     """The part of the registry that stores runs, their metrics and their environments."""
 
     def add_environment(self, facts: Mapping[str, Any]) -> str:
-        """Store the facts of `registry.provenance.environment`; returns their id, the same for equal facts."""
+        """Store the facts of `registry.provenance.environment` and return their id. Equal facts have equal ids."""
         from satm.synthetic import digest
 
-        to_json(facts)  # a clear error for a value that the digest cannot take
+        to_json(facts)  # only for its RegistryError: `digest` raises a bare TypeError or ValueError
         record = EnvironmentRecord(id=digest(facts), facts=facts, created=now())
         with self._writing() as db:
             db["environments"].insert(to_row(record), ignore=True)
@@ -43,10 +43,10 @@ class Runs(Store):
         command: str,
         set_id: str | None = None,
     ) -> str:
-        """Start a run, or resume the run of this key that is not done; returns the run's id.
+        """Start a run, or resume the unfinished run with this key. Returns the id of the run.
 
-        A resumed run keeps its start, config, seconds and metrics, and gets this session's device, environment and
-        command. If the run of this key is done, a new run starts: use `find_run` first.
+        A resumed run keeps its start, config, seconds and metrics, and gets the device, environment and command of this
+        session. If the run with this key is done, a new run starts. To know this before, use `find_run`.
         """
         session = {
             "device": device,
@@ -81,7 +81,7 @@ class Runs(Store):
         return record.id
 
     def find_run(self, key: str) -> RunRecord | None:
-        """The newest run of this key, done or not."""
+        """The newest run with this key, done or not; None if there is none."""
         found = self._rows(RunRecord, "SELECT * FROM runs WHERE key = ? ORDER BY seq DESC LIMIT 1", [key])
         return found[0] if found else None
 
@@ -132,7 +132,7 @@ class Runs(Store):
             )
 
     def amend_run(self, run_id: str, **config: Any) -> None:
-        """Replace entries of a run's config by the values that were found during the run."""
+        """Replace entries of a run's config. Use it for facts that only the run itself reveals."""
         with self._writing():
             self._update(run_id, config=to_json({**self.run(run_id).config, **config}), updated=now())
 
@@ -144,7 +144,7 @@ class Runs(Store):
             db["metrics"].insert_all(map(to_row, records), replace=True)
 
     def drop_metrics_from(self, run_id: str, step: int) -> None:
-        """Delete the metrics from `step` on: a resumed run computes them again."""
+        """Delete the metrics of `step` and of all later steps, because a resumed run computes them again."""
         with self._writing() as db:
             db["metrics"].delete_where("run_id = ? AND step >= ?", [run_id, step])
 

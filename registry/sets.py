@@ -24,7 +24,7 @@ class Sets(Store):
         """
         from registry.blobs import pack
 
-        to_json(synthetic.describe())  # a clear error for a value that the id's digest cannot take
+        to_json(synthetic.describe())  # only for its RegistryError: the digest raises TypeError
         if not len(synthetic):
             raise RegistryError(f"a set of {synthetic.dataset} without images cannot be stored")
         blobs = pack(synthetic)

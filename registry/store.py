@@ -1,6 +1,6 @@
-"""An open registry file: its connection, its transactions, and SQLite's errors as one clear line each.
+"""An open registry file: its connection, its transactions, and SQLite's errors, each as one clear line.
 
-`Store` knows no table. The classes for sets, runs and results build on its three methods: `_rows` and `_one` read
+`Store` depends on no table. The classes for sets, runs and results build on its three methods: `_rows` and `_one` read
 records, and `_writing` opens a transaction. `registry.migrations` makes the tables.
 """
 
@@ -120,7 +120,7 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[Any]:
-        """The database in a transaction, which holds the write lock from its start and is undone on any error."""
+        """The database in a transaction. It holds the write lock from its start, and any error undoes it."""
         with explained(self.path):
             # After a deferred BEGIN, a read and then a write fail at once, without waiting, if another process writes.
             self._db.execute("BEGIN IMMEDIATE")

@@ -4,8 +4,11 @@ A thing is registered where it is defined, in one statement at the top level of 
 
     METHODS.add(Method(name="mtt", summary="matching training trajectories (Cazenavette et al. 2022)", ...))
 
-The table finds the statement by reading the files of its package, so names and summaries are listed without importing
-anything. The file is imported when its name is used. Another package offers a thing in its own metadata:
+The table finds these statements by reading the text of its package's files, so it lists names and summaries without
+importing anything. For this, `name` and `summary` must be literal strings in the statement. A file is imported when a
+name that it registers is used.
+
+Another package offers a thing in its own metadata:
 
     [project.entry-points."satm.methods"]
     my-method = "my_package.method:METHOD"
@@ -43,8 +46,12 @@ class Listed:
 class Names(Generic[T]):
     """The things of one kind ("method", "data set" …) by name.
 
-    `package` holds the files that register ours. `group` is the entry-point group in which other packages offer theirs.
-    `expects` is the type that such an entry point must load. With `wrap`, the thing is `wrap(name, loaded)`.
+    Args:
+        kind: what a thing is called in messages.
+        package: the package, or the single module, whose files register our things; None: only `add` registers them.
+        group: the entry-point group in which other packages offer things; None: they cannot offer any.
+        expects: the type that the object of such an entry point must have; None: any type.
+        wrap: makes a thing, given the name and the object of an entry point; None: the object is the thing.
     """
 
     def __init__(
@@ -68,9 +75,10 @@ class Names(Generic[T]):
         return item
 
     def get(self, name: str) -> T:
-        """The thing called `name`. If another package offers the same name, ours is taken.
+        """The thing called `name`. If another package offers the same name, it is ours.
 
-        Raises UnknownName with the nearest names, and PluginError if another package's thing cannot be loaded.
+        Raises UnknownName with the nearest names if there is none. Raises PluginError if two packages offer it, or if
+        another package's thing cannot be loaded.
         """
         if name not in self._items and name in (ours := self._listed()):
             import_module(ours[name].module)
@@ -94,7 +102,7 @@ class Names(Generic[T]):
         return sorted({*self._items, *self._listed()})
 
     def summaries(self) -> dict[str, str]:
-        """One line for every name. Another package's thing is not loaded: its line names the package."""
+        """One line for every name. For another package's thing, which is not loaded, the line names the package."""
         lines = {name: f"from {self.owner(name)}" for name in self}
         lines |= {name: str(getattr(item, "summary", "")) for name, item in self._items.items()}
         return lines | {name: listed.summary for name, listed in self._listed().items()}
@@ -104,7 +112,7 @@ class Names(Generic[T]):
         return () if self.group is None else _offers(self.group, tuple(sys.path))
 
     def problems(self) -> list[str]:
-        """One line for every thing of another package that cannot be used. Loads them all."""
+        """One line for every thing of another package that cannot be used. Loads all things of other packages."""
         lines = []
         for point in self.points():
             if point.name in self.known():
@@ -151,7 +159,7 @@ class Names(Generic[T]):
 
 
 def owner(point: EntryPoint) -> str:
-    """The package that an entry point comes from."""
+    """The package that an entry point comes from; the object that it names if the package is not known."""
     return point.value if point.dist is None else f"package {point.dist.name}"
 
 
@@ -200,4 +208,8 @@ def _statements(text: str) -> Iterator[tuple[str, str]]:
 
 @cache
 def _offers(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of `group` in the installed packages.
+
+    They depend on `sys.path`. `path` makes it a part of the cache's key, so that a change of it counts.
+    """
     return tuple(entry_points(group=group))

@@ -123,7 +123,7 @@ def leaves(at: OuterVariables) -> OuterVariables:
 
 
 def tiny_case(*, steps: int = 6, soft: bool = False, step_size: float = 0.3) -> Case:
-    """Five images. Steps take all of them and mini-batches in turn, and each step has its own mask."""
+    """An inner problem of five images. Steps use all of them or a mini-batch in turn, and each has its own mask."""
     n = 5
     labels = torch.tensor([0, 1, 2, 1, 0])
     batches = tuple(None if step % 2 else torch.tensor([step % n, 3, (step + 2) % n]) for step in range(steps))
@@ -236,7 +236,7 @@ def _double(trajectory):
 
 
 def refuse_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on every compilation fails although a compiler is found, as with a broken C++ compiler."""
+    """Make every later compilation fail although a compiler is found, as with a broken C++ compiler."""
     from torch._dynamo.exc import BackendCompilerFailed
 
     def compile(function, **options):
@@ -249,7 +249,7 @@ def refuse_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class StopAfter(NoProgress):
-    """Says "stop" after `calls` calls of `stopping`."""
+    """Asks to stop after `calls` calls of `stopping`."""
 
     def __init__(self, calls: int) -> None:
         self.left = calls

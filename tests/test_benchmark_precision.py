@@ -1,4 +1,4 @@
-"""benchmarks/precision.py: the kernels that stand in for bfloat16 instructions."""
+"""benchmarks/precision.py: the kernels that replace bfloat16 instructions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks the pages: commands and options exist, links lead somewhere, and the Python of the README runs."""
+"""Checks the pages: commands, options and the targets of links exist, and the Python of the README runs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def command_lines(page: Path) -> list[list[str]]:
 
 
 def problem(words: list[str]) -> str | None:
-    """What is wrong with a command line, `satm` left out."""
+    """The error in a command line, which is given without `satm`."""
     called = next((tuple(words[:n]) for n in (1, 2) if tuple(words[:n]) in COMMANDS), None)
     if called is None:
         return None if words == ["--help"] else "there is no such command"

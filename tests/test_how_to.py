@@ -1,4 +1,4 @@
-"""Every page of docs/how-to works: its package is installed and its commands are typed, in the page's order."""
+"""Checks every page of docs/how-to: installs its package and runs its commands, in the page's order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True)
 class Block:
-    """A block of a page: ```python and ```toml make a package, ```sh uses it, ```text is what is printed."""
+    """A block of a page: ```python and ```toml are files of a package, ```sh uses it, ```text is the output."""
 
     page: str
     kind: str
@@ -88,7 +88,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_example_works(
     page: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The package is installed at the page's ```toml block. What stands before it is typed without the package."""
+    """The package is installed at the page's ```toml block. Commands before that block run without the package."""
     monkeypatch.setenv("SATM_HOME", str(home))
     blocks = read(page)
     assert {block.kind for block in blocks} == {"python", "toml", "sh", "text"}

@@ -1,1 +1,1 @@
-"""The class-incremental protocols, one file each. `protocols.base.PROTOCOLS` finds them by their files."""
+"""The class-incremental protocols, one file each. `protocols.base.PROTOCOLS` reads these files to find them."""

@@ -1,4 +1,4 @@
-"""`cumulative`: one network, trained at each step on all real images so far. An upper bound for every memory."""
+"""`cumulative`: one network, trained at each step on all real images seen so far. The upper bound for every memory."""
 
 from __future__ import annotations
 

@@ -12,8 +12,9 @@ from satm.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DERConfig(ReplayConfig):
-    """Loss: CE(stream) + α MSE(memory's logits now, memory's logits on arrival) + β CE(memory).
+    """Settings of DER and DER++. The loss of a batch is CE(stream) + α MSE(z, z₀) + β CE(memory).
 
+    z are the network's logits on memory images, z₀ those that it had when the images arrived. CE is the cross-entropy.
     β = 0 is DER, β > 0 is DER++.
     """
 
@@ -35,7 +36,7 @@ def _begin(context: StreamContext, config: DERConfig) -> Learner:
     memory = LogitsMemory(context.arriving)
 
     def before(strategy: Any, step: int) -> None:
-        # If the buffer is smaller than this batch, Avalanche replays nothing and says nothing.
+        # Avalanche replays nothing, without a message, if the buffer is smaller than this batch.
         strategy.batch_size_mem = min(config.memory_batch_size, len(memory.buffer) or 1)
 
     make = memory.behind(DER, alpha=config.alpha, beta=config.beta)

@@ -1,4 +1,4 @@
-"""`er-ace`: experience replay with asymmetric cross-entropy (Caccia et al. 2022), the memory as buffer."""
+"""`er-ace`: experience replay with asymmetric cross-entropy (Caccia et al. 2022), with the memory as its buffer."""
 
 from __future__ import annotations
 

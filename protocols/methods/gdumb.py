@@ -1,4 +1,4 @@
-"""`gdumb`: at every step a fresh network, trained from scratch on the memory so far (Zhao & Bilen's experiment)."""
+"""`gdumb`: trains a new network from scratch at each step, on the memory so far (Zhao & Bilen's experiment)."""
 
 from __future__ import annotations
 

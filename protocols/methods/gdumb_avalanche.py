@@ -1,4 +1,4 @@
-"""`gdumb-avalanche`: Avalanche's own GDumb. Every step starts again from the same initialisation."""
+"""`gdumb-avalanche`: Avalanche's own GDumb. Each step trains anew from the same initial weights."""
 
 from __future__ import annotations
 

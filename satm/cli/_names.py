@@ -1,7 +1,8 @@
 """The tables of names that the command line lists: in help texts, in commands such as `satm methods`, in `satm doctor`.
 
-Names and one-line summaries are read from the text of the files and from the metadata of other packages. `satm
-recipes` and `satm presets` show more than that, so they import the tables.
+Names and one-line summaries are read from the text of the files and from the metadata of other packages, without
+importing the tables. `satm recipes`, `satm presets` and `satm doctor` do import tables: they show the source of each
+recipe, the rows of each method, and whether the things of other packages can be loaded.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 class Listing:
     """Where a table is, and where its names are registered."""
 
-    home: str  # module:attribute of the table itself
-    package: str  # the files that register our names, as `Names` reads them
-    group: str | None  # the entry points of other packages
+    home: str  # module:attribute of the table
+    package: str  # the package or module that registers our names, as in `Names`
+    group: str | None  # the entry-point group of other packages, as in `Names`
 
     def names(self) -> Names[Any]:
         """The names and their summaries, without importing the table."""
@@ -31,7 +32,7 @@ class Listing:
         return Names("name", package=self.package, group=self.group)
 
     def table(self) -> Names[Any]:
-        """The table itself. Imports its module."""
+        """The table. Imports its module."""
         module, _, attribute = self.home.partition(":")
         return cast("Names[Any]", getattr(import_module(module), attribute))
 
@@ -47,13 +48,13 @@ LISTINGS = {
     "metrics": Listing("evaluation.metrics:METRICS", "evaluation.metrics", "satm.metrics"),
     "recipes": Listing("evaluation.recipes:RECIPES", "evaluation.recipes", None),
 }
-"""Every table that is listed, by the word that stands for its names in a help text: `{methods}`."""
+"""Every table that is listed, by the word that a help text uses for its names, such as `{methods}`."""
 
 
 def filled(text: str, *, plugins: bool = True) -> str:
     """`text` with each `{methods}`, `{outer}` … replaced by the names of that table, with commas between them.
 
-    Without `plugins`, other packages' names are left out: then the text is the same on every machine.
+    If `plugins` is False, the names of other packages are left out, so the text is the same on every machine.
     """
     for word, listing in LISTINGS.items():
         if f"{{{word}}}" in text:

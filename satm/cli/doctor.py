@@ -18,12 +18,15 @@ def register(app: typer.Typer) -> None:
 
 
 def guard() -> None:
-    """Raise Shadowed unless all four packages come from one folder. Their names are common, so others may hide them."""
+    """Raise Shadowed if our four packages do not come from one folder.
+
+    Their names are common, so a package or folder of the same name may hide one of them.
+    """
     places = {}
     for name in PACKAGES:
         found = find_spec(name)
         if found is None or found.origin is None:
-            raise Shadowed(f"package '{name}' is missing or hidden by a folder; run the installed `satm` command")
+            raise Shadowed(f"package '{name}' is missing, or a folder hides it; run the installed `satm` command")
         places[name] = Path(found.origin).parent.parent
     ours = places["satm"]
     for name, place in places.items():
@@ -35,7 +38,7 @@ def guard() -> None:
 
 
 def doctor() -> None:
-    """Show where everything is: versions, devices, folders, and what other packages add. Names every problem."""
+    """Show versions, devices, folders, the things that other packages add, and every problem found."""
     import os
 
     import torch
@@ -45,7 +48,9 @@ def doctor() -> None:
     from satm.home import home
     from satm.names import owner
 
-    for name, value in environment().items():
+    facts = environment()
+    versions = facts.pop("packages")
+    for name, value in (facts | versions).items():
         typer.echo(f"{name}: {value}")
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     typer.echo(f"cuda devices: {', '.join(cuda) or 'none'}")

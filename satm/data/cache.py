@@ -17,9 +17,9 @@ _TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def cache_path(files: Sequence[Path], about: dict[str, object]) -> Path:
-    """Where the images decoded from `files` are kept.
+    """The file that keeps the images decoded from `files`.
 
-    The path changes if a name, size or time of the files changes, or if `about` changes.
+    Its path changes if the name, the size or the time of a file changes, or if `about` changes.
     """
     stats = [(path.parent.name, path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files]
     return home() / "data" / f"{digest({'files': stats, 'about': about, 'version': _VERSION})}.safetensors"

@@ -23,10 +23,10 @@ ImageNetClass = tuple[int, str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSpec:
-    """What is known about a data set before any of its files is read.
+    """An entry of the catalogue: the facts about a data set that are known before its files are read.
 
-    A data set whose images are in files names its `folders`. One that brings its images itself has `read`; see
-    `satm.data.digits`. Raises ConfigError unless there are as many means and standard deviations as channels.
+    If the images are in files, `folders` names their folders. If a Python package holds the images, `read` returns
+    them (see `satm.data.digits`). Raises ConfigError if the number of means or standard deviations is not `channels`.
     """
 
     name: str

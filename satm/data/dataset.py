@@ -25,7 +25,7 @@ SPLIT_SEED = 0  # of the validation split: every run holds out the same images, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageData:
-    """A real data set in three parts. Use `validation` to select, and `test` only once, at the end."""
+    """A real data set in three parts. Use `validation` to choose settings, and `test` only once, at the end."""
 
     name: str
     classes: tuple[str, ...]  # by label
@@ -57,7 +57,7 @@ class ImageData:
     def of_classes(self, wanted: Sequence[int]) -> ImageData:
         """Only the images of the classes in `wanted`, which get the labels 0, 1 … in that order.
 
-        The preprocessing stays that of the whole data set. Raises ConfigError if a class does not exist or is named
+        The preprocessing of the whole data set is kept. Raises ConfigError if a class does not exist or is named
         twice.
         """
         if not wanted or len(set(wanted)) < len(wanted) or not 0 <= min(wanted) <= max(wanted) < len(self.classes):
@@ -96,13 +96,13 @@ def load(
     Args:
         name: a name of the catalogue, of a folder under the data root, or the path of a folder. A path whose last part
             is in the catalogue means that data set.
-        root: the data root, the only place to look. Without it: `SATM_DATA`, then earlier downloads, then a download
-            by torchvision if it has the data set. A data set that brings its own images, such as `digits`, needs none.
-        image_size: pixels a side; by default the catalogue's, or that of a folder's images, all square and of one size.
-        zca: whiten images in 0..1 by ZCA. Otherwise normalise them by the catalogue's constants; those of other
-            folders are measured on train.
+        root: the data root, the only place to look. None: look in `SATM_DATA`, then in earlier downloads, then let
+            torchvision download the data set if it can. A data set that brings its own images needs no root.
+        image_size: pixels a side; None: the catalogue's, or that of a folder's images, all square and of one size.
+        zca: whiten images in 0..1 by ZCA. False: normalise them by the catalogue's constants, or by constants measured
+            on train if the data set is not in the catalogue.
         validation: the fraction of every class that is held out of train, before anything is fitted.
-        device: where batches lie.
+        device: the device that holds the batches.
 
     Raises UnknownName, ConfigError for a value outside its range, DataError for missing or damaged images, Interrupted.
     """

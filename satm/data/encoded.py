@@ -1,4 +1,4 @@
-"""A data set whose images are still encoded (PNG, JPEG …): labels in memory, images read one by one."""
+"""A data set whose images are still encoded (PNG, JPEG …): its labels are in RAM, its images are read one by one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from satm.data.catalogue import DatasetSpec
 from satm.errors import DataError
 from satm.types import Labels
 
-TEST_NAMES = ("test", "valid", "validation", "val")  # names of the held-out part; the first that is found is taken
+TEST_NAMES = ("test", "valid", "validation", "val")  # names of the held-out part, tried in this order
 
 Item: TypeAlias = tuple[str, Path | bytes]
 """An image's name for error messages, and the image: a file, or its encoded bytes."""
@@ -21,7 +21,7 @@ Item: TypeAlias = tuple[str, Path | bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedSplit:
-    """One part of a source: labels in memory, images read when they are needed."""
+    """One part of a source. Its labels are in RAM, and its images are read when they are needed."""
 
     labels: Labels  # [n] int64
     rows: torch.Tensor  # [n] int64, ascending: their positions in the source
@@ -37,7 +37,7 @@ class EncodedSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """A source with both parts."""
+    """A source of encoded images: a training part and a test part."""
 
     where: str  # the folder, for messages
     train: EncodedSplit
@@ -47,11 +47,11 @@ class Encoded:
 
 
 def imagenet_subset(source: Encoded, spec: DatasetSpec) -> Encoded:
-    """The classes of `spec` in its order, from all of ImageNet-1K or from a folder that holds only them.
+    """The classes of `spec`, in its order. The source is ImageNet-1K, or a folder that holds only these classes.
 
-    Classes are found by WordNet id or name if the source's classes are called so. Otherwise a source of 1,000 classes
-    is indexed as ImageNet-1K, and a source with exactly as many classes as `spec` keeps its own order and names. Raises
-    DataError on anything else.
+    If the source names its classes by WordNet id or by class name, they are found by these. If not, a source of 1,000
+    classes is taken in the order of ImageNet-1K. A source with exactly as many classes as `spec` keeps its own order
+    and names. Raises DataError for any other source.
     """
     ids = {name: label for label, name in enumerate(source.classes or ())}
     count = len(ids) or int(source.train.labels.max()) + 1

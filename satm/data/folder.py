@@ -15,10 +15,11 @@ _ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet: file name, class folder a
 
 
 def open_folder(folder: Path) -> Encoded | None:
-    """`train/<class>/**/*.jpg` beside `test` (or valid, validation, val); None if there is no `train` folder.
+    """The images `train/<class>/**/*.jpg` and those of a test folder beside it; None if there is no `train` folder.
 
-    Classes are the folders of `train` in alphabetical order. A held-out folder is skipped if its folders are not these
-    classes, as Tiny ImageNet's unlabelled `test`. Raises DataError if a part is missing or empty.
+    The test folder is called `test`, `valid`, `validation` or `val`. Classes are the folders of `train` in alphabetical
+    order. A test folder with other folders than these is skipped, for example Tiny ImageNet's unlabelled `test`. Raises
+    DataError if a part is missing or empty.
     """
     train = folder / "train"
     if not train.is_dir():

@@ -41,11 +41,11 @@ def data_root() -> Path | None:
 
 
 def places(name: str, root: Path | None = None) -> list[Place]:
-    """The folders that may hold `name`, in order; `find` takes the first that exists.
+    """The folders that may hold data set `name`, in order; `find` takes the first that exists.
 
-    They lie under `root`; without it, under `SATM_DATA`, then under our downloads. There, a folder may have the data
-    set's name or the name that its authors' archive unpacks to. A subset of ImageNet is also looked for in the folders
-    of `imagenet-1k`. A data set that brings its own images has no places.
+    They lie under `root`. If it is None, they lie under `SATM_DATA` and then under our downloads. A folder has the name
+    of the data set, or the name that its authors' archive unpacks to. A subset of ImageNet is also looked for in the
+    folders of `imagenet-1k`. A data set that brings its own images has no places.
 
     Raises DataError if the root is no folder, UnknownName if `name` is neither in the catalogue nor a folder under the
     root.
@@ -72,7 +72,7 @@ def places(name: str, root: Path | None = None) -> list[Place]:
 def at_hand(name: str, root: Path | None) -> bool:
     """Whether data set `name` can be read without a download.
 
-    With a `root` the answer is always yes: if the data set is not there, `find` reports it, as for every other command.
+    With a `root` the answer is always True: if the data set is not there, `find` raises DataError.
     Raises UnknownName if `name` is neither in the catalogue nor a folder.
     """
     spec = spec_of(name)

@@ -49,7 +49,7 @@ def open_parquet(folder: Path) -> Encoded | None:
 
 
 def _check_complete(files: list[Path]) -> None:
-    """Raise DataError unless all shards are there; the Hub numbers them `-00000-of-00003`."""
+    """Raise DataError if a shard is missing. The Hub numbers shards `-00000-of-00003`."""
     counts = [int(found[1]) for file in files if (found := re.search(r"-of-(\d+)\.parquet$", file.name))]
     if counts and len(files) != counts[0]:
         raise DataError(f"{files[0].parent} holds {len(files)} of {counts[0]} files like {files[0].name}; add the rest")
@@ -119,7 +119,7 @@ def _is_binary(kind: Any) -> bool:
 
 
 def _read(files: list[Path], rows: torch.Tensor) -> Iterator[Item]:
-    """The images at `rows`. Only one row group is in memory at a time."""
+    """The images at `rows`. Only one row group is in RAM at a time."""
     import pyarrow as pa
 
     start = 0

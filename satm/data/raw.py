@@ -41,8 +41,8 @@ class Raw:
 def class_names(found: tuple[str, ...] | None, labels: Labels, spec: DatasetSpec | None, where: str) -> tuple[str, ...]:
     """The names of a source's classes by label.
 
-    They are the catalogue's; if it has none, the source's own (`found`), else the class numbers. Raises DataError if
-    the source has another number of classes than the catalogue says.
+    They are the catalogue's names. If it has none, they are the source's own names `found`, else the class numbers.
+    Raises DataError if the source has another number of classes than the catalogue.
     """
     if spec is None:
         return found or tuple(str(label) for label in range(int(labels.max()) + 1))

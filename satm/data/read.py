@@ -20,8 +20,8 @@ from satm.progress import Progress
 def read(folder: Path, name: str, *, image_size: int | None, progress: Progress) -> tuple[Raw, str]:
     """The images of data set `name` in `folder`, and their digest.
 
-    Images are decoded once, then kept in `SATM_HOME`. Raises DataError if the folder has no layout that we know, if
-    parts are missing, or if files are damaged.
+    Images are decoded once and then kept in `SATM_HOME`. Raises DataError if the folder has no layout that we know, if
+    a part is missing, or if a file is damaged.
     """
     spec = spec_of(name)
     if spec is not None and (raw := read_arrays(folder, spec)) is not None:

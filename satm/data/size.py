@@ -14,9 +14,9 @@ from satm.progress import SILENT
 
 
 def native_image_size(name: str, *, root: Path | None = None) -> int:
-    """Pixels a side: the catalogue's size, or that of the first image in a folder of the user's own.
+    """Pixels a side of a data set's images, from the catalogue. For a user's own folder: those of its first image.
 
-    Raises UnknownName, and DataError if the folder cannot be read.
+    Raises UnknownName if there is no such data set, and DataError if the folder cannot be read.
     """
     if (spec := spec_of(name)) is not None:
         return spec.image_size

@@ -22,8 +22,8 @@ class Split:
     """Labelled uint8 images that are preprocessed batch by batch (`satm.types.Examples`).
 
     The first batch preprocesses the whole split and keeps the result on `device`, if that takes at most `KEPT_BYTES`.
-    To use a few images of a large split, take their `subset` first. Raises ShapeError if images and labels do not fit
-    each other.
+    To use a few images of a large split, take their `subset` first. Raises ShapeError if the numbers of images and
+    labels differ.
     """
 
     images: Images  # [n, C, H, W] uint8 on the CPU
@@ -73,9 +73,9 @@ class Split:
 
 
 def stratified(labels: Labels, fraction: float, seed: Seed) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices (kept, held out) of `labels` [n] int64, both ascending, with `fraction` of every class held out.
+    """Hold out `fraction` of every class: the ascending indices (kept, held out) into `labels` [n] int64.
 
-    round(fraction × size) images of each class are held out, at least one, but never all of them. Each class has its
+    Of each class, round(fraction × size) images are held out: at least one, but never all of them. Each class has its
     own random generator. Raises ConfigError unless 0 ≤ fraction < 1.
     """
     if not 0 <= fraction < 1:

@@ -52,7 +52,7 @@ def read_arrays(folder: Path, spec: DatasetSpec) -> Raw | None:
 
 
 def download(spec: DatasetSpec, folder: Path) -> None:
-    """Let torchvision download `spec` into `folder`, completely or not at all.
+    """Let torchvision download `spec` into `folder`. If the download fails, `folder` is not made.
 
     torchvision draws its own bar on standard error. Raises DataError if there is no connection within `PATIENCE`
     seconds or the download fails.
@@ -69,7 +69,7 @@ def download(spec: DatasetSpec, folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unpacked = tempfile.mkdtemp(prefix=folder.name + ".", suffix=".tmp", dir=folder.parent)
-        socket.setdefaulttimeout(PATIENCE)  # torchvision takes no time limit of its own
+        socket.setdefaulttimeout(PATIENCE)  # torchvision has no argument for a time limit
         kind(unpacked, download=True, **options)
         shutil.move(unpacked, folder)
     except (OSError, RuntimeError) as error:
@@ -81,7 +81,7 @@ def download(spec: DatasetSpec, folder: Path) -> None:
 
 
 def reachable(url: str, seconds: float) -> bool:
-    """Whether anything answers at `url`, through proxies too, within `seconds` including the name look-up."""
+    """Whether a server answers at `url` within `seconds`, including the name look-up. Uses the system's proxies."""
     answered = threading.Event()
 
     def knock() -> None:
@@ -93,7 +93,7 @@ def reachable(url: str, seconds: float) -> bool:
             return
         answered.set()
 
-    # A name look-up has no time limit, so it runs in a thread that may be left behind and ends with the process.
+    # A name look-up has no time limit, so it runs in a thread. A slow one ends with the process.
     thread = threading.Thread(target=knock, daemon=True)
     thread.start()
     thread.join(seconds)

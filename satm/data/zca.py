@@ -29,19 +29,20 @@ def fitted_zca(
     device: torch.device | str = "cpu",
     progress: Progress,
 ) -> ZCA:
-    """The whitening of training `images` [n, C, H, W] uint8; read from `SATM_HOME` if it was fitted before.
+    """The whitening of training `images` [n, C, H, W] uint8. It is read from `SATM_HOME` if it was fitted before.
 
-    The field's, over images x in 0..1 flattened to D = C·H·W:
+    Without `unit`, the whitening that the field uses. x are the images in 0..1, flattened to D = C·H·W numbers, and μ
+    is their mean:
 
         Cov = Σ (x − μ)(x − μ)ᵀ / (n − 1) = U S Uᵀ,  T = U (S + eps)^-1/2 Uᵀ,  T⁻¹ = U (S + eps)^1/2 Uᵀ
 
-    KIP's own, with `unit`, over images u of length 1 (see `ZCA`):
+    With `unit`, KIP's own whitening. u are the flattened images scaled to length 1 (see `ZCA`):
 
         Σ u uᵀ / n = U S Uᵀ,  T = U (S + eps · tr S / D)^-1/2 Uᵀ
 
-    If n < D, KIP's leaves the directions that no image has as they are. Both are fitted in float64 and kept in float32.
-    `fingerprint` names the data in the key. Fitting takes a few times D² · 8 bytes (D = 3072 at 32×32: 75 MB; 12288 at
-    64×64: 1.2 GB). Raises DataError on fewer than two images and SatmError if the result cannot be saved.
+    If n < D, KIP's whitening does not change the directions that no image has. Both are fitted in float64 and kept in
+    float32. `fingerprint` names the data in the key. Fitting takes a few times D² · 8 bytes (D = 3072 at 32×32: 75 MB;
+    12288 at 64×64: 1.2 GB). Raises DataError on fewer than two images and SatmError if the result cannot be saved.
 
     Source: docs/field.md, "Normalisation and whitening" (MTT utils.py:137-165; kornia zca.py, whose SVD of Cov gives
     the same T); for `unit`, the source of `ZCA`.

@@ -1,6 +1,7 @@
-"""The choice of a policy for a job, from the job's size and the machine.
+"""Chooses the hypergradient policy of a job from the job's size and the machine.
 
-No time is measured for it. Equal jobs on one machine get equal choices, so equal seeds give equal bits.
+The choice does not depend on measured times. Equal jobs on one machine get equal choices, so equal seeds give equal
+bits.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class InnerWork:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineChoice:
-    """A policy by name, how it runs, and the reason for the choice."""
+    """The chosen policy: its name, how it runs, and the reason for the choice."""
 
     engine: Literal["higher", "replay", "tesla"]
     compiled: bool
@@ -96,7 +97,7 @@ def choose_engine(
     image_shape: tuple[int, int, int],
     work: InnerWork,
 ) -> EngineChoice:
-    """The policy for a job: the one that the user names, or with "auto" the fastest that fits in RAM.
+    """Choose the policy of a job: the one that the user names or, with "auto", the fastest that fits in RAM.
 
     "auto" takes the first of these that applies:
     1. compiled `replay`, if the job is large enough to be worth compiling;
@@ -150,7 +151,7 @@ def choose_engine(
 
 
 def whether_compiled(asked: Compilation, operations: float, device: torch.device) -> tuple[bool, str]:
-    """Whether a job of that many floating-point operations is compiled, and the reason.
+    """Whether a job of `operations` floating-point operations is compiled, and the reason.
 
     "auto" compiles if that is possible and saves more time than it takes. Raises ConfigError if `asked` is "compiled"
     and nothing can be compiled.

@@ -1,4 +1,4 @@
-"""The reference policy: the library `higher`, with its tape off for the first ι steps and on for the rest."""
+"""The reference policy: the library `higher`. Its tape is off for the first ι inner steps and on for the others."""
 
 from __future__ import annotations
 

@@ -16,11 +16,14 @@ from satm.types import FlatParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hypergradient:
-    """F(φ, α) = L(θ_N) and its derivatives at one point, all detached.
+    """The outer loss F(φ, α) = L(θ_N) and its derivatives at one point, all detached.
 
-    `images` and `labels` are the derivatives of F with θ_ι, the start of the window, held constant (paper Eq. 8). They
-    are exact derivatives of F if every step is differentiated. `step_size` is the paper's closed form over all steps of
-    this pass (Eq. 10). `step_size_taped` is the derivative through the differentiated steps only, exact if all are.
+    φ are the images, α is the step size, L is the matching loss and θ_N [P] are the parameters after N inner steps. The
+    window is the differentiated steps ι … N − 1.
+
+    `images` and `labels` are the derivatives of F with θ_ι held constant (paper Eq. 8). They are exact derivatives of F
+    if every step is differentiated. `step_size` is the paper's closed form over all steps of this pass (Eq. 10).
+    `step_size_taped` is the derivative through the window only, which is exact if the window holds every step.
     `TeslaPolicy` drops terms of `images`, `labels` and `step_size_taped`.
     """
 
@@ -30,7 +33,7 @@ class Hypergradient:
     step_size: torch.Tensor  # ∂F/∂α by Eq. 10, 0-dimensional
     step_size_taped: torch.Tensor  # ∂F/∂α through the differentiated steps, 0-dimensional
     theta: FlatParams  # θ_N [P]
-    kept: FlatParams | None  # θ_keep [P]; None if none was to be kept
+    kept: FlatParams | None  # θ_keep [P]; None without `keep`
 
 
 class HypergradientPolicy(Protocol):
@@ -38,11 +41,11 @@ class HypergradientPolicy(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether its result is the derivative of F, for α too, if every step is differentiated."""
+        """Whether the result is the exact derivative of F, also with respect to α, if every step is differentiated."""
 
     @property
     def step(self) -> Step | None:
-        """The pure functions that it is made of, for other uses; None if it has none."""
+        """The pure functions of one inner step that the policy uses, for other uses; None if it has none."""
 
     def __call__(
         self,

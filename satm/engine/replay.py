@@ -1,6 +1,7 @@
 """Policies made of vector-Jacobian products of single steps: `ReplayPolicy` (exact) and `TeslaPolicy`.
 
-No graph is longer than one step, and each step is a pure function that can be compiled.
+No graph is longer than one step, and each step is a pure function that can be compiled. Symbols: F(φ, α) = L(θ_N) is
+the matching loss L after N inner steps from images φ and step size α. The window is the differentiated steps ι … N − 1.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ class ReplayPolicy:
     Start with v = ∂L/∂θ_N [P]. For i = N − 1 … ι, with the inner gradient g_i = ∇_θ L_CE(θ_i, φ) and its Hessian H_i:
     ∂F/∂φ += −α ∂⟨g_i, v⟩/∂φ, ∂F/∂α += −⟨g_i, v⟩, v ← v − α H_i v.
 
-    Exact, as `HigherPolicy` is. RAM: the graph of one step, and the θ_i of the window, O(P) each. Use it compiled for
-    long jobs (a full window takes 0.64 to 0.76 of the time of MTT's own code, docs/engine.md), or uncompiled if the
-    tape of `HigherPolicy` does not fit in RAM. The network must not draw random numbers.
+    It is exact, as `HigherPolicy` is. It holds in RAM the graph of one step and the θ_i of the window, P numbers each.
+    Use it compiled for long jobs (a full window takes 0.64 to 0.76 of the time of MTT's own code, docs/engine.md), or
+    uncompiled if the tape of `HigherPolicy` does not fit in RAM. The network must not draw random numbers.
     """
 
     step: Step
@@ -62,13 +63,13 @@ class ReplayPolicy:
 
 @dataclass(frozen=True)
 class TeslaPolicy:
-    """TESLA's two passes (Cui et al. 2023): drops every path from φ through a later θ_i, in O(P) RAM.
+    """TESLA's two passes (Cui et al. 2023). The derivative leaves out every path from φ through a later θ_i.
 
     The first pass runs the steps to θ_N and gives v = ∂L/∂θ_N. The second pass runs the differentiated steps again and
-    sums ∂F/∂φ ≈ −α Σ_i ∂⟨g_i, v⟩/∂φ, with θ_i and v constant. Exact for a single step only. Use it for the method
-    TESLA, or if even the θ_i of a window do not fit in RAM. Otherwise `ReplayPolicy` gives the exact derivative in
-    about the same time. The published code (distill.py:418 at 488842e) doubles a tuple where it should double the
-    gradient, so its images move by half of this.
+    sums ∂F/∂φ ≈ −α Σ_i ∂⟨g_i, v⟩/∂φ, with θ_i and v constant. It needs O(P) RAM and is exact only for a single step.
+    Use it for the method TESLA, or if the θ_i of a window do not fit in RAM. Otherwise use `ReplayPolicy`, which gives
+    the exact derivative in about the same time. The published code (distill.py:418 at 488842e) doubles a tuple, but it
+    should double the gradient, so its images move by half of this.
     """
 
     step: Step
@@ -103,7 +104,7 @@ class TeslaPolicy:
 def sgd_path(
     step: Step, loop: InnerLoop, at: OuterVariables, theta: FlatParams, steps: range
 ) -> Iterator[tuple[int, FlatParams]]:
-    """(i, θ_i) for i in `steps` and for the index after them: the inner loop from `theta` [P], without a tape."""
+    """Run the inner loop from `theta` [P] without a tape: (i, θ_i) for i in `steps` and for the index after them."""
     theta = theta.detach()
     for i in steps:
         yield i, theta

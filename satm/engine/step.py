@@ -47,10 +47,10 @@ Differentiate: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], Pr
 
 @dataclass(frozen=True)
 class Step:
-    """First and second derivatives of the inner loss L(θ, x, y), mean over the batch.
+    """First and second derivatives of the inner loss L(θ, x, y), the mean over a batch.
 
-    θ [P], x [b, C, H, W], y [b] int64 or [b, K]. The step is θ' = θ − α ∇_θ L. With s = ⟨∇_θ L, v⟩, its
-    vector-Jacobian product with a cotangent v [P] is
+    θ [P] are the parameters, x [b, C, H, W] the images of the batch and y their labels, [b] int64 or [b, K]. An inner
+    step is θ' = θ − α ∇_θ L. With s = ⟨∇_θ L, v⟩, its vector-Jacobian product with a cotangent v [P] is
     v_θ = v − α ∂s/∂θ, v_x = −α ∂s/∂x, v_y = −α ∂s/∂y, v_α = −s.
     """
 
@@ -62,7 +62,7 @@ class Step:
     at_once: int | None = None  # images that are differentiated together; None: the whole batch
 
     def check(self, loop: InnerLoop) -> None:
-        """Raises ConfigError unless this step has the network and the criterion of `loop`."""
+        """Raise ConfigError if this step has another network or criterion than `loop`."""
         if loop.network is not self.network or loop.criterion is not self.criterion:
             raise ConfigError("the step has another network or criterion than the inner loop")
 
@@ -148,7 +148,7 @@ def _by_pieces(step: Step, at_once: int | None) -> Step:
 
 
 def _load_forward_mode() -> None:
-    """Let torch's forward mode load its rules. It does so at first use, by a call that torch itself deprecates."""
+    """Load the rules of torch's forward mode. Torch does this at first use, by a call that it deprecates itself."""
     zero = torch.zeros(())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

@@ -16,7 +16,7 @@ def first_order_step_size_derivative(
 ) -> torch.Tensor:
     """∂F/∂α ≈ ∂L/∂θ_N · (−Σ_i g_i), with every inner gradient g_i = ∂L_CE(θ_i, φ)/∂θ_i constant (paper Eq. 10).
 
-    The paper updates α with it. SGD's own update gives the sum without storing a gradient: θ_N − θ_0 = −α Σ_i g_i.
+    The paper updates α with it. No gradient is stored for the sum, because SGD gives θ_N − θ_0 = −α Σ_i g_i.
     `outer_gradient` [P] is ∂L/∂θ_N, `theta_start` [P] is θ_0, `theta_end` [P] is θ_N. α must not be 0.
     """
     return outer_gradient @ (theta_end - theta_start) / step_size
@@ -33,8 +33,8 @@ def exact_step_size_derivative(
     """dF/dα through all N steps, computed in forward mode, so that the RAM does not grow with N.
 
     Let ω_i = dθ_i/dα [P] with ω_0 = 0. The derivative of the inner step gives ω_{i+1} = ω_i − g_i − α H_i ω_i, one
-    Hessian-vector product a step. The result is ∂L/∂θ_N · ω_N. Use it if α must follow the exact derivative although
-    the window is short. `step` is the step of `loop`, for compiled code.
+    Hessian-vector product a step. The result is ∂L/∂θ_N · ω_N. Use it if α must follow the exact derivative and the
+    window is short. `step` is the step of `loop`, for compiled code.
     """
     step = step or make_step(loop.network, criterion=loop.criterion)
     step.check(loop)

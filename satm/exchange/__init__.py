@@ -1,7 +1,7 @@
-"""Synthetic sets in other people's layouts: one file a layout, from paths to tensors and back.
+"""Reads and writes synthetic sets in the layouts of other projects, one file for each layout.
 
-No code in a file is run: pickles are read weights-only. Every failure is one `SatmError`. A new layout is one file with
-a `LAYOUTS.add(Layout(...))`; `satm.exchange.mtt` is a short example.
+No code in a file is run: pickles are read weights-only. Every failure raises a `SatmError`. A new layout is one file
+with a `LAYOUTS.add(Layout(...))`; `satm.exchange.mtt` is a short example.
 """
 
 from satm.exchange.base import LABEL_KINDS, LAYOUTS, SPACES, Foreign, Layout, Space, lost

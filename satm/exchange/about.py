@@ -1,4 +1,4 @@
-"""Writes a set's description as text into a file of ours, and rebuilds the set from it with every value checked."""
+"""Writes a set's description as text into a file of ours. Reads it back, checks every value and rebuilds the set."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _no_constant(name: str) -> Any:
 
 
 def _check(about: dict[str, Any], parents: Any) -> None:
-    """Check everything that goes into file names, SQL columns or the terminal."""
+    """Check the values that go into file names, SQL columns or the terminal."""
     for name in ("dataset", "method", "profile", "label_kind"):
         if not isinstance(about[name], str) or not _PLAIN.fullmatch(about[name]):
             raise ValueError(f"{name} is no plain name")

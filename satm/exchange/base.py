@@ -3,7 +3,8 @@
 To add a layout, write one file with a `read` and a `write` function and one `LAYOUTS.add(Layout(...))`; nothing else
 has to change. Its `name` and `summary` must be literals, because `satm.names` reads them from the text of the file.
 
-`read` turns files into a `Foreign`, which holds only what the files say. The user claims the rest (`Claims`).
+`read` turns files into a `Foreign`, which holds only the facts that the files state. The user states the others as
+options of the import (`Claims`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Foreign:
     folders: tuple[str, ...] | None = None  # names of class folders; then hard `labels` are indices into these names
     soft: torch.Tensor | None = None  # [n, K] soft labels beside the hard `labels`
     notes: tuple[str, ...] = ()  # facts for the user, a line each
-    says: Mapping[str, Any] = field(default_factory=dict)  # a configuration beside the file, by the names of `Claims`
+    says: Mapping[str, Any] = field(default_factory=dict)  # facts that the files state, by the names of `Claims`
     whole: SyntheticSet | None = None  # the set with its description, from a file of ours
 
 
@@ -47,8 +48,8 @@ class Layout:
     """How files of one kind are read and written.
 
     `read(path, index)` raises DataError if the files cannot be read, and ConfigError if there are several sets and
-    `index` does not choose one. `write(synthetic, path)` makes the file or folder `path` and returns what the layout
-    cannot carry, a line each.
+    `index` does not choose one. `write(synthetic, path)` makes the file or folder `path` and returns the facts that are
+    lost, a line each.
     """
 
     name: str
@@ -74,9 +75,12 @@ DESCRIPTION_LOST = (
 def lost(
     synthetic: SyntheticSet, *, step_size: bool = False, kind: bool = False, unit_whitening: bool = False
 ) -> tuple[str, ...]:
-    """The usual losses of a layout that carries bare tensors, a line each.
+    """The facts about a set that a layout of bare tensors loses, a line each.
 
-    `step_size`: α is lost. `kind`: the kind of the labels is lost. `unit_whitening`: the layout's whitening is KIP's.
+    Args:
+        step_size: whether the layout loses the step size α.
+        kind: whether it loses the kind of the labels.
+        unit_whitening: whether its whitened images are KIP's, of length 1.
     """
     found = [DESCRIPTION_LOST]
     if step_size and synthetic.step_size is not None:

@@ -1,4 +1,4 @@
-"""What the user claims about a file that does not say it itself."""
+"""The facts about a file that the user states because the file does not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """The options of an import; None if the user says nothing. Raises ConfigError if a value is impossible."""
+    """The options of an import; None: the user does not state it. Raises ConfigError if a value is impossible."""
 
     dataset: str | None = None
     preprocessing: Space | None = None
@@ -46,13 +46,13 @@ class Claims:
             raise ConfigError(f"mean and std are constants of meanstd, not of {self.preprocessing}; leave them out")
 
     def check(self, says: Mapping[str, Any]) -> None:
-        """Raise ConfigError if a claim contradicts the file, which says `says`, by the names of these fields."""
+        """Raise ConfigError if a claim contradicts `says`, the values that the file states, by the fields' names."""
         for name, value in says.items():
             claimed = getattr(self, name)
             if claimed is not None and claimed != value:
                 raise ConfigError(f"the file says {name} {value}, not {claimed}; leave --{name.replace('_', '-')} out")
 
     def completed(self, says: Mapping[str, Any]) -> Claims:
-        """The claims, filled from the file if the user says nothing. Raises ConfigError as `check` does."""
+        """The claims; those that the user does not state are taken from the file. Raises as `check`."""
         self.check(says)
         return replace(self, **{name: value for name, value in says.items() if getattr(self, name) is None})

@@ -1,4 +1,4 @@
-"""The configuration of an imported set: how to evaluate it. A condensed set has this from its preset."""
+"""The configuration of an imported set: how to evaluate it. A condensed set gets this from its preset."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ class ImportConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImportConfig:
-        """Rebuild; raises UnknownName for unknown settings and ConfigError for wrong or missing ones."""
+        """Rebuild the configuration. Raises UnknownName for unknown settings, ConfigError for wrong or missing ones."""
         return from_dict(cls, values)

@@ -22,7 +22,8 @@ from satm.synthetic import SyntheticSet
 def read_dc(path: Path, index: int | None = None) -> Foreign:
     """Set `index` of the file `path`, or of the only `res_*.pt` in the folder `path`.
 
-    Raises ConfigError, which names every set, if there are several and `index` does not choose one; else DataError.
+    Raises ConfigError, which names every set, if there are several and `index` does not choose one. Raises DataError if
+    the file cannot be read.
     """
     path = existing(path)
     file = one_of(path, "res_*.pt") if path.is_dir() else path
@@ -48,7 +49,7 @@ def _shape(images: Any) -> str:
 
 
 def _numpy_scalars() -> list[Any]:
-    """What unpickles an np.float64, under the module names of NumPy 1 and 2. None of it runs code."""
+    """The callables that unpickle an np.float64, by the module names of NumPy 1 and 2. None of them runs code."""
     import numpy as np
 
     scalar = np.float64(0).__reduce__()[0]

@@ -1,4 +1,4 @@
-"""DD-Ranking's layout: `images.pt`, `labels.pt`, `lr.pt`, class-major, and a configuration its code can read.
+"""DD-Ranking's layout: `images.pt`, `labels.pt` and `lr.pt`, class-major, and a `config.yaml` that its code can read.
 
 If its code and its documents differ, the keys are those of the code. Source: docs/field.md, "DD-Ranking" (DD-Ranking
 0.2.0: metrics/hard_label.py, soft_label.py and configs/*.yaml).
@@ -24,7 +24,11 @@ _NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "tiny-imagenet": "TinyIm
 
 
 def read_dd_ranking(path: Path, index: int | None = None) -> Foreign:
-    """`images.pt` of the folder `path`, with `labels.pt`, `lr.pt` and `config.yaml` if they exist; raises DataError."""
+    """Read `images.pt` in the folder `path`, and `labels.pt`, `lr.pt` and `config.yaml` if they exist.
+
+    `path` may also be the file of the images; then `config.yaml` is not read. `index` is not used, because a folder
+    holds one set. Raises DataError if a file cannot be read.
+    """
     path = existing(path)
     folder = path if path.is_dir() else path.parent
     images_file = one_of(path, "images.pt") if path.is_dir() else path
@@ -37,14 +41,17 @@ def read_dd_ranking(path: Path, index: int | None = None) -> Foreign:
         rate = as_step_size(load_torch(inside(file, folder)), str(file))
         files.append(file)
     if path.is_dir() and (file := folder / "config.yaml").exists():
-        says = _said(inside(file, folder))
+        says = _read_config(inside(file, folder))
         files.append(file)
     notes = () if labels is not None else ("no labels.pt: images are taken to be class-major",)
     return Foreign(images=images, labels=labels, step_size=rate, files=tuple(files), notes=notes, says=says)
 
 
-def _said(file: Path) -> dict[str, Any]:
-    """Data set, IPC and space of a configuration. Its lines are plain `key: value`, so no YAML reader is needed."""
+def _read_config(file: Path) -> dict[str, Any]:
+    """The data set, IPC and space that a `config.yaml` gives, by the names of `Claims`.
+
+    These keys have plain lines `key: value`, so no YAML reader is needed.
+    """
     with file.open("rb") as opened:
         text = opened.read(2**16).decode(errors="replace")
     found = {
@@ -62,27 +69,30 @@ def _said(file: Path) -> dict[str, Any]:
 
 
 def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write the tensors and `config.yaml` into the new folder `path`."""
+    """Write the tensors and `config.yaml` into the new folder `path`. Returns the losses, a line each."""
     make_folder(path)
     order = synthetic.hard_labels.cpu().argsort(stable=True)
-    found = list(lost(synthetic, kind=synthetic.label_kind == "probabilities"))
+    losses = list(lost(synthetic, kind=synthetic.label_kind == "probabilities"))
     labels = synthetic.labels.detach().cpu()[order].clone()
     if (order.diff() < 0).any():
-        found.append("the order of the images becomes class-major, as DD-Ranking takes it to be")
+        losses.append("the order of the images becomes class-major, because DD-Ranking assumes it")
     torch.save(synthetic.images.detach().cpu()[order].clone(), path / "images.pt")
     torch.save(labels, path / "labels.pt")
     if synthetic.label_kind == "probabilities":
-        found.append("DD-Ranking takes the softmax of soft labels: pass it labels.log() of labels.pt")
+        losses.append("DD-Ranking applies softmax to soft labels: give it the logarithm of labels.pt, labels.log()")
     if synthetic.step_size is not None:
         torch.save(step_size_tensor(synthetic.step_size), path / "lr.pt")
     if synthetic.dataset not in _NAMES:
-        found.append(f"DD-Ranking does not know {synthetic.dataset}: config.yaml needs a data set of its own")
+        losses.append(f"DD-Ranking does not know {synthetic.dataset}: add it there and name it in config.yaml")
     (path / "config.yaml").write_text(configuration(synthetic))
-    return tuple(found)
+    return tuple(losses)
 
 
 def configuration(synthetic: SyntheticSet) -> str:
-    """YAML for `ddranking.config.Config.from_file`, with the recipe of its leaderboard for trajectory-matching sets."""
+    """The text of `config.yaml`, for `ddranking.config.Config.from_file`.
+
+    The training settings are those that DD-Ranking's leaderboard uses for sets of trajectory-matching methods.
+    """
     _, height, width = synthetic.image_shape
     depth = convnet_depth(height)
     soft = synthetic.label_kind != "hard"

@@ -13,7 +13,7 @@ from satm.synthetic import SyntheticSet
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference. `a` or `b` is None if that set has no such value; `a` is None too if `b` is about both sets."""
+    """One difference. `a` or `b` is None if that set has no such value. If `b` describes both sets, `a` is None too."""
 
     what: str  # images.std, config.condense.settings.rho …
     a: Any
@@ -21,12 +21,12 @@ class Difference:
 
 
 def differences(a: SyntheticSet, b: SyntheticSet) -> list[Difference]:
-    """The differences of tensors, then of descriptions by dotted key, then of parents; none for sets of equal ids."""
+    """The differences of tensors, then of descriptions by dotted key, then of parents. Sets of equal ids have none."""
     return [*_tensors("images", a.images, b.images), *_labels(a, b), *_described(a, b)]
 
 
 def _tensors(name: str, a: torch.Tensor, b: torch.Tensor) -> Iterator[Difference]:
-    """Nothing for equal bits; else the shape, type and moments that differ, and the largest difference."""
+    """The shape, type and moments that differ, and the largest difference; nothing if the bits are equal."""
     a, b = a.detach().cpu(), b.detach().cpu()
     if a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b):
         return

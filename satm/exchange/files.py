@@ -1,4 +1,4 @@
-"""Guards for reading files from elsewhere: no code is run, and nothing outside the named place is read."""
+"""Checks for reading files that were made elsewhere: no code is run, and no file outside the named folder is read."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def one_of(folder: Path, pattern: str, *, without: Sequence[str] = ()) -> Path:
 
 
 def parents_of(files: Sequence[Path]) -> tuple[str, ...]:
-    """The origin of a set by content: `file:<sha256>` for each of up to four files, or one hash over more files."""
+    """The origin of a set, by the contents of its files: `file:<sha256>` for each of up to 4 files, or one for all."""
     try:
         hashes = [_sha256(path) for path in files]
     except OSError as error:

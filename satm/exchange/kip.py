@@ -1,7 +1,7 @@
 """KIP's `.npz`: images [n, H, W, C] and labels [n, K], a regression target for each class.
 
-Source: docs/field.md, "Normalisation and whitening", and DC-BENCH's loader (data_loader/kip_data_loader.py). Like that
-loader, ours takes the likeliest class.
+Source: docs/field.md, "Normalisation and whitening", and DC-BENCH's loader (data_loader/kip_data_loader.py). As in that
+loader, an image has the class with the largest target.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settles the labels of a foreign file: their kind (classes, probabilities, logits), and that they fit the data set."""
+"""Finds the kind of a foreign file's labels (classes, probabilities, logits), and checks that they fit the data set."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ def settled_labels(
     claimed: LabelKind | None,
     default: LabelKind | None,
 ) -> tuple[Labels, LabelKind, int]:
-    """Labels as a `SyntheticSet` takes them, their kind, and the images per class.
+    """The labels as a `SyntheticSet` takes them, their kind, and the number of images of each class.
 
-    If `labels` is None, the images are taken to be class-major. A matrix [n, K] is of the kind `claimed`, else of the
-    layout's `default`; `hard` takes the likeliest class of each row. Raises ConfigError if a claim is missing or
-    contradicts the file; DataError if labels are outside the classes, the matrix has another width, or probabilities
-    do not add up to 1.
+    If `labels` is None, the images are assumed to be class-major. A matrix [n, K] has the kind `claimed`; if that is
+    None, the layout's kind `default`. With the kind `hard`, each row becomes its likeliest class.
+
+    Raises ConfigError if a claim is missing or contradicts the file. Raises DataError if labels are outside the
+    classes, the matrix has another width, or probabilities do not add up to 1.
     """
     per_class = _per_class(n, num_classes, ipc)
     if labels is None:
@@ -61,9 +62,9 @@ def settled_labels(
 def labels_by_folder(labels: Labels, folders: Sequence[str], label_of: dict[str, int], num_classes: int) -> Labels:
     """Turn indices into `folders` into the data set's labels, by the names of the folders.
 
-    A folder may be named by a key of `label_of` (a class name or another name of the class) or by the class number
-    (`3`, `00003`). If no folder has a known name and there are as many folders as classes, they are taken in
-    alphabetical order. Raises DataError otherwise.
+    The name of a folder is a key of `label_of` (a class name or another name of the class) or the class number (`3`,
+    `00003`). If no folder has such a name and there are as many folders as classes, the folders are the classes in
+    alphabetical order. Raises DataError if neither is the case.
     """
     known = [label_of.get(name, _number(name)) for name in folders]
     if all(label is not None and 0 <= label < num_classes for label in known):

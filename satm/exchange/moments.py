@@ -1,4 +1,4 @@
-"""Checks by mean and standard deviation that images lie in the space that the user claims."""
+"""Checks by mean and standard deviation whether images lie in the space that the user claims."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Moments:
 def misfit(found: Moments, expected: Moments) -> bool:
     """Whether `found` (μ, σ) is too far from `expected` (μ₀, σ₀) for images of the same space.
 
-    Learned images drift from real ones, but images of another space are further off. A channel fits if |μ − μ₀| ≤ σ₀
+    Learned images differ a little from real ones, images of another space differ more. A channel fits if |μ − μ₀| ≤ σ₀
     and σ₀ / 3 ≤ σ ≤ 3 σ₀. Real CIFAR-10 images have (μ, σ) of about (0.47, 0.25) as pixels, (0, 1.2) normalised and
     (0, 0.24) whitened.
     """

@@ -24,7 +24,7 @@ _NAME = "best"  # the name that the peers' own loaders look for
 def read_mtt(path: Path, index: int | None = None) -> Foreign:
     """The images and labels of `path`: a folder with one pair of files, or the images file of a pair.
 
-    Raises DataError.
+    Raises DataError if a file cannot be read.
     """
     return _read(path, step_size=False)
 

@@ -1,4 +1,4 @@
-"""Reads the arrays of an `.npz` file without believing the sizes it claims."""
+"""Reads the arrays of an `.npz` file. It checks the sizes that the file claims before it takes RAM for them."""
 
 from __future__ import annotations
 

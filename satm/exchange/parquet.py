@@ -1,4 +1,4 @@
-"""Hub-style Parquet: encoded images and labels as a data hub shows them. A file of ours has exact tensors too."""
+"""Hub-style Parquet: encoded images and labels, which a data hub can show. A file of ours holds exact tensors too."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def read_parquet(path: Path, index: int | None = None) -> Foreign:
 def _read(opened: Any, file: Path) -> Any:
     """The table of an open ParquetFile; raises DataError if it unpacks to more than `check_claim` allows.
 
-    Pages are counted by their own headers, because the footer's sizes may be false. With a dictionary, every row can
-    repeat one long value, and no size in the file counts that. So the decoded bytes are counted too, in batches of so
-    few rows that a batch of the longest value stays within `SMALL`.
+    The bytes of pages are read from their own headers, because the footer's sizes may be false. With a dictionary,
+    every row can repeat one long value, and no size in the file counts these repeats. So the decoded bytes are counted
+    too. Rows are decoded in batches so small that a batch of the longest value stays within `SMALL` bytes.
     """
     import pyarrow as pa
 
@@ -144,7 +144,7 @@ def _image_bytes(table: Any, where: str) -> list[bytes]:
 
 
 def write_parquet(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write one row an image: `image` (PNG), `label`, `tensor` (exact), `soft_label`; the description as metadata."""
+    """Write one row an image: `image` (PNG), `label`, `tensor` (exact), `soft_label`. Metadata describe the set."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,9 +1,9 @@
-"""Reads files of `torch.save` without believing what they claim.
+"""Reads files of `torch.save`, after a check that they do not claim more memory than their contents need.
 
-torch's weights-only reader runs no code of the file. It does call any tensor class, rebuild function and bytearray with
-sizes from the file, and it trusts the stated length of a storage. A few hundred bytes can thus take gigabytes of
-memory. So `satm.exchange.stand_ins` runs the pickle first, with harmless stand-ins that check each claim against the
-bytes that are in the file. Only then does torch read it.
+torch's weights-only reader runs no code of the file. But it calls tensor classes, rebuild functions and bytearray with
+sizes from the file, and it trusts the stated length of a storage. So a file of a few hundred bytes can take gigabytes
+of RAM. Therefore `satm.exchange.stand_ins` runs the pickle first, with harmless stand-ins. They compare each claim with
+the bytes that are in the file. Then torch reads the file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ZIP = b"PK\x03\x04"  # torch looks at these first bytes, zipfile at the end of t
 
 
 def load_torch(path: Path, *, also: Iterable[Any] = ()) -> Any:
-    """What `torch.save` wrote to `path`, read weights-only: tensors, plain containers and the callables in `also`.
+    """Read the object that `torch.save` wrote to `path`: tensors, plain containers, and results of callables in `also`.
 
     None of the file's code is run. Raises DataError if the file is damaged, or if its pickle calls for anything else or
     for more memory than its tensors have bytes in the file.

@@ -1,7 +1,7 @@
-"""RDED-style folders: images in `00000/`, `00001/` … by class number, and soft labels beside them if they were stored.
+"""RDED-style folders: images in `00000/`, `00001/` … by class number, and soft labels beside them if they are stored.
 
-Source: LINs-lab/RDED, synthesize/main.py (folder and file names). RDED relabels while it trains. Labels that somebody
-stored are in `soft_labels.pt` [n, K], one row an image in the order of class and file name.
+Source: LINs-lab/RDED, synthesize/main.py (folder and file names). RDED itself stores no labels, because it makes them
+during training. Stored labels are in `soft_labels.pt` [n, K], one row for each image, ordered by class and file name.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from satm.types import FlatParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlatConfig:
-    """The numbers of GSAM, as the scripts of FTD and DATM set them."""
+    """The settings of GSAM, as the scripts of FTD and DATM set them."""
 
     rho: float = 0.01  # ρ: constant, because the learning rate is constant (the scripts' rho_max = rho_min)
     gap_weight: float = 0.4  # a, which GSAM calls α: FTD's default (DATM's script has 0.3)
@@ -31,9 +31,9 @@ class FlatConfig:
 class FlatGradient:
     """A `satm.machine.fused.GradientRule` that computes two gradients on one mini-batch.
 
-    With g = ∇L(θ), the perturbation is ε = ρ g/‖g‖, or ε = ρ θ² ⊙ g/‖ |θ| ⊙ g ‖ if `adaptive`. The second gradient is
-    g_p = ∇L(θ + ε). The optimiser gets g_p − a g_⊥, in which g_⊥ is the part of g at right angles to g_p. It moves θ,
-    not θ + ε.
+    L is the loss of the mini-batch at the parameters θ [P]. With g = ∇L(θ), the perturbation is ε = ρ g/‖g‖, or
+    ε = ρ θ² ⊙ g/‖ |θ| ⊙ g ‖ if `adaptive`. The second gradient is g_p = ∇L(θ + ε). The optimiser gets g_p − a g_⊥. Here
+    g_⊥ is the part of g that is orthogonal to g_p. The optimiser moves θ, not θ + ε.
     """
 
     config: FlatConfig

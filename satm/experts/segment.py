@@ -14,7 +14,7 @@ from satm.types import FlatParams
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of one expert's trajectory."""
+    """A piece of one expert's trajectory: from its snapshot after epoch t to the one M epochs later."""
 
     expert: int  # its index
     epoch: int  # t
@@ -23,9 +23,9 @@ class Segment:
 
 
 def start_epochs(max_start_epoch: int, *, inclusive: bool) -> int:
-    """The number of start epochs: t < T, as MTT's code draws them, or t ≤ T if `inclusive`.
+    """The number of start epochs t, given T = `max_start_epoch`: t < T as in MTT's code, or t ≤ T if `inclusive`.
 
-    The paper calls T a maximum, which reads as t ≤ T. Raises ConfigError if no start epoch is left.
+    The paper calls T a maximum, which means t ≤ T. Raises ConfigError if there is no start epoch.
     """
     count = max_start_epoch + inclusive
     if count < 1:

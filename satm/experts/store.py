@@ -1,4 +1,4 @@
-"""The trajectory store: one safetensors file for each expert, under a key that hashes everything that shaped it."""
+"""The trajectory store: one safetensors file for each expert. Its folder is named by a hash of all that shapes it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ class EpochRecord:
     loss: float
     train: float  # on the augmented batches of the epoch
     validation: float  # after the epoch
-    compiled: bool = False  # how the epoch was trained. It changes round-off only, so it is not in the key
+    compiled: bool = False  # whether the training step was compiled; this changes round-off only, so no key has it
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One expert on disk: snapshots θ_0 … θ_E. The file is memory-mapped, and each snapshot is read when it is used."""
+    """One expert on disk: snapshots θ_0 … θ_E [P] of its parameters, before training and after each epoch.
+
+    The file is memory-mapped, and each snapshot is read when it is used.
+    """
 
     path: Path
     epochs: int  # E: the file holds snapshots 0 … E
@@ -50,7 +53,9 @@ class Trajectory:
 class TrajectoryStore:
     """All experts of one kind: `SATM_HOME/experts/<key>/<index>.safetensors`.
 
-    The numbers of epochs and of experts are not part of the key: an expert can be trained on, and more can be added.
+    `facts` are the data, the network and the training of these experts, and the key is a hash of them. The number of
+    epochs and the number of experts are not in the key, so that an expert can be trained for more epochs, and more
+    experts can be added.
     """
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
@@ -85,7 +90,7 @@ class TrajectoryStore:
         records: Sequence[EpochRecord],
         momentum: torch.Tensor | None,
     ) -> Trajectory:
-        """Store epochs 0 … E of expert `index` and replace an older file: completely, or not at all."""
+        """Store the snapshots 0 … E of expert `index`. Replaces an older file completely, or not at all."""
         from safetensors.torch import save_file
 
         tensors = {f"epoch/{epoch:04d}": theta for epoch, theta in enumerate(snapshots)}

@@ -47,7 +47,7 @@ class ExpertConfig:
         self.transform()
 
     def sgd(self, epochs: int) -> SGDConfig:
-        """The configuration of the training loop up to epoch `epochs`. Raises ConfigError for wrong numbers."""
+        """The settings of the training loop for `epochs` epochs. Raises ConfigError if one is out of its range."""
         return SGDConfig(
             epochs=epochs,
             lr=self.lr,
@@ -85,11 +85,12 @@ def train_experts(
     compilation: Compilation = "auto",
     progress: Progress = SILENT,
 ) -> list[Trajectory]:
-    """`config.count` experts of at least `epochs` epochs each. Only what the store lacks is trained.
+    """Return `config.count` experts of at least `epochs` epochs each. Trains only the epochs that the store lacks.
 
-    A snapshot is stored after every epoch, so an interrupted training continues from the last whole epoch, to the same
-    bits. With `compilation` "auto", training is compiled if a single epoch already saves time by it: then an expert is
-    trained on in the same way as before. The record of every epoch says how it was trained.
+    A snapshot is stored after every epoch. An interrupted training continues from the last whole epoch and gives the
+    same bits. With `compilation` "auto", training is compiled if this saves time in a single epoch. The choice does not
+    depend on the number of epochs, so an expert that gets more epochs is trained in the same way as before. The record
+    of every epoch says how it was trained.
 
     Raises Interrupted if `progress` asks to stop, Diverged if a loss is not finite.
     """
@@ -131,7 +132,7 @@ class _Training:
     progress: Progress
 
     def expert(self, index: int, bar: Bar) -> Trajectory:
-        """Expert `index`, trained on from its last stored epoch. Other processes wait for it meanwhile."""
+        """Expert `index`, trained further from its last stored epoch. Other processes that need it wait."""
         with _held(self.store.folder / f"{index:04d}.lock", index, self.progress):
             stored = self.store.find(index)
             if stored is not None and stored.epochs >= self.epochs:
@@ -187,7 +188,10 @@ class _Training:
 
 @contextmanager
 def _held(path: Path, index: int, progress: Progress) -> Iterator[None]:
-    """Hold the lock of an expert. If another process trains the expert, say so and wait, ready to stop."""
+    """Hold the lock of an expert. If another process trains it, tell the user and wait.
+
+    Raises Interrupted if the user asks to stop meanwhile.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(path)

@@ -1,4 +1,4 @@
-"""Compiling a function of tensors with `torch.compile`: whether it can be done, how, and where the code is kept."""
+"""Compiles a function of tensors with `torch.compile`, and says whether this machine can and where the code is kept."""
 
 from __future__ import annotations
 

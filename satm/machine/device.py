@@ -8,9 +8,9 @@ from satm.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that `name` stands for: `auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps` …
+    """The device called `name`: `auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps` …
 
-    Raises ConfigError for a device that does not exist here.
+    Raises ConfigError for a device that this machine lacks.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

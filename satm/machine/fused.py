@@ -2,9 +2,10 @@
 
 The gradient and the forward pass are compiled once for all networks of the architecture.
 
-The code takes the parameters as one vector, so networks with other weights and batches of other sizes share it. Several
-networks are not trained at once with `torch.func.vmap`. That makes one grouped convolution of theirs, which was slower
-on a CPU than compiled steps one after another (five ConvNets of width 32 on 10 images: 7.7 against 5.9 ms a network).
+The code takes the parameters as one vector, so networks with other weights and batches of other sizes share it.
+`torch.func.vmap` could train several networks at once, but it is not used. It makes one grouped convolution of theirs,
+which was slower on a CPU than compiled steps one after another (five ConvNets of width 32 on 10 images: 7.7 against 5.9
+ms a network).
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ WORTHWHILE = 2_000_000
 class Fused:
     """The compiled code of all networks with the architecture of `network`.
 
-    If a compilation fails, the function runs uncompiled and `notify` gets one line about it. Raises ConfigError for a
-    network that is more than a function of its parameters and images (`satm.machine.purity.obstacle`).
+    If a compilation fails, the function runs uncompiled and `notify` gets one line about it. Raises ConfigError if the
+    network's output depends on more than its parameters and images (`satm.machine.purity.obstacle`).
     """
 
     def __init__(self, network: nn.Module, *, image_shape: tuple[int, int, int], notify: Callable[[str], None]) -> None:
@@ -142,7 +143,7 @@ class Fused:
 
 
 def how_trained(fused: Fused | None) -> Trained:
-    """How the last network was trained with `fused`: "eager" for None, and if the compilation of its step failed."""
+    """How the last network was trained with `fused`: "eager" if that is None or the compilation of its step failed."""
     return "eager" if fused is None else fused.training
 
 
@@ -156,9 +157,10 @@ def plan_fused(
 ) -> Fused | None:
     """The compiled training of networks that `build` makes, on `images` images each (epochs × examples).
 
-    None: they are trained uncompiled. `auto` compiles if that saves time and the network allows it. Both depend only on
-    architecture, image shape and recipe, so an earlier session trained such networks in the same way. If there is no
-    compiler, `notify` gets one line. Raises ConfigError if `compilation` is "compiled" and nothing can be compiled.
+    None: they are trained uncompiled. "auto" compiles if that saves time and the network allows it. Both conditions
+    depend only on architecture, image shape and recipe, so another session trains such networks in the same way. If
+    there is no compiler, `notify` gets one line. Raises ConfigError if `compilation` is "compiled" and nothing can be
+    compiled.
     """
     if compilation not in get_args(Compilation):
         raise ConfigError(f"compilation '{compilation}': expected {', '.join(get_args(Compilation))}")

@@ -1,4 +1,4 @@
-"""Cutting a batch into pieces, so small that a CPU's caches hold the activations of one piece."""
+"""Cuts a batch into pieces that are so small that a CPU's caches hold the activations of one piece."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ FEWEST = 4  # images of a piece, at least: a batch of one is never compiled, and
 def images_at_once(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
     """How many images to differentiate together on a CPU, so that the saved activations stay in its caches.
 
-    A batch then takes the RAM of one piece, and no more time (docs/engine.md). None means that the batch is not cut: on
-    other devices, and if the logits of an image depend on the other images (batch normalisation) or on chance.
+    A batch then takes the RAM of one piece, and no more time (docs/engine.md). The result is None if the batch is not
+    to be cut: on other devices, or if the logits of an image depend on the other images (batch normalisation) or on
+    chance.
     """
     if next(network.parameters()).device.type != "cpu" or not independent(network, image_shape):
         return None
@@ -29,8 +30,8 @@ def pieces(
 ) -> list[tuple[float, torch.Tensor, torch.Tensor]]:
     """A batch cut into parts of at most `at_once` images: (share of the batch, images, labels) of each.
 
-    All parts have one size if some size between `at_once`/2 and `at_once` divides the batch; otherwise they have two
-    sizes. Code is compiled for each size. A mean over the batch is the sum over parts of share × the part's mean.
+    All parts have one size if a size between `at_once`/2 and `at_once` divides the batch. Otherwise they have two
+    sizes, and code is compiled for each. A mean over the batch is the sum over the parts of share × the part's mean.
     """
     n = len(images)
     if at_once is None or n <= at_once:

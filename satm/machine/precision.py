@@ -11,7 +11,7 @@ Precision: TypeAlias = Literal["float32", "bf16"]
 
 
 def missing_bf16(device: torch.device | str = "cpu") -> str | None:
-    """Why `device` has no bfloat16 arithmetic, as the end of a sentence; None if it has."""
+    """Why `device` has no bfloat16 arithmetic, as the end of a sentence; None if it has it."""
     if torch.device(device).type == "cuda":
         return None if torch.cuda.is_bf16_supported(including_emulation=False) else "this GPU has no bfloat16 units"
     if torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():

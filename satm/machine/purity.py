@@ -1,4 +1,4 @@
-"""Whether a network is a pure function of its parameters and its images, and of each image by itself."""
+"""Checks whether a network is a pure function of its parameters and images, and of each image independently."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def obstacle(network: nn.Module, image_shape: tuple[int, int, int]) -> str | None:
-    """Why `network` is more than a function of its parameters and images (buffers, dropout); None if it is not."""
+    """Why the output of `network` depends on more than its parameters and images (buffers, dropout); else None."""
     if next(network.buffers(), None) is not None:
         return "the network has buffers (batch normalisation)"
     like = next(network.parameters())
@@ -19,7 +19,7 @@ def obstacle(network: nn.Module, image_shape: tuple[int, int, int]) -> str | Non
 
 
 def draws_random_numbers(network: nn.Module, images: torch.Tensor) -> bool:
-    """Whether a training pass of `images` draws random numbers, as dropout does. Leaves every stream as it was."""
+    """Whether a training pass of `images` draws random numbers, as dropout does. Changes no random stream."""
     device = images.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
         before = _streams(device)

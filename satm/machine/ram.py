@@ -1,4 +1,4 @@
-"""RAM: how much a piece of work takes, how much is held now, and how much there is."""
+"""Measures RAM: how much a block of code takes, how much is used now, and how much the machine has."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Peak:
 def measured_peak(device: torch.device | str = "cpu") -> Iterator[Peak]:
     """The peak RAM of the block, in bytes above the RAM held at its start.
 
-    Of the CUDA device, else of this process (on Linux only). Before the block, the allocator gives back memory that it
-    keeps from earlier work; otherwise that memory would hide what the block needs.
+    It is the memory of the CUDA device or, without one, of this process (on Linux only). Before the block, the
+    allocator gives back the memory that it keeps from earlier work. The block would use that memory uncounted.
     """
     peak, device = Peak(), torch.device(device)
     gc.collect()
@@ -47,7 +47,7 @@ def measured_peak(device: torch.device | str = "cpu") -> Iterator[Peak]:
 
 
 def resident(device: torch.device | str = "cpu") -> int | None:
-    """Bytes held now: of the CUDA device, else by this process. None if this system cannot tell."""
+    """Bytes used now, on the CUDA device or else by this process; None if this system cannot tell."""
     device = torch.device(device)
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))

@@ -38,10 +38,7 @@ def _ignore(message: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a condensation works on.
-
-    Raises ConfigError if a class has fewer than `ipc` training images.
-    """
+    """The inputs of a condensation. Raises ConfigError if a class has fewer than `ipc` training images."""
 
     data: ImageData  # the real set, preprocessed: K classes, images [C, H, W]
     ipc: int  # synthetic images of each class
@@ -56,7 +53,7 @@ class Task:
 
 
 def check_ipc(data: ImageData, ipc: int) -> None:
-    """Raise ConfigError unless every class has `ipc` training images."""
+    """Raise ConfigError if `ipc` is below 1, or if a class has fewer than `ipc` training images."""
     smallest = int(torch.bincount(data.train.labels, minlength=len(data.classes)).min())
     if not 1 <= ipc <= smallest:
         raise ConfigError(
@@ -66,7 +63,7 @@ def check_ipc(data: ImageData, ipc: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a user asks for. A method may refuse it before anything is trained (checks.py)."""
+    """A user's request for a condensation, which a method may refuse before anything is trained (see checks.py)."""
 
     method: str
     settings: Any  # the method's configuration
@@ -78,7 +75,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """What a preset knows of a data set before it is read."""
+    """The facts about a data set that a preset knows before any image is read."""
 
     image_size: int  # pixels a side
     augment: str  # DSA's strategy for these images
@@ -86,16 +83,16 @@ class Traits:
 
 @dataclass(frozen=True, kw_only=True)
 class OuterWork:
-    """How long outer steps take, in units of a training step that can be timed before the work starts."""
+    """How long the outer steps take, compared with a training step that can be timed before the work starts."""
 
     steps: int  # outer steps in all
     batch: int  # images of the training step that is timed
-    seconds: Callable[[float], float]  # seconds of one outer step, from the seconds of that training step
+    seconds: Callable[[float], float]  # seconds of one outer step, given the seconds of that training step
     reach: float = 1.0  # the largest share of the synthetic images that one outer step gives a gradient
 
 
 class Outcome(NamedTuple):
-    """What a condensation returns, on the CPU."""
+    """The synthetic set that a condensation returns, on the CPU."""
 
     images: Images  # [K·ipc, C, H, W] float32, class-major
     labels: Labels  # [K·ipc] int64, or [K·ipc, K] float32
@@ -118,14 +115,14 @@ class Condensation(Protocol):
     def advance(self) -> Mapping[str, float]:
         """Do one outer step and return its measurements by name. The name of an event begins with `event.`.
 
-        Raises Diverged and leaves the state as it was if a value is not finite.
+        If a value is not finite, the state stays as it was before the step, and Diverged is raised.
         """
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Everything that `restore` needs, the number of steps done included."""
+        """Everything that `restore` needs, including the number of steps done."""
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Continue from `state`. All later steps are equal, bit for bit, to those of an uninterrupted run."""
+        """Return to `state`. All later steps are equal, bit for bit, to those of an uninterrupted run."""
 
     def result(self) -> Outcome:
         """The synthetic set after the steps done so far."""
@@ -151,40 +148,42 @@ class Method:
 
     # Its experts.
     expert_epochs: Callable[[Any], int | None] = lambda settings: None
-    """Epochs that an expert must have under these settings; None: the method needs no experts. For a trajectory method
-    this is not M, the setting of the same name, but the last snapshot of any segment."""
+    """The epochs that an expert must have, given the settings; None: the method needs no experts. For a trajectory
+    method this is the last snapshot of any segment, not M, the setting of the same name."""
     expert_count: int | None = None
-    """Experts that it uses; None: as many as the profile trains."""
+    """The number of experts that it uses; None: as many as the profile trains."""
     experts: Callable[[ExpertConfig], ExpertConfig] = lambda plain: plain
-    """How its experts are trained, given MTT's plain ones."""
+    """How its experts are trained, given the configuration of MTT's plain experts."""
     compilation: Callable[[Any], Compilation] = lambda settings: "auto"
-    """Whether the training of its experts is compiled."""
+    """How the training of its experts runs, given the settings: `auto`, `compiled` or `eager`."""
 
+    # Its sets.
     variant: Callable[[Any], str] = lambda settings: ""
-    """What the name of a set adds to the method's name, for example `+sam` if that is not the default outer rule."""
+    """The suffix that the name of a set adds to the method's name, given the settings: for example `+sam` if the outer
+    rule is SAM and that is not the default."""
 
-    # What a preset needs to know (satm/presets/find.py).
+    # Its presets (satm/presets/find.py).
     matches_trajectories: bool = False
     """Whether the settings are those of `TrajectoryConfig`, which include an outer rule (`--outer`)."""
     base: str | None = None
-    """The method that it extends by default, if it extends one; `config.over(base, **settings)` makes its settings."""
+    """The name of the method that it extends by default; None: it extends no method. If it extends one,
+    `config.over(base, **settings)` makes its settings."""
     whitening: bool = True
-    """Whether a preset may give it ZCA-whitened images; False: it always works on mean/std pixels."""
+    """Whether a preset may give it ZCA-whitened images; False: its images are always normalised by mean and std."""
     data_settings: Callable[[Traits], Mapping[str, Any]] = lambda traits: {}
-    """The settings that follow from the data set, by name."""
+    """The settings that follow from the data set, by name, given its traits."""
 
     # The cost of its outer steps.
     outer_work: Callable[[Any, nn.Module, ImageData, int], OuterWork | None] = lambda settings, network, data, ipc: None
     """The work of the outer steps, given the settings, a network, the data and the IPC; None: too little to count."""
     within: Callable[[Any, int, int, int], Any] = lambda settings, images, classes, ipc: settings
-    """The settings with fewer outer steps, so that a profile can bound the time. Given the settings, a number of
-    images, the number of classes and the IPC: in all steps together, at most this many images pass the network forwards
-    and backwards."""
+    """`within(settings, images, classes, ipc)`: the settings with so few outer steps that at most `images` images pass
+    through the network, forwards and backwards, in all steps together. A profile limits the time of a run with it."""
 
 
 METHODS: Names[Method] = Names("method", package="satm.methods", group="satm.methods", expects=Method)
 
 
 def class_major_labels(classes: int, ipc: int) -> torch.Tensor:
-    """[K·ipc] int64: ipc times 0, then ipc times 1, …"""
+    """The class-major labels of K = `classes` classes, [K·ipc] int64: `ipc` times 0, then `ipc` times 1, …"""
     return torch.arange(classes).repeat_interleave(ipc)

@@ -10,7 +10,9 @@ import torch
 
 from satm.errors import ConfigError
 
-SMALLEST = 32  # pixels a side: timm's networks shrink an image up to 32 times; of a smaller one only padding is left
+SMALLEST = 32
+"""Pixels a side. timm's networks shrink an image up to 32 times: a smaller image would shrink to less than one pixel,
+so that only padding is left."""
 LARGER = (64, 96, 128, 224)  # pixels a side, tried in this order if a network cannot take the images' own size
 
 
@@ -18,8 +20,8 @@ LARGER = (64, 96, 128, 224)  # pixels a side, tried in this order if a network c
 def fit(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[tuple[int, int], bool]:
     """The input size (H, W) for images of `image_shape`, and whether the network must be built for it (`img_size`).
 
-    The size is the first of these that works: the images' own size, at least `SMALLEST`; the sizes of `LARGER`; timm's
-    default for the network. Raises ConfigError if none works.
+    The size is the first of these that works: the images' own size, but at least `SMALLEST`; then the sizes of `LARGER`
+    that exceed it; then timm's default for the network. Raises ConfigError if none works.
     """
     from timm.models import PretrainedCfg, get_pretrained_cfg
 
@@ -48,14 +50,17 @@ def _sizes(image_shape: tuple[int, int, int], default: tuple[int, int]) -> Itera
 
 
 def _failure(name: str, options: dict[str, Any], size: tuple[int, int]) -> str | None:
-    """Why the network cannot take images of `size`, or None. On the meta device: shapes only, no RAM, no draws."""
+    """Why the network cannot take images of `size`; None if it can.
+
+    Runs on torch's meta device: only shapes, no memory, no random numbers.
+    """
     import timm
 
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
             network = timm.create_model(name, pretrained=False, **options)
             if (patch := _patch(network)) and (size[0] % patch[0] or size[1] % patch[1]):
-                return f"its patches are {patch[0]}×{patch[1]}, and it would not look at what is left over"
+                return f"its patches are {patch[0]}×{patch[1]}, and they do not cover the whole image"
             logits = network(torch.empty(2, options["in_chans"], *size))
     except Exception as error:  # timm's networks may raise anything for a size that does not fit
         return (str(error).splitlines() or [type(error).__name__])[0]

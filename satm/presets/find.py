@@ -1,4 +1,4 @@
-"""From a data set, an IPC, a method and a profile to the configuration that runs."""
+"""Finds the preset for a data set, an IPC, a method and a profile."""
 
 from __future__ import annotations
 
@@ -32,15 +32,18 @@ def find_preset(
 ) -> Preset:
     """The preset for a data set of `image_size` pixels a side.
 
-    `row` names the row of hyper-parameters, as `cifar10/ipc10`. Without it the data set takes its own row at this IPC.
-    If there is none, it takes its own row of the nearest IPC, or else the row of the nearest IPC of a set of the
-    nearest image size. Each of these steps is a departure.
+    `row` names the row of hyper-parameters, such as `cifar10/ipc10`. If it is None, the first of these rows is taken:
 
-    `outer` names an outer rule to use in place of the method's own. `base` names the method that `mdc` extends, `mtt`
-    by default; `mdc` takes its numbers, defaults and experts.
+    1. the data set's row at this IPC;
+    2. the data set's row at the nearest IPC;
+    3. of the data sets with the nearest image size, the row at the nearest IPC.
+
+    The second and the third are departures. `outer` names an outer rule that replaces the method's own. `base` names
+    the method that `mdc` extends, `mtt` by default: `mdc` takes the numbers, defaults and experts of that method. A
+    method that extends no other ignores `base`.
 
     Raises UnknownName for an unknown `row`, `profile`, `method`, `outer` or `base`. Raises ConfigError for an IPC below
-    1, and for `outer` or `base` if the method or the base matches no trajectories.
+    1, for `outer` if the method matches no trajectories, and for a `base` that matches none.
     """
     scale, entry = get_profile(profile), METHODS.get(method)
     if ipc < 1:
@@ -51,7 +54,7 @@ def find_preset(
     known = spec_of(dataset)
     borrowed = printed.dataset != dataset
     fitted = replace(printed, image_size=image_size, depth=convnet_depth(image_size)) if borrowed else printed
-    images = known.num_classes * ipc if known else None
+    synthetic_images = known.num_classes * ipc if known else None
     choice = Choice(
         method=entry,
         base=extended,
@@ -61,7 +64,7 @@ def find_preset(
         outer=outer,
         scale=scale,
         printed=printed,
-        row=scaled(fitted, scale, images=images, borrowed=borrowed and row is None),
+        row=scaled(fitted, scale, images=synthetic_images, borrowed=borrowed and row is None),
         row_ipc=ipc if row is None else printed.ipc,
         augment=known.augment if known else STRATEGY,
         departures=departures,

@@ -1,4 +1,4 @@
-"""Chooses the preset of a condensation by data set, IPC and method, and replaces single settings."""
+"""Chooses the preset of a condensation by data set, IPC and method, and replaces single settings of it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from satm.presets import CondenseConfig, Preset, find_preset
 from satm.presets.profiles import CUSTOM
 
 LENGTHS = ("radius", "rho")  # of a sharpness-aware outer rule; exactly one is set
-NEUTRAL = ("engine", "compile")  # settings that change round-off only
+NEUTRAL = ("engine", "compile")
+"""Settings that choose how a derivative is computed. They change round-off only, so replacing them is no departure."""
 
 
 def default_profile() -> str:
-    """`paper` if a CUDA device is found, else `cpu`."""
+    """The profile of a preset if none is named: `paper` if a CUDA device is found, else `cpu`."""
     return "paper" if torch.cuda.is_available() else "cpu"
 
 
@@ -36,21 +37,23 @@ def choose_preset(
     settings: Mapping[str, Any] | None = None,
     data_root: Path | None = None,
 ) -> Preset:
-    """The preset of a data set at an IPC, with single settings replaced.
+    """Choose the preset of a data set at an IPC, and replace single settings of it.
 
     Args:
         dataset: the name of a data set.
-        ipc: images per class.
+        ipc: synthetic images of each class.
         method: the condensation method.
         outer: the outer optimiser; None: the method's own.
         profile: `paper`, `cpu` or `smoke`; None: `default_profile()`.
-        preset: the row of hyper-parameters, such as `cifar10/ipc10`; None: the row nearest to the request.
-        settings: settings to replace, by name: `outer_steps`, or with dots, `experts.count`.
+        preset: the row of hyper-parameters, such as `cifar10/ipc10`; None: the data set's own row at this IPC or, if it
+            has none, the nearest row (`satm.presets.find_preset` gives the order).
+        settings: new values of settings, by name. Dots lead to a nested setting: `outer_steps`, `experts.count`.
         data_root: the only folder in which data sets are looked for; None: the usual places.
 
     Raises UsageError for an unknown name or a setting that is out of range.
     """
     settings = settings or {}
+    # These two decide which row the preset has, so they are read before the other settings are replaced.
     size, base = settings.get("image_size"), settings.get("base", settings.get("settings.base"))
     found = find_preset(
         dataset,
@@ -66,19 +69,22 @@ def choose_preset(
 
 
 def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
-    """`preset` with single settings replaced. Each is a departure, except those in `NEUTRAL`.
+    """`preset` with single settings replaced.
 
-    A preset of profile `paper` becomes `custom`, unless all changes are in `NEUTRAL`. Raises ConfigError for the
-    data set, the IPC and the method: they choose a preset and are no settings.
+    Each replaced setting adds one line to the departures, also if its value stays the same. The settings in `NEUTRAL`
+    add none. A preset of profile `paper` that gets such a line has the profile `custom`.
+
+    Raises ConfigError for `dataset`, `ipc` and `method`: they are not settings, they choose the preset.
     """
     if not settings:
         return preset
     for name in ("dataset", "ipc", "method"):
         if name in settings:
-            raise ConfigError(f"{name} is no setting; ask for another preset: satm condense DATASET --ipc N --method M")
+            raise ConfigError(
+                f"{name} is not a setting: it chooses the preset; use satm condense DATASET --ipc N --method M"
+            )
     config = CondenseConfig.from_dict(override(preset.config.to_dict(), settings, either=LENGTHS))
-    RECIPES.get(config.recipe)
-    # How a derivative is computed changes round-off only, so it is no departure from the paper's numbers.
+    RECIPES.get(config.recipe)  # only to raise UnknownName now: an evaluation would notice it after the condensation
     changed = tuple(f"set by hand: {k} = {v}" for k, v in settings.items() if k.split(".")[-1] not in NEUTRAL)
     profile = CUSTOM if preset.profile == "paper" and changed else preset.profile
     return replace(preset, config=config, profile=profile, departures=preset.departures + changed)

@@ -48,7 +48,7 @@ def memory(per_class=4, *, seed=0, step_size=0.05, preprocessing=NORMALISED, **c
 
 
 class StopAfter(NoProgress):
-    """Answers `calls` times that there is no need to stop, then asks to stop."""
+    """Asks to stop after `calls` calls of `stopping`."""
 
     def __init__(self, calls):
         self.left = calls
@@ -79,5 +79,5 @@ def recipe():
 
 @pytest.fixture
 def brief(recipe):
-    """Long enough for networks to differ, too short for them to be good."""
+    """A recipe that is long enough for networks to differ and too short for them to be good."""
     return replace(recipe, epochs=4, drop_at=())

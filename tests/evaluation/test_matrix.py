@@ -1,4 +1,4 @@
-"""The numbers of a matrix, and what each is compared with."""
+"""The numbers of a matrix, and the comparison of each row with another one."""
 
 from __future__ import annotations
 

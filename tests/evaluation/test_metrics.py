@@ -1,4 +1,4 @@
-"""Every metric against numbers by hand, and against scikit-learn if it has the metric."""
+"""Compares every metric with numbers computed by hand, and with scikit-learn if it has the metric."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_calibration_error_is_the_gap_of_each_bin_weighted_by_its_images():
 
 
 def test_the_upper_edge_of_a_bin_belongs_to_it():
-    """Two images in one bin, one wrong and one right, cancel in part; in two bins they do not."""
+    """The gaps of a wrong and a right image cancel in part if both are in one bin. In two bins they do not."""
     edge = [0.0, 0.0, 0.0, -1e4, -1e4]  # a confidence of exactly 1/3 = 5/15, for the wrong class
     below, above = ([math.log(p), *4 * [math.log((1 - p) / 4)]] for p in (0.30, 0.36))
     together = of("expected_calibration_error", torch.tensor([edge, below], dtype=torch.float64), [4, 0])

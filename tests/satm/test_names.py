@@ -42,14 +42,14 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Other:
-    """What another package's entry point may hold, in this file."""
+    """The type that the entry points of other packages must have in this file."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Wrapped:
-    """A thing that is made from what an entry point holds."""
+    """A thing that is made from the object of an entry point."""
 
     name: str
     loaded: object
@@ -186,7 +186,7 @@ def our_tables() -> list[Names]:
 
 
 def test_what_is_listed_is_what_is_registered():
-    """A file whose registration the listing cannot read, such as a name that is no literal, fails here."""
+    """Fails if the listing cannot read a registration, for example because its name is no literal."""
     tables = our_tables()
     assert {things.package for things in tables} >= {"satm.methods", "satm.networks", "protocols.methods"}
     for things in tables:

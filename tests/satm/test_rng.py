@@ -33,7 +33,7 @@ def test_numbers_and_their_spelling_are_different_names():
 
 
 def test_streams_are_the_same_on_every_machine_and_in_every_version():
-    """Stored experts and synthetic sets name their seed, so the numbers of a seed must never change."""
+    """Stored experts and synthetic sets record their seed, so the random numbers of a seed must never change."""
     assert Seed(0).child("expert", 3).value == 4391609680479379240
     assert torch.randint(10**6, (2,), generator=Seed(7).generator()).tolist() == [856708, 72103]
 

@@ -326,7 +326,7 @@ def test_long_trainings_are_compiled_where_there_is_a_compiler(monkeypatch):
 
 @pytest.mark.parametrize("clip_norm", [None, 0.05])
 def test_a_rule_decides_what_the_optimiser_is_given(few, fused, clip_norm):
-    """Twice the gradient is twice the learning rate, unless it is shortened."""
+    """Doubling the gradient is the same as doubling the learning rate, except if a limit shortens the gradient."""
 
     def twice(at, theta):
         gradient, loss, logits = at(theta)

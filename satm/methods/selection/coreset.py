@@ -23,7 +23,7 @@ Choice: TypeAlias = Callable[[torch.Tensor, int], torch.Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoresetConfig:
-    """Features are the input of the last linear layer of the first expert, after `expert_epochs` epochs."""
+    """Features are what the first expert feeds to its last linear layer, after `expert_epochs` epochs of training."""
 
     expert_epochs: int = 50  # MTT's experts
 
@@ -37,7 +37,7 @@ class CoresetConfig:
 
 
 def coreset(task: Task, config: CoresetConfig, choose: Choice) -> Condensation:
-    """`task.ipc` training images of each class, class-major, in the order in which `choose` gives them."""
+    """Select `task.ipc` training images of each class, class-major, in the order that `choose` returns."""
     data = task.data
     network = networks.plan_for(task.architecture, data).create(task.seed.child("net")).to(task.device)
     FlatNetwork(network).load(last_snapshot(task, config.expert_epochs))

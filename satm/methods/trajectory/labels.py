@@ -1,4 +1,8 @@
-"""How the synthetic images are labelled: classes, a teacher's probabilities, or logits that are learned."""
+"""How the synthetic images are labelled: classes, a teacher's probabilities, or logits that are learned.
+
+Symbols: φ [n, C, H, W] are the synthetic images. A segment is the part of an expert's trajectory that one outer step
+matches, and θ* [P] is the snapshot at its end. F is the matching loss.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +33,16 @@ class LabelRule(Protocol):
         """The state before the first outer step, for a set that starts with `labels` of this rule's kind."""
 
     def taught(self, state: State, network: FlatNetwork, target: FlatParams, images: Images) -> State:
-        """The state for an outer step whose expert segment ends at θ* = `target` [P]."""
+        """The state for an outer step whose segment ends at θ* = `target` [P]."""
 
     def targets(self, state: State) -> Labels:
         """The targets of the inner loop's cross-entropy: classes [n] or probabilities [n, K]."""
 
     def descend(self, state: State, derivative: Labels | None, scale: float = 1.0) -> State:
-        """The state after an outer step with ∂F/∂targets = `derivative` [n, K]. `scale` multiplies the move."""
+        """The state after an outer step, given ∂F/∂targets = `derivative` [n, K]. `scale` multiplies the move."""
 
     def at_rest(self, state: State, rows: torch.Tensor) -> State:
-        """The state with zero momentum for the labels of images `rows` [m] int64."""
+        """The state with the momentum of the labels of images `rows` [m] int64 set to zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,9 @@ class HardLabels:
 
 @dataclass(frozen=True, slots=True)
 class TeacherLabels:
-    """Probabilities [n, K] of a teacher: softmax of the logits of θ* on φ without augmentation (TESLA).
+    """Probabilities [n, K] of a teacher: the softmax of its logits on φ, without augmentation (TESLA).
 
-    θ* is the end of the expert segment that an outer step matches, so each outer step makes new labels.
+    The teacher has the parameters θ* at the end of the segment, so each outer step makes new labels.
     """
 
     kind: ClassVar[LabelKind] = "probabilities"
@@ -100,7 +104,7 @@ class TeacherLabels:
 
 @dataclass(frozen=True, slots=True)
 class LearnedLogits:
-    """Logits y [n, K] that descend F by SGD with momentum. The targets are p = softmax(y) (DATM):
+    """Logits y [n, K] that are learned: they descend F by SGD with momentum. The targets are p = softmax(y) (DATM):
 
         ∂F/∂y = p ⊙ (∂F/∂p − ⟨p, ∂F/∂p⟩)
         v ← μ v + ∂F/∂y

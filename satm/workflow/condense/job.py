@@ -1,4 +1,4 @@
-"""One condensation, its seed and its machine: the key of its run, the facts that are stored, and the set it makes."""
+"""One condensation job: the key of its run, the facts that the registry stores of it, and the set that it makes."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from satm.workflow.condense.start_from import Start
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is condensed: everything that decides the synthetic set, and the registry that holds the run."""
+    """Everything that decides the synthetic set of a condensation, and the registry that stores its run."""
 
     preset: Preset
     data: ImageData
     seed: int
     device: torch.device
     registry: Path  # the file
-    start: Start | None = None  # the saved state of another run that this run begins at
+    start: Start | None = None  # the saved state of another run, from which this run begins; None: no other run
     parent: str | None = None  # id of the set of all classes, if this set is one step of a class-incremental stream
 
     @property
     def key(self) -> str:
-        """The run's key: equal for equal jobs, so that the same job finds its run again.
+        """The key of the run. Equal jobs have equal keys, so a job finds its run again.
 
-        The key holds the type of the device, because equal bits are promised on one type only, and the registry,
-        because the metrics of a run are stored in one registry.
+        The type of the device is part of the key, because results are equal bit for bit only on one type of device. The
+        registry is part of it, because the metrics of a run are stored in one registry.
         """
         return digest(
             {
@@ -50,7 +50,7 @@ class Job:
         )[:32]
 
     def facts(self, notes: Mapping[str, str]) -> dict[str, Any]:
-        """What `Registry.start_run` stores of the job. `notes` say how the condensation is computed."""
+        """The arguments of `Registry.start_run` for this job. `notes` say how the condensation is computed."""
         preset, config = self.preset, self.preset.config
         later = () if self.start is None else (self.start.departure,)
         return {
@@ -73,7 +73,7 @@ class Job:
         }
 
     def describe(self, outcome: Outcome, *, sibling: str | None = None) -> SyntheticSet:
-        """The set that the registry stores of `outcome`. `sibling` names another set of the same run."""
+        """The set that the registry stores for `outcome`. `sibling` names another set of the same run."""
         config = self.preset.config
         method = config.set_method
         return SyntheticSet(
@@ -93,6 +93,7 @@ class Job:
         )
 
     def _parents(self) -> tuple[str, ...]:
+        """The set's origins as `KIND:ID`: its data, its experts, the run it continues, the set it is a step of."""
         config = self.preset.config
         parents = [f"data:{self.data.fingerprint}"]
         if METHODS.get(config.method).expert_epochs(config.settings) is not None:

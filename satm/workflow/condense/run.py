@@ -1,4 +1,4 @@
-"""Condenses a data set into a stored synthetic set, and reuses whatever earlier sessions have done."""
+"""Condenses a data set into a stored synthetic set, and continues from the work of earlier sessions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CondensationResult:
 
 
 def preview(preset: Preset, *, device: str = "auto", data_root: Path | None = None, progress: Progress = SILENT) -> str:
-    """The first line that `condense` says: the scale, the expected duration and the work to do. Nothing is stored."""
+    """The first line that `condense` says: the scale, the expected duration and the work to do. Stores nothing."""
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
     return opening_line(preset, data, resolve_device(device))
@@ -55,15 +55,16 @@ def condense(
     parent: str | None = None,
     progress: Progress = SILENT,
 ) -> CondensationResult:
-    """Condense by `preset` and store the synthetic set in the registry file.
+    """Condense the data set of `preset` and store the synthetic set in the registry file.
 
-    The same call again continues an interrupted run, to the same bits, or returns the stored set of a finished run.
+    The same call again continues an interrupted run; the set is the same, bit for bit, as without the interruption. If
+    the run is finished, the call returns its stored set.
 
     Args:
-        preset: what to condense and how, from `satm.choose_preset`.
-        seed: of the condensation. Sets that differ only in it form a group.
+        preset: the data set, the method and the settings, from `satm.choose_preset`.
+        seed: the seed of every random draw of the condensation. Sets that differ only in their seeds form a group.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
-        registry: the registry file. It is made if it does not exist.
+        registry: the registry file. If it does not exist, a new one is made.
         data_root: the only folder in which data sets are looked for; None: the usual places.
         fresh: start over, even if the run is unfinished or finished.
         start_from: id of an unfinished run. The new run begins at the saved state of that run, under the settings of
@@ -74,7 +75,8 @@ def condense(
     Raises Interrupted after everything is saved, and Diverged after the last good state is saved.
     """
     if Path(registry).exists():
-        Registry.open(registry).close()  # refuse a file that is no registry before the work; make a new one after it
+        # Refuse a file that is no registry before the data set is read. A new file is made only after the checks below.
+        Registry.open(registry).close()
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
     with opened(registry, device=device, data_root=data_root, progress=progress, must_exist=False) as workspace:
@@ -95,7 +97,7 @@ def condense(
 
 
 def _stored(job: Job, before: RunRecord | None, store: Registry) -> CondensationResult | None:
-    """The sets of the finished run `before`; None if it has none."""
+    """The sets of the run `before`; None if there is no such run or it is not finished."""
     if before is None or before.status != "done" or not before.set_id:
         return None
     record = store.find(before.set_id)
@@ -108,7 +110,7 @@ def _stored(job: Job, before: RunRecord | None, store: Registry) -> Condensation
 def _carry_out(
     job: Job, workspace: Workspace, checkpoint: Checkpoint, before: RunRecord | None, *, fresh: bool
 ) -> CondensationResult:
-    """Run the outer steps that are left and store the sets. `before` is the newest run of the same key."""
+    """Run the outer steps that are left and store the sets. `before` is the newest run with the same key."""
     store, progress = workspace.store, workspace.progress
     saved = _saved_state(job, checkpoint, before, fresh, progress)
     done = int(saved["step"]) if saved else 0
@@ -130,10 +132,13 @@ def _carry_out(
 def _saved_state(
     job: Job, checkpoint: Checkpoint, before: RunRecord | None, fresh: bool, progress: Progress
 ) -> Mapping[str, torch.Tensor] | None:
-    """The state to continue from: this run's own, else the state of `job.start`. None: begin at outer step 0."""
+    """The state to continue from: the saved state of this run, else that of `job.start`.
+
+    None: begin at outer step 0. Raises RegistryError if the state of `job.start` is needed and is gone.
+    """
     saved = None if fresh else checkpoint.load()
     if saved is not None and (before is None or before.status == "done"):
-        progress.say("the run that was stopped is not in this registry any more; starting over")
+        progress.say("the saved state belongs to no unfinished run of this registry; starting over")
         saved = None
     if saved is not None or job.start is None:
         return saved
@@ -158,7 +163,7 @@ def _begin(job: Job, workspace: Workspace) -> Condensation:
 
 
 def _say_notes(condensation: Condensation, earlier: Mapping[str, str], progress: Progress) -> None:
-    """Say how the condensation is computed, and what an earlier session of the run did in another way."""
+    """Say the notes of the condensation, and warn if those of the session before, `earlier`, were different."""
     for name, note in condensation.notes.items():
         progress.say(note)
         if earlier.get(name, note) != note:
@@ -170,17 +175,17 @@ def _say_notes(condensation: Condensation, earlier: Mapping[str, str], progress:
 
 @dataclass(frozen=True, kw_only=True)
 class AmendedNotes:
-    """Says a message of a condensation, and adds it to the notes of its run.
+    """Passes a message of a condensation to the user, and adds it to the notes of the run.
 
-    The notes were stored when the run started, and may promise what turns out otherwise: for example, that a step is
-    compiled. Before the run has started, the message is only said.
+    The notes are stored when the run starts, so a later event can make them wrong. For example, they say that a step is
+    compiled, and then its compilation fails. If the run has not started yet, the message is not stored.
     """
 
     key: str  # of the run
     workspace: Workspace
 
     def __call__(self, message: str) -> None:
-        """Say `message`, and store it if the run is running."""
+        """Say `message`, and store it if the run has started."""
         self.workspace.progress.say(message)
         store = self.workspace.store
         run = store.find_run(self.key)
@@ -189,7 +194,7 @@ class AmendedNotes:
 
 
 def _store_sets(job: Job, condensation: Condensation, store: Registry, run: str) -> CondensationResult:
-    """Store the set that the condensation has made, and its siblings."""
+    """Store the set that the condensation has made, and its siblings. `new` is False if the registry had the set."""
     known = {record.id for record in store.sets()}
     outcome = condensation.result()
     record, *siblings = (
@@ -201,7 +206,10 @@ def _store_sets(job: Job, condensation: Condensation, store: Registry, run: str)
 
 @contextmanager
 def _ending(store: Registry, run: str, condensation: Condensation) -> Iterator[None]:
-    """Store with the run whatever ends the work early. A divergence also says how to continue."""
+    """If the work ends early, store with the run that it was interrupted or that it failed, and raise the error again.
+
+    The message of Diverged then also says how to continue from the last saved state.
+    """
     try:
         yield
     except Interrupted:

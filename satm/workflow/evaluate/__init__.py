@@ -1,1 +1,1 @@
-"""Evaluates stored sets: networks trained on them, tested on their own architecture and on others."""
+"""Evaluates stored sets: trains networks of their own architecture and of others on them, and tests the networks."""

@@ -1,4 +1,4 @@
-"""In-domain and cross-architecture evaluation of a stored set; it resumes network by network and metric by metric."""
+"""In-domain and cross-architecture evaluation of a stored set. It can stop after any network and continue later."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def evaluate(
         architectures: the networks to train. By default the set's own ("in-domain"); any other is "cross-arch".
         baseline: "random" also trains on as many random real images under the same recipe. Each repeat draws new
             ones, and their learning rate is chosen on the validation split.
-        recipe, learning_rate: a recipe's name and the policy of its learning rate; by default those of the set's
+        recipe, learning_rate: the name of a recipe and the policy of its learning rate; by default those of the set's
             profile.
         repeats: networks for each architecture and memory; by default the recipe's number.
-        prefix: train only on this many images of each class, the first ones, and on as many random ones. The results
-            are stored as of memory `condensed[:PREFIX]`.
+        prefix: train only on the first `prefix` images of each class, and on as many random ones. The results are
+            stored under the memory `condensed[:PREFIX]`.
         compilation: "compiled" or "eager" forces how networks are trained; "auto" compiles long trainings. Every result
             says how it was trained.
         dry_run: check the request and train nothing.
@@ -83,7 +83,7 @@ def evaluate(
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """The networks that an evaluation of one set wants."""
+    """The networks that an evaluation of one set needs."""
 
     architectures: tuple[str, ...]  # canonical names
     memories: tuple[MemoryKind, ...]
@@ -91,7 +91,7 @@ class Wanted:
     kind: Literal["eval", "eval-arch"]  # as the run is stored
 
     def facts(self, subject: Subject) -> dict[str, Any]:
-        """What the run stores of the request, JSON-able."""
+        """The facts about the request that the run stores, JSON-able."""
         facts = {"architectures": list(self.architectures), "memories": list(self.memories)}
         facts |= {"recipe": subject.recipe.to_dict(), "repeats": self.repeats}
         return facts if subject.prefix is None else facts | {"prefix": subject.prefix}
@@ -105,8 +105,8 @@ def trainer_of(workspace: Workspace, compilation: Compilation) -> Trainer:
 def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, trainer: Trainer) -> None:
     """Train the networks that are not stored or lack a metric, and store what is missing.
 
-    A network that lacks a metric is trained again with its own seed. Its stored rows stay as they are. Raises as
-    `evaluation.evaluate`, with every finished network stored.
+    A network that lacks a metric is trained again with its own seed. Its stored rows do not change. Raises the same
+    errors as `evaluation.evaluate`; every finished network is stored before.
     """
     store, progress = workspace.store, workspace.progress
     with recorded(store, subject, wanted.kind, wanted.facts(subject), str(workspace.device)) as run:
@@ -131,7 +131,7 @@ def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, traine
 
 @contextmanager
 def recorded(store: Registry, subject: Subject, kind: str, facts: dict[str, Any], device: str) -> Iterator[str]:
-    """Store a run around an evaluation: gives its id, and stores its end and its seconds however it ends.
+    """Store a run for the evaluation in the block, and yield the run's id. Stores how the block ends, and its seconds.
 
     `facts` describe the request; the run's key is a hash of them. Raises SatmError if another process does the same
     evaluation.

@@ -1,4 +1,4 @@
-"""Several sets on several architectures: request, plan, training and the stored numbers. It resumes by network."""
+"""Evaluates several sets on several architectures. It can stop after any network and continue later."""
 
 from __future__ import annotations
 
@@ -38,17 +38,19 @@ def evaluate_matrix(
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> Matrix:
-    """Train networks of every architecture, the sets' own included, on every set under one recipe, and compare.
+    """Train networks on every set under one recipe, and compare the sets.
 
-    `against` names what each set is compared with, by differences paired over repeats. It is "random" (as many random
-    real images, which `baseline` adds too) or a set, which joins the others. Sets for which the random images are the
-    same share the networks trained on them. A network depends only on its architecture, its repeat and its memory, so
-    the networks in the registry are not trained again, whatever command made them. `dry_run` trains nothing and returns
-    what is stored. The other arguments are those of `evaluate`.
+    The architectures are those given and the sets' own. A network depends only on its architecture, its repeat and its
+    memory, so a network in the registry is not trained again, even if another command trained it.
+
+    `against` chooses the other side of the comparison: "random" for as many random real images (`baseline` adds them
+    too), or a set, which is then also evaluated. Differences are paired over repeats. Sets with the same random images
+    share the networks trained on them. `dry_run` trains nothing and returns the stored results. The other arguments are
+    those of `evaluate`.
 
     Raises ConfigError for sets of different data sets or default recipes, and UnknownName or ConfigError for an
-    architecture, all before anything is trained. Raises Interrupted with every finished network stored, and Diverged at
-    the end, after the other networks.
+    architecture, all before anything is trained. Raises Interrupted after every finished network is stored, and
+    Diverged after the other networks are trained.
     """
     request = MatrixRequest(
         references=tuple(references),
@@ -68,7 +70,7 @@ def evaluate_matrix(
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixRequest:
-    """The sets and architectures of a matrix, and what the sets are compared with."""
+    """A user's request for a matrix: its sets, its architectures and the comparison."""
 
     references: tuple[str, ...]
     architectures: tuple[str, ...]
@@ -105,20 +107,20 @@ class MatrixPlan:
         return self.entrants[0].recipe
 
     def memories(self, entrant: Entrant) -> tuple[MemoryKind, ...]:
-        """What is trained on for a set: itself, and random images if they are stored with it."""
+        """The memories of a set that networks are trained on: the set, and random images if they are stored with it."""
         return ("condensed", "random") if self.randoms.get(entrant.record.id) is entrant else ("condensed",)
 
     def rows(self, store: Registry, entrant: Entrant, memory: MemoryKind) -> NetworkRows:
-        """What is stored of one memory."""
+        """The stored results of one memory of a set."""
         under = recipe_id(self.recipe.name, self.recipe.to_dict())
         return NetworkRows.read(store, entrant, memory, self.architectures, under)
 
     def all_rows(self, store: Registry) -> list[NetworkRows]:
-        """What is stored of every memory."""
+        """The stored results of every memory of every set."""
         return [self.rows(store, entrant, memory) for entrant in self.entrants for memory in self.memories(entrant)]
 
     def stored(self, store: Registry) -> tuple[int, int]:
-        """How many networks are stored, and how many there are to be."""
+        """The number of networks that are stored, and the number that the matrix has in all."""
         rows = self.all_rows(store)
         total = len(rows) * len(self.architectures) * self.repeats
         return sum(len(each.accuracies(self.repeats)) for each in rows), total
@@ -129,7 +131,7 @@ class MatrixPlan:
         return there == total and not any(each.lacking(self.repeats) for each in self.all_rows(store))
 
     def opening(self, store: Registry) -> str:
-        """One line that says what the matrix is and how much of it is stored."""
+        """One line that describes the matrix and says how many of its networks are stored."""
         there, total = self.stored(store)
         random = ", random images" if self.randoms else ""
         return (
@@ -139,7 +141,7 @@ class MatrixPlan:
 
 
 def plan_matrix(store: Registry, request: MatrixRequest) -> MatrixPlan:
-    """Find the sets and their recipe, and check that they can be compared; raises as `evaluate_matrix`."""
+    """Find the sets and their recipe, and check that they can be compared. Raises the errors of `evaluate_matrix`."""
     wanted = [*request.references, *([request.against_set] if request.against_set is not None else [])]
     found = [find_entrant(store, name, request.judging) for name in wanted]
     entrants = list({entrant.record.id: entrant for entrant in found}.values())
@@ -157,7 +159,7 @@ def plan_matrix(store: Registry, request: MatrixRequest) -> MatrixPlan:
 
 
 def train_matrix(workspace: Workspace, plan: MatrixPlan, trainer: Trainer) -> None:
-    """Train what is missing, one memory after another. Raises Diverged at the end, when the others are done."""
+    """Train the missing networks, one memory after another. Raises Diverged after all others are trained."""
     diverged = []
     for entrant in plan.entrants:
         subject = open_subject(workspace, entrant.record.id, plan.request.judging)
@@ -174,7 +176,7 @@ def train_matrix(workspace: Workspace, plan: MatrixPlan, trainer: Trainer) -> No
 
 
 def read_matrix(store: Registry, plan: MatrixPlan) -> Matrix:
-    """The stored accuracies of a plan, and what each set is compared with."""
+    """The stored accuracies of a plan, and for each set the row that it is compared with."""
     rows = {
         (entrant.record.id, memory): _matrix_row(plan, plan.rows(store, entrant, memory))
         for entrant in plan.entrants

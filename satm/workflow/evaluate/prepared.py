@@ -1,4 +1,4 @@
-"""The real data of a stored set, loaded and preprocessed as the set says."""
+"""Loads the real data of a stored set, in the set's preprocessing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from satm.workflow.condense.inputs import load_data
 
 
 class SetConfig(Protocol):
-    """What an evaluation reads of the configuration of a set, whether it was condensed or imported."""
+    """The settings that an evaluation reads from the configuration of a condensed or an imported set."""
 
     @property
     def dataset(self) -> str: ...  # noqa: D102
@@ -44,7 +44,7 @@ def set_config(synthetic: SyntheticSet) -> CondenseConfig | ImportConfig:
 def load_prepared(
     synthetic: SyntheticSet, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
 ) -> datasets.ImageData:
-    """The real data set of `synthetic` in its preprocessing. Raises as `satm.data.load`."""
+    """The real data set of `synthetic` in its preprocessing. Raises the errors of `satm.data.load`."""
     config = set_config(synthetic)
     if isinstance(config, CondenseConfig):
         return load_data(config, data_root=data_root, device=device, progress=progress)
@@ -55,7 +55,7 @@ def load_prepared(
 
 
 def check_fits(synthetic: SyntheticSet, data: datasets.ImageData) -> None:
-    """Raise DataError if the set was made from, or checked against, other images than `data`, or if shapes differ."""
+    """Raise DataError if the set was made from or checked against other images than `data`, or if shapes differ."""
     fingerprints = [parent for parent in synthetic.parents if parent.startswith("data:")]
     if fingerprints and f"data:{data.fingerprint}" not in fingerprints:
         ours = "condense" in synthetic.config
@@ -108,7 +108,7 @@ def whitening(config: ImportConfig, *, data_root: Path | None, device: str = "cp
 
 
 def restore_whitening(synthetic: SyntheticSet, *, data_root: Path | None, progress: Progress) -> None:
-    """Fit the set's ZCA transform again if its file is lost; tell the user if that fails, as without the data."""
+    """Fit the set's ZCA transform again if its file is lost. If that fails, for example without the data, say so."""
     space = synthetic.preprocessing
     if isinstance(space, ZCA) and not ZCA.path(space.key).exists():
         try:

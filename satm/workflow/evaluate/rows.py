@@ -29,7 +29,7 @@ class NetworkRows:
     def read(
         cls, store: Registry, entrant: Entrant, memory: MemoryKind, architectures: Sequence[str], recipe_id: str
     ) -> Self:
-        """What the registry holds of these architectures, given by their canonical names."""
+        """The rows that the registry holds for these architectures, which are canonical names."""
         name = entrant.stored_memory(memory)
         found: dict[tuple[str, int], dict[str, ResultRow]] = {}
         for row in store.results(set=entrant.record.id, memory=name, recipe_id=recipe_id):
@@ -43,7 +43,7 @@ class NetworkRows:
         return [row for row in rows if row.repeat < repeats]
 
     def lacking(self, repeats: int) -> dict[tuple[str, int], set[str]]:
-        """The networks of the first `repeats` repeats that lack a metric of the table, with what they lack."""
+        """The networks of the first `repeats` repeats that lack a metric of the table, and those metrics."""
         missing = {network: set(METRICS) - by_metric.keys() for network, by_metric in self.found.items()}
         return {network: names for network, names in missing.items() if names and network[1] < repeats}
 
@@ -57,10 +57,10 @@ class NetworkRows:
         return {row.architecture: row.step_size for row in rows if "grid" in row.detail["policy"]}
 
     def add(self, result: EvaluationResult, run_id: str, progress: Progress) -> None:
-        """Store the metrics that the network lacks; rows that are stored stay as they are.
+        """Store the metrics that the network lacks. Rows that are stored already do not change.
 
-        Tells the user if a metric is not finite, which is not stored, and if a network that was trained again has
-        another accuracy than the stored one.
+        A metric that is not finite is not stored, and the user is told. The user is also told if a network that was
+        trained again has another accuracy than the stored one.
         """
         stored = self.found.get((result.architecture, result.repeat), {})
         network = f"{result.architecture} (repeat {result.repeat})"

@@ -1,4 +1,4 @@
-"""A stored set, the recipe that it is judged by, and its real data."""
+"""The subject of an evaluation: a stored set, the recipe that its networks are trained by, and its real data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT = Seed(0)  # one seed for every set: networks of one repeat start alike, so
 
 @dataclass(frozen=True, kw_only=True)
 class Judging:
-    """What the user chose about how sets are evaluated."""
+    """The user's choices for the evaluation of sets."""
 
     recipe: str | None = None  # its name; None: the recipe of the set's profile
     learning_rate: float | Literal["learned", "grid"] | None = None  # None: the policy of the recipe
@@ -37,7 +37,7 @@ class Judging:
 
 @dataclass(frozen=True, kw_only=True)
 class Entrant:
-    """A stored set and the recipe it is judged by; its data are not read."""
+    """A stored set and the recipe that its networks are trained by. Its real data are not read."""
 
     record: SetRecord
     synthetic: SyntheticSet
@@ -60,7 +60,10 @@ class Entrant:
         return plan_for(architecture, self.synthetic)
 
     def canonical(self, architecture: str) -> str:
-        """The canonical name. Raises as `plan`, and ConfigError if the network cannot train on the set."""
+        """The canonical name of an architecture.
+
+        Raises the errors of `plan`, and ConfigError if the network cannot train on the set.
+        """
         plan = self.plan(architecture)
         check_batches(plan, self.recipe, examples=len(self.synthetic))
         return plan.name
@@ -112,7 +115,7 @@ class Subject(Entrant):
 def open_subject(workspace: Workspace, reference: str, judging: Judging) -> Subject:
     """The set that `reference` names, with its recipe and its real data.
 
-    Raises as `find_entrant`, and DataError for other images than those the set was made from.
+    Raises the errors of `find_entrant`, and DataError if the images differ from those that the set was made from.
     """
     found = find_entrant(workspace.store, reference, judging)
     data = _load(workspace, found.record, found.synthetic)
@@ -121,11 +124,11 @@ def open_subject(workspace: Workspace, reference: str, judging: Judging) -> Subj
 
 
 def find_entrant(store: Registry, reference: str, judging: Judging) -> Entrant:
-    """The set that `reference` names and its recipe; its data are not read.
+    """The set that `reference` names and its recipe. Its real data are not read.
 
-    The recipe is the named one. By default it is that of the set's profile, and for an imported set that of this
-    machine's profile. The recipe keeps only the augmentations that the data set allows. Raises UnknownName for a set or
-    recipe, ConfigError for a prefix that the set does not have.
+    The recipe is the one that `judging` names. By default it is that of the set's profile; for an imported set, that of
+    this machine's default profile. The recipe keeps only the augmentations that the data set allows. Raises UnknownName
+    for a set or recipe, ConfigError for a prefix that the set does not have.
     """
     record = store.find(reference)
     synthetic = store.load(record.id)

@@ -19,15 +19,18 @@ from satm.workflow.workspace import Workspace
 
 @dataclass(frozen=True, kw_only=True)
 class IncrementalPlan:
-    """What will be trained, on which memory, and what it is called. A dry run shows this and stops."""
+    """Everything that a class-incremental evaluation trains, on which memory, and under which names.
+
+    A dry run shows the plan and stops.
+    """
 
     request: IncrementalRequest
     subject: Subject
-    config: Any  # of the protocol
+    config: Any  # the settings of the protocol
     network: NetworkPlan
     groups: tuple[Groups, ...]  # for each class order, the classes of each step
-    networks: int  # for each class order
-    source: MemorySource
+    networks: int  # networks trained for each class order
+    source: MemorySource  # makes the memory of each class order
 
     @property
     def protocol(self) -> ClassIncremental:
@@ -46,7 +49,7 @@ class IncrementalPlan:
 
     @property
     def profile(self) -> str:
-        """The label of the numbers; `custom` if settings of the protocol are replaced at paper scale."""
+        """The profile of the results: the subject's, or `custom` if that is `paper` and protocol settings differ."""
         return CUSTOM if self.request.settings and self.subject.profile == "paper" else self.subject.profile
 
     @property
@@ -58,7 +61,11 @@ class IncrementalPlan:
         return comparison.departures(self.subject.config.dataset, self.subject.record.ipc, self.orders, self.networks)
 
     def recipe(self) -> tuple[str, dict[str, Any]]:
-        """Name and numbers of the training, as they are stored: the recipe's, or the protocol's own settings."""
+        """The name and the config of the recipe that the results are stored under.
+
+        If the protocol `builds_on` earlier steps, they come from the protocol's own settings, else from the subject's
+        recipe.
+        """
         recipe = self.subject.recipe
         if not self.protocol.builds_on:
             return recipe.name, recipe.to_dict()
@@ -86,10 +93,10 @@ class IncrementalPlan:
             lines += [f"departure: {each}" for each in self.departures]
         if self.request.condense_per_step:
             own = {frozenset(group) for order in self.groups for group in order}
-            lines.append(f"condenses {len(own)} steps on their own, experts included, if they are not stored yet")
+            lines.append(f"condenses {len(own)} steps on their own and trains their experts, unless both are stored")
         return lines
 
-    def facts(self) -> dict[str, Any]:
+    def run_facts(self) -> dict[str, Any]:
         """The configuration of the run, as it is stored."""
         return {
             "architecture": self.network.name,
@@ -102,8 +109,8 @@ class IncrementalPlan:
             "recipe": self.subject.recipe.to_dict(),
         }
 
-    def detail(self) -> dict[str, Any]:
-        """The facts that are stored with every result row."""
+    def row_facts(self) -> dict[str, Any]:
+        """The details that are stored with every result row."""
         comparison = self.request.comparison
         published = {} if comparison is None else {"preset": comparison.name, "departures": list(self.departures)}
         return {**self.source.detail, **published}
@@ -139,5 +146,5 @@ def plan_incremental(workspace: Workspace, reference: str, request: IncrementalR
 
 
 def order_seed(order: int) -> Seed:
-    """The seed of a class order and of its first network."""
+    """The seed of class order number `order`, counted from 0, and of the first network that it trains."""
     return ROOT.child("class-incremental", order)

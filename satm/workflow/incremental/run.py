@@ -84,7 +84,7 @@ def evaluate_incremental(
 def run_plan(workspace: Workspace, plan: IncrementalPlan, compilation: Compilation) -> None:
     """Train every network of a plan whose numbers are not stored, and store them step by step."""
     name = f"{plan.protocol.name} on {plan.source.name}: networks"
-    with recorded(workspace.store, plan.subject, "eval-cl", plan.facts(), str(workspace.device)) as run_id:
+    with recorded(workspace.store, plan.subject, "eval-cl", plan.run_facts(), str(workspace.device)) as run_id:
         fused = None
         if plan.protocol.trains_by_recipe:
             fused = plan_training(
@@ -178,7 +178,7 @@ def _rows(store: Registry, plan: IncrementalPlan, run_id: str) -> Rows:
         step_size=0.0,
         run_id=run_id,
     )
-    return Rows(store=store, like=like, detail=plan.detail(), last_only=plan.protocol.judged == "last step")
+    return Rows(store=store, like=like, detail=plan.row_facts(), last_only=plan.protocol.judged == "last step")
 
 
 def _one_name(published: str | None, preset: str | None) -> str | None:

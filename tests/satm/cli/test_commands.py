@@ -214,7 +214,7 @@ def _running(path: str) -> bool:
         (["condense", "digits", "--set", "window=99"], 2, "longer than the inner loop"),
         (["condense", "digits", "--set", "tau=1"], 2, "tau 1"),
         (["condense", "digits", "--set", "recipe=fast"], 2, "unknown recipe 'fast'"),
-        (["condense", "digits", "--set", "ipc=2"], 2, "ipc is no setting"),
+        (["condense", "digits", "--set", "ipc=2"], 2, "ipc is not a setting"),
         (["condense", "digits", "--set", "image_size=3000000000"], 2, "image_size 3000000000"),
         (["condense", "digits", "--set", "architecture=timm/resnet18", "--profile", "smoke"], 2, "running statistics"),
         (["condense", "digits", "--set", "inner_steps=0"], 2, "inner_steps 0"),

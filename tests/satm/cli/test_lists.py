@@ -1,4 +1,4 @@
-"""What the command line lists comes from the tables, and the old spelling of an option is still read."""
+"""The lists of the command line come from the tables, and the old spelling of an option still works."""
 
 from __future__ import annotations
 

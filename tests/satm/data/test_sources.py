@@ -198,7 +198,10 @@ def rewrite(images=None, labels=(0, 1), names='["a", "b"]'):
         (rewrite([encoded(picture(0)), b"not an image"]), "row 1 cannot be decoded"),
         (rewrite([b"not an image", encoded(picture(0))]), "row 0 is not an image"),
         (rewrite([encoded(picture(0)), None]), "row 1 holds no image bytes"),
-        (rewrite([encoded(picture(0)), encoded(picture(1, (5, 5)))]), "row 1 is 5×5 pixels, the first image 6×6"),
+        (
+            rewrite([encoded(picture(0)), encoded(picture(1, (5, 5)))]),
+            "row 1 is 5×5 pixels, but the first image is 6×6",
+        ),
         (rewrite([encoded(picture(0, (5, 6))), encoded(picture(1))]), "row 0 is 5×6 pixels, not square"),
         (rewrite(labels=(0, 2)), "image 1 has label 2; expected 0 to 1"),
         (rewrite(labels=(0, -1)), "image 1 has label -1"),

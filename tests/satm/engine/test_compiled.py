@@ -1,8 +1,8 @@
 """`replay`, compiled and not, against `higher` on real networks.
 
 If the input of a ReLU is almost 0, the order of a sum decides on which side of 0 it is. In float64 no input here is so
-near 0: the parameters are random, and the images have no flat parts. In float32 some inputs of a real problem always
-are, so both results are compared with the float64 result there.
+near 0: the parameters are random, and the images have no flat parts. In float32 a real problem always has some inputs
+that are so near 0, so there both results are compared with the float64 result.
 """
 
 from __future__ import annotations

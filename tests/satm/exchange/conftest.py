@@ -1,4 +1,4 @@
-"""Fixtures for tests of the importers, among them a limit to the memory that a false claim could take."""
+"""Fixtures for tests of the importers, for example a limit on the RAM that a false claim can take."""
 
 from __future__ import annotations
 

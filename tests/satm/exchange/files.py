@@ -135,7 +135,7 @@ def array(value: Any) -> np.ndarray:
 
 
 def pictures(images: Any) -> list[bytes]:
-    """PNG files of the images; a text in place of an image that cannot become a picture."""
+    """PNG files of the images. An image that cannot become a PNG file becomes a text."""
     made = []
     for image in images if plain(images) and images.ndim == 4 else [None] * K:
         buffer = io.BytesIO()

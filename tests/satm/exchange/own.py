@@ -15,7 +15,7 @@ from tests.satm.exchange.files import K
 
 
 def own(**changes: Any) -> SyntheticSet:
-    """Two digits a class near the real ones, as `satm condense` makes them, but with an α that is no short decimal."""
+    """Two digits of each class near the real ones, as `satm condense` makes them. Its α is not a short decimal."""
     raw = read_digits()
     order = torch.cat([(raw.train_labels == label).nonzero()[:2, 0] for label in range(K)])
     spec = CATALOGUE.get("digits")

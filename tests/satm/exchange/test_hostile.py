@@ -1,4 +1,4 @@
-"""No file does harm: hostile pickles, false claims and links that lead out are refused in one line."""
+"""No file does harm: hostile pickles, false claims and links out of the folder are refused with one line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.satm.exchange.files import IMAGES, LABELS, WRITERS
 
 
 class Hostile:
-    """Makes a file when it is unpickled."""
+    """An object that makes a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -68,7 +68,7 @@ def npz(path: Path, shape: tuple[int, ...], body: bytes = b"") -> None:
 
 
 class Claiming:
-    """Unpickles to as many bytes as it says, even in torch's own weights-only reader."""
+    """An object that takes as many bytes as it says when it is unpickled, even in torch's weights-only reader."""
 
     def __reduce__(self) -> Any:
         return (bytearray, (2**40,))
@@ -117,7 +117,7 @@ def test_what_a_file_claims_is_not_allocated(tmp_path: Path) -> None:
 
 
 class Calls:
-    """Unpickles to `function(*arguments)`."""
+    """An object that calls `function(*arguments)` when it is unpickled."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = (function, arguments)
@@ -154,7 +154,7 @@ def test_a_pickle_makes_no_memory_that_the_file_does_not_fill(content: Any, lega
 
 
 def test_storages_hold_what_the_pickle_says(tmp_path: Path) -> None:
-    """In an archive, a record is as long as its storage. In the older format, storages are listed, then follow."""
+    """In an archive, a record is as long as its storage. In the older format, a list of storages precedes them."""
     folder = files.mtt(files.fresh(tmp_path / "case"))
     victim = folder / "images_best.pt"
     with zipfile.ZipFile(victim) as archive:

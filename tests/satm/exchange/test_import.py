@@ -1,4 +1,4 @@
-"""Sets in other people's layouts: what is read from the files, and which claims are needed."""
+"""Reads sets in other people's layouts: the values that come from the files, and the claims that are needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONSTANTS = MeanStd(mean=CIFAR10.mean, std=CIFAR10.std)
 
 
 def read(path: Path, name: str, **claims: Any) -> SyntheticSet:
-    """Import without storing, as CIFAR-10, whose images are not on the machine of a test."""
+    """Import a file as CIFAR-10 without storing it. The machine of a test does not have CIFAR-10's images."""
     return import_set(path, format=name, **{"dataset": "cifar10", "dry_run": True, **claims}).synthetic
 
 
@@ -59,7 +59,7 @@ def test_rded_without_stored_labels_has_those_of_its_folders(folder: Path) -> No
 
 
 def test_rded_soft_labels_go_with_their_images_by_class(folder: Path) -> None:
-    """Folders named by classes have another order than the classes: images and labels move together."""
+    """Folders named by classes are not in the order of the classes. Images and labels are reordered together."""
     names = tuple(reversed(CIFAR10.classes))  # neither alphabetical nor by label
     for label, name in enumerate(names):
         (folder / name).mkdir()

@@ -1,4 +1,4 @@
-"""From a damaged or wrong file, an importer makes a sound set, or raises a one-line error and stores nothing."""
+"""From a damaged or wrong file, an importer makes a valid set, or raises a one-line error and stores nothing."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ WRONG_STEPS: list[Any] = [
 
 
 def judge(path: Path, name: str, registry: Path, *, labels: Any = None, store: bool = False) -> bool:
-    """Import a file: True for a sound set, False for a one-line error with nothing stored; else the test fails."""
+    """Import a file. True for a valid set, False for a one-line error with nothing stored; the test fails otherwise."""
     claims = {"labels": labels} if labels else {}
     before = _count(registry)
     found, refusal = None, None
@@ -153,7 +153,7 @@ def _count(registry: Path) -> int:
 
 @st.composite
 def damage(draw: st.DrawFn, content: bytes) -> bytes:
-    """A file's bytes after one to three accidents."""
+    """A file's bytes after one to three random changes."""
     changed = bytearray(content)
     for _ in range(draw(st.integers(1, 3))):
         kind = draw(st.sampled_from(["cut", "flip", "flip", "zero", "insert", "remove", "repeat", "head"]))
@@ -211,7 +211,7 @@ def test_damaged_files(name: str, count: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("name", WRITERS)
 def test_wrong_contents(name: str, count: int, tmp_path: Path) -> None:
-    """The other half: sound containers with wrong tensors."""
+    """The other half of the mutated files: undamaged containers with wrong tensors."""
 
     @fuzz(max(1, count // 2))
     @given(
@@ -258,7 +258,7 @@ JUNK = st.one_of(
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("whitened", [False, True])
 def test_wrong_descriptions(count: int, whitened: bool, tmp_path: Path) -> None:
-    """A file of ours with a changed description: a one-line error, unless the change has no effect."""
+    """A file of ours with a changed description gives a one-line error, or the change has no effect."""
     from satm.exchange.about import from_text, to_text
 
     made = _ours(tmp_path)

@@ -1,4 +1,4 @@
-"""FTD's flat experts: the step follows its equations, they have a key of their own, and they are flatter."""
+"""FTD's flat experts: a step follows the equations, the store keeps them under another key, and they are flatter."""
 
 from __future__ import annotations
 

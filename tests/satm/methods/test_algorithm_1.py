@@ -101,7 +101,7 @@ def matching_loss(theta, start, target):
 
 
 class Witness(Rule):
-    """Asks another rule, and keeps the draws of every outer step."""
+    """Passes each problem on to another rule, and keeps the draws of every outer step."""
 
     def __init__(self, rule):
         self.rule, self.draws = rule, []

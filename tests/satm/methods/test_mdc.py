@@ -1,4 +1,4 @@
-"""MDC: the subset loss, the choice of the subset, frozen images, rules with a state; with one size it is its base."""
+"""MDC: the subset loss, the choice of the subset, frozen images, rules with a state. With one size it is its base."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_the_labels_of_frozen_images_are_at_rest(data, trajectories):
 
 @dataclass(frozen=True)
 class Counting(Rule):
-    """Plain descent that remembers its last direction for every image, and its number of answers at the whole set."""
+    """Plain descent that keeps its last direction for every image, and counts its answers for the whole set."""
 
     seen: list = field(default_factory=list)
 
@@ -184,7 +184,10 @@ class Counting(Rule):
 
 
 def test_a_rule_with_a_state_sees_the_subsets_part_of_it(data, trajectories):
-    """It sees rows of tensors shaped like the images, and other tensors whole. Only the whole set changes the state."""
+    """Of a tensor shaped like the images it sees the subset's rows, other tensors it sees whole.
+
+    Only a step on the whole set changes the state.
+    """
     rule = Counting()
     condensation = begin(data, trajectories)
     condensation.rule, condensation.outer_state = rule, rule.init(condensation.images)

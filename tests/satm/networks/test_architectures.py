@@ -34,7 +34,7 @@ def sketch(name: str, size: int = 32, *, num_classes: int = 10, channels: int = 
 
 
 def moved_off_its_start(network: nn.Module) -> nn.Module:
-    """With scales that are not all 1 and shifts that are not all 0, so that a mix-up of the two shows."""
+    """The network with scales that are not all 1 and shifts that are not all 0. So a mix-up of the two is found."""
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.1 * noise(*parameter.shape)
@@ -98,7 +98,7 @@ def test_a_batch_normed_network_is_its_twin_except_for_the_norm() -> None:
 
 
 def test_convnet_is_its_definition() -> None:
-    """Written out from the parameters in their order, which is also the order in the field's expert files."""
+    """The forward pass is written out with the parameters in their order, that of the field's expert files."""
     network, x = moved_off_its_start(make("convnet3_w6", 28, channels=1)), noise(4, 1, 28, 28)
     y, values = x, list(network.parameters())
     for layer in range(3):

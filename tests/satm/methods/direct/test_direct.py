@@ -43,7 +43,7 @@ def begin(data, config, **changes):
 
 
 def literal_distance(synthetic, real):
-    """One channel at a time."""
+    """The gradient distance, computed one channel at a time."""
     total = 0.0
     for one, other in zip(synthetic, real, strict=True):
         if one.ndim == 1:

@@ -93,7 +93,7 @@ def test_asam(tau):
 
 
 def test_gsam():
-    """φ descends ∇f_p − a ∇f_⊥ at SAM's ε. ∇f = ∇f_∥ + ∇f_⊥, parallel to ∇f_p and at right angles to it."""
+    """φ descends ∇f_p − a ∇f_⊥ at SAM's ε. ∇f = ∇f_∥ + ∇f_⊥, parallel and orthogonal to ∇f_p."""
     case = tiny_case()
     literal = Literal(case)
     g, loss = literal.first()

@@ -143,7 +143,7 @@ def test_whole_images_as_crops_are_ranked_by_the_teacher_and_labelled_by_it(data
 
 @pytest.mark.parametrize("factor", [1, 2])
 def test_the_easiest_crop_of_each_image_written_out(data, trajectories, factor):
-    """RDED's selector: crops are scored in the middle of zeros; the best crop of each image, then the best images."""
+    """RDED's selector scores crops with zeros around them, takes the best crop of each image, then the best images."""
     config = replace(RDED, factor=factor, crops=3, candidates=10, labels="hard")
     learnt = made(data, trajectories, "rded", config)
     network = teacher(trajectories)

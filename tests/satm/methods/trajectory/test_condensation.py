@@ -144,7 +144,7 @@ def test_images_may_start_as_noise(data, trajectories):
 
 @dataclass(frozen=True)
 class Fixed(Rule):
-    """A rule whose answer is always the same."""
+    """A rule that always returns the same answer."""
 
     step_size: float
     images: float = 1.0
@@ -160,7 +160,7 @@ class Fixed(Rule):
 
 
 def with_rule(data, trajectories, rule, **changes):
-    """A condensation without limits on a step, because the directions of these rules are not hypergradients."""
+    """A condensation without limits on the length of a step: the directions of these rules are not hypergradients."""
     settings = {"guard": GuardConfig(max_update_ratio=None, max_step_size_growth=None, retries=1)} | changes
     return TrajectoryCondensation(task(data, trajectories), replace(SATM, **settings), rule)
 

@@ -27,7 +27,7 @@ def config(method, **changes):
 
 
 class Witness(Rule):
-    """Asks another rule, and keeps the problems."""
+    """Passes each problem on to another rule, and keeps the problems."""
 
     def __init__(self, rule):
         self.rule, self.problems = rule, []
@@ -58,7 +58,8 @@ def begin(data, trajectories, chosen, **changes):
 def run(data, trajectories, chosen, steps=4):
     """A few outer steps in float64.
 
-    Returns the start (φ, labels, α), the problems, (φ, labels, α) and the metrics after every step, the condensation.
+    Returns the start (φ, labels, α), the problems, then (φ, labels, α) and the metrics after every step, and the
+    condensation.
     """
     witness = Witness(chosen.outer)
     condensation = TrajectoryCondensation(task(data, trajectories), chosen, witness)

@@ -1,4 +1,4 @@
-"""An outer step leaves no memory behind. `higher` has had leaks (its issues 6 and 37)."""
+"""An outer step leaks no RAM. `higher` has had leaks (its issues 6 and 37)."""
 
 from __future__ import annotations
 

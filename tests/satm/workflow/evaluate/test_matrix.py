@@ -1,4 +1,4 @@
-"""Sets × architectures × repeats: the same numbers in any order and pieces, and errors before training."""
+"""Sets × architectures × repeats: order and interruptions change no number, and errors come before training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BRIEF = {"repeats": 2, "learning_rate": 0.05, "recipe": "brief"}
 
 
 class StopAfter(NoProgress):
-    """Answers `calls` times that there is no need to stop, then asks to stop."""
+    """Asks to stop after `calls` calls of `stopping`."""
 
     def __init__(self, calls):
         self.left = calls

@@ -133,7 +133,7 @@ def test_a_dry_run_says_how_many_steps_would_be_condensed(digits: Callable[..., 
 
 
 class StopAt(NoProgress):
-    """Asks to stop at the `at`-th question."""
+    """Asks to stop at call number `at` of `stopping`."""
 
     def __init__(self, at: int) -> None:
         self.left = at
@@ -336,7 +336,7 @@ def test_what_makes_no_sense_is_one_line_and_stores_nothing(
 
 
 def _too_many(refused: Callable[..., str]) -> str:
-    """The refusal of more real images than there are: 50 condensed ones cost as many bytes as 200."""
+    """The message for a memory that needs more real images than there are: 50 condensed images cost as much as 200."""
     assert run(["condense", "digits", "--ipc", "50", "--method", "random", "--profile", "smoke"]) == 0
     return refused(2, "digits/ipc50/random@1", "--memory", "random", "--budget", "bytes")
 
