@@ -38,7 +38,7 @@ class EvaluationResult:
 
     architecture: str  # canonical name
     repeat: int
-    metrics: Mapping[str, float]  # of every metric in `METRICS`, by name
+    metrics: Mapping[str, float]  # of every metric in `METRICS` that could be computed, by name
     learning_rate: float
     policy: RateSource  # where the learning rate came from
     adaptation: Mapping[str, Any]  # how the network was fitted to the images; {} for nothing
@@ -87,8 +87,9 @@ def evaluate(
         on_result: called with each result as soon as it is there.
 
     Returns the results by architecture, then repeat. Raises UnknownName or ConfigError for an architecture and
-    PluginError for a metric, before anything is trained; ShapeError for a set whose images or classes are not those of
-    `data`; Interrupted; and Diverged at the end, after the other networks, if the loss of a network was not finite.
+    PluginError for a metric that cannot be loaded, before anything is trained; PluginError for a metric that fails,
+    after `on_result` has the other metrics of that network; ShapeError for a set whose images or classes are not those
+    of `data`; Interrupted; and Diverged at the end, after the other networks, if the loss of a network was not finite.
     """
     evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
@@ -109,12 +110,15 @@ def evaluate(
             for repeat in todo:
                 raise_if_stopping(evaluation.trainer.progress)
                 try:
-                    results.append(evaluation.network(plan, repeat, bar))
+                    result, broken = evaluation.network(plan, repeat, bar)
                 except Diverged as error:
                     diverged.append(f"{plan.name} (repeat {repeat}: {error})")
                     continue
+                results.append(result)
                 if on_result is not None:
-                    on_result(results[-1])
+                    on_result(result)
+                if broken is not None:
+                    raise broken
     if diverged:
         raise Diverged(
             f"no accuracy for {', '.join(diverged)}; choose the learning rate on validation (grid) or give a number"
@@ -134,8 +138,8 @@ class _Evaluation:
     trainer: Trainer
     chosen: dict[str, float]  # learning rates from the grid, by architecture; grows
 
-    def network(self, plan: NetworkPlan, repeat: int, bar: Bar) -> EvaluationResult:
-        """Train and test one network."""
+    def network(self, plan: NetworkPlan, repeat: int, bar: Bar) -> tuple[EvaluationResult, PluginError | None]:
+        """Train and test one network. The error is that of the first metric of another package that failed."""
         start = time.perf_counter()
         examples = self._examples(repeat)
         fused = self.trainer.compiled(examples, plan, self.recipe)
@@ -152,10 +156,11 @@ class _Evaluation:
             on_epoch=watching(self.trainer.progress, bar),
         )
         logits, targets = predictions(network, _in_space_of(examples, self.data.test), fused=fused)
-        return EvaluationResult(
+        metrics, broken = self._metrics(logits, targets)
+        result = EvaluationResult(
             architecture=plan.name,
             repeat=repeat,
-            metrics={metric.name: _value(metric, logits, targets) for metric in self.metrics},
+            metrics=metrics,
             learning_rate=rate,
             policy=policy,
             adaptation=plan.adaptation,
@@ -163,6 +168,18 @@ class _Evaluation:
             seconds=time.perf_counter() - start,
             training=how_trained(fused),
         )
+        return result, broken
+
+    def _metrics(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[dict[str, float], PluginError | None]:
+        """The metrics that can be computed, and the error of the first one that cannot."""
+        values: dict[str, float] = {}
+        broken: PluginError | None = None
+        for metric in self.metrics:
+            try:
+                values[metric.name] = _value(metric, logits, targets)
+            except PluginError as error:
+                broken = broken or error
+        return values, broken
 
     def _learning_rate(self, plan: NetworkPlan, examples: Examples) -> tuple[float, RateSource]:
         stated = stated_learning_rate(self.recipe.learning_rate, examples)

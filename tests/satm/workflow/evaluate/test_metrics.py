@@ -8,8 +8,9 @@ import sqlite3
 import pytest
 
 import satm
-from evaluation import METRICS, RECIPES
+from evaluation import METRICS, RECIPES, Metric
 from satm.cli import run
+from satm.errors import PluginError
 from satm.progress import NoProgress
 
 EPOCHS = RECIPES.get("smoke").epochs
@@ -148,6 +149,18 @@ def test_another_accuracy_than_the_stored_one_is_said_and_not_stored(registry):
     assert line.startswith("convnet3_w4 (repeat 0) has accuracy 0.")
     assert "but 0.0123 is stored and stays" in line
     assert kept < stored(registry)
+
+
+def test_a_metric_that_fails_costs_no_other_metric_of_its_network(registry, monkeypatch):
+    def fail(logits, targets):
+        raise ZeroDivisionError("no class")
+
+    values = numbers(registry)
+    monkeypatch.setitem(METRICS._items, "broken", Metric(name="broken", summary="", of=fail))
+    forget(registry, "memory = 'condensed'")
+    with pytest.raises(PluginError, match=r"^metric 'broken' of .* failed \(ZeroDivisionError: no class\); repair"):
+        evaluate(registry, repeats=1)
+    assert numbers(registry) == {row for row in values if row[0] == "random" or row[1] == 0}
 
 
 def test_percent_is_for_fractions(registry, capsys):
