@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 
 import pytest
@@ -161,6 +162,21 @@ def test_a_metric_that_fails_costs_no_other_metric_of_its_network(registry, monk
     with pytest.raises(PluginError, match=r"^metric 'broken' of .* failed \(ZeroDivisionError: no class\); repair"):
         evaluate(registry, repeats=1)
     assert numbers(registry) == {row for row in values if row[0] == "random" or row[1] == 0}
+
+
+def test_a_metric_that_is_not_finite_is_computed_only_once(registry, monkeypatch):
+    values = numbers(registry)
+    monkeypatch.setitem(METRICS._items, "odd", Metric(name="odd", summary="", of=lambda logits, targets: math.nan))
+    forget(registry, "memory = 'condensed' and repeat = 1")  # one network is new, three lack only the metric
+    count, said = evaluate(registry)
+    assert count == 4
+    assert said.count("convnet3_w4 (repeat 0): odd is nan and is not stored") == 2
+    assert numbers(registry) == values
+    assert evaluate(registry)[0] == 0
+    forget(registry, "metric = 'macro_accuracy' and memory = 'random' and repeat = 0")
+    assert evaluate(registry)[0] == 1
+    assert numbers(registry) == values
+    assert evaluate(registry)[0] == 0
 
 
 def test_percent_is_for_fractions(registry, capsys):
