@@ -196,6 +196,22 @@ def test_percent_is_for_fractions(registry, capsys):
     assert [row["mean"] for row in rows] == [means[row["memory"], row["metric"]].mean for row in rows]
 
 
+def test_a_metric_that_no_result_can_have_is_refused(registry, capsys):
+    def asked(metric):
+        return run(["results", "--metric", metric, "--memory", "herding", "--registry", str(registry)])
+
+    assert asked("accuracy") == 0
+    with sqlite3.connect(registry) as db:
+        db.execute("update results set metric = 'sharpness' where metric = 'macro_accuracy'")
+    assert asked("sharpness") == 0
+    assert asked("macro_accuracy") == 0
+    capsys.readouterr()
+    assert asked("acuracy") == 2
+    assert "unknown metric 'acuracy': did you mean accuracy" in capsys.readouterr().err
+    assert asked("nonsense") == 2
+    assert "known: accuracy, expected_calibration_error, macro_accuracy, " in capsys.readouterr().err
+
+
 def test_eval_shows_accuracy_only(registry, capsys):
     asked = ["eval", "--repeats", "2", "--recipe", "smoke", "--learning-rate", "0.05", "--baseline", "random"]
     assert run([*asked, "--threads", "1", "--registry", str(registry)]) == 0
