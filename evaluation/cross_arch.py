@@ -99,6 +99,7 @@ def evaluate(
         seed=seed,
         trainer=trainer or Trainer(),
         chosen=dict(earlier.learning_rates if earlier else {}),
+        on_result=on_result,
     )
     plans = [networks.plan_for(name, data) for name in architectures]
     results, diverged = [], []
@@ -110,15 +111,9 @@ def evaluate(
             for repeat in todo:
                 raise_if_stopping(evaluation.trainer.progress)
                 try:
-                    result, broken = evaluation.network(plan, repeat, bar)
+                    results.append(evaluation.network(plan, repeat, bar))
                 except Diverged as error:
                     diverged.append(f"{plan.name} (repeat {repeat}: {error})")
-                    continue
-                results.append(result)
-                if on_result is not None:
-                    on_result(result)
-                if broken is not None:
-                    raise broken
     if diverged:
         raise Diverged(
             f"no accuracy for {', '.join(diverged)}; choose the learning rate on validation (grid) or give a number"
@@ -137,9 +132,13 @@ class _Evaluation:
     seed: Seed
     trainer: Trainer
     chosen: dict[str, float]  # learning rates from the grid, by architecture; grows
+    on_result: Callable[[EvaluationResult], None] | None
 
-    def network(self, plan: NetworkPlan, repeat: int, bar: Bar) -> tuple[EvaluationResult, PluginError | None]:
-        """Train and test one network. The error is that of the first metric of another package that failed."""
+    def network(self, plan: NetworkPlan, repeat: int, bar: Bar) -> EvaluationResult:
+        """Train and test one network, and give its result to `on_result`.
+
+        Raises PluginError after that if the metric of another package failed.
+        """
         start = time.perf_counter()
         examples = self._examples(repeat)
         fused = self.trainer.compiled(examples, plan, self.recipe)
@@ -168,7 +167,11 @@ class _Evaluation:
             seconds=time.perf_counter() - start,
             training=how_trained(fused),
         )
-        return result, broken
+        if self.on_result is not None:
+            self.on_result(result)
+        if broken is not None:
+            raise broken
+        return result
 
     def _metrics(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[dict[str, float], PluginError | None]:
         """The metrics that can be computed, and the error of the first one that cannot."""
