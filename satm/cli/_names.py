@@ -1,7 +1,7 @@
 """The tables of names that the command line lists: in help texts, in commands such as `satm methods`, in `satm doctor`.
 
-Names and one-line summaries are read from the text of the files and from the metadata of other packages. `satm
-recipes` and `satm presets` show more than that, so they import the tables.
+Names and one-line summaries are read from the text of the files and from the metadata of other packages. `satm presets`
+shows more than that, so it imports the table.
 """
 
 from __future__ import annotations

@@ -52,8 +52,9 @@ def test_outer_optimisers_can_be_listed_without_the_methods(capsys):
     assert {line.split(",")[0] for line in lines[1:]} == {"--outer"}
 
 
-def test_listing_methods_imports_no_torch():
-    program = "import sys; from satm.cli import run; run(['methods']); sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("command", ["methods", "recipes"])
+def test_listing_imports_no_torch(command):
+    program = f"import sys; from satm.cli import run; run(['{command}']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode == 0
 
 
