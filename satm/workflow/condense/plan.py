@@ -87,7 +87,10 @@ def plan(
     experts = [RandomTrajectory(network, epochs or 0, Seed(0).child("plan", i)) for i in range(2)]
     started = time.perf_counter()
     if not METHODS.get(config.method).matches_trajectories:
-        raise UsageError(f"method {config.method} matches no trajectories, and only those are planned; see --dry-run")
+        raise UsageError(
+            f"method {config.method} matches no trajectories, and only those are planned; satm condense --dry-run says "
+            "what it would do"
+        )
     loaded = resident(resolved)
     condensation = METHODS.get(config.method).begin(
         Task(

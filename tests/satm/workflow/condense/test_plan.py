@@ -106,5 +106,7 @@ def test_the_plan_shows_what_earlier_runs_measured(capsys):
 
 def test_only_trajectories_are_planned(capsys):
     assert run(["plan", "digits", "--method", "random"]) == 2
-    assert "error: method random matches no trajectories" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "error: method random matches no trajectories" in error
+    assert "satm condense --dry-run says" in error  # plan itself has no such option
     assert run(["plan", "digits", "--memory", "much"]) == 2
