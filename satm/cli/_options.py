@@ -63,7 +63,7 @@ ConfigFile: TypeAlias = Annotated[
 SetReference: TypeAlias = Annotated[
     str,
     typer.Argument(
-        metavar="[SET]",
+        metavar="SET",
         help="digits/ipc1/satm@1; without @1 its newest version; the first digits of its id; or latest.",
     ),
 ]
@@ -94,7 +94,7 @@ Repeats: TypeAlias = Annotated[
 ]
 
 # Of the commands that read the registry.
-OnlySet: TypeAlias = Annotated[str | None, typer.Argument(metavar="[SET]", help="Only this set.")]
+OnlySet: TypeAlias = Annotated[str | None, typer.Argument(metavar="SET", help="Only this set.")]
 OnlyDataset: TypeAlias = Annotated[str | None, typer.Option("--dataset", help="Only sets of this data set.")]
 OnlyMethod: TypeAlias = Annotated[str | None, typer.Option("--method", help="Only sets of this method.")]
 OnlyIpc: TypeAlias = Annotated[int | None, typer.Option("--ipc", help="Only sets of this many images per class.")]
