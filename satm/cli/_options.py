@@ -50,7 +50,11 @@ Settings: TypeAlias = Annotated[
 ]
 EngineName: TypeAlias = Annotated[
     str | None,
-    typer.Option("--engine", help="How inner loops are differentiated: auto, higher (the reference), replay or tesla."),
+    typer.Option(
+        "--engine",
+        help="How inner loops are differentiated: auto, higher (the reference), prefer-higher (the reference if memory "
+        "allows), replay or tesla.",
+    ),
 ]
 PrecisionName: TypeAlias = Annotated[
     str | None, typer.Option("--precision", help="Number format of the inner steps: float32 or bf16.")

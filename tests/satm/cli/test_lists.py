@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 from satm.cli import run
 from satm.cli._names import LISTINGS, filled
+from satm.engine.choice import Engine
 
 
 @pytest.mark.parametrize("word", LISTINGS)
@@ -26,6 +28,13 @@ def test_help_texts_name_everything_that_is_registered():
     assert filled("one of {outer}.") == "one of asam, ema, gsam, sam, satm, sgd, vasso."
     assert "gdumb-avalanche" in filled("{protocols}")
     assert filled("{other}") == "{other}"
+
+
+@pytest.mark.parametrize("command", ["condense", "plan"])
+def test_help_names_every_engine(command, capsys):
+    assert run([command, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(engine in said for engine in get_args(Engine))
 
 
 @pytest.mark.parametrize(
