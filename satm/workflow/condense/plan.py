@@ -12,7 +12,7 @@ import torch
 
 from registry import Registry
 from registry.provenance import environment
-from satm.errors import UsageError
+from satm.errors import PluginError, UsageError
 from satm.experts import Trajectory
 from satm.machine.device import resolve_device
 from satm.machine.ram import resident
@@ -104,7 +104,11 @@ def plan(
         ),
         config.settings,
     )
-    assert isinstance(condensation, TrajectoryCondensation)  # what begins a `TrajectoryConfig`
+    if not isinstance(condensation, TrajectoryCondensation):
+        raise PluginError(
+            f"method '{config.method}' of {METHODS.owner(config.method)} begins a {type(condensation).__name__}, and "
+            "only a TrajectoryCondensation can be planned; satm condense --dry-run says what it would do"
+        )
     progress.say(str(condensation.engine))
     cost = calibrate(condensation)
     spent = time.perf_counter() - started
