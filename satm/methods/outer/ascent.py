@@ -25,6 +25,11 @@ class TwoPasses(Rule):
     tau: int | None = None  # τ ≥ ι, the inner step at which the second pass starts; null: ι
     redraw: bool = False  # fresh mini-batches and augmentations in the second pass, instead of those of the first
 
+    @property
+    def passes(self) -> int:
+        """See `OuterRule`: two."""
+        return 2
+
     def second_start(self, iota: int) -> int | None:
         """See `OuterRule`: τ."""
         return iota if self.tau is None else self.tau
