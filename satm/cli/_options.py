@@ -69,7 +69,7 @@ SetReference: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="SET",
-        help="A set: its name, as digits/ipc1/satm@1 (without @1: its newest version), the beginning of its id, or latest.",
+        help="A set: its name, as digits/ipc1/satm@1 (without @1: the newest), the start of its id, or latest.",
     ),
 ]
 RecipeName: TypeAlias = Annotated[
@@ -88,14 +88,12 @@ Baseline: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--baseline",
-        help="random: also evaluate as many random real images, drawn again for each repeat, by the same recipe.",
+        help="random: also judge as many random real images, drawn again for each repeat.",
     ),
 ]
 Prefix: TypeAlias = Annotated[
     int | None,
-    typer.Option(
-        "--prefix", min=1, help="Take only the first images of each class. The sets of mdc are made for this."
-    ),
+    typer.Option("--prefix", min=1, help="Take only the first images of each class. Sets of mdc are made for this."),
 ]
 Repeats: TypeAlias = Annotated[
     int | None, typer.Option("--repeats", min=1, help="Networks for each architecture (default: the recipe's).")
@@ -150,7 +148,7 @@ def parse_compilation(text: str | None) -> Any:
 
 
 def parse_rate(text: str | None) -> Any:
-    """The policy that --learning-rate gives: learned, grid, a number, or None if it is not given. Raises ConfigError."""
+    """The policy that --learning-rate gives: learned, grid, a number, or None without it. Raises ConfigError."""
     if text is None or text in ("learned", "grid"):
         return text
     try:
