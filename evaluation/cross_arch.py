@@ -40,7 +40,7 @@ class EvaluationResult:
 
     architecture: str  # canonical name
     repeat: int  # counted from 0
-    metrics: Mapping[str, float]  # of every metric in `METRICS`, by name
+    metrics: Mapping[str, float]  # of every metric in `METRICS` that could be computed, by name
     learning_rate: float
     policy: RateSource  # the source of the learning rate
     adaptation: Mapping[str, Any]  # how the network was fitted to the images; {} if it takes them as they are
@@ -89,8 +89,10 @@ def evaluate(
         on_result: called with each result as soon as it is known.
 
     Returns the new results, by architecture, then repeat. Raises UnknownName or ConfigError for an architecture and
-    PluginError for a metric, before anything is trained. Raises ShapeError if the images or classes of a set differ
-    from those of `data`, and Interrupted. Raises Diverged, after all other networks, if the loss of one was not finite.
+    PluginError for a metric that cannot be loaded, before anything is trained. Raises PluginError for a metric that
+    fails, after `on_result` has the other metrics of that network. Raises ShapeError if the images or classes of a set
+    differ from those of `data`, and Interrupted. Raises Diverged, after all other networks, if the loss of one was not
+    finite.
     """
     evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
@@ -100,6 +102,7 @@ def evaluate(
         seed=seed,
         trainer=trainer or Trainer(),
         chosen=dict(earlier.learning_rates if earlier else {}),
+        on_result=on_result,
     )
     plans = [networks.plan_for(name, data) for name in architectures]
     results, diverged = [], []
@@ -114,9 +117,6 @@ def evaluate(
                     results.append(evaluation.network(plan, repeat, bar))
                 except Diverged as error:
                     diverged.append(f"{plan.name} (repeat {repeat}: {error})")
-                    continue
-                if on_result is not None:
-                    on_result(results[-1])
     if diverged:
         raise Diverged(
             f"no accuracy for {', '.join(diverged)}; choose the learning rate on validation (grid) or give a number"
@@ -135,9 +135,13 @@ class _Evaluation:
     seed: Seed
     trainer: Trainer
     chosen: dict[str, float]  # learning rates chosen from the grid so far, by architecture
+    on_result: Callable[[EvaluationResult], None] | None
 
     def network(self, plan: NetworkPlan, repeat: int, bar: Bar) -> EvaluationResult:
-        """Train and test one network."""
+        """Train and test one network, and give its result to `on_result`.
+
+        Raises PluginError after that if the metric of another package failed.
+        """
         start = time.perf_counter()
         examples = self._examples(repeat)
         fused = self.trainer.compiled(examples, plan, self.recipe)
@@ -154,10 +158,11 @@ class _Evaluation:
             on_epoch=watching(self.trainer.progress, bar),
         )
         logits, targets = predictions(network, _in_space_of(examples, self.data.test), fused=fused)
-        return EvaluationResult(
+        metrics, broken = self._metrics(logits, targets)
+        result = EvaluationResult(
             architecture=plan.name,
             repeat=repeat,
-            metrics={metric.name: _value(metric, logits, targets) for metric in self.metrics},
+            metrics=metrics,
             learning_rate=rate,
             policy=policy,
             adaptation=plan.adaptation,
@@ -165,6 +170,22 @@ class _Evaluation:
             seconds=time.perf_counter() - start,
             training=how_trained(fused),
         )
+        if self.on_result is not None:
+            self.on_result(result)
+        if broken is not None:
+            raise broken
+        return result
+
+    def _metrics(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[dict[str, float], PluginError | None]:
+        """The metrics that can be computed, and the error of the first one that cannot."""
+        values: dict[str, float] = {}
+        broken: PluginError | None = None
+        for metric in self.metrics:
+            try:
+                values[metric.name] = _value(metric, logits, targets)
+            except PluginError as error:
+                broken = broken or error
+        return values, broken
 
     def _learning_rate(self, plan: NetworkPlan, examples: Examples) -> tuple[float, RateSource]:
         """The learning rate of a network and its source. It is chosen from the grid once for each architecture."""

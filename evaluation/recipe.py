@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ class Recipe:
     """
 
     name: str
+    summary: str = field(default="", compare=False)  # one line for lists; no part of the description or the id
     version: int = 1  # raised when a recipe of this name changes
     epochs: int
     batch_size: int = 256
@@ -110,7 +111,8 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able description; `from_dict` is its inverse."""
-        return {key: value for key, value in config.to_dict(self).items() if value is not None or key not in LATER}
+        values = config.to_dict(self)
+        return {k: v for k, v in values.items() if k != "summary" and (v is not None or k not in LATER)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:

@@ -13,12 +13,23 @@ LAST = "the last epoch's test accuracy for the best of all epochs, which test im
 SHORT_GRID = (0.003, 0.01, 0.03, 0.1, 0.3)
 WIDER = "a grid that reaches 0.3: with so few steps random digits did best between 0.05 and 0.5"
 
-RECIPES: Names[Recipe] = Names("recipe")
-RECIPES.add(Recipe(name="mtt", epochs=1001, drop_at=(502,), source=FIELD, departures=(MOMENTUM,)))
+RECIPES: Names[Recipe] = Names("recipe", package="evaluation.recipes")
+
+RECIPES.add(
+    Recipe(
+        name="mtt",
+        summary="1001 epochs, as MTT (Cazenavette et al. 2022), FTD and TESLA",
+        epochs=1001,
+        drop_at=(502,),
+        source=FIELD,
+        departures=(MOMENTUM,),
+    )
+)
 
 RECIPES.add(
     Recipe(
         name="dm",
+        summary="1001 epochs at learning rate 0.01, as DC (Zhao et al. 2021) and DM (Zhao and Bilen 2023)",
         epochs=1001,
         drop_at=(502,),
         learning_rate=0.01,
@@ -34,6 +45,7 @@ RECIPES.add(
 RECIPES.add(
     Recipe(
         name="datm",
+        summary="1001 epochs in batches of 128, as DATM (Guo et al. 2024)",
         epochs=1001,
         drop_at=(502,),
         batch_size=128,
@@ -45,6 +57,7 @@ RECIPES.add(
 RECIPES.add(
     Recipe(
         name="dd-ranking",
+        summary="1000 epochs, as the leaderboard of DD-Ranking judges MTT, DM and DATM",
         epochs=1000,
         drop_at=(500,),
         source="DD-Ranking's leaderboard configurations of MTT, DM and DATM (branch eval of 0.2.0, b8b0966): 1000 "
@@ -57,6 +70,7 @@ RECIPES.add(
 RECIPES.add(
     Recipe(
         name="prabhu2020",
+        summary="256 passes with warm restarts and CutMix, as GDumb (Prabhu et al. 2020)",
         epochs=256,
         batch_size=16,
         weight_decay=1e-6,
@@ -80,6 +94,7 @@ RECIPES.add(
 RECIPES.add(
     Recipe(
         name="cpu",
+        summary="300 epochs, so that a network takes minutes on a CPU",
         scale="cpu",
         epochs=300,
         drop_at=(151,),
@@ -92,6 +107,7 @@ RECIPES.add(
 RECIPES.add(
     Recipe(
         name="smoke",
+        summary="60 epochs and 2 networks: shows that everything works, no more",
         scale="smoke",
         epochs=60,
         drop_at=(31,),

@@ -115,6 +115,10 @@ class Store:
                 if cursor.description is None:
                     raise RegistryError(f"'{' '.join(sql.split())}' returns no rows; expected a SELECT")
                 return [column[0] for column in cursor.description], cursor.fetchall()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:  # the extended codes too
+                    raise
+                raise RegistryError(f"'{' '.join(sql.split())}' would write, and a query only reads") from error
             finally:
                 connection.close()
 

@@ -42,7 +42,7 @@ class UnknownName(UsageError):
 
 
 class PluginError(UsageError):
-    """Something that another package offers by entry point and that cannot be loaded."""
+    """Something that another package offers by entry point and that cannot be loaded or used."""
 
 
 class ShapeError(SatmError):

@@ -90,6 +90,7 @@ def test_every_command_has_help(command: tuple[str, ...], capsys: pytest.Capture
     said = " ".join(capsys.readouterr().out.split())
     assert "Usage: satm " + " ".join(command) in said
     assert not [word for word in LISTINGS if f"{{{word}}}" in said]
+    assert "[[" not in said
     assert all(each.help for each in COMMANDS[command].params)
 
 

@@ -43,12 +43,14 @@ class Chosen:
         from satm.presets import CondenseConfig, Preset
 
         try:
-            values = json.loads(path.read_text())
+            values = json.loads(path.read_text(encoding="utf-8"))
             texts = [values["preset"], values["source"], *values["departures"]]
             config = CondenseConfig.from_dict(values["config"])
             _check(path, values, texts)
         except OSError as error:
             raise ConfigError(f"--config {path}: {error.strerror}; write one with --print-config") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"--config {path} is no text in UTF-8; expected what --print-config writes") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"--config {path} is not what --print-config writes ({error!r})") from error
         RECIPES.get(config.recipe)

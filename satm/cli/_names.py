@@ -1,8 +1,8 @@
 """The tables of names that the command line lists: in help texts, in commands such as `satm methods`, in `satm doctor`.
 
 Names and one-line summaries are read from the text of the files and from the metadata of other packages, without
-importing the tables. `satm recipes`, `satm presets` and `satm doctor` do import tables: they show the source of each
-recipe, the rows of each method, and whether the things of other packages can be loaded.
+importing the tables. `satm presets` and `satm doctor` do import tables: they show the rows of each method, and whether
+the things of other packages can be loaded.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ CompilationName: TypeAlias = Annotated[
 ]
 Grid: TypeAlias = Annotated[Path | None, typer.Option("--grid", help="Write the images as a grid to this PNG file.")]
 
-# Of the commands that condense: condense, experts and plan.
+# Options of the commands that condense (condense, experts, plan).
+# `{methods}` and the like are filled in by _names.py when help is shown.
 Dataset: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="DATASET", help="A data set: {datasets}, or the path of a folder of images.")
 ]
@@ -50,7 +51,11 @@ Settings: TypeAlias = Annotated[
 ]
 EngineName: TypeAlias = Annotated[
     str | None,
-    typer.Option("--engine", help="How inner loops are differentiated: auto, higher (the reference), replay or tesla."),
+    typer.Option(
+        "--engine",
+        help="How inner loops are differentiated: auto, higher (the reference), prefer-higher (the reference if memory "
+        "allows), replay or tesla.",
+    ),
 ]
 PrecisionName: TypeAlias = Annotated[
     str | None, typer.Option("--precision", help="Number format of the inner steps: float32 or bf16.")
@@ -59,19 +64,19 @@ ConfigFile: TypeAlias = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Read the configuration that --print-config printed.")
 ]
 
-# Of the commands that evaluate: eval, eval-arch and eval-cl.
+# Options of the commands that evaluate (eval, eval-arch and eval-cl).
 SetReference: TypeAlias = Annotated[
     str,
     typer.Argument(
-        metavar="[SET]",
-        help="digits/ipc1/satm@1; without @1 its newest version; the first digits of its id; or latest.",
+        metavar="SET",
+        help="A set: its name, as digits/ipc1/satm@1 (without @1: the newest), the start of its id, or latest.",
     ),
 ]
 RecipeName: TypeAlias = Annotated[
     str | None,
     typer.Option("--recipe", help="How networks are trained (default: by the profile of the set): {recipes}."),
 ]
-StepSize: TypeAlias = Annotated[
+RatePolicy: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--learning-rate",
@@ -82,19 +87,20 @@ StepSize: TypeAlias = Annotated[
 Baseline: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--baseline", help="random: also as many random real images, drawn again for each repeat, by the same recipe."
+        "--baseline",
+        help="random: also judge as many random real images, drawn again for each repeat.",
     ),
 ]
 Prefix: TypeAlias = Annotated[
     int | None,
-    typer.Option("--prefix", min=1, help="Take only the first images of each class: a smaller set of MDC's."),
+    typer.Option("--prefix", min=1, help="Take only the first images of each class. Sets of mdc are made for this."),
 ]
 Repeats: TypeAlias = Annotated[
     int | None, typer.Option("--repeats", min=1, help="Networks for each architecture (default: the recipe's).")
 ]
 
-# Of the commands that read the registry.
-OnlySet: TypeAlias = Annotated[str | None, typer.Argument(metavar="[SET]", help="Only this set.")]
+# Options of the commands that read the registry.
+OnlySet: TypeAlias = Annotated[str | None, typer.Argument(metavar="SET", help="Only this set.")]
 OnlyDataset: TypeAlias = Annotated[str | None, typer.Option("--dataset", help="Only sets of this data set.")]
 OnlyMethod: TypeAlias = Annotated[str | None, typer.Option("--method", help="Only sets of this method.")]
 OnlyIpc: TypeAlias = Annotated[int | None, typer.Option("--ipc", help="Only sets of this many images per class.")]
@@ -137,12 +143,12 @@ def one_of(option: str, text: str | None, *values: str) -> Any:
 
 
 def parse_compilation(text: str | None) -> Any:
-    """How networks are trained, as the library takes it. Raises ConfigError."""
+    """The value of --compilation; "auto" if the option is not given. Raises ConfigError."""
     return one_of("--compilation", text, "auto", "compiled", "eager") or "auto"
 
 
 def parse_rate(text: str | None) -> Any:
-    """A learning-rate policy, as the library takes it. Raises ConfigError."""
+    """The policy that --learning-rate gives: learned, grid, a number, or None without it. Raises ConfigError."""
     if text is None or text in ("learned", "grid"):
         return text
     try:

@@ -56,12 +56,12 @@ def print_results(rows: Sequence[SummaryRow], form: Format) -> None:
 
 
 def results_table(rows: Sequence[SummaryRow], *, raw: bool = False) -> tuple[list[str], list[list[Any]]]:
-    """Columns and cells of summary rows: fractions if `raw`, else percent, "45.1 ± 0.6".
+    """Columns and cells of summary rows: fractions if `raw`, else percent, "45.1 ± 0.6 %".
 
     The interval is the 95% t-interval of the mean. A single value has none.
     """
     about = ["set", "profile", "protocol", "architecture", "memory", "recipe", "step", "metric"]
-    columns = [*about, *(["mean", "std", "low", "high"] if raw else ["mean ± std (%)", "95% interval"]), "n"]
+    columns = [*about, *(["mean", "std", "low", "high"] if raw else ["mean ± std", "95% interval"]), "n"]
     cells: list[list[Any]] = []
     for row in rows:
         step = "" if row.steps == 1 else f"{row.step}/{row.steps}"
@@ -71,8 +71,8 @@ def results_table(rows: Sequence[SummaryRow], *, raw: bool = False) -> tuple[lis
             values = [row.mean, row.std, *(ends or (None, None))]
         elif _is_fraction(row):
             spelt = "" if ends is None else f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
-            values = [f"{100 * row.mean:.1f} ± {100 * row.std:.1f}", spelt]
-        else:  # a plain number, which says that it is no percentage
+            values = [f"{100 * row.mean:.1f} ± {100 * row.std:.1f} %", spelt]
+        else:
             spelt = "" if ends is None else f"[{ends[0]:.3f}, {ends[1]:.3f}]"
             values = [f"{row.mean:.3f} ± {row.std:.3f} {_unit(row)}".rstrip(), spelt]
         names = [row.set_name, row.profile, row.protocol, row.architecture, row.memory, row.recipe, step, row.metric]

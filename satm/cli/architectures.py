@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from evaluation.matrix import Matrix
 
 References = Annotated[
-    list[str] | None, typer.Argument(metavar="[SET]...", help="Sets of one data set (default: the newest set).")
+    list[str] | None, typer.Argument(metavar="SET", help="Sets of one data set (default: the newest set).")
 ]
 Architectures = Annotated[
     list[str] | None, typer.Option("--arch", help="An architecture: {architectures}, or timm/NAME. Repeatable.")
@@ -38,7 +38,7 @@ def evaluate_architectures(
     against: Against = None,
     recipe: option.RecipeName = None,
     repeats: option.Repeats = None,
-    learning_rate: option.StepSize = None,
+    learning_rate: option.RatePolicy = None,
     prefix: option.Prefix = None,
     compilation: option.CompilationName = None,
     device: option.Device = "auto",

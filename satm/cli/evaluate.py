@@ -18,7 +18,7 @@ def evaluate(
     baseline: option.Baseline = None,
     recipe: option.RecipeName = None,
     repeats: option.Repeats = None,
-    learning_rate: option.StepSize = None,
+    learning_rate: option.RatePolicy = None,
     prefix: option.Prefix = None,
     compilation: option.CompilationName = None,
     device: option.Device = "auto",

@@ -34,7 +34,8 @@ class Kind(StrEnum):
 Source = Annotated[Path, typer.Argument(help="The file or folder to read.")]
 Destination = Annotated[Path, typer.Argument(help="The file or folder to write.")]
 Reference = Annotated[
-    str, typer.Argument(metavar="SET", help="digits/ipc1/satm@1, the first digits of its id, or latest.")
+    str,
+    typer.Argument(metavar="SET", help="A set: its name, as digits/ipc1/satm@1, the start of its id, or latest."),
 ]
 LayoutName = Annotated[str, typer.Option("--format", help="The layout of the file or folder: {layouts}.")]
 OfDataset = Annotated[

@@ -62,7 +62,7 @@ def evaluate_incremental(
     networks: NetworksPerOrder = None,
     arch: Architecture = None,
     recipe: option.RecipeName = None,
-    learning_rate: option.StepSize = None,
+    learning_rate: option.RatePolicy = None,
     settings: ProtocolSettings = None,
     compilation: option.CompilationName = None,
     device: option.Device = "auto",

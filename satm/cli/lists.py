@@ -37,9 +37,7 @@ def architectures(form: FormatOption = Format.TABLE) -> None:
 
 def recipes(form: FormatOption = Format.TABLE) -> None:
     """List the recipes: how networks are trained when a set is evaluated."""
-    from evaluation import RECIPES
-
-    _print([["--recipe", name, RECIPES.get(name).source] for name in RECIPES], form)
+    _print(_rows("--recipe", "recipes"), form)
 
 
 def metrics(form: FormatOption = Format.TABLE) -> None:

@@ -77,8 +77,10 @@ def _item(parameter: Any, annotated: Any) -> str:
 
 
 def _name(parameter: Any) -> str:
+    """An option as it is typed; an argument as in the usage line of its help: `[SET]` may be left out."""
     if parameter.param_type_name == "argument":
-        return str(parameter.metavar or parameter.name.upper())
+        name = str(parameter.metavar or parameter.name.upper())
+        return f"{name if parameter.required else f'[{name}]'}{'...' if parameter.nargs == -1 else ''}"
     return str(parameter.opts[0])
 
 

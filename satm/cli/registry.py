@@ -10,7 +10,7 @@ import typer
 
 from satm.cli import _options as option
 from satm.cli._options import Format, FormatOption
-from satm.errors import RegistryError
+from satm.errors import RegistryError, UnknownName
 
 if TYPE_CHECKING:
     from registry import Registry
@@ -81,9 +81,21 @@ def results(
         metric=metric,
         profile=profile,
     )
+    if metric is not None and not rows:
+        _check_metric(metric, registry)
     if not every and metric is None:
         rows = [row for row in rows if row.step == row.steps and not row.metric.startswith(PER_STEP)]
     print_results(rows, form)
+
+
+def _check_metric(name: str, registry: Path) -> None:
+    """Raise UnknownName unless a metric of the table or of a stored row has this name."""
+    import satm
+    from evaluation.metrics import METRICS
+
+    known = {*METRICS, *(row.metric for row in satm.results(registry=registry))}
+    if name not in known:
+        raise UnknownName("metric", name, known, hint=f"(these are the table of metrics and those in {registry})")
 
 
 def query(

@@ -30,7 +30,7 @@ def image_size_of(item: Item) -> int:
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             width, height = image.size
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} is not an image that can be read ({error}); replace or remove it") from error
     if width != height:
         raise DataError(f"{name} is {width}×{height} pixels, not square; give image_size to crop and resize all images")

@@ -148,8 +148,10 @@ def _known_to_timm(name: str) -> str:
     bare, _, tag = name.removeprefix("timm/").partition(".")
     names = timm.list_models(exclude_filters="dd_*")
     if bare not in names:
-        offered = {*NETWORKS, *names} if name == bare else {f"timm/{n}" for n in names}
-        near = get_close_matches(name, offered, n=3, cutoff=0.5)
+        offered = {f"timm/{n}": f"timm/{n}" for n in names}
+        if name == bare:  # it may also be meant as one of ours, or as one of timm's without the prefix
+            offered = {n: f"timm/{n}" for n in names} | {n: n for n in NETWORKS}
+        near = [offered[n] for n in get_close_matches(name, offered, n=3, cutoff=0.5)]
         raise UnknownName("architecture", name, near or known(), "(timm's own are written timm/NAME)")
     if tag:
         raise ConfigError(f"'{name}' names pretrained weights, but networks start untrained here; use timm/{bare}")

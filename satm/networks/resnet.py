@@ -16,7 +16,7 @@ class ResNet18(nn.Module):
     """A 3×3 stem without max pooling, four stages of two basic blocks (64 to 512 channels), one linear layer.
 
     Images [n, in_chans, H, W] with sides of 32 pixels or more → logits [n, num_classes]. Convolutions have no bias, the
-    norms are GroupNorm(C, C). At 32×32 the average pooling takes maps of 4×4.
+    norms are GroupNorm(C, C). For 32×32 images the maps before the average pooling are 4×4.
     Source: MTT networks.py ResNet18 (docs/field.md).
     """
 

@@ -1,4 +1,4 @@
-"""The state of a run on disk: tensors and the position, written completely or not at all."""
+"""The state of an unfinished run on disk: a dictionary of tensors. A file is written completely or not at all."""
 
 from __future__ import annotations
 

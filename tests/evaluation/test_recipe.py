@@ -67,6 +67,8 @@ def test_recipes_survive_json_and_say_where_they_come_from(name):
     assert again == recipe
     assert again.digest == recipe.digest
     assert recipe.name == name
+    assert recipe.summary
+    assert "summary" not in recipe.to_dict()
     assert recipe.source
     assert recipe.departures
 

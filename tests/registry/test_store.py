@@ -227,8 +227,8 @@ def test_query_gives_columns_and_rows(registry: Registry) -> None:
     [
         ("SELEC name\nFROM sets", 'near "SELEC": syntax error'),
         ("SELECT * FROM songs", "no such table: songs"),
-        ("DELETE FROM sets", "cannot be written"),
-        ("DROP TABLE sets", "cannot be written"),
+        ("DELETE FROM sets", "'DELETE FROM sets' would write, and a query only reads"),
+        ("DROP TABLE sets", "'DROP TABLE sets' would write, and a query only reads"),
         ("SELECT 1; DELETE FROM sets", "one statement at a time"),
         ("ATTACH '{folder}/other.db' AS other", "not authorized"),
         ("VACUUM INTO '{folder}/other.db'", "not authorized|authorization denied"),

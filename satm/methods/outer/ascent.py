@@ -47,6 +47,11 @@ class TwoPasses(Rule):
         """‖ε‖₂ at this outer step."""
         return self.length().of(float(problem.at.images.norm()), problem.progress)
 
+    @property
+    def passes(self) -> int:
+        """See `OuterRule`: two."""
+        return 2
+
     def second_start(self, iota: int) -> int | None:
         """See `OuterRule`: τ."""
         return iota if self.tau is None else self.tau

@@ -31,6 +31,10 @@ class OuterRule(Protocol):
     def rule(self) -> str:
         """The rule's name in `OUTER`. Stored configurations find the class by it."""
 
+    @property
+    def passes(self) -> int:
+        """How many hypergradients the rule asks a problem for. The engine is chosen and the time estimated by it."""
+
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
         """The direction at `problem`.
 
@@ -59,7 +63,7 @@ class OuterRule(Protocol):
         """This rule without settings that fit only one number of inner steps, such as τ."""
 
     def second_start(self, iota: int) -> int | None:
-        """The inner step at which a second pass starts, given ι; None: the rule has one pass."""
+        """The inner step at which the passes after the first start, given ι; None: at the first inner step."""
 
     def length(self) -> Length | None:
         """How long the perturbation ε is; None: the rule does not ascend."""
@@ -72,6 +76,11 @@ class Rule:
     """The defaults of `OuterRule`: no state, one pass, nothing to check."""
 
     __slots__ = ()
+
+    @property
+    def passes(self) -> int:
+        """See `OuterRule`: one pass."""
+        return 1
 
     def init(self, images: Images) -> State:
         """See `OuterRule`: no state."""
@@ -101,7 +110,7 @@ class Rule:
         return self
 
     def second_start(self, iota: int) -> int | None:
-        """See `OuterRule`: one pass."""
+        """See `OuterRule`: every pass is a whole inner loop."""
         return None
 
     def length(self) -> Length | None:

@@ -143,15 +143,15 @@ class TrajectoryConfig:
         """How inner loops of `network` on `images` images are differentiated, and the work of an outer step."""
         flops, activation_bytes = forward_cost(network, image_shape)
         window = self.inner_steps - self.iota
-        tau = self.outer.second_start(self.iota)
-        second = 0 if tau is None else self.inner_steps - tau
+        more = self.outer.passes - 1
+        later = self.inner_steps - (self.outer.second_start(self.iota) or 0)  # inner steps of each of these passes
         forward = self.inner_steps if self.step_size_derivative == "exact" and self.iota else 0  # α's, in forward mode
         work = InnerWork(
             flops=flops,
             activation_bytes=activation_bytes,
             batch=min(self.batch_syn or images, images),
-            steps=self.inner_steps + second + forward,
-            taped=window + min(window, second) + forward,
+            steps=self.inner_steps + more * later + forward,
+            taped=window + more * min(window, later) + forward,
             window=window,
             outer_steps=self.outer_steps,
         )

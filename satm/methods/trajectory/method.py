@@ -36,7 +36,7 @@ def _variant(settings: TrajectoryConfig) -> str:
 
 
 def _outer_work(settings: TrajectoryConfig, network: nn.Module, data: ImageData, ipc: int) -> OuterWork | None:
-    """An outer step takes the inner steps of its one or two passes, each on a mini-batch of synthetic images."""
+    """An outer step takes the inner steps of all its passes, each on a mini-batch of synthetic images."""
     choice, work = settings.choose_engine(network, data.image_shape, ipc * len(data.classes))
     return OuterWork(
         steps=settings.outer_steps,

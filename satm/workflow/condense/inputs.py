@@ -69,7 +69,6 @@ def prepare_experts(
         config.experts,
         epochs=epochs,
         device=resolve_device(device),
-        # Flat experts are compiled if that saves time, whatever the method's settings say.
-        compilation="auto" if config.experts.flat is not None else method.compilation(config.settings),
+        compilation=method.compilation(config.settings),
         progress=progress,
     )

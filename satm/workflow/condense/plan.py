@@ -12,7 +12,7 @@ import torch
 
 from registry import Registry
 from registry.provenance import environment
-from satm.errors import UsageError
+from satm.errors import PluginError, UsageError
 from satm.experts import Trajectory
 from satm.machine.device import resolve_device
 from satm.machine.ram import resident
@@ -88,21 +88,18 @@ def plan(
     experts = [RandomTrajectory(network, epochs or 0, Seed(0).child("plan", i)) for i in range(2)]
     started = time.perf_counter()
     if not METHODS.get(config.method).matches_trajectories:
-        raise UsageError(f"method {config.method} matches no trajectories, and only those are planned; see --dry-run")
+        raise UsageError(f"method {config.method} matches no trajectories, as plan needs; try satm condense --dry-run")
     loaded = resident(resolved)
-    condensation = METHODS.get(config.method).begin(
-        Task(
-            data=data,
-            ipc=config.ipc,
-            architecture=config.architecture,
-            seed=Seed(0),
-            device=resolved,
-            experts=cast("Sequence[Trajectory]", experts),
-            notify=progress.say,
-        ),
-        config.settings,
+    task = Task(
+        data=data,
+        ipc=config.ipc,
+        architecture=config.architecture,
+        seed=Seed(0),
+        device=resolved,
+        experts=cast("Sequence[Trajectory]", experts),
+        notify=progress.say,
     )
-    assert isinstance(condensation, TrajectoryCondensation)  # what begins a `TrajectoryConfig`
+    condensation = _begin(config.method, task, config.settings)
     for note in condensation.notes.values():
         progress.say(note)
     cost = calibrate(condensation)
@@ -126,6 +123,17 @@ def plan(
         largest_window=_largest_window(cost, settings, memory, loaded),
         measured=_measured(Path(registry), preset, str(resolved)),
     )
+
+
+def _begin(method: str, task: Task, settings: TrajectoryConfig) -> TrajectoryCondensation:
+    """The condensation at outer step 0. Raises PluginError if the method begins one of another kind."""
+    condensation = METHODS.get(method).begin(task, settings)
+    if not isinstance(condensation, TrajectoryCondensation):
+        raise PluginError(
+            f"method '{method}' of {METHODS.owner(method)} begins a {type(condensation).__name__}, and only a "
+            "TrajectoryCondensation can be planned; satm condense --dry-run says what it would do"
+        )
+    return condensation
 
 
 def _largest_window(cost: StepCost, settings: TrajectoryConfig, memory: float | None, loaded: int | None) -> int | None:

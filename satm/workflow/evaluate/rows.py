@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from evaluation import METRICS, EvaluationResult
@@ -13,6 +13,7 @@ from satm.progress import Progress
 from satm.workflow.evaluate.subject import Entrant, MemoryKind
 
 ROUND_OFF = 1e-9  # two accuracies that differ by less are the same number
+NOT_FINITE = "not_finite"  # key of the detail of an accuracy row: the metrics of its network that were not finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +45,12 @@ class NetworkRows:
 
     def lacking(self, repeats: int) -> dict[tuple[str, int], set[str]]:
         """The networks of the first `repeats` repeats that lack a metric of the table, and those metrics."""
-        missing = {network: set(METRICS) - by_metric.keys() for network, by_metric in self.found.items()}
+        missing = {network: set(METRICS) - _done(by_metric) for network, by_metric in self.found.items()}
         return {network: names for network, names in missing.items() if names and network[1] < repeats}
 
     def complete(self) -> set[tuple[str, int]]:
         """The networks that have every metric of the table."""
-        return {network for network, by_metric in self.found.items() if set(METRICS) <= by_metric.keys()}
+        return {network for network, by_metric in self.found.items() if set(METRICS) <= _done(by_metric)}
 
     def learning_rates(self) -> dict[str, float]:
         """The learning rates that an earlier session chose from the grid, by architecture."""
@@ -59,8 +60,9 @@ class NetworkRows:
     def add(self, result: EvaluationResult, run_id: str, progress: Progress) -> None:
         """Store the metrics that the network lacks. Rows that are stored already do not change.
 
-        A metric that is not finite is not stored, and the user is told. The user is also told if a network that was
-        trained again has another accuracy than the stored one.
+        A metric that is not finite has no row. The detail of the accuracy row names it, so that the network counts as
+        done and is not trained again for it. Tells the user of such a metric, and if a network that was trained again
+        has another accuracy than the stored one.
         """
         stored = self.found.get((result.architecture, result.repeat), {})
         network = f"{result.architecture} (repeat {result.repeat})"
@@ -71,12 +73,14 @@ class NetworkRows:
                 "stays; the metrics added now are of the new network (another machine or other code trained the old)"
             )
         new = {name: value for name, value in result.metrics.items() if name not in stored}
-        for name, value in new.items():
-            if not math.isfinite(value):
-                progress.say(f"{network}: {name} is {value} and is not stored")
-        self.store.add_results(
-            [self._row(result, name, value, run_id) for name, value in new.items() if math.isfinite(value)]
-        )
+        rows = {name: self._row(result, name, value, run_id) for name, value in new.items() if math.isfinite(value)}
+        if undefined := sorted(new.keys() - rows.keys()):
+            for name in undefined:
+                progress.say(f"{network}: {name} is {new[name]} and is not stored")
+            accuracy = rows.get("accuracy") or stored["accuracy"]
+            known = accuracy.detail.get(NOT_FINITE, [])
+            rows["accuracy"] = replace(accuracy, detail={**accuracy.detail, NOT_FINITE: sorted({*known, *undefined})})
+        self.store.add_results(list(rows.values()))
 
     def _row(self, result: EvaluationResult, metric: str, value: float, run_id: str) -> ResultRow:
         return ResultRow(
@@ -100,3 +104,9 @@ class NetworkRows:
             },
             run_id=run_id,
         )
+
+
+def _done(by_metric: Mapping[str, ResultRow]) -> set[str]:
+    """The metrics of a network that need no computing: those with a row, and those that were not finite."""
+    undefined = by_metric["accuracy"].detail.get(NOT_FINITE, []) if "accuracy" in by_metric else []
+    return {*by_metric, *undefined}

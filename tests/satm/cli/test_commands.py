@@ -278,6 +278,8 @@ def test_a_config_file_is_checked(satm: Callable[..., str], refused: Callable[..
     assert "unknown recipe" in refused(2, "condense", "--config", "run.json")
     (here / "run.json").write_text("{")
     assert "run.json" in refused(2, "condense", "--config", "run.json")
+    (here / "run.json").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert "--config run.json is no text in UTF-8" in refused(2, "condense", "--config", "run.json")
 
 
 def own_folder(path: Path, seed: int = 0) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 from satm.cli import run
 from satm.cli._names import LISTINGS, filled
+from satm.engine.choice import Engine
 
 
 @pytest.mark.parametrize("word", LISTINGS)
@@ -26,6 +28,13 @@ def test_help_texts_name_everything_that_is_registered():
     assert filled("one of {outer}.") == "one of asam, ema, gsam, sam, satm, sgd, vasso."
     assert "gdumb-avalanche" in filled("{protocols}")
     assert filled("{other}") == "{other}"
+
+
+@pytest.mark.parametrize("command", ["condense", "plan"])
+def test_help_names_every_engine(command, capsys):
+    assert run([command, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(engine in said for engine in get_args(Engine))
 
 
 @pytest.mark.parametrize(
@@ -52,8 +61,9 @@ def test_outer_optimisers_can_be_listed_without_the_methods(capsys):
     assert {line.split(",")[0] for line in lines[1:]} == {"--outer"}
 
 
-def test_listing_methods_imports_no_torch():
-    program = "import sys; from satm.cli import run; run(['methods']); sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("command", ["methods", "recipes"])
+def test_listing_imports_no_torch(command):
+    program = f"import sys; from satm.cli import run; run(['{command}']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode == 0
 
 

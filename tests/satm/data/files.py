@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import pickle
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +30,14 @@ def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return buffer.getvalue()
+
+
+def png(side: int) -> bytes:
+    """A picture that claims `side` pixels a side but holds almost none."""
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    packed = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
 def write_parquet(

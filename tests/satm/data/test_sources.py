@@ -22,6 +22,7 @@ from tests.satm.data.files import (
     image_folder,
     parquet_set,
     picture,
+    png,
     write_parquet,
 )
 
@@ -197,6 +198,8 @@ def rewrite(images=None, labels=(0, 1), names='["a", "b"]'):
         (rewrite([encoded(picture(0)), encoded(picture(1))[:90]]), "row 1 cannot be decoded"),
         (rewrite([encoded(picture(0)), b"not an image"]), "row 1 cannot be decoded"),
         (rewrite([b"not an image", encoded(picture(0))]), "row 0 is not an image"),
+        (rewrite([png(60_000), encoded(picture(0))]), "row 0 is not an image that can be read .*decompression bomb"),
+        (rewrite([png(12_000), encoded(picture(0))]), "row 0 is not an image that can be read .*decompression bomb"),
         (rewrite([encoded(picture(0)), None]), "row 1 holds no image bytes"),
         (
             rewrite([encoded(picture(0)), encoded(picture(1, (5, 5)))]),

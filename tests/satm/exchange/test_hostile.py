@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import torch
 import satm
 from satm.errors import SatmError
 from satm.exchange.parquet import read_parquet
+from tests.satm.data.files import png
 from tests.satm.exchange import files
 from tests.satm.exchange.files import IMAGES, LABELS, WRITERS
 
@@ -72,14 +71,6 @@ class Claiming:
 
     def __reduce__(self) -> Any:
         return (bytearray, (2**40,))
-
-
-def png(side: int) -> bytes:
-    """A picture that claims `side` pixels a side but holds almost none."""
-    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    packed = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
 def test_what_a_file_claims_is_not_allocated(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from satm import networks
+from satm import choose_preset, networks
 from satm.data import load
 from satm.errors import ConfigError
 from satm.experts import ExpertConfig, FlatConfig, train_experts
@@ -18,6 +18,7 @@ from satm.experts.train import expert_store
 from satm.machine.fused import Fused
 from satm.rng import Seed
 from satm.training import SGDConfig, fit, plain_step, ruled_step
+from satm.workflow.condense.inputs import prepare_experts
 from tests.helpers import ARCHITECTURE, EXPERTS, Tiny, image_data, normal
 
 close = torch.testing.assert_close
@@ -53,6 +54,15 @@ def test_a_flat_step_is_gsam_over_sgd(adaptive, compiled, tmp_path, monkeypatch)
     close(torch.nn.utils.parameters_to_vector(network.parameters()).detach(), expected, rtol=1e-9, atol=1e-12)
     close(found, loss.detach())
     assert logits.shape == (5, 3)
+
+
+def test_the_setting_compile_decides_for_flat_experts_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("SATM_HOME", str(tmp_path))
+    settings = {"compile": "compiled", "architecture": "convnetbn3_w4"}  # which cannot be compiled
+    config = choose_preset("digits", ipc=1, method="ftd", profile="smoke", settings=settings).config
+    assert config.experts.flat is not None
+    with pytest.raises(ConfigError, match="cannot be compiled: the network has buffers"):
+        prepare_experts(config, load("digits"), device="cpu")
 
 
 def test_without_perturbation_a_flat_step_is_a_plain_one():

@@ -36,7 +36,7 @@ def test_it_is_one_at_the_start_zero_at_the_end_and_differentiable():
     torch.autograd.gradcheck(loss, theta)
 
 
-def test_damaged_segments_are_one_line():
+def test_a_damaged_segment_is_refused_with_one_line():
     theta = normal(7, name="theta")
     for broken in (theta, theta.clone(), torch.full_like(theta, torch.nan)):
         with pytest.raises(ExpertError, match=r"^an expert's segment starts where it ends.*train it again$"):

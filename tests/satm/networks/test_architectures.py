@@ -323,7 +323,7 @@ def test_initialisation_is_pytorchs_default(name: str) -> None:
         ("convnet6", "convnet3"),
         ("convnet3_w0", "convnet3"),
         ("ResNet18", "resnet18"),
-        ("mobilenetv3_smal_050", "mobilenetv3_small_050"),
+        ("mobilenetv3_smal_050", "did you mean timm/mobilenetv3_small_050"),
         ("timm/resnet19", "timm/resnet18"),
         ("zzz", "known: alexnet, convnet3"),
         ("hf-hub:timm/resnet18", "resnet18"),

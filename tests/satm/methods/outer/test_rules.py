@@ -12,7 +12,8 @@ from satm.engine import HigherPolicy, LastSteps
 from satm.errors import ConfigError
 from satm.methods.outer import ASAM, EMA, GSAM, OUTER, SAM, SATM, SGD, OuterProblem, VaSSO
 from satm.rng import Seed
-from tests.helpers import leaves, normal, tiny_case
+from tests.helpers import SATM as SETTINGS
+from tests.helpers import Tiny, leaves, normal, tiny_case
 
 close = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-12)
 N, WINDOW = 6, 3
@@ -256,3 +257,20 @@ def test_a_second_pass_must_start_within_the_window():
             SAM(tau=tau).check(6, 3)
     assert [SAM(tau=tau).second_start(3) for tau in (None, 5)] == [3, 5]
     assert SGD().second_start(3) is None
+
+
+def test_the_work_of_an_outer_step_counts_every_pass():
+    """N inner steps in the first pass, N − τ in each later one; without τ a later pass is a whole inner loop."""
+
+    class Three(SGD):
+        passes = 3
+
+    def work(outer):
+        settings = replace(SETTINGS, outer=outer, inner_steps=N, window=WINDOW)
+        found = settings.choose_engine(Tiny(), (1, 2, 3), 6)[1]
+        return found.steps, found.taped
+
+    assert work(SGD()) == work(EMA()) == (N, WINDOW)
+    assert work(SAM()) == work(VaSSO()) == (N + WINDOW, 2 * WINDOW)
+    assert work(SAM(tau=5)) == (N + 1, WINDOW + 1)
+    assert work(Three()) == (3 * N, 3 * WINDOW)

@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from satm import choose_preset
 from satm.cli import run
 from satm.cli.plan import parse_size
-from satm.errors import ConfigError, Diverged
+from satm.errors import ConfigError, Diverged, PluginError
+from satm.methods import METHODS
 from satm.methods.outer import EMA
 from satm.methods.trajectory.calibrate import StepCost, calibrate
 from satm.methods.trajectory.condensation import TrajectoryCondensation
+from satm.workflow.condense.plan import plan
 from tests.helpers import SATM, experts, image_data, task
 
 COST = StepCost(
@@ -104,7 +107,22 @@ def test_the_plan_shows_what_earlier_runs_measured(capsys):
     assert "expert epochs" not in said  # they are stored now
 
 
+def test_a_method_that_begins_something_else_is_one_line(tmp_path, monkeypatch):
+    """Another package may say that its method matches trajectories, and yet begin a condensation of its own."""
+    monkeypatch.setenv("SATM_HOME", str(tmp_path))
+    preset = choose_preset("digits", ipc=1, method="mtt", profile="smoke")
+    other = METHODS.get("random")
+    stray = replace(METHODS.get("mtt"), begin=lambda task, settings: other.begin(task, other.config()))
+    monkeypatch.setitem(METHODS._items, "mtt", stray)
+    with pytest.raises(
+        PluginError, match=r"^method 'mtt' of satm begins a .*, and only a TrajectoryCondensation can be"
+    ):
+        plan(preset)
+
+
 def test_only_trajectories_are_planned(capsys):
     assert run(["plan", "digits", "--method", "random"]) == 2
-    assert "error: method random matches no trajectories" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "error: method random matches no trajectories" in error
+    assert "try satm condense --dry-run" in error  # plan itself has no such option
     assert run(["plan", "digits", "--memory", "much"]) == 2

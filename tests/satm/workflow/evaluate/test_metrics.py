@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 
 import pytest
 
 import satm
-from evaluation import METRICS, RECIPES
+from evaluation import METRICS, RECIPES, Metric
 from satm.cli import run
+from satm.errors import PluginError
 from satm.progress import NoProgress
 
 EPOCHS = RECIPES.get("smoke").epochs
@@ -150,21 +152,65 @@ def test_another_accuracy_than_the_stored_one_is_said_and_not_stored(registry):
     assert kept < stored(registry)
 
 
+def test_a_metric_that_fails_costs_no_other_metric_of_its_network(registry, monkeypatch):
+    def fail(logits, targets):
+        raise ZeroDivisionError("no class")
+
+    values = numbers(registry)
+    monkeypatch.setitem(METRICS._items, "broken", Metric(name="broken", summary="", of=fail))
+    forget(registry, "memory = 'condensed'")
+    with pytest.raises(PluginError, match=r"^metric 'broken' of .* failed \(ZeroDivisionError: no class\); repair"):
+        evaluate(registry, repeats=1)
+    assert numbers(registry) == {row for row in values if row[0] == "random" or row[1] == 0}
+
+
+def test_a_metric_that_is_not_finite_is_computed_only_once(registry, monkeypatch):
+    values = numbers(registry)
+    monkeypatch.setitem(METRICS._items, "odd", Metric(name="odd", summary="", of=lambda logits, targets: math.nan))
+    forget(registry, "memory = 'condensed' and repeat = 1")  # one network is new, three lack only the metric
+    count, said = evaluate(registry)
+    assert count == 4
+    assert said.count("convnet3_w4 (repeat 0): odd is nan and is not stored") == 2
+    assert numbers(registry) == values
+    assert evaluate(registry)[0] == 0
+    forget(registry, "metric = 'macro_accuracy' and memory = 'random' and repeat = 0")
+    assert evaluate(registry)[0] == 1
+    assert numbers(registry) == values
+    assert evaluate(registry)[0] == 0
+
+
 def test_percent_is_for_fractions(registry, capsys):
     assert run(["results", "--format", "markdown", "--registry", str(registry)]) == 0
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
     shown = {(line[4], line[7]): line[8:10] for line in lines[2:]}
     means = {(row.memory, row.metric): row for row in satm.results(registry=registry)}
+    assert lines[0][8] == "mean ± std"  # the unit stands with each value
     assert set(shown) == set(means)
     for key, (value, _) in shown.items():
         row = means[key]
         if row.metric == "negative_log_likelihood":
             assert value == f"{row.mean:.3f} ± {row.std:.3f} nats"
         else:
-            assert value == f"{100 * row.mean:.1f} ± {100 * row.std:.1f}"
+            assert value == f"{100 * row.mean:.1f} ± {100 * row.std:.1f} %"
     assert run(["results", "--metric", "negative_log_likelihood", "--format", "json", "--registry", str(registry)]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["mean"] for row in rows] == [means[row["memory"], row["metric"]].mean for row in rows]
+
+
+def test_a_metric_that_no_result_can_have_is_refused(registry, capsys):
+    def asked(metric):
+        return run(["results", "--metric", metric, "--memory", "herding", "--registry", str(registry)])
+
+    assert asked("accuracy") == 0
+    with sqlite3.connect(registry) as db:
+        db.execute("update results set metric = 'sharpness' where metric = 'macro_accuracy'")
+    assert asked("sharpness") == 0
+    assert asked("macro_accuracy") == 0
+    capsys.readouterr()
+    assert asked("acuracy") == 2
+    assert "unknown metric 'acuracy': did you mean accuracy" in capsys.readouterr().err
+    assert asked("nonsense") == 2
+    assert "known: accuracy, expected_calibration_error, macro_accuracy, " in capsys.readouterr().err
 
 
 def test_eval_shows_accuracy_only(registry, capsys):
