@@ -15,3 +15,4 @@ from satm.presets.profiles import class_incremental_repeats as class_incremental
 from satm.presets.profiles import get_profile as get_profile
 from satm.presets.profiles import weaker as weaker
 from satm.presets.rows import all_rows as all_rows
+from satm.presets.rows import perturbation as perturbation

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+from satm.data.catalogue import spec_of
 from satm.errors import UnknownName
 from satm.methods import METHODS
+from satm.methods.trajectory.config import default_outer
 from satm.presets._types import Numbers, Row
 from satm.presets.numbers import NUMBERS, SHARED
+
+WHITENED = 0.25  # standard deviation of a whitened pixel: CIFAR-10's images have a norm of 13.6 (docs/choices.md)
 
 
 def numbers_of(method: str) -> Numbers:
@@ -45,6 +50,20 @@ def choose_row(
         return row, row.departures + nearest
     row = nearest_row([row for row in rows.values() if row.donor], ipc, image_size)
     return row, (*row.departures, f"no numbers for {dataset}: those of {row.dataset} IPC {row.ipc}")
+
+
+def perturbation(method: str, row: Row) -> str:
+    """The length of the perturbation of the method's own outer rule on a set of `row`: `r 0.05, ρ ≈ 2.2`.
+
+    ‖φ‖ is estimated for real images, at which φ starts: a pixel of standard deviation 1 by mean/std, `WHITENED` by
+    ZCA. Empty if the rule has no perturbation.
+    """
+    length = default_outer(METHODS.get(method).config).length()
+    known = spec_of(row.dataset)
+    if length is None or known is None:
+        return ""
+    pixels = known.num_classes * row.ipc * known.channels * row.image_size**2
+    return length.spell(math.sqrt(pixels) * (WHITENED if row.zca else 1.0)).replace("ρ ", "ρ ≈ ")
 
 
 def nearest_row(rows: Sequence[Row], ipc: int, image_size: int) -> Row:
