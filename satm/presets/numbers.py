@@ -16,7 +16,8 @@ MTT_EXPERTS = "MTT's experts; their number of epochs is its code's"
 
 MOMENTUM_SOURCE = "the outer momentum is not printed: ours (docs/choices.md)"
 TEACHER_SOURCE = (
-    "RDED's teacher is trained by the field's evaluation recipe (momentum 0.9, weight decay 5e-4), not its own"
+    "RDED's teacher is trained by the field's evaluation recipe (momentum 0.9, weight decay 5e-4), not its own; its "
+    "epochs are in no file of RDED's repository: MTT's 50"
 )
 FLAT_SOURCE = "GSAM's numbers of the flat experts are not printed: those of FTD's script (ρ 0.01, a 0.4)"
 # The README's commands, by data set and IPC. For other data sets it is the code's default.

@@ -62,7 +62,7 @@ def _values(choice: Choice, numbers: Numbers) -> tuple[dict[str, Any], tuple[str
         return dict(numbers.values), ()
     known = min(printed, key=lambda each: (abs(each - choice.row_ipc), each))
     what = ", ".join(printed[known])
-    departures = () if known == choice.ipc else (f"no {what} for IPC {choice.ipc}: those of IPC {known}",)
+    departures = () if known == choice.ipc else (f"no numbers for IPC {choice.ipc}: those of IPC {known} ({what})",)
     return {**numbers.values, **printed[known]}, departures
 
 

@@ -58,7 +58,7 @@ def test_rdeds_factor_goes_by_the_resolution(dataset, size, factor):
 def test_digits_are_not_mirrored_and_other_loops_are_said():
     preset = find_preset("digits", 3, method="dsa", profile="paper", image_size=16)
     assert "flip" not in preset.config.settings.augment
-    assert "no loops for IPC 3: those of IPC 1" in preset.departures
+    assert "no numbers for IPC 3: those of IPC 1 (updates, inner_epochs)" in preset.departures
     assert find_preset("cifar10", 3, method="dc", row="cifar10/ipc10").config.settings.updates == 10
 
 

@@ -132,7 +132,7 @@ def test_mtt_is_its_papers_loss_and_gradient(data, changes):
 
 def test_tesla_is_its_papers_two_passes(data):
     """F = ‖θ_0 − α Σ g_i − θ*‖²/δ with every θ_i constant. The labels are softmax of θ*'s logits, φ not augmented."""
-    chosen = config("tesla", lr_step_size=1e-4)
+    chosen = config("tesla", lr_step_size=1e-4, labels="teacher")
     (phi, _, alpha), problems, states, _, _ = run(data, experts(data), chosen)
     v_phi, v_alpha = torch.zeros_like(phi), 0.0
     for problem, (images, labels, step_size) in zip(problems, states, strict=True):
@@ -309,13 +309,13 @@ def test_images_begin_as_ones_an_expert_gets_right_with_what_the_experts_say(dat
         assert label in data.train.labels[(real == image).all(dim=(1, 2, 3))]
 
 
-@pytest.mark.parametrize("method", ["datm", "tesla"])
-def test_training_the_experts_on_changes_nothing(data, method):
-    short = begin(data, experts(data, epochs=3, lr=0.2), config(method))
+@pytest.mark.parametrize(("method", "own"), [("datm", {}), ("tesla", {"labels": "teacher"})])
+def test_training_the_experts_on_changes_nothing(data, method, own):
+    short = begin(data, experts(data, epochs=3, lr=0.2), config(method, **own))
     longer = experts(data, epochs=8, lr=0.2)
     assert {each.epochs for each in short.task.experts} == {3}
     assert {each.epochs for each in longer} == {8}
-    again = begin(data, longer, config(method))
+    again = begin(data, longer, config(method, **own))
     assert [again.advance() for _ in range(2)] == [short.advance() for _ in range(2)]
     one, other = short.state(), again.state()
     assert all(torch.equal(value, other[name]) for name, value in one.items())
