@@ -42,6 +42,12 @@ def test_published_rows_are_what_a_paper_preset_runs():
     assert all_rows("mtt")["imagenet-1k/ipc10"] == all_rows("satm")["imagenet-1k/ipc10"]
 
 
+def test_an_open_decay_of_an_old_configuration_means_what_it_did():
+    stored = find_preset("cifar10", 10, method="ftd").config.to_dict()
+    stored["settings"]["outer"] = {"rule": "ema", "decay": None}
+    assert CondenseConfig.from_dict(stored).settings.outer.over(10_000).decay == pytest.approx(0.9995)
+
+
 def test_at_cpu_scale_methods_differ_in_the_method_alone():
     configs = {name: find_preset("cifar10", 1, method=name, profile="cpu").config for name in ("mtt", "datm", "satm")}
     shared = (
@@ -78,7 +84,7 @@ def test_mdc_takes_its_bases_numbers_defaults_and_experts():
     named = satm.choose_preset("digits", ipc=2, method="mdc", outer="sam", profile="smoke", settings={"base": "satm"})
     assert named.name == "mdc+sam/digits/ipc2"
     flat = satm.choose_preset("digits", ipc=2, method="mdc", profile="smoke", settings={"settings.base": "ftd"})
-    assert (flat.config.experts.flat, flat.config.settings.outer.rule) == (FlatConfig(), "ema")
+    assert (flat.config.experts.flat, flat.config.settings.outer.rule) == (FlatConfig(gap_weight=0.3), "ema")
     with pytest.raises(ConfigError, match="base dc: expected a method that matches trajectories"):
         find_preset("cifar10", 10, method="mdc", base="dc")
 
@@ -161,7 +167,7 @@ def test_what_cannot_work_is_one_line_before_any_work(command, message, capsys, 
 
 def test_datm_takes_plain_experts_when_told_to():
     config = find_preset("digits", 1, method="datm", profile="smoke").config
-    assert config.experts.flat == FlatConfig()
+    assert config.experts.flat == FlatConfig(gap_weight=0.3)
     plain = replace(config, experts=replace(config.experts, flat=None))
     asked = {"settings": plain.settings, "experts": plain.experts, "architecture": plain.architecture, "ipc": 1}
     asked["data"] = image_data()
