@@ -46,5 +46,6 @@ METHODS.add(
         name="tesla",
         summary="constant memory, soft labels from the target expert (Cui et al. 2023)",
         config=TESLAConfig,
+        recipe="tesla",
     )
 )
