@@ -141,7 +141,7 @@ def find_entrant(store: Registry, reference: str, judging: Judging) -> Entrant:
 
 
 def _usual_recipe(method: str) -> str:
-    """The recipe of this machine's profile, at `paper` that of `method`: the usual one if the suite has no such method."""
+    """The recipe of this machine's profile; at `paper` that of `method`, or the usual one if the suite lacks it."""
     usual = METHODS.get(method).recipe if method in METHODS else Method.recipe
     return get_profile(default_profile()).recipe or usual
 
