@@ -134,16 +134,18 @@ def find_entrant(store: Registry, reference: str, judging: Judging) -> Entrant:
     if judging.prefix is not None:
         synthetic = synthetic.prefix(judging.prefix)
     config = set_config(synthetic)
-    base = recipe_for(judging.recipe or config.recipe or _usual_recipe(synthetic.method), config.dataset)
+    base = recipe_for(
+        judging.recipe or config.recipe or usual_recipe(synthetic.method, default_profile()), config.dataset
+    )
     augment = CATALOGUE.get(config.dataset).augment if config.dataset in CATALOGUE else None
     chosen = base.variant(augment=augment, learning_rate=judging.learning_rate)
     return Entrant(record=record, synthetic=synthetic, config=config, recipe=chosen, prefix=judging.prefix)
 
 
-def _usual_recipe(method: str) -> str:
-    """The recipe of this machine's profile; at `paper` that of `method`, or the usual one if the suite lacks it."""
+def usual_recipe(method: str, profile: str) -> str:
+    """The recipe of a profile; at `paper` that of `method`, or MTT's for a method that the suite does not have."""
     usual = METHODS.get(method).recipe if method in METHODS else Method.recipe
-    return get_profile(default_profile()).recipe or usual
+    return get_profile(profile).recipe or usual
 
 
 def _load(workspace: Workspace, record: SetRecord, synthetic: SyntheticSet) -> ImageData:
