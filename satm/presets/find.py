@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from satm.augment import STRATEGY
@@ -9,13 +10,13 @@ from satm.data.catalogue import spec_of
 from satm.errors import ConfigError
 from satm.methods import METHODS
 from satm.networks import convnet_depth
-from satm.presets._types import Preset
+from satm.presets._types import Numbers, Preset
 from satm.presets.choice import Choice
 from satm.presets.matching import matching_preset
-from satm.presets.numbers import SHARED
+from satm.presets.numbers import NUMBERS
 from satm.presets.printed import printed_preset
 from satm.presets.profiles import get_profile
-from satm.presets.rows import by_name, choose_row, numbers_of
+from satm.presets.rows import all_rows, choose_row
 from satm.presets.scale import scaled
 
 
@@ -29,6 +30,7 @@ def find_preset(
     image_size: int = 32,
     row: str | None = None,
     base: str | None = None,
+    numbers: Mapping[str, Numbers] = NUMBERS,
 ) -> Preset:
     """The preset for a data set of `image_size` pixels a side.
 
@@ -37,7 +39,8 @@ def find_preset(
     nearest image size. Each of these steps is a departure.
 
     `outer` names an outer rule to use in place of the method's own. `base` names the method that `mdc` extends, `mtt`
-    by default; `mdc` takes its numbers, defaults and experts.
+    by default; `mdc` takes its numbers, defaults and experts. `numbers` are those of every method, the published ones
+    unless a test has others.
 
     Raises UnknownName for an unknown `row`, `profile`, `method`, `outer` or `base`. Raises ConfigError for an IPC below
     1, and for `outer` or `base` if the method or the base matches no trajectories.
@@ -46,8 +49,8 @@ def find_preset(
     if ipc < 1:
         raise ConfigError(f"ipc {ipc}: expected at least 1 image per class")
     extended = entry if entry.base is None else METHODS.get(base or entry.base)
-    tables = SHARED if scale.shared_rows else numbers_of(extended.name).rows or SHARED
-    printed, departures = choose_row(by_name(tables), dataset, ipc, image_size=image_size, named=row)
+    rows = all_rows("satm" if scale.shared_rows else extended.name, numbers)
+    printed, departures = choose_row(rows, dataset, ipc, image_size=image_size, named=row)
     known = spec_of(dataset)
     borrowed = printed.dataset != dataset
     fitted = replace(printed, image_size=image_size, depth=convnet_depth(image_size)) if borrowed else printed
@@ -55,6 +58,7 @@ def find_preset(
     choice = Choice(
         method=entry,
         base=extended,
+        numbers=numbers,
         dataset=dataset,
         ipc=ipc,
         classes=known.num_classes if known else None,

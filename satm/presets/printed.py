@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from satm.presets._types import CondenseConfig, Preset
+from satm.presets._types import CondenseConfig, Numbers, Preset
 from satm.presets.choice import Choice
 from satm.presets.rows import numbers_of
 from satm.presets.scale import recipe_change
@@ -18,6 +18,11 @@ def spell_printed(method: str) -> list[str]:
     return [
         f"{method:24} {_spell(numbers.values) or 'no numbers'}  [{numbers.source}]",
         *(f"{f'{method}, IPC {ipc}':24} {_spell(values)}" for ipc, values in numbers.by_ipc.items()),
+        *(
+            f"{f'{method}, {dataset} IPC {ipc}':24} {_spell(values)}"
+            for dataset, found in numbers.by_set.items()
+            for ipc, values in found.items()
+        ),
     ]
 
 
@@ -28,12 +33,9 @@ def _spell(values: Mapping[str, Any]) -> str:
 def printed_preset(choice: Choice) -> Preset:
     """The printed numbers of `choice.method`. If some depend on the IPC, those of the nearest printed IPC."""
     method, scale, name = choice.method, choice.scale, choice.method.name
-    numbers, departures = numbers_of(name), numbers_of(name).departures
-    values = dict(numbers.values)
-    if numbers.by_ipc:
-        known = min(numbers.by_ipc, key=lambda each: (abs(each - choice.row_ipc), each))
-        values |= numbers.by_ipc[known]
-        departures += () if known == choice.ipc else (f"no loops for IPC {choice.ipc}: those of IPC {known}",)
+    numbers = numbers_of(name, choice.numbers)
+    values, departures = _values(choice, numbers)
+    departures = numbers.departures + departures
     limits = {**scale.max_settings, **numbers.limits.get(scale.name, {})}
     limited = {name: min(value, limits[name]) if name in limits else value for name, value in values.items()}
     settings = choice.build({**limited, **choice.data_settings()})
@@ -53,6 +55,18 @@ def printed_preset(choice: Choice) -> Preset:
     )
 
 
+def _values(choice: Choice, numbers: Numbers) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The printed settings. Some depend on the IPC: then those of the nearest printed one, which is a departure."""
+    own = numbers.by_set.get(choice.dataset, {})
+    printed = {**numbers.by_ipc, **own}
+    if not printed:
+        return dict(numbers.values), ()
+    known = min(printed, key=lambda each: (abs(each - choice.row_ipc), each))
+    what = ", ".join(printed[known])
+    departures = () if known == choice.ipc else (f"no {what} for IPC {choice.ipc}: those of IPC {known}",)
+    return {**numbers.values, **printed[known]}, departures
+
+
 def _other_departures(choice: Choice, config: CondenseConfig) -> tuple[str, ...]:
     """How the network, the data, the evaluation and the experts differ from the source."""
     scale = choice.scale
@@ -60,7 +74,7 @@ def _other_departures(choice: Choice, config: CondenseConfig) -> tuple[str, ...]
     with_experts = choice.method.expert_epochs(config.settings) is not None
     ours, theirs = config.experts.batch_size, choice.printed.expert_batch
     batch: tuple[str, ...] = ()
-    if with_experts and numbers_of(config.method).experts is None and ours != theirs:
+    if with_experts and numbers_of(config.method, choice.numbers).experts is None and ours != theirs:
         batch = (f"{scale.name}: mini-batch of the experts {ours} instead of {theirs}",)
     return (
         *width,

@@ -1,9 +1,10 @@
 """Writes `published.csv`, the golden table: published hyper-parameters, one a row, in our own short form.
 
-Its input is a long table with the columns method, dataset, ipc, parameter, value, source_repo, source_path, commit and
-note, collected from the papers' repositories. Run it again if that table grows:
+Its first input is a long table with the columns method, dataset, ipc, parameter, value, source_repo, source_path,
+commit and note, collected from the papers' repositories. The second is SATM's Table 11, one row for each data set and
+IPC. Run it again if a table grows:
 
-    python -m tests.golden.generate PATH/TO/published.csv
+    python -m tests.golden.generate PATH/TO/published.csv PATH/TO/hyperparameters.csv
 
 What it changes: methods and extensions that the suite does not have are left out, rows for several methods are written
 once for each, numbers are spelt as Python spells them, and a column `variant` tells apart rows of the same method, data
@@ -31,14 +32,34 @@ METHODS = (
 """The methods, outer rules and recipes of which the suite has a counterpart."""
 
 
-def main(source: Path) -> None:
-    """Write the golden table from the long table at `source`."""
+TABLE_11 = {
+    "inner_steps_N": "syn_steps",
+    "expert_epochs_M": "expert_epochs",
+    "max_start_epoch_T": "max_start_epoch",
+    "syn_batch_size": "batch_syn",
+    "lr_images": "lr_img",
+    "lr_step_size": "lr_lr",
+    "zca": "zca",
+    "architecture": "model",
+}
+"""What MTT's code calls the columns of SATM's Table 11."""
+
+SAME = {"gsam_alpha": "buffer.gsam_alpha", "buffer.rho": "buffer.rho_max", "": "all", "Y": "True"} | {
+    f"convnet_d{depth}": f"ConvNetD{depth}" for depth in (3, 4)
+}
+"""Several spellings of one name or value."""
+
+
+def main(source: Path, printed: Path) -> None:
+    """Write the golden table from the long table at `source` and SATM's at `printed`."""
     with source.open(newline="") as file:
         rows = list(csv.DictReader(file))
+    with printed.open(newline="") as file:
+        satm = list(csv.DictReader(file))
     with GOLDEN.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows(merged(golden(rows)))
+        writer.writerows(merged([*golden(rows), *table_11(satm)]))
 
 
 def golden(rows: Iterable[Mapping[str, str]]) -> Iterator[tuple[str, ...]]:
@@ -52,7 +73,16 @@ def golden(rows: Iterable[Mapping[str, str]]) -> Iterator[tuple[str, ...]]:
         for method in row["method"].split("/") if row["method"].startswith("dc/") else [row["method"]]:
             if method in METHODS:
                 dataset = "*" if "/" in row["dataset"] else row["dataset"]
-                yield method, dataset, ipc, variant, row["parameter"], number(row["value"]), _source(row)
+                parameter = SAME.get(row["parameter"], row["parameter"])
+                yield method, dataset, ipc, variant, parameter, number(row["value"]), _source(row)
+
+
+def table_11(rows: Iterable[Mapping[str, str]]) -> Iterator[tuple[str, ...]]:
+    """The golden rows of SATM's Table 11."""
+    for row in rows:
+        for column, parameter in TABLE_11.items():
+            value = number(SAME.get(row[column], row[column]))
+            yield "satm", row["dataset"], row["ipc"], "", parameter, value, "Gao et al. 2025, Table 11"
 
 
 def merged(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -101,4 +131,4 @@ def _source(row: Mapping[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
