@@ -9,14 +9,14 @@ from functools import partial
 from typing import Any, Literal
 
 from satm import config
-from satm.augment import STRATEGY, CutMix, named, within
+from satm.augment import STRATEGY, CutMix, DSARanges, named, within
 from satm.errors import ConfigError
 from satm.schedule import WarmRestarts
 from satm.synthetic import digest
 from satm.training import SGDConfig
 from satm.types import Augment, Mix
 
-LATER = ("restarts", "cutmix", "clip_norm")
+LATER = ("restarts", "cutmix", "clip_norm", "ranges")
 """Settings that the first recipes did not have. A recipe that does not use them does not list them, so it has the same
 id as before they existed, and its old results are still its own."""
 
@@ -26,7 +26,8 @@ class Recipe:
     """Everything that shapes an evaluation network besides its architecture, its seed and the set.
 
     The learning rate is `learned` (the set's step size; from the grid if it has none), a number, or the best of `grid`
-    on the validation split, chosen for each architecture. Raises ConfigError for a value out of its range, UnknownName
+    on the validation split, chosen for each architecture. A method without a step size has a recipe with a number, the
+    published one, if there is one. Raises ConfigError for a value out of its range, UnknownName
     for an unknown augmentation.
     """
 
@@ -48,6 +49,7 @@ class Recipe:
     restarts: WarmRestarts | None = None  # in place of the drops
     cutmix: CutMix | None = None
     clip_norm: float | None = None  # a longer gradient is shortened to this norm
+    ranges: DSARanges | None = None  # how far the operations of `augment` go; null: as far as in DSA
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.repeats < 1:
@@ -80,7 +82,7 @@ class Recipe:
     @property
     def augmentation(self) -> Augment | None:
         """The augmentation of the images of training batches; None for none."""
-        return None if self.augment is None else named(self.augment)
+        return None if self.augment is None else named(self.augment, self.ranges)
 
     def mixing(self, num_classes: int) -> Mix | None:
         """CutMix of the images and targets of training batches; None for none."""

@@ -46,5 +46,6 @@ METHODS.add(
         name="tesla",
         summary="trajectory matching at constant memory (Cui et al. 2023)",
         config=TESLAConfig,
+        recipe="tesla",
     )
 )

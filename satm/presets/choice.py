@@ -76,6 +76,11 @@ class Choice:
             )
         return kind(**given)
 
+    @property
+    def recipe(self) -> str:
+        """The evaluation recipe of the scale, or that of the publication whose numbers count."""
+        return self.scale.recipe or self.base.recipe
+
     def config(self, settings: Any, experts: ExpertConfig) -> CondenseConfig:
         """The whole configuration."""
         return CondenseConfig(
@@ -85,7 +90,7 @@ class Choice:
             architecture=convnet_name(self.row.depth, self.scale.width),
             image_size=self.row.image_size,
             zca=self.row.zca and self.method.whitening,
-            recipe=self.scale.recipe,
+            recipe=self.recipe,
             experts=experts,
             settings=settings,
         )

@@ -9,6 +9,7 @@ from typing import Any
 from satm.presets._types import CondenseConfig, Numbers, Preset
 from satm.presets.choice import Choice
 from satm.presets.rows import numbers_of
+from satm.presets.scale import recipe_change
 
 
 def spell_printed(method: str) -> list[str]:
@@ -78,6 +79,6 @@ def _other_departures(choice: Choice, config: CondenseConfig) -> tuple[str, ...]
     return (
         *width,
         f"{'the expert trains on ' if with_experts else ''}90% of train: a validation split is held out",
-        f"{scale.name}: evaluated by the recipe `{scale.recipe}`, its step size chosen on the validation split",
+        *recipe_change(scale, ", its step size chosen on the validation split"),
         *batch,
     )

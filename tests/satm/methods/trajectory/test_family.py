@@ -386,3 +386,28 @@ def test_every_method_takes_every_rule_and_resumes_to_the_bit(data, method, rule
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert torch.equal(whole.result().images, second.result().images)
+
+
+def test_datms_first_labels_are_those_of_its_code(data):
+    """The mean of the experts that are right; from real images all logits of one expert (DATM.py at 97ae510)."""
+    trained = experts(data)
+    last = [expert.snapshot(config("datm").teacher()).double() for expert in trained]
+
+    def first(**changes):
+        condensation = begin(data, trained, config("datm", **changes))
+        images = condensation.images.double()
+        return images, condensation.labels.double(), torch.stack([logits(theta, images) for theta in last]).detach()
+
+    near = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
+    _, labels, found = first(init="real")
+    classes = class_major_labels(3, len(labels) // 3)
+    near(labels, found[0])
+    assert (labels.argmax(1) != classes).any()  # right or wrong
+    _, labels, found = first(init="right", first_labels="one")
+    near(labels, found[0])
+    for changes in ({"init": "real", "first_labels": "right"}, {"init": "right"}, {"init": "noise"}):
+        _, labels, found = first(**changes)
+        right = found.argmax(2) == classes
+        for row in right.any(0).nonzero().flatten():
+            near(labels[row], found[right[:, row], row].mean(0))
+        assert (labels.argmax(1) == classes).all()
