@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from satm.presets._types import CondenseConfig, Numbers, Preset
+from satm.presets._types import CondenseConfig, Numbers, Preset, Row
 from satm.presets.choice import Choice
 from satm.presets.rows import numbers_of
 from satm.presets.scale import recipe_change
@@ -26,8 +26,30 @@ def spell_printed(method: str) -> list[str]:
     ]
 
 
+def spell_row(row: Row) -> list[str]:
+    """Lines of text with a row of hyper-parameters, the settings that only its method has, and its departures."""
+    batch = "all" if row.batch_syn is None else row.batch_syn
+    alpha = row.expert_lr if row.step_size is None else row.step_size
+    own = {**row.settings} | ({} if row.flat is None else {"experts.flat": row.flat})
+    return [
+        f"{f'{row.dataset}/ipc{row.ipc}':24} N {row.inner_steps}  M {row.expert_epochs}  T {row.max_start_epoch}  "
+        f"batch {batch}  lr {row.lr_images:g}  λ {row.lr_step_size:g}  α {alpha:g}  steps {row.outer_steps}  "
+        f"{'ZCA' if row.zca else 'mean/std'}  [{row.source}]",
+        *([f"{'':24} {_spell(own)}"] if own else []),
+        *(f"{'':24} {departure}" for departure in row.departures),
+    ]
+
+
 def _spell(values: Mapping[str, Any]) -> str:
-    return "  ".join(f"{name} {value}" for name, value in values.items())
+    return "  ".join(part for name, value in values.items() for part in _parts(name, value))
+
+
+def _parts(name: str, value: Any) -> list[str]:
+    """A setting in words; a group of settings in the words of each that is set."""
+    if not is_dataclass(value):
+        return [f"{name} {value}"]
+    held = [(each.name, getattr(value, each.name)) for each in fields(value)]
+    return [f"{name}.{key} {each}" for key, each in held if each is not None]
 
 
 def printed_preset(choice: Choice) -> Preset:

@@ -93,6 +93,15 @@ def test_what_is_printed_can_be_listed():
     assert any("IPC 10" in line and "inner_epochs 50" in line for line in spell_printed("dsa"))
 
 
+def test_a_row_is_listed_with_the_settings_of_its_method(capsys):
+    assert run(["presets", "--method", "ftd"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (first,) = [n for n, line in enumerate(lines) if line.startswith("cifar10/ipc10 ")]
+    assert "N 30  M 2  T 20  batch all  lr 100  λ 1e-05  α 0.001  steps 5000  ZCA  [FTD" in lines[first]
+    assert "outer.spans 2.5" in lines[first + 1]
+    assert "experts.flat.gap_weight 0.3" in lines[first + 1]
+
+
 def test_random_has_a_short_list_of_its_own(capsys):
     preset = find_preset("cifar10", 1, method="random", profile="cpu")
     assert len(preset.departures) == 4
