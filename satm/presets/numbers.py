@@ -10,22 +10,16 @@ from satm.presets._types import Numbers
 
 DC_CODE = "DC's code (main.py and utils.py at 53f63a6)"
 DSA_CODE = f"{DC_CODE}, its README's --init real"
-DM_CODE = "DM's code (main_DM.py at 53f63a6) and its README"
+DM_CODE = "DM's code (main_DM.py at 53f63a6)"
 RDED_CODE = "RDED's code (argument.py and scripts/ at 31f9117)"
 MTT_EXPERTS = "MTT's experts; their number of epochs is its code's"
 
 MOMENTUM_SOURCE = "the outer momentum is not printed: ours (docs/choices.md)"
 TEACHER_SOURCE = (
-    "RDED's teacher is trained by the field's evaluation recipe (momentum 0.9, weight decay 5e-4), not its own; its "
-    "epochs are in no file of RDED's repository: MTT's 50"
+    "RDED's teacher is trained by the field's evaluation recipe (momentum 0.9, weight decay 5e-4), not its own"
 )
-FLAT_SOURCE = "GSAM's numbers of the flat experts are not printed: those of FTD's script (ρ 0.01, a 0.4)"
-# The README's commands, by data set and IPC. For other data sets it is the code's default.
-DM_LR_IMAGES = {
-    "cifar10": {1: 1.0, 10: 1.0, 50: 1.0, 100: 10.0, 200: 10.0, 500: 10.0, 1000: 10.0, 1250: 10.0},
-    "cifar100": {1: 1.0, 10: 1.0, 50: 1.0, 100: 1.0, 125: 1.0},
-}
 SHARED_SPACE = "in the space of the trajectory methods"
+FLAT_SOURCE = "GSAM's numbers of the flat experts are not printed: those of FTD's script (ρ 0.01, a 0.4)"
 
 # get_loops in DC's utils.py, by IPC: updates of φ with each network, and epochs of its training between two updates.
 LOOPS = {
@@ -35,6 +29,12 @@ LOOPS = {
     30: {"updates": 30, "inner_epochs": 20},
     40: {"updates": 40, "inner_epochs": 15},
     50: {"updates": 50, "inner_epochs": 10},
+}
+
+# The README's commands, by data set and IPC. For other data sets it is the code's default.
+DM_LR_IMAGES = {
+    "cifar10": {1: 1.0, 10: 1.0, 50: 1.0, 100: 10.0, 200: 10.0, 500: 10.0, 1000: 10.0, 1250: 10.0},
+    "cifar100": {1: 1.0, 10: 1.0, 50: 1.0, 100: 1.0, 125: 1.0},
 }
 
 PRINTED_RULES = {"sgd": "", "ema": "a decay for the same share of all outer steps as the printed one of 5,000 steps"}
@@ -63,7 +63,7 @@ NUMBERS: Mapping[str, Numbers] = {
     "dm": Numbers(
         values={"outer_steps": 20_000, "lr_images": 1.0, "batch_real": 256, "init": "real"},
         by_set={name: {ipc: {"lr_images": lr} for ipc, lr in found.items()} for name, found in DM_LR_IMAGES.items()},
-        source=DM_CODE,
+        source=f"{DM_CODE} and its README",
     ),
     "rded": Numbers(
         values={"candidates": 300, "crops": 5, "expert_epochs": 50},
