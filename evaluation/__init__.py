@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from evaluation.metrics import Metric as Metric
     from evaluation.recipe import Recipe as Recipe
     from evaluation.recipes import RECIPES as RECIPES
+    from evaluation.recipes import recipe_for as recipe_for
     from evaluation.train import check_batches as check_batches
     from evaluation.train import plan_training as plan_training
     from evaluation.train import train_network as train_network
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "METRICS": "evaluation.metrics",
     "RECIPES": "evaluation.recipes",
+    "recipe_for": "evaluation.recipes",
     "Earlier": "evaluation.cross_arch",
     "EvaluationResult": "evaluation.cross_arch",
     "Metric": "evaluation.metrics",

@@ -9,14 +9,14 @@ from functools import partial
 from typing import Any, Literal
 
 from satm import config
-from satm.augment import STRATEGY, CutMix, named, within
+from satm.augment import STRATEGY, CutMix, DSARanges, named, within
 from satm.errors import ConfigError
 from satm.schedule import WarmRestarts
 from satm.synthetic import digest
 from satm.training import SGDConfig
 from satm.types import Augment, Mix
 
-LATER = ("restarts", "cutmix", "clip_norm")
+LATER = ("restarts", "cutmix", "clip_norm", "ranges")
 """Settings that the first recipes did not have. A recipe that does not use them does not list them, so it has the same
 id as before they existed, and its old results are still its own."""
 
@@ -27,7 +27,8 @@ class Recipe:
 
     The learning rate is a number or a policy. "learned" takes the step size of the set, or chooses from the grid if the
     set has none. "grid" takes the rate of `grid` with the best accuracy on the validation split, chosen for each
-    architecture. Raises ConfigError for a value out of its range, UnknownName for an unknown augmentation.
+    architecture. The recipe of a method without a step size has the published number, if there is one. Raises
+    ConfigError for a value out of its range, UnknownName for an unknown augmentation.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Recipe:
     restarts: WarmRestarts | None = None  # in place of the drops
     cutmix: CutMix | None = None
     clip_norm: float | None = None  # a longer gradient is shortened to this norm
+    ranges: DSARanges | None = None  # how far the operations of `augment` go; null: as far as in DSA
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.repeats < 1:
@@ -81,7 +83,7 @@ class Recipe:
     @property
     def augmentation(self) -> Augment | None:
         """The augmentation of the images of training batches; None for none."""
-        return None if self.augment is None else named(self.augment)
+        return None if self.augment is None else named(self.augment, self.ranges)
 
     def mixing(self, num_classes: int) -> Mix | None:
         """CutMix of the images and targets of training batches; None for none."""

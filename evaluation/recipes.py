@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from evaluation.recipe import Recipe
-from satm.augment import CutMix
+from satm.augment import CutMix, DSARanges
 from satm.names import Names
 from satm.schedule import WarmRestarts
 
@@ -13,12 +16,17 @@ LAST = "the last epoch's test accuracy for the best of all epochs, which test im
 SHORT_GRID = (0.003, 0.01, 0.03, 0.1, 0.3)
 WIDER = "a grid that reaches 0.3: with so few steps random digits did best between 0.05 and 0.5"
 
+DC_CODE = "utils.py:337-361 and main.py:15-32, 100-123 at 53f63a6"
+PRABHU = "GDumb (Prabhu et al. 2020; src/main.py:10-42, src/opts.py:24-31, scripts/replicate.sh at 4f412d7): SGD 0.9, "
+RATES = "maxlr 0.05, minlr 0.0005, T_0 1, T_mult 2, first pass at a tenth, "
+BLACK = "crop fills with zeros of the preprocessed space, not with black"
+
 RECIPES: Names[Recipe] = Names("recipe", package="evaluation.recipes")
 
 RECIPES.add(
     Recipe(
         name="mtt",
-        summary="1001 epochs, as MTT (Cazenavette et al. 2022), FTD and TESLA",
+        summary="1001 epochs, as MTT (Cazenavette et al. 2022) and FTD",
         epochs=1001,
         drop_at=(502,),
         source=FIELD,
@@ -44,6 +52,57 @@ RECIPES.add(
 
 RECIPES.add(
     Recipe(
+        name="dc",
+        summary="301 epochs without augmentation, as DC (Zhao et al. 2021)",
+        epochs=301,
+        drop_at=(152,),
+        augment=None,
+        learning_rate=0.01,
+        repeats=20,
+        source=f"DC ({DC_CODE}): Epoch 300, so 301 epochs, drop after index 300//2+1, lr_net 0.01, batch_train 256, "
+        "num_eval 20, no augmentation",
+        departures=(
+            MOMENTUM,
+            "20 networks on the one set that is given: DC condenses 5 sets (num_exp) and trains 20 on each",
+            "networks with batch norm are trained in the same way: DC trains them 1,001 epochs with its augmentation",
+        ),
+    )
+)
+
+RECIPES.add(
+    Recipe(
+        name="dc-mnist",
+        summary="1001 epochs, as DC on MNIST",
+        epochs=1001,
+        drop_at=(502,),
+        augment="crop_scale_rotate",
+        ranges=DSARanges(crop=4 / 28, scale=1.2, rotate=45.0),
+        learning_rate=0.01,
+        repeats=20,
+        source=f"DC on MNIST ({DC_CODE}; utils.py:428-445): Epoch 1000, crop 4 pixels, scale 0.2, rotate 45 degrees",
+        departures=(
+            MOMENTUM,
+            "20 networks on the one set that is given: DC condenses 5 sets (num_exp) and trains 20 on each",
+            "one operation for each batch, as in DSA: DC draws one for each image",
+            "scale by 1/1.2 to 1.2: DC 0.8 to 1.2",
+        ),
+    )
+)
+
+RECIPES.add(
+    Recipe(
+        name="tesla",
+        summary="1001 epochs and three networks, as TESLA (Cui et al. 2023)",
+        epochs=1001,
+        drop_at=(502,),
+        repeats=3,
+        source=f"{FIELD}; TESLA (distill.py:449-508, utils.py:254-281 at 488842e): num_eval 3",
+        departures=(MOMENTUM,),
+    )
+)
+
+RECIPES.add(
+    Recipe(
         name="datm",
         summary="1001 epochs in batches of 128, as DATM (Guo et al. 2024)",
         epochs=1001,
@@ -60,10 +119,15 @@ RECIPES.add(
         summary="1000 epochs, as the leaderboard of DD-Ranking judges MTT, DM and DATM",
         epochs=1000,
         drop_at=(500,),
-        source="DD-Ranking's leaderboard configurations of MTT, DM and DATM (branch eval of 0.2.0, b8b0966): 1000 "
-        "epochs, StepLR(500), SGD 0.9 and 5e-4, batches of 256, DSA, num_eval 5, the set's own step size or the best "
-        "of the grid",
-        departures=(LAST, "the grid is searched on the validation split, not on test images"),
+        source="DD-Ranking's leaderboard configurations of MTT, DSA, DM and DATM (branch eval, 9ee9a16): 1000 epochs, "
+        "StepLR(500), SGD 0.9 and 5e-4, batches of 256, DSA, num_eval 5, the set's own step size or the best of the "
+        "grid",
+        departures=(
+            LAST,
+            "the grid is searched on the validation split, not on test images",
+            "DSA for every set: DD-Ranking trains on sets of DC without augmentation",
+            "a drop after 500 epochs for every set: its MTT files for Tiny ImageNet IPC 10 and 50 name no step size",
+        ),
     )
 )
 
@@ -77,17 +141,37 @@ RECIPES.add(
         augment="crop+flip",
         learning_rate=0.05,
         repeats=3,
-        source="GDumb (Prabhu et al. 2020; src/main.py:10-42, src/opts.py:24-31, scripts/replicate.sh at 4f412d7): SGD "
-        "0.9, maxlr 0.05, minlr 0.0005, T_0 1, T_mult 2, first pass at a tenth, cutmix, clip 10, 256 passes, seeds 0-2",
-        departures=(
-            LAST,
-            "float32 for half precision",
-            "crop fills with zeros of the preprocessed space, not with black",
-            "256 passes whatever the data set: GDumb trains 128 or 64 on MNIST and Tiny ImageNet",
-        ),
+        source=f"{PRABHU}{RATES}cutmix, clip 10, 256 passes, seeds 0-2",
+        departures=(LAST, "float32 for half precision", BLACK),
         restarts=WarmRestarts(first=1, growth=2, floor=0.01, warmup=1, warmup_factor=0.1),
         cutmix=CutMix(probability=0.5, alpha=1.0),
         clip_norm=10.0,
+    )
+)
+
+RECIPES.add(
+    replace(
+        RECIPES.get("prabhu2020"),
+        name="prabhu2020-mnist",
+        summary="128 passes without CutMix, as GDumb (Prabhu et al. 2020) on MNIST",
+        epochs=128,
+        augment="crop",
+        cutmix=None,
+        source=f"{PRABHU}{RATES}no cutmix, clip 10, 128 passes, no flip (src/dataloader.py), seeds 0-2",
+    )
+)
+
+RECIPES.add(
+    replace(
+        RECIPES.get("prabhu2020"),
+        name="prabhu2020-tiny-imagenet",
+        summary="128 passes, as GDumb (Prabhu et al. 2020) on Tiny ImageNet",
+        epochs=128,
+        source=f"{PRABHU}{RATES}cutmix, clip 10, 128 passes (a memory of 4,500 images), seeds 0-2",
+        departures=(
+            *RECIPES.get("prabhu2020").departures,
+            "128 passes whatever the memory: GDumb trains 64 on a memory of 9,000 images",
+        ),
     )
 )
 
@@ -117,3 +201,15 @@ RECIPES.add(
         departures=(MOMENTUM, "60 epochs for 1001 and 2 repeats for 5: shows that everything works, no more", WIDER),
     )
 )
+
+BY_DATASET: Mapping[tuple[str, str], str] = {
+    ("dc", "mnist"): "dc-mnist",
+    ("prabhu2020", "mnist"): "prabhu2020-mnist",
+    ("prabhu2020", "tiny-imagenet"): "prabhu2020-tiny-imagenet",
+}
+"""The recipe to use in place of another, by that one's name and the data set: its source prints other numbers there."""
+
+
+def recipe_for(name: str, dataset: str) -> Recipe:
+    """The recipe of that name as its source prints it for `dataset`. Raises UnknownName for an unknown recipe."""
+    return RECIPES.get(BY_DATASET.get((name, dataset), name))

@@ -82,7 +82,7 @@ class ClassIncremental:
     trains_by_recipe: bool = False  # whether `Networks.trained` trains its networks, perhaps in compiled code
     builds_on: bool = False  # whether a step starts from the network of the step before, whose state is then saved
     judged: Literal["every step", "last step"] = "every step"
-    recipe: str | None = None  # use this evaluation recipe if it exists; None: the recipe of the set's profile
+    recipe: str | None = None  # use this evaluation recipe if it exists; None: the set's own recipe
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # changes of the config's defaults, by scale
 
     def configured(self, scale: str) -> Any:

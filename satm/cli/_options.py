@@ -74,7 +74,10 @@ SetReference: TypeAlias = Annotated[
 ]
 RecipeName: TypeAlias = Annotated[
     str | None,
-    typer.Option("--recipe", help="How networks are trained (default: by the profile of the set): {recipes}."),
+    typer.Option(
+        "--recipe",
+        help="How networks are trained (default: the set's own; at profile paper its method's): {recipes}.",
+    ),
 ]
 RatePolicy: TypeAlias = Annotated[
     str | None,

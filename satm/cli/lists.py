@@ -61,22 +61,14 @@ def presets(method: option.MethodName = None) -> None:
     Example: satm presets --method mtt
     """
     from satm.methods import METHODS
-    from satm.presets import all_rows, perturbation, spell_printed
+    from satm.presets import all_rows, spell_printed, spell_row
 
     if method is not None and not METHODS.get(method).matches_trajectories:
-        for line in spell_printed(method):
-            typer.echo(line)
-        return
-    for name, row in all_rows(method or "satm").items():
-        batch = "all" if row.batch_syn is None else row.batch_syn
-        length = perturbation(method or "satm", row)
-        typer.echo(
-            f"{name:24} N {row.inner_steps}  M {row.expert_epochs}  T {row.max_start_epoch}  batch {batch}  "
-            f"lr {row.lr_images:g}  λ {row.lr_step_size:g}  {'ZCA' if row.zca else 'mean/std'}  "
-            f"{length + '  ' if length else ''}[{row.source}]"
-        )
-        for departure in row.departures:
-            typer.echo(f"{'':24} {departure}")
+        lines = spell_printed(method)
+    else:
+        lines = [line for row in all_rows(method or "satm").values() for line in spell_row(row, method or "satm")]
+    for line in lines:
+        typer.echo(line)
 
 
 def _rows(named_by: str, listing: str) -> list[list[str]]:

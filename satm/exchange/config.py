@@ -23,7 +23,7 @@ class ImportConfig:
     architecture: str  # of the in-domain evaluation; by default the field's ConvNet
     format: str
     index: int | None = None  # which of the file's sets, from 0
-    recipe: str | None = None  # null: the recipe of this machine's profile
+    recipe: str | None = None  # null: that of this machine's profile; at `paper` the method's
     validation: float = 0.1  # fraction of train that is held out, as for every set
     moments_checked: bool = True  # false: its moments do not fit, and --force stored it
 

@@ -14,10 +14,10 @@ from satm.types import FlatParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlatConfig:
-    """The settings of GSAM, as the scripts of FTD and DATM set them."""
+    """The settings of GSAM. ρ is what the scripts of FTD and DATM pass."""
 
     rho: float = 0.01  # ρ: constant, because the learning rate is constant (the scripts' rho_max = rho_min)
-    gap_weight: float = 0.4  # a, which GSAM calls α: FTD's default (DATM's script has 0.3)
+    gap_weight: float = 0.4  # a, which GSAM calls α: the default of FTD's script; presets have the printed ones
     adaptive: bool = True  # as in ASAM: the radius scales with each weight
 
     def __post_init__(self) -> None:

@@ -146,6 +146,10 @@ class Method:
     check: Callable[[Request], None] = lambda request: None
     """Raises ConfigError for a request that cannot work, before anything is trained."""
 
+    recipe: str = "mtt"
+    """The evaluation recipe of its publication, which judges its sets at profile `paper`. MTT's takes the learned step
+    size, or the best of a grid if there is none."""
+
     # Its experts.
     expert_epochs: Callable[[Any], int | None] = lambda settings: None
     """The epochs that an expert must have, given the settings; None: the method needs no experts. For a trajectory

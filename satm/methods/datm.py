@@ -12,7 +12,7 @@ from satm.methods.base import METHODS, Task, class_major_labels
 from satm.methods.start import images_an_expert_gets_right, logits_of_experts
 from satm.methods.trajectory.config import TrajectoryConfig
 from satm.methods.trajectory.flat_experts import flat_experts
-from satm.methods.trajectory.labels import HardLabels, LabelRule, LearnedLogits
+from satm.methods.trajectory.labels import HardLabels, LabelRule, LearnedLogits, predict
 from satm.methods.trajectory.method import TrajectoryMethod
 from satm.types import Images, Labels
 
@@ -24,13 +24,16 @@ class DATMConfig(TrajectoryConfig):
     Start epochs are t ∈ [min, upper). `upper` grows from `first_upper_epoch` to T over `expansion_steps` outer steps.
     The inner loss is L_CE = −Σ softmax(y) log softmax(logits) at temperature 1. The logits y [n, K] are learned with φ
     and α. The first images are ones that an expert gets right after `teacher_epoch` epochs. The first y are the mean
-    logits of the experts that are right then. An outer step whose loss is above `threshold` is skipped.
+    logits of the experts that are right then. If the first images are real ones drawn at random, the first y are all
+    logits of one expert, right or wrong (DATM.py:269-319 at 97ae510). An outer step whose loss is above `threshold` is
+    skipped.
     """
 
     min_start_epoch: int = 0
     first_upper_epoch: int | None = None  # `upper` at outer step 0; null: T, so that the range does not grow
     expansion_steps: int = 1  # outer steps until `upper` is T
     labels: Literal["learned", "hard"] = "learned"
+    first_labels: Literal["right", "one"] | None = None  # mean of the experts that are right, or one; null: by `init`
     lr_labels: float = 2.0
     momentum_labels: float = 0.9
     teacher_epoch: int | None = None  # of the experts behind the first images and labels; null: the last of any segment
@@ -77,7 +80,7 @@ class DATMConfig(TrajectoryConfig):
         return HardLabels() if self.labels == "hard" else LearnedLogits(self.lr_labels, self.momentum_labels)
 
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
-        """See `TrajectoryConfig`: images that the first expert gets right, and the mean logits of the experts."""
+        """See `TrajectoryConfig`: images that the first expert gets right, and logits of the experts."""
         last = [expert.snapshot(self.teacher()).to(task.device) for expert in task.experts]
         if self.init == "right":
             images = images_an_expert_gets_right(task, network, last[0], task.seed.child("init"))
@@ -85,6 +88,8 @@ class DATMConfig(TrajectoryConfig):
             images, _ = TrajectoryConfig.begin_with(self, task, network)
         if self.labels == "hard":
             return images, class_major_labels(len(task.data.classes), task.ipc)
+        if self.first_labels == "one" or (self.first_labels is None and self.init == "real"):
+            return images, predict(network, last[0], images.to(task.device))
         return images, logits_of_experts(task, network, last, images.to(task.device))
 
     def accepts(self, loss: float) -> bool:
@@ -97,6 +102,7 @@ METHODS.add(
         name="datm",
         summary="difficulty-aligned windows and learned soft labels (Guo et al. 2024)",
         config=DATMConfig,
+        recipe="datm",
         experts=flat_experts,
     )
 )

@@ -29,6 +29,7 @@ METHODS.add(
         name="dc",
         summary="gradient matching (Zhao et al. 2021)",
         config=DCConfig,
+        recipe="dc",
         begin=GradientMatching,
         check=check_gradient_matching,
     )

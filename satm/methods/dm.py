@@ -115,6 +115,7 @@ METHODS.add(
         name="dm",
         summary="distribution matching under siamese augmentation (Zhao and Bilen 2023)",
         config=DMConfig,
+        recipe="dm",
         data_settings=lambda traits: {"augment": traits.augment},
         begin=DistributionMatching,
         check=_check,

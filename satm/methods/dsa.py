@@ -36,6 +36,7 @@ METHODS.add(
         name="dsa",
         summary="gradient matching under siamese augmentation (Zhao and Bilen 2021)",
         config=DSAConfig,
+        recipe="dm",
         data_settings=lambda traits: {"augment": traits.augment},
         begin=_begin,
         check=check_gradient_matching,

@@ -31,6 +31,7 @@ METHODS.add(
         name="kcenter",
         summary="real images that cover their class (Sener and Savarese 2018)",
         config=CoresetConfig,
+        recipe="dm",
         expert_epochs=CoresetConfig.stored_epochs,
         expert_count=1,
         check=check_features,

@@ -36,7 +36,8 @@ class MDCConfig(TrajectoryConfig):
 
     The base method runs under the shared settings given here. Settings that only the base has (DATM's range of start
     epochs, TESLA's labels) keep their defaults. `over` starts from the base's defaults instead of these.
-    Source: MDC's code (condense_reg.py and reg_ipcx.py at a1b0786). Its base is IDC or DREAM, ours trajectory matching.
+    Source: MDC's code (condense_reg.py and reg_ipcx.py at e9b9f7e). There `period` is 100 of 2,000 outer steps; at
+    a1b0786 it was 2,000. Its base is IDC or DREAM, ours trajectory matching.
     """
 
     base: str = "mtt"

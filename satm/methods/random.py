@@ -36,8 +36,9 @@ def _begin(task: Task, config: RandomConfig) -> Condensation:
 METHODS.add(
     Method(
         name="random",
-        summary="real images drawn at random; the step size is chosen on the validation split when evaluated",
+        summary="real images drawn at random, without a learned step size",
         config=RandomConfig,
+        recipe="dm",
         expert_count=1,
         begin=_begin,
     )

@@ -1,4 +1,4 @@
-"""TESLA: trajectory matching at constant memory, soft labels from the target expert (Cui et al. 2023)."""
+"""TESLA: trajectory matching at constant memory, on ImageNet-1K with labels of the target expert (Cui et al. 2023)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class TESLAConfig(TrajectoryConfig):
     """∂F/∂φ ≈ −α Σ_i (∂F/∂θ_N) · ∂g_i/∂φ, with every θ_i held constant. g_i is the gradient of inner step i.
 
     So inner steps are differentiated one at a time, in constant memory. The derivative is not that of MTT, because the
-    paths through θ_i are missing; only for N = 1 are the two equal. Each outer step makes new labels, the softmax of
-    the target expert's logits, and the set keeps the last ones. α follows the closed form of Eq. 10. The published code
-    takes half of this gradient by mistake (`2 * tuple`). Ours is the whole.
+    paths through θ_i are missing; only for N = 1 are the two equal. With `labels` teacher, each outer step makes new
+    labels, the softmax of the target expert's logits, and the set keeps the last ones. α follows the closed form of
+    Eq. 10. The published code takes half of this gradient by mistake (`2 * tuple`). Ours is the whole.
     """
 
-    labels: Literal["teacher", "hard"] = "teacher"
+    labels: Literal["teacher", "hard"] = "hard"  # its code's default; teacher: as it labels ImageNet-1K
     engine: Engine = "tesla"  # the two passes
     step_size_derivative: StepSizeDerivative = "first_order"
 
@@ -44,7 +44,8 @@ class TESLAConfig(TrajectoryConfig):
 METHODS.add(
     TrajectoryMethod(
         name="tesla",
-        summary="constant memory, soft labels from the target expert (Cui et al. 2023)",
+        summary="trajectory matching at constant memory (Cui et al. 2023)",
         config=TESLAConfig,
+        recipe="tesla",
     )
 )

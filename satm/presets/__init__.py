@@ -7,6 +7,7 @@ from satm.presets._types import Row as Row
 from satm.presets.find import find_preset as find_preset
 from satm.presets.numbers import NUMBERS as NUMBERS
 from satm.presets.printed import spell_printed as spell_printed
+from satm.presets.printed import spell_row as spell_row
 from satm.presets.profiles import FOREIGN as FOREIGN
 from satm.presets.profiles import ORDER as ORDER
 from satm.presets.profiles import PROFILES as PROFILES

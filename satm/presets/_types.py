@@ -9,7 +9,7 @@ from typing import Any
 from satm.config import from_dict
 from satm.config import to_dict as plain
 from satm.errors import ConfigError, UnknownName
-from satm.experts import ExpertConfig
+from satm.experts import ExpertConfig, FlatConfig
 from satm.methods import METHODS
 from satm.synthetic import digest
 
@@ -116,6 +116,7 @@ class _Shared:
 class Row:
     """One row of a paper's table of hyper-parameters, in the symbols of the paper."""
 
+    method: str  # whose table it is in
     dataset: str
     ipc: int
     depth: int  # of the ConvNet
@@ -128,10 +129,12 @@ class Row:
     lr_step_size: float  # λ
     zca: bool
     source: str
-    outer_steps: int = 10_000  # updates of φ (paper §5.2)
+    outer_steps: int = 10_000  # updates of φ (SATM's paper, §5.2; TESLA's and DATM's code)
     expert_lr: float = 0.01  # MTT's; the paper prints none
     step_size: float | None = None  # α at the start; null: the experts' learning rate
     expert_batch: int = 256  # MTT's; the paper prints none
+    expert_count: int = 100  # MTT's; the paper prints none
+    flat: FlatConfig | None = None  # how GSAM trains flat experts; null: FTD's script, or no flat experts
     departures: tuple[str, ...] = ()  # each way in which the row differs from its source
     settings: Mapping[str, Any] = field(default_factory=dict)  # that only this method has
     donor: bool = True  # whether data sets without rows of their own may take this one
@@ -141,10 +144,12 @@ class Row:
 class Numbers:
     """The numbers of one method, as its paper or its code prints them."""
 
-    rows: tuple[tuple[Row, ...], ...] = ()  # tables; the first that has a row counts; (): SATM's table
+    rows: tuple[Row, ...] = ()  # its own table
+    stand_ins: tuple[str, ...] = ("satm",)  # the methods whose rows are taken where it has none, the first one first
     values: Mapping[str, Any] = field(default_factory=dict)  # settings that are the same for all data sets
     by_ipc: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # settings for each printed IPC
-    source: str = ""  # of `values` and `by_ipc`; a row has its own source
+    by_set: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)  # for one data set and IPC
+    source: str = ""  # of `values`, `by_ipc` and `by_set`; a row has its own source
     departures: tuple[str, ...] = ()
     experts: ExpertConfig | None = None  # how its experts are trained; None: as the method says, from MTT's
     limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by profile; before `Profile.max_settings`

@@ -10,8 +10,9 @@ from satm.errors import PluginError
 from satm.experts import ExpertConfig
 from satm.methods import METHODS, Method, Traits
 from satm.networks import convnet_name
-from satm.presets._types import CondenseConfig, Row
+from satm.presets._types import CondenseConfig, Numbers, Row
 from satm.presets.profiles import Profile
+from satm.presets.rows import nearest_row, own_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class Choice:
 
     method: Method
     base: Method  # the method whose numbers and experts count: `method` itself unless it extends another
+    numbers: Mapping[str, Numbers]  # of every method
     dataset: str
     ipc: int
     classes: int | None  # of the data set; None: not known before it is read
@@ -38,11 +40,20 @@ class Choice:
     def plain_experts(self) -> ExpertConfig:
         """MTT's experts, as many as the method uses at this scale."""
         return ExpertConfig(
-            count=self.method.expert_count or self.scale.experts,
+            count=self.method.expert_count or self.row.expert_count,
             lr=self.row.expert_lr,
             batch_size=self.row.expert_batch,
             augment=self.augment,
         )
+
+    def own_row(self) -> Row | None:
+        """The row of the base's own table whose settings count: one of the data set's own, or the nearest.
+
+        None: the base has no settings of its own. They count even if another method's row stands in for the rest.
+        """
+        rows = [row for row in own_table(self.numbers, self.base.name) if row.settings]
+        rows = [row for row in rows if row.dataset == self.dataset] or [row for row in rows if row.donor]
+        return nearest_row(rows, self.ipc, self.row.image_size) if rows else None
 
     def build(self, given: Mapping[str, Any]) -> Any:
         """The configuration of the method with the settings `given`, under its base if it extends another method.
@@ -65,6 +76,11 @@ class Choice:
             )
         return kind(**given)
 
+    @property
+    def recipe(self) -> str:
+        """The evaluation recipe of the scale, or that of the publication whose numbers count."""
+        return self.scale.recipe or self.base.recipe
+
     def config(self, settings: Any, experts: ExpertConfig) -> CondenseConfig:
         """The whole configuration."""
         return CondenseConfig(
@@ -74,7 +90,7 @@ class Choice:
             architecture=convnet_name(self.row.depth, self.scale.width),
             image_size=self.row.image_size,
             zca=self.row.zca and self.method.whitening,
-            recipe=self.scale.recipe,
+            recipe=self.recipe,
             experts=experts,
             settings=settings,
         )

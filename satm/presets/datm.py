@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from satm.experts import FlatConfig
 from satm.presets._types import Row
 
 _SOURCE = "DATM 97ae510, configs/{}/ConvIN/IPC{}.yaml"
+_FLAT = FlatConfig(gap_weight=0.3)  # README's buffer command; its author says the same for all sets (issue 6)
 
 ROWS: tuple[Row, ...] = (
     Row(
+        method="datm",
         dataset="cifar10",
         ipc=1,
         depth=3,
@@ -19,10 +22,12 @@ ROWS: tuple[Row, ...] = (
         lr_images=100.0,
         lr_step_size=1e-07,
         zca=True,
+        flat=_FLAT,
         source=_SOURCE.format("CIFAR-10", 1),
         settings={"teacher_epoch": 100, "threshold": 1.1, "lr_labels": 5.0},
     ),
     Row(
+        method="datm",
         dataset="cifar10",
         ipc=10,
         depth=3,
@@ -34,6 +39,7 @@ ROWS: tuple[Row, ...] = (
         lr_images=100.0,
         lr_step_size=1e-05,
         zca=True,
+        flat=_FLAT,
         source=_SOURCE.format("CIFAR-10", 10),
         settings={
             "teacher_epoch": 100,
@@ -44,6 +50,7 @@ ROWS: tuple[Row, ...] = (
         },
     ),
     Row(
+        method="datm",
         dataset="cifar10",
         ipc=50,
         depth=3,
@@ -55,6 +62,7 @@ ROWS: tuple[Row, ...] = (
         lr_images=1000.0,
         lr_step_size=1e-05,
         zca=True,
+        flat=_FLAT,
         source=_SOURCE.format("CIFAR-10", 50),
         settings={
             "teacher_epoch": 100,
@@ -65,6 +73,41 @@ ROWS: tuple[Row, ...] = (
         },
     ),
     Row(
+        method="datm",
+        dataset="cifar10",
+        ipc=500,
+        depth=3,
+        image_size=32,
+        inner_steps=40,
+        expert_epochs=2,
+        max_start_epoch=60,
+        batch_syn=1000,
+        lr_images=50.0,
+        lr_step_size=1e-05,
+        zca=True,
+        flat=_FLAT,
+        source=_SOURCE.format("CIFAR-10", 500),
+        settings={"teacher_epoch": 100, "threshold": 1.0, "min_start_epoch": 40, "lr_labels": 10.0},
+    ),
+    Row(
+        method="datm",
+        dataset="cifar10",
+        ipc=1000,
+        depth=3,
+        image_size=32,
+        inner_steps=100,
+        expert_epochs=2,
+        max_start_epoch=60,
+        batch_syn=1000,
+        lr_images=50.0,
+        lr_step_size=1e-05,
+        zca=True,
+        flat=_FLAT,
+        source=_SOURCE.format("CIFAR-10", 1000),
+        settings={"teacher_epoch": 100, "threshold": 1.0, "min_start_epoch": 40, "lr_labels": 10.0},
+    ),
+    Row(
+        method="datm",
         dataset="cifar100",
         ipc=1,
         depth=3,
@@ -76,6 +119,7 @@ ROWS: tuple[Row, ...] = (
         lr_images=1000.0,
         lr_step_size=1e-05,
         zca=True,
+        flat=_FLAT,
         source=_SOURCE.format("CIFAR-100", 1),
         settings={
             "teacher_epoch": 100,
@@ -86,6 +130,7 @@ ROWS: tuple[Row, ...] = (
         },
     ),
     Row(
+        method="datm",
         dataset="cifar100",
         ipc=10,
         depth=3,
@@ -97,6 +142,7 @@ ROWS: tuple[Row, ...] = (
         lr_images=1000.0,
         lr_step_size=1e-05,
         zca=True,
+        flat=_FLAT,
         source=_SOURCE.format("CIFAR-100", 10),
         settings={
             "teacher_epoch": 100,
@@ -107,6 +153,7 @@ ROWS: tuple[Row, ...] = (
         },
     ),
     Row(
+        method="datm",
         dataset="cifar100",
         ipc=50,
         depth=3,
@@ -118,10 +165,29 @@ ROWS: tuple[Row, ...] = (
         lr_images=1000.0,
         lr_step_size=1e-05,
         zca=True,
+        flat=_FLAT,
         source=_SOURCE.format("CIFAR-100", 50),
         settings={"teacher_epoch": 100, "threshold": 1.0, "min_start_epoch": 20, "lr_labels": 10.0, "init": "real"},
     ),
     Row(
+        method="datm",
+        dataset="cifar100",
+        ipc=100,
+        depth=3,
+        image_size=32,
+        inner_steps=80,
+        expert_epochs=2,
+        max_start_epoch=70,
+        batch_syn=1000,
+        lr_images=50.0,
+        lr_step_size=1e-05,
+        zca=True,
+        flat=_FLAT,
+        source=_SOURCE.format("CIFAR-100", 100),
+        settings={"teacher_epoch": 100, "threshold": 1.0, "min_start_epoch": 30, "lr_labels": 10.0},
+    ),
+    Row(
+        method="datm",
         dataset="tiny-imagenet",
         ipc=1,
         depth=4,
@@ -133,6 +199,7 @@ ROWS: tuple[Row, ...] = (
         lr_images=10000.0,
         lr_step_size=0.0001,
         zca=True,
+        flat=_FLAT,
         source=_SOURCE.format("TinyImageNet", 1),
         settings={
             "teacher_epoch": 100,
@@ -143,6 +210,7 @@ ROWS: tuple[Row, ...] = (
         },
     ),
     Row(
+        method="datm",
         dataset="tiny-imagenet",
         ipc=10,
         depth=4,
@@ -154,10 +222,12 @@ ROWS: tuple[Row, ...] = (
         lr_images=100.0,
         lr_step_size=0.0001,
         zca=True,
+        flat=_FLAT,
         source=_SOURCE.format("TinyImageNet", 10),
         settings={"teacher_epoch": 100, "threshold": 1.0, "min_start_epoch": 10, "lr_labels": 10.0},
     ),
     Row(
+        method="datm",
         dataset="tiny-imagenet",
         ipc=50,
         depth=4,
@@ -169,6 +239,7 @@ ROWS: tuple[Row, ...] = (
         lr_images=100.0,
         lr_step_size=0.0001,
         zca=True,
+        flat=_FLAT,
         source=_SOURCE.format("TinyImageNet", 50),
         settings={"teacher_epoch": 100, "threshold": 1.0, "min_start_epoch": 40, "lr_labels": 10.0},
     ),

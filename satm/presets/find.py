@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from satm.augment import STRATEGY
@@ -9,13 +10,13 @@ from satm.data.catalogue import spec_of
 from satm.errors import ConfigError
 from satm.methods import METHODS
 from satm.networks import convnet_depth
-from satm.presets._types import Preset
+from satm.presets._types import Numbers, Preset
 from satm.presets.choice import Choice
 from satm.presets.matching import matching_preset
-from satm.presets.numbers import SHARED
+from satm.presets.numbers import NUMBERS
 from satm.presets.printed import printed_preset
 from satm.presets.profiles import get_profile
-from satm.presets.rows import by_name, choose_row, numbers_of
+from satm.presets.rows import all_rows, choose_row
 from satm.presets.scale import scaled
 
 
@@ -29,6 +30,7 @@ def find_preset(
     image_size: int = 32,
     row: str | None = None,
     base: str | None = None,
+    numbers: Mapping[str, Numbers] = NUMBERS,
 ) -> Preset:
     """The preset for a data set of `image_size` pixels a side.
 
@@ -40,7 +42,8 @@ def find_preset(
 
     The second and the third are departures. `outer` names an outer rule that replaces the method's own. `base` names
     the method that `mdc` extends, `mtt` by default: `mdc` takes the numbers, defaults and experts of that method. A
-    method that extends no other ignores `base`.
+    method that extends no other ignores `base`. `numbers` are those of every method, the published ones unless a test
+    gives others.
 
     Raises UnknownName for an unknown `row`, `profile`, `method`, `outer` or `base`. Raises ConfigError for an IPC below
     1, for `outer` if the method matches no trajectories, and for a `base` that matches none.
@@ -49,8 +52,8 @@ def find_preset(
     if ipc < 1:
         raise ConfigError(f"ipc {ipc}: expected at least 1 image per class")
     extended = entry if entry.base is None else METHODS.get(base or entry.base)
-    tables = SHARED if scale.shared_rows else numbers_of(extended.name).rows or SHARED
-    printed, departures = choose_row(by_name(tables), dataset, ipc, image_size=image_size, named=row)
+    rows = all_rows("satm" if scale.shared_rows else extended.name, numbers)
+    printed, departures = choose_row(rows, dataset, ipc, image_size=image_size, named=row)
     known = spec_of(dataset)
     borrowed = printed.dataset != dataset
     fitted = replace(printed, image_size=image_size, depth=convnet_depth(image_size)) if borrowed else printed
@@ -58,6 +61,7 @@ def find_preset(
     choice = Choice(
         method=entry,
         base=extended,
+        numbers=numbers,
         dataset=dataset,
         ipc=ipc,
         classes=known.num_classes if known else None,

@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
+from satm.experts import ExpertConfig
 from satm.methods import OUTER
 from satm.presets._types import Preset
 from satm.presets.choice import Choice
 from satm.presets.numbers import PRINTED_RULES
-from satm.presets.rows import nearest_row, numbers_of
+from satm.presets.rows import numbers_of
 from satm.presets.scale import changes, scaled_settings, settings_changes
 
-EXPERTS_SOURCE = "expert count and learning rate are not printed: MTT's 100 and 0.01"
+EXPERTS_SOURCE = "expert count and learning rate are not printed: MTT's 100 and 0.01; α starts there"
 RULE_SOURCE = "the numbers of the outer optimiser are not printed for images: ours (docs/choices.md)"
 BASE_SOURCE = "the paper's base is IDC or DREAM: here {}, under its own numbers and defaults"
 
 
 def matching_preset(choice: Choice) -> Preset:
     """The numbers of `choice.row`, with the method's own outer rule unless `choice.outer` names another."""
-    method, scale = choice.method.name, choice.scale
+    scale = choice.scale
     settings, departures = _settings(choice)
-    shared: tuple[str, ...] = ()
-    if scale.shared_rows and numbers_of(method).rows:
-        shared = (f"{scale.name}: SATM's numbers for every method, so that a comparison differs in it alone",)
-    config = choice.config(settings, choice.base.experts(choice.plain_experts()))
+    config = choice.config(settings, _experts(choice))
     return Preset(
         name=f"{config.set_method}/{choice.dataset}/ipc{choice.ipc}",
         profile=scale.name,
         config=config,
         source=choice.row.source,
         departures=(
+            *_stand_in(choice),
             *choice.departures,
-            *shared,
             *changes(choice.printed, choice.row, scale),
-            f"experts train on 90% of train: a validation split is held out ({EXPERTS_SOURCE})",
+            "experts train on 90% of train: a validation split is held out",
+            *((EXPERTS_SOURCE,) if choice.printed.method == "satm" else ()),
             *departures,
         ),
     )
+
+
+def _stand_in(choice: Choice) -> tuple[str, ...]:
+    """Whose numbers the row holds, if it is not in the table of the method (or of the base that the method extends)."""
+    row, scale = choice.printed, choice.scale
+    if row.method == choice.base.name:
+        return ()
+    if scale.shared_rows:
+        return (f"{scale.name}: SATM's numbers for every method, so that a comparison differs in it alone",)
+    return (f"no numbers of {choice.base.name}'s own for this set: {row.method}'s for {row.dataset} IPC {row.ipc}",)
+
+
+def _experts(choice: Choice) -> ExpertConfig:
+    """The experts as the base trains them; flat ones under the numbers of its own table."""
+    experts, own = choice.base.experts(choice.plain_experts()), choice.own_row()
+    return experts if experts.flat is None or own is None or own.flat is None else replace(experts, flat=own.flat)
 
 
 def _settings(choice: Choice) -> tuple[Any, tuple[str, ...]]:
@@ -56,7 +71,7 @@ def _settings(choice: Choice) -> tuple[Any, tuple[str, ...]]:
         **choice.data_settings(),
         **own,
     }
-    if choice.outer is not None:
+    if choice.outer is not None and ("outer" not in own or own["outer"].rule != choice.outer):
         given["outer"] = OUTER.get(choice.outer).config()
     settings = choice.build(given)
     if settings.engine == "auto":
@@ -64,24 +79,25 @@ def _settings(choice: Choice) -> tuple[Any, tuple[str, ...]]:
     rule = settings.outer.rule
     if rule not in PRINTED_RULES:
         departures += (RULE_SOURCE,)
-    elif PRINTED_RULES[rule] and row.outer_steps != 10_000:
+    elif PRINTED_RULES[rule] and row.outer_steps != 5_000:
         departures += (f"{scale.name}: {PRINTED_RULES[rule]}",)
     if choice.method.base is not None:
         departures += (BASE_SOURCE.format(choice.base.name),)
-    return settings, departures + numbers_of(choice.base.name).departures
+    return settings, departures + numbers_of(choice.base.name, choice.numbers).departures
 
 
 def _own_settings(choice: Choice) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The settings that only this method's table has, fitted to the row that runs, and their departures."""
-    method, dataset, ipc = choice.method.name, choice.dataset, choice.ipc
-    rows = [row for table in numbers_of(method).rows[:1] for row in table if row.settings]
-    if not rows:
+    row = choice.own_row()
+    if row is None:
         return {}, ()
-    row = nearest_row([row for row in rows if row.dataset == dataset] or rows, ipc, choice.row.image_size)
+    known = {each.name for each in fields(choice.method.config)}  # MDC has only the settings that all methods share
+    row = replace(row, settings={name: value for name, value in row.settings.items() if name in known})
     settings = scaled_settings(row, choice.row)
     if "teacher_epoch" in settings and choice.scale.max_start_epoch is not None:
         settings["teacher_epoch"] = None  # experts are no longer than segments need
     departures = settings_changes(row.settings, settings, choice.scale)
-    if (row.dataset, row.ipc) != (dataset, ipc):
-        departures += (f"no settings of {method}'s own for this set: those of {row.dataset} IPC {row.ipc}",)
+    if settings and (row.dataset, row.ipc) != (choice.dataset, choice.ipc):
+        settings_of = f"no settings of {choice.base.name}'s own for this set: those of {row.dataset} IPC {row.ipc}"
+        departures += (settings_of,)
     return settings, departures

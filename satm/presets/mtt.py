@@ -1,13 +1,21 @@
-"""MTT's numbers, as DC-BENCH prints them (MTT's README has them only as an image). No logic."""
+"""MTT's numbers, as DC-BENCH and its author's comment print them (its README has them only as an image). No logic."""
 
 from __future__ import annotations
 
 from satm.presets._types import Row
 
 _SOURCE = "MTT's numbers in dc_benchmark 2a57711, methods/tm/readme.md"
+_SUBSETS_SOURCE = "MTT's author (mtt-distillation, issue 1): all ImageNet subsets"
+_README = (
+    "learning rate of the images 100000, as in the author's comment: the README's command for ImageFruit IPC 1 has 1000"
+)
+
+SUBSETS = ("imagenette", "imagewoof", "imagefruit", "imagemeow")
+"""The subsets of ImageNet in the catalogue, for which MTT and FTD print one row each."""
 
 ROWS: tuple[Row, ...] = (
     Row(
+        method="mtt",
         dataset="cifar10",
         ipc=1,
         depth=3,
@@ -19,9 +27,11 @@ ROWS: tuple[Row, ...] = (
         lr_images=100.0,
         lr_step_size=1e-7,
         zca=True,
+        outer_steps=5_000,
         source=_SOURCE,
     ),
     Row(
+        method="mtt",
         dataset="cifar10",
         ipc=10,
         depth=3,
@@ -34,9 +44,11 @@ ROWS: tuple[Row, ...] = (
         lr_step_size=1e-5,
         step_size=0.001,
         zca=True,
+        outer_steps=5_000,
         source=_SOURCE,
     ),
     Row(
+        method="mtt",
         dataset="cifar10",
         ipc=50,
         depth=3,
@@ -49,9 +61,11 @@ ROWS: tuple[Row, ...] = (
         lr_step_size=1e-5,
         step_size=0.001,
         zca=False,
+        outer_steps=5_000,
         source=_SOURCE,
     ),
     Row(
+        method="mtt",
         dataset="cifar100",
         ipc=1,
         depth=3,
@@ -63,9 +77,11 @@ ROWS: tuple[Row, ...] = (
         lr_images=1000.0,
         lr_step_size=1e-5,
         zca=True,
+        outer_steps=5_000,
         source=_SOURCE,
     ),
     Row(
+        method="mtt",
         dataset="cifar100",
         ipc=10,
         depth=3,
@@ -77,9 +93,11 @@ ROWS: tuple[Row, ...] = (
         lr_images=1000.0,
         lr_step_size=1e-5,
         zca=False,
+        outer_steps=5_000,
         source=_SOURCE,
     ),
     Row(
+        method="mtt",
         dataset="cifar100",
         ipc=50,
         depth=3,
@@ -91,9 +109,11 @@ ROWS: tuple[Row, ...] = (
         lr_images=1000.0,
         lr_step_size=1e-5,
         zca=True,
+        outer_steps=5_000,
         source=_SOURCE,
     ),
     Row(
+        method="mtt",
         dataset="tiny-imagenet",
         ipc=1,
         depth=4,
@@ -105,9 +125,11 @@ ROWS: tuple[Row, ...] = (
         lr_images=1e4,
         lr_step_size=1e-4,
         zca=False,
+        outer_steps=5_000,
         source=_SOURCE,
     ),
     Row(
+        method="mtt",
         dataset="tiny-imagenet",
         ipc=10,
         depth=4,
@@ -119,9 +141,11 @@ ROWS: tuple[Row, ...] = (
         lr_images=1e4,
         lr_step_size=1e-4,
         zca=False,
+        outer_steps=5_000,
         source=_SOURCE,
     ),
     Row(
+        method="mtt",
         dataset="tiny-imagenet",
         ipc=50,
         depth=4,
@@ -133,6 +157,28 @@ ROWS: tuple[Row, ...] = (
         lr_images=1e4,
         lr_step_size=1e-4,
         zca=False,
+        outer_steps=5_000,
         source=_SOURCE,
+    ),
+    *(
+        Row(
+            method="mtt",
+            dataset=name,
+            ipc=ipc,
+            depth=5,
+            image_size=128,
+            inner_steps=20,
+            expert_epochs=2,
+            max_start_epoch=10,
+            batch_syn=batch_syn,
+            lr_images=1e5,
+            lr_step_size=1e-6,
+            zca=False,
+            outer_steps=5_000,
+            source=_SUBSETS_SOURCE,
+            departures=(_README,),
+        )
+        for name in SUBSETS
+        for ipc, batch_syn in ((1, None), (10, 20))
     ),
 )

@@ -19,6 +19,7 @@ TEACHER_SOURCE = (
     "RDED's teacher is trained by the field's evaluation recipe (momentum 0.9, weight decay 5e-4), not its own"
 )
 SHARED_SPACE = "in the space of the trajectory methods"
+FLAT_SOURCE = "GSAM's numbers of the flat experts are not printed: those of FTD's script (ρ 0.01, a 0.4)"
 
 # get_loops in DC's utils.py, by IPC: updates of φ with each network, and epochs of its training between two updates.
 LOOPS = {
@@ -30,30 +31,40 @@ LOOPS = {
     50: {"updates": 50, "inner_epochs": 10},
 }
 
-SHARED = (satm.ROWS,)
-"""The tables of a method that has none of its own."""
+# The README's commands, by data set and IPC. For other data sets it is the code's default.
+DM_LR_IMAGES = {
+    "cifar10": {1: 1.0, 10: 1.0, 50: 1.0, 100: 10.0, 200: 10.0, 500: 10.0, 1000: 10.0, 1250: 10.0},
+    "cifar100": {1: 1.0, 10: 1.0, 50: 1.0, 100: 1.0, 125: 1.0},
+}
 
-PRINTED_RULES = {"sgd": "", "ema": "decay 1 − 5 / outer steps instead of 0.9995: the same share of all steps"}
-"""The outer rules whose numbers are printed for images, and how these change if the outer steps are not 10,000."""
+PRINTED_RULES = {"sgd": "", "ema": "a decay for the same share of all outer steps as the printed one of 5,000 steps"}
+"""The outer rules whose numbers are printed for images, and how these change if the outer steps are not 5,000."""
 
 NUMBERS: Mapping[str, Numbers] = {
-    "satm": Numbers(departures=(MOMENTUM_SOURCE,)),
-    "satm-fi": Numbers(departures=(MOMENTUM_SOURCE,)),
+    "satm": Numbers(rows=satm.ROWS, stand_ins=(), departures=(MOMENTUM_SOURCE,)),
+    "satm-fi": Numbers(departures=(MOMENTUM_SOURCE, FLAT_SOURCE)),
     # Table 7 of the paper prints no numbers of its own.
-    "satm-da": Numbers(rows=(datm.ROWS, satm.ROWS), departures=(MOMENTUM_SOURCE,)),
-    "mtt": Numbers(rows=(mtt.ROWS, satm.ROWS)),
-    "ftd": Numbers(rows=(ftd.ROWS, mtt.ROWS, satm.ROWS)),
-    "tesla": Numbers(rows=(tesla.ROWS, mtt.ROWS, satm.ROWS)),
-    "datm": Numbers(rows=(datm.ROWS, satm.ROWS)),
-    "mdc": Numbers(rows=(mtt.ROWS, satm.ROWS)),  # MDC's own numbers are IDC's
+    "satm-da": Numbers(stand_ins=("datm", "satm"), departures=(MOMENTUM_SOURCE,)),
+    "mtt": Numbers(rows=mtt.ROWS),
+    "ftd": Numbers(rows=ftd.ROWS, stand_ins=("mtt", "satm")),
+    "tesla": Numbers(rows=tesla.ROWS, stand_ins=("mtt", "satm")),
+    "datm": Numbers(rows=datm.ROWS),
+    "mdc": Numbers(stand_ins=("mtt", "satm")),  # MDC's own numbers are IDC's
     # From here on no method learns α. DC and DSA train their networks on φ at learning rate 0.01 in batches of 256.
     "dc": Numbers(
         values={"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "noise"}, by_ipc=LOOPS, source=DC_CODE
     ),
     "dsa": Numbers(
-        values={"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "real"}, by_ipc=LOOPS, source=DSA_CODE
+        values={"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "real"},
+        by_ipc=LOOPS,
+        by_set={"cifar10": {100: {"updates": 100, "inner_epochs": 2}}},  # the author, issue 2
+        source=DSA_CODE,
     ),
-    "dm": Numbers(values={"outer_steps": 20_000, "lr_images": 1.0, "batch_real": 256, "init": "real"}, source=DM_CODE),
+    "dm": Numbers(
+        values={"outer_steps": 20_000, "lr_images": 1.0, "batch_real": 256, "init": "real"},
+        by_set={name: {ipc: {"lr_images": lr} for ipc, lr in found.items()} for name, found in DM_LR_IMAGES.items()},
+        source=f"{DM_CODE} and its README",
+    ),
     "rded": Numbers(
         values={"candidates": 300, "crops": 5, "expert_epochs": 50},
         source=RDED_CODE,

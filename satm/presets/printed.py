@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from satm.presets._types import CondenseConfig, Preset
+from satm.presets._types import CondenseConfig, Numbers, Preset, Row
 from satm.presets.choice import Choice
-from satm.presets.rows import numbers_of
+from satm.presets.rows import numbers_of, perturbation
+from satm.presets.scale import recipe_change
 
 
 def spell_printed(method: str) -> list[str]:
@@ -17,22 +18,50 @@ def spell_printed(method: str) -> list[str]:
     return [
         f"{method:24} {_spell(numbers.values) or 'no numbers'}  [{numbers.source}]",
         *(f"{f'{method}, IPC {ipc}':24} {_spell(values)}" for ipc, values in numbers.by_ipc.items()),
+        *(
+            f"{f'{method}, {dataset} IPC {ipc}':24} {_spell(values)}"
+            for dataset, found in numbers.by_set.items()
+            for ipc, values in found.items()
+        ),
+    ]
+
+
+def spell_row(row: Row, method: str) -> list[str]:
+    """Lines of text with a row of hyper-parameters, the settings that only its method has, and its departures.
+
+    The length of the perturbation is that of the outer rule of `method`, which takes the row.
+    """
+    length = perturbation(method, row)
+    batch = "all" if row.batch_syn is None else row.batch_syn
+    alpha = row.expert_lr if row.step_size is None else row.step_size
+    own = {**row.settings} | ({} if row.flat is None else {"experts.flat": row.flat})
+    return [
+        f"{f'{row.dataset}/ipc{row.ipc}':24} N {row.inner_steps}  M {row.expert_epochs}  T {row.max_start_epoch}  "
+        f"batch {batch}  lr {row.lr_images:g}  λ {row.lr_step_size:g}  α {alpha:g}  steps {row.outer_steps}  "
+        f"{'ZCA' if row.zca else 'mean/std'}  {length + '  ' if length else ''}[{row.source}]",
+        *([f"{'':24} {_spell(own)}"] if own else []),
+        *(f"{'':24} {departure}" for departure in row.departures),
     ]
 
 
 def _spell(values: Mapping[str, Any]) -> str:
-    return "  ".join(f"{name} {value}" for name, value in values.items())
+    return "  ".join(part for name, value in values.items() for part in _parts(name, value))
+
+
+def _parts(name: str, value: Any) -> list[str]:
+    """A setting in words; a group of settings in the words of each that is set."""
+    if not is_dataclass(value):
+        return [f"{name} {value}"]
+    held = [(each.name, getattr(value, each.name)) for each in fields(value)]
+    return [f"{name}.{key} {each}" for key, each in held if each is not None]
 
 
 def printed_preset(choice: Choice) -> Preset:
     """The printed numbers of `choice.method`. If some depend on the IPC, those of the nearest printed IPC."""
     method, scale, name = choice.method, choice.scale, choice.method.name
-    numbers, departures = numbers_of(name), numbers_of(name).departures
-    values = dict(numbers.values)
-    if numbers.by_ipc:
-        known = min(numbers.by_ipc, key=lambda each: (abs(each - choice.row_ipc), each))
-        values |= numbers.by_ipc[known]
-        departures += () if known == choice.ipc else (f"no loops for IPC {choice.ipc}: those of IPC {known}",)
+    numbers = numbers_of(name, choice.numbers)
+    values, departures = _values(choice, numbers)
+    departures = numbers.departures + departures
     limits = {**scale.max_settings, **numbers.limits.get(scale.name, {})}
     limited = {name: min(value, limits[name]) if name in limits else value for name, value in values.items()}
     settings = choice.build({**limited, **choice.data_settings()})
@@ -52,6 +81,18 @@ def printed_preset(choice: Choice) -> Preset:
     )
 
 
+def _values(choice: Choice, numbers: Numbers) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The printed settings. Some depend on the IPC: then those of the nearest printed one, which is a departure."""
+    own = numbers.by_set.get(choice.dataset, {})
+    printed = {**numbers.by_ipc, **own}
+    if not printed:
+        return dict(numbers.values), ()
+    known = min(printed, key=lambda each: (abs(each - choice.row_ipc), each))
+    what = ", ".join(printed[known])
+    departures = () if known == choice.ipc else (f"no numbers for IPC {choice.ipc}: those of IPC {known} ({what})",)
+    return {**numbers.values, **printed[known]}, departures
+
+
 def _other_departures(choice: Choice, config: CondenseConfig) -> tuple[str, ...]:
     """How the network, the data, the evaluation and the experts differ from the source."""
     scale = choice.scale
@@ -59,11 +100,11 @@ def _other_departures(choice: Choice, config: CondenseConfig) -> tuple[str, ...]
     with_experts = choice.method.expert_epochs(config.settings) is not None
     ours, theirs = config.experts.batch_size, choice.printed.expert_batch
     batch: tuple[str, ...] = ()
-    if with_experts and numbers_of(config.method).experts is None and ours != theirs:
+    if with_experts and numbers_of(config.method, choice.numbers).experts is None and ours != theirs:
         batch = (f"{scale.name}: mini-batch of the experts {ours} instead of {theirs}",)
     return (
         *width,
         f"{'the expert trains on ' if with_experts else ''}90% of train: a validation split is held out",
-        f"{scale.name}: evaluated by the recipe `{scale.recipe}`, its step size chosen on the validation split",
+        *recipe_change(scale, ", its step size chosen on the validation split"),
         *batch,
     )

@@ -17,7 +17,7 @@ class Profile:
     width: int  # of the ConvNet
     experts: int
     outer_steps: int  # at most
-    recipe: str  # evaluation
+    recipe: str | None  # evaluation; null: the recipe of the method
     max_inner_steps: int | None = None  # N at most
     max_expert_epochs: int | None = None  # M at most
     max_start_epoch: int | None = None  # T at most
@@ -41,7 +41,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile(name="paper", width=128, experts=100, outer_steps=10_000, recipe="mtt", engine="prefer-higher"),
+        Profile(name="paper", width=128, experts=100, outer_steps=10_000, recipe=None, engine="prefer-higher"),
         Profile(
             name="cpu",
             width=32,

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from satm.data.catalogue import spec_of
 from satm.errors import UnknownName
 from satm.methods import METHODS
 from satm.methods.trajectory.config import default_outer
 from satm.presets._types import Numbers, Row
-from satm.presets.numbers import NUMBERS, SHARED
+from satm.presets.numbers import NUMBERS
 
 WHITENED = 0.25  # standard deviation of a whitened pixel: CIFAR-10's images have a norm of 13.6 (docs/choices.md)
 
 
-def numbers_of(method: str) -> Numbers:
+def numbers_of(method: str, numbers: Mapping[str, Numbers] = NUMBERS) -> Numbers:
     """The numbers of a method. A plug-in's method has its own defaults, or SATM's rows if it matches trajectories."""
-    return NUMBERS[method] if method in NUMBERS else Numbers(source=f"the defaults of {METHODS.owner(method)}")
+    return numbers[method] if method in numbers else Numbers(source=f"the defaults of {METHODS.owner(method)}")
 
 
-def all_rows(method: str = "satm") -> dict[str, Row]:
-    """Every printed or chosen row that a method may take, by name, `cifar10/ipc10`. Raises UnknownName."""
+def own_table(numbers: Mapping[str, Numbers], method: str) -> tuple[Row, ...]:
+    """The method's own rows, or those of the first method that stands in for it if it has none."""
+    own = numbers_of(method, numbers)
+    return own.rows or numbers_of(own.stand_ins[0], numbers).rows
+
+
+def all_rows(method: str = "satm", numbers: Mapping[str, Numbers] = NUMBERS) -> dict[str, Row]:
+    """Every printed or chosen row that a method may take, by name, `cifar10/ipc10`. Raises UnknownName.
+
+    A row of the method's own comes before one of the same name that stands in for it.
+    """
     METHODS.get(method)
-    return by_name(numbers_of(method).rows or SHARED)
-
-
-def by_name(tables: Sequence[Sequence[Row]]) -> dict[str, Row]:
-    """The rows of several tables. If two tables have a row of the same name, the first table counts."""
+    own = numbers_of(method, numbers)
+    tables = [own.rows, *(numbers_of(name, numbers).rows for name in own.stand_ins)]
     return {f"{row.dataset}/ipc{row.ipc}": row for table in reversed(tables) for row in table}
 
 
 def choose_row(
     rows: dict[str, Row], dataset: str, ipc: int, *, image_size: int, named: str | None
 ) -> tuple[Row, tuple[str, ...]]:
-    """The row for a request, and its departures.
+    """The row for a request, and its departures from the request.
 
     It is the row called `named`, if given. Otherwise it is the data set's own row of the nearest IPC. If the data set
     has none, it is the nearest row of another data set. Raises UnknownName if there is no row called `named`.

@@ -33,6 +33,7 @@ def scaled(row: Row, scale: Profile, *, images: int | None, borrowed: bool = Fal
         )
     return replace(
         row,
+        expert_count=min(row.expert_count, scale.experts),
         inner_steps=inner_steps,
         expert_epochs=at_most(row.expert_epochs, scale.max_expert_epochs),
         max_start_epoch=at_most(row.max_start_epoch, scale.max_start_epoch),
@@ -61,6 +62,7 @@ def scaled_settings(printed: Row, chosen: Row) -> dict[str, Any]:
 def changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
     """How the row that runs differs from the printed row, in words."""
     names = {
+        "expert_count": "experts",
         "image_size": "pixels a side",
         "depth": "depth of the ConvNet",
         "inner_steps": "N",
@@ -74,9 +76,14 @@ def changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
         "zca": "ZCA",
     }
     changed = [(word, getattr(printed, name), getattr(chosen, name)) for name, word in names.items()]
-    changed = [("width of the ConvNet", 128, scale.width), ("experts", 100, scale.experts), *changed]
+    changed = [("width of the ConvNet", 128, scale.width), *changed]
     words = [f"{scale.name}: {word} {spell(new)} instead of {spell(old)}" for word, old, new in changed if new != old]
-    return (*words, f"{scale.name}: evaluated by the recipe `{scale.recipe}`")
+    return (*words, *recipe_change(scale))
+
+
+def recipe_change(scale: Profile, more: str = "") -> tuple[str, ...]:
+    """That the scale evaluates by a recipe of its own, in words; nothing if it takes the method's."""
+    return () if scale.recipe is None else (f"{scale.name}: evaluated by the recipe `{scale.recipe}`{more}",)
 
 
 def settings_changes(printed: Mapping[str, Any], chosen: Mapping[str, Any], scale: Profile) -> tuple[str, ...]:

@@ -6,10 +6,10 @@ from satm.presets._types import Row
 
 _SOURCE = "tesla 488842e, README.md"
 _HALF = "half the printed learning rate of the images: the published code's gradient is half of the right one"
-_LABELS = "teacher labels, which the published code can only make for ImageNet"
 
 ROWS: tuple[Row, ...] = (
     Row(
+        method="tesla",
         dataset="cifar10",
         ipc=1,
         depth=3,
@@ -22,9 +22,11 @@ ROWS: tuple[Row, ...] = (
         lr_step_size=1e-7,
         zca=True,
         source=_SOURCE,
-        departures=(_HALF, _LABELS, "ZCA, as its experts are trained with: the printed command leaves it out"),
+        settings={"labels": "hard"},
+        departures=(_HALF, "ZCA, as its experts are trained with: the printed command leaves it out"),
     ),
     Row(
+        method="tesla",
         dataset="cifar100",
         ipc=50,
         depth=3,
@@ -37,9 +39,11 @@ ROWS: tuple[Row, ...] = (
         lr_step_size=1e-5,
         zca=True,
         source=_SOURCE,
-        departures=(_HALF, _LABELS),
+        settings={"labels": "hard"},
+        departures=(_HALF,),
     ),
     Row(
+        method="tesla",
         dataset="imagenet-1k",
         ipc=1,
         depth=4,
@@ -51,7 +55,10 @@ ROWS: tuple[Row, ...] = (
         lr_images=5000.0,
         lr_step_size=1e-4,
         zca=False,
+        expert_count=50,
         source=_SOURCE,
+        settings={"labels": "teacher"},
         departures=(_HALF,),
+        donor=False,  # only ImageNet-1K has teacher labels
     ),
 )

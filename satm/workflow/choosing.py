@@ -65,6 +65,7 @@ def choose_preset(
         row=preset,
         base=base if isinstance(base, str) else None,
     )
+    RECIPES.get(found.config.recipe)  # a method of another package may name one that is not there
     return with_settings(found, settings)
 
 

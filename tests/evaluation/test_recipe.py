@@ -4,10 +4,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from evaluation import RECIPES, Recipe
-from satm.augment import DIGITS_STRATEGY, DSA
+from evaluation import RECIPES, Recipe, recipe_for, stated_learning_rate
+from evaluation.recipes import BY_DATASET
+from satm.augment import DIGITS_STRATEGY, DSA, DSARanges
 from satm.errors import ConfigError, UnknownName, UsageError
 from satm.rng import Seed
+from tests.evaluation.conftest import memory
 
 
 def test_mtt_is_the_fields_schedule():
@@ -24,6 +26,39 @@ def test_the_other_peers_differ_where_their_code_does():
     assert (dm.learning_rate, dm.repeats, dm.epochs, dm.drop_at) == (0.01, 20, 1001, (502,))
     assert (datm.learning_rate, datm.batch_size) == ("learned", 128)
     assert (ranking.epochs, ranking.drop_at, ranking.grid) == (1000, (500,), (0.001, 0.005, 0.01, 0.05, 0.1))
+
+
+def test_dc_has_its_own_schedule_and_no_augmentation():
+    """301 epochs at 0.01, a tenth of it after the epoch of index 300//2 + 1 (main.py:117-121, utils.py:337-361)."""
+    dc = RECIPES.get("dc")
+    sgd = dc.sgd(0.01)
+    rates = [sgd.lr_at(epoch) for epoch in range(sgd.epochs)]
+    assert (rates[:152], rates[152:]) == ([0.01] * 152, [pytest.approx(0.001)] * 149)
+    assert (dc.augmentation, dc.repeats) == (None, 20)
+    assert dc.variant(augment=DIGITS_STRATEGY) == dc
+
+
+@pytest.mark.parametrize("name", ["dc", "dm", "dc-mnist"])
+def test_a_published_learning_rate_needs_no_grid(name):
+    for step_size in (None, 0.02):
+        assert stated_learning_rate(RECIPES.get(name).learning_rate, memory(step_size=step_size)) == (0.01, "fixed")
+    for learned in ("mtt", "tesla", "datm"):
+        assert stated_learning_rate(RECIPES.get(learned).learning_rate, memory(step_size=0.02)) == (0.02, "learned")
+
+
+def test_a_recipe_is_the_one_that_its_source_prints_for_the_data_set():
+    mnist, tiny = recipe_for("prabhu2020", "mnist"), recipe_for("prabhu2020", "tiny-imagenet")
+    assert (mnist.cutmix, mnist.mixing(10), mnist.epochs, mnist.augment) == (None, None, 128, "crop")
+    assert (tiny.cutmix, tiny.epochs) == (RECIPES.get("prabhu2020").cutmix, 128)
+    assert recipe_for("prabhu2020", "cifar10") == RECIPES.get("prabhu2020")
+    assert recipe_for("mtt", "mnist") == RECIPES.get("mtt")
+    dc = recipe_for("dc", "mnist")
+    assert dc.augmentation == DSA("crop_scale_rotate", DSARanges(crop=4 / 28, rotate=45.0))
+    assert dc.epochs == 1001
+    for (base, dataset), name in BY_DATASET.items():
+        assert recipe_for(base, dataset) == recipe_for(name, dataset) == RECIPES.get(name)
+    with pytest.raises(UnknownName, match="did you mean dc"):
+        recipe_for("dcc", "mnist")
 
 
 def test_prabhu2020_is_gdumbs_own():

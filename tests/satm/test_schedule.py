@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
@@ -28,6 +30,10 @@ def test_gdumb_has_one_epoch_at_a_tenth_and_then_restarts_at_every_power_of_two(
     assert [epoch for epoch in range(256) if schedule.factor(epoch) == 1] == [1, 2, 4, 8, 16, 32, 64, 128]
     assert schedule.factor(3) == pytest.approx(0.505)
     assert schedule.factor(255) == pytest.approx(0.01, abs=2e-4)  # 256 epochs end with a cycle
+
+
+def test_the_defaults_are_gdumbs_without_its_first_epoch():
+    assert asdict(WarmRestarts()) == {"first": 1, "growth": 2, "floor": 0.01, "warmup": 0, "warmup_factor": 0.1}
 
 
 @pytest.mark.parametrize("change", [{"first": 0}, {"growth": 0}, {"warmup": -1}, {"floor": 1.5}, {"warmup_factor": -1}])

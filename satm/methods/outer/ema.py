@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from satm.errors import ConfigError
-from satm.methods.outer.check import fraction
+from satm.methods.outer.check import fraction, not_negative
 from satm.methods.outer.problem import OuterProblem, OuterUpdate, State
 from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw, Rule
 from satm.methods.outer.sgd import descend
@@ -29,15 +29,20 @@ class EMA(Rule):
 
     rule: Literal["ema"] = "ema"
     decay: float | None = None
-    """d. null: max(0, 1 − 5 / outer steps), which is FTD's 0.9995 at 10,000 outer steps (its CIFAR scripts)."""
+    """d. null: max(0, 1 − spans / outer steps)."""
+    spans: float = 5.0
+    """How many times the average's own reach, 1/(1 − d) outer steps, fits into the run. So a shorter run averages over
+    the same share of its steps. FTD prints d for 5,000 outer steps: 0.9999, 0.9995 and 0.999 are 0.5, 2.5 and 5 spans.
+    Its code's default is 0.999."""
 
     def __post_init__(self) -> None:
+        not_negative(spans=self.spans)
         if self.decay is not None:
             fraction("decay", self.decay, one=False)
 
     def over(self, steps: int) -> EMA:
-        """See `OuterRule`: if `decay` is null, d = max(0, 1 − 5/steps)."""
-        return self if self.decay is not None else replace(self, decay=max(0.0, 1 - 5 / max(steps, 1)))
+        """See `OuterRule`: if `decay` is null, d = max(0, 1 − spans/steps)."""
+        return self if self.decay is not None else replace(self, decay=max(0.0, 1 - self.spans / max(steps, 1)))
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
         """See `OuterRule`."""

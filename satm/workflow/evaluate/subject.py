@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from evaluation import RECIPES, Recipe, check_batches
+from evaluation import Recipe, check_batches, recipe_for
 from registry import Registry, SetRecord
 from satm.data import CATALOGUE, ImageData
 from satm.errors import ConfigError, DataError, UnknownName
-from satm.methods import class_major_labels, random_images
+from satm.methods import METHODS, Method, class_major_labels, random_images
 from satm.networks import NetworkPlan, plan_for
 from satm.presets import get_profile, weaker
 from satm.rng import Seed
@@ -30,7 +30,7 @@ ROOT = Seed(0)  # one seed for every set: networks of one repeat start alike, so
 class Judging:
     """The user's choices for the evaluation of sets."""
 
-    recipe: str | None = None  # its name; None: the recipe of the set's profile
+    recipe: str | None = None  # its name; None: the set's own
     learning_rate: float | Literal["learned", "grid"] | None = None  # None: the policy of the recipe
     prefix: int | None = None  # only this many images of each class, the first ones
 
@@ -126,19 +126,29 @@ def open_subject(workspace: Workspace, reference: str, judging: Judging) -> Subj
 def find_entrant(store: Registry, reference: str, judging: Judging) -> Entrant:
     """The set that `reference` names and its recipe. Its real data are not read.
 
-    The recipe is the one that `judging` names. By default it is that of the set's profile; for an imported set, that of
-    this machine's default profile. The recipe keeps only the augmentations that the data set allows. Raises UnknownName
-    for a set or recipe, ConfigError for a prefix that the set does not have.
+    The recipe is the one that `judging` names. By default it is the one that the set's configuration names: at profile
+    `paper` its method's. For an imported set it is that of this machine's default profile, at `paper` that of the method
+    that made the set. If the recipe's source prints other numbers for the data set, these count. The recipe keeps only
+    the augmentations that the data set allows. Raises UnknownName for a set or recipe, ConfigError for a prefix that the
+    set does not have.
     """
     record = store.find(reference)
     synthetic = store.load(record.id)
     if judging.prefix is not None:
         synthetic = synthetic.prefix(judging.prefix)
     config = set_config(synthetic)
-    base = RECIPES.get(judging.recipe or config.recipe or get_profile(default_profile()).recipe)
+    base = recipe_for(
+        judging.recipe or config.recipe or usual_recipe(synthetic.method, default_profile()), config.dataset
+    )
     augment = CATALOGUE.get(config.dataset).augment if config.dataset in CATALOGUE else None
     chosen = base.variant(augment=augment, learning_rate=judging.learning_rate)
     return Entrant(record=record, synthetic=synthetic, config=config, recipe=chosen, prefix=judging.prefix)
+
+
+def usual_recipe(method: str, profile: str) -> str:
+    """The recipe of a profile; at `paper` that of `method`, or MTT's for a method that the suite does not have."""
+    usual = METHODS.get(method).recipe if method in METHODS else Method.recipe
+    return get_profile(profile).recipe or usual
 
 
 def _load(workspace: Workspace, record: SetRecord, synthetic: SyntheticSet) -> ImageData:

@@ -39,7 +39,7 @@ class IncrementalRequest:
     orders: int | None = None  # class orders; default: the profile's number
     networks: int | None = None  # for each class order; default: the profile's number
     architecture: str | None = None  # default: the set's own
-    recipe: str | None = None  # default: the protocol's, otherwise that of the set's profile
+    recipe: str | None = None  # default: the protocol's, otherwise the set's own
     learning_rate: RatePolicy = None  # default: the recipe's
     settings: Mapping[str, Any] = field(default_factory=dict)  # replace single settings of the protocol
 

@@ -31,15 +31,21 @@ def test_published_rows_are_what_a_paper_preset_runs():
     assert (mtt.inner_steps, mtt.lr_images, mtt.step_size) == (30, 100, 0.001)
     assert mtt.truncation().window == 30
     ftd = find_preset("cifar100", 10, method="ftd").config
-    assert (ftd.settings.max_start_epoch, ftd.settings.outer) == (40, outer.EMA())
+    assert (ftd.settings.max_start_epoch, ftd.settings.outer_steps) == (40, 5_000)
     assert ftd.settings.outer.over(ftd.settings.outer_steps).decay == pytest.approx(0.9995)
-    assert ftd.experts.flat == FlatConfig(rho=0.01, gap_weight=0.4, adaptive=True)
+    assert ftd.experts.flat == FlatConfig(rho=0.01, gap_weight=1.0, adaptive=True)
     assert find_preset("cifar10", 1, method="tesla").config.settings.lr_images == 500  # 1000 at half the gradient
     datm = find_preset("cifar10", 10, method="datm").config.settings
     assert (datm.first_upper_epoch, datm.expansion_steps, datm.lr_labels, datm.threshold) == (10, 1000, 2, 1)
     assert (datm.teacher_epoch, datm.stored_epochs()) == (100, 100)
     assert all(row.source.startswith("DATM") for name, row in all_rows("datm").items() if name == "cifar100/ipc1")
-    assert all_rows("mtt")["imagenette/ipc10"] == all_rows("satm")["imagenette/ipc10"]
+    assert all_rows("mtt")["imagenet-1k/ipc10"] == all_rows("satm")["imagenet-1k/ipc10"]
+
+
+def test_an_open_decay_of_an_old_configuration_means_what_it_did():
+    stored = find_preset("cifar10", 10, method="ftd").config.to_dict()
+    stored["settings"]["outer"] = {"rule": "ema", "decay": None}
+    assert CondenseConfig.from_dict(stored).settings.outer.over(10_000).decay == pytest.approx(0.9995)
 
 
 def test_at_cpu_scale_methods_differ_in_the_method_alone():
@@ -78,7 +84,7 @@ def test_mdc_takes_its_bases_numbers_defaults_and_experts():
     named = satm.choose_preset("digits", ipc=2, method="mdc", outer="sam", profile="smoke", settings={"base": "satm"})
     assert named.name == "mdc+sam/digits/ipc2"
     flat = satm.choose_preset("digits", ipc=2, method="mdc", profile="smoke", settings={"settings.base": "ftd"})
-    assert (flat.config.experts.flat, flat.config.settings.outer.rule) == (FlatConfig(), "ema")
+    assert (flat.config.experts.flat, flat.config.settings.outer.rule) == (FlatConfig(gap_weight=0.3), "ema")
     with pytest.raises(ConfigError, match="base dc: expected a method that matches trajectories"):
         find_preset("cifar10", 10, method="mdc", base="dc")
 
@@ -163,7 +169,7 @@ def test_what_cannot_work_is_one_line_before_any_work(command, message, capsys, 
 
 def test_datm_takes_plain_experts_when_told_to():
     config = find_preset("digits", 1, method="datm", profile="smoke").config
-    assert config.experts.flat == FlatConfig()
+    assert config.experts.flat == FlatConfig(gap_weight=0.3)
     plain = replace(config, experts=replace(config.experts, flat=None))
     asked = {"settings": plain.settings, "experts": plain.experts, "architecture": plain.architecture, "ipc": 1}
     asked["data"] = image_data()
@@ -191,7 +197,9 @@ def test_an_averaged_set_and_the_raw_one_are_two_sets_of_one_run(tmp_path):
 @pytest.mark.parametrize("method", ["datm", "tesla"])
 def test_soft_labels_pass_through_every_evaluation(method, tmp_path):
     registry = tmp_path / "satm.db"
-    preset = satm.choose_preset("digits", ipc=1, method=method, profile="smoke", settings={"outer_steps": 2})
+    labels = {"datm": "learned", "tesla": "teacher"}[method]
+    changes = {"outer_steps": 2, "labels": labels}
+    preset = satm.choose_preset("digits", ipc=1, method=method, profile="smoke", settings=changes)
     name = satm.condense(preset, registry=registry).record.name
     made = satm.load(name, registry=registry)
     assert made.label_kind == {"datm": "logits", "tesla": "probabilities"}[method]

@@ -58,7 +58,7 @@ def test_rdeds_factor_goes_by_the_resolution(dataset, size, factor):
 def test_digits_are_not_mirrored_and_other_loops_are_said():
     preset = find_preset("digits", 3, method="dsa", profile="paper", image_size=16)
     assert "flip" not in preset.config.settings.augment
-    assert "no loops for IPC 3: those of IPC 1" in preset.departures
+    assert "no numbers for IPC 3: those of IPC 1 (updates, inner_epochs)" in preset.departures
     assert find_preset("cifar10", 3, method="dc", row="cifar10/ipc10").config.settings.updates == 10
 
 
@@ -91,6 +91,15 @@ def test_one_expert_is_enough_and_shared_with_the_trajectory_methods():
 def test_what_is_printed_can_be_listed():
     assert "lr_images 0.1" in spell_printed("dc")[0]
     assert any("IPC 10" in line and "inner_epochs 50" in line for line in spell_printed("dsa"))
+
+
+def test_a_row_is_listed_with_the_settings_of_its_method(capsys):
+    assert run(["presets", "--method", "ftd"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (first,) = [n for n, line in enumerate(lines) if line.startswith("cifar10/ipc10 ")]
+    assert "N 30  M 2  T 20  batch all  lr 100  λ 1e-05  α 0.001  steps 5000  ZCA  [FTD" in lines[first]
+    assert "outer.spans 2.5" in lines[first + 1]
+    assert "experts.flat.gap_weight 0.3" in lines[first + 1]
 
 
 def test_random_has_a_short_list_of_its_own(capsys):

@@ -26,6 +26,8 @@ TABLE_11 = {
 OURS = {"tiny-imagenet/ipc50", *(f"imagenet-1k/ipc{k}" for k in (1, 10, 50)), "digits/ipc1", "digits/ipc10"} | {
     f"image{name}/ipc10" for name in ("nette", "woof", "fruit", "meow")
 }
+# Table 11 prints no α; for these rows MTT starts at another one than its experts' learning rate.
+STEP_SIZE_CHOSEN = {"cifar10/ipc10", "cifar10/ipc50"}
 
 
 def test_the_rows_are_the_papers_and_ours_are_marked() -> None:
@@ -33,7 +35,7 @@ def test_the_rows_are_the_papers_and_ours_are_marked() -> None:
     assert set(rows) == set(TABLE_11) | OURS
     for name, row in rows.items():
         assert row.source.startswith("ours" if name in OURS else "Gao et al. 2025, Table 11")
-        assert bool(row.departures) == (name in OURS)
+        assert bool(row.departures) == (name in OURS or name in STEP_SIZE_CHOSEN)
 
 
 @pytest.mark.parametrize("name", TABLE_11)

@@ -196,6 +196,11 @@ def test_an_open_decay_follows_the_number_of_steps():
     decays = [EMA().over(steps).decay for steps in (10_000, 100, 5, 0)]
     assert decays == pytest.approx([0.9995, 0.95, 0.0, 0.0])
     assert EMA(decay=0.5).over(100) == EMA(decay=0.5)
+    # FTD's Table 7: d of 5,000 outer steps.
+    assert [EMA(spans=spans).over(5_000).decay for spans in (0.5, 2.5, 5.0)] == pytest.approx([0.9999, 0.9995, 0.999])
+    assert EMA(spans=2.5).over(400).decay == pytest.approx(1 - 2.5 / 400)
+    with pytest.raises(ConfigError, match="spans -1"):
+        EMA(spans=-1.0)
     assert SAM(rho=RHO).over(100) == SAM(rho=RHO)
     with pytest.raises(ConfigError, match=r"decay null: .* over\(steps\)"):
         EMA().moved({"shadow": torch.ones(2)}, torch.ones(2))

@@ -133,7 +133,7 @@ def test_mtt_is_its_papers_loss_and_gradient(data, changes):
 
 def test_tesla_is_its_papers_two_passes(data):
     """F = ‖θ_0 − α Σ g_i − θ*‖²/δ with every θ_i constant. The labels are softmax of θ*'s logits, φ not augmented."""
-    chosen = config("tesla", lr_step_size=1e-4)
+    chosen = config("tesla", lr_step_size=1e-4, labels="teacher")
     (phi, _, alpha), problems, states, _, _ = run(data, experts(data), chosen)
     v_phi, v_alpha = torch.zeros_like(phi), 0.0
     for problem, (images, labels, step_size) in zip(problems, states, strict=True):
@@ -310,13 +310,13 @@ def test_images_begin_as_ones_an_expert_gets_right_with_what_the_experts_say(dat
         assert label in data.train.labels[(real == image).all(dim=(1, 2, 3))]
 
 
-@pytest.mark.parametrize("method", ["datm", "tesla"])
-def test_training_the_experts_on_changes_nothing(data, method):
-    short = begin(data, experts(data, epochs=3, lr=0.2), config(method))
+@pytest.mark.parametrize(("method", "own"), [("datm", {}), ("tesla", {"labels": "teacher"})])
+def test_training_the_experts_on_changes_nothing(data, method, own):
+    short = begin(data, experts(data, epochs=3, lr=0.2), config(method, **own))
     longer = experts(data, epochs=8, lr=0.2)
     assert {each.epochs for each in short.task.experts} == {3}
     assert {each.epochs for each in longer} == {8}
-    again = begin(data, longer, config(method))
+    again = begin(data, longer, config(method, **own))
     assert [again.advance() for _ in range(2)] == [short.advance() for _ in range(2)]
     one, other = short.state(), again.state()
     assert all(torch.equal(value, other[name]) for name, value in one.items())
@@ -387,3 +387,28 @@ def test_every_method_takes_every_rule_and_resumes_to_the_bit(data, method, rule
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert torch.equal(whole.result().images, second.result().images)
+
+
+def test_datms_first_labels_are_those_of_its_code(data):
+    """The mean of the experts that are right; from real images all logits of one expert (DATM.py at 97ae510)."""
+    trained = experts(data)
+    last = [expert.snapshot(config("datm").teacher()).double() for expert in trained]
+
+    def first(**changes):
+        condensation = begin(data, trained, config("datm", **changes))
+        images = condensation.images.double()
+        return images, condensation.labels.double(), torch.stack([logits(theta, images) for theta in last]).detach()
+
+    near = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
+    _, labels, found = first(init="real")
+    classes = class_major_labels(3, len(labels) // 3)
+    near(labels, found[0])
+    assert (labels.argmax(1) != classes).any()  # right or wrong
+    _, labels, found = first(init="right", first_labels="one")
+    near(labels, found[0])
+    for changes in ({"init": "real", "first_labels": "right"}, {"init": "right"}, {"init": "noise"}):
+        _, labels, found = first(**changes)
+        right = found.argmax(2) == classes
+        for row in right.any(0).nonzero().flatten():
+            near(labels[row], found[right[:, row], row].mean(0))
+        assert (labels.argmax(1) == classes).all()

@@ -1,0 +1,619 @@
+"""Every `paper` preset equals what was published (`published.csv`), or the difference is listed with a reason."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from satm.data import CATALOGUE
+from satm.data.zca import EPS
+from satm.errors import ConfigError
+from satm.methods import METHODS, OUTER
+from satm.presets import NUMBERS, Numbers, Preset, Row, find_preset
+from satm.presets.mtt import SUBSETS
+from satm.presets.satm import OURS as SATM_OURS
+from tests.golden.generate import number
+
+
+class Value(NamedTuple):
+    """One published value. `parameter` is as in its source."""
+
+    method: str
+    dataset: str
+    ipc: str
+    variant: str
+    parameter: str
+    value: str
+    source: str
+
+
+class Asked(NamedTuple):
+    """A request for a preset."""
+
+    method: str
+    dataset: str
+    ipc: int
+
+
+Tables = Mapping[str, Numbers]
+Read = Callable[[Preset], object]
+
+TRAJECTORY = ("satm", "mtt", "ftd", "tesla", "datm")
+EVERYWHERE = ("dc", "dsa", "dm")
+"""The methods whose numbers are printed for every data set at once."""
+PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "rded")
+
+
+# How a preset spells a published parameter.
+
+
+def setting(name: str) -> Read:
+    return lambda preset: getattr(preset.config.settings, name)
+
+
+def expert(name: str) -> Read:
+    return lambda preset: getattr(preset.config.experts, name)
+
+
+def flat(name: str) -> Read:
+    return lambda preset: getattr(preset.config.experts.flat, name)
+
+
+def zca(preset: Preset) -> object:
+    return preset.config.zca
+
+
+def whole(asked: Asked) -> int:
+    """The images of the whole synthetic set."""
+    return asked.ipc * CATALOGUE.get(asked.dataset).num_classes
+
+
+def batch_syn(preset: Preset) -> object:
+    """The synthetic images of an inner step."""
+    return preset.config.settings.batch_syn or "all"
+
+
+def network(preset: Preset) -> object:
+    return re.sub(r"convnet(\d)$", r"ConvNetD\1", preset.config.architecture)
+
+
+def decay(preset: Preset) -> object:
+    """FTD prints the decay of 5,000 outer steps."""
+    return preset.config.settings.outer.over(5_000).decay
+
+
+def augment(preset: Preset) -> object:
+    return getattr(preset.config.settings, "augment", None) or "none"
+
+
+def start(preset: Preset) -> object:
+    init = preset.config.settings.init
+    return {"right": "samples_predicted_correctly"}.get(init, init)
+
+
+def period(preset: Preset) -> object:
+    """MDC prints a period of 100 for 2,000 outer steps."""
+    settings = preset.config.settings
+    return settings.steps_between_choices() * 2_000 / settings.outer_steps
+
+
+def sizes(preset: Preset) -> object:
+    everything = preset.config.settings.competing(preset.config.ipc) == tuple(range(1, preset.config.ipc))
+    return "1..ipc-1" if everything else "other"
+
+
+READ: Mapping[str, Read] = {
+    "syn_steps": setting("inner_steps"),
+    "expert_epochs": setting("expert_epochs"),
+    "max_start_epoch": setting("max_start_epoch"),
+    "lr_img": setting("lr_images"),
+    "lr_lr": setting("lr_step_size"),
+    "lr_teacher": setting("step_size"),
+    "batch_syn": batch_syn,
+    "zca": zca,
+    "zca_eps": lambda preset: EPS,
+    "Iteration": setting("outer_steps"),
+    "pix_init": start,
+    "init": start,
+    "dsa": lambda preset: augment(preset) != "none",
+    "dsa_strategy": augment,
+    "momentum_img": setting("momentum_images"),
+    "momentum_lr": setting("momentum_step_size"),
+    "res": lambda preset: preset.config.image_size,
+    "model": network,
+    "ema_decay": decay,
+    "teacher_label": lambda preset: preset.config.settings.labels == "teacher",
+    "buffer.num_experts": expert("count"),
+    "buffer.lr_teacher": expert("lr"),
+    "buffer.batch_train": expert("batch_size"),
+    "buffer.mom": expert("momentum"),
+    "buffer.l2": expert("weight_decay"),
+    "buffer.dsa_strategy": expert("augment"),
+    "buffer.zca": zca,
+    "buffer.model": network,
+    "buffer.rho_max": flat("rho"),
+    "buffer.rho_min": flat("rho"),
+    "buffer.gsam_alpha": flat("gap_weight"),
+    "buffer.adaptive": flat("adaptive"),
+    # DATM
+    "lr_y": setting("lr_labels"),
+    "Momentum_y": setting("momentum_labels"),
+    "threshold": setting("threshold"),
+    "min_start_epoch": setting("min_start_epoch"),
+    "current_max_start_epoch": setting("first_upper_epoch"),
+    "expansion_end_epoch": setting("expansion_steps"),
+    "Sequential_Generation": lambda preset: preset.config.settings.first_upper_epoch is not None,
+    # DC, DSA and DM
+    "lr_net": setting("lr_network"),
+    "batch_real": setting("batch_real"),
+    "batch_train": setting("batch_syn"),
+    "net_momentum": lambda preset: preset.config.settings.training().momentum,
+    "outer_loop": setting("updates"),
+    "inner_loop": setting("inner_epochs"),
+    # MDC
+    "adaptive_period": period,
+    "sizes": sizes,
+    # RDED
+    "factor": setting("factor"),
+    "num_crop": setting("crops"),
+    "mipc": setting("candidates"),
+    "min_scale_crops": setting("min_area"),
+    "input_size": lambda preset: preset.config.image_size,
+}
+
+OF_ONE_METHOD: Mapping[tuple[str, str], Read] = {
+    ("dc", "Iteration"): setting("networks"),
+    ("dsa", "Iteration"): setting("networks"),
+    ("datm", "buffer.train_epochs"): setting("teacher_epoch"),
+    ("datm", "Label_Model_Timestamp"): lambda preset: -1 if preset.config.settings.teacher_epoch == 100 else "other",
+}
+
+# What no preset has a counterpart of, and why.
+
+RECIPE = "how a network is trained for an evaluation: tests/golden/test_recipes.py"
+WITHIN = "how often the program evaluates or saves while it runs: an evaluation has no effect on a condensation here"
+NO_LONGER = "experts are trained no longer than segments need; the snapshots up to there are the same"
+CONSTANT = "experts have a constant learning rate and cross-entropy: there is no setting to change it"
+NO_EFFECT = "its program does not read it"
+IDC = "of IDC or DREAM, MDC's base; ours is trajectory matching"
+WEIGHTS = "a length in the space of network weights; ours is one in the space of images (docs/choices.md)"
+TEACHER = "of the teacher or of the training under it: tests of the recipe `rded`"
+
+UNREAD: Mapping[tuple[str, str], str] = {
+    ("*", "num_eval"): RECIPE,
+    ("*", "epoch_eval_train"): RECIPE,
+    ("mtt", "batch_train"): RECIPE,
+    ("ftd", "batch_train"): RECIPE,
+    ("tesla", "batch_train"): RECIPE,
+    ("datm", "batch_train"): RECIPE,
+    ("dm", "batch_train"): RECIPE,
+    ("dm", "lr_net"): RECIPE,
+    ("*", "eval_it"): WITHIN,
+    ("*", "skip_first_eva"): WITHIN,
+    ("*", "buffer.save_interval"): WITHIN,
+    ("*", "buffer.train_epochs"): NO_LONGER,
+    ("*", "buffer.decay"): CONSTANT,
+    ("*", "buffer.lr_schedule"): CONSTANT,
+    ("*", "buffer.loss_type"): CONSTANT,
+    ("*", "lr_init"): NO_EFFECT,
+    ("mtt", "batch_real"): NO_EFFECT,
+    ("*", "buffer.batch_real"): NO_EFFECT,
+    ("datm", "ema_decay"): NO_EFFECT,
+    ("tesla", "gradient_factor"): "ours is the whole gradient: a departure of TESLA's rows",
+    ("*", "num_exp"): "how many sets are condensed: the user runs as many seeds",
+    ("dc", "dis_metric"): "the distance of the paper's Eq. 9; there is no other",
+    ("dm", "ipc_default"): "the user gives the IPC",
+    **{("mdc", name): IDC for name in ("base", "lr_img", "niter", "factor", "distance", "epochs", "repeat", "f_idx")},
+    ("mdc", "adaptive_class_wise"): "sizes are chosen for all classes together; there is no other way",
+    ("mdc", "adaptive_reg"): "the method itself",
+    ("mdc", "seed"): "the user gives the seed",
+    ("mdc", "quit_after"): "the rule that freezes a subset: tests/satm/methods/test_mdc.py",
+    ("mdc", "rounding"): "distances are compared as they are",
+    **{
+        ("rded", name): TEACHER
+        for name in (
+            *("teacher", "student", "re_epochs", "re_batch_size", "adamw_lr", "mix_type", "cutmix", "mixup"),
+            *("optimizer", "adamw_weight_decay", "adamw_betas", "sgd_momentum", "sgd_weight_decay", "sgd_lr"),
+            *("temperature", "val_crop_scale", "lr_schedule", "loss", "best_of", "relabel", "hflip"),
+        )
+    },
+    ("rded", "seed"): "the user gives the seed",
+    ("rded", "max_scale_crops"): "the largest crop is the whole image; there is no other",
+    ("rded", "synthesis_crop"): "square crops; tests/satm/methods/selection",
+}
+
+PREFIXES = {"eval.": RECIPE, "dsa_param.": RECIPE}
+
+ELSEWHERE: Mapping[str, str] = {
+    "gdumb": RECIPE,
+    "dd-ranking": RECIPE,
+    "dm-cl": RECIPE,
+    "kip": "the suite reads and writes KIP's files, and does not condense by it",
+    "sam": WEIGHTS,
+    "gsam": WEIGHTS,
+    "asam": f"{WEIGHTS}; its eta is compared below",
+    "vasso": f"{WEIGHTS}; its theta: tests/satm/methods/outer",
+}
+"""Methods of the golden table that have no preset."""
+
+VARIANTS: Mapping[str, str] = {
+    "third party, no ZCA": "a transcription that is not the authors'",
+    "third party, with ZCA": "a transcription that is not the authors'",
+    "MLP": "the suite condenses for convolutional networks",
+}
+
+OTHER_IPC = {">50": "the author's advice in an issue: the better of two. The preset takes the loops of IPC 50"}
+OTHER_DATA = ("imageyellow", "imagesquawk", "imagenet-10", "imagenet-100", "mnist", "svhn")
+"""Published data sets that the catalogue does not have."""
+
+# Values that are printed in words, that follow from the resolution, or that are ours where nothing is printed.
+
+
+def said(method: str, dataset: str, ipc: int | str, source: str, **values: object) -> list[Value]:
+    """Rows of the table with `values`. In a name "__" stands for a full stop."""
+    return [
+        Value(method, dataset, str(ipc), "", name.replace("__", "."), number(str(value)), source)
+        for name, value in values.items()
+    ]
+
+
+def chosen(dataset: str, ipc: int, *values: object, **more: object) -> list[Value]:
+    """A row of SATM's table for which the paper prints nothing."""
+    names = ("syn_steps", "expert_epochs", "max_start_epoch", "batch_syn", "lr_img", "lr_lr", "zca")
+    return said("satm", dataset, ipc, SATM_OURS, **dict(zip(names, values, strict=True)), **more)
+
+
+RESOLUTION = {
+    **dict.fromkeys(("cifar10", "cifar100"), (32, 3)),
+    **dict.fromkeys(("tiny-imagenet", "imagenet-1k"), (64, 4)),
+    **dict.fromkeys(SUBSETS, (128, 5)),
+    "digits": (16, 3),
+}
+DIGITS = {"Iteration": 150, "buffer__lr_teacher": 0.05, "lr_teacher": 0.05, "buffer__batch_train": 64}
+
+PROSE: tuple[Value, ...] = tuple(
+    row
+    for rows in (
+        *(
+            said(method, dataset, "*", "the field's networks", res=size, model=f"ConvNetD{depth}")
+            for dataset, (size, depth) in RESOLUTION.items()
+            for method in TRAJECTORY
+        ),
+        said("satm", "*", "*", "Gao et al. 2025, §5.2", Iteration=10_000),
+        said("satm", "*", "*", "Gao et al. 2025, Eq. 10", momentum_lr=0),
+        *(
+            said(
+                *("satm", "*", "*", "MTT's where SATM prints nothing"),
+                buffer__num_experts=100,
+                buffer__lr_teacher=0.01,
+                buffer__batch_train=256,
+                buffer__mom=0,
+                buffer__l2=0,
+                lr_teacher=0.01,
+                momentum_img=0.5,
+                pix_init="real",
+            )
+            for _ in (0,)
+        ),
+        said("ftd", "tiny-imagenet", "*", "ours: Table 7 does not say", zca=True),
+        said("ftd", "cifar10", "*", "buffer/run_buffer.sh", zca=True),
+        said("ftd", "cifar100", "*", "Readme.md", zca=True),
+        said("ftd", "*", "*", "FTD's buffer command", buffer__rho_max=0.01, buffer__rho_min=0.01),
+        said("rded", "*", "*", "MTT's; in no file of RDED's", expert_epochs=50, buffer__num_experts=1),
+        said("rded", "*", "*", "the field's evaluation", buffer__lr_teacher=0.01, buffer__mom=0.9, buffer__l2=5e-4),
+        chosen("tiny-imagenet", 50, 20, 2, 40, 300, 1e4, 1e-4, True),
+        *(chosen(name, 10, 20, 2, 10, 20, 1000, 1e-4, False) for name in SUBSETS),
+        chosen("imagenet-1k", 1, 50, 2, 10, 100, 1e4, 1e-4, False),
+        *(chosen("imagenet-1k", ipc, 50, 2, 10, 500, 1e4, 1e-4, False) for ipc in (10, 50)),
+        *(chosen("digits", ipc, 20, 1, 4, "all", 10, 1e-5, False, **DIGITS) for ipc in (1, 10)),
+    )
+    for row in rows
+)
+
+DEPARTURES: Mapping[tuple[str, str, str, str], tuple[object, str]] = {
+    # (method, data set, parameter, published value): our value, and what the preset says
+    ("tesla", "cifar10", "lr_img", "1000"): (500, "half the printed learning rate of the images"),
+    ("tesla", "cifar100", "lr_img", "1000"): (500, "half the printed learning rate of the images"),
+    ("tesla", "imagenet-1k", "lr_img", "10000"): (5000, "half the printed learning rate of the images"),
+    ("tesla", "cifar10", "zca", "False"): (True, "ZCA, as its experts are trained with"),
+    ("mtt", "imagefruit", "lr_img", "1000"): (1e5, "the README's command for ImageFruit IPC 1 has 1000"),
+    **{
+        ("ftd", name, "lr_teacher", "0.01/0.001"): (0.01, "α starts at 0.01: the author's comment gives '0.01/0.001'")
+        for name in SUBSETS
+    },
+}
+
+
+@cache
+def table() -> tuple[Value, ...]:
+    with Path(__file__).with_name("published.csv").open(newline="") as file:
+        return tuple(Value(**row) for row in csv.DictReader(file))
+
+
+def left_out(row: Value) -> bool:
+    """Whether a row is about another network than the presets', or is not the authors'."""
+    return row.variant in VARIANTS or (row.method == "rded" and "resnet" in row.variant)
+
+
+def requests() -> Iterator[Asked]:
+    """Every method, data set and IPC for which the golden table prints something and the suite has a preset."""
+    found = dict.fromkeys((*table(), *PROSE))
+    for method in PRESETS:
+        rows = [row for row in found if row.method == method and row.ipc.isdigit() and not left_out(row)]
+        known = [name for name in CATALOGUE if name != "digits"]
+        for row in rows:
+            for dataset in known if row.dataset == "*" and method in EVERYWHERE else [row.dataset]:
+                if dataset in CATALOGUE:
+                    yield Asked(method, dataset, int(row.ipc))
+        if method in EVERYWHERE:
+            yield from (Asked(method, dataset, 10) for dataset in known)
+
+
+REQUESTS = list(dict.fromkeys(requests()))
+
+
+@cache
+def expected(asked: Asked) -> tuple[Value, ...]:
+    """What is published for a request. A row for one data set and IPC counts before one for all.
+
+    Two sources of the same rank may differ: then both values are given.
+    """
+    layers: dict[str, dict[int, list[Value]]] = {}
+    for row in (*PROSE, *table()):
+        if row.method == asked.method and row.dataset in ("*", asked.dataset) and row.ipc in ("*", str(asked.ipc)):
+            if left_out(row):
+                continue
+            rank = 4 * (row.dataset != "*") + 2 * (row.ipc != "*") + 1 - 9 * (row.variant == "default")
+            rank -= row in PROSE
+            layers.setdefault(row.parameter, {}).setdefault(rank, []).append(row)
+    found = {parameter: ranks[max(ranks)] for parameter, ranks in layers.items()}
+    if any(row.value == "False" for row in found.get("Sequential_Generation", ())):
+        found = {name: rows for name, rows in found.items() if name not in GROWING}
+    return tuple(row for rows in found.values() for row in rows)
+
+
+GROWING = ("current_max_start_epoch", "expansion_end_epoch")
+"""Settings of DATM that have no effect where the range of start epochs does not grow."""
+
+
+def reader(row: Value) -> Read | None:
+    """How the value of a row is read from a preset; None if a list above says that no preset has it."""
+    if (row.method, row.parameter) in UNREAD or ("*", row.parameter) in UNREAD:
+        return OF_ONE_METHOD.get((row.method, row.parameter))
+    if any(row.parameter.startswith(prefix) for prefix in PREFIXES):
+        return None
+    return OF_ONE_METHOD.get((row.method, row.parameter)) or READ[row.parameter]
+
+
+def preset_of(asked: Asked, tables: Tables = NUMBERS) -> Preset:
+    size = CATALOGUE.get(asked.dataset).image_size
+    return find_preset(asked.dataset, asked.ipc, method=asked.method, profile="paper", image_size=size, numbers=tables)
+
+
+def same(value: object, published: str) -> bool:
+    """Equal as numbers, to nine digits, or else as words."""
+    if isinstance(value, bool) or published in ("True", "False"):
+        return str(value) == published
+    try:
+        return float(str(value)) == pytest.approx(float(published), rel=1e-9)
+    except ValueError:
+        return str(value) == {"ConvNet": "ConvNetD3"}.get(published, published)  # the depth of MTT's default
+
+
+def compared(asked: Asked, tables: Tables = NUMBERS) -> Iterator[tuple[Value, str]]:
+    """Each published value for a request that a preset has, and how the preset differs; "" if it does not."""
+    preset = preset_of(asked, tables)
+    words = " ".join(preset.departures)
+    for row in expected(asked):
+        read = reader(row)
+        if read is None:
+            continue
+        value = read(preset)
+        ours, said = DEPARTURES.get((row.method, asked.dataset, row.parameter, row.value), (row.value, ""))
+        if row.parameter == "batch_syn":  # a batch larger than the set is the whole set
+            value, ours = (min(whole(asked), int(str(each).replace("all", "999999"))) for each in (value, ours))
+        if not same(value, number(str(ours))):
+            yield row, f"{asked}: {row.parameter} {value}, expected {ours} ({row.source})"
+        elif said not in words:
+            yield row, f"{asked}: {row.parameter} {value} instead of {row.value}, and no departure says '{said}'"
+        else:
+            yield row, ""
+
+
+def differences(asked: Asked, tables: Tables = NUMBERS) -> list[str]:
+    return [wrong for _, wrong in compared(asked, tables) if wrong]
+
+
+def test_every_paper_preset_is_the_published_one_or_says_how_it_differs() -> None:
+    assert not [wrong for asked in REQUESTS for wrong in differences(asked)]
+
+
+def test_every_listed_departure_is_a_published_value() -> None:
+    found = {(a.method, a.dataset, row.parameter, row.value) for a in REQUESTS for row in expected(a)}
+    assert set(DEPARTURES) <= found
+
+
+def test_every_published_value_is_compared_or_listed() -> None:
+    reached = {row for asked in REQUESTS for row in expected(asked) if reader(row)}
+    overruled = {(row.method, row.parameter) for row in reached}
+    for row in table():
+        if row.method.partition("/")[0] in ELSEWHERE or left_out(row) or row.dataset in OTHER_DATA:
+            continue
+        assert row.method in PRESETS, row
+        if reader(row) is None or row.ipc in OTHER_IPC or row in reached:
+            continue
+        assert (row.method, row.parameter) in overruled, row  # a default that every row replaces
+
+
+def test_a_parameter_that_nobody_listed_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        reader(Value("mtt", "cifar10", "1", "", "a_new_parameter", "1", ""))
+
+
+def test_asams_eta_is_its_codes() -> None:
+    (published,) = [row for row in table() if (row.method, row.parameter, row.variant) == ("asam", "eta", "asam.py")]
+    assert same(OUTER.get("asam").config().eta, published.value)
+
+
+def counted() -> list[str]:
+    """The table of docs/fidelity.md: for each method, how many published values are equal, departures, or neither."""
+    departing = {row for asked in REQUESTS for row in expected(asked) if departs(asked, row)}
+    reached = {row for asked in REQUESTS for row in expected(asked) if reader(row)}
+    lines = []
+    for method in PRESETS:
+        rows = [row for row in table() if row.method == method and not left_out(row) and row.dataset not in OTHER_DATA]
+        compared = [row for row in rows if row in reached]
+        differ = sum(row in departing for row in compared)
+        unread = sum(reader(row) is None for row in rows)
+        replaced = len(rows) - len(compared) - unread
+        lines.append(f"| `{method}` | {len(rows)} | {len(compared) - differ} | {differ} | {replaced} | {unread} |")
+    return lines
+
+
+def departs(asked: Asked, row: Value) -> bool:
+    return (row.method, asked.dataset, row.parameter, row.value) in DEPARTURES
+
+
+def test_the_page_counts_what_is_compared() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "fidelity.md").read_text()
+    lines = counted()
+    assert all(line in page for line in lines), "docs/fidelity.md should say:\n" + "\n".join(lines)
+
+
+# A preset that takes other numbers says so.
+
+
+@pytest.mark.parametrize("method", METHODS.known())
+def test_a_preset_that_falls_back_to_other_numbers_says_so(method: str) -> None:
+    own = NUMBERS[method]
+    for dataset in CATALOGUE:
+        for ipc in (1, 2, 3, 10, 50, 100, 500):
+            said = preset_of(Asked(method, dataset, ipc)).departures
+            if METHODS.get(method).matches_trajectories:
+                exact = any((row.dataset, row.ipc) == (dataset, ipc) for row in own.rows)
+                assert exact or any(each.startswith(("no numbers", "the paper's base")) for each in said)
+                if any(row.settings for row in own.rows):
+                    assert exact or any(each.startswith("no settings") for each in said)
+            elif own.by_ipc or dataset in own.by_set:
+                exact = ipc in own.by_ipc or ipc in own.by_set.get(dataset, {})
+                assert exact or any(each.startswith(f"no numbers for IPC {ipc}: those of IPC") for each in said)
+
+
+@pytest.mark.parametrize("profile", ["cpu", "smoke"])
+def test_smaller_scales_say_whose_numbers_they_take(profile: str) -> None:
+    for method in METHODS.known():
+        if METHODS.get(method).matches_trajectories and method != "satm":
+            said = find_preset("cifar10", 10, method=method, profile=profile).departures
+            assert any("SATM's numbers for every method" in each for each in said)
+
+
+# Mutations: one value of one table is changed, and the comparison above notices.
+
+
+def moved(value: object) -> list[object]:
+    """Other values in place of `value`."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int | float):
+        return [value * 2, value / 2] if isinstance(value, float) else [value + 1, max(1, value * 2)]
+    if value is None:
+        return [7]
+    if isinstance(value, str):
+        return [{"real": "noise", "noise": "real", "right": "real", "hard": "teacher", "teacher": "hard"}[value]]
+    return [replace(value, **{each.name: other}) for each in fields(value) for other in moved_field(value, each.name)]  # type: ignore[type-var]
+
+
+def moved_field(value: object, name: str) -> list[object]:
+    held = getattr(value, name)
+    return [] if name in ("rule", "decay") else moved(held)
+
+
+IN_WORDS = ("method", "dataset", "ipc", "source", "departures", "donor")
+"""Fields of a row that hold no number, or that the request finds it by."""
+
+
+def mutants(row: Row) -> Iterator[Row]:
+    for each in fields(Row):
+        value = getattr(row, each.name)
+        if each.name in IN_WORDS or (each.name == "flat" and value is None):
+            continue
+        if each.name == "settings":
+            for key, held in value.items():
+                for other in moved(held):
+                    yield replace(row, settings={**value, key: other})
+        else:
+            for other in moved(value):
+                yield replace(row, **{each.name: other})
+
+
+def noticed(asked: Asked, tables: Tables) -> bool:
+    """Whether the comparison notices other tables: a difference, or a configuration that is refused."""
+    try:
+        return bool(differences(asked, tables))
+    except ConfigError:
+        return True
+
+
+def equivalent(asked: Asked, tables: Tables) -> bool:
+    """Whether other tables make the same configuration: the profile has a limit, or a batch is larger than the set."""
+
+    def made(from_tables: Tables) -> object:
+        config = preset_of(asked, from_tables).config
+        batch = getattr(config.settings, "batch_syn", None)
+        return (
+            config
+            if batch is None or batch < whole(asked)
+            else replace(config, settings=replace(config.settings, batch_syn=None))
+        )
+
+    return made(tables) == made(NUMBERS)
+
+
+@pytest.mark.parametrize("method", TRAJECTORY)
+def test_a_row_with_one_value_changed_is_noticed(method: str) -> None:
+    for index, row in enumerate(NUMBERS[method].rows):
+        asked = Asked(method, row.dataset, row.ipc)
+        assert not noticed(asked, NUMBERS)
+        for mutant in mutants(row):
+            rows = (*NUMBERS[method].rows[:index], mutant, *NUMBERS[method].rows[index + 1 :])
+            tables = {**NUMBERS, method: replace(NUMBERS[method], rows=rows)}
+            assert noticed(asked, tables) or equivalent(asked, tables), f"{asked}: {mutant} goes unnoticed"
+
+
+@pytest.mark.parametrize("method", [*EVERYWHERE, "rded"])
+def test_a_printed_number_that_changes_is_noticed(method: str) -> None:
+    own = NUMBERS[method]
+    asked = [
+        each for each in REQUESTS if each.method == method and each.dataset in ("cifar10", "cifar100", "imagenette")
+    ]
+    for mutant in changed(own):
+        tables = {**NUMBERS, method: mutant}
+        assert any(noticed(each, tables) for each in asked), f"{method}: {mutant} goes unnoticed"
+
+
+def changed(own: Numbers) -> Iterator[Numbers]:
+    """`own` with one value changed, each in its turn."""
+    for key, held in own.values.items():
+        for other in moved(held):
+            yield replace(own, values={**own.values, key: other})
+    for ipc, found in own.by_ipc.items():
+        for key, held in found.items():
+            yield replace(own, by_ipc={**own.by_ipc, ipc: {**found, key: moved(held)[0]}})
+    for dataset, by_ipc in own.by_set.items():
+        for ipc, found in by_ipc.items():
+            for key, held in found.items():
+                more = {**by_ipc, ipc: {**found, key: moved(held)[0]}}
+                yield replace(own, by_set={**own.by_set, dataset: more})
+
+
+@pytest.mark.parametrize("method", ["herding", "kcenter"])
+def test_the_experts_of_a_selection_are_as_long_as_mtts(method: str) -> None:
+    (epochs,) = {row.value for row in table() if (row.method, row.parameter) == ("mtt", "buffer.train_epochs")}
+    assert preset_of(Asked(method, "cifar10", 10)).config.settings.expert_epochs == int(epochs)
