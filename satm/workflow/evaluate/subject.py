@@ -127,10 +127,10 @@ def find_entrant(store: Registry, reference: str, judging: Judging) -> Entrant:
     """The set that `reference` names and its recipe. Its real data are not read.
 
     The recipe is the one that `judging` names. By default it is the one that the set's configuration names: at profile
-    `paper` its method's. For an imported set it is that of this machine's default profile, at `paper` that of the method
-    that made the set. If the recipe's source prints other numbers for the data set, these count. The recipe keeps only
-    the augmentations that the data set allows. Raises UnknownName for a set or recipe, ConfigError for a prefix that the
-    set does not have.
+    `paper` its method's. For an imported set it is that of this machine's default profile, at `paper` that of the
+    method that made the set. If the recipe's source prints other numbers for the data set, these count. The recipe
+    keeps only the augmentations that the data set allows. Raises UnknownName for a set or recipe, ConfigError for a
+    prefix that the set does not have.
     """
     record = store.find(reference)
     synthetic = store.load(record.id)
