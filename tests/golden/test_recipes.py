@@ -205,7 +205,7 @@ OURS: Mapping[str, Mapping[str, Any]] = {
 }
 """The recipes of the smaller scales: `mtt`, with these fields."""
 
-WORDS = ("name", "version", "source", "departures")
+WORDS = ("name", "summary", "version", "source", "departures")
 """Fields of a recipe that decide no number."""
 
 
