@@ -5,8 +5,8 @@ from __future__ import annotations
 from evaluation.recipe import Case, Recipe
 from satm.augment import CutMix
 from satm.names import Names
-from satm.teachers import TEACHERS, TeacherLabels
 from satm.schedule import WarmRestarts
+from satm.teachers import TEACHERS, TeacherLabels
 
 FIELD = "evaluate_synset of MTT (utils.py:352-389 at 50dccea), which FTD, TESLA, DATM, DC and DM share"
 MOMENTUM = "momentum is kept when the learning rate drops: the field re-creates its optimiser there, by accident"

@@ -181,7 +181,9 @@ def _check(request: Request) -> None:
             f"at most {most} images; lower --ipc or factor, or raise candidates (--set candidates=…)"
         )
     if not isinstance(data.preprocessing, MeanStd):
-        raise ConfigError(f"{request.method} pads and assembles patches, which whitened pixels do not allow; --set zca=false")
+        raise ConfigError(
+            f"{request.method} pads and assembles patches, which whitened pixels do not allow; --set zca=false"
+        )
 
 
 METHODS.add(

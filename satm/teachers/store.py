@@ -40,7 +40,7 @@ class Teacher:
     @property
     def bytes(self) -> int:
         """Bytes of its parameters and buffers: what a set that is labelled by it must store besides its images."""
-        return sum(each.nbytes for each in self.network.state_dict().values())
+        return stored_bytes(self.network)
 
     @torch.no_grad()
     def logits(self, images: Images) -> torch.Tensor:
@@ -59,6 +59,11 @@ class Teacher:
                 f"has {num_classes} of {image_shape}; train a teacher on the set's own data "
                 "(satm.teachers.train_teacher)"
             )
+
+
+def stored_bytes(network: nn.Module) -> int:
+    """Bytes of the parameters and buffers of a network."""
+    return sum(each.nbytes for each in network.state_dict().values())
 
 
 class TeacherStore:
