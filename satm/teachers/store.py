@@ -42,6 +42,11 @@ class Teacher:
         """Bytes of its parameters and buffers: what a set that is labelled by it must store besides its images."""
         return stored_bytes(self.network)
 
+    def spell_validation(self) -> str:
+        """`, validation accuracy 93.1`; nothing without validation images."""
+        found = self.records[-1].validation if self.records else None
+        return "" if found is None else f", validation accuracy {100 * found:.1f}"
+
     @torch.no_grad()
     def logits(self, images: Images) -> torch.Tensor:
         """Logits [n, K] of preprocessed images [n, C, H, W], on their device."""

@@ -155,7 +155,7 @@ def open_subject(workspace: Workspace, reference: str, judging: Judging) -> Subj
     try:
         data = _load(workspace, found.record, found.synthetic)
         check_fits(found.synthetic, data)
-    except DataError as error:
+    except (DataError, UnknownName) as error:
         if labels is None:
             raise
         raise DataError(f"labels teacher: a teacher needs the set's real images, and {error}") from error
