@@ -21,6 +21,7 @@ from satm.networks import NetworkPlan
 from satm.progress import Bar
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
+from satm.teachers import Teacher
 from satm.training import predictions
 from satm.types import Examples
 
@@ -69,6 +70,7 @@ def evaluate(
     seed: Seed,
     repeats: int | None = None,
     trainer: Trainer | None = None,
+    teacher: Teacher | None = None,
     earlier: Earlier | None = None,
     on_result: Callable[[EvaluationResult], None] | None = None,
 ) -> list[EvaluationResult]:
@@ -83,12 +85,14 @@ def evaluate(
         architectures: names, as `satm.networks.plan` takes them.
         recipe: how each network is trained, with the policy of the learning rate; its `repeats` are the default here.
         trainer: the device and the compiled code, which several calls may share; the CPU by default.
+        teacher: labels the training batches of a recipe that has its labels from one.
         earlier: networks that are not trained again, and learning rates that are not chosen again.
         on_result: called with each result as soon as it is there.
 
-    Returns the results by architecture, then repeat. Raises UnknownName or ConfigError for an architecture and
-    PluginError for a metric, before anything is trained; ShapeError for a set whose images or classes are not those of
-    `data`; Interrupted; and Diverged at the end, after the other networks, if the loss of a network was not finite.
+    Returns the results by architecture, then repeat. Raises UnknownName or ConfigError for an architecture, ConfigError
+    for a teacher that is missing or has other classes, and PluginError for a metric, before anything is trained;
+    ShapeError for a set whose images or classes are not those of `data`; Interrupted; and Diverged at the end, after
+    the other networks, if the loss of a network was not finite.
     """
     evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
@@ -97,8 +101,12 @@ def evaluate(
         metrics=tuple(METRICS.get(name) for name in METRICS),
         seed=seed,
         trainer=trainer or Trainer(),
+        teacher=teacher,
         chosen=dict(earlier.learning_rates if earlier else {}),
     )
+    recipe.mixing(data.num_classes, teacher)  # refuses a recipe without its teacher
+    if teacher is not None:
+        teacher.check_fits(data.num_classes, data.image_shape)
     plans = [networks.plan_for(name, data) for name in architectures]
     results, diverged = [], []
     for plan in {plan.name: plan for plan in plans}.values():
@@ -132,6 +140,7 @@ class _Evaluation:
     metrics: Sequence[Metric]
     seed: Seed
     trainer: Trainer
+    teacher: Teacher | None
     chosen: dict[str, float]  # learning rates from the grid, by architecture; grows
 
     def network(self, plan: NetworkPlan, repeat: int, bar: Bar) -> EvaluationResult:
@@ -148,6 +157,7 @@ class _Evaluation:
             learning_rate=rate,
             seed=own,
             device=self.trainer.device,
+            teacher=self.teacher,
             fused=fused,
             on_epoch=watching(self.trainer.progress, bar),
         )
@@ -165,7 +175,7 @@ class _Evaluation:
         )
 
     def _learning_rate(self, plan: NetworkPlan, examples: Examples) -> tuple[float, RateSource]:
-        stated = stated_learning_rate(self.recipe.learning_rate, examples)
+        stated = stated_learning_rate(self.recipe.on(plan.name).learning_rate, examples)
         if stated is not None:
             return stated
         if plan.name not in self.chosen:
@@ -177,6 +187,7 @@ class _Evaluation:
                 self.recipe,
                 seed=self.seed.child("eval", plan.name, "learning rate"),
                 device=self.trainer.device,
+                teacher=self.teacher,
                 fused=self.trainer.compiled(drawn, plan, self.recipe),
                 progress=self.trainer.progress,
             )

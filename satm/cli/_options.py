@@ -92,6 +92,26 @@ Prefix: TypeAlias = Annotated[
     int | None,
     typer.Option("--prefix", min=1, help="Take only the first images of each class: a smaller set of MDC's."),
 ]
+Labels: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="teacher: a network trained on the real images labels every batch; own: the set's own labels (default: as "
+        "the recipe says).",
+    ),
+]
+TeacherName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--teacher",
+        metavar="ARCH",
+        help="The teacher's architecture (default: the set's own, with batch norm in place of instance norm).",
+    ),
+]
+Temperature: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--temperature", metavar="T", help="Temperature of the teacher's labels (default: 20)."),
+]
 Repeats: TypeAlias = Annotated[
     int | None, typer.Option("--repeats", min=1, help="Networks for each architecture (default: the recipe's).")
 ]

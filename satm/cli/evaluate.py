@@ -20,6 +20,9 @@ def evaluate(
     repeats: option.Repeats = None,
     learning_rate: option.StepSize = None,
     prefix: option.Prefix = None,
+    labels: option.Labels = None,
+    teacher: option.TeacherName = None,
+    temperature: option.Temperature = None,
     compilation: option.CompilationName = None,
     device: option.Device = "auto",
     threads: option.Threads = None,
@@ -32,6 +35,7 @@ def evaluate(
     Example: satm eval cifar10/ipc50/satm --baseline random
     """
     beside = option.one_of("--baseline", baseline, "random")
+    labelled = option.one_of("--labels", labels, "teacher", "own")
     rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
 
     import satm
@@ -46,6 +50,9 @@ def evaluate(
             repeats=repeats,
             learning_rate=rate,
             prefix=prefix,
+            labels=labelled,
+            teacher=teacher,
+            temperature=temperature,
             compilation=compiling,
             device=device,
             registry=registry,

@@ -29,6 +29,7 @@ from satm.experts import ExpertConfig, Trajectory
 from satm.machine.compilation import Compilation
 from satm.names import Names
 from satm.rng import Seed
+from satm.teachers import Teacher, TeacherConfig
 from satm.types import Images, LabelKind, Labels
 
 
@@ -49,6 +50,7 @@ class Task:
     seed: Seed  # of every random draw
     device: torch.device
     experts: Sequence[Trajectory] = ()
+    teacher: Teacher | None = None  # None for a method without one
     notify: Callable[[str], None] = _ignore  # receives messages for the user, such as a failed compilation
 
     def __post_init__(self) -> None:
@@ -162,6 +164,9 @@ class Method:
     """How its experts are trained, given MTT's plain ones."""
     compilation: Callable[[Any], Compilation] = lambda settings: "auto"
     """Whether the training of its experts is compiled."""
+
+    teacher: Callable[[Any], TeacherConfig | None] = lambda settings: None
+    """The teacher that it needs under these settings; None: the method needs none."""
 
     variant: Callable[[Any], str] = lambda settings: ""
     """What the name of a set adds to the method's name, for example `+sam` if that is not the default outer rule."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from evaluation import METRICS, EvaluationResult
 from registry import Registry, ResultRow
@@ -56,8 +56,10 @@ class NetworkRows:
         rows = [row for by_metric in self.found.values() for row in by_metric.values()]
         return {row.architecture: row.step_size for row in rows if "grid" in row.detail["policy"]}
 
-    def add(self, result: EvaluationResult, run_id: str, progress: Progress) -> None:
+    def add(self, result: EvaluationResult, run_id: str, labels: Mapping[str, Any], progress: Progress) -> None:
         """Store the metrics that the network lacks; rows that are stored stay as they are.
+
+        `labels` says which teacher labelled the batches; {} for the set's own labels.
 
         Tells the user if a metric is not finite, which is not stored, and if a network that was trained again has
         another accuracy than the stored one.
@@ -75,10 +77,12 @@ class NetworkRows:
             if not math.isfinite(value):
                 progress.say(f"{network}: {name} is {value} and is not stored")
         self.store.add_results(
-            [self._row(result, name, value, run_id) for name, value in new.items() if math.isfinite(value)]
+            [self._row(result, name, value, run_id, labels) for name, value in new.items() if math.isfinite(value)]
         )
 
-    def _row(self, result: EvaluationResult, metric: str, value: float, run_id: str) -> ResultRow:
+    def _row(
+        self, result: EvaluationResult, metric: str, value: float, run_id: str, labels: Mapping[str, Any]
+    ) -> ResultRow:
         return ResultRow(
             set_id=self.entrant.record.id,
             protocol=self.entrant.protocol(result.architecture),
@@ -97,6 +101,7 @@ class NetworkRows:
                 "preprocessing": self.entrant.synthetic.preprocessing.kind,  # of the set and of the test images
                 "seconds": result.seconds,
                 "training": result.training,
+                **labels,
             },
             run_id=run_id,
         )

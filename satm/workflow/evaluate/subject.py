@@ -16,13 +16,17 @@ from satm.networks import NetworkPlan, plan_for
 from satm.presets import get_profile, weaker
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
+from satm.teachers import TEACHERS, Teacher, TeacherLabels, check_teacher, train_teacher
 from satm.types import Images
 from satm.workflow.choosing import default_profile
 from satm.workflow.evaluate.prepared import SetConfig, check_fits, load_prepared, set_config
+from satm.workflow.teachers import resolved
 from satm.workflow.workspace import Workspace
 
 MemoryKind = Literal["condensed", "random", "herding", "none"]
 """The images that networks learn from: the set itself, or real images in its place."""
+Labelling = Literal["teacher", "own"]
+"""Where the labels of an evaluation come from: a teacher labels every batch, or the set has them."""
 ROOT = Seed(0)  # one seed for every set: networks of one repeat start alike, so results of two sets are paired
 
 
@@ -33,6 +37,27 @@ class Judging:
     recipe: str | None = None  # its name; None: the set's own
     learning_rate: float | Literal["learned", "grid"] | None = None  # None: the policy of the recipe
     prefix: int | None = None  # only this many images of each class, the first ones
+    labels: Labelling | None = None  # a teacher's or the set's own; None: as the recipe has them
+    teacher: str | None = None  # the teacher's architecture; None: the set's own, with batch norm
+    temperature: float | None = None  # T of the teacher's labels; None: the recipe's, else 20
+
+    def teacher_labels(self, recipe: Recipe, architecture: str, dataset: str) -> TeacherLabels | None:
+        """The labels under `recipe`, for a set of `dataset` whose own network is `architecture`; None: the set's own.
+
+        Raises ConfigError for a teacher or a temperature beside the set's own labels.
+        """
+        own = self.labels == "own" or (self.labels is None and recipe.labels is None)
+        if own and (self.teacher is not None or self.temperature is not None):
+            given = f"--teacher {self.teacher}" if self.teacher is not None else f"--temperature {self.temperature:g}"
+            raise ConfigError(f"{given} beside the set's own labels; add --labels teacher, or leave it out")
+        if own:
+            return None
+        usual = recipe.labels or TeacherLabels(teacher=TEACHERS[recipe.scale])
+        teacher = replace(usual.teacher, architecture=self.teacher or usual.teacher.architecture)
+        return TeacherLabels(
+            teacher=resolved(teacher, architecture, dataset),
+            temperature=usual.temperature if self.temperature is None else self.temperature,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +105,16 @@ class Subject(Entrant):
 
     data: ImageData
 
+    def trained_teacher(self, workspace: Workspace) -> Teacher | None:
+        """The teacher of the recipe's labels, trained on the set's real data if it is not stored; None: there is none.
+
+        Raises as `train_teacher`.
+        """
+        labels = self.recipe.labels
+        if labels is None:
+            return None
+        return train_teacher(self.data, labels.teacher, device=workspace.device, progress=workspace.progress)
+
     def draws(self, memory: MemoryKind) -> Callable[[int], SyntheticSet]:
         """The examples of each repeat: the set itself, or random real images of the same number per class.
 
@@ -112,11 +147,20 @@ class Subject(Entrant):
 def open_subject(workspace: Workspace, reference: str, judging: Judging) -> Subject:
     """The set that `reference` names, with its recipe and its real data.
 
-    Raises as `find_entrant`, and DataError for other images than those the set was made from.
+    Raises as `find_entrant`, DataError for other images than those the set was made from, and as `check_teacher` for a
+    teacher that cannot be trained.
     """
     found = find_entrant(workspace.store, reference, judging)
-    data = _load(workspace, found.record, found.synthetic)
-    check_fits(found.synthetic, data)
+    labels = found.recipe.labels
+    try:
+        data = _load(workspace, found.record, found.synthetic)
+        check_fits(found.synthetic, data)
+    except (DataError, UnknownName) as error:
+        if labels is None:
+            raise
+        raise DataError(f"labels teacher: a teacher needs the set's real images, and {error}") from error
+    if labels is not None:
+        check_teacher(data, labels.teacher)
     return Subject(**{each.name: getattr(found, each.name) for each in fields(found)}, data=data)
 
 
@@ -126,19 +170,21 @@ def find_entrant(store: Registry, reference: str, judging: Judging) -> Entrant:
     The recipe is the named one. By default it is the one that the set's configuration names: at profile `paper` its
     method's. For an imported set it is that of this machine's profile, at `paper` that of the method that made the set.
     If the recipe's source prints other numbers for the data set, these count. The recipe keeps only the augmentations
-    that the data set allows. Raises UnknownName for a set or recipe, ConfigError for a prefix that the set does not
-    have.
+    that the data set allows, and has the labels that `judging` names. Raises UnknownName for a set, recipe or teacher,
+    ConfigError for a prefix that the set does not have and for a temperature of 0 or less.
     """
     record = store.find(reference)
     synthetic = store.load(record.id)
     if judging.prefix is not None:
         synthetic = synthetic.prefix(judging.prefix)
     config = set_config(synthetic)
-    base = recipe_for(
-        judging.recipe or config.recipe or usual_recipe(synthetic.method, default_profile()), config.dataset
-    )
+    named = judging.recipe or config.recipe or usual_recipe(synthetic.method, default_profile())
+    base = recipe_for(named, config.dataset).for_set(config.dataset, len(synthetic.classes), synthetic.ipc)
     augment = CATALOGUE.get(config.dataset).augment if config.dataset in CATALOGUE else None
-    chosen = base.variant(augment=augment, learning_rate=judging.learning_rate)
+    labels = judging.teacher_labels(base, config.architecture, config.dataset)
+    chosen = base.variant(augment=augment, learning_rate=judging.learning_rate).labelled(labels)
+    if labels is not None:
+        plan_for(labels.teacher.architecture or "", synthetic)  # refuses it before any data are read
     return Entrant(record=record, synthetic=synthetic, config=config, recipe=chosen, prefix=judging.prefix)
 
 
