@@ -85,14 +85,13 @@ def evaluate(
         architectures: names, as `satm.networks.plan` takes them.
         recipe: how each network is trained, with the policy of the learning rate; its `repeats` are the default here.
         trainer: the device and the compiled code, which several calls may share; the CPU by default.
-        teacher: labels the training batches of a recipe that has its labels from one.
+        teacher: labels the batches of a recipe that has its labels from one.
         earlier: networks that are not trained again, and learning rates that are not chosen again.
         on_result: called with each result as soon as it is there.
 
-    Returns the results by architecture, then repeat. Raises UnknownName or ConfigError for an architecture, ConfigError
-    for a teacher that is missing or has other classes, and PluginError for a metric, before anything is trained;
-    ShapeError for a set whose images or classes are not those of `data`; Interrupted; and Diverged at the end, after
-    the other networks, if the loss of a network was not finite.
+    Returns the results by architecture, then repeat. Raises UnknownName or ConfigError for an architecture or a teacher
+    and PluginError for a metric, before anything is trained; ShapeError for a set whose images or classes are not those
+    of `data`; Interrupted; and Diverged at the end, after the others, if the loss of a network was not finite.
     """
     evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
@@ -104,13 +103,11 @@ def evaluate(
         teacher=teacher,
         chosen=dict(earlier.learning_rates if earlier else {}),
     )
-    recipe.mixing(data.num_classes, teacher)  # refuses a recipe without its teacher
-    if teacher is not None:
-        teacher.check_fits(data.num_classes, data.image_shape)
+    recipe.check_teacher(teacher, data.num_classes, data.image_shape)
     plans = [networks.plan_for(name, data) for name in architectures]
     results, diverged = [], []
+    count = recipe.repeats if repeats is None else repeats
     for plan in {plan.name: plan for plan in plans}.values():
-        count = recipe.repeats if repeats is None else repeats
         todo = [repeat for repeat in range(count) if earlier is None or (plan.name, repeat) not in earlier.trained]
         done = (count - len(todo)) * recipe.epochs
         with evaluation.trainer.progress.bar(plan.name, count * recipe.epochs, done=done) as bar:
@@ -123,11 +120,16 @@ def evaluate(
                     continue
                 if on_result is not None:
                     on_result(results[-1])
+    _raise_for(diverged)
+    return results
+
+
+def _raise_for(diverged: Sequence[str]) -> None:
+    """Raise Diverged if there are networks whose loss was not finite."""
     if diverged:
         raise Diverged(
             f"no accuracy for {', '.join(diverged)}; choose the learning rate on validation (grid) or give a number"
         )
-    return results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

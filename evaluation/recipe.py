@@ -135,24 +135,36 @@ class Recipe:
     def mixing(self, num_classes: int, teacher: Teacher | None = None) -> Mix | None:
         """CutMix of the images and targets of training batches, then the labels of `teacher`; None for neither.
 
-        Raises ConfigError if the recipe has its labels from a teacher and there is none.
+        `teacher` is not used if the recipe has the set's own labels; see `check_teacher`.
         """
         mix = None if self.cutmix is None else partial(self.cutmix, classes=num_classes)
-        if self.labels is None:
+        if self.labels is None or teacher is None:
             return mix
+        return Relabelled(teacher=teacher, temperature=self.labels.temperature, mix=mix)
+
+    def check_teacher(self, teacher: Teacher | None, num_classes: int, image_shape: tuple[int, int, int]) -> None:
+        """Raise ConfigError if the recipe has its labels from a teacher, and there is none that fits."""
+        if self.labels is None:
+            return
         if teacher is None:
             raise ConfigError(
                 f"recipe {self.name} has its labels from a teacher, and there is none; train one "
                 "(satm.teachers.train_teacher), or take the set's own labels (--labels own)"
             )
-        return Relabelled(teacher=teacher, temperature=self.labels.temperature, mix=mix)
+        teacher.check_fits(num_classes, image_shape)
 
     @property
     def criterion(self) -> Criterion:
-        """The loss: cross-entropy with the set's own labels, or the distance to a teacher's at its temperature."""
+        """The loss: cross-entropy with the set's own labels, or `distillation_loss` at the teacher's temperature T.
+
+        SGD takes T² times that, because its steps are as long as the gradient, which has a factor 1/T² (Hinton et al.
+        2015, section 2). Steps of AdamW do not depend on the scale, and RDED has no factor.
+        """
         if self.labels is None:
             return F.cross_entropy
-        return partial(distillation_loss, temperature=self.labels.temperature)
+        temperature = self.labels.temperature
+        factor = temperature**2 if self.optimizer is None else 1.0
+        return partial(distillation_loss, temperature=temperature, factor=factor)
 
     def for_set(self, dataset: str, classes: int, ipc: int) -> Recipe:
         """The recipe with its numbers for such a set; only the cases of single networks are left in it."""
@@ -164,10 +176,11 @@ class Recipe:
         return replace(recipe, cases=left or None)
 
     def on(self, network: str) -> Recipe:
-        """The recipe with its numbers for the network of this canonical name."""
+        """The recipe with its numbers for the network of this canonical name; those of certain sets need `for_set`."""
         recipe = self
         for case in self.cases or ():
-            recipe = case.change(recipe) if case.network == network else recipe
+            if case.network == network and (case.dataset, case.classes, case.ipc) == (None, None, None):
+                recipe = case.change(recipe)
         return replace(recipe, cases=None)
 
     def labelled(self, labels: TeacherLabels | None) -> Recipe:

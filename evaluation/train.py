@@ -39,9 +39,7 @@ def train_network(
     a teacher and there is none, or one of other classes or images.
     """
     recipe = recipe.on(plan.name)
-    if recipe.labels is not None and teacher is not None:
-        teacher.check_fits(plan.num_classes, plan.image_shape)
-    mix = recipe.mixing(plan.num_classes, teacher)
+    recipe.check_teacher(teacher, plan.num_classes, plan.image_shape)
     network = plan.create(seed.child("weights")).to(device)
     with _explained(plan, len(examples), recipe):
         fit(
@@ -51,7 +49,7 @@ def train_network(
             seed=seed.child("training"),
             criterion=recipe.criterion,
             augment=recipe.augmentation,
-            mix=mix,
+            mix=recipe.mixing(plan.num_classes, teacher),
             fused=fused,
             on_epoch=on_epoch,
         )

@@ -172,3 +172,20 @@ def parse_rate(text: str | None) -> Any:
         return float(text)
     except ValueError:
         raise ConfigError(f"--learning-rate {text}: expected learned, grid or a number") from None
+
+
+def parse_labels(labels: str | None, teacher: str | None, temperature: float | None) -> Any:
+    """Where labels come from, as the library takes it. A teacher or its temperature implies a teacher's labels.
+
+    Raises ConfigError for another text, and for either beside the set's own labels.
+    """
+    found = one_of("--labels", labels, "teacher", "own")
+    if teacher is None and temperature is None:
+        return found
+    if found == "own":
+        given = f"--teacher {teacher}" if teacher is not None else f"--temperature {temperature:g}"
+        raise ConfigError(f"{given} beside --labels own, the set's own labels; leave one of them out")
+
+    from satm.workflow.teachers import ByTeacher
+
+    return ByTeacher(architecture=teacher, temperature=temperature)

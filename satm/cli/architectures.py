@@ -60,7 +60,7 @@ def evaluate_architectures(
     if not arch:
         raise ConfigError("no architecture given; name one or more, as in: satm eval-arch --arch resnet18")
     beside = option.one_of("--baseline", baseline, "random")
-    labelled = option.one_of("--labels", labels, "teacher", "own")
+    labelled = option.parse_labels(labels, teacher, temperature)
     rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
 
     import satm
@@ -77,8 +77,6 @@ def evaluate_architectures(
             learning_rate=rate,
             prefix=prefix,
             labels=labelled,
-            teacher=teacher,
-            temperature=temperature,
             compilation=compiling,
             device=device,
             registry=registry,

@@ -35,7 +35,7 @@ def evaluate(
     Example: satm eval cifar10/ipc50/satm --baseline random
     """
     beside = option.one_of("--baseline", baseline, "random")
-    labelled = option.one_of("--labels", labels, "teacher", "own")
+    labelled = option.parse_labels(labels, teacher, temperature)
     rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
 
     import satm
@@ -51,8 +51,6 @@ def evaluate(
             learning_rate=rate,
             prefix=prefix,
             labels=labelled,
-            teacher=teacher,
-            temperature=temperature,
             compilation=compiling,
             device=device,
             registry=registry,

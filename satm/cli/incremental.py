@@ -80,7 +80,7 @@ def evaluate_incremental(
     """
     kept = option.one_of("--memory", memory, "condensed", "random", "herding")
     counted = option.one_of("--budget", budget, "images", "bytes")
-    labelled = option.one_of("--labels", labels, "teacher", "own")
+    labelled = option.parse_labels(labels, teacher, temperature)
     rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
     changes = option.parse_settings(settings)
 
@@ -103,8 +103,6 @@ def evaluate_incremental(
             recipe=recipe,
             learning_rate=rate,
             labels=labelled,
-            teacher=teacher,
-            temperature=temperature,
             settings=changes,
             compilation=compiling,
             device=device,

@@ -73,7 +73,8 @@ TEACHERS: Mapping[str, TeacherConfig] = {
 class TeacherLabels:
     """Labels by a teacher: every batch of a training is labelled after it is augmented and mixed.
 
-    The target of an image is the softmax of the teacher's logits over T, the loss is `distillation_loss`.
+    The target of an image is the softmax of the teacher's logits over T, the loss is `distillation_loss`, by T²
+    under SGD (`evaluation.Recipe.criterion`).
     """
 
     temperature: float = 20.0  # T; RDED's beside CutMix (argument.py:205-208 at 3f6453d)

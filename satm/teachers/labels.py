@@ -11,15 +11,17 @@ from satm.teachers.store import Teacher
 from satm.types import Images, Labels, Mix
 
 
-def distillation_loss(logits: torch.Tensor, targets: Labels, *, temperature: float) -> torch.Tensor:
-    """KL(p ‖ softmax(z/T)), the mean over the batch: (1/b) Σ_n Σ_k p_nk (log p_nk − log softmax(z_n/T)_k).
+def distillation_loss(
+    logits: torch.Tensor, targets: Labels, *, temperature: float, factor: float = 1.0
+) -> torch.Tensor:
+    """c KL(p ‖ softmax(z/T)), the mean over the batch: (c/b) Σ_n Σ_k p_nk (log p_nk − log softmax(z_n/T)_k).
 
-    z are the logits [b, K]. p are the targets: probabilities [b, K], or classes [b], which are one-hot. The loss has no
-    factor T², so its gradient is (softmax(z/T) − p) / (T b). Source: RDED (KLDivLoss with "batchmean",
-    validation/main.py:205-240 at 3f6453d), after Hinton et al. 2015, who have the factor.
+    z are the logits [b, K]. p are the targets: probabilities [b, K], or classes [b], which are one-hot. The gradient is
+    c (softmax(z/T) − p) / (T b). With c = `factor` = T² its size hardly depends on T (Hinton et al. 2015, section 2).
+    Source: RDED, with c = 1 (KLDivLoss with "batchmean", validation/main.py:205-240 at 3f6453d).
     """
     soft = F.one_hot(targets, logits.shape[1]).to(logits.dtype) if targets.ndim == 1 else targets
-    return F.kl_div((logits / temperature).log_softmax(dim=1), soft, reduction="batchmean")
+    return factor * F.kl_div((logits / temperature).log_softmax(dim=1), soft, reduction="batchmean")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
+from evaluation import Recipe
 from satm.data import CATALOGUE, ImageData
 from satm.machine.device import resolve_device
 from satm.methods import METHODS
@@ -12,9 +14,41 @@ from satm.networks import batch_normed_name
 from satm.presets import CondenseConfig
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
-from satm.teachers import Teacher, TeacherConfig, TeacherLabels, check_teacher, train_teacher
+from satm.teachers import TEACHERS, Teacher, TeacherConfig, TeacherLabels, check_teacher, train_teacher
 from satm.teachers.store import stored_bytes
 from satm.teachers.train import teacher_store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByTeacher:
+    """Labels of an evaluation by a teacher; None means as the recipe has it, if its labels are a teacher's."""
+
+    architecture: str | None = None  # of the teacher; None: the set's own, with batch norm in place of instance norm
+    temperature: float | None = None  # T; None: 20
+
+    def labels(self, recipe: Recipe) -> TeacherLabels:
+        """The labels under `recipe`; without a teacher of its own it gets the teacher of its scale.
+
+        Raises ConfigError for a temperature of 0 or less.
+        """
+        usual = recipe.labels or TeacherLabels(teacher=TEACHERS[recipe.scale])
+        return TeacherLabels(
+            teacher=replace(usual.teacher, architecture=self.architecture or usual.teacher.architecture),
+            temperature=usual.temperature if self.temperature is None else self.temperature,
+        )
+
+
+Labelling: TypeAlias = Literal["teacher", "own"] | ByTeacher
+"""Where the labels of an evaluation come from: a teacher labels every batch, or the set has them."""
+
+
+def chosen_labels(labelling: Labelling | None, recipe: Recipe) -> TeacherLabels | None:
+    """The labels under `recipe`; None: the set's own. A `labelling` of None means: as the recipe has them."""
+    if labelling is None:
+        return recipe.labels
+    if isinstance(labelling, ByTeacher):
+        return labelling.labels(recipe)
+    return None if labelling == "own" else ByTeacher().labels(recipe)
 
 
 def resolved(teacher: TeacherConfig, architecture: str, dataset: str) -> TeacherConfig:

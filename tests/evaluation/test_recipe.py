@@ -10,7 +10,7 @@ from evaluation.recipes import BY_DATASET
 from satm.augment import DIGITS_STRATEGY, DSA, CutMix, DSARanges
 from satm.errors import ConfigError, UnknownName, UsageError
 from satm.rng import Seed
-from satm.teachers import TeacherConfig, TeacherLabels
+from satm.teachers import TeacherConfig, TeacherLabels, distillation_loss
 from satm.training import AdamWConfig
 from tests.evaluation.conftest import memory
 
@@ -120,6 +120,10 @@ def test_a_recipe_says_whose_labels_it_has():
     assert smoke.labelled(None) == smoke
     assert (rded.labelled(None).name, rded.labelled(None).labels) == ("rded-smoke, own labels", None)
     assert "labels" not in smoke.to_dict()
+    logits, targets = torch.randn(4, 3, generator=Seed(0).generator()), torch.full((4, 3), 1 / 3)
+    plain = distillation_loss(logits, targets, temperature=4.0)
+    torch.testing.assert_close(smoke.labelled(labels).criterion(logits, targets), 16 * plain)  # SGD: T² times
+    torch.testing.assert_close(rded.labelled(labels).criterion(logits, targets), plain)
     with pytest.raises(ConfigError, match="rded-smoke trains by adamw, not by SGD"):
         rded.sgd(0.1)
 

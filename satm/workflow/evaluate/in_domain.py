@@ -21,8 +21,8 @@ from satm.progress import SILENT, Progress
 from satm.synthetic import digest
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.evaluate.rows import NetworkRows
-from satm.workflow.evaluate.subject import ROOT, Judging, Labelling, MemoryKind, Subject, open_subject
-from satm.workflow.teachers import label_facts
+from satm.workflow.evaluate.subject import ROOT, Judging, MemoryKind, Subject, open_subject
+from satm.workflow.teachers import Labelling, label_facts
 from satm.workflow.workspace import Workspace, opened
 
 
@@ -36,8 +36,6 @@ def evaluate(
     learning_rate: float | Literal["learned", "grid"] | None = None,
     prefix: int | None = None,
     labels: Labelling | None = None,
-    teacher: str | None = None,
-    temperature: float | None = None,
     device: str = "auto",
     compilation: Compilation = "auto",
     registry: Path | str = "satm.db",
@@ -59,23 +57,15 @@ def evaluate(
         repeats: networks for each architecture and memory; by default the recipe's number.
         prefix: train only on this many images of each class, the first ones, and on as many random ones. The results
             are stored as of memory `condensed[:PREFIX]`.
-        labels: "teacher": a network trained on the set's real images labels every batch; "own": the set's labels. By
-            default as the recipe has them. Random real images are labelled in the same way.
-        teacher, temperature: the teacher's architecture (by default the set's own, with batch norm) and T.
+        labels: "teacher" or `ByTeacher`: a network trained on the set's real images labels every batch, of random
+            images too. "own": the set's labels. By default as the recipe has them.
         compilation: "compiled" or "eager" forces how networks are trained; "auto" compiles long trainings. Every result
             says how it was trained.
         dry_run: check the request and train nothing.
 
     Raises Interrupted with every finished network stored.
     """
-    judging = Judging(
-        recipe=recipe,
-        learning_rate=learning_rate,
-        prefix=prefix,
-        labels=labels,
-        teacher=teacher,
-        temperature=temperature,
-    )
+    judging = Judging(recipe=recipe, learning_rate=learning_rate, prefix=prefix, labels=labels)
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
         subject = open_subject(workspace, reference, judging)
         names = [subject.config.architecture] if architectures is None else list(architectures)

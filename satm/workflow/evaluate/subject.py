@@ -16,17 +16,15 @@ from satm.networks import NetworkPlan, plan_for
 from satm.presets import get_profile, weaker
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
-from satm.teachers import TEACHERS, Teacher, TeacherLabels, check_teacher, train_teacher
+from satm.teachers import Teacher, check_teacher, train_teacher
 from satm.types import Images
 from satm.workflow.choosing import default_profile
 from satm.workflow.evaluate.prepared import SetConfig, check_fits, load_prepared, set_config
-from satm.workflow.teachers import resolved
+from satm.workflow.teachers import Labelling, chosen_labels, resolved
 from satm.workflow.workspace import Workspace
 
 MemoryKind = Literal["condensed", "random", "herding", "none"]
 """The images that networks learn from: the set itself, or real images in its place."""
-Labelling = Literal["teacher", "own"]
-"""Where the labels of an evaluation come from: a teacher labels every batch, or the set has them."""
 ROOT = Seed(0)  # one seed for every set: networks of one repeat start alike, so results of two sets are paired
 
 
@@ -38,26 +36,6 @@ class Judging:
     learning_rate: float | Literal["learned", "grid"] | None = None  # None: the policy of the recipe
     prefix: int | None = None  # only this many images of each class, the first ones
     labels: Labelling | None = None  # a teacher's or the set's own; None: as the recipe has them
-    teacher: str | None = None  # the teacher's architecture; None: the set's own, with batch norm
-    temperature: float | None = None  # T of the teacher's labels; None: the recipe's, else 20
-
-    def teacher_labels(self, recipe: Recipe, architecture: str, dataset: str) -> TeacherLabels | None:
-        """The labels under `recipe`, for a set of `dataset` whose own network is `architecture`; None: the set's own.
-
-        Raises ConfigError for a teacher or a temperature beside the set's own labels.
-        """
-        own = self.labels == "own" or (self.labels is None and recipe.labels is None)
-        if own and (self.teacher is not None or self.temperature is not None):
-            given = f"--teacher {self.teacher}" if self.teacher is not None else f"--temperature {self.temperature:g}"
-            raise ConfigError(f"{given} beside the set's own labels; add --labels teacher, or leave it out")
-        if own:
-            return None
-        usual = recipe.labels or TeacherLabels(teacher=TEACHERS[recipe.scale])
-        teacher = replace(usual.teacher, architecture=self.teacher or usual.teacher.architecture)
-        return TeacherLabels(
-            teacher=resolved(teacher, architecture, dataset),
-            temperature=usual.temperature if self.temperature is None else self.temperature,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,10 +159,11 @@ def find_entrant(store: Registry, reference: str, judging: Judging) -> Entrant:
     named = judging.recipe or config.recipe or usual_recipe(synthetic.method, default_profile())
     base = recipe_for(named, config.dataset).for_set(config.dataset, len(synthetic.classes), synthetic.ipc)
     augment = CATALOGUE.get(config.dataset).augment if config.dataset in CATALOGUE else None
-    labels = judging.teacher_labels(base, config.architecture, config.dataset)
-    chosen = base.variant(augment=augment, learning_rate=judging.learning_rate).labelled(labels)
+    labels = chosen_labels(judging.labels, base)
     if labels is not None:
+        labels = replace(labels, teacher=resolved(labels.teacher, config.architecture, config.dataset))
         plan_for(labels.teacher.architecture or "", synthetic)  # refuses it before any data are read
+    chosen = base.variant(augment=augment, learning_rate=judging.learning_rate).labelled(labels)
     return Entrant(record=record, synthetic=synthetic, config=config, recipe=chosen, prefix=judging.prefix)
 
 

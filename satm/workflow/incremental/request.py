@@ -13,9 +13,10 @@ from registry import Registry
 from satm.config import from_dict, override, to_dict
 from satm.errors import ConfigError, RegistryError
 from satm.presets import class_incremental_repeats
-from satm.workflow.evaluate.subject import Judging, Labelling, MemoryKind
+from satm.workflow.evaluate.subject import Judging, MemoryKind
 from satm.workflow.incremental.memories import Budget
 from satm.workflow.incremental.rows import ORDERS
+from satm.workflow.teachers import Labelling
 
 RatePolicy: TypeAlias = float | Literal["learned", "grid"] | None
 
@@ -42,13 +43,11 @@ class IncrementalRequest:
     recipe: str | None = None  # default: the protocol's, otherwise the set's own
     learning_rate: RatePolicy = None  # default: the recipe's
     labels: Labelling | None = None  # a teacher's or the memory's own; default: as the recipe has them
-    teacher: str | None = None  # the teacher's architecture; default: the set's own, with batch norm
-    temperature: float | None = None  # T of the teacher's labels; default: the recipe's, else 20
     settings: Mapping[str, Any] = field(default_factory=dict)  # replace single settings of the protocol
 
     def __post_init__(self) -> None:
         comparison = self.comparison
-        if not self.entry.trains_by_recipe and self.labels == "teacher":
+        if not self.entry.trains_by_recipe and self.labels not in (None, "own"):
             raise ConfigError(
                 f"--labels teacher: protocol {self.entry.name} trains in a loop of its own, on the labels of its "
                 "images; leave it out, or take gdumb"
@@ -93,8 +92,6 @@ class IncrementalRequest:
             recipe=recipe,
             learning_rate=None if self.entry.builds_on else self.learning_rate,
             labels=self.labels if self.entry.trains_by_recipe else "own",
-            teacher=self.teacher,
-            temperature=self.temperature,
         )
 
     def reference(self, given: str, store: Registry) -> str:

@@ -19,12 +19,13 @@ from satm.progress import SILENT, Progress
 from satm.synthetic import SyntheticSet
 from satm.teachers import Teacher
 from satm.workflow.evaluate.in_domain import recorded
-from satm.workflow.evaluate.subject import Labelling, MemoryKind
+from satm.workflow.evaluate.subject import MemoryKind
 from satm.workflow.incremental.memories import Budget
 from satm.workflow.incremental.plan import IncrementalPlan, order_seed, plan_incremental
 from satm.workflow.incremental.rates import Rates
 from satm.workflow.incremental.request import IncrementalRequest, RatePolicy
 from satm.workflow.incremental.rows import Cell, Rows, protocol_name
+from satm.workflow.teachers import Labelling
 from satm.workflow.workspace import Workspace, opened
 
 
@@ -43,8 +44,6 @@ def evaluate_incremental(
     recipe: str | None = None,
     learning_rate: RatePolicy = None,
     labels: Labelling | None = None,
-    teacher: str | None = None,
-    temperature: float | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     compilation: Compilation = "auto",
@@ -75,8 +74,6 @@ def evaluate_incremental(
         recipe=recipe,
         learning_rate=learning_rate,
         labels=labels,
-        teacher=teacher,
-        temperature=temperature,
         settings=settings or {},
     )
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:

@@ -33,7 +33,9 @@ def test_the_loss_of_two_classes_written_out():
     assert distillation_loss(logits, even, temperature=20.0).item() == pytest.approx(0.5 * math.log(4 / 3))
     # a class is a vector with one 1: −log p
     assert distillation_loss(logits, torch.tensor([0]), temperature=20.0).item() == pytest.approx(math.log(4))
-    # the mean over the batch, and no factor T²
+    scaled = distillation_loss(logits, even, temperature=20.0, factor=400.0)
+    assert scaled.item() == pytest.approx(200 * math.log(4 / 3))
+    # the mean over the batch, and no factor T² unless it is given
     twice = distillation_loss(logits.repeat(2, 1), even.repeat(2, 1), temperature=20.0)
     assert twice.item() == pytest.approx(0.5 * math.log(4 / 3))
 

@@ -39,7 +39,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def copy(made, tmp_path, monkeypatch):
-    monkeypatch.setattr("satm.workflow.evaluate.subject.TEACHERS", dict.fromkeys(TEACHERS, TEACHER))
+    monkeypatch.setattr("satm.workflow.teachers.TEACHERS", dict.fromkeys(TEACHERS, TEACHER))
     brief = replace(RECIPES.get("smoke"), name="brief", epochs=2, drop_at=())
     monkeypatch.setitem(RECIPES._items, "brief", brief)
     path = tmp_path / "copy.db"
@@ -55,7 +55,7 @@ def rows(path, **filters):
 def test_rows_of_a_teacher_are_rows_of_their_own_and_name_it(copy):
     satm.evaluate(registry=copy, **QUICK)
     satm.evaluate(registry=copy, labels="teacher", baseline="random", **QUICK)
-    satm.evaluate(registry=copy, labels="teacher", temperature=4.0, **QUICK)
+    satm.evaluate(registry=copy, labels=satm.ByTeacher(temperature=4.0), **QUICK)
     found = rows(copy)
     assert len({row.recipe_id for row in found}) == 3
     assert sorted(row.memory for row in found) == ["condensed"] * 3 + ["random"]
@@ -77,7 +77,7 @@ def test_rows_of_a_teacher_are_rows_of_their_own_and_name_it(copy):
 
 def test_a_stopped_teacher_goes_on_and_nothing_is_stored_before(copy, monkeypatch):
     longer = dict.fromkeys(TEACHERS, replace(TEACHER, epochs=2))
-    monkeypatch.setattr("satm.workflow.evaluate.subject.TEACHERS", longer)
+    monkeypatch.setattr("satm.workflow.teachers.TEACHERS", longer)
     with pytest.raises(Interrupted, match="1 of 2 epochs of the teacher stored"):
         satm.evaluate(registry=copy, labels="teacher", progress=StopAfter(7), **QUICK)  # 6 batches an epoch
     assert rows(copy) == []
@@ -131,8 +131,9 @@ def test_what_cannot_be_is_refused_in_one_line_before_work_starts(copy, capsys, 
         (["eval", "--labels", "teacher", "--temperature", "-3"], 2, "temperature -3"),
         (["eval", "--labels", "teacher", "--teacher", "resnet181"], 2, "did you mean resnet18"),
         (["eval", "--labels", "teacher", "--teacher", "convnet5"], 2, "use convnet4"),
-        (["eval", "--teacher", "resnet18bn"], 2, "--teacher resnet18bn beside the set's own labels"),
-        (["eval", "--labels", "own", "--temperature", "4"], 2, "--temperature 4 beside the set's own labels"),
+        (["eval", "--temperature", "0"], 2, "expected a finite number above 0"),
+        (["eval", "--labels", "own", "--teacher", "resnet18bn"], 2, "--teacher resnet18bn beside --labels own"),
+        (["eval", "--labels", "own", "--temperature", "4"], 2, "--temperature 4 beside --labels own"),
         (["eval-arch", "--arch", "convnet3_w4", "--labels", "teacher", "--temperature", "0"], 2, "above 0"),
         (["eval-cl", "--labels", "teacher", "--protocol", "der"], 2, "protocol der trains in a loop of its own"),
     ):
