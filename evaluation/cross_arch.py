@@ -74,7 +74,7 @@ def evaluate(
     earlier: Earlier | None = None,
     on_result: Callable[[EvaluationResult], None] | None = None,
 ) -> list[EvaluationResult]:
-    """Train `repeats` networks of each architecture on `examples` and compute every metric on the test images.
+    """Train `repeats` (or the recipe's) networks of each architecture on `examples`; every metric on the test images.
 
     A network depends only on `seed`, its architecture and its repeat, so stopping and reordering change no number.
 
@@ -82,8 +82,7 @@ def evaluate(
         examples: the images to train on, or a function of the repeat if each repeat draws its own (random real images).
             The function is also called with the repeat `CHOOSING` if a learning rate has to be chosen.
         data: test images, and validation images to choose a learning rate on, in the preprocessing of a synthetic set.
-        architectures: names, as `satm.networks.plan` takes them.
-        recipe: how each network is trained, with the policy of the learning rate; its `repeats` are the default here.
+        architectures, recipe: names, as `satm.networks.plan` takes them; how each network is trained.
         trainer: the device and the compiled code, which several calls may share; the CPU by default.
         teacher: labels the batches of a recipe that has its labels from one.
         earlier: networks that are not trained again, and learning rates that are not chosen again.
