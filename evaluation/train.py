@@ -85,8 +85,8 @@ def check_compilation(recipe: Recipe, compilation: Compilation) -> None:
     """Raise ConfigError if compiled training is demanded of a recipe whose optimiser is never compiled."""
     if compilation == "compiled" and recipe.optimizer is not None:
         raise ConfigError(
-            f"compilation compiled: recipe {recipe.name} trains by {recipe.optimizer}, and only SGD is compiled; set it "
-            "to auto"
+            f"compilation compiled: recipe {recipe.name} trains by {recipe.optimizer}, and only SGD is compiled; "
+            "set it to auto"
         )
 
 
