@@ -76,7 +76,7 @@ def evaluate(
     earlier: Earlier | None = None,
     on_result: Callable[[EvaluationResult], None] | None = None,
 ) -> list[EvaluationResult]:
-    """Train `repeats` networks of each architecture on `examples` and compute every metric on the test images.
+    """Train `repeats` (or the recipe's) networks of each architecture on `examples`; every metric on the test images.
 
     A network depends only on `seed`, its architecture and its repeat, so stopping and reordering change no number.
 

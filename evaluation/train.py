@@ -81,6 +81,15 @@ def _explained(plan: NetworkPlan, examples: int, recipe: Recipe) -> Iterator[Non
         ) from error
 
 
+def check_compilation(recipe: Recipe, compilation: Compilation) -> None:
+    """Raise ConfigError if compiled training is demanded of a recipe whose optimiser is never compiled."""
+    if compilation == "compiled" and recipe.optimizer is not None:
+        raise ConfigError(
+            f"compilation compiled: recipe {recipe.name} trains by {recipe.optimizer}, and only SGD is compiled; "
+            "set it to auto"
+        )
+
+
 def plan_training(
     examples: Examples,
     plan: NetworkPlan,
@@ -92,15 +101,10 @@ def plan_training(
 ) -> Fused | None:
     """Compiled code for every network of `plan` that `recipe` trains on as many `examples`; None: train uncompiled.
 
-    `satm.machine.fused.plan_fused` decides. Only SGD is compiled: raises ConfigError if `compilation` is "compiled" and
-    the recipe has another optimiser.
+    `satm.machine.fused.plan_fused` decides. Only SGD is compiled. Raises the ConfigError of `check_compilation`.
     """
+    check_compilation(recipe, compilation)
     if recipe.optimizer is not None:
-        if compilation == "compiled":
-            raise ConfigError(
-                f"compilation compiled: recipe {recipe.name} trains by {recipe.optimizer}, and only SGD is compiled; "
-                "set it to auto"
-            )
         return None
     return plan_fused(
         lambda: plan.create(Seed(0).child("template")).to(device),

@@ -32,7 +32,8 @@ class Trainer:
 
         Raises ConfigError if `compilation` is "compiled" and compiling is not possible.
         """
-        key = (plan.name, plan.num_classes, plan.image_shape, recipe.epochs, len(examples), recipe.labels)
+        loss = (recipe.optimizer, recipe.labels)
+        key = (plan.name, plan.num_classes, plan.image_shape, recipe.epochs, len(examples), loss)
         if key not in self._compiled:
             self._compiled[key] = plan_training(
                 examples,

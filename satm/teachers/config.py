@@ -16,8 +16,8 @@ from satm.types import Augment
 class TeacherConfig:
     """The architecture of a teacher and its training: SGD with momentum, whose learning rate drops once.
 
-    The numbers are ours: RDED downloads its teachers ready-made, and no file of its repository trains one. They are a
-    batch-normalised ConvNet's, chosen on validation images (docs/choices.md). Raises ConfigError for a value out of its
+    The numbers are ours: RDED downloads its teachers ready-made, and no file of its repository trains one. The
+    learning rate is chosen on validation images of digits (docs/choices.md). Raises ConfigError for a value out of its
     range, UnknownName for an unknown augmentation.
     """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import evaluation
-from evaluation import Earlier, Trainer
+from evaluation import Earlier, Trainer, check_compilation
 from registry import Registry, SetRecord
 from registry.provenance import environment
 from satm.errors import Interrupted
@@ -113,6 +113,7 @@ def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, traine
     missing is trained first. Raises the same errors as `evaluation.evaluate`; every finished network is stored before.
     """
     store, progress = workspace.store, workspace.progress
+    check_compilation(subject.recipe, trainer.compilation)  # before a teacher is trained
     with recorded(store, subject, wanted.kind, wanted.facts(subject), str(workspace.device)) as run:
         teacher, facts = subject.trained_teacher(workspace), label_facts(subject.data, subject.recipe.labels)
         recipe_id = store.add_recipe(subject.recipe.name, subject.recipe.to_dict())

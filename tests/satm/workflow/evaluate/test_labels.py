@@ -140,6 +140,10 @@ def test_what_cannot_be_is_refused_in_one_line_before_work_starts(copy, capsys, 
         assert run([*arguments, *at]) == code, arguments
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
         assert message in line
+    arguments = ["eval", "--registry", str(copy), "--recipe", "rded", "--compilation", "compiled", "--threads", "1"]
+    assert run(arguments) == 2
+    assert "trains by adamw, and only SGD is compiled; set it to auto" in capsys.readouterr().err
+    assert not TeacherStore({}).folder.exists()
     assert rows(copy) == []
 
 
