@@ -92,10 +92,9 @@ def evaluate(
         on_result: called with each result as soon as it is known.
 
     Returns the new results, by architecture, then repeat. Raises UnknownName or ConfigError for an architecture or a
-    teacher and PluginError for a metric that cannot be loaded, before anything is trained. Raises PluginError for a
-    metric that fails, after `on_result` has the other metrics of that network. Raises ShapeError if the images or
-    classes of a set differ from those of `data`, and Interrupted. Raises Diverged, after all other networks, if the
-    loss of one was not finite.
+    teacher, and PluginError for a metric that cannot be loaded, before anything is trained. Raises PluginError for a
+    metric that fails, after `on_result` has the other ones; ShapeError if a set does not fit `data`; Interrupted; and
+    Diverged, after all other networks, if the loss of one was not finite.
     """
     evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
