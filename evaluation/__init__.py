@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from evaluation.recipes import RECIPES as RECIPES
     from evaluation.recipes import recipe_for as recipe_for
     from evaluation.train import check_batches as check_batches
+    from evaluation.train import check_compilation as check_compilation
     from evaluation.train import plan_training as plan_training
     from evaluation.train import train_network as train_network
     from evaluation.train import watching as watching
@@ -35,6 +36,7 @@ _HOMES = {
     "Recipe": "evaluation.recipe",
     "Trainer": "evaluation.trainer",
     "check_batches": "evaluation.train",
+    "check_compilation": "evaluation.train",
     "choose_learning_rate": "evaluation.learning_rate",
     "evaluate": "evaluation.cross_arch",
     "plan_training": "evaluation.train",

@@ -21,6 +21,7 @@ from satm.networks import NetworkPlan
 from satm.progress import Bar
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
+from satm.teachers import Teacher
 from satm.training import predictions
 from satm.types import Examples
 
@@ -71,10 +72,11 @@ def evaluate(
     seed: Seed,
     repeats: int | None = None,
     trainer: Trainer | None = None,
+    teacher: Teacher | None = None,
     earlier: Earlier | None = None,
     on_result: Callable[[EvaluationResult], None] | None = None,
 ) -> list[EvaluationResult]:
-    """Train `repeats` networks of each architecture on `examples` and compute every metric on the test images.
+    """Train `repeats` (or the recipe's) networks of each architecture on `examples`; every metric on the test images.
 
     A network depends only on `seed`, its architecture and its repeat, so stopping and reordering change no number.
 
@@ -85,14 +87,14 @@ def evaluate(
         architectures: names, as `satm.networks.plan` takes them.
         recipe: how each network is trained, the policy of the learning rate, and `repeats` if that is None here.
         trainer: the device and the compiled code, which several calls may share; the CPU by default.
+        teacher: labels the batches of a recipe that has its labels from one.
         earlier: networks that are not trained again, and learning rates that are not chosen again.
         on_result: called with each result as soon as it is known.
 
-    Returns the new results, by architecture, then repeat. Raises UnknownName or ConfigError for an architecture and
-    PluginError for a metric that cannot be loaded, before anything is trained. Raises PluginError for a metric that
-    fails, after `on_result` has the other metrics of that network. Raises ShapeError if the images or classes of a set
-    differ from those of `data`, and Interrupted. Raises Diverged, after all other networks, if the loss of one was not
-    finite.
+    Returns the new results, by architecture, then repeat. Raises UnknownName or ConfigError for an architecture or a
+    teacher, and PluginError for a metric that cannot be loaded, before anything is trained. Raises PluginError for a
+    metric that fails, after `on_result` has the other ones; ShapeError if a set does not fit `data`; Interrupted; and
+    Diverged, after all other networks, if the loss of one was not finite.
     """
     evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
@@ -101,13 +103,15 @@ def evaluate(
         metrics=tuple(METRICS.get(name) for name in METRICS),  # loads them now, so a broken one is noticed first
         seed=seed,
         trainer=trainer or Trainer(),
+        teacher=teacher,
         chosen=dict(earlier.learning_rates if earlier else {}),
         on_result=on_result,
     )
+    recipe.check_teacher(teacher, data.num_classes, data.image_shape)
     plans = [networks.plan_for(name, data) for name in architectures]
     results, diverged = [], []
+    count = recipe.repeats if repeats is None else repeats
     for plan in {plan.name: plan for plan in plans}.values():
-        count = recipe.repeats if repeats is None else repeats
         todo = [repeat for repeat in range(count) if earlier is None or (plan.name, repeat) not in earlier.trained]
         done = (count - len(todo)) * recipe.epochs
         with evaluation.trainer.progress.bar(plan.name, count * recipe.epochs, done=done) as bar:
@@ -117,11 +121,16 @@ def evaluate(
                     results.append(evaluation.network(plan, repeat, bar))
                 except Diverged as error:
                     diverged.append(f"{plan.name} (repeat {repeat}: {error})")
+    _raise_for(diverged)
+    return results
+
+
+def _raise_for(diverged: Sequence[str]) -> None:
+    """Raise Diverged if there are networks whose loss was not finite."""
     if diverged:
         raise Diverged(
             f"no accuracy for {', '.join(diverged)}; choose the learning rate on validation (grid) or give a number"
         )
-    return results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +143,7 @@ class _Evaluation:
     metrics: Sequence[Metric]
     seed: Seed
     trainer: Trainer
+    teacher: Teacher | None
     chosen: dict[str, float]  # learning rates chosen from the grid so far, by architecture
     on_result: Callable[[EvaluationResult], None] | None
 
@@ -154,6 +164,7 @@ class _Evaluation:
             learning_rate=rate,
             seed=own,
             device=self.trainer.device,
+            teacher=self.teacher,
             fused=fused,
             on_epoch=watching(self.trainer.progress, bar),
         )
@@ -189,7 +200,7 @@ class _Evaluation:
 
     def _learning_rate(self, plan: NetworkPlan, examples: Examples) -> tuple[float, RateSource]:
         """The learning rate of a network and its source. It is chosen from the grid once for each architecture."""
-        stated = stated_learning_rate(self.recipe.learning_rate, examples)
+        stated = stated_learning_rate(self.recipe.on(plan.name).learning_rate, examples)
         if stated is not None:
             return stated
         if plan.name not in self.chosen:
@@ -201,6 +212,7 @@ class _Evaluation:
                 self.recipe,
                 seed=self.seed.child("eval", plan.name, "learning rate"),
                 device=self.trainer.device,
+                teacher=self.teacher,
                 fused=self.trainer.compiled(drawn, plan, self.recipe),
                 progress=self.trainer.progress,
             )

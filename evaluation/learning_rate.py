@@ -15,6 +15,7 @@ from satm.networks import NetworkPlan
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
+from satm.teachers import Teacher
 from satm.training import accuracy
 from satm.types import Examples
 
@@ -43,15 +44,16 @@ def choose_learning_rate(
     grid: Sequence[float] | None = None,
     seed: Seed,
     device: torch.device | str = "cpu",
+    teacher: Teacher | None = None,
     fused: Fused | None = None,
     progress: Progress = SILENT,
 ) -> tuple[float, dict[float, float]]:
     """The learning rate whose network has the best accuracy on `validation`, and the accuracy (0..1) of each rate.
 
-    Trains one network for each rate of `grid`, by default the recipe's grid. All networks have the same seed, so they
-    differ only in the learning rate. Of equally good rates the first one in `grid` is taken. A network that diverges
-    scores 0. Raises ConfigError if there are no validation images, Diverged if every network diverges, and Interrupted
-    if the user asked to stop.
+    Trains one network for each rate of `grid`, by default the recipe's grid, with the labels of `teacher` if the recipe
+    takes its labels from one. All networks have the same seed, so they differ only in the learning rate. Of equally
+    good rates the first one in `grid` is taken. A network that diverges scores 0. Raises ConfigError if there are no
+    validation images, Diverged if every network diverges, and Interrupted if the user asked to stop.
     """
     if not len(validation):
         raise ConfigError(
@@ -71,6 +73,7 @@ def choose_learning_rate(
                     learning_rate=learning_rate,
                     seed=seed,
                     device=device,
+                    teacher=teacher,
                     fused=fused,
                     on_epoch=watching(progress, bar),
                 )

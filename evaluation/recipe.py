@@ -8,17 +8,45 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
+from torch.nn import functional as F
+
 from satm import config
 from satm.augment import STRATEGY, CutMix, DSARanges, named, within
 from satm.errors import ConfigError
 from satm.schedule import WarmRestarts
 from satm.synthetic import digest
-from satm.training import SGDConfig
-from satm.types import Augment, Mix
+from satm.teachers import Relabelled, Teacher, TeacherLabels, distillation_loss
+from satm.training import AdamWConfig, Optimisation, SGDConfig
+from satm.types import Augment, Criterion, Mix
 
-LATER = ("restarts", "cutmix", "clip_norm", "ranges")
+LATER = ("restarts", "cutmix", "clip_norm", "ranges", "optimizer", "labels", "cases")
 """Settings that the first recipes did not have. A recipe that does not use them does not list them, so it has the same
 id as before they existed, and its old results are still its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Other numbers of a recipe for some sets or networks. A field that is null fits everything, or changes nothing."""
+
+    dataset: str | None = None
+    classes: int | None = None  # K
+    ipc: int | None = None
+    network: str | None = None  # its canonical name
+    batch_size: int | None = None
+    learning_rate: float | None = None
+
+    def fits(self, dataset: str, classes: int, ipc: int) -> bool:
+        """Whether these are numbers for a set of `ipc` images of each of K = `classes` classes of `dataset`."""
+        wanted = ((self.dataset, dataset), (self.classes, classes), (self.ipc, ipc))
+        return all(ours in (None, theirs) for ours, theirs in wanted)
+
+    def change(self, recipe: Recipe) -> Recipe:
+        """`recipe` with these numbers."""
+        return replace(
+            recipe,
+            batch_size=recipe.batch_size if self.batch_size is None else self.batch_size,
+            learning_rate=recipe.learning_rate if self.learning_rate is None else self.learning_rate,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +64,7 @@ class Recipe:
     version: int = 1  # raised when a recipe of this name changes
     epochs: int
     batch_size: int = 256
-    momentum: float = 0.9
+    momentum: float = 0.9  # μ of SGD, β₁ of AdamW
     weight_decay: float = 5e-4
     drop_at: tuple[int, ...] = ()  # epochs finished before the learning rate is multiplied by `decay`
     decay: float = 0.1
@@ -51,6 +79,9 @@ class Recipe:
     cutmix: CutMix | None = None
     clip_norm: float | None = None  # a longer gradient is shortened to this norm
     ranges: DSARanges | None = None  # how far the operations of `augment` go; null: as far as in DSA
+    optimizer: Literal["adamw"] | None = None  # AdamW with a learning rate along half a cosine; null: SGD
+    labels: TeacherLabels | None = None  # every batch is labelled by a teacher; null: the set's own labels
+    cases: tuple[Case, ...] | None = None  # of several that fit, a later one counts
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.repeats < 1:
@@ -63,11 +94,28 @@ class Recipe:
             raise ConfigError(f"grid {self.grid}: expected one or more finite learning rates above 0")
         if isinstance(self.learning_rate, str) and self.learning_rate not in ("learned", "grid"):
             raise ConfigError(f"learning rate '{self.learning_rate}': expected learned, grid or a number above 0")
-        self.sgd(self.grid[0] if isinstance(self.learning_rate, str) else self.learning_rate)
+        if self.optimizer is not None and (self.drop_at or self.restarts is not None):
+            raise ConfigError("AdamW follows half a cosine: leave drop_at and restarts out, or take SGD")
+        self.optimisation(self.grid[0] if isinstance(self.learning_rate, str) else self.learning_rate)
         _ = self.augmentation
 
-    def sgd(self, learning_rate: float) -> SGDConfig:
+    def optimisation(self, learning_rate: float) -> Optimisation:
         """The settings of the optimiser at `learning_rate`. Raises ConfigError if that is not above 0."""
+        if self.optimizer is None:
+            return self.sgd(learning_rate)
+        return AdamWConfig(
+            epochs=self.epochs,
+            lr=learning_rate,
+            batch_size=self.batch_size,
+            beta1=self.momentum,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+        )
+
+    def sgd(self, learning_rate: float) -> SGDConfig:
+        """`optimisation` of a recipe that trains by SGD. Raises ConfigError for another optimiser."""
+        if self.optimizer is not None:
+            raise ConfigError(f"recipe {self.name} trains by {self.optimizer}, not by SGD; take another recipe")
         return SGDConfig(
             epochs=self.epochs,
             lr=learning_rate,
@@ -85,9 +133,62 @@ class Recipe:
         """The augmentation of the images of training batches; None for none."""
         return None if self.augment is None else named(self.augment, self.ranges)
 
-    def mixing(self, num_classes: int) -> Mix | None:
-        """CutMix of the images and targets of training batches; None for none."""
-        return None if self.cutmix is None else partial(self.cutmix, classes=num_classes)
+    def mixing(self, num_classes: int, teacher: Teacher | None = None) -> Mix | None:
+        """CutMix of the images and targets of training batches, then the labels of `teacher`; None for neither.
+
+        `teacher` is not used if the recipe has the set's own labels; see `check_teacher`.
+        """
+        mix = None if self.cutmix is None else partial(self.cutmix, classes=num_classes)
+        if self.labels is None or teacher is None:
+            return mix
+        return Relabelled(teacher=teacher, temperature=self.labels.temperature, mix=mix)
+
+    def check_teacher(self, teacher: Teacher | None, num_classes: int, image_shape: tuple[int, int, int]) -> None:
+        """Raise ConfigError if the recipe has its labels from a teacher, and there is none that fits."""
+        if self.labels is None:
+            return
+        if teacher is None:
+            raise ConfigError(
+                f"recipe {self.name} has its labels from a teacher, and there is none; train one "
+                "(satm.teachers.train_teacher), or take the set's own labels (--labels own)"
+            )
+        teacher.check_fits(num_classes, image_shape)
+
+    @property
+    def criterion(self) -> Criterion:
+        """The loss: cross-entropy with the set's own labels, or `distillation_loss` at the teacher's temperature T.
+
+        SGD takes T² times that, because its steps are as long as the gradient, which has a factor 1/T² (Hinton et al.
+        2015, section 2). Steps of AdamW do not depend on the scale, and RDED has no factor.
+        """
+        if self.labels is None:
+            return F.cross_entropy
+        temperature = self.labels.temperature
+        factor = temperature**2 if self.optimizer is None else 1.0
+        return partial(distillation_loss, temperature=temperature, factor=factor)
+
+    def for_set(self, dataset: str, classes: int, ipc: int) -> Recipe:
+        """The recipe with its numbers for such a set; only the cases of single networks are left in it."""
+        fitting = [case for case in self.cases or () if case.fits(dataset, classes, ipc)]
+        recipe = self
+        for case in fitting:
+            recipe = case.change(recipe) if case.network is None else recipe
+        left = tuple(replace(c, dataset=None, classes=None, ipc=None) for c in fitting if c.network is not None)
+        return replace(recipe, cases=left or None)
+
+    def on(self, network: str) -> Recipe:
+        """The recipe with its numbers for the network of this canonical name; those of certain sets need `for_set`."""
+        recipe = self
+        for case in self.cases or ():
+            if case.network == network and (case.dataset, case.classes, case.ipc) == (None, None, None):
+                recipe = case.change(recipe)
+        return replace(recipe, cases=None)
+
+    def labelled(self, labels: TeacherLabels | None) -> Recipe:
+        """The same recipe with the labels of this teacher, or with the set's own; its new name says which."""
+        if labels is None:
+            return self if self.labels is None else replace(self, name=f"{self.name}, own labels", labels=None)
+        return replace(self, name=f"{self.name}, {labels.spell()}", labels=labels)
 
     def variant(
         self, *, augment: str | None = None, learning_rate: Literal["learned", "grid"] | float | None = None
@@ -96,7 +197,7 @@ class Recipe:
 
         Keeps only those operations of the recipe's augmentation that the DSA strategy `augment` also has.
         """
-        name = self.name
+        name, cases = self.name, self.cases
         kept = self.augment if augment is None or self.augment is None else within(self.augment, augment)
         if kept != self.augment:
             name += f", {kept or 'no augmentation'}"
@@ -104,7 +205,8 @@ class Recipe:
             learning_rate = self.learning_rate
         else:
             name += f", lr {learning_rate}"
-        return replace(self, name=name, augment=kept, learning_rate=learning_rate)
+            cases = tuple(replace(case, learning_rate=None) for case in cases or ()) or None
+        return replace(self, name=name, augment=kept, learning_rate=learning_rate, cases=cases)
 
     @property
     def digest(self) -> str:

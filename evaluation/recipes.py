@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from evaluation.recipe import Recipe
+from evaluation.recipe import Case, Recipe
 from satm.augment import CutMix, DSARanges
 from satm.names import Names
 from satm.schedule import WarmRestarts
+from satm.teachers import TEACHERS, TeacherLabels
 
 FIELD = "evaluate_synset of MTT (utils.py:352-389 at 50dccea), which FTD, TESLA, DATM, DC and DM share"
 MOMENTUM = "momentum is kept when the learning rate drops: the field re-creates its optimiser there, by accident"
@@ -199,6 +200,88 @@ RECIPES.add(
         repeats=2,
         source=FIELD,
         departures=(MOMENTUM, "60 epochs for 1001 and 2 repeats for 5: shows that everything works, no more", WIDER),
+    )
+)
+
+RDED = (
+    "RDED (Sun et al. 2024; argument.py, validation/main.py and scripts/ at 3f6453d): 300 epochs of AdamW, lr by "
+    "network, weight decay 0.01, half a cosine, cutmix 1.0 on every batch, batches by IPC, labels at temperature 20"
+)
+RDED_DEPARTURES = (
+    "the last epoch's test accuracy for the best after 80 % of the epochs, which test images would choose",
+    "the teacher is trained here (satm.teachers): RDED's are downloaded, and no file says how they were trained",
+    "means and variances of batch norm are those of mixed batches: RDED's loop passes each batch unmixed too",
+    "at factor 2, images are flipped only: RDED also shuffles their patches and crops 1/2 to 1 of their area",
+    "test images are not enlarged and cropped at their centre, which RDED does from 64 pixels",
+    "no batch size is printed for other IPCs than 1, 10 and 50: 50",
+)
+RDED_BATCHES = {1: 10, 10: 50, 50: 100}
+RDED_CASES = (
+    *(Case(ipc=ipc, batch_size=size) for ipc, size in RDED_BATCHES.items()),
+    *(Case(classes=k, ipc=ipc, batch_size=2 * size) for k in (100, 1000) for ipc, size in RDED_BATCHES.items()),
+    Case(dataset="tiny-imagenet", batch_size=100),
+    Case(network="vgg11", learning_rate=0.0005),
+    Case(network="alexnet", learning_rate=0.0001),
+    Case(network="timm/efficientnet_b0", learning_rate=0.002),
+    Case(network="timm/mobilenetv2_100", learning_rate=0.0025),
+    Case(network="timm/vit_base_patch16_224", learning_rate=0.0001),
+    Case(dataset="cifar100", network="convnetbn3", batch_size=25, learning_rate=0.002),
+)
+
+RECIPES.add(
+    Recipe(
+        name="rded",
+        summary="300 epochs of AdamW under a teacher that labels every batch, as RDED (Sun et al. 2024)",
+        epochs=300,
+        batch_size=50,
+        weight_decay=0.01,
+        augment="flip",
+        learning_rate=0.001,
+        source=RDED,
+        departures=RDED_DEPARTURES,
+        cutmix=CutMix(probability=1.0, alpha=1.0),
+        optimizer="adamw",
+        labels=TeacherLabels(temperature=20.0, teacher=TEACHERS["paper"]),
+        cases=RDED_CASES,
+    )
+)
+
+RECIPES.add(
+    Recipe(
+        name="rded-cpu",
+        summary="150 epochs under a teacher that labels every batch",
+        scale="cpu",
+        epochs=150,
+        batch_size=50,
+        weight_decay=0.01,
+        augment="flip",
+        learning_rate=0.001,
+        source=RDED,
+        departures=(*RDED_DEPARTURES, "150 epochs for 300"),
+        cutmix=CutMix(probability=1.0, alpha=1.0),
+        optimizer="adamw",
+        labels=TeacherLabels(temperature=20.0, teacher=TEACHERS["cpu"]),
+        cases=RDED_CASES,
+    )
+)
+
+RECIPES.add(
+    Recipe(
+        name="rded-smoke",
+        summary="60 epochs and 2 networks under a teacher that labels every batch",
+        scale="smoke",
+        epochs=60,
+        batch_size=50,
+        weight_decay=0.01,
+        augment="flip",
+        learning_rate=0.001,
+        repeats=2,
+        source=RDED,
+        departures=(*RDED_DEPARTURES, "60 epochs for 300 and 2 repeats: shows that everything works, no more"),
+        cutmix=CutMix(probability=1.0, alpha=1.0),
+        optimizer="adamw",
+        labels=TeacherLabels(temperature=20.0, teacher=TEACHERS["smoke"]),
+        cases=RDED_CASES,
     )
 )
 

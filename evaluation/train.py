@@ -14,6 +14,7 @@ from satm.machine.fused import Compilation, Fused, plan_fused
 from satm.networks import NetworkPlan
 from satm.progress import SILENT, Bar, Progress
 from satm.rng import Seed
+from satm.teachers import Teacher
 from satm.training import EpochStats, fit
 from satm.types import Examples
 
@@ -26,24 +27,29 @@ def train_network(
     learning_rate: float,
     seed: Seed,
     device: torch.device | str = "cpu",
+    teacher: Teacher | None = None,
     fused: Fused | None = None,
     on_epoch: Callable[[EpochStats], None] | None = None,
 ) -> nn.Module:
     """A fresh network of `plan`, trained on `examples` by `recipe` at `learning_rate`.
 
-    The initial weights and every random draw of the training come from `seed`. With `fused` (from `plan_training`), the
-    training runs in compiled code. Raises Diverged if the loss is not finite, and ConfigError if the last batch has one
-    image and the network has batch normalisation.
+    The initial weights and every random draw of the training come from `seed`. `teacher` labels the batches of a recipe
+    that takes its labels from one. With `fused` (from `plan_training`), the training runs in compiled code. Raises
+    Diverged if the loss is not finite. Raises ConfigError if the last batch has one image and the network has batch
+    normalisation, or if the recipe needs a teacher and there is none, or one of other classes or images.
     """
+    recipe = recipe.on(plan.name)
+    recipe.check_teacher(teacher, plan.num_classes, plan.image_shape)
     network = plan.create(seed.child("weights")).to(device)
     with _explained(plan, len(examples), recipe):
         fit(
             network,
             examples,
-            recipe.sgd(learning_rate),
+            recipe.optimisation(learning_rate),
             seed=seed.child("training"),
+            criterion=recipe.criterion,
             augment=recipe.augmentation,
-            mix=recipe.mixing(plan.num_classes),
+            mix=recipe.mixing(plan.num_classes, teacher),
             fused=fused,
             on_epoch=on_epoch,
         )
@@ -55,6 +61,7 @@ def check_batches(plan: NetworkPlan, recipe: Recipe, *, examples: int) -> None:
 
     It runs a forward pass on torch's meta device: only shapes.
     """
+    recipe = recipe.on(plan.name)
     if examples % recipe.batch_size == 1:
         with _explained(plan, examples, recipe), torch.device("meta"), torch.no_grad():
             plan.create(Seed(0)).train()(torch.empty(1, *plan.image_shape))
@@ -74,6 +81,15 @@ def _explained(plan: NetworkPlan, examples: int, recipe: Recipe) -> Iterator[Non
         ) from error
 
 
+def check_compilation(recipe: Recipe, compilation: Compilation) -> None:
+    """Raise ConfigError if compiled training is demanded of a recipe whose optimiser is never compiled."""
+    if compilation == "compiled" and recipe.optimizer is not None:
+        raise ConfigError(
+            f"compilation compiled: recipe {recipe.name} trains by {recipe.optimizer}, and only SGD is compiled; "
+            "set it to auto"
+        )
+
+
 def plan_training(
     examples: Examples,
     plan: NetworkPlan,
@@ -85,13 +101,17 @@ def plan_training(
 ) -> Fused | None:
     """Compiled code for every network of `plan` that `recipe` trains on as many `examples`; None: train uncompiled.
 
-    `satm.machine.fused.plan_fused` decides.
+    `satm.machine.fused.plan_fused` decides. Only SGD is compiled. Raises the ConfigError of `check_compilation`.
     """
+    check_compilation(recipe, compilation)
+    if recipe.optimizer is not None:
+        return None
     return plan_fused(
         lambda: plan.create(Seed(0).child("template")).to(device),
         image_shape=plan.image_shape,
         images=recipe.epochs * len(examples),
         compilation=compilation,
+        criterion=recipe.criterion,
         notify=progress.say,
     )
 

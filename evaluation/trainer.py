@@ -19,7 +19,7 @@ class Trainer:
     """A device, whether training is compiled there, and where progress goes.
 
     Evaluations that use one trainer share compiled code: it is compiled once for each architecture, number of classes,
-    image shape and length of training.
+    image shape, length of training and loss.
     """
 
     device: torch.device | str = "cpu"
@@ -32,7 +32,8 @@ class Trainer:
 
         Raises ConfigError if `compilation` is "compiled" and compiling is not possible.
         """
-        key = (plan.name, plan.num_classes, plan.image_shape, recipe.epochs, len(examples))
+        loss = (recipe.optimizer, recipe.labels)
+        key = (plan.name, plan.num_classes, plan.image_shape, recipe.epochs, len(examples), loss)
         if key not in self._compiled:
             self._compiled[key] = plan_training(
                 examples,

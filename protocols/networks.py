@@ -12,6 +12,7 @@ from satm.machine.fused import Fused
 from satm.networks import NetworkPlan
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
+from satm.teachers import Teacher
 from satm.training import predict
 from satm.types import Examples
 
@@ -24,6 +25,7 @@ class Networks:
     recipe: Recipe
     rates: tuple[float, ...]  # learning rate of each incremental step
     device: torch.device | str = "cpu"
+    teacher: Teacher | None = None  # labels the batches of a recipe that has its labels from one
     fused: Fused | None = None
     progress: Progress = SILENT
 
@@ -44,6 +46,7 @@ class Networks:
                 learning_rate=self.rates[step],
                 seed=seed,
                 device=self.device,
+                teacher=self.teacher,
                 fused=self.fused,
                 on_epoch=watching(self.progress, bar),
             )

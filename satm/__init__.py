@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from satm.workflow.lookup import load as load
     from satm.workflow.lookup import query as query
     from satm.workflow.lookup import results as results
+    from satm.workflow.teachers import ByTeacher as ByTeacher
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ _HOMES = {
     "preview": "satm.workflow.condense.run",
     "condense": "satm.workflow.condense.run",
     "load": "satm.workflow.lookup",
+    "ByTeacher": "satm.workflow.teachers",
     "evaluate": "satm.workflow.evaluate.in_domain",
     "evaluate_matrix": "satm.workflow.evaluate.matrix",
     "evaluate_incremental": "satm.workflow.incremental.run",

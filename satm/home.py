@@ -1,13 +1,15 @@
-"""`SATM_HOME`, the folder of files that can be rebuilt, and writing a file completely or not at all."""
+"""`SATM_HOME`, the folder of files that can be rebuilt: locks, and writing a file completely or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from satm.errors import SatmError
+from satm.errors import Interrupted, SatmError
+from satm.progress import Progress
 
 
 def home() -> Path:
@@ -49,3 +51,26 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(lock_file: Path, what: str, progress: Progress) -> Iterator[None]:
+    """Hold a lock while `what` is trained. If another process holds it, say so and wait, ready to stop."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(lock_file)
+    waiting = False
+    while True:
+        try:
+            lock.acquire(timeout=1 if waiting else 0)
+            break
+        except Timeout:
+            if not waiting:
+                progress.say(f"{what} is being trained by another process; waiting for it")
+            waiting = True
+            if progress.stopping():
+                raise Interrupted("stopped while waiting for another process; nothing was lost") from None
+    try:
+        yield
+    finally:
+        lock.release()

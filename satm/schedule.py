@@ -1,4 +1,4 @@
-"""A schedule of learning rates that fall and rise again: cosine annealing with warm restarts."""
+"""Schedules of learning rates: cosine annealing with warm restarts, and half a cosine."""
 
 from __future__ import annotations
 
@@ -40,3 +40,12 @@ class WarmRestarts:
         while position >= length:
             position, length = position - length, length * self.growth
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * position / length)) / 2
+
+
+def half_cosine(epoch: int, epochs: int) -> float:
+    """The factor (1 + cos(π e / 2E)) / 2 of the learning rate in epoch e of E, counted from 0.
+
+    It falls from 1 to nearly 1/2 only: the argument of the cosine ends at π/2. Source: RDED's LambdaLR
+    (validation/main.py:84-90 at 3f6453d), which ends there.
+    """
+    return (1 + math.cos(math.pi * epoch / epochs / 2)) / 2

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -15,8 +16,30 @@ from satm.errors import ConfigError, Diverged
 from satm.functional import FlatNetwork, flatten, unflatten
 from satm.machine.fused import Fused, GradientRule, Update
 from satm.rng import Seed
-from satm.schedule import WarmRestarts
-from satm.types import Augment, Examples, FlatParams, Images, Labels, Mix
+from satm.schedule import WarmRestarts, half_cosine
+from satm.types import Augment, Criterion, Examples, FlatParams, Images, Labels, Mix
+
+
+class Optimisation(Protocol):
+    """What `fit` reads of a configuration: `SGDConfig` or `AdamWConfig`."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the examples."""
+
+    @property
+    def batch_size(self) -> int:
+        """The last, smaller batch of an epoch is used too."""
+
+    @property
+    def clip_norm(self) -> float | None:
+        """A longer gradient is shortened to this norm, over all parameters at once."""
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate of epoch `epoch`, counted from 0."""
+
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """The torch optimiser of the network's parameters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +82,61 @@ class SGDConfig:
             return self.lr * self.restarts.factor(epoch)
         return self.lr * self.decay ** sum(epoch >= m for m in self.milestones)
 
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """See `Optimisation`."""
+        return torch.optim.SGD(network.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdamWConfig:
+    """AdamW (Loshchilov and Hutter 2019), with a learning rate along half a cosine (`satm.schedule.half_cosine`).
+
+    θ ← θ − lr λ θ − lr m̂ / (√v̂ + 1e-8), in which m̂ and v̂ are the bias-corrected means of g and g² with the factors
+    β₁ and β₂. λ is zero for parameters of one axis, which are the biases and the norms' scales and shifts. Raises
+    ConfigError for a value out of its range. Source: RDED (validation/main.py and get_parameters in
+    validation/utils.py at 3f6453d).
+    """
+
+    epochs: int
+    lr: float
+    batch_size: int
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 0.01  # λ
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        # The ranges of the numbers that the two have in common.
+        SGDConfig(
+            epochs=self.epochs,
+            lr=self.lr,
+            batch_size=self.batch_size,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+        )
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise ConfigError(f"AdamW beta1 {self.beta1}, beta2 {self.beta2}: expected 0 ≤ β < 1")
+
+    def lr_at(self, epoch: int) -> float:
+        """See `Optimisation`."""
+        return self.lr * half_cosine(epoch, self.epochs)
+
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """See `Optimisation`."""
+        parameters = list(network.parameters())
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.ndim > 1]},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.lr, betas=(self.beta1, self.beta2), weight_decay=self.weight_decay)
+
 
 @dataclass(frozen=True, slots=True)
 class EpochStats:
     """Loss and accuracy over one epoch, each batch measured before its update."""
 
     epoch: int
-    loss: float  # mean cross-entropy over the epoch's batches, weighted by size
+    loss: float  # mean loss over the epoch's batches, weighted by size
     accuracy: float  # fraction in 0..1 on the (augmented) training batches
 
 
@@ -75,14 +146,15 @@ def plain_step(
     targets: Labels,
     optimizer: torch.optim.Optimizer,
     *,
+    criterion: Criterion = F.cross_entropy,
     clip_norm: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step of the optimiser on the gradient of the cross-entropy, shortened to `clip_norm`.
+    """One step of the optimiser on the gradient of the loss, shortened to `clip_norm`.
 
     Returns the loss and the logits [b, K] from before the step, detached.
     """
     logits = network(images)
-    loss = F.cross_entropy(logits, targets)
+    loss = criterion(logits, targets)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if clip_norm is not None:
@@ -122,9 +194,10 @@ def ruled_step(
 def fit(
     network: nn.Module,
     examples: Examples,
-    config: SGDConfig,
+    config: Optimisation,
     *,
     seed: Seed,
+    criterion: Criterion = F.cross_entropy,
     augment: Augment | None = None,
     mix: Mix | None = None,
     first_epoch: int = 0,
@@ -134,24 +207,23 @@ def fit(
     on_batch: Callable[[], None] | None = None,
     rule: GradientRule | None = None,
 ) -> None:
-    """Train `network` in place with cross-entropy, epochs `first_epoch` to `config.epochs` − 1.
+    """Train `network` in place on the loss `criterion`, epochs `first_epoch` to `config.epochs` − 1.
 
     Epoch e takes all its random numbers (order, augmentation, layers) from `seed.child("epoch", e)`. So training goes
     on from a stored snapshot to the same bits, if `optimizer` brings the momentum.
 
     Args:
         augment, mix: change a batch, first the images, then images and targets.
-        fused: compiled code for this architecture. It gives the same numbers except for round-off.
+        fused: compiled SGD for this architecture and loss. It gives the same numbers except for round-off.
         on_epoch, on_batch: called after each epoch and before each batch. Both may raise to stop.
-        rule: computes what the optimiser gets for a batch; by default its gradient.
+        rule: computes what the optimiser gets for a batch; by default its gradient. It takes the cross-entropy.
 
     Raises Diverged if the loss of an epoch is not finite.
     """
     network.train()
     device = next(network.parameters()).device
-    if optimizer is None:
-        optimizer = make_optimizer(network, config)
-    update = _update(network, optimizer, config.clip_norm, fused, rule)
+    optimizer = config.optimizer(network) if optimizer is None else optimizer
+    update = _update(network, optimizer, config.clip_norm, criterion, fused, rule)
     for epoch in range(first_epoch, config.epochs):
         for group in optimizer.param_groups:
             group["lr"] = config.lr_at(epoch)
@@ -185,6 +257,7 @@ def _update(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     clip_norm: float | None,
+    criterion: Criterion,
     fused: Fused | None,
     rule: GradientRule | None,
 ) -> Update:
@@ -193,14 +266,7 @@ def _update(
         return fused.update(network, optimizer, rule=rule, clip_norm=clip_norm)
     if rule is not None:
         return ruled_step(network, optimizer, rule, clip_norm=clip_norm)
-    return partial(plain_step, network, optimizer=optimizer, clip_norm=clip_norm)
-
-
-def make_optimizer(network: nn.Module, config: SGDConfig) -> torch.optim.Optimizer:
-    """The torch optimiser that `config` describes."""
-    return torch.optim.SGD(
-        network.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+    return partial(plain_step, network, optimizer=optimizer, criterion=criterion, clip_norm=clip_norm)
 
 
 def predict(

@@ -25,6 +25,10 @@ Mix: TypeAlias = Callable[[Images, Labels, torch.Generator], tuple[Images, Label
 """A random transform of a batch that changes its targets too, as CutMix does."""
 
 
+Criterion: TypeAlias = Callable[[torch.Tensor, Labels], torch.Tensor]
+"""(logits [b, K], targets) → the loss of a batch, a scalar: the mean over its images."""
+
+
 class Examples(Protocol):
     """Labelled images that can be drawn by index: a split of real data, or a synthetic set."""
 

@@ -35,16 +35,17 @@ ALLOWED = {
     **dict.fromkeys(PIECES, BASE),
     "matching": BASE | PIECES,
     "experts": BASE | PIECES,
-    "methods": BASE | PIECES | {"matching", "experts"},
-    "presets": BASE | PIECES | {"matching", "experts", "methods"},
+    "teachers": BASE | PIECES,
+    "methods": BASE | PIECES | {"matching", "experts", "teachers"},
+    "presets": BASE | PIECES | {"matching", "experts", "teachers", "methods"},
     "report": BASE,
     # `exchange` reads and writes other people's layouts. It decodes with `data`, and the field's ConvNet depth is in
     # `networks`. It knows no registry and no configuration of a method; `workflow` joins it to those.
     "exchange": BASE | {"data", "networks"},
 }
 OUTSIDE = {
-    "evaluation": BASE | {"data", "augment", "networks"},
-    "protocols": BASE | {"data", "augment", "networks"},
+    "evaluation": BASE | {"data", "augment", "networks", "teachers"},
+    "protocols": BASE | {"data", "augment", "networks", "teachers"},
     "registry": LEAVES | {"synthetic"},
 }
 HOMES = {

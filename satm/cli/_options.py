@@ -98,6 +98,26 @@ Prefix: TypeAlias = Annotated[
     int | None,
     typer.Option("--prefix", min=1, help="Take only the first images of each class. Sets of mdc are made for this."),
 ]
+Labels: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="teacher: a network trained on the real images labels every batch; own: the set's own labels (default: as "
+        "the recipe says).",
+    ),
+]
+TeacherName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--teacher",
+        metavar="ARCH",
+        help="The teacher's architecture (default: the set's own, with batch norm in place of instance norm).",
+    ),
+]
+Temperature: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--temperature", metavar="T", help="Temperature of the teacher's labels (default: 20)."),
+]
 Repeats: TypeAlias = Annotated[
     int | None, typer.Option("--repeats", min=1, help="Networks for each architecture (default: the recipe's).")
 ]
@@ -158,3 +178,20 @@ def parse_rate(text: str | None) -> Any:
         return float(text)
     except ValueError:
         raise ConfigError(f"--learning-rate {text}: expected learned, grid or a number") from None
+
+
+def parse_labels(labels: str | None, teacher: str | None, temperature: float | None) -> Any:
+    """Where labels come from, as the library takes it. A teacher or its temperature implies a teacher's labels.
+
+    Raises ConfigError for another text, and for either beside the set's own labels.
+    """
+    found = one_of("--labels", labels, "teacher", "own")
+    if teacher is None and temperature is None:
+        return found
+    if found == "own":
+        given = f"--teacher {teacher}" if teacher is not None else f"--temperature {temperature:g}"
+        raise ConfigError(f"{given} beside --labels own, the set's own labels; leave one of them out")
+
+    from satm.workflow.teachers import ByTeacher
+
+    return ByTeacher(architecture=teacher, temperature=temperature)

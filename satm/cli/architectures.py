@@ -40,6 +40,9 @@ def evaluate_architectures(
     repeats: option.Repeats = None,
     learning_rate: option.RatePolicy = None,
     prefix: option.Prefix = None,
+    labels: option.Labels = None,
+    teacher: option.TeacherName = None,
+    temperature: option.Temperature = None,
     compilation: option.CompilationName = None,
     device: option.Device = "auto",
     threads: option.Threads = None,
@@ -57,6 +60,7 @@ def evaluate_architectures(
     if not arch:
         raise ConfigError("no architecture given; name one or more, as in: satm eval-arch --arch resnet18")
     beside = option.one_of("--baseline", baseline, "random")
+    labelled = option.parse_labels(labels, teacher, temperature)
     rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
 
     import satm
@@ -72,6 +76,7 @@ def evaluate_architectures(
             repeats=repeats,
             learning_rate=rate,
             prefix=prefix,
+            labels=labelled,
             compilation=compiling,
             device=device,
             registry=registry,

@@ -148,7 +148,7 @@ def experts(
     data_root: option.DataRoot = None,
     dry_run: option.DryRun = False,
 ) -> None:
-    """Train the expert trajectories that condensing DATASET needs. Stored ones are kept.
+    """Train the expert trajectories, or the teacher, that condensing DATASET needs. Stored ones are kept.
 
     Example: satm experts cifar10 --ipc 50 --count 10
     """
@@ -169,20 +169,27 @@ def experts(
     from satm.errors import UsageError
     from satm.methods import METHODS
     from satm.workflow.condense.inputs import check_request, load_data, prepare_experts
+    from satm.workflow.teachers import own_teacher, prepare_teacher
 
-    epochs = METHODS.get(config.method).expert_epochs(config.settings)
-    if epochs is None:
+    epochs, teacher = METHODS.get(config.method).expert_epochs(config.settings), own_teacher(config)
+    if epochs is None and teacher is None:
         raise UsageError(f"method {config.method} needs no experts; try --method satm")
     if dry_run:
-        typer.echo(f"{config.experts.count} experts of {epochs} epochs, {config.architecture}")
+        typer.echo(
+            f"a teacher of {teacher.epochs} epochs, {teacher.architecture}"
+            if teacher is not None
+            else f"{config.experts.count} experts of {epochs} epochs, {config.architecture}"
+        )
         return
     with working(threads) as progress:
         data = load_data(config, data_root=chosen.data_root, device=device, progress=progress)
         check_request(config, data)
         trained = prepare_experts(config, data, device=device, progress=progress)
+        taught = prepare_teacher(config, data, device=device, progress=progress)
     last = [expert.records[-1].validation for expert in trained if expert.records]
-    typer.echo(
-        f"{len(trained)} experts of at least {epochs} epochs in {trained[0].path.parent}"
-        + (f", validation accuracy {100 * sum(last) / len(last):.1f} (mean of {len(last)})" if last else "")
-    )
+    measured = f", validation accuracy {100 * sum(last) / len(last):.1f} (mean of {len(last)})" if last else ""
+    if trained:
+        typer.echo(f"{len(trained)} experts of at least {epochs} epochs in {trained[0].path.parent}{measured}")
+    if taught is not None:
+        typer.echo(f"teacher {taught.id} of {len(taught.records)} epochs{taught.spell_validation()}")
     typer.echo("next: satm condense with the same options")

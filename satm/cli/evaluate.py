@@ -20,6 +20,9 @@ def evaluate(
     repeats: option.Repeats = None,
     learning_rate: option.RatePolicy = None,
     prefix: option.Prefix = None,
+    labels: option.Labels = None,
+    teacher: option.TeacherName = None,
+    temperature: option.Temperature = None,
     compilation: option.CompilationName = None,
     device: option.Device = "auto",
     threads: option.Threads = None,
@@ -32,6 +35,7 @@ def evaluate(
     Example: satm eval cifar10/ipc50/satm --baseline random
     """
     beside = option.one_of("--baseline", baseline, "random")
+    labelled = option.parse_labels(labels, teacher, temperature)
     rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
 
     import satm
@@ -46,6 +50,7 @@ def evaluate(
             repeats=repeats,
             learning_rate=rate,
             prefix=prefix,
+            labels=labelled,
             compilation=compiling,
             device=device,
             registry=registry,

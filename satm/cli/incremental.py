@@ -63,6 +63,9 @@ def evaluate_incremental(
     arch: Architecture = None,
     recipe: option.RecipeName = None,
     learning_rate: option.RatePolicy = None,
+    labels: option.Labels = None,
+    teacher: option.TeacherName = None,
+    temperature: option.Temperature = None,
     settings: ProtocolSettings = None,
     compilation: option.CompilationName = None,
     device: option.Device = "auto",
@@ -77,6 +80,7 @@ def evaluate_incremental(
     """
     kept = option.one_of("--memory", memory, "condensed", "random", "herding")
     counted = option.one_of("--budget", budget, "images", "bytes")
+    labelled = option.parse_labels(labels, teacher, temperature)
     rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
     changes = option.parse_settings(settings)
 
@@ -98,6 +102,7 @@ def evaluate_incremental(
             architecture=arch,
             recipe=recipe,
             learning_rate=rate,
+            labels=labelled,
             settings=changes,
             compilation=compiling,
             device=device,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,12 +17,12 @@ from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError, Interrupted
 from satm.experts.flat import FlatConfig, FlatGradient
 from satm.experts.store import EpochRecord, Trajectory, TrajectoryStore
-from satm.home import make_folder
+from satm.home import held, make_folder
 from satm.machine.fused import Compilation, Fused, how_trained, plan_fused
 from satm.networks import NetworkPlan
 from satm.progress import SILENT, Bar, Progress
 from satm.rng import Seed
-from satm.training import EpochStats, SGDConfig, accuracy, fit, make_optimizer
+from satm.training import EpochStats, SGDConfig, accuracy, fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +131,7 @@ class _Training:
 
     def expert(self, index: int, bar: Bar) -> Trajectory:
         """Expert `index`, trained further from its last stored epoch. Other processes that need it wait."""
-        with _held(self.store.folder / f"{index:04d}.lock", index, self.progress):
+        with held(self.store.folder / f"{index:04d}.lock", f"expert {index}", self.progress):
             stored = self.store.find(index)
             if stored is not None and stored.epochs >= self.epochs:
                 return stored
@@ -143,7 +141,7 @@ class _Training:
         seed = Seed(self.config.seed).child("expert", index)
         network = self.plan.create(seed.child("init")).to(self.device)
         sgd = self.config.sgd(self.epochs)
-        optimizer = make_optimizer(network, sgd)
+        optimizer = sgd.optimizer(network)
         # `flatten` copies. A detached view of live CPU weights would make every snapshot equal the last one.
         snapshots = [flatten(network.parameters()).detach().cpu()]
         records: list[EpochRecord] = []
@@ -184,32 +182,6 @@ class _Training:
         )
         # With 0 epochs nothing is stored yet: the trajectory is the initial weights.
         return self.store.find(index) or self.store.write(index, snapshots, records, None)
-
-
-@contextmanager
-def _held(path: Path, index: int, progress: Progress) -> Iterator[None]:
-    """Hold the lock of an expert. If another process trains it, tell the user and wait.
-
-    Raises Interrupted if the user asks to stop meanwhile.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path)
-    waiting = False
-    while True:
-        try:
-            lock.acquire(timeout=1 if waiting else 0)
-            break
-        except Timeout:
-            if not waiting:
-                progress.say(f"expert {index} is being trained by another process; waiting for it")
-            waiting = True
-            if progress.stopping():
-                raise Interrupted("stopped while waiting for another process; nothing was lost") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _momentum(network: nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tensor | None:

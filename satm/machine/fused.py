@@ -25,10 +25,10 @@ from satm.machine.compilation import Compilation as Compilation
 from satm.machine.compilation import compiled, missing_compiler
 from satm.machine.pieces import images_at_once, pieces
 from satm.machine.purity import obstacle
-from satm.types import FlatParams, Images, Labels
+from satm.types import Criterion, FlatParams, Images, Labels
 
 Update: TypeAlias = Callable[[Images, Labels], tuple[torch.Tensor, torch.Tensor]]
-"""One SGD step on a batch. Returns the mean cross-entropy and the logits [b, K] from before the step, detached."""
+"""One SGD step on a batch. Returns the mean loss and the logits [b, K] from before the step, detached."""
 
 GradientAt: TypeAlias = Callable[[FlatParams], tuple[FlatParams, torch.Tensor, torch.Tensor]]
 """θ [P] → (∇L(θ) [P], L(θ), logits [b, K]) of one batch."""
@@ -50,7 +50,14 @@ class Fused:
     network's output depends on more than its parameters and images (`satm.machine.purity.obstacle`).
     """
 
-    def __init__(self, network: nn.Module, *, image_shape: tuple[int, int, int], notify: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        image_shape: tuple[int, int, int],
+        notify: Callable[[str], None],
+        criterion: Criterion = F.cross_entropy,
+    ) -> None:
         if reason := obstacle(network, image_shape):
             raise ConfigError(f"its training cannot be compiled: {reason}; train it uncompiled")
         self._shapes = _shapes(network)
@@ -61,7 +68,7 @@ class Fused:
 
         def loss(theta: FlatParams, images: Images, targets: Labels) -> tuple[torch.Tensor, torch.Tensor]:
             logits = forward(theta, images)
-            return F.cross_entropy(logits, targets), logits
+            return criterion(logits, targets), logits
 
         def gradient(
             theta: FlatParams, images: Images, targets: Labels
@@ -119,7 +126,7 @@ class Fused:
     def _of_batch(
         self, theta: FlatParams, images: Images, targets: Labels
     ) -> tuple[FlatParams, torch.Tensor, torch.Tensor]:
-        """Gradient [P], mean cross-entropy and logits [b, K] of a batch, in pieces that fit the CPU's caches."""
+        """Gradient [P], mean loss and logits [b, K] of a batch, in pieces that fit the CPU's caches."""
         gradient, value, logits = torch.zeros_like(theta), theta.new_zeros(()), []
         for share, x, y in pieces(self.at_once, images, targets):
             part, loss, predicted = self._gradient((theta,), (x, y))
@@ -153,6 +160,7 @@ def plan_fused(
     image_shape: tuple[int, int, int],
     images: int,
     compilation: Compilation = "auto",
+    criterion: Criterion = F.cross_entropy,
     notify: Callable[[str], None],
 ) -> Fused | None:
     """The compiled training of networks that `build` makes, on `images` images each (epochs × examples).
@@ -174,7 +182,7 @@ def plan_fused(
             raise ConfigError(f"compilation compiled: {reason}; set it to auto")
         notify(f"training uncompiled: {reason}")
         return None
-    return Fused(network, image_shape=image_shape, notify=notify)
+    return Fused(network, image_shape=image_shape, notify=notify, criterion=criterion)
 
 
 def worthwhile(images: int, image_shape: tuple[int, int, int]) -> bool:

@@ -29,6 +29,7 @@ from satm.experts import ExpertConfig, Trajectory
 from satm.machine.compilation import Compilation
 from satm.names import Names
 from satm.rng import Seed
+from satm.teachers import Teacher, TeacherConfig
 from satm.types import Images, LabelKind, Labels
 
 
@@ -46,6 +47,7 @@ class Task:
     seed: Seed  # of every random draw
     device: torch.device
     experts: Sequence[Trajectory] = ()
+    teacher: Teacher | None = None  # None for a method without one
     notify: Callable[[str], None] = _ignore  # receives messages for the user, such as a failed compilation
 
     def __post_init__(self) -> None:
@@ -160,6 +162,9 @@ class Method:
     """How its experts are trained, given the configuration of MTT's plain experts."""
     compilation: Callable[[Any], Compilation] = lambda settings: "auto"
     """How the training of its experts runs, given the settings: `auto`, `compiled` or `eager`."""
+
+    teacher: Callable[[Any], TeacherConfig | None] = lambda settings: None
+    """The teacher that it needs under these settings; None: the method needs none."""
 
     # Its sets.
     variant: Callable[[Any], str] = lambda settings: ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from satm.networks.architectures import NetworkPlan, create, known, plan, plan_for
+from satm.networks.architectures import NetworkPlan, batch_normed_name, create, known, plan, plan_for
 from satm.networks.base import NETWORKS, Fit, Network
 from satm.networks.convnet import convnet_depth, convnet_name
 from satm.networks.features import features
@@ -12,6 +12,7 @@ __all__ = [
     "Fit",
     "Network",
     "NetworkPlan",
+    "batch_normed_name",
     "convnet_depth",
     "convnet_name",
     "create",

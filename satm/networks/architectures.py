@@ -116,6 +116,17 @@ def plan_for(name: str, data: Classified) -> NetworkPlan:
     return plan(name, num_classes=len(data.classes), image_shape=data.image_shape)
 
 
+def batch_normed_name(name: str) -> str:
+    """The name of the same network with batch norm in place of instance norm; `name` itself if there is none.
+
+    `convnet3_w32` gives `convnetbn3_w32`.
+    """
+    found = _ours(name)
+    if found is None or found[0].twin is None:
+        return name
+    return NETWORKS.get(found[0].twin).at_width(found[1])
+
+
 def _ours(name: str) -> tuple[Network, int | None] | None:
     """Our network of that name, and the width that the name gives; None for anyone else's.
 

@@ -137,6 +137,7 @@ NETWORKS.add(
         build=_build(3),
         fit=_fit(3),
         width=WIDTH,
+        twin="convnetbn3",
     )
 )
 NETWORKS.add(
@@ -155,6 +156,7 @@ NETWORKS.add(
         build=_build(4),
         fit=_fit(4),
         width=WIDTH,
+        twin="convnetbn4",
     )
 )
 NETWORKS.add(
@@ -173,6 +175,7 @@ NETWORKS.add(
         build=_build(5),
         fit=_fit(5),
         width=WIDTH,
+        twin="convnetbn5",
     )
 )
 NETWORKS.add(

@@ -71,6 +71,7 @@ NETWORKS.add(
         summary="a 3×3 stem and eight residual blocks with instance norm; for 32×32",
         build=ResNet18,
         fit=fit_to_32(pooled=1),
+        twin="resnet18bn",
     )
 )
 NETWORKS.add(

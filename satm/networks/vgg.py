@@ -46,6 +46,7 @@ NETWORKS.add(
         summary="eight convolutions with instance norm in five stages; for 32×32",
         build=VGG11,
         fit=fit_to_32(pooled=1),
+        twin="vgg11bn",
     )
 )
 NETWORKS.add(

@@ -153,6 +153,9 @@ class Numbers:
     departures: tuple[str, ...] = ()
     experts: ExpertConfig | None = None  # how its experts are trained; None: as the method says, from MTT's
     limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by profile; before `Profile.max_settings`
+    by_profile: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings for each profile
+    recipes: Mapping[str, str] = field(default_factory=dict)  # by profile: its own recipe, in place of the profile's
+    batch_normed: bool = False  # whether its ConvNet has batch norm in place of instance norm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,16 +7,19 @@ from collections.abc import Mapping
 from satm.experts import ExpertConfig
 from satm.presets import datm, ftd, mtt, satm, tesla
 from satm.presets._types import Numbers
+from satm.teachers import TEACHERS
 
 DC_CODE = "DC's code (main.py and utils.py at 53f63a6)"
 DSA_CODE = f"{DC_CODE}, its README's --init real"
-DM_CODE = "DM's code (main_DM.py at 53f63a6)"
-RDED_CODE = "RDED's code (argument.py and scripts/ at 31f9117)"
+DM_CODE = "DM's code (main_DM.py at 53f63a6) and its README"
+RDED_CODE = "RDED's code (argument.py and scripts/ at 3f6453d)"
 MTT_EXPERTS = "MTT's experts; their number of epochs is its code's"
 
 MOMENTUM_SOURCE = "the outer momentum is not printed: ours (docs/choices.md)"
-TEACHER_SOURCE = (
-    "RDED's teacher is trained by the field's evaluation recipe (momentum 0.9, weight decay 5e-4), not its own"
+TEACHER_SOURCE = "the teacher's training is not printed: ours (satm.teachers, docs/choices.md)"
+EXPERT_SOURCE = (
+    "an expert in place of RDED's teacher: instance norm, momentum 0.9, weight decay 5e-4; its epochs are MTT's 50: no "
+    "file of RDED's repository prints any"
 )
 SHARED_SPACE = "in the space of the trajectory methods"
 FLAT_SOURCE = "GSAM's numbers of the flat experts are not printed: those of FTD's script (ρ 0.01, a 0.4)"
@@ -66,9 +69,17 @@ NUMBERS: Mapping[str, Numbers] = {
         source=f"{DM_CODE} and its README",
     ),
     "rded": Numbers(
+        values={"candidates": 300, "crops": 5, "labels": "hard"},
+        source=RDED_CODE,
+        departures=(TEACHER_SOURCE, "images are kept as floats, not as JPEG files"),
+        by_profile={name: {"teacher": teacher} for name, teacher in TEACHERS.items()},
+        recipes={"paper": "rded", "cpu": "rded-cpu", "smoke": "rded-smoke"},
+        batch_normed=True,
+    ),
+    "rded-static": Numbers(
         values={"candidates": 300, "crops": 5, "expert_epochs": 50},
         source=RDED_CODE,
-        departures=(TEACHER_SOURCE, "one soft label an image for those of its crops at every epoch"),
+        departures=(EXPERT_SOURCE, "one soft label an image for those of its crops at every epoch"),
         experts=ExpertConfig(count=1, lr=0.01, momentum=0.9, weight_decay=5e-4),
         limits={"cpu": {"expert_epochs": 10}, "smoke": {"expert_epochs": 1}},
     ),

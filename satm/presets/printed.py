@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from satm.networks import batch_normed_name
 from satm.presets._types import CondenseConfig, Numbers, Preset, Row
 from satm.presets.choice import Choice
 from satm.presets.rows import numbers_of, perturbation
@@ -64,12 +65,15 @@ def printed_preset(choice: Choice) -> Preset:
     departures = numbers.departures + departures
     limits = {**scale.max_settings, **numbers.limits.get(scale.name, {})}
     limited = {name: min(value, limits[name]) if name in limits else value for name, value in values.items()}
-    settings = choice.build({**limited, **choice.data_settings()})
+    settings = choice.build({**limited, **choice.data_settings(), **numbers.by_profile.get(scale.name, {})})
     if scale.max_images is not None:
         settings = method.within(settings, scale.max_images, choice.classes or 10, choice.ipc)
     plain = choice.plain_experts()
     experts = method.experts(plain) if numbers.experts is None else replace(numbers.experts, augment=choice.augment)
     config = choice.config(settings, experts)
+    if numbers.batch_normed:
+        config = replace(config, architecture=batch_normed_name(config.architecture))
+    config = replace(config, recipe=numbers.recipes.get(scale.name, config.recipe))
     changed = [(name, getattr(settings, name), value) for name, value in values.items()]
     departures += tuple(f"{scale.name}: {name} {new} instead of {old}" for name, new, old in changed if new != old)
     return Preset(
@@ -98,13 +102,21 @@ def _other_departures(choice: Choice, config: CondenseConfig) -> tuple[str, ...]
     scale = choice.scale
     width = () if scale.width == 128 else (f"{scale.name}: width of the ConvNet {scale.width} instead of 128",)
     with_experts = choice.method.expert_epochs(config.settings) is not None
+    with_teacher = choice.method.teacher(config.settings) is not None
+    rate = "" if with_teacher else ", its step size chosen on the validation split"
     ours, theirs = config.experts.batch_size, choice.printed.expert_batch
     batch: tuple[str, ...] = ()
     if with_experts and numbers_of(config.method, choice.numbers).experts is None and ours != theirs:
         batch = (f"{scale.name}: mini-batch of the experts {ours} instead of {theirs}",)
     return (
         *width,
-        f"{'the expert trains on ' if with_experts else ''}90% of train: a validation split is held out",
-        *recipe_change(scale, ", its step size chosen on the validation split"),
+        f"{_learner(with_experts, with_teacher)}90% of train: a validation split is held out",
+        *recipe_change(scale, config.recipe, rate),
         *batch,
     )
+
+
+def _learner(with_experts: bool, with_teacher: bool) -> str:
+    if with_teacher:
+        return "the teacher trains on "
+    return "the expert trains on " if with_experts else ""

@@ -78,12 +78,12 @@ def changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
     changed = [(word, getattr(printed, name), getattr(chosen, name)) for name, word in names.items()]
     changed = [("width of the ConvNet", 128, scale.width), *changed]
     words = [f"{scale.name}: {word} {spell(new)} instead of {spell(old)}" for word, old, new in changed if new != old]
-    return (*words, *recipe_change(scale))
+    return (*words, *recipe_change(scale, scale.recipe or ""))
 
 
-def recipe_change(scale: Profile, more: str = "") -> tuple[str, ...]:
-    """That the scale evaluates by a recipe of its own, in words; nothing if it takes the method's."""
-    return () if scale.recipe is None else (f"{scale.name}: evaluated by the recipe `{scale.recipe}`{more}",)
+def recipe_change(scale: Profile, recipe: str, more: str = "") -> tuple[str, ...]:
+    """That the scale evaluates by `recipe`, in words; nothing at a scale that takes the recipe of the publication."""
+    return () if scale.recipe is None else (f"{scale.name}: evaluated by the recipe `{recipe}`{more}",)
 
 
 def settings_changes(printed: Mapping[str, Any], chosen: Mapping[str, Any], scale: Profile) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -6,9 +7,11 @@ import torch
 
 from evaluation import RECIPES, Recipe, recipe_for, stated_learning_rate
 from evaluation.recipes import BY_DATASET
-from satm.augment import DIGITS_STRATEGY, DSA, DSARanges
+from satm.augment import DIGITS_STRATEGY, DSA, CutMix, DSARanges
 from satm.errors import ConfigError, UnknownName, UsageError
 from satm.rng import Seed
+from satm.teachers import TeacherConfig, TeacherLabels, distillation_loss
+from satm.training import AdamWConfig
 from tests.evaluation.conftest import memory
 
 
@@ -83,6 +86,48 @@ def test_prabhu2020_is_gdumbs_own():
     assert recipe.variant(augment=DIGITS_STRATEGY).augment == "crop"  # a mirrored digit is not a digit
 
 
+def test_rdeds_recipe_is_that_of_its_code():
+    """argument.py and validation/main.py of RDED at 3f6453d; the numbers are also rows of the golden table."""
+    recipe = RECIPES.get("rded")
+    config = recipe.on("convnetbn3").optimisation(0.001)
+    assert isinstance(config, AdamWConfig)
+    assert (config.epochs, config.batch_size, config.weight_decay) == (300, 50, 0.01)
+    assert (config.beta1, config.beta2) == (0.9, 0.999)
+    rates = [config.lr_at(epoch) for epoch in range(300)]
+    assert rates == pytest.approx([0.0005 * (1 + math.cos(math.pi * epoch / 300 / 2)) for epoch in range(300)])
+    assert (recipe.labels.temperature, recipe.cutmix) == (20.0, CutMix(probability=1.0, alpha=1.0))
+    assert (recipe.learning_rate, recipe.augment, recipe.repeats) == (0.001, "flip", 5)
+    sizes = {
+        (name, ipc): recipe.for_set(name, classes, ipc).batch_size
+        for name, classes in (("cifar10", 10), ("cifar100", 100), ("tiny-imagenet", 200), ("imagenet-1k", 1000))
+        for ipc in (1, 10, 50)
+    }
+    assert list(sizes.values()) == [10, 50, 100, 20, 100, 200, 100, 100, 100, 20, 100, 200]
+    special = recipe.for_set("cifar100", 100, 10)
+    assert (special.on("convnetbn3").batch_size, special.on("convnetbn3").learning_rate) == (25, 0.002)
+    assert (special.on("resnet18bn").batch_size, special.on("resnet18bn").learning_rate) == (100, 0.001)
+    printed = {"vgg11": 0.0005, "alexnet": 0.0001, "resnet18bn": 0.001, "timm/efficientnet_b0": 0.002}
+    printed |= {"timm/mobilenetv2_100": 0.0025, "timm/vit_base_patch16_224": 0.0001}
+    assert {name: recipe.on(name).learning_rate for name in printed} == printed
+    given = special.variant(learning_rate=0.01).on("convnetbn3")
+    assert (given.learning_rate, given.batch_size) == (0.01, 25)  # a stated rate counts for every network
+
+
+def test_a_recipe_says_whose_labels_it_has():
+    smoke, rded = RECIPES.get("smoke"), RECIPES.get("rded-smoke")
+    labels = TeacherLabels(temperature=4.0, teacher=TeacherConfig(architecture="convnetbn3"))
+    assert smoke.labelled(labels).name == "smoke, teacher convnetbn3, T 4"
+    assert smoke.labelled(None) == smoke
+    assert (rded.labelled(None).name, rded.labelled(None).labels) == ("rded-smoke, own labels", None)
+    assert "labels" not in smoke.to_dict()
+    logits, targets = torch.randn(4, 3, generator=Seed(0).generator()), torch.full((4, 3), 1 / 3)
+    plain = distillation_loss(logits, targets, temperature=4.0)
+    torch.testing.assert_close(smoke.labelled(labels).criterion(logits, targets), 16 * plain)  # SGD: T² times
+    torch.testing.assert_close(rded.labelled(labels).criterion(logits, targets), plain)
+    with pytest.raises(ConfigError, match="rded-smoke trains by adamw, not by SGD"):
+        rded.sgd(0.1)
+
+
 @pytest.mark.parametrize(
     ("name", "digest"),
     [
@@ -143,6 +188,9 @@ def test_a_variant_says_in_its_name_what_it_changes():
         ({"epoch": 3}, "unknown setting 'recipe.epoch': did you mean recipe.epochs"),
         ({"epochs": "3"}, "setting recipe.epochs is '3': expected a whole number"),
         ({"clip_norm": -1.0}, "clip norm -1.0"),
+        ({"optimizer": "adamw"}, "AdamW follows half a cosine: leave drop_at"),
+        ({"optimizer": "adam"}, "recipe.optimizer is 'adam'"),
+        ({"labels": {"temperature": 0.0}}, "temperature 0 of the teacher's labels"),
         ({"cutmix": {"alpha": -1.0}}, "CutMix alpha -1.0"),
         ({"drop_at": [3], "restarts": {}}, "drops at milestones and one with warm restarts"),
     ],

@@ -169,6 +169,7 @@ READ: Mapping[str, Read] = {
 }
 
 OF_ONE_METHOD: Mapping[tuple[str, str], Read] = {
+    ("rded", "labels"): setting("labels"),
     ("dc", "Iteration"): setting("networks"),
     ("dsa", "Iteration"): setting("networks"),
     ("datm", "buffer.train_epochs"): setting("teacher_epoch"),
@@ -306,8 +307,7 @@ PROSE: tuple[Value, ...] = tuple(
         said("ftd", "cifar10", "*", "buffer/run_buffer.sh", zca=True),
         said("ftd", "cifar100", "*", "Readme.md", zca=True),
         said("ftd", "*", "*", "FTD's buffer command", buffer__rho_max=0.01, buffer__rho_min=0.01),
-        said("rded", "*", "*", "MTT's; in no file of RDED's", expert_epochs=50, buffer__num_experts=1),
-        said("rded", "*", "*", "the field's evaluation", buffer__lr_teacher=0.01, buffer__mom=0.9, buffer__l2=5e-4),
+        said("rded", "*", "*", "a teacher labels every batch of an evaluation: the set keeps classes", labels="hard"),
         chosen("tiny-imagenet", 50, 20, 2, 40, 300, 1e4, 1e-4, True),
         *(chosen(name, 10, 20, 2, 10, 20, 1000, 1e-4, False) for name in SUBSETS),
         chosen("imagenet-1k", 1, 50, 2, 10, 100, 1e4, 1e-4, False),

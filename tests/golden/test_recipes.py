@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import csv
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from contextlib import suppress
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from evaluation import RECIPES, Recipe
-from evaluation.recipes import BY_DATASET
+from evaluation.recipe import Case
+from evaluation.recipes import BY_DATASET, RDED_CASES
 from protocols.base import PROTOCOLS
 from satm.augment import STRATEGY, CutMix, DSARanges
 from satm.errors import UsageError
 from satm.presets import find_preset
 from satm.presets.profiles import class_incremental_repeats
 from satm.schedule import WarmRestarts
+from satm.teachers import TEACHERS, TeacherLabels
 
 Table = Mapping[str, Recipe]
 METHODS = ("mtt", "ftd", "tesla", "datm", "dc", "dsa", "dm")
@@ -59,7 +63,7 @@ def restarts(name: str) -> Read:
 
 
 ONE: Mapping[str, Read] = {
-    "optimizer": lambda recipe: "sgd",  # there is no other
+    "optimizer": lambda recipe: recipe.optimizer or "sgd",
     "momentum": lambda recipe: recipe.momentum,
     "weight_decay": lambda recipe: recipe.weight_decay,
     "decay": lambda recipe: recipe.decay,
@@ -138,7 +142,64 @@ RANKING: Mapping[str, Read] = {
     "default_lr": ONE["learning_rate"],
 }
 
+RDED: Mapping[str, Read] = {
+    "re_epochs": lambda recipe: recipe.epochs,
+    "re_batch_size": ONE["batch_size"],
+    "adamw_lr": ONE["learning_rate"],
+    "adamw_weight_decay": ONE["weight_decay"],
+    "adamw_betas": lambda recipe: ",".join(
+        str(getattr(recipe.optimisation(0.1), name, 0)) for name in ("beta1", "beta2")
+    ),
+    "optimizer": lambda recipe: recipe.optimizer or "sgd",
+    "mix_type": lambda recipe: "cutmix" if recipe.cutmix and recipe.cutmix.probability == 1 else "other",
+    "cutmix": lambda recipe: recipe.cutmix.alpha if recipe.cutmix else "none",
+    "temperature": lambda recipe: recipe.labels.temperature if recipe.labels else "none",
+    "relabel": lambda recipe: "teacher on every augmented batch" if recipe.labels else "none",
+    "hflip": lambda recipe: recipe.augment == "flip",
+    # What DD-Ranking calls the same.
+    "num_epochs": lambda recipe: recipe.epochs,
+    "syn_batch_size": ONE["batch_size"],
+    "syn_lr": ONE["learning_rate"],
+    "weight_decay": ONE["weight_decay"],
+    "data_aug_func": lambda recipe: "cutmix" if recipe.cutmix else "other",
+}
+
+STUDENTS = {
+    **{f"conv{depth}": f"convnetbn{depth}" for depth in (3, 4, 5, 6)},
+    "resnet18": "resnet18bn",
+    "resnet18_modified": "resnet18bn",
+    "efficientnet_b0": "timm/efficientnet_b0",
+    "mobilenet_v2": "timm/mobilenetv2_100",
+    "vit_b_16": "timm/vit_base_patch16_224",
+}
+"""RDED's networks by our names. Those that it trains at its usual learning rate need no place here."""
+
+CLASSES = {"cifar10": 10, "imagenette": 10, "imagewoof": 10, "imagenet-10": 10, "cifar100": 100, "imagenet-100": 100}
+CLASSES |= {"tiny-imagenet": 200, "imagenet-1k": 1000, "*": 10}
+
+ARGUMENTS = "RDED 3f6453d argument.py:234-315"
 PROSE = (
+    *(
+        Row("rded", "*", "10", name, "adamw_lr", value, ARGUMENTS)
+        for name, value in (
+            ("vgg11", "0.0005"),
+            ("alexnet", "0.0001"),
+            ("efficientnet_b0", "0.002"),
+            ("mobilenet_v2", "0.0025"),
+            ("vit_b_16", "0.0001"),
+            ("resnet50", "0.001"),
+        )
+    ),
+    *(
+        Row("rded", dataset, ipc, "resnet18", "re_batch_size", size, ARGUMENTS)
+        for dataset, sizes in (
+            ("cifar10", ("10", "50", "100")),
+            ("imagenet-100", ("20", "100", "200")),
+            ("imagenet-1k", ("20", "100", "200")),
+            ("tiny-imagenet", ("100", "100", "100")),
+        )
+        for ipc, size in zip(("1", "10", "50"), sizes, strict=True)
+    ),
     Row("gdumb", "*", "*", "", "warmup_factor", "0.1", "GDumb 4f412d7 src/main.py:10-95"),
     *(
         Row(name, "*", "*", "", "eval.lr_drop_factor", "0.1", "the same `evaluate_synset` as MTT's")
@@ -194,6 +255,13 @@ OTHER_DATA = ("svhn",)
 """Published data sets whose images the suite knows nothing of, so that it cannot leave out an augmentation."""
 
 OURS: Mapping[str, Mapping[str, Any]] = {
+    "rded-cpu": {"scale": "cpu", "epochs": 150, "labels": TeacherLabels(temperature=20.0, teacher=TEACHERS["cpu"])},
+    "rded-smoke": {
+        "scale": "smoke",
+        "epochs": 60,
+        "repeats": 2,
+        "labels": TeacherLabels(temperature=20.0, teacher=TEACHERS["smoke"]),
+    },
     "cpu": {"scale": "cpu", "epochs": 300, "drop_at": (151,), "grid": (0.003, 0.01, 0.03, 0.1, 0.3)},
     "smoke": {
         "scale": "smoke",
@@ -203,7 +271,7 @@ OURS: Mapping[str, Mapping[str, Any]] = {
         "repeats": 2,
     },
 }
-"""The recipes of the smaller scales: `mtt`, with these fields."""
+"""The recipes of the smaller scales: `mtt` or `rded`, with these fields."""
 
 WORDS = ("name", "summary", "version", "source", "departures")
 """Fields of a recipe that decide no number."""
@@ -220,6 +288,8 @@ def recipes() -> dict[str, Recipe]:
 
 def named(method: str) -> str:
     """The recipe that judges the sets of a method at paper scale."""
+    if method.endswith("rded"):
+        return "rded"
     if method.startswith("dd-ranking/"):
         return "dd-ranking"
     if method == "gdumb":
@@ -228,12 +298,14 @@ def named(method: str) -> str:
 
 
 def readers(method: str) -> Mapping[str, Read]:
+    if method.endswith("rded"):
+        return RDED
     return GDUMB if method == "gdumb" else RANKING if method.startswith("dd-ranking/") else FIELD
 
 
 def covered() -> Iterator[tuple[Row, str, Read]]:
     """Each published value of a recipe, with each recipe that has it and how it is read there."""
-    methods = (*METHODS, "dm-cl", "gdumb", *(f"dd-ranking/{name}" for name in RANKED))
+    methods = (*METHODS, "dm-cl", "gdumb", "rded", *(f"dd-ranking/{name}" for name in (*RANKED, "rded")))
     rows = [row for row in (*table(), *PROSE) if row.method in methods]
     special = {(row.method, row.dataset, row.parameter) for row in rows if row.dataset != "*"}
     names = {method: named(method) for method in methods}
@@ -254,6 +326,15 @@ COVERED = list(covered())
 GRID = tuple(float(each) for row in table() if row.parameter == "lr_grid" for each in row.value.split(","))
 
 
+def fitted(recipe: Recipe, row: Row) -> Recipe:
+    """The recipe with its numbers for the data set, the IPC and the network of a row."""
+    if not row.method.endswith("rded"):
+        return recipe
+    student = re.sub(r".*_to_(.*)_cr\d", r"\1", row.variant).replace("resnet-18", "resnet18").replace("-", "_")
+    ipc = 10 if row.ipc == "*" else int(row.ipc)
+    return recipe.for_set(row.dataset, CLASSES[row.dataset], ipc).on(STUDENTS.get(student, student))
+
+
 def differences(found: Table) -> list[str]:
     """Every way in which the recipes differ from what was published and from the lists above."""
     wrong = []
@@ -261,7 +342,7 @@ def differences(found: Table) -> list[str]:
         expected, reason = DEPARTURES.get((name, row.parameter, row.value), (row.value, row.source))
         if row.value == "Epoch+1":
             continue  # the epochs are compared as `epoch_eval_train`
-        value = read(found[name])
+        value = read(fitted(found[name], row))
         if not same(value, expected):
             wrong.append(f"{name}: {row.parameter} {value}, expected {expected} ({row.method}, {reason})")
     return wrong + [text for name in found for text in unpublished(found, name)]
@@ -269,13 +350,19 @@ def differences(found: Table) -> list[str]:
 
 def unpublished(found: Table, name: str) -> Iterator[str]:
     """The fields of a recipe for which nothing is published: they have no effect, or they are ours."""
-    recipe, gdumb = found[name], name.startswith("prabhu2020")
+    recipe, gdumb, base = found[name], name.startswith("prabhu2020"), "rded" if name.startswith("rded") else "mtt"
     if name in OURS:
-        expected = {each.name: getattr(found["mtt"], each.name) for each in fields(Recipe)} | OURS[name]
+        expected = {each.name: getattr(found[base], each.name) for each in fields(Recipe)} | OURS[name]
     else:
         expected = {"scale": "paper", "grid": GRID}
-        expected |= {"drop_at": (), "decay": 0.1} if gdumb else {"restarts": None, "cutmix": None, "clip_norm": None}
-        expected |= {} if gdumb else {"drop_at": recipe.drop_at[:1]}  # one drop
+        if name == "rded":
+            labels = TeacherLabels(temperature=20.0, teacher=TEACHERS["paper"])
+            expected |= {"labels": labels, "drop_at": (), "decay": 0.1, "repeats": 5, "restarts": None}
+            expected |= {"clip_norm": None, "cases": RDED_CASES}
+        else:
+            expected |= {"optimizer": None, "labels": None, "cases": None}
+            expected |= {"drop_at": (), "decay": 0.1} if gdumb else {"cutmix": None, "clip_norm": None}
+            expected |= {} if gdumb else {"restarts": None, "drop_at": recipe.drop_at[:1]}  # one drop
         expected |= {} if name == "dc-mnist" else {"ranges": None}
     for key, value in expected.items():
         if key not in WORDS and getattr(recipe, key) != value:
@@ -348,6 +435,9 @@ WORDED: Mapping[str, tuple[Any, ...]] = {
     "cutmix": (None, CutMix()),
     "clip_norm": (None, 3.0),
     "ranges": (None, DSARanges(rotate=20.0)),
+    "optimizer": (None, "adamw"),
+    "labels": (None, TeacherLabels(temperature=20.0, teacher=TEACHERS["smoke"])),
+    "cases": (None, (Case(ipc=10, batch_size=20),)),
 }
 """Values to take in place of a recipe's, for fields that may hold something else than numbers."""
 
@@ -355,18 +445,21 @@ WORDED: Mapping[str, tuple[Any, ...]] = {
 def moved(value: Any, draw: random.Random) -> Iterator[Any]:
     """`value` with one of its numbers changed, by about a third. Each number of a group of settings has its turn."""
     if isinstance(value, float):
-        yield value * draw.choice([0.7, 1.3])
+        yield from (value * 0.7, value * 1.3)
     elif isinstance(value, int):
         yield value + draw.choice([1, max(1, value // 3)])
     elif isinstance(value, tuple):
-        yield (*value, 0.5) if value and isinstance(value[-1], float) else (*value, 200)
+        if not value or isinstance(value[-1], int | float):
+            yield (*value, 0.5) if value and isinstance(value[-1], float) else (*value, 200)
         for index, number in enumerate(value):
             for changed in moved(number, draw):
                 yield (*value[:index], changed, *value[index + 1 :])
-    elif isinstance(value, WarmRestarts | CutMix | DSARanges):
-        for name, number in asdict(value).items():
+    elif isinstance(value, WarmRestarts | CutMix | DSARanges | TeacherLabels | Case):
+        for name in (each.name for each in fields(value)):
+            number = getattr(value, name)
             for changed in moved(number, draw):
-                yield replace(value, **{name: changed})
+                with suppress(UsageError):  # out of its range
+                    yield replace(value, **{name: changed})
 
 
 def mutants(recipe: Recipe, key: str, draw: random.Random) -> Iterator[Recipe]:

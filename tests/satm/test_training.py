@@ -14,7 +14,7 @@ from satm.machine.fused import WORTHWHILE, Fused, plan_fused
 from satm.machine.purity import obstacle
 from satm.rng import Seed
 from satm.schedule import WarmRestarts
-from satm.training import SGDConfig, accuracy, fit, hard, make_optimizer, predict
+from satm.training import SGDConfig, accuracy, fit, hard, predict
 from tests.helpers import CLASSES, HIDDEN, IMAGE, Tiny, cross_entropy, normal, tiny_logits
 
 N = 10
@@ -115,7 +115,7 @@ class Stop(Exception):
 def test_training_in_two_parts_gives_the_same_bits(few, dropout):
     whole, parts = start(dropout), start(dropout)
     fit(whole, few, CONFIG, seed=Seed(0), augment=shifted)
-    optimizer = make_optimizer(parts, CONFIG)
+    optimizer = CONFIG.optimizer(parts)
 
     def stop(stats):
         if stats.epoch == 2:
@@ -243,11 +243,11 @@ def test_compiled_training_in_two_parts_gives_the_same_bits(few, fused, momentum
     whole, parts, seen = tiny(), tiny(), []
     fit(whole, few, config, seed=Seed(0), fused=fused, on_batch=lambda: seen.append(flatten(whole.parameters())))
     assert len({tuple(theta.tolist()) for theta in seen}) == 15  # the network itself moves at every batch
-    optimizer = make_optimizer(parts, config)
+    optimizer = config.optimizer(parts)
     fit(parts, few, replace(config, epochs=2), seed=Seed(0), optimizer=optimizer, fused=fused)
     again = tiny(7)
     again.load_state_dict(parts.state_dict())
-    restored = make_optimizer(again, config)
+    restored = config.optimizer(again)
     restored.load_state_dict(optimizer.state_dict())
     fit(again, few, config, seed=Seed(0), optimizer=restored, first_epoch=2, fused=fused)
     assert torch.equal(flatten(again.parameters()), flatten(whole.parameters()))

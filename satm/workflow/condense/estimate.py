@@ -17,7 +17,9 @@ from satm.methods import METHODS, OuterWork
 from satm.presets import CondenseConfig, Preset
 from satm.progress import spell_seconds
 from satm.rng import Seed
+from satm.teachers import missing_epochs
 from satm.training import SGDConfig, fit
+from satm.workflow.teachers import own_teacher
 
 FEW = 0.9  # of the synthetic images; an outer step that reaches fewer is warned of (ours)
 COMPILED = 0.5  # time of a compiled training step, as a fraction of a plain one (benchmarks/training.py)
@@ -29,14 +31,20 @@ def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps
     missing = missing_expert_epochs(config, data)
     seconds = missing * epoch_seconds(config, data, device)
     work = [f"{missing} expert epochs"] if missing else []
+    teacher = own_teacher(config)
+    if teacher is not None and (epochs := missing_epochs(data, teacher)):
+        size = min(teacher.batch_size, len(data.train))
+        step = _step_seconds(teacher.architecture or config.architecture, data, size, device)
+        seconds += epochs * step * len(data.train) / size
+        work.append(f"{epochs} teacher epochs")
     method = METHODS.get(config.method)
-    outer = method.outer_work(config.settings, _network(config, data, device), data, config.ipc)
-    warning = ""
+    network = _network(config.architecture, data, device)
+    outer = method.outer_work(config.settings, network, data, config.ipc)
     if outer is not None:
-        warning = spell_reach(outer)
         left = outer.steps - steps_done
-        seconds += left * outer.seconds(_step_seconds(config, data, outer.batch, device))
+        seconds += left * outer.seconds(_step_seconds(config.architecture, data, outer.batch, device))
         work.append(f"{left} outer steps")
+    warning = spell_reach(outer)
     return f"profile {preset.profile} ({device}): {preset.name}, about {spell_seconds(seconds)}" + (
         (f" ({', '.join(work)})" if work else "") + (f"; {warning}" if warning else "")
     )
@@ -64,19 +72,19 @@ def epoch_seconds(config: CondenseConfig, data: ImageData, device: torch.device)
     size = min(config.experts.batch_size, len(data.train))
     compiled = worthwhile(len(data.train), data.image_shape) and missing_compiler(device) is None
     share = (COMPILED if compiled else 1.0) * (1.0 if config.experts.flat is None else 2.0)  # flat: two gradients
-    return share * _step_seconds(config, data, size, device) * len(data.train) / size
+    return share * _step_seconds(config.architecture, data, size, device) * len(data.train) / size
 
 
-def _network(config: CondenseConfig, data: ImageData, device: torch.device) -> nn.Module:
-    return networks.plan_for(config.architecture, data).create(Seed(0).child("timing")).to(device)
+def _network(architecture: str, data: ImageData, device: torch.device) -> nn.Module:
+    return networks.plan_for(architecture, data).create(Seed(0).child("timing")).to(device)
 
 
-def _step_seconds(config: CondenseConfig, data: ImageData, batch: int, device: torch.device) -> float:
+def _step_seconds(architecture: str, data: ImageData, batch: int, device: torch.device) -> float:
     """Seconds of the fastest of a few training steps of the network at this batch size."""
     examples = data.train.subset(torch.arange(min(batch, len(data.train))))
     ends = [time.perf_counter()]
     fit(
-        _network(config, data, device),
+        _network(architecture, data, device),
         examples,
         SGDConfig(epochs=4, lr=1e-3, batch_size=batch),
         seed=Seed(0).child("timing"),

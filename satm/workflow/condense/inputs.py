@@ -13,6 +13,8 @@ from satm.methods import METHODS, Request, check_ipc
 from satm.presets import CondenseConfig
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
+from satm.teachers import check_teacher
+from satm.workflow.teachers import own_teacher
 
 
 def load_data(
@@ -45,6 +47,8 @@ def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
             ipc=config.ipc,
         )
     )
+    if (teacher := own_teacher(config)) is not None:
+        check_teacher(data, teacher)
     if method.expert_epochs(config.settings) is None:
         return
     network = networks.plan_for(config.architecture, data).create(Seed(0))

@@ -14,7 +14,9 @@ from satm.experts.train import expert_store
 from satm.methods import METHODS, Outcome
 from satm.presets import Preset
 from satm.synthetic import SyntheticSet, digest
+from satm.teachers.train import teacher_store
 from satm.workflow.condense.start_from import Start
+from satm.workflow.teachers import own_teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,8 @@ class Job:
         parents = [f"data:{self.data.fingerprint}"]
         if METHODS.get(config.method).expert_epochs(config.settings) is not None:
             parents.append(f"experts:{expert_store(self.data, config.architecture, config.experts).key}")
+        if (teacher := own_teacher(config)) is not None:
+            parents.append(f"teacher:{teacher_store(self.data, teacher).key}")
         if self.start is not None:
             parents.append(f"run:{self.start.run}")
         if self.parent is not None:

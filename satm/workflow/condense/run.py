@@ -24,6 +24,7 @@ from satm.workflow.condense.inputs import check_request, load_data, prepare_expe
 from satm.workflow.condense.job import Job
 from satm.workflow.condense.outer_loop import run_outer_steps
 from satm.workflow.condense.start_from import find_start
+from satm.workflow.teachers import prepare_teacher
 from satm.workflow.workspace import Workspace, opened
 
 
@@ -148,7 +149,7 @@ def _saved_state(
 
 
 def _begin(job: Job, workspace: Workspace) -> Condensation:
-    """The condensation at outer step 0. Missing experts are trained first."""
+    """The condensation at outer step 0. Missing experts and a missing teacher are trained first."""
     config = job.preset.config
     task = Task(
         data=job.data,
@@ -157,6 +158,7 @@ def _begin(job: Job, workspace: Workspace) -> Condensation:
         seed=Seed(job.seed),
         device=job.device,
         experts=prepare_experts(config, job.data, device=str(job.device), progress=workspace.progress),
+        teacher=prepare_teacher(config, job.data, device=str(job.device), progress=workspace.progress),
         notify=AmendedNotes(key=job.key, workspace=workspace),
     )
     return METHODS.get(config.method).begin(task, config.settings)

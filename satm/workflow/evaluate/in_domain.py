@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import evaluation
-from evaluation import Earlier, Trainer
+from evaluation import Earlier, Trainer, check_compilation
 from registry import Registry, SetRecord
 from registry.provenance import environment
 from satm.errors import Interrupted
@@ -22,6 +22,7 @@ from satm.synthetic import digest
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.evaluate.rows import NetworkRows
 from satm.workflow.evaluate.subject import ROOT, Judging, MemoryKind, Subject, open_subject
+from satm.workflow.teachers import Labelling, label_facts
 from satm.workflow.workspace import Workspace, opened
 
 
@@ -34,6 +35,7 @@ def evaluate(
     repeats: int | None = None,
     learning_rate: float | Literal["learned", "grid"] | None = None,
     prefix: int | None = None,
+    labels: Labelling | None = None,
     device: str = "auto",
     compilation: Compilation = "auto",
     registry: Path | str = "satm.db",
@@ -55,13 +57,15 @@ def evaluate(
         repeats: networks for each architecture and memory; by default the recipe's number.
         prefix: train only on the first `prefix` images of each class, and on as many random ones. The results are
             stored under the memory `condensed[:PREFIX]`.
+        labels: "teacher" or `ByTeacher`: a network trained on the set's real images labels every batch, of random
+            images too. "own": the set's labels. By default as the recipe has them.
         compilation: "compiled" or "eager" forces how networks are trained; "auto" compiles long trainings. Every result
             says how it was trained.
         dry_run: check the request and train nothing.
 
     Raises Interrupted with every finished network stored.
     """
-    judging = Judging(recipe=recipe, learning_rate=learning_rate, prefix=prefix)
+    judging = Judging(recipe=recipe, learning_rate=learning_rate, prefix=prefix, labels=labels)
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
         subject = open_subject(workspace, reference, judging)
         names = [subject.config.architecture] if architectures is None else list(architectures)
@@ -105,11 +109,13 @@ def trainer_of(workspace: Workspace, compilation: Compilation) -> Trainer:
 def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, trainer: Trainer) -> None:
     """Train the networks that are not stored or lack a metric, and store what is missing.
 
-    A network that lacks a metric is trained again with its own seed. Its stored rows do not change. Raises the same
-    errors as `evaluation.evaluate`; every finished network is stored before.
+    A network that lacks a metric is trained again with its own seed. Its stored rows do not change. A teacher that is
+    missing is trained first. Raises the same errors as `evaluation.evaluate`; every finished network is stored before.
     """
     store, progress = workspace.store, workspace.progress
+    check_compilation(subject.recipe, trainer.compilation)  # before a teacher is trained
     with recorded(store, subject, wanted.kind, wanted.facts(subject), str(workspace.device)) as run:
+        teacher, facts = subject.trained_teacher(workspace), label_facts(subject.data, subject.recipe.labels)
         recipe_id = store.add_recipe(subject.recipe.name, subject.recipe.to_dict())
         for memory in wanted.memories:
             rows = NetworkRows.read(store, subject, memory, wanted.architectures, recipe_id)
@@ -124,8 +130,9 @@ def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, traine
                 seed=ROOT,
                 repeats=wanted.repeats,
                 trainer=trainer,
+                teacher=teacher,
                 earlier=Earlier(trained=rows.complete(), learning_rates=rows.learning_rates()),
-                on_result=partial(rows.add, run_id=run, progress=progress),
+                on_result=partial(rows.add, run_id=run, labels=facts, progress=progress),
             )
 
 

@@ -18,6 +18,7 @@ from satm.synthetic import digest
 from satm.workflow.evaluate.in_domain import Wanted, train_missing, trainer_of
 from satm.workflow.evaluate.rows import NetworkRows
 from satm.workflow.evaluate.subject import Entrant, Judging, MemoryKind, find_entrant, open_subject
+from satm.workflow.teachers import Labelling
 from satm.workflow.workspace import Workspace, opened
 
 
@@ -31,6 +32,7 @@ def evaluate_matrix(
     repeats: int | None = None,
     learning_rate: float | Literal["learned", "grid"] | None = None,
     prefix: int | None = None,
+    labels: Labelling | None = None,
     device: str = "auto",
     compilation: Compilation = "auto",
     registry: Path | str = "satm.db",
@@ -58,7 +60,7 @@ def evaluate_matrix(
         baseline=baseline,
         against=against,
         repeats=repeats,
-        judging=Judging(recipe=recipe, learning_rate=learning_rate, prefix=prefix),
+        judging=Judging(recipe=recipe, learning_rate=learning_rate, prefix=prefix, labels=labels),
     )
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
         plan = plan_matrix(workspace.store, request)

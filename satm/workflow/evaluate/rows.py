@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from evaluation import METRICS, EvaluationResult
 from registry import Registry, ResultRow
@@ -57,8 +57,10 @@ class NetworkRows:
         rows = [row for by_metric in self.found.values() for row in by_metric.values()]
         return {row.architecture: row.step_size for row in rows if "grid" in row.detail["policy"]}
 
-    def add(self, result: EvaluationResult, run_id: str, progress: Progress) -> None:
+    def add(self, result: EvaluationResult, run_id: str, labels: Mapping[str, Any], progress: Progress) -> None:
         """Store the metrics that the network lacks. Rows that are stored already do not change.
+
+        `labels` says which teacher labelled the batches; it is empty for the set's own labels.
 
         A metric that is not finite has no row. The detail of the accuracy row names it, so that the network counts as
         done and is not trained again for it. Tells the user of such a metric, and if a network that was trained again
@@ -73,7 +75,9 @@ class NetworkRows:
                 "stays; the metrics added now are of the new network (another machine or other code trained the old)"
             )
         new = {name: value for name, value in result.metrics.items() if name not in stored}
-        rows = {name: self._row(result, name, value, run_id) for name, value in new.items() if math.isfinite(value)}
+        rows = {
+            name: self._row(result, name, value, run_id, labels) for name, value in new.items() if math.isfinite(value)
+        }
         if undefined := sorted(new.keys() - rows.keys()):
             for name in undefined:
                 progress.say(f"{network}: {name} is {new[name]} and is not stored")
@@ -82,7 +86,9 @@ class NetworkRows:
             rows["accuracy"] = replace(accuracy, detail={**accuracy.detail, NOT_FINITE: sorted({*known, *undefined})})
         self.store.add_results(list(rows.values()))
 
-    def _row(self, result: EvaluationResult, metric: str, value: float, run_id: str) -> ResultRow:
+    def _row(
+        self, result: EvaluationResult, metric: str, value: float, run_id: str, labels: Mapping[str, Any]
+    ) -> ResultRow:
         return ResultRow(
             set_id=self.entrant.record.id,
             protocol=self.entrant.protocol(result.architecture),
@@ -101,6 +107,7 @@ class NetworkRows:
                 "preprocessing": self.entrant.synthetic.preprocessing.kind,  # of the set and of the test images
                 "seconds": result.seconds,
                 "training": result.training,
+                **labels,
             },
             run_id=run_id,
         )

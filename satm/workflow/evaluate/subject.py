@@ -16,9 +16,11 @@ from satm.networks import NetworkPlan, plan_for
 from satm.presets import get_profile, weaker
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
+from satm.teachers import Teacher, check_teacher, train_teacher
 from satm.types import Images
 from satm.workflow.choosing import default_profile
 from satm.workflow.evaluate.prepared import SetConfig, check_fits, load_prepared, set_config
+from satm.workflow.teachers import Labelling, chosen_labels, resolved
 from satm.workflow.workspace import Workspace
 
 MemoryKind = Literal["condensed", "random", "herding", "none"]
@@ -33,6 +35,7 @@ class Judging:
     recipe: str | None = None  # its name; None: the set's own
     learning_rate: float | Literal["learned", "grid"] | None = None  # None: the policy of the recipe
     prefix: int | None = None  # only this many images of each class, the first ones
+    labels: Labelling | None = None  # a teacher's or the set's own; None: as the recipe has them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,16 @@ class Subject(Entrant):
 
     data: ImageData
 
+    def trained_teacher(self, workspace: Workspace) -> Teacher | None:
+        """The teacher of the recipe's labels, trained on the set's real data if it is not stored; None: there is none.
+
+        Raises as `train_teacher`.
+        """
+        labels = self.recipe.labels
+        if labels is None:
+            return None
+        return train_teacher(self.data, labels.teacher, device=workspace.device, progress=workspace.progress)
+
     def draws(self, memory: MemoryKind) -> Callable[[int], SyntheticSet]:
         """The examples of each repeat: the set itself, or random real images of the same number per class.
 
@@ -115,11 +128,20 @@ class Subject(Entrant):
 def open_subject(workspace: Workspace, reference: str, judging: Judging) -> Subject:
     """The set that `reference` names, with its recipe and its real data.
 
-    Raises the errors of `find_entrant`, and DataError if the images differ from those that the set was made from.
+    Raises the errors of `find_entrant`, DataError if the images differ from those that the set was made from, and the
+    errors of `check_teacher` for a teacher that cannot be trained.
     """
     found = find_entrant(workspace.store, reference, judging)
-    data = _load(workspace, found.record, found.synthetic)
-    check_fits(found.synthetic, data)
+    labels = found.recipe.labels
+    try:
+        data = _load(workspace, found.record, found.synthetic)
+        check_fits(found.synthetic, data)
+    except (DataError, UnknownName) as error:
+        if labels is None:
+            raise
+        raise DataError(f"labels teacher: a teacher needs the set's real images, and {error}") from error
+    if labels is not None:
+        check_teacher(data, labels.teacher)
     return Subject(**{each.name: getattr(found, each.name) for each in fields(found)}, data=data)
 
 
@@ -129,19 +151,23 @@ def find_entrant(store: Registry, reference: str, judging: Judging) -> Entrant:
     The recipe is the one that `judging` names. By default it is the one that the set's configuration names: at profile
     `paper` its method's. For an imported set it is that of this machine's default profile, at `paper` that of the
     method that made the set. If the recipe's source prints other numbers for the data set, these count. The recipe
-    keeps only the augmentations that the data set allows. Raises UnknownName for a set or recipe, ConfigError for a
-    prefix that the set does not have.
+    keeps only the augmentations that the data set allows, and has the labels that `judging` names. Raises UnknownName
+    for a set, recipe or teacher, ConfigError for a prefix that the set does not have and for a temperature that is not
+    above 0.
     """
     record = store.find(reference)
     synthetic = store.load(record.id)
     if judging.prefix is not None:
         synthetic = synthetic.prefix(judging.prefix)
     config = set_config(synthetic)
-    base = recipe_for(
-        judging.recipe or config.recipe or usual_recipe(synthetic.method, default_profile()), config.dataset
-    )
+    named = judging.recipe or config.recipe or usual_recipe(synthetic.method, default_profile())
+    base = recipe_for(named, config.dataset).for_set(config.dataset, len(synthetic.classes), synthetic.ipc)
     augment = CATALOGUE.get(config.dataset).augment if config.dataset in CATALOGUE else None
-    chosen = base.variant(augment=augment, learning_rate=judging.learning_rate)
+    labels = chosen_labels(judging.labels, base)
+    if labels is not None:
+        labels = replace(labels, teacher=resolved(labels.teacher, config.architecture, config.dataset))
+        plan_for(labels.teacher.architecture or "", synthetic)  # refuses it before any data are read
+    chosen = base.variant(augment=augment, learning_rate=judging.learning_rate).labelled(labels)
     return Entrant(record=record, synthetic=synthetic, config=config, recipe=chosen, prefix=judging.prefix)
 
 

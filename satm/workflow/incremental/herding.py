@@ -15,6 +15,7 @@ from satm.rng import Seed
 from satm.synthetic import SyntheticSet
 from satm.workflow.choosing import default_profile
 from satm.workflow.evaluate.subject import Subject
+from satm.workflow.teachers import own_teacher
 from satm.workflow.workspace import Workspace
 
 
@@ -33,6 +34,8 @@ def herded(workspace: Workspace, subject: Subject, ipc: int) -> SyntheticSet:
         own = subject.config
         experts = replace(own.experts, count=1)
         config = replace(plain, architecture=own.architecture, zca=own.zca, image_size=own.image_size, experts=experts)
+        if own_teacher(own) is not None:  # its network has batch norm, and it has no experts
+            config = replace(config, architecture=plain.architecture, experts=replace(plain.experts, count=1))
     task = Task(
         data=subject.data,
         ipc=ipc,

@@ -11,6 +11,7 @@ from satm.synthetic import SyntheticSet
 from satm.workflow.evaluate.subject import MemoryKind, Subject
 from satm.workflow.incremental.herding import herded
 from satm.workflow.incremental.per_step import condense_steps, joined, mean_step_size, step_presets
+from satm.workflow.teachers import label_facts
 from satm.workflow.workspace import Workspace
 
 Budget: TypeAlias = Literal["images", "bytes"]
@@ -64,7 +65,7 @@ def memory_source(
 
 
 def _condensed_whole(subject: Subject) -> MemorySource:
-    detail = {**_cost(subject.synthetic), "condensed": WHOLE}
+    detail = {**_cost(subject), "condensed": WHOLE}
     return MemorySource(
         kind="condensed",
         name="condensed",
@@ -83,7 +84,7 @@ def _condensed_per_step(workspace: Workspace, subject: Subject) -> MemorySource:
             parts=tuple(record.id for record in records),
         )
 
-    detail = {**_cost(subject.synthetic), "condensed": PER_STEP}
+    detail = {**_cost(subject), "condensed": PER_STEP}
     return MemorySource(kind="condensed", name="condensed[per-step]", detail=detail, at=condensed)
 
 
@@ -92,7 +93,8 @@ def _real(workspace: Workspace, subject: Subject, kind: MemoryKind, budget: Budg
     ipc = real_images_a_class(subject.synthetic, budget)
     check_ipc(subject.data, ipc)
     images = ipc * len(subject.data.classes)
-    cost = {"equal in": budget, "images": images, "bytes": images * _pixels(subject.synthetic)}
+    held = images * _pixels(subject.synthetic) + teacher_bytes(subject)
+    cost = {"equal in": budget, "images": images, "bytes": held}
     chosen = herded(workspace, subject, ipc) if kind == "herding" else None
     return MemorySource(
         kind=kind,
@@ -107,7 +109,8 @@ def real_images_a_class(synthetic: SyntheticSet, budget: Budget) -> int:
 
     In images: as many as the set has. In bytes: as many as fit the bytes of the set's tensors, which are its images
     (four bytes a value) and its soft labels. A real image has one byte a value. Hard labels cost the same for both and
-    are not counted; nor is a step size.
+    are not counted; nor is a step size. A teacher that labels every batch labels those of real images too, so it costs
+    the same for both. It is counted in the bytes of each memory, and does not change the number of real images.
     """
     if budget == "images":
         return synthetic.ipc
@@ -120,8 +123,15 @@ def tensor_bytes(synthetic: SyntheticSet) -> int:
     return synthetic.images.nbytes + labels
 
 
-def _cost(synthetic: SyntheticSet) -> dict[str, Any]:
-    return {"budget": {"images": len(synthetic), "bytes": tensor_bytes(synthetic)}}
+def teacher_bytes(subject: Subject) -> int:
+    """Bytes of the teacher that labels the memory's batches: its parameters and buffers; 0 without one."""
+    facts = label_facts(subject.data, subject.recipe.labels)
+    return int(facts["labels"]["bytes"]) if facts else 0
+
+
+def _cost(subject: Subject) -> dict[str, Any]:
+    synthetic = subject.synthetic
+    return {"budget": {"images": len(synthetic), "bytes": tensor_bytes(synthetic) + teacher_bytes(subject)}}
 
 
 def _pixels(synthetic: SyntheticSet) -> int:

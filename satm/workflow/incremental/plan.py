@@ -14,6 +14,7 @@ from satm.rng import Seed
 from satm.workflow.evaluate.subject import ROOT, Subject, open_subject
 from satm.workflow.incremental.memories import Groups, MemorySource, memory_source
 from satm.workflow.incremental.request import IncrementalRequest
+from satm.workflow.teachers import label_facts
 from satm.workflow.workspace import Workspace
 
 
@@ -113,7 +114,7 @@ class IncrementalPlan:
         """The details that are stored with every result row."""
         comparison = self.request.comparison
         published = {} if comparison is None else {"preset": comparison.name, "departures": list(self.departures)}
-        return {**self.source.detail, **published}
+        return {**self.source.detail, **label_facts(self.subject.data, self.subject.recipe.labels), **published}
 
 
 def plan_incremental(workspace: Workspace, reference: str, request: IncrementalRequest) -> IncrementalPlan:

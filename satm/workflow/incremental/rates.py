@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from evaluation import choose_learning_rate, stated_learning_rate
 from evaluation.cross_arch import CHOOSING
 from satm.machine.fused import Fused
+from satm.teachers import Teacher
 from satm.workflow.evaluate.subject import ROOT
 from satm.workflow.incremental.memories import Groups, Memory
 from satm.workflow.incremental.plan import IncrementalPlan
@@ -21,12 +22,14 @@ class Rates:
     workspace: Workspace
     plan: IncrementalPlan
     rows: Rows
+    teacher: Teacher | None
     fused: Fused | None
     chosen: float | None = None  # from the grid: one for all class orders
 
     def of(self, memory: Memory, groups: Groups) -> tuple[tuple[float, ...], str]:
         """One learning rate for each step of a class order, and where they come from."""
-        steps, policy = self.plan.steps, self.plan.subject.recipe.learning_rate
+        steps = self.plan.steps
+        policy = self.plan.subject.recipe.on(self.plan.network.name).learning_rate
         if self.plan.protocol.builds_on:
             return (self.plan.config.learning_rate,) * steps, "fixed"
         if policy == "learned" and None not in memory.step_sizes:
@@ -51,6 +54,7 @@ class Rates:
             self.plan.subject.recipe,
             seed=ROOT.child("class-incremental", "learning rate"),
             device=self.workspace.device,
+            teacher=self.teacher,
             fused=self.fused,
             progress=self.workspace.progress,
         )

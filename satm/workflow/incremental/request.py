@@ -16,6 +16,7 @@ from satm.presets import class_incremental_repeats
 from satm.workflow.evaluate.subject import Judging, MemoryKind
 from satm.workflow.incremental.memories import Budget
 from satm.workflow.incremental.rows import ORDERS
+from satm.workflow.teachers import Labelling
 
 RatePolicy: TypeAlias = float | Literal["learned", "grid"] | None
 
@@ -41,10 +42,16 @@ class IncrementalRequest:
     architecture: str | None = None  # default: the set's own
     recipe: str | None = None  # default: the protocol's, otherwise the set's own
     learning_rate: RatePolicy = None  # default: the recipe's
+    labels: Labelling | None = None  # a teacher's or the memory's own; default: as the recipe has them
     settings: Mapping[str, Any] = field(default_factory=dict)  # replace single settings of the protocol
 
     def __post_init__(self) -> None:
         comparison = self.comparison
+        if not self.entry.trains_by_recipe and self.labels not in (None, "own"):
+            raise ConfigError(
+                f"--labels teacher: protocol {self.entry.name} trains in a loop of its own, on the labels of its "
+                "images; leave it out, or take gdumb"
+            )
         if comparison is not None and self.steps not in (None, comparison.steps):
             raise ConfigError(
                 f"steps {self.steps} beside {comparison.name}, which has {comparison.steps}; leave one of them out"
@@ -81,7 +88,11 @@ class IncrementalRequest:
     def judging(self) -> Judging:
         """How the set is judged. `learning_rate` replaces the recipe's unless the protocol has one of its own."""
         recipe = self.recipe or (self.entry.recipe if self.entry.recipe in RECIPES else None)
-        return Judging(recipe=recipe, learning_rate=None if self.entry.builds_on else self.learning_rate)
+        return Judging(
+            recipe=recipe,
+            learning_rate=None if self.entry.builds_on else self.learning_rate,
+            labels=self.labels if self.entry.trains_by_recipe else "own",
+        )
 
     def reference(self, given: str, store: Registry) -> str:
         """The set to judge. `latest` beside a published comparison is the newest set of its data set and IPC.
@@ -122,10 +133,10 @@ class IncrementalRequest:
                 "own; state a number, or leave it out"
             )
         in_avalanche = protocol.reads == "memory" and not protocol.trains_by_recipe
-        if in_avalanche and (recipe.cutmix is not None or recipe.clip_norm is not None):
+        if in_avalanche and (recipe.cutmix is not None or recipe.clip_norm is not None or recipe.optimizer is not None):
             raise ConfigError(
-                f"protocol {protocol.name} trains in Avalanche's own loop, without CutMix or clipped gradients; take "
-                f"another recipe than {recipe.name}"
+                f"protocol {protocol.name} trains by SGD in Avalanche's own loop, without CutMix or clipped gradients; "
+                f"take another recipe than {recipe.name}"
             )
         changes = dict(self.settings)
         if protocol.builds_on and rate is not None:

@@ -17,6 +17,7 @@ from satm.errors import ConfigError
 from satm.machine.fused import Compilation, Fused, how_trained
 from satm.progress import SILENT, Progress
 from satm.synthetic import SyntheticSet
+from satm.teachers import Teacher
 from satm.workflow.evaluate.in_domain import recorded
 from satm.workflow.evaluate.subject import MemoryKind
 from satm.workflow.incremental.memories import Budget
@@ -24,6 +25,7 @@ from satm.workflow.incremental.plan import IncrementalPlan, order_seed, plan_inc
 from satm.workflow.incremental.rates import Rates
 from satm.workflow.incremental.request import IncrementalRequest, RatePolicy
 from satm.workflow.incremental.rows import Cell, Rows, protocol_name
+from satm.workflow.teachers import Labelling
 from satm.workflow.workspace import Workspace, opened
 
 
@@ -41,6 +43,7 @@ def evaluate_incremental(
     architecture: str | None = None,
     recipe: str | None = None,
     learning_rate: RatePolicy = None,
+    labels: Labelling | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     compilation: Compilation = "auto",
@@ -70,6 +73,7 @@ def evaluate_incremental(
         architecture=architecture,
         recipe=recipe,
         learning_rate=learning_rate,
+        labels=labels,
         settings=settings or {},
     )
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
@@ -95,7 +99,13 @@ def run_plan(workspace: Workspace, plan: IncrementalPlan, compilation: Compilati
                 compilation=compilation,
                 progress=workspace.progress,
             )
-        runner = _Runner(workspace=workspace, plan=plan, rows=_rows(workspace.store, plan, run_id), fused=fused)
+        runner = _Runner(
+            workspace=workspace,
+            plan=plan,
+            rows=_rows(workspace.store, plan, run_id),
+            teacher=plan.subject.trained_teacher(workspace),
+            fused=fused,
+        )
         with workspace.progress.bar(name, plan.orders * plan.networks) as bar:
             for final in runner.finals():
                 bar.advance(final=final)
@@ -108,11 +118,12 @@ class _Runner:
     workspace: Workspace
     plan: IncrementalPlan
     rows: Rows
+    teacher: Teacher | None  # labels the batches of the recipe
     fused: Fused | None
 
     def finals(self) -> Iterator[float]:
         """The final accuracy of each network, in order, as soon as it is known."""
-        rates = Rates(workspace=self.workspace, plan=self.plan, rows=self.rows, fused=self.fused)
+        rates = Rates(workspace=self.workspace, plan=self.plan, rows=self.rows, teacher=self.teacher, fused=self.fused)
         for order, groups in enumerate(self.plan.groups):
             memory = self.plan.source.at(order, groups)
             found, policy = rates.of(memory, groups)
@@ -145,6 +156,7 @@ class _Runner:
                 recipe=self.plan.subject.recipe,
                 rates=cell.rates,
                 device=self.workspace.device,
+                teacher=self.teacher,
                 fused=self.fused,
                 progress=self.workspace.progress,
             ),

@@ -11,6 +11,7 @@ from satm.cli import run
 from satm.errors import ConfigError
 from satm.methods import METHODS
 from satm.presets import NUMBERS, PROFILES, CondenseConfig, find_preset, spell_printed
+from satm.teachers import TEACHERS
 
 DIRECT = [name for name in METHODS.known() if not METHODS.get(name).matches_trajectories]
 
@@ -53,6 +54,30 @@ def test_dm_is_its_codes_numbers():
 def test_rdeds_factor_goes_by_the_resolution(dataset, size, factor):
     settings = find_preset(dataset, 10, method="rded", profile="paper", image_size=size).config.settings
     assert (settings.factor, settings.candidates, settings.crops) == (factor, 300, 5)
+
+
+@pytest.mark.parametrize(("profile", "recipe"), [("paper", "rded"), ("cpu", "rded-cpu"), ("smoke", "rded-smoke")])
+def test_rded_has_a_batch_normed_teacher_and_its_own_recipe(profile, recipe):
+    config = find_preset("cifar10", 10, method="rded", profile=profile).config
+    assert config.architecture.startswith("convnetbn3")
+    assert (config.recipe, config.settings.labels) == (recipe, "hard")
+    assert config.settings.teacher == TEACHERS[profile] == RECIPES.get(recipe).labels.teacher
+    assert METHODS.get("rded").expert_epochs(config.settings) is None
+
+
+def test_what_rded_was_before_has_a_name_of_its_own():
+    config = find_preset("cifar10", 10, method="rded-static", profile="paper").config
+    settings = config.settings
+    assert (settings.teacher, settings.expert_epochs, settings.labels, settings.temperature) == (None, 50, "soft", 1.0)
+    assert (config.architecture, config.recipe) == ("convnet3", "mtt")
+    assert (config.experts.momentum, config.experts.weight_decay) == (0.9, 5e-4)
+
+
+def test_a_set_of_rded_from_before_teachers_still_loads():
+    now = find_preset("cifar10", 10, method="rded-static", profile="paper").config.to_dict()
+    before = {**now, "method": "rded", "settings": {k: v for k, v in now["settings"].items() if k != "teacher"}}
+    config = CondenseConfig.from_dict(before)
+    assert (config.settings.teacher, METHODS.get("rded").expert_epochs(config.settings)) == (None, 50)
 
 
 def test_digits_are_not_mirrored_and_other_loops_are_said():

@@ -21,6 +21,7 @@ from satm.methods.selection.coreset import CoresetConfig
 from satm.preprocessing import ZCA
 from satm.presets import find_preset
 from satm.rng import Seed
+from satm.teachers import TeacherConfig, train_teacher
 from tests.helpers import ARCHITECTURE, EXPERTS, experts, image_data, normal, task
 
 CORESET = CoresetConfig(expert_epochs=2)
@@ -172,6 +173,24 @@ def test_the_easiest_crop_of_each_image_written_out(data, trajectories, factor):
                 expected[:, row * s : row * s + s, column * s : column * s + s] = found[2 * cell + image][1]
             torch.testing.assert_close(learnt.images[2 * label + image], expected)
     assert (learnt.label_kind, learnt.labels.tolist()) == ("hard", [0, 0, 1, 1, 2, 2])
+
+
+def test_a_batch_normed_teacher_takes_the_place_of_the_expert(data):
+    """The crops are those that the teacher finds most real, and the set keeps the classes."""
+    training = TeacherConfig(architecture="convnetbn3_w4", epochs=2, lr=0.1, batch_size=16, augment="color_crop")
+    judge = train_teacher(data, training)
+    config = replace(RDED, teacher=training, min_area=1.0, crops=1, labels="hard")
+    assert METHODS.get("rded").expert_epochs(config) is None
+    assert METHODS.get("rded").teacher(config) == training
+    learnt = made(data, (), "rded", config, teacher=judge)
+    for label in range(3):
+        images = data.train.of_classes([label]).batch(torch.arange(12))[0]
+        p = judge.network(images).double().softmax(dim=1)[:, label]
+        best = images[sorted(range(12), key=lambda i: -p[i].item())[:2]]
+        torch.testing.assert_close(learnt.images[2 * label : 2 * label + 2], best)
+    assert (learnt.label_kind, learnt.labels.tolist()) == ("hard", [0, 0, 1, 1, 2, 2])
+    with pytest.raises(ExpertError, match="a teacher is needed"):
+        METHODS.get("rded").begin(task(data, ()), config)
 
 
 def test_patches_fill_the_first_cell_of_every_image_first():

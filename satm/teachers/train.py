@@ -1,0 +1,168 @@
+"""Trains a teacher on the real training images. The training stops and goes on as an expert's does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from satm import networks
+from satm.config import to_dict
+from satm.data import ImageData
+from satm.errors import ConfigError, Interrupted
+from satm.home import held, make_folder
+from satm.networks import NetworkPlan
+from satm.progress import SILENT, Progress
+from satm.rng import Seed
+from satm.teachers.config import TeacherConfig
+from satm.teachers.store import Teacher, TeacherEpoch, TeacherStore
+from satm.training import EpochStats, accuracy, fit
+
+MOMENTUM = "momentum_buffer"  # torch's name of the momentum in the state of its SGD
+
+
+def train_teacher(
+    data: ImageData, config: TeacherConfig, *, device: torch.device | str = "cpu", progress: Progress = SILENT
+) -> Teacher:
+    """The teacher of `data` that `config` describes, stored or newly trained.
+
+    It learns from `data.train` only. The last epoch is kept: nothing selects, and the validation images only measure.
+    The state is stored after every epoch, so an interrupted training continues from the last whole epoch, to the same
+    bits.
+
+    Raises as `check_teacher`; ExpertError for a damaged file; Interrupted if `progress` asks to stop; Diverged if a
+    loss is not finite.
+    """
+    plan = check_teacher(data, config)
+    store = teacher_store(data, config)
+    if missing_epochs(data, config):
+        make_folder(store.folder)
+        with held(store.path.with_suffix(".lock"), f"the teacher {plan.name}", progress):
+            _train(store, data, config, plan, device, progress)
+    found = store.read()
+    assert found is not None
+    tensors, records = found
+    network = plan.create(Seed(config.seed).child("teacher", "init"))
+    _load(network, tensors)
+    network.to(device).eval().requires_grad_(False)
+    return Teacher(
+        id=store.key,
+        network=network,
+        num_classes=plan.num_classes,
+        image_shape=plan.image_shape,
+        records=records,
+    )
+
+
+def check_teacher(data: ImageData, config: TeacherConfig) -> NetworkPlan:
+    """How the network of the teacher is made, checked before anything is trained.
+
+    Raises UnknownName for an architecture, and ConfigError if it cannot take or train on the images of `data`, if it is
+    not named, or if a class has no training image.
+    """
+    if config.architecture is None:
+        raise ConfigError("teacher.architecture is not named; give one, as convnetbn3 (--teacher)")
+    plan = networks.plan_for(config.architecture, data)
+    counts = torch.bincount(data.train.labels, minlength=len(data.classes))
+    if not int(counts.min()):
+        raise ConfigError(
+            f"a teacher cannot be trained: class {data.classes[int(counts.argmin())]} of {data.name} has no training "
+            "image; use the set's own labels (--labels own)"
+        )
+    if len(data.train) % config.batch_size == 1:
+        try:
+            with torch.device("meta"), torch.no_grad():
+                plan.create(Seed(0)).train()(torch.empty(1, *plan.image_shape))
+        except ValueError as error:
+            raise ConfigError(
+                f"teacher {plan.name} has batch normalisation, which cannot train on a last batch of one image "
+                f"({len(data.train)} images in batches of {config.batch_size}); change teacher.batch_size or --teacher"
+            ) from error
+    return plan
+
+
+def teacher_store(data: ImageData, config: TeacherConfig) -> TeacherStore:
+    """The store of the teacher. Its key hashes the data, the preprocessing, the network, its training and its seed."""
+    facts: dict[str, Any] = {
+        "version": 1,
+        "data": data.fingerprint,
+        "preprocessing": data.preprocessing.to_dict(),
+        "image_shape": list(data.image_shape),
+        "training": to_dict(replace(config, architecture=networks.plan_for(config.architecture or "", data).name)),
+    }
+    return TeacherStore(facts)
+
+
+def missing_epochs(data: ImageData, config: TeacherConfig) -> int:
+    """Epochs for which the teacher must still be trained."""
+    found = teacher_store(data, config).read()
+    return config.epochs - (len(found[1]) if found else 0)
+
+
+def _train(
+    store: TeacherStore,
+    data: ImageData,
+    config: TeacherConfig,
+    plan: NetworkPlan,
+    device: torch.device | str,
+    progress: Progress,
+) -> None:
+    """Train the teacher on from its last stored epoch. Does nothing if another process has finished it meanwhile."""
+    seed, sgd = Seed(config.seed).child("teacher"), config.sgd()
+    network = plan.create(seed.child("init")).to(device)
+    optimizer = sgd.optimizer(network)
+    records: list[TeacherEpoch] = []
+    if (found := store.read()) is not None:
+        tensors, stored = found
+        records = list(stored)
+        if len(records) == config.epochs:
+            return
+        _load(network, tensors)
+        for name, parameter in network.named_parameters():
+            optimizer.state[parameter][MOMENTUM] = tensors[f"momentum/{name}"].to(parameter.device)
+    progress.say(f"training the teacher {plan.name} on {len(data.train)} real images ({config.epochs} epochs)")
+    with progress.bar(f"teacher {plan.name}", config.epochs, done=len(records)) as bar:
+
+        def keep(stats: EpochStats) -> None:
+            validation = accuracy(network, data.validation) if len(data.validation) else None
+            network.train()
+            records.append(TeacherEpoch(stats.loss, stats.accuracy, validation))
+            store.write(_state(network, optimizer, last=len(records) == config.epochs), records)
+            bar.advance(1, loss=stats.loss, **({} if validation is None else {"validation": validation}))
+
+        def stop_if_asked() -> None:
+            if progress.stopping():
+                raise Interrupted(
+                    f"stopped with {len(records)} of {config.epochs} epochs of the teacher stored; the same command "
+                    "continues from there"
+                )
+
+        fit(
+            network,
+            data.train,
+            sgd,
+            seed=seed.child("training"),
+            augment=config.augmentation,
+            first_epoch=len(records),
+            optimizer=optimizer,
+            on_epoch=keep,
+            on_batch=stop_if_asked,
+        )
+
+
+def _state(network: nn.Module, optimizer: torch.optim.Optimizer, *, last: bool) -> dict[str, torch.Tensor]:
+    """The tensors that `TeacherStore.write` takes. After the last epoch, nobody needs the momentum."""
+    state = {f"network/{name}": each for name, each in network.state_dict().items()}
+    if not last:
+        for name, parameter in network.named_parameters():
+            momentum = optimizer.state[parameter].get(MOMENTUM)
+            state[f"momentum/{name}"] = torch.zeros_like(parameter) if momentum is None else momentum
+    return state
+
+
+def _load(network: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Load the weights and buffers of a stored teacher."""
+    prefix = "network/"
+    network.load_state_dict({n.removeprefix(prefix): each for n, each in tensors.items() if n.startswith(prefix)})
