@@ -34,7 +34,8 @@ def matching_preset(choice: Choice) -> Preset:
             *choice.departures,
             *shared,
             *changes(choice.printed, choice.row, scale),
-            f"experts train on 90% of train: a validation split is held out ({EXPERTS_SOURCE})",
+            *config.held_out,
+            EXPERTS_SOURCE,
             *departures,
         ),
     )

@@ -63,7 +63,7 @@ def _other_departures(choice: Choice, config: CondenseConfig) -> tuple[str, ...]
         batch = (f"{scale.name}: mini-batch of the experts {ours} instead of {theirs}",)
     return (
         *width,
-        f"{'the expert trains on ' if with_experts else ''}90% of train: a validation split is held out",
+        *config.held_out,
         f"{scale.name}: evaluated by the recipe `{scale.recipe}`, its step size chosen on the validation split",
         *batch,
     )

@@ -65,9 +65,10 @@ def choose_preset(
 
 
 def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
-    """`preset` with single settings replaced. Each is a departure, except those in `NEUTRAL`.
+    """`preset` with single settings replaced. Each is a departure, except those in `NEUTRAL` and `validation=0`.
 
-    A preset of profile `paper` becomes `custom`, unless all changes are in `NEUTRAL`. Raises ConfigError for the
+    `validation=0` takes a departure away: all of train is used, as published. A preset of profile `paper` becomes
+    `custom` if there is a new departure. Raises ConfigError for the
     data set, the IPC and the method: they choose a preset and are no settings.
     """
     if not settings:
@@ -78,6 +79,10 @@ def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
     config = CondenseConfig.from_dict(override(preset.config.to_dict(), settings))
     RECIPES.get(config.recipe)
     # How a derivative is computed changes round-off only, so it is no departure from the paper's numbers.
-    changed = tuple(f"set by hand: {k} = {v}" for k, v in settings.items() if k.split(".")[-1] not in NEUTRAL)
+    settings = {key: value for key, value in settings.items() if key.split(".")[-1] not in NEUTRAL}
+    changed = tuple(f"set by hand: {k} = {v}" for k, v in settings.items() if (k, v) != ("validation", 0))
+    kept = [each for each in preset.departures if each not in preset.config.held_out]
+    if len(kept) < len(preset.departures):
+        kept += config.held_out
     profile = CUSTOM if preset.profile == "paper" and changed else preset.profile
-    return replace(preset, config=config, profile=profile, departures=preset.departures + changed)
+    return replace(preset, config=config, profile=profile, departures=(*kept, *changed))

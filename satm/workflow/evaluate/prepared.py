@@ -30,6 +30,8 @@ class SetConfig(Protocol):
     def architecture(self) -> str: ...  # noqa: D102
     @property
     def recipe(self) -> str | None: ...  # noqa: D102
+    @property
+    def validation(self) -> float: ...  # noqa: D102
 
 
 def set_config(synthetic: SyntheticSet) -> CondenseConfig | ImportConfig:

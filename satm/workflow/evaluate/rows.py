@@ -97,6 +97,7 @@ class NetworkRows:
                 "preprocessing": self.entrant.synthetic.preprocessing.kind,  # of the set and of the test images
                 "seconds": result.seconds,
                 "training": result.training,
+                **self.entrant.held_out,
             },
             run_id=run_id,
         )
