@@ -137,9 +137,7 @@ _IMAGEMEOW: tuple[ImageNetClass, ...] = (
 _SUBSET_SOURCE = "classes, size and constants: MTT utils.py (GeorgeCazenavette/mtt-distillation)"
 
 
-def _imagenet_subset(
-    name: str, summary: str, subset: tuple[ImageNetClass, ...], kin: str | None = None
-) -> DatasetSpec:
+def _imagenet_subset(name: str, summary: str, subset: tuple[ImageNetClass, ...], kin: str | None = None) -> DatasetSpec:
     """A data set of 10 classes of ImageNet-1K at 128×128, as MTT uses them."""
     return DatasetSpec(
         name=name,
@@ -156,7 +154,12 @@ def _imagenet_subset(
 
 
 def _fastai(
-    name: str, summary: str, of: str, subset: tuple[ImageNetClass, ...], images: tuple[int, int], torchvision: str | None
+    name: str,
+    summary: str,
+    of: str,
+    subset: tuple[ImageNetClass, ...],
+    images: tuple[int, int],
+    torchvision: str | None,
 ) -> DatasetSpec:
     """fast.ai's archive `name` of the classes of data set `of`.
 

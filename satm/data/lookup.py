@@ -45,7 +45,8 @@ def places(name: str, root: Path | None = None) -> list[Place]:
 
     They lie under `root`; without it, under `SATM_DATA`, then under our downloads. There, a folder may have the data
     set's name or the name that its authors' archive unpacks to. A subset of ImageNet is also looked for in the folders
-    of `imagenet-1k`; fast.ai's archives of the same classes are data sets of their own. A data set that brings its own images has no places.
+    of `imagenet-1k`; fast.ai's archives of the same classes are data sets of their own. A data set that brings its own
+    images has no places.
 
     Raises DataError if the root is no folder, UnknownName if `name` is neither in the catalogue nor a folder under the
     root.

@@ -39,9 +39,9 @@ class Moments:
 def misfit(found: Moments, expected: Moments) -> bool:
     """Whether `found` (μ, σ) is out of all proportion to `expected` (μ₀, σ₀).
 
-    A channel fits if σ₀ / 3 ≤ σ ≤ 30 σ₀ and |μ − μ₀| ≤ max(σ₀, σ) or |μ| ≤ max(1, σ/σ₀) |μ₀|. Learned images grow: a set
-    of MTT's own scripts (CIFAR-10, IPC 1, ZCA, 300 steps) has σ = 0.88, real whitened images 0.26. So the spaces overlap
-    here, and `satm.exchange.likeness` tells them apart.
+    A channel fits if σ₀ / 3 ≤ σ ≤ 30 σ₀ and |μ − μ₀| ≤ max(σ₀, σ) or |μ| ≤ max(1, σ/σ₀) |μ₀|. Learned images grow: a
+    set of MTT's own scripts (CIFAR-10, IPC 1, ZCA, 300 steps) has σ = 0.88, real whitened images 0.26. So the spaces
+    overlap here, and `satm.exchange.likeness` tells them apart.
     """
     for mean, std, mean0, std0 in zip(found.mean, found.std, expected.mean, expected.std, strict=True):
         near = abs(mean - mean0) <= MEAN_TOLERANCE * max(std0, std) or abs(mean) <= max(1.0, std / std0) * abs(mean0)

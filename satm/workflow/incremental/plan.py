@@ -78,8 +78,8 @@ class IncrementalPlan:
         held = "without a memory" if self.source.kind == "none" else f"on {self.source.name} images"
         lines.append(
             f"{self.subject.record.name} ({self.profile}{self.subject.remark}): {self.protocol.name} {held}, "
-            f"{self.network.name}, {self.orders} class orders of {self.steps} steps, {self.networks} networks each, recipe {name} "
-            f"({recipe['epochs']} epochs)"
+            f"{self.network.name}, {self.orders} class orders of {self.steps} steps, {self.networks} networks each, "
+            f"recipe {name} ({recipe['epochs']} epochs)"
         )
         if self.request.comparison is not None:
             lines.append(f"published comparison {self.request.comparison.name}: {self.request.comparison.source}")

@@ -97,7 +97,7 @@ def test_without_a_connection_the_error_names_every_place(name, root, monkeypatc
     assert all(str(place.path) in str(caught.value) for place in places(name))
 
 
-@pytest.mark.parametrize("name", ["tiny-imagenet", "imagenette", "imagewoof", "imagewoof2", "imagefruit", "imagenet-1k"])
+@pytest.mark.parametrize("name", ["tiny-imagenet", "imagewoof", "imagewoof2", "imagefruit", "imagenet-1k"])
 def test_sets_that_torchvision_cannot_download_say_so(name):
     with pytest.raises(DataError, match=r"cannot be downloaded: tried .*set SATM_DATA"):
         load(name)

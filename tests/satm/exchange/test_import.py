@@ -142,7 +142,12 @@ def test_cifar100_is_normalised_as_each_line_of_work_does_it(folder: Path) -> No
         ("mtt", {}, {"dataset": None}, "give --dataset"),
         ("mtt", {}, {}, "give --preprocessing"),
         ("mtt", {}, {"preprocessing": "zca"}, "needs cifar10's training images to fit the whitening"),
-        ("mtt", {}, {"preprocessing": "none"}, r"do not fit --preprocessing none: \d\d% of their values are above -0.5"),
+        (
+            "mtt",
+            {},
+            {"preprocessing": "none"},
+            r"do not fit --preprocessing none: \d\d% of their values are above -0.5",
+        ),
         (
             "mtt",
             {"images": IMAGES / 5},
