@@ -186,7 +186,8 @@ def experts(
         check_request(config, data)
         trained = prepare_experts(config, data, device=device, progress=progress)
         taught = prepare_teacher(config, data, device=device, progress=progress)
-    last = [expert.records[-1].validation for expert in trained if expert.records]
+    ends = [expert.records[-1].validation for expert in trained if expert.records]
+    last = [accuracy for accuracy in ends if accuracy is not None]
     measured = f", validation accuracy {100 * sum(last) / len(last):.1f} (mean of {len(last)})" if last else ""
     if trained:
         typer.echo(f"{len(trained)} experts of at least {epochs} epochs in {trained[0].path.parent}{measured}")

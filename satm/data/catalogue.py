@@ -40,6 +40,8 @@ class DatasetSpec:
     augment: str = "color_crop_cutout_flip_scale_rotate"  # the DSA strategy its images may undergo
     torchvision: str | None = None  # the class in torchvision.datasets that downloads it
     subset: tuple[ImageNetClass, ...] = ()  # the ImageNet-1K classes it takes, in label order
+    images: tuple[int, int] | None = None  # training and test images of an archive that is not all of its `kin`
+    kin: str | None = None  # a data set with the same classes but other images; never read in place of this one
     read: Callable[[], Raw] | None = None  # returns the images; None: they are in files
     source: str  # of the sizes and constants
 
@@ -56,6 +58,11 @@ class DatasetSpec:
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes by label; their numbers if the names are not known."""
         return tuple(map(str, range(self.classes))) if isinstance(self.classes, int) else self.classes
+
+    @property
+    def in_imagenet(self) -> bool:
+        """Whether all its images are ImageNet-1K's, so that it is also read from there."""
+        return bool(self.subset) and self.images is None
 
     @property
     def embedded(self) -> bool:
@@ -127,13 +134,10 @@ _IMAGEMEOW: tuple[ImageNetClass, ...] = (
 )
 
 
-def _imagenet_subset(
-    name: str,
-    summary: str,
-    subset: tuple[ImageNetClass, ...],
-    folders: tuple[str, ...] = (),
-    torchvision: str | None = None,
-) -> DatasetSpec:
+_SUBSET_SOURCE = "classes, size and constants: MTT utils.py (GeorgeCazenavette/mtt-distillation)"
+
+
+def _imagenet_subset(name: str, summary: str, subset: tuple[ImageNetClass, ...], kin: str | None = None) -> DatasetSpec:
     """A data set of 10 classes of ImageNet-1K at 128×128, as MTT uses them."""
     return DatasetSpec(
         name=name,
@@ -143,10 +147,39 @@ def _imagenet_subset(
         classes=tuple(each[2] for each in subset),
         mean=_IMAGENET_MEAN,
         std=_IMAGENET_STD,
-        folders=folders,
+        subset=subset,
+        kin=kin,
+        source=_SUBSET_SOURCE,
+    )
+
+
+def _fastai(
+    name: str,
+    summary: str,
+    of: str,
+    subset: tuple[ImageNetClass, ...],
+    images: tuple[int, int],
+    torchvision: str | None,
+) -> DatasetSpec:
+    """fast.ai's archive `name` of the classes of data set `of`.
+
+    It holds fewer images than ImageNet and splits them 70 to 30, so numbers on the two cannot be compared.
+    """
+    archives = tuple(name + size for size in ("", "-320", "-160"))
+    return DatasetSpec(
+        name=name,
+        summary=summary,
+        image_size=128,
+        channels=3,
+        classes=tuple(each[2] for each in subset),
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+        folders=(*archives, *(f"{of}/{archive}" for archive in archives)),  # version 0.1 kept downloads under `of`
         torchvision=torchvision,
         subset=subset,
-        source="classes, size and constants: MTT utils.py (GeorgeCazenavette/mtt-distillation)",
+        images=images,
+        kin=of,
+        source=f"images: github.com/fastai/imagenette; {_SUBSET_SOURCE}",
     )
 
 
@@ -199,8 +232,7 @@ CATALOGUE.add(
         name="imagenette",
         summary="10 easily distinguished classes of ImageNet, 128×128 RGB",
         subset=_IMAGENETTE,
-        folders=("imagenette2", "imagenette2-320", "imagenette2-160"),
-        torchvision="Imagenette",
+        kin="imagenette2",
     )
 )
 
@@ -209,7 +241,29 @@ CATALOGUE.add(
         name="imagewoof",
         summary="10 dog breeds of ImageNet, 128×128 RGB",
         subset=_IMAGEWOOF,
-        folders=("imagewoof2", "imagewoof2-320", "imagewoof2-160"),
+        kin="imagewoof2",
+    )
+)
+
+CATALOGUE.add(
+    _fastai(
+        name="imagenette2",
+        summary="fast.ai's 13,394 images of imagenette's classes, 128×128 RGB",
+        of="imagenette",
+        subset=_IMAGENETTE,
+        images=(9469, 3925),
+        torchvision="Imagenette",
+    )
+)
+
+CATALOGUE.add(
+    _fastai(
+        name="imagewoof2",
+        summary="fast.ai's 12,954 images of imagewoof's classes, 128×128 RGB",
+        of="imagewoof",
+        subset=_IMAGEWOOF,
+        images=(9025, 3929),
+        torchvision=None,
     )
 )
 

@@ -101,7 +101,7 @@ def load(
         image_size: pixels a side; None: the catalogue's, or that of a folder's images, all square and of one size.
         zca: whiten images in 0..1 by ZCA. False: normalise them by the catalogue's constants, or by constants measured
             on train if the data set is not in the catalogue.
-        validation: the fraction of every class that is held out of train, before anything is fitted.
+        validation: the fraction of every class that is held out of train, before anything is fitted; 0: none.
         device: the device that holds the batches.
 
     Raises UnknownName, ConfigError for a value outside its range, DataError for missing or damaged images, Interrupted.
@@ -120,7 +120,7 @@ def load(
         raw, raw_digest = read(place.path, name, image_size=image_size, progress=progress)
         found_under = str(place.root)
     kept, held = stratified(raw.train_labels, validation, Seed(SPLIT_SEED).child("validation"))
-    fingerprint = digest({"images": raw_digest, "validation": validation, "split_seed": SPLIT_SEED})
+    fingerprint = digest({"images": raw_digest, "validation": float(validation), "split_seed": SPLIT_SEED})
     train_images = raw.train_images[kept]
     preprocessing: Preprocessing
     if zca:

@@ -45,7 +45,8 @@ def places(name: str, root: Path | None = None) -> list[Place]:
 
     They lie under `root`. If it is None, they lie under `SATM_DATA` and then under our downloads. A folder has the name
     of the data set, or the name that its authors' archive unpacks to. A subset of ImageNet is also looked for in the
-    folders of `imagenet-1k`. A data set that brings its own images has no places.
+    folders of `imagenet-1k`; fast.ai's archives of the same classes are data sets of their own. A data set that brings
+    its own images has no places.
 
     Raises DataError if the root is no folder, UnknownName if `name` is neither in the catalogue nor a folder under the
     root.
@@ -87,7 +88,15 @@ def _candidates(root: Path, spec: DatasetSpec) -> list[Path]:
         root / spec.name,
         *(root / each for each in spec.folders),
     ]
-    return own + (_candidates(root, CATALOGUE.get("imagenet-1k")) if spec.subset else [])
+    return own + (_candidates(root, CATALOGUE.get("imagenet-1k")) if spec.in_imagenet else [])
+
+
+def _kin_folders(name: str, root: Path | None) -> list[Path]:
+    """The folders with other images of the same classes, which are never read as the ImageNet subset `name`."""
+    spec = spec_of(name)
+    if spec is None or spec.kin is None or not spec.in_imagenet:
+        return []
+    return [place.path for place in places(spec.kin, root) if place.path.is_dir()]
 
 
 def split_path(name: str, root: Path | str | None) -> tuple[str, Path | None]:
@@ -112,13 +121,18 @@ def find(name: str, root: Path | None, progress: Progress) -> Place:
     Raises DataError if the data set is not found; it names each place tried and what to put there.
     """
     tried = places(name, root)
+    kin = _kin_folders(name, root)
     for place in tried:
-        if place.path.is_dir():
+        if place.path.is_dir() and not any(place.path in folder.parents for folder in kin):
             return place
     spec = CATALOGUE.get(name)
     paths = ", ".join(str(place.path) for place in tried)
     own = f", or {spec.folders[0]} as its authors' archive holds it" if spec.folders else ""
     advice = f"put {KNOWN_FILES}{own} in {tried[0].root / name}"
+    if spec.in_imagenet:
+        advice += f", or all of ImageNet in {tried[0].root / 'imagenet-1k'}"
+    if kin:
+        advice += f"; {kin[0]} holds other images of these classes: their name is {spec.kin}"
     if root is not None:
         raise DataError(f"'{name}' is not under data root {root}: tried {paths}; {advice}")
     if data_root() is None:

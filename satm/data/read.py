@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from satm.data.cache import cache_path, read_cache, write_cache
-from satm.data.catalogue import spec_of
+from satm.data.catalogue import DatasetSpec, spec_of
 from satm.data.decode import decode, image_size_of
 from satm.data.encoded import Encoded, imagenet_subset
 from satm.data.folder import open_folder
@@ -32,6 +32,7 @@ def read(folder: Path, name: str, *, image_size: int | None, progress: Progress)
         raise DataError(f"{folder} holds no data set that can be read; put {KNOWN_FILES} there")
     if spec is not None and spec.subset:
         source = imagenet_subset(source, spec)
+        _check_not_kin(source, spec)
     classes = class_names(source.classes, source.train.labels, spec, source.where)
     check_labels(source.train.labels, classes, f"{source.where}, train")
     check_labels(source.test.labels, classes, f"{source.where}, test")
@@ -43,6 +44,16 @@ def read(folder: Path, name: str, *, image_size: int | None, progress: Progress)
     raw_digest = raw.digest
     write_cache(path, raw, raw_digest, progress)
     return raw, raw_digest
+
+
+def _check_not_kin(source: Encoded, spec: DatasetSpec) -> None:
+    """Raise DataError if an ImageNet subset has exactly as many images as the archive that goes by another name."""
+    kin = spec_of(spec.kin) if spec.kin is not None and spec.in_imagenet else None
+    if kin is not None and (len(source.train), len(source.test)) == kin.images:
+        raise DataError(
+            f"{source.where} holds the {len(source.train)} and {len(source.test)} images of {kin.name} (fast.ai), not "
+            f"ImageNet's; name the data set {kin.name}, or put all of ImageNet in imagenet-1k"
+        )
 
 
 def _decoded(

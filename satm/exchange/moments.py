@@ -1,4 +1,4 @@
-"""Checks by mean and standard deviation whether images lie in the space that the user claims."""
+"""Checks by range, mean and standard deviation whether images can lie in the space that the user claims."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from satm.preprocessing import MeanStd
 from satm.types import Images
 
 MEAN_TOLERANCE = 1.0  # how far a channel's mean may be off, in standard deviations of the real images
-STD_FACTOR = 3.0  # the standard deviation may be this many times larger or smaller
-MARGIN, SHARE = 0.5, 0.9  # learned pixels leave 0..1 a little: SHARE of them must stay within MARGIN of it
+SHRINKING, GROWTH = 3.0, 30.0  # the standard deviation may be so many times smaller or larger
+MARGIN, SHARE = 0.5, 0.9  # learned pixels leave 0..1 a little: SHARE of them must stay above −MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +37,26 @@ class Moments:
 
 
 def misfit(found: Moments, expected: Moments) -> bool:
-    """Whether `found` (μ, σ) is too far from `expected` (μ₀, σ₀) for images of the same space.
+    """Whether `found` (μ, σ) is out of all proportion to `expected` (μ₀, σ₀).
 
-    Learned images differ a little from real ones, images of another space differ more. A channel fits if |μ − μ₀| ≤ σ₀
-    and σ₀ / 3 ≤ σ ≤ 3 σ₀. Real CIFAR-10 images have (μ, σ) of about (0.47, 0.25) as pixels, (0, 1.2) normalised and
-    (0, 0.24) whitened.
+    A channel fits if σ₀ / 3 ≤ σ ≤ 30 σ₀ and |μ − μ₀| ≤ max(σ₀, σ) or |μ| ≤ max(1, σ/σ₀) |μ₀|. Learned images grow: a
+    set of MTT's own scripts (CIFAR-10, IPC 1, ZCA, 300 steps) has σ = 0.88, real whitened images 0.26. So the spaces
+    overlap here, and `satm.exchange.likeness` tells them apart.
     """
-    return any(
-        not abs(mean - mean0) <= MEAN_TOLERANCE * std0 or not std0 / STD_FACTOR <= std <= STD_FACTOR * std0
-        for mean, std, mean0, std0 in zip(found.mean, found.std, expected.mean, expected.std, strict=True)
-    )
+    for mean, std, mean0, std0 in zip(found.mean, found.std, expected.mean, expected.std, strict=True):
+        near = abs(mean - mean0) <= MEAN_TOLERANCE * max(std0, std) or abs(mean) <= max(1.0, std / std0) * abs(mean0)
+        if not (near and std0 / SHRINKING <= std <= GROWTH * std0):
+            return True
+    return False
 
 
 def check_moments(images: Images, expected: Moments, space: Space, *, of: str) -> None:
-    """Raise DataError if `images` [n, C, H, W] do not look like images of the data set `of` in `space`."""
+    """Raise DataError if `images` [n, C, H, W] cannot be images of the data set `of` in `space`."""
     found = Moments.of(images)
-    within = float(((images >= -MARGIN) & (images <= 1 + MARGIN)).double().mean())
-    if space == "none" and within < SHARE:
+    above = float((images >= -MARGIN).double().mean())
+    if space == "none" and above < SHARE:
         raise DataError(
-            f"the images do not fit --preprocessing none: {within:.0%} of their values lie in {-MARGIN}..{1 + MARGIN} "
+            f"the images do not fit --preprocessing none: {above:.0%} of their values are above {-MARGIN} "
             f"(expected {SHARE:.0%}), {found}; give another --preprocessing, or --force to store them as they are"
         )
     if space != "none" and float(images.min()) >= 0 and float(images.max()) <= 1:

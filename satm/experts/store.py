@@ -23,7 +23,7 @@ class EpochRecord:
 
     loss: float
     train: float  # on the augmented batches of the epoch
-    validation: float  # after the epoch
+    validation: float | None  # after the epoch; None: no images are held out
     compiled: bool = False  # whether the training step was compiled; this changes round-off only, so no key has it
 
 

@@ -153,12 +153,13 @@ class _Training:
 
         def keep(stats: EpochStats) -> None:
             snapshots.append(flatten(network.parameters()).detach().cpu())
-            validation = accuracy(network, self.data.validation, fused=self.fused)
+            held_out = self.data.validation
+            validation = accuracy(network, held_out, fused=self.fused) if len(held_out) else None
             network.train()
             compiled = how_trained(self.fused) == "compiled"
             records.append(EpochRecord(stats.loss, stats.accuracy, validation, compiled))
             self.store.write(index, snapshots, records, _momentum(network, optimizer))
-            bar.advance(1, loss=stats.loss, validation=validation)
+            bar.advance(1, loss=stats.loss, **({} if validation is None else {"validation": validation}))
 
         def stop_if_asked() -> None:
             if self.progress.stopping():

@@ -25,7 +25,7 @@ class CondenseConfig:
     architecture: str  # the network of the experts and of the inner loop
     image_size: int | None  # pixels a side; null: the data set's own
     zca: bool  # ZCA whitening instead of mean/std
-    validation: float = 0.1  # fraction of train held out before anything is fitted
+    validation: float = 0.1  # fraction of train held out before anything is fitted; 0: none, and nothing is selected
     recipe: str  # how a network is trained on the set when it is evaluated
     experts: ExpertConfig
     settings: Any  # the method's own configuration
@@ -37,11 +37,20 @@ class CondenseConfig:
             raise ConfigError(f"classes {list(self.classes)}: expected two different ones or more; one teaches nothing")
         if self.image_size is not None and not 1 <= self.image_size <= 4096:
             raise ConfigError(f"image_size {self.image_size}: expected 1 to 4096 pixels")
-        if not 0 < self.validation < 1:
-            raise ConfigError(f"validation {self.validation}: expected a fraction between 0 and 1")
+        if not 0 <= self.validation < 1:
+            raise ConfigError(
+                f"validation {self.validation}: expected a fraction of train below 1 to hold out, or 0 for none"
+            )
         expected = METHODS.get(self.method).config
         if not isinstance(self.settings, expected):
             raise ConfigError(f"settings of {type(self.settings).__name__} for method {self.method}")
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """The departure that a validation split is: the publications train on all of train. () if there is none."""
+        if not self.validation:
+            return ()
+        return (f"{1 - self.validation:.0%} of train: a validation split is held out (validation=0 holds out none)",)
 
     @property
     def set_dataset(self) -> str:

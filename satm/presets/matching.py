@@ -32,7 +32,7 @@ def matching_preset(choice: Choice) -> Preset:
             *_stand_in(choice),
             *choice.departures,
             *changes(choice.printed, choice.row, scale),
-            "experts train on 90% of train: a validation split is held out",
+            *config.held_out,
             *((EXPERTS_SOURCE,) if choice.printed.method == "satm" else ()),
             *departures,
         ),

@@ -110,13 +110,7 @@ def _other_departures(choice: Choice, config: CondenseConfig) -> tuple[str, ...]
         batch = (f"{scale.name}: mini-batch of the experts {ours} instead of {theirs}",)
     return (
         *width,
-        f"{_learner(with_experts, with_teacher)}90% of train: a validation split is held out",
+        *config.held_out,
         *recipe_change(scale, config.recipe, rate),
         *batch,
     )
-
-
-def _learner(with_experts: bool, with_teacher: bool) -> str:
-    if with_teacher:
-        return "the teacher trains on "
-    return "the expert trains on " if with_experts else ""

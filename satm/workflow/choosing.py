@@ -73,7 +73,8 @@ def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
     """`preset` with single settings replaced.
 
     Each replaced setting adds one line to the departures, also if its value stays the same. The settings in `NEUTRAL`
-    add none. A preset of profile `paper` that gets such a line has the profile `custom`.
+    add none. `validation=0` takes a line away: all of train is used, as published. A preset of profile `paper` that
+    gets a line has the profile `custom`.
 
     Raises ConfigError for `dataset`, `ipc` and `method`: they are not settings, they choose the preset.
     """
@@ -86,6 +87,10 @@ def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
             )
     config = CondenseConfig.from_dict(override(preset.config.to_dict(), settings, either=LENGTHS))
     RECIPES.get(config.recipe)  # only to raise UnknownName now: an evaluation would notice it after the condensation
-    changed = tuple(f"set by hand: {k} = {v}" for k, v in settings.items() if k.split(".")[-1] not in NEUTRAL)
+    settings = {key: value for key, value in settings.items() if key.split(".")[-1] not in NEUTRAL}
+    changed = tuple(f"set by hand: {k} = {v}" for k, v in settings.items() if (k, v) != ("validation", 0))
+    kept = [each for each in preset.departures if each not in preset.config.held_out]
+    if len(kept) < len(preset.departures):
+        kept += config.held_out
     profile = CUSTOM if preset.profile == "paper" and changed else preset.profile
-    return replace(preset, config=config, profile=profile, departures=preset.departures + changed)
+    return replace(preset, config=config, profile=profile, departures=(*kept, *changed))

@@ -29,7 +29,7 @@ class GuardConfig:
     """The limits beyond which an outer step fails, and how often it is tried again. Null: no limit."""
 
     max_loss: float | None = 10_000.0  # matching loss F; 1 at the start, but hundreds if an expert hardly moves
-    max_update_ratio: float | None = 1.0  # ‖move of φ‖ / ‖φ‖ of one outer step
+    max_update_ratio: float | None = 10.0  # ‖move of φ‖ / ‖φ‖ of one outer step; healthy first steps reach 2
     max_step_size_growth: float | None = 10.0  # α after an outer step, over the larger of α before it and at the start
     retries: int = 5  # of one outer step; then the run stops. 0: it stops at the first failure
 
@@ -117,7 +117,7 @@ class Guard:
                 failed = failure
             else:
                 self._before = start
-                return measured | events
+                return measured | events | ({} if retry.scale == 1 else {"event.moves_scaled_by": retry.scale})
             events |= {f"event.rolled_back_at_{failed.what}": failed.value, "event.failed_tries": number + 1.0}
             halvings = min(halvings + failed.halvings, MOST_HALVINGS)
             if failed.at_start and previous and number < self.config.retries:

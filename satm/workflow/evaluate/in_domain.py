@@ -63,7 +63,8 @@ def evaluate(
             says how it was trained.
         dry_run: check the request and train nothing.
 
-    Raises Interrupted with every finished network stored.
+    Raises ConfigError before anything is trained if a learning rate would be chosen on validation images and the set
+    holds out none (`validation=0`), and Interrupted with every finished network stored.
     """
     judging = Judging(recipe=recipe, learning_rate=learning_rate, prefix=prefix, labels=labels)
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
@@ -75,8 +76,10 @@ def evaluate(
             repeats=subject.recipe.repeats if repeats is None else repeats,
             kind="eval" if architectures is None else "eval-arch",
         )
+        for memory in wanted.memories:
+            subject.check_learning_rate(memory)
         progress.say(
-            f"{subject.record.name} ({subject.profile}): {wanted.repeats} networks each of "
+            f"{subject.record.name} ({subject.profile}{subject.remark}): {wanted.repeats} networks each of "
             f"{', '.join(wanted.architectures)}, recipe {subject.recipe.name} ({subject.recipe.epochs} epochs)"
             + (f", beside {baseline}" if baseline else "")
         )

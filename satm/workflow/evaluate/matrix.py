@@ -150,7 +150,7 @@ def plan_matrix(store: Registry, request: MatrixRequest) -> MatrixPlan:
     _check_comparable(entrants)
     asked = [*(entrant.own for entrant in entrants), *request.architectures]
     recipe = entrants[0].recipe
-    return MatrixPlan(
+    plan = MatrixPlan(
         request=request,
         entrants=tuple(entrants),
         other=found[-1] if request.against_set is not None else None,
@@ -158,6 +158,10 @@ def plan_matrix(store: Registry, request: MatrixRequest) -> MatrixPlan:
         architectures=tuple(dict.fromkeys(entrant.canonical(name) for name in asked for entrant in entrants)),
         repeats=recipe.repeats if request.repeats is None else request.repeats,
     )
+    for entrant in plan.entrants:
+        for memory in plan.memories(entrant):
+            entrant.check_learning_rate(memory)
+    return plan
 
 
 def train_matrix(workspace: Workspace, plan: MatrixPlan, trainer: Trainer) -> None:

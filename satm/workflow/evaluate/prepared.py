@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from satm import data as datasets
+from satm.data.catalogue import spec_of
+from satm.data.lookup import places
 from satm.errors import DataError, RegistryError, SatmError
 from satm.exchange import LAYOUTS, ImportConfig
 from satm.machine.device import resolve_device
@@ -27,6 +30,8 @@ class SetConfig(Protocol):
     def architecture(self) -> str: ...  # noqa: D102
     @property
     def recipe(self) -> str | None: ...  # noqa: D102
+    @property
+    def validation(self) -> float: ...  # noqa: D102
 
 
 def set_config(synthetic: SyntheticSet) -> CondenseConfig | ImportConfig:
@@ -44,8 +49,35 @@ def set_config(synthetic: SyntheticSet) -> CondenseConfig | ImportConfig:
 def load_prepared(
     synthetic: SyntheticSet, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
 ) -> datasets.ImageData:
-    """The real data set of `synthetic` in its preprocessing. Raises the errors of `satm.data.load`."""
+    """The real data set of `synthetic` in its preprocessing. Raises the errors of `satm.data.load`.
+
+    Version 0.1 read fast.ai's archive `imagewoof2` as `imagewoof`, and `imagenette2` as `imagenette`. A set that was
+    made from those images is given them again, and the user is told.
+    """
     config = set_config(synthetic)
+    former = _former_archive(config.dataset, data_root)
+    try:
+        data = _loaded(synthetic, config, data_root, device, progress)
+        if former is None or _made_from(synthetic, data):
+            return data
+    except DataError:
+        if former is None:
+            raise
+        data = None
+    archive = _loaded(synthetic, replace(config, dataset=former), data_root, device, progress)
+    if _made_from(synthetic, archive) or data is None:
+        progress.say(f"{synthetic.name or 'the set'} says {config.dataset}; the images read for it are {former}'s")
+        return replace(archive, name=config.dataset)
+    return data
+
+
+def _loaded(
+    synthetic: SyntheticSet,
+    config: CondenseConfig | ImportConfig,
+    data_root: Path | None,
+    device: str,
+    progress: Progress,
+) -> datasets.ImageData:
     if isinstance(config, CondenseConfig):
         return load_data(config, data_root=data_root, device=device, progress=progress)
     data = load_imported(config, data_root=data_root, device=device, progress=progress)
@@ -54,10 +86,23 @@ def load_prepared(
     return data.with_preprocessing(synthetic.preprocessing)
 
 
+def _former_archive(dataset: str, data_root: Path | None) -> str | None:
+    """The archive on this machine that version 0.1 read under the name `dataset`; None if there is none."""
+    spec = spec_of(dataset)
+    if spec is None or spec.kin is None or not spec.in_imagenet:
+        return None
+    return spec.kin if any(place.path.is_dir() for place in places(spec.kin, data_root)) else None
+
+
+def _made_from(synthetic: SyntheticSet, data: datasets.ImageData) -> bool:
+    """Whether the set says that it was made from, or checked against, exactly these images."""
+    return f"data:{data.fingerprint}" in synthetic.parents
+
+
 def check_fits(synthetic: SyntheticSet, data: datasets.ImageData) -> None:
     """Raise DataError if the set was made from or checked against other images than `data`, or if shapes differ."""
-    fingerprints = [parent for parent in synthetic.parents if parent.startswith("data:")]
-    if fingerprints and f"data:{data.fingerprint}" not in fingerprints:
+    named = any(parent.startswith("data:") for parent in synthetic.parents)
+    if named and not _made_from(synthetic, data):
         ours = "condense" in synthetic.config
         made, again = ("condensed from", "condense") if ours else ("checked against", "import")
         raise DataError(

@@ -108,6 +108,7 @@ class NetworkRows:
                 "seconds": result.seconds,
                 "training": result.training,
                 **labels,
+                **self.entrant.held_out,
             },
             run_id=run_id,
         )

@@ -71,6 +71,27 @@ class Entrant:
         check_batches(plan, self.recipe, examples=len(self.synthetic))
         return plan.name
 
+    def check_learning_rate(self, memory: MemoryKind) -> None:
+        """Raise ConfigError if a rate for `memory` would be chosen on validation images, and none are held out."""
+        policy = self.recipe.learning_rate
+        learned = policy == "learned" and memory == "condensed" and self.synthetic.step_size is not None
+        if self.config.validation or learned or not isinstance(policy, str):
+            return
+        raise ConfigError(
+            f"{self.record.name} holds out no images (validation=0), and the learning rate for its {memory} images "
+            f"would be chosen on them (recipe {self.recipe.name}: {policy}); give a number with --learning-rate"
+        )
+
+    @property
+    def held_out(self) -> dict[str, float]:
+        """For the details of every result: `validation` 0 if no images are held out; else nothing."""
+        return {} if self.config.validation else {"validation": 0.0}
+
+    @property
+    def remark(self) -> str:
+        """For the opening line: that no images are held out; empty if some are."""
+        return "" if self.config.validation else ", all training images used and nothing selected (validation=0)"
+
     def protocol(self, architecture: str) -> str:
         """The protocol of an evaluation on the network of this canonical name."""
         return "in-domain" if architecture == self.own else "cross-arch"

@@ -13,6 +13,7 @@ from satm.errors import ConfigError, DataError
 from satm.exchange import Claims, Foreign, ImportConfig, Layout
 from satm.exchange.files import parents_of
 from satm.exchange.labels import labels_by_folder, settled_labels
+from satm.exchange.likeness import better_space
 from satm.exchange.moments import check_moments
 from satm.networks import convnet_depth, convnet_name
 from satm.preprocessing import Preprocessing
@@ -146,11 +147,35 @@ def _in_space(
     try:
         expected = reference.expected_moments(preprocessing)
         check_moments(images, expected, reference.config.space, of=reference.config.dataset)
+        _check_space(images, preprocessing, reference)
     except DataError as error:
         if not force:
             raise
         return images, str(error)
     return images, None
+
+
+_SPOKEN = {
+    "none": "pixels in 0..1 (--preprocessing none)",
+    "bytes": "pixels in 0..255 (divide them by 255 and give --preprocessing none)",
+    "meanstd": "normalised images (--preprocessing meanstd)",
+    "zca": "whitened images (--preprocessing zca)",
+}
+
+
+def _check_space(images: Images, preprocessing: Preprocessing, reference: Reference) -> None:
+    """Raise DataError if another space of the data set fits the images clearly better than the claimed one."""
+    spaces = reference.spaces(preprocessing)
+    if spaces is None:
+        return
+    directions, models = spaces
+    found = better_space(images, reference.config.space, models, directions)
+    if found is not None:
+        raise DataError(
+            f"the images do not fit --preprocessing {reference.config.space}: {_SPOKEN[found[0]]} of "
+            f"{reference.config.dataset} fit better, by {found[1]:.2g} nats a band; give that, or --force to store "
+            "them as they are"
+        )
 
 
 def _step_size(foreign: Foreign, claims: Claims) -> float | None:

@@ -9,14 +9,18 @@ from satm.data import DatasetSpec, ImageData
 from satm.data.catalogue import spec_of
 from satm.data.lookup import at_hand
 from satm.data.normalise import measured_mean_std
+from satm.data.zca import EPS
 from satm.errors import ConfigError, DataError
 from satm.exchange import Claims, ImportConfig, Layout
+from satm.exchange.likeness import Directions, SpaceModel
 from satm.exchange.moments import Moments
-from satm.preprocessing import MeanStd, Preprocessing, unit_range
+from satm.preprocessing import ZCA, MeanStd, Preprocessing, unit_range
 from satm.progress import Progress
 from satm.workflow.evaluate.prepared import load_imported, whitening
 
 _SAMPLE = 5000  # real images that expected moments are measured on
+_MODELLED, _FEWEST = 2000, 40  # real images that the spaces are modelled on: half give directions, half their variances
+_VALUES = 2**26  # of these images in memory, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,31 @@ class Reference:
             return MeanStd(mean=spec.mean, std=spec.std)
         assert self.data is not None
         return self.data.preprocessing
+
+    def spaces(self, preprocessing: Preprocessing) -> tuple[Directions, dict[str, SpaceModel]] | None:
+        """Models of the real images in every space that a set may lie in; None if there are no images, or too few.
+
+        `bytes` are pixels in 0..255. `preprocessing` is that of the claimed space; the others are the usual ones.
+        """
+        if self.data is None:
+            return None
+        images = self.data.train.images
+        count = min(len(images), _MODELLED, _VALUES // images[0].numel())
+        some = unit_range(images[:: max(1, len(images) // max(1, count))])
+        if len(some) < _FEWEST:
+            return None
+        directions, held_out = Directions.of(some[::2]), some[1::2]
+        pixels = SpaceModel.of(directions.project(held_out))
+        normalised = preprocessing if self.config.space == "meanstd" else self.data.preprocessing
+        models = {
+            "none": pixels,
+            "bytes": SpaceModel.of(directions.project(255 * held_out)),
+            "meanstd": SpaceModel.of(directions.project(normalised(held_out))),
+            "zca": pixels.whitened(EPS, dimensions=held_out[0].numel()),
+        }
+        if isinstance(preprocessing, ZCA) and preprocessing.unit is not None:  # KIP's own
+            models["zca"] = SpaceModel.of(directions.project(preprocessing(held_out)))
+        return directions, models
 
     def expected_moments(self, preprocessing: Preprocessing) -> Moments:
         """The moments of the real images in the space of `preprocessing`.

@@ -85,9 +85,9 @@ class IncrementalPlan:
         name, recipe = self.recipe()
         held = "without a memory" if self.source.kind == "none" else f"on {self.source.name} images"
         lines.append(
-            f"{self.subject.record.name} ({self.profile}): {self.protocol.name} {held}, {self.network.name}, "
-            f"{self.orders} class orders of {self.steps} steps, {self.networks} networks each, recipe {name} "
-            f"({recipe['epochs']} epochs)"
+            f"{self.subject.record.name} ({self.profile}{self.subject.remark}): {self.protocol.name} {held}, "
+            f"{self.network.name}, {self.orders} class orders of {self.steps} steps, {self.networks} networks each, "
+            f"recipe {name} ({recipe['epochs']} epochs)"
         )
         if self.request.comparison is not None:
             lines.append(f"published comparison {self.request.comparison.name}: {self.request.comparison.source}")
@@ -114,7 +114,8 @@ class IncrementalPlan:
         """The details that are stored with every result row."""
         comparison = self.request.comparison
         published = {} if comparison is None else {"preset": comparison.name, "departures": list(self.departures)}
-        return {**self.source.detail, **label_facts(self.subject.data, self.subject.recipe.labels), **published}
+        labels = label_facts(self.subject.data, self.subject.recipe.labels)
+        return {**self.source.detail, **labels, **published, **self.subject.held_out}
 
 
 def plan_incremental(workspace: Workspace, reference: str, request: IncrementalRequest) -> IncrementalPlan:
@@ -123,6 +124,8 @@ def plan_incremental(workspace: Workspace, reference: str, request: IncrementalR
     Raises UnknownName, ConfigError, RegistryError, DataError or ExpertError if the request cannot be carried out.
     """
     subject = open_subject(workspace, request.reference(reference, workspace.store), request.judging)
+    if not request.entry.builds_on:
+        subject.check_learning_rate(request.memory_kind)
     config = request.config(subject.recipe)
     orders, networks = request.repeats(subject.profile)
     network = plan_for(request.architecture or subject.config.architecture, subject.data)

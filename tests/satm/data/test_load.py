@@ -89,7 +89,7 @@ def test_explicit_root_without_the_set_never_downloads(root, monkeypatch):
 
 
 @pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "imagenette"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "imagenette2"])
 def test_without_a_connection_the_error_names_every_place(name, root, monkeypatch):
     monkeypatch.setenv("SATM_DATA", str(root))
     with pytest.raises(DataError, match="no connection to https://") as caught:
@@ -97,7 +97,7 @@ def test_without_a_connection_the_error_names_every_place(name, root, monkeypatc
     assert all(str(place.path) in str(caught.value) for place in places(name))
 
 
-@pytest.mark.parametrize("name", ["tiny-imagenet", "imagewoof", "imagefruit", "imagemeow", "imagenet-1k"])
+@pytest.mark.parametrize("name", ["tiny-imagenet", "imagewoof", "imagewoof2", "imagefruit", "imagenet-1k"])
 def test_sets_that_torchvision_cannot_download_say_so(name):
     with pytest.raises(DataError, match=r"cannot be downloaded: tried .*set SATM_DATA"):
         load(name)
@@ -166,7 +166,8 @@ def test_values_outside_their_range(options):
 
 
 def test_catalogue_is_complete():
-    names = "digits cifar10 cifar100 tiny-imagenet imagenette imagewoof imagefruit imagemeow imagenet-1k"
+    names = "digits cifar10 cifar100 tiny-imagenet imagenette imagewoof imagefruit imagemeow imagenet-1k "
+    names += "imagenette2 imagewoof2"
     assert set(CATALOGUE) == set(names.split())
     for name in CATALOGUE:
         spec = CATALOGUE.get(name)

@@ -322,6 +322,32 @@ def test_subset_refuses_a_folder_of_other_classes(root):
         loaded(root, "imagefruit")
 
 
+def test_fastai_s_archives_have_names_of_their_own(root):
+    """Neither their folder nor their images are ever read as the ImageNet subset of the same classes."""
+    spec = CATALOGUE.get("imagewoof")
+    ids = [wnid for _, wnid, _ in spec.subset]
+    archive = image_folder(root / "imagewoof" / "imagewoof2-160", sorted(ids))
+    with pytest.raises(DataError, match=r"all of ImageNet in .*imagenet-1k; .*imagewoof2-160 holds other images .*: "):
+        loaded(root, "imagewoof")
+    data = loaded(root, "imagewoof2")
+    assert data.classes == spec.classes
+    assert len(data.train) == 30
+    image_folder(root / "imagenet-1k", ids, per_class=2)
+    assert len(loaded(root, "imagewoof").train) == 20
+    shutil.rmtree(archive)
+    with pytest.raises(DataError, match="'imagewoof2' is not under data root"):
+        loaded(root, "imagewoof2")
+
+
+def test_fastai_s_images_under_an_imagenet_name_are_refused(root):
+    image = encoded(picture(0))
+    for part, count in (("train", 9025), ("validation", 3929)):
+        labels = [number % 10 for number in range(count)]
+        write_parquet(root / "imagewoof" / f"{part}-0.parquet", [image] * count, labels, plain=True)
+    with pytest.raises(DataError, match=r"the 9025 and 3929 images of imagewoof2 \(fast.ai\), not ImageNet's"):
+        loaded(root, "imagewoof")
+
+
 # torchvision's files
 
 

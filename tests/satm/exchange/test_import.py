@@ -142,7 +142,12 @@ def test_cifar100_is_normalised_as_each_line_of_work_does_it(folder: Path) -> No
         ("mtt", {}, {"dataset": None}, "give --dataset"),
         ("mtt", {}, {}, "give --preprocessing"),
         ("mtt", {}, {"preprocessing": "zca"}, "needs cifar10's training images to fit the whitening"),
-        ("mtt", {}, {"preprocessing": "none"}, r"do not fit --preprocessing none: \d\d% of their values lie in"),
+        (
+            "mtt",
+            {},
+            {"preprocessing": "none"},
+            r"do not fit --preprocessing none: \d\d% of their values are above -0.5",
+        ),
         (
             "mtt",
             {"images": IMAGES / 5},
@@ -193,7 +198,7 @@ def test_pixels_are_told_from_normalised_images_though_their_moments_are_near(fo
     with pytest.raises(DataError, match=r"do not fit --preprocessing meanstd: all values lie in 0\.\.1, as pixels do"):
         read(folder, "mtt", dataset="digits", preprocessing="meanstd")
     files.mtt(folder, files.normal(10, 1, 8, 8), labels)
-    with pytest.raises(DataError, match=r"do not fit --preprocessing none: \d\d% of their values lie in -0\.5\.\.1\.5"):
+    with pytest.raises(DataError, match=r"do not fit --preprocessing none: \d\d% of their values are above -0\.5"):
         read(folder, "mtt", dataset="digits", preprocessing="none")
 
 

@@ -77,7 +77,8 @@ def test_a_healthy_run_is_the_same_bits_with_guards_on_and_off(data, trajectorie
 
 @pytest.mark.parametrize("lr_images", [3.0, 14.0])
 def test_a_move_that_is_too_long_is_halved_until_it_is_not(data, trajectories, lr_images):
-    condensation = scripted(data, trajectories, (0.5, 1.0, 0.2), config=replace(STEADY, lr_images=lr_images))
+    config = replace(STEADY, lr_images=lr_images)
+    condensation = scripted(data, trajectories, (0.5, 1.0, 0.2), config=config, max_update_ratio=1.0)
     start = condensation.images
     length = lr_images * start.numel() ** 0.5 / float(start.norm())
     halvings = max(0, math.ceil(math.log2(length)))
@@ -86,6 +87,7 @@ def test_a_move_that_is_too_long_is_halved_until_it_is_not(data, trajectories, l
     torch.testing.assert_close(condensation.images, start - lr_images * 0.5**halvings)
     assert float(condensation.step_size) == pytest.approx(0.05 - 0.1 * 0.2 * 0.5**halvings)
     assert measured["event.failed_tries"] == 1
+    assert measured["event.moves_scaled_by"] == 0.5**halvings
     assert measured["event.rolled_back_at_update_ratio"] == pytest.approx(length, rel=1e-5)
     assert measured["update_ratio"] == pytest.approx(length / 2**halvings, rel=1e-5)
 
@@ -204,12 +206,12 @@ def test_a_run_with_failures_continues_to_the_same_bits(data, trajectories, stop
     script = [FINE, (0.5, 9.0, 0.0), (0.5, 0.4, 0.2), FINE, (5e4, 0.1, 0.0), FINE]
     calls = {1: 1, 2: 3, 3: 4}[stop]
 
-    whole = scripted(data, trajectories, *script)
+    whole = scripted(data, trajectories, *script, max_update_ratio=1.0)
     expected = [whole.advance() for _ in range(4)]
     assert [each.get("event.failed_tries") for each in expected] == [None, 1, None, 1]
-    first = scripted(data, trajectories, *script)
+    first = scripted(data, trajectories, *script, max_update_ratio=1.0)
     measured = [first.advance() for _ in range(stop)]
-    second = scripted(data, trajectories, *script[calls:])
+    second = scripted(data, trajectories, *script[calls:], max_update_ratio=1.0)
     second.restore(load(save(first.state())))
     measured += [second.advance() for _ in range(4 - stop)]
     assert measured == expected
