@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from satm.methods import outer
 from satm.methods.outer import SAM, SGD
 from satm.methods.trajectory.acting import LEAST, STEPS, Acting
+from satm.methods.trajectory.condensation import TrajectoryCondensation
+from tests.helpers import SATM, experts, image_data, task
 
 
 def seen(acting, rises, first=0):
@@ -52,3 +57,22 @@ def test_what_was_watched_is_saved():
     other = Acting(SAM(), 50)
     other.restore(first.state())  # of a run of another length
     assert len(other.rises) == 50
+
+
+@pytest.mark.parametrize(("radius", "says"), [(1e-7, True), (0.05, False)])
+def test_a_condensation_says_that_its_perturbation_does_nothing(radius, says):
+    data, said = image_data(), []
+    config = replace(SATM, outer=outer.SATM(radius=radius, gamma=0.0))
+    condensation = TrajectoryCondensation(task(data, experts(data), notify=said.append), config)
+    for _ in range(config.outer_steps):
+        condensation.advance()
+    assert any(message.startswith("the perturbation does nothing") for message in said) == says
+
+
+def test_the_notes_of_a_run_have_both_lengths():
+    data = image_data()
+    condensation = TrajectoryCondensation(task(data, experts(data)), replace(SATM, outer=SAM(rho=0.5)))
+    norm = float(condensation.images.norm())
+    assert condensation.notes["perturbation"] == f"perturbation r {0.5 / norm:.3g}, ρ 0.5 of sam"
+    plain = TrajectoryCondensation(task(data, experts(data)), replace(SATM, outer=SGD()))
+    assert "perturbation" not in plain.notes

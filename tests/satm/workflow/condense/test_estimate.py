@@ -1,0 +1,54 @@
+"""The opening line of a condensation, and its warning of a window that reaches few of the images."""
+
+from __future__ import annotations
+
+import pytest
+
+from satm import choose_preset, preview
+from satm.methods import METHODS
+from satm.networks import plan_for
+from satm.presets import perturbation
+from satm.presets.rows import all_rows
+from satm.rng import Seed
+from satm.workflow.condense.estimate import spell_reach
+from tests.helpers import SATM, image_data, settings
+
+
+def work(*, ipc, window, batch):
+    """An outer step of SATM on a set of three classes."""
+    data = image_data()
+    config = settings(SATM, window=window, batch_syn=batch)
+    network = plan_for("convnet3_w4", data).create(Seed(0))
+    found = METHODS.get("satm").outer_work(config, network, data, ipc)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ipc", "window", "batch", "reach"), [(10, 3, 4, 0.4), (4, 3, 4, 1.0), (10, 6, 4, 0.8), (10, 1, None, 1.0)]
+)
+def test_the_window_reaches_its_mini_batches(ipc, window, batch, reach):
+    """`window` mini-batches of `batch` images, of 3·IPC images."""
+    assert work(ipc=ipc, window=window, batch=batch).reach == pytest.approx(reach)
+
+
+def test_a_window_that_reaches_few_images_is_warned_of_with_the_share_and_the_settings():
+    line = spell_reach(work(ipc=10, window=3, batch=4))
+    assert line == "the window reaches at most 40% of the images in one outer step: raise window or batch_syn"
+    assert spell_reach(work(ipc=4, window=3, batch=4)) == ""
+    assert spell_reach(None) == ""
+
+
+def test_the_opening_line_has_the_warning():
+    changes = {"batch_syn": 10, "window": 2, "experts.count": 1}
+    assert "; the window reaches at most 20% of the images" in preview(
+        choose_preset("digits", ipc=10, profile="smoke", settings=changes), device="cpu"
+    )
+    assert "reaches" not in preview(choose_preset("digits", ipc=1, profile="smoke"), device="cpu")
+
+
+def test_a_listing_of_presets_has_both_lengths():
+    """r‖φ‖ with ‖φ‖ = 0.25·√(10·3·32²) = 43.8 for ten whitened images, 0.05·√(100·3·128²) by mean/std."""
+    assert perturbation("satm", all_rows("satm")["cifar10/ipc1"]) == "r 0.05, ρ ≈ 2.19"
+    assert perturbation("satm", all_rows("satm")["imagenette/ipc10"]) == "r 0.05, ρ ≈ 111"
+    assert perturbation("mtt", all_rows("mtt")["cifar10/ipc1"]) == ""
