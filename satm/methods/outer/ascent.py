@@ -78,14 +78,21 @@ class Ascent:
     epsilon: torch.Tensor  # ε [n, C, H, W]
     step_size: torch.Tensor  # ∂F/∂α of the first pass, 0-dimensional
 
-    def relative_rise(self) -> float:
-        """(F(φ + ε) − F(φ))/F(φ) as the two passes find it; 0 if F(φ) is 0.
+    def rises(self) -> dict[str, float]:
+        """How much ε raises F, relative to F(φ); 0 if F(φ) is 0:
 
-        The first pass is at φ + noise, and the second one starts from its θ_τ. `diagnose` measures the rise over whole
-        loops without noise.
+            relative_rise           (F(φ + ε) − F(φ))/F(φ)
+            relative_rise_linear    ε·∇F(φ)/F(φ), its first order
+
+        F(φ) and ∇F(φ) are those of the first pass, which is at φ + noise, and the second pass starts from its θ_τ.
+        `diagnose` measures the rise over whole loops without noise.
         """
         clean = float(self.first.loss)
-        return (float(self.second.loss) - clean) / clean if clean else 0.0
+        rise, linear = float(self.second.loss) - clean, float((self.epsilon * self.first.images).sum())
+        return {
+            "relative_rise": rise / clean if clean else 0.0,
+            "relative_rise_linear": linear / clean if clean else 0.0,
+        }
 
     def update(
         self,
@@ -106,7 +113,7 @@ class Ascent:
             measured={
                 "loss": float(self.first.loss),
                 "loss_perturbed": float(self.second.loss),
-                "relative_rise": self.relative_rise(),
+                **self.rises(),
                 "hypergradient_norm": float(self.first.images.norm()),
                 "hypergradient_norm_perturbed": float(self.second.images.norm()),
                 **measured,

@@ -10,29 +10,35 @@ import torch
 from satm.methods.outer import OuterRule
 
 STEPS = 100  # outer steps that are watched, from the end of the ramp on
+RISES = ("relative_rise", "relative_rise_linear")  # of `Ascent.rises`
 LEAST = 1e-3  # a median relative rise under this means that the rule does nothing; both numbers are ours
 
 
 class Acting:
-    """Says once if the median of (F(φ + ε) − F(φ))/F(φ) over the first `STEPS` outer steps stays under `LEAST`."""
+    """Says once if the perturbation changes nothing over the first `STEPS` outer steps.
+
+    That is if the medians of `relative_rise` and of `relative_rise_linear` both stay under `LEAST`. The first one alone
+    would not do: noise in the first pass lowers it, however long ε is.
+    """
 
     def __init__(self, rule: OuterRule, steps: int) -> None:
         """`steps` is the number of outer steps of the run. A run of fewer than `STEPS` is watched to its end."""
         self.length = rule.length()
         self.first = 0 if self.length is None else math.ceil(self.length.ramp * steps)
-        self.rises = torch.zeros(min(STEPS, max(0, steps - self.first)))
+        self.rises = torch.zeros(len(RISES), min(STEPS, max(0, steps - self.first)))
 
     def see(self, step: int, measured: Mapping[str, float]) -> str | None:
         """Take in what outer step `step` measured. Returns the message if there is one to say now."""
-        at = step - self.first
-        if self.length is None or "relative_rise" not in measured or not 0 <= at < len(self.rises):
+        at, watched = step - self.first, self.rises.shape[1]
+        if self.length is None or not measured.keys() >= set(RISES) or not 0 <= at < watched:
             return None
-        self.rises = self.rises.index_fill(0, torch.tensor(at), measured["relative_rise"])
-        median = float(self.rises.median())
-        if at < len(self.rises) - 1 or median >= LEAST:
+        self.rises = self.rises.clone()
+        self.rises[:, at] = torch.tensor([measured[name] for name in RISES])
+        median = float(self.rises.median(dim=1).values.max())
+        if at < watched - 1 or median >= LEAST:
             return None
         return (
-            f"the perturbation does nothing: over {len(self.rises)} outer steps it raised the loss by {median:.2%} "
+            f"the perturbation does nothing: over {watched} outer steps it raised the loss by {max(median, 0):.2%} "
             f"(median); raise {self.length.setting()}"
         )
 

@@ -131,6 +131,9 @@ def test_what_is_measured():
         "hypergradient_norm": float(first["found"].images.norm()),
         "hypergradient_norm_perturbed": float(second["found"].images.norm()),
         "relative_rise": pytest.approx(update.measured["loss_perturbed"] / update.measured["loss"] - 1, rel=1e-9),
+        "relative_rise_linear": pytest.approx(
+            0.1 * update.measured["hypergradient_norm"] / update.measured["loss"], rel=1e-9
+        ),
         "noise_ratio": pytest.approx(float(noise.norm() / case.at.images.norm()), rel=1e-12),
     }
 

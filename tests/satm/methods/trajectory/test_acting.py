@@ -15,7 +15,8 @@ from tests.helpers import SATM, experts, image_data, task
 
 def seen(acting, rises, first=0):
     """The messages for one rise a step."""
-    said = [acting.see(first + step, {"relative_rise": rise}) for step, rise in enumerate(rises)]
+    both = [{"relative_rise": rise, "relative_rise_linear": rise} for rise in rises]
+    said = [acting.see(first + step, rise) for step, rise in enumerate(both)]
     return [(first + step, message) for step, message in enumerate(said) if message is not None]
 
 
@@ -56,7 +57,15 @@ def test_what_was_watched_is_saved():
     assert seen(second, [0.0] * 40, first=60)
     other = Acting(SAM(), 50)
     other.restore(first.state())  # of a run of another length
-    assert len(other.rises) == 50
+    assert other.rises.shape[1] == 50
+
+
+@pytest.mark.parametrize(("rise", "linear", "says"), [(-0.1, 0.0, True), (-0.1, 0.02, False), (0.02, 0.0, False)])
+def test_both_rises_must_be_small(rise, linear, says):
+    """Noise in the first pass makes the rise negative, and curvature adds to a small linear one."""
+    acting = Acting(SAM(), 100)
+    said = [acting.see(step, {"relative_rise": rise, "relative_rise_linear": linear}) for step in range(100)]
+    assert any(said) == says
 
 
 @pytest.mark.parametrize(("radius", "says"), [(1e-7, True), (0.05, False)])
