@@ -65,6 +65,7 @@ LONG = {  # longer functions, with the reason
     "registry/migrations.py m001_tables": "one list of tables, and an old migration never changes",
     "satm/cli/architectures.py evaluate_architectures": OPTIONS,
     "satm/cli/condense.py condense": OPTIONS,
+    "satm/cli/condense.py experts": OPTIONS,
     "satm/cli/exchange.py import_set": OPTIONS,
     "satm/cli/incremental.py evaluate_incremental": OPTIONS,
 }

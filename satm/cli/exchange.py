@@ -62,7 +62,7 @@ Architecture = Annotated[
 ]
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Store images even if their moments do not fit --preprocessing. The set says so."),
+    typer.Option("--force", help="Store images even if they do not fit --preprocessing. The set says so."),
 ]
 
 

@@ -160,6 +160,7 @@ class Numbers:
     by_set: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)  # for one data set and IPC
     source: str = ""  # of `values`, `by_ipc` and `by_set`; a row has its own source
     departures: tuple[str, ...] = ()
+    departures_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # further ones, of a data set
     experts: ExpertConfig | None = None  # how its experts are trained; None: as the method says, from MTT's
     limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by profile; before `Profile.max_settings`
     by_profile: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings for each profile

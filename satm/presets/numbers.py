@@ -72,6 +72,9 @@ NUMBERS: Mapping[str, Numbers] = {
         values={"candidates": 300, "crops": 5, "labels": "hard"},
         source=RDED_CODE,
         departures=(TEACHER_SOURCE, "images are kept as floats, not as JPEG files"),
+        departures_of={
+            "imagenet-1k": ("a batch-normed ConvNet, as on smaller sets: RDED prints ResNet-18, 224 pixels",)
+        },
         by_profile={name: {"teacher": teacher} for name, teacher in TEACHERS.items()},
         recipes={"paper": "rded", "cpu": "rded-cpu", "smoke": "rded-smoke"},
         batch_normed=True,

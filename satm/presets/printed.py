@@ -62,7 +62,7 @@ def printed_preset(choice: Choice) -> Preset:
     method, scale, name = choice.method, choice.scale, choice.method.name
     numbers = numbers_of(name, choice.numbers)
     values, departures = _values(choice, numbers)
-    departures = numbers.departures + departures
+    departures = numbers.departures + numbers.departures_of.get(choice.dataset, ()) + departures
     limits = {**scale.max_settings, **numbers.limits.get(scale.name, {})}
     limited = {name: min(value, limits[name]) if name in limits else value for name, value in values.items()}
     settings = choice.build({**limited, **choice.data_settings(), **numbers.by_profile.get(scale.name, {})})

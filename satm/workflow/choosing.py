@@ -13,10 +13,14 @@ from evaluation import RECIPES
 from satm.config import override
 from satm.data.size import native_image_size
 from satm.errors import ConfigError
+from satm.methods import OUTER
 from satm.presets import CondenseConfig, Preset, find_preset
 from satm.presets.profiles import CUSTOM
 
-LENGTHS = ("radius", "rho")  # of a sharpness-aware outer rule; exactly one is set
+LENGTHS = ("radius", "rho")
+"""The settings for the length of a sharpness-aware rule's perturbation. Exactly one is set."""
+
+PERTURBATION = ("outer.radius", "outer.rho", "outer.ramp")
 NEUTRAL = ("engine", "compile")
 """Settings that choose how a derivative is computed. They change round-off only, so replacing them is no departure."""
 
@@ -85,6 +89,7 @@ def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
             raise ConfigError(
                 f"{name} is not a setting: it chooses the preset; use satm condense DATASET --ipc N --method M"
             )
+    _check_perturbation(preset, settings)
     config = CondenseConfig.from_dict(override(preset.config.to_dict(), settings, either=LENGTHS))
     RECIPES.get(config.recipe)  # only to raise UnknownName now: an evaluation would notice it after the condensation
     settings = {key: value for key, value in settings.items() if key.split(".")[-1] not in NEUTRAL}
@@ -94,3 +99,14 @@ def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
         kept += config.held_out
     profile = CUSTOM if preset.profile == "paper" and changed else preset.profile
     return replace(preset, config=config, profile=profile, departures=(*kept, *changed))
+
+
+def _check_perturbation(preset: Preset, settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a setting of the perturbation if the outer optimiser has none."""
+    rule = getattr(preset.config.settings, "outer", None)
+    for name in settings:
+        if rule is not None and rule.length() is None and name.removeprefix("settings.") in PERTURBATION:
+            perturbing = ", ".join(each for each in OUTER.known() if OUTER.get(each).config().length() is not None)
+            raise ConfigError(
+                f"{name}: the outer optimiser {rule.rule} has no perturbation; take one that has (--outer {perturbing})"
+            )

@@ -9,6 +9,7 @@ import torch
 
 from satm.methods.outer.ascent import TwoPasses, along, ascend
 from satm.methods.outer.check import not_negative
+from satm.methods.outer.length import Length
 from satm.methods.outer.problem import OuterProblem, OuterUpdate, State
 from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw
 
@@ -32,6 +33,10 @@ class ASAM(TwoPasses):
     def __post_init__(self) -> None:
         TwoPasses.__post_init__(self)  # see `GSAM`
         not_negative(eta=self.eta)
+
+    def length(self) -> Length:
+        """See `OuterRule`. ρ is a length relative to the pixels."""
+        return Length(self.radius, self.rho, self.ramp, elementwise=True)
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
         """See `OuterRule`."""

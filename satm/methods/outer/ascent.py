@@ -28,7 +28,7 @@ class TwoPasses(Rule):
     """
 
     radius: float | None = None  # r: ‖ε‖₂ = r‖φ‖₂, over the whole set; null: `RADIUS`, or nothing if `rho` is set
-    rho: float | None = None  # ρ: ‖ε‖₂ in the unit of the pixels; null if `radius` is set
+    rho: float | None = None  # ρ: ‖ε‖₂ in the unit of the pixels (`ASAM` differs); null if `radius` is set
     ramp: float = 0.0  # s: the length rises from 0 to its value over this share of the outer steps; 0: it is constant
 
     tau: int | None = None  # τ ≥ ι, the inner step at which the second pass starts; null: ι

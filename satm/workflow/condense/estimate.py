@@ -44,6 +44,8 @@ def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps
         left = outer.steps - steps_done
         seconds += left * outer.seconds(_step_seconds(config.architecture, data, outer.batch, device))
         work.append(f"{left} outer steps")
+    if not config.validation:
+        work.append("all training images, validation=0")
     warning = spell_reach(outer)
     return f"profile {preset.profile} ({device}): {preset.name}, about {spell_seconds(seconds)}" + (
         (f" ({', '.join(work)})" if work else "") + (f"; {warning}" if warning else "")

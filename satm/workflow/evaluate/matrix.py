@@ -139,6 +139,7 @@ class MatrixPlan:
         return (
             f"{len(self.entrants)} sets{random} on {', '.join(self.architectures)}, {self.repeats} networks each, "
             f"recipe {self.recipe.name} ({self.recipe.epochs} epochs): {there} of {total} networks are stored"
+            + "".join(f"; {each.record.name}{each.remark}" for each in self.entrants if each.remark)
         )
 
 

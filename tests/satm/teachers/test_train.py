@@ -127,3 +127,12 @@ def test_a_data_set_allows_only_its_own_operations():
     on = TEACHERS["paper"].on("convnetbn3", "color_crop_scale_rotate")
     assert (on.architecture, on.augment) == ("convnetbn3", "color_crop_scale_rotate")
     assert TEACHERS["paper"].on("convnetbn3", None).augment == TEACHERS["paper"].augment
+
+
+def test_the_teachers_have_the_documented_numbers():
+    """Ours; docs/choices.md has the table of learning rates."""
+    found = {
+        name: (t.epochs, t.batch_size, t.lr, t.momentum, t.weight_decay, t.drop_at) for name, t in TEACHERS.items()
+    }
+    same = (0.05, 0.9, 5e-4, 0.8)
+    assert found == {"paper": (50, 128, *same), "cpu": (10, 128, *same), "smoke": (5, 64, *same)}

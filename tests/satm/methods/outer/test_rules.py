@@ -167,6 +167,20 @@ def test_the_relative_rise_is_stored(kind):
     assert rise != 0
 
 
+def test_the_defaults_are_the_documented_numbers():
+    """θ: VaSSO's code; η: ASAM's; a: GSAM's, the default of FTD's script. r and γ are ours (docs/choices.md)."""
+    assert VaSSO().weight == 0.9
+    assert ASAM().eta == 0.01
+    assert GSAM().gap_weight == 0.4
+    assert (SATM().gamma, SATM().noise) == (0.1, "relative")
+    assert {(kind().radius, kind().rho, kind().ramp, kind().redraw) for kind in ASCENDING} == {(0.05, None, 0.0, False)}
+
+
+def test_the_rho_of_asam_is_not_spelled_as_a_length_in_pixel_units():
+    assert ASAM(rho=0.5).length().spell(40.0) == "ρ 0.5, relative to each pixel"
+    assert ASAM(radius=0.05).length().spell(40.0) == "r 0.05, ρ 2"
+
+
 def test_one_of_radius_and_rho_decides():
     assert (SAM().radius, SAM().rho) == (0.05, None)
     assert (SAM(rho=2.0).radius, SAM(rho=2.0).rho) == (None, 2.0)

@@ -44,8 +44,9 @@ def test_a_short_run_is_watched_to_its_end_and_a_ramp_is_left_out():
     assert seen(Acting(SAM(ramp=0.5), 300), [0.0] * 300)[0][0] == 249
 
 
-def test_a_rule_without_an_ascent_is_not_watched():
-    acting = Acting(SGD(), 100)
+@pytest.mark.parametrize("rule", [SGD(), SAM(radius=0.0), SAM(rho=0.0)])
+def test_a_rule_without_a_perturbation_is_not_watched(rule):
+    acting = Acting(rule, 100)
     assert not seen(acting, [0.0] * 100)
     assert acting.state() == {}
 

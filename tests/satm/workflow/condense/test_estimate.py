@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from satm import choose_preset, preview
+from satm.errors import ConfigError
 from satm.methods import METHODS
 from satm.networks import plan_for
 from satm.presets import perturbation
@@ -45,6 +46,19 @@ def test_the_opening_line_has_the_warning():
         choose_preset("digits", ipc=10, profile="smoke", settings=changes), device="cpu"
     )
     assert "reaches" not in preview(choose_preset("digits", ipc=1, profile="smoke"), device="cpu")
+
+
+def test_the_opening_line_says_that_nothing_is_held_out():
+    chosen = choose_preset("digits", ipc=1, profile="smoke", settings={"validation": 0})
+    assert "all training images, validation=0" in preview(chosen, device="cpu")
+
+
+@pytest.mark.parametrize(("method", "rule"), [("mtt", "sgd"), ("ftd", "ema"), ("mdc", "sgd")])
+@pytest.mark.parametrize("name", ["outer.radius", "outer.rho", "settings.outer.ramp"])
+def test_a_rule_without_a_perturbation_takes_no_length(method, rule, name):
+    message = rf"{name}: the outer optimiser {rule} has no perturbation; take one that has \(--outer asam, gsam, sam, "
+    with pytest.raises(ConfigError, match=message):
+        choose_preset("digits", ipc=1, method=method, profile="smoke", settings={name: 0.1})
 
 
 def test_a_listing_of_presets_has_both_lengths():
