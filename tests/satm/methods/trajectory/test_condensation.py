@@ -305,6 +305,8 @@ def test_every_outer_step_is_measured_and_every_kth_diagnosed(data, trajectories
         "loss_perturbed",
         "hypergradient_norm",
         "hypergradient_norm_perturbed",
+        "relative_rise",
+        "relative_rise_linear",
         "noise_ratio",
         "expert",
         "start_epoch",
