@@ -40,8 +40,8 @@ class DatasetSpec:
     augment: str = "color_crop_cutout_flip_scale_rotate"  # the DSA strategy its images may undergo
     torchvision: str | None = None  # the class in torchvision.datasets that downloads it
     subset: tuple[ImageNetClass, ...] = ()  # the ImageNet-1K classes it takes, in label order
-    images: tuple[int, int] | None = None  # training and test images of an archive that is not all of its `kin`
-    kin: str | None = None  # a data set with the same classes but other images; never read in place of this one
+    images: tuple[int, int] | None = None  # how many for training and test, if they are only some of those of `kin`
+    kin: str | None = None  # name of a data set with the same classes but other images; never read in place of this one
     read: Callable[[], Raw] | None = None  # returns the images; None: they are in files
     source: str  # of the sizes and constants
 
@@ -61,7 +61,10 @@ class DatasetSpec:
 
     @property
     def in_imagenet(self) -> bool:
-        """Whether all its images are ImageNet-1K's, so that it is also read from there."""
+        """Whether it is some classes of ImageNet-1K in ImageNet's own split, so that it is also read from there.
+
+        False for fast.ai's archives, and for ImageNet-1K itself.
+        """
         return bool(self.subset) and self.images is None
 
     @property

@@ -64,7 +64,7 @@ def perturbation(method: str, row: Row) -> str:
     ‖φ‖ is estimated for real images, at which φ starts: a pixel of standard deviation 1 by mean/std, `WHITENED` by
     ZCA. Empty if the rule has no perturbation.
     """
-    length = default_outer(METHODS.get(method).config).length()
+    length = default_outer(METHODS.get(method).config).perturbation_length()
     known = spec_of(row.dataset)
     if length is None or known is None:
         return ""

@@ -105,8 +105,10 @@ def _check_perturbation(preset: Preset, settings: Mapping[str, Any]) -> None:
     """Raise ConfigError for a setting of the perturbation if the outer optimiser has none."""
     rule = getattr(preset.config.settings, "outer", None)
     for name in settings:
-        if rule is not None and rule.length() is None and name.removeprefix("settings.") in PERTURBATION:
-            perturbing = ", ".join(each for each in OUTER.known() if OUTER.get(each).config().length() is not None)
+        if rule is not None and rule.perturbation_length() is None and name.removeprefix("settings.") in PERTURBATION:
+            perturbing = ", ".join(
+                each for each in OUTER.known() if OUTER.get(each).config().perturbation_length() is not None
+            )
             raise ConfigError(
                 f"{name}: the outer optimiser {rule.rule} has no perturbation; take one that has (--outer {perturbing})"
             )

@@ -34,7 +34,7 @@ class ASAM(TwoPasses):
         TwoPasses.__post_init__(self)  # see `GSAM`
         not_negative(eta=self.eta)
 
-    def length(self) -> Length:
+    def perturbation_length(self) -> Length:
         """See `OuterRule`. ρ is a length relative to the pixels."""
         return Length(self.radius, self.rho, self.ramp, elementwise=True)
 

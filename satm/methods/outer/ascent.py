@@ -37,15 +37,15 @@ class TwoPasses(Rule):
     def __post_init__(self) -> None:
         if self.radius is None and self.rho is None:
             object.__setattr__(self, "radius", RADIUS)  # so that a stored configuration says the number
-        self.length()  # raises ConfigError
+        self.perturbation_length()  # raises ConfigError
 
-    def length(self) -> Length:
+    def perturbation_length(self) -> Length:
         """See `OuterRule`."""
         return Length(self.radius, self.rho, self.ramp)
 
     def length_at(self, problem: OuterProblem) -> float:
         """‖ε‖₂ at this outer step."""
-        return self.length().of(float(problem.at.images.norm()), problem.progress)
+        return self.perturbation_length().of(float(problem.at.images.norm()), problem.progress)
 
     @property
     def passes(self) -> int:

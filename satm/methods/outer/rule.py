@@ -65,7 +65,7 @@ class OuterRule(Protocol):
     def second_start(self, iota: int) -> int | None:
         """The inner step at which the passes after the first start, given ι; None: at the first inner step."""
 
-    def length(self) -> Length | None:
+    def perturbation_length(self) -> Length | None:
         """How long the perturbation ε is; None: the rule does not ascend."""
 
     def check(self, inner_steps: int, iota: int) -> None:
@@ -113,7 +113,7 @@ class Rule:
         """See `OuterRule`: every pass is a whole inner loop."""
         return None
 
-    def length(self) -> Length | None:
+    def perturbation_length(self) -> Length | None:
         """See `OuterRule`: no ascent."""
         return None
 

@@ -23,7 +23,7 @@ class Acting:
 
     def __init__(self, rule: OuterRule, steps: int) -> None:
         """`steps` is the number of outer steps of the run. A run of fewer than `STEPS` is watched to its end."""
-        length = rule.length()
+        length = rule.perturbation_length()
         self.length = None if length is None or length.off else length  # None: there is nothing to watch
         self.first = 0 if self.length is None else math.ceil(self.length.ramp * steps)
         self.rises = torch.zeros(len(RISES), min(STEPS, max(0, steps - self.first)))

@@ -80,7 +80,7 @@ class TrajectoryCondensation:
 
     def _perturbation(self) -> dict[str, str]:
         """How long the rule's perturbation is at the start, in words; empty if it has none."""
-        length = self.rule.length()
+        length = self.rule.perturbation_length()
         if length is None:
             return {}
         return {"perturbation": f"perturbation {length.spell(float(self.images.norm()))} of {self.rule.rule}"}

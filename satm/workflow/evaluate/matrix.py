@@ -45,14 +45,15 @@ def evaluate_matrix(
     The architectures are those given and the sets' own. A network depends only on its architecture, its repeat and its
     memory, so a network in the registry is not trained again, even if another command trained it.
 
-    `against` chooses the other side of the comparison: "random" for as many random real images (`baseline` adds them
-    too), or a set, which is then also evaluated. Differences are paired over repeats. Sets with the same random images
+    `against` chooses the other side of the comparison: "random" for as many random real images, or a set, which is then
+    also evaluated. `baseline="random"` trains on random images too; without `against`, they are the other side.
+    Differences are paired over repeats. Sets with the same random images
     share the networks trained on them. `dry_run` trains nothing and returns the stored results. The other arguments are
     those of `evaluate`.
 
-    Raises ConfigError for sets of different data sets or default recipes, and UnknownName or ConfigError for an
-    architecture, all before anything is trained. Raises Interrupted after every finished network is stored, and
-    Diverged after the other networks are trained.
+    Raises ConfigError if the sets belong to different data sets, or if no recipe is named and their own recipes differ.
+    Raises UnknownName or ConfigError for an architecture. All this is before anything is trained. Raises Interrupted if
+    the user stops it; the networks finished until then are stored. Raises Diverged after the other networks are trained.
     """
     request = MatrixRequest(
         references=tuple(references),
@@ -99,7 +100,9 @@ class MatrixPlan:
     request: MatrixRequest
     entrants: tuple[Entrant, ...]
     other: Entrant | None  # the set that all sets are compared with
-    randoms: Mapping[str, Entrant]  # for each set's id, the set that its random images are stored with; {}: no random
+    randoms: Mapping[str, Entrant]
+    """By the id of a set: the set of the matrix under which the random images for it are stored. Several sets can share
+    one. It is empty if no random images are used."""
     architectures: tuple[str, ...]  # canonical; the sets' own first
     repeats: int
 
@@ -208,7 +211,8 @@ def _check_comparable(entrants: Sequence[Entrant]) -> None:
     first = entrants[0]
     for other in entrants[1:]:
         here, there = ((e.config.dataset, e.synthetic.image_shape, e.synthetic.classes) for e in (first, other))
-        known = [data for data in (_data(first), _data(other)) if data]  # an imported set may have none
+        # The data are compared only if both sets name them; an imported set may name none.
+        known = [data for data in (_data(first), _data(other)) if data]
         if here != there or known[:1] != known[-1:]:
             raise ConfigError(
                 f"{first.record.name} and {other.record.name} are not of the same images: {_spell(first)} and "
@@ -231,7 +235,10 @@ def _data(entrant: Entrant) -> list[str]:
 
 
 def _sharing_random(entrants: Sequence[Entrant]) -> dict[str, Entrant]:
-    """For each set's id, the first set whose random images are the same pixels and are stored under the same names."""
+    """By the id of a set: the first set that can share its random images.
+
+    These have the same pixels, and the same protocol and profile in their result rows.
+    """
     firsts: dict[str, Entrant] = {}
     found = {}
     for entrant in entrants:

@@ -177,17 +177,17 @@ def test_the_defaults_are_the_documented_numbers():
 
 
 def test_the_rho_of_asam_is_not_spelled_as_a_length_in_pixel_units():
-    assert ASAM(rho=0.5).length().spell(40.0) == "ρ 0.5, relative to each pixel"
-    assert ASAM(radius=0.05).length().spell(40.0) == "r 0.05, ρ 2"
+    assert ASAM(rho=0.5).perturbation_length().spell(40.0) == "ρ 0.5, relative to each pixel"
+    assert ASAM(radius=0.05).perturbation_length().spell(40.0) == "r 0.05, ρ 2"
 
 
 def test_one_of_radius_and_rho_decides():
     assert (SAM().radius, SAM().rho) == (0.05, None)
     assert (SAM(rho=2.0).radius, SAM(rho=2.0).rho) == (None, 2.0)
     assert SAM(radius=0.0) != SAM()
-    assert SAM().length().spell(40.0) == "r 0.05, ρ 2"
-    assert SAM(rho=2.0).length().spell(40.0) == "r 0.05, ρ 2"
-    assert SGD().length() is None
+    assert SAM().perturbation_length().spell(40.0) == "r 0.05, ρ 2"
+    assert SAM(rho=2.0).perturbation_length().spell(40.0) == "r 0.05, ρ 2"
+    assert SGD().perturbation_length() is None
 
 
 def test_satm_without_noise_is_sam_to_the_bit():

@@ -1,4 +1,4 @@
-"""Prefixes of a set: its first images of each class, which MDC makes useful and any set has."""
+"""Prefixes: the first images of each class of a set, used as a smaller set. The method MDC trains sets for this."""
 
 from __future__ import annotations
 
