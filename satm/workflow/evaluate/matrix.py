@@ -53,7 +53,7 @@ def evaluate_matrix(
 
     Raises ConfigError if the sets belong to different data sets, or if no recipe is named and their own recipes differ.
     Raises UnknownName or ConfigError for an architecture. All this is before anything is trained. Raises Interrupted if
-    the user stops it; the networks finished until then are stored. Raises Diverged after the other networks are trained.
+    the user stops it; the networks finished until then are stored. Raises Diverged after all other networks.
     """
     request = MatrixRequest(
         references=tuple(references),
