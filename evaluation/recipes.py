@@ -247,41 +247,27 @@ RECIPES.add(
 )
 
 RECIPES.add(
-    Recipe(
+    replace(
+        RECIPES.get("rded"),
         name="rded-cpu",
         summary="150 epochs under a teacher that labels every batch",
         scale="cpu",
         epochs=150,
-        batch_size=50,
-        weight_decay=0.01,
-        augment="flip",
-        learning_rate=0.001,
-        source=RDED,
         departures=(*RDED_DEPARTURES, "150 epochs for 300"),
-        cutmix=CutMix(probability=1.0, alpha=1.0),
-        optimizer="adamw",
         labels=TeacherLabels(temperature=20.0, teacher=TEACHERS["cpu"]),
-        cases=RDED_CASES,
     )
 )
 
 RECIPES.add(
-    Recipe(
+    replace(
+        RECIPES.get("rded"),
         name="rded-smoke",
         summary="60 epochs and 2 networks under a teacher that labels every batch",
         scale="smoke",
         epochs=60,
-        batch_size=50,
-        weight_decay=0.01,
-        augment="flip",
-        learning_rate=0.001,
         repeats=2,
-        source=RDED,
         departures=(*RDED_DEPARTURES, "60 epochs for 300 and 2 repeats: shows that everything works, no more"),
-        cutmix=CutMix(probability=1.0, alpha=1.0),
-        optimizer="adamw",
         labels=TeacherLabels(temperature=20.0, teacher=TEACHERS["smoke"]),
-        cases=RDED_CASES,
     )
 )
 

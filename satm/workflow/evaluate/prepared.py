@@ -52,7 +52,7 @@ def load_prepared(
     """The real data set of `synthetic` in its preprocessing. Raises the errors of `satm.data.load`.
 
     Version 0.1 read fast.ai's archive `imagewoof2` as `imagewoof`, and `imagenette2` as `imagenette`. A set that was
-    made from those images is given them again, and the user is told.
+    made from those images gets them again, and a message says so.
     """
     config = set_config(synthetic)
     former = _former_archive(config.dataset, data_root)
