@@ -5,6 +5,7 @@ A stored file may be at any step, so never change a step: add a new one at the e
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from satm.errors import RegistryError
@@ -142,7 +143,43 @@ def m003_protocols(db: Any) -> None:
     """)
 
 
-STEPS = (m001_tables, m002_views, m003_protocols)
+def m004_groups(db: Any) -> None:
+    """The groups of each set (`registry.groups`), and views of them: which sets, and the mean of the sets' means."""
+    from registry.group_ids import group_rows
+
+    db.executescript("""
+        CREATE TABLE set_groups (
+            set_id TEXT NOT NULL REFERENCES sets (id),
+            group_id TEXT NOT NULL,
+            experts TEXT NOT NULL,
+            PRIMARY KEY (set_id, group_id)
+        ) STRICT;
+        CREATE INDEX sets_by_group ON set_groups (group_id);
+        CREATE VIEW groups AS
+        SELECT group_id, dataset, ipc, method, profile, experts, count(*) AS sets,
+               group_concat(version) AS versions, group_concat(seed) AS seeds
+        FROM (SELECT * FROM set_groups JOIN sets ON sets.id = set_groups.set_id ORDER BY seed)
+        GROUP BY group_id;
+        CREATE VIEW group_summary AS
+        SELECT group_id, dataset, ipc, method, profile, protocol, architecture, memory, recipe, recipe_id, steps, step,
+               metric, centre AS mean,
+               CASE WHEN count(*) > 1 THEN sqrt(sum((mean - centre) * (mean - centre)) / (count(*) - 1)) END
+                   AS std_of_set_means,
+               count(*) AS condensations, min(n) AS networks
+        FROM (
+            SELECT group_id, summary.*,
+                   avg(mean) OVER (
+                       PARTITION BY group_id, profile, protocol, architecture, memory, recipe_id, steps, step, metric
+                   ) AS centre
+            FROM summary JOIN set_groups USING (set_id)
+        )
+        GROUP BY group_id, profile, protocol, architecture, memory, recipe_id, steps, step, metric;
+    """)
+    for set_id, about, parents in db.execute("SELECT id, about, parents FROM sets").fetchall():
+        db["set_groups"].insert_all(group_rows(set_id, json.loads(about), json.loads(parents)))
+
+
+STEPS = (m001_tables, m002_views, m003_protocols, m004_groups)
 
 
 def migrate(db: Any, *, read_only: bool = False) -> None:
