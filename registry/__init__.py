@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from registry.groups import Group
 from registry.records import (
     EnvironmentRecord,
     MetricRow,
@@ -16,6 +17,7 @@ from registry.runs import Runs
 
 __all__ = [
     "EnvironmentRecord",
+    "Group",
     "MetricRow",
     "RecipeRecord",
     "Registry",

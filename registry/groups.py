@@ -58,24 +58,37 @@ class Groups(Sets):
         if reference != path:
             return Group(name=record.name, sets=(record,), experts=next(iter(self._kinds([record]).values())))
         siblings = self.sets(dataset=record.dataset, method=record.method, ipc=record.ipc)
-        return self._around(record, siblings)
+        return self._around(record, siblings, self._memberships())
+
+    def group_of(self, records: Sequence[SetRecord]) -> Group:
+        """The group of exactly these sets, which have one (dataset, ipc, method) and different seeds."""
+        path = records[0].name.rpartition("@")[0]
+        versions = sorted({record.version for record in records})
+        return self.group(f"{path}@{_spell(versions)}")
 
     def groups(self, **filters: Any) -> list[Group]:
         """The groups of all sets, as `sets` filters them; each set is in one. A set that has no other is one alone."""
-        stored = self.sets(**filters)
+        stored, membership = self.sets(**filters), self._memberships()
         found: list[Group] = []
         used: set[str] = set()
         for record in reversed(stored):
             if record.id not in used:
                 path = (record.dataset, record.ipc, record.method)
                 siblings = [each for each in stored if (each.dataset, each.ipc, each.method) == path]
-                found.append(self._around(record, siblings, without=used))
+                found.append(self._around(record, siblings, membership, without=used))
                 used |= {each.id for each in found[-1].sets}
         return found[::-1]
 
-    def _around(self, record: SetRecord, siblings: Sequence[SetRecord], *, without: Collection[str] = ()) -> Group:
+    def _around(
+        self,
+        record: SetRecord,
+        siblings: Sequence[SetRecord],
+        membership: Mapping[str, Mapping[str, Experts]],
+        *,
+        without: Collection[str] = (),
+    ) -> Group:
         """The largest group of `record` among the sets of its name, `siblings`, without the sets of these ids."""
-        known = {each.id: self._groups_of(each.id) for each in siblings if each.id not in without}
+        known = {each.id: membership[each.id] for each in siblings if each.id not in without}
         best: tuple[SetRecord, ...] = (record,)
         experts: Experts = "none"
         for identity, kind in known[record.id].items():
@@ -109,15 +122,17 @@ class Groups(Sets):
 
     def _kinds(self, records: Sequence[SetRecord]) -> dict[str, Experts]:
         """The groups that hold all these sets."""
-        first, *others = (self._groups_of(record.id) for record in records)
+        membership = self._memberships()
+        first, *others = (membership[record.id] for record in records)
         return {identity: kind for identity, kind in first.items() if all(identity in other for other in others)}
 
-    def _groups_of(self, set_id: str) -> dict[str, Experts]:
+    def _memberships(self) -> dict[str, dict[str, Experts]]:
+        """The groups of every set: by the id of the set, then by the id of the group."""
+        found: dict[str, dict[str, Experts]] = {}
         with explained(self.path):
-            rows = self._db.query(
-                "SELECT group_id, experts FROM set_groups WHERE set_id = ? ORDER BY experts", [set_id]
-            )
-            return {row["group_id"]: row["experts"] for row in rows}
+            for row in self._db.query("SELECT set_id, group_id, experts FROM set_groups ORDER BY set_id, experts"):
+                found.setdefault(row["set_id"], {})[row["group_id"]] = row["experts"]
+        return found
 
 
 def _numbers(text: str) -> list[int]:
