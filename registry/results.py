@@ -76,7 +76,7 @@ class Results(Groups):
             values,
         )
 
-    def _wanted(self, filters: ResultFilters) -> tuple[str, list[Any]]:
+    def _wanted(self, filters: Mapping[str, Any]) -> tuple[str, list[Any]]:
         """The WHERE clause of `filters` and its values; "" if no filter is set.
 
         Raises TypeError for an unknown filter, and RegistryError if `set` names no set or several.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from registry import Registry
-from registry.migrations import STEPS
+from registry.migrations import m006_groups
 from satm.errors import ConfigError, UnknownName
 from satm.synthetic import SyntheticSet
 from tests.registry.helpers import a_set
@@ -113,7 +113,7 @@ def test_a_registry_from_before_groups_gets_them(path: Path) -> None:
         _, before = registry.query("SELECT * FROM set_groups ORDER BY set_id")
     connection = sqlite3.connect(path)
     connection.executescript("DROP VIEW groups; DROP VIEW group_summary; DROP TABLE set_groups;")
-    connection.execute("DELETE FROM _sqlite_migrations WHERE name = ?", [STEPS[3].__name__])
+    connection.execute("DELETE FROM _sqlite_migrations WHERE name = ?", [m006_groups.__name__])
     connection.commit()
     connection.close()
     with Registry.open(path) as registry:

@@ -43,19 +43,19 @@ class Rates:
         return (self.chosen,) * steps, "grid on validation"
 
     def _from_grid(self, memory: Memory, groups: Groups) -> float:
-        """The best rate of the recipe's grid. If memories are drawn at random, it is chosen on a draw of its own."""
-        source = self.plan.source
-        drawn = source.at(CHOOSING, groups) if source.kind == "random" else memory
-        assert drawn.images is not None
-        rate, _ = choose_learning_rate(
-            drawn.images.to(self.workspace.device),
+        """The best rate of the recipe's grid. If memories are drawn at random, it is chosen on draws of its own."""
+        source, recipe = self.plan.source, self.plan.subject.recipe
+        numbers = range(CHOOSING, CHOOSING - recipe.rate_networks, -1)
+        drawn = [source.at(number, groups) if source.kind == "random" else memory for number in numbers]
+        choice = choose_learning_rate(
+            [each.images.to(self.workspace.device) for each in drawn if each.images is not None],
             self.plan.subject.data.validation,
             self.plan.network,
-            self.plan.subject.recipe,
+            recipe,
             seed=ROOT.child("class-incremental", "learning rate"),
             device=self.workspace.device,
             teacher=self.teacher,
             fused=self.fused,
             progress=self.workspace.progress,
         )
-        return rate
+        return choice.rate
