@@ -63,8 +63,10 @@ class Groups(Sets):
     def group_of(self, records: Sequence[SetRecord]) -> Group:
         """The group of exactly these sets, which have one (dataset, ipc, method) and different seeds."""
         path = records[0].name.rpartition("@")[0]
-        versions = sorted({record.version for record in records})
-        return self.group(f"{path}@{_spell(versions)}")
+        newest = self.group(path)
+        if {each.id for each in newest.sets} == {record.id for record in records}:
+            return newest
+        return self.group(f"{path}@{_spell(sorted({record.version for record in records}))}")
 
     def groups(self, **filters: Any) -> list[Group]:
         """The groups of all sets, as `sets` filters them; each set is in one. A set that has no other is one alone."""

@@ -1,0 +1,160 @@
+"""The stored results of groups: means over condensations and networks, with the spread of each and an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry import Group, Registry, ResultRow, SetRecord
+from satm.statistics import Crossed, Estimate, accuracy_interval, common, crossed, fresh_draws
+
+ORDERS = 1000  # the repeat number of a class-incremental network is its order + 1000 · its network in that order
+CHANCE = ("accuracy", "macro_accuracy")  # the metrics of which a diverged network has the value of a guess, 1/K
+
+BySeed = Mapping[int, Mapping[int, float]]
+"""Values by the seed of the condensation, then by the network, or by the class order (the mean of its networks)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """What the values of one mean have in common."""
+
+    protocol: str
+    architecture: str
+    memory: str
+    recipe_id: str
+    profile: str
+    policy: str | None  # where the learning rate comes from
+    steps: int
+    step: int
+    metric: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRow:
+    """One number of a group: its mean over condensations and networks.
+
+    `estimate` says what it counts and what its interval speaks of. Networks of a class-incremental protocol count as
+    class orders. Random images do not depend on the condensation, so their draws are counted instead.
+    """
+
+    group: Group
+    cell: Cell
+    recipe: str  # its name
+    rate: float | None  # the learning rate; None if there are several
+    estimate: Estimate
+    condensations: int
+    networks: int  # of each condensation; class orders if the protocol is class-incremental
+    between_condensations: float | None  # standard deviations; None if one value cannot tell
+    between_networks: float | None
+    values: BySeed
+    diverged: int = 0  # networks that diverged; as an accuracy each counts as a guess, 1/K
+    survivors: float | None = None  # the mean without them; None if none diverged, or if none is left
+    left_out: int = 0  # values of networks that not every condensation has
+
+    def interval(self, images: int | None = None) -> tuple[float, float] | None:
+        """The 95% interval of the mean, which stays within 0 and 1 for an accuracy; None for fewer than three units.
+
+        `images`: the number of test images, for networks that all are always right.
+        """
+        if self.cell.metric in CHANCE and 0 <= self.estimate.mean <= 1:
+            return accuracy_interval(self.estimate, images=images)
+        return self.estimate.ends()
+
+
+def group_results(
+    references: Sequence[str] | None = None, *, registry: Path | str = "satm.db", **filters: Any
+) -> list[GroupRow]:
+    """The results of the groups that `references` name, or of all groups.
+
+    `filters` are those of `results` except `set`. Raises the errors of `Registry.group`.
+    """
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        which = {key: filters[key] for key in ("dataset", "method", "ipc") if key in filters}
+        groups = store.groups(**which) if references is None else [store.group(each) for each in references]
+        return [row for group in groups for row in group_rows(store, group, **filters)]
+
+
+def group_rows(store: Registry, group: Group, **filters: Any) -> Iterator[GroupRow]:
+    """The results of one group: a row for every protocol, architecture, memory, recipe, policy, step and metric."""
+    found: dict[Cell, dict[int, list[ResultRow]]] = {}
+    for record in group.sets:
+        rows = store.results(set=record.id, **filters)
+        for row in [*rows, *_guesses(rows, record)]:
+            found.setdefault(_cell(row), {}).setdefault(record.seed, []).append(row)
+    for cell, by_seed in found.items():
+        if cell.metric != "diverged":
+            lost = found.get(_diverged_cell(cell), {}) if cell.metric in CHANCE else {}
+            yield _row(store, group, cell, by_seed, {seed: {row.repeat for row in rows} for seed, rows in lost.items()})
+
+
+def _row(
+    store: Registry, group: Group, cell: Cell, rows: Mapping[int, list[ResultRow]], lost: Mapping[int, set[int]]
+) -> GroupRow:
+    independent = not cell.memory.startswith("condensed")
+    if independent:  # the same images whatever the seed: the set with the most networks speaks for all
+        fullest = max(rows, key=lambda seed: len(rows[seed]))
+        rows = {fullest: rows[fullest]}
+    values = {seed: _by_unit(cell, found) for seed, found in rows.items()}
+    table = common(values)
+    rates = {row.step_size for found in rows.values() for row in found}
+    survivors = [row.value for seed, found in rows.items() for row in found if row.repeat not in lost.get(seed, ())]
+    diverged = sum(len(lost.get(seed, ())) for seed in rows)
+    estimate: Crossed = crossed(table.tables[0])
+    return GroupRow(
+        group=group,
+        cell=cell,
+        recipe=store.recipe(cell.recipe_id).name,
+        rate=rates.pop() if len(rates) == 1 else None,
+        estimate=fresh_draws(table.tables[0][0]) if independent else estimate,
+        condensations=estimate.seeds,
+        networks=estimate.networks,
+        between_condensations=estimate.between_condensations,
+        between_networks=estimate.between_networks,
+        values=values,
+        diverged=diverged,
+        survivors=sum(survivors) / len(survivors) if diverged and survivors else None,
+        left_out=table.left_out,
+    )
+
+
+def _by_unit(cell: Cell, rows: Iterable[ResultRow]) -> dict[int, float]:
+    """The values by network; of a class-incremental protocol by class order, each the mean of its networks."""
+    if not cell.protocol.startswith("class-incremental"):
+        return {row.repeat: row.value for row in rows}
+    orders: dict[int, list[float]] = {}
+    for row in rows:
+        orders.setdefault(row.repeat % ORDERS, []).append(row.value)
+    return {order: sum(found) / len(found) for order, found in orders.items()}
+
+
+def _guesses(rows: Sequence[ResultRow], record: SetRecord) -> Iterator[ResultRow]:
+    """Accuracy 1/K for each network that diverged."""
+    from dataclasses import replace
+
+    for row in rows:
+        if row.metric == "diverged":
+            for metric in CHANCE:
+                yield replace(row, metric=metric, value=1 / len(record.about["classes"]))
+
+
+def _cell(row: ResultRow) -> Cell:
+    return Cell(
+        protocol=row.protocol,
+        architecture=row.architecture,
+        memory=row.memory,
+        recipe_id=row.recipe_id,
+        profile=row.profile,
+        policy=row.policy,
+        steps=row.steps,
+        step=row.step,
+        metric=row.metric,
+    )
+
+
+def _diverged_cell(cell: Cell) -> Cell:
+    from dataclasses import replace
+
+    return replace(cell, metric="diverged")
