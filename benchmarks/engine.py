@@ -1,10 +1,15 @@
 """Time and peak RAM of SATM's outer step and of the field's, as ratios to MTT's uncompiled unroll in the same run.
 
-    python benchmarks/engine.py [--case A] [--mode eager] [--rounds 5] [--json FILE]
+    python benchmarks/engine.py [--case A] [--mode eager] [--device cuda] [--rounds 5] [--json FILE]
 
 In each round, every line of the table runs one outer step, so a drift of the machine affects all lines alike. A ratio
 is the median over the rounds. RAM is the peak above the loaded process after one warm-up step, in one process for each
 line. Images and parameters are random, each inner step takes all of φ, and nothing is augmented: this times the engine.
+
+On CUDA, memory is the peak of the card's allocated memory in this process, and each call is timed between two
+synchronisations. There "eager" and "compiled" are in float32 with TF32 off, "tf32" says that convolutions use TF32
+(torch's own default), "bf16" is autocast, and "graphs" means that each step is one captured CUDA graph. `T6` is the
+geometry of the paper's Table 6.
 """
 
 from __future__ import annotations
@@ -15,13 +20,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -40,6 +47,7 @@ from satm.engine import (
     flatten,
     make_step,
 )
+from satm.errors import SatmError
 from satm.machine.pieces import images_at_once
 from satm.machine.precision import missing_bf16
 from satm.machine.ram import measured_peak
@@ -56,6 +64,7 @@ class Case:
     images: int
     steps: int  # N
     window: int
+    classes: int = 10
 
 
 CASES = {
@@ -63,23 +72,32 @@ CASES = {
     "B": Case("convnet3_w32", 32, 10, 50, 16),
     "C": Case("convnet3", 32, 100, 6, 2),
     "D": Case("convnet4_w32", 64, 60, 20, 7),
+    "T6": Case("convnet3", 32, 100, 50, 16, classes=100),  # CIFAR-100, batch 100
 }
+DEFAULT_CASES = ("A", "B", "C", "D")
 Run = Callable[[], Any]
 
 
-def problem(case: Case) -> Problem:
+def toy(case: Case) -> Case:
+    """The same case, as small as it still runs: to try this program, not to measure."""
+    small = case.architecture.partition("_")[0] + "_w4"
+    return replace(case, architecture=small, size=16 if case.size == 32 else 32, images=6, steps=3, window=2)
+
+
+def problem(case: Case, device: torch.device) -> Problem:
     """A random problem of that size."""
     seed = Seed(0).child("benchmark")
-    network = networks.create(case.architecture, num_classes=10, image_shape=(3, case.size, case.size), seed=seed)
+    shape = (3, case.size, case.size)
+    network = networks.create(case.architecture, num_classes=case.classes, image_shape=shape, seed=seed).to(device)
     generator = seed.generator()
     start = flatten(network.parameters()).detach()
     return Problem(
         network=network,
-        images=torch.randn(case.images, 3, case.size, case.size, generator=generator),
-        labels=torch.arange(case.images) % 10,
-        step_size=torch.tensor(0.01),
+        images=torch.randn(case.images, *shape, generator=generator).to(device),
+        labels=(torch.arange(case.images) % case.classes).to(device),
+        step_size=torch.tensor(0.01, device=device),
         start=start,
-        target=start + 0.01 * torch.randn(start.shape, generator=generator),
+        target=start + 0.01 * torch.randn(start.shape, generator=generator).to(device),
         steps=case.steps,
         window=case.window,
     )
@@ -92,15 +110,23 @@ def lines(given: Problem) -> dict[tuple[str, str], Callable[[], Run]]:
     }
     made["higher, full", "eager"] = partial(_ready, partial(_solve, given, HigherPolicy(), Full()))
     made["satm, higher", "eager"] = partial(_ready, partial(_satm, given, HigherPolicy()))
-    for mode in ("eager", "compiled", *([] if missing_bf16() else ["bf16"])):
-        made["satm", mode] = partial(_made, given, mode, lambda step: partial(_satm, given, ReplayPolicy(step)))
-        made["mtt, replay", mode] = partial(
-            _made, given, mode, lambda step: partial(_solve, given, ReplayPolicy(step), Full())
-        )
+    device = given.start.device
+    bf16 = [] if missing_bf16(device) else ["bf16"]
+    step_of = cache(partial(_step, given))
+    ours: dict[str, Callable[[Step], Run]] = {
+        "satm": lambda step: partial(_satm, given, ReplayPolicy(step)),
+        "mtt, replay": lambda step: partial(_solve, given, ReplayPolicy(step), Full()),
+    }
     # The two passes of TESLA with compiled steps: the arithmetic of the baseline, for a fair comparison.
-    made["tesla", "compiled"] = partial(
-        _made, given, "compiled", lambda step: partial(_solve, given, TeslaPolicy(step), Full())
-    )
+    tesla: dict[str, Callable[[Step], Run]] = {"tesla": lambda step: partial(_solve, given, TeslaPolicy(step), Full())}
+    modes = ["eager", "compiled", *bf16]
+    if device.type == "cuda":
+        made |= {(name, "eager tf32"): make for (name, _), make in list(made.items())[: len(BASELINES)]}
+        modes = ["compiled", "graphs", "compiled tf32", "graphs tf32", *bf16, *(f"{each} graphs" for each in bf16)]
+        modes.append("eager")
+    for mode in modes:
+        builds = ours | (tesla if mode.startswith(("compiled", "graphs")) else {})
+        made |= {(what, mode): partial(_made, step_of, mode, build) for what, build in builds.items()}
     return made
 
 
@@ -108,14 +134,64 @@ def _ready(run: Run) -> Run:
     return run
 
 
-def _made(given: Problem, mode: str, build: Callable[[Step], Run]) -> Run:
-    step = make_step(
+def _made(step_of: Callable[[str], Step], mode: str, build: Callable[[Step], Run]) -> Run:
+    kind = "eager" if mode == "eager" else "bf16" if mode.startswith("bf16") else "compiled"
+    step = step_of(kind)
+    return build(graphed(step) if "graphs" in mode else step)
+
+
+def _step(given: Problem, kind: str) -> Step:
+    return make_step(
         given.network,
-        precision="bf16" if mode == "bf16" else "float32",
+        precision="bf16" if kind == "bf16" else "float32",
         at_once=images_at_once(given.network, tuple(given.images.shape[1:])),
-        notify=None if mode == "eager" else partial(print, file=sys.stderr),
+        notify=None if kind == "eager" else partial(print, file=sys.stderr),
     )
-    return build(step)
+
+
+def graphed(step: Step) -> Step:
+    """The same step with each of its functions captured in a CUDA graph at its first call."""
+    return replace(step, gradient=_graphed(step.gradient), product=_graphed(step.product), mixed=_graphed(step.mixed))
+
+
+def _graphed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` of tensors of one shape, replayed as a CUDA graph. Its results are copies."""
+    kept: list[Any] = []
+
+    def capture(arguments: tuple[torch.Tensor, ...]) -> None:
+        static = tuple(each.clone() for each in arguments)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):  # compiles, and lets cuDNN choose its kernels
+                function(*static)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = function(*static)
+        kept.extend((graph, static, result))
+
+    def call(*arguments: torch.Tensor) -> Any:
+        if not kept:
+            capture(arguments)
+        graph, static, result = kept
+        for into, value in zip(static, arguments, strict=True):
+            into.copy_(value)
+        graph.replay()
+        return tree_map(lambda each: each.clone() if isinstance(each, torch.Tensor) else each, result)
+
+    return call
+
+
+@contextmanager
+def _arithmetic(mode: str) -> Iterator[None]:
+    """Convolutions in TF32 only for a mode that says so. It has no effect on a CPU."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = "tf32" in mode
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _loop(given: Problem) -> dict[str, Any]:
@@ -138,13 +214,26 @@ def _satm(given: Problem, policy: Any) -> torch.Tensor:
     return SATM()(outer, torch.Generator().manual_seed(0), lambda: outer.loop, {}).images
 
 
-def peak_flops(seconds: float = 1.0) -> float:
-    """Floating-point operations per second of a 1024² product in single precision: the best over `seconds`."""
-    a, best, end = torch.randn(1024, 1024), 0.0, time.perf_counter() + seconds
+def _seconds(run: Run, device: torch.device) -> float:
+    """Seconds of one call, with the device idle before and after it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_flops(device: torch.device, seconds: float = 1.0) -> float:
+    """Floating-point operations per second of a matrix product in single precision: the best over `seconds`.
+
+    1024² on a CPU, 8192² on CUDA, where TF32 is off as by torch's default.
+    """
+    size = 8192 if device.type == "cuda" else 1024
+    a, best, end = torch.randn(size, size).to(device), 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
-        start = time.perf_counter()
-        a @ a
-        best = max(best, 2 * 1024**3 / (time.perf_counter() - start))
+        best = max(best, 2 * size**3 / _seconds(lambda: a @ a, device))
     return best
 
 
@@ -160,46 +249,97 @@ def operations(given: Problem) -> dict[str, float]:
     return {"satm": (n + w) * g + 2 * w * p, "mtt, replay": n * (g + p)}
 
 
-def measure(name: str, mode: str | None, rounds: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Asked:
+    """What is measured, and how."""
+
+    device: torch.device
+    mode: str | None  # only this mode, besides the eager baselines; None: all
+    rounds: int
+    toy: bool
+    until: float  # of `time.monotonic`: no line and no round starts later
+
+    def case(self, name: str) -> Case:
+        """The case of that name."""
+        return toy(CASES[name]) if self.toy else CASES[name]
+
+
+def measure(name: str, asked: Asked) -> list[dict[str, Any]]:
     """The rows of one case."""
-    if lacking := missing_bf16():
+    device = asked.device
+    if lacking := missing_bf16(device):
         print(f"no bf16 column: {lacking}", file=sys.stderr)
-    given = problem(CASES[name])
-    if mode != "eager":
+    given = problem(asked.case(name), device)
+    if asked.mode != "eager" and device.type == "cpu" and not asked.toy:
         print(f"no compiled mtt: its gradient cannot be differentiated again ({refusal(given)})", file=sys.stderr)
-    wanted = {
-        key: make
-        for key, make in lines(given).items()
-        if mode in (None, key[1]) or key in {(name, "eager") for name in BASELINES}
-    }
-    runs = {key: make() for key, make in wanted.items()}
-    for run in runs.values():
-        run()
+    baselines = {(each, "eager") for each in BASELINES}
+    wanted = {key: make for key, make in lines(given).items() if asked.mode in (None, key[1]) or key in baselines}
+    runs, memory, failed = _warmed(name, wanted, asked)
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
-    for _ in range(rounds):
+    for round_ in range(asked.rounds):
+        if round_ and time.monotonic() > asked.until:
+            break
         for key, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[key].append(time.perf_counter() - start)
-    memory = {key: _peak_of(name, key) for key in runs}
-    base = seconds["mtt", "eager"]
-    flops, limit = operations(given), peak_flops()
-    return [
+            with _arithmetic(key[1]):
+                seconds[key].append(_seconds(run, device))
+    flops, limit = operations(given), peak_flops(device)
+    base = ("mtt", "eager")
+    rows = [
         {
             "case": name,
             "what": what,
             "mode": how,
             "seconds": statistics.median(seconds[what, how]),
             "peak_mb": memory[what, how],
-            "time_vs_mtt": statistics.median(a / b for a, b in zip(seconds[what, how], base, strict=True)),
-            "memory_vs_mtt": memory[what, how] / memory["mtt", "eager"],
+            **{
+                f"time_vs_{other}": statistics.median(
+                    a / b for a, b in zip(seconds[what, how], seconds[other, "eager"], strict=True)
+                )
+                for other, _ in baselines & runs.keys()
+            },
+            "memory_vs_mtt": memory[what, how] / memory[base] if memory.get(base) else None,
             # share of the machine's peak, in single precision for bf16 too
             "of_peak": flops[what] / limit / statistics.median(seconds[what, how]) if what in flops else None,
-            "rounds": rounds,
+            "rounds": len(seconds[what, how]),
             "threads": torch.get_num_threads(),
+            "device": str(device),
         }
         for what, how in runs
     ]
+    return rows + [{"case": name, "what": what, "mode": how, "failed": why} for (what, how), why in failed.items()]
+
+
+def _warmed(
+    name: str, wanted: dict[tuple[str, str], Callable[[], Run]], asked: Asked
+) -> tuple[dict[tuple[str, str], Run], dict[tuple[str, str], float], dict[tuple[str, str], str]]:
+    """Every line after its first calls, the peak megabytes of each, and the reasons of those that failed."""
+    runs: dict[tuple[str, str], Run] = {}
+    memory: dict[tuple[str, str], float] = {}
+    failed: dict[tuple[str, str], str] = {}
+    for key, make in wanted.items():
+        if time.monotonic() > asked.until:
+            failed[key] = "no time left"
+            continue
+        started = time.monotonic()
+        try:
+            with _arithmetic(key[1]):
+                run = make()
+                with measured_peak(asked.device) as first:
+                    run()
+                if asked.device.type == "cuda":
+                    with measured_peak(asked.device) as second:
+                        run()
+                    # a graph takes its memory when it is captured, in the first call
+                    memory[key] = ((first if "graphs" in key[1] else second).bytes or 0) / 1e6
+        except (RuntimeError, SatmError) as error:  # out of memory among them
+            failed[key] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            print(f"{name} {key}: {failed[key]}", file=sys.stderr)
+            continue
+        runs[key] = run
+        print(f"{name} {key}: ready after {time.monotonic() - started:.1f} s", file=sys.stderr)
+    if asked.device.type != "cuda":
+        memory = {key: 0.0 if asked.toy else _peak_of(name, key) for key in runs}
+    return runs, memory, failed
 
 
 def _peak_of(case: str, key: tuple[str, str]) -> float:
@@ -208,44 +348,66 @@ def _peak_of(case: str, key: tuple[str, str]) -> float:
     return float(done.stdout.split()[-1])
 
 
-def print_peak(case: str, what: str, mode: str) -> None:
+def print_peak(case: Case, what: str, mode: str) -> None:
     """Print the peak RAM of one line in megabytes above the loaded process, after one warm-up call."""
-    run = lines(problem(CASES[case]))[what, mode]()
+    run = lines(problem(case, torch.device("cpu")))[what, mode]()
     run()
     with measured_peak() as peak:
         run()
     print((peak.bytes or 0) / 1e6)
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def _number(value: float | None, width: int, digits: int = 2) -> str:
+    return " " * width if value is None else f"{value:{width}.{digits}f}"
+
+
+def table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """The lines of the table. Ratios are to MTT's and to TESLA's eager passes."""
+    heads = f"{'seconds':>9}{'peak MB':>9}{'time':>7}{'memory':>8}{'/tesla':>8}{'of peak':>9}"
+    yield f"{'case':5}{'what':16}{'mode':15}{heads}"
+    for row in rows:
+        start = f"{row['case']:5}{row['what']:16}{row['mode']:15}"
+        if "failed" in row:
+            yield f"{start}  {row['failed'][:80]}"
+            continue
+        yield (
+            f"{start}{row['seconds']:9.4f}{row['peak_mb']:9.0f}{_number(row.get('time_vs_mtt'), 7)}"
+            f"{_number(row['memory_vs_mtt'], 8)}{_number(row.get('time_vs_tesla'), 8)}{_number(row['of_peak'], 9)}"
+        )
 
 
 def main() -> None:
     """Print the table, and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", choices=CASES, action="append", help="only this case; may be repeated")
-    parser.add_argument(
-        "--mode", choices=("eager", "compiled", "bf16"), help="only this mode, besides the eager baselines"
-    )
+    parser.add_argument("--mode", help="only this mode (eager, compiled, bf16 …), besides the eager baselines")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start nothing later than this")
+    parser.add_argument("--toy", action="store_true", help="tiny cases, to try this program")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.peak:
-        print_peak(*asked.peak)
+    given = parser.parse_args()
+    asked = Asked(
+        device=torch.device(given.device),
+        mode=given.mode,
+        rounds=given.rounds,
+        toy=given.toy,
+        until=time.monotonic() + 60 * given.minutes,
+    )
+    if given.peak:
+        case, what, mode = given.peak
+        print_peak(asked.case(case), what, mode)
         return
     rows: list[dict[str, Any]] = []
-    for name in asked.case or CASES:
-        rows += measure(name, asked.mode, asked.rounds)
-        if asked.json:
-            asked.json.write_text(json.dumps(rows, indent=2))
-    print(f"{'case':5}{'what':16}{'mode':10}{'seconds':>9}{'peak MB':>9}{'time':>7}{'memory':>8}{'of peak':>9}")
-    for row in rows:
-        print(
-            f"{row['case']:5}{row['what']:16}{row['mode']:10}{row['seconds']:9.3f}{row['peak_mb']:9.0f}"
-            f"{row['time_vs_mtt']:7.2f}{row['memory_vs_mtt']:8.2f}{_share(row['of_peak']):>9}"
-        )
+    for name in given.case or DEFAULT_CASES:
+        if time.monotonic() > asked.until:
+            print(f"no time left for case {name}", file=sys.stderr)
+            continue
+        rows += measure(name, asked)
+        if given.json:
+            given.json.write_text(json.dumps(rows, indent=2))
+    print("\n".join(table(rows)))
 
 
 if __name__ == "__main__":

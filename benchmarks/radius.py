@@ -25,6 +25,7 @@ from evaluation import RECIPES
 from registry import Registry
 from satm.cli._session import working
 from satm.errors import Interrupted, SatmError
+from satm.machine.device import resolve_device
 from satm.methods.outer import SATM
 from satm.progress import Progress
 from satm.rng import Seed
@@ -72,9 +73,11 @@ class Cell:
         )
 
 
-def measure(cell: Cell, networks: int, archs: list[str], registry: Path, progress: Progress) -> dict[str, Any]:
+def measure(
+    cell: Cell, networks: int, archs: list[str], registry: Path, device: str, progress: Progress
+) -> dict[str, Any]:
     """Condense, train the networks and test them on the cell's split."""
-    made = satm.condense(cell.preset(), seed=cell.seed, registry=registry, progress=progress).record
+    made = satm.condense(cell.preset(), seed=cell.seed, device=device, registry=registry, progress=progress).record
     with Registry.open(registry) as store:
         synthetic = store.load(made.id)
         assert made.run_id is not None
@@ -85,12 +88,19 @@ def measure(cell: Cell, networks: int, archs: list[str], registry: Path, progres
     preset = cell.preset()
     names = [preset.config.architecture, *archs]
     results = evaluation.evaluate(
-        synthetic, data, names, RECIPES.get(preset.config.recipe), seed=Seed(cell.seed), repeats=networks
+        synthetic,
+        data,
+        names,
+        RECIPES.get(preset.config.recipe),
+        seed=Seed(cell.seed),
+        repeats=networks,
+        trainer=evaluation.Trainer(device=resolve_device(device)),
     )
     series = {name: [row.value for row in metrics if row.name == name] for name in ("loss", "relative_rise")}
     rises = series["relative_rise"]
     return {
         **asdict(cell),
+        "device": str(resolve_device(device)),
         "set": made.name,
         "accuracy": {n: [each.accuracy for each in results if each.architecture == n] for n in names},
         "loss": statistics.fmean(series["loss"][-LAST:]),
@@ -153,6 +163,7 @@ def main() -> int:
     parser.add_argument("--split", choices=["test", "validation"], default="test")
     parser.add_argument("--registry", type=Path, default=Path("radius.db"))
     parser.add_argument("--into", type=Path, required=True, help="folder of the finished cells")
+    parser.add_argument("--device", default="auto", help="as that of `satm condense`")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--table", action="store_true", help="print the table and stop")
     options = parser.parse_args()
@@ -168,7 +179,7 @@ def main() -> int:
                 if path.exists():
                     continue
                 progress.say(f"cell {cell.path}")
-                found = measure(cell, options.networks, options.arch, options.registry, progress)
+                found = measure(cell, options.networks, options.arch, options.registry, options.device, progress)
                 path.write_text(json.dumps(found, indent=1))
     except (Interrupted, SatmError) as error:
         print(error, file=sys.stderr)

@@ -1,0 +1,151 @@
+"""Checks the suite on a GPU and measures it there: `tests`, `engine` and `paper`, each by itself (docs/engine.md).
+
+    python benchmarks/gpu/check.py --device cuda --output OUT [--parts tests,engine,paper] [--minutes 8]
+
+Each part is a process with its own time limit; if it fails, the next one runs all the same. OUT gets `tests.txt`,
+`engine.json`, `paper.json` and `check.json`, which is written anew after every part. `--device cpu --toy` tries the
+program without a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.gpu.local import places  # noqa: E402
+
+SHARES = {"tests": 2.0, "engine": 4.0, "paper": 8.0}  # minutes at most; the last part gets what is left
+ORDER = ("T6", "A", "C", "B", "D")
+
+
+@dataclass(frozen=True)
+class Kit:
+    """Where and how long the parts run."""
+
+    device: str
+    toy: bool
+    output: Path
+
+    def command(self, part: str, minutes: float) -> list[str]:
+        """The command of a part that has `minutes`."""
+        toy = ["--toy"] if self.toy else []
+        on = ["--device", self.device, *toy]
+        if part == "tests":
+            # Warnings of another torch version must not hide what the tests say.
+            options = ["-m", "gpu", "-q", "-x" if self.toy else "-rA", "-W", "default", "-p", "no:cacheprovider"]
+            return [sys.executable, "-m", "pytest", *options, "--timeout", str(60 * minutes), "tests"]
+        if part == "engine":
+            cases = [word for name in (ORDER[:1] if self.toy else ORDER) for word in ("--case", name)]
+            # 0.6: a case that has started finishes its rounds after that.
+            limits = ["--rounds", "2" if self.toy else "7", "--minutes", f"{0.6 * minutes:.2f}"]
+            mode = ["--mode", "eager"] if self.toy else []
+            into = ["--json", str(self.output / "engine.json")]
+            return [sys.executable, str(ROOT / "benchmarks/engine.py"), *on, *cases, *limits, *mode, *into]
+        into = ["--output", str(self.output / "paper.json"), "--seconds", f"{60 * minutes - 15:.0f}"]
+        return [sys.executable, str(ROOT / "benchmarks/gpu/paper.py"), *on, *into]
+
+
+def run_part(command: list[str], log: Path, minutes: float, environment: dict[str, str]) -> dict[str, Any]:
+    """Run one part; its output goes to `log`. Past its time it is asked to stop, then killed."""
+    started = time.monotonic()
+    with log.open("w") as file:
+        part = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env=environment, start_new_session=True
+        )
+        for number, patience in ((signal.SIGTERM, 60 * minutes), (signal.SIGKILL, 10.0), (None, 10.0)):
+            try:
+                part.wait(patience)
+                break
+            except subprocess.TimeoutExpired:
+                if number is not None:
+                    os.killpg(part.pid, number)
+            except BaseException:
+                os.killpg(part.pid, signal.SIGKILL)
+                raise
+    return {"returned": part.returncode, "seconds": time.monotonic() - started, "command": command}
+
+
+def machine(device: str) -> dict[str, Any]:
+    """The card, the processor and the versions."""
+    import torch
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = [line for line in lines if line.startswith(("model name", "flags"))]
+    wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    return {
+        "card": torch.cuda.get_device_name() if device.startswith("cuda") else None,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "python": sys.version.split()[0],
+        "cores": os.cpu_count(),
+        "processor": flags[0].partition(":")[2].strip() if flags else None,
+        "flags": [flag for flag in wanted if any(flag in line.split() for line in flags)],
+    }
+
+
+def summary(output: Path) -> Iterator[str]:
+    """The short table at the end: what each part found."""
+    tests = output / "tests.txt"
+    if tests.exists():
+        lines = tests.read_text(errors="replace").splitlines()
+        yield from (line[:200] for line in lines if line.startswith(("FAILED", "ERROR", "SKIPPED")))
+        yield from lines[-1:]
+    engine = output / "engine.json"
+    if engine.exists():
+        from benchmarks.engine import table
+
+        yield from table(json.loads(engine.read_text()))
+    paper = output / "paper.json"
+    if paper.exists():
+        yield json.dumps({k: v for k, v in json.loads(paper.read_text()).items() if k != "step_seconds"}, indent=1)
+
+
+def main() -> int:
+    """Run the parts one after another."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--toy", action="store_true", help="as small as it runs")
+    parser.add_argument("--parts", default="tests,engine,paper")
+    parser.add_argument("--minutes", type=float, default=7.5, help="of all parts together")
+    parser.add_argument("--output", type=Path, default=os.environ.get("OUT"), help="folder; by default $OUT")
+    given = parser.parse_args()
+    if given.output is None:
+        parser.error("give --output, or set OUT")
+    output = Path(given.output).absolute()
+    output.mkdir(parents=True, exist_ok=True)
+    kit, end = Kit(given.device, given.toy, output), time.monotonic() + 60 * given.minutes
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(130))
+    found: dict[str, Any] = {"machine": machine(given.device), "parts": {}}
+    print(json.dumps(found["machine"]), flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH", ""), str(ROOT)]))
+        environment = {**os.environ, **places(Path(scratch)), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        for part in given.parts.split(","):
+            minutes = min(SHARES[part], (end - time.monotonic()) / 60)
+            if minutes < 0.4:
+                found["parts"][part] = {"returned": None, "why": "no time left"}
+            else:
+                command, log = kit.command(part, minutes), output / f"{part}.txt"
+                found["parts"][part] = run_part(command, log, minutes, environment)
+                tail = log.read_text(errors="replace").splitlines()[-15:]
+                print(f"== {part}: {found['parts'][part]['returned']}", *tail, sep="\n", flush=True)
+            (output / "check.json").write_text(json.dumps(found, indent=1))
+    print("\n".join(summary(output)))
+    return int(any(part["returned"] != 0 for part in found["parts"].values()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
