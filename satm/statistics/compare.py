@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DELTA = 0.01  # one point of accuracy: the smallest difference that matters, fixed before looking
 FEW_NETWORKS = 3  # with fewer, the spread between networks is not known: t on the seeds' means
-SIGN_FLIPS = range(6, 21)  # seeds for which all 2^S sign flips are tried; fewer seeds cannot give p < 0.05
+SIGN_FLIPS = range(6, 17)  # condensations for which all 2^S flips are tried; fewer cannot give p < 0.05
 THESE_NETWORKS = "new condensations, these networks only"
 POWER = 0.8
 
@@ -82,7 +82,7 @@ class Comparison:
 
     @property
     def sign_flip_p(self) -> float | None:
-        """The exact two-sided p-value of the seed means' signs being chance; None outside 6 to 20 condensations.
+        """The exact two-sided p-value of the seed means' signs being chance; None outside 6 to 16 condensations.
 
         It assumes no normal distribution. The smallest value is 2/2^S.
         """
