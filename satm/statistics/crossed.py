@@ -58,7 +58,7 @@ def crossed(y: npt.ArrayLike) -> Crossed:
     Raises ConfigError for rows of different lengths, and for values that are not numbers: use `common` first.
 
     Source: Satterthwaite (1946), "An approximate distribution of estimates of variance components"; Searle, Casella and
-    McCulloch (1992), "Variance Components", section 4.5.
+    McCulloch (1992), "Variance Components".
     """
     table = checked(y, dimensions=2, shape="a table [condensations, networks]")
     seeds, networks = table.shape

@@ -100,7 +100,8 @@ def rank_test(scores: npt.ArrayLike) -> RankTest:
     """Friedman's test of scores [N data sets, k methods], higher is better, with Nemenyi's critical difference.
 
     critical = q √(k(k + 1)/(6N)), q the 95% quantile of the studentised range of k with infinite df, divided by √2.
-    Raises ConfigError for fewer than three methods or two data sets.
+    If all methods tie on every data set, the statistic is 0 and p is 1. Raises ConfigError for fewer than three methods
+    or two data sets.
 
     Source: Demšar (2006), "Statistical Comparisons of Classifiers over Multiple Data Sets", section 3.2.2.
     """
@@ -110,12 +111,14 @@ def rank_test(scores: npt.ArrayLike) -> RankTest:
         raise ConfigError(f"{methods} methods on {sets} data sets: expected three or more methods and two or more sets")
     from scipy import stats
 
-    friedman = stats.friedmanchisquare(*table.T)
+    ranks = stats.rankdata(-table, axis=1)
+    same = bool((ranks == ranks[:, :1]).all())
+    statistic, p = (0.0, 1.0) if same else stats.friedmanchisquare(*table.T)
     quantile = float(stats.studentized_range.ppf(LEVEL, methods, float("inf"))) / 2**0.5
     return RankTest(
-        statistic=float(friedman.statistic),
-        p=float(friedman.pvalue),
-        ranks=tuple(float(rank) for rank in stats.rankdata(-table, axis=1).mean(axis=0)),
+        statistic=float(statistic),
+        p=float(p),
+        ranks=tuple(float(rank) for rank in ranks.mean(axis=0)),
         critical=quantile * (methods * (methods + 1) / (6 * sets)) ** 0.5,
     )
 

@@ -112,6 +112,8 @@ def test_friedman_and_nemenyi():
     for count, quantile in ((4, 2.569), (5, 2.728)):
         critical = rank_test(rng.random((14, count))).critical
         assert critical == pytest.approx(quantile * (count * (count + 1) / (6 * 14)) ** 0.5, abs=1e-3)
+    tied = rank_test(np.ones((4, 3)))
+    assert (tied.statistic, tied.p, tied.ranks) == (0, 1, (2, 2, 2))
     with pytest.raises(ConfigError, match="2 methods on 4 data sets"):
         rank_test(np.zeros((4, 2)))
     with pytest.raises(ConfigError, match="3 methods on 1 data sets"):
