@@ -1,4 +1,4 @@
-"""Intervals and rank correlations, against tables and closed forms."""
+"""Student's intervals, against tables and closed forms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satm.errors import ConfigError
-from satm.statistics import difference_interval, half_width, interval, paired_interval, rank_correlation
+from satm.statistics import difference_interval, half_width, interval, paired_interval
 
 T = {1: 12.706205, 2: 4.302653, 3: 3.182446, 4: 2.776445}  # 97.5% quantiles, from a printed table
 numbers = st.lists(st.floats(-1, 1), min_size=2, max_size=8)
@@ -54,24 +54,3 @@ def test_a_shift_moves_an_interval_and_changes_nothing_else(values, shift):
     moved, here = interval([value + shift for value in values]), interval(values)
     assert moved.mean == pytest.approx(here.mean + shift, abs=1e-9)
     assert moved.half == pytest.approx(here.half, abs=1e-7)
-
-
-def test_rank_correlations_by_hand():
-    """One of six pairs is reversed: tau = (5 − 1)/6; Spearman's 1 − 6 Σd²/(n(n² − 1)) with d = 1, 1."""
-    found = rank_correlation([1, 2, 3, 4], [10, 20, 40, 30])
-    assert found.kendall == pytest.approx(4 / 6)
-    assert found.spearman == pytest.approx(1 - 6 * 2 / (4 * 15))
-    assert found.p == pytest.approx(8 / 24)  # |tau| ≥ 4/6: 1 + 3 of the 24 orders in each direction
-    same = rank_correlation([1, 2, 3, 4, 5], [2, 3, 5, 7, 11])
-    assert (same.spearman, same.kendall, same.n) == (pytest.approx(1), pytest.approx(1), 5)
-    assert same.p == pytest.approx(2 / 120)
-    tied = rank_correlation([1, 2, 2, 3], [1, 2, 3, 4])  # tau-b: 5/√(5·6)
-    assert tied.kendall == pytest.approx(5 / math.sqrt(30))
-
-
-def test_too_few_or_equal_things_have_no_order():
-    for first, second in (([1, 2], [1, 2]), ([], []), ([1, 1, 1], [1, 2, 3]), ([1, 2, 3], [1, 1, 1])):
-        found = rank_correlation(first, second)
-        assert (found.spearman, found.kendall, found.p, found.n) == (None, None, None, len(first))
-    with pytest.raises(ConfigError, match="2 and 3 values"):
-        rank_correlation([1, 2], [1, 2, 3])

@@ -1,4 +1,7 @@
-"""Confidence intervals of means and of differences of means, and rank correlation. Pure functions of numbers."""
+"""Student's intervals of means and of differences of means, for values that are independent of each other.
+
+Networks of one condensation, or of one class order, are not: use `crossed` or `nested` for a claim about a method.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from satm.errors import ConfigError
-
-LEVEL = 0.95
+from satm.statistics.estimate import LEVEL, t_quantile
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +37,9 @@ class Interval:
         return self.mean + self.half
 
 
-@dataclass(frozen=True, slots=True)
-class RankCorrelation:
-    """How well two measures agree on the order of n things.
-
-    `spearman`, `kendall` and `p` are None if there are fewer than three things, or if one measure is the same for all
-    of them. `p` is the chance of a |tau| at least this large if the two orders are unrelated (scipy's `kendalltau`:
-    exact for few values without ties, otherwise approximate). Without ties it is at least 1/3 for three things and 1/12
-    for four. So only five or more things can show an agreement at the 5% level.
-    """
-
-    spearman: float | None  # Pearson's correlation of the ranks, ties sharing their mean rank
-    kendall: float | None  # tau-b
-    p: float | None  # two-sided, of Kendall's tau
-    n: int
-
-
 def half_width(std: float, n: int) -> float:
     """Half of the 95% t-interval of a mean of `n` values with population standard deviation `std`; inf if n < 2."""
-    return math.inf if n < 2 else _t(n - 1) * std / math.sqrt(n - 1)  # s/√n = std/√(n − 1)
+    return math.inf if n < 2 else t_quantile((1 + LEVEL) / 2, n - 1) * std / math.sqrt(n - 1)  # s/√n = std/√(n − 1)
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -88,27 +74,4 @@ def difference_interval(values: Sequence[float], others: Sequence[float]) -> Int
     if error == 0:
         return Interval(a.mean - b.mean, 0.0, std, n)
     freedom = error**2 / sum(square**2 / (each.n - 1) for square, each in zip(squares, (a, b), strict=True))
-    return Interval(a.mean - b.mean, _t(freedom) * math.sqrt(error), std, n)
-
-
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCorrelation:
-    """Spearman's and Kendall's rank correlation of two measures of the same things.
-
-    `first[i]` and `second[i]` belong to the same thing. Raises ConfigError if the lengths differ.
-    """
-    if len(first) != len(second):
-        raise ConfigError(f"{len(first)} and {len(second)} values: expected two measures of the same things")
-    n = len(first)
-    if n < 3 or len(set(first)) == 1 or len(set(second)) == 1:
-        return RankCorrelation(None, None, None, n)
-    from scipy import stats  # a dependency of scikit-learn
-
-    tau = stats.kendalltau(first, second)
-    return RankCorrelation(float(stats.spearmanr(first, second).statistic), float(tau.statistic), float(tau.pvalue), n)
-
-
-def _t(freedom: float) -> float:
-    """The 97.5% quantile of Student's t with `freedom` degrees of freedom."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, (1 + LEVEL) / 2))
+    return Interval(a.mean - b.mean, t_quantile((1 + LEVEL) / 2, freedom) * math.sqrt(error), std, n)

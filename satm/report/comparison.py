@@ -1,0 +1,96 @@
+"""Estimates, verdicts and families of comparisons as short lines of text. Fractions are printed as points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from satm.statistics import Agreement, Comparison, Crossed, FamilyMember, Nested, Verdict, accuracy_interval
+
+POINTS = 100.0  # of a fraction
+
+Ends = tuple[float, float]
+
+
+def crossed_line(found: Crossed, ends: Ends | None = None) -> str:
+    """A mean accuracy: "70.5 [66.1, 74.5], 3 condensations × 5 networks, between condensations 4.0, networks 1.8".
+
+    `ends` is the interval to print, for example one of new test images; by default that of `accuracy_interval`. A
+    single set has none that speaks of the method: its line says "this set only".
+    """
+    size = f"{_count(found.seeds, 'condensation')} × {_count(found.networks, 'network')}"
+    spreads = {"condensations": found.between_condensations, "networks": found.between_networks}
+    return _line(found, ends, size, spreads)
+
+
+def nested_line(found: Nested, ends: Ends | None = None) -> str:
+    """A mean over class orders: "40.2 [35.0, 45.6], 5 orders × 3 networks, between orders 4.1, networks 1.0"."""
+    size = f"{_count(found.orders, 'order')} × {_count(found.networks, 'network')}"
+    return _line(found, ends, size, {"orders": found.between_orders, "networks": found.between_networks})
+
+
+def comparison_line(first: str, second: str, found: Comparison) -> str:
+    """A comparison: "A − B: +1.3 [0.2, 2.5], 3 condensations × 5 networks: holds at δ = 1"."""
+    return f"{_difference(first, second, found)}: {_verdict(found, found.verdict)}"
+
+
+def family_lines(members: Sequence[FamilyMember]) -> list[str]:
+    """One line for each comparison. The interval is not corrected; the verdict and p are, for all lines together."""
+    lines = []
+    for member in members:
+        p = "" if member.p is None else f", Holm p {_p(member.p)}"
+        text = _verdict(member.comparison, member.verdict)
+        lines.append(f"{_difference(member.first, member.second, member.comparison)}{p}: {text}")
+    return lines
+
+
+def best_line(names: Sequence[str], methods: int) -> str:
+    """The methods of `may_be_best`: "may be best of 5 methods (95%): datm, satm"."""
+    return f"may be best of {_count(methods, 'method')} (95%): {', '.join(names)}"
+
+
+def agreement_line(first: str, second: str, found: Agreement) -> str:
+    """McNemar's test: "only A right on 4 of 359 images, only B on 9: McNemar p = 0.27 (these two networks)"."""
+    images = found.both + found.only_first + found.only_second + found.neither
+    counts = f"only {first} right on {found.only_first} of {_count(images, 'image')}, only {second} on"
+    return f"{counts} {found.only_second}: McNemar p {_p(found.p)} (these two networks)"
+
+
+def _line(found: Crossed | Nested, ends: Ends | None, size: str, spreads: dict[str, float | None]) -> str:
+    several = found.counts in ("condensations", "orders")
+    shown = (ends or accuracy_interval(found)) if several else None
+    known = [f"{name} {POINTS * std:.1f}" for name, std in spreads.items() if std is not None]
+    between = f", between {', '.join(known)}" if known else ""
+    only = f" ({found.scope})" if found.scope.endswith("only") else ""
+    return f"{POINTS * found.mean:.1f}{_ends(shown)}, {size}{only}{between}"
+
+
+def _difference(first: str, second: str, found: Comparison) -> str:
+    d = found.difference
+    ends = d.ends() if found.known else None
+    size = f"{_count(d.seeds, 'condensation')} × {_count(d.networks, 'network')}"
+    return f"{first} − {second}: {POINTS * d.mean:+.1f}{_ends(ends)}, {size}"
+
+
+def _verdict(found: Comparison, verdict: Verdict) -> str:
+    delta = f"δ = {POINTS * found.delta:g}"
+    if found.difference.seeds == 1:
+        return f"{verdict} ({found.difference.scope})"
+    if not found.known:
+        return f"{verdict} (an interval needs 3 condensations)"
+    if verdict is Verdict.AT_LEAST:
+        return f"holds, by at least {delta}"
+    if verdict is Verdict.CANNOT_TELL:
+        return f"{verdict} at {delta} (a power of 80% needs about {found.seeds_needed} condensations)"
+    return f"{verdict} at {delta}"
+
+
+def _ends(ends: Ends | None) -> str:
+    return "" if ends is None else f" [{POINTS * ends[0]:.1f}, {POINTS * ends[1]:.1f}]"
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}" + ("" if number == 1 else "s")
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.2g}"

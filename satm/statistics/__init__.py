@@ -1,0 +1,57 @@
+"""Means, intervals, comparisons and rank correlations. Pure functions of numbers.
+
+Which estimate to use for values y:
+
+- condensation seeds × networks: `crossed`; two methods of the same seeds and networks: `compare`; several: `all_pairs`,
+  `against_control`, `may_be_best`;
+- networks within class orders: `nested`; a fresh draw of images for each network: `fresh_draws`;
+- independent values without such a design: `interval`, `paired_interval`, `difference_interval`.
+
+`accuracy_interval` keeps the interval of an accuracy within 0 and 1.
+"""
+
+from satm.statistics.agreement import Agreement, mcnemar
+from satm.statistics.compare import DELTA, Comparison, Verdict, compare, seeds_needed
+from satm.statistics.crossed import Common, Crossed, common, crossed
+from satm.statistics.estimate import LEVEL, Estimate
+from satm.statistics.family import FamilyMember, RankTest, against_control, all_pairs, holm, may_be_best, rank_test
+from satm.statistics.interval import Interval, difference_interval, half_width, interval, paired_interval
+from satm.statistics.nested import Nested, fresh_draws, nested
+from satm.statistics.percent import accuracy_interval, clopper_pearson
+from satm.statistics.ranks import RankCorrelation, kendall_interval, rank_correlation
+
+__all__ = [
+    "DELTA",
+    "LEVEL",
+    "Agreement",
+    "Common",
+    "Comparison",
+    "Crossed",
+    "Estimate",
+    "FamilyMember",
+    "Interval",
+    "Nested",
+    "RankCorrelation",
+    "RankTest",
+    "Verdict",
+    "accuracy_interval",
+    "against_control",
+    "all_pairs",
+    "clopper_pearson",
+    "common",
+    "compare",
+    "crossed",
+    "difference_interval",
+    "fresh_draws",
+    "half_width",
+    "holm",
+    "interval",
+    "kendall_interval",
+    "may_be_best",
+    "mcnemar",
+    "nested",
+    "paired_interval",
+    "rank_correlation",
+    "rank_test",
+    "seeds_needed",
+]

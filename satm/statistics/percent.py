@@ -1,0 +1,66 @@
+"""Intervals of an accuracy, which stay within 0 and 1."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from satm.errors import ConfigError
+from satm.statistics.estimate import FEWEST, LEVEL, Estimate, checked, t_quantile
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+def accuracy_interval(
+    found: Estimate, *, images: int | None = None, right: npt.ArrayLike | None = None, level: float = LEVEL
+) -> tuple[float, float] | None:
+    """The interval of a mean accuracy p (a fraction) on the logit scale: expit(logit p ± d), d = t·SE/(p(1 − p)).
+
+    Without `right` it speaks of the test images that were used. `right` [m] makes it speak of new images of the same
+    kind: p_i is the share of networks that are right on test image i, and Σ(p_i − p)²/(m(m − 1)) is added to SE². The
+    degrees of freedom are then Satterthwaite's of the two terms.
+
+    None for fewer than three units: `found.counts` names what they are. A standard error of 0 gives no interval either,
+    for it would claim to be certain. Given the number of test `images` (or `right`), it gives Clopper and Pearson's
+    exact interval of p·m right ones among m images. So p = 1 never gives [1, 1].
+
+    Raises ConfigError if p or a share is outside 0 to 1, or for fewer than two images.
+    """
+    p = found.mean
+    if not 0 <= p <= 1:
+        raise ConfigError(f"accuracy {p:g}: expected a fraction from 0 to 1")
+    shares = None if right is None else _shares(right)
+    images = images if shares is None else len(shares)
+    if images is not None and images < 2:
+        raise ConfigError(f"{images} test images: expected two or more")
+    if found.se is None or found.freedom is None or found.n < FEWEST:
+        return None
+    if found.se == 0 or p in (0, 1):
+        return None if images is None else clopper_pearson(round(p * images), images, level)
+    variance, freedom = found.se**2, found.freedom
+    if shares is not None:
+        sampling = float(shares.var(ddof=1)) / len(shares)
+        freedom = (variance + sampling) ** 2 / (variance**2 / freedom + sampling**2 / (len(shares) - 1))
+        variance += sampling
+    from scipy.special import expit, logit
+
+    half = t_quantile((1 + level) / 2, freedom) * variance**0.5 / (p * (1 - p))
+    return float(expit(logit(p) - half)), float(expit(logit(p) + half))
+
+
+def clopper_pearson(right: int, images: int, level: float = LEVEL) -> tuple[float, float]:
+    """The exact binomial interval of `right` of `images`. Raises ConfigError unless 0 ≤ right ≤ images."""
+    if not 0 <= right <= images or images < 1:
+        raise ConfigError(f"{right} right of {images} images: expected a number from 0 to the number of images")
+    from scipy.stats import binomtest
+
+    found = binomtest(right, images).proportion_ci(level, method="exact")
+    return float(found.low), float(found.high)
+
+
+def _shares(right: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    shares = checked(right, dimensions=1, shape="a share of right networks for each test image")
+    if shares.min() < 0 or shares.max() > 1:
+        raise ConfigError(f"shares from {shares.min():g} to {shares.max():g}: expected fractions from 0 to 1")
+    return shares
