@@ -46,9 +46,7 @@ class RateChoice:
         return cls(**{**facts, "rate": rate, "scores": {rate: score for rate, score in facts.get("scores", ())}})
 
 
-def stated_learning_rate(
-    policy: RatePolicy, examples: Examples
-) -> tuple[float, Literal["learned", "fixed"]] | None:
+def stated_learning_rate(policy: RatePolicy, examples: Examples) -> tuple[float, Literal["learned", "fixed"]] | None:
     """The learning rate that is known before training, and where it came from.
 
     It is the number of the policy ("fixed") or the step size of a synthetic set ("learned"). None if the policy is

@@ -222,7 +222,9 @@ class Recipe:
         A recipe with one network for each rate stays as it is. Its results keep the id that they had when that was the
         only way.
         """
-        return self if self.learning_rate != "learned" or self.rate_networks == 1 else self.variant(learning_rate="grid")
+        return (
+            self if self.learning_rate != "learned" or self.rate_networks == 1 else self.variant(learning_rate="grid")
+        )
 
     @property
     def digest(self) -> str:

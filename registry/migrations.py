@@ -176,7 +176,9 @@ def m005_policies(db: Any) -> None:
     within one data set, IPC, protocol, architecture, profile, recipe and policy.
     """
     cell = "set_id, profile, protocol, architecture, memory, recipe_id, policy, steps"
-    columns = "set_id, profile, protocol, architecture, memory, recipe_id, steps, step, step_size AS rate, metric, value"
+    columns = (
+        "set_id, profile, protocol, architecture, memory, recipe_id, steps, step, step_size AS rate, metric, value"
+    )
     chance = "1.0 / json_array_length(json_extract(sets.about, '$.classes'))"
     lower = "'negative_log_likelihood', 'expected_calibration_error', 'forgetting'"
     db.executescript(f"""
