@@ -44,9 +44,7 @@ class MatrixRow:
         """
         lost = self.diverged.get(architecture, 0)
         if lost and self.chance is None:
-            raise ConfigError(
-                f"{self.name}: {lost} networks diverged and the number of classes is not known; set chance"
-            )
+            raise ConfigError(f"{self.name}: {lost} networks diverged and the chance accuracy is not known; set chance")
         values = [*self._values(architecture), *[self.chance or 0.0] * lost]
         return interval(values) if values else None
 

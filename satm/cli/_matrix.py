@@ -65,12 +65,9 @@ def _wide(matrix: Matrix, title: str, spell: Callable[[MatrixRow, str], str]) ->
     for line in matrix.rows:
         texts = [spell(line, name) for name in matrix.architectures]
         if any(texts):
-            own = [
-                ("*" if text and name == line.own else "")
-                for name, text in zip(matrix.architectures, texts, strict=True)
-            ]
+            named = zip(matrix.architectures, texts, strict=True)
+            cells = [text + ("*" if text and name == line.own else "") for name, text in named]
             policy = ", ".join(sorted(set(line.policies.values())))
-            cells = [text + mark for text, mark in zip(texts, own, strict=True)]
             rows.append([line.name, line.memory, line.profile, policy, *cells])
     return Table(title, ["set", "memory", "profile", "policy", *matrix.architectures], rows)
 

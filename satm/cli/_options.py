@@ -92,8 +92,8 @@ SavePredictions: TypeAlias = Annotated[
     bool | None,
     typer.Option(
         "--save-predictions/--no-save-predictions",
-        help="Store the class that each network gives each test image, a byte each (default: for fewer than 20,000 test "
-        "images).",
+        help="Store the class that each network gives each test image, a byte each (default: if there are fewer "
+        "than 20,000 test images).",
     ),
 ]
 Baseline: TypeAlias = Annotated[

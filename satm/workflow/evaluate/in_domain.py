@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from satm.machine.fused import Compilation
 from satm.progress import SILENT, Progress
 from satm.synthetic import digest
 from satm.workflow.checkpoint import Checkpoint
-from satm.workflow.evaluate.rows import NetworkRows, TestImages
+from satm.workflow.evaluate.rows import NetworkRows, Tested
 from satm.workflow.evaluate.subject import ROOT, Judging, MemoryKind, Subject, open_subject, policies
 from satm.workflow.teachers import Labelling, label_facts
 from satm.workflow.workspace import Workspace, opened
@@ -70,28 +70,35 @@ def evaluate(
     Raises ConfigError before anything is trained if a learning rate would be chosen on validation images and the set
     holds out none (`validation=0`), and Interrupted with every finished network stored.
     """
+    judging = Judging(recipe=recipe, prefix=prefix, labels=labels)
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
-        works: list[tuple[Subject, Wanted]] = []
-        for policy in policies(learning_rate):
-            judging = Judging(recipe=recipe, learning_rate=policy, prefix=prefix, labels=labels)
-            subject = open_subject(workspace, reference, judging)
-            names = [subject.config.architecture] if architectures is None else list(architectures)
-            wanted = Wanted(
-                architectures=tuple(subject.canonical(name) for name in names),
-                memories=("condensed",) if baseline is None else ("condensed", baseline),
-                repeats=subject.recipe.repeats if repeats is None else repeats,
-                kind="eval" if architectures is None else "eval-arch",
-                save_predictions=save_predictions,
-            )
-            for memory in wanted.memories:
-                subject.check_learning_rate(memory)
-            works.append((subject, wanted))
+        subjects = [
+            open_subject(workspace, reference, replace(judging, learning_rate=policy))
+            for policy in policies(learning_rate)
+        ]
+        works = [(subject, _wanted(subject, architectures, baseline, repeats)) for subject in subjects]
         trainer = trainer_of(workspace, compilation)
         for subject, wanted in works:
             progress.say(wanted.opening(subject))
             if not dry_run:
-                train_missing(workspace, subject, wanted, trainer)
-    return works[0][0].record
+                train_missing(workspace, subject, replace(wanted, save_predictions=save_predictions), trainer)
+    return subjects[0].record
+
+
+def _wanted(
+    subject: Subject, architectures: Sequence[str] | None, baseline: MemoryKind | None, repeats: int | None
+) -> Wanted:
+    """The networks that `evaluate` needs. Raises ConfigError for an architecture or a learning rate that cannot be."""
+    names = [subject.config.architecture] if architectures is None else list(architectures)
+    wanted = Wanted(
+        architectures=tuple(subject.canonical(name) for name in names),
+        memories=("condensed",) if baseline is None else ("condensed", baseline),
+        repeats=subject.recipe.repeats if repeats is None else repeats,
+        kind="eval" if architectures is None else "eval-arch",
+    )
+    for memory in wanted.memories:
+        subject.check_learning_rate(memory)
+    return wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +119,11 @@ class Wanted:
             f"{', '.join(self.architectures)}, recipe {subject.recipe.name} ({subject.recipe.epochs} epochs){beside}"
         )
 
-    def test_images(self, subject: Subject) -> TestImages | None:
+    def test_images(self, subject: Subject) -> Tested | None:
         """The images whose predictions are stored; None: no predictions are."""
         test = subject.data.test
         saved = len(test) < SAVED_BELOW if self.save_predictions is None else self.save_predictions
-        return TestImages.of(test, subject.data.num_classes) if saved else None
+        return Tested.of(test, subject.data.num_classes) if saved else None
 
     def complete(self, rows: NetworkRows) -> set[tuple[str, int]]:
         """The networks that need no training. If predictions were asked for, those without them do."""

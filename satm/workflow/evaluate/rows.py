@@ -11,7 +11,7 @@ import numpy as np
 
 from evaluation import DIVERGED, METRICS, EvaluationResult, RateChoice, from_predictions
 from registry import PredictionRow, Registry, ResultRow
-from registry.predictions import test_digest
+from registry.predictions import images_digest
 from satm.data import Split
 from satm.progress import Progress
 from satm.workflow.evaluate.subject import Entrant, MemoryKind
@@ -22,7 +22,7 @@ GRID = "grid"  # key of the detail of a row whose rate was chosen from the grid:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestImages:
+class Tested:
     """The test images of an evaluation, as predictions on them are stored."""
 
     digest: str
@@ -33,7 +33,7 @@ class TestImages:
     def of(cls, test: Split, num_classes: int) -> Self:
         """The images of a split."""
         targets = test.labels.numpy()
-        return cls(digest=test_digest(test.images.numpy(), targets), num_classes=num_classes, targets=targets)
+        return cls(digest=images_digest(test.images.numpy(), targets), num_classes=num_classes, targets=targets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class NetworkRows:
         run_id: str,
         labels: Mapping[str, Any],
         progress: Progress,
-        test: TestImages | None = None,
+        test: Tested | None = None,
     ) -> None:
         """Store the metrics that the network lacks. Rows that are stored already do not change.
 
@@ -163,7 +163,7 @@ class NetworkRows:
         if test is not None and result.predicted is not None and not differs:
             self.store.add_predictions([self._predictions(result, test, run_id)])
 
-    def _predictions(self, result: EvaluationResult, test: TestImages, run_id: str) -> PredictionRow:
+    def _predictions(self, result: EvaluationResult, test: Tested, run_id: str) -> PredictionRow:
         assert result.predicted is not None
         return PredictionRow(
             set_id=self.entrant.record.id,
