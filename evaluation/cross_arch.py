@@ -104,10 +104,10 @@ def evaluate(
         earlier: networks that are not trained again, and learning rates that are not chosen again.
         on_result: called with each result as soon as it is known.
 
-    Returns the new results, by architecture, then repeat. Raises UnknownName or ConfigError for an architecture or a
-    teacher, and PluginError for a metric that cannot be loaded, before anything is trained. Raises PluginError for a
-    metric that fails, after `on_result` has the other ones; ShapeError if a set does not fit `data`; Interrupted; and
-    Diverged, after all others, if networks diverge at every rate of a grid. One that diverges alone is a result.
+    Returns the new results, by architecture, then repeat. Before anything is trained, raises UnknownName or ConfigError
+    for an architecture or a teacher, and PluginError for a metric that cannot be loaded. Later raises PluginError for a
+    metric that fails, after `on_result` has the other ones; ShapeError for a set that does not fit `data`; Interrupted;
+    and, after all others, Diverged if networks diverge at every rate of a grid. One that diverges alone is a result.
     """
     evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
