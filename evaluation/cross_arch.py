@@ -91,14 +91,13 @@ def evaluate(
 ) -> list[EvaluationResult]:
     """Train `repeats` (or the recipe's) networks of each architecture on `examples`; every metric on the test images.
 
-    A network depends only on `seed`, its architecture and its repeat, so stopping and reordering change no number.
-
     Args:
         examples: the images to train on. If each repeat draws its own (random real images), a function from the number
             of a repeat to its images; to choose a learning rate, `rate_networks` numbers from `CHOOSING` down.
         data: test and validation images. For a synthetic set they are converted to its preprocessing.
         architectures: names, as `satm.networks.plan` takes them.
         recipe: how each network is trained, the policy of the learning rate, and `repeats` if that is None here.
+        seed: a network depends only on it, its architecture and its repeat. Stopping and reordering change no number.
         trainer: the device and the compiled code, which several calls may share; the CPU by default.
         teacher: labels the batches of a recipe that has its labels from one.
         earlier: networks that are not trained again, and learning rates that are not chosen again.
