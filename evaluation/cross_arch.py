@@ -91,25 +91,22 @@ def evaluate(
 ) -> list[EvaluationResult]:
     """Train `repeats` (or the recipe's) networks of each architecture on `examples`; every metric on the test images.
 
-    A network depends only on `seed`, its architecture and its repeat, so stopping and reordering change no number.
-
     Args:
         examples: the images to train on. If each repeat draws its own (random real images), a function from the number
-            of a repeat to its images. If a learning rate has to be chosen, it is also called with `CHOOSING` and the
-            numbers below, one for each of the recipe's `rate_networks`.
+            of a repeat to its images; to choose a learning rate, `rate_networks` numbers from `CHOOSING` down.
         data: test and validation images. For a synthetic set they are converted to its preprocessing.
         architectures: names, as `satm.networks.plan` takes them.
         recipe: how each network is trained, the policy of the learning rate, and `repeats` if that is None here.
+        seed: a network depends only on it, its architecture and its repeat. Stopping and reordering change no number.
         trainer: the device and the compiled code, which several calls may share; the CPU by default.
         teacher: labels the batches of a recipe that has its labels from one.
         earlier: networks that are not trained again, and learning rates that are not chosen again.
         on_result: called with each result as soon as it is known.
 
-    Returns the new results, by architecture, then repeat. Raises UnknownName or ConfigError for an architecture or a
-    teacher, and PluginError for a metric that cannot be loaded, before anything is trained. Raises PluginError for a
-    metric that fails, after `on_result` has the other ones; ShapeError if a set does not fit `data`; Interrupted; and
-    Diverged, after all other architectures, if a grid has no rate at which a network of one can be trained. A network
-    that diverges at its own rate raises nothing: it is a result, and progress says so.
+    Returns the new results, by architecture, then repeat. Before anything is trained, raises UnknownName or ConfigError
+    for an architecture or a teacher, and PluginError for a metric that cannot be loaded. Later raises PluginError for a
+    metric that fails, after `on_result` has the other ones; ShapeError for a set that does not fit `data`; Interrupted;
+    and, after all others, Diverged if networks diverge at every rate of a grid. One that diverges alone is a result.
     """
     evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
@@ -123,11 +120,10 @@ def evaluate(
         on_result=on_result,
     )
     recipe.check_teacher(teacher, data.num_classes, data.image_shape)
-    plans = [networks.plan_for(name, data) for name in architectures]
-    results: list[EvaluationResult] = []
-    hopeless: list[str] = []
+    plans = {plan.name: plan for plan in (networks.plan_for(name, data) for name in architectures)}
+    results, hopeless = list[EvaluationResult](), list[str]()
     count = recipe.repeats if repeats is None else repeats
-    for plan in {plan.name: plan for plan in plans}.values():
+    for plan in plans.values():
         todo = [repeat for repeat in range(count) if earlier is None or (plan.name, repeat) not in earlier.trained]
         done = (count - len(todo)) * recipe.epochs
         with evaluation.trainer.progress.bar(plan.name, count * recipe.epochs, done=done) as bar:

@@ -43,12 +43,10 @@ class RateChoice:
     @classmethod
     def from_facts(cls, rate: float, facts: Mapping[str, Any]) -> RateChoice:
         """The choice of `rate` with its stored facts; {} for a result from before they were stored."""
-        return cls(**{**facts, "rate": rate, "scores": {rate: score for rate, score in facts.get("scores", ())}})
+        return cls(**{**facts, "rate": rate, "scores": dict(facts.get("scores", ()))})
 
 
-def stated_learning_rate(
-    policy: RatePolicy, examples: Examples
-) -> tuple[float, Literal["learned", "fixed"]] | None:
+def stated_learning_rate(policy: RatePolicy, examples: Examples) -> tuple[float, Literal["learned", "fixed"]] | None:
     """The learning rate that is known before training, and where it came from.
 
     It is the number of the policy ("fixed") or the step size of a synthetic set ("learned"). None if the policy is

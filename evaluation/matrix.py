@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from satm.errors import ConfigError
 from satm.statistics import (
     Interval,
     RankCorrelation,
@@ -26,10 +27,25 @@ class MatrixRow:
     own: str  # the architecture that the set was made with: "in-domain"
     accuracies: Mapping[str, Mapping[int, float]]  # fractions, by architecture, then repeat
     adaptations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # to the images, by architecture
+    diverged: Mapping[str, int] = field(default_factory=dict)  # networks that diverged, by architecture
+    chance: float | None = None  # 1/K: the accuracy that a diverged network counts with
+    policies: Mapping[str, str] = field(default_factory=dict)  # learned, grid or fixed, by architecture
+    rates: Mapping[str, float] = field(default_factory=dict)  # the learning rate, by architecture
 
     def score(self, architecture: str) -> Interval | None:
-        """The mean over networks with its interval; None if no network was trained."""
+        """The mean over networks with its interval; None if no network was trained, or if all diverged."""
         values = self._values(architecture)
+        return interval(values) if values else None
+
+    def score_all(self, architecture: str) -> Interval | None:
+        """The mean over all networks, of which those that diverged count as chance, 1/K.
+
+        None if no network was trained. Raises ConfigError if networks diverged and `chance` is not known.
+        """
+        lost = self.diverged.get(architecture, 0)
+        if lost and self.chance is None:
+            raise ConfigError(f"{self.name}: {lost} networks diverged and the chance accuracy is not known; set chance")
+        values = [*self._values(architecture), *[self.chance or 0.0] * lost]
         return interval(values) if values else None
 
     def drop(self, architecture: str) -> Interval | None:
@@ -53,6 +69,7 @@ class Matrix:
     """Accuracies of sets × architectures under one recipe, and for each set the row that it is compared with."""
 
     recipe: str  # its name
+    policy: str = ""  # the policy of the learning rate: learned, grid or fixed; "" if it is not known
     architectures: tuple[str, ...]  # the sets' own first
     sets: tuple[MatrixRow, ...]
     randoms: tuple[MatrixRow, ...] = ()  # random images; sets for which they are the same share a row
@@ -89,13 +106,14 @@ def cells(matrix: Matrix) -> tuple[list[str], list[list[Any]]]:
     The ends of an interval are None if there is only one value.
     """
     columns = ["set", "memory", "profile", "recipe", "architecture", "in_domain", "adaptation", "n", "mean", "std"]
-    columns += ["low", "high", "drop", "drop_low", "drop_high"]
+    columns += ["low", "high", "policy", "rate", "diverged", "mean_all", "drop", "drop_low", "drop_high"]
     columns += ["against", "difference", "difference_low", "difference_high", "pairs"]
     columns += ["spearman", "kendall", "kendall_p", "sets_ranked"]
     lines: list[list[Any]] = []
     for row in matrix.rows:
         for architecture in matrix.architectures:
-            if (score := row.score(architecture)) is None:
+            score, total = row.score(architecture), row.score_all(architecture)
+            if total is None:
                 continue
             drop, difference = row.drop(architecture), matrix.difference(row, architecture)
             other = matrix.against.get(row.name) if difference else None
@@ -104,7 +122,9 @@ def cells(matrix: Matrix) -> tuple[list[str], list[list[Any]]]:
                 [
                     *(row.name, row.memory, row.profile, matrix.recipe, architecture, architecture == row.own),
                     dict(row.adaptations.get(architecture, {})),
-                    *(score.n, score.mean, score.std, *ends(score)),
+                    *((score.n, score.mean, score.std) if score else (0, None, None)),
+                    *(*ends(score), row.policies.get(architecture), row.rates.get(architecture)),
+                    *(row.diverged.get(architecture, 0), total.mean),
                     *(drop and drop.mean, *ends(drop)),
                     *(other and (other.name if other in matrix.sets else other.memory), difference and difference.mean),
                     *(*ends(difference), difference and difference.n),

@@ -24,7 +24,7 @@ LATER = ("restarts", "cutmix", "clip_norm", "ranges", "optimizer", "labels", "ca
 id as before they existed, and its old results are still its own."""
 
 RATE_NETWORKS = 5
-"""Networks, or draws of random images, by which a rate of the grid is judged. Ours: the field chooses by one network."""
+"""Networks, or draws of random images, by which a rate of the grid is judged. Ours: the field takes one network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +222,8 @@ class Recipe:
         A recipe with one network for each rate stays as it is. Its results keep the id that they had when that was the
         only way.
         """
-        return self if self.learning_rate != "learned" or self.rate_networks == 1 else self.variant(learning_rate="grid")
+        chosen = self.learning_rate == "learned" and self.rate_networks > 1
+        return self.variant(learning_rate="grid") if chosen else self
 
     @property
     def digest(self) -> str:

@@ -30,4 +30,7 @@ __all__ = [
 
 
 class Registry(Runs, Predictions):
-    """Sets, runs, results and predictions in one file. Open it with `Registry.open(path)`, preferably in a `with` statement."""
+    """Sets, runs, results and predictions in one file.
+
+    Open it with `Registry.open(path)`, preferably in a `with` statement.
+    """

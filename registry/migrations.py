@@ -173,11 +173,11 @@ def m005_policies(db: Any) -> None:
     """Views that keep learning-rate policies apart, count diverged networks, and rank only what can be compared.
 
     A diverged network has one row, of the metric `diverged`. In `summary` it is an accuracy without a value: it counts
-    in `diverged` and not in `n` and `mean`; in `mean_all` it counts as chance, 1/K. `place` in `leaderboard` is the rank
-    within one data set, IPC, protocol, architecture, profile, recipe and policy.
+    in `diverged` and not in `n` and `mean`; in `mean_all` it counts as chance, 1/K. `place` in `leaderboard` is the
+    rank within one data set, IPC, protocol, architecture, profile, recipe and policy.
     """
     cell = "set_id, profile, protocol, architecture, memory, recipe_id, policy, steps"
-    columns = "set_id, profile, protocol, architecture, memory, recipe_id, steps, step, step_size AS rate, metric, value"
+    columns = f"{cell}, step, step_size AS rate"
     chance = "1.0 / json_array_length(json_extract(sets.about, '$.classes'))"
     lower = "'negative_log_likelihood', 'expected_calibration_error', 'forgetting'"
     db.executescript(f"""
@@ -195,12 +195,13 @@ def m005_policies(db: Any) -> None:
             SELECT {cell}, count(*) AS diverged FROM rated WHERE metric = 'diverged' GROUP BY {cell}
         ),
         valued AS (
-            SELECT {columns}, policy FROM rated WHERE metric != 'diverged'
+            SELECT {columns}, metric, value FROM rated WHERE metric != 'diverged'
             UNION ALL
-            SELECT {columns.replace("metric, value", "'accuracy', NULL")}, policy FROM rated WHERE metric = 'diverged'
+            SELECT {columns}, 'accuracy', NULL FROM rated WHERE metric = 'diverged'
         ),
         centred AS (
-            SELECT *, avg(value) OVER (PARTITION BY {cell}, step, metric) AS mean FROM valued LEFT JOIN lost USING ({cell})
+            SELECT *, avg(value) OVER (PARTITION BY {cell}, step, metric) AS mean
+            FROM valued LEFT JOIN lost USING ({cell})
         )
         SELECT sets.name AS set_name, set_id, sets.dataset, sets.ipc, sets.method, centred.profile, protocol,
                architecture, memory, recipes.name AS recipe, recipe_id, steps, step, metric, mean,

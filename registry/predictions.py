@@ -65,8 +65,8 @@ class Predictions(Results):
         """Store predictions: one byte an image, two for more than 256 classes, compressed. Equal keys are replaced.
 
         The true classes are stored once for all networks that were tested on the same images. Raises RegistryError if
-        the lengths of predictions and true classes differ, for a class that is not in 0..K − 1, and for more than 65,536
-        classes; then nothing is stored.
+        the lengths of predictions and true classes differ, for a class that is not in 0..K − 1, and for more than
+        65,536 classes; then nothing is stored.
         """
         packed = [(row, _pack(row, row.predicted), _pack(row, row.targets)) for row in rows]
         with self._writing() as db:
@@ -101,7 +101,7 @@ class Predictions(Results):
         ]
 
 
-def test_digest(images: np.ndarray, targets: np.ndarray) -> str:
+def images_digest(images: np.ndarray, targets: np.ndarray) -> str:
     """The id of test images [n, …] uint8 and their classes [n]: sha256 over their shape and bytes, as hex."""
     found = hashlib.sha256(repr(images.shape).encode())
     found.update(images.tobytes())

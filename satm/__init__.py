@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from satm.workflow.condense.run import preview as preview
     from satm.workflow.condense.seeds import condense_seeds as condense_seeds
     from satm.workflow.evaluate.in_domain import evaluate as evaluate
+    from satm.workflow.evaluate.matrix import evaluate_matrices as evaluate_matrices
     from satm.workflow.evaluate.matrix import evaluate_matrix as evaluate_matrix
     from satm.workflow.exchange.exporting import diff as diff
     from satm.workflow.exchange.exporting import export_set as export_set
@@ -40,6 +41,7 @@ _HOMES = {
     "ByTeacher": "satm.workflow.teachers",
     "evaluate": "satm.workflow.evaluate.in_domain",
     "evaluate_matrix": "satm.workflow.evaluate.matrix",
+    "evaluate_matrices": "satm.workflow.evaluate.matrix",
     "evaluate_incremental": "satm.workflow.incremental.run",
     "results": "satm.workflow.lookup",
     "query": "satm.workflow.lookup",

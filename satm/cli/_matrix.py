@@ -23,19 +23,24 @@ def tables(matrix: Matrix) -> list[Table]:
     found = [
         _wide(
             matrix,
-            "test accuracy (%): mean ± std [95% interval] n (* = the set's own architecture)",
-            MatrixRow.score,
+            "test accuracy (%): mean ± std [95% interval] n at learning rate (* = the set's own architecture)",
             _score,
         )
     ]
     if len(matrix.architectures) > 1:
         found.append(
-            _wide(matrix, "lost from the set's own architecture (points) [95% interval]", MatrixRow.drop, _difference)
+            _wide(
+                matrix,
+                "lost from the set's own architecture (points) [95% interval]",
+                lambda line, architecture: _difference(line.drop(architecture)),
+            )
         )
     if matrix.against:
         names = {line.name if line in matrix.sets else line.memory for line in matrix.against.values()}
         title = f"paired difference to {', '.join(sorted(names))} (points) [95% interval] pairs"
-        found.append(_wide(matrix, title, matrix.difference, _difference))
+        found.append(
+            _wide(matrix, title, lambda line, architecture: _difference(matrix.difference(line, architecture)))
+        )
     return [table for table in found if table.rows]
 
 
@@ -55,28 +60,32 @@ def orders(matrix: Matrix) -> list[str]:
     return lines
 
 
-def _wide(
-    matrix: Matrix,
-    title: str,
-    value: Callable[[MatrixRow, str], Interval | None],
-    spell: Callable[[Interval], str],
-) -> Table:
+def _wide(matrix: Matrix, title: str, spell: Callable[[MatrixRow, str], str]) -> Table:
     rows = []
     for line in matrix.rows:
-        cells = [(name, value(line, name)) for name in matrix.architectures]
-        if any(found is not None for _, found in cells):
-            own = [("*" if name == line.own else "") for name, _ in cells]
-            texts = [spell(found) + mark if found else "" for (_, found), mark in zip(cells, own, strict=True)]
-            rows.append([line.name, line.memory, line.profile, *texts])
-    return Table(title, ["set", "memory", "profile", *matrix.architectures], rows)
+        texts = [spell(line, name) for name in matrix.architectures]
+        if any(texts):
+            named = zip(matrix.architectures, texts, strict=True)
+            cells = [text + ("*" if text and name == line.own else "") for name, text in named]
+            policy = ", ".join(sorted(set(line.policies.values())))
+            rows.append([line.name, line.memory, line.profile, policy, *cells])
+    return Table(title, ["set", "memory", "profile", "policy", *matrix.architectures], rows)
 
 
-def _score(found: Interval) -> str:
-    return f"{100 * found.mean:.1f} ± {100 * found.std:.1f} {_ends(found)}n={found.n}"
+def _score(line: MatrixRow, architecture: str) -> str:
+    """The mean over the networks that did not diverge, how many did, and the mean in which those count as chance."""
+    found, total, lost = line.score(architecture), line.score_all(architecture), line.diverged.get(architecture, 0)
+    if total is None:
+        return ""
+    text = f"{100 * found.mean:.1f} ± {100 * found.std:.1f} {_ends(found)}n={found.n}" if found else "none"
+    if lost:
+        text += f", {lost} of {total.n} diverged ({100 * total.mean:.1f} with chance for them)"
+    rate = line.rates.get(architecture)
+    return text if rate is None else f"{text} at {rate:.3g}"
 
 
-def _difference(found: Interval) -> str:
-    return f"{100 * found.mean:+.1f} {_ends(found)}n={found.n}"
+def _difference(found: Interval | None) -> str:
+    return f"{100 * found.mean:+.1f} {_ends(found)}n={found.n}" if found else ""
 
 
 def _ends(found: Interval) -> str:

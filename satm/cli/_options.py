@@ -84,7 +84,16 @@ RatePolicy: TypeAlias = Annotated[
     typer.Option(
         "--learning-rate",
         metavar="RATE",
-        help="learned (the α of the set), grid (chosen on the validation split), or a number.",
+        help="learned (the α of the set), grid (chosen by five networks on the validation split), both of them side by "
+        "side, or a number.",
+    ),
+]
+SavePredictions: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--save-predictions/--no-save-predictions",
+        help="Store the class that each network gives each test image, a byte each (default: if there are fewer "
+        "than 20,000 test images).",
     ),
 ]
 Baseline: TypeAlias = Annotated[
@@ -171,13 +180,13 @@ def parse_compilation(text: str | None) -> Any:
 
 
 def parse_rate(text: str | None) -> Any:
-    """The policy that --learning-rate gives: learned, grid, a number, or None without it. Raises ConfigError."""
-    if text is None or text in ("learned", "grid"):
+    """The policy that --learning-rate gives: learned, grid, both, a number, or None without it. Raises ConfigError."""
+    if text is None or text in ("learned", "grid", "both"):
         return text
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f"--learning-rate {text}: expected learned, grid or a number") from None
+        raise ConfigError(f"--learning-rate {text}: expected learned, grid, both or a number") from None
 
 
 def parse_labels(labels: str | None, teacher: str | None, temperature: float | None) -> Any:

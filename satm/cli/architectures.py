@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,6 +44,7 @@ def evaluate_architectures(
     labels: option.Labels = None,
     teacher: option.TeacherName = None,
     temperature: option.Temperature = None,
+    save_predictions: option.SavePredictions = None,
     compilation: option.CompilationName = None,
     device: option.Device = "auto",
     threads: option.Threads = None,
@@ -67,7 +69,7 @@ def evaluate_architectures(
     from satm.cli._session import working
 
     with working(threads) as progress:
-        matrix = satm.evaluate_matrix(
+        matrices = satm.evaluate_matrices(
             references or ["latest"],
             architectures=arch,
             baseline=beside,
@@ -77,6 +79,7 @@ def evaluate_architectures(
             learning_rate=rate,
             prefix=prefix,
             labels=labelled,
+            save_predictions=save_predictions,
             compilation=compiling,
             device=device,
             registry=registry,
@@ -84,23 +87,25 @@ def evaluate_architectures(
             dry_run=dry_run,
             progress=progress,
         )
-    _print(matrix, form)
+    _print(matrices, form)
     if not dry_run and form in (Format.TABLE, Format.MARKDOWN):
         typer.echo("next: satm eval-cl --steps 5, satm results --protocol arch")
 
 
-def _print(matrix: Matrix, form: Format) -> None:
+def _print(matrices: Sequence[Matrix], form: Format) -> None:
     """One table of cells as CSV or JSON, or the wide tables and the lines below them."""
     from evaluation.matrix import cells
     from satm.cli._matrix import adaptations, orders, tables
     from satm.cli._tables import print_rows
 
     if form in (Format.CSV, Format.JSON):
-        print_rows(*cells(matrix), form)
+        columns = cells(matrices[0])[0]
+        print_rows(columns, [line for matrix in matrices for line in cells(matrix)[1]], form)
         return
-    for table in tables(matrix):
-        typer.echo(f"{table.title}, recipe {matrix.recipe}" + ("" if form is Format.TABLE else "\n"))
-        print_rows(table.columns, table.rows, form)
-        typer.echo("")
-    for line in (*adaptations(matrix), *orders(matrix)):
-        typer.echo(line)
+    for matrix in matrices:
+        for table in tables(matrix):
+            typer.echo(f"{table.title}, recipe {matrix.recipe}" + ("" if form is Format.TABLE else "\n"))
+            print_rows(table.columns, table.rows, form)
+            typer.echo("")
+        for line in (*adaptations(matrix), *orders(matrix)):
+            typer.echo(line)

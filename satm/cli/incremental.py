@@ -87,30 +87,32 @@ def evaluate_incremental(
     import satm
     from satm.cli._session import working
     from satm.cli._tables import print_stored
+    from satm.workflow.evaluate.subject import policies
 
     with working(threads) as progress:
-        record = satm.evaluate_incremental(
-            reference,
-            protocol=protocol,
-            steps=steps,
-            memory=kept,
-            budget=counted,
-            condense_per_step=condense_per_step,
-            published=_comparison(published, preset),
-            orders=orders,
-            networks=networks,
-            architecture=arch,
-            recipe=recipe,
-            learning_rate=rate,
-            labels=labelled,
-            settings=changes,
-            compilation=compiling,
-            device=device,
-            registry=registry,
-            data_root=data_root,
-            dry_run=dry_run,
-            progress=progress,
-        )
+        for policy in policies(rate):
+            record = satm.evaluate_incremental(
+                reference,
+                protocol=protocol,
+                steps=steps,
+                memory=kept,
+                budget=counted,
+                condense_per_step=condense_per_step,
+                published=_comparison(published, preset),
+                orders=orders,
+                networks=networks,
+                architecture=arch,
+                recipe=recipe,
+                learning_rate=policy,
+                labels=labelled,
+                settings=changes,
+                compilation=compiling,
+                device=device,
+                registry=registry,
+                data_root=data_root,
+                dry_run=dry_run,
+                progress=progress,
+            )
     if not dry_run:
         print_stored(registry, record.name, protocol="class-incremental")
         typer.echo("next: satm results --protocol cl, satm eval-cl with --memory random or --protocol replay")

@@ -105,7 +105,7 @@ def query(
 ) -> None:
     """Run SQL on the registry, which is only read.
 
-    Tables: sets, blobs, runs, metrics, results, recipes, environments. Example: satm query "select * from leaderboard"
+    Tables: sets, blobs, runs, metrics, results, predictions, recipes, environments. Example: satm query "select * from leaderboard"
     """
     import satm
     from satm.cli._tables import print_rows

@@ -1,13 +1,23 @@
+import math
 from dataclasses import replace
 from statistics import fmean
 
 import pytest
 import torch
 
-from evaluation import METRICS, RECIPES, Earlier, Trainer, evaluate
+from evaluation import (
+    METRICS,
+    RECIPES,
+    Earlier,
+    RateChoice,
+    Trainer,
+    confusion_matrix,
+    evaluate,
+    from_predictions,
+)
 from evaluation.cross_arch import CHOOSING
 from satm.data import load
-from satm.errors import Diverged, Interrupted, ShapeError, UnknownName
+from satm.errors import ConfigError, Diverged, Interrupted, ShapeError, UnknownName
 from satm.preprocessing import MeanStd
 from satm.rng import Seed
 from tests.evaluation.conftest import StopAfter, memory
@@ -75,7 +85,7 @@ def test_short_trainings_are_not_compiled(patterns, brief):
 
 
 def test_a_learning_rate_comes_from_where_the_policy_says(patterns, brief):
-    grid = replace(brief, grid=(1e-9, 0.05), repeats=1)
+    grid = replace(brief, grid=(1e-9, 0.05, 1e6), repeats=1)
     bare = memory(step_size=None)
 
     def learned(examples, learning_rate=None, **kwargs):
@@ -87,7 +97,10 @@ def test_a_learning_rate_comes_from_where_the_policy_says(patterns, brief):
     assert learned(memory(step_size=0.02), learning_rate=0.03) == (0.03, "fixed")
     assert learned(memory(step_size=0.02), learning_rate="grid") == (0.05, "grid on validation")
     assert learned(bare) == (0.05, "grid on validation")
-    assert learned(bare, earlier=Earlier(learning_rates={SMALL[0]: 0.04})) == (0.04, "grid on validation")
+    assert learned(bare, earlier=Earlier(learning_rates={SMALL[0]: RateChoice(rate=0.04)})) == (
+        0.04,
+        "grid on validation",
+    )
     assert learned(patterns.train) == (0.05, "grid on validation")  # real images have no step size either
 
 
@@ -98,8 +111,14 @@ def test_a_memory_can_be_drawn_anew_for_every_repeat(patterns, brief):
         asked.append(repeat)
         return memory(seed=repeat, step_size=None)
 
-    results = evaluate(random, patterns, SMALL, replace(brief, grid=(0.05, 0.02)), seed=Seed(0))
-    assert asked == [0, CHOOSING, 1] * 2  # chosen once for each architecture, on a separate draw
+    results = evaluate(random, patterns, SMALL, replace(brief, epochs=1, grid=(0.05, 0.02)), seed=Seed(0))
+    choosing = [CHOOSING - k for k in range(5)]
+    assert asked == [0, *choosing, 1] * 2  # chosen once for each architecture, on five separate draws
+    assert {result.choice.networks for result in results} == {5}
+    one = replace(brief, epochs=1, grid=(0.05,), rate_networks=1)
+    asked.clear()
+    evaluate(random, patterns, SMALL[:1], one, seed=Seed(0))
+    assert asked == [0, CHOOSING, 1]
     assert len(results) == 4
 
     alone = evaluate(lambda _: memory(seed=1), patterns, SMALL[:1], brief, seed=Seed(0), repeats=2)
@@ -138,9 +157,41 @@ def test_a_wrong_request_trains_nothing(patterns, recipe):
 def test_one_divergence_does_not_cost_the_others(patterns, brief):
     seen = []
     sets = {0: memory(step_size=1e6), 1: memory()}
-    with pytest.raises(Diverged, match=r"no accuracy for convnet3_w16 \(repeat 0: .*choose the learning rate"):
-        evaluate(sets.__getitem__, patterns, SMALL[:1], brief, seed=Seed(0), on_result=seen.append)
-    assert [r.repeat for r in seen] == [1]
+    evaluate(sets.__getitem__, patterns, SMALL[:1], brief, seed=Seed(0), on_result=seen.append)
+    assert [(r.repeat, r.diverged) for r in seen] == [(0, True), (1, False)]
+    assert seen[0].metrics == {"diverged": 1.0}
+    assert math.isnan(seen[0].accuracy)
+    assert (seen[0].predicted, seen[0].learning_rate) == (None, 1e6)
+
+
+def test_a_grid_without_a_rate_that_works_is_tried_once(patterns, brief):
+    asked = []
+
+    def random(repeat):
+        asked.append(repeat)
+        return memory(seed=repeat, step_size=None)
+
+    hopeless = replace(brief, grid=(1e6,))
+    with pytest.raises(Diverged, match=r"^convnet3_w16 diverges at every .*; convnet3_w8 diverges at every"):
+        evaluate(random, patterns, SMALL, hopeless, seed=Seed(0))
+    assert asked.count(CHOOSING) == 2  # once for each architecture
+
+
+def test_predictions_give_the_metrics_that_need_no_more(patterns, brief):
+    (result,) = evaluate(memory(), patterns, SMALL[:1], brief, seed=Seed(0), repeats=1)
+    targets = patterns.test.labels.numpy()
+    for name in ("accuracy", "macro_accuracy"):
+        assert from_predictions(METRICS.get(name), result.predicted.numpy(), targets, 3) == result.metrics[name]
+    with pytest.raises(ConfigError, match="negative_log_likelihood needs logits"):
+        from_predictions(METRICS.get("negative_log_likelihood"), result.predicted.numpy(), targets, 3)
+
+
+def test_a_confusion_matrix_counts_rows_of_true_classes():
+    assert confusion_matrix([0, 1, 1, 2], [0, 0, 1, 2], 3).tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    with pytest.raises(ShapeError, match="same length"):
+        confusion_matrix([0, 1], [0], 3)
+    with pytest.raises(ConfigError, match="classes 0 to 3: expected classes in 0 to 2"):
+        confusion_matrix([0, 3], [0, 1], 3)
 
 
 def test_real_digits_are_learned():

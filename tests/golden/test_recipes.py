@@ -354,7 +354,7 @@ def unpublished(found: Table, name: str) -> Iterator[str]:
     if name in OURS:
         expected = {each.name: getattr(found[base], each.name) for each in fields(Recipe)} | OURS[name]
     else:
-        expected = {"scale": "paper", "grid": GRID}
+        expected = {"scale": "paper", "grid": GRID, "rate_networks": 5}  # five networks: ours
         if name == "rded":
             labels = TeacherLabels(temperature=20.0, teacher=TEACHERS["paper"])
             expected |= {"labels": labels, "drop_at": (), "decay": 0.1, "repeats": 5, "restarts": None}

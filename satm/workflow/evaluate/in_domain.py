@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import evaluation
-from evaluation import Earlier, Trainer, check_compilation
+from evaluation import Earlier, RatePolicy, Trainer, check_compilation
+from evaluation.predictions import SAVED_BELOW
 from registry import Registry, SetRecord
 from registry.provenance import environment
 from satm.errors import Interrupted
@@ -20,8 +21,8 @@ from satm.machine.fused import Compilation
 from satm.progress import SILENT, Progress
 from satm.synthetic import digest
 from satm.workflow.checkpoint import Checkpoint
-from satm.workflow.evaluate.rows import NetworkRows
-from satm.workflow.evaluate.subject import ROOT, Judging, MemoryKind, Subject, open_subject
+from satm.workflow.evaluate.rows import NetworkRows, Tested
+from satm.workflow.evaluate.subject import ROOT, Judging, MemoryKind, Subject, open_subject, policies
 from satm.workflow.teachers import Labelling, label_facts
 from satm.workflow.workspace import Workspace, opened
 
@@ -33,9 +34,10 @@ def evaluate(
     baseline: Literal["random"] | None = None,
     recipe: str | None = None,
     repeats: int | None = None,
-    learning_rate: float | Literal["learned", "grid"] | None = None,
+    learning_rate: RatePolicy | Literal["both"] | None = None,
     prefix: int | None = None,
     labels: Labelling | None = None,
+    save_predictions: bool | None = None,
     device: str = "auto",
     compilation: Compilation = "auto",
     registry: Path | str = "satm.db",
@@ -53,12 +55,14 @@ def evaluate(
         baseline: "random" also trains on as many random real images under the same recipe. Each repeat draws new
             ones, and their learning rate is chosen on the validation split.
         recipe, learning_rate: the name of a recipe and the policy of its learning rate; by default those of the set's
-            profile.
+            profile. "both" evaluates under "learned", then under "grid"; the results lie side by side.
         repeats: networks for each architecture and memory; by default the recipe's number.
         prefix: train only on the first `prefix` images of each class, and on as many random ones. The results are
             stored under the memory `condensed[:PREFIX]`.
         labels: "teacher" or `ByTeacher`: a network trained on the set's real images labels every batch, of random
             images too. "own": the set's labels. By default as the recipe has them.
+        save_predictions: whether the class that each network gives each test image is stored, a byte each. By default
+            it is for fewer than 20,000 test images. True also trains stored networks without predictions again.
         compilation: "compiled" or "eager" forces how networks are trained; "auto" compiles long trainings. Every result
             says how it was trained.
         dry_run: check the request and train nothing.
@@ -66,26 +70,35 @@ def evaluate(
     Raises ConfigError before anything is trained if a learning rate would be chosen on validation images and the set
     holds out none (`validation=0`), and Interrupted with every finished network stored.
     """
-    judging = Judging(recipe=recipe, learning_rate=learning_rate, prefix=prefix, labels=labels)
+    judging = Judging(recipe=recipe, prefix=prefix, labels=labels)
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
-        subject = open_subject(workspace, reference, judging)
-        names = [subject.config.architecture] if architectures is None else list(architectures)
-        wanted = Wanted(
-            architectures=tuple(subject.canonical(name) for name in names),
-            memories=("condensed",) if baseline is None else ("condensed", baseline),
-            repeats=subject.recipe.repeats if repeats is None else repeats,
-            kind="eval" if architectures is None else "eval-arch",
-        )
-        for memory in wanted.memories:
-            subject.check_learning_rate(memory)
-        progress.say(
-            f"{subject.record.name} ({subject.profile}{subject.remark}): {wanted.repeats} networks each of "
-            f"{', '.join(wanted.architectures)}, recipe {subject.recipe.name} ({subject.recipe.epochs} epochs)"
-            + (f", beside {baseline}" if baseline else "")
-        )
-        if not dry_run:
-            train_missing(workspace, subject, wanted, trainer_of(workspace, compilation))
-    return subject.record
+        subjects = [
+            open_subject(workspace, reference, replace(judging, learning_rate=policy))
+            for policy in policies(learning_rate)
+        ]
+        works = [(subject, _wanted(subject, architectures, baseline, repeats)) for subject in subjects]
+        trainer = trainer_of(workspace, compilation)
+        for subject, wanted in works:
+            progress.say(wanted.opening(subject))
+            if not dry_run:
+                train_missing(workspace, subject, replace(wanted, save_predictions=save_predictions), trainer)
+    return subjects[0].record
+
+
+def _wanted(
+    subject: Subject, architectures: Sequence[str] | None, baseline: MemoryKind | None, repeats: int | None
+) -> Wanted:
+    """The networks that `evaluate` needs. Raises ConfigError for an architecture or a learning rate that cannot be."""
+    names = [subject.config.architecture] if architectures is None else list(architectures)
+    wanted = Wanted(
+        architectures=tuple(subject.canonical(name) for name in names),
+        memories=("condensed",) if baseline is None else ("condensed", baseline),
+        repeats=subject.recipe.repeats if repeats is None else repeats,
+        kind="eval" if architectures is None else "eval-arch",
+    )
+    for memory in wanted.memories:
+        subject.check_learning_rate(memory)
+    return wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +109,29 @@ class Wanted:
     memories: tuple[MemoryKind, ...]
     repeats: int  # networks for each architecture and memory
     kind: Literal["eval", "eval-arch"]  # as the run is stored
+    save_predictions: bool | None = None  # None: if there are fewer than `SAVED_BELOW` test images
+
+    def opening(self, subject: Subject) -> str:
+        """One line that says what is trained."""
+        beside = "".join(f", beside {memory}" for memory in self.memories if memory != "condensed")
+        return (
+            f"{subject.record.name} ({subject.profile}{subject.remark}): {self.repeats} networks each of "
+            f"{', '.join(self.architectures)}, recipe {subject.recipe.name} ({subject.recipe.epochs} epochs){beside}"
+        )
+
+    def test_images(self, subject: Subject) -> Tested | None:
+        """The images whose predictions are stored; None: no predictions are."""
+        test = subject.data.test
+        saved = len(test) < SAVED_BELOW if self.save_predictions is None else self.save_predictions
+        return Tested.of(test, subject.data.num_classes) if saved else None
+
+    def complete(self, rows: NetworkRows) -> set[tuple[str, int]]:
+        """The networks that need no training. If predictions were asked for, those without them do."""
+        done = rows.complete()
+        if not self.save_predictions:
+            return done
+        diverged = {(row.architecture, row.repeat) for row in rows.diverged(self.repeats)}
+        return done & (diverged | rows.predicted().keys())
 
     def facts(self, subject: Subject) -> dict[str, Any]:
         """The facts about the request that the run stores, JSON-able."""
@@ -119,9 +155,12 @@ def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, traine
     check_compilation(subject.recipe, trainer.compilation)  # before a teacher is trained
     with recorded(store, subject, wanted.kind, wanted.facts(subject), str(workspace.device)) as run:
         teacher, facts = subject.trained_teacher(workspace), label_facts(subject.data, subject.recipe.labels)
-        recipe_id = store.add_recipe(subject.recipe.name, subject.recipe.to_dict())
+        test = wanted.test_images(subject)
         for memory in wanted.memories:
+            recipe = subject.recipe_of(memory)
+            recipe_id = store.add_recipe(recipe.name, recipe.to_dict())
             rows = NetworkRows.read(store, subject, memory, wanted.architectures, recipe_id)
+            rows = rows.with_metrics_of_predictions(wanted.repeats)
             if lacking := rows.lacking(wanted.repeats):
                 names = ", ".join(sorted(set().union(*lacking.values())))
                 progress.say(f"{rows.memory}: {len(lacking)} stored networks lack {names} and are trained again")
@@ -129,13 +168,13 @@ def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, traine
                 subject.draws(memory),
                 subject.data,
                 wanted.architectures,
-                subject.recipe,
+                recipe,
                 seed=ROOT,
                 repeats=wanted.repeats,
                 trainer=trainer,
                 teacher=teacher,
-                earlier=Earlier(trained=rows.complete(), learning_rates=rows.learning_rates()),
-                on_result=partial(rows.add, run_id=run, labels=facts, progress=progress),
+                earlier=Earlier(trained=wanted.complete(rows), learning_rates=rows.learning_rates()),
+                on_result=partial(rows.add, run_id=run, labels=facts, progress=progress, test=test),
             )
 
 

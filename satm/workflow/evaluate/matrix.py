@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from evaluation import Recipe, Trainer
+from evaluation import RatePolicy, Recipe, Trainer
 from evaluation.matrix import Matrix, MatrixRow
 from registry import Registry
 from registry.results import recipe_id
@@ -17,7 +18,7 @@ from satm.progress import SILENT, Progress
 from satm.synthetic import digest
 from satm.workflow.evaluate.in_domain import Wanted, train_missing, trainer_of
 from satm.workflow.evaluate.rows import NetworkRows
-from satm.workflow.evaluate.subject import Entrant, Judging, MemoryKind, find_entrant, open_subject
+from satm.workflow.evaluate.subject import Entrant, Judging, MemoryKind, find_entrant, open_subject, policies
 from satm.workflow.teachers import Labelling
 from satm.workflow.workspace import Workspace, opened
 
@@ -30,9 +31,10 @@ def evaluate_matrix(
     against: str | None = None,
     recipe: str | None = None,
     repeats: int | None = None,
-    learning_rate: float | Literal["learned", "grid"] | None = None,
+    learning_rate: RatePolicy | None = None,
     prefix: int | None = None,
     labels: Labelling | None = None,
+    save_predictions: bool | None = None,
     device: str = "auto",
     compilation: Compilation = "auto",
     registry: Path | str = "satm.db",
@@ -53,7 +55,8 @@ def evaluate_matrix(
 
     Raises ConfigError if the sets belong to different data sets, or if no recipe is named and their own recipes differ.
     Raises UnknownName or ConfigError for an architecture. All this is before anything is trained. Raises Interrupted if
-    the user stops it; the networks finished until then are stored. Raises Diverged after all other networks.
+    the user stops it; the networks finished until then are stored. Raises Diverged, after all other networks, if a grid
+    has no rate at which a network can be trained. `evaluate_matrices` takes "both" as the learning rate.
     """
     request = MatrixRequest(
         references=tuple(references),
@@ -62,13 +65,63 @@ def evaluate_matrix(
         against=against,
         repeats=repeats,
         judging=Judging(recipe=recipe, learning_rate=learning_rate, prefix=prefix, labels=labels),
+        save_predictions=save_predictions,
     )
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
-        plan = plan_matrix(workspace.store, request)
-        progress.say(plan.opening(workspace.store))
+        return _matrices(workspace, (request,), compilation, dry_run)[0]
+
+
+def evaluate_matrices(
+    references: Sequence[str] = ("latest",),
+    *,
+    architectures: Sequence[str],
+    baseline: Literal["random"] | None = None,
+    against: str | None = None,
+    recipe: str | None = None,
+    repeats: int | None = None,
+    learning_rate: RatePolicy | Literal["both"] | None = "both",
+    prefix: int | None = None,
+    labels: Labelling | None = None,
+    save_predictions: bool | None = None,
+    device: str = "auto",
+    compilation: Compilation = "auto",
+    registry: Path | str = "satm.db",
+    data_root: Path | None = None,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
+) -> tuple[Matrix, ...]:
+    """`evaluate_matrix` under each policy of the learning rate: for "both" the matrix at learned rates, then at grid's.
+
+    A memory without a step size, such as random images, has only grid rates. It is trained once and stands in both
+    matrices. All requests are checked before anything is trained.
+    """
+    requests = tuple(
+        MatrixRequest(
+            references=tuple(references),
+            architectures=tuple(architectures),
+            baseline=baseline,
+            against=against,
+            repeats=repeats,
+            judging=Judging(recipe=recipe, learning_rate=policy, prefix=prefix, labels=labels),
+            save_predictions=save_predictions,
+        )
+        for policy in policies(learning_rate)
+    )
+    with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
+        return _matrices(workspace, requests, compilation, dry_run)
+
+
+def _matrices(
+    workspace: Workspace, requests: Sequence[MatrixRequest], compilation: Compilation, dry_run: bool
+) -> tuple[Matrix, ...]:
+    """The matrix of each request; the networks that are missing are trained first, unless it is a dry run."""
+    plans = [plan_matrix(workspace.store, request) for request in requests]
+    trainer = trainer_of(workspace, compilation)
+    for plan in plans:
+        workspace.progress.say(plan.opening(workspace.store))
         if not dry_run and not plan.finished(workspace.store):
-            train_matrix(workspace, plan, trainer_of(workspace, compilation))
-        return read_matrix(workspace.store, plan)
+            train_matrix(workspace, plan, trainer)
+    return tuple(read_matrix(workspace.store, plan) for plan in plans)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +134,7 @@ class MatrixRequest:
     against: str | None  # "random" or a set; None: the baseline, if there is one
     repeats: int | None
     judging: Judging
+    save_predictions: bool | None = None  # None: if there are few enough test images
 
     @property
     def against_random(self) -> bool:
@@ -117,7 +171,8 @@ class MatrixPlan:
 
     def rows(self, store: Registry, entrant: Entrant, memory: MemoryKind) -> NetworkRows:
         """The stored results of one memory of a set."""
-        under = recipe_id(self.recipe.name, self.recipe.to_dict())
+        recipe = entrant.recipe_of(memory)
+        under = recipe_id(recipe.name, recipe.to_dict())
         return NetworkRows.read(store, entrant, memory, self.architectures, under)
 
     def all_rows(self, store: Registry) -> list[NetworkRows]:
@@ -128,12 +183,17 @@ class MatrixPlan:
         """The number of networks that are stored, and the number that the matrix has in all."""
         rows = self.all_rows(store)
         total = len(rows) * len(self.architectures) * self.repeats
-        return sum(len(each.accuracies(self.repeats)) for each in rows), total
+        return sum(len(each.accuracies(self.repeats)) + len(each.diverged(self.repeats)) for each in rows), total
 
     def finished(self, store: Registry) -> bool:
-        """Whether every network is stored with every metric."""
+        """Whether every network is stored with every metric, and with its predictions if they were asked for."""
         there, total = self.stored(store)
-        return there == total and not any(each.lacking(self.repeats) for each in self.all_rows(store))
+        rows = self.all_rows(store)
+        if there < total or any(each.lacking(self.repeats) for each in rows):
+            return False
+        return not self.request.save_predictions or all(
+            (row.architecture, row.repeat) in each.predicted() for each in rows for row in each.accuracies(self.repeats)
+        )
 
     def opening(self, store: Registry) -> str:
         """One line that describes the matrix and says how many of its networks are stored."""
@@ -175,7 +235,11 @@ def train_matrix(workspace: Workspace, plan: MatrixPlan, trainer: Trainer) -> No
         subject = open_subject(workspace, entrant.record.id, plan.request.judging)
         for memory in plan.memories(entrant):
             wanted = Wanted(
-                architectures=plan.architectures, memories=(memory,), repeats=plan.repeats, kind="eval-arch"
+                architectures=plan.architectures,
+                memories=(memory,),
+                repeats=plan.repeats,
+                kind="eval-arch",
+                save_predictions=plan.request.save_predictions,
             )
             try:
                 train_missing(workspace, subject, wanted, trainer)
@@ -200,6 +264,7 @@ def read_matrix(store: Registry, plan: MatrixPlan) -> Matrix:
             against[entrant.record.name] = rows[plan.other.record.id, "condensed"]
     return Matrix(
         recipe=plan.recipe.name,
+        policy=plan.recipe.learning_rate if isinstance(plan.recipe.learning_rate, str) else "fixed",
         architectures=plan.architectures,
         sets=tuple(row for (_, memory), row in rows.items() if memory == "condensed"),
         randoms=tuple(row for (_, memory), row in rows.items() if memory == "random"),
@@ -257,7 +322,8 @@ def _sharing_random(entrants: Sequence[Entrant]) -> dict[str, Entrant]:
 
 def _matrix_row(plan: MatrixPlan, rows: NetworkRows) -> MatrixRow:
     accuracies: dict[str, dict[int, float]] = {}
-    for row in sorted(rows.accuracies(plan.repeats), key=lambda row: plan.architectures.index(row.architecture)):
+    found, lost = rows.accuracies(plan.repeats), rows.diverged(plan.repeats)
+    for row in sorted(found, key=lambda row: plan.architectures.index(row.architecture)):
         accuracies.setdefault(row.architecture, {})[row.repeat] = row.value
     return MatrixRow(
         name=rows.entrant.record.name,
@@ -265,5 +331,9 @@ def _matrix_row(plan: MatrixPlan, rows: NetworkRows) -> MatrixRow:
         profile=rows.entrant.profile,
         own=rows.entrant.own,
         accuracies=accuracies,
-        adaptations={row.architecture: row.detail["adaptation"] for row in rows.accuracies(plan.repeats)},
+        adaptations={row.architecture: row.detail["adaptation"] for row in found},
+        diverged=Counter(row.architecture for row in lost),
+        chance=1 / len(rows.entrant.synthetic.classes),
+        policies={row.architecture: row.policy or "" for row in (*found, *lost)},
+        rates={row.architecture: row.rate for row in (*found, *lost)},
     )

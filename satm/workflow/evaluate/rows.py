@@ -7,13 +7,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from evaluation import METRICS, EvaluationResult
-from registry import Registry, ResultRow
+import numpy as np
+
+from evaluation import DIVERGED, METRICS, EvaluationResult, RateChoice, from_predictions
+from registry import PredictionRow, Registry, ResultRow
+from registry.predictions import images_digest
+from satm.data import Split
 from satm.progress import Progress
 from satm.workflow.evaluate.subject import Entrant, MemoryKind
 
 ROUND_OFF = 1e-9  # two accuracies that differ by less are the same number
 NOT_FINITE = "not_finite"  # key of the detail of an accuracy row: the metrics of its network that were not finite
+GRID = "grid"  # key of the detail of a row whose rate was chosen from the grid: `RateChoice.facts`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """The test images of an evaluation, as predictions on them are stored."""
+
+    digest: str
+    num_classes: int
+    targets: np.ndarray  # [n]
+
+    @classmethod
+    def of(cls, test: Split, num_classes: int) -> Self:
+        """The images of a split."""
+        targets = test.labels.numpy()
+        return cls(digest=images_digest(test.images.numpy(), targets), num_classes=num_classes, targets=targets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,24 +63,78 @@ class NetworkRows:
         rows = [by_metric["accuracy"] for by_metric in self.found.values() if "accuracy" in by_metric]
         return [row for row in rows if row.repeat < repeats]
 
+    def diverged(self, repeats: int) -> list[ResultRow]:
+        """The row of each network of the first `repeats` repeats that diverged."""
+        rows = [by_metric[DIVERGED] for by_metric in self.found.values() if DIVERGED in by_metric]
+        return [row for row in rows if row.repeat < repeats]
+
     def lacking(self, repeats: int) -> dict[tuple[str, int], set[str]]:
         """The networks of the first `repeats` repeats that lack a metric of the table, and those metrics."""
         missing = {network: set(METRICS) - _done(by_metric) for network, by_metric in self.found.items()}
         return {network: names for network, names in missing.items() if names and network[1] < repeats}
 
     def complete(self) -> set[tuple[str, int]]:
-        """The networks that have every metric of the table."""
+        """The networks that have every metric of the table, and those that diverged: nothing more can be known."""
         return {network for network, by_metric in self.found.items() if set(METRICS) <= _done(by_metric)}
 
-    def learning_rates(self) -> dict[str, float]:
+    def predicted(self) -> dict[tuple[str, int], PredictionRow]:
+        """The stored predictions of the networks that have rows."""
+        rows = self.store.predictions(set=self.entrant.record.id, memory=self.memory, recipe_id=self.recipe_id)
+        by_network = {(row.architecture, row.repeat): row for row in rows}
+        return {
+            network: by_network[network]
+            for network in self.found
+            if network in by_network and by_network[network].protocol == self.entrant.protocol(network[0])
+        }
+
+    def with_metrics_of_predictions(self, repeats: int) -> Self:
+        """The rows, after every metric that needs only predictions is computed for the networks that lack it.
+
+        It is stored for those of the first `repeats` repeats whose predictions are stored, so that no network is
+        trained for it. Raises PluginError for a metric that fails.
+        """
+        wanted = {name for name in METRICS if METRICS.get(name).needs == "predictions"}
+        lacking = {network: names & wanted for network, names in self.lacking(repeats).items()}
+        if not any(lacking.values()):
+            return self
+        found = {network: dict(by_metric) for network, by_metric in self.found.items()}
+        new = []
+        for network, predicted in self.predicted().items():
+            by_metric = found[network]
+            for name in sorted(lacking.get(network, ())):
+                value = from_predictions(
+                    METRICS.get(name), predicted.predicted, predicted.targets, predicted.num_classes
+                )
+                if math.isfinite(value):
+                    like = next(iter(by_metric.values()))
+                    detail = {key: fact for key, fact in like.detail.items() if key != NOT_FINITE}
+                    by_metric[name] = replace(like, metric=name, value=value, detail=detail)
+                    new.append(by_metric[name])
+        self.store.add_results(new)
+        return replace(self, found=found)
+
+    def learning_rates(self) -> dict[str, RateChoice]:
         """The learning rates that an earlier session chose from the grid, by architecture."""
         rows = [row for by_metric in self.found.values() for row in by_metric.values()]
-        return {row.architecture: row.step_size for row in rows if "grid" in row.detail["policy"]}
+        return {
+            row.architecture: RateChoice.from_facts(row.step_size, row.detail.get(GRID, {}))
+            for row in rows
+            if "grid" in row.detail["policy"]
+        }
 
-    def add(self, result: EvaluationResult, run_id: str, labels: Mapping[str, Any], progress: Progress) -> None:
+    def add(
+        self,
+        result: EvaluationResult,
+        run_id: str,
+        labels: Mapping[str, Any],
+        progress: Progress,
+        test: Tested | None = None,
+    ) -> None:
         """Store the metrics that the network lacks. Rows that are stored already do not change.
 
-        `labels` says which teacher labelled the batches; it is empty for the set's own labels.
+        `labels` says which teacher labelled the batches; it is empty for the set's own labels. Given `test`, the
+        network's predictions on these images are stored too, unless it was trained again and has another accuracy.
+        A network that diverged has one row, which says so.
 
         A metric that is not finite has no row. The detail of the accuracy row names it, so that the network counts as
         done and is not trained again for it. Tells the user of such a metric, and if a network that was trained again
@@ -69,7 +143,8 @@ class NetworkRows:
         stored = self.found.get((result.architecture, result.repeat), {})
         network = f"{result.architecture} (repeat {result.repeat})"
         before = stored["accuracy"].value if "accuracy" in stored else result.accuracy
-        if abs(before - result.accuracy) > ROUND_OFF:
+        differs = abs(before - result.accuracy) > ROUND_OFF  # never of a NaN
+        if differs:
             progress.say(
                 f"{network} has accuracy {result.accuracy:.4f} when trained again, but {before:.4f} is stored and "
                 "stays; the metrics added now are of the new network (another machine or other code trained the old)"
@@ -85,6 +160,24 @@ class NetworkRows:
             known = accuracy.detail.get(NOT_FINITE, [])
             rows["accuracy"] = replace(accuracy, detail={**accuracy.detail, NOT_FINITE: sorted({*known, *undefined})})
         self.store.add_results(list(rows.values()))
+        if test is not None and result.predicted is not None and not differs:
+            self.store.add_predictions([self._predictions(result, test, run_id)])
+
+    def _predictions(self, result: EvaluationResult, test: Tested, run_id: str) -> PredictionRow:
+        assert result.predicted is not None
+        return PredictionRow(
+            set_id=self.entrant.record.id,
+            protocol=self.entrant.protocol(result.architecture),
+            architecture=result.architecture,
+            memory=self.memory,
+            recipe_id=self.recipe_id,
+            repeat=result.repeat,
+            test=test.digest,
+            num_classes=test.num_classes,
+            predicted=result.predicted.numpy(),
+            targets=test.targets,
+            run_id=run_id,
+        )
 
     def _row(
         self, result: EvaluationResult, metric: str, value: float, run_id: str, labels: Mapping[str, Any]
@@ -107,6 +200,7 @@ class NetworkRows:
                 "preprocessing": self.entrant.synthetic.preprocessing.kind,  # of the set and of the test images
                 "seconds": result.seconds,
                 "training": result.training,
+                **({} if result.choice is None else {GRID: result.choice.facts()}),
                 **labels,
                 **self.entrant.held_out,
             },
@@ -115,6 +209,11 @@ class NetworkRows:
 
 
 def _done(by_metric: Mapping[str, ResultRow]) -> set[str]:
-    """The metrics of a network that need no computing: those with a row, and those that were not finite."""
+    """The metrics of a network that need no computing: those with a row, and those that were not finite.
+
+    All of them if the network diverged.
+    """
+    if DIVERGED in by_metric:
+        return set(METRICS)
     undefined = by_metric["accuracy"].detail.get(NOT_FINITE, []) if "accuracy" in by_metric else []
     return {*by_metric, *undefined}

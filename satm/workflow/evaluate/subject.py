@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from evaluation import Recipe, check_batches, recipe_for
+from evaluation import RatePolicy, Recipe, check_batches, recipe_for
 from registry import Registry, SetRecord
 from satm.data import CATALOGUE, ImageData
 from satm.errors import ConfigError, DataError, UnknownName
@@ -33,9 +33,18 @@ class Judging:
     """The user's choices for the evaluation of sets."""
 
     recipe: str | None = None  # its name; None: the set's own
-    learning_rate: float | Literal["learned", "grid"] | None = None  # None: the policy of the recipe
+    learning_rate: RatePolicy | None = None  # None: the policy of the recipe
     prefix: int | None = None  # only this many images of each class, the first ones
     labels: Labelling | None = None  # a teacher's or the set's own; None: as the recipe has them
+
+
+def policies(learning_rate: RatePolicy | Literal["both"] | None) -> tuple[RatePolicy | None, ...]:
+    """The policies to evaluate under, one after the other: `both` stands for learned and grid.
+
+    The results of two policies have two recipes, so they lie side by side. A memory without a step size has only the
+    grid: under `both` it is trained once.
+    """
+    return ("learned", "grid") if learning_rate == "both" else (learning_rate,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +79,11 @@ class Entrant:
         plan = self.plan(architecture)
         check_batches(plan, self.recipe, examples=len(self.synthetic))
         return plan.name
+
+    def recipe_of(self, memory: MemoryKind) -> Recipe:
+        """The recipe that results of `memory` are stored under: without a step size, `learned` is `grid`."""
+        learnt = memory == "condensed" and self.synthetic.step_size is not None
+        return self.recipe if learnt else self.recipe.without_step_size()
 
     def check_learning_rate(self, memory: MemoryKind) -> None:
         """Raise ConfigError if a rate for `memory` would be chosen on validation images, and none are held out."""

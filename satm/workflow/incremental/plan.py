@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from protocols.base import ClassIncremental
@@ -126,6 +126,7 @@ def plan_incremental(workspace: Workspace, reference: str, request: IncrementalR
     subject = open_subject(workspace, request.reference(reference, workspace.store), request.judging)
     if not request.entry.builds_on:
         subject.check_learning_rate(request.memory_kind)
+        subject = replace(subject, recipe=subject.recipe_of(request.memory_kind))
     config = request.config(subject.recipe)
     orders, networks = request.repeats(subject.profile)
     network = plan_for(request.architecture or subject.config.architecture, subject.data)

@@ -9,8 +9,10 @@ import sqlite3
 import pytest
 
 import satm
-from evaluation import METRICS, RECIPES, Metric
+from evaluation import METRICS, RECIPES, Metric, confusion_matrix
+from registry import Registry
 from satm.cli import run
+from satm.data import load
 from satm.errors import PluginError
 from satm.progress import NoProgress
 
@@ -97,10 +99,10 @@ def test_every_network_has_a_row_for_every_metric(registry):
 @pytest.mark.parametrize(
     ("gone", "trained"),
     [
-        ("metric = 'macro_accuracy'", 4),
+        ("metric = 'negative_log_likelihood'", 4),
         ("metric = 'expected_calibration_error' and memory = 'random' and repeat = 1", 1),
         ("metric != 'accuracy' and memory = 'condensed'", 2),
-        ("metric = 'accuracy' and repeat = 0", 2),
+        ("metric = 'expected_calibration_error' and repeat = 0", 2),
         ("memory = 'random'", 2),
     ],
 )
@@ -119,8 +121,81 @@ def test_a_metric_that_is_not_stored_is_added_and_no_row_is_touched(registry, go
 
 
 def test_only_the_repeats_that_are_wanted_are_trained_again(registry):
-    forget(registry, "metric = 'macro_accuracy'")
+    forget(registry, "metric = 'negative_log_likelihood'")
     assert evaluate(registry, repeats=1)[0] == 2
+
+
+def test_a_metric_that_needs_only_predictions_trains_nothing(registry, monkeypatch):
+    values = numbers(registry)
+    forget(registry, "metric = 'macro_accuracy' or (metric = 'accuracy' and repeat = 0)")
+    assert evaluate(registry)[0] == 0
+    assert numbers(registry) == values
+    first = Metric(
+        name="first_class", summary="", of=lambda z, y: float((z.argmax(1) == 0).double().mean()), needs="predictions"
+    )
+    monkeypatch.setitem(METRICS._items, "first_class", first)
+    count, said = evaluate(registry)
+    assert count == 0
+    assert not any("trained again" in line for line in said)
+    with Registry.open(registry, read_only=True) as store:
+        rows = {(row.memory, row.repeat): row.value for row in store.results(metric="first_class")}
+        stored_predictions = store.predictions()
+    assert rows == {(row.memory, row.repeat): (row.predicted == 0).mean() for row in stored_predictions}
+    assert len(rows) == 4
+
+
+def test_predictions_reproduce_every_accuracy_exactly(registry):
+    with Registry.open(registry, read_only=True) as store:
+        found = store.predictions(memory="condensed", architecture="convnet3_w4")
+        accuracies = {row.repeat: row.value for row in store.results(metric="accuracy", memory="condensed")}
+    assert {row.repeat: row.accuracy for row in found} == accuracies
+    assert [row.predicted.dtype.itemsize for row in found] == [1, 1]
+    assert len({row.test for row in found}) == 1
+    test = load("digits").test
+    assert found[0].targets.tolist() == test.labels.tolist()
+    for row in found:
+        matrix = confusion_matrix(row.predicted, row.targets, row.num_classes)
+        assert matrix.trace() / len(test) == row.accuracy
+        assert matrix.sum(1).tolist() == test.labels.bincount().tolist()
+
+
+def test_predictions_can_be_left_out_and_asked_for_later(registry):
+    with sqlite3.connect(registry) as db:
+        db.execute("delete from predictions")
+    whole = stored(registry)
+    assert evaluate(registry)[0] == 0  # they alone are no reason to train
+    assert evaluate(registry, repeats=3, save_predictions=False)[0] == 2
+    with Registry.open(registry, read_only=True) as store:
+        assert store.predictions() == []
+    assert evaluate(registry, save_predictions=True)[0] == 4
+    assert whole < stored(registry)
+    assert evaluate(registry, save_predictions=True)[0] == 0
+    with Registry.open(registry, read_only=True) as store:
+        assert [(row.memory, row.repeat) for row in store.predictions()] == [
+            (memory, k) for memory in ("condensed", "random") for k in range(2)
+        ]
+
+
+def test_a_diverged_network_is_stored_counted_and_not_trained_again(registry, capsys):
+    asked = {"learning_rate": 1e6, "baseline": None}
+    _, said = evaluate(registry, **asked)
+    assert any(line.startswith("convnet3_w4 (repeat 0) diverged at learning rate 1e+06 (fixed)") for line in said)
+    assert evaluate(registry, **asked)[0] == 0
+    (row,) = (row for row in satm.results(registry=registry, metric="accuracy") if row.diverged)
+    assert (row.n, row.diverged, row.mean_all, row.policy, row.rate) == (0, 2, 0.1, "fixed", 1e6)
+    assert math.isnan(row.mean)
+    matrix = satm.evaluate_matrix(
+        architectures=["convnet3_w4"], recipe="smoke", repeats=2, learning_rate=1e6, registry=registry, dry_run=True
+    )
+    (line,) = matrix.sets
+    assert (line.diverged, line.score("convnet3_w4"), line.score_all("convnet3_w4").mean) == (
+        {"convnet3_w4": 2},
+        None,
+        0.1,
+    )
+    command = ["eval-arch", "--arch", "convnet3_w4", "--recipe", "smoke", "--repeats", "2", "--learning-rate", "1e6"]
+    assert run([*command, "--threads", "1", "--registry", str(registry), "--dry-run"]) == 0
+    assert "none, 2 of 2 diverged (10.0 with chance for them) at 1e+06" in capsys.readouterr().out
 
 
 def test_the_matrix_adds_metrics_too(registry):
@@ -143,13 +218,21 @@ def test_the_matrix_adds_metrics_too(registry):
 def test_another_accuracy_than_the_stored_one_is_said_and_not_stored(registry):
     with sqlite3.connect(registry) as db:
         db.execute("update results set value = 0.0123 where metric = 'accuracy' and memory = 'random' and repeat = 0")
-    forget(registry, "metric = 'macro_accuracy'")
+    forget(registry, "metric = 'negative_log_likelihood'")
+    with sqlite3.connect(registry) as db:
+        db.execute("delete from predictions")
     kept = stored(registry)
     _, said = evaluate(registry)
     (line,) = (line for line in said if "but" in line)
     assert line.startswith("convnet3_w4 (repeat 0) has accuracy 0.")
     assert "but 0.0123 is stored and stays" in line
     assert kept < stored(registry)
+    with Registry.open(registry, read_only=True) as store:  # predictions never contradict a stored accuracy
+        assert {(row.memory, row.repeat) for row in store.predictions()} == {
+            ("condensed", 0),
+            ("condensed", 1),
+            ("random", 1),
+        }
 
 
 def test_a_metric_that_fails_costs_no_other_metric_of_its_network(registry, monkeypatch):
@@ -173,7 +256,7 @@ def test_a_metric_that_is_not_finite_is_computed_only_once(registry, monkeypatch
     assert said.count("convnet3_w4 (repeat 0): odd is nan and is not stored") == 2
     assert numbers(registry) == values
     assert evaluate(registry)[0] == 0
-    forget(registry, "metric = 'macro_accuracy' and memory = 'random' and repeat = 0")
+    forget(registry, "metric = 'negative_log_likelihood' and memory = 'random' and repeat = 0")
     assert evaluate(registry)[0] == 1
     assert numbers(registry) == values
     assert evaluate(registry)[0] == 0
