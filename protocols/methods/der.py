@@ -33,7 +33,7 @@ def _begin(context: StreamContext, config: DERConfig) -> Learner:
     from protocols.learner import AvalancheLearner
     from protocols.memory import LogitsMemory
 
-    memory = LogitsMemory(context.arriving)
+    memory = LogitsMemory(context.arriving, context.buffer)
 
     def before(strategy: Any, step: int) -> None:
         # Avalanche replays nothing, without a message, if the buffer is smaller than this batch.

@@ -14,13 +14,12 @@ def _begin(context: StreamContext, config: ReplayConfig) -> Learner:
     from protocols.learner import AvalancheLearner
     from protocols.memory import GivenMemory
 
-    memory = GivenMemory(context.arriving)
+    memory = GivenMemory(context.arriving, context.buffer)
 
     def before(strategy: Any, step: int) -> None:
         # ER-ACE adds the step's own images first. If the buffer is smaller than this batch, Avalanche replays
         # nothing and says nothing.
-        size = sum(map(len, context.arriving[: step + 1]))
-        strategy.batch_size_mem = min(config.memory_batch_size, size)
+        strategy.batch_size_mem = min(config.memory_batch_size, memory.size_after(step))
 
     return AvalancheLearner(context, config.sgd, memory.behind(ER_ACE), memory=memory, before=before)
 

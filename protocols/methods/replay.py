@@ -15,7 +15,7 @@ def _begin(context: StreamContext, config: ReplayConfig) -> Learner:
     from protocols.learner import AvalancheLearner
     from protocols.memory import GivenMemory
 
-    memory = GivenMemory(context.arriving)
+    memory = GivenMemory(context.arriving, context.buffer)
 
     def make(*, plugins: list[Any], **common: Any) -> Any:
         # Avalanche's `Replay`, with this memory instead of its default storage policy.

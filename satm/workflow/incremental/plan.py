@@ -68,7 +68,7 @@ class IncrementalPlan:
         recipe.
         """
         recipe = self.subject.recipe
-        if not self.protocol.builds_on:
+        if not self.protocol.trains_itself:
             return recipe.name, recipe.to_dict()
         settings, changed = to_dict(self.config), self.request.settings
         named = ", ".join(f"{key} {value}" for key, value in settings.items() if key in changed)
@@ -124,7 +124,7 @@ def plan_incremental(workspace: Workspace, reference: str, request: IncrementalR
     Raises UnknownName, ConfigError, RegistryError, DataError or ExpertError if the request cannot be carried out.
     """
     subject = open_subject(workspace, request.reference(reference, workspace.store), request.judging)
-    if not request.entry.builds_on:
+    if not request.entry.trains_itself:
         subject.check_learning_rate(request.memory_kind)
     config = request.config(subject.recipe)
     orders, networks = request.repeats(subject.profile)

@@ -30,7 +30,7 @@ class Rates:
         """One learning rate for each step of a class order, and where they come from."""
         steps = self.plan.steps
         policy = self.plan.subject.recipe.on(self.plan.network.name).learning_rate
-        if self.plan.protocol.builds_on:
+        if self.plan.protocol.trains_itself:
             return (self.plan.config.learning_rate,) * steps, "fixed"
         if policy == "learned" and None not in memory.step_sizes:
             sizes = tuple(size for size in memory.step_sizes if size is not None)

@@ -90,7 +90,7 @@ class IncrementalRequest:
         recipe = self.recipe or (self.entry.recipe if self.entry.recipe in RECIPES else None)
         return Judging(
             recipe=recipe,
-            learning_rate=None if self.entry.builds_on else self.learning_rate,
+            learning_rate=None if self.entry.trains_itself else self.learning_rate,
             labels=self.labels if self.entry.trains_by_recipe else "own",
         )
 
@@ -127,7 +127,7 @@ class IncrementalRequest:
     def config(self, recipe: Recipe) -> Any:
         """The protocol's settings at the recipe's scale, single ones replaced. Raises ConfigError."""
         protocol, rate = self.entry, self.learning_rate
-        if protocol.builds_on and isinstance(rate, str):
+        if protocol.trains_itself and isinstance(rate, str):
             raise ConfigError(
                 f"learning rate {rate}: protocol {protocol.name} trains on the stream of real images at one of its "
                 "own; state a number, or leave it out"
@@ -139,7 +139,7 @@ class IncrementalRequest:
                 f"take another recipe than {recipe.name}"
             )
         changes = dict(self.settings)
-        if protocol.builds_on and rate is not None:
+        if protocol.trains_itself and rate is not None:
             changes["learning_rate"] = rate
         plain = to_dict(protocol.configured(recipe.scale))
         if self.settings and not plain:
