@@ -20,8 +20,8 @@ class StreamJob:
     """One protocol, one memory, one class order and one network seed.
 
     Raises ConfigError if `groups` do not hold every class once, if a memory is missing or not wanted, or if a buffer
-    does not hold one image of each class. Raises DataError if the memory or the test images have other classes than the networks, or if a step has no image to learn
-    from or no test image.
+    does not hold one image of each class. Raises DataError if the memory or the test images have other classes than the
+    networks, or if a step has no image to learn from or no test image.
     """
 
     protocol: ClassIncremental

@@ -59,7 +59,7 @@ def run(
     learner = job.protocol.begin(context, job.config)
     judge_after = _Judge(job, learner, stream.places(benchmark.test_stream))
     done = _resumed(job, learner, earlier or Earlier(), _memory_sizes(job))
-    untrained = judge_after(0, context.start).accuracies
+    untrained = judge_after(0, context.start)
     with progress.bar("class-incremental", len(job.groups), done=len(done)) as bar:
         for step, experience in enumerate(benchmark.train_stream):
             if step in done:
@@ -80,7 +80,13 @@ def run(
             if on_step is not None:
                 on_step(done[step], learner.state() if job.protocol.builds_on else {})
             bar.advance(accuracy=done[step].seen)
-    return IncrementalResult(steps=job.groups, judged=tuple(done[step] for step in sorted(done)), untrained=untrained)
+    return IncrementalResult(
+        steps=job.groups,
+        judged=tuple(done[step] for step in sorted(done)),
+        untrained=untrained.accuracies,
+        masked_untrained=untrained.masked_accuracies,
+        fresh=not job.protocol.builds_on,
+    )
 
 
 @dataclass(frozen=True)

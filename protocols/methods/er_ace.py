@@ -1,4 +1,11 @@
-"""`er-ace`: experience replay with asymmetric cross-entropy (Caccia et al. 2022), with the memory as its buffer."""
+"""`er-ace`: experience replay with asymmetric cross-entropy (Caccia et al. 2022), with the memory as its buffer.
+
+Avalanche's version is not the online one of the paper (avalanche/training/supervised/er_ace.py, 0.6.0). It adds the
+images of the current step to the buffer before training, so replay batches hold them too. From the second step on,
+the loss is ½ CE(memory) + ½ CE(stream). CE(stream) is over the classes of its own batch only: all others, those of
+earlier and of later steps, are left out of the softmax. CE(memory) is over all classes. The first step has only
+CE(stream), over all classes.
+"""
 
 from __future__ import annotations
 

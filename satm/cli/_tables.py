@@ -18,7 +18,8 @@ from satm.errors import PluginError, UnknownName
 from satm.report.tables import render, shown
 from satm.statistics import half_width
 
-PER_STEP = "accuracy_on_step_"  # metrics of the accuracy matrix: one for each step that is tested
+# Metrics of the two accuracy matrices: one for each step that is tested.
+PER_STEP = ("accuracy_on_step_", "masked_accuracy_on_step_")
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: Format) -> None:

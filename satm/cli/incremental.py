@@ -20,6 +20,35 @@ Protocol = Annotated[
     str | None, typer.Option("--protocol", help="The class-incremental protocol (default: gdumb): {protocols}.")
 ]
 Steps = Annotated[int | None, typer.Option("--steps", help="Number of steps in which the classes arrive (default: 5).")]
+Base = Annotated[
+    int | None,
+    typer.Option(
+        "--base", help="Classes of the first step; the others share the rest: --base 50 --steps 6 (default: equal)."
+    ),
+]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        "--order",
+        metavar="KIND|FILE",
+        help="Class orders: field (NumPy's shuffles at seeds 0, 1, …), icarl (its one order, NumPy's seed 1993), or a "
+        "file with one class a line or a JSON list (default: by the suite's seed).",
+    ),
+]
+Buffer = Annotated[
+    int | None,
+    typer.Option(
+        "--buffer", help="Keep this many images from the start, shared by the classes seen (default: the memory grows)."
+    ),
+]
+ReplayWeight = Annotated[
+    float | None,
+    typer.Option(
+        "--replay-weight",
+        help="The memory's weight in the loss of replay, 0 to below 1 (default: m/(m + 32) for m of its images in a "
+        "batch, at most 32).",
+    ),
+]
 MemoryKind = Annotated[
     str | None,
     typer.Option("--memory", help="The images to keep: condensed (default), or real ones: random or herding."),
@@ -53,8 +82,11 @@ def evaluate_incremental(
     reference: option.SetReference = "latest",
     protocol: Protocol = None,
     steps: Steps = None,
+    base: Base = None,
+    order: Order = None,
     memory: MemoryKind = None,
     budget: Budget = "images",
+    buffer: Buffer = None,
     condense_per_step: PerStep = False,
     published: Published = None,
     preset: OldPublished = None,
@@ -66,6 +98,7 @@ def evaluate_incremental(
     labels: option.Labels = None,
     teacher: option.TeacherName = None,
     temperature: option.Temperature = None,
+    replay_weight: ReplayWeight = None,
     settings: ProtocolSettings = None,
     compilation: option.CompilationName = None,
     device: option.Device = "auto",
@@ -93,8 +126,11 @@ def evaluate_incremental(
             reference,
             protocol=protocol,
             steps=steps,
+            base=base,
+            order=order,
             memory=kept,
             budget=counted,
+            buffer=buffer,
             condense_per_step=condense_per_step,
             published=_comparison(published, preset),
             orders=orders,
@@ -103,6 +139,7 @@ def evaluate_incremental(
             recipe=recipe,
             learning_rate=rate,
             labels=labelled,
+            replay_weight=replay_weight,
             settings=changes,
             compilation=compiling,
             device=device,

@@ -38,11 +38,11 @@ CURVES = [name for name in NAMES if PROTOCOLS.get(name).judged == "every step"]
 
 
 def test_the_protocols_by_name() -> None:
-    wanted = "gdumb gdumb-original gdumb-avalanche replay der er-ace naive cumulative"
+    wanted = "gdumb gdumb-original gdumb-avalanche replay der er-ace naive cumulative joint"
     assert set(NAMES) == set(wanted.split())
     with pytest.raises(UnknownName, match="did you mean er-ace"):
         PROTOCOLS.get("erace")
-    assert {name for name in NAMES if not PROTOCOLS.get(name).memory} == {"naive", "cumulative"}
+    assert {name for name in NAMES if not PROTOCOLS.get(name).memory} == {"naive", "cumulative", "joint"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,14 +55,14 @@ def test_a_stream_is_learnt_and_judged_by_its_steps(name: str) -> None:
         # The numbers mean something: the network knows the classes of the first step, and not those of the second.
         assert result.matrix[0][0] > 0.5 > result.matrix[0][1]
     sizes = [each.memory_size for each in result.judged]
-    held = [6, 12, 16, 20]
-    assert sizes == {"naive": [0] * 4, "gdumb-original": held[-1:], "cumulative": [14, 24, 32, 43]}.get(name, held)
+    held, seen = [6, 12, 16, 20], [14, 24, 32, 43]
+    assert sizes == {"naive": [0] * 4, "gdumb-original": held[-1:], "cumulative": seen, "joint": seen}.get(name, held)
     assert result.scores()["final_accuracy"] == result.seen[-1]
 
 
 def test_a_memory_remembers_what_fine_tuning_forgets() -> None:
-    scores = {name: stream(name).scores() for name in ("naive", "replay", "cumulative")}
-    finals = [scores[name]["final_accuracy"] for name in ("naive", "replay", "cumulative")]
+    scores = {name: stream(name).scores() for name in ("naive", "replay", "joint")}
+    finals = [scores[name]["final_accuracy"] for name in ("naive", "replay", "joint")]
     assert finals == sorted(set(finals))
     assert scores["naive"]["forgetting"] > scores["cumulative"]["forgetting"]
 
@@ -195,7 +195,8 @@ def test_a_memory_where_none_belongs_and_none_where_one_does_are_refused() -> No
 
 
 def step(number: int = 0, *, steps: int = 4, size: int = 6) -> StepResult:
-    return StepResult(step=number, accuracies=(0.0,) * steps, seen=0.0, masked=0.0, memory_size=size)
+    zeros = (0.0,) * steps
+    return StepResult(step=number, accuracies=zeros, seen=0.0, masked=0.0, masked_accuracies=zeros, memory_size=size)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +213,7 @@ def test_steps_of_another_stream_are_refused(done: list[StepResult]) -> None:
         ("naive", {"epochs": 0}),
         ("naive", {"learning_rate": float("nan")}),
         ("replay", {"memory_batch_size": 0}),
+        ("replay", {"replay_weight": 1.0}),
         ("der", {"alpha": -1.0}),
         ("der", {"batch_size": 0}),
     ],

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from protocols.base import ClassIncremental
-from protocols.order import class_order, split_classes
+from protocols.order import class_orders, split_classes
 from satm.config import to_dict
 from satm.networks import NetworkPlan, plan_for
 from satm.presets.profiles import CUSTOM
 from satm.rng import Seed
 from satm.workflow.evaluate.subject import ROOT, Subject, open_subject
-from satm.workflow.incremental.memories import Groups, MemorySource, memory_source
+from satm.workflow.incremental.memories import SAW_ALL, Groups, MemorySource, MemoryTerms, memory_source
 from satm.workflow.incremental.request import IncrementalRequest
 from satm.workflow.teachers import label_facts
 from satm.workflow.workspace import Workspace
@@ -29,6 +29,7 @@ class IncrementalPlan:
     subject: Subject
     config: Any  # the settings of the protocol
     network: NetworkPlan
+    stream: str  # in results: where class orders come from and the base; "" for the suite's own orders and equal steps
     groups: tuple[Groups, ...]  # for each class order, the classes of each step
     networks: int  # networks trained for each class order
     source: MemorySource  # makes the memory of each class order
@@ -56,10 +57,23 @@ class IncrementalPlan:
     @property
     def departures(self) -> tuple[str, ...]:
         """One line for each difference from the published comparison."""
-        comparison = self.request.comparison
+        comparison, recipe = self.request.comparison, self.subject.recipe
         if comparison is None:
             return ()
-        return comparison.departures(self.subject.config.dataset, self.subject.record.ipc, self.orders, self.networks)
+        return comparison.departures(
+            {
+                "data set": self.subject.config.dataset,
+                "IPC": self.subject.record.ipc,
+                "class orders": self.orders,
+                "networks an order": self.networks,
+                "protocol": self.protocol.name,
+                "memory": self.source.name,
+                "source of class orders": self.request.order or "the suite's seeds",
+                "architecture": self.network.name,
+                "recipe": recipe.name.split(",")[0],  # what follows is its learning rate or labels
+                "learning rate": recipe.on(self.network.name).learning_rate,
+            }
+        )
 
     def recipe(self) -> tuple[str, dict[str, Any]]:
         """The name and the config of the recipe that the results are stored under.
@@ -70,7 +84,8 @@ class IncrementalPlan:
         recipe = self.subject.recipe
         if not self.protocol.trains_itself:
             return recipe.name, recipe.to_dict()
-        settings, changed = to_dict(self.config), self.request.settings
+        settings = {key: value for key, value in to_dict(self.config).items() if value is not None}
+        changed = {*self.request.settings, *(() if self.request.replay_weight is None else ("replay_weight",))}
         named = ", ".join(f"{key} {value}" for key, value in settings.items() if key in changed)
         name = f"{self.protocol.name} {recipe.scale}" + (f", {named}" if named else "")
         stated = {"name": name, "protocol": self.protocol.name, "scale": recipe.scale, "augment": recipe.augment}
@@ -84,11 +99,17 @@ class IncrementalPlan:
             lines.append(f"{self.network.num_classes} classes over {self.steps} steps: {sizes} classes each")
         name, recipe = self.recipe()
         held = "without a memory" if self.source.kind == "none" else f"on {self.source.name} images"
+        if condensed := self.source.detail.get("condensed"):
+            held += f" ({condensed})"
         lines.append(
             f"{self.subject.record.name} ({self.profile}{self.subject.remark}): {self.protocol.name} {held}, "
-            f"{self.network.name}, {self.orders} class orders of {self.steps} steps, {self.networks} networks each, "
+            f"{self.network.name}, {self.orders} class orders of {self.steps} steps"
+            f"{f' ({self.stream})' if self.stream else ''}, {self.networks} networks each, "
             f"recipe {name} ({recipe['epochs']} epochs)"
         )
+        lines += self.source.remarks
+        if saw := self.source.detail.get(SAW_ALL):
+            lines.append(f"classes are known before they arrive: {'; '.join(saw)}")
         if self.request.comparison is not None:
             lines.append(f"published comparison {self.request.comparison.name}: {self.request.comparison.source}")
             lines += [f"departure: {each}" for each in self.departures]
@@ -103,6 +124,7 @@ class IncrementalPlan:
             "architecture": self.network.name,
             "steps": self.steps,
             "memory": self.source.name,
+            "stream": self.stream,
             "orders": self.orders,
             "networks": self.networks,
             "protocol": self.protocol.name,
@@ -129,23 +151,30 @@ def plan_incremental(workspace: Workspace, reference: str, request: IncrementalR
     config = request.config(subject.recipe)
     orders, networks = request.repeats(subject.profile)
     network = plan_for(request.architecture or subject.config.architecture, subject.data)
-    seeds = [order_seed(order) for order in range(orders)]
-    groups = tuple(split_classes(class_order(network.num_classes, seed), request.step_count) for seed in seeds)
-    source = memory_source(
-        workspace,
-        subject,
-        request.memory_kind,
-        budget=request.budget,
-        per_step=groups[0] if request.condense_per_step else None,
+    chosen = class_orders(request.order, subject.data.classes)
+    groups = tuple(
+        split_classes(chosen.order(order, network.num_classes, order_seed(order)), request.step_count, request.base)
+        for order in range(orders)
     )
+    terms = MemoryTerms(
+        kind=request.memory_kind,
+        groups=groups[0],
+        budget=request.budget,
+        buffer=request.buffer,
+        condense_per_step=request.condense_per_step,
+        keeps_logits=request.entry.keeps_logits,
+    )
+    names = [f"order {chosen.name}"] if chosen.name else []
+    names += [] if request.base is None else [f"base {request.base}"]
     return IncrementalPlan(
         request=request,
         subject=subject,
         config=config,
         network=network,
+        stream=", ".join(names),
         groups=groups,
         networks=networks,
-        source=source,
+        source=memory_source(workspace, subject, terms),
     )
 
 

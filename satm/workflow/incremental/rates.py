@@ -11,7 +11,7 @@ from satm.teachers import Teacher
 from satm.workflow.evaluate.subject import ROOT
 from satm.workflow.incremental.memories import Groups, Memory
 from satm.workflow.incremental.plan import IncrementalPlan
-from satm.workflow.incremental.rows import Rows
+from satm.workflow.incremental.rows import GRID, ON_ALL, Rows
 from satm.workflow.workspace import Workspace
 
 
@@ -39,16 +39,20 @@ class Rates:
         if stated is not None and stated[1] == "fixed":
             return (stated[0],) * steps, stated[1]
         if self.chosen is None:
+            self.workspace.progress.say(f"classes are known before they arrive: {ON_ALL}")
             self.chosen = self.rows.chosen_rate() or self._from_grid(memory, groups)
-        return (self.chosen,) * steps, "grid on validation"
+        return (self.chosen,) * steps, GRID
 
     def _from_grid(self, memory: Memory, groups: Groups) -> float:
         """The best rate of the recipe's grid. If memories are drawn at random, it is chosen on a draw of its own."""
         source = self.plan.source
         drawn = source.at(CHOOSING, groups) if source.kind == "random" else memory
-        assert drawn.images is not None
+        images, buffer = drawn.images, self.plan.request.buffer
+        assert images is not None
+        if buffer is not None:  # the images that a full buffer holds at the end
+            images = images.prefix(min(images.ipc, buffer // len(images.classes)))
         rate, _ = choose_learning_rate(
-            drawn.images.to(self.workspace.device),
+            images.to(self.workspace.device),
             self.plan.subject.data.validation,
             self.plan.network,
             self.plan.subject.recipe,

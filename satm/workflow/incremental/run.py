@@ -34,8 +34,11 @@ def evaluate_incremental(
     *,
     protocol: str | None = None,
     steps: int | None = None,
+    base: int | None = None,
+    order: str | None = None,
     memory: MemoryKind | None = None,
     budget: Budget = "images",
+    buffer: int | None = None,
     condense_per_step: bool = False,
     published: str | None = None,
     orders: int | None = None,
@@ -44,6 +47,7 @@ def evaluate_incremental(
     recipe: str | None = None,
     learning_rate: RatePolicy = None,
     labels: Labelling | None = None,
+    replay_weight: float | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     compilation: Compilation = "auto",
@@ -64,8 +68,11 @@ def evaluate_incremental(
     request = IncrementalRequest(
         protocol=protocol,
         steps=steps,
+        base=base,
+        order=order,
         memory=memory,
         budget=budget,
+        buffer=buffer,
         condense_per_step=condense_per_step,
         published=_one_name(published, preset),
         orders=orders,
@@ -74,6 +81,7 @@ def evaluate_incremental(
         recipe=recipe,
         learning_rate=learning_rate,
         labels=labels,
+        replay_weight=replay_weight,
         settings=settings or {},
     )
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
@@ -161,6 +169,7 @@ class _Runner:
                 progress=self.workspace.progress,
             ),
             seed=cell.seed,
+            buffer=self.plan.request.buffer,
         )
         result = run(
             job,
@@ -176,7 +185,7 @@ def _rows(store: Registry, plan: IncrementalPlan, run_id: str) -> Rows:
     """The result rows of a plan. The fields that differ from row to row are empty in `like`."""
     like = ResultRow(
         set_id=plan.subject.record.id,
-        protocol=protocol_name(plan.protocol.name),
+        protocol=protocol_name(plan.protocol.name, plan.stream),
         architecture=plan.network.name,
         memory=plan.source.name,
         recipe_id=store.add_recipe(*plan.recipe()),
