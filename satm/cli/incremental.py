@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -150,7 +151,37 @@ def evaluate_incremental(
         )
     if not dry_run:
         print_stored(registry, record.name, protocol="class-incremental")
+        _print_differences(registry, record.name)
         typer.echo("next: satm results --protocol cl, satm eval-cl with --memory random or --protocol replay")
+
+
+def _print_differences(registry: Path, name: str) -> None:
+    """Paired differences between the memories of a set, over class orders."""
+    from satm.cli._tables import print_table
+    from satm.workflow.incremental.differences import memory_differences
+
+    found = memory_differences(registry, name)
+    if not found:
+        return
+    typer.echo("\ndifferences between memories, paired by class order (n counts orders; one order has no interval)")
+    columns = ["protocol", "architecture", "steps", "metric", "difference", "learning rates", "points", "95% interval"]
+    print_table(
+        [*columns, "n"],
+        [
+            [
+                each.protocol,
+                each.architecture,
+                each.steps,
+                each.metric,
+                f"{each.memory} − {each.other}",
+                " / ".join(dict.fromkeys(each.policies)),
+                f"{100 * each.interval.mean:+.1f}",
+                "" if each.interval.n < 2 else f"[{100 * each.interval.low:.1f}, {100 * each.interval.high:.1f}]",
+                each.interval.n,
+            ]
+            for each in found
+        ],
+    )
 
 
 def _comparison(published: str | None, preset: str | None) -> str | None:

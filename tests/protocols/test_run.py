@@ -61,10 +61,49 @@ def test_a_stream_is_learnt_and_judged_by_its_steps(name: str) -> None:
 
 
 def test_a_memory_remembers_what_fine_tuning_forgets() -> None:
-    scores = {name: stream(name).scores() for name in ("naive", "replay", "joint")}
-    finals = [scores[name]["final_accuracy"] for name in ("naive", "replay", "joint")]
+    scores = {name: stream(name).scores() for name in ("naive", "replay", "cumulative")}
+    finals = [scores[name]["final_accuracy"] for name in ("naive", "replay", "cumulative")]
     assert finals == sorted(set(finals))
     assert scores["naive"]["forgetting"] > scores["cumulative"]["forgetting"]
+
+
+def test_joint_training_starts_every_step_from_a_fresh_network() -> None:
+    warm, joint = stream("cumulative"), stream("joint")
+    assert joint.judged[0] == warm.judged[0]
+    assert joint.judged[1:] != warm.judged[1:]
+    again = Recorder()
+    # No state is saved or needed: no step builds on another.
+    assert stream("joint", earlier=Earlier(steps=joint.judged[:2]), on_step=again.keep) == joint
+    assert [result.step for result in again.kept] == [2, 3]
+    assert again.state == {}
+
+
+@pytest.mark.parametrize("name", ["gdumb", "gdumb-avalanche", "replay", "der", "er-ace"])
+def test_a_fixed_buffer_holds_its_images_from_the_start(name: str) -> None:
+    # Ten images and classes that arrive by 3, 3, 2, 2, two of each: the first step has only 6.
+    recorder = Recorder()
+    whole = stream(name, buffer=10, on_step=recorder.keep)
+    assert [each.memory_size for each in whole.judged] == [6, 10, 10, 10]
+    assert whole.judged[0] == stream(name).judged[0]
+    halted = Recorder(after=2)
+    with pytest.raises(Interrupted):
+        stream(name, buffer=10, on_step=halted.keep, progress=halted)
+    assert stream(name, buffer=10, earlier=Earlier(steps=tuple(halted.kept), state=halted.state)) == whole
+    with pytest.raises(ConfigError, match="buffer 9: less than one image for each of 10 classes"):
+        stream(name, buffer=9)
+
+
+def test_the_replay_weight_is_the_share_of_the_memory() -> None:
+    weights = {}
+    for weight in (None, 0.0, 0.5):
+        recorder = Recorder()
+        stream("replay", settings={"replay_weight": weight}, on_step=recorder.keep)
+        weights[weight] = recorder.state
+    fine_tuned = Recorder()
+    stream("naive", on_step=fine_tuned.keep)
+    assert not torch.equal(*(weights[each]["network/classifier.weight"] for each in (None, 0.5)))
+    # Without weight, the memory is in the batch and not in the loss: the network has no batch norm, so it is naive's.
+    assert stream("replay", settings={"replay_weight": 0.0}).judged[0] == stream("replay").judged[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
