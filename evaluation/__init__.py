@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from evaluation.cross_arch import Earlier as Earlier
     from evaluation.cross_arch import EvaluationResult as EvaluationResult
     from evaluation.cross_arch import evaluate as evaluate
+    from evaluation.learning_rate import RateChoice as RateChoice
+    from evaluation.learning_rate import RatePolicy as RatePolicy
     from evaluation.learning_rate import choose_learning_rate as choose_learning_rate
     from evaluation.learning_rate import stated_learning_rate as stated_learning_rate
+    from evaluation.metrics import DIVERGED as DIVERGED
     from evaluation.metrics import METRICS as METRICS
     from evaluation.metrics import Metric as Metric
+    from evaluation.predictions import confusion_matrix as confusion_matrix
+    from evaluation.predictions import from_predictions as from_predictions
     from evaluation.recipe import Recipe as Recipe
     from evaluation.recipes import RECIPES as RECIPES
     from evaluation.recipes import recipe_for as recipe_for
@@ -27,18 +32,23 @@ if TYPE_CHECKING:
     from evaluation.trainer import Trainer as Trainer
 
 _HOMES = {
+    "DIVERGED": "evaluation.metrics",
     "METRICS": "evaluation.metrics",
     "RECIPES": "evaluation.recipes",
     "recipe_for": "evaluation.recipes",
     "Earlier": "evaluation.cross_arch",
     "EvaluationResult": "evaluation.cross_arch",
     "Metric": "evaluation.metrics",
+    "RateChoice": "evaluation.learning_rate",
+    "RatePolicy": "evaluation.learning_rate",
     "Recipe": "evaluation.recipe",
     "Trainer": "evaluation.trainer",
     "check_batches": "evaluation.train",
     "check_compilation": "evaluation.train",
     "choose_learning_rate": "evaluation.learning_rate",
+    "confusion_matrix": "evaluation.predictions",
     "evaluate": "evaluation.cross_arch",
+    "from_predictions": "evaluation.predictions",
     "plan_training": "evaluation.train",
     "stated_learning_rate": "evaluation.learning_rate",
     "train_network": "evaluation.train",

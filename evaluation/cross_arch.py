@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 
-from evaluation.learning_rate import choose_learning_rate, stated_learning_rate
-from evaluation.metrics import METRICS, Metric
+from evaluation.learning_rate import RateChoice, choose_learning_rate, stated_learning_rate
+from evaluation.metrics import DIVERGED, METRICS, Metric
 from evaluation.recipe import Recipe
 from evaluation.train import raise_if_stopping, train_network, watching
 from evaluation.trainer import Trainer
@@ -32,12 +33,16 @@ RateSource: TypeAlias = Literal["learned", "fixed", "grid on validation"]
 """The source of a learning rate: the step size of the set, a number given by the user, or the best of a grid."""
 
 CHOOSING = -1
-"""The number that stands for a repeat if examples are drawn only to choose the learning rate on them."""
+"""The number that stands for a repeat if examples are drawn only to choose the learning rate on them: the first of
+several draws. The others have the numbers below it: -2, -3 …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:
-    """The metrics of one trained network on the test images, and everything that is needed to train it again."""
+    """The metrics of one trained network on the test images, and everything that is needed to train it again.
+
+    A network whose loss was not finite has one metric, `diverged`, which is 1.
+    """
 
     architecture: str  # canonical name
     repeat: int  # counted from 0
@@ -48,11 +53,19 @@ class EvaluationResult:
     seed: int  # 63 bits, of this network
     seconds: float  # duration of training and test
     training: Trained = "eager"  # compiled or not; the results differ in round-off only
+    choice: RateChoice | None = None  # how the rate was chosen, if it was
+    predicted: torch.Tensor | None = field(default=None, compare=False, repr=False)
+    """[n] int64, the class with the largest logit of each test image (of a tie the first); None if it diverged."""
 
     @property
     def accuracy(self) -> float:
-        """Fraction in 0..1 of the test images."""
-        return self.metrics["accuracy"]
+        """Fraction in 0..1 of the test images; NaN if the network diverged."""
+        return self.metrics.get("accuracy", math.nan)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss was not finite, so that there is no network to test."""
+        return DIVERGED in self.metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +73,7 @@ class Earlier:
     """The results of earlier sessions of the same evaluation."""
 
     trained: Collection[tuple[str, int]] = ()  # (architecture, repeat) of networks that need no training
-    learning_rates: Mapping[str, float] = field(default_factory=dict)  # chosen from the grid, by architecture
+    learning_rates: Mapping[str, RateChoice] = field(default_factory=dict)  # chosen from the grid, by architecture
 
 
 def evaluate(
@@ -82,7 +95,8 @@ def evaluate(
 
     Args:
         examples: the images to train on. If each repeat draws its own (random real images), a function from the number
-            of a repeat to its images. It is also called with `CHOOSING` if a learning rate has to be chosen.
+            of a repeat to its images. If a learning rate has to be chosen, it is also called with `CHOOSING` and the
+            numbers below, one for each of the recipe's `rate_networks`.
         data: test and validation images. For a synthetic set they are converted to its preprocessing.
         architectures: names, as `satm.networks.plan` takes them.
         recipe: how each network is trained, the policy of the learning rate, and `repeats` if that is None here.
@@ -94,7 +108,8 @@ def evaluate(
     Returns the new results, by architecture, then repeat. Raises UnknownName or ConfigError for an architecture or a
     teacher, and PluginError for a metric that cannot be loaded, before anything is trained. Raises PluginError for a
     metric that fails, after `on_result` has the other ones; ShapeError if a set does not fit `data`; Interrupted; and
-    Diverged, after all other networks, if the loss of one was not finite.
+    Diverged, after all other architectures, if a grid has no rate at which a network of one can be trained. A network
+    that diverges at its own rate raises nothing: it is a result, and progress says so.
     """
     evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
@@ -109,28 +124,22 @@ def evaluate(
     )
     recipe.check_teacher(teacher, data.num_classes, data.image_shape)
     plans = [networks.plan_for(name, data) for name in architectures]
-    results, diverged = [], []
+    results: list[EvaluationResult] = []
+    hopeless: list[str] = []
     count = recipe.repeats if repeats is None else repeats
     for plan in {plan.name: plan for plan in plans}.values():
         todo = [repeat for repeat in range(count) if earlier is None or (plan.name, repeat) not in earlier.trained]
         done = (count - len(todo)) * recipe.epochs
         with evaluation.trainer.progress.bar(plan.name, count * recipe.epochs, done=done) as bar:
-            for repeat in todo:
-                raise_if_stopping(evaluation.trainer.progress)
-                try:
+            try:
+                for repeat in todo:
+                    raise_if_stopping(evaluation.trainer.progress)
                     results.append(evaluation.network(plan, repeat, bar))
-                except Diverged as error:
-                    diverged.append(f"{plan.name} (repeat {repeat}: {error})")
-    _raise_for(diverged)
+            except Diverged as error:  # at every rate of the grid: there is none for the other repeats either
+                hopeless.append(str(error))
+    if hopeless:
+        raise Diverged("; ".join(hopeless))
     return results
-
-
-def _raise_for(diverged: Sequence[str]) -> None:
-    """Raise Diverged if there are networks whose loss was not finite."""
-    if diverged:
-        raise Diverged(
-            f"no accuracy for {', '.join(diverged)}; choose the learning rate on validation (grid) or give a number"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,32 +153,25 @@ class _Evaluation:
     seed: Seed
     trainer: Trainer
     teacher: Teacher | None
-    chosen: dict[str, float]  # learning rates chosen from the grid so far, by architecture
+    chosen: dict[str, RateChoice]  # learning rates chosen from the grid so far, by architecture
     on_result: Callable[[EvaluationResult], None] | None
 
     def network(self, plan: NetworkPlan, repeat: int, bar: Bar) -> EvaluationResult:
         """Train and test one network, and give its result to `on_result`.
 
-        Raises PluginError after that if the metric of another package failed.
+        Raises PluginError after that if the metric of another package failed. Raises Diverged only for a grid without a
+        rate that works.
         """
         start = time.perf_counter()
         examples = self._examples(repeat)
         fused = self.trainer.compiled(examples, plan, self.recipe)
         rate, policy = self._learning_rate(plan, examples)
         own = self.seed.child("eval", plan.name, repeat)
-        network = train_network(
-            examples,
-            plan,
-            self.recipe,
-            learning_rate=rate,
-            seed=own,
-            device=self.trainer.device,
-            teacher=self.teacher,
-            fused=fused,
-            on_epoch=watching(self.trainer.progress, bar),
-        )
-        logits, targets = predictions(network, _in_space_of(examples, self.data.test), fused=fused)
-        metrics, broken = self._metrics(logits, targets)
+        metrics, broken, predicted = self._tested(plan, examples, rate, own, bar)
+        if DIVERGED in metrics:
+            self.trainer.progress.say(
+                f"{plan.name} (repeat {repeat}) diverged at learning rate {rate:g} ({policy}) and is stored as diverged"
+            )
         result = EvaluationResult(
             architecture=plan.name,
             repeat=repeat,
@@ -180,6 +182,8 @@ class _Evaluation:
             seed=own.value,
             seconds=time.perf_counter() - start,
             training=how_trained(fused),
+            choice=self.chosen.get(plan.name) if policy == "grid on validation" else None,
+            predicted=predicted,
         )
         if self.on_result is not None:
             self.on_result(result)
@@ -187,13 +191,35 @@ class _Evaluation:
             raise broken
         return result
 
+    def _tested(
+        self, plan: NetworkPlan, examples: Examples, rate: float, seed: Seed, bar: Bar
+    ) -> tuple[dict[str, float], PluginError | None, torch.Tensor | None]:
+        """Train one network; its metrics, the first metric that failed, and its predictions [n] on the test images."""
+        fused = self.trainer.compiled(examples, plan, self.recipe)
+        try:
+            network = train_network(
+                examples,
+                plan,
+                self.recipe,
+                learning_rate=rate,
+                seed=seed,
+                device=self.trainer.device,
+                teacher=self.teacher,
+                fused=fused,
+                on_epoch=watching(self.trainer.progress, bar),
+            )
+        except Diverged:
+            return {DIVERGED: 1.0}, None, None
+        logits, targets = predictions(network, _in_space_of(examples, self.data.test), fused=fused)
+        return *self._metrics(logits, targets), logits.argmax(1)
+
     def _metrics(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[dict[str, float], PluginError | None]:
         """The metrics that can be computed, and the error of the first one that cannot."""
         values: dict[str, float] = {}
         broken: PluginError | None = None
         for metric in self.metrics:
             try:
-                values[metric.name] = _value(metric, logits, targets)
+                values[metric.name] = value_of(metric, logits, targets)
             except PluginError as error:
                 broken = broken or error
         return values, broken
@@ -204,19 +230,19 @@ class _Evaluation:
         if stated is not None:
             return stated
         if plan.name not in self.chosen:
-            drawn = self._examples(CHOOSING)
-            self.chosen[plan.name], _ = choose_learning_rate(
+            drawn = [self._examples(CHOOSING - number) for number in range(self.recipe.rate_networks)]
+            self.chosen[plan.name] = choose_learning_rate(
                 drawn,
-                _in_space_of(drawn, self.data.validation),
+                _in_space_of(drawn[0], self.data.validation),
                 plan,
                 self.recipe,
                 seed=self.seed.child("eval", plan.name, "learning rate"),
                 device=self.trainer.device,
                 teacher=self.teacher,
-                fused=self.trainer.compiled(drawn, plan, self.recipe),
+                fused=self.trainer.compiled(drawn[0], plan, self.recipe),
                 progress=self.trainer.progress,
             )
-        return self.chosen[plan.name], "grid on validation"
+        return self.chosen[plan.name].rate, "grid on validation"
 
     def _examples(self, repeat: int) -> Examples:
         """The examples of a repeat. Raises ShapeError if they are a set that does not fit the data."""
@@ -238,7 +264,7 @@ def _in_space_of(examples: Examples, split: Split) -> Split:
     return split.with_preprocessing(examples.preprocessing)
 
 
-def _value(metric: Metric, logits: torch.Tensor, targets: torch.Tensor) -> float:
+def value_of(metric: Metric, logits: torch.Tensor, targets: torch.Tensor) -> float:
     """The metric as a float. Raises PluginError if the function of another package's metric fails."""
     try:
         return float(metric.of(logits, targets))

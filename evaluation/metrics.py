@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Unit = Literal["fraction", "nats"]
+DIVERGED = "diverged"
+"""The metric, 1, of a network whose loss was not finite. It has no other metric, so it is not in the table."""
 BINS = 15
 """Bins of the expected calibration error, as in Guo et al. 2017."""
 
@@ -34,6 +36,10 @@ class Metric:
     summary: str
     of: Callable[[Tensor, Tensor], float]
     unit: Unit = "fraction"  # a fraction is shown in percent, nats as they are
+    higher_is_better: bool = True
+    needs: Literal["logits", "predictions"] = "logits"
+    """What it is computed from. A metric that needs only the predicted classes is computed from stored predictions, so
+    no network is trained again for it. `of` then gets one-hot logits: 1 for the predicted class, 0 for all others."""
 
 
 METRICS: Names[Metric] = Names("metric", package="evaluation.metrics", group="satm.metrics", expects=Metric)
@@ -81,12 +87,20 @@ def expected_calibration_error(logits: Tensor, targets: Tensor) -> float:
     return float(gaps.abs().sum() / len(targets))
 
 
-METRICS.add(Metric(name="accuracy", summary="fraction of the test images classified correctly", of=accuracy))
+METRICS.add(
+    Metric(
+        name="accuracy",
+        summary="fraction of the test images classified correctly",
+        of=accuracy,
+        needs="predictions",
+    )
+)
 METRICS.add(
     Metric(
         name="macro_accuracy",
         summary="mean of the accuracy on each class (balanced accuracy)",
         of=macro_accuracy,
+        needs="predictions",
     )
 )
 METRICS.add(
@@ -95,6 +109,7 @@ METRICS.add(
         summary="mean of -log p(class), in nats; less is better",
         of=negative_log_likelihood,
         unit="nats",
+        higher_is_better=False,
     )
 )
 METRICS.add(
@@ -102,5 +117,6 @@ METRICS.add(
         name="expected_calibration_error",
         summary="distance of confidence and accuracy in 15 bins (Guo et al. 2017); less is better",
         of=expected_calibration_error,
+        higher_is_better=False,
     )
 )

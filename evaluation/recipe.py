@@ -23,6 +23,9 @@ LATER = ("restarts", "cutmix", "clip_norm", "ranges", "optimizer", "labels", "ca
 """Settings that the first recipes did not have. A recipe that does not use them does not list them, so it has the same
 id as before they existed, and its old results are still its own."""
 
+RATE_NETWORKS = 5
+"""Networks, or draws of random images, by which a rate of the grid is judged. Ours: the field chooses by one network."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
@@ -54,9 +57,9 @@ class Recipe:
     """How an evaluation network is trained, except for its architecture, its seed and the set.
 
     The learning rate is a number or a policy. "learned" takes the step size of the set, or chooses from the grid if the
-    set has none. "grid" takes the rate of `grid` with the best accuracy on the validation split, chosen for each
-    architecture. The recipe of a method without a step size has the published number, if there is one. Raises
-    ConfigError for a value out of its range, UnknownName for an unknown augmentation.
+    set has none. "grid" takes the rate of `grid` with the best mean accuracy of `rate_networks` networks on the
+    validation split, chosen for each architecture. The recipe of a method without a step size has the published number,
+    if there is one. Raises ConfigError for a value out of its range, UnknownName for an unknown augmentation.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Recipe:
     augment: str | None = STRATEGY  # "crop_flip": one of them for each batch, as in DSA; "crop+flip": both
     learning_rate: Literal["learned", "grid"] | float = "learned"  # the policy, or a number
     grid: tuple[float, ...] = (0.001, 0.005, 0.01, 0.05, 0.1)  # to choose from on validation; DD-Ranking's
+    rate_networks: int = RATE_NETWORKS  # networks for each rate of the grid; 1: one, and the grid is never extended
     repeats: int = 5  # networks for each architecture
     scale: Literal["paper", "cpu", "smoke"] = "paper"  # what its numbers may be called
     source: str
@@ -86,6 +90,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.repeats < 1:
             raise ConfigError(f"recipe of {self.epochs} epochs and {self.repeats} repeats: expected 1 or more of each")
+        if self.rate_networks < 1:
+            raise ConfigError(f"rate_networks {self.rate_networks}: expected 1 or more networks to choose a rate by")
         if list(self.drop_at) != sorted(set(self.drop_at)) or not all(0 < e < self.epochs for e in self.drop_at):
             raise ConfigError(f"drop_at {self.drop_at}: expected rising epochs between 1 and {self.epochs - 1}")
         if not 0 < self.decay <= 1:
@@ -205,8 +211,20 @@ class Recipe:
             learning_rate = self.learning_rate
         else:
             name += f", lr {learning_rate}"
+            if learning_rate == "grid" and self.rate_networks > 1:
+                name += f" ({self.rate_networks} networks)"
             cases = tuple(replace(case, learning_rate=None) for case in cases or ()) or None
         return replace(self, name=name, augment=kept, learning_rate=learning_rate, cases=cases)
+
+    def without_step_size(self) -> Recipe:
+        """The recipe for images without a step size: `learned` becomes `grid`.
+
+        A recipe with one network for each rate stays as it is. Its results keep the id that they had when that was the
+        only way.
+        """
+        return (
+            self if self.learning_rate != "learned" or self.rate_networks == 1 else self.variant(learning_rate="grid")
+        )
 
     @property
     def digest(self) -> str:
@@ -214,11 +232,19 @@ class Recipe:
         return digest(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able description; `from_dict` is its inverse."""
+        """A JSON-able description; `from_dict` is its inverse.
+
+        It has `rate_networks` only if the policy is "grid" and the number is not 1, because only then results differ
+        from those of the time before this setting.
+        """
         values = config.to_dict(self)
-        return {k: v for k, v in values.items() if k != "summary" and (v is not None or k not in LATER)}
+        left_out = {"summary"} | {name for name in LATER if values[name] is None}
+        if self.learning_rate != "grid" or self.rate_networks == 1:
+            left_out.add("rate_networks")
+        return {k: v for k, v in values.items() if k not in left_out}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
         """Rebuild a recipe. Raises UnknownName or ConfigError for an unknown, missing or wrongly typed key."""
-        return config.from_dict(cls, values, "recipe.")
+        before = {"rate_networks": 1} if values.get("learning_rate") == "grid" else {}
+        return config.from_dict(cls, before | dict(values), "recipe.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from registry.groups import Group
+from registry.predictions import PredictionRow, Predictions
 from registry.records import (
     EnvironmentRecord,
     MetricRow,
@@ -11,12 +13,13 @@ from registry.records import (
     SetRecord,
     SummaryRow,
 )
-from registry.results import Results
 from registry.runs import Runs
 
 __all__ = [
     "EnvironmentRecord",
+    "Group",
     "MetricRow",
+    "PredictionRow",
     "RecipeRecord",
     "Registry",
     "ResultRow",
@@ -26,5 +29,5 @@ __all__ = [
 ]
 
 
-class Registry(Runs, Results):
-    """Sets, runs and results in one file. Open it with `Registry.open(path)`, preferably in a `with` statement."""
+class Registry(Runs, Predictions):
+    """Sets, runs, results and predictions in one file. Open it with `Registry.open(path)`, preferably in a `with` statement."""

@@ -5,6 +5,7 @@ A stored file may be at any step, so never change a step: add a new one at the e
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from satm.errors import RegistryError
@@ -142,7 +143,192 @@ def m003_protocols(db: Any) -> None:
     """)
 
 
-STEPS = (m001_tables, m002_views, m003_protocols)
+def m004_predictions(db: Any) -> None:
+    """The classes that networks gave the test images, and the true classes once for each set of test images."""
+    db.executescript("""
+        CREATE TABLE tests (
+            id TEXT PRIMARY KEY NOT NULL,
+            num_classes INTEGER NOT NULL,
+            images INTEGER NOT NULL,
+            targets BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE predictions (
+            set_id TEXT NOT NULL REFERENCES sets (id),
+            protocol TEXT NOT NULL,
+            architecture TEXT NOT NULL,
+            memory TEXT NOT NULL,
+            recipe_id TEXT NOT NULL REFERENCES recipes (id),
+            steps INTEGER NOT NULL,
+            repeat INTEGER NOT NULL,
+            step INTEGER NOT NULL,
+            test TEXT NOT NULL REFERENCES tests (id),
+            predicted BLOB NOT NULL,
+            run_id TEXT REFERENCES runs (id),
+            PRIMARY KEY (set_id, protocol, architecture, memory, recipe_id, steps, repeat, step)
+        ) STRICT;
+    """)
+
+
+def m005_policies(db: Any) -> None:
+    """Views that keep learning-rate policies apart, count diverged networks, and rank only what can be compared.
+
+    A diverged network has one row, of the metric `diverged`. In `summary` it is an accuracy without a value: it counts
+    in `diverged` and not in `n` and `mean`; in `mean_all` it counts as chance, 1/K. `place` in `leaderboard` is the rank
+    within one data set, IPC, protocol, architecture, profile, recipe and policy.
+    """
+    cell = "set_id, profile, protocol, architecture, memory, recipe_id, policy, steps"
+    columns = (
+        "set_id, profile, protocol, architecture, memory, recipe_id, steps, step, step_size AS rate, metric, value"
+    )
+    chance = "1.0 / json_array_length(json_extract(sets.about, '$.classes'))"
+    lower = "'negative_log_likelihood', 'expected_calibration_error', 'forgetting'"
+    db.executescript(f"""
+        DROP VIEW leaderboard;
+        DROP VIEW summary;
+        CREATE VIEW summary AS
+        WITH rated AS (
+            SELECT *, CASE
+                WHEN json_extract(detail, '$.policy') LIKE 'grid%' THEN 'grid'
+                WHEN json_extract(detail, '$.policy') LIKE 'learned%' THEN 'learned'
+                ELSE json_extract(detail, '$.policy')
+            END AS policy FROM results
+        ),
+        lost AS (
+            SELECT {cell}, count(*) AS diverged FROM rated WHERE metric = 'diverged' GROUP BY {cell}
+        ),
+        valued AS (
+            SELECT {columns}, policy FROM rated WHERE metric != 'diverged'
+            UNION ALL
+            SELECT {columns.replace("metric, value", "'accuracy', NULL")}, policy FROM rated WHERE metric = 'diverged'
+        ),
+        centred AS (
+            SELECT *, avg(value) OVER (PARTITION BY {cell}, step, metric) AS mean FROM valued LEFT JOIN lost USING ({cell})
+        )
+        SELECT sets.name AS set_name, set_id, sets.dataset, sets.ipc, sets.method, centred.profile, protocol,
+               architecture, memory, recipes.name AS recipe, recipe_id, steps, step, metric, mean,
+               sqrt(avg((value - mean) * (value - mean))) AS std, count(value) AS n, policy,
+               CASE WHEN min(rate) = max(rate) THEN min(rate) END AS rate,
+               coalesce(diverged, 0) AS diverged,
+               CASE
+                   WHEN diverged IS NULL THEN mean
+                   WHEN metric IN ('accuracy', 'macro_accuracy')
+                       THEN (total(value) + diverged * {chance}) / (count(value) + diverged)
+               END AS mean_all
+        FROM centred JOIN sets ON sets.id = set_id JOIN recipes ON recipes.id = recipe_id
+        GROUP BY {cell.replace("profile", "centred.profile")}, step, metric;
+        CREATE VIEW leaderboard AS
+        SELECT *, rank() OVER (
+            PARTITION BY dataset, ipc, protocol, architecture, profile, recipe_id, policy, steps, metric
+            ORDER BY CASE WHEN metric IN ({lower}) THEN 1 ELSE -1 END * coalesce(mean_all, mean)
+        ) AS place
+        FROM summary WHERE step = steps
+        ORDER BY dataset, protocol, profile, recipe, policy, metric, architecture, ipc, steps, place;
+    """)
+
+
+def m006_groups(db: Any) -> None:
+    """The groups of each set (`registry.groups`), and views of them: which sets, and the mean of the sets' means."""
+    from registry.group_ids import group_rows
+
+    db.executescript("""
+        CREATE TABLE set_groups (
+            set_id TEXT NOT NULL REFERENCES sets (id),
+            group_id TEXT NOT NULL,
+            experts TEXT NOT NULL,
+            PRIMARY KEY (set_id, group_id)
+        ) STRICT;
+        CREATE INDEX sets_by_group ON set_groups (group_id);
+        CREATE VIEW groups AS
+        SELECT group_id, dataset, ipc, method, profile, experts, count(*) AS sets,
+               group_concat(version) AS versions, group_concat(seed) AS seeds
+        FROM (SELECT * FROM set_groups JOIN sets ON sets.id = set_groups.set_id ORDER BY seed)
+        GROUP BY group_id;
+        CREATE VIEW group_summary AS
+        SELECT group_id, dataset, ipc, method, profile, protocol, architecture, memory, recipe, recipe_id, policy,
+               steps, step, metric, centre AS mean,
+               CASE WHEN count(*) > 1 THEN sqrt(sum((mean - centre) * (mean - centre)) / (count(*) - 1)) END
+                   AS std_of_set_means,
+               count(*) AS condensations, min(n) AS networks
+        FROM (
+            SELECT group_id, summary.*,
+                   avg(mean) OVER (
+                       PARTITION BY group_id, profile, protocol, architecture, memory, recipe_id, policy, steps,
+                                    step, metric
+                   ) AS centre
+            FROM summary JOIN set_groups USING (set_id)
+        )
+        GROUP BY group_id, profile, protocol, architecture, memory, recipe_id, policy, steps, step, metric;
+    """)
+    for set_id, about, parents in db.execute("SELECT id, about, parents FROM sets").fetchall():
+        db["set_groups"].insert_all(group_rows(set_id, json.loads(about), json.loads(parents)))
+
+
+def m007_order_means(db: Any) -> None:
+    """The views of `m005_policies`, counting class orders and not networks in class-incremental results.
+
+    The networks of one order share its classes and its memory. So `summary` first takes the mean over the networks of
+    each order (repeat = order + 1000 · network), then mean, standard deviation and n over the orders. More networks for
+    one order do not move the mean. In other protocols every repeat counts.
+    """
+    cell = "set_id, profile, protocol, architecture, memory, recipe_id, policy, steps"
+    incremental = "protocol = 'class-incremental' OR protocol LIKE 'class-incremental/%'"
+    unit = f"CASE WHEN {incremental} THEN repeat % 1000 ELSE repeat END"
+    columns = (
+        "set_id, profile, protocol, architecture, memory, recipe_id, steps, step, step_size AS rate, metric, value"
+    )
+    chance = "1.0 / json_array_length(json_extract(sets.about, '$.classes'))"
+    lower = "'negative_log_likelihood', 'expected_calibration_error', 'forgetting', 'old_class_drop'"
+    db.executescript(f"""
+        DROP VIEW leaderboard;
+        DROP VIEW summary;
+        CREATE VIEW summary AS
+        WITH rated AS (
+            SELECT *, CASE
+                WHEN json_extract(detail, '$.policy') LIKE 'grid%' THEN 'grid'
+                WHEN json_extract(detail, '$.policy') LIKE 'learned%' THEN 'learned'
+                ELSE json_extract(detail, '$.policy')
+            END AS policy FROM results
+        ),
+        lost AS (
+            SELECT {cell}, count(*) AS diverged FROM rated WHERE metric = 'diverged' GROUP BY {cell}
+        ),
+        valued AS (
+            SELECT {columns}, policy, {unit} AS unit FROM rated WHERE metric != 'diverged'
+            UNION ALL
+            SELECT {columns.replace("metric, value", "'accuracy', NULL")}, policy, {unit} AS unit
+            FROM rated WHERE metric = 'diverged'
+        ),
+        units AS (
+            SELECT {cell}, step, metric, min(rate) AS rate, avg(value) AS value
+            FROM valued GROUP BY {cell}, step, metric, unit
+        ),
+        centred AS (
+            SELECT *, avg(value) OVER (PARTITION BY {cell}, step, metric) AS mean
+            FROM units LEFT JOIN lost USING ({cell})
+        )
+        SELECT sets.name AS set_name, set_id, sets.dataset, sets.ipc, sets.method, centred.profile, protocol,
+               architecture, memory, recipes.name AS recipe, recipe_id, steps, step, metric, mean,
+               sqrt(avg((value - mean) * (value - mean))) AS std, count(value) AS n, policy,
+               CASE WHEN min(rate) = max(rate) THEN min(rate) END AS rate,
+               coalesce(diverged, 0) AS diverged,
+               CASE
+                   WHEN diverged IS NULL THEN mean
+                   WHEN metric IN ('accuracy', 'macro_accuracy')
+                       THEN (total(value) + diverged * {chance}) / (count(value) + diverged)
+               END AS mean_all
+        FROM centred JOIN sets ON sets.id = set_id JOIN recipes ON recipes.id = recipe_id
+        GROUP BY {cell.replace("profile", "centred.profile")}, step, metric;
+        CREATE VIEW leaderboard AS
+        SELECT *, rank() OVER (
+            PARTITION BY dataset, ipc, protocol, architecture, profile, recipe_id, policy, steps, metric
+            ORDER BY CASE WHEN metric IN ({lower}) THEN 1 ELSE -1 END * coalesce(mean_all, mean)
+        ) AS place
+        FROM summary WHERE step = steps
+        ORDER BY dataset, protocol, profile, recipe, policy, metric, architecture, ipc, steps, place;
+    """)
+
+
+STEPS = (m001_tables, m002_views, m003_protocols, m004_predictions, m005_policies, m006_groups, m007_order_means)
 
 
 def migrate(db: Any, *, read_only: bool = False) -> None:

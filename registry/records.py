@@ -35,6 +35,7 @@ def to_json(value: Any) -> str:
 
 
 JSON = {"read": json.loads, "write": to_json}
+NUMBER = {"read": lambda value: math.nan if value is None else value, "write": float}  # SQLite stores NaN as NULL
 NAMES = {"read": lambda text: tuple(json.loads(text)), "write": to_json}
 
 
@@ -94,7 +95,7 @@ class MetricRow:
     run_id: str
     step: int
     name: str
-    value: float = field(metadata={"read": lambda value: math.nan if value is None else value, "write": float})
+    value: float = field(metadata=NUMBER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +121,17 @@ class ResultRow:
     detail: Mapping[str, Any] = field(default_factory=dict, metadata=JSON)  # class order, adaptation, lr policy …
     run_id: str | None = None
 
+    @property
+    def rate(self) -> float:
+        """The learning rate of the training: another name of `step_size`."""
+        return self.step_size
+
+    @property
+    def policy(self) -> str | None:
+        """Where the learning rate comes from: learned, grid or fixed; None if the row does not say."""
+        policy = self.detail.get("policy")
+        return next((name for name in ("learned", "grid") if policy is not None and policy.startswith(name)), policy)
+
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
             raise ConfigError(f"{self.metric} is {self.value}: expected a finite number; leave the row out")
@@ -131,7 +143,11 @@ class ResultRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SummaryRow:
-    """The mean and standard deviation of one number over its repeats."""
+    """The mean and standard deviation of one number over its repeats.
+
+    A network that diverged has no numbers: `mean`, `std` and `n` are those of the others, NaN, NaN and 0 if there are
+    none.
+    """
 
     set_name: str
     set_id: str
@@ -147,9 +163,15 @@ class SummaryRow:
     steps: int
     step: int
     metric: str
-    mean: float
-    std: float  # population standard deviation, as the field reports it
+    mean: float = field(metadata=NUMBER)
+    std: float = field(metadata=NUMBER)  # population standard deviation, as the field reports it
     n: int
+    policy: str | None = None  # where the learning rate comes from: learned, grid or fixed
+    rate: float | None = None  # the learning rate; None if the repeats have different ones
+    diverged: int = 0  # networks that diverged, beside the n others
+    mean_all: float | None = None
+    """The mean in which each diverged network counts as chance, 1/K: what a network that guesses has. None if some
+    diverged and the metric is no accuracy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
+from registry.groups import Groups
 from registry.records import RecipeRecord, ResultRow, SummaryRow, to_json, to_row
-from registry.sets import Sets
 from registry.store import now, where
 
 
@@ -34,7 +34,7 @@ def recipe_id(name: str, config: Mapping[str, Any]) -> str:
     return digest({"name": name, "config": dict(config)})
 
 
-class Results(Sets):
+class Results(Groups):
     """The part of the registry that stores recipes and evaluation results."""
 
     def add_recipe(self, name: str, config: Mapping[str, Any]) -> str:
@@ -77,7 +77,7 @@ class Results(Sets):
             values,
         )
 
-    def _wanted(self, filters: ResultFilters) -> tuple[str, list[Any]]:
+    def _wanted(self, filters: Mapping[str, Any]) -> tuple[str, list[Any]]:
         """The WHERE clause of `filters` and its values; "" if no filter is set.
 
         Raises TypeError for an unknown filter, and RegistryError if `set` names no set or several.

@@ -140,6 +140,11 @@ class Store:
         with explained(self.path):
             return [from_row(kind, row) for row in self._db.query(sql, values)]
 
+    def _mappings(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """The rows of a SELECT by column."""
+        with explained(self.path):
+            return list(self._db.query(sql, values))
+
     def _one(self, kind: type[Row], table: str, row_id: str) -> Row:
         """The record with this id; raises RegistryError if there is none."""
         found = self._rows(kind, f"SELECT * FROM {table} WHERE id = ?", [row_id])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from satm.workflow.condense.plan import plan as plan
     from satm.workflow.condense.run import condense as condense
     from satm.workflow.condense.run import preview as preview
+    from satm.workflow.condense.seeds import condense_seeds as condense_seeds
     from satm.workflow.evaluate.in_domain import evaluate as evaluate
     from satm.workflow.evaluate.matrix import evaluate_matrix as evaluate_matrix
     from satm.workflow.exchange.exporting import diff as diff
@@ -34,6 +35,7 @@ _HOMES = {
     "plan": "satm.workflow.condense.plan",
     "preview": "satm.workflow.condense.run",
     "condense": "satm.workflow.condense.run",
+    "condense_seeds": "satm.workflow.condense.seeds",
     "load": "satm.workflow.lookup",
     "ByTeacher": "satm.workflow.teachers",
     "evaluate": "satm.workflow.evaluate.in_domain",

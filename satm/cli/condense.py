@@ -10,6 +10,7 @@ import typer
 from satm.cli import _options as option
 from satm.cli._choosing import CondenseOptions
 from satm.cli._names import Command
+from satm.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +20,15 @@ def register(app: typer.Typer) -> None:
 
 
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="The seed of the condensation (default: 0).")]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds",
+        metavar="LIST",
+        help="Make one set for each of these seeds, as 0,1,2 or 0-4, each with experts of its own seed: a group.",
+    ),
+]
+ShareExperts = Annotated[bool, typer.Option("--share-experts", help="With --seeds: the same experts for every set.")]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the whole configuration and stop.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start over. Do not continue a run or reuse a stored set.")]
 StartFrom = Annotated[
@@ -40,6 +50,8 @@ def condense(
     precision: option.PrecisionName = None,
     compilation: option.CompilationName = None,
     seed: Seed = None,
+    seeds: Seeds = None,
+    share_experts: ShareExperts = False,
     device: option.Device = "auto",
     threads: option.Threads = None,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
@@ -70,12 +82,66 @@ def condense(
         data_root=data_root,
         file=config,
     )
+    several = _check_seeds(seeds, seed, start_from, grid, share_experts=share_experts)
     if print_config:
         typer.echo(options.choose().to_json())
     elif dry_run:
         _preview(options, device, threads)
+        if several:
+            typer.echo(f"this for each of the seeds {', '.join(map(str, several))}")
+    elif several:
+        _condense_seeds(options, several, device, threads, registry, fresh=fresh, share_experts=share_experts)
     else:
         _condense(options, device, threads, registry, fresh=fresh, start_from=start_from, grid=grid)
+
+
+def _check_seeds(
+    seeds: str | None, seed: int | None, start_from: str | None, grid: Path | None, *, share_experts: bool
+) -> tuple[int, ...]:
+    """The seeds that --seeds names; none if it is not given. Raises ConfigError beside an option for one set."""
+    if seeds is None:
+        if share_experts:
+            raise ConfigError("--share-experts without --seeds: one set has no experts to share; give --seeds too")
+        return ()
+    from satm.workflow.condense.seeds import parse_seeds
+
+    single = {"--seed": seed, "--from": start_from, "--grid": grid}
+    clash = [name for name, value in single.items() if value is not None]
+    if clash:
+        raise ConfigError(f"{clash[0]} beside --seeds: it speaks of one set; leave one of them out")
+    return parse_seeds(seeds)
+
+
+def _condense_seeds(
+    options: CondenseOptions,
+    seeds: tuple[int, ...],
+    device: str,
+    threads: int | None,
+    registry: Path,
+    *,
+    fresh: bool,
+    share_experts: bool,
+) -> None:
+    chosen = options.choose()
+
+    import satm
+    from satm.cli._session import working
+
+    with working(threads) as progress:
+        group = satm.condense_seeds(
+            chosen.preset,
+            seeds,
+            share_experts=share_experts,
+            device=device,
+            registry=registry,
+            data_root=chosen.data_root,
+            fresh=fresh,
+            progress=progress,
+            on_set=lambda seed, done: typer.echo(
+                f"seed {seed}: {'stored' if done.new else 'already stored:'} {done.record.name} in {registry}"
+            ),
+        )
+    typer.echo(f"next: satm eval {group.name}")
 
 
 def _preview(options: CondenseOptions, device: str, threads: int | None) -> None:

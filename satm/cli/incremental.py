@@ -157,7 +157,7 @@ def evaluate_incremental(
 
 def _print_differences(registry: Path, name: str) -> None:
     """Paired differences between the memories of a set, over class orders."""
-    from satm.cli._tables import print_table
+    from satm.cli._tables import print_table, shown_memory
     from satm.workflow.incremental.differences import memory_differences
 
     found = memory_differences(registry, name)
@@ -173,7 +173,7 @@ def _print_differences(registry: Path, name: str) -> None:
                 each.architecture,
                 each.steps,
                 each.metric,
-                f"{each.memory} − {each.other}",
+                " − ".join(shown_memory(each.protocol, memory) for memory in (each.memory, each.other)),
                 " / ".join(dict.fromkeys(each.policies)),
                 f"{100 * each.interval.mean:+.1f}",
                 "" if each.interval.n < 2 else f"[{100 * each.interval.low:.1f}, {100 * each.interval.high:.1f}]",

@@ -10,6 +10,7 @@ from protocols.order import class_orders, split_classes
 from satm.config import to_dict
 from satm.networks import NetworkPlan, plan_for
 from satm.presets.profiles import CUSTOM
+from satm.progress import Progress
 from satm.rng import Seed
 from satm.workflow.evaluate.subject import ROOT, Subject, open_subject
 from satm.workflow.incremental.memories import SAW_ALL, Groups, MemorySource, MemoryTerms, memory_source
@@ -97,6 +98,9 @@ class IncrementalPlan:
         if len({len(group) for group in groups}) > 1:
             sizes = ", ".join(str(len(group)) for group in groups)
             lines.append(f"{self.network.num_classes} classes over {self.steps} steps: {sizes} classes each")
+        lines += self.source.remarks
+        if saw := self.source.detail.get(SAW_ALL):
+            lines.append(f"classes are known before they arrive: {'; '.join(saw)}")
         name, recipe = self.recipe()
         held = "without a memory" if self.source.kind == "none" else f"on {self.source.name} images"
         if condensed := self.source.detail.get("condensed"):
@@ -107,9 +111,6 @@ class IncrementalPlan:
             f"{f' ({self.stream})' if self.stream else ''}, {self.networks} networks each, "
             f"recipe {name} ({recipe['epochs']} epochs)"
         )
-        lines += self.source.remarks
-        if saw := self.source.detail.get(SAW_ALL):
-            lines.append(f"classes are known before they arrive: {'; '.join(saw)}")
         if self.request.comparison is not None:
             lines.append(f"published comparison {self.request.comparison.name}: {self.request.comparison.source}")
             lines += [f"departure: {each}" for each in self.departures]
@@ -117,6 +118,11 @@ class IncrementalPlan:
             own = {frozenset(group) for order in self.groups for group in order}
             lines.append(f"condenses {len(own)} steps on their own and trains their experts, unless both are stored")
         return lines
+
+    def announce(self, progress: Progress) -> None:
+        """Say the opening lines."""
+        for line in self.opening():
+            progress.say(line)
 
     def run_facts(self) -> dict[str, Any]:
         """The configuration of the run, as it is stored."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from evaluation import choose_learning_rate, stated_learning_rate
 from evaluation.cross_arch import CHOOSING
 from satm.machine.fused import Fused
+from satm.synthetic import SyntheticSet
 from satm.teachers import Teacher
 from satm.workflow.evaluate.subject import ROOT
 from satm.workflow.incremental.memories import Groups, Memory
@@ -44,22 +45,24 @@ class Rates:
         return (self.chosen,) * steps, GRID
 
     def _from_grid(self, memory: Memory, groups: Groups) -> float:
-        """The best rate of the recipe's grid. If memories are drawn at random, it is chosen on a draw of its own."""
-        source = self.plan.source
-        drawn = source.at(CHOOSING, groups) if source.kind == "random" else memory
-        images, buffer = drawn.images, self.plan.request.buffer
-        assert images is not None
-        if buffer is not None:  # the images that a full buffer holds at the end
-            images = images.prefix(min(images.ipc, buffer // len(images.classes)))
-        rate, _ = choose_learning_rate(
-            images.to(self.workspace.device),
+        """The best rate of the recipe's grid. If memories are drawn at random, it is chosen on draws of its own."""
+        source, recipe = self.plan.source, self.plan.subject.recipe
+        numbers = range(CHOOSING, CHOOSING - recipe.rate_networks, -1)
+        drawn = [source.at(number, groups) if source.kind == "random" else memory for number in numbers]
+        choice = choose_learning_rate(
+            [self._at_the_end(each.images).to(self.workspace.device) for each in drawn if each.images is not None],
             self.plan.subject.data.validation,
             self.plan.network,
-            self.plan.subject.recipe,
+            recipe,
             seed=ROOT.child("class-incremental", "learning rate"),
             device=self.workspace.device,
             teacher=self.teacher,
             fused=self.fused,
             progress=self.workspace.progress,
         )
-        return rate
+        return choice.rate
+
+    def _at_the_end(self, images: SyntheticSet) -> SyntheticSet:
+        """The images that are held after the last step: all of a growing memory, fewer a class of a fixed buffer."""
+        buffer = self.plan.request.buffer
+        return images if buffer is None else images.prefix(min(images.ipc, buffer // len(images.classes)))

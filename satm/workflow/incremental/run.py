@@ -59,11 +59,10 @@ def evaluate_incremental(
 ) -> SetRecord:
     """Judge a stored set as the memory of a class-incremental stream; `results` reads the numbers.
 
-    `IncrementalRequest` describes what is measured. The memory is the set itself, split along the class order, or real
-    images at equal budget. Each of the `orders` class orders is run with `networks` networks, every one a repeat of its
-    own. Numbers in the registry are not computed again. `compilation` is that of `evaluate`; "auto" decides by the size
-    of the whole memory. `preset` is the old name of `published`. Raises UsageError for a request that cannot work,
-    before anything is stored, and Interrupted with every finished step stored.
+    `IncrementalRequest` describes what is measured. Each class order is run with `networks` networks, every one a
+    repeat of its own. Numbers in the registry are not computed again. `compilation` is that of `evaluate`; "auto" decides by
+    the whole memory. `preset` is the old name of `published`. Raises UsageError for a request that cannot work, before
+    anything is stored, and Interrupted with every finished step stored.
     """
     request = IncrementalRequest(
         protocol=protocol,
@@ -86,8 +85,7 @@ def evaluate_incremental(
     )
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
         plan = plan_incremental(workspace, reference, request)
-        for line in plan.opening():
-            progress.say(line)
+        plan.announce(progress)
         if not dry_run:
             run_plan(workspace, plan, compilation)
     return plan.subject.record

@@ -1,0 +1,40 @@
+"""The groups that a set belongs to, from its description and its parents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, TypeAlias
+
+Experts: TypeAlias = Literal["own", "shared", "none"]
+"""Whether each set of a group has experts of its own seed, all sets have the same experts, or there are no experts."""
+
+
+def memberships(about: Mapping[str, Any], parents: Iterable[str]) -> dict[str, Experts]:
+    """The groups that a set belongs to, by their ids, from `SyntheticSet.describe()` and the set's parents.
+
+    The id is a hash of the description without the seeds and without the learned step size. Experts of the set's own
+    seed and experts that are shared make two groups. A set belongs to both if its experts have its own seed: it can
+    stand beside either kind.
+    """
+    from satm.synthetic import digest
+
+    condensed = about.get("config", {}).get("condense", {})
+    seedless = {**condensed, "experts": {k: v for k, v in condensed.get("experts", {}).items() if k != "seed"}}
+    kinds: dict[Experts, Any]
+    if any(parent.startswith("experts:") for parent in parents):
+        seed = condensed.get("experts", {}).get("seed")
+        kinds = {"own": None, "shared": seed} if seed == about["seed"] else {"shared": seed}
+    else:
+        kinds = {"none": None}
+    facts = {
+        **{key: value for key, value in about.items() if key not in ("seed", "step_size", "config")},
+        "config": {**about.get("config", {}), "condense": seedless},
+        "parents": sorted(parent for parent in parents if not parent.startswith(("experts:", "teacher:"))),
+    }
+    return {digest({**facts, "experts": [kind, value]})[:32]: kind for kind, value in kinds.items()}
+
+
+def group_rows(set_id: str, about: Mapping[str, Any], parents: Iterable[str]) -> Iterator[dict[str, str]]:
+    """The rows of the table `set_groups` for a set."""
+    for group_id, experts in memberships(about, tuple(parents)).items():
+        yield {"set_id": set_id, "group_id": group_id, "experts": experts}

@@ -1,0 +1,171 @@
+"""Groups: sets that differ in the seed of their condensation and in nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from registry.group_ids import Experts
+from registry.records import SetRecord
+from registry.sets import Sets
+from registry.store import explained
+from satm.errors import ConfigError
+
+VERSIONS = re.compile(r"(?P<path>.+/ipc\d+/[^/@]+)@(?P<versions>\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One set or several that differ in the seed only, ordered by seed. `name` is a reference to them."""
+
+    name: str
+    sets: tuple[SetRecord, ...]
+    experts: Experts
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the condensations."""
+        return tuple(each.seed for each in self.sets)
+
+    @property
+    def newest(self) -> SetRecord:
+        """The set with the highest version."""
+        return max(self.sets, key=lambda each: each.version)
+
+
+class Groups(Sets):
+    """The part of the registry that finds groups."""
+
+    def group(self, reference: str) -> Group:
+        """The sets that `reference` names.
+
+        - A name without a version (`cifar10/ipc10/satm`): the newest set, and all others that differ from it in the
+          seed only. Of sets with equal seeds, the newest one counts.
+        - A name with several versions (`cifar10/ipc10/satm@1-3,5`): these sets.
+        - Any other reference, as for `find`: that set only.
+
+        Raises UnknownName for a set that is not there, and ConfigError if the versions are not of one group or two of
+        them have the same seed.
+        """
+        listed = VERSIONS.fullmatch(reference)
+        if listed is not None and not listed["versions"].isdigit():
+            return self._listed(reference, listed["path"], listed["versions"])
+        record = self.find(reference)
+        path = record.name.rpartition("@")[0]
+        if reference != path:
+            return Group(name=record.name, sets=(record,), experts=next(iter(self._kinds([record]).values())))
+        siblings = self.sets(dataset=record.dataset, method=record.method, ipc=record.ipc)
+        return self._around(record, siblings, self._memberships())
+
+    def group_of(self, records: Sequence[SetRecord]) -> Group:
+        """The group of exactly these sets, which have one (dataset, ipc, method) and different seeds."""
+        path = records[0].name.rpartition("@")[0]
+        versions = sorted({record.version for record in records})
+        return self.group(f"{path}@{_spell(versions)}")
+
+    def groups(self, **filters: Any) -> list[Group]:
+        """The groups of all sets, as `sets` filters them; each set is in one. A set that has no other is one alone."""
+        stored, membership = self.sets(**filters), self._memberships()
+        found: list[Group] = []
+        used: set[str] = set()
+        for record in reversed(stored):
+            if record.id not in used:
+                path = (record.dataset, record.ipc, record.method)
+                siblings = [each for each in stored if (each.dataset, each.ipc, each.method) == path]
+                found.append(self._around(record, siblings, membership, without=used))
+                used |= {each.id for each in found[-1].sets}
+        return found[::-1]
+
+    def _around(
+        self,
+        record: SetRecord,
+        siblings: Sequence[SetRecord],
+        membership: Mapping[str, Mapping[str, Experts]],
+        *,
+        without: Collection[str] = (),
+    ) -> Group:
+        """The largest group of `record` among the sets of its name, `siblings`, without the sets of these ids."""
+        known = {each.id: membership[each.id] for each in siblings if each.id not in without}
+        best: tuple[SetRecord, ...] = (record,)
+        experts: Experts = "none"
+        for identity, kind in known[record.id].items():
+            # Siblings are ordered by age, so of equal seeds the newest set stays.
+            by_seed = {each.seed: each for each in siblings if identity in known.get(each.id, ())}
+            by_seed[record.seed] = record
+            if len(by_seed) > len(best) or experts == "none":
+                best, experts = tuple(by_seed[seed] for seed in sorted(by_seed)), kind
+        path = record.name.rpartition("@")[0]
+        versions = sorted(each.version for each in best)
+        name = path if len(best) == len(siblings) else f"{path}@{_spell(versions)}"
+        return Group(name=name, sets=best, experts=experts)
+
+    def _listed(self, reference: str, path: str, versions: str) -> Group:
+        """The group of exactly these versions."""
+        records = [self.find(f"{path}@{version}") for version in _numbers(versions)]
+        common = self._kinds(records)
+        if not common:
+            raise ConfigError(
+                f"{reference}: these sets differ in more than the seed ({_differences(records)}), so they are no "
+                "group; name sets of one configuration"
+            )
+        by_seed = {each.seed: each for each in records}
+        if len(by_seed) < len(records):
+            again = next(each for each in records if by_seed[each.seed] is not each)
+            raise ConfigError(
+                f"{reference}: {again.name} and {by_seed[again.seed].name} both have seed {again.seed}; leave one out"
+            )
+        sets = tuple(by_seed[seed] for seed in sorted(by_seed))
+        return Group(name=reference, sets=sets, experts=next(iter(common.values())))
+
+    def _kinds(self, records: Sequence[SetRecord]) -> dict[str, Experts]:
+        """The groups that hold all these sets."""
+        membership = self._memberships()
+        first, *others = (membership[record.id] for record in records)
+        return {identity: kind for identity, kind in first.items() if all(identity in other for other in others)}
+
+    def _memberships(self) -> dict[str, dict[str, Experts]]:
+        """The groups of every set: by the id of the set, then by the id of the group."""
+        found: dict[str, dict[str, Experts]] = {}
+        with explained(self.path):
+            for row in self._db.query("SELECT set_id, group_id, experts FROM set_groups ORDER BY set_id, experts"):
+                found.setdefault(row["set_id"], {})[row["group_id"]] = row["experts"]
+        return found
+
+
+def _numbers(text: str) -> list[int]:
+    """`1-3,5` → 1, 2, 3, 5."""
+    ends = [[int(each) for each in part.split("-")] for part in text.split(",")]
+    return list(dict.fromkeys(number for pair in ends for number in range(pair[0], pair[-1] + 1)))
+
+
+def _spell(numbers: Sequence[int]) -> str:
+    """1, 2, 3, 5 → `1-3,5`."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
+
+def _differences(records: Sequence[SetRecord]) -> str:
+    """The settings in which the sets differ, at most three; `the data or the run they began at` if none does."""
+    flat = [dict(_leaves(record.about)) for record in records]
+    names = sorted(set().union(*flat) - {"seed", "step_size"})
+    differ = [name for name in names if len({json.dumps(each.get(name)) for each in flat}) > 1]
+    short = [name.removeprefix("config.condense.") for name in differ if name != "config.condense.experts.seed"]
+    short = short or (["experts.seed"] if differ else [])
+    return ", ".join(short[:3]) or "their data, or the run that they began at"
+
+
+def _leaves(value: Any, name: str = "") -> Iterable[tuple[str, Any]]:
+    """Every value inside nested dictionaries with its dotted name."""
+    if not isinstance(value, Mapping):
+        yield name, value
+        return
+    for key, inner in value.items():
+        yield from _leaves(inner, f"{name}.{key}" if name else key)

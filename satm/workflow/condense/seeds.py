@@ -1,0 +1,72 @@
+"""Condenses one preset under several seeds: the sets form a group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from registry import Group, Registry
+from satm.errors import ConfigError
+from satm.presets import Preset
+from satm.progress import SILENT, Progress
+from satm.workflow.condense.run import CondensationResult, condense
+
+
+def condense_seeds(
+    preset: Preset,
+    seeds: Sequence[int],
+    *,
+    share_experts: bool = False,
+    device: str = "auto",
+    registry: Path | str = "satm.db",
+    data_root: Path | None = None,
+    fresh: bool = False,
+    progress: Progress = SILENT,
+    on_set: Callable[[int, CondensationResult], None] = lambda seed, done: None,
+) -> Group:
+    """Condense once for each seed, and return the group of the sets. `on_set` is called after each of them.
+
+    Each set has experts of its own seed, so that the spread between the sets holds the spread between experts too.
+    `share_experts` keeps the experts of the preset for all; then means and intervals speak of these experts only. The
+    same call again continues where an earlier one stopped. The other arguments are those of `condense`.
+
+    Raises ConfigError if a seed is negative or given twice, or if there is none; else as `condense`.
+    """
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds {', '.join(map(str, seeds)) or 'none'}: expected different whole numbers from 0")
+    made = []
+    for seed in seeds:
+        done = condense(
+            preset if share_experts else with_expert_seed(preset, seed),
+            seed=seed,
+            device=device,
+            registry=registry,
+            data_root=data_root,
+            fresh=fresh,
+            progress=progress,
+        )
+        on_set(seed, done)
+        made.append(done.record)
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        return store.group_of(made)
+
+
+def with_expert_seed(preset: Preset, seed: int) -> Preset:
+    """`preset` with experts of this seed. This is no departure: the published experts have any seed."""
+    config = preset.config
+    return replace(preset, config=replace(config, experts=replace(config.experts, seed=seed)))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0,1,2` or `0-4` or `0-2,7` as numbers in this order. Raises ConfigError for any other text."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise ConfigError(f"--seeds {text}: expected numbers such as 0,1,2 or a range such as 0-4")
+        found += range(int(first), int(last or first) + 1)
+    if len(set(found)) < len(found):
+        again = next(seed for seed in found if found.count(seed) > 1)
+        raise ConfigError(f"--seeds {text}: seed {again} is there twice; name each seed once")
+    return tuple(found)
