@@ -56,7 +56,9 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
         self.post_adapt(strategy, strategy.experience)
 
     def take(self, step: int) -> None:
-        """Add the images of `step`."""
+        """Add the images of `step`. Raises ConfigError if there are none for it."""
+        if step >= len(self.arriving):
+            raise ConfigError(f"experience {step + 1}: the memory has images for {len(self.arriving)} only")
         self._add(self.arriving[step], step)
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -83,7 +83,7 @@ def results_table(rows: Sequence[SummaryRow], *, raw: bool = False) -> tuple[lis
 
 
 def shown_memory(protocol: str, memory: str) -> str:
-    """The memory as tables show it. In a class-incremental stream a set that was condensed at once is marked `whole`."""
+    """The memory as tables show it. A set that was condensed at once is marked `whole` in streams."""
     kind, _, notes = memory.removesuffix("]").partition("[")
     if kind != "condensed" or "per-step" in notes or not protocol.startswith("class-incremental"):
         return memory

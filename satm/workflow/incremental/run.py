@@ -60,9 +60,9 @@ def evaluate_incremental(
     """Judge a stored set as the memory of a class-incremental stream; `results` reads the numbers.
 
     `IncrementalRequest` describes what is measured. Each class order is run with `networks` networks, every one a
-    repeat of its own. Numbers in the registry are not computed again. `compilation` is that of `evaluate`; "auto" decides by
-    the whole memory. `preset` is the old name of `published`. Raises UsageError for a request that cannot work, before
-    anything is stored, and Interrupted with every finished step stored.
+    repeat of its own. Numbers in the registry are not computed again. `compilation` is that of `evaluate`; "auto"
+    decides by the whole memory. `preset` is the old name of `published`. Raises UsageError for a request that cannot
+    work, before anything is stored, and Interrupted with every finished step stored.
     """
     request = IncrementalRequest(
         protocol=protocol,
