@@ -263,6 +263,19 @@ def m006_groups(db: Any) -> None:
         db["set_groups"].insert_all(group_rows(set_id, json.loads(about), json.loads(parents)))
 
 
+def _leaderboard(lower: str) -> str:
+    """The view that `m007_order_means` makes of `summary`; `lower` lists the metrics of which less is better."""
+    return f"""
+        CREATE VIEW leaderboard AS
+        SELECT *, rank() OVER (
+            PARTITION BY dataset, ipc, protocol, architecture, profile, recipe_id, policy, steps, metric
+            ORDER BY CASE WHEN metric IN ({lower}) THEN 1 ELSE -1 END * coalesce(mean_all, mean)
+        ) AS place
+        FROM summary WHERE step = steps
+        ORDER BY dataset, protocol, profile, recipe, policy, metric, architecture, ipc, steps, place;
+    """
+
+
 def m007_order_means(db: Any) -> None:
     """The views of `m005_policies`, counting class orders and not networks in class-incremental results.
 
@@ -318,13 +331,7 @@ def m007_order_means(db: Any) -> None:
                END AS mean_all
         FROM centred JOIN sets ON sets.id = set_id JOIN recipes ON recipes.id = recipe_id
         GROUP BY {cell.replace("profile", "centred.profile")}, step, metric;
-        CREATE VIEW leaderboard AS
-        SELECT *, rank() OVER (
-            PARTITION BY dataset, ipc, protocol, architecture, profile, recipe_id, policy, steps, metric
-            ORDER BY CASE WHEN metric IN ({lower}) THEN 1 ELSE -1 END * coalesce(mean_all, mean)
-        ) AS place
-        FROM summary WHERE step = steps
-        ORDER BY dataset, protocol, profile, recipe, policy, metric, architecture, ipc, steps, place;
+        {_leaderboard(lower)}
     """)
 
 

@@ -27,8 +27,8 @@ def avalanche_buffer(
     After experience k of an Avalanche stream (`experience.current_experience`) it adds the images of the classes in
     `groups[k]`. Use it wherever Avalanche takes a storage policy: `ReplayPlugin(mem_size=buffer.max_size,
     storage_policy=buffer)`, or `strategy.storage_policy = buffer` for ER_ACE and its like. Images are in the space of
-    the set, so the stream's must be too: pass them through `SyntheticSet.transform`. A strategy that reads the groups of
-    Avalanche's own buffers (MIR) or keeps logits (DER) needs a buffer of its own kind.
+    the set, so the stream's must be too: pass them through `SyntheticSet.transform`. A strategy that reads the groups
+    of Avalanche's own buffers (MIR) or keeps logits (DER) needs a buffer of its own kind.
 
     Args:
         images: a synthetic set, or images [n, C, H, W] and their classes [n] int64.
