@@ -34,6 +34,7 @@ class StreamContext:
     networks: Networks
     seed: Seed
     arriving: tuple[Any, ...]  # Avalanche data sets: the images that each step adds to the memory; () without a memory
+    buffer: int | None = None  # images that the memory holds from the start; None: it keeps every image that arrives
 
     @property
     def start(self) -> nn.Module:
@@ -81,9 +82,16 @@ class ClassIncremental:
     one_hot: bool = True  # if the memory has soft labels, real targets become vectors too; ER-ACE needs classes instead
     trains_by_recipe: bool = False  # whether `Networks.trained` trains its networks, perhaps in compiled code
     builds_on: bool = False  # whether a step starts from the network of the step before, whose state is then saved
+    own_optimizer: bool = False  # whether its config says how it trains although no step builds on another
+    keeps_logits: bool = False  # whether K logits are kept beside each image of the memory; they count in its bytes
     judged: Literal["every step", "last step"] = "every step"
     recipe: str | None = None  # use this evaluation recipe if it exists; None: the set's own recipe
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # changes of the config's defaults, by scale
+
+    @property
+    def trains_itself(self) -> bool:
+        """Whether its config, and not the evaluation recipe, has its learning rate and epochs."""
+        return self.builds_on or self.own_optimizer
 
     def configured(self, scale: str) -> Any:
         """The config at a scale: `paper`, `cpu` or `smoke`."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from protocols.base import ClassIncremental, LabelledExamples
+from protocols.buffer import check_buffer
 from protocols.networks import Networks
 from satm.errors import ConfigError, DataError
 from satm.rng import Seed
@@ -18,9 +19,9 @@ from satm.synthetic import SyntheticSet
 class StreamJob:
     """One protocol, one memory, one class order and one network seed.
 
-    Raises ConfigError if `groups` do not hold every class once, or if a memory is missing or not wanted. Raises
-    DataError if the memory or the test images have other classes than the networks, or if a step has no image to learn
-    from or no test image.
+    Raises ConfigError if `groups` do not hold every class once, if a memory is missing or not wanted, or if a buffer
+    does not hold one image of each class. Raises DataError if the memory or the test images have other classes than the
+    networks, or if a step has no image to learn from or no test image.
     """
 
     protocol: ClassIncremental
@@ -31,6 +32,7 @@ class StreamJob:
     groups: tuple[tuple[int, ...], ...]  # the classes of each step
     networks: Networks
     seed: Seed
+    buffer: int | None = None  # images that the memory holds from the start; None: it grows with the classes
 
     def __post_init__(self) -> None:
         self._check_classes()
@@ -87,6 +89,8 @@ class StreamJob:
             raise DataError(
                 f"a memory of {len(self.memory.classes)} classes for networks of {self.num_classes}; take another set"
             )
+        if self.buffer is not None:
+            check_buffer(self.buffer, self.num_classes)
 
     def _check_test_labels(self) -> None:
         labels = self.test_classes

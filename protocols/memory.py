@@ -1,4 +1,4 @@
-"""A memory that keeps every image of a given set, as an Avalanche storage policy.
+"""A memory of given images, as an Avalanche storage policy.
 
 This module imports Avalanche, so import it inside functions.
 """
@@ -16,22 +16,26 @@ from avalanche.training.storage_policy import ExemplarsBuffer
 from avalanche.training.supervised.der import compute_dataset_logits
 from torch.utils.data import default_collate
 
+from protocols.buffer import held
 from satm.errors import ConfigError
 from satm.examples import TensorExamples
 
 
 class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
-    """A memory that grows at each incremental step by all images of that step. It samples none and drops none.
+    """A memory of given images. At each incremental step the images of that step arrive; no draw is made.
 
-    `arriving` holds the Avalanche data set of each step. Avalanche's own balanced buffers draw from the global random
-    stream and may drop images (docs/field.md).
+    `arriving` holds the Avalanche data set of each step. Without `size` the memory grows: it keeps every image. With
+    `size` M it is a buffer of M images from the start, shared evenly by the classes that have arrived
+    (`protocols.buffer`). Avalanche's own balanced buffers draw from the global random stream (docs/field.md).
     """
 
     buffer: Any  # an AvalancheDataset; the base class makes it a property
 
-    def __init__(self, arriving: Sequence[Any]) -> None:
-        super().__init__(sum(map(len, arriving)))
-        self.arriving = tuple(arriving)
+    def __init__(self, arriving: Sequence[Any], size: int | None = None) -> None:
+        self.arriving, self._size = tuple(arriving), size
+        self._arrived: Any = None  # an AvalancheDataset of all images so far
+        self._held = held([torch.tensor(list(each.targets)) for each in self.arriving], size)
+        super().__init__(size or sum(map(len, self.arriving)))
 
     def behind(self, strategy: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
         """A `make` for `AvalancheLearner`: it builds `strategy` with `settings`, and with this memory as the buffer."""
@@ -52,8 +56,10 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
         self.post_adapt(strategy, strategy.experience)
 
     def take(self, step: int) -> None:
-        """Add the images of `step`."""
-        self._add(self.arriving[step])
+        """Add the images of `step`. Raises ConfigError if there are none for it."""
+        if step >= len(self.arriving):
+            raise ConfigError(f"experience {step + 1}: the memory has images for {len(self.arriving)} only")
+        self._add(self.arriving[step], step)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The tensors that `restore` needs: none, since every image is given."""
@@ -62,9 +68,14 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Use `state` in the calls of `take` that follow."""
 
-    def _add(self, dataset: Any) -> None:
+    def size_after(self, step: int) -> int:
+        """Number of images held after `step`."""
+        return len(self._held[step])
+
+    def _add(self, dataset: Any, step: int) -> None:
         # If the first of two joined data sets is empty, Avalanche forgets what its items consist of.
-        self.buffer = self.buffer.concat(dataset) if len(self.buffer) else dataset
+        self._arrived = dataset if self._arrived is None else self._arrived.concat(dataset)
+        self.buffer = self._arrived if self._size is None else self._arrived.subset(self._held[step].tolist())
 
     def resize(self, strategy: Any, new_size: int) -> None:
         """Raise ConfigError: the budget was fixed when the memory was made."""
@@ -79,34 +90,36 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
 class LogitsMemory(GivenMemory):
     """`GivenMemory` that keeps the network's logits beside each image, taken when the image arrives. DER needs them."""
 
-    def __init__(self, arriving: Sequence[Any]) -> None:
-        super().__init__(arriving)
-        self._logits: list[torch.Tensor] = []  # [m, K] of each step
+    def __init__(self, arriving: Sequence[Any], size: int | None = None) -> None:
+        super().__init__(arriving, size)
+        self._logits: list[torch.Tensor] = []  # [m, K] of each step, also of images that the buffer has dropped
         self._saved: torch.Tensor | None = None  # [n, K] of the steps that are about to be skipped
 
     def post_adapt(self, agent_state: Any, exp: Any) -> None:
         """Add the images of the step with the logits that `agent_state`'s network gives in evaluation mode."""
-        dataset = self.arriving[exp.current_experience]
-        rows = compute_dataset_logits(dataset, agent_state.model, agent_state.train_mb_size, agent_state.device)
-        self._keep(dataset, torch.stack(rows))
+        step = exp.current_experience
+        rows = compute_dataset_logits(
+            self.arriving[step], agent_state.model, agent_state.train_mb_size, agent_state.device
+        )
+        self._keep(step, torch.stack(rows))
 
     def take(self, step: int) -> None:
         """Add the images of `step` with the restored logits. Raises ConfigError without `restore`."""
         if self._saved is None:
             raise ConfigError(f"no logits were kept for step {step + 1}; start this stream over")
-        size = len(self.arriving[step])
-        self._keep(self.arriving[step], self._saved[len(self.buffer) : len(self.buffer) + size])
+        before = sum(map(len, self._logits))
+        self._keep(step, self._saved[before : before + len(self.arriving[step])])
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The logits [n, K] of all images held."""
+        """The logits [n, K] of all images that have arrived."""
         return {"logits": torch.cat(self._logits)}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Use the logits in `state` for the steps that `take` adds next."""
         self._saved = state["logits"]
 
-    def _keep(self, dataset: Any, logits: torch.Tensor) -> None:
+    def _keep(self, step: int, logits: torch.Tensor) -> None:
         self._logits.append(logits)
         kept = FlatData([list(logits)], discard_elements_not_in_indices=True)
         attribute = TensorDataAttribute(kept, name="logits", use_in_getitem=True)
-        self._add(AvalancheDataset([dataset], data_attributes=[attribute]))
+        self._add(AvalancheDataset([self.arriving[step]], data_attributes=[attribute]), step)

@@ -23,7 +23,10 @@ def final_accuracy(seen: Sequence[float]) -> float:
 def forgetting(matrix: Sequence[Sequence[float]]) -> float:
     """Mean over j < S − 1 of max_{j ≤ k < S−1} a[k][j] − a[S−1][j] (Chaudhry et al. 2018); 0 for a single step.
 
-    Avalanche's stream forgetting starts from a[j][j] instead of the maximum: it is −`backward_transfer`.
+    Only a network that is trained further can forget. If every step trains a fresh network, the same number is the
+    drop in accuracy on old classes: they share one memory and one head with more and more classes. Results then call it
+    `old_class_drop`. Avalanche's stream forgetting starts from a[j][j] instead of the maximum: it is
+    −`backward_transfer`.
     """
     *earlier, last = matrix
     if not earlier:
@@ -42,8 +45,9 @@ def backward_transfer(matrix: Sequence[Sequence[float]]) -> float:
 def forward_transfer(matrix: Sequence[Sequence[float]], untrained: Sequence[float]) -> float:
     """Mean over j ≥ 1 of a[j−1][j] − b[j] (Lopez-Paz & Ranzato 2017, GEM, Eq. 4); 0 for a single step.
 
-    b = `untrained` [S] is the accuracy of the network at random initialisation on each step's test images. The head
-    covers all classes without a mask, so a network hardly ever predicts a class that it has not seen: expect about −b.
+    b = `untrained` [S] is the accuracy of the network at random initialisation on each step's test images. Give both as
+    task-masked accuracies: without a mask a network hardly ever predicts a class that it has not seen, and the number
+    is about −b whatever was learnt.
     """
     if len(matrix) < 2:
         return 0.0

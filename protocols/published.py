@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from satm.names import Names
@@ -17,22 +18,33 @@ class Published:
     ipc: int
     steps: int
     protocol: str = "gdumb"
+    architecture: str
     orders: int = 5
     networks: int = 3  # for each class order
+    memory: str = "condensed[per-step]"  # CL_DM.py:84-96 reads one set a step, condensed from that step's classes
+    order: str = "field"  # NumPy's shuffles at seeds 0 to 4 (CL_DM.py:59-62)
+    recipe: str = "dm"  # the evaluation that CL_DM.py calls
+    learning_rate: float = 0.01  # of that evaluation
     source: str
 
-    def departures(self, dataset: str, ipc: int, orders: int, networks: int) -> tuple[str, ...]:
-        """One line for each number of a run that differs from the published one."""
-        ours = {"data set": dataset, "IPC": ipc, "class orders": orders, "networks an order": networks}
-        theirs = (self.dataset, self.ipc, self.orders, self.networks)
-        return tuple(
-            f"{name} {mine} instead of {its}"
-            for (name, mine), its in zip(ours.items(), theirs, strict=True)
-            if mine != its
-        )
+    def departures(self, ours: Mapping[str, object]) -> tuple[str, ...]:
+        """One line for each fact of a run, by the names below, that differs from the published one."""
+        theirs: dict[str, object] = {
+            "data set": self.dataset,
+            "IPC": self.ipc,
+            "class orders": self.orders,
+            "networks an order": self.networks,
+            "protocol": self.protocol,
+            "memory": self.memory,
+            "source of class orders": self.order,
+            "architecture": self.architecture,
+            "recipe": self.recipe,
+            "learning rate": self.learning_rate,
+        }
+        return tuple(f"{name} {ours[name]} instead of {its}" for name, its in theirs.items() if ours[name] != its)
 
 
-_FIGURE = "SATM (Gao et al. 2025), Figure 1 {}: {}; orders and networks are not printed: DM's (CL_DM.py)"
+_FIGURE = "SATM (Gao et al. 2025), Figure 1 {}: {}; the rest is not printed: DM's (CL_DM.py)"
 
 PUBLISHED: Names[Published] = Names("published comparison", package="protocols.published")
 PUBLISHED.add(
@@ -42,6 +54,7 @@ PUBLISHED.add(
         dataset="cifar10",
         ipc=50,
         steps=5,
+        architecture="convnet3_w128",
         source=_FIGURE.format("left", "5-step class-incremental learning on CIFAR-10, IPC 50"),
     )
 )
@@ -53,6 +66,7 @@ PUBLISHED.add(
         dataset="tiny-imagenet",
         ipc=3,
         steps=10,
+        architecture="convnet4_w128",
         source=_FIGURE.format("middle", "10-step class-incremental learning on Tiny ImageNet, IPC 3"),
     )
 )
@@ -64,6 +78,7 @@ PUBLISHED.add(
         dataset="tiny-imagenet",
         ipc=3,
         steps=20,
+        architecture="convnet4_w128",
         source=_FIGURE.format("right", "20-step class-incremental learning on Tiny ImageNet, IPC 3"),
     )
 )

@@ -19,6 +19,7 @@ class StepResult:
     accuracies: tuple[float, ...]  # fraction on the test images of each step's classes, also of classes not yet seen
     seen: float  # fraction on all test images of the classes seen so far
     masked: float  # the same, if only the classes of an image's own step can win (GDumb's task-masked accuracy)
+    masked_accuracies: tuple[float, ...]  # `accuracies` under that mask
     memory_size: int  # images kept
 
 
@@ -29,10 +30,13 @@ class IncrementalResult:
     steps: tuple[tuple[int, ...], ...]  # S groups of classes, in the order they arrived
     judged: tuple[StepResult, ...]  # of every step, or only of the last one
     untrained: tuple[float, ...]  # [S] fraction on each step's test images before any training
+    masked_untrained: tuple[float, ...]  # [S] the same, if only the classes of an image's own step can win
+    fresh: bool = False  # whether every step trains a new network, which cannot forget
 
     def __post_init__(self) -> None:
         count = len(self.steps)
-        lengths = {len(self.untrained), *(len(result.accuracies) for result in self.judged)}
+        rows = [row for result in self.judged for row in (result.accuracies, result.masked_accuracies)]
+        lengths = {len(self.untrained), len(self.masked_untrained), *map(len, rows)}
         found = [result.step for result in self.judged]
         if lengths != {count} or found not in ([*range(count)], [count - 1]):
             raise ShapeError(f"accuracies of {sorted(lengths)} steps, judged after {found}, for a stream of {count}")
@@ -41,6 +45,11 @@ class IncrementalResult:
     def matrix(self) -> tuple[tuple[float, ...], ...]:
         """The accuracy matrix, as in `protocols.metrics`; one row if only the last step was judged."""
         return tuple(result.accuracies for result in self.judged)
+
+    @property
+    def masked_matrix(self) -> tuple[tuple[float, ...], ...]:
+        """The accuracy matrix under the task mask."""
+        return tuple(result.masked_accuracies for result in self.judged)
 
     @property
     def seen(self) -> tuple[float, ...]:
@@ -53,15 +62,25 @@ class IncrementalResult:
         return tuple(label for group in self.steps for label in group)
 
     def scores(self) -> dict[str, float]:
-        """The metrics of `protocols.metrics` by name, as fractions; only the final ones if only one step was judged."""
+        """The metrics of `protocols.metrics` by name, as fractions; only the final ones if only one step was judged.
+
+        Fresh networks have `old_class_drop` in place of `forgetting` and `backward_transfer`. Forward transfer is that
+        of the task-masked accuracies.
+        """
         scores = {"final_accuracy": metrics.final_accuracy(self.seen), "final_masked_accuracy": self.judged[-1].masked}
         if len(self.judged) < len(self.steps):
             return scores
-        return scores | {
+        masked = [result.masked for result in self.judged]
+        scores |= {
             "average_incremental_accuracy": metrics.average_incremental_accuracy(self.seen),
+            "average_masked_accuracy": metrics.average_incremental_accuracy(masked),
+            "masked_forward_transfer": metrics.forward_transfer(self.masked_matrix, self.masked_untrained),
+        }
+        if self.fresh:
+            return scores | {"old_class_drop": metrics.forgetting(self.matrix)}
+        return scores | {
             "forgetting": metrics.forgetting(self.matrix),
             "backward_transfer": metrics.backward_transfer(self.matrix),
-            "forward_transfer": metrics.forward_transfer(self.matrix, self.untrained),
         }
 
 
@@ -74,7 +93,7 @@ def judge(
     step: int,
     memory_size: int,
 ) -> StepResult:
-    """Compute the accuracies of the network after incremental step `step`. Only `StepResult.masked` masks classes.
+    """Compute the accuracies of the network after incremental step `step`, without and with the task mask.
 
     Args:
         logits: [n, K], predicted for the test images.
@@ -92,5 +111,6 @@ def judge(
         accuracies=tuple(float(each.double().mean()) for each in right),
         seen=float(torch.cat(right[: step + 1]).double().mean()),
         masked=float(torch.cat(among[: step + 1]).double().mean()),
+        masked_accuracies=tuple(float(each.double().mean()) for each in among),
         memory_size=memory_size,
     )

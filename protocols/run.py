@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from protocols.base import Learner, State, StreamContext
+from protocols.buffer import held
 from protocols.job import StreamJob
 from protocols.quiet import avalanche_stream
 from protocols.result import IncrementalResult, StepResult, judge
@@ -55,11 +55,11 @@ def run(
         progress.say(f"the memory holds no image of class '{name}'; its test images count all the same")
     stream = avalanche_stream()
     benchmark, arriving = _streams(job, stream)
-    context = StreamContext(networks=job.networks, seed=job.seed, arriving=arriving)
+    context = StreamContext(networks=job.networks, seed=job.seed, arriving=arriving, buffer=job.buffer)
     learner = job.protocol.begin(context, job.config)
     judge_after = _Judge(job, learner, stream.places(benchmark.test_stream))
-    done = _resumed(job, learner, earlier or Earlier(), list(accumulate(map(len, arriving))))
-    untrained = judge_after(0, context.start).accuracies
+    done = _resumed(job, learner, earlier or Earlier(), _memory_sizes(job))
+    untrained = judge_after(0, context.start)
     with progress.bar("class-incremental", len(job.groups), done=len(done)) as bar:
         for step, experience in enumerate(benchmark.train_stream):
             if step in done:
@@ -75,11 +75,18 @@ def run(
             if network is None:
                 bar.advance()
                 continue
+            _check_held(job, learner)
             done[step] = judge_after(step, network)
             if on_step is not None:
                 on_step(done[step], learner.state() if job.protocol.builds_on else {})
             bar.advance(accuracy=done[step].seen)
-    return IncrementalResult(steps=job.groups, judged=tuple(done[step] for step in sorted(done)), untrained=untrained)
+    return IncrementalResult(
+        steps=job.groups,
+        judged=tuple(done[step] for step in sorted(done)),
+        untrained=untrained.accuracies,
+        masked_untrained=untrained.masked_accuracies,
+        fresh=not job.protocol.builds_on,
+    )
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,24 @@ def _streams(job: StreamJob, stream: ModuleType) -> tuple[Any, tuple[Any, ...]]:
         job.train, job.train_classes, job.test, job.test_classes, job.groups, one_hot=one_hot
     )
     return benchmark, arriving
+
+
+def _memory_sizes(job: StreamJob) -> list[int]:
+    """The number of images that the memory holds after each step; [] without a memory."""
+    if job.memory is None:
+        return []
+    classes = job.memory_classes
+    arriving = [classes[torch.isin(classes, torch.tensor(group))] for group in job.groups]
+    return [len(positions) for positions in held(arriving, job.buffer)]
+
+
+def _check_held(job: StreamJob, learner: Learner) -> None:
+    """Raise ConfigError if a protocol of another package keeps more images than the buffer holds."""
+    if job.buffer is not None and learner.held > job.buffer:
+        raise ConfigError(
+            f"protocol {job.protocol.name} keeps {learner.held} images in a buffer of {job.buffer}; it does not know "
+            "fixed buffers, so leave --buffer out"
+        )
 
 
 def _resumed(job: StreamJob, learner: Learner, earlier: Earlier, memory_sizes: Sequence[int]) -> dict[int, StepResult]:

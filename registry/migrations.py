@@ -169,17 +169,38 @@ def m004_predictions(db: Any) -> None:
     """)
 
 
+def _leaderboard(lower: str) -> str:
+    """The view that `m005_policies` makes of `summary`; `lower` lists the metrics of which less is better."""
+    return f"""
+        CREATE VIEW leaderboard AS
+        SELECT *, rank() OVER (
+            PARTITION BY dataset, ipc, protocol, architecture, profile, recipe_id, policy, steps, metric
+            ORDER BY CASE WHEN metric IN ({lower}) THEN 1 ELSE -1 END * coalesce(mean_all, mean)
+        ) AS place
+        FROM summary WHERE step = steps
+        ORDER BY dataset, protocol, profile, recipe, policy, metric, architecture, ipc, steps, place;
+    """
+
+
 def m005_policies(db: Any) -> None:
-    """Views that keep learning-rate policies apart, count diverged networks, and rank only what can be compared.
+    """Views that keep learning-rate policies apart, count diverged networks and class orders, and rank like with like.
 
     A diverged network has one row, of the metric `diverged`. In `summary` it is an accuracy without a value: it counts
     in `diverged` and not in `n` and `mean`; in `mean_all` it counts as chance, 1/K. `place` in `leaderboard` is the
     rank within one data set, IPC, protocol, architecture, profile, recipe and policy.
+
+    The networks of one class order share its classes and its memory. So class-incremental results first take the mean
+    over the networks of each order (repeat = order + 1000 · network), then mean, standard deviation and n over the
+    orders. More networks for one order do not move the mean. In other protocols every repeat counts.
     """
     cell = "set_id, profile, protocol, architecture, memory, recipe_id, policy, steps"
-    columns = f"{cell}, step, step_size AS rate"
+    incremental = "protocol = 'class-incremental' OR protocol LIKE 'class-incremental/%'"
+    unit = f"CASE WHEN {incremental} THEN repeat % 1000 ELSE repeat END"
+    columns = (
+        "set_id, profile, protocol, architecture, memory, recipe_id, steps, step, step_size AS rate, metric, value"
+    )
     chance = "1.0 / json_array_length(json_extract(sets.about, '$.classes'))"
-    lower = "'negative_log_likelihood', 'expected_calibration_error', 'forgetting'"
+    lower = "'negative_log_likelihood', 'expected_calibration_error', 'forgetting', 'old_class_drop'"
     db.executescript(f"""
         DROP VIEW leaderboard;
         DROP VIEW summary;
@@ -195,13 +216,18 @@ def m005_policies(db: Any) -> None:
             SELECT {cell}, count(*) AS diverged FROM rated WHERE metric = 'diverged' GROUP BY {cell}
         ),
         valued AS (
-            SELECT {columns}, metric, value FROM rated WHERE metric != 'diverged'
+            SELECT {columns}, policy, {unit} AS unit FROM rated WHERE metric != 'diverged'
             UNION ALL
-            SELECT {columns}, 'accuracy', NULL FROM rated WHERE metric = 'diverged'
+            SELECT {columns.replace("metric, value", "'accuracy', NULL")}, policy, {unit} AS unit
+            FROM rated WHERE metric = 'diverged'
+        ),
+        units AS (
+            SELECT {cell}, step, metric, min(rate) AS rate, avg(value) AS value
+            FROM valued GROUP BY {cell}, step, metric, unit
         ),
         centred AS (
             SELECT *, avg(value) OVER (PARTITION BY {cell}, step, metric) AS mean
-            FROM valued LEFT JOIN lost USING ({cell})
+            FROM units LEFT JOIN lost USING ({cell})
         )
         SELECT sets.name AS set_name, set_id, sets.dataset, sets.ipc, sets.method, centred.profile, protocol,
                architecture, memory, recipes.name AS recipe, recipe_id, steps, step, metric, mean,
@@ -215,13 +241,7 @@ def m005_policies(db: Any) -> None:
                END AS mean_all
         FROM centred JOIN sets ON sets.id = set_id JOIN recipes ON recipes.id = recipe_id
         GROUP BY {cell.replace("profile", "centred.profile")}, step, metric;
-        CREATE VIEW leaderboard AS
-        SELECT *, rank() OVER (
-            PARTITION BY dataset, ipc, protocol, architecture, profile, recipe_id, policy, steps, metric
-            ORDER BY CASE WHEN metric IN ({lower}) THEN 1 ELSE -1 END * coalesce(mean_all, mean)
-        ) AS place
-        FROM summary WHERE step = steps
-        ORDER BY dataset, protocol, profile, recipe, policy, metric, architecture, ipc, steps, place;
+        {_leaderboard(lower)}
     """)
 
 

@@ -66,7 +66,8 @@ class Results(Groups):
     def summary(self, **filters: Unpack[ResultFilters]) -> list[SummaryRow]:
         """Mean, population standard deviation and n over repeats, separately for each step of a stream.
 
-        Results of different profiles or recipes are never averaged together.
+        Of class-incremental results they are over class orders, each with the mean of its networks. Results of
+        different profiles or recipes are never averaged together.
         """
         clause, values = self._wanted(filters)
         return self._rows(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from satm.workflow.exchange.exporting import diff as diff
     from satm.workflow.exchange.exporting import export_set as export_set
     from satm.workflow.exchange.importing import import_set as import_set
+    from satm.workflow.incremental.buffer import avalanche_buffer as avalanche_buffer
     from satm.workflow.incremental.run import evaluate_incremental as evaluate_incremental
     from satm.workflow.lookup import load as load
     from satm.workflow.lookup import query as query
@@ -43,6 +44,7 @@ _HOMES = {
     "evaluate_matrix": "satm.workflow.evaluate.matrix",
     "evaluate_matrices": "satm.workflow.evaluate.matrix",
     "evaluate_incremental": "satm.workflow.incremental.run",
+    "avalanche_buffer": "satm.workflow.incremental.buffer",
     "results": "satm.workflow.lookup",
     "query": "satm.workflow.lookup",
     "import_set": "satm.workflow.exchange.importing",

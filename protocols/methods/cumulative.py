@@ -1,4 +1,7 @@
-"""`cumulative`: one network, trained at each step on all real images seen so far. The upper bound for every memory."""
+"""`cumulative`: one network, trained at each step on all real images seen so far.
+
+The network starts each step from the one before (warm), so it is no upper bound: `joint` is.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def _begin(context: StreamContext, config: StreamConfig) -> Learner:
 PROTOCOLS.add(
     ClassIncremental(
         name="cumulative",
-        summary="Avalanche's Cumulative: all real images so far at every step, without a memory",
+        summary="Avalanche's Cumulative: one network, trained further at every step on all real images so far",
         begin=_begin,
         config=StreamConfig,
         reads="real",

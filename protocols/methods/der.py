@@ -14,8 +14,12 @@ from satm.errors import ConfigError
 class DERConfig(ReplayConfig):
     """Settings of DER and DER++. The loss of a batch is CE(stream) + α MSE(z, z₀) + β CE(memory).
 
-    z are the network's logits on memory images, z₀ those that it had when the images arrived. CE is the cross-entropy.
-    β = 0 is DER, β > 0 is DER++.
+    z are the network's logits on memory images, z₀ those that it had after the step in which the images arrived,
+    without augmentation. CE is the cross-entropy. β = 0 is DER, β > 0 is DER++.
+
+    Avalanche differs from the authors' code: one forward pass over stream and memory together in place of three, one
+    replay batch for both terms in place of two, and the logits are taken after the step in place of at once on the
+    augmented image (avalanche/training/supervised/der.py, 0.6.0). The K logits of an image count in a memory's bytes.
     """
 
     alpha: float = 0.2
@@ -33,7 +37,7 @@ def _begin(context: StreamContext, config: DERConfig) -> Learner:
     from protocols.learner import AvalancheLearner
     from protocols.memory import LogitsMemory
 
-    memory = LogitsMemory(context.arriving)
+    memory = LogitsMemory(context.arriving, context.buffer)
 
     def before(strategy: Any, step: int) -> None:
         # Avalanche replays nothing, without a message, if the buffer is smaller than this batch.
@@ -51,6 +55,7 @@ PROTOCOLS.add(
         config=DERConfig,
         reads="real",
         builds_on=True,
+        keeps_logits=True,
         scales=SCALES,
     )
 )

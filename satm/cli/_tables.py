@@ -18,7 +18,8 @@ from satm.errors import PluginError, UnknownName
 from satm.report.tables import render, shown
 from satm.statistics import half_width
 
-PER_STEP = "accuracy_on_step_"  # metrics of the accuracy matrix: one for each step that is tested
+# Metrics of the two accuracy matrices: one for each step that is tested.
+PER_STEP = ("accuracy_on_step_", "masked_accuracy_on_step_")
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: Format) -> None:
@@ -75,9 +76,18 @@ def results_table(rows: Sequence[SummaryRow], *, raw: bool = False) -> tuple[lis
         else:
             spelt = "" if ends is None else f"[{ends[0]:.3f}, {ends[1]:.3f}]"
             values = [f"{row.mean:.3f} ± {row.std:.3f} {_unit(row)}".rstrip(), spelt]
-        names = [row.set_name, row.profile, row.protocol, row.architecture, row.memory, row.recipe, step, row.metric]
+        memory = row.memory if raw else shown_memory(row.protocol, row.memory)
+        names = [row.set_name, row.profile, row.protocol, row.architecture, memory, row.recipe, step, row.metric]
         cells.append([*names, *values, row.n])
     return columns, cells
+
+
+def shown_memory(protocol: str, memory: str) -> str:
+    """The memory as tables show it. A set that was condensed at once is marked `whole` in streams."""
+    kind, _, notes = memory.removesuffix("]").partition("[")
+    if kind != "condensed" or "per-step" in notes or not protocol.startswith("class-incremental"):
+        return memory
+    return f"condensed[{','.join(filter(None, ('whole', notes)))}]"
 
 
 def _is_fraction(row: SummaryRow) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +21,35 @@ Protocol = Annotated[
     str | None, typer.Option("--protocol", help="The class-incremental protocol (default: gdumb): {protocols}.")
 ]
 Steps = Annotated[int | None, typer.Option("--steps", help="Number of steps in which the classes arrive (default: 5).")]
+Base = Annotated[
+    int | None,
+    typer.Option(
+        "--base", help="Classes of the first step; the others share the rest: --base 50 --steps 6 (default: equal)."
+    ),
+]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        "--order",
+        metavar="KIND|FILE",
+        help="Class orders: field (NumPy's shuffles at seeds 0, 1, …), icarl (its one order, NumPy's seed 1993), or a "
+        "file with one class a line or a JSON list (default: by the suite's seed).",
+    ),
+]
+Buffer = Annotated[
+    int | None,
+    typer.Option(
+        "--buffer", help="Keep this many images from the start, shared by the classes seen (default: the memory grows)."
+    ),
+]
+ReplayWeight = Annotated[
+    float | None,
+    typer.Option(
+        "--replay-weight",
+        help="The memory's weight in the loss of replay, 0 to below 1 (default: m/(m + 32) for m of its images in a "
+        "batch, at most 32).",
+    ),
+]
 MemoryKind = Annotated[
     str | None,
     typer.Option("--memory", help="The images to keep: condensed (default), or real ones: random or herding."),
@@ -53,8 +83,11 @@ def evaluate_incremental(
     reference: option.SetReference = "latest",
     protocol: Protocol = None,
     steps: Steps = None,
+    base: Base = None,
+    order: Order = None,
     memory: MemoryKind = None,
     budget: Budget = "images",
+    buffer: Buffer = None,
     condense_per_step: PerStep = False,
     published: Published = None,
     preset: OldPublished = None,
@@ -66,6 +99,7 @@ def evaluate_incremental(
     labels: option.Labels = None,
     teacher: option.TeacherName = None,
     temperature: option.Temperature = None,
+    replay_weight: ReplayWeight = None,
     settings: ProtocolSettings = None,
     compilation: option.CompilationName = None,
     device: option.Device = "auto",
@@ -95,8 +129,11 @@ def evaluate_incremental(
                 reference,
                 protocol=protocol,
                 steps=steps,
+                base=base,
+                order=order,
                 memory=kept,
                 budget=counted,
+                buffer=buffer,
                 condense_per_step=condense_per_step,
                 published=_comparison(published, preset),
                 orders=orders,
@@ -105,6 +142,7 @@ def evaluate_incremental(
                 recipe=recipe,
                 learning_rate=policy,
                 labels=labelled,
+                replay_weight=replay_weight,
                 settings=changes,
                 compilation=compiling,
                 device=device,
@@ -115,7 +153,37 @@ def evaluate_incremental(
             )
     if not dry_run:
         print_stored(registry, record.name, protocol="class-incremental")
+        _print_differences(registry, record.name)
         typer.echo("next: satm results --protocol cl, satm eval-cl with --memory random or --protocol replay")
+
+
+def _print_differences(registry: Path, name: str) -> None:
+    """Paired differences between the memories of a set, over class orders."""
+    from satm.cli._tables import print_table, shown_memory
+    from satm.workflow.incremental.differences import memory_differences
+
+    found = memory_differences(registry, name)
+    if not found:
+        return
+    typer.echo("\ndifferences between memories, paired by class order (n counts orders; one order has no interval)")
+    columns = ["protocol", "architecture", "steps", "metric", "difference", "learning rates", "points", "95% interval"]
+    print_table(
+        [*columns, "n"],
+        [
+            [
+                each.protocol,
+                each.architecture,
+                each.steps,
+                each.metric,
+                " − ".join(shown_memory(each.protocol, memory) for memory in (each.memory, each.other)),
+                " / ".join(dict.fromkeys(each.policies)),
+                f"{100 * each.interval.mean:+.1f}",
+                "" if each.interval.n < 2 else f"[{100 * each.interval.low:.1f}, {100 * each.interval.high:.1f}]",
+                each.interval.n,
+            ]
+            for each in found
+        ],
+    )
 
 
 def _comparison(published: str | None, preset: str | None) -> str | None:

@@ -38,11 +38,11 @@ CURVES = [name for name in NAMES if PROTOCOLS.get(name).judged == "every step"]
 
 
 def test_the_protocols_by_name() -> None:
-    wanted = "gdumb gdumb-original gdumb-avalanche replay der er-ace naive cumulative"
+    wanted = "gdumb gdumb-original gdumb-avalanche replay der er-ace naive cumulative joint"
     assert set(NAMES) == set(wanted.split())
     with pytest.raises(UnknownName, match="did you mean er-ace"):
         PROTOCOLS.get("erace")
-    assert {name for name in NAMES if not PROTOCOLS.get(name).memory} == {"naive", "cumulative"}
+    assert {name for name in NAMES if not PROTOCOLS.get(name).memory} == {"naive", "cumulative", "joint"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,8 +55,8 @@ def test_a_stream_is_learnt_and_judged_by_its_steps(name: str) -> None:
         # The numbers mean something: the network knows the classes of the first step, and not those of the second.
         assert result.matrix[0][0] > 0.5 > result.matrix[0][1]
     sizes = [each.memory_size for each in result.judged]
-    held = [6, 12, 16, 20]
-    assert sizes == {"naive": [0] * 4, "gdumb-original": held[-1:], "cumulative": [14, 24, 32, 43]}.get(name, held)
+    held, seen = [6, 12, 16, 20], [14, 24, 32, 43]
+    assert sizes == {"naive": [0] * 4, "gdumb-original": held[-1:], "cumulative": seen, "joint": seen}.get(name, held)
     assert result.scores()["final_accuracy"] == result.seen[-1]
 
 
@@ -65,6 +65,45 @@ def test_a_memory_remembers_what_fine_tuning_forgets() -> None:
     finals = [scores[name]["final_accuracy"] for name in ("naive", "replay", "cumulative")]
     assert finals == sorted(set(finals))
     assert scores["naive"]["forgetting"] > scores["cumulative"]["forgetting"]
+
+
+def test_joint_training_starts_every_step_from_a_fresh_network() -> None:
+    warm, joint = stream("cumulative"), stream("joint")
+    assert joint.judged[0] == warm.judged[0]
+    assert joint.judged[1:] != warm.judged[1:]
+    again = Recorder()
+    # No state is saved or needed: no step builds on another.
+    assert stream("joint", earlier=Earlier(steps=joint.judged[:2]), on_step=again.keep) == joint
+    assert [result.step for result in again.kept] == [2, 3]
+    assert again.state == {}
+
+
+@pytest.mark.parametrize("name", ["gdumb", "gdumb-avalanche", "replay", "der", "er-ace"])
+def test_a_fixed_buffer_holds_its_images_from_the_start(name: str) -> None:
+    # Ten images and classes that arrive by 3, 3, 2, 2, two of each: the first step has only 6.
+    recorder = Recorder()
+    whole = stream(name, buffer=10, on_step=recorder.keep)
+    assert [each.memory_size for each in whole.judged] == [6, 10, 10, 10]
+    assert whole.judged[0] == stream(name).judged[0]
+    halted = Recorder(after=2)
+    with pytest.raises(Interrupted):
+        stream(name, buffer=10, on_step=halted.keep, progress=halted)
+    assert stream(name, buffer=10, earlier=Earlier(steps=tuple(halted.kept), state=halted.state)) == whole
+    with pytest.raises(ConfigError, match="buffer 9: less than one image for each of 10 classes"):
+        stream(name, buffer=9)
+
+
+def test_the_replay_weight_is_the_share_of_the_memory() -> None:
+    weights = {}
+    for weight in (None, 0.0, 0.5):
+        recorder = Recorder()
+        stream("replay", settings={"replay_weight": weight}, on_step=recorder.keep)
+        weights[weight] = recorder.state
+    fine_tuned = Recorder()
+    stream("naive", on_step=fine_tuned.keep)
+    assert not torch.equal(*(weights[each]["network/classifier.weight"] for each in (None, 0.5)))
+    # Without weight, the memory is in the batch and not in the loss: the network has no batch norm, so it is naive's.
+    assert stream("replay", settings={"replay_weight": 0.0}).judged[0] == stream("replay").judged[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -195,7 +234,8 @@ def test_a_memory_where_none_belongs_and_none_where_one_does_are_refused() -> No
 
 
 def step(number: int = 0, *, steps: int = 4, size: int = 6) -> StepResult:
-    return StepResult(step=number, accuracies=(0.0,) * steps, seen=0.0, masked=0.0, memory_size=size)
+    zeros = (0.0,) * steps
+    return StepResult(step=number, accuracies=zeros, seen=0.0, masked=0.0, masked_accuracies=zeros, memory_size=size)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +252,7 @@ def test_steps_of_another_stream_are_refused(done: list[StepResult]) -> None:
         ("naive", {"epochs": 0}),
         ("naive", {"learning_rate": float("nan")}),
         ("replay", {"memory_batch_size": 0}),
+        ("replay", {"replay_weight": 1.0}),
         ("der", {"alpha": -1.0}),
         ("der", {"batch_size": 0}),
     ],

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from protocols.base import ClassIncremental
-from protocols.order import class_order, split_classes
+from protocols.order import class_orders, split_classes
 from satm.config import to_dict
 from satm.networks import NetworkPlan, plan_for
 from satm.presets.profiles import CUSTOM
+from satm.progress import Progress
 from satm.rng import Seed
 from satm.workflow.evaluate.subject import ROOT, Subject, open_subject
-from satm.workflow.incremental.memories import Groups, MemorySource, memory_source
+from satm.workflow.incremental.memories import SAW_ALL, Groups, MemorySource, MemoryTerms, memory_source
 from satm.workflow.incremental.request import IncrementalRequest
 from satm.workflow.teachers import label_facts
 from satm.workflow.workspace import Workspace
@@ -29,6 +30,7 @@ class IncrementalPlan:
     subject: Subject
     config: Any  # the settings of the protocol
     network: NetworkPlan
+    stream: str  # in results: where class orders come from and the base; "" for the suite's own orders and equal steps
     groups: tuple[Groups, ...]  # for each class order, the classes of each step
     networks: int  # networks trained for each class order
     source: MemorySource  # makes the memory of each class order
@@ -56,10 +58,23 @@ class IncrementalPlan:
     @property
     def departures(self) -> tuple[str, ...]:
         """One line for each difference from the published comparison."""
-        comparison = self.request.comparison
+        comparison, recipe = self.request.comparison, self.subject.recipe
         if comparison is None:
             return ()
-        return comparison.departures(self.subject.config.dataset, self.subject.record.ipc, self.orders, self.networks)
+        return comparison.departures(
+            {
+                "data set": self.subject.config.dataset,
+                "IPC": self.subject.record.ipc,
+                "class orders": self.orders,
+                "networks an order": self.networks,
+                "protocol": self.protocol.name,
+                "memory": self.source.name,
+                "source of class orders": self.request.order or "the suite's seeds",
+                "architecture": self.network.name,
+                "recipe": recipe.name.split(",")[0],  # what follows is its learning rate or labels
+                "learning rate": recipe.on(self.network.name).learning_rate,
+            }
+        )
 
     def recipe(self) -> tuple[str, dict[str, Any]]:
         """The name and the config of the recipe that the results are stored under.
@@ -68,9 +83,10 @@ class IncrementalPlan:
         recipe.
         """
         recipe = self.subject.recipe
-        if not self.protocol.builds_on:
+        if not self.protocol.trains_itself:
             return recipe.name, recipe.to_dict()
-        settings, changed = to_dict(self.config), self.request.settings
+        settings = {key: value for key, value in to_dict(self.config).items() if value is not None}
+        changed = {*self.request.settings, *(() if self.request.replay_weight is None else ("replay_weight",))}
         named = ", ".join(f"{key} {value}" for key, value in settings.items() if key in changed)
         name = f"{self.protocol.name} {recipe.scale}" + (f", {named}" if named else "")
         stated = {"name": name, "protocol": self.protocol.name, "scale": recipe.scale, "augment": recipe.augment}
@@ -82,11 +98,17 @@ class IncrementalPlan:
         if len({len(group) for group in groups}) > 1:
             sizes = ", ".join(str(len(group)) for group in groups)
             lines.append(f"{self.network.num_classes} classes over {self.steps} steps: {sizes} classes each")
+        lines += self.source.remarks
+        if saw := self.source.detail.get(SAW_ALL):
+            lines.append(f"classes are known before they arrive: {'; '.join(saw)}")
         name, recipe = self.recipe()
         held = "without a memory" if self.source.kind == "none" else f"on {self.source.name} images"
+        if condensed := self.source.detail.get("condensed"):
+            held += f" ({condensed})"
         lines.append(
             f"{self.subject.record.name} ({self.profile}{self.subject.remark}): {self.protocol.name} {held}, "
-            f"{self.network.name}, {self.orders} class orders of {self.steps} steps, {self.networks} networks each, "
+            f"{self.network.name}, {self.orders} class orders of {self.steps} steps"
+            f"{f' ({self.stream})' if self.stream else ''}, {self.networks} networks each, "
             f"recipe {name} ({recipe['epochs']} epochs)"
         )
         if self.request.comparison is not None:
@@ -97,12 +119,18 @@ class IncrementalPlan:
             lines.append(f"condenses {len(own)} steps on their own and trains their experts, unless both are stored")
         return lines
 
+    def announce(self, progress: Progress) -> None:
+        """Say the opening lines."""
+        for line in self.opening():
+            progress.say(line)
+
     def run_facts(self) -> dict[str, Any]:
         """The configuration of the run, as it is stored."""
         return {
             "architecture": self.network.name,
             "steps": self.steps,
             "memory": self.source.name,
+            "stream": self.stream,
             "orders": self.orders,
             "networks": self.networks,
             "protocol": self.protocol.name,
@@ -124,29 +152,36 @@ def plan_incremental(workspace: Workspace, reference: str, request: IncrementalR
     Raises UnknownName, ConfigError, RegistryError, DataError or ExpertError if the request cannot be carried out.
     """
     subject = open_subject(workspace, request.reference(reference, workspace.store), request.judging)
-    if not request.entry.builds_on:
+    if not request.entry.trains_itself:
         subject.check_learning_rate(request.memory_kind)
         subject = replace(subject, recipe=subject.recipe_of(request.memory_kind))
     config = request.config(subject.recipe)
     orders, networks = request.repeats(subject.profile)
     network = plan_for(request.architecture or subject.config.architecture, subject.data)
-    seeds = [order_seed(order) for order in range(orders)]
-    groups = tuple(split_classes(class_order(network.num_classes, seed), request.step_count) for seed in seeds)
-    source = memory_source(
-        workspace,
-        subject,
-        request.memory_kind,
-        budget=request.budget,
-        per_step=groups[0] if request.condense_per_step else None,
+    chosen = class_orders(request.order, subject.data.classes)
+    groups = tuple(
+        split_classes(chosen.order(order, network.num_classes, order_seed(order)), request.step_count, request.base)
+        for order in range(orders)
     )
+    terms = MemoryTerms(
+        kind=request.memory_kind,
+        groups=groups[0],
+        budget=request.budget,
+        buffer=request.buffer,
+        condense_per_step=request.condense_per_step,
+        keeps_logits=request.entry.keeps_logits,
+    )
+    names = [f"order {chosen.name}"] if chosen.name else []
+    names += [] if request.base is None else [f"base {request.base}"]
     return IncrementalPlan(
         request=request,
         subject=subject,
         config=config,
         network=network,
+        stream=", ".join(names),
         groups=groups,
         networks=networks,
-        source=source,
+        source=memory_source(workspace, subject, terms),
     )
 
 

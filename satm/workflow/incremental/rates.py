@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from evaluation import choose_learning_rate, stated_learning_rate
 from evaluation.cross_arch import CHOOSING
 from satm.machine.fused import Fused
+from satm.synthetic import SyntheticSet
 from satm.teachers import Teacher
 from satm.workflow.evaluate.subject import ROOT
 from satm.workflow.incremental.memories import Groups, Memory
 from satm.workflow.incremental.plan import IncrementalPlan
-from satm.workflow.incremental.rows import Rows
+from satm.workflow.incremental.rows import GRID, ON_ALL, Rows
 from satm.workflow.workspace import Workspace
 
 
@@ -30,7 +31,7 @@ class Rates:
         """One learning rate for each step of a class order, and where they come from."""
         steps = self.plan.steps
         policy = self.plan.subject.recipe.on(self.plan.network.name).learning_rate
-        if self.plan.protocol.builds_on:
+        if self.plan.protocol.trains_itself:
             return (self.plan.config.learning_rate,) * steps, "fixed"
         if policy == "learned" and None not in memory.step_sizes:
             sizes = tuple(size for size in memory.step_sizes if size is not None)
@@ -39,8 +40,9 @@ class Rates:
         if stated is not None and stated[1] == "fixed":
             return (stated[0],) * steps, stated[1]
         if self.chosen is None:
+            self.workspace.progress.say(f"classes are known before they arrive: {ON_ALL}")
             self.chosen = self.rows.chosen_rate() or self._from_grid(memory, groups)
-        return (self.chosen,) * steps, "grid on validation"
+        return (self.chosen,) * steps, GRID
 
     def _from_grid(self, memory: Memory, groups: Groups) -> float:
         """The best rate of the recipe's grid. If memories are drawn at random, it is chosen on draws of its own."""
@@ -48,7 +50,7 @@ class Rates:
         numbers = range(CHOOSING, CHOOSING - recipe.rate_networks, -1)
         drawn = [source.at(number, groups) if source.kind == "random" else memory for number in numbers]
         choice = choose_learning_rate(
-            [each.images.to(self.workspace.device) for each in drawn if each.images is not None],
+            [self._at_the_end(each.images).to(self.workspace.device) for each in drawn if each.images is not None],
             self.plan.subject.data.validation,
             self.plan.network,
             recipe,
@@ -59,3 +61,8 @@ class Rates:
             progress=self.workspace.progress,
         )
         return choice.rate
+
+    def _at_the_end(self, images: SyntheticSet) -> SyntheticSet:
+        """The images that are held after the last step: all of a growing memory, fewer a class of a fixed buffer."""
+        buffer = self.plan.request.buffer
+        return images if buffer is None else images.prefix(min(images.ipc, buffer // len(images.classes)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 from evaluation import RECIPES, Recipe
@@ -33,8 +33,11 @@ class IncrementalRequest:
 
     protocol: str | None = None  # a name of `PROTOCOLS`; default: gdumb
     steps: int | None = None  # in which the classes arrive; default: 5
+    base: int | None = None  # classes of the first step; default: as many as of the others
+    order: str | None = None  # field, icarl, or a file; default: the suite's own orders, by seed
     memory: MemoryKind | None = None  # default: condensed; none for a protocol without a memory
     budget: Budget = "images"  # whether real images equal the set in number or in bytes
+    buffer: int | None = None  # images that the memory holds from the start; default: it grows with the classes
     condense_per_step: bool = False  # condense each step's classes on their own
     published: str | None = None  # a name of `PUBLISHED`
     orders: int | None = None  # class orders; default: the profile's number
@@ -43,6 +46,7 @@ class IncrementalRequest:
     recipe: str | None = None  # default: the protocol's, otherwise the set's own
     learning_rate: RatePolicy = None  # default: the recipe's
     labels: Labelling | None = None  # a teacher's or the memory's own; default: as the recipe has them
+    replay_weight: float | None = None  # of the memory in the loss of `replay`; default: m / (m + 32)
     settings: Mapping[str, Any] = field(default_factory=dict)  # replace single settings of the protocol
 
     def __post_init__(self) -> None:
@@ -56,10 +60,20 @@ class IncrementalRequest:
             raise ConfigError(
                 f"steps {self.steps} beside {comparison.name}, which has {comparison.steps}; leave one of them out"
             )
+        if comparison is not None and self.base is not None:
+            raise ConfigError(
+                f"base {self.base} beside {comparison.name}, whose steps are all alike; leave one of them out"
+            )
+        self._check_replay_weight()
         if self.entry.memory:
             self._check_memory()
-        elif self.memory not in (None, "none") or self.condense_per_step:
-            extra = "--condense-per-step" if self.condense_per_step else f"memory {self.memory}"
+            return
+        given = {
+            "--condense-per-step": self.condense_per_step,
+            f"--buffer {self.buffer}": self.buffer is not None,
+            f"memory {self.memory}": self.memory not in (None, "none"),
+        }
+        for extra in (name for name, there in given.items() if there):
             raise ConfigError(f"protocol {self.entry.name} keeps no memory; leave {extra} out, or take gdumb or replay")
 
     @property
@@ -80,6 +94,11 @@ class IncrementalRequest:
         return STEPS if self.steps is None else self.steps
 
     @property
+    def one_order(self) -> bool:
+        """Whether there is only one class order: iCaRL's, or that of a file."""
+        return self.order not in (None, "field")
+
+    @property
     def memory_kind(self) -> MemoryKind:
         """The kind of memory that the protocol is given."""
         return (self.memory or "condensed") if self.entry.memory else "none"
@@ -90,7 +109,7 @@ class IncrementalRequest:
         recipe = self.recipe or (self.entry.recipe if self.entry.recipe in RECIPES else None)
         return Judging(
             recipe=recipe,
-            learning_rate=None if self.entry.builds_on else self.learning_rate,
+            learning_rate=None if self.entry.trains_itself else self.learning_rate,
             labels=self.labels if self.entry.trains_by_recipe else "own",
         )
 
@@ -116,7 +135,9 @@ class IncrementalRequest:
         usual = class_incremental_repeats(profile)
         if self.comparison is not None and profile not in ("cpu", "smoke"):
             usual = self.comparison.orders, self.comparison.networks
-        orders = usual[0] if self.orders is None else self.orders
+        if self.one_order and self.orders not in (None, 1):
+            raise ConfigError(f"orders {self.orders}: --order {self.order} is one class order; leave --orders out")
+        orders = 1 if self.one_order else usual[0] if self.orders is None else self.orders
         networks = usual[1] if self.networks is None else self.networks
         if not 1 <= orders <= ORDERS:
             raise ConfigError(f"orders {orders}: expected 1 to {ORDERS} class orders")
@@ -127,7 +148,7 @@ class IncrementalRequest:
     def config(self, recipe: Recipe) -> Any:
         """The protocol's settings at the recipe's scale, single ones replaced. Raises ConfigError."""
         protocol, rate = self.entry, self.learning_rate
-        if protocol.builds_on and isinstance(rate, str):
+        if protocol.trains_itself and isinstance(rate, str):
             raise ConfigError(
                 f"learning rate {rate}: protocol {protocol.name} trains on the stream of real images at one of its "
                 "own; state a number, or leave it out"
@@ -139,12 +160,25 @@ class IncrementalRequest:
                 f"take another recipe than {recipe.name}"
             )
         changes = dict(self.settings)
-        if protocol.builds_on and rate is not None:
+        if self.replay_weight is not None:
+            changes["replay_weight"] = self.replay_weight
+        if protocol.trains_itself and rate is not None:
             changes["learning_rate"] = rate
         plain = to_dict(protocol.configured(recipe.scale))
         if self.settings and not plain:
             raise ConfigError(f"protocol {protocol.name} has no settings of its own; --recipe says how it trains")
         return from_dict(protocol.config, override(plain, changes))
+
+    def _check_replay_weight(self) -> None:
+        if self.replay_weight is None:
+            return
+        if "replay_weight" not in {each.name for each in fields(self.entry.config)}:
+            raise ConfigError(
+                f"--replay-weight {self.replay_weight}: protocol {self.entry.name} has no such weight; take replay "
+                "(er-ace always takes half, and der has --set alpha and beta)"
+            )
+        if "replay_weight" in self.settings:
+            raise ConfigError("--replay-weight and --set replay_weight are one setting; leave one of them out")
 
     def _check_memory(self) -> None:
         kind = self.memory_kind
@@ -154,5 +188,7 @@ class IncrementalRequest:
             raise ConfigError(f"budget {self.budget}: expected images or bytes")
         if self.budget == "bytes" and kind == "condensed":
             raise ConfigError("budget bytes: it is the condensed set's own; it bounds memory random or herding")
+        if self.budget == "bytes" and self.buffer is not None:
+            raise ConfigError(f"budget bytes and buffer {self.buffer}: the buffer counts images; leave one of them out")
         if self.condense_per_step and kind != "condensed":
             raise ConfigError(f"--condense-per-step makes a condensed memory; leave memory {kind} out")

@@ -16,13 +16,23 @@ from satm.machine.fused import Trained
 from satm.rng import Seed
 from satm.synthetic import digest
 from satm.workflow.checkpoint import Checkpoint
+from satm.workflow.incremental.memories import SAW_ALL
 
 BASE = "class-incremental"
 ORDERS = 1000  # class orders at most: repeat = order + ORDERS · network
 
+GRID = "grid on validation"
+"""The policy of a learning rate that was chosen from the recipe's grid."""
+ON_ALL = "the learning rate was chosen on validation images of all classes"
 
-def protocol_name(protocol: str) -> str:
-    """The name of a protocol in results. GDumb is `class-incremental`, any other `class-incremental/NAME`."""
+
+def protocol_name(protocol: str, stream: str = "") -> str:
+    """The name of a protocol in results. GDumb is `class-incremental`, any other `class-incremental/NAME`.
+
+    A `stream` that is not the suite's own is part of the name: `class-incremental/gdumb[order field, base 50]`.
+    """
+    if stream:
+        return f"{BASE}/{protocol}[{stream}]"
     return BASE if protocol == "gdumb" else f"{BASE}/{protocol}"
 
 
@@ -74,7 +84,7 @@ class Rows:
 
     def complete(self, cell: Cell) -> bool:
         """Whether every number of this cell is stored."""
-        return (_untrained(0), self.like.steps) in self._values(cell)
+        return (_untrained(_on(0)), self.like.steps) in self._values(cell)
 
     def final(self, cell: Cell) -> float:
         """The last accuracy of a complete cell."""
@@ -85,8 +95,8 @@ class Rows:
         values, steps = self._values(cell), self.like.steps
         found = []
         for step in range(steps - 1 if self.last_only else 0, steps):
-            columns = [_on(j) for j in range(steps)]
-            if any((metric, step + 1) not in values for metric in ("accuracy", "masked_accuracy", *columns)):
+            columns, masked = [_on(j) for j in range(steps)], [_masked_on(j) for j in range(steps)]
+            if any((metric, step + 1) not in values for metric in ("accuracy", "masked_accuracy", *columns, *masked)):
                 break
             accuracy = values["accuracy", step + 1]
             found.append(
@@ -95,6 +105,7 @@ class Rows:
                     accuracies=tuple(values[metric, step + 1].value for metric in columns),
                     seen=accuracy.value,
                     masked=values["masked_accuracy", step + 1].value,
+                    masked_accuracies=tuple(values[metric, step + 1].value for metric in masked),
                     memory_size=accuracy.detail["memory_size"],
                 )
             )
@@ -104,21 +115,24 @@ class Rows:
         return Earlier(steps=tuple(found), state=saved if fits else None)
 
     def add_step(self, result: StepResult, state: State, *, cell: Cell) -> None:
-        """Store one step: the accuracy on the classes seen, the row of the accuracy matrix, and the learner's state."""
+        """Store one step: the accuracy on the classes seen, the row of both accuracy matrices, the learner's state."""
         if state:
             self._checkpoint(cell).save({**state, "steps": torch.tensor(result.step + 1)})
         values = {"accuracy": result.seen, "masked_accuracy": result.masked}
         values |= {_on(j): value for j, value in enumerate(result.accuracies)}
+        values |= {_masked_on(j): value for j, value in enumerate(result.masked_accuracies)}
         detail = {"classes_by_step": [list(group) for group in cell.groups], "memory_size": result.memory_size}
         self._add(cell, result.step, values, detail)
 
     def add_scores(self, result: IncrementalResult, *, cell: Cell) -> None:
         """Store the scores of the whole stream and the untrained network's accuracies, at its last step."""
-        values = result.scores() | {_untrained(j): value for j, value in enumerate(result.untrained)}
+        values = result.scores() | {_untrained(_on(j)): value for j, value in enumerate(result.untrained)}
+        values |= {_untrained(_masked_on(j)): value for j, value in enumerate(result.masked_untrained)}
         self._add(cell, self.like.steps - 1, values, {"class_order": list(result.order)})
         self._checkpoint(cell).remove()
 
     def _add(self, cell: Cell, step: int, values: Mapping[str, float], detail: Mapping[str, Any]) -> None:
+        saw = [*self.detail.get(SAW_ALL, ()), *([ON_ALL] if cell.policy == GRID else [])]
         shared = {
             "policy": cell.policy,
             "training": cell.trained(),
@@ -127,6 +141,7 @@ class Rows:
             "parts": list(cell.parts),
             **self.detail,
             **detail,
+            **({SAW_ALL: saw} if saw else {}),
         }
         self.store.add_results(
             [
@@ -165,6 +180,11 @@ def _on(step: int) -> str:
     return f"accuracy_on_step_{step + 1}"
 
 
-def _untrained(step: int) -> str:
-    """The metric name of the accuracy on a step's classes before any training: GEM's b."""
-    return f"accuracy_on_step_{step + 1}_untrained"
+def _masked_on(step: int) -> str:
+    """The same under the task mask."""
+    return f"masked_{_on(step)}"
+
+
+def _untrained(metric: str) -> str:
+    """The metric name of an accuracy on a step's classes before any training: GEM's b."""
+    return f"{metric}_untrained"

@@ -34,8 +34,11 @@ def evaluate_incremental(
     *,
     protocol: str | None = None,
     steps: int | None = None,
+    base: int | None = None,
+    order: str | None = None,
     memory: MemoryKind | None = None,
     budget: Budget = "images",
+    buffer: int | None = None,
     condense_per_step: bool = False,
     published: str | None = None,
     orders: int | None = None,
@@ -44,6 +47,7 @@ def evaluate_incremental(
     recipe: str | None = None,
     learning_rate: RatePolicy = None,
     labels: Labelling | None = None,
+    replay_weight: float | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     compilation: Compilation = "auto",
@@ -55,17 +59,19 @@ def evaluate_incremental(
 ) -> SetRecord:
     """Judge a stored set as the memory of a class-incremental stream; `results` reads the numbers.
 
-    `IncrementalRequest` describes what is measured. The memory is the set itself, split along the class order, or real
-    images at equal budget. Each of the `orders` class orders is run with `networks` networks, every one a repeat of its
-    own. Numbers in the registry are not computed again. `compilation` is that of `evaluate`; "auto" decides by the size
-    of the whole memory. `preset` is the old name of `published`. Raises UsageError for a request that cannot work,
-    before anything is stored, and Interrupted with every finished step stored.
+    `IncrementalRequest` describes what is measured. Each class order is run with `networks` networks, every one a
+    repeat of its own. Numbers in the registry are not computed again. `compilation` is that of `evaluate`; "auto"
+    decides by the whole memory. `preset` is the old name of `published`. Raises UsageError for a request that cannot
+    work, before anything is stored, and Interrupted with every finished step stored.
     """
     request = IncrementalRequest(
         protocol=protocol,
         steps=steps,
+        base=base,
+        order=order,
         memory=memory,
         budget=budget,
+        buffer=buffer,
         condense_per_step=condense_per_step,
         published=_one_name(published, preset),
         orders=orders,
@@ -74,12 +80,12 @@ def evaluate_incremental(
         recipe=recipe,
         learning_rate=learning_rate,
         labels=labels,
+        replay_weight=replay_weight,
         settings=settings or {},
     )
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
         plan = plan_incremental(workspace, reference, request)
-        for line in plan.opening():
-            progress.say(line)
+        plan.announce(progress)
         if not dry_run:
             run_plan(workspace, plan, compilation)
     return plan.subject.record
@@ -161,6 +167,7 @@ class _Runner:
                 progress=self.workspace.progress,
             ),
             seed=cell.seed,
+            buffer=self.plan.request.buffer,
         )
         result = run(
             job,
@@ -176,7 +183,7 @@ def _rows(store: Registry, plan: IncrementalPlan, run_id: str) -> Rows:
     """The result rows of a plan. The fields that differ from row to row are empty in `like`."""
     like = ResultRow(
         set_id=plan.subject.record.id,
-        protocol=protocol_name(plan.protocol.name),
+        protocol=protocol_name(plan.protocol.name, plan.stream),
         architecture=plan.network.name,
         memory=plan.source.name,
         recipe_id=store.add_recipe(*plan.recipe()),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from satm.preprocessing import MeanStd
 from satm.presets import class_incremental_repeats
 from satm.progress import NoProgress
 from satm.synthetic import SyntheticSet
+from satm.workflow.incremental.differences import order_means, paired_by_order
 from satm.workflow.incremental.memories import real_images_a_class, tensor_bytes
 from satm.workflow.incremental.per_step import joined
 from satm.workflow.incremental.rows import repeat_of
@@ -86,7 +88,127 @@ def test_networks_of_an_order_are_repeats_of_their_own(digits: Callable[..., Any
     assert {row.detail["condensed"] for row in rows} == {"whole set, split along the class order"}
     assert rows[0].detail["budget"] == {"images": 10, "bytes": 10 * 256 * 4}
     (summary,) = satm.results(registry=_path(), metric="final_accuracy", protocol="class-incremental")
-    assert summary.n == 4
+    assert summary.n == 2
+
+
+def test_summaries_count_orders_and_more_networks_of_one_order_do_not_move_the_mean(
+    digits: Callable[..., Any],
+) -> None:
+    digits(orders=2, networks=1)
+    rows = digits(orders=1, networks=3)
+    values = {row.repeat: row.value for row in rows if row.metric == "final_accuracy"}
+    assert sorted(values) == [0, 1, 1000, 2000]
+    means = [fmean(values[repeat] for repeat in (0, 1000, 2000)), values[1]]
+    (summary,) = satm.results(registry=_path(), metric="final_accuracy", protocol="class-incremental")
+    assert summary.n == 2
+    assert (summary.mean, summary.std) == (pytest.approx(fmean(means)), pytest.approx(pstdev(means)))
+
+
+def test_memories_are_compared_by_their_order_means() -> None:
+    # Orders 0 and 1. Order 0 has a second network in both, order 2 and a third network only in one.
+    ours = {0: 0.6, 1000: 0.8, 2000: 0.1, 1: 0.5, 2: 0.9}
+    theirs = {0: 0.5, 1000: 0.5, 1: 0.1}
+    assert order_means(ours) == pytest.approx({0: 0.5, 1: 0.5, 2: 0.9})
+    found = paired_by_order(ours, theirs)
+    assert found is not None
+    assert (found.n, found.mean) == (2, pytest.approx((0.2 + 0.4) / 2))
+    # t(0.975, 1) = 12.706; the standard deviation of 0.2 and 0.4 is 0.1 √2.
+    assert found.half == pytest.approx(12.706 * 0.1, rel=1e-3)
+    assert paired_by_order({0: 0.5}, {1: 0.5}) is None
+
+
+def test_the_command_prints_differences_between_memories(
+    digits: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits(orders=2, learning_rate=0.05)
+    arguments = ["--steps", "2", "--orders", "2", "--networks", "1", "--learning-rate", "0.05", "--threads", "1"]
+    assert run(["eval-cl", *arguments, "--memory", "random"]) == 0
+    out = capsys.readouterr().out
+    assert "differences between memories, paired by class order" in out
+    lines = [" ".join(each.split()) for each in out.splitlines()]
+    (line,) = [each for each in lines if "final_accuracy condensed[whole] − random" in each]
+    assert any("class-incremental convnet3_w4 condensed[whole]" in each for each in lines)
+    assert line.endswith(" 2")
+    assert "old_class_drop" in out
+    assert "forgetting" not in out
+
+
+def test_both_matrices_are_stored_at_every_step(digits: Callable[..., Any]) -> None:
+    rows = digits(steps=3, learning_rate=0.05)
+    found = {(row.metric, row.step) for row in rows}
+    for step in (1, 2, 3):
+        assert {(f"{mask}accuracy_on_step_{j}", step) for mask in ("", "masked_") for j in (1, 2, 3)} <= found
+    assert {(f"{mask}accuracy_on_step_{j}_untrained", 3) for mask in ("", "masked_") for j in (1, 2, 3)} <= found
+    values = {(row.metric, row.step): row.value for row in rows}
+    assert all(values[f"masked_accuracy_on_step_{j}", 3] >= values[f"accuracy_on_step_{j}", 3] for j in (1, 2, 3))
+
+
+def test_class_orders_and_bases_are_kept_apart(digits: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "order").write_text("\n".join("9876543210"))
+    digits(learning_rate=0.05)
+    rows = digits(learning_rate=0.05, order=str(tmp_path / "order"), base=6, steps=3)
+    digits(learning_rate=0.05, order="field", orders=2)
+    names = {row.protocol for row in rows}
+    (name,) = names - {"class-incremental"}
+    assert name.startswith("class-incremental/gdumb[order file ")
+    assert name.endswith(", base 6]")
+    last = next(row for row in rows if row.protocol == name and row.metric == "accuracy")
+    assert last.detail["classes_by_step"] == [[9, 8, 7, 6, 5, 4], [3, 2], [1, 0]]
+    found = satm.results(registry=_path(), metric="final_accuracy", protocol="class-incremental")
+    assert {each.protocol: each.n for each in found} == {
+        "class-incremental": 1, name: 1, "class-incremental/gdumb[order field]": 2,
+    }  # fmt: skip
+
+
+def test_a_fixed_buffer_beside_the_growing_one(digits: Callable[..., Any]) -> None:
+    digits(memory="random", learning_rate=0.05)
+    messages = Messages()
+    digits(memory="random", learning_rate=0.05, buffer=20, steps=5)
+    rows = digits(learning_rate=0.05, buffer=10, steps=5, progress=messages)
+    held = {}
+    for row in rows:
+        if row.metric == "accuracy":
+            held.setdefault(row.memory, []).append((row.step, row.detail["memory_size"]))
+    assert held == {
+        "random": [(1, 5), (2, 10)],
+        "random[M=20]": [(step, 20) for step in range(1, 6)],
+        "condensed[M=10]": [(step, 2 * step) for step in range(1, 6)],
+    }
+    assert "digits/ipc1/satm@1 has 1 images a class: after the first step the buffer of 10 holds 2" in messages.said
+    budgets = {row.memory: row.detail["budget"] for row in rows}
+    assert budgets["random[M=20]"] == {"equal in": "buffer", "images": 20, "bytes": 20 * 256}
+    assert budgets["condensed[M=10]"] == {"images": 10, "bytes": 10 * 256 * 4}
+
+
+def test_logits_count_in_the_bytes_of_a_memory(digits: Callable[..., Any]) -> None:
+    digits(protocol="der", recipe="smoke")
+    rows = digits(protocol="der", recipe="smoke", memory="random", budget="bytes")
+    budgets = {row.memory: row.detail["budget"]["bytes"] for row in rows}
+    # A condensed image has 4·256 bytes and 40 of logits, a real one 256 and 40: three of them for one.
+    assert budgets == {"condensed": 10 * (1024 + 40), "random[bytes+logits]": 30 * (256 + 40)}
+
+
+def test_what_saw_classes_before_they_arrived_is_said(digits: Callable[..., Any]) -> None:
+    messages = Messages()
+    rows = digits(learning_rate="grid", recipe="smoke", progress=messages)
+    grid = "the learning rate was chosen on validation images of all classes"
+    assert rows[0].detail["saw_all_classes"] == ["the set was condensed as a whole", grid]
+    assert "classes are known before they arrive: the set was condensed as a whole" in messages.said
+    assert f"classes are known before they arrive: {grid}" in messages.said
+    rows = digits(memory="random", learning_rate=0.05)
+    assert [row for row in rows if row.memory == "random"]
+    assert not [row for row in rows if row.memory == "random" and "saw_all_classes" in row.detail]
+
+
+def test_a_replay_weight_is_a_setting_of_replay(digits: Callable[..., Any]) -> None:
+    digits(protocol="replay", recipe="smoke")
+    digits(protocol="replay", recipe="smoke", replay_weight=0.3)
+    with Registry.open(_path(), read_only=True) as store:
+        recipes = [store.recipe(row.recipe_id) for row in store.results() if row.metric == "final_accuracy"]
+    assert {each.name for each in recipes} == {"replay smoke", "replay smoke, replay_weight 0.3"}
+    # The default is not written, so that earlier results keep their recipe.
+    assert {each.config.get("replay_weight") for each in recipes} == {None, 0.3}
+    assert "replay_weight" not in min(recipes, key=lambda each: len(each.name)).config
 
 
 def _path() -> str:
@@ -95,11 +217,11 @@ def _path() -> str:
     return os.environ["SATM_REGISTRY"]
 
 
-@pytest.mark.parametrize("protocol", ["replay", "der", "gdumb-original", "cumulative"])
+@pytest.mark.parametrize("protocol", ["replay", "der", "gdumb-original", "cumulative", "joint"])
 def test_protocols_are_stored_by_their_names(digits: Callable[..., Any], protocol: str) -> None:
     rows = digits(protocol=protocol, recipe="smoke")
     assert {row.protocol for row in rows} == {f"class-incremental/{protocol}"}
-    assert {row.memory for row in rows} == {"none" if protocol == "cumulative" else "condensed"}
+    assert {row.memory for row in rows} == {"none" if protocol in ("cumulative", "joint") else "condensed"}
     assert satm.results(registry=_path(), protocol="class-incremental", metric="final_accuracy")
     _, view = satm.query("select distinct protocol from incremental", registry=_path())
     assert view == [(f"class-incremental/{protocol}",)]
@@ -300,6 +422,11 @@ def test_a_preset_on_another_set_is_a_departure(digits: Callable[..., Any]) -> N
         "IPC 1 instead of 50",
         "class orders 1 instead of 5",
         "networks an order 1 instead of 3",
+        "memory condensed instead of condensed[per-step]",
+        "source of class orders the suite's seeds instead of field",
+        "architecture convnet3_w4 instead of convnet3_w128",
+        "recipe smoke instead of dm",
+        "learning rate 0.05 instead of 0.01",
     ]
 
 
@@ -318,6 +445,16 @@ def test_what_makes_no_sense_is_one_line_and_stores_nothing(
         (["--budget", "bytes"], "it bounds memory random or herding"),
         (["--budget", "kilos"], "expected images or bytes"),
         (["--steps", "10", "--condense-per-step"], "learns nothing from only one class"),
+        (["--buffer", "9"], "buffer 9: less than one image for each of 10 classes"),
+        (["--buffer", "11"], "buffer 11: digits/ipc1/satm@1 has 10 images; take at most 10"),
+        (["--buffer", "20", "--memory", "random", "--budget", "bytes"], "the buffer counts images"),
+        (["--protocol", "joint", "--buffer", "20"], "joint keeps no memory; leave --buffer 20 out"),
+        (["--base", "8", "--steps", "4"], "base 8 of 10 classes in 4 steps"),
+        (["--order", "feild"], "order 'feild': expected field, icarl or a file"),
+        (["--order", "icarl", "--orders", "3"], "--order icarl is one class order"),
+        (["--preset", "figure1-left", "--base", "5"], "whose steps are all alike"),
+        (["--replay-weight", "0.5"], "protocol gdumb has no such weight; take replay"),
+        (["--protocol", "replay", "--replay-weight", "1"], "replay_weight 1.0: expected 0 or more, and less than 1"),
         (["--preset", "figure1-lef"], "did you mean figure1-left"),
         (["--preset", "figure1-left", "--steps", "3"], "which has 5"),
         (["--protocol", "der", "--learning-rate", "grid"], "state a number"),
