@@ -138,6 +138,12 @@ def test_equal_values_have_no_spread():
     assert crossed(np.zeros((3, 4))).p() == 1
 
 
+def test_rounding_is_no_spread():
+    y = np.array([[0.1 + 0.2, 0.3], [0.3, 0.3], [0.3, 0.3]])
+    assert crossed(y).se == 0
+    assert crossed(0.3 + 1e-9 * np.arange(6).reshape(3, 2)).se > 0
+
+
 def test_the_p_value_and_the_interval_agree():
     """The interval at level 1 − p ends at 0."""
     found = crossed([[0.1, 0.2, 0.15], [0.05, 0.1, 0.2], [-0.02, 0.04, 0.1]])
