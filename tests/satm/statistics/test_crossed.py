@@ -134,6 +134,7 @@ def test_equal_values_have_no_spread():
     assert (found.mean, found.se, found.low, found.high) == (0.1, 0, 0.1, 0.1)
     assert (found.between_condensations, found.between_networks, found.rest) == (0, 0, 0)
     assert found.freedom == 2
+    assert crossed(np.full((4, 3), 0.1)).freedom == 3  # the condensations' own
     assert found.p() == 0
     assert crossed(np.zeros((3, 4))).p() == 1
 
