@@ -148,7 +148,16 @@ LISTING = "from satm.names import registered_in; assert 'alexnet' in registered_
 
 @pytest.mark.parametrize("code", ["import satm", "import satm.cli", "import registry", "import protocols", LISTING])
 def test_start_up_loads_nothing_heavy(code: str) -> None:
-    assert not loaded_after(code) & {"torch", "avalanche", "timm", "higher", "matplotlib", "sklearn", "pyarrow"}
+    assert not loaded_after(code) & {
+        "torch",
+        "avalanche",
+        "timm",
+        "higher",
+        "matplotlib",
+        "sklearn",
+        "pyarrow",
+        "scipy",
+    }
 
 
 def test_our_tests_package_is_the_one_imported() -> None:

@@ -134,8 +134,15 @@ def test_equal_values_have_no_spread():
     assert (found.mean, found.se, found.low, found.high) == (0.1, 0, 0.1, 0.1)
     assert (found.between_condensations, found.between_networks, found.rest) == (0, 0, 0)
     assert found.freedom == 2
+    assert crossed(np.full((4, 3), 0.1)).freedom == 3  # the condensations' own
     assert found.p() == 0
     assert crossed(np.zeros((3, 4))).p() == 1
+
+
+def test_rounding_is_no_spread():
+    y = np.array([[0.1 + 0.2, 0.3], [0.3, 0.3], [0.3, 0.3]])
+    assert crossed(y).se == 0
+    assert crossed(0.3 + 1e-9 * np.arange(6).reshape(3, 2)).se > 0
 
 
 def test_the_p_value_and_the_interval_agree():

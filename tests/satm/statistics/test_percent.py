@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satm.errors import ConfigError
-from satm.statistics import accuracy_interval, clopper_pearson, crossed, fresh_draws
+from satm.statistics import Estimate, accuracy_interval, clopper_pearson, crossed, fresh_draws
 
 
 def test_by_hand():
@@ -85,6 +85,13 @@ def test_no_spread_gives_the_binomial_interval_or_none():
     assert accuracy_interval(crossed(np.ones((1, 2))), images=100) is None  # two networks
 
 
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_a_mean_at_the_end_has_no_logit(p):
+    found = Estimate(mean=p, se=0.01, freedom=4, n=5, counts="networks", scope="this set only")
+    assert accuracy_interval(found) is None
+    assert accuracy_interval(found, images=100) == clopper_pearson(round(100 * p), 100)
+
+
 def test_clopper_pearson_against_a_printed_table():
     assert clopper_pearson(9, 10) == pytest.approx((0.5550, 0.9975), abs=5e-5)
     assert clopper_pearson(5, 10, 0.9) == pytest.approx((0.2224, 0.7776), abs=5e-5)
@@ -93,11 +100,17 @@ def test_clopper_pearson_against_a_printed_table():
 def test_bad_input():
     with pytest.raises(ConfigError, match=r"accuracy 70: expected a fraction"):
         accuracy_interval(fresh_draws([70.0, 70.0, 70.0]))
+    assert accuracy_interval(fresh_draws([1.0, 1.0, 1.0]), images=2) == clopper_pearson(2, 2)
     with pytest.raises(ConfigError, match="1 test images"):
         accuracy_interval(fresh_draws([0.5, 0.6, 0.7]), images=1)
     with pytest.raises(ConfigError, match="1 test images"):
         accuracy_interval(fresh_draws([0.5, 0.6, 0.7]), right=[1.0])
     with pytest.raises(ConfigError, match=r"shares from 0 to 2"):
         accuracy_interval(fresh_draws([0.5, 0.6, 0.7]), right=[0, 2])
-    with pytest.raises(ConfigError, match="11 right of 10"):
-        clopper_pearson(11, 10)
+    for outside in (-0.01, 1.01):
+        with pytest.raises(ConfigError, match="expected a fraction"):
+            accuracy_interval(fresh_draws([outside] * 3))
+    for right, images in ((11, 10), (-1, 10), (0, 0)):
+        with pytest.raises(ConfigError, match=f"{right} right of {images} images"):
+            clopper_pearson(right, images)
+    assert clopper_pearson(1, 1) == pytest.approx((0.025, 1.0))
