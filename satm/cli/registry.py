@@ -105,7 +105,9 @@ def query(
 ) -> None:
     """Run SQL on the registry, which is only read.
 
-    Tables: sets, blobs, runs, metrics, results, predictions, recipes, environments. Example: satm query "select * from leaderboard"
+    Tables: sets, blobs, runs, metrics, results, predictions, tests, recipes, environments.
+
+    Example: satm query "select * from leaderboard"
     """
     import satm
     from satm.cli._tables import print_rows
