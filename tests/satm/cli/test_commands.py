@@ -227,7 +227,7 @@ def _running(path: str) -> bool:
         (["condense", "--config", "absent.json"], 2, "absent.json"),
         (["condense", "cifar10", "--data-root", "nowhere", "--profile", "smoke"], 1, "nowhere"),
         (["eval"], 1, "satm.db"),
-        (["eval", "--learning-rate", "fast"], 2, "expected learned, grid or a number"),
+        (["eval", "--learning-rate", "fast"], 2, "expected learned, grid, both or a number"),
         (["eval", "--baseline", "magic"], 2, "expected random"),
         (["eval-arch"], 2, "no architecture given"),
         (["eval-cl", "--memory", "none"], 2, "expected condensed, random or herding"),
