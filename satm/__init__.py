@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from satm.workflow.exchange.exporting import diff as diff
     from satm.workflow.exchange.exporting import export_set as export_set
     from satm.workflow.exchange.importing import import_set as import_set
+    from satm.workflow.grouped import group_results as group_results
     from satm.workflow.incremental.buffer import avalanche_buffer as avalanche_buffer
     from satm.workflow.incremental.run import evaluate_incremental as evaluate_incremental
     from satm.workflow.lookup import load as load
@@ -46,6 +47,7 @@ _HOMES = {
     "evaluate_incremental": "satm.workflow.incremental.run",
     "avalanche_buffer": "satm.workflow.incremental.buffer",
     "results": "satm.workflow.lookup",
+    "group_results": "satm.workflow.grouped",
     "query": "satm.workflow.lookup",
     "import_set": "satm.workflow.exchange.importing",
     "export_set": "satm.workflow.exchange.exporting",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from registry import Group, Registry, ResultRow, SetRecord
 from satm.statistics import Crossed, Estimate, accuracy_interval, common, crossed, fresh_draws
+from satm.workflow.incremental.differences import order_means
 
-ORDERS = 1000  # the repeat number of a class-incremental network is its order + 1000 · its network in that order
 CHANCE = ("accuracy", "macro_accuracy")  # the metrics of which a diverged network has the value of a guess, 1/K
 
 BySeed = Mapping[int, Mapping[int, float]]
@@ -124,16 +124,11 @@ def _by_unit(cell: Cell, rows: Iterable[ResultRow]) -> dict[int, float]:
     """The values by network; of a class-incremental protocol by class order, each the mean of its networks."""
     if not cell.protocol.startswith("class-incremental"):
         return {row.repeat: row.value for row in rows}
-    orders: dict[int, list[float]] = {}
-    for row in rows:
-        orders.setdefault(row.repeat % ORDERS, []).append(row.value)
-    return {order: sum(found) / len(found) for order, found in orders.items()}
+    return order_means({row.repeat: row.value for row in rows})
 
 
 def _guesses(rows: Sequence[ResultRow], record: SetRecord) -> Iterator[ResultRow]:
     """Accuracy 1/K for each network that diverged."""
-    from dataclasses import replace
-
     for row in rows:
         if row.metric == "diverged":
             for metric in CHANCE:
@@ -155,6 +150,4 @@ def _cell(row: ResultRow) -> Cell:
 
 
 def _diverged_cell(cell: Cell) -> Cell:
-    from dataclasses import replace
-
     return replace(cell, metric="diverged")
