@@ -28,6 +28,15 @@ def test_by_hand():
     assert found.scope == "new condensations and new networks"
 
 
+def test_satterthwaite_by_formula():
+    """MS_S = 3·10, MS_N = 4·9 and MS_E = 2 of a 4 × 3 table: V = 64, with 3, 2 and 6 df."""
+    seeds = np.array([-1.0, -1, 1, 1]) * math.sqrt(7.5)
+    rest = np.array([[1.0, -1, 0], [-1, 1, 0], [1, 0, -1], [-1, 0, 1]]) * math.sqrt(1.5)
+    found = crossed(seeds[:, None] + np.array([-3.0, 0, 3]) + rest)
+    assert found.se == pytest.approx(math.sqrt(64 / 12))
+    assert found.freedom == pytest.approx(64**2 / (30**2 / 3 + 36**2 / 2 + 2**2 / 6))
+
+
 def test_variance_is_at_least_the_larger_mean_square():
     """Mean squares below MS_E: V is the larger one, with that one's own df, and components are 0."""
     noise = np.array([[2.0, -1, -1], [-1, 2, -1], [-1, -1, 2], [1, -1, 0], [-1, 1, 0]])  # no effect of either
