@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -12,11 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from evaluation.metrics import METRICS
-from registry import SummaryRow
 from satm.cli._options import Format
 from satm.errors import PluginError, UnknownName
 from satm.report.tables import render, shown
-from satm.statistics import half_width
+
+if TYPE_CHECKING:
+    from satm.workflow.grouped import Cell, GroupRow
 
 # Metrics of the two accuracy matrices: one for each step that is tested.
 PER_STEP = ("accuracy_on_step_", "masked_accuracy_on_step_")
@@ -44,42 +45,94 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def print_stored(registry: Path, name: str, **filters: Any) -> None:
-    """The stored results of set `name`, without the accuracy matrix; filters as `satm.results` takes them."""
+    """The stored results of a set or group, without the accuracy matrix; filters as `satm.group_results` takes them."""
     import satm
 
-    rows = satm.results(registry=registry, set=name, **filters)
-    print_results([row for row in rows if not row.metric.startswith(PER_STEP)], Format.TABLE)
+    rows = satm.group_results([name], registry=registry, **filters)
+    print_results([row for row in rows if not row.cell.metric.startswith(PER_STEP)], Format.TABLE)
 
 
-def print_results(rows: Sequence[SummaryRow], form: Format) -> None:
-    """Summary rows with mean, standard deviation, interval and n. CSV and JSON hold plain numbers."""
-    print_rows(*results_table(rows, raw=form in (Format.CSV, Format.JSON)), form)
+def print_results(rows: Sequence[GroupRow], form: Format) -> None:
+    """Rows with mean, both spreads, interval and what n counts. CSV and JSON hold plain numbers."""
+    columns, lines = plain_table(rows) if form in (Format.CSV, Format.JSON) else results_table(rows)
+    print_rows(columns, lines, form)
 
 
-def results_table(rows: Sequence[SummaryRow], *, raw: bool = False) -> tuple[list[str], list[list[Any]]]:
-    """Columns and cells of summary rows: fractions if `raw`, else percent, "45.1 ± 0.6 %".
-
-    The interval is the 95% t-interval of the mean. A single value has none.
-    """
-    about = ["set", "profile", "protocol", "architecture", "memory", "recipe", "step", "metric"]
-    columns = [*about, *(["mean", "std", "low", "high"] if raw else ["mean ± std", "95% interval"]), "n"]
+def plain_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and numbers: accuracies are fractions, a step is "2/5", an interval without ends has None."""
+    columns = ["set", "profile", "protocol", "architecture", "memory", "recipe", "policy", "rate", "step", "metric"]
+    columns += ["mean", "std_condensations", "std_networks", "low", "high", "n", "counts", "scope"]
+    columns += ["condensations", "networks", "diverged", "mean_of_survivors"]
     cells: list[list[Any]] = []
     for row in rows:
-        step = "" if row.steps == 1 else f"{row.step}/{row.steps}"
-        half = half_width(row.std, row.n)
-        ends = None if row.n < 2 else (row.mean - half, row.mean + half)
-        if raw:
-            values = [row.mean, row.std, *(ends or (None, None))]
-        elif _is_fraction(row):
-            spelt = "" if ends is None else f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
-            values = [f"{100 * row.mean:.1f} ± {100 * row.std:.1f} %", spelt]
-        else:
-            spelt = "" if ends is None else f"[{ends[0]:.3f}, {ends[1]:.3f}]"
-            values = [f"{row.mean:.3f} ± {row.std:.3f} {_unit(row)}".rstrip(), spelt]
-        memory = row.memory if raw else shown_memory(row.protocol, row.memory)
-        names = [row.set_name, row.profile, row.protocol, row.architecture, memory, row.recipe, step, row.metric]
-        cells.append([*names, *values, row.n])
+        cell, found = row.cell, row.estimate
+        about = [row.group.name, cell.profile, cell.protocol, cell.architecture, cell.memory, row.recipe]
+        values = [found.mean, row.between_condensations, row.between_networks, *(row.interval() or (None, None))]
+        cells.append(
+            [
+                *(*about, cell.policy, row.rate, _step(cell), cell.metric, *values, found.n, found.counts, found.scope),
+                *(row.condensations, row.networks, row.diverged, row.survivors),
+            ]
+        )
     return columns, cells
+
+
+def results_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[str]]]:
+    """Columns and texts. Accuracies are in percent, spreads in points.
+
+    The first spread is the standard deviation between condensations, the second between networks (class orders if the
+    protocol is class-incremental).
+    """
+    columns = ["set", "profile", "protocol", "architecture", "memory", "recipe", "learning rate", "step", "metric"]
+    columns += ["mean", "95% interval", "spread: condensations", "networks", "n"]
+    cells: list[list[str]] = []
+    for row in rows:
+        cell = row.cell
+        scale, digits, unit = (100, 1, " %") if _is_fraction(cell) else (1, 3, f" {_unit(cell.metric)}".rstrip())
+        ends = row.interval()
+        spreads = [
+            "" if s is None else f"{scale * s:.{digits}f}" for s in (row.between_condensations, row.between_networks)
+        ]
+        cells.append(
+            [
+                *(row.group.name, cell.profile, cell.protocol, cell.architecture),
+                *(shown_memory(cell.protocol, cell.memory), row.recipe),
+                " ".join(filter(None, (cell.policy, "" if row.rate is None else f"{row.rate:.3g}"))),
+                *(_step(cell), cell.metric),
+                f"{scale * row.estimate.mean:.{digits}f}{unit}{_diverged(row, scale, digits)}",
+                "" if ends is None else f"[{scale * ends[0]:.{digits}f}, {scale * ends[1]:.{digits}f}]",
+                *spreads,
+                size_of(row),
+            ]
+        )
+    return columns, cells
+
+
+def size_of(row: GroupRow) -> str:
+    """What n counts: `3 condensations × 5 networks`, `5 networks, this set only`, `5 draws`."""
+    counts = row.estimate.counts
+    if counts == "draws":
+        return _count(row.networks, "draw")
+    unit = "order" if row.cell.protocol.startswith("class-incremental") else "network"
+    unused = f" ({_count(row.left_out, 'value')} left out)" if row.left_out else ""
+    if row.condensations == 1:
+        return f"{_count(row.networks, unit)}, this set only{unused}"
+    return f"{_count(row.condensations, 'condensation')} × {_count(row.networks, unit)}{unused}"
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
+def _diverged(row: GroupRow, scale: int, digits: int) -> str:
+    if not row.diverged:
+        return ""
+    without = "" if row.survivors is None else f", {scale * row.survivors:.{digits}f} without them"
+    return f" ({row.diverged} of {row.condensations * row.networks} diverged and count as chance{without})"
+
+
+def _step(cell: Cell) -> str:
+    return "" if cell.steps == 1 else f"{cell.step}/{cell.steps}"
 
 
 def shown_memory(protocol: str, memory: str) -> str:
@@ -90,14 +143,14 @@ def shown_memory(protocol: str, memory: str) -> str:
     return f"condensed[{','.join(filter(None, ('whole', notes)))}]"
 
 
-def _is_fraction(row: SummaryRow) -> bool:
+def _is_fraction(cell: Cell) -> bool:
     """Whether a number is shown in percent. Those of class-incremental streams all are fractions."""
-    return _unit(row) == "fraction" or row.protocol.startswith("class-incremental")
+    return _unit(cell.metric) == "fraction" or cell.protocol.startswith("class-incremental")
 
 
-def _unit(row: SummaryRow) -> str:
-    """The unit of the row's metric; "" if no installed package has the metric, or if that package cannot be loaded."""
+def _unit(metric: str) -> str:
+    """The unit of a metric; "" if no installed package has the metric, or if that package cannot be loaded."""
     try:
-        return METRICS.get(row.metric).unit
+        return METRICS.get(metric).unit
     except (UnknownName, PluginError):
         return ""

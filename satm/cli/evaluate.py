@@ -31,7 +31,7 @@ def evaluate(
     data_root: option.DataRoot = None,
     dry_run: option.DryRun = False,
 ) -> None:
-    """Train networks from scratch on a set, with the architecture it was made on, and test them.
+    """Train networks from scratch on a set or a group, with the architecture it was made on, and test them.
 
     Example: satm eval cifar10/ipc50/satm --baseline random
     """
@@ -44,7 +44,7 @@ def evaluate(
     from satm.cli._tables import print_stored
 
     with working(threads) as progress:
-        record = satm.evaluate(
+        group = satm.evaluate(
             reference,
             baseline=beside,
             recipe=recipe,
@@ -61,5 +61,5 @@ def evaluate(
             progress=progress,
         )
     if not dry_run:
-        print_stored(registry, record.name, protocol="in-domain", metric="accuracy")
+        print_stored(registry, group.name, protocol="in-domain", metric="accuracy")
         typer.echo("next: satm eval-arch --arch resnet18, satm eval-cl --steps 5, satm results")

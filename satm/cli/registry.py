@@ -44,6 +44,7 @@ OnlyArchitecture = Annotated[str | None, typer.Option("--arch", help="Only resul
 OnlyMemory = Annotated[str | None, typer.Option("--memory", help="Only this memory: condensed, random or herding.")]
 OnlyMetric = Annotated[str | None, typer.Option("--metric", help="Only this metric, for example accuracy.")]
 OnlyProfile = Annotated[str | None, typer.Option("--profile", help="Only results at this scale: paper, cpu, smoke.")]
+Each = Annotated[bool, typer.Option("--each", help="Every set by itself, not the mean of the sets of a group.")]
 Everything = Annotated[bool, typer.Option("--all", help="Also every step and the whole accuracy matrix.")]
 SQL = Annotated[str, typer.Argument(metavar="SQL", help='For example "select * from leaderboard".')]
 
@@ -59,19 +60,21 @@ def results(
     metric: OnlyMetric = None,
     profile: OnlyProfile = None,
     every: Everything = False,
+    each: Each = False,
     form: FormatOption = Format.TABLE,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """Show the stored results: mean ± population standard deviation, n, and the scale each was made at.
+    """Show the stored results of groups and sets: mean, interval, both spreads, what n counts, and the scale.
 
     Example: satm results --protocol cl --format markdown
     """
     import satm
     from satm.cli._tables import PER_STEP, print_results
 
-    rows = satm.results(
+    rows = satm.group_results(
+        None if reference is None else [reference],
+        each=each,
         registry=registry,
-        set=reference,
         protocol=_SHORT.get(protocol, protocol) if protocol else None,
         dataset=dataset,
         ipc=ipc,
@@ -84,7 +87,7 @@ def results(
     if metric is not None and not rows:
         _check_metric(metric, registry)
     if not every and metric is None:
-        rows = [row for row in rows if row.step == row.steps and not row.metric.startswith(PER_STEP)]
+        rows = [r for r in rows if r.cell.step == r.cell.steps and not r.cell.metric.startswith(PER_STEP)]
     print_results(rows, form)
 
 

@@ -65,15 +65,19 @@ class GroupRow:
 
 
 def group_results(
-    references: Sequence[str] | None = None, *, registry: Path | str = "satm.db", **filters: Any
+    references: Sequence[str] | None = None, *, each: bool = False, registry: Path | str = "satm.db", **filters: Any
 ) -> list[GroupRow]:
     """The results of the groups that `references` name, or of all groups.
 
-    `filters` are those of `results` except `set`. Raises the errors of `Registry.group`.
+    `filters` are those of `results` except `set`. `each` keeps the sets of a group apart.
+
+    Raises the errors of `Registry.group`.
     """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         which = {key: filters[key] for key in ("dataset", "method", "ipc") if key in filters}
         groups = store.groups(**which) if references is None else [store.group(each) for each in references]
+        if each:
+            groups = [store.group(record.id) for group in groups for record in group.sets]
         return [row for group in groups for row in group_rows(store, group, **filters)]
 
 
@@ -108,7 +112,7 @@ def _row(
         cell=cell,
         recipe=store.recipe(cell.recipe_id).name,
         rate=rates.pop() if len(rates) == 1 else None,
-        estimate=fresh_draws(table.tables[0][0]) if independent else estimate,
+        estimate=_named(fresh_draws(table.tables[0][0]) if independent else estimate, cell),
         condensations=estimate.seeds,
         networks=estimate.networks,
         between_condensations=estimate.between_condensations,
@@ -118,6 +122,13 @@ def _row(
         survivors=sum(survivors) / len(survivors) if diverged and survivors else None,
         left_out=table.left_out,
     )
+
+
+def _named(found: Estimate, cell: Cell) -> Estimate:
+    """The same estimate; of a class-incremental protocol one set's `networks` are class orders."""
+    if not cell.protocol.startswith("class-incremental") or found.counts == "condensations":
+        return found
+    return replace(found, counts="orders")
 
 
 def _by_unit(cell: Cell, rows: Iterable[ResultRow]) -> dict[int, float]:

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import evaluation
 from evaluation import Earlier, RatePolicy, Trainer, check_compilation
 from evaluation.predictions import SAVED_BELOW
-from registry import Registry, SetRecord
+from registry import Group, Registry
 from registry.provenance import environment
 from satm.errors import Interrupted
 from satm.machine.fused import Compilation
@@ -22,7 +23,16 @@ from satm.progress import SILENT, Progress
 from satm.synthetic import digest
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.evaluate.rows import NetworkRows, Tested
-from satm.workflow.evaluate.subject import ROOT, Judging, MemoryKind, Subject, open_subject, policies
+from satm.workflow.evaluate.subject import (
+    ROOT,
+    Entrant,
+    Judging,
+    MemoryKind,
+    Subject,
+    find_entrant,
+    open_subject,
+    policies,
+)
 from satm.workflow.teachers import Labelling, label_facts
 from satm.workflow.workspace import Workspace, opened
 
@@ -44,8 +54,11 @@ def evaluate(
     data_root: Path | None = None,
     dry_run: bool = False,
     progress: Progress = SILENT,
-) -> SetRecord:
-    """Train networks from scratch on a stored set and store their metrics on the test images; `results` reads them.
+) -> Group:
+    """Train networks from scratch on stored sets and store their metrics on test images; `group_results` reads them.
+
+    `reference` names one set, or a group (`Registry.group`): then every set of the group is evaluated, each by networks
+    with the same initial weights.
 
     Each network gets a row for every metric of `evaluation.METRICS`. A network that is stored with every metric is not
     trained again.
@@ -70,23 +83,28 @@ def evaluate(
     Raises ConfigError before anything is trained if a learning rate would be chosen on validation images and the set
     holds out none (`validation=0`), and Interrupted with every finished network stored.
     """
-    judging = Judging(recipe=recipe, prefix=prefix, labels=labels)
+    choices = [
+        Judging(recipe=recipe, learning_rate=policy, prefix=prefix, labels=labels) for policy in policies(learning_rate)
+    ]
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
-        subjects = [
-            open_subject(workspace, reference, replace(judging, learning_rate=policy))
-            for policy in policies(learning_rate)
-        ]
-        works = [(subject, _wanted(subject, architectures, baseline, repeats)) for subject in subjects]
+        group = workspace.store.group(reference)
+        works = []
+        for record, judging in product(group.sets, choices):
+            # Random images do not depend on the seed of the condensation: they are judged once, beside the first set.
+            beside = baseline if record is group.sets[0] else None
+            entrant = find_entrant(workspace.store, record.id, judging)
+            works.append((judging, entrant, _wanted(entrant, architectures, beside, repeats)))
         trainer = trainer_of(workspace, compilation)
-        for subject, wanted in works:
-            progress.say(wanted.opening(subject))
+        for judging, entrant, wanted in works:
+            progress.say(wanted.opening(entrant))
+            subject = open_subject(workspace, entrant.record.id, judging)
             if not dry_run:
                 train_missing(workspace, subject, replace(wanted, save_predictions=save_predictions), trainer)
-    return subjects[0].record
+    return group
 
 
 def _wanted(
-    subject: Subject, architectures: Sequence[str] | None, baseline: MemoryKind | None, repeats: int | None
+    subject: Entrant, architectures: Sequence[str] | None, baseline: MemoryKind | None, repeats: int | None
 ) -> Wanted:
     """The networks that `evaluate` needs. Raises ConfigError for an architecture or a learning rate that cannot be."""
     names = [subject.config.architecture] if architectures is None else list(architectures)
@@ -111,7 +129,7 @@ class Wanted:
     kind: Literal["eval", "eval-arch"]  # as the run is stored
     save_predictions: bool | None = None  # None: if there are fewer than `SAVED_BELOW` test images
 
-    def opening(self, subject: Subject) -> str:
+    def opening(self, subject: Entrant) -> str:
         """One line that says what is trained."""
         beside = "".join(f", beside {memory}" for memory in self.memories if memory != "condensed")
         return (
