@@ -86,6 +86,8 @@ def group_rows(store: Registry, group: Group, **filters: Any) -> Iterator[GroupR
     found: dict[Cell, dict[int, list[ResultRow]]] = {}
     for record in group.sets:
         rows = store.results(set=record.id, **filters)
+        if filters.get("metric") in CHANCE:
+            rows += store.results(set=record.id, **{**filters, "metric": "diverged"})
         for row in [*rows, *_guesses(rows, record)]:
             found.setdefault(_cell(row), {}).setdefault(record.seed, []).append(row)
     for cell, by_seed in found.items():
@@ -139,10 +141,11 @@ def _by_unit(cell: Cell, rows: Iterable[ResultRow]) -> dict[int, float]:
 
 
 def _guesses(rows: Sequence[ResultRow], record: SetRecord) -> Iterator[ResultRow]:
-    """Accuracy 1/K for each network that diverged."""
+    """Accuracy 1/K for each network that diverged, of the kinds of accuracy that the other networks have."""
+    kinds = {row.metric for row in rows}.intersection(CHANCE) or {"accuracy"}
     for row in rows:
         if row.metric == "diverged":
-            for metric in CHANCE:
+            for metric in kinds:
                 yield replace(row, metric=metric, value=1 / len(record.about["classes"]))
 
 
