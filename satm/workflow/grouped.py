@@ -44,6 +44,7 @@ class GroupRow:
     cell: Cell
     recipe: str  # its name
     rate: float | None  # the learning rate; None if there are several
+    rates: tuple[float, ...]  # all of them, ascending
     estimate: Estimate
     condensations: int
     networks: int  # of each condensation; class orders if the protocol is class-incremental
@@ -105,7 +106,7 @@ def _row(
         rows = {fullest: rows[fullest]}
     values = {seed: _by_unit(cell, found) for seed, found in rows.items()}
     table = common(values)
-    rates = {row.step_size for found in rows.values() for row in found}
+    rates = sorted({row.step_size for found in rows.values() for row in found})
     survivors = [row.value for seed, found in rows.items() for row in found if row.repeat not in lost.get(seed, ())]
     diverged = sum(len(lost.get(seed, ())) for seed in rows)
     estimate: Crossed = crossed(table.tables[0])
@@ -113,7 +114,8 @@ def _row(
         group=group,
         cell=cell,
         recipe=store.recipe(cell.recipe_id).name,
-        rate=rates.pop() if len(rates) == 1 else None,
+        rate=rates[0] if len(rates) == 1 else None,
+        rates=tuple(rates),
         estimate=_named(fresh_draws(table.tables[0][0]) if independent else estimate, cell),
         condensations=estimate.seeds,
         networks=estimate.networks,
