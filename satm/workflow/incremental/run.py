@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -86,13 +86,20 @@ def evaluate_incremental(
         replay_weight=replay_weight,
         settings=settings or {},
     )
+    requests = [replace(request, learning_rate=policy) for policy in policies(learning_rate)]
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
-        group = workspace.store.group(request.reference(reference, workspace.store))
-        requests = [replace(request, learning_rate=policy) for policy in policies(learning_rate)]
-        for plan in plan_group(workspace, group, requests):
-            plan.announce(progress)
-            if not dry_run:
-                run_plan(workspace, plan, compilation)
+        return _judge(workspace, reference, requests, None if dry_run else compilation)
+
+
+def _judge(
+    workspace: Workspace, reference: str, requests: Sequence[IncrementalRequest], compilation: Compilation | None
+) -> Group:
+    """Announce every plan of the group that `reference` names, and run it; without `compilation` it is a dry run."""
+    group = workspace.store.group(requests[0].reference(reference, workspace.store))
+    for plan in plan_group(workspace, group, requests):
+        plan.announce(workspace.progress)
+        if compilation is not None:
+            run_plan(workspace, plan, compilation)
     return group
 
 
