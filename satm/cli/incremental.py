@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from satm.cli import _options as option
 from satm.cli._names import Command
 from satm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from satm.workflow.incremental.differences import MemoryDifference
 
 
 def register(app: typer.Typer) -> None:
@@ -108,7 +111,7 @@ def evaluate_incremental(
     data_root: option.DataRoot = None,
     dry_run: option.DryRun = False,
 ) -> None:
-    """Class-incremental continual learning with the set as the memory.
+    """Class-incremental continual learning with a set, or every set of a group, as the memory.
 
     Example: satm eval-cl --steps 5 --protocol der
     """
@@ -121,69 +124,81 @@ def evaluate_incremental(
     import satm
     from satm.cli._session import working
     from satm.cli._tables import print_stored
-    from satm.workflow.evaluate.subject import policies
 
     with working(threads) as progress:
-        for policy in policies(rate):
-            record = satm.evaluate_incremental(
-                reference,
-                protocol=protocol,
-                steps=steps,
-                base=base,
-                order=order,
-                memory=kept,
-                budget=counted,
-                buffer=buffer,
-                condense_per_step=condense_per_step,
-                published=_comparison(published, preset),
-                orders=orders,
-                networks=networks,
-                architecture=arch,
-                recipe=recipe,
-                learning_rate=policy,
-                labels=labelled,
-                replay_weight=replay_weight,
-                settings=changes,
-                compilation=compiling,
-                device=device,
-                registry=registry,
-                data_root=data_root,
-                dry_run=dry_run,
-                progress=progress,
-            )
+        group = satm.evaluate_incremental(
+            reference,
+            protocol=protocol,
+            steps=steps,
+            base=base,
+            order=order,
+            memory=kept,
+            budget=counted,
+            buffer=buffer,
+            condense_per_step=condense_per_step,
+            published=_comparison(published, preset),
+            orders=orders,
+            networks=networks,
+            architecture=arch,
+            recipe=recipe,
+            learning_rate=rate,
+            labels=labelled,
+            replay_weight=replay_weight,
+            settings=changes,
+            compilation=compiling,
+            device=device,
+            registry=registry,
+            data_root=data_root,
+            dry_run=dry_run,
+            progress=progress,
+        )
     if not dry_run:
-        print_stored(registry, record.name, protocol="class-incremental")
-        _print_differences(registry, record.name)
+        print_stored(registry, group.name, protocol="class-incremental")
+        _print_differences(registry, group.name)
         typer.echo("next: satm results --protocol cl, satm eval-cl with --memory random or --protocol replay")
 
 
 def _print_differences(registry: Path, name: str) -> None:
-    """Paired differences between the memories of a set, over class orders."""
+    """Paired differences between the memories of a set or group, over condensations and class orders."""
     from satm.cli._tables import print_table, shown_memory
-    from satm.workflow.incremental.differences import memory_differences
+    from satm.workflow.incremental.differences import memory_differences, without_partner
 
-    found = memory_differences(registry, name)
-    if not found:
-        return
-    typer.echo("\ndifferences between memories, paired by class order (n counts orders; one order has no interval)")
-    columns = ["protocol", "architecture", "steps", "metric", "difference", "learning rates", "points", "95% interval"]
-    print_table(
-        [*columns, "n"],
-        [
+    if found := memory_differences(registry, name):
+        typer.echo(
+            "\ndifferences between memories, paired by condensation and class order (an interval needs three orders, "
+            "and three condensations to speak of the method)"
+        )
+        columns = ["protocol", "architecture", "steps", "metric", "difference", "learning rates", "points"]
+        print_table(
+            [*columns, "95% interval", "n"],
             [
-                each.protocol,
-                each.architecture,
-                each.steps,
-                each.metric,
-                " − ".join(shown_memory(each.protocol, memory) for memory in (each.memory, each.other)),
-                " / ".join(dict.fromkeys(each.policies)),
-                f"{100 * each.interval.mean:+.1f}",
-                "" if each.interval.n < 2 else f"[{100 * each.interval.low:.1f}, {100 * each.interval.high:.1f}]",
-                each.interval.n,
-            ]
-            for each in found
-        ],
-    )
+                [
+                    each.protocol,
+                    each.architecture,
+                    each.steps,
+                    each.metric,
+                    " − ".join(shown_memory(each.protocol, memory) for memory in (each.memory, each.other)),
+                    " / ".join(dict.fromkeys(each.policies)),
+                    f"{100 * each.estimate.mean:+.1f}",
+                    "" if (ends := each.estimate.ends()) is None else f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]",
+                    _size(each),
+                ]
+                for each in found
+            ],
+        )
+    for memory, other in without_partner(registry, name):
+        typer.echo(
+            f"no difference {memory} − {other}: their recipes, or the policies of their learning rates, differ; give "
+            "both the same --recipe and --learning-rate, such as grid"
+        )
+
+
+def _size(found: MemoryDifference) -> str:
+    """What n counts: `3 condensations × 5 orders`, `5 orders, this set only`."""
+    seeds, orders = found.estimate.seeds, found.estimate.networks
+    counted = f"{orders} order{'' if orders == 1 else 's'}"
+    unused = f" ({found.left_out} left out)" if found.left_out else ""
+    return f"{counted}, this set only{unused}" if seeds == 1 else f"{seeds} condensations × {counted}{unused}"
 
 
 def _comparison(published: str | None, preset: str | None) -> str | None:

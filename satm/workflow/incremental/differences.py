@@ -1,24 +1,30 @@
-"""Paired differences between the memories of one set, over class orders."""
+"""Paired differences between the memories of a group, over condensation seeds and class orders."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 
-from registry import Registry, ResultRow
-from satm.statistics import Interval, paired_interval
+from registry import Registry, ResultRow, SetRecord
+from satm.statistics import Crossed, common, crossed
+from satm.statistics.estimate import FEWEST
 from satm.workflow.incremental.rows import BASE, ORDERS
 
 METRICS = ("final_accuracy", "average_incremental_accuracy")
+SEEDS_AND_ORDERS = "new condensations and new class orders"
+FEW_ORDERS = "these class orders only"
+
+BySeed = dict[int, dict[int, float]]
+"""Values by the seed of the condensation, then by the repeat (order + 1000 · network)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryDifference:
-    """memory − other, the mean over class orders of the difference of their order means."""
+    """memory − other: the mean over condensation seeds and class orders of the difference of their order means."""
 
     protocol: str
     architecture: str
@@ -28,7 +34,20 @@ class MemoryDifference:
     memory: str
     other: str
     policies: tuple[str, str]  # where the learning rates of the two come from
-    interval: Interval  # n counts class orders
+    estimate: Crossed  # its `networks` are class orders
+    left_out: int  # differences of orders that not every seed has
+
+
+def depends_on_seed(memory: str, sets: Sequence[SetRecord]) -> bool:
+    """Whether a memory differs between the sets of a group.
+
+    Condensed images do. Real images drawn at random are the same for every set. Those chosen by herding differ if the
+    sets' experts have different seeds.
+    """
+    if memory.startswith("herding"):
+        configs = [each.about.get("config", {}).get("condense", {}) for each in sets]
+        return len({each.get("experts", {}).get("seed") for each in configs}) > 1
+    return memory.startswith("condensed")
 
 
 def order_means(values: Mapping[int, float]) -> dict[int, float]:
@@ -39,51 +58,103 @@ def order_means(values: Mapping[int, float]) -> dict[int, float]:
     return {order: fmean(found) for order, found in sorted(networks.items())}
 
 
-def paired_by_order(values: Mapping[int, float], others: Mapping[int, float]) -> Interval | None:
-    """The mean difference over class orders, of the repeats that both have; None if they share none.
+def paired_by_order(values: Mapping[int, float], others: Mapping[int, float]) -> dict[int, float]:
+    """d_o for each class order o: the mean over its networks of value − other, of the repeats that both have."""
+    return order_means({repeat: values[repeat] - others[repeat] for repeat in values.keys() & others.keys()})
 
-    d_o is the mean over the networks of order o of value − other. The interval is the t-interval of the d_o, with
-    A − 1 degrees of freedom for A orders. It is infinite for one order.
+
+def difference(by_seed: Mapping[int, Mapping[int, float]]) -> tuple[Crossed, int] | None:
+    """The mean of d[s, o], by seed s and class order o, and the number of values left out; None if nothing is common.
+
+    The standard error is that of `satm.statistics.crossed` with class orders in the place of networks: n counts the
+    condensations. For one set n counts its class orders, and the scope is "this set only". Fewer than three orders have
+    no standard error.
     """
-    shared = values.keys() & others.keys()
-    if not shared:
+    paired = {seed: orders for seed, orders in by_seed.items() if orders}
+    if not paired or not set.intersection(*(set(orders) for orders in paired.values())):
         return None
-    one, two = ({repeat: each[repeat] for repeat in shared} for each in (values, others))
-    return paired_interval(list(order_means(one).values()), list(order_means(two).values()))
+    table = common(paired)
+    found = crossed(table.tables[0])
+    if found.seeds == 1:
+        found = replace(found, counts="orders")
+    elif found.networks >= FEWEST:
+        found = replace(found, scope=SEEDS_AND_ORDERS)
+    else:
+        found = replace(found, scope=FEW_ORDERS)
+    if found.networks < FEWEST:
+        found = replace(found, se=None, freedom=None)
+    return found, table.left_out
 
 
 def memory_differences(registry: Path | str, reference: str) -> list[MemoryDifference]:
-    """Every condensed memory of a set against every other memory, on the same protocol, network and recipe."""
+    """Every condensed memory of a set or group against every other, on the same protocol, network and recipe.
+
+    A memory that does not depend on the seed is compared with the condensed memory of every seed. Raises the errors of
+    `Registry.group`.
+    """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
-        return _differences([row for row in store.results(set=reference, protocol=BASE) if row.metric in METRICS])
+        sets = store.group(reference).sets
+        return [found for rows in _comparable(store, sets) for found in _differences(rows, sets)]
 
 
-def _differences(rows: Sequence[ResultRow]) -> list[MemoryDifference]:
-    values: dict[tuple[str, str, str, int, str], dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    policies = {}
-    for row in rows:
-        key = (row.protocol, row.architecture, row.recipe_id, row.steps, row.metric)
-        values[key][row.memory][row.repeat] = row.value
-        policies[key, row.memory] = str(row.detail.get("policy", ""))
-    found = []
-    for key, memories in values.items():
-        ours = sorted(memories, key=lambda name: (not name.startswith("condensed"), name))
-        for memory, other in combinations(ours, 2):
-            between = paired_by_order(memories[memory], memories[other])
-            if between is None or not memory.startswith("condensed"):
-                continue
-            protocol, architecture, recipe_id, steps, metric = key
-            found.append(
-                MemoryDifference(
-                    protocol=protocol,
-                    architecture=architecture,
-                    recipe_id=recipe_id,
-                    steps=steps,
-                    metric=metric,
-                    memory=memory,
-                    other=other,
-                    policies=(policies[key, memory], policies[key, other]),
-                    interval=between,
-                )
+def without_partner(registry: Path | str, reference: str) -> list[tuple[str, str]]:
+    """The condensed memories and others that have one protocol, but no recipe and no policy of the rate in common."""
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        found: dict[tuple[str, str, int], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for rows in _comparable(store, store.group(reference).sets):
+            for _, row in rows:
+                found[row.protocol, row.architecture, row.steps][row.memory].add(row.recipe_id)
+    return [
+        (memory, other)
+        for recipes in found.values()
+        for memory, other in _pairs(recipes)
+        if not recipes[memory] & recipes[other]
+    ]
+
+
+Rows = list[tuple[int, ResultRow]]
+"""Result rows, each with the seed of its set."""
+
+
+def _comparable(store: Registry, sets: Sequence[SetRecord]) -> list[Rows]:
+    """The rows of the sets that may be compared: of one protocol, network, recipe, length and metric."""
+    found: dict[tuple[str, str, str, int, str], Rows] = defaultdict(list)
+    for record in sets:
+        for row in store.results(set=record.id, protocol=BASE):
+            if row.metric in METRICS:
+                key = (row.protocol, row.architecture, row.recipe_id, row.steps, row.metric)
+                found[key].append((record.seed, row))
+    return list(found.values())
+
+
+def _pairs(memories: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Each condensed memory with each other memory, condensed ones first."""
+    ours = sorted(memories, key=lambda name: (not name.startswith("condensed"), name))
+    return ((memory, other) for memory, other in combinations(ours, 2) if memory.startswith("condensed"))
+
+
+def _differences(rows: Rows, sets: Sequence[SetRecord]) -> Iterator[MemoryDifference]:
+    values: dict[str, BySeed] = defaultdict(lambda: defaultdict(dict))
+    policies: dict[str, str] = {}
+    for seed, row in rows:
+        values[row.memory][seed][row.repeat] = row.value
+        policies[row.memory] = str(row.detail.get("policy", ""))
+    like = rows[0][1]
+    for memory, other in _pairs(values):
+        ours, theirs = values[memory], values[other]
+        if not depends_on_seed(other, sets):  # the set with the most networks speaks for all
+            theirs = dict.fromkeys(ours, max(theirs.values(), key=len))
+        found = difference({seed: paired_by_order(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()})
+        if found is not None:
+            yield MemoryDifference(
+                protocol=like.protocol,
+                architecture=like.architecture,
+                recipe_id=like.recipe_id,
+                steps=like.steps,
+                metric=like.metric,
+                memory=memory,
+                other=other,
+                policies=(policies[memory], policies[other]),
+                estimate=found[0],
+                left_out=found[1],
             )
-    return found

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from protocols.base import ClassIncremental
 from protocols.order import class_orders, split_classes
+from registry import Group, Registry
 from satm.config import to_dict
 from satm.networks import NetworkPlan, plan_for
 from satm.presets.profiles import CUSTOM
 from satm.progress import Progress
 from satm.rng import Seed
 from satm.workflow.evaluate.subject import ROOT, Subject, open_subject
+from satm.workflow.incremental.differences import depends_on_seed
 from satm.workflow.incremental.memories import SAW_ALL, Groups, MemorySource, MemoryTerms, memory_source
 from satm.workflow.incremental.request import IncrementalRequest
+from satm.workflow.incremental.rows import protocol_name
 from satm.workflow.teachers import label_facts
 from satm.workflow.workspace import Workspace
 
@@ -74,6 +78,18 @@ class IncrementalPlan:
                 "recipe": recipe.name.split(",")[0],  # what follows is its learning rate or labels
                 "learning rate": recipe.on(self.network.name).learning_rate,
             }
+        )
+
+    def stored(self, store: Registry) -> int:
+        """The number of stored results of the same memory, protocol, network and steps."""
+        return len(
+            store.results(
+                set=self.subject.record.id,
+                protocol=protocol_name(self.protocol.name, self.stream),
+                architecture=self.network.name,
+                memory=self.source.name,
+                steps=self.steps,
+            )
         )
 
     def recipe(self) -> tuple[str, dict[str, Any]]:
@@ -146,12 +162,34 @@ class IncrementalPlan:
         return {**self.source.detail, **labels, **published, **self.subject.held_out}
 
 
-def plan_incremental(workspace: Workspace, reference: str, request: IncrementalRequest) -> IncrementalPlan:
-    """Plan the evaluation of the set that `reference` names. Stores nothing.
+def plan_group(
+    workspace: Workspace, group: Group, requests: Sequence[IncrementalRequest]
+) -> tuple[IncrementalPlan, ...]:
+    """Plan every request for every set of `group`. Stores nothing.
 
-    Raises UnknownName, ConfigError, RegistryError, DataError or ExpertError if the request cannot be carried out.
+    A memory that is the same for all seeds is planned beside one set only: the one with the most results of it.
+
+    Raises UnknownName, ConfigError, RegistryError, DataError or ExpertError if one of them cannot be carried out.
     """
-    subject = open_subject(workspace, request.reference(reference, workspace.store), request.judging)
+    plans: list[IncrementalPlan] = []
+    for request in requests:
+        found: list[IncrementalPlan] = []
+        for record in group.sets:
+            subject = open_subject(workspace, record.id, request.judging)
+            first = next(iter([*plans, *found]), None)
+            if first is not None and first.subject.data.fingerprint == subject.data.fingerprint:
+                subject = replace(subject, data=first.subject.data)  # sets of a group are of one data set: read once
+            found.append(plan_incremental(workspace, subject, request))
+        if len(found) > 1 and not depends_on_seed(found[0].source.name, group.sets):
+            found = [max(found, key=lambda plan: plan.stored(workspace.store))]
+            same = f"memory {found[0].source.name} is the same for every set of {group.name}"
+            workspace.progress.say(f"{same}: judged once, beside {found[0].subject.record.name}")
+        plans += found
+    return tuple(plans)
+
+
+def plan_incremental(workspace: Workspace, subject: Subject, request: IncrementalRequest) -> IncrementalPlan:
+    """Plan the evaluation of one set. Raises as `plan_group`."""
     if not request.entry.trains_itself:
         subject.check_learning_rate(request.memory_kind)
         subject = replace(subject, recipe=subject.recipe_of(request.memory_kind))

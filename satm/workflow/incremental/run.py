@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evaluation import plan_training
 from protocols.job import StreamJob
 from protocols.networks import Networks
 from protocols.run import run
-from registry import Registry, ResultRow, SetRecord
+from registry import Group, Registry, ResultRow
 from satm.errors import ConfigError
 from satm.machine.fused import Compilation, Fused, how_trained
 from satm.progress import SILENT, Progress
 from satm.synthetic import SyntheticSet
 from satm.teachers import Teacher
 from satm.workflow.evaluate.in_domain import recorded
-from satm.workflow.evaluate.subject import MemoryKind
+from satm.workflow.evaluate.subject import MemoryKind, policies
 from satm.workflow.incremental.memories import Budget
-from satm.workflow.incremental.plan import IncrementalPlan, order_seed, plan_incremental
+from satm.workflow.incremental.plan import IncrementalPlan, order_seed, plan_group
 from satm.workflow.incremental.rates import Rates
 from satm.workflow.incremental.request import IncrementalRequest, RatePolicy
 from satm.workflow.incremental.rows import Cell, Rows, protocol_name
@@ -45,7 +45,7 @@ def evaluate_incremental(
     networks: int | None = None,
     architecture: str | None = None,
     recipe: str | None = None,
-    learning_rate: RatePolicy = None,
+    learning_rate: RatePolicy | Literal["both"] = None,
     labels: Labelling | None = None,
     replay_weight: float | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -56,13 +56,17 @@ def evaluate_incremental(
     dry_run: bool = False,
     progress: Progress = SILENT,
     preset: str | None = None,
-) -> SetRecord:
-    """Judge a stored set as the memory of a class-incremental stream; `results` reads the numbers.
+) -> Group:
+    """Judge stored sets as the memory of a class-incremental stream; `group_results` reads the numbers.
+
+    `reference` names one set, or a group (`Registry.group`): then every set of it is judged in turn, on the same class
+    orders and initial networks. A memory that does not depend on the seed (random images) is judged beside one set.
 
     `IncrementalRequest` describes what is measured. Each class order is run with `networks` networks, every one a
-    repeat of its own. Numbers in the registry are not computed again. `compilation` is that of `evaluate`; "auto"
-    decides by the whole memory. `preset` is the old name of `published`. Raises UsageError for a request that cannot
-    work, before anything is stored, and Interrupted with every finished step stored.
+    repeat of its own. Numbers in the registry are not computed again. `learning_rate` "both" judges under "learned",
+    then under "grid". `compilation` is that of `evaluate`; "auto" decides by the whole memory. `preset` is the old name
+    of `published`. Raises UsageError for a request that cannot work, before anything is stored, and Interrupted with
+    every finished step stored.
     """
     request = IncrementalRequest(
         protocol=protocol,
@@ -78,17 +82,25 @@ def evaluate_incremental(
         networks=networks,
         architecture=architecture,
         recipe=recipe,
-        learning_rate=learning_rate,
         labels=labels,
         replay_weight=replay_weight,
         settings=settings or {},
     )
+    requests = [replace(request, learning_rate=policy) for policy in policies(learning_rate)]
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
-        plan = plan_incremental(workspace, reference, request)
-        plan.announce(progress)
-        if not dry_run:
+        return _judge(workspace, reference, requests, None if dry_run else compilation)
+
+
+def _judge(
+    workspace: Workspace, reference: str, requests: Sequence[IncrementalRequest], compilation: Compilation | None
+) -> Group:
+    """Announce every plan of the group that `reference` names, and run it; without `compilation` it is a dry run."""
+    group = workspace.store.group(requests[0].reference(reference, workspace.store))
+    for plan in plan_group(workspace, group, requests):
+        plan.announce(workspace.progress)
+        if compilation is not None:
             run_plan(workspace, plan, compilation)
-    return plan.subject.record
+    return group
 
 
 def run_plan(workspace: Workspace, plan: IncrementalPlan, compilation: Compilation) -> None:
