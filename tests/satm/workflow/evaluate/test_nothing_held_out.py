@@ -78,7 +78,7 @@ def test_experts_of_all_images_are_other_experts_without_a_validation_accuracy()
 
 def test_results_say_that_nothing_was_held_out(registry):
     heard = Heard()
-    record = satm.evaluate("digits/ipc1/mtt", recipe="brief", repeats=1, registry=registry, progress=heard)
+    (record,) = satm.evaluate("digits/ipc1/mtt", recipe="brief", repeats=1, registry=registry, progress=heard).sets
     assert any("all training images used and nothing selected (validation=0)" in line for line in heard.lines)
     assert record.about["config"]["condense"]["validation"] == 0
     with Registry.open(registry, read_only=True) as store:
@@ -114,5 +114,6 @@ def test_a_class_incremental_grid_is_refused_too(registry):
 
 
 def test_a_number_in_place_of_the_grid_is_enough(registry):
-    record = satm.evaluate("digits/ipc1/random", recipe="brief", repeats=1, learning_rate=0.05, registry=registry)
+    found = satm.evaluate("digits/ipc1/random", recipe="brief", repeats=1, learning_rate=0.05, registry=registry)
+    (record,) = found.sets
     assert record.method == "random"
