@@ -138,6 +138,8 @@ def _lines(block: Block) -> list[str]:
     if block.may_be_best is not None:
         lines.append("  " + best_line(block.may_be_best, len(block.sides)))
     for side in block.sides:
+        if side.row.group.experts == "shared" and side.mean.seeds > 1:
+            lines.append(f"  the sets of {side.name} share their experts: intervals speak of these experts only")
         if side.unevaluated:
             seeds = ", ".join(map(str, side.unevaluated))
             lines.append(f"  {side.name} has no result here of the condensations with seed {seeds}; evaluate them too")

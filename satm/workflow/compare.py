@@ -93,7 +93,7 @@ class Question:
         """Whether this row is compared. Of streams only the last step counts."""
         cell = row.cell
         return (
-            (cell.protocol in WHOLE if self.protocol is None else True)
+            (self.protocol is not None or cell.protocol in WHOLE)
             and cell.memory.startswith("condensed")
             and cell.metric == self.metric
             and cell.step == cell.steps
@@ -104,7 +104,7 @@ class Question:
     def command(self, groups: Sequence[Group], policy: str, *, architecture: str = "", recipe: str = "") -> str:
         """The commands that store what these groups lack."""
         rate = "NUMBER" if policy == "fixed" else policy
-        recipe = recipe or self.recipe or ""
+        recipe = _plain(recipe or self.recipe or "")
         options = f" --learning-rate {rate}" + (f" --recipe {recipe}" if recipe else "")
         names = [group.name for group in groups]
         if not self.incremental:
@@ -170,14 +170,21 @@ def compare(
         _check_metric(question)
         filters = {"protocol": question.protocol, "profile": question.profile}
         rows = [[row for row in group_rows(store, each, **filters) if question.wants(row)] for each in groups]
+    return _answer(question, groups, rows, control=against is not None, delta=delta)
+
+
+def _answer(
+    question: Question, groups: Sequence[Group], rows: Sequence[Sequence[GroupRow]], *, control: bool, delta: float
+) -> Compared:
+    """A block for every policy and architecture that all groups have, and what keeps the others from one."""
     blocks: list[Block] = []
     missing = []
     for policy in question.policies:
         for architecture in question.architectures or ("",):
             part = [[row for row in each if _is_of(row, policy, architecture)] for each in rows]
             keys = _shared(part)
-            blocks += [_block(key, part, control=against is not None, delta=delta) for key in keys]
-            if not keys and (policy != "fixed" or learning_rate == "fixed"):
+            blocks += [_block(key, part, control=control, delta=delta) for key in keys]
+            if not keys and (policy != "fixed" or question.policies == ("fixed",)):
                 missing.append(f"at {policy} rates: {_missing(question, groups, part, policy, architecture)}")
     if not blocks:
         raise RegistryError(f"nothing to compare: {'; '.join(missing)}")
@@ -244,7 +251,7 @@ def _missing(
             first = min(found[0])
             ways = {
                 "architectures": _made(question.command(groups, policy, architecture=first)),
-                "recipes": _made(question.command(groups[1:], policy, recipe=_plain(first))),
+                "recipes": _made(question.command(groups[1:], policy, recipe=first)),
                 "profiles": "condense all of them at one profile",
             }
             way = ways.get(name) or _made(question.command(groups, policy) + ", with the same options for all,")

@@ -52,6 +52,19 @@ def test_single_sets_say_so(satm: Callable[..., str]) -> None:
     assert f"{A}@1 − {A}@2: -5.2, 1 condensation × 5 networks: cannot tell (this set only)" in printed
 
 
+def test_what_was_left_out_is_said(satm: Callable[..., str]) -> None:
+    shared = {"config": {"condense": {"experts": {"seed": 7}}}, "parents": ("data:d", "experts:of-seed-7")}
+    with Registry.open("satm.db") as registry:
+        sets = group(registry, "e", **shared)
+        evaluated(registry, sets[:3], [0.5] * 3)
+    lines = satm("compare", A, "cifar10/ipc2/e", "--learning-rate", "learned").splitlines()
+    assert lines[4:7] == [
+        "  the sets of cifar10/ipc2/e share their experts: intervals speak of these experts only",
+        "  cifar10/ipc2/e has no result here of the condensations with seed 3; evaluate them too",
+        "  5 values are left out: not every group has their seed and network",
+    ]
+
+
 def test_several_groups_are_corrected_together(satm: Callable[..., str]) -> None:
     lines = satm("compare", A, B, C, "--learning-rate", "learned").splitlines()
     assert lines[6].startswith(

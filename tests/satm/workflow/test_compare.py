@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import satm
 from registry import Registry
 from satm.errors import ConfigError, RegistryError, UnknownName
-from satm.statistics import Verdict
+from satm.statistics import Verdict, paired_interval
 from satm.workflow.compare import Compared
 from tests.registry.helpers import a_set, result
 from tests.satm.workflow.comparing import NETWORKS, evaluated, group
@@ -266,3 +267,24 @@ def test_bad_requests_are_refused(registry: Registry) -> None:
     refused(ConfigError, "learning rate 'best': expected learned, grid, fixed or both", a, B, learning_rate="best")
     for delta in (0.0, -0.01, float("nan"), float("inf")):
         refused(ConfigError, "expected a fraction above 0", a, B, delta=delta)
+
+
+@pytest.mark.slow
+def test_two_seeds_of_one_method_cannot_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On digits: 30 pairs of seeds of one method. Counting networks as independent calls 6 of them different."""
+    monkeypatch.setenv("SATM_HOME", str(tmp_path / "home"))
+    path, pairs, naive = tmp_path / "satm.db", [], 0
+    for method in ("random", "dm"):
+        sets = satm.condense_seeds(
+            satm.choose_preset("digits", method=method, ipc=1, profile="smoke"), range(6), registry=path, device="cpu"
+        ).sets
+        for each in sets:
+            satm.evaluate(each.name, learning_rate=0.05, registry=path, device="cpu", save_predictions=False)
+        for one, other in combinations(sets, 2):
+            (block,) = satm.compare((one.name, other.name), learning_rate="fixed", registry=path).blocks
+            pairs.append(block.comparisons[0].verdict)
+            a, b = (list(next(iter(side.row.values.values())).values()) for side in block.sides)
+            found = paired_interval(a, b)
+            naive += not found.low <= 0 <= found.high
+    assert (len(pairs), pairs.count(Verdict.CANNOT_TELL)) == (30, 30)
+    assert naive > 3  # 1.5 are expected of an honest interval
