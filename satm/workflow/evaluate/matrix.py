@@ -229,7 +229,7 @@ class MatrixPlan:
     def opening(self, store: Registry) -> str:
         """One line that describes the matrix and says how many of its networks are stored."""
         there, total = self.stored(store)
-        sets = f"{len(self.entrants)} sets"
+        sets = "1 set" if len(self.entrants) == 1 else f"{len(self.entrants)} sets"
         if len(self.entrants) > len(self.contenders):
             sets += f" in {len(self.contenders)} {'group' if len(self.contenders) == 1 else 'groups'}"
         random = ", random images" if self.randoms else ""
@@ -464,4 +464,4 @@ def _origins(entrant: Entrant) -> set[str]:
     # Imported sets have no condensation that could tell strangers apart.
     groups = memberships(record.about, record.parents) if "condense" in record.about["config"] else {}
     runs = {f"run:{record.run_id}"} if record.run_id else set()
-    return {*groups, *record.blobs, *parents, *runs, f"set:{record.id}"}
+    return {*groups, *parents, *runs, f"set:{record.id}", f"images:{digest(list(record.blobs))}"}
