@@ -1,4 +1,4 @@
-"""`satm eval-arch`: sets on other architectures, beside the architecture each was made on."""
+"""`satm eval-arch`: sets and groups on other architectures, beside the architecture each was made on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ References = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="SET",
-        help="Sets or groups of one data set: a name without a version is a group of seeds, @1-3 these versions (default: the newest set).",
+        help="Sets of one data set (default: the newest set). A name without @VERSION means its group of seeds.",
     ),
 ]
 Architectures = Annotated[
