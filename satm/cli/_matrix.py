@@ -51,7 +51,9 @@ def orders(matrix: Matrix) -> list[str]:
 def _differences(matrix: Matrix, title: str, difference: Callable[[MatrixRow, str], Crossed | None]) -> Table:
     def spell(line: MatrixRow, architecture: str) -> str:
         found = difference(line, architecture)
-        return f"{100 * found.mean:+.1f} {_ends(found.ends())}{found.seeds}×{found.networks}" if found else ""
+        return (
+            f"{100 * found.mean:+.1f} {_ends(found.ends())}{_size(line, found.seeds, found.networks)}" if found else ""
+        )
 
     def scope(line: MatrixRow, architecture: str) -> str:
         found = difference(line, architecture)
@@ -80,9 +82,8 @@ def _score(line: MatrixRow, architecture: str) -> str:
     found = line.score(architecture)
     if found is None:
         return ""
-    size = f"{found.networks} draws" if line.draws else f"{found.condensations}×{found.networks}"
     spreads = [found.between_networks] if line.draws else [found.between_condensations, found.between_networks]
-    text = f"{100 * found.estimate.mean:.1f} {_ends(found.interval)}{size}"
+    text = f"{100 * found.estimate.mean:.1f} {_ends(found.interval)}{_size(line, found.condensations, found.networks)}"
     if any(each is not None for each in spreads):
         text += f", sd {' / '.join('–' if each is None else f'{100 * each:.1f}' for each in spreads)}"
     if found.diverged:
@@ -91,6 +92,10 @@ def _score(line: MatrixRow, architecture: str) -> str:
     if found.left_out:
         text += f", {found.left_out} networks left out"
     return text + _rate(line.rates.get(architecture, ()))
+
+
+def _size(line: MatrixRow, condensations: int, networks: int) -> str:
+    return f"{networks} draws" if line.draws else f"{condensations}×{networks}"
 
 
 def _scope_of_score(line: MatrixRow, architecture: str) -> str:

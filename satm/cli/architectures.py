@@ -1,4 +1,4 @@
-"""`satm eval-arch`: sets on other architectures, beside the architecture each was made on."""
+"""`satm eval-arch`: sets and groups on other architectures, beside the architecture each was made on."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ if TYPE_CHECKING:
     from evaluation.matrix import Matrix
 
 References = Annotated[
-    list[str] | None, typer.Argument(metavar="SET", help="Sets of one data set (default: the newest set).")
+    list[str] | None,
+    typer.Argument(
+        metavar="SET",
+        help="Sets of one data set (default: the newest set). A name without @VERSION means its group of seeds.",
+    ),
 ]
 Architectures = Annotated[
     list[str] | None, typer.Option("--arch", help="An architecture: {architectures}, or timm/NAME. Repeatable.")
 ]
 Against = Annotated[
     str | None,
-    typer.Option("--against", metavar="SET|random", help="Compare every set with this one, paired over networks."),
+    typer.Option(
+        "--against", metavar="SET|random", help="Compare every set or group with this one, paired by seed and network."
+    ),
 ]
 
 
@@ -55,7 +61,8 @@ def evaluate_architectures(
 ) -> None:
     """Train networks of other architectures than the sets' own on the sets, and compare.
 
-    The architecture that a set was made on is measured too, and marked with *.
+    The architecture that a set was made on is measured too, and marked with *. A group of seeds is one row: its mean
+    over condensations and networks.
 
     Example: satm eval-arch --arch resnet18 --arch vgg11 --arch alexnet --against random
     """

@@ -229,7 +229,7 @@ class MatrixPlan:
     def opening(self, store: Registry) -> str:
         """One line that describes the matrix and says how many of its networks are stored."""
         there, total = self.stored(store)
-        sets = f"{len(self.entrants)} sets"
+        sets = "1 set" if len(self.entrants) == 1 else f"{len(self.entrants)} sets"
         if len(self.entrants) > len(self.contenders):
             sets += f" in {len(self.contenders)} {'group' if len(self.contenders) == 1 else 'groups'}"
         random = ", random images" if self.randoms else ""
@@ -422,7 +422,8 @@ def _matrix_row(store: Registry, plan: MatrixPlan, contender: Contender) -> Matr
 
 def _random_row(store: Registry, plan: MatrixPlan, holder: Entrant) -> MatrixRow:
     named = next(each for each in plan.contenders if holder.record.id in each.ids)
-    return replace(_row_of(plan, {holder.record.seed: plan.rows(store, holder, "random")}), name=named.name, draws=True)
+    rows = plan.rows(store, holder, "random")
+    return replace(_row_of(plan, {0: rows}), name=named.name, draws=True)  # random images belong to no seed
 
 
 def _row_of(plan: MatrixPlan, by_seed: Mapping[int, NetworkRows]) -> MatrixRow:
@@ -462,4 +463,5 @@ def _origins(entrant: Entrant) -> set[str]:
     parents = {parent for parent in record.parents if parent.startswith(("set:", "run:"))}
     # Imported sets have no condensation that could tell strangers apart.
     groups = memberships(record.about, record.parents) if "condense" in record.about["config"] else {}
-    return {*groups, *record.blobs, *parents, f"set:{record.id}", f"run:{record.run_id}"}
+    runs = {f"run:{record.run_id}"} if record.run_id else set()
+    return {*groups, *parents, *runs, f"set:{record.id}", f"images:{digest(list(record.blobs))}"}

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
 import satm
 from evaluation import RECIPES
+from registry import Registry
 from satm.cli import run
 from satm.errors import ConfigError, Interrupted, UnknownName
 from satm.progress import NoProgress
+from satm.statistics import crossed, fresh_draws
 
 ARCHS = ["convnet3_w4", "convnetbn3_w4"]
 BRIEF = {"repeats": 2, "learning_rate": 0.05, "recipe": "brief"}
@@ -27,6 +30,16 @@ class StopAfter(NoProgress):
     def stopping(self):
         self.left -= 1
         return self.left < 0
+
+
+class Said(NoProgress):
+    """Keeps the lines for the user."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +70,13 @@ def copy(registry, tmp_path, monkeypatch):
 
 
 def numbers(matrix):
-    return {(line.name, line.memory, arch): cells for line in matrix.rows for arch, cells in line.accuracies.items()}
+    """By set, memory and architecture: the accuracies of the only seed."""
+    return {
+        (line.name, line.memory, arch): only
+        for line in matrix.rows
+        for arch, by_seed in line.accuracies.items()
+        for only in by_seed.values()
+    }
 
 
 def test_the_matrix_is_the_same_in_any_order_and_pieces(copy, tmp_path):
@@ -110,6 +129,14 @@ def test_what_cannot_be_compared_is_refused_before_training(copy, capsys):
     refused(ConfigError, r"got 16×16; use convnet4", architectures=["convnet3_w4", "convnet5"])
     refused(UnknownName, "did you mean", references=["digits/ipc1/random@9"])
     refused(UnknownName, "did you mean", against="digits/ipc3/random@1")
+    refused(ConfigError, "IPC 1, digits/ipc2/random@1 IPC 2; compare sets of one IPC", SETS[:1], against=SETS[2])
+    refused(
+        ConfigError,
+        "random@1 is one set and digits/ipc1/random a group of 2; compare two groups, or name one set of it",
+        SETS[:1],
+        against="digits/ipc1/random",
+    )
+    refused(UnknownName, "unknown set 'digits/ipc1/random@3'", ["digits/ipc1/random@1-3"])
     for arguments, code, message in (
         (["eval-arch"], 2, "no architecture given"),
         (["eval-arch", "--arch", "convnet3_w4", "--baseline", "magic"], 2, "expected random"),
@@ -128,9 +155,11 @@ def test_the_command_prints_tables_and_rows(copy, capsys):
     assert satm.results(registry=copy) == []
     assert run(asked) == 0
     out = capsys.readouterr().out
-    assert "paired difference to digits/ipc1/random@2" in out
+    assert "difference to digits/ipc1/random@2 (points): mean [95% interval] condensations × networks, paired by" in out
     assert "lost from the set's own architecture" in out
-    assert "2 sets, too few or too equal for a rank correlation" in out
+    assert "no rank correlation: 2 sets are too few" in out
+    assert "this set only" in out
+    assert "these two sets only" in out
     assert run([*asked, "--format", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(row["set"], row["architecture"], row["n"]) for row in rows] == [
@@ -142,3 +171,78 @@ def test_the_command_prints_tables_and_rows(copy, capsys):
     assert run(["results", "--protocol", "arch", "--registry", str(copy)]) == 0
     assert "95% interval" in capsys.readouterr().out
     assert satm.results(registry=copy, protocol="cross-arch")[0].n == 2
+
+
+def test_a_group_is_one_row_and_trains_what_is_missing_only(copy, capsys):
+    asked = {"architectures": ["convnet3_w4"], "registry": copy, "recipe": "brief", "learning_rate": 0.05, "repeats": 3}
+    for name in SETS[:2]:
+        satm.evaluate_matrix([name], **asked)
+    said = Said()
+    group = satm.evaluate_matrix(["digits/ipc1/random"], against="random", progress=said, **asked)
+    assert said.lines[0].startswith("2 sets in 1 group, random images on")
+    assert "12 of 18 networks are stored" in said.lines[0]
+    ((row,), (random,)) = group.sets, group.randoms
+    assert (row.name, row.ipc, random.name) == ("digits/ipc1/random", 1, "digits/ipc1/random")
+    assert row.images == random.images == len(satm.data.load("digits", device="cpu").test)
+    assert [sorted(row.accuracies[arch]) for arch in group.architectures] == [[0, 1], [0, 1]]
+    values = row.values("convnet3_w4")
+    assert row.score("convnet3_w4").estimate == crossed([[values[s][r] for r in range(3)] for s in (0, 1)])
+    (draws,) = random.accuracies["convnet3_w4"].values()
+    assert random.score("convnet3_w4").estimate == fresh_draws([draws[r] for r in range(3)])
+    single = satm.evaluate_matrix(SETS[:2], dry_run=True, **asked)
+    assert {seed: numbers(single)[SETS[seed], "condensed", "convnet3_w4"] for seed in (0, 1)} == values
+    # random images are kept under one set of the group, whichever set is named first
+    again = satm.evaluate_matrix([SETS[1], "digits/ipc1/random"], against="random", dry_run=True, **asked)
+    assert [each.name for each in again.sets] == [SETS[1], "digits/ipc1/random"]
+    assert [each.accuracies for each in again.randoms] == [random.accuracies]
+
+    command = ["eval-arch", "digits/ipc1/random", "--arch", "convnet3_w4", "--against", "random", "--recipe", "brief"]
+    command += ["--repeats", "3", "--learning-rate", "0.05", "--registry", str(copy), "--threads", "1", "--dry-run"]
+    assert run(command) == 0
+    out = capsys.readouterr().out
+    assert "new condensations and new networks" in out
+    assert "new condensations and new draws" in out
+    assert "network r of every condensation − draw r" in out
+    assert " 2×3, sd " in out
+    assert " 3 draws, sd " in out
+    assert run([*command, "--format", "json"]) == 0
+    cell = json.loads(capsys.readouterr().out)[0]
+    assert (cell["set"], cell["counts"], cell["condensations"]) == ("digits/ipc1/random", "condensations", 2)
+    assert (cell["networks"], cell["low"], cell["rate"]) == (3, None, 0.05)  # two condensations have no interval
+
+
+def test_groups_are_compared_seed_by_seed(copy):
+    with Registry.open(copy) as store:
+        base = store.load(SETS[0])
+        for seed in (0, 1, 7, 8, 9):
+            store.add_set(
+                replace(base, images=base.images + seed + 1, seed=seed, method="kcenter", name=None), run=None
+            )
+    asked = {"architectures": ["convnet3_w4"], "registry": copy, "recipe": "brief", "learning_rate": 0.05}
+    with pytest.raises(ConfigError, match="have the seeds 0, 1 and 7, 8, 9: groups are compared"):
+        satm.evaluate_matrix(["digits/ipc1/random"], against="digits/ipc1/kcenter@3-5", **asked)
+    plan = satm.evaluate_matrix(["digits/ipc1/random"], against="digits/ipc1/kcenter@1-2", dry_run=True, **asked)
+    assert [row.name for row in plan.sets] == ["digits/ipc1/random", "digits/ipc1/kcenter@1-2"]
+    assert plan.against["digits/ipc1/random"] is plan.sets[1]
+    with Registry.open(copy) as store:
+        store.add_set(replace(base, method="dm", step_size=0.01, name=None), run=None)
+    asked["learning_rate"] = "learned"
+    with pytest.raises(ConfigError, match="at learned rates, digits/ipc1/random@1 at grid rates; compare them with"):
+        satm.evaluate_matrix(["digits/ipc1/dm@1"], against=SETS[0], **asked)
+
+
+def test_what_depends_on_each_other_is_known(copy):
+    with Registry.open(copy) as store:
+        base = store.load(SETS[0])
+        for method, parents in (("kcenter", ("run:a",)), ("herding", ("run:a",)), ("dsa", ()), ("dm", ())):
+            moved = base.images + (0 if method == "dm" else len(method))
+            store.add_set(replace(base, images=moved, method=method, parents=parents, name=None), run=None)
+    names = [*SETS[:2], *(f"digits/ipc1/{method}@1" for method in ("kcenter", "herding", "dsa", "dm"))]
+    asked = {"recipe": "brief", "learning_rate": 0.05, "registry": copy, "dry_run": True}
+    rows = satm.evaluate_matrix(names, architectures=["convnet3_w4"], **asked).sets
+    related = {(a.name, b.name) for a, b in combinations(rows, 2) if a.origins & b.origins}
+    assert related == {
+        (SETS[0], SETS[1]),  # seeds of one group
+        ("digits/ipc1/kcenter@1", "digits/ipc1/herding@1"),  # both began at one run
+        (SETS[0], "digits/ipc1/dm@1"),  # the same images
+    }

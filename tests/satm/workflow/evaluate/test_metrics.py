@@ -188,14 +188,11 @@ def test_a_diverged_network_is_stored_counted_and_not_trained_again(registry, ca
         architectures=["convnet3_w4"], recipe="smoke", repeats=2, learning_rate=1e6, registry=registry, dry_run=True
     )
     (line,) = matrix.sets
-    assert (line.diverged, line.score("convnet3_w4"), line.score_all("convnet3_w4").mean) == (
-        {"convnet3_w4": 2},
-        None,
-        0.1,
-    )
+    score = line.score("convnet3_w4")
+    assert (score.diverged, score.survivors, score.estimate.mean) == (2, (), 0.1)
     command = ["eval-arch", "--arch", "convnet3_w4", "--recipe", "smoke", "--repeats", "2", "--learning-rate", "1e6"]
     assert run([*command, "--threads", "1", "--registry", str(registry), "--dry-run"]) == 0
-    assert "none, 2 of 2 diverged (10.0 with chance for them) at 1e+06" in capsys.readouterr().out
+    assert "10.0 1×2, sd – / 0.0, 2 of 2 diverged and count as chance at 1e+06" in capsys.readouterr().out
 
 
 def test_the_matrix_adds_metrics_too(registry):
@@ -212,7 +209,7 @@ def test_the_matrix_adds_metrics_too(registry):
     assert again.epochs == 0
     with sqlite3.connect(registry) as db:
         accuracies = dict(db.execute("select repeat, value from results where metric='accuracy' and memory='random'"))
-    assert matrix.randoms[0].accuracies == {"convnet3_w4": accuracies}
+    assert matrix.randoms[0].accuracies == {"convnet3_w4": {0: accuracies}}
 
 
 def test_another_accuracy_than_the_stored_one_is_said_and_not_stored(registry):
