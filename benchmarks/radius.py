@@ -42,6 +42,7 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "γ alone": {"outer.radius": 0.0},
     "r alone": {"outer.gamma": 0.0},
 }
+BY_DEFAULT = ("default", "3 × default", "r alone")  # the arms whose radius comes from the default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,8 @@ class Cell:
 
     @property
     def path(self) -> str:
-        """The name of the cell's file."""
-        arm = self.arm.replace(" ", "")
+        """The name of the cell's file. It has the default radius if the arm depends on it."""
+        arm = self.arm.replace(" ", "") + (f"@{DEFAULT.radius:g}" if self.arm in BY_DEFAULT else "")
         return f"{self.dataset}-ipc{self.ipc}-{self.steps}-e{self.experts}-s{self.seed}-{arm}-{self.split}.json"
 
     def preset(self) -> satm.Preset:

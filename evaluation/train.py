@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -40,45 +39,25 @@ def train_network(
     """
     recipe = recipe.on(plan.name)
     recipe.check_teacher(teacher, plan.num_classes, plan.image_shape)
+    plan.check_batches(len(examples), recipe.batch_size)
     network = plan.create(seed.child("weights")).to(device)
-    with _explained(plan, len(examples), recipe):
-        fit(
-            network,
-            examples,
-            recipe.optimisation(learning_rate),
-            seed=seed.child("training"),
-            criterion=recipe.criterion,
-            augment=recipe.augmentation,
-            mix=recipe.mixing(plan.num_classes, teacher),
-            fused=fused,
-            on_epoch=on_epoch,
-        )
+    fit(
+        network,
+        examples,
+        recipe.optimisation(learning_rate),
+        seed=seed.child("training"),
+        criterion=recipe.criterion,
+        augment=recipe.augmentation,
+        mix=recipe.mixing(plan.num_classes, teacher),
+        fused=fused,
+        on_epoch=on_epoch,
+    )
     return network
 
 
 def check_batches(plan: NetworkPlan, recipe: Recipe, *, examples: int) -> None:
-    """Raise the ConfigError of `train_network` for `examples` images, before anything is trained.
-
-    It runs a forward pass on torch's meta device: only shapes.
-    """
-    recipe = recipe.on(plan.name)
-    if examples % recipe.batch_size == 1:
-        with _explained(plan, examples, recipe), torch.device("meta"), torch.no_grad():
-            plan.create(Seed(0)).train()(torch.empty(1, *plan.image_shape))
-
-
-@contextmanager
-def _explained(plan: NetworkPlan, examples: int, recipe: Recipe) -> Iterator[None]:
-    """Turn the error that batch normalisation raises for a batch of one image into a ConfigError with the way out."""
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise ConfigError(
-            f"{plan.name} has batch normalisation, which cannot train on a last batch of one image "
-            f"({examples} images in batches of {recipe.batch_size}); change the batch size or the architecture"
-        ) from error
+    """Raise the ConfigError of `train_network` for `examples` images, before anything is trained."""
+    plan.check_batches(examples, recipe.on(plan.name).batch_size)
 
 
 def check_compilation(recipe: Recipe, compilation: Compilation) -> None:

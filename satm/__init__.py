@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from satm.synthetic import SyntheticSet as SyntheticSet
     from satm.workflow.choosing import choose_preset as choose_preset
+    from satm.workflow.compare import compare as compare
     from satm.workflow.condense.plan import plan as plan
     from satm.workflow.condense.run import condense as condense
     from satm.workflow.condense.run import preview as preview
@@ -48,6 +49,7 @@ _HOMES = {
     "avalanche_buffer": "satm.workflow.incremental.buffer",
     "results": "satm.workflow.lookup",
     "group_results": "satm.workflow.grouped",
+    "compare": "satm.workflow.compare",
     "query": "satm.workflow.lookup",
     "import_set": "satm.workflow.exchange.importing",
     "export_set": "satm.workflow.exchange.exporting",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from satm.cli import architectures, condense, doctor, evaluate, exchange, incremental, lists, plan, registry
+from satm.cli import architectures, compare, condense, doctor, evaluate, exchange, incremental, lists, plan, registry
 from satm.errors import Interrupted, SatmError
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (condense, plan, evaluate, architectures, incremental, registry, exchange, lists, doctor):
+for group in (condense, plan, evaluate, architectures, incremental, compare, registry, exchange, lists, doctor):
     group.register(app)
 
 

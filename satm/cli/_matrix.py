@@ -1,12 +1,15 @@
-"""The matrix of sets × architectures as wide tables and a line on each order."""
+"""The matrix of groups × architectures as wide tables and a line on each order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 
-from evaluation.matrix import Matrix, MatrixRow
-from satm.statistics import Interval, RankCorrelation
+from evaluation.matrix import Matrix, MatrixRow, Ranking
+from satm.statistics import Crossed
+
+DIFFERENCE = "mean [95% interval] condensations × networks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,27 +23,13 @@ class Table:
 
 def tables(matrix: Matrix) -> list[Table]:
     """Accuracies, what is lost from the sets' own architecture, and differences to what they are compared with."""
-    found = [
-        _wide(
-            matrix,
-            "test accuracy (%): mean ± std [95% interval] n at learning rate (* = the set's own architecture)",
-            _score,
-        )
-    ]
+    accuracy = "test accuracy (%): mean [95% interval] condensations × networks, sd between condensations / networks"
+    found = [_wide(matrix, f"{accuracy}, learning rate; * = the set's own architecture", _score, _scope_of_score)]
     if len(matrix.architectures) > 1:
-        found.append(
-            _wide(
-                matrix,
-                "lost from the set's own architecture (points) [95% interval]",
-                lambda line, architecture: _difference(line.drop(architecture)),
-            )
-        )
+        lost = f"lost from the set's own architecture (points): {DIFFERENCE}, paired by condensation and network"
+        found.append(_differences(matrix, lost, MatrixRow.drop))
     if matrix.against:
-        names = {line.name if line in matrix.sets else line.memory for line in matrix.against.values()}
-        title = f"paired difference to {', '.join(sorted(names))} (points) [95% interval] pairs"
-        found.append(
-            _wide(matrix, title, lambda line, architecture: _difference(matrix.difference(line, architecture)))
-        )
+        found.append(_differences(matrix, _against(matrix), matrix.difference))
     return [table for table in found if table.rows]
 
 
@@ -51,16 +40,29 @@ def adaptations(matrix: Matrix) -> list[str]:
 
 
 def orders(matrix: Matrix) -> list[str]:
-    """One line for every architecture on which several sets can be ordered."""
-    lines = []
-    for architecture in matrix.architectures:
-        found = matrix.rank_correlation(architecture)
-        if found.n > 1:
-            lines.append(f"order of the sets on {architecture} against in-domain: {_order(found)}")
-    return lines
+    """One line for every architecture on which there are several sets to order."""
+    return [
+        f"order of the sets on {architecture} against in-domain: {_order(matrix.ranking(architecture))}"
+        for architecture in matrix.architectures
+        if len(matrix.ranked(architecture)) > 1
+    ]
 
 
-def _wide(matrix: Matrix, title: str, spell: Callable[[MatrixRow, str], str]) -> Table:
+def _differences(matrix: Matrix, title: str, difference: Callable[[MatrixRow, str], Crossed | None]) -> Table:
+    def spell(line: MatrixRow, architecture: str) -> str:
+        found = difference(line, architecture)
+        return f"{100 * found.mean:+.1f} {_ends(found.ends())}{found.seeds}×{found.networks}" if found else ""
+
+    def scope(line: MatrixRow, architecture: str) -> str:
+        found = difference(line, architecture)
+        return found.scope if found else ""
+
+    return _wide(matrix, title, spell, scope)
+
+
+def _wide(
+    matrix: Matrix, title: str, spell: Callable[[MatrixRow, str], str], scope: Callable[[MatrixRow, str], str]
+) -> Table:
     rows = []
     for line in matrix.rows:
         texts = [spell(line, name) for name in matrix.architectures]
@@ -68,32 +70,63 @@ def _wide(matrix: Matrix, title: str, spell: Callable[[MatrixRow, str], str]) ->
             named = zip(matrix.architectures, texts, strict=True)
             cells = [text + ("*" if text and name == line.own else "") for name, text in named]
             policy = ", ".join(sorted(set(line.policies.values())))
-            rows.append([line.name, line.memory, line.profile, policy, *cells])
-    return Table(title, ["set", "memory", "profile", "policy", *matrix.architectures], rows)
+            scopes = dict.fromkeys(filter(None, (scope(line, name) for name in matrix.architectures)))
+            rows.append([line.name, line.memory, line.profile, policy, "; ".join(scopes), *cells])
+    return Table(title, ["set", "memory", "profile", "policy", "interval for", *matrix.architectures], rows)
 
 
 def _score(line: MatrixRow, architecture: str) -> str:
-    """The mean over the networks that did not diverge, how many did, and the mean in which those count as chance."""
-    found, total, lost = line.score(architecture), line.score_all(architecture), line.diverged.get(architecture, 0)
-    if total is None:
+    """The mean over all networks, in which those that diverged count as chance, and the mean of the others."""
+    found = line.score(architecture)
+    if found is None:
         return ""
-    text = f"{100 * found.mean:.1f} ± {100 * found.std:.1f} {_ends(found)}n={found.n}" if found else "none"
-    if lost:
-        text += f", {lost} of {total.n} diverged ({100 * total.mean:.1f} with chance for them)"
-    rate = line.rates.get(architecture)
-    return text if rate is None else f"{text} at {rate:.3g}"
+    size = f"{found.networks} draws" if line.draws else f"{found.condensations}×{found.networks}"
+    spreads = [found.between_networks] if line.draws else [found.between_condensations, found.between_networks]
+    text = f"{100 * found.estimate.mean:.1f} {_ends(found.interval)}{size}"
+    if any(each is not None for each in spreads):
+        text += f", sd {' / '.join('–' if each is None else f'{100 * each:.1f}' for each in spreads)}"
+    if found.diverged:
+        text += f", {found.diverged} of {found.diverged + len(found.survivors)} diverged and count as chance"
+        text += f" ({100 * fmean(found.survivors):.1f} without them)" if found.survivors else ""
+    if found.left_out:
+        text += f", {found.left_out} networks left out"
+    return text + _rate(line.rates.get(architecture, ()))
 
 
-def _difference(found: Interval | None) -> str:
-    return f"{100 * found.mean:+.1f} {_ends(found)}n={found.n}" if found else ""
+def _scope_of_score(line: MatrixRow, architecture: str) -> str:
+    found = line.score(architecture)
+    return found.estimate.scope if found else ""
 
 
-def _ends(found: Interval) -> str:
-    return "" if found.n < 2 else f"[{100 * found.low:.1f}, {100 * found.high:.1f}] "
+def _rate(rates: tuple[float, ...]) -> str:
+    return f" at {'–'.join(f'{rate:.3g}' for rate in dict.fromkeys((rates[0], rates[-1])))}" if rates else ""
 
 
-def _order(found: RankCorrelation) -> str:
-    if found.kendall is None or found.spearman is None:
-        return f"{found.n} sets, too few or too equal for a rank correlation"
-    few = "; fewer than five sets cannot show agreement at 5%" if found.n < 5 else ""
-    return f"Spearman {found.spearman:+.2f}, Kendall {found.kendall:+.2f} (p = {found.p:.2f}, {found.n} sets{few})"
+def _against(matrix: Matrix) -> str:
+    """The title of the differences, which says how they are paired."""
+    others = list(matrix.against.values())
+    names = ", ".join(sorted({line.name if line in matrix.sets else line.memory for line in others}))
+    if any(line.draws for line in others):
+        how = "network r of every condensation − draw r"
+    elif all(len(values) == 1 for line in others for values in line.accuracies.values()):
+        how = "paired by network"
+    else:
+        how = "paired by condensation and network"
+    return f"difference to {names} (points): {DIFFERENCE}, {how}"
+
+
+def _ends(found: tuple[float, float] | None) -> str:
+    return "" if found is None else f"[{100 * found[0]:.1f}, {100 * found[1]:.1f}] "
+
+
+def _order(found: Ranking) -> str:
+    ranks = found.correlation
+    if ranks is None or ranks.kendall is None or ranks.spearman is None:
+        return f"no rank correlation: {found.missing}"
+    few = "; fewer than five sets cannot show agreement at 5%" if ranks.n < 5 else ""
+    missing = f"; {found.missing}" if found.missing else ""
+    ends = "" if found.interval is None else f" [{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]"
+    return (
+        f"Spearman {ranks.spearman:+.2f}, Kendall {ranks.kendall:+.2f}{ends} "
+        f"(p = {ranks.p:.2f}, {ranks.n} sets{few}{missing})"
+    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
 from satm.errors import ConfigError, UnknownName
@@ -51,6 +52,27 @@ class NetworkPlan:
             target = self.adaptation["resize"]
             network = Resized(network, (target, target) if isinstance(target, int) else (target[0], target[1]))
         return network
+
+    def check_batches(
+        self, images: int, batch_size: int, *, way_out: str = "change the batch size or the architecture"
+    ) -> None:
+        """Raise ConfigError if `images` in batches of `batch_size` leave a last batch that the network cannot train on.
+
+        Such a batch has one image, and the network has batch normalisation over maps of one pixel. The method runs a
+        forward pass on torch's meta device: only shapes. `way_out` ends the message.
+        """
+        if (images - 1) % batch_size:
+            return
+        try:
+            with torch.device("meta"), torch.no_grad():
+                self.create(Seed(0)).train()(torch.empty(1, *self.image_shape))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ConfigError(
+                f"{self.name} has batch normalisation, which cannot train on a last batch of one image "
+                f"({images} images in batches of {batch_size}); {way_out}"
+            ) from error
 
 
 def known() -> list[str]:

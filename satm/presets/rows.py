@@ -59,7 +59,7 @@ def choose_row(
 
 
 def perturbation(method: str, row: Row) -> str:
-    """The length of the perturbation of the method's own outer rule on a set of `row`: `r 0.05, ρ ≈ 2.2`.
+    """The length of the perturbation of the method's own outer rule on a set of `row`: `r 0.02, ρ ≈ 0.88`.
 
     ‖φ‖ is estimated for real images, at which φ starts: a pixel of standard deviation 1 by mean/std, `WHITENED` by
     ZCA. Empty if the rule has no perturbation.

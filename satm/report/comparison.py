@@ -11,14 +11,14 @@ POINTS = 100.0  # of a fraction
 Ends = tuple[float, float]
 
 
-def crossed_line(found: Crossed, ends: Ends | None = None) -> str:
+def crossed_line(found: Crossed, ends: Ends | None = None, *, unit: str = "network") -> str:
     """A mean accuracy: "70.5 [66.1, 74.5], 3 condensations × 5 networks, between condensations 4.0, networks 1.8".
 
     `ends` is the interval to print, for example one of new test images; by default that of `accuracy_interval`. A
-    single set has none that speaks of the method: its line says "this set only".
+    single set has none that speaks of the method: its line says "this set only". `unit` names what the columns are.
     """
-    size = f"{_count(found.seeds, 'condensation')} × {_count(found.networks, 'network')}"
-    spreads = {"condensations": found.between_condensations, "networks": found.between_networks}
+    size = _size(found, unit)
+    spreads = {"condensations": found.between_condensations, f"{unit}s": found.between_networks}
     return _line(found, ends, size, spreads)
 
 
@@ -28,18 +28,18 @@ def nested_line(found: Nested, ends: Ends | None = None) -> str:
     return _line(found, ends, size, {"orders": found.between_orders, "networks": found.between_networks})
 
 
-def comparison_line(first: str, second: str, found: Comparison) -> str:
+def comparison_line(first: str, second: str, found: Comparison, *, unit: str = "network") -> str:
     """A comparison: "A − B: +1.3 [0.2, 2.5], 3 condensations × 5 networks: holds at δ = 1"."""
-    return f"{_difference(first, second, found)}: {_verdict(found, found.verdict)}"
+    return f"{_difference(first, second, found, unit)}: {_verdict(found, found.verdict)}"
 
 
-def family_lines(members: Sequence[FamilyMember]) -> list[str]:
+def family_lines(members: Sequence[FamilyMember], *, unit: str = "network") -> list[str]:
     """One line for each comparison. The interval is not corrected; the verdict and p are, for all lines together."""
     lines = []
     for member in members:
         p = "" if member.p is None else f", Holm p {_p(member.p)}"
         text = _verdict(member.comparison, member.verdict)
-        lines.append(f"{_difference(member.first, member.second, member.comparison)}{p}: {text}")
+        lines.append(f"{_difference(member.first, member.second, member.comparison, unit)}{p}: {text}")
     return lines
 
 
@@ -64,11 +64,14 @@ def _line(found: Crossed | Nested, ends: Ends | None, size: str, spreads: dict[s
     return f"{POINTS * found.mean:.1f}{_ends(shown)}, {size}{only}{between}"
 
 
-def _difference(first: str, second: str, found: Comparison) -> str:
+def _difference(first: str, second: str, found: Comparison, unit: str) -> str:
     d = found.difference
     ends = d.ends() if found.known else None
-    size = f"{_count(d.seeds, 'condensation')} × {_count(d.networks, 'network')}"
-    return f"{first} − {second}: {POINTS * d.mean:+.1f}{_ends(ends)}, {size}"
+    return f"{first} − {second}: {POINTS * d.mean:+.1f}{_ends(ends)}, {_size(d, unit)}"
+
+
+def _size(found: Crossed, unit: str) -> str:
+    return f"{_count(found.seeds, 'condensation')} × {_count(found.networks, unit)}"
 
 
 def _verdict(found: Comparison, verdict: Verdict) -> str:
@@ -80,7 +83,8 @@ def _verdict(found: Comparison, verdict: Verdict) -> str:
     if verdict is Verdict.AT_LEAST:
         return f"holds, by at least {delta}"
     if verdict is Verdict.CANNOT_TELL:
-        return f"{verdict} at {delta} (a power of 80% needs about {found.seeds_needed} condensations)"
+        power = f"power {100 * (found.power or 0):.0f}%; 80% needs about {found.seeds_needed} condensations"
+        return f"{verdict} at {delta} ({power})"
     return f"{verdict} at {delta}"
 
 

@@ -71,15 +71,7 @@ def check_teacher(data: ImageData, config: TeacherConfig) -> NetworkPlan:
             f"a teacher cannot be trained: class {data.classes[int(counts.argmin())]} of {data.name} has no training "
             "image; use the set's own labels (--labels own)"
         )
-    if len(data.train) % config.batch_size == 1:
-        try:
-            with torch.device("meta"), torch.no_grad():
-                plan.create(Seed(0)).train()(torch.empty(1, *plan.image_shape))
-        except ValueError as error:
-            raise ConfigError(
-                f"teacher {plan.name} has batch normalisation, which cannot train on a last batch of one image "
-                f"({len(data.train)} images in batches of {config.batch_size}); change teacher.batch_size or --teacher"
-            ) from error
+    plan.check_batches(len(data.train), config.batch_size, way_out="change teacher.batch_size or --teacher")
     return plan
 
 

@@ -44,6 +44,7 @@ class GroupRow:
     cell: Cell
     recipe: str  # its name
     rate: float | None  # the learning rate; None if there are several
+    rates: tuple[float, ...]  # all of them, ascending
     estimate: Estimate
     condensations: int
     networks: int  # of each condensation; class orders if the protocol is class-incremental
@@ -86,6 +87,8 @@ def group_rows(store: Registry, group: Group, **filters: Any) -> Iterator[GroupR
     found: dict[Cell, dict[int, list[ResultRow]]] = {}
     for record in group.sets:
         rows = store.results(set=record.id, **filters)
+        if filters.get("metric") in CHANCE:
+            rows += store.results(set=record.id, **{**filters, "metric": "diverged"})
         for row in [*rows, *_guesses(rows, record)]:
             found.setdefault(_cell(row), {}).setdefault(record.seed, []).append(row)
     for cell, by_seed in found.items():
@@ -103,7 +106,7 @@ def _row(
         rows = {fullest: rows[fullest]}
     values = {seed: _by_unit(cell, found) for seed, found in rows.items()}
     table = common(values)
-    rates = {row.step_size for found in rows.values() for row in found}
+    rates = sorted({row.step_size for found in rows.values() for row in found})
     survivors = [row.value for seed, found in rows.items() for row in found if row.repeat not in lost.get(seed, ())]
     diverged = sum(len(lost.get(seed, ())) for seed in rows)
     estimate: Crossed = crossed(table.tables[0])
@@ -111,7 +114,8 @@ def _row(
         group=group,
         cell=cell,
         recipe=store.recipe(cell.recipe_id).name,
-        rate=rates.pop() if len(rates) == 1 else None,
+        rate=rates[0] if len(rates) == 1 else None,
+        rates=tuple(rates),
         estimate=_named(fresh_draws(table.tables[0][0]) if independent else estimate, cell),
         condensations=estimate.seeds,
         networks=estimate.networks,
@@ -139,10 +143,11 @@ def _by_unit(cell: Cell, rows: Iterable[ResultRow]) -> dict[int, float]:
 
 
 def _guesses(rows: Sequence[ResultRow], record: SetRecord) -> Iterator[ResultRow]:
-    """Accuracy 1/K for each network that diverged."""
+    """Accuracy 1/K for each network that diverged, of the kinds of accuracy that the other networks have."""
+    kinds = {row.metric for row in rows}.intersection(CHANCE) or {"accuracy"}
     for row in rows:
         if row.metric == "diverged":
-            for metric in CHANCE:
+            for metric in kinds:
                 yield replace(row, metric=metric, value=1 / len(record.about["classes"]))
 
 

@@ -79,6 +79,8 @@ def test_a_last_batch_of_one_is_seen_before_anything_is_trained(recipe):
     with pytest.raises(ConfigError, match=r"timm/resnet18 has batch .* one image \(9 images in batches of 8\)"):
         check_batches(plan_of("timm/resnet18"), recipe, examples=9)
     check_batches(plan_of("timm/resnet18"), recipe, examples=10)
+    with pytest.raises(ConfigError, match=r"\(10 images in batches of 1\); change the batch size or the architecture"):
+        check_batches(plan_of("timm/resnet18"), replace(recipe, batch_size=1), examples=10)
     check_batches(plan_of("convnetbn3_w4"), recipe, examples=9)  # the variance is over the 2×2 pixels of its last maps
 
 

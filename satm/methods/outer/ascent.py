@@ -15,14 +15,14 @@ from satm.methods.outer.problem import OuterProblem, OuterUpdate, State
 from satm.methods.outer.rule import Redraw, Rule
 from satm.types import Images
 
-RADIUS = 0.05  # r; our choice, the same for every rule (docs/choices.md)
+RADIUS = 0.02  # r; our choice, the same for every rule (docs/choices.md)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwoPasses(Rule):
     """The settings of a rule with two passes: how long ε is, where the second pass starts, and which draws it uses.
 
-    One of `radius` and `rho` decides the length, see `Length`. If neither is given, `radius` is 0.05.
+    One of `radius` and `rho` decides the length, see `Length`. If neither is given, `radius` is 0.02.
 
     The second pass starts from θ_τ of the first (trajectory reuse, paper Eq. 9), so it costs N − τ inner steps.
     """

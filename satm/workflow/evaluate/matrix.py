@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from evaluation import RatePolicy, Recipe, Trainer
 from evaluation.matrix import Matrix, MatrixRow
-from registry import Registry
+from registry import Group, Registry, ResultRow
+from registry.group_ids import memberships
 from registry.results import recipe_id
 from satm.errors import ConfigError, Diverged
 from satm.machine.fused import Compilation
@@ -44,17 +44,21 @@ def evaluate_matrix(
 ) -> Matrix:
     """Train networks on every set under one recipe, and compare the sets.
 
-    The architectures are those given and the sets' own. A network depends only on its architecture, its repeat and its
-    memory, so a network in the registry is not trained again, even if another command trained it.
+    Each reference names a set or a group, as `Registry.group` reads it. All sets of a group are evaluated, and the
+    matrix has one row for the group. The architectures are those given and the sets' own. A network depends only on its
+    architecture, its repeat and its memory, so a network in the registry is not trained again, even if another command
+    trained it.
 
-    `against` chooses the other side of the comparison: "random" for as many random real images, or a set, which is then
-    also evaluated. `baseline="random"` trains on random images too; without `against`, they are the other side.
-    Differences are paired over repeats. Sets with the same random images
-    share the networks trained on them. `dry_run` trains nothing and returns the stored results. The other arguments are
-    those of `evaluate`.
+    `against` chooses the other side of the comparison: "random" for as many random real images, or a set or group,
+    which is then also evaluated. `baseline="random"` trains on random images too; without `against`, they are the other
+    side. Differences are paired, as `MatrixRow.difference` says. Sets with the same random images share the networks
+    trained on them. `dry_run` trains nothing and returns the stored results. The other arguments are those of
+    `evaluate`.
 
     Raises ConfigError if the sets belong to different data sets, or if no recipe is named and their own recipes differ.
-    Raises UnknownName or ConfigError for an architecture. All this is before anything is trained. Raises Interrupted if
+    The same holds if `against` names a set of another IPC or rate policy, one set for a group or a group for one set,
+    or a group without two seeds of the other. Raises the errors of `Registry.group`, and UnknownName or ConfigError for
+    an architecture. All this is before anything is trained. Raises Interrupted if
     the user stops it; the networks finished until then are stored. Raises Diverged, after all other networks, if a grid
     has no rate at which a network can be trained. `evaluate_matrices` takes "both" as the learning rate.
     """
@@ -148,32 +152,59 @@ class MatrixRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A group of the matrix: its sets with their recipe. Often it is a single set."""
+
+    group: Group
+    entrants: tuple[Entrant, ...]  # by seed
+
+    @property
+    def name(self) -> str:
+        """The name of its row: the group's, or that of its only set."""
+        return self.group.name if len(self.entrants) > 1 else self.entrants[0].record.name
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of its sets."""
+        return tuple(each.record.id for each in self.entrants)
+
+    @property
+    def first(self) -> Entrant:
+        """The set with the lowest seed. All sets have the same images' shape, recipe, profile and architecture."""
+        return self.entrants[0]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MatrixPlan:
-    """A matrix whose sets, architectures and recipe are found and checked."""
+    """A matrix whose groups, architectures and recipe are found and checked."""
 
     request: MatrixRequest
-    entrants: tuple[Entrant, ...]
-    other: Entrant | None  # the set that all sets are compared with
+    contenders: tuple[Contender, ...]
+    other: Contender | None  # the group that all groups are compared with
     randoms: Mapping[str, Entrant]
-    """By the id of a set: the set of the matrix under which the random images for it are stored. Several sets can share
-    one. It is empty if no random images are used."""
+    """By the name of a group: the set of the matrix under which the random images for it are stored. Several groups can
+    share one. It is empty if no random images are used."""
     architectures: tuple[str, ...]  # canonical; the sets' own first
     repeats: int
 
     @property
+    def entrants(self) -> tuple[Entrant, ...]:
+        """All sets, each once."""
+        return _once(self.contenders)
+
+    @property
     def recipe(self) -> Recipe:
         """The recipe of every set."""
-        return self.entrants[0].recipe
+        return self.contenders[0].first.recipe
 
     def memories(self, entrant: Entrant) -> tuple[MemoryKind, ...]:
         """The memories of a set that networks are trained on: the set, and random images if they are stored with it."""
-        return ("condensed", "random") if self.randoms.get(entrant.record.id) is entrant else ("condensed",)
+        holders = {each.record.id for each in self.randoms.values()}
+        return ("condensed", "random") if entrant.record.id in holders else ("condensed",)
 
     def rows(self, store: Registry, entrant: Entrant, memory: MemoryKind) -> NetworkRows:
         """The stored results of one memory of a set."""
-        recipe = entrant.recipe_of(memory)
-        under = recipe_id(recipe.name, recipe.to_dict())
-        return NetworkRows.read(store, entrant, memory, self.architectures, under)
+        return _stored(store, entrant, memory, self.architectures)
 
     def all_rows(self, store: Registry) -> list[NetworkRows]:
         """The stored results of every memory of every set."""
@@ -198,28 +229,37 @@ class MatrixPlan:
     def opening(self, store: Registry) -> str:
         """One line that describes the matrix and says how many of its networks are stored."""
         there, total = self.stored(store)
+        sets = f"{len(self.entrants)} sets"
+        if len(self.entrants) > len(self.contenders):
+            sets += f" in {len(self.contenders)} {'group' if len(self.contenders) == 1 else 'groups'}"
         random = ", random images" if self.randoms else ""
         return (
-            f"{len(self.entrants)} sets{random} on {', '.join(self.architectures)}, {self.repeats} networks each, "
+            f"{sets}{random} on {', '.join(self.architectures)}, {self.repeats} networks each, "
             f"recipe {self.recipe.name} ({self.recipe.epochs} epochs): {there} of {total} networks are stored"
             + "".join(f"; {each.record.name}{each.remark}" for each in self.entrants if each.remark)
         )
 
 
 def plan_matrix(store: Registry, request: MatrixRequest) -> MatrixPlan:
-    """Find the sets and their recipe, and check that they can be compared. Raises the errors of `evaluate_matrix`."""
+    """Find the groups and their recipe, and check that they can be compared. Raises as `evaluate_matrix`."""
     wanted = [*request.references, *([request.against_set] if request.against_set is not None else [])]
-    found = [find_entrant(store, name, request.judging) for name in wanted]
-    entrants = list({entrant.record.id: entrant for entrant in found}.values())
+    found = [_contender(store, name, request.judging) for name in wanted]
+    contenders = tuple({each.ids: each for each in reversed(found)}.values())[::-1]
+    entrants = _once(contenders)
     _check_comparable(entrants)
+    other = next(each for each in contenders if each.ids == found[-1].ids) if request.against_set else None
+    for each in contenders:
+        if other is not None and each is not other:
+            _check_pair(each, other)
     asked = [*(entrant.own for entrant in entrants), *request.architectures]
     recipe = entrants[0].recipe
+    architectures = tuple(dict.fromkeys(entrant.canonical(name) for name in asked for entrant in entrants))
     plan = MatrixPlan(
         request=request,
-        entrants=tuple(entrants),
-        other=found[-1] if request.against_set is not None else None,
-        randoms=_sharing_random(entrants) if request.against_random or request.baseline else {},
-        architectures=tuple(dict.fromkeys(entrant.canonical(name) for name in asked for entrant in entrants)),
+        contenders=contenders,
+        other=other,
+        randoms=_sharing_random(store, contenders, architectures) if request.against_random or request.baseline else {},
+        architectures=architectures,
         repeats=recipe.repeats if request.repeats is None else request.repeats,
     )
     for entrant in plan.entrants:
@@ -250,26 +290,40 @@ def train_matrix(workspace: Workspace, plan: MatrixPlan, trainer: Trainer) -> No
 
 
 def read_matrix(store: Registry, plan: MatrixPlan) -> Matrix:
-    """The stored accuracies of a plan, and for each set the row that it is compared with."""
-    rows = {
-        (entrant.record.id, memory): _matrix_row(plan, plan.rows(store, entrant, memory))
-        for entrant in plan.entrants
-        for memory in plan.memories(entrant)
-    }
+    """The stored accuracies of a plan, and for each group the row that it is compared with."""
+    sets = {each.name: _matrix_row(store, plan, each) for each in plan.contenders}
+    holders = {each.record.id: each for each in plan.randoms.values()}
+    randoms = {key: _random_row(store, plan, holder) for key, holder in holders.items()}
     against: dict[str, MatrixRow] = {}
-    for entrant in plan.entrants:
+    for name in sets:
         if plan.request.against_random:
-            against[entrant.record.name] = rows[plan.randoms[entrant.record.id].record.id, "random"]
+            against[name] = randoms[plan.randoms[name].record.id]
         elif plan.other is not None:
-            against[entrant.record.name] = rows[plan.other.record.id, "condensed"]
+            against[name] = sets[plan.other.name]
     return Matrix(
         recipe=plan.recipe.name,
         policy=plan.recipe.learning_rate if isinstance(plan.recipe.learning_rate, str) else "fixed",
         architectures=plan.architectures,
-        sets=tuple(row for (_, memory), row in rows.items() if memory == "condensed"),
-        randoms=tuple(row for (_, memory), row in rows.items() if memory == "random"),
+        sets=tuple(sets.values()),
+        randoms=tuple(randoms.values()),
         against=against,
     )
+
+
+def _contender(store: Registry, reference: str, judging: Judging) -> Contender:
+    group = store.group(reference)
+    return Contender(group=group, entrants=tuple(find_entrant(store, each.id, judging) for each in group.sets))
+
+
+def _once(contenders: Sequence[Contender]) -> tuple[Entrant, ...]:
+    """The sets of all groups, each once: groups can share sets."""
+    return tuple({each.record.id: each for one in contenders for each in one.entrants}.values())
+
+
+def _stored(store: Registry, entrant: Entrant, memory: MemoryKind, architectures: Sequence[str]) -> NetworkRows:
+    recipe = entrant.recipe_of(memory)
+    under = recipe_id(recipe.name, recipe.to_dict())
+    return NetworkRows.read(store, entrant, memory, architectures, under)
 
 
 def _check_comparable(entrants: Sequence[Entrant]) -> None:
@@ -299,41 +353,113 @@ def _data(entrant: Entrant) -> list[str]:
     return sorted(parent for parent in entrant.record.parents if parent.startswith("data:"))
 
 
-def _sharing_random(entrants: Sequence[Entrant]) -> dict[str, Entrant]:
-    """By the id of a set: the first set that can share its random images.
-
-    These have the same pixels, and the same protocol and profile in their result rows.
-    """
-    firsts: dict[str, Entrant] = {}
-    found = {}
-    for entrant in entrants:
-        kind = digest(
-            {
-                "ipc": entrant.synthetic.ipc,
-                "preprocessing": entrant.synthetic.preprocessing.to_dict(),
-                "data": _data(entrant),
-                "own": entrant.own,
-                "profile": entrant.profile,
-            }
+def _check_pair(one: Contender, other: Contender) -> None:
+    """Raise ConfigError if a difference of these two would mix what must be equal, or has no pairs."""
+    first, second = one.first, other.first
+    if first.synthetic.ipc != second.synthetic.ipc:
+        raise ConfigError(
+            f"{one.name} has IPC {first.synthetic.ipc}, {other.name} IPC {second.synthetic.ipc}; compare sets of one "
+            "IPC with --against"
         )
-        found[entrant.record.id] = firsts.setdefault(kind, entrant)
-    return found
+    rates = [each.recipe_of("condensed").learning_rate for each in (first, second)]
+    if rates[0] != rates[1]:
+        raise ConfigError(
+            f"{one.name} is judged at {rates[0]} rates, {other.name} at {rates[1]} rates; compare them with "
+            "--learning-rate grid"
+        )
+    sizes = [len(each.entrants) for each in (one, other)]
+    if min(sizes) == 1 < max(sizes):
+        single, group = (one, other) if sizes[0] == 1 else (other, one)
+        raise ConfigError(
+            f"{single.name} is one set and {group.name} a group of {max(sizes)}; compare two groups, or name one set "
+            f"of it, as {group.group.newest.name}"
+        )
+    shared = set(one.group.seeds) & set(other.group.seeds)
+    if max(sizes) > 1 and len(shared) < 2:
+        seeds = " and ".join(", ".join(map(str, each.group.seeds)) for each in (one, other))
+        raise ConfigError(
+            f"{one.name} and {other.name} have the seeds {seeds}: groups are compared seed by seed; condense two or "
+            "more seeds with both"
+        )
 
 
-def _matrix_row(plan: MatrixPlan, rows: NetworkRows) -> MatrixRow:
-    accuracies: dict[str, dict[int, float]] = {}
-    found, lost = rows.accuracies(plan.repeats), rows.diverged(plan.repeats)
-    for row in sorted(found, key=lambda row: plan.architectures.index(row.architecture)):
-        accuracies.setdefault(row.architecture, {})[row.repeat] = row.value
-    return MatrixRow(
-        name=rows.entrant.record.name,
-        memory=rows.memory,
-        profile=rows.entrant.profile,
-        own=rows.entrant.own,
-        accuracies=accuracies,
-        adaptations={row.architecture: row.detail["adaptation"] for row in found},
-        diverged=Counter(row.architecture for row in lost),
-        chance=1 / len(rows.entrant.synthetic.classes),
-        policies={row.architecture: row.policy or "" for row in (*found, *lost)},
-        rates={row.architecture: row.rate for row in (*found, *lost)},
+def _sharing_random(
+    store: Registry, contenders: Sequence[Contender], architectures: Sequence[str]
+) -> dict[str, Entrant]:
+    """By the name of a group: the set under which its random images are stored.
+
+    Sets can share them if the images have the same pixels, and their rows the same protocol and profile. Of such sets
+    it is the one with the most networks in the registry, else the first.
+    """
+    alike: dict[str, list[Entrant]] = {}
+    for entrant in _once(contenders):
+        alike.setdefault(_kind(entrant), []).append(entrant)
+    fullest = {
+        kind: max(sets, key=lambda each: len(_stored(store, each, "random", architectures).found))
+        for kind, sets in alike.items()
+    }
+    return {each.name: fullest[_kind(each.first)] for each in contenders}
+
+
+def _kind(entrant: Entrant) -> str:
+    """A hash that is the same for sets with the same random images."""
+    return digest(
+        {
+            "ipc": entrant.synthetic.ipc,
+            "preprocessing": entrant.synthetic.preprocessing.to_dict(),
+            "data": _data(entrant),
+            "own": entrant.own,
+            "profile": entrant.profile,
+        }
     )
+
+
+def _matrix_row(store: Registry, plan: MatrixPlan, contender: Contender) -> MatrixRow:
+    rows = {each.record.seed: plan.rows(store, each, "condensed") for each in contender.entrants}
+    origins = {origin for each in contender.entrants for origin in _origins(each)}
+    return replace(_row_of(plan, rows), name=contender.name, origins=frozenset(origins))
+
+
+def _random_row(store: Registry, plan: MatrixPlan, holder: Entrant) -> MatrixRow:
+    named = next(each for each in plan.contenders if holder.record.id in each.ids)
+    return replace(_row_of(plan, {holder.record.seed: plan.rows(store, holder, "random")}), name=named.name, draws=True)
+
+
+def _row_of(plan: MatrixPlan, by_seed: Mapping[int, NetworkRows]) -> MatrixRow:
+    """The stored networks of one memory of sets that differ in the seed only."""
+    accuracies: dict[str, dict[int, dict[int, float]]] = {}
+    diverged: dict[str, dict[int, frozenset[int]]] = {}
+    found: list[ResultRow] = []
+    for seed, rows in by_seed.items():
+        scored, lost = rows.accuracies(plan.repeats), rows.diverged(plan.repeats)
+        for row in sorted(scored, key=lambda row: plan.architectures.index(row.architecture)):
+            accuracies.setdefault(row.architecture, {}).setdefault(seed, {})[row.repeat] = row.value
+        for name in dict.fromkeys(row.architecture for row in lost):
+            repeats = frozenset(row.repeat for row in lost if row.architecture == name)
+            diverged.setdefault(name, {})[seed] = repeats
+        found += [*scored, *lost]
+    first = next(iter(by_seed.values()))
+    rates = {name: {row.rate for row in found if row.architecture == name} for name in plan.architectures}
+    return MatrixRow(
+        name=first.entrant.record.name,
+        memory=first.memory,
+        profile=first.entrant.profile,
+        own=first.entrant.own,
+        ipc=first.entrant.synthetic.ipc,
+        accuracies=accuracies,
+        images=next((len(each.targets) for each in first.predicted().values()), None),
+        adaptations={row.architecture: row.detail.get("adaptation", {}) for row in found},
+        diverged=diverged,
+        chance=1 / len(first.entrant.synthetic.classes),
+        policies={row.architecture: row.policy or "" for row in found},
+        rates={name: tuple(sorted(values)) for name, values in rates.items() if values},
+    )
+
+
+def _origins(entrant: Entrant) -> set[str]:
+    """What makes two sets depend on each other: a group, the images, and the set or run that a set began at."""
+    record = entrant.record
+    parents = {parent for parent in record.parents if parent.startswith(("set:", "run:"))}
+    # Imported sets have no condensation that could tell strangers apart.
+    groups = memberships(record.about, record.parents) if "condense" in record.about["config"] else {}
+    return {*groups, *record.blobs, *parents, f"set:{record.id}", f"run:{record.run_id}"}

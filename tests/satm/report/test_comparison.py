@@ -28,7 +28,7 @@ def test_a_verdict_is_one_sentence():
     assert line(0.04) == f"a − b: +4.0 [1.5, 6.5], {size}: holds, by at least δ = 1"
     assert line(-0.03) == f"a − b: -3.0 [-5.5, -0.5], {size}: does not hold at δ = 1"
     assert line(0, 0.5) == f"a − b: +0.0 [-1.2, 1.2], {size}: equivalent at δ = 1"
-    needed = "(a power of 80% needs about 10 condensations)"
+    needed = "(power 18%; 80% needs about 10 condensations)"
     assert line(0.01) == f"a − b: +1.0 [-1.5, 3.5], {size}: cannot tell at δ = 1 {needed}"
 
 
@@ -57,7 +57,7 @@ def test_means_with_both_spreads():
 def test_families_print_the_corrected_verdict():
     zero = np.zeros((3, 5))
     found = family_lines(against_control({"a": zero + 0.03 + SEEDS, "b": zero + 0.03 + SEEDS, "c": zero}, "c"))
-    needed = "(a power of 80% needs about 10 condensations)"
+    needed = "(power 18%; 80% needs about 10 condensations)"
     size = "3 condensations × 5 networks"
     assert found[0] == f"a − c: +3.0 [0.5, 5.5], {size}, Holm p = 0.07: cannot tell at δ = 1 {needed}"
     (single,) = family_lines(against_control({"a": zero[:1], "c": zero[:1]}, "c"))

@@ -173,7 +173,7 @@ def test_the_defaults_are_the_documented_numbers():
     assert ASAM().eta == 0.01
     assert GSAM().gap_weight == 0.4
     assert (SATM().gamma, SATM().noise) == (0.1, "relative")
-    assert {(kind().radius, kind().rho, kind().ramp, kind().redraw) for kind in ASCENDING} == {(0.05, None, 0.0, False)}
+    assert {(kind().radius, kind().rho, kind().ramp, kind().redraw) for kind in ASCENDING} == {(0.02, None, 0.0, False)}
 
 
 def test_the_rho_of_asam_is_not_spelled_as_a_length_in_pixel_units():
@@ -182,10 +182,10 @@ def test_the_rho_of_asam_is_not_spelled_as_a_length_in_pixel_units():
 
 
 def test_one_of_radius_and_rho_decides():
-    assert (SAM().radius, SAM().rho) == (0.05, None)
+    assert (SAM().radius, SAM().rho) == (0.02, None)
     assert (SAM(rho=2.0).radius, SAM(rho=2.0).rho) == (None, 2.0)
     assert SAM(radius=0.0) != SAM()
-    assert SAM().perturbation_length().spell(40.0) == "r 0.05, ρ 2"
+    assert SAM().perturbation_length().spell(100.0) == "r 0.02, ρ 2"
     assert SAM(rho=2.0).perturbation_length().spell(40.0) == "r 0.05, ρ 2"
     assert SGD().perturbation_length() is None
 

@@ -62,7 +62,7 @@ def test_a_rule_without_a_perturbation_takes_no_length(method, rule, name):
 
 
 def test_a_listing_of_presets_has_both_lengths():
-    """r‖φ‖ with ‖φ‖ = 0.25·√(10·3·32²) = 43.8 for ten whitened images, 0.05·√(100·3·128²) by mean/std."""
-    assert perturbation("satm", all_rows("satm")["cifar10/ipc1"]) == "r 0.05, ρ ≈ 2.19"
-    assert perturbation("satm", all_rows("satm")["imagenette/ipc10"]) == "r 0.05, ρ ≈ 111"
+    """r‖φ‖ with ‖φ‖ = 0.25·√(10·3·32²) = 43.8 for ten whitened images, 0.02·√(100·3·128²) by mean/std."""
+    assert perturbation("satm", all_rows("satm")["cifar10/ipc1"]) == "r 0.02, ρ ≈ 0.876"
+    assert perturbation("satm", all_rows("satm")["imagenette/ipc10"]) == "r 0.02, ρ ≈ 44.3"
     assert perturbation("mtt", all_rows("mtt")["cifar10/ipc1"]) == ""

@@ -1,0 +1,148 @@
+"""Results of groups: what their means and intervals count, and how tables print them. Nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import satm
+from registry import Registry
+from satm.cli._tables import plain_table, results_table
+from satm.statistics import accuracy_interval, crossed
+from satm.workflow.grouped import GroupRow
+from tests.registry.helpers import result
+from tests.registry.test_groups import condensed
+
+SEEDS, NETWORKS = 3, 5
+ACCURACIES = np.array([[0.60, 0.62, 0.61, 0.65, 0.63], [0.70, 0.71, 0.69, 0.74, 0.72], [0.64, 0.66, 0.63, 0.69, 0.65]])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "satm.db"
+
+
+def fill(path: Path, values: Any, **changes: Any) -> str:
+    """Store a set for each row of `values` and a result for each value; returns the id of the recipe."""
+    with Registry.open(path) as registry:
+        recipe = registry.add_recipe("smoke", {})
+        for seed, row in enumerate(values):
+            record = registry.add_set(condensed(seed), run=None)
+            given = {"metric": "accuracy", "detail": {"policy": "learned"}, **changes}
+            registry.add_results(
+                [result(record.id, recipe, repeat=r, value=float(v), **given) for r, v in enumerate(row)]
+            )
+    return recipe
+
+
+def only(path: Path, reference: str = "cifar10/ipc2/satm", **filters: Any) -> GroupRow:
+    (row,) = satm.group_results([reference], registry=path, **filters)
+    return row
+
+
+def test_a_group_s_mean_is_crossed_and_its_interval_stays_within_0_and_1(path: Path) -> None:
+    fill(path, ACCURACIES)
+    row, expected = only(path), crossed(ACCURACIES)
+    assert row.estimate == expected
+    assert row.interval() == accuracy_interval(expected)
+    assert (row.condensations, row.networks) == (SEEDS, NETWORKS)
+    assert row.between_condensations == expected.between_condensations > 0.04
+    assert row.between_networks == expected.between_networks
+    _, ((*_, mean, ends, condensations, networks, n),) = results_table([row])
+    assert (mean, condensations, networks, n) == ("66.3 %", "4.6", "2.0", "3 condensations × 5 networks")
+    assert ends == "[55.6, 75.5]"  # far wider than the 15 networks would have it
+    plain = dict(zip(*[each if i == 0 else each[0] for i, each in enumerate(plain_table([row]))], strict=True))
+    assert (plain["set"], plain["policy"], plain["counts"], plain["n"]) == (
+        "cifar10/ipc2/satm",
+        "learned",
+        "condensations",
+        3,
+    )
+
+
+def test_a_single_set_speaks_of_itself_only(path: Path) -> None:
+    fill(path, ACCURACIES)
+    row = only(path, "cifar10/ipc2/satm@2")
+    assert (row.estimate.scope, row.estimate.n, row.between_condensations) == ("this set only", NETWORKS, None)
+    assert results_table([row])[1][0][-1] == "5 networks, this set only"
+    assert len(satm.group_results(registry=path)) == 1
+    assert len(satm.group_results(each=True, registry=path)) == SEEDS
+
+
+@pytest.mark.parametrize(("values", "interval"), [([[0.9, 0.8]], None), ([[1.0] * 5], None)])
+def test_no_interval_from_two_networks_or_from_equal_ones(path: Path, values: Any, interval: Any) -> None:
+    fill(path, values)
+    assert only(path).interval() is interval
+
+
+def test_five_perfect_networks_are_uncertain_by_their_test_images(path: Path) -> None:
+    fill(path, [[1.0] * 5])
+    low, high = only(path).interval(images=100)  # type: ignore[misc]
+    assert (round(low, 4), high) == (0.9638, 1.0)
+
+
+def test_random_images_count_their_draws_once_whatever_the_number_of_sets(path: Path) -> None:
+    fill(path, ACCURACIES, memory="random")
+    row = only(path)
+    assert (row.estimate.counts, row.estimate.n, row.condensations) == ("draws", NETWORKS, 1)
+    assert row.estimate.se == pytest.approx(ACCURACIES[0].std(ddof=1) / NETWORKS**0.5)
+    assert results_table([row])[1][0][-1] == "5 draws"
+
+
+def test_networks_of_one_class_order_are_one_value(path: Path) -> None:
+    recipe = fill(path, [[0.5], [0.6]], protocol="class-incremental", metric="final_accuracy")
+    with Registry.open(path) as registry:
+        for record, more in zip(registry.sets(), ((0.7, 0.4), (0.8, 0.5)), strict=True):
+            given = {"protocol": "class-incremental", "metric": "final_accuracy", "detail": {"policy": "learned"}}
+            # the first order's second network, and the second order
+            registry.add_results(
+                [result(record.id, recipe, repeat=r, value=v, **given) for r, v in zip((1000, 1), more, strict=True)]
+            )
+    row = only(path)
+    assert row.values == {0: {0: pytest.approx(0.6), 1: 0.4}, 1: {0: pytest.approx(0.7), 1: 0.5}}
+    assert results_table([row])[1][0][-1] == "2 condensations × 2 orders"
+    alone = only(path, "cifar10/ipc2/satm@1")
+    assert (alone.estimate.counts, results_table([alone])[1][0][-1]) == ("orders", "2 orders, this set only")
+
+
+def test_diverged_networks_count_as_chance_and_are_named(path: Path) -> None:
+    recipe = fill(path, [[0.8, 0.7]])
+    with Registry.open(path) as registry:
+        (record,) = registry.sets()
+        detail = {"policy": "learned"}
+        registry.add_results([result(record.id, recipe, repeat=2, metric="diverged", value=1.0, detail=detail)])
+    row = only(path)
+    assert only(path, metric="accuracy") == row
+    assert row.estimate.mean == pytest.approx((0.8 + 0.7 + 0.5) / 3)  # two classes: a guess is right in half the cases
+    assert (row.diverged, row.survivors) == (1, pytest.approx(0.75))
+    assert "66.7 % (1 of 3 diverged and count as chance, 75.0 without them)" in results_table([row])[1][0]
+
+
+def test_policies_are_never_averaged_together(path: Path) -> None:
+    recipe = fill(path, ACCURACIES)
+    with Registry.open(path) as registry:
+        other = registry.add_recipe("smoke, lr grid", {"learning_rate": "grid"})
+        for record in registry.sets():
+            registry.add_results([result(record.id, other, value=0.9, detail={"policy": "grid"}, metric="accuracy")])
+    assert recipe != other
+    rows = satm.group_results(["cifar10/ipc2/satm"], registry=path)
+    assert {(row.cell.policy, row.networks) for row in rows} == {("learned", NETWORKS), ("grid", 1)}
+
+
+def test_a_network_that_one_set_lacks_is_left_out_of_all_and_counted(path: Path) -> None:
+    fill(path, [[0.6, 0.7, 0.8], [0.5, 0.6]])
+    row = only(path)
+    assert (row.networks, row.left_out) == (2, 1)
+    assert results_table([row])[1][0][-1] == "2 condensations × 2 networks (1 value left out)"
+
+
+def test_the_view_has_the_same_mean(path: Path) -> None:
+    fill(path, ACCURACIES)
+    sql = "SELECT mean, std_of_set_means, condensations, networks FROM group_summary"
+    ((mean, std, condensations, networks),) = satm.query(sql, registry=path)[1]
+    assert mean == pytest.approx(only(path).estimate.mean)
+    assert std == pytest.approx(ACCURACIES.mean(axis=1).std(ddof=1))
+    assert (condensations, networks) == (SEEDS, NETWORKS)
