@@ -3,8 +3,9 @@
     python benchmarks/engine.py [--case A] [--mode eager] [--device cuda] [--rounds 5] [--json FILE]
 
 In each round, every line of the table runs one outer step, so a drift of the machine affects all lines alike. A ratio
-is the median over the rounds. RAM is the peak above the loaded process after one warm-up step, in one process for each
-line. Images and parameters are random, each inner step takes all of φ, and nothing is augmented: this times the engine.
+is the median over the rounds. FILE is written anew after each line and each round. RAM is the peak above the loaded
+process after one warm-up step, in one process for each line. Images and parameters are random, each inner step takes
+all of φ, and nothing is augmented: this times the engine.
 
 On CUDA, memory is the peak of the card's allocated memory in this process, and each call is timed between two
 synchronisations. There "eager" and "compiled" are in float32 with TF32 off, "tf32" says that convolutions use TF32
@@ -264,8 +265,54 @@ class Asked:
         return toy(CASES[name]) if self.toy else CASES[name]
 
 
-def measure(name: str, asked: Asked) -> list[dict[str, Any]]:
-    """The rows of one case."""
+Line = tuple[str, str]  # what, mode
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known so far of the lines of one case."""
+
+    case: str
+    device: torch.device
+    flops: dict[str, float]  # of one outer step, by what
+    peak: float  # floating-point operations per second
+    seconds: dict[Line, list[float]]  # a number for each round; after the warm-up, that of one call
+    memory: dict[Line, float]  # megabytes
+    failed: dict[Line, str]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the table, those that failed last."""
+        rows = [self._row(line) for line in self.seconds]
+        failed = [
+            {"case": self.case, "what": what, "mode": how, "failed": why} for (what, how), why in self.failed.items()
+        ]
+        return rows + failed
+
+    def _row(self, line: Line) -> dict[str, Any]:
+        what, mode = line
+        seconds, base = self.seconds[line], self.memory.get(("mtt", "eager"))
+        return {
+            "case": self.case,
+            "what": what,
+            "mode": mode,
+            "seconds": statistics.median(seconds),
+            "peak_mb": self.memory[line],
+            **{
+                f"time_vs_{other}": statistics.median(a / b for a, b in zip(seconds, own, strict=True))
+                for other in BASELINES
+                if (own := self.seconds.get((other, "eager")))
+            },
+            "memory_vs_mtt": self.memory[line] / base if base else None,
+            # share of the machine's peak, in single precision for bf16 too
+            "of_peak": self.flops[what] / self.peak / statistics.median(seconds) if what in self.flops else None,
+            "rounds": len(seconds),
+            "threads": torch.get_num_threads(),
+            "device": str(self.device),
+        }
+
+
+def measure(name: str, asked: Asked, save: Callable[[list[dict[str, Any]]], None]) -> list[dict[str, Any]]:
+    """The rows of one case. `save` gets those there are after each line's warm-up and after each round."""
     device = asked.device
     if lacking := missing_bf16(device):
         print(f"no bf16 column: {lacking}", file=sys.stderr)
@@ -274,76 +321,52 @@ def measure(name: str, asked: Asked) -> list[dict[str, Any]]:
         print(f"no compiled mtt: its gradient cannot be differentiated again ({refusal(given)})", file=sys.stderr)
     baselines = {(each, "eager") for each in BASELINES}
     wanted = {key: make for key, make in lines(given).items() if asked.mode in (None, key[1]) or key in baselines}
-    runs, memory, failed = _warmed(name, wanted, asked)
-    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
+    found = Found(name, device, operations(given), peak_flops(device), {}, {}, {})
+    runs: dict[Line, Run] = {}
+    for line, make in wanted.items():
+        if run := _warmed(line, make, asked, found):
+            runs[line] = run
+        save(found.rows())
     for round_ in range(asked.rounds):
-        if round_ and time.monotonic() > asked.until:
-            break
-        for key, run in runs.items():
-            with _arithmetic(key[1]):
-                seconds[key].append(_seconds(run, device))
-    flops, limit = operations(given), peak_flops(device)
-    base = ("mtt", "eager")
-    rows = [
-        {
-            "case": name,
-            "what": what,
-            "mode": how,
-            "seconds": statistics.median(seconds[what, how]),
-            "peak_mb": memory[what, how],
-            **{
-                f"time_vs_{other}": statistics.median(
-                    a / b for a, b in zip(seconds[what, how], seconds[other, "eager"], strict=True)
-                )
-                for other, _ in baselines & runs.keys()
-            },
-            "memory_vs_mtt": memory[what, how] / memory[base] if memory.get(base) else None,
-            # share of the machine's peak, in single precision for bf16 too
-            "of_peak": flops[what] / limit / statistics.median(seconds[what, how]) if what in flops else None,
-            "rounds": len(seconds[what, how]),
-            "threads": torch.get_num_threads(),
-            "device": str(device),
-        }
-        for what, how in runs
-    ]
-    return rows + [{"case": name, "what": what, "mode": how, "failed": why} for (what, how), why in failed.items()]
-
-
-def _warmed(
-    name: str, wanted: dict[tuple[str, str], Callable[[], Run]], asked: Asked
-) -> tuple[dict[tuple[str, str], Run], dict[tuple[str, str], float], dict[tuple[str, str], str]]:
-    """Every line after its first calls, the peak megabytes of each, and the reasons of those that failed."""
-    runs: dict[tuple[str, str], Run] = {}
-    memory: dict[tuple[str, str], float] = {}
-    failed: dict[tuple[str, str], str] = {}
-    for key, make in wanted.items():
         if time.monotonic() > asked.until:
-            failed[key] = "no time left"
-            continue
-        started = time.monotonic()
-        try:
-            with _arithmetic(key[1]):
-                run = make()
-                with measured_peak(asked.device) as first:
+            break
+        for line, run in runs.items():
+            with _arithmetic(line[1]):
+                # the first round replaces what the warm-up measured, because its calls follow each other closely
+                found.seconds[line] = [*(found.seconds[line] if round_ else ()), _seconds(run, device)]
+        save(found.rows())
+    return found.rows()
+
+
+def _warmed(line: Line, make: Callable[[], Run], asked: Asked, found: Found) -> Run | None:
+    """A line after its first calls; `found` gets its peak memory and the time of one call, or why it failed."""
+    if time.monotonic() > asked.until:
+        found.failed[line] = "no time left"
+        return None
+    started = time.monotonic()
+    try:
+        with _arithmetic(line[1]):
+            run = make()
+            with measured_peak(asked.device) as first:
+                run()
+            if asked.device.type == "cuda":
+                with measured_peak(asked.device) as second:
                     run()
-                if asked.device.type == "cuda":
-                    with measured_peak(asked.device) as second:
-                        run()
-                    # a graph takes its memory when it is captured, in the first call
-                    memory[key] = ((first if "graphs" in key[1] else second).bytes or 0) / 1e6
-        except (RuntimeError, SatmError) as error:  # out of memory among them
-            failed[key] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-            print(f"{name} {key}: {failed[key]}", file=sys.stderr)
-            continue
-        runs[key] = run
-        print(f"{name} {key}: ready after {time.monotonic() - started:.1f} s", file=sys.stderr)
-    if asked.device.type != "cuda":
-        memory = {key: 0.0 if asked.toy else _peak_of(name, key) for key in runs}
-    return runs, memory, failed
+                # a graph takes its memory when it is captured, in the first call
+                memory = ((first if "graphs" in line[1] else second).bytes or 0) / 1e6
+            else:
+                memory = 0.0 if asked.toy else _peak_of(found.case, line)
+            found.seconds[line], found.memory[line] = [_seconds(run, asked.device)], memory
+    except (RuntimeError, SatmError) as error:  # out of memory among them
+        found.failed[line] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        print(f"{found.case} {line}: {found.failed[line]}", file=sys.stderr)
+        return None
+    print(f"{found.case} {line}: ready after {time.monotonic() - started:.1f} s", file=sys.stderr)
+    return run
 
 
-def _peak_of(case: str, key: tuple[str, str]) -> float:
-    command = [sys.executable, __file__, "--peak", case, *key]
+def _peak_of(case: str, line: Line) -> float:
+    command = [sys.executable, __file__, "--peak", case, *line]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
@@ -400,13 +423,16 @@ def main() -> None:
         print_peak(asked.case(case), what, mode)
         return
     rows: list[dict[str, Any]] = []
+
+    def save(of_case: list[dict[str, Any]]) -> None:
+        if given.json:
+            given.json.write_text(json.dumps(rows + of_case, indent=2))
+
     for name in given.case or DEFAULT_CASES:
         if time.monotonic() > asked.until:
             print(f"no time left for case {name}", file=sys.stderr)
             continue
-        rows += measure(name, asked)
-        if given.json:
-            given.json.write_text(json.dumps(rows, indent=2))
+        rows += measure(name, asked, save)
     print("\n".join(table(rows)))
 
 

@@ -196,9 +196,7 @@ def m005_policies(db: Any) -> None:
     cell = "set_id, profile, protocol, architecture, memory, recipe_id, policy, steps"
     incremental = "protocol = 'class-incremental' OR protocol LIKE 'class-incremental/%'"
     unit = f"CASE WHEN {incremental} THEN repeat % 1000 ELSE repeat END"
-    columns = (
-        "set_id, profile, protocol, architecture, memory, recipe_id, steps, step, step_size AS rate, metric, value"
-    )
+    columns = f"{cell}, step, step_size AS rate"
     chance = "1.0 / json_array_length(json_extract(sets.about, '$.classes'))"
     lower = "'negative_log_likelihood', 'expected_calibration_error', 'forgetting', 'old_class_drop'"
     db.executescript(f"""
@@ -216,10 +214,9 @@ def m005_policies(db: Any) -> None:
             SELECT {cell}, count(*) AS diverged FROM rated WHERE metric = 'diverged' GROUP BY {cell}
         ),
         valued AS (
-            SELECT {columns}, policy, {unit} AS unit FROM rated WHERE metric != 'diverged'
+            SELECT {columns}, metric, value, {unit} AS unit FROM rated WHERE metric != 'diverged'
             UNION ALL
-            SELECT {columns.replace("metric, value", "'accuracy', NULL")}, policy, {unit} AS unit
-            FROM rated WHERE metric = 'diverged'
+            SELECT {columns}, 'accuracy', NULL, {unit} AS unit FROM rated WHERE metric = 'diverged'
         ),
         units AS (
             SELECT {cell}, step, metric, min(rate) AS rate, avg(value) AS value

@@ -9,7 +9,7 @@ from typing import Any
 
 from registry import Group, Registry, ResultRow, SetRecord
 from satm.statistics import Crossed, Estimate, accuracy_interval, common, crossed, fresh_draws
-from satm.workflow.incremental.differences import order_means
+from satm.workflow.incremental.differences import depends_on_seed, order_means
 
 CHANCE = ("accuracy", "macro_accuracy")  # the metrics of which a diverged network has the value of a guess, 1/K
 
@@ -60,6 +60,8 @@ class GroupRow:
 
         `images`: the number of test images, for networks that all are always right.
         """
+        if 1 < self.networks < 3 and self.cell.protocol.startswith("class-incremental"):
+            return None  # two orders always agree or disagree by chance
         if self.cell.metric in CHANCE and 0 <= self.estimate.mean <= 1:
             return accuracy_interval(self.estimate, images=images)
         return self.estimate.ends()
@@ -100,8 +102,7 @@ def group_rows(store: Registry, group: Group, **filters: Any) -> Iterator[GroupR
 def _row(
     store: Registry, group: Group, cell: Cell, rows: Mapping[int, list[ResultRow]], lost: Mapping[int, set[int]]
 ) -> GroupRow:
-    independent = not cell.memory.startswith("condensed")
-    if independent:  # the same images whatever the seed: the set with the most networks speaks for all
+    if not depends_on_seed(cell.memory, group.sets):  # the set with the most networks speaks for all
         fullest = max(rows, key=lambda seed: len(rows[seed]))
         rows = {fullest: rows[fullest]}
     values = {seed: _by_unit(cell, found) for seed, found in rows.items()}
@@ -116,7 +117,7 @@ def _row(
         recipe=store.recipe(cell.recipe_id).name,
         rate=rates[0] if len(rates) == 1 else None,
         rates=tuple(rates),
-        estimate=_named(fresh_draws(table.tables[0][0]) if independent else estimate, cell),
+        estimate=_named(fresh_draws(table.tables[0][0]) if cell.memory.startswith("random") else estimate, cell),
         condensations=estimate.seeds,
         networks=estimate.networks,
         between_condensations=estimate.between_condensations,

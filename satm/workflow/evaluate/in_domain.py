@@ -88,12 +88,7 @@ def evaluate(
     ]
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
         group = workspace.store.group(reference)
-        works = []
-        for record, judging in product(group.sets, choices):
-            # Random images do not depend on the seed of the condensation: they are judged once, beside the first set.
-            beside = baseline if record is group.sets[0] else None
-            entrant = find_entrant(workspace.store, record.id, judging)
-            works.append((judging, entrant, _wanted(entrant, architectures, beside, repeats)))
+        works = list(_works(workspace.store, group, choices, architectures, baseline, repeats))
         trainer = trainer_of(workspace, compilation)
         for judging, entrant, wanted in works:
             progress.say(wanted.opening(entrant))
@@ -101,6 +96,22 @@ def evaluate(
             if not dry_run:
                 train_missing(workspace, subject, replace(wanted, save_predictions=save_predictions), trainer)
     return group
+
+
+def _works(
+    store: Registry,
+    group: Group,
+    choices: Sequence[Judging],
+    architectures: Sequence[str] | None,
+    baseline: MemoryKind | None,
+    repeats: int | None,
+) -> Iterator[tuple[Judging, Entrant, Wanted]]:
+    """What is trained for each set of the group under each choice. Raises the errors of `_wanted`."""
+    for record, judging in product(group.sets, choices):
+        # Random images do not depend on the seed of the condensation: they are judged once, beside the first set.
+        beside = baseline if record is group.sets[0] else None
+        entrant = find_entrant(store, record.id, judging)
+        yield judging, entrant, _wanted(entrant, architectures, beside, repeats)
 
 
 def _wanted(
