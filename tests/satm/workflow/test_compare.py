@@ -271,7 +271,7 @@ def test_bad_requests_are_refused(registry: Registry) -> None:
 
 @pytest.mark.slow
 def test_two_seeds_of_one_method_cannot_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On digits: 30 pairs of seeds of one method. Counting networks as independent calls 6 of them different."""
+    """On digits: 30 pairs of seeds of one method. Counting networks as independent calls 14 of them different."""
     monkeypatch.setenv("SATM_HOME", str(tmp_path / "home"))
     path, pairs, naive = tmp_path / "satm.db", [], 0
     for method in ("random", "dm"):
@@ -279,7 +279,7 @@ def test_two_seeds_of_one_method_cannot_be_told_apart(tmp_path: Path, monkeypatc
             satm.choose_preset("digits", method=method, ipc=1, profile="smoke"), range(6), registry=path, device="cpu"
         ).sets
         for each in sets:
-            satm.evaluate(each.name, learning_rate=0.05, registry=path, device="cpu", save_predictions=False)
+            satm.evaluate(each.name, learning_rate=0.05, repeats=5, registry=path, device="cpu", save_predictions=False)
         for one, other in combinations(sets, 2):
             (block,) = satm.compare((one.name, other.name), learning_rate="fixed", registry=path).blocks
             pairs.append(block.comparisons[0].verdict)
@@ -287,4 +287,4 @@ def test_two_seeds_of_one_method_cannot_be_told_apart(tmp_path: Path, monkeypatc
             found = paired_interval(a, b)
             naive += not found.low <= 0 <= found.high
     assert (len(pairs), pairs.count(Verdict.CANNOT_TELL)) == (30, 30)
-    assert naive > 3  # 1.5 are expected of an honest interval
+    assert naive > 7  # 1.5 are expected of an honest interval
