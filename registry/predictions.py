@@ -100,6 +100,18 @@ class Predictions(Results):
             for row in found
         ]
 
+    def test_images(self, set_id: str) -> dict[tuple[str, str, str, str], int]:
+        """How many test images the networks of a set were tested on, by (protocol, architecture, memory, recipe id).
+
+        Only networks with stored predictions count.
+        """
+        found = self._mappings(
+            "SELECT DISTINCT protocol, architecture, memory, recipe_id, images FROM predictions "
+            "JOIN tests ON tests.id = predictions.test WHERE set_id = ?",
+            [set_id],
+        )
+        return {(row["protocol"], row["architecture"], row["memory"], row["recipe_id"]): row["images"] for row in found}
+
 
 def images_digest(images: np.ndarray, targets: np.ndarray) -> str:
     """The id of test images [n, …] uint8 and their classes [n]: sha256 over their shape and bytes, as hex."""

@@ -67,7 +67,7 @@ def plain_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[Any]]]:
     for row in rows:
         cell, found = row.cell, row.estimate
         about = [row.group.name, cell.profile, cell.protocol, cell.architecture, cell.memory, row.recipe]
-        values = [found.mean, row.between_condensations, row.between_networks, *(row.interval() or (None, None))]
+        values = [found.mean, row.between_condensations, row.between_networks, *(row.interval or (None, None))]
         cells.append(
             [
                 *(*about, cell.policy, row.rate, _step(cell), cell.metric, *values, found.n, found.counts, found.scope),
@@ -89,7 +89,7 @@ def results_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[str]]]
     for row in rows:
         cell = row.cell
         scale, digits, unit = (100, 1, " %") if _is_fraction(cell) else (1, 3, f" {_unit(cell.metric)}".rstrip())
-        ends = row.interval()
+        ends = row.interval
         spreads = [
             "" if s is None else f"{scale * s:.{digits}f}" for s in (row.between_condensations, row.between_networks)
         ]
@@ -115,6 +115,7 @@ def size_of(row: GroupRow) -> str:
         return _count(row.networks, "draw")
     unit = "order" if row.cell.protocol.startswith("class-incremental") else "network"
     unused = f" ({_count(row.left_out, 'value')} left out)" if row.left_out else ""
+    unused += "" if row.right is None else ", and new test images"
     if row.condensations == 1:
         return f"{_count(row.networks, unit)}, this set only{unused}"
     return f"{_count(row.condensations, 'condensation')} × {_count(row.networks, unit)}{unused}"

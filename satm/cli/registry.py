@@ -45,6 +45,9 @@ OnlyMemory = Annotated[str | None, typer.Option("--memory", help="Only this memo
 OnlyMetric = Annotated[str | None, typer.Option("--metric", help="Only this metric, for example accuracy.")]
 OnlyProfile = Annotated[str | None, typer.Option("--profile", help="Only results at this scale: paper, cpu, smoke.")]
 Each = Annotated[bool, typer.Option("--each", help="Every set by itself, not the mean of the sets of a group.")]
+NewImages = Annotated[
+    bool, typer.Option("--new-images", help="Intervals of accuracies speak of new test images too, not of these only.")
+]
 Everything = Annotated[bool, typer.Option("--all", help="Also every step and the whole accuracy matrix.")]
 SQL = Annotated[str, typer.Argument(metavar="SQL", help='For example "select * from leaderboard".')]
 
@@ -61,6 +64,7 @@ def results(
     profile: OnlyProfile = None,
     every: Everything = False,
     each: Each = False,
+    new_images: NewImages = False,
     form: FormatOption = Format.TABLE,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
@@ -74,6 +78,7 @@ def results(
     rows = satm.group_results(
         None if reference is None else [reference],
         each=each,
+        new_images=new_images,
         registry=registry,
         protocol=_SHORT.get(protocol, protocol) if protocol else None,
         dataset=dataset,

@@ -168,8 +168,10 @@ def compare(
             profile=profile,
         )
         _check_metric(question)
-        filters = {"protocol": question.protocol, "profile": question.profile}
-        rows = [[row for row in group_rows(store, each, **filters) if question.wants(row)] for each in groups]
+        rows = [
+            list(filter(question.wants, group_rows(store, each, protocol=question.protocol, profile=profile)))
+            for each in groups
+        ]
     return _answer(question, groups, rows, control=against is not None, delta=delta)
 
 

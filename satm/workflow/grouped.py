@@ -54,25 +54,33 @@ class GroupRow:
     diverged: int = 0  # networks that diverged; as an accuracy each counts as a guess, 1/K
     survivors: float | None = None  # the mean without them; None if none diverged, or if none is left
     left_out: int = 0  # values of networks that not every condensation has
+    images: int | None = None  # test images; None if no predictions are stored
+    right: tuple[float, ...] | None = None
+    """For each test image the share of the networks that are right on it. Given it, intervals speak of new images too."""
 
-    def interval(self, images: int | None = None) -> tuple[float, float] | None:
-        """The 95% interval of the mean, which stays within 0 and 1 for an accuracy; None for fewer than three units.
-
-        `images`: the number of test images, for networks that all are always right.
-        """
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval of the mean, which stays within 0 and 1 for an accuracy; None for fewer than three units."""
         if 1 < self.networks < 3 and self.cell.protocol.startswith("class-incremental"):
             return None  # two orders always agree or disagree by chance
         if self.cell.metric in CHANCE and 0 <= self.estimate.mean <= 1:
-            return accuracy_interval(self.estimate, images=images)
+            return accuracy_interval(self.estimate, images=self.images, right=self.right)
         return self.estimate.ends()
 
 
 def group_results(
-    references: Sequence[str] | None = None, *, each: bool = False, registry: Path | str = "satm.db", **filters: Any
+    references: Sequence[str] | None = None,
+    *,
+    each: bool = False,
+    new_images: bool = False,
+    registry: Path | str = "satm.db",
+    **filters: Any,
 ) -> list[GroupRow]:
     """The results of the groups that `references` name, or of all groups.
 
     `filters` are those of `results` except `set`. `each` keeps the sets of a group apart.
+    `new_images` makes intervals of accuracies speak of new test images too, if the predictions of all networks are
+    stored: the sampling of the test images is added to the standard error.
 
     Raises the errors of `Registry.group`.
     """
@@ -81,10 +89,10 @@ def group_results(
         groups = store.groups(**which) if references is None else [store.group(each) for each in references]
         if each:
             groups = [store.group(record.id) for group in groups for record in group.sets]
-        return [row for group in groups for row in group_rows(store, group, **filters)]
+        return [row for group in groups for row in group_rows(store, group, new_images=new_images, **filters)]
 
 
-def group_rows(store: Registry, group: Group, **filters: Any) -> Iterator[GroupRow]:
+def group_rows(store: Registry, group: Group, *, new_images: bool = False, **filters: Any) -> Iterator[GroupRow]:
     """The results of one group: a row for every protocol, architecture, memory, recipe, policy, step and metric."""
     found: dict[Cell, dict[int, list[ResultRow]]] = {}
     for record in group.sets:
@@ -93,10 +101,25 @@ def group_rows(store: Registry, group: Group, **filters: Any) -> Iterator[GroupR
             rows += store.results(set=record.id, **{**filters, "metric": "diverged"})
         for row in [*rows, *_guesses(rows, record)]:
             found.setdefault(_cell(row), {}).setdefault(record.seed, []).append(row)
+    images = {record.id: store.test_images(record.id) for record in group.sets}
     for cell, by_seed in found.items():
         if cell.metric != "diverged":
             lost = found.get(_diverged_cell(cell), {}) if cell.metric in CHANCE else {}
-            yield _row(store, group, cell, by_seed, {seed: {row.repeat for row in rows} for seed, rows in lost.items()})
+            repeats = {seed: {row.repeat for row in rows} for seed, rows in lost.items()}
+            yield _with_images(store, _row(store, group, cell, by_seed, repeats), images, new_images=new_images)
+
+
+def _with_images(
+    store: Registry, row: GroupRow, images: Mapping[str, Mapping[tuple[str, str, str, str], int]], *, new_images: bool
+) -> GroupRow:
+    """`row` with the number of its test images, and with `right` if the interval is to speak of new images."""
+    cell = row.cell
+    key = (cell.protocol, cell.architecture, cell.memory, cell.recipe_id)
+    counts = {each[key] for each in images.values() if key in each}
+    if cell.metric not in CHANCE or len(counts) != 1:
+        return row
+    right = _shares(store, row) if new_images and cell.metric == "accuracy" else None
+    return replace(row, images=counts.pop(), right=right)
 
 
 def _row(
@@ -127,6 +150,31 @@ def _row(
         survivors=sum(survivors) / len(survivors) if diverged and survivors else None,
         left_out=table.left_out,
     )
+
+
+def _shares(store: Registry, row: GroupRow) -> tuple[float, ...] | None:
+    """For each test image the share of the row's networks that are right on it.
+
+    None if a network has no stored predictions, or if the networks were tested on different images.
+    """
+    cell = row.cell
+    found = []
+    for record in row.group.sets:
+        wanted = row.values.get(record.seed, {}).keys()
+        stored = store.predictions(
+            set=record.id,
+            protocol=cell.protocol,
+            architecture=cell.architecture,
+            memory=cell.memory,
+            recipe_id=cell.recipe_id,
+        )
+        kept = [each for each in stored if each.repeat in wanted]
+        if len(kept) < len(wanted):
+            return None
+        found += kept
+    if len({each.test for each in found}) != 1:
+        return None
+    return tuple(float(share) for share in sum(each.predicted == each.targets for each in found) / len(found))
 
 
 def _named(found: Estimate, cell: Cell) -> Estimate:

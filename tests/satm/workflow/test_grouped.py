@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import satm
-from registry import Registry
+from registry import PredictionRow, Registry
 from satm.cli._tables import plain_table, results_table
 from satm.statistics import accuracy_interval, crossed
 from satm.workflow.grouped import GroupRow
@@ -47,7 +47,7 @@ def test_a_group_s_mean_is_crossed_and_its_interval_stays_within_0_and_1(path: P
     fill(path, ACCURACIES)
     row, expected = only(path), crossed(ACCURACIES)
     assert row.estimate == expected
-    assert row.interval() == accuracy_interval(expected)
+    assert row.interval == accuracy_interval(expected)
     assert (row.condensations, row.networks) == (SEEDS, NETWORKS)
     assert row.between_condensations == expected.between_condensations > 0.04
     assert row.between_networks == expected.between_networks
@@ -75,13 +75,62 @@ def test_a_single_set_speaks_of_itself_only(path: Path) -> None:
 @pytest.mark.parametrize(("values", "interval"), [([[0.9, 0.8]], None), ([[1.0] * 5], None)])
 def test_no_interval_from_two_networks_or_from_equal_ones(path: Path, values: Any, interval: Any) -> None:
     fill(path, values)
-    assert only(path).interval() is interval
+    assert only(path).interval is interval
+
+
+def predict(path: Path, right: Any) -> None:
+    """Predictions [set, network, image] of the networks of `fill`: right or not."""
+    targets = np.zeros(np.shape(right)[-1], dtype=np.uint8)
+    with Registry.open(path) as registry:
+        for record, networks in zip(registry.sets(), right, strict=True):
+            (recipe,) = {row.recipe_id for row in registry.results(set=record.id)}
+            registry.add_predictions(
+                [
+                    PredictionRow(
+                        set_id=record.id,
+                        protocol="cross-arch",
+                        architecture="resnet18",
+                        memory="condensed",
+                        recipe_id=recipe,
+                        repeat=repeat,
+                        test="digest",
+                        num_classes=2,
+                        predicted=1 - np.asarray(each, dtype=np.uint8),
+                        targets=targets,
+                    )
+                    for repeat, each in enumerate(networks)
+                ]
+            )
 
 
 def test_five_perfect_networks_are_uncertain_by_their_test_images(path: Path) -> None:
     fill(path, [[1.0] * 5])
-    low, high = only(path).interval(images=100)  # type: ignore[misc]
+    predict(path, np.ones((1, 5, 100)))
+    row = only(path)
+    assert row.images == 100
+    low, high = row.interval or (0, 0)
     assert (round(low, 4), high) == (0.9638, 1.0)
+
+
+def test_an_interval_of_new_images_adds_their_sampling(path: Path) -> None:
+    draws = np.random.default_rng(0).random((SEEDS, NETWORKS, 400))
+    right = draws < np.linspace(0.2, 1.0, 400)  # some images are hard for every network
+    fill(path, right.mean(axis=2))
+    predict(path, right)
+    these, new = only(path), only(path, new_images=True)
+    shares = right.mean(axis=(0, 1))
+    assert new.right == pytest.approx(shares)
+    assert these.interval == accuracy_interval(these.estimate)
+    assert new.interval == accuracy_interval(these.estimate, right=shares)
+    narrow, wide = (np.diff(row.interval or (0, 0)) for row in (these, new))
+    assert wide > 1.2 * narrow
+    assert results_table([new])[1][0][-1] == "3 condensations × 5 networks, and new test images"
+
+
+def test_without_all_predictions_nothing_is_said_of_new_images(path: Path) -> None:
+    fill(path, ACCURACIES)
+    predict(path, np.ones((SEEDS, NETWORKS - 1, 10)))
+    assert only(path, new_images=True).right is None
 
 
 def test_random_images_count_their_draws_once_whatever_the_number_of_sets(path: Path) -> None:
