@@ -62,7 +62,7 @@ def plain_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[Any]]]:
     """Columns and numbers: accuracies are fractions, a step is "2/5", an interval without ends has None."""
     columns = ["set", "profile", "protocol", "architecture", "memory", "recipe", "policy", "rate", "step", "metric"]
     columns += ["mean", "std_condensations", "std_networks", "low", "high", "n", "counts", "scope"]
-    columns += ["condensations", "networks", "diverged", "mean_of_survivors"]
+    columns += ["condensations", "networks", "diverged", "mean_of_survivors", "remarks"]
     cells: list[list[Any]] = []
     for row in rows:
         cell, found = row.cell, row.estimate
@@ -71,7 +71,7 @@ def plain_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[Any]]]:
         cells.append(
             [
                 *(*about, cell.policy, row.rate, _step(cell), cell.metric, *values, found.n, found.counts, found.scope),
-                *(row.condensations, row.networks, row.diverged, row.survivors),
+                *(row.condensations, row.networks, row.diverged, row.survivors, "; ".join(row.remarks)),
             ]
         )
     return columns, cells
@@ -85,6 +85,7 @@ def results_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[str]]]
     """
     columns = ["set", "profile", "protocol", "architecture", "memory", "recipe", "learning rate", "step", "metric"]
     columns += ["mean", "95% interval", "spread: condensations", "networks", "n"]
+    columns += ["remarks"] if any(row.remarks for row in rows) else []
     cells: list[list[str]] = []
     for row in rows:
         cell = row.cell
@@ -103,6 +104,7 @@ def results_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[str]]]
                 "" if ends is None else f"[{scale * ends[0]:.{digits}f}, {scale * ends[1]:.{digits}f}]",
                 *spreads,
                 size_of(row),
+                *(["; ".join(row.remarks)] if "remarks" in columns else []),
             ]
         )
     return columns, cells

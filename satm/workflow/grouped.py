@@ -56,7 +56,8 @@ class GroupRow:
     left_out: int = 0  # values of networks that not every condensation has
     images: int | None = None  # test images; None if no predictions are stored
     right: tuple[float, ...] | None = None
-    """For each test image the share of the networks that are right on it. Given it, intervals speak of new images too."""
+    """For each test image the share of the networks that are right on it. Intervals then speak of new images too."""
+    remarks: tuple[str, ...] = ()  # what a reader of the number should know, a few words each
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -149,7 +150,20 @@ def _row(
         diverged=diverged,
         survivors=sum(survivors) / len(survivors) if diverged and survivors else None,
         left_out=table.left_out,
+        remarks=_remarks(row for found in rows.values() for row in found),
     )
+
+
+def _remarks(rows: Iterable[ResultRow]) -> tuple[str, ...]:
+    """Whether no images were held out, and whether a learning rate is at the edge of its grid."""
+    details = [row.detail for row in rows]
+    found = {
+        "validation=0": any(each.get("validation") == 0 for each in details),
+        "rate at the grid's edge": any(
+            isinstance(g := each.get("grid"), Mapping) and g.get("edge") for each in details
+        ),
+    }
+    return tuple(remark for remark, holds in found.items() if holds)
 
 
 def _shares(store: Registry, row: GroupRow) -> tuple[float, ...] | None:

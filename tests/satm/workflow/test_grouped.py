@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,13 @@ def test_the_view_has_the_same_mean(path: Path) -> None:
     assert mean == pytest.approx(only(path).estimate.mean)
     assert std == pytest.approx(ACCURACIES.mean(axis=1).std(ddof=1))
     assert (condensations, networks) == (SEEDS, NETWORKS)
+
+
+def test_a_rate_at_the_edge_and_nothing_held_out_are_remarked(path: Path) -> None:
+    fill(path, [[0.6, 0.7]], detail={"policy": "grid", "grid": {"edge": True}, "validation": 0.0})
+    columns, ((*_, remarks),) = results_table([only(path)])
+    assert (columns[-1], remarks) == ("remarks", "validation=0; rate at the grid's edge")
+    assert plain_table([only(path)])[1][0][-1] == remarks
+    with Registry.open(path) as registry:
+        registry.add_results([replace(row, detail={"policy": "grid"}) for row in registry.results()])
+    assert results_table([only(path)])[0][-1] == "n"
