@@ -115,7 +115,7 @@ def size_of(row: GroupRow) -> str:
     counts = row.estimate.counts
     if counts == "draws":
         return _count(row.networks, "draw")
-    unit = "order" if row.cell.protocol.startswith("class-incremental") else "network"
+    unit = "order" if row.cell.incremental else "network"
     unused = f" ({_count(row.left_out, 'value')} left out)" if row.left_out else ""
     unused += "" if row.right is None else ", and new test images"
     if row.condensations == 1:
@@ -148,7 +148,7 @@ def shown_memory(protocol: str, memory: str) -> str:
 
 def _is_fraction(cell: Cell) -> bool:
     """Whether a number is shown in percent. Those of class-incremental streams all are fractions."""
-    return _unit(cell.metric) == "fraction" or cell.protocol.startswith("class-incremental")
+    return _unit(cell.metric) == "fraction" or cell.incremental
 
 
 def _unit(metric: str) -> str:

@@ -124,8 +124,8 @@ def _lines(block: Block) -> list[str]:
     from satm.cli._tables import shown_memory
     from satm.report.comparison import best_line, comparison_line, crossed_line, family_lines
 
-    cell, unit = block.cell, "order" if block.incremental else "network"
-    memory = f", memory {shown_memory(cell.protocol, cell.memory)}" if block.incremental else ""
+    cell, unit = block.cell, block.unit
+    memory = f", memory {shown_memory(cell.protocol, cell.memory)}" if cell.incremental else ""
     where = f" ({cell.protocol})" if cell.protocol else ""
     about = f"{cell.metric} at {cell.policy} rates on {cell.architecture}{where}{memory}"
     lines = [f"{about}, recipe {block.recipe}, profile {cell.profile}"]
@@ -151,7 +151,7 @@ def _lines(block: Block) -> list[str]:
 def _rates(side: Side) -> str:
     """The learning rates of a group, and how many of its networks diverged."""
     low, high = f"{side.row.rates[0]:.3g}", f"{side.row.rates[-1]:.3g}"
-    lost = f", {side.row.diverged} diverged and count as a guess" if side.row.diverged else ""
+    lost = f", {side.row.diverged} diverged and count as chance" if side.row.diverged else ""
     return (f"rate {low}" if low == high else f"rates {low} to {high}") + lost
 
 
@@ -163,7 +163,7 @@ def _plain(found: Compared) -> dict[str, Any]:
                 **asdict(block.cell),
                 "recipe": block.recipe,
                 "groups": [_side(each) for each in block.sides],
-                "comparisons": [_comparison(each) for each in block.comparisons],
+                "comparisons": [_comparison(each, block.unit) for each in block.comparisons],
                 "may_be_best": block.may_be_best,
                 "left_out": block.left_out,
             }
@@ -174,11 +174,16 @@ def _plain(found: Compared) -> dict[str, Any]:
 
 
 def _side(side: Side) -> dict[str, Any]:
+    from satm.statistics import accuracy_interval
+
     mean = side.mean
+    ends = None if mean.seeds == 1 else accuracy_interval(mean)
     return {
         "name": side.name,
         "sets": [each.name for each in side.row.group.sets],
         "mean": mean.mean,
+        "low": ends and ends[0],
+        "high": ends and ends[1],
         "between_condensations": mean.between_condensations,
         "between_networks": mean.between_networks,
         "condensations": mean.seeds,
@@ -189,7 +194,9 @@ def _side(side: Side) -> dict[str, Any]:
     }
 
 
-def _comparison(member: FamilyMember) -> dict[str, Any]:
+def _comparison(member: FamilyMember, unit: str) -> dict[str, Any]:
+    from satm.report.comparison import scope
+
     found = member.comparison
     difference = found.difference
     return {
@@ -207,5 +214,5 @@ def _comparison(member: FamilyMember) -> dict[str, Any]:
         "seeds_needed": found.seeds_needed,
         "condensations": difference.seeds,
         "networks": difference.networks,
-        "scope": difference.scope,
+        "scope": scope(found, unit),
     }

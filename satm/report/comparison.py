@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from satm.statistics import Agreement, Comparison, Crossed, FamilyMember, Nested, Verdict, accuracy_interval
+from satm.statistics import Comparison, Crossed, FamilyMember, Verdict, accuracy_interval
 
 POINTS = 100.0  # of a fraction
 
@@ -22,19 +22,17 @@ def crossed_line(found: Crossed, ends: Ends | None = None, *, unit: str = "netwo
     return _line(found, ends, size, spreads)
 
 
-def nested_line(found: Nested, ends: Ends | None = None) -> str:
-    """A mean over class orders: "40.2 [35.0, 45.6], 5 orders × 3 networks, between orders 4.1, networks 1.0"."""
-    size = f"{_count(found.orders, 'order')} × {_count(found.networks, 'network')}"
-    return _line(found, ends, size, {"orders": found.between_orders, "networks": found.between_networks})
-
-
 def comparison_line(first: str, second: str, found: Comparison, *, unit: str = "network") -> str:
     """A comparison: "A − B: +1.3 [0.2, 2.5], 3 condensations × 5 networks: holds at δ = 1"."""
     return f"{_difference(first, second, found, unit)}: {_verdict(found, found.verdict)}"
 
 
 def family_lines(members: Sequence[FamilyMember], *, unit: str = "network") -> list[str]:
-    """One line for each comparison. The interval is not corrected; the verdict and p are, for all lines together."""
+    """One line for each comparison.
+
+    The verdict and p are corrected for all lines together. The interval, the power and the number of condensations are
+    of the comparison by itself.
+    """
     lines = []
     for member in members:
         p = "" if member.p is None else f", Holm p {_p(member.p)}"
@@ -48,16 +46,13 @@ def best_line(names: Sequence[str], methods: int) -> str:
     return f"may be best of {_count(methods, 'method')} (95%): {', '.join(names)}"
 
 
-def agreement_line(first: str, second: str, found: Agreement) -> str:
-    """McNemar's test: "only A right on 4 of 359 images, only B on 9: McNemar p = 0.27 (these two networks)"."""
-    images = found.both + found.only_first + found.only_second + found.neither
-    counts = f"only {first} right on {found.only_first} of {_count(images, 'image')}, only {second} on"
-    return f"{counts} {found.only_second}: McNemar p {_p(found.p)} (these two networks)"
+def scope(found: Comparison, unit: str = "network") -> str:
+    """What the interval of a comparison speaks of; `unit` names what the columns are."""
+    return found.difference.scope.replace("networks", "class orders" if unit == "order" else "networks")
 
 
-def _line(found: Crossed | Nested, ends: Ends | None, size: str, spreads: dict[str, float | None]) -> str:
-    several = found.counts in ("condensations", "orders")
-    shown = (ends or accuracy_interval(found)) if several else None
+def _line(found: Crossed, ends: Ends | None, size: str, spreads: dict[str, float | None]) -> str:
+    shown = (ends or accuracy_interval(found)) if found.counts == "condensations" else None
     known = [f"{name} {POINTS * std:.1f}" for name, std in spreads.items() if std is not None]
     between = f", between {', '.join(known)}" if known else ""
     only = f" ({found.scope})" if found.scope.endswith("only") else ""
@@ -67,7 +62,8 @@ def _line(found: Crossed | Nested, ends: Ends | None, size: str, spreads: dict[s
 def _difference(first: str, second: str, found: Comparison, unit: str) -> str:
     d = found.difference
     ends = d.ends() if found.known else None
-    return f"{first} − {second}: {POINTS * d.mean:+.1f}{_ends(ends)}, {_size(d, unit)}"
+    only = f" ({scope(found, unit)})" if found.known and d.scope.endswith("only") else ""
+    return f"{first} − {second}: {POINTS * d.mean:+.1f}{_ends(ends)}, {_size(d, unit)}{only}"
 
 
 def _size(found: Crossed, unit: str) -> str:

@@ -13,7 +13,7 @@ Which estimate to use for values y:
 from satm.statistics.agreement import Agreement, mcnemar
 from satm.statistics.compare import DELTA, Comparison, Verdict, compare, seeds_needed
 from satm.statistics.crossed import Common, Crossed, common, crossed
-from satm.statistics.estimate import LEVEL, Estimate
+from satm.statistics.estimate import FEWEST, LEVEL, Estimate
 from satm.statistics.family import FamilyMember, RankTest, against_control, all_pairs, holm, may_be_best, rank_test
 from satm.statistics.interval import Interval, difference_interval, half_width, interval, paired_interval
 from satm.statistics.nested import Nested, fresh_draws, nested
@@ -22,6 +22,7 @@ from satm.statistics.ranks import RankCorrelation, kendall_interval, rank_correl
 
 __all__ = [
     "DELTA",
+    "FEWEST",
     "LEVEL",
     "Agreement",
     "Common",

@@ -60,9 +60,9 @@ class Block:
     left_out: int  # values of seeds or networks that not every group has
 
     @property
-    def incremental(self) -> bool:
-        """Whether values are paired by seed and class order; otherwise by seed and network."""
-        return self.cell.protocol.startswith(BASE)
+    def unit(self) -> Literal["network", "order"]:
+        """What is paired within a seed: networks, or class orders of class-incremental protocols."""
+        return "order" if self.cell.incremental else "network"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

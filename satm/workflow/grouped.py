@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from registry import Group, Registry, ResultRow, SetRecord
-from satm.statistics import Crossed, Estimate, accuracy_interval, common, crossed, fresh_draws
-from satm.workflow.incremental.differences import depends_on_seed, order_means
+from satm.statistics import FEWEST, Crossed, Estimate, accuracy_interval, common, crossed, fresh_draws
+from satm.workflow.incremental.differences import FEW_ORDERS, SEEDS_AND_ORDERS, depends_on_seed, order_means
+from satm.workflow.incremental.rows import BASE
 
-CHANCE = ("accuracy", "macro_accuracy")  # the metrics of which a diverged network has the value of a guess, 1/K
+CHANCE = ("accuracy", "macro_accuracy")  # the metrics of which a diverged network has the value of chance, 1/K
 
 BySeed = Mapping[int, Mapping[int, float]]
 """Values by the seed of the condensation, then by the network, or by the class order (the mean of its networks)."""
@@ -30,6 +31,11 @@ class Cell:
     steps: int
     step: int
     metric: str
+
+    @property
+    def incremental(self) -> bool:
+        """Whether the values are of class-incremental streams, so that class orders take the place of networks."""
+        return self.protocol.startswith(BASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +57,7 @@ class GroupRow:
     between_condensations: float | None  # standard deviations; None if one value cannot tell
     between_networks: float | None
     values: BySeed
-    diverged: int = 0  # networks that diverged; as an accuracy each counts as a guess, 1/K
+    diverged: int = 0  # networks that diverged; as an accuracy each counts as chance, 1/K
     survivors: float | None = None  # the mean without them; None if none diverged, or if none is left
     left_out: int = 0  # values of networks that not every condensation has
     images: int | None = None  # test images; None if no predictions are stored
@@ -61,8 +67,12 @@ class GroupRow:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95% interval of the mean, which stays within 0 and 1 for an accuracy; None for fewer than three units."""
-        if 1 < self.networks < 3 and self.cell.protocol.startswith("class-incremental"):
+        """The 95% interval of the mean; None for fewer than three units.
+
+        For an accuracy it stays within 0 and 1. If all networks have the same accuracy, it is Clopper and Pearson's for
+        `images` test images, or None if their number is not known.
+        """
+        if 1 < self.networks < 3 and self.cell.incremental:
             return None  # two orders always agree or disagree by chance
         if self.cell.metric in CHANCE and 0 <= self.estimate.mean <= 1:
             return accuracy_interval(self.estimate, images=self.images, right=self.right)
@@ -87,14 +97,17 @@ def group_results(
     """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         which = {key: filters[key] for key in ("dataset", "method", "ipc") if key in filters}
-        groups = store.groups(**which) if references is None else [store.group(each) for each in references]
+        groups = store.groups(**which) if references is None else [store.group(reference) for reference in references]
         if each:
             groups = [store.group(record.id) for group in groups for record in group.sets]
         return [row for group in groups for row in group_rows(store, group, new_images=new_images, **filters)]
 
 
 def group_rows(store: Registry, group: Group, *, new_images: bool = False, **filters: Any) -> Iterator[GroupRow]:
-    """The results of one group: a row for every protocol, architecture, memory, recipe, policy, step and metric."""
+    """The results of one group: a row for every `Cell` of its result rows.
+
+    Values have the unit of their metric; accuracies are fractions.
+    """
     found: dict[Cell, dict[int, list[ResultRow]]] = {}
     for record in group.sets:
         rows = store.results(set=record.id, **filters)
@@ -105,7 +118,7 @@ def group_rows(store: Registry, group: Group, *, new_images: bool = False, **fil
     images = {record.id: store.test_images(record.id) for record in group.sets}
     for cell, by_seed in found.items():
         if cell.metric != "diverged":
-            lost = found.get(_diverged_cell(cell), {}) if cell.metric in CHANCE else {}
+            lost = found.get(replace(cell, metric="diverged"), {}) if cell.metric in CHANCE else {}
             repeats = {seed: {row.repeat for row in rows} for seed, rows in lost.items()}
             yield _with_images(store, _row(store, group, cell, by_seed, repeats), images, new_images=new_images)
 
@@ -126,6 +139,7 @@ def _with_images(
 def _row(
     store: Registry, group: Group, cell: Cell, rows: Mapping[int, list[ResultRow]], lost: Mapping[int, set[int]]
 ) -> GroupRow:
+    """The row of one cell. `rows`: the results by condensation seed; `lost`: the repeats that diverged, by seed."""
     if not depends_on_seed(cell.memory, group.sets):  # the set with the most networks speaks for all
         fullest = max(rows, key=lambda seed: len(rows[seed]))
         rows = {fullest: rows[fullest]}
@@ -192,15 +206,17 @@ def _shares(store: Registry, row: GroupRow) -> tuple[float, ...] | None:
 
 
 def _named(found: Estimate, cell: Cell) -> Estimate:
-    """The same estimate; of a class-incremental protocol one set's `networks` are class orders."""
-    if not cell.protocol.startswith("class-incremental") or found.counts == "condensations":
+    """The same estimate; for a class-incremental protocol its words speak of class orders in place of networks."""
+    if not cell.incremental:
         return found
+    if isinstance(found, Crossed) and found.counts == "condensations":
+        return replace(found, scope=SEEDS_AND_ORDERS if found.networks >= FEWEST else FEW_ORDERS)
     return replace(found, counts="orders")
 
 
 def _by_unit(cell: Cell, rows: Iterable[ResultRow]) -> dict[int, float]:
     """The values by network; of a class-incremental protocol by class order, each the mean of its networks."""
-    if not cell.protocol.startswith("class-incremental"):
+    if not cell.incremental:
         return {row.repeat: row.value for row in rows}
     return order_means({row.repeat: row.value for row in rows})
 
@@ -226,7 +242,3 @@ def _cell(row: ResultRow) -> Cell:
         step=row.step,
         metric=row.metric,
     )
-
-
-def _diverged_cell(cell: Cell) -> Cell:
-    return replace(cell, metric="diverged")

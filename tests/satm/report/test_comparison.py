@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from satm.report.comparison import (
-    agreement_line,
-    best_line,
-    comparison_line,
-    crossed_line,
-    family_lines,
-    nested_line,
-)
-from satm.statistics import against_control, compare, crossed, mcnemar, nested
+from satm.report.comparison import best_line, comparison_line, crossed_line, family_lines
+from satm.statistics import against_control, compare, crossed
 
 # Condensations of sd 1 and networks that all agree: SE 0.577 points, 2 df, a half-width of 2.484 points.
 SEEDS = np.array([[-0.01], [0], [0.01]]) + np.zeros((3, 5))
@@ -39,6 +32,13 @@ def test_too_few_condensations_say_why():
     assert two == "a − b: +10.0, 2 condensations × 1 network: cannot tell (an interval needs 3 condensations)"
 
 
+def test_with_two_networks_the_interval_speaks_of_these_only():
+    two = compare(0.53 + SEEDS[:, :2], np.full((3, 2), 0.5))
+    text = "a − b: +3.0 [0.5, 5.5], 3 condensations × 2 {} (new condensations, these {} only): holds at δ = 1"
+    assert comparison_line("a", "b", two) == text.format("networks", "networks")
+    assert comparison_line("a", "b", two, unit="order") == text.format("orders", "class orders")
+
+
 def test_means_with_both_spreads():
     y = 0.7 + SEEDS + np.array([-0.02, -0.01, 0, 0.01, 0.02])
     found = crossed_line(crossed(y))  # SE² = (5e-4 + 7.5e-4)/15, df = 5.88, t = 2.459, d = t·SE/0.21
@@ -49,9 +49,6 @@ def test_means_with_both_spreads():
     assert crossed_line(crossed(y[:1]), (0.6, 0.8)) == single
     assert crossed_line(crossed([[0.5]])) == "50.0, 1 condensation × 1 network (this set only)"
     assert crossed_line(crossed(np.ones((3, 2)))).startswith("100.0, 3 condensations")  # never [100.0, 100.0]
-    orders = nested_line(nested(0.4 + SEEDS))
-    assert orders == "40.0 [37.5, 42.5], 3 orders × 5 networks, between orders 1.0, networks 0.0"
-    assert nested_line(nested([[0.4, 0.5]])) == "45.0, 1 order × 2 networks (this order only), between networks 7.1"
 
 
 def test_families_print_the_corrected_verdict():
@@ -65,9 +62,3 @@ def test_families_print_the_corrected_verdict():
     (sure,) = family_lines(against_control({"a": zero + 0.3 + SEEDS / 100, "c": zero}, "c"))
     assert sure.endswith("Holm p < 0.001: holds, by at least δ = 1")
     assert best_line(("a", "b"), 5) == "may be best of 5 methods (95%): a, b"
-
-
-def test_mcnemar():
-    found = mcnemar([1, 1, 1, 1, 0], [0, 0, 0, 1, 1], [1, 1, 1, 1, 1])
-    text = "only a right on 3 of 5 images, only b on 1: McNemar p = 0.62 (these two networks)"
-    assert agreement_line("a", "b", found) == text

@@ -154,6 +154,7 @@ def test_networks_of_one_class_order_are_one_value(path: Path) -> None:
     row = only(path)
     assert row.values == {0: {0: pytest.approx(0.6), 1: 0.4}, 1: {0: pytest.approx(0.7), 1: 0.5}}
     assert results_table([row])[1][0][-1] == "2 condensations × 2 orders"
+    assert (row.estimate.scope, row.interval) == ("these class orders only", None)
     alone = only(path, "cifar10/ipc2/satm@1")
     assert (alone.estimate.counts, results_table([alone])[1][0][-1]) == ("orders", "2 orders, this set only")
 
