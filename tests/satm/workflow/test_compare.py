@@ -149,7 +149,7 @@ def test_class_incremental_results_are_paired_by_seed_and_class_order(registry: 
         extra = [result(record.id, under, architecture="convnet3", **values) for record in sets]
         registry.add_results(extra)
     (block,) = compare(registry, A, B, protocol="cl").blocks
-    assert (block.incremental, block.cell.metric) == (True, "final_accuracy")
+    assert (block.unit == "order", block.cell.metric) == (True, "final_accuracy")
     assert (block.sides[1].mean.networks, block.sides[1].mean.mean) == (3, pytest.approx((0.55 + 0.6 + 0.7) / 3))
     assert block.comparisons[0].comparison.difference.mean == pytest.approx(0.02)
     with pytest.raises(RegistryError, match="`satm eval-cl cifar10/ipc2/a --protocol gdumb-original --learning-rate"):
