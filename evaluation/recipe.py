@@ -231,7 +231,7 @@ class Recipe:
         return digest(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able description; `from_dict` is its inverse.
+        """A JSON-able description; `from_dict` rebuilds the recipe.
 
         It has `rate_networks` only if the policy is "grid" and the number is not 1, because only then results differ
         from those of the time before this setting.
@@ -244,6 +244,9 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Rebuild a recipe. Raises UnknownName or ConfigError for an unknown, missing or wrongly typed key."""
+        """Rebuild a recipe. `rate_networks` is not stored with a policy that does not use it, and becomes the usual 5.
+
+        Raises UnknownName or ConfigError for an unknown, missing or wrongly typed key.
+        """
         before = {"rate_networks": 1} if values.get("learning_rate") == "grid" else {}
         return config.from_dict(cls, before | dict(values), "recipe.")

@@ -192,12 +192,13 @@ RECIPES.add(
 RECIPES.add(
     Recipe(
         name="smoke",
-        summary="60 epochs and 2 networks: shows that everything works, no more",
+        summary="60 epochs, 2 networks, 1 network to choose a rate: shows that everything works, no more",
         scale="smoke",
         epochs=60,
         drop_at=(31,),
         grid=SHORT_GRID,
         repeats=2,
+        rate_networks=1,
         source=FIELD,
         departures=(MOMENTUM, "60 epochs for 1001 and 2 repeats for 5: shows that everything works, no more", WIDER),
     )
@@ -266,6 +267,7 @@ RECIPES.add(
         scale="smoke",
         epochs=60,
         repeats=2,
+        rate_networks=1,
         departures=(*RDED_DEPARTURES, "60 epochs for 300 and 2 repeats: shows that everything works, no more"),
         labels=TeacherLabels(temperature=20.0, teacher=TEACHERS["smoke"]),
     )

@@ -144,7 +144,7 @@ def test_results_of_version_0_1_are_still_of_these_recipes(name, digest):
 def test_recipes_survive_json_and_say_where_they_come_from(name):
     recipe = RECIPES.get(name)
     again = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
-    assert again == recipe
+    assert replace(again, rate_networks=recipe.rate_networks) == recipe  # not stored unless rates come from the grid
     assert again.digest == recipe.digest
     assert recipe.name == name
     assert recipe.summary

@@ -260,6 +260,7 @@ OURS: Mapping[str, Mapping[str, Any]] = {
         "scale": "smoke",
         "epochs": 60,
         "repeats": 2,
+        "rate_networks": 1,
         "labels": TeacherLabels(temperature=20.0, teacher=TEACHERS["smoke"]),
     },
     "cpu": {"scale": "cpu", "epochs": 300, "drop_at": (151,), "grid": (0.003, 0.01, 0.03, 0.1, 0.3)},
@@ -269,6 +270,7 @@ OURS: Mapping[str, Mapping[str, Any]] = {
         "drop_at": (31,),
         "grid": (0.003, 0.01, 0.03, 0.1, 0.3),
         "repeats": 2,
+        "rate_networks": 1,
     },
 }
 """The recipes of the smaller scales: `mtt` or `rded`, with these fields."""
