@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
 Experts: TypeAlias = Literal["own", "shared", "none"]
 """Whether each set of a group has experts of its own seed, all sets have the same experts, or there are no experts."""
 
 
-def memberships(about: Mapping[str, Any], parents: Iterable[str]) -> dict[str, Experts]:
-    """The groups that a set belongs to, by their ids, from `SyntheticSet.describe()` and the set's parents.
+def memberships(about: Mapping[str, Any], parents: Collection[str]) -> dict[str, Experts]:
+    """The groups that a set belongs to: the kind of experts by group id (32 hex digits).
 
-    The id is a hash of the description without the seeds and without the learned step size. Experts of the set's own
-    seed and experts that are shared make two groups. A set belongs to both if its experts have its own seed: it can
-    stand beside either kind.
+    `about` is `SyntheticSet.describe()`. The id hashes the description without the seeds and the learned step size, and
+    the parents without experts and teachers. Experts of the set's own seed and experts that are shared make two groups;
+    the id of the second also hashes the experts' seed. A set whose experts have its own seed belongs to both, so it can
+    be compared in either.
     """
     from satm.synthetic import digest
 
@@ -34,7 +35,7 @@ def memberships(about: Mapping[str, Any], parents: Iterable[str]) -> dict[str, E
     return {digest({**facts, "experts": [kind, value]})[:32]: kind for kind, value in kinds.items()}
 
 
-def group_rows(set_id: str, about: Mapping[str, Any], parents: Iterable[str]) -> Iterator[dict[str, str]]:
+def membership_rows(set_id: str, about: Mapping[str, Any], parents: Collection[str]) -> Iterator[dict[str, str]]:
     """The rows of the table `set_groups` for a set."""
-    for group_id, experts in memberships(about, tuple(parents)).items():
+    for group_id, experts in memberships(about, parents).items():
         yield {"set_id": set_id, "group_id": group_id, "experts": experts}

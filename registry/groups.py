@@ -47,8 +47,8 @@ class Groups(Sets):
         - A name with several versions (`cifar10/ipc10/satm@1-3,5`): these sets.
         - Any other reference, as for `find`: that set only.
 
-        Raises UnknownName for a set that is not there, and ConfigError if the versions are not of one group or two of
-        them have the same seed.
+        Raises UnknownName for a set that is not there. Raises ConfigError for a range of versions that goes down, for
+        versions that are not of one group, and for two of them with the same seed.
         """
         listed = VERSIONS.fullmatch(reference)
         if listed is not None and not listed["versions"].isdigit():
@@ -58,7 +58,7 @@ class Groups(Sets):
         if reference != path:
             return Group(name=record.name, sets=(record,), experts=next(iter(self._kinds([record]).values())))
         siblings = self.sets(dataset=record.dataset, method=record.method, ipc=record.ipc)
-        return self._around(record, siblings, self._memberships())
+        return self._around(record, siblings, self._groups_of_sets())
 
     def group_of(self, records: Sequence[SetRecord]) -> Group:
         """The group of exactly these sets, which have one (dataset, ipc, method) and different seeds."""
@@ -70,7 +70,7 @@ class Groups(Sets):
 
     def groups(self, **filters: Any) -> list[Group]:
         """The groups of all sets, as `sets` filters them; each set is in one. A set that has no other is one alone."""
-        stored, membership = self.sets(**filters), self._memberships()
+        stored, membership = self.sets(**filters), self._groups_of_sets()
         found: list[Group] = []
         used: set[str] = set()
         for record in reversed(stored):
@@ -93,12 +93,13 @@ class Groups(Sets):
         known = {each.id: membership[each.id] for each in siblings if each.id not in without}
         best: tuple[SetRecord, ...] = (record,)
         experts: Experts = "none"
-        for identity, kind in known[record.id].items():
+        for group_id, experts_of in known[record.id].items():
             # Siblings are ordered by age, so of equal seeds the newest set stays.
-            by_seed = {each.seed: each for each in siblings if identity in known.get(each.id, ())}
-            by_seed[record.seed] = record
+            by_seed = {each.seed: each for each in siblings if group_id in known.get(each.id, ())}
+            # The first group is always taken. Ids are ordered by `experts`, so of two groups of one size `own` wins
+            # over `shared`.
             if len(by_seed) > len(best) or experts == "none":
-                best, experts = tuple(by_seed[seed] for seed in sorted(by_seed)), kind
+                best, experts = tuple(by_seed[seed] for seed in sorted(by_seed)), experts_of
         path = record.name.rpartition("@")[0]
         versions = sorted(each.version for each in best)
         name = path if len(best) == len(siblings) else f"{path}@{_spell(versions)}"
@@ -106,7 +107,10 @@ class Groups(Sets):
 
     def _listed(self, reference: str, path: str, versions: str) -> Group:
         """The group of exactly these versions."""
-        records = [self.find(f"{path}@{version}") for version in _numbers(versions)]
+        numbers = _numbers(versions)
+        if numbers is None:
+            raise ConfigError(f"{reference}: a range of versions goes up, such as @1-3")
+        records = [self.find(f"{path}@{version}") for version in numbers]
         common = self._kinds(records)
         if not common:
             raise ConfigError(
@@ -124,11 +128,11 @@ class Groups(Sets):
 
     def _kinds(self, records: Sequence[SetRecord]) -> dict[str, Experts]:
         """The groups that hold all these sets."""
-        membership = self._memberships()
+        membership = self._groups_of_sets()
         first, *others = (membership[record.id] for record in records)
-        return {identity: kind for identity, kind in first.items() if all(identity in other for other in others)}
+        return {group_id: kind for group_id, kind in first.items() if all(group_id in other for other in others)}
 
-    def _memberships(self) -> dict[str, dict[str, Experts]]:
+    def _groups_of_sets(self) -> dict[str, dict[str, Experts]]:
         """The groups of every set: by the id of the set, then by the id of the group."""
         found: dict[str, dict[str, Experts]] = {}
         with explained(self.path):
@@ -137,9 +141,11 @@ class Groups(Sets):
         return found
 
 
-def _numbers(text: str) -> list[int]:
-    """`1-3,5` → 1, 2, 3, 5."""
+def _numbers(text: str) -> list[int] | None:
+    """`1-3,5` → 1, 2, 3, 5; None if a range goes down."""
     ends = [[int(each) for each in part.split("-")] for part in text.split(",")]
+    if any(pair[0] > pair[-1] for pair in ends):
+        return None
     return list(dict.fromkeys(number for pair in ends for number in range(pair[0], pair[-1] + 1)))
 
 
@@ -155,11 +161,12 @@ def _spell(numbers: Sequence[int]) -> str:
 
 
 def _differences(records: Sequence[SetRecord]) -> str:
-    """The settings in which the sets differ, at most three; `the data or the run they began at` if none does."""
+    """At most three settings in which the sets differ; "their data, or the run that they began at" if none does."""
     flat = [dict(_leaves(record.about)) for record in records]
     names = sorted(set().union(*flat) - {"seed", "step_size"})
     differ = [name for name in names if len({json.dumps(each.get(name)) for each in flat}) > 1]
     short = [name.removeprefix("config.condense.") for name in differ if name != "config.condense.experts.seed"]
+    # the experts' seed is named only if nothing else differs
     short = short or (["experts.seed"] if differ else [])
     return ", ".join(short[:3]) or "their data, or the run that they began at"
 

@@ -244,7 +244,7 @@ def m005_policies(db: Any) -> None:
 
 def m006_groups(db: Any) -> None:
     """The groups of each set (`registry.groups`), and views of them: which sets, and the mean of the sets' means."""
-    from registry.group_ids import group_rows
+    from registry.group_ids import membership_rows
 
     db.executescript("""
         CREATE TABLE set_groups (
@@ -276,7 +276,7 @@ def m006_groups(db: Any) -> None:
         GROUP BY group_id, profile, protocol, architecture, memory, recipe_id, policy, steps, step, metric;
     """)
     for set_id, about, parents in db.execute("SELECT id, about, parents FROM sets").fetchall():
-        db["set_groups"].insert_all(group_rows(set_id, json.loads(about), json.loads(parents)))
+        db["set_groups"].insert_all(membership_rows(set_id, json.loads(about), json.loads(parents)))
 
 
 STEPS = (m001_tables, m002_views, m003_protocols, m004_predictions, m005_policies, m006_groups)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from registry.group_ids import group_rows
+from registry.group_ids import membership_rows
 from registry.records import BlobRow, SetRecord, to_json, to_row
 from registry.store import Store, now, where
 from satm.errors import RegistryError, SatmError, UnknownName
@@ -57,7 +57,7 @@ class Sets(Store):
             )
             db["blobs"].insert_all(map(to_row, blobs), ignore=True)
             db["sets"].insert(to_row(record))
-            db["set_groups"].insert_all(group_rows(record.id, record.about, record.parents))
+            db["set_groups"].insert_all(membership_rows(record.id, record.about, record.parents))
         return self._one(SetRecord, "sets", record.id)  # the record as every later reader sees it
 
     def sets(self, *, dataset: str | None = None, method: str | None = None, ipc: int | None = None) -> list[SetRecord]:

@@ -19,21 +19,25 @@ _TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 def cache_path(files: Sequence[Path], about: dict[str, object]) -> Path:
     """The file that keeps the images decoded from `files`.
 
-    Its path changes if the name, the size or the time of a file changes, or if `about` changes.
+    The path depends on the names, sizes and modification times of `files` and on `about`, the options of the decoding.
     """
-    stats = [(path.parent.name, path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files]
+    found = [(path, path.stat()) for path in files]
+    stats = [(path.parent.name, path.name, stat.st_size, stat.st_mtime_ns) for path, stat in found]
     return home() / "data" / f"{digest({'files': stats, 'about': about, 'version': _VERSION})}.safetensors"
 
 
 def read_cache(path: Path) -> tuple[Raw, str] | None:
-    """The images (memory-mapped) and their digest; None if the file is missing or damaged."""
+    """The images (memory-mapped) and their digest; None if the file is missing or damaged.
+
+    The digest is the one stored with the images. It is not checked again.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            about = file.metadata()
+            metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in _TENSORS}
-            return Raw(**tensors, classes=tuple(json.loads(about["classes"]))), about["digest"]
+            return Raw(**tensors, classes=tuple(json.loads(metadata["classes"]))), metadata["digest"]
     except (OSError, SafetensorError):
         return None
 
@@ -44,8 +48,8 @@ def write_cache(path: Path, raw: Raw, raw_digest: str, progress: Progress) -> No
     from safetensors.torch import save_file
 
     tensors = {name: getattr(raw, name) for name in _TENSORS}
-    about = {"classes": json.dumps(raw.classes), "digest": raw_digest}
+    metadata = {"classes": json.dumps(raw.classes), "digest": raw_digest}
     try:
-        write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=about))
+        write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
     except (SatmError, SafetensorError) as error:
         progress.say(f"decoded images are not kept: {error}")

@@ -62,6 +62,7 @@ def places(name: str, root: Path | None = None) -> list[Place]:
         raise DataError(f"data root {root} is no folder; give the one that holds '{name}'")
     if spec is not None:
         return [Place(path, each) for each in roots for path in _candidates(each, spec)]
+    # "" would name the root itself
     if name and (found := [Place(each / name, each) for each in roots if (each / name).is_dir()]):
         return found
     folders = [path.name for each in roots if each.is_dir() for path in each.iterdir() if path.is_dir()]
@@ -71,10 +72,10 @@ def places(name: str, root: Path | None = None) -> list[Place]:
 
 
 def at_hand(name: str, root: Path | None) -> bool:
-    """Whether data set `name` can be read without a download.
+    """Whether `find` needs no download for data set `name`.
 
-    With a `root` the answer is always True: if the data set is not there, `find` raises DataError.
-    Raises UnknownName if `name` is neither in the catalogue nor a folder.
+    With a `root` it never downloads: it finds the folder or raises DataError. Without one, this raises what `places`
+    raises.
     """
     spec = spec_of(name)
     if root is not None or (spec is not None and spec.embedded):
@@ -83,6 +84,9 @@ def at_hand(name: str, root: Path | None) -> bool:
 
 
 def _candidates(root: Path, spec: DatasetSpec) -> list[Path]:
+    """Where `spec` may lie under `root`, in the order of search: root/name/archive folder, root/name, root/archive
+    folder; then, for a subset of ImageNet, the same for ImageNet.
+    """
     own = [
         *(root / spec.name / each for each in spec.folders),
         root / spec.name,
@@ -92,7 +96,10 @@ def _candidates(root: Path, spec: DatasetSpec) -> list[Path]:
 
 
 def _kin_folders(name: str, root: Path | None) -> list[Path]:
-    """The folders with other images of the same classes, which are never read as the ImageNet subset `name`."""
+    """The existing folders of the data set with the same classes but other images (`DatasetSpec.kin`).
+
+    [] unless `name` is a subset read from ImageNet that has one.
+    """
     spec = spec_of(name)
     if spec is None or spec.kin is None or not spec.in_imagenet:
         return []
@@ -105,7 +112,7 @@ def split_path(name: str, root: Path | str | None) -> tuple[str, Path | None]:
     Raises DataError if a path is no folder, ConfigError if its last part names a data set that brings its own images.
     """
     if "/" not in name and os.sep not in name and not name.startswith((".", "~")):
-        return name, None if root is None else Path(root).expanduser().absolute()
+        return name, (None if root is None else Path(root).expanduser().absolute())
     path = Path(os.path.abspath(Path(name).expanduser()))
     if not path.is_dir():
         raise DataError(f"{path} is no folder; give the name of a data set or the path of its folder")
@@ -118,10 +125,12 @@ def split_path(name: str, root: Path | str | None) -> tuple[str, Path | None]:
 def find(name: str, root: Path | None, progress: Progress) -> Place:
     """The first of `places` that exists; if none does and no `root` is given, torchvision downloads the data set.
 
-    Raises DataError if the data set is not found; it names each place tried and what to put there.
+    Raises DataError if the data set is not found; it names each place tried and what to put there. Also raises what
+    `places` raises.
     """
     tried = places(name, root)
     kin = _kin_folders(name, root)
+    # A folder that contains a kin's folder is where version 0.1 kept the kin's download; it counts as none of ours.
     for place in tried:
         if place.path.is_dir() and not any(place.path in folder.parents for folder in kin):
             return place

@@ -1,4 +1,4 @@
-"""SATM-FI: SATM on FTD's flat experts (Gao et al. 2025, A.6 and Table 9)."""
+"""SATM-FI ("flat inner-loop"): SATM on the flat experts of FTD (Gao et al. 2025, A.6 and Table 9)."""
 
 from __future__ import annotations
 

@@ -40,12 +40,12 @@ class Comparison:
     """
 
     difference: Crossed
-    seed_means: tuple[float, ...]  # d̄_s: the difference of each condensation seed
-    delta: float
+    seed_means: tuple[float, ...]  # d̄_s: the difference of each condensation seed, in the unit of the values
+    delta: float  # in the unit of the values
 
     @property
     def known(self) -> bool:
-        """Whether there are condensations enough for an interval that speaks of the methods."""
+        """Whether there are enough condensations for an interval that speaks of the methods."""
         return self.difference.seeds >= FEWEST
 
     @property
@@ -82,9 +82,9 @@ class Comparison:
 
     @property
     def sign_flip_p(self) -> float | None:
-        """The exact two-sided p-value of the seed means' signs being chance; None outside 6 to 16 condensations.
+        """The exact two-sided p-value of the seed means if each sign were a coin toss.
 
-        It assumes no normal distribution. The smallest value is 2/2^S.
+        None outside 6 to 16 condensations. It assumes no normal distribution. The smallest value is 2/2^S.
         """
         if len(self.seed_means) not in SIGN_FLIPS:
             return None
@@ -122,9 +122,9 @@ class Comparison:
 def compare(first: npt.ArrayLike, second: npt.ArrayLike, delta: float = DELTA) -> Comparison:
     """Compare y [S, R] of two methods: row s is the same condensation seed, column r the same initial network.
 
-    d[s, r] = first − second gets the crossed standard error. With fewer than three networks that would rest on one
-    degree of freedom. Then SE and t are those of the S means d̄_s, with S − 1 df, and the scope is these networks only.
-    `delta` has the unit of the values; fix it before looking.
+    d[s, r] = first − second gets the crossed standard error. With fewer than three networks this error would rest on
+    one degree of freedom. Then SE and t are those of the S means d̄_s, with S − 1 df, and the scope is these networks
+    only. `delta` has the unit of the values; fix it before looking.
 
     Raises ConfigError for tables of different shapes, and for a delta that is not above 0.
     """
@@ -145,11 +145,11 @@ def compare(first: npt.ArrayLike, second: npt.ArrayLike, delta: float = DELTA) -
 
 
 def seeds_needed(std: float, delta: float = DELTA, goal: float = POWER) -> int:
-    """The condensations S at which t with S − 1 df has the power `goal` at δ; at least three.
+    """The smallest number of condensations S, at least three, for which t with S − 1 df has the power `goal` at δ.
 
-    `std` is the standard deviation of the seed means d̄_s. By the noncentral t; close to (t.975 + t.8)² sd²/δ². It
-    speaks of the networks at hand: a spread between networks does not shrink with S. Raises ConfigError for a delta
-    that is not above 0.
+    `std` is the standard deviation of the seed means d̄_s and has the unit of `delta`. The number comes from the
+    noncentral t and is close to (t.975 + t.8)² sd²/δ². It speaks of the networks at hand: a spread between networks
+    does not shrink with S. Raises ConfigError for a delta that is not above 0.
     """
     from scipy.special import ndtri
 

@@ -22,12 +22,12 @@ from satm.statistics import (
     may_be_best,
 )
 from satm.workflow.grouped import Cell, GroupRow, group_rows
+from satm.workflow.incremental.differences import STREAM_METRICS
 from satm.workflow.incremental.rows import BASE
 
 POLICIES = ("learned", "grid", "fixed")
-WHOLE = ("in-domain", "cross-arch")  # one kind of result: networks trained on the set at once
+WHOLE = ("in-domain", "cross-arch")  # networks trained on all classes at once
 SHORT = {"cl": BASE, "arch": "cross-arch"}
-STREAM_METRICS = ("final_accuracy", "average_incremental_accuracy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,12 @@ class Question:
         return self.protocol is not None and self.protocol.startswith(BASE)
 
     def wants(self, row: GroupRow) -> bool:
-        """Whether this row is compared. Of streams only the last step counts."""
+        """Whether this row can be compared: condensed images, the metric, a policy, the recipe, and of streams the last
+        step.
+
+        If no protocol is named, it must be in-domain or cross-arch. A named protocol and the profile are filtered by
+        `group_rows`, the architecture by `_is_of`.
+        """
         cell = row.cell
         return (
             (self.protocol is not None or cell.protocol in WHOLE)
@@ -135,8 +140,8 @@ def compare(
 
     Two references: the first − the second. Three or more: all pairs and the groups that may be best. Given `against`:
     every other group − this one. Several comparisons are corrected by Holm's method, separately for each block. A block
-    holds one policy of the learning rate, architecture, recipe and profile: nothing is averaged over them, for the sign
-    of a difference can change with the policy. Results of class-incremental protocols are paired by seed and class
+    holds one policy of the learning rate, architecture, recipe and profile: nothing is averaged over them, because the
+    sign of a difference can change with the policy. Results of class-incremental protocols are paired by seed and class
     order, each order with the mean of its networks.
 
     Args:
@@ -147,13 +152,14 @@ def compare(
         metric: a fraction of which more is better; default: accuracy, for streams the final accuracy.
         protocol: in-domain, cross-arch or class-incremental (or class-incremental/NAME); default: the first two.
         learning_rate: a policy; "both": learned and grid, each by itself, and fixed numbers if all groups have them.
-        recipe: only results by this recipe, whatever its policy. profile: only results of this profile.
+        recipe: only results by this recipe, whatever its policy.
+        profile: only results of this profile.
         delta: the smallest difference that matters, as a fraction. Fix it before looking.
         registry: the file, which is only read.
 
-    Raises ConfigError for fewer than two groups, groups of different images or IPC, groups that share a set or no
-    seed, and a delta that is not above 0; UnknownName for an unknown name; RegistryError, which names the command that
-    makes them, if no results can be compared.
+    Raises ConfigError for fewer than two groups, for groups of different images or IPC, for groups that share a set or
+    share no seed, and for a delta that is not above 0. Raises UnknownName for an unknown name. Raises RegistryError if
+    no results can be compared; its message names the commands that make them.
     """
     if not 0 < delta < float("inf"):
         raise ConfigError(f"delta {delta:g}: expected a fraction above 0, such as {DELTA:g} (one point)")
@@ -186,6 +192,7 @@ def _answer(
             part = [[row for row in each if _is_of(row, policy, architecture)] for each in rows]
             keys = _shared(part)
             blocks += [_block(key, part, control=control, delta=delta) for key in keys]
+            # fixed rates are an extra under "both": nothing is missing if not all groups have them
             if not keys and (policy != "fixed" or question.policies == ("fixed",)):
                 missing.append(f"at {policy} rates: {_missing(question, groups, part, policy, architecture)}")
     if not blocks:
@@ -218,7 +225,11 @@ def _paired(rows: Sequence[GroupRow]) -> Common:
 
 
 def _key(row: GroupRow) -> Cell:
-    """What two rows must share to be compared: a network may be one set's own architecture and not the other's."""
+    """What two rows must share to be compared.
+
+    In-domain and cross-arch count as one protocol, because a network can be the own architecture of one set and not of
+    the other.
+    """
     return replace(row.cell, protocol="") if row.cell.protocol in WHOLE else row.cell
 
 
@@ -263,6 +274,7 @@ def _missing(
 
 
 def _made(commands: str, what: str = "them") -> str:
+    """The end of a message: these commands make `what`, which is results or one result."""
     return f"{commands} {'make' if '` and `' in commands else 'makes'} {what}"
 
 
@@ -297,7 +309,7 @@ def _groups(store: Registry, references: Sequence[str], against: str | None) -> 
         twice = {each.name for each in one.sets} & {each.name for each in two.sets}
         if twice:
             raise ConfigError(f"{one.name} and {two.name} both hold {min(twice)}; name every set once")
-        for what, here, there in _images(one, two):
+        for what, here, there in _must_share(one, two):
             if here != there:
                 raise ConfigError(
                     f"{one.name} and {two.name} have different {what} ({here} and {there}); compare sets of one data "
@@ -306,7 +318,7 @@ def _groups(store: Registry, references: Sequence[str], against: str | None) -> 
     return groups
 
 
-def _images(one: Group, other: Group) -> Iterator[tuple[str, Any, Any]]:
+def _must_share(one: Group, other: Group) -> Iterator[tuple[str, Any, Any]]:
     """What two groups must share: its name, and the value that each has."""
     a, b = one.sets[0], other.sets[0]
     yield "data sets", a.dataset, b.dataset

@@ -99,6 +99,14 @@ def test_sets_of_other_data_are_no_group(registry: Registry) -> None:
         registry.group("cifar10/ipc2/satm@1-2")
 
 
+@pytest.mark.parametrize("versions", ["3-1", "2,3-1"])
+def test_a_range_of_versions_that_goes_down_is_refused(registry: Registry, versions: str) -> None:
+    add(registry, condensed(0), condensed(1), condensed(2))
+    with pytest.raises(ConfigError, match=f"satm@{versions}: a range of versions goes up, such as @1-3"):
+        registry.group(f"cifar10/ipc2/satm@{versions}")
+    assert names(registry, "cifar10/ipc2/satm@3-3,1-2") == ["1", "2", "3"]
+
+
 def test_a_version_that_is_not_there_is_named(registry: Registry) -> None:
     add(registry, condensed(0))
     with pytest.raises(UnknownName, match="satm@2"):

@@ -13,7 +13,7 @@ from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw, Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SGD(Rule):
-    """φ descends ∇F(φ).
+    """φ moves against ∇F(φ).
 
     One pass: the cheapest rule, and the one to compare the others with. The momentum of φ belongs to the condensation
     and is the same under every rule.
@@ -27,8 +27,12 @@ class SGD(Rule):
 
 
 def descend(problem: OuterProblem, state: State) -> OuterUpdate:
-    """∇F(φ) in one pass; `state` is returned unchanged."""
+    """The direction of plain descent, ∇F(φ), in one pass. The condensation moves φ against it.
+
+    `state` is returned unchanged.
+    """
     images = problem.at.images
+    # found.images is ∂F/∂φ [n, C, H, W], found.labels ∂F/∂labels (None for hard labels)
     found = problem.hypergradient(images)
     return OuterUpdate(
         images=found.images,
@@ -39,4 +43,4 @@ def descend(problem: OuterProblem, state: State) -> OuterUpdate:
     )
 
 
-OUTER.add(OuterOptimiser(name="sgd", summary="plain descent of the hypergradient, as MTT", config=SGD))
+OUTER.add(OuterOptimiser(name="sgd", summary="plain descent of the hypergradient, as in MTT", config=SGD))

@@ -27,11 +27,11 @@ def condense_seeds(
 ) -> Group:
     """Condense once for each seed, and return the group of the sets. `on_set` is called after each of them.
 
-    Each set has experts of its own seed, so that the spread between the sets holds the spread between experts too.
+    Each set has experts of its own seed, so that the spread between the sets includes the spread between experts too.
     `share_experts` keeps the experts of the preset for all; then means and intervals speak of these experts only. The
     same call again continues where an earlier one stopped. The other arguments are those of `condense`.
 
-    Raises ConfigError if a seed is negative or given twice, or if there is none; else as `condense`.
+    Raises ConfigError if a seed is negative or given twice, or if there is none; otherwise what `condense` raises.
     """
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds {', '.join(map(str, seeds)) or 'none'}: expected different whole numbers from 0")
@@ -53,7 +53,7 @@ def condense_seeds(
 
 
 def with_expert_seed(preset: Preset, seed: int) -> Preset:
-    """`preset` with experts of this seed. This is no departure: the published experts have any seed."""
+    """`preset` with experts of this seed. This is no departure: the publications fix no seed of the experts."""
     config = preset.config
     return replace(preset, config=replace(config, experts=replace(config.experts, seed=seed)))
 

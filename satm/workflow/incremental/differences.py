@@ -14,11 +14,11 @@ from satm.statistics import Crossed, common, crossed
 from satm.statistics.estimate import FEWEST
 from satm.workflow.incremental.rows import BASE, ORDERS
 
-METRICS = ("final_accuracy", "average_incremental_accuracy")
+STREAM_METRICS = ("final_accuracy", "average_incremental_accuracy")
 SEEDS_AND_ORDERS = "new condensations and new class orders"
 FEW_ORDERS = "these class orders only"
 
-BySeed = dict[int, dict[int, float]]
+ByRepeat = dict[int, dict[int, float]]
 """Values by the seed of the condensation, then by the repeat (order + 1000 · network)."""
 
 
@@ -121,7 +121,7 @@ def _comparable(store: Registry, sets: Sequence[SetRecord]) -> list[Rows]:
     found: dict[tuple[str, str, str, int, str], Rows] = defaultdict(list)
     for record in sets:
         for row in store.results(set=record.id, protocol=BASE):
-            if row.metric in METRICS:
+            if row.metric in STREAM_METRICS:
                 key = (row.protocol, row.architecture, row.recipe_id, row.steps, row.metric)
                 found[key].append((record.seed, row))
     return list(found.values())
@@ -134,7 +134,7 @@ def _pairs(memories: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _differences(rows: Rows, sets: Sequence[SetRecord]) -> Iterator[MemoryDifference]:
-    values: dict[str, BySeed] = defaultdict(lambda: defaultdict(dict))
+    values: dict[str, ByRepeat] = defaultdict(lambda: defaultdict(dict))
     policies: dict[str, str] = {}
     for seed, row in rows:
         values[row.memory][seed][row.repeat] = row.value

@@ -1,4 +1,4 @@
-"""Presets of methods that match no trajectories: printed numbers at paper scale, limits and departures below it."""
+"""Presets of methods without trajectories: printed numbers at `paper`, limits and departures at `cpu` and `smoke`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,15 @@ DIRECT = [name for name in METHODS.known() if not METHODS.get(name).matches_traj
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("method", [*DIRECT, "mdc"])
-@pytest.mark.parametrize(("dataset", "size"), [("cifar10", 32), ("imagenette", 128), ("my-birds", 48)])
+@pytest.mark.parametrize("method", [*DIRECT, "mdc"])  # mdc matches trajectories, but takes the numbers of its base
+@pytest.mark.parametrize(
+    ("dataset", "size"),
+    [
+        ("cifar10", 32),
+        ("imagenette", 128),
+        ("my-birds", 48),  # not in the catalogue
+    ],
+)
 def test_every_preset_builds_round_trips_and_has_a_source(dataset, size, method, profile):
     preset = find_preset(dataset, 10, method=method, profile=profile, image_size=size)
     assert CondenseConfig.from_dict(json.loads(json.dumps(preset.config.to_dict()))) == preset.config
@@ -29,13 +36,13 @@ def test_every_preset_builds_round_trips_and_has_a_source(dataset, size, method,
 
 
 @pytest.mark.parametrize(
-    ("ipc", "loops"), [(1, (1, 1)), (10, (10, 50)), (20, (20, 25)), (30, (30, 20)), (50, (50, 10))]
+    ("ipc", "updates", "inner_epochs"), [(1, 1, 1), (10, 10, 50), (20, 20, 25), (30, 30, 20), (50, 50, 10)]
 )
 @pytest.mark.parametrize(("method", "init"), [("dc", "noise"), ("dsa", "real")])
-def test_dc_and_dsa_are_their_codes_numbers(method, init, ipc, loops):
+def test_dc_and_dsa_have_the_numbers_of_their_code(method, init, ipc, updates, inner_epochs):
     preset = find_preset("cifar10", ipc, method=method, profile="paper")
     settings = preset.config.settings
-    assert (settings.updates, settings.inner_epochs) == loops
+    assert (settings.updates, settings.inner_epochs) == (updates, inner_epochs)
     assert (settings.networks, settings.lr_images, settings.momentum_images) == (1000, 0.1, 0.5)
     assert (settings.lr_network, settings.batch_real, settings.batch_syn) == (0.01, 256, 256)
     assert settings.init == init
@@ -43,7 +50,7 @@ def test_dc_and_dsa_are_their_codes_numbers(method, init, ipc, loops):
     assert not [each for each in preset.departures if "instead of" in each]
 
 
-def test_dm_is_its_codes_numbers():
+def test_dm_has_the_numbers_of_its_code():
     settings = find_preset("cifar10", 10, method="dm", profile="paper").config.settings
     assert (settings.outer_steps, settings.lr_images, settings.batch_real, settings.init) == (20_000, 1.0, 256, "real")
 
@@ -51,7 +58,7 @@ def test_dm_is_its_codes_numbers():
 @pytest.mark.parametrize(
     ("dataset", "size", "factor"), [("cifar10", 32, 1), ("tiny-imagenet", 64, 1), ("imagenette", 128, 2)]
 )
-def test_rdeds_factor_goes_by_the_resolution(dataset, size, factor):
+def test_the_factor_of_rded_depends_on_the_resolution(dataset, size, factor):
     settings = find_preset(dataset, 10, method="rded", profile="paper", image_size=size).config.settings
     assert (settings.factor, settings.candidates, settings.crops) == (factor, 300, 5)
 
@@ -62,10 +69,11 @@ def test_rded_has_a_batch_normed_teacher_and_its_own_recipe(profile, recipe):
     assert config.architecture.startswith("convnetbn3")
     assert (config.recipe, config.settings.labels) == (recipe, "hard")
     assert config.settings.teacher == TEACHERS[profile] == RECIPES.get(recipe).labels.teacher
+    # no expert is trained: the teacher takes its place
     assert METHODS.get("rded").expert_epochs(config.settings) is None
 
 
-def test_what_rded_was_before_has_a_name_of_its_own():
+def test_rded_without_a_teacher_is_now_called_rded_static():
     config = find_preset("cifar10", 10, method="rded-static", profile="paper").config
     settings = config.settings
     assert (settings.teacher, settings.expert_epochs, settings.labels, settings.temperature) == (None, 50, "soft", 1.0)
@@ -73,17 +81,24 @@ def test_what_rded_was_before_has_a_name_of_its_own():
     assert (config.experts.momentum, config.experts.weight_decay) == (0.9, 5e-4)
 
 
-def test_a_set_of_rded_from_before_teachers_still_loads():
+def test_a_set_of_rded_without_a_teacher_still_loads():
     now = find_preset("cifar10", 10, method="rded-static", profile="paper").config.to_dict()
     before = {**now, "method": "rded", "settings": {k: v for k, v in now["settings"].items() if k != "teacher"}}
     config = CondenseConfig.from_dict(before)
     assert (config.settings.teacher, METHODS.get("rded").expert_epochs(config.settings)) == (None, 50)
 
 
-def test_digits_are_not_mirrored_and_other_loops_are_said():
+def test_digits_are_not_mirrored():
     preset = find_preset("digits", 3, method="dsa", profile="paper", image_size=16)
     assert "flip" not in preset.config.settings.augment
+
+
+def test_numbers_of_another_ipc_are_a_departure():
+    preset = find_preset("digits", 3, method="dsa", profile="paper", image_size=16)
     assert "no numbers for IPC 3: those of IPC 1 (updates, inner_epochs)" in preset.departures
+
+
+def test_row_names_the_numbers_to_take():
     assert find_preset("cifar10", 3, method="dc", row="cifar10/ipc10").config.settings.updates == 10
 
 
@@ -93,24 +108,19 @@ def test_digits_are_not_mirrored_and_other_loops_are_said():
 def test_a_scale_bounds_the_images_and_says_what_it_changes(method, ipc, profile):
     preset = find_preset("cifar10", ipc, method=method, profile=profile)
     settings, said = preset.config.settings, " ".join(preset.departures)
-    assert 1 <= settings.steps * settings.images_a_step(10, ipc) <= PROFILES[profile].max_images
+    images = settings.images_a_step(10, ipc)  # 10 classes
+    assert 1 <= settings.steps * images <= PROFILES[profile].max_images
     assert f"batch_real {settings.batch_real} instead of 256" in said
     assert f"width of the ConvNet {PROFILES[profile].width} instead of 128" in said
 
 
-def test_one_expert_is_enough_and_shared_with_the_trajectory_methods():
+def test_herding_needs_one_expert_with_the_settings_of_the_trajectory_methods():
     satm = find_preset("cifar10", 1, profile="cpu").config
     herding = find_preset("cifar10", 1, method="herding", profile="cpu").config
     assert herding.experts.count == 1
     assert (herding.zca, herding.architecture) == (satm.zca, satm.architecture)
-    ours, theirs = herding.experts, satm.experts
-    assert (ours.lr, ours.batch_size, ours.augment, ours.momentum, ours.flat) == (
-        theirs.lr,
-        theirs.batch_size,
-        theirs.augment,
-        theirs.momentum,
-        theirs.flat,
-    )
+    for name in ("lr", "batch_size", "augment", "momentum", "flat"):
+        assert getattr(herding.experts, name) == getattr(satm.experts, name), name
 
 
 def test_what_is_printed_can_be_listed():
@@ -127,7 +137,7 @@ def test_a_row_is_listed_with_the_settings_of_its_method(capsys):
     assert "experts.flat.gap_weight 0.3" in lines[first + 1]
 
 
-def test_random_has_a_short_list_of_its_own(capsys):
+def test_random_lists_only_the_departures_that_concern_it(capsys):
     preset = find_preset("cifar10", 1, method="random", profile="cpu")
     assert len(preset.departures) == 4
     said = " ".join(preset.departures)
