@@ -14,6 +14,7 @@ from registry.sets import Sets
 from registry.store import explained
 from satm.errors import ConfigError
 
+MOST = 10_000  # versions in one range
 VERSIONS = re.compile(r"(?P<path>.+/ipc\d+/[^/@]+)@(?P<versions>\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)")
 
 
@@ -142,10 +143,15 @@ class Groups(Sets):
 
 
 def _numbers(text: str) -> list[int] | None:
-    """`1-3,5` → 1, 2, 3, 5; None if a range goes down."""
+    """`1-3,5` → 1, 2, 3, 5; None if a range goes down.
+
+    Raises ConfigError for a range of more than `MOST` numbers, which would fill the memory.
+    """
     ends = [[int(each) for each in part.split("-")] for part in text.split(",")]
     if any(pair[0] > pair[-1] for pair in ends):
         return None
+    if any(pair[-1] - pair[0] >= MOST for pair in ends):
+        raise ConfigError(f"versions {text}: a range of more than {MOST:,}; name versions that are there")
     return list(dict.fromkeys(number for pair in ends for number in range(pair[0], pair[-1] + 1)))
 
 

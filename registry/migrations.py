@@ -262,16 +262,16 @@ def m006_groups(db: Any) -> None:
         CREATE VIEW group_summary AS
         SELECT group_id, dataset, ipc, method, profile, protocol, architecture, memory, recipe, recipe_id, policy,
                steps, step, metric, centre AS mean,
-               CASE WHEN count(*) > 1 THEN sqrt(sum((mean - centre) * (mean - centre)) / (count(*) - 1)) END
+               CASE WHEN count(*) > 1 THEN sqrt(sum((value - centre) * (value - centre)) / (count(*) - 1)) END
                    AS std_of_set_means,
-               count(*) AS condensations, min(n) AS networks
+               count(*) AS condensations, min(units) AS networks, sum(diverged) AS diverged
         FROM (
-            SELECT group_id, summary.*,
-                   avg(mean) OVER (
+            SELECT group_id, summary.*, coalesce(mean_all, mean) AS value, n + diverged AS units,
+                   avg(coalesce(mean_all, mean)) OVER (
                        PARTITION BY group_id, profile, protocol, architecture, memory, recipe_id, policy, steps,
                                     step, metric
                    ) AS centre
-            FROM summary JOIN set_groups USING (set_id)
+            FROM summary JOIN set_groups USING (set_id) WHERE coalesce(mean_all, mean) IS NOT NULL
         )
         GROUP BY group_id, profile, protocol, architecture, memory, recipe_id, policy, steps, step, metric;
     """)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from satm.statistics import Comparison, Crossed, FamilyMember, Verdict, accuracy_interval
+from satm.statistics import FEWEST, Comparison, Crossed, FamilyMember, Verdict, accuracy_interval
 
 POINTS = 100.0  # of a fraction
 
@@ -75,7 +75,8 @@ def _verdict(found: Comparison, verdict: Verdict) -> str:
     if found.difference.seeds == 1:
         return f"{verdict} ({found.difference.scope})"
     if not found.known:
-        return f"{verdict} (an interval needs 3 condensations)"
+        lacking = "3 condensations" if found.difference.seeds < FEWEST else "differences that vary"
+        return f"{verdict} (an interval needs {lacking})"
     if verdict is Verdict.AT_LEAST:
         return f"holds, by at least {delta}"
     if verdict is Verdict.CANNOT_TELL:

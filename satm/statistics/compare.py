@@ -45,8 +45,11 @@ class Comparison:
 
     @property
     def known(self) -> bool:
-        """Whether there are enough condensations for an interval that speaks of the methods."""
-        return self.difference.seeds >= FEWEST
+        """Whether there are enough condensations, and differences that vary, for an interval of the methods.
+
+        A standard error of 0 would claim to be certain after a few condensations.
+        """
+        return self.difference.seeds >= FEWEST and bool(self.difference.se)
 
     @property
     def verdict(self) -> Verdict:

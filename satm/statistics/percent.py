@@ -18,8 +18,8 @@ def accuracy_interval(
     """The interval of a mean accuracy p (a fraction) on the logit scale: expit(logit p ± d), d = t·SE/(p(1 − p)).
 
     Without `right` it speaks of the test images that were used. `right` [m] makes it speak of new images of the same
-    kind: p_i is the share of networks that are right on test image i, and Σ(p_i − p)²/(m(m − 1)) is added to SE². The
-    degrees of freedom are then Satterthwaite's of the two terms.
+    kind: p_i is the share of networks that are right on test image i, and Σ(p_i − p)²/(m(m − 1)) is added to SE².
+    The degrees of freedom are then Satterthwaite's of the two terms. The interval is never narrower than without it.
 
     None for fewer than three units: `found.counts` names what they are. A standard error of 0 gives no interval either,
     for it would claim to be certain. Given the number of test `images` (or `right`), it gives Clopper and Pearson's
@@ -38,14 +38,15 @@ def accuracy_interval(
         return None
     if found.se == 0 or p in (0, 1):
         return None if images is None else clopper_pearson(round(p * images), images, level)
-    variance, freedom = found.se**2, found.freedom
-    if shares is not None:
-        sampling = float(shares.var(ddof=1)) / len(shares)
-        freedom = (variance + sampling) ** 2 / (variance**2 / freedom + sampling**2 / (len(shares) - 1))
-        variance += sampling
     from scipy.special import expit, logit
 
-    half = t_quantile((1 + level) / 2, freedom) * variance**0.5 / (p * (1 - p))
+    half = t_quantile((1 + level) / 2, found.freedom) * found.se
+    if shares is not None:
+        own, sampling = found.se**2, float(shares.var(ddof=1)) / len(shares)
+        freedom = (own + sampling) ** 2 / (own**2 / found.freedom + sampling**2 / (len(shares) - 1))
+        # More degrees of freedom can make t smaller by more than the error grows; new images never make us surer.
+        half = max(half, t_quantile((1 + level) / 2, freedom) * (own + sampling) ** 0.5)
+    half /= p * (1 - p)
     return float(expit(logit(p) - half)), float(expit(logit(p) + half))
 
 

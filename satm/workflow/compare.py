@@ -315,6 +315,12 @@ def _groups(store: Registry, references: Sequence[str], against: str | None) -> 
                     f"{one.name} and {two.name} have different {what} ({here} and {there}); compare sets of one data "
                     "set and one IPC"
                 )
+        if (len(one.sets) == 1) != (len(two.sets) == 1):
+            single, several = sorted((one, two), key=lambda each: len(each.sets))
+            raise ConfigError(
+                f"{single.name} is one set and {several.name} a group of {len(several.sets)}; compare groups of the "
+                "same seeds (satm condense --seeds), or name one set of each"
+            )
     return groups
 
 

@@ -37,6 +37,11 @@ class Cell:
         """Whether the values are of class-incremental streams, so that class orders take the place of networks."""
         return self.protocol.startswith(BASE)
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the metric lies from 0 to 1. Drops, transfers and forgetting can be negative."""
+        return "accuracy" in self.metric or self.metric == "expected_calibration_error"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRow:
@@ -69,12 +74,12 @@ class GroupRow:
     def interval(self) -> tuple[float, float] | None:
         """The 95% interval of the mean; None for fewer than three units.
 
-        For an accuracy it stays within 0 and 1. If all networks have the same accuracy, it is Clopper and Pearson's for
+        For metrics from 0 to 1 it stays there. If all networks have the same accuracy, it is Clopper and Pearson's for
         `images` test images, or None if their number is not known.
         """
         if 1 < self.networks < 3 and self.cell.incremental:
             return None  # two orders always agree or disagree by chance
-        if self.cell.metric in CHANCE and 0 <= self.estimate.mean <= 1:
+        if self.cell.bounded and 0 <= self.estimate.mean <= 1:
             return accuracy_interval(self.estimate, images=self.images, right=self.right)
         return self.estimate.ends()
 
@@ -113,7 +118,7 @@ def group_rows(store: Registry, group: Group, *, new_images: bool = False, **fil
         rows = store.results(set=record.id, **filters)
         if filters.get("metric") in CHANCE:
             rows += store.results(set=record.id, **{**filters, "metric": "diverged"})
-        for row in [*rows, *_guesses(rows, record)]:
+        for row in [*rows, *_guesses(rows, record, filters.get("metric"))]:
             found.setdefault(_cell(row), {}).setdefault(record.seed, []).append(row)
     images = {record.id: store.test_images(record.id) for record in group.sets}
     for cell, by_seed in found.items():
@@ -221,9 +226,10 @@ def _by_unit(cell: Cell, rows: Iterable[ResultRow]) -> dict[int, float]:
     return order_means({row.repeat: row.value for row in rows})
 
 
-def _guesses(rows: Sequence[ResultRow], record: SetRecord) -> Iterator[ResultRow]:
+def _guesses(rows: Sequence[ResultRow], record: SetRecord, wanted: str | None) -> Iterator[ResultRow]:
     """Accuracy 1/K for each network that diverged, of the kinds of accuracy that the other networks have."""
-    kinds = {row.metric for row in rows}.intersection(CHANCE) or {"accuracy"}
+    others = {row.metric for row in rows} - {"diverged"}
+    kinds = others.intersection(CHANCE) or ({"accuracy"} if wanted is None else set())
     for row in rows:
         if row.metric == "diverged":
             for metric in kinds:

@@ -127,3 +127,9 @@ def test_a_registry_from_before_groups_gets_them(path: Path) -> None:
     with Registry.open(path) as registry:
         assert registry.query("SELECT * FROM set_groups ORDER BY set_id")[1] == before
         assert registry.group("cifar10/ipc2/satm").seeds == (0, 1)
+
+
+def test_a_range_that_would_fill_the_memory_is_refused(registry: Registry) -> None:
+    add(registry, condensed(0))
+    with pytest.raises(ConfigError, match="a range of more than 10,000; name versions that are there"):
+        registry.group("cifar10/ipc2/satm@1-99999999")

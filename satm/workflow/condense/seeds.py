@@ -12,6 +12,8 @@ from satm.presets import Preset
 from satm.progress import SILENT, Progress
 from satm.workflow.condense.run import CondensationResult, condense
 
+MOST = 10_000  # seeds in one range
+
 
 def condense_seeds(
     preset: Preset,
@@ -65,6 +67,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise ConfigError(f"--seeds {text}: expected numbers such as 0,1,2 or a range such as 0-4")
+        if int(last or first) - int(first) >= MOST:
+            raise ConfigError(f"--seeds {text}: a range of more than {MOST:,} seeds; name fewer")
         found += range(int(first), int(last or first) + 1)
     if len(set(found)) < len(found):
         again = next(seed for seed in found if found.count(seed) > 1)

@@ -28,6 +28,8 @@ def test_a_verdict_is_one_sentence():
 def test_too_few_condensations_say_why():
     one = compare(np.full((1, 5), 0.6), np.full((1, 5), 0.5), 0.02)
     assert comparison_line("a", "b", one) == "a − b: +10.0, 1 condensation × 5 networks: cannot tell (this set only)"
+    equal = comparison_line("a", "b", compare(np.full((3, 5), 0.6), np.full((3, 5), 0.5)))
+    assert equal.endswith("3 condensations × 5 networks: cannot tell (an interval needs differences that vary)")
     two = comparison_line("a", "b", compare(np.full((2, 1), 0.6), np.full((2, 1), 0.5)))
     assert two == "a − b: +10.0, 2 condensations × 1 network: cannot tell (an interval needs 3 condensations)"
 

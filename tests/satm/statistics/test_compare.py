@@ -131,9 +131,11 @@ def test_one_or_two_condensations_cannot_tell():
     assert compare(np.zeros((1, 5)), np.zeros((1, 5))).equivalent is False
 
 
-def test_equal_tables_are_equivalent():
-    found = compare(np.full((3, 5), 0.5), np.full((3, 5), 0.5))
-    assert (found.verdict, found.p, found.power, found.seeds_needed) == (Verdict.EQUIVALENT, 1.0, 1.0, 3)
+@pytest.mark.parametrize("by", [0.0, 0.1])
+def test_differences_that_do_not_vary_tell_nothing(by):
+    """A standard error of 0 after three condensations is luck, or a method without chance: no certainty."""
+    found = compare(np.full((3, 5), 0.5 + by), np.full((3, 5), 0.5))
+    assert (found.verdict, found.p, found.power, found.known) == (Verdict.CANNOT_TELL, None, None, False)
 
 
 def test_bad_input():

@@ -62,6 +62,15 @@ def test_coverage_of_new_images():
     assert np.mean(without) < 0.93
 
 
+def test_new_images_never_make_the_interval_narrower():
+    found = fresh_draws([0.60, 0.65, 0.72])  # 2 df: t = 4.3
+    these = accuracy_interval(found)
+    assert accuracy_interval(found, right=np.repeat([0.0, 1.0], [600, 1400])) == these
+    wide = accuracy_interval(found, right=np.repeat([0.0, 1.0], [6, 14]))
+    assert wide[0] < these[0]
+    assert wide[1] > these[1]
+
+
 def test_the_sampling_term_by_hand():
     """Shares 1, 1, 1, 0, 0.5: Σ(p_i − p)² = 0.8, so 0.8/(5·4) is added; df by Satterthwaite."""
     found = fresh_draws([0.6, 0.7, 0.8])  # SE² = 0.01/3, 2 df

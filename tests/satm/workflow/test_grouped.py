@@ -207,3 +207,28 @@ def test_a_rate_at_the_edge_and_nothing_held_out_are_remarked(path: Path) -> Non
     with Registry.open(path) as registry:
         registry.add_results([replace(row, detail={"policy": "grid"}) for row in registry.results()])
     assert results_table([only(path)])[0][-1] == "n"
+
+
+def test_every_accuracy_of_a_stream_stays_within_0_and_1(path: Path) -> None:
+    fill(path, [[0.99, 0.97, 0.8]], protocol="class-incremental", metric="final_accuracy")
+    row = only(path)
+    assert row.interval == accuracy_interval(row.estimate)
+    assert (row.interval or (0, 2))[1] < 1 < row.estimate.high  # the plain t-interval goes beyond
+
+
+def test_asking_for_diverged_networks_makes_no_accuracies(path: Path) -> None:
+    fill(path, [[1.0, 1.0, 1.0]], metric="diverged")
+    assert satm.group_results(registry=path, metric="diverged") == []
+    assert only(path).diverged == 3
+
+
+def test_the_view_counts_diverged_networks_as_chance_too(path: Path) -> None:
+    recipe = fill(path, [[0.8, 0.7]])
+    with Registry.open(path) as registry:
+        (record,) = registry.sets()
+        registry.add_results(
+            [result(record.id, recipe, repeat=2, metric="diverged", value=1.0, detail={"policy": "learned"})]
+        )
+    sql = "SELECT mean, networks, diverged FROM group_summary WHERE metric = 'accuracy'"
+    ((mean, networks, diverged),) = satm.query(sql, registry=path)[1]
+    assert (mean, networks, diverged) == (pytest.approx(only(path).estimate.mean), 3, 1)

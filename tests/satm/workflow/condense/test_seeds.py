@@ -28,6 +28,7 @@ def test_other_texts_are_refused(text: str) -> None:
     ("arguments", "named"),
     [
         (["--seeds", "0,0"], "seed 0 is there twice"),
+        (["--seeds", "0-999999999"], "a range of more than 10,000 seeds"),
         (["--seeds", "0-2", "--seed", "1"], "--seed beside --seeds"),
         (["--seeds", "0-2", "--from", "abc"], "--from beside --seeds"),
         (["--seeds", "0-2", "--grid", "a.png"], "--grid beside --seeds"),

@@ -66,7 +66,9 @@ def made(tmp_path_factory):
 @pytest.fixture
 def registry(made, tmp_path, monkeypatch):
     monkeypatch.setenv("SATM_HOME", str(made / "home"))
-    brief = replace(RECIPES.get("smoke"), name="brief", epochs=EPOCHS, drop_at=(), grid=(1e-9, 0.05, 1e6))
+    brief = replace(
+        RECIPES.get("smoke"), name="brief", epochs=EPOCHS, drop_at=(), grid=(1e-9, 0.05, 1e6), rate_networks=5
+    )
     monkeypatch.setitem(RECIPES._items, "brief", brief)
     path = tmp_path / "copy.db"
     path.write_bytes((made / "satm.db").read_bytes())
