@@ -361,7 +361,7 @@ def _check_pair(one: Contender, other: Contender) -> None:
             f"{one.name} has IPC {first.synthetic.ipc}, {other.name} IPC {second.synthetic.ipc}; compare sets of one "
             "IPC with --against"
         )
-    rates = [each.recipe_of("condensed").learning_rate for each in (first, second)]
+    rates = [first.policy, second.policy]
     if rates[0] != rates[1]:
         raise ConfigError(
             f"{one.name} is judged at {rates[0]} rates, {other.name} at {rates[1]} rates; compare them with "

@@ -85,6 +85,12 @@ class Entrant:
         learnt = memory == "condensed" and self.synthetic.step_size is not None
         return self.recipe if learnt else self.recipe.without_step_size()
 
+    @property
+    def policy(self) -> RatePolicy:
+        """The policy of the learning rate on the set itself: a set without a step size has only the grid."""
+        policy = self.recipe.learning_rate
+        return "grid" if policy == "learned" and self.synthetic.step_size is None else policy
+
     def check_learning_rate(self, memory: MemoryKind) -> None:
         """Raise ConfigError if a rate for `memory` would be chosen on validation images, and none are held out."""
         policy = self.recipe.learning_rate
