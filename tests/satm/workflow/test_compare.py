@@ -271,7 +271,10 @@ def test_bad_requests_are_refused(registry: Registry) -> None:
 
 @pytest.mark.slow
 def test_two_seeds_of_one_method_cannot_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On digits: 30 pairs of seeds of one method. Counting networks as independent calls 14 of them different."""
+    """On digits: 30 pairs of seeds of one method. Counting networks as independent calls about half of them different.
+
+    That single sets cannot tell is a rule; this shows on real sets why there is one.
+    """
     monkeypatch.setenv("SATM_HOME", str(tmp_path / "home"))
     path, pairs, naive = tmp_path / "satm.db", [], 0
     for method in ("random", "dm"):
