@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from registry import Group, Registry, ResultRow, SetRecord
-from satm.statistics import FEWEST, Crossed, Estimate, accuracy_interval, common, crossed, fresh_draws
-from satm.workflow.incremental.differences import FEW_ORDERS, SEEDS_AND_ORDERS, depends_on_seed, order_means
+from satm.statistics import Estimate, accuracy_interval, common, crossed, fresh_draws
+from satm.workflow.incremental.differences import depends_on_seed, in_orders, order_means
 from satm.workflow.incremental.rows import BASE
 
 CHANCE = ("accuracy", "macro_accuracy")  # the metrics of which a diverged network has the value of chance, 1/K
@@ -153,14 +153,15 @@ def _row(
     rates = sorted({row.step_size for found in rows.values() for row in found})
     survivors = [row.value for seed, found in rows.items() for row in found if row.repeat not in lost.get(seed, ())]
     diverged = sum(len(lost.get(seed, ())) for seed in rows)
-    estimate: Crossed = crossed(table.tables[0])
+    estimate = crossed(table.tables[0])
+    counted: Estimate = fresh_draws(table.tables[0][0]) if cell.memory.startswith("random") else estimate
     return GroupRow(
         group=group,
         cell=cell,
         recipe=store.recipe(cell.recipe_id).name,
         rate=rates[0] if len(rates) == 1 else None,
         rates=tuple(rates),
-        estimate=_named(fresh_draws(table.tables[0][0]) if cell.memory.startswith("random") else estimate, cell),
+        estimate=in_orders(counted) if cell.incremental else counted,
         condensations=estimate.seeds,
         networks=estimate.networks,
         between_condensations=estimate.between_condensations,
@@ -208,15 +209,6 @@ def _shares(store: Registry, row: GroupRow) -> tuple[float, ...] | None:
     if len({each.test for each in found}) != 1:
         return None
     return tuple(float(share) for share in sum(each.predicted == each.targets for each in found) / len(found))
-
-
-def _named(found: Estimate, cell: Cell) -> Estimate:
-    """The same estimate; for a class-incremental protocol its words speak of class orders in place of networks."""
-    if not cell.incremental:
-        return found
-    if isinstance(found, Crossed) and found.counts == "condensations":
-        return replace(found, scope=SEEDS_AND_ORDERS if found.networks >= FEWEST else FEW_ORDERS)
-    return replace(found, counts="orders")
 
 
 def _by_unit(cell: Cell, rows: Iterable[ResultRow]) -> dict[int, float]:

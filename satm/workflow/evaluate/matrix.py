@@ -62,17 +62,25 @@ def evaluate_matrix(
     the user stops it; the networks finished until then are stored. Raises Diverged, after all other networks, if a grid
     has no rate at which a network can be trained. `evaluate_matrices` takes "both" as the learning rate.
     """
-    request = MatrixRequest(
-        references=tuple(references),
-        architectures=tuple(architectures),
+    (matrix,) = evaluate_matrices(
+        references,
+        architectures=architectures,
         baseline=baseline,
         against=against,
+        recipe=recipe,
         repeats=repeats,
-        judging=Judging(recipe=recipe, learning_rate=learning_rate, prefix=prefix, labels=labels),
+        learning_rate=learning_rate,
+        prefix=prefix,
+        labels=labels,
         save_predictions=save_predictions,
+        device=device,
+        compilation=compilation,
+        registry=registry,
+        data_root=data_root,
+        dry_run=dry_run,
+        progress=progress,
     )
-    with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
-        return _matrices(workspace, (request,), compilation, dry_run)[0]
+    return matrix
 
 
 def evaluate_matrices(
@@ -112,20 +120,13 @@ def evaluate_matrices(
         for policy in policies(learning_rate)
     )
     with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
-        return _matrices(workspace, requests, compilation, dry_run)
-
-
-def _matrices(
-    workspace: Workspace, requests: Sequence[MatrixRequest], compilation: Compilation, dry_run: bool
-) -> tuple[Matrix, ...]:
-    """The matrix of each request; the networks that are missing are trained first, unless it is a dry run."""
-    plans = [plan_matrix(workspace.store, request) for request in requests]
-    trainer = trainer_of(workspace, compilation)
-    for plan in plans:
-        workspace.progress.say(plan.opening(workspace.store))
-        if not dry_run and not plan.finished(workspace.store):
-            train_matrix(workspace, plan, trainer)
-    return tuple(read_matrix(workspace.store, plan) for plan in plans)
+        plans = [plan_matrix(workspace.store, request) for request in requests]
+        trainer = trainer_of(workspace, compilation)
+        for plan in plans:
+            progress.say(plan.opening(workspace.store))
+            if not dry_run and not plan.finished(workspace.store):
+                train_matrix(workspace, plan, trainer)
+        return tuple(read_matrix(workspace.store, plan) for plan in plans)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
+from typing import TypeVar
 
 from registry import Registry, ResultRow, SetRecord
-from satm.statistics import Crossed, common, crossed
-from satm.statistics.estimate import FEWEST
+from satm.statistics import FEWEST, Crossed, Estimate, common, crossed
 from satm.workflow.incremental.rows import BASE, ORDERS
+
+E = TypeVar("E", bound=Estimate)
 
 STREAM_METRICS = ("final_accuracy", "average_incremental_accuracy")
 SEEDS_AND_ORDERS = "new condensations and new class orders"
@@ -63,6 +65,13 @@ def paired_by_order(values: Mapping[int, float], others: Mapping[int, float]) ->
     return order_means({repeat: values[repeat] - others[repeat] for repeat in values.keys() & others.keys()})
 
 
+def in_orders(found: E) -> E:
+    """The same estimate in the words of streams: class orders are in the place of networks."""
+    if not isinstance(found, Crossed) or found.counts != "condensations":
+        return replace(found, counts="orders")
+    return replace(found, scope=SEEDS_AND_ORDERS if found.networks >= FEWEST else FEW_ORDERS)
+
+
 def difference(by_seed: Mapping[int, Mapping[int, float]]) -> tuple[Crossed, int] | None:
     """The mean of d[s, o], by seed s and class order o, and the number of values left out; None if nothing is common.
 
@@ -74,13 +83,7 @@ def difference(by_seed: Mapping[int, Mapping[int, float]]) -> tuple[Crossed, int
     if not paired or not set.intersection(*(set(orders) for orders in paired.values())):
         return None
     table = common(paired)
-    found = crossed(table.tables[0])
-    if found.seeds == 1:
-        found = replace(found, counts="orders")
-    elif found.networks >= FEWEST:
-        found = replace(found, scope=SEEDS_AND_ORDERS)
-    else:
-        found = replace(found, scope=FEW_ORDERS)
+    found = in_orders(crossed(table.tables[0]))
     if found.networks < FEWEST:
         found = replace(found, se=None, freedom=None)
     return found, table.left_out
