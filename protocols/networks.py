@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from evaluation import Recipe, train_network, watching
+from satm.errors import Diverged
 from satm.machine.fused import Fused
 from satm.networks import NetworkPlan
 from satm.progress import SILENT, Progress
@@ -36,21 +37,32 @@ class Networks:
     def trained(self, examples: Examples, seed: Seed, *, step: int) -> nn.Module:
         """A fresh network trained on `examples` by the recipe, at the learning rate of incremental step `step`.
 
-        Raises as `evaluation.train_network`, and Interrupted after an epoch if the user asks to stop.
+        If it diverges, all its weights are NaN: there is nothing to test, and `judge` counts it as a guess. Otherwise
+        raises as `evaluation.train_network`, and Interrupted after an epoch if the user asks to stop.
         """
         with self.progress.bar(f"training on {len(examples)} images", self.recipe.epochs) as bar:
-            return train_network(
-                examples,
-                self.plan,
-                self.recipe,
-                learning_rate=self.rates[step],
-                seed=seed,
-                device=self.device,
-                teacher=self.teacher,
-                fused=self.fused,
-                on_epoch=watching(self.progress, bar),
-            )
+            try:
+                return train_network(
+                    examples,
+                    self.plan,
+                    self.recipe,
+                    learning_rate=self.rates[step],
+                    seed=seed,
+                    device=self.device,
+                    teacher=self.teacher,
+                    fused=self.fused,
+                    on_epoch=watching(self.progress, bar),
+                )
+            except Diverged:
+                return _without_weights(self.untrained(seed))
 
     def logits(self, network: nn.Module, examples: Examples) -> torch.Tensor:
         """[n, K] on the CPU."""
         return predict(network, examples, fused=self.fused)
+
+
+def _without_weights(network: nn.Module) -> nn.Module:
+    """`network` with NaN in place of every weight."""
+    for weight in network.parameters():
+        weight.data.fill_(torch.nan)
+    return network.eval()

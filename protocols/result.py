@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -21,6 +21,9 @@ class StepResult:
     masked: float  # the same, if only the classes of an image's own step can win (GDumb's task-masked accuracy)
     masked_accuracies: tuple[float, ...]  # `accuracies` under that mask
     memory_size: int  # images kept
+    diverged: bool = False  # whether the network's logits were not finite, so that it is counted as a guess
+    predicted: torch.Tensor | None = field(default=None, compare=False, repr=False)
+    """[n] int64, the class with the largest logit of each test image; None if it diverged, or if it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +98,17 @@ def judge(
 ) -> StepResult:
     """Compute the accuracies of the network after incremental step `step`, without and with the task mask.
 
+    A network that diverged has logits that are not finite. It has the expected accuracies of a guess: with s classes
+    seen, 1/s on each step that has arrived and 0 on the later ones; under the mask 1/c on a step of c classes.
+
     Args:
         logits: [n, K], predicted for the test images.
         labels: [n] int64, the classes of the test images.
         places: for each of the S steps, the positions [m] of its test images.
         groups: for each of the S steps, its classes.
     """
+    if not bool(logits.isfinite().all()):
+        return _guess(places, groups, step=step, memory_size=memory_size)
     right = [logits[at].argmax(1) == labels[at] for at in places]
     among = [
         torch.tensor(group)[logits[at][:, list(group)].argmax(1)] == labels[at]
@@ -113,4 +121,23 @@ def judge(
         masked=float(torch.cat(among[: step + 1]).double().mean()),
         masked_accuracies=tuple(float(each.double().mean()) for each in among),
         memory_size=memory_size,
+        predicted=logits.argmax(1).cpu(),
+    )
+
+
+def _guess(
+    places: Sequence[torch.Tensor], groups: Sequence[Sequence[int]], *, step: int, memory_size: int
+) -> StepResult:
+    """The result of a network that guesses among the classes seen, or, under the mask, among those of a step."""
+    chance = 1 / sum(len(group) for group in groups[: step + 1])
+    among = tuple(1 / len(group) for group in groups)
+    sizes = [len(at) for at in places[: step + 1]]
+    return StepResult(
+        step=step,
+        accuracies=tuple(chance if j <= step else 0.0 for j in range(len(groups))),
+        seen=chance,
+        masked=sum(size * each for size, each in zip(sizes, among, strict=False)) / sum(sizes),
+        masked_accuracies=among,
+        memory_size=memory_size,
+        diverged=True,
     )

@@ -40,9 +40,10 @@ def run(
     The memory is the set of stored images that the protocol keeps. At step k its images of that step's classes arrive.
     Protocols that learn from real images also get the training images of these classes. The network has a head over
     all classes, and no class is masked. After each step it is judged on the test images of all steps;
-    `StepResult.seen` is its accuracy on the classes that have arrived. An image of the memory
-    belongs to the class of its `hard_labels`; its target may be soft. The caller prepares the memory: it splits one
-    set along the class order, or condenses each step's classes on their own as in DM's experiment (docs/field.md).
+    `StepResult.seen` is its accuracy on the classes that have arrived. A network that diverges counts as a guess
+    (`judge`). An image of the memory belongs to the class of its `hard_labels`; its target may be soft. The caller
+    prepares the memory: it splits one set along the class order, or condenses each step's classes on their own as in
+    DM's experiment (docs/field.md).
 
     Args:
         earlier: the steps of an interrupted call for the same job. The result is the same as without the interruption.
@@ -77,6 +78,8 @@ def run(
                 continue
             _check_held(job, learner)
             done[step] = judge_after(step, network)
+            if done[step].diverged:
+                progress.say(f"the network of step {step + 1} diverged; it counts as a guess, {done[step].seen:.1%}")
             if on_step is not None:
                 on_step(done[step], learner.state() if job.protocol.builds_on else {})
             bar.advance(accuracy=done[step].seen)

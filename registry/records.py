@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     Row = TypeVar("Row", bound=DataclassInstance)
 
+FRACTIONS = ("accuracy", "macro_accuracy", "masked_accuracy", "final_accuracy", "average_incremental_accuracy")
+"""The metrics whose values are checked to lie from 0 to 1."""
+
 RunStatus = Literal["running", "done", "failed", "interrupted"]
 
 
@@ -135,6 +138,8 @@ class ResultRow:
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
             raise ConfigError(f"{self.metric} is {self.value}: expected a finite number; leave the row out")
+        if self.metric in FRACTIONS and not 0 <= self.value <= 1:
+            raise ConfigError(f"{self.metric} is {self.value}: expected a fraction; divide percentages by 100")
         if not 1 <= self.step <= self.steps:
             raise ConfigError(f"step {self.step} of {self.steps}: steps count from 1 to the length of the stream")
         if self.repeat < 0:

@@ -63,6 +63,12 @@ class Results(Groups):
             values,
         )
 
+    def stored_values(self, column: str) -> list[str]:
+        """The different values that a column of the results has, sorted. `column` is a field of `ResultRow`."""
+        assert column in ResultRow.__slots__
+        found = self._mappings(f"SELECT DISTINCT {column} AS value FROM results ORDER BY value")
+        return [row["value"] for row in found]
+
     def summary(self, **filters: Unpack[ResultFilters]) -> list[SummaryRow]:
         """Mean, population standard deviation and n over repeats, separately for each step of a stream.
 

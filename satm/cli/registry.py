@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,6 +76,7 @@ def results(
     import satm
     from satm.cli._tables import PER_STEP, print_results
 
+    names = {"architecture": arch, "memory": memory, "metric": metric, "profile": profile}
     rows = satm.group_results(
         None if reference is None else [reference],
         each=each,
@@ -84,26 +86,34 @@ def results(
         dataset=dataset,
         ipc=ipc,
         method=method,
-        architecture=arch,
-        memory=memory,
-        metric=metric,
-        profile=profile,
+        **names,
     )
-    if metric is not None and not rows:
-        _check_metric(metric, registry)
+    if not rows:
+        _check_names(names, registry)
     if not every and metric is None:
         rows = [r for r in rows if r.cell.step == r.cell.steps and not r.cell.metric.startswith(PER_STEP)]
     print_results(rows, form)
 
 
-def _check_metric(name: str, registry: Path) -> None:
-    """Raise UnknownName unless a metric of the table or of a stored row has this name."""
-    import satm
+def _check_names(names: Mapping[str, str | None], registry: Path) -> None:
+    """Raise UnknownName for a filter that no result has and that is no name of the suite: probably a wrong spelling."""
     from evaluation.metrics import METRICS
+    from satm.networks import known as networks
+    from satm.presets.profiles import ORDER
 
-    known = {*METRICS, *(row.metric for row in satm.results(registry=registry))}
-    if name not in known:
-        raise UnknownName("metric", name, known, hint=f"(these are the table of metrics and those in {registry})")
+    suite: Mapping[str, Iterable[str]] = {
+        "architecture": networks(),
+        "memory": ["condensed", "random", "herding", "none"],
+        "metric": METRICS,
+        "profile": ORDER,
+    }
+    with _reading(registry) as store:
+        for kind, name in names.items():
+            if name is None or (kind == "architecture" and name.startswith(("timm/", "convnet"))):
+                continue
+            known = {*suite[kind], *store.stored_values(kind)}
+            if name not in known:
+                raise UnknownName(kind, name, known, hint=f"(these are the suite's and those in {registry})")
 
 
 def query(

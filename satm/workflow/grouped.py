@@ -10,7 +10,7 @@ from typing import Any
 from registry import Group, Registry, ResultRow, SetRecord
 from satm.statistics import Estimate, accuracy_interval, common, crossed, fresh_draws
 from satm.workflow.incremental.differences import depends_on_seed, in_orders, order_means
-from satm.workflow.incremental.rows import BASE
+from satm.workflow.incremental.rows import BASE, GUESSED
 
 CHANCE = ("accuracy", "macro_accuracy")  # the metrics of which a diverged network has the value of chance, 1/K
 
@@ -124,6 +124,8 @@ def group_rows(store: Registry, group: Group, *, new_images: bool = False, **fil
     for cell, by_seed in found.items():
         if cell.metric != "diverged":
             lost = found.get(replace(cell, metric="diverged"), {}) if cell.metric in CHANCE else {}
+            if cell.incremental:  # a guess is stored as such
+                lost = {seed: [row for row in rows if row.detail.get(GUESSED)] for seed, rows in by_seed.items()}
             repeats = {seed: {row.repeat for row in rows} for seed, rows in lost.items()}
             yield _with_images(store, _row(store, group, cell, by_seed, repeats), images, new_images=new_images)
 
@@ -133,6 +135,8 @@ def _with_images(
 ) -> GroupRow:
     """`row` with the number of its test images, and with `right` if the interval is to speak of new images."""
     cell = row.cell
+    if cell.incremental:  # before the last step only some of the test images count
+        return row
     key = (cell.protocol, cell.architecture, cell.memory, cell.recipe_id)
     counts = {each[key] for each in images.values() if key in each}
     if cell.metric not in CHANCE or len(counts) != 1:

@@ -82,3 +82,23 @@ def test_judging_by_hand() -> None:
     )
     second = judge(logits, labels, places, ((2,), (0, 1)), step=1, memory_size=5)
     assert (second.seen, second.masked) == (0.25, 0.75)
+    assert first.predicted is not None and first.predicted.tolist() == [2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_network_that_diverged_is_judged_as_a_guess(value: float) -> None:
+    logits = torch.zeros(5, 4)
+    logits[3, 1] = value
+    labels = torch.tensor([2, 0, 1, 1, 3])
+    places = [torch.tensor([0]), torch.tensor([1, 2, 3]), torch.tensor([4])]
+    found = judge(logits, labels, places, ((2,), (0, 1), (3,)), step=1, memory_size=5)
+    assert found == StepResult(
+        step=1,
+        accuracies=(1 / 3, 1 / 3, 0.0),
+        seen=1 / 3,
+        masked=(1 * 1 + 3 * 0.5) / 4,
+        masked_accuracies=(1.0, 0.5, 1.0),
+        memory_size=5,
+        diverged=True,
+    )
+    assert found.predicted is None

@@ -285,3 +285,23 @@ def test_importing_avalanche_says_nothing_and_draws_nothing() -> None:
         "before = state(); q.avalanche_stream(); sys.exit(not ('avalanche' in sys.modules and before == state()))"
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["gdumb", "gdumb-original", "joint", "replay", "der"])
+def test_a_network_that_diverges_is_a_guess_and_the_stream_goes_on(name: str) -> None:
+    recorder = Recorder()
+    if name == "gdumb-original":
+        result = stream(name, networks=networks(rates=(1e30,) * 4))
+        assert [each.diverged for each in result.judged] == [True]
+        assert result.scores()["final_accuracy"] == pytest.approx(1 / 10)
+        return
+    if name == "gdumb":
+        result = stream(name, networks=networks(rates=(0.1, 1e30, 0.1, 0.1)), on_step=recorder.keep, progress=recorder)
+        assert [each.diverged for each in result.judged] == [False, True, False, False]
+        assert result.judged[2:] == stream(name).judged[2:]  # the other networks are those of a stream without it
+    else:
+        result = stream(name, settings={"learning_rate": 1e30}, on_step=recorder.keep, progress=recorder)
+        assert all(each.diverged for each in result.judged)
+    assert result.seen[1] == pytest.approx(1 / 6)
+    assert "the network of step 2 diverged; it counts as a guess, 16.7%" in recorder.said
+    assert result.judged[0].diverged is (name != "gdumb")

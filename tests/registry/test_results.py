@@ -149,11 +149,29 @@ def test_filters_choose_rows(registry: Registry, recipe_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"value": math.nan}, {"value": math.inf}, {"step": 0}, {"step": 3, "steps": 2}, {"repeat": -1}]
+    "bad",
+    [
+        {"value": math.nan},
+        {"value": math.inf},
+        {"value": 1.01},
+        {"value": -0.1},
+        {"step": 0},
+        {"step": 3, "steps": 2},
+        {"repeat": -1},
+    ],
 )
 def test_a_result_that_cannot_be_is_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         result("set", "recipe", **bad)
+
+
+@pytest.mark.parametrize(
+    "metric", ["macro_accuracy", "masked_accuracy", "final_accuracy", "average_incremental_accuracy"]
+)
+def test_percentages_are_no_fractions(metric: str) -> None:
+    with pytest.raises(ConfigError, match=f"{metric} is 61.2: expected a fraction; divide percentages by 100"):
+        result("set", "recipe", metric=metric, value=61.2)
+    assert result("set", "recipe", metric="forgetting", value=-0.2).value == -0.2  # a drop can be negative
 
 
 def test_results_are_stored_all_or_none(registry: Registry, set_id: str, recipe_id: str) -> None:

@@ -148,12 +148,6 @@ class Wanted:
             f"{', '.join(self.architectures)}, recipe {subject.recipe.name} ({subject.recipe.epochs} epochs){beside}"
         )
 
-    def test_images(self, subject: Subject) -> Tested | None:
-        """The images whose predictions are stored; None: no predictions are."""
-        test = subject.data.test
-        saved = len(test) < SAVED_BELOW if self.save_predictions is None else self.save_predictions
-        return Tested.of(test, subject.data.num_classes) if saved else None
-
     def complete(self, rows: NetworkRows) -> set[tuple[str, int]]:
         """The networks that need no training. If predictions were asked for, those without them do."""
         done = rows.complete()
@@ -167,6 +161,16 @@ class Wanted:
         facts = {"architectures": list(self.architectures), "memories": list(self.memories)}
         facts |= {"recipe": subject.recipe.to_dict(), "repeats": self.repeats}
         return facts if subject.prefix is None else facts | {"prefix": subject.prefix}
+
+
+def tested_images(subject: Subject, save_predictions: bool | None) -> Tested | None:
+    """The test images whose predictions are stored; None: no predictions are.
+
+    By default (None) they are stored for fewer than `SAVED_BELOW` test images.
+    """
+    test = subject.data.test
+    saved = len(test) < SAVED_BELOW if save_predictions is None else save_predictions
+    return Tested.of(test, subject.data.num_classes) if saved else None
 
 
 def trainer_of(workspace: Workspace, compilation: Compilation) -> Trainer:
@@ -184,7 +188,7 @@ def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, traine
     check_compilation(subject.recipe, trainer.compilation)  # before a teacher is trained
     with recorded(store, subject, wanted.kind, wanted.facts(subject), str(workspace.device)) as run:
         teacher, facts = subject.trained_teacher(workspace), label_facts(subject.data, subject.recipe.labels)
-        test = wanted.test_images(subject)
+        test = tested_images(subject, wanted.save_predictions)
         for memory in wanted.memories:
             recipe = subject.recipe_of(memory)
             recipe_id = store.add_recipe(recipe.name, recipe.to_dict())

@@ -80,12 +80,12 @@ class NetworkRows:
     def predicted(self) -> dict[tuple[str, int], PredictionRow]:
         """The stored predictions of the networks that have rows."""
         rows = self.store.predictions(set=self.entrant.record.id, memory=self.memory, recipe_id=self.recipe_id)
-        by_network = {(row.architecture, row.repeat): row for row in rows}
-        return {
-            network: by_network[network]
-            for network in self.found
-            if network in by_network and by_network[network].protocol == self.entrant.protocol(network[0])
+        by_network = {  # real images have predictions of class-incremental streams too
+            (row.architecture, row.repeat): row
+            for row in rows
+            if row.protocol == self.entrant.protocol(row.architecture)
         }
+        return {network: by_network[network] for network in self.found if network in by_network}
 
     def with_metrics_of_predictions(self, repeats: int) -> Self:
         """The rows, after every metric that needs only predictions is computed for the networks that lack it.

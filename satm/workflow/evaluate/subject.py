@@ -28,6 +28,9 @@ MemoryKind = Literal["condensed", "random", "herding", "none"]
 ROOT = Seed(0)  # one seed for every set: networks of one repeat start alike, so results of two sets are paired
 
 
+NO_STEP_SIZE = "without a learned step size, so its rate is chosen from the grid"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judging:
     """The user's choices for the evaluation of sets."""
@@ -109,8 +112,10 @@ class Entrant:
 
     @property
     def remark(self) -> str:
-        """For the opening line: that no images are held out; empty if some are."""
-        return "" if self.config.validation else ", all training images used and nothing selected (validation=0)"
+        """For the opening line: that no images are held out, and that a learned rate is asked for and there is none."""
+        held = "" if self.config.validation else ", all training images used and nothing selected (validation=0)"
+        learned = self.recipe.learning_rate == "learned" and self.synthetic.step_size is None
+        return held + (f", {NO_STEP_SIZE}" if learned else "")
 
     def protocol(self, architecture: str) -> str:
         """The protocol of an evaluation on the network of this canonical name."""

@@ -14,7 +14,7 @@ from satm.networks import NetworkPlan, plan_for
 from satm.presets.profiles import CUSTOM
 from satm.progress import Progress
 from satm.rng import Seed
-from satm.workflow.evaluate.subject import ROOT, Subject, open_subject
+from satm.workflow.evaluate.subject import NO_STEP_SIZE, ROOT, Subject, open_subject
 from satm.workflow.incremental.differences import depends_on_seed
 from satm.workflow.incremental.memories import SAW_ALL, Groups, MemorySource, MemoryTerms, memory_source
 from satm.workflow.incremental.request import IncrementalRequest
@@ -117,6 +117,8 @@ class IncrementalPlan:
         lines += self.source.remarks
         if saw := self.source.detail.get(SAW_ALL):
             lines.append(f"classes are known before they arrive: {'; '.join(saw)}")
+        if self.request.learning_rate == "learned" and self.subject.synthetic.step_size is None:
+            lines.append(f"{self.subject.record.name} is {NO_STEP_SIZE}")
         name, recipe = self.recipe()
         held = "without a memory" if self.source.kind == "none" else f"on {self.source.name} images"
         if condensed := self.source.detail.get("condensed"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evaluation import choose_learning_rate, stated_learning_rate
+from evaluation import RateChoice, choose_learning_rate, stated_learning_rate
 from evaluation.cross_arch import CHOOSING
 from satm.machine.fused import Fused
 from satm.synthetic import SyntheticSet
@@ -25,7 +25,7 @@ class Rates:
     rows: Rows
     teacher: Teacher | None
     fused: Fused | None
-    chosen: float | None = None  # from the grid: one for all class orders
+    chosen: RateChoice | None = None  # from the grid: one for all class orders
 
     def of(self, memory: Memory, groups: Groups) -> tuple[tuple[float, ...], str]:
         """One learning rate for each step of a class order, and where they come from."""
@@ -42,14 +42,14 @@ class Rates:
         if self.chosen is None:
             self.workspace.progress.say(f"classes are known before they arrive: {ON_ALL}")
             self.chosen = self.rows.chosen_rate() or self._from_grid(memory, groups)
-        return (self.chosen,) * steps, GRID
+        return (self.chosen.rate,) * steps, GRID
 
-    def _from_grid(self, memory: Memory, groups: Groups) -> float:
+    def _from_grid(self, memory: Memory, groups: Groups) -> RateChoice:
         """The best rate of the recipe's grid. If memories are drawn at random, it is chosen on draws of its own."""
         source, recipe = self.plan.source, self.plan.subject.recipe
         numbers = range(CHOOSING, CHOOSING - recipe.rate_networks, -1)
         drawn = [source.at(number, groups) if source.kind == "random" else memory for number in numbers]
-        choice = choose_learning_rate(
+        return choose_learning_rate(
             [self._at_the_end(each.images).to(self.workspace.device) for each in drawn if each.images is not None],
             self.plan.subject.data.validation,
             self.plan.network,
@@ -60,7 +60,6 @@ class Rates:
             fused=self.fused,
             progress=self.workspace.progress,
         )
-        return choice.rate
 
     def _at_the_end(self, images: SyntheticSet) -> SyntheticSet:
         """The images that are held after the last step: all of a growing memory, fewer a class of a fixed buffer."""

@@ -47,6 +47,7 @@ class IncrementalRequest:
     learning_rate: RatePolicy = None  # default: the recipe's
     labels: Labelling | None = None  # a teacher's or the memory's own; default: as the recipe has them
     replay_weight: float | None = None  # of the memory in the loss of `replay`; default: m / (m + 32)
+    save_predictions: bool | None = None  # at every step; None: for fewer than 20,000 test images; True: of stored too
     settings: Mapping[str, Any] = field(default_factory=dict)  # replace single settings of the protocol
 
     def __post_init__(self) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 
+from evaluation import RateChoice
 from protocols.base import State
 from protocols.result import IncrementalResult, StepResult
 from protocols.run import Earlier
-from registry import Registry, ResultRow
+from registry import PredictionRow, Registry, ResultRow
 from satm.machine.fused import Trained
 from satm.rng import Seed
 from satm.synthetic import digest
 from satm.workflow.checkpoint import Checkpoint
+from satm.workflow.evaluate.rows import GRID as CHOICE
+from satm.workflow.evaluate.rows import Tested
 from satm.workflow.incremental.memories import SAW_ALL
 
 BASE = "class-incremental"
@@ -23,6 +27,8 @@ ORDERS = 1000  # class orders at most: repeat = order + ORDERS · network
 
 GRID = "grid on validation"
 """The policy of a learning rate that was chosen from the recipe's grid."""
+GUESSED = "diverged"
+"""Key of the detail of a row: its network diverged, and its values are those of a guess."""
 ON_ALL = "the learning rate was chosen on validation images of all classes"
 
 
@@ -53,6 +59,7 @@ class Cell:
     groups: tuple[tuple[int, ...], ...]
     rates: tuple[float, ...]  # learning rate of each step
     policy: str  # where the rates come from
+    choice: RateChoice | None = None  # how the rate was chosen, if it comes from the grid
     seed: Seed
     parts: tuple[str, ...]  # of the memory
     trained: Callable[[], Trained]  # how the networks are trained: known only after training
@@ -71,6 +78,8 @@ class Rows:
     like: ResultRow
     detail: Mapping[str, Any]  # of every row
     last_only: bool
+    tested: Tested | None = None  # the test images, if predictions on them are stored
+    must_have_predictions: bool = False  # whether a stored cell without predictions is run again
     there: list[ResultRow] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,13 +87,15 @@ class Rows:
         found = self.store.results(set=self.like.set_id, **{name: getattr(self.like, name) for name in same})
         self.there = [row for row in found if row.protocol == self.like.protocol]
 
-    def chosen_rate(self) -> float | None:
+    def chosen_rate(self) -> RateChoice | None:
         """The learning rate that an earlier session chose from the grid; None if none did."""
-        return next((row.step_size for row in self.there if "grid" in row.detail["policy"]), None)
+        chosen = (row for row in self.there if "grid" in row.detail["policy"])
+        return next((RateChoice.from_facts(row.step_size, row.detail.get(CHOICE, {})) for row in chosen), None)
 
     def complete(self, cell: Cell) -> bool:
-        """Whether every number of this cell is stored."""
-        return (_untrained(_on(0)), self.like.steps) in self._values(cell)
+        """Whether every number of this cell is stored, and its predictions if they must be."""
+        values = self._values(cell)
+        return (_untrained(_on(0)), self.like.steps) in values and not self._lacks_predictions(cell, values)
 
     def final(self, cell: Cell) -> float:
         """The last accuracy of a complete cell."""
@@ -93,6 +104,8 @@ class Rows:
     def earlier(self, cell: Cell) -> Earlier:
         """The stored steps of a cell up to the first gap, and its learner's state after them."""
         values, steps = self._values(cell), self.like.steps
+        if self._lacks_predictions(cell, values):
+            return Earlier()
         found = []
         for step in range(steps - 1 if self.last_only else 0, steps):
             columns, masked = [_on(j) for j in range(steps)], [_masked_on(j) for j in range(steps)]
@@ -107,6 +120,7 @@ class Rows:
                     masked=values["masked_accuracy", step + 1].value,
                     masked_accuracies=tuple(values[metric, step + 1].value for metric in masked),
                     memory_size=accuracy.detail["memory_size"],
+                    diverged=accuracy.detail.get(GUESSED, False),
                 )
             )
         saved = self._checkpoint(cell).load() if found else None
@@ -121,14 +135,21 @@ class Rows:
         values = {"accuracy": result.seen, "masked_accuracy": result.masked}
         values |= {_on(j): value for j, value in enumerate(result.accuracies)}
         values |= {_masked_on(j): value for j, value in enumerate(result.masked_accuracies)}
-        detail = {"classes_by_step": [list(group) for group in cell.groups], "memory_size": result.memory_size}
+        detail = {
+            "classes_by_step": [list(group) for group in cell.groups],
+            "memory_size": result.memory_size,
+            **({GUESSED: True} if result.diverged else {}),
+        }
         self._add(cell, result.step, values, detail)
+        if self.tested is not None and result.predicted is not None:
+            self.store.add_predictions([self._predictions(cell, result.step, result.predicted, self.tested)])
 
     def add_scores(self, result: IncrementalResult, *, cell: Cell) -> None:
         """Store the scores of the whole stream and the untrained network's accuracies, at its last step."""
         values = result.scores() | {_untrained(_on(j)): value for j, value in enumerate(result.untrained)}
         values |= {_untrained(_masked_on(j)): value for j, value in enumerate(result.masked_untrained)}
-        self._add(cell, self.like.steps - 1, values, {"class_order": list(result.order)})
+        guessed = {GUESSED: True} if result.judged[-1].diverged else {}
+        self._add(cell, self.like.steps - 1, values, {"class_order": list(result.order), **guessed})
         self._checkpoint(cell).remove()
 
     def _add(self, cell: Cell, step: int, values: Mapping[str, float], detail: Mapping[str, Any]) -> None:
@@ -139,6 +160,7 @@ class Rows:
             "order": cell.order,
             "network": cell.network,
             "parts": list(cell.parts),
+            **({} if cell.choice is None else {CHOICE: cell.choice.facts()}),
             **self.detail,
             **detail,
             **({SAW_ALL: saw} if saw else {}),
@@ -168,6 +190,45 @@ class Rows:
             and tuple(row.detail.get("parts", ())) == cell.parts
             and row.step_size == cell.rates[row.step - 1]
         }
+
+    def _predictions(self, cell: Cell, step: int, predicted: torch.Tensor, tested: Tested) -> PredictionRow:
+        like = self.like
+        return PredictionRow(
+            set_id=like.set_id,
+            protocol=like.protocol,
+            architecture=like.architecture,
+            memory=like.memory,
+            recipe_id=like.recipe_id,
+            steps=like.steps,
+            repeat=cell.repeat,
+            step=step + 1,
+            test=tested.digest,
+            num_classes=tested.num_classes,
+            predicted=predicted.numpy(),
+            targets=tested.targets,
+            run_id=like.run_id,
+        )
+
+    def _lacks_predictions(self, cell: Cell, values: Mapping[tuple[str, int], ResultRow]) -> bool:
+        """Whether predictions must be stored and a step of `values` has none. One that diverged never has any."""
+        if not self.must_have_predictions:
+            return False
+        judged = {step for (metric, step), row in values.items() if metric == "accuracy" and GUESSED not in row.detail}
+        return not judged <= {step for repeat, step in self._predicted if repeat == cell.repeat}
+
+    @cached_property
+    def _predicted(self) -> set[tuple[int, int]]:
+        """(repeat, step) of the predictions that earlier sessions stored."""
+        like = self.like
+        found = self.store.predictions(
+            set=like.set_id,
+            protocol=like.protocol,
+            architecture=like.architecture,
+            memory=like.memory,
+            recipe_id=like.recipe_id,
+            steps=like.steps,
+        )
+        return {(row.repeat, row.step) for row in found if row.protocol == like.protocol}
 
     def _checkpoint(self, cell: Cell) -> Checkpoint:
         like = self.like

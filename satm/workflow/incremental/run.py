@@ -18,13 +18,13 @@ from satm.machine.fused import Compilation, Fused, how_trained
 from satm.progress import SILENT, Progress
 from satm.synthetic import SyntheticSet
 from satm.teachers import Teacher
-from satm.workflow.evaluate.in_domain import recorded
+from satm.workflow.evaluate.in_domain import recorded, tested_images
 from satm.workflow.evaluate.subject import MemoryKind, policies
 from satm.workflow.incremental.memories import Budget
 from satm.workflow.incremental.plan import IncrementalPlan, order_seed, plan_group
 from satm.workflow.incremental.rates import Rates
 from satm.workflow.incremental.request import IncrementalRequest, RatePolicy
-from satm.workflow.incremental.rows import Cell, Rows, protocol_name
+from satm.workflow.incremental.rows import GRID, Cell, Rows, protocol_name
 from satm.workflow.teachers import Labelling
 from satm.workflow.workspace import Workspace, opened
 
@@ -48,6 +48,7 @@ def evaluate_incremental(
     learning_rate: RatePolicy | Literal["both"] = None,
     labels: Labelling | None = None,
     replay_weight: float | None = None,
+    save_predictions: bool | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     compilation: Compilation = "auto",
@@ -84,6 +85,7 @@ def evaluate_incremental(
         recipe=recipe,
         labels=labels,
         replay_weight=replay_weight,
+        save_predictions=save_predictions,
         settings=settings or {},
     )
     requests = [replace(request, learning_rate=policy) for policy in policies(learning_rate)]
@@ -154,6 +156,7 @@ class _Runner:
                     groups=groups,
                     rates=found,
                     policy=policy,
+                    choice=rates.chosen if policy == GRID else None,
                     seed=seed,
                     parts=memory.parts,
                     trained=partial(how_trained, self.fused),
@@ -209,7 +212,14 @@ def _rows(store: Registry, plan: IncrementalPlan, run_id: str) -> Rows:
         step_size=0.0,
         run_id=run_id,
     )
-    return Rows(store=store, like=like, detail=plan.row_facts(), last_only=plan.protocol.judged == "last step")
+    return Rows(
+        store=store,
+        like=like,
+        detail=plan.row_facts(),
+        last_only=plan.protocol.judged == "last step",
+        tested=tested_images(plan.subject, plan.request.save_predictions),
+        must_have_predictions=bool(plan.request.save_predictions),
+    )
 
 
 def _one_name(published: str | None, preset: str | None) -> str | None:

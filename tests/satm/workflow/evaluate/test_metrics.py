@@ -293,6 +293,20 @@ def test_a_metric_that_no_result_can_have_is_refused(registry, capsys):
     assert "known: accuracy, expected_calibration_error, macro_accuracy, " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "wrong", "said", "right"),
+    [
+        ("--profile", "smok", "unknown profile 'smok': did you mean smoke", "paper"),
+        ("--arch", "alexnt", "unknown architecture 'alexnt': did you mean alexnet", "alexnet"),
+        ("--memory", "randm", "unknown memory 'randm': did you mean random", "herding"),
+    ],
+)
+def test_a_wrong_filter_is_not_an_empty_table(registry, capsys, option, wrong, said, right):
+    assert run(["results", option, wrong, "--registry", str(registry)]) == 2
+    assert said in capsys.readouterr().err
+    assert run(["results", option, right, "--registry", str(registry)]) == 0  # known, and nothing is stored under it
+
+
 def test_eval_shows_accuracy_only(registry, capsys):
     asked = ["eval", "--repeats", "2", "--recipe", "smoke", "--learning-rate", "0.05", "--baseline", "random"]
     assert run([*asked, "--threads", "1", "--registry", str(registry)]) == 0

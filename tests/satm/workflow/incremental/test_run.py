@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -493,3 +494,67 @@ def test_the_command_shows_what_it_stored(digits: Callable[..., Any], capsys: py
     assert "accuracy_on_step" not in out
     assert run(["results", "--protocol", "cl", "--format", "json"]) == 0
     assert {row["protocol"] for row in json.loads(capsys.readouterr().out)} == {"class-incremental/naive"}
+
+
+def test_the_predictions_of_every_step_are_stored(digits: Callable[..., Any]) -> None:
+    rows = digits(steps=3, learning_rate=0.05)
+    accuracies = {row.step: row for row in rows if row.metric == "accuracy"}
+    with Registry.open(_path(), read_only=True) as store:
+        found = {row.step: row for row in store.predictions(protocol="class-incremental")}
+    assert sorted(found) == [1, 2, 3]
+    assert len({row.test for row in found.values()}) == 1
+    for step, row in found.items():
+        seen = [label for group in accuracies[step].detail["classes_by_step"][:step] for label in group]
+        of_them = np.isin(row.targets, seen)
+        assert accuracies[step].value == pytest.approx((row.predicted == row.targets)[of_them].mean())
+        assert row.num_classes == 10
+
+
+def test_predictions_can_be_left_out_and_made_later(digits: Callable[..., Any]) -> None:
+    rows = digits(learning_rate=0.05, save_predictions=False)
+
+    def stored() -> int:
+        with Registry.open(_path(), read_only=True) as store:
+            return len(store.predictions(protocol="class-incremental"))
+
+    assert stored() == 0
+    digits(learning_rate=0.05)
+    assert stored() == 0  # the numbers are there, so nothing is trained again
+    again = digits(learning_rate=0.05, save_predictions=True)
+    assert stored() == 2
+    values = [{(row.metric, row.step): row.value for row in each} for each in (rows, again)]
+    assert values[0] == pytest.approx(values[1])
+
+
+def test_how_a_rate_was_chosen_is_stored_and_used_again(digits: Callable[..., Any]) -> None:
+    rows = digits(learning_rate="grid")
+    (facts,) = {json.dumps(row.detail["grid"], sort_keys=True) for row in rows}
+    grid = json.loads(facts)
+    assert max(grid["scores"], key=lambda pair: pair[1])[0] == rows[0].step_size
+    assert {row.detail["grid"] is not None and row.step_size for row in digits(learning_rate="grid", orders=2)} == {
+        rows[0].step_size
+    }
+
+
+def test_a_stream_that_diverges_is_stored_as_a_guess(digits: Callable[..., Any]) -> None:
+    rows = digits(learning_rate=1e30)
+    values = {(row.metric, row.step): row for row in rows}
+    assert values["accuracy", 1].value == pytest.approx(1 / 5)
+    assert values["accuracy", 2].value == values["final_accuracy", 2].value == pytest.approx(1 / 10)
+    assert values["accuracy", 2].detail["diverged"] is True
+    rows = [row for row in satm.group_results(registry=_path()) if row.cell.metric == "final_accuracy"]
+    assert [(row.diverged, row.survivors) for row in rows] == [(1, None)]
+    assert digits(learning_rate=1e30) is not None  # and is not run again
+    with Registry.open(_path(), read_only=True) as store:
+        assert store.predictions(protocol="class-incremental") == []
+
+
+def test_a_set_without_a_step_size_says_that_its_rate_is_of_the_grid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SATM_REGISTRY", str(tmp_path / "satm.db"))
+    assert run(["condense", "digits", "--method", "random", "--ipc", "1", "--profile", "smoke"]) == 0
+    arguments = ["--learning-rate", "learned", "--dry-run"]
+    for command in (["eval"], ["eval-cl", "--steps", "2"]):
+        assert run([*command, *arguments]) == 0
+        assert "without a learned step size, so its rate is chosen from the grid" in capsys.readouterr().err
