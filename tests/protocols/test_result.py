@@ -82,7 +82,8 @@ def test_judging_by_hand() -> None:
     )
     second = judge(logits, labels, places, ((2,), (0, 1)), step=1, memory_size=5)
     assert (second.seen, second.masked) == (0.25, 0.75)
-    assert first.predicted is not None and first.predicted.tolist() == [2, 0, 1, 2]
+    assert first.predicted is not None
+    assert first.predicted.tolist() == [2, 0, 1, 2]
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
