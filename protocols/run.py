@@ -42,8 +42,7 @@ def run(
     all classes, and no class is masked. After each step it is judged on the test images of all steps;
     `StepResult.seen` is its accuracy on the classes that have arrived. A network that diverges counts as a guess
     (`judge`). An image of the memory belongs to the class of its `hard_labels`; its target may be soft. The caller
-    prepares the memory: it splits one set along the class order, or condenses each step's classes on their own as in
-    DM's experiment (docs/field.md).
+    prepares the memory: one set split along the class order, or each step's classes condensed on their own.
 
     Args:
         earlier: the steps of an interrupted call for the same job. The result is the same as without the interruption.
@@ -60,7 +59,7 @@ def run(
     learner = job.protocol.begin(context, job.config)
     judge_after = _Judge(job, learner, stream.places(benchmark.test_stream))
     done = _resumed(job, learner, earlier or Earlier(), _memory_sizes(job))
-    untrained = judge_after(0, context.start)
+    untrained = judge_after(0, context.start, progress)
     with progress.bar("class-incremental", len(job.groups), done=len(done)) as bar:
         for step, experience in enumerate(benchmark.train_stream):
             if step in done:
@@ -77,9 +76,7 @@ def run(
                 bar.advance()
                 continue
             _check_held(job, learner)
-            done[step] = judge_after(step, network)
-            if done[step].diverged:
-                progress.say(f"the network of step {step + 1} diverged; it counts as a guess, {done[step].seen:.1%}")
+            done[step] = judge_after(step, network, progress)
             if on_step is not None:
                 on_step(done[step], learner.state() if job.protocol.builds_on else {})
             bar.advance(accuracy=done[step].seen)
@@ -100,11 +97,14 @@ class _Judge:
     learner: Learner
     places: Sequence[torch.Tensor]  # of each step, the positions [m] of its test images
 
-    def __call__(self, step: int, network: nn.Module) -> StepResult:
-        """The accuracies of `network` after `step`."""
+    def __call__(self, step: int, network: nn.Module, progress: Progress) -> StepResult:
+        """The accuracies of `network` after `step`. Says if it diverged."""
         job = self.job
         logits = job.networks.logits(network, job.test)
-        return judge(logits, job.test_classes, self.places, job.groups, step=step, memory_size=self.learner.held)
+        found = judge(logits, job.test_classes, self.places, job.groups, step=step, memory_size=self.learner.held)
+        if found.diverged:
+            progress.say(f"the network of step {step + 1} diverged; it counts as a guess, {found.seen:.1%}")
+        return found
 
 
 def _streams(job: StreamJob, stream: ModuleType) -> tuple[Any, tuple[Any, ...]]:
