@@ -63,10 +63,9 @@ def evaluate_incremental(
     `reference` names one set, or a group (`Registry.group`): then every set of it is judged in turn, on the same class
     orders and initial networks. A memory that does not depend on the seed (random images) is judged beside one set.
 
-    `IncrementalRequest` describes what is measured; stored numbers are not computed again. `learning_rate` "both" judges
-    under "learned", then "grid". `compilation` is that of `evaluate`; "auto" decides by the whole memory. `preset` is
-    the old name of `published`. Raises UsageError for a request that cannot work, before anything is stored, and
-    Interrupted with every finished step stored.
+    `IncrementalRequest` describes what is measured; stored numbers are not computed again. `learning_rate` "both"
+    judges under "learned", then "grid". `compilation` is that of `evaluate`. `preset` is the old name of `published`.
+    Raises UsageError before anything is stored if the request cannot work, and Interrupted with finished steps stored.
     """
     request = IncrementalRequest(
         protocol=protocol,
