@@ -6,7 +6,9 @@ A stored file may be at any step, so never change a step: add a new one at the e
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from satm.errors import RegistryError
 
@@ -279,7 +281,113 @@ def m006_groups(db: Any) -> None:
         db["set_groups"].insert_all(membership_rows(set_id, json.loads(about), json.loads(parents)))
 
 
-STEPS = (m001_tables, m002_views, m003_protocols, m004_predictions, m005_policies, m006_groups)
+def m007_identity(db: Any) -> None:
+    """The UUID of the file: the keys of its runs hold it, so a file that is moved or renamed keeps its runs.
+
+    Seq 1 is the file itself; other rows are those of registries that were merged into it. Keys of older runs hold the
+    path of the file instead. `former_path` is the path at the time of this migration, if there were runs then.
+    """
+    db.execute("""
+        CREATE TABLE identities (
+            seq INTEGER PRIMARY KEY,
+            uuid TEXT NOT NULL UNIQUE,
+            former_path TEXT
+        ) STRICT
+    """)
+    (path,) = (file for _, name, file in db.execute("PRAGMA database_list").fetchall() if name == "main")
+    (runs,) = db.execute("SELECT count(*) FROM runs").fetchone()
+    former = str(Path(path).resolve()) if runs else None
+    db.execute("INSERT INTO identities (uuid, former_path) VALUES (?, ?)", [str(uuid4()), former])
+
+
+def m008_result_history(db: Any) -> None:
+    """A checksum for each result row, and the table of all rows that were replaced, which no mean counts."""
+    from registry.checksums import COLUMNS, checksum
+
+    db.execute("ALTER TABLE results ADD COLUMN checksum TEXT")
+    names = ", ".join(COLUMNS)
+    db.conn.create_function("row_checksum", len(COLUMNS), lambda *values: checksum(values), deterministic=True)
+    db.execute(f"UPDATE results SET checksum = row_checksum({names})")
+    db.execute("""
+        CREATE TABLE result_history (
+            seq INTEGER PRIMARY KEY,
+            set_id TEXT NOT NULL REFERENCES sets (id),
+            protocol TEXT NOT NULL,
+            architecture TEXT NOT NULL,
+            memory TEXT NOT NULL,
+            recipe_id TEXT NOT NULL REFERENCES recipes (id),
+            steps INTEGER NOT NULL,
+            repeat INTEGER NOT NULL,
+            step INTEGER NOT NULL,
+            metric TEXT NOT NULL,
+            value REAL NOT NULL,
+            profile TEXT NOT NULL,
+            seed INTEGER NOT NULL,
+            step_size REAL NOT NULL,
+            detail TEXT NOT NULL,
+            run_id TEXT REFERENCES runs (id),
+            checksum TEXT,
+            replaced TEXT NOT NULL
+        ) STRICT
+    """)
+    key = COLUMNS[: COLUMNS.index("metric") + 1]
+    same = " AND ".join(f"{name} = NEW.{name}" for name in key)
+    db.execute(f"CREATE INDEX history_of_results ON result_history ({', '.join(key)})")
+    # SQLite fires no trigger for the row that INSERT OR REPLACE deletes, so the old row is copied before the insert.
+    for name, event in (("replaced", "INSERT"), ("changed", "UPDATE")):
+        db.execute(f"""
+            CREATE TRIGGER results_are_{name} BEFORE {event} ON results BEGIN
+                INSERT INTO result_history ({names}, checksum, replaced)
+                SELECT {names}, checksum, strftime('%Y-%m-%dT%H:%M:%f+00:00') FROM results
+                WHERE {same} AND checksum IS NOT NEW.checksum;
+            END
+        """)
+    db.execute(f"""
+        CREATE VIEW replaced_results AS
+        SELECT sets.name AS set_name, recipes.name AS recipe, history.*, results.value AS value_now
+        FROM result_history AS history
+        JOIN sets ON sets.id = history.set_id JOIN recipes ON recipes.id = history.recipe_id
+        LEFT JOIN results USING ({", ".join(key)})
+        ORDER BY history.seq
+    """)
+
+
+def m009_sessions(db: Any) -> None:
+    """Where a run's last session runs or ran: host, process and its start, folder and arguments. NULL in older runs."""
+    for column, kind in {
+        "host": "TEXT",
+        "pid": "INTEGER",
+        "process_started": "REAL",
+        "folder": "TEXT",
+        "arguments": "TEXT",
+    }.items():
+        db.execute(f"ALTER TABLE runs ADD COLUMN {column} {kind}")
+
+
+def m010_tags(db: Any) -> None:
+    """Names that a user gives to sets. A tag names one set; a set may have several."""
+    db.execute("""
+        CREATE TABLE tags (
+            name TEXT PRIMARY KEY NOT NULL,
+            set_id TEXT NOT NULL REFERENCES sets (id),
+            created TEXT NOT NULL
+        ) STRICT
+    """)
+    db.execute("CREATE INDEX tags_by_set ON tags (set_id)")
+
+
+STEPS = (
+    m001_tables,
+    m002_views,
+    m003_protocols,
+    m004_predictions,
+    m005_policies,
+    m006_groups,
+    m007_identity,
+    m008_result_history,
+    m009_sessions,
+    m010_tags,
+)
 
 
 def migrate(db: Any, *, read_only: bool = False) -> None:

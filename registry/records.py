@@ -40,6 +40,10 @@ def to_json(value: Any) -> str:
 JSON = {"read": json.loads, "write": to_json}
 NUMBER = {"read": lambda value: math.nan if value is None else value, "write": float}  # SQLite stores NaN as NULL
 NAMES = {"read": lambda text: tuple(json.loads(text)), "write": to_json}
+OPTIONAL_NAMES = {
+    "read": lambda text: None if text is None else tuple(json.loads(text)),
+    "write": lambda names: None if names is None else to_json(names),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,13 @@ class RunRecord:
     seconds: float  # over all sessions
     sessions: int  # 1 + how often it was resumed
     started: str  # UTC, ISO 8601
-    updated: str
+    updated: str  # the heartbeat: when the run last stored something, such as a checkpoint
+    # Where the last session runs or ran. All five are None in runs of older versions.
+    host: str | None = None
+    pid: int | None = None
+    process_started: float | None = None  # seconds since 1970; with `pid` it names one process of the host
+    folder: str | None = None  # the working folder
+    arguments: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL_NAMES)  # the command line, word by word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
+from registry.checksums import COLUMNS, checksum
 from registry.groups import Groups
 from registry.records import RecipeRecord, ResultRow, SummaryRow, to_json, to_row
-from registry.store import now, where
+from registry.store import explained, now, where
 
 
 class ResultFilters(TypedDict, total=False):
@@ -49,9 +50,18 @@ class Results(Groups):
         return self._one(RecipeRecord, "recipes", recipe_id)
 
     def add_results(self, rows: Sequence[ResultRow]) -> None:
-        """Store results: all of them, or none if one fails. A result that is already stored is replaced."""
+        """Store results: all of them, or none if one fails. A result that is already stored is replaced.
+
+        Each row gets a checksum. The table `result_history` keeps a row that is replaced by another one. The run that
+        measured the rows counts as alive now.
+        """
+        stored = [to_row(row) for row in rows]
+        for row in stored:
+            row["checksum"] = checksum([row[name] for name in COLUMNS])
         with self._writing() as db:
-            db["results"].insert_all(map(to_row, rows), replace=True)
+            db["results"].insert_all(stored, replace=True)
+            for run_id in {row.run_id for row in rows if row.run_id is not None}:
+                db.execute("UPDATE runs SET updated = ? WHERE id = ?", [now(), run_id])
 
     def results(self, **filters: Unpack[ResultFilters]) -> list[ResultRow]:
         """Single results, ordered by the columns that identify them."""
@@ -68,6 +78,35 @@ class Results(Groups):
         assert column in ResultRow.__slots__
         found = self._mappings(f"SELECT DISTINCT {column} AS value FROM results ORDER BY value")
         return [row["value"] for row in found]
+
+    def damaged_results(self, set_id: str | None = None) -> list[str]:
+        """A line for each result, replaced result and recipe whose checksum or id is wrong: something changed it."""
+        clause, values = where({"set_id": set_id})
+        problems = []
+        for table in ("results", "result_history"):
+            names = ", ".join(f"{table}.{name}" for name in COLUMNS)
+            sql = f"SELECT sets.name, {names}, checksum FROM {table} LEFT JOIN sets ON sets.id = set_id {clause}"
+            with explained(self.path):
+                for name, *row, stored in self._db.execute(sql, values):
+                    if checksum(row) != stored:
+                        about = dict(zip(COLUMNS, row, strict=True))
+                        key = "{protocol}, {architecture}, {memory}, {metric}, repeat {repeat}, step {step}"
+                        problems.append(f"{name}: a row of {table} ({key.format(**about)}) was changed; restore a copy")
+        return problems + [
+            f"recipe {recipe.name} ({recipe.id[:12]}) was changed; restore a copy"
+            for recipe in self._rows(RecipeRecord, "SELECT * FROM recipes")
+            if recipe_id(recipe.name, recipe.config) != recipe.id
+        ]
+
+    def replaced_results(self, set_id: str | None = None) -> list[dict[str, Any]]:
+        """The rows that other rows replaced, oldest first, by column; `replaced` says when. No mean counts them."""
+        clause, values = where({"set_id": set_id})
+        return self._mappings(f"SELECT * FROM result_history {clause} ORDER BY seq", values)
+
+    def verify(self, reference: str | None = None) -> list[str]:
+        """The problems of a set and its results, or of the whole file, a line each; none if every hash is right."""
+        set_id = None if reference is None else self.find(reference).id
+        return [*super().verify(reference), *self.damaged_results(set_id)]
 
     def summary(self, **filters: Unpack[ResultFilters]) -> list[SummaryRow]:
         """Mean, population standard deviation and n over repeats, separately for each step of a stream.

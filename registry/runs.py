@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
+from registry.identity import Identity
+from registry.process import this_process
 from registry.records import EnvironmentRecord, MetricRow, RunRecord, to_json, to_row
-from registry.store import Store, now, where
+from registry.store import now, where
+from satm.errors import RegistryError, UnknownName
 
 
-class Runs(Store):
+class Runs(Identity):
     """The part of the registry that stores runs, their metrics and their environments."""
 
     def add_environment(self, facts: Mapping[str, Any]) -> str:
@@ -45,8 +49,9 @@ class Runs(Store):
     ) -> str:
         """Start a run, or resume the unfinished run with this key. Returns the id of the run.
 
-        A resumed run keeps its start, config, seconds and metrics, and gets the device, environment and command of this
-        session. If the run with this key is done, a new run starts. To know this before, use `find_run`.
+        A resumed run keeps its start, config, seconds and metrics, and gets the device, environment, command and
+        process of this session. If the run with this key is done, a new run starts. To know this before, use
+        `find_run`.
         """
         session = {
             "device": device,
@@ -54,11 +59,13 @@ class Runs(Store):
             "command": command,
             "message": "",
             "updated": now(),
+            **this_process(),
         }
         with self._writing() as db:
             unfinished = self._rows(RunRecord, "SELECT * FROM runs WHERE key = ? AND status != 'done'", [key])
             if unfinished:
-                self._update(unfinished[0].id, **session, status="running", sessions=unfinished[0].sessions + 1)
+                resumed = replace(unfinished[0], **session, status="running", sessions=unfinished[0].sessions + 1)
+                self._update(resumed.id, **to_row(resumed))
                 return unfinished[0].id
             record = RunRecord(
                 **session,
@@ -88,6 +95,40 @@ class Runs(Store):
     def run(self, run_id: str) -> RunRecord:
         """The run with this id; raises RegistryError if there is none."""
         return self._one(RunRecord, "runs", run_id)
+
+    def run_named(self, reference: str) -> RunRecord:
+        """The run whose id begins with `reference`, or `latest`: the one that started last.
+
+        Raises UnknownName if there is none, RegistryError if there are several.
+        """
+        if reference == "latest":
+            found = self._rows(RunRecord, "SELECT * FROM runs ORDER BY seq DESC LIMIT 1")
+            if not found:
+                raise RegistryError(f"{self.path} holds no run yet; `satm condense` makes one")
+            return found[0]
+        found = self._rows(RunRecord, "SELECT * FROM runs WHERE substr(id, 1, ?) = ?", [len(reference), reference])
+        if len(found) == 1:
+            return found[0]
+        if found and reference:
+            raise RegistryError(f"'{reference}' begins the ids of {len(found)} runs; give more digits")
+        raise UnknownName("run", reference, [run.id for run in self.runs()], hint="(`satm runs list` shows them)")
+
+    def remove_run(self, run_id: str) -> None:
+        """Remove a run that made nothing, with its metrics.
+
+        Raises RegistryError if a set, a result or a prediction names the run.
+        """
+        with self._writing() as db:
+            run = self.run(run_id)
+            for table in ("sets", "results", "result_history", "predictions"):
+                (count,) = db.execute(f"SELECT count(*) FROM {table} WHERE run_id = ?", [run.id]).fetchone()
+                if count:
+                    raise RegistryError(f"run {run.id} made {count} rows of the table {table}, which name it: it stays")
+            (count,) = db.execute("SELECT count(*) FROM sets WHERE parents LIKE ?", [f'%"run:{run.id}"%']).fetchone()
+            if count:
+                raise RegistryError(f"run {run.id} is the parent of {count} sets, which name it: it stays")
+            db.execute("DELETE FROM metrics WHERE run_id = ?", [run.id])
+            db.execute("DELETE FROM runs WHERE id = ?", [run.id])
 
     def runs(
         self,

@@ -37,22 +37,6 @@ def test_a_new_file_gets_the_whole_schema(path: Path) -> None:
     assert applied(path) == [step.__name__ for step in migrations.STEPS]
 
 
-def test_an_older_registry_is_brought_up_to_date_with_its_contents(path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(migrations, "STEPS", migrations.STEPS[:1])
-    with Registry.open(path) as old:
-        record = old.add_set(SET, run=start(old))
-        old.add_results([result(record.id, old.add_recipe("smoke", {}))])
-    assert not schema(path).keys() & VIEWS
-    monkeypatch.undo()
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE set_groups")  # today's `add_set` made it; the old one did not know it
-    with pytest.raises(RegistryError, match="older version"):
-        Registry.open(path, read_only=True)
-    with Registry.open(path) as registry:
-        assert registry.sets() == [record]
-        assert [row.mean for row in registry.summary()] == [0.5]
-
-
 def test_a_failing_migration_leaves_the_file_as_it_was(path: Path, monkeypatch: Any) -> None:
     def m998_good(db: Any) -> None:
         db.execute("CREATE TABLE good (x) ")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from registry import Registry
 from satm.data import ImageData
 from satm.experts.train import expert_store
 from satm.methods import METHODS, Outcome
 from satm.presets import Preset
-from satm.synthetic import SyntheticSet, digest
+from satm.synthetic import SyntheticSet
 from satm.teachers.train import teacher_store
 from satm.workflow.condense.start_from import Start
 from satm.workflow.teachers import own_teacher
@@ -27,7 +27,7 @@ class Job:
     data: ImageData
     seed: int
     device: torch.device
-    registry: Path  # the file
+    store: Registry  # which stores its run
     start: Start | None = None  # the saved state of another run, from which this run begins; None: no other run
     parent: str | None = None  # id of the set of all classes, if this set is one step of a class-incremental stream
 
@@ -35,21 +35,22 @@ class Job:
     def key(self) -> str:
         """The key of the run. Equal jobs have equal keys, so a job finds its run again.
 
-        The type of the device is part of the key, because results are equal bit for bit only on one type of device. The
-        registry is part of it, because the metrics of a run are stored in one registry.
+        The UUID of the registry is part of it, because the metrics of a run are stored in one registry.
         """
-        return digest(
-            {
-                "version": 1,
-                "config": self.preset.config.to_dict(),
-                "profile": self.preset.profile,
-                "data": self.data.fingerprint,
-                "seed": self.seed,
-                "device": self.device.type,
-                "registry": str(self.registry.resolve()),
-                **({} if self.start is None else {"start": self.start.run}),
-            }
-        )[:32]
+        return self.store.run_key(self.key_facts)
+
+    @property
+    def key_facts(self) -> dict[str, Any]:
+        """What decides the run. The type of the device does: results are equal bit for bit only on one type."""
+        return {
+            "version": 1,
+            "config": self.preset.config.to_dict(),
+            "profile": self.preset.profile,
+            "data": self.data.fingerprint,
+            "seed": self.seed,
+            "device": self.device.type,
+            **({} if self.start is None else {"start": self.start.run}),
+        }
 
     def facts(self, notes: Mapping[str, str]) -> dict[str, Any]:
         """The arguments of `Registry.start_run` for this job. `notes` say how the condensation is computed."""
@@ -65,6 +66,9 @@ class Job:
                 "condense": config.to_dict(),
                 "data_root": self.data.root,
                 "notes": dict(notes),
+                "start": None if self.start is None else self.start.run,
+                "parent": self.parent,
+                "threads": torch.get_num_threads(),
             },
             "profile": preset.profile,
             "dataset": config.dataset,

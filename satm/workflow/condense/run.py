@@ -24,6 +24,7 @@ from satm.workflow.condense.inputs import check_request, load_data, prepare_expe
 from satm.workflow.condense.job import Job
 from satm.workflow.condense.outer_loop import run_outer_steps
 from satm.workflow.condense.start_from import find_start
+from satm.workflow.former_runs import continue_former
 from satm.workflow.teachers import prepare_teacher
 from satm.workflow.workspace import Workspace, opened
 
@@ -86,10 +87,11 @@ def condense(
             data=data,
             seed=seed,
             device=workspace.device,
-            registry=Path(registry),
+            store=workspace.store,
             start=None if start_from is None else find_start(start_from, preset, workspace.store),
             parent=parent,
         )
+        continue_former(workspace.store, job.key_facts, progress)
         checkpoint = Checkpoint(job.key)
         with checkpoint.held():
             before = workspace.store.find_run(job.key)

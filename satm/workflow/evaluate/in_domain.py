@@ -20,7 +20,6 @@ from registry.provenance import environment
 from satm.errors import Interrupted
 from satm.machine.fused import Compilation
 from satm.progress import SILENT, Progress
-from satm.synthetic import digest
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.evaluate.rows import NetworkRows, Tested
 from satm.workflow.evaluate.subject import (
@@ -33,6 +32,7 @@ from satm.workflow.evaluate.subject import (
     open_subject,
     policies,
 )
+from satm.workflow.former_runs import continue_former
 from satm.workflow.teachers import Labelling, label_facts
 from satm.workflow.workspace import Workspace, opened
 
@@ -218,7 +218,9 @@ def recorded(store: Registry, subject: Subject, kind: str, facts: dict[str, Any]
     `facts` describe the request; the run's key is a hash of them. Raises SatmError if another process does the same
     evaluation.
     """
-    key = digest({"kind": kind, "set": subject.record.id, "registry": str(store.path.resolve()), **facts})[:32]
+    deciding = {"kind": kind, "set": subject.record.id, **facts}
+    continue_former(store, deciding)
+    key = store.run_key(deciding)
     with Checkpoint(key).held():
         run = store.start_run(
             key=key,

@@ -14,7 +14,7 @@ from satm.errors import SatmError
 from satm.exchange import LAYOUTS, Claims, Foreign, Layout, Space
 from satm.exchange.files import parents_of
 from satm.progress import SILENT, Progress
-from satm.synthetic import SyntheticSet, digest
+from satm.synthetic import SyntheticSet
 from satm.types import LabelKind
 from satm.workflow.exchange.claimed import Checked, claimed_set
 from satm.workflow.exchange.described import check_described
@@ -106,7 +106,7 @@ def _stored(registry: Path, checked: Checked, origin: Mapping[str, Any]) -> tupl
         if synthetic.id in there:
             return there[synthetic.id], False
         run = store.start_run(
-            key=digest({"import": synthetic.id, "registry": str(store.path.resolve())})[:32],
+            key=store.run_key({"import": synthetic.id}),
             kind="import",
             config={**origin, "notes": list(checked.notes), "data_root": checked.root},
             profile=synthetic.profile,

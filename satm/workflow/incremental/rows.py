@@ -16,10 +16,10 @@ from protocols.run import Earlier
 from registry import PredictionRow, Registry, ResultRow
 from satm.machine.fused import Trained
 from satm.rng import Seed
-from satm.synthetic import digest
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.evaluate.rows import GRID as CHOICE
 from satm.workflow.evaluate.rows import Tested
+from satm.workflow.former_runs import state_of
 from satm.workflow.incremental.memories import SAW_ALL
 
 BASE = "class-incremental"
@@ -233,7 +233,7 @@ class Rows:
     def _checkpoint(self, cell: Cell) -> Checkpoint:
         like = self.like
         named = [like.set_id, like.protocol, like.architecture, like.memory, like.recipe_id, like.steps, cell.repeat]
-        return Checkpoint(digest({"stream": named, "registry": str(self.store.path.resolve())})[:32])
+        return state_of(self.store, {"stream": named})
 
 
 def _on(step: int) -> str:

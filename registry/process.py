@@ -1,0 +1,47 @@
+"""The process of a session: where it runs, and whether it still does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Any
+
+from registry.records import RunRecord
+
+_TOLERANCE = 2.0  # seconds; the start of a process moves a little if the clock of its host is set
+
+
+def this_process() -> dict[str, Any]:
+    """Host, process, folder and arguments of this process, by the columns of a run."""
+    import psutil
+
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "process_started": psutil.Process().create_time(),
+        "folder": os.getcwd(),
+        "arguments": tuple(sys.argv),
+    }
+
+
+def is_here(run: RunRecord) -> bool:
+    """Whether the last session of the run is or was on this host."""
+    return run.host == socket.gethostname()
+
+
+def process_of(run: RunRecord) -> Any | None:
+    """The live process (`psutil.Process`) of the run's last session; None if it has ended or is on another host.
+
+    Another process that has the number of an ended one started later, so its start tells them apart.
+    """
+    import psutil
+
+    if not is_here(run) or run.pid is None or run.process_started is None:
+        return None
+    try:
+        process = psutil.Process(run.pid)
+        same = abs(process.create_time() - run.process_started) < _TOLERANCE
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
+        return None

@@ -1,0 +1,58 @@
+"""Continues a run that is stored under an earlier key: that of an older version, or of a registry that was merged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from registry import Registry
+from satm.progress import SILENT, Progress
+from satm.workflow.checkpoint import Checkpoint
+
+
+def continue_former(store: Registry, facts: Mapping[str, Any], progress: Progress = SILENT) -> None:
+    """Give the run of these facts its key of today, and its saved state too, if it is stored under another key.
+
+    Keys of older versions hold the path of the registry. If the file lay elsewhere when such a run stopped, the run is
+    not found; then a stopped condensation of the same configuration and seed is named. Raises SatmError if another
+    process continues the run.
+    """
+    former = store.former_key(facts)
+    if former is None:
+        _say_lost(store, facts, progress)
+        return
+    key = store.run_key(facts)
+    _move_state(former, key)  # the state first: if this is cut off in the middle, the run is still found
+    store.rename_key(former, key)
+
+
+def state_of(store: Registry, facts: Mapping[str, Any]) -> Checkpoint:
+    """The saved state of these facts, for work that is no run of its own. A state under an earlier key is moved."""
+    key = store.run_key(facts)
+    for former in store.former_keys(facts):
+        if Checkpoint(former).path.exists() and not Checkpoint(key).path.exists():
+            _move_state(former, key)
+    return Checkpoint(key)
+
+
+def _move_state(former: str, key: str) -> None:
+    """Rename all files of a saved state, except its lock."""
+    old = Checkpoint(former)
+    with old.held():
+        for file in old.path.parent.glob(f"{former}.*"):
+            if file.suffix != ".lock":
+                os.replace(file, file.with_name(key + file.name.removeprefix(former)))
+
+
+def _say_lost(store: Registry, facts: Mapping[str, Any], progress: Progress) -> None:
+    """Name the stopped runs of an older version that may be this one, but whose key was made at another path."""
+    if "config" not in facts or store.find_run(store.run_key(facts)) is not None:
+        return
+    for run in store.runs(kind="condense", dataset=facts["config"]["dataset"]):
+        older = run.host is None and run.status != "done"  # an older version stored no host
+        if older and run.config["condense"] == facts["config"] and run.seed == facts["seed"]:
+            progress.say(
+                f"run {run.id} of the same configuration and seed cannot be continued: an older version of satm "
+                "stopped it on other data, on another device, or while the registry lay at another path; starting over"
+            )
