@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from registry.groups import Group
+from registry.merging import Merged, Merging
 from registry.predictions import PredictionRow, Predictions
 from registry.records import (
     EnvironmentRecord,
@@ -13,11 +14,11 @@ from registry.records import (
     SetRecord,
     SummaryRow,
 )
-from registry.runs import Runs
 
 __all__ = [
     "EnvironmentRecord",
     "Group",
+    "Merged",
     "MetricRow",
     "PredictionRow",
     "RecipeRecord",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 
-class Registry(Runs, Predictions):
+class Registry(Merging, Predictions):
     """Sets, runs, results and predictions in one file.
 
     Open it with `Registry.open(path)`, preferably in a `with` statement.

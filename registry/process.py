@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 from registry.records import RunRecord
 
+SILENT_SECONDS = 3600.0
 _TOLERANCE = 2.0  # seconds; the start of a process moves a little if the clock of its host is set
 
 
@@ -28,6 +30,22 @@ def this_process() -> dict[str, Any]:
 def is_here(run: RunRecord) -> bool:
     """Whether the last session of the run is or was on this host."""
     return run.host == socket.gethostname()
+
+
+def state(run: RunRecord) -> str:
+    """What the run does now: its status, except that a `running` run may be `dead`, `silent` or `unknown`.
+
+    `dead`: its process on this host has ended. `silent`: it is on another host and has stored nothing for an hour.
+    `unknown`: an older version of satm started it, which stored no process.
+    """
+    if run.status != "running":
+        return run.status
+    if run.host is None:
+        return "unknown"
+    if is_here(run):
+        return "dead" if process_of(run) is None else "running"
+    age = datetime.now(UTC) - datetime.fromisoformat(run.updated)
+    return "silent" if age.total_seconds() > SILENT_SECONDS else "running"
 
 
 def process_of(run: RunRecord) -> Any | None:

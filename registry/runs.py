@@ -116,7 +116,7 @@ class Runs(Identity):
     def remove_run(self, run_id: str) -> None:
         """Remove a run that made nothing, with its metrics.
 
-        Raises RegistryError if a set, a result or a prediction names the run.
+        Raises RegistryError if a set, a result, a prediction or an unfinished run needs it.
         """
         with self._writing() as db:
             run = self.run(run_id)
@@ -127,6 +127,9 @@ class Runs(Identity):
             (count,) = db.execute("SELECT count(*) FROM sets WHERE parents LIKE ?", [f'%"run:{run.id}"%']).fetchone()
             if count:
                 raise RegistryError(f"run {run.id} is the parent of {count} sets, which name it: it stays")
+            sql = "SELECT id FROM runs WHERE status != 'done' AND json_extract(config, '$.start') = ?"
+            for (other,) in db.execute(sql, [run.id]).fetchall():
+                raise RegistryError(f"run {other} begins at the saved state of run {run.id}, and is not done: it stays")
             db.execute("DELETE FROM metrics WHERE run_id = ?", [run.id])
             db.execute("DELETE FROM runs WHERE id = ?", [run.id])
 

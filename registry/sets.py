@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from registry.group_ids import membership_rows
 from registry.records import BlobRow, SetRecord, to_json, to_row
-from registry.store import Store, now, where
+from registry.store import now, where
+from registry.tags import Tags
 from satm.errors import RegistryError, SatmError, UnknownName
 
 if TYPE_CHECKING:
     from satm.synthetic import SyntheticSet
 
 
-class Sets(Store):
+class Sets(Tags):
     """The part of the registry that stores synthetic sets."""
 
     def add_set(self, synthetic: SyntheticSet, *, run: str | None) -> SetRecord:
@@ -68,16 +69,17 @@ class Sets(Store):
     def find(self, reference: str) -> SetRecord:
         """The set that `reference` names.
 
-        A reference is a name (`cifar10/ipc10/satm@3`), a name without its version (the newest version), the first four
-        or more digits of an id, or `latest`. Raises UnknownName with similar names; RegistryError if several ids begin
-        with the digits, or if `latest` finds no set.
+        A reference is a name (`cifar10/ipc10/satm@3`), a name without its version (the newest version), a tag, the
+        first four or more digits of an id, or `latest`. Raises UnknownName with similar names; RegistryError if several
+        ids begin with the digits, or if `latest` finds no set.
         """
         newest = self._rows(
             SetRecord,
             "SELECT * FROM sets WHERE ? IN (name, dataset || '/ipc' || ipc || '/' || method) "
             # `latest` skips the sets of single steps, which are made while another set is evaluated.
-            """OR (? = 'latest' AND parents NOT LIKE '%"set:%') ORDER BY seq DESC LIMIT 1""",
-            [reference, reference],
+            """OR (? = 'latest' AND parents NOT LIKE '%"set:%') """
+            "OR id = (SELECT set_id FROM tags WHERE tags.name = ?) ORDER BY seq DESC LIMIT 1",
+            [reference, reference, reference],
         )
         if newest:
             return newest[0]
@@ -90,7 +92,7 @@ class Sets(Store):
             if begin:
                 names = ", ".join(record.name for record in begin)
                 raise RegistryError(f"'{reference}' begins the ids of {names}; give more digits or a name")
-        known = [record.name for record in self.sets()]
+        known = [*(record.name for record in self.sets()), *self.tags()]
         raise UnknownName("set", reference, known, hint=f"(`satm sets list` shows those in {self.path})")
 
     def load(self, reference: str) -> SyntheticSet:

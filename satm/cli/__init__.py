@@ -7,7 +7,21 @@ from collections.abc import Sequence
 
 import typer
 
-from satm.cli import architectures, compare, condense, doctor, evaluate, exchange, incremental, lists, plan, registry
+from satm.cli import (
+    architectures,
+    compare,
+    condense,
+    doctor,
+    evaluate,
+    exchange,
+    incremental,
+    lists,
+    origins,
+    plan,
+    registry,
+    runs,
+    upkeep,
+)
 from satm.errors import Interrupted, SatmError
 
 app = typer.Typer(
@@ -17,7 +31,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (condense, plan, evaluate, architectures, incremental, compare, registry, exchange, lists, doctor):
+GROUPS = (
+    *(condense, plan, evaluate, architectures, incremental, compare),
+    *(registry, exchange, origins, runs, upkeep, lists, doctor),
+)
+for group in GROUPS:
     group.register(app)
 
 

@@ -145,8 +145,14 @@ def list_sets(
 
     with _reading(registry) as store:
         records = store.sets(dataset=dataset, method=method, ipc=ipc)
-    columns = ["name", "id", "profile", "images", "step_size", "seed", "created"]
-    rows = [[r.name, r.id[:12], r.profile, r.images, r.step_size, r.seed, r.created] for r in records]
+        tags: dict[str, list[str]] = {}
+        for tag, set_id in store.tags().items():
+            tags.setdefault(set_id, []).append(tag)
+    columns = ["name", "id", "tags", "profile", "images", "step_size", "seed", "created"]
+    rows = [
+        [r.name, r.id[:12], ", ".join(tags.get(r.id, ())), r.profile, r.images, r.step_size, r.seed, r.created]
+        for r in records
+    ]
     print_rows(columns, rows, form)
 
 
@@ -162,11 +168,15 @@ def show(
     import json
 
     from satm.cli.condense import write_grid
+    from satm.workflow.lineage import lineage
 
     with _reading(registry) as store:
         record = store.find(reference)
         run = store.run(record.run_id) if record.run_id else None
-    shown = dataclasses.asdict(record) | {"run": dataclasses.asdict(run) if run else None}
+        tags = [tag for tag, set_id in store.tags().items() if set_id == record.id]
+        origins = list(lineage(record.id, store).lines())
+    shown = dataclasses.asdict(record) | {"tags": tags, "lineage": origins}
+    shown["run"] = dataclasses.asdict(run) if run else None
     typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
     if grid is not None:
         write_grid(record.name, grid, registry, data_root)

@@ -23,6 +23,7 @@ from satm.workflow.condense.estimate import opening_line
 from satm.workflow.condense.inputs import check_request, load_data, prepare_experts
 from satm.workflow.condense.job import Job
 from satm.workflow.condense.outer_loop import run_outer_steps
+from satm.workflow.condense.recorded import check_continues
 from satm.workflow.condense.start_from import find_start
 from satm.workflow.former_runs import continue_former
 from satm.workflow.teachers import prepare_teacher
@@ -55,6 +56,7 @@ def condense(
     fresh: bool = False,
     start_from: str | None = None,
     parent: str | None = None,
+    continuing: str | None = None,
     progress: Progress = SILENT,
 ) -> CondensationResult:
     """Condense the data set of `preset` and store the synthetic set in the registry file.
@@ -72,9 +74,11 @@ def condense(
         start_from: id of an unfinished run. The new run begins at the saved state of that run, under the settings of
             `preset`. The new run and its set say so.
         parent: id of the set of all classes, if this set is one step of a class-incremental stream.
+        continuing: id of the run that the call must continue; None: the run that it finds, else a new one.
         progress: where bars and messages go.
 
-    Raises Interrupted after everything is saved, and Diverged after the last good state is saved.
+    Raises Interrupted after everything is saved, and Diverged after the last good state is saved. Raises ConfigError if
+    the call would not continue the run `continuing`.
     """
     if Path(registry).exists():
         # Refuse a file that is no registry before the data set is read. A new file is made only after the checks below.
@@ -92,6 +96,7 @@ def condense(
             parent=parent,
         )
         continue_former(workspace.store, job.key_facts, progress)
+        check_continues(workspace.store, continuing, job)
         checkpoint = Checkpoint(job.key)
         with checkpoint.held():
             before = workspace.store.find_run(job.key)

@@ -1,0 +1,186 @@
+"""`satm runs`: the runs in the registry, and those that stopped."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from satm.cli import _options as option
+from satm.cli._options import Format, FormatOption
+from satm.errors import ConfigError, RegistryError
+
+if TYPE_CHECKING:
+    from registry import Registry, RunRecord
+
+runs = typer.Typer(
+    name="runs", help="Condensations, evaluations and imports, with what became of them.", no_args_is_help=True
+)
+
+RUN = "A run: the start of its id, or latest."
+RunReference = Annotated[str, typer.Argument(metavar="RUN", help=RUN)]
+RunReferences = Annotated[list[str], typer.Argument(metavar="RUN…", help=RUN)]
+Kind = Annotated[str | None, typer.Option("--kind", help="Only runs of this kind: condense, eval, eval-cl, import …")]
+State = Annotated[
+    str | None,
+    typer.Option("--state", help="Only runs in this state: running, done, interrupted, failed, dead, silent, unknown."),
+]
+OtherDevice = Annotated[
+    str | None, typer.Option("--device", help="Another device of the same kind (default: the run's).")
+]
+_EVALUATIONS = ("eval", "eval-arch", "eval-cl", "compare")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(runs)
+
+
+@runs.command(name="list")
+def list_runs(
+    kind: Kind = None,
+    state: State = None,
+    dataset: option.OnlyDataset = None,
+    method: option.OnlyMethod = None,
+    ipc: option.OnlyIpc = None,
+    form: FormatOption = Format.TABLE,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
+) -> None:
+    """List every run, the oldest first. A run that was killed is `dead`; `heartbeat` is when it last stored something.
+
+    `silent`: on another host, and nothing stored for an hour. `unknown`: of an older version, which stored no process.
+    """
+    from registry.process import state as state_of
+    from satm.cli._tables import print_rows
+
+    with _opened(registry) as store:
+        found = [(run, state_of(run)) for run in store.runs(kind=kind, dataset=dataset, method=method, ipc=ipc)]
+    columns = ["id", "kind", "state", "dataset", "ipc", "method", "seed", "host", "pid", "sessions", "seconds"]
+    columns += ["heartbeat", "message"]
+    rows = [
+        [
+            *(run.id, run.kind, now, run.dataset, run.ipc, run.method, run.seed, run.host, run.pid, run.sessions),
+            *(round(run.seconds, 1), run.updated, run.message),
+        ]
+        for run, now in found
+        if state in (None, now)
+    ]
+    print_rows(columns, rows, form)
+
+
+@runs.command()
+def show(reference: RunReference = "latest", registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
+    """Show everything that is stored about a run, as JSON: its state, last metrics, sets and saved state."""
+    import dataclasses
+    import json
+
+    from registry.process import state as state_of
+    from satm.workflow.housekeeping import run_files
+
+    with _opened(registry) as store:
+        run = store.run_named(reference)
+        metrics = store.metrics(run.id)
+        made = [record.name for record in store.sets() if record.run_id == run.id]
+        environment = store.environment(run.environment_id).facts
+    shown = dataclasses.asdict(run) | {"state": state_of(run), "sets": made, "environment": environment}
+    shown["last_step"] = max((row.step for row in metrics), default=None)
+    shown["metrics"] = {row.name: None if row.value != row.value else row.value for row in metrics}
+    shown["saved_state"] = [str(file) for file in run_files(run.key)]
+    typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+
+
+@runs.command()
+def stop(reference: RunReference, registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
+    """Ask a run on this host to stop at its next safe point, as Ctrl-C does. Twice ends it at once."""
+    from satm.workflow.runs import stop_run
+
+    with _opened(registry) as store:
+        run = store.run_named(reference)
+    process = stop_run(run)
+    typer.echo(f"asked process {process} to stop; satm runs resume {run.id} goes on")
+
+
+@runs.command()
+def resume(
+    reference: RunReference,
+    device: OtherDevice = None,
+    threads: option.Threads = None,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
+    data_root: option.DataRoot = None,
+) -> None:
+    """Go on with a run that was stopped or killed, or that failed.
+
+    A condensation goes on from its stored configuration, and an evaluation by its stored arguments.
+    """
+    from satm.workflow.runs import check_stopped
+
+    with _opened(registry) as store:
+        run = store.run_named(reference)
+        check_stopped(run)
+        if run.status == "done":
+            made = "" if run.set_id is None else f": see {store.find(run.set_id).name}"
+            raise ConfigError(f"run {run.id} is done{made}")
+    if run.kind != "condense":
+        raise typer.Exit(_again(run, registry))
+
+    from satm.cli._session import working
+    from satm.workflow.condense.repeat import resume as resume_condensation
+
+    with working(threads or run.config.get("threads")) as progress:
+        done = resume_condensation(run, registry=registry, device=device, data_root=data_root, progress=progress)
+    typer.echo(f"{'stored' if done.new else 'already stored:'} {done.record.name} in {registry}")
+    typer.echo(f"next: satm eval {done.record.name}")
+
+
+@runs.command()
+def rm(references: RunReferences, registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
+    """Remove runs that made nothing, with their metrics and saved states. A run that a set or result names stays."""
+    from registry import Registry
+    from satm.workflow.runs import remove_run
+
+    with Registry.open(registry, must_exist=True) as store:
+        for run in [store.run_named(reference) for reference in references]:
+            size = remove_run(store, run)
+            typer.echo(f"removed run {run.id} ({run.kind}, {run.status}), {size:,} bytes of saved state")
+
+
+def _again(run: RunRecord, registry: Path) -> int:
+    """Run the stored command of an evaluation again, in its folder and on this registry; the exit code."""
+    if run.arguments is None or run.arguments[1:2] == () or run.arguments[1] not in _EVALUATIONS:
+        raise RegistryError(
+            f"run {run.id} ({run.kind}) was not started by a command line that is stored; do the same again, and the "
+            "networks that are stored are not trained again"
+        )
+    from satm.cli import run as run_command
+
+    place = registry.absolute()
+    words = [*_without_registry(run.arguments[1:]), "--registry", str(place)]
+    typer.echo(f"in {run.folder}: satm {shlex.join(words)}", err=True)
+    if run.folder is not None:
+        try:
+            os.chdir(run.folder)
+        except OSError as error:
+            raise RegistryError(
+                f"the folder {run.folder} of run {run.id} cannot be entered: {error.strerror}"
+            ) from None
+    return run_command(words)
+
+
+def _without_registry(words: tuple[str, ...]) -> list[str]:
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--registry":
+            next(rest, None)
+        elif not word.startswith("--registry="):
+            kept.append(word)
+    return kept
+
+
+def _opened(path: Path) -> Registry:
+    from registry import Registry
+
+    return Registry.open(path, must_exist=True, read_only=True)

@@ -1,0 +1,97 @@
+"""`satm registry`: copies, joins, checks and cleans up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from satm.cli import _options as option
+from satm.errors import RegistryError
+
+registry_commands = typer.Typer(name="registry", help="The registry file itself.", no_args_is_help=True)
+
+Copy = Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")]
+Other = Annotated[Path, typer.Argument(metavar="FILE", help="Another registry file.")]
+Days = Annotated[
+    float | None,
+    typer.Option(
+        "--older-than", min=0, metavar="DAYS", help="Also saved states of other registries that are older than this."
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(registry_commands)
+
+
+@registry_commands.command()
+def backup(to: Copy, registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
+    """Copy the registry to a new file, as it is at one moment, even while runs write to it.
+
+    Use this and not cp: a copy of a file that is being written may be damaged.
+    """
+    from registry import Registry
+
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        store.backup(to)
+    typer.echo(f"{registry} copied to {to} ({to.stat().st_size:,} bytes)")
+
+
+@registry_commands.command()
+def merge(other: Other, registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
+    """Take everything in another registry into this one. The other file stays as it is.
+
+    The same id is the same set. Another set gets the next free version, which is said. If both have a result with
+    different numbers, the one here stays, and the other goes to the table result_history.
+    """
+    from registry import Registry
+
+    Registry.open(other, must_exist=True).close()  # brings an older file up to date
+    with Registry.open(registry, must_exist=True) as store:
+        merged = store.merge(other)
+    for before, after in merged.sets:
+        typer.echo(f"{after}" if before == after else f"{after}, which is {before} in {other}")
+    for tag in merged.tags:
+        typer.echo(f"tag {tag} stays as it is in {registry}: it names another set in {other}")
+    if merged.differing:
+        typer.echo(f"{merged.differing} results differ from those in {registry}; they are in result_history")
+    typer.echo(f"{len(merged.sets)} sets, {merged.runs} runs and {merged.results} results are new in {registry}")
+
+
+@registry_commands.command()
+def gc(
+    older_than: Days = None,
+    dry_run: option.DryRun = False,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
+) -> None:
+    """Remove files in SATM_HOME that nothing needs: states of runs that are done, free locks, leftovers of crashes.
+
+    Experts, teachers and data are kept.
+    """
+    from registry import Registry
+    from satm.workflow.housekeeping import collect_garbage
+
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        found = collect_garbage(store, older_than=older_than, dry_run=dry_run)
+    for each in found.garbage:
+        typer.echo(f"{'would remove' if dry_run else 'removed'} {each.path} ({each.bytes:,} bytes): {each.why}")
+    if found.others:
+        typer.echo(f"{found.others} saved states are of other registries and stay (--older-than DAYS)")
+    typer.echo(f"{len(found.garbage)} files, {sum(each.bytes for each in found.garbage):,} bytes")
+
+
+@registry_commands.command()
+def verify(registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
+    """Check the whole file: its structure, every tensor and description, every result and recipe."""
+    from registry import Registry
+
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        problems = store.verify()
+        _, ((sets, results),) = store.query("SELECT (SELECT count(*) FROM sets), (SELECT count(*) FROM results)")
+        uuid = store.uuid
+    if problems:
+        raise RegistryError("; ".join(problems))
+    typer.echo(f"{registry} ({uuid}): {sets} sets and {results} results, nothing wrong")

@@ -1,0 +1,63 @@
+"""Reads back a condensation from the facts that its run stored: the same work again, without the text of a command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry import Registry, RunRecord
+from satm.errors import ConfigError, RegistryError
+from satm.presets import CondenseConfig, Preset
+from satm.workflow.condense.job import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """The arguments of `condense` that a run stored. Runs of older versions know neither `threads` nor `parent`."""
+
+    preset: Preset
+    seed: int
+    device: str
+    data_root: Path | None
+    start_from: str | None
+    parent: str | None
+    threads: int | None  # of the last session
+
+    @classmethod
+    def of(cls, run: RunRecord) -> Recorded:
+        """The condensation of a run. Raises RegistryError for a run of another kind, or one without its facts."""
+        if run.kind != "condense":
+            raise RegistryError(f"run {run.id} is of the kind {run.kind}: it condensed nothing")
+        facts = run.config
+        try:
+            # The last departure of a run that began at another one speaks of that; `condense` says it again.
+            departures = facts["departures"][: -1 if facts.get("start") else None]
+            preset = Preset(
+                name=facts["preset"],
+                profile=run.profile,
+                config=CondenseConfig.from_dict(facts["condense"]),
+                source=facts["source"],
+                departures=tuple(departures),
+            )
+            root = facts["data_root"]
+        except (KeyError, TypeError) as error:
+            raise RegistryError(f"run {run.id} does not hold what it condensed ({error!r}); condense again") from error
+        return cls(
+            preset=preset,
+            seed=run.seed,
+            device=run.device,
+            data_root=None if root is None else Path(root),
+            start_from=facts.get("start"),
+            parent=facts.get("parent"),
+            threads=facts.get("threads"),
+        )
+
+
+def check_continues(store: Registry, run_id: str | None, job: Job) -> None:
+    """Raise ConfigError unless the job is the one of the run `run_id`, if there is one."""
+    if run_id is not None and store.run(run_id).key != job.key:
+        raise ConfigError(
+            f"run {run_id} cannot be continued from here: its images have changed, it ran on another kind of device "
+            f"than {job.device.type}, or an older version of satm stored it; give its --device or --data-root, or "
+            "condense again"
+        )

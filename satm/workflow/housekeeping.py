@@ -1,0 +1,105 @@
+"""Files in `SATM_HOME` that nothing needs any more: states of runs that are done, locks and unfinished files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry import Registry
+from satm.home import home
+
+UNFINISHED_SECONDS = 3600.0  # a `.tmp` file that nobody has written to for so long is left over from a crash
+DAY = 86400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Garbage:
+    """A file that can be removed."""
+
+    path: Path
+    why: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What `collect_garbage` found."""
+
+    garbage: tuple[Garbage, ...]
+    others: int  # saved states of other registries, which stay
+
+
+def run_files(key: str) -> list[Path]:
+    """The files of the saved state of a run, except its lock."""
+    return [file for file in (home() / "runs").glob(f"{key}.*") if file.suffix != ".lock"]
+
+
+def collect_garbage(store: Registry, *, older_than: float | None = None, dry_run: bool = False) -> Found:
+    """Remove the files in `SATM_HOME` that nothing needs; with `dry_run` only find them.
+
+    These are saved states of runs of this registry that are done or removed, locks that no process holds, and files
+    that a crash left half written. Saved states of other registries stay, except, with `older_than`, those that nobody
+    has written to for so many days.
+    """
+    states, others = _states(store, older_than)
+    found = [*states, *_unfinished(), *_free_locks(dry_run=dry_run)]
+    if not dry_run:
+        for each in found:
+            each.path.unlink(missing_ok=True)
+    return Found(garbage=tuple(found), others=others)
+
+
+def _states(store: Registry, older_than: float | None) -> tuple[list[Garbage], int]:
+    """Saved states that nothing needs, and the number of those that belong to other registries."""
+    runs = store.runs()
+    needed = {run.key for run in runs if run.status != "done"}
+    done = {run.key for run in runs} - needed
+    ours = tuple(f"{uuid[:8]}-" for uuid in store.uuids())
+    # A network of a class-incremental stream saves its state under a key that no run has.
+    streams = any(run.kind == "eval-cl" and run.status != "done" for run in runs)
+    garbage, others = [], 0
+    for file in _files(home() / "runs"):
+        key = file.name.split(".")[0]
+        old = older_than is not None and time.time() - file.stat().st_mtime > older_than * DAY
+        if file.suffix in (".lock", ".tmp") or key in needed:
+            continue
+        if key in done:
+            garbage.append(_garbage(file, "its run is done"))
+        elif key.startswith(ours):
+            if not streams:
+                garbage.append(_garbage(file, "its run was removed"))
+        elif old:
+            garbage.append(_garbage(file, f"of another registry, older than {older_than:g} days"))
+        else:
+            others += 1
+    return garbage, others
+
+
+def _unfinished() -> list[Garbage]:
+    return [
+        _garbage(file, "left over from a crash")
+        for file in _files(home(), "**/*.tmp")
+        if time.time() - file.stat().st_mtime > UNFINISHED_SECONDS
+    ]
+
+
+def _free_locks(*, dry_run: bool) -> Iterator[Garbage]:
+    """The locks that no process holds. Each is held while it is removed."""
+    from filelock import FileLock, Timeout
+
+    for file in _files(home(), "**/*.lock"):
+        with suppress(Timeout, OSError), FileLock(file, timeout=0):
+            yield _garbage(file, "a lock that nobody holds")
+            if not dry_run:
+                file.unlink(missing_ok=True)
+
+
+def _files(folder: Path, pattern: str = "*") -> list[Path]:
+    return sorted(file for file in folder.glob(pattern) if file.is_file())
+
+
+def _garbage(file: Path, why: str) -> Garbage:
+    return Garbage(path=file, why=why, bytes=file.stat().st_size)

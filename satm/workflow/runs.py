@@ -1,0 +1,64 @@
+"""Stops and removes runs. Loads no torch."""
+
+from __future__ import annotations
+
+import signal
+
+from registry import Registry, RunRecord
+from registry.process import is_here, process_of, state
+from satm.errors import RegistryError
+from satm.home import home
+from satm.workflow.housekeeping import run_files
+
+
+def stop_run(run: RunRecord) -> int:
+    """Ask the process of a run to stop at its next safe point, as Ctrl-C does. Returns the number of the process.
+
+    Raises RegistryError if the run is not running, or if its process is not a live one of this host that really is the
+    run's: another process may have its number by now.
+    """
+    import psutil
+
+    if run.status != "running":
+        raise RegistryError(f"run {run.id} is not running, it is {run.status}")
+    if run.host is None:
+        raise RegistryError(f"run {run.id} is of an older version of satm, which stored no process; stop it by Ctrl-C")
+    if not is_here(run):
+        raise RegistryError(f"run {run.id} runs on {run.host}; stop it there")
+    process = process_of(run)
+    if process is None:
+        raise RegistryError(f"run {run.id} is dead: process {run.pid} has ended; satm runs resume {run.id} goes on")
+    try:
+        process.send_signal(signal.SIGINT)
+    except psutil.Error as error:
+        raise RegistryError(f"run {run.id}: process {run.pid} cannot be stopped ({error}); ask its owner") from None
+    return int(process.pid)
+
+
+def check_stopped(run: RunRecord) -> None:
+    """Raise RegistryError if the run is running now."""
+    if state(run) == "running":
+        raise RegistryError(f"run {run.id} is running on {run.host} as process {run.pid}; stop it first")
+
+
+def remove_run(store: Registry, run: RunRecord) -> int:
+    """Remove a run that made nothing, its metrics and its saved state. Returns the bytes of the state.
+
+    Raises RegistryError if the run is running, or if something needs it.
+    """
+    from filelock import FileLock, Timeout
+
+    check_stopped(run)
+    lock = home() / "runs" / f"{run.key}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            store.remove_run(run.id)
+            files = run_files(run.key)
+            size = sum(file.stat().st_size for file in files)
+            for file in files:
+                file.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
+    except Timeout:
+        raise RegistryError(f"run {run.id} is held by another process; stop that first") from None
+    return size
