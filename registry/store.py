@@ -130,10 +130,10 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.commit()  # this may fail too: a deferred foreign key, a full disk
             except BaseException:
                 self._db.rollback()
                 raise
-            self._db.commit()
 
     def _rows(self, kind: type[Row], sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """The rows of a SELECT as records of `kind`."""
