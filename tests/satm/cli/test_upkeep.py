@@ -1,0 +1,236 @@
+"""`satm runs`, `satm registry` and `satm sets tag|lineage|rebuild` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from registry import Registry
+from satm.cli import run
+from satm.home import home
+from tests.registry.helpers import SET, a_set, start
+
+CONDENSE = ["condense", "digits", "--ipc", "1", "--method", "dm", "--profile", "smoke", "--threads", "1"]
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder; commands write `satm.db` there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SATM_REGISTRY")
+    return tmp_path
+
+
+@pytest.fixture
+def satm(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command line that must succeed. Returns what it printed on stdout."""
+
+    def command(*arguments: str) -> str:
+        code = run(arguments)
+        printed = capsys.readouterr()
+        assert code == 0, printed.err
+        return printed.out
+
+    return command
+
+
+@pytest.fixture
+def refused(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command line that must be refused with this exit code and one line. Returns that line."""
+
+    def command(code: int, *arguments: str) -> str:
+        assert run(arguments) == code
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        return line
+
+    return command
+
+
+@pytest.fixture
+def working(here: Path) -> Iterator[subprocess.Popen[str]]:
+    """A condensation in another process that never ends by itself."""
+    code = "import sys; from satm.cli import run; sys.argv[0] = 'satm'; sys.exit(run(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *CONDENSE, "--set", "outer_steps=100000", "--compilation", "eager"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def id_of_running(here: Path) -> str:
+    """The id of the first run in the registry, as soon as there is one."""
+    for _ in range(600):
+        if (here / "satm.db").exists():
+            with Registry.open(here / "satm.db") as store:
+                if found := store.runs():
+                    return found[0].id
+        time.sleep(0.1)
+    raise AssertionError("no run has started")
+
+
+def states(satm: Callable[..., str]) -> list[str]:
+    return [row["state"] for row in json.loads(satm("runs", "list", "--format", "json"))]
+
+
+def test_a_run_is_listed_stopped_resumed_and_killed(
+    working: subprocess.Popen[str], here: Path, satm: Callable[..., str], refused: Callable[..., str]
+) -> None:
+    run_id = id_of_running(here)
+    assert states(satm) == ["running"]
+    assert "stop it first" in refused(1, "runs", "resume", run_id)
+    assert "stop it first" in refused(1, "runs", "rm", run_id)
+    assert f"asked process {working.pid} to stop" in satm("runs", "stop", run_id[:6])
+    _, said = working.communicate(timeout=120)
+    assert (working.returncode, "all saved" in said) == (130, True)
+    assert states(satm) == ["interrupted"]
+    assert "is not running, it is interrupted" in refused(1, "runs", "stop", run_id)
+    shown = json.loads(satm("runs", "show", run_id))
+    assert (shown["pid"], shown["state"], len(shown["saved_state"])) == (working.pid, "interrupted", 1)
+
+    code = "from satm.cli import run; run(['runs', 'resume', 'latest'])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    again = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=environment)
+    assert again.stderr is not None
+    while "continuing from outer step" not in (line := again.stderr.readline()):
+        assert line, "it ended"
+    again.send_signal(signal.SIGKILL)
+    again.communicate()
+    assert states(satm) == ["dead"]
+    assert f"is dead: process {again.pid} has ended" in refused(1, "runs", "stop", run_id)
+    assert f"removed run {run_id}" in satm("runs", "rm", run_id)
+    assert states(satm) == []
+    assert not list((home() / "runs").glob("*.safetensors*"))
+
+
+def test_an_evaluation_is_resumed_by_its_arguments(
+    here: Path, satm: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    satm(*CONDENSE, "--set", "outer_steps=2")
+    words = ["eval", "--repeats", "1", "--threads", "1", "--registry", "satm.db"]
+    monkeypatch.setattr(sys, "argv", ["satm", *words])
+    satm(*words)
+    with Registry.open("satm.db") as store:
+        run_id = store.runs(kind="eval")[0].id
+        results = store.results()
+        store.finish_run(run_id, status="interrupted")
+        with store._writing() as db:
+            db.execute("DELETE FROM results WHERE metric = 'accuracy'")
+    moved = here / "else where"
+    moved.mkdir()
+    (here / "satm.db").rename(moved / "moved.db")
+    satm("runs", "resume", run_id, "--registry", str(moved / "moved.db"))
+    assert not (here / "satm.db").exists()
+    with Registry.open(moved / "moved.db") as store:
+        assert [run.status for run in store.runs()] == ["done", "done"]
+        assert [(row.metric, row.value) for row in store.results()] == [(row.metric, row.value) for row in results]
+
+
+def test_a_run_that_is_done_is_not_resumed_and_stays(satm: Callable[..., str], refused: Callable[..., str]) -> None:
+    satm(*CONDENSE, "--set", "outer_steps=2")
+    assert "is done: see digits/ipc1/dm@1" in refused(2, "runs", "resume", "latest")
+    assert "made 1 rows of the table sets" in refused(1, "runs", "rm", "latest")
+    assert "unknown run 'nobody'" in refused(2, "runs", "show", "nobody")
+
+
+def test_tags_lineage_and_rebuild(here: Path, satm: Callable[..., str], refused: Callable[..., str]) -> None:
+    satm(*CONDENSE, "--set", "outer_steps=2")
+    assert satm("sets", "tag", "baseline") == "baseline is digits/ipc1/dm@1\n"
+    (row,) = json.loads(satm("sets", "list", "--format", "json"))
+    assert row["tags"] == "baseline"
+    shown = json.loads(satm("sets", "show", "baseline"))
+    assert shown["tags"] == ["baseline"]
+    lines = satm("sets", "lineage", "baseline").splitlines()
+    assert lines == shown["lineage"]
+    assert [line.split()[0] for line in lines] == ["set", "run", "environment", "data"]
+    assert shown["parents"][0].removeprefix("data:") in lines[-1]
+    assert "the same set, bit for bit" in satm("sets", "rebuild", "baseline")
+    assert "expected a letter" in refused(2, "sets", "tag", "latest")
+    satm("sets", "tag", "baseline", "--remove")
+    assert "unknown set 'baseline'" in refused(2, "sets", "show", "baseline")
+
+
+def test_backup_merge_and_verify(here: Path, satm: Callable[..., str], refused: Callable[..., str]) -> None:
+    for name, seeds in (("satm.db", (0, 1)), ("other.db", (1, 2))):
+        with Registry.open(name) as store:
+            for seed in seeds:
+                store.add_set(a_set(seed), run=None)
+    assert satm("registry", "backup", "copy.db").startswith("satm.db copied to copy.db")
+    assert "is there already" in refused(1, "registry", "backup", "copy.db")
+    said = satm("registry", "merge", "other.db")
+    assert "cifar10/ipc2/satm@3, which is cifar10/ipc2/satm@2 in other.db" in said
+    assert "1 sets, 0 runs and 0 results are new" in said
+    assert "3 sets and 0 results, nothing wrong" in satm("registry", "verify")
+    with Registry.open("satm.db") as store:
+        store._db.execute("DROP TRIGGER blobs_never_change")
+        store._db.execute("UPDATE blobs SET data = zeroblob(size) WHERE rowid = 1")
+    assert "is damaged" in refused(1, "registry", "verify")
+    assert "2 sets and 0 results, nothing wrong" in satm("registry", "verify", "--registry", "copy.db")
+
+
+def test_gc_removes_what_nothing_needs_and_nothing_else(satm: Callable[..., str], here: Path) -> None:
+    from filelock import FileLock
+
+    with Registry.open("satm.db") as store:
+        done, stopped = (store.run(start(store, store.run_key({"run": which}))) for which in ("done", "stopped"))
+        removed = store.run_key({"run": "removed"})
+        store.finish_run(done.id, status="done")
+    folder = home() / "runs"
+    folder.mkdir(parents=True)
+    other = "0123abcd-other"
+    for key in (done.key, stopped.key, removed, other):
+        (folder / f"{key}.safetensors").write_bytes(b"123")
+    (folder / f"{done.key}.lock").touch()
+    (folder / f"{stopped.key}.lock").touch()
+    (folder / "left.tmp").write_bytes(b"1")
+    (folder / "young.tmp").write_bytes(b"1")
+    os.utime(folder / "left.tmp", (0, 0))
+    os.utime(folder / f"{other}.safetensors", (0, 0))
+    before = sorted(folder.iterdir())
+    with FileLock(folder / f"{stopped.key}.lock"):
+        planned = satm("registry", "gc", "--dry-run")
+        assert sorted(folder.iterdir()) == before
+        removed_now = satm("registry", "gc")
+        assert planned.replace("would remove", "removed") == removed_now
+        assert sorted(file.name for file in folder.iterdir()) == sorted(
+            [f"{stopped.key}.safetensors", f"{stopped.key}.lock", f"{other}.safetensors", "young.tmp"]
+        )
+    assert "1 saved states are of other registries and stay" in removed_now
+    satm("registry", "gc", "--older-than", "1")
+    assert not (folder / f"{other}.safetensors").exists()
+    assert (folder / f"{stopped.key}.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["runs", "list"],
+        ["runs", "show"],
+        ["registry", "gc", "--dry-run"],
+        ["registry", "backup", "copy.db"],
+        ["sets", "lineage"],
+        ["sets", "tag", "best"],
+        ["sets", "list"],
+        ["sets", "show"],
+    ],
+    ids=" ".join,
+)
+def test_commands_that_only_look_load_no_torch(here: Path, words: list[str]) -> None:
+    with Registry.open("satm.db") as store:
+        store.add_set(SET, run=start(store))
+    code = "import sys; from satm.cli import run; assert run(sys.argv[1:]) == 0; assert 'torch' not in sys.modules"
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
