@@ -9,6 +9,7 @@ from typing import Any
 from registry import Registry
 from satm.progress import SILENT, Progress
 from satm.workflow.checkpoint import Checkpoint
+from satm.workflow.housekeeping import run_files
 
 
 def continue_former(store: Registry, facts: Mapping[str, Any], progress: Progress = SILENT) -> None:
@@ -31,18 +32,16 @@ def state_of(store: Registry, facts: Mapping[str, Any]) -> Checkpoint:
     """The saved state of these facts, for work that is no run of its own. A state under an earlier key is moved."""
     key = store.run_key(facts)
     for former in store.former_keys(facts):
-        if Checkpoint(former).path.exists() and not Checkpoint(key).path.exists():
+        if run_files(former) and not run_files(key):
             _move_state(former, key)
     return Checkpoint(key)
 
 
 def _move_state(former: str, key: str) -> None:
     """Rename all files of a saved state, except its lock."""
-    old = Checkpoint(former)
-    with old.held():
-        for file in old.path.parent.glob(f"{former}.*"):
-            if file.suffix != ".lock":
-                os.replace(file, file.with_name(key + file.name.removeprefix(former)))
+    with Checkpoint(former).held():
+        for file in run_files(former):
+            os.replace(file, file.with_name(key + file.name.removeprefix(former)))
 
 
 def _say_lost(store: Registry, facts: Mapping[str, Any], progress: Progress) -> None:

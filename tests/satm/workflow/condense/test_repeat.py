@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from registry import Registry, RunRecord
 from satm.errors import ConfigError, Interrupted, RegistryError
@@ -15,9 +16,11 @@ from satm.home import home
 from satm.preprocessing import MeanStd
 from satm.presets import Preset
 from satm.synthetic import digest
+from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.choosing import choose_preset
 from satm.workflow.condense.repeat import rebuild, resume
 from satm.workflow.condense.run import condense
+from satm.workflow.former_runs import state_of
 from satm.workflow.housekeeping import run_files
 from tests.helpers import StopAfter
 
@@ -126,6 +129,22 @@ def test_a_run_whose_old_key_cannot_be_found_is_named(
     (said,) = [said for said in listening.said if stopped.id in said]
     assert "cannot be continued" in said
     assert "another path" in said
+
+
+def test_a_state_that_is_no_run_moves_to_its_key_of_today(path: Path) -> None:
+    facts = {"stream": ["set", "class-incremental", 0]}
+    old = Checkpoint(digest({**facts, "registry": str(path.resolve())})[:32])
+    old.save({"step": torch.tensor(3)})
+    with Registry.open(path) as store:
+        assert state_of(store, facts).load() is None  # a new file has no runs of an older version
+        with store._writing() as db:
+            db.execute("UPDATE identities SET former_path = ?", [str(path.resolve())])
+        found = state_of(store, facts)
+        assert found.path.stem == store.run_key(facts)
+        state = found.load()
+    assert state is not None
+    assert int(state["step"]) == 3
+    assert old.load() is None
 
 
 def test_a_stopped_run_of_a_merged_registry_goes_on(
