@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from registry.connection import explained
 from registry.group_ids import Experts
 from registry.records import SetRecord
 from registry.sets import Sets
-from registry.store import explained
 from satm.errors import ConfigError
 
 MOST = 10_000  # versions in one range

@@ -282,11 +282,15 @@ def m006_groups(db: Any) -> None:
 STEPS = (m001_tables, m002_views, m003_protocols, m004_predictions, m005_policies, m006_groups)
 
 
+class OlderSchema(RegistryError):
+    """A registry that was opened read-only and needs a migration."""
+
+
 def migrate(db: Any, *, read_only: bool = False) -> None:
     """Bring an open registry to the newest schema, in one transaction. If a step fails, the file does not change.
 
-    Raises RegistryError if the database is no registry, comes from a newer version, or needs a step but is opened
-    read-only.
+    Raises RegistryError if the database is no registry, is empty and opened read-only, or comes from a newer version;
+    OlderSchema if it needs a step but is opened read-only.
     """
     from sqlite_utils import Migrations
 
@@ -304,10 +308,9 @@ def migrate(db: Any, *, read_only: bool = False) -> None:
     if not migrations.pending(db):
         return
     if read_only:
-        raise RegistryError(
-            "is empty or from an older version of satm; any command that stores something, such as `satm eval`, brings "
-            "it up to date"
-        )
+        if not applied:
+            raise RegistryError("is empty; `satm condense` fills it")
+        raise OlderSchema("is from an older version of satm; any command that stores something brings it up to date")
     db.execute("BEGIN IMMEDIATE")  # one process migrates; others wait here, then find nothing to do
     try:
         migrations.apply(db)
