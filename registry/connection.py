@@ -28,6 +28,7 @@ _ADVICE = {
     "unable to open": "cannot be opened; check the folder and its permissions, or name another file with --registry",
     "not a database": "is not a SQLite file; name another file with --registry",
     "malformed": "is damaged; restore a copy of it",
+    "not decode": "is damaged: a text in it is no text; restore a copy of it",
     "is full": "cannot grow: the disk is full; free some space",
     "disk I/O": "cannot be read or written (disk I/O error): the disk is full, damaged or gone; check it",
     "FOREIGN KEY": "does not hold the set, run or recipe that a new row names; store that first",
