@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,7 +28,7 @@ from registry.connection import (
     use_log,
 )
 from registry.location import check
-from registry.migrations import OlderSchema, migrate
+from registry.migrations import OlderSchema, database, migrate
 from registry.records import from_row
 from registry.selection import Selection, selecting
 from satm.errors import RegistryBusy, RegistryError
@@ -49,7 +50,7 @@ class Store:
     def __init__(
         self,
         path: Path,
-        db: Any,
+        connection: sqlite3.Connection,
         *,
         timeout: float | None = 30.0,
         waiting: Callable[[float], None] = lambda seconds: None,
@@ -57,11 +58,16 @@ class Store:
         logged: bool = False,
     ) -> None:
         self.path = path
-        self._db = db  # sqlite_utils.Database
+        self._connection = connection
         self._timeout, self._waiting = timeout, waiting
         self._frozen = frozen  # the stamp of a file that is read as one that never changes
         self._logged = logged  # commits are not on the disk before `sync_log`
         self._inode = inode(path)
+
+    @cached_property
+    def _db(self) -> Any:
+        """The sqlite_utils.Database that writes. It takes longer to import than most commands take to read."""
+        return database(self._connection)
 
     @classmethod
     def open(
@@ -92,14 +98,14 @@ class Store:
         patience = 30.0 if timeout is None else timeout
         with explained(path):
             if read_only:
-                db, frozen = _reading(path, patience)
-                return cls(path, db, frozen=frozen)
-            db, logged = _writing(path, patience)
-            return cls(path, db, timeout=timeout, waiting=waiting, logged=logged)
+                connection, frozen = _reading(path, patience)
+                return cls(path, connection, frozen=frozen)
+            connection, logged = _writing(path, patience)
+            return cls(path, connection, timeout=timeout, waiting=waiting, logged=logged)
 
     def close(self) -> None:
         """Close the file; an open transaction is undone."""
-        self._db.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +120,7 @@ class Store:
         `timeout` limits the seconds that SQLite computes. Raises RegistryError if the SQL is wrong, does more than
         read, returns no rows or takes longer.
         """
-        with explained(self.path), selecting(self._db.conn, sql, timeout=timeout) as found:
+        with explained(self.path), selecting(self._connection, sql, timeout=timeout) as found:
             yield found
             self._check_frozen()
 
@@ -136,9 +142,9 @@ class Store:
             try:
                 self._check_place()  # the wait may have been long
                 yield self._db
-                self._db.commit()
+                self._connection.commit()
             except BaseException:
-                self._db.rollback()
+                self._connection.rollback()
                 raise
             if self._logged:
                 sync_log(self.path)
@@ -150,13 +156,13 @@ class Store:
         and random.
         """
         draws, pause, started = random.SystemRandom(), PAUSE, time.monotonic()
-        (patience,) = self._db.execute("PRAGMA busy_timeout").fetchone()
-        self._db.execute("PRAGMA busy_timeout = 0")
+        (patience,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
+        self._connection.execute("PRAGMA busy_timeout = 0")
         try:
             while True:
                 try:
                     # After a deferred BEGIN, a read and then a write fail at once if another process writes.
-                    self._db.execute("BEGIN IMMEDIATE")
+                    self._connection.execute("BEGIN IMMEDIATE")
                     return
                 except sqlite3.OperationalError as error:
                     waited = time.monotonic() - started
@@ -166,7 +172,7 @@ class Store:
                 time.sleep(draws.uniform(0, pause))
                 pause = min(2 * pause, LONGEST_PAUSE)
         finally:
-            self._db.execute(f"PRAGMA busy_timeout = {patience}")
+            self._connection.execute(f"PRAGMA busy_timeout = {patience}")
 
     def _check_place(self) -> None:
         """Raise RegistryError if the file was deleted or replaced: what is written now would be lost."""
@@ -185,9 +191,17 @@ class Store:
     def _mappings(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The rows of a SELECT by column."""
         with explained(self.path):
-            found = list(self._db.query(sql, values))
+            cursor = self._connection.execute(sql, values)
+            columns = [column[0] for column in cursor.description]
+            found = [dict(zip(columns, row, strict=True)) for row in cursor]
             self._check_frozen()
             return found
+
+    def _tuples(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a SELECT, one at a time."""
+        with explained(self.path):
+            yield from self._connection.execute(sql, values)
+            self._check_frozen()
 
     def _one(self, kind: type[Row], table: str, row_id: str) -> Row:
         """The record with this id; raises RegistryError if there is none."""
@@ -211,50 +225,49 @@ def _absolute(path: Path | str) -> Path:
         raise RegistryError(f"{path}: {error}; name another file with --registry") from error
 
 
-def _writing(path: Path, patience: float) -> tuple[Any, bool]:
-    """The database at `path`, open for writing, with the newest schema; and whether commits need `sync_log`."""
+def _writing(path: Path, patience: float) -> tuple[sqlite3.Connection, bool]:
+    """A connection for writing, to the newest schema; and whether its commits need `sync_log`."""
     connection = connect_for_writing(path, patience)
     try:
-        return _migrated(connection, path), use_log(connection)
+        _bring_up_to_date(connection, path)
+        return connection, use_log(connection)
     except BaseException:
         connection.close()
         raise
 
 
-def _reading(path: Path, patience: float) -> tuple[Any, Stamp | None]:
-    """The database at `path`, open for reading, with the newest schema; and its stamp, if it is read as frozen."""
+def _reading(path: Path, patience: float) -> tuple[sqlite3.Connection, Stamp | None]:
+    """A connection for reading, to the newest schema; and the stamp of the file, if it is read as frozen."""
     connection, frozen = connect_for_reading(path, patience)
     try:
-        return _migrated(connection, path, read_only=True), frozen
+        _bring_up_to_date(connection, path, read_only=True)
+        return connection, frozen
     except OlderSchema:
         copy = connect_to_copy(connection)  # SQLite deletes it when it is closed
         try:
             if frozen is not None:
                 _check_unchanged(path, frozen)
-            db = _migrated(copy, path)
+            _bring_up_to_date(copy, path)
             copy.execute("PRAGMA query_only = ON")
         except BaseException:
             copy.close()
             raise
-        connection.close()
-        return db, None
+        finally:
+            connection.close()
+        return copy, None
     except BaseException:
         connection.close()
         raise
 
 
-def _migrated(connection: sqlite3.Connection, path: Path, *, read_only: bool = False) -> Any:
-    from sqlite_utils import Database
-
-    db = Database(connection, execute_plugins=False)
-    db.execute("PRAGMA foreign_keys = ON")
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path, *, read_only: bool = False) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
     try:
-        migrate(db, read_only=read_only)
+        migrate(connection, read_only=read_only)
     except OlderSchema:
         raise
     except RegistryError as error:
         raise RegistryError(f"{path} {error}") from None
-    return db
 
 
 def _check_unchanged(path: Path, stamp: Stamp) -> None:

@@ -140,7 +140,7 @@ def query(
     "select * from leaderboard"
     """
     from satm.cli._tables import print_rows
-    from satm.report.tables import render_parts
+    from satm.report.streaming import render_parts
 
     most = {Format.TABLE: TABLE_ROWS}.get(form, 0) if limit is None else limit
     try:

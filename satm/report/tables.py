@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from satm.errors import ConfigError
@@ -14,39 +13,20 @@ from satm.errors import ConfigError
 
 def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> str:
     """The rows as `csv`, `json` (a list of objects) or `markdown`. Raises ConfigError for another form."""
-    return "\n".join(render_parts(columns, rows, form))
-
-
-def render_parts(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str) -> Iterator[str]:
-    """What `render` returns, in parts between line breaks, one for each row: for more rows than fit in memory."""
     if form == "csv":
-        yield _csv_line(columns)
-        for row in rows:
-            yield _csv_line([shown(value) for value in row])
-    elif form == "json":
-        yield from _json_parts(columns, rows)
-    elif form == "markdown":
-        for line in (columns, ["---"] * len(columns)):
-            yield "| " + " | ".join(line) + " |"
-        for row in rows:
-            yield "| " + " | ".join(_cell(value) for value in row) + " |"
-    else:
-        raise ConfigError(f"format '{form}': expected csv, json or markdown")
-
-
-def _csv_line(cells: Sequence[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
-
-
-def _json_parts(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    before = None  # a row is written when it is known whether a comma follows
-    for row in rows:
-        cells = dict(zip(columns, map(_plain, row), strict=True))
-        yield "[" if before is None else f"{before},"
-        before = textwrap.indent(json.dumps(cells, indent=2, ensure_ascii=False), "  ")
-    yield "[]" if before is None else f"{before}\n]"
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([shown(value) for value in row] for row in rows)
+        return text.getvalue().rstrip("\n")
+    if form == "json":
+        return json.dumps(
+            [dict(zip(columns, map(_plain, row), strict=True)) for row in rows], indent=2, ensure_ascii=False
+        )
+    if form == "markdown":
+        lines = [columns, ["---"] * len(columns), *([_cell(value) for value in row] for row in rows)]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    raise ConfigError(f"format '{form}': expected csv, json or markdown")
 
 
 def shown(value: Any) -> str:
