@@ -41,5 +41,5 @@ def unpack(blobs: Sequence[BlobRow]) -> tuple[Images, Labels]:
 
 def check(blob: BlobRow) -> None:
     """Raise RegistryError if the bytes of the blob do not have the sha256 that names them."""
-    if hashlib.sha256(blob.data).hexdigest() != blob.sha256:
+    if not isinstance(blob.data, bytes) or hashlib.sha256(blob.data).hexdigest() != blob.sha256:
         raise RegistryError(f"blob {blob.sha256[:12]} is damaged; restore a copy of the registry")

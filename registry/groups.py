@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from registry.connection import explained
 from registry.group_ids import Experts
 from registry.records import SetRecord
 from registry.sets import Sets
-from registry.store import explained
-from satm.errors import ConfigError
+from satm.errors import ConfigError, RegistryError
 
 MOST = 10_000  # versions in one range
 VERSIONS = re.compile(r"(?P<path>.+/ipc\d+/[^/@]+)@(?P<versions>\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)")
@@ -91,7 +91,7 @@ class Groups(Sets):
         without: Collection[str] = (),
     ) -> Group:
         """The largest group of `record` among the sets of its name, `siblings`, without the sets of these ids."""
-        known = {each.id: membership[each.id] for each in siblings if each.id not in without}
+        known = {each.id: _of(each, membership) for each in siblings if each.id not in without}
         best: tuple[SetRecord, ...] = (record,)
         experts: Experts = "none"
         for group_id, experts_of in known[record.id].items():
@@ -130,7 +130,7 @@ class Groups(Sets):
     def _kinds(self, records: Sequence[SetRecord]) -> dict[str, Experts]:
         """The groups that hold all these sets."""
         membership = self._groups_of_sets()
-        first, *others = (membership[record.id] for record in records)
+        first, *others = (_of(record, membership) for record in records)
         return {group_id: kind for group_id, kind in first.items() if all(group_id in other for other in others)}
 
     def _groups_of_sets(self) -> dict[str, dict[str, Experts]]:
@@ -140,6 +140,14 @@ class Groups(Sets):
             for row in self._db.query("SELECT set_id, group_id, experts FROM set_groups ORDER BY set_id, experts"):
                 found.setdefault(row["set_id"], {})[row["group_id"]] = row["experts"]
         return found
+
+
+def _of(record: SetRecord, membership: Mapping[str, Mapping[str, Experts]]) -> Mapping[str, Experts]:
+    """The groups of a set. Each has one, so raise RegistryError if there is none."""
+    try:
+        return membership[record.id]
+    except KeyError:
+        raise RegistryError(f"{record.name} is in no group: the registry is damaged; restore a copy of it") from None
 
 
 def _numbers(text: str) -> list[int] | None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
 from registry.checksums import COLUMNS, checksum
+from registry.connection import explained
 from registry.groups import Groups
 from registry.records import RecipeRecord, ResultRow, SummaryRow, to_json, to_row
-from registry.store import explained, now, where
+from registry.store import now, where
 
 
 class ResultFilters(TypedDict, total=False):

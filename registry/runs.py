@@ -180,12 +180,19 @@ class Runs(Identity):
         with self._writing():
             self._update(run_id, config=to_json({**self.run(run_id).config, **config}), updated=now())
 
-    def add_metrics(self, run_id: str, rows: Sequence[tuple[int, str, float]]) -> None:
-        """Store (step, name, value) rows. A row that is already stored is replaced."""
+    def add_metrics(
+        self, run_id: str, rows: Sequence[tuple[int, str, float]], *, seconds: float = 0.0, wait: bool = True
+    ) -> None:
+        """Store (step, name, value) rows, and add `seconds` of work. A row that is already stored is replaced.
+
+        If `wait` is False and another process holds the registry, this raises RegistryBusy at once.
+        """
         records = [MetricRow(run_id=run_id, step=step, name=name, value=value) for step, name, value in rows]
-        with self._writing() as db:
-            self.run(run_id)
+        with self._writing(wait=wait) as db:
+            run = self.run(run_id)
             db["metrics"].insert_all(map(to_row, records), replace=True)
+            if seconds:
+                self._update(run_id, seconds=run.seconds + seconds, updated=now())
 
     def drop_metrics_from(self, run_id: str, step: int) -> None:
         """Delete the metrics of `step` and of all later steps, because a resumed run computes them again."""

@@ -6,32 +6,37 @@ records, and `_writing` opens a transaction. `registry.migrations` makes the tab
 
 from __future__ import annotations
 
-import math
-import os
+import random
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from registry.migrations import migrate
+from registry.connection import (
+    Stamp,
+    connect_for_reading,
+    connect_for_writing,
+    connect_to_copy,
+    explained,
+    inode,
+    is_busy,
+    sync_log,
+    use_log,
+)
+from registry.location import check
+from registry.migrations import OlderSchema, database, migrate
 from registry.records import from_row
-from satm.errors import RegistryError
+from registry.selection import Selection, selecting
+from satm.errors import RegistryBusy, RegistryError
 
 if TYPE_CHECKING:
     from registry.records import Row
 
-# The advice for an error of SQLite, by a part of its message.
-_ADVICE = {
-    "locked": "is in use by another process; try again when that has finished",
-    "readonly": "cannot be written; name a file you can write with --registry",
-    "unable to open": "cannot be opened; check the folder and its permissions, or name another file with --registry",
-    "not a database": "is not a SQLite file; name another file with --registry",
-    "malformed": "is damaged; restore a copy of it",
-    "is full": "cannot grow: the disk is full; free some space",
-    "FOREIGN KEY": "does not hold the set, run or recipe that a new row names; store that first",
-}
+PAUSE, LONGEST_PAUSE = 0.001, 0.02  # seconds between two tries for the write lock: doubled each time, up to the longest
 
 
 def now() -> str:
@@ -39,61 +44,68 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn an error of SQLite into a RegistryError that begins with the file's path."""
-    try:
-        yield
-    except (sqlite3.Error, OverflowError) as error:
-        text = " ".join(str(error).split())
-        advice = next((advice for part, advice in _ADVICE.items() if part in text), f"refused: {text}")
-        raise RegistryError(f"{path} {advice}") from error
-
-
 class Store:
     """A connection to a registry file with the newest schema. SQLite enforces foreign keys."""
 
-    def __init__(self, path: Path, db: Any) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        *,
+        timeout: float | None = 30.0,
+        waiting: Callable[[float], None] = lambda seconds: None,
+        frozen: Stamp | None = None,
+        logged: bool = False,
+    ) -> None:
         self.path = path
-        self._db = db  # sqlite_utils.Database
+        self._connection = connection
+        self._timeout, self._waiting = timeout, waiting
+        self._frozen = frozen  # the stamp of a file that is read as one that never changes
+        self._logged = logged  # commits are not on the disk before `sync_log`
+        self._inode = inode(path)
+
+    @cached_property
+    def _db(self) -> Any:
+        """The sqlite_utils.Database that writes. It takes longer to import than most commands take to read."""
+        return database(self._connection)
 
     @classmethod
     def open(
-        cls, path: Path | str, *, must_exist: bool = False, read_only: bool = False, timeout: float = 30.0
+        cls,
+        path: Path | str,
+        *,
+        must_exist: bool = False,
+        read_only: bool = False,
+        timeout: float | None = 30.0,
+        waiting: Callable[[float], None] = lambda seconds: None,
     ) -> Self:
         """Open the registry at `path` and bring it to the newest schema.
 
         Args:
             path: the SQLite file.
             must_exist: raise an error if there is no file, instead of making one.
-            read_only: do not write; then the file must exist too.
-            timeout: seconds that a write waits for another process.
+            read_only: do not write; then the file must exist too. A registry of an older version is then copied to a
+                temporary file, and the copy is brought to the newest schema.
+            timeout: seconds that a write waits for another process; None: as long as it takes.
+            waiting: called with the seconds waited so far, again and again while a write waits. It may raise an error
+                to give up.
 
-        Raises RegistryError, before anything is written, if the file is missing, cannot be written, is no registry or
-        comes from a newer version.
+        Raises RegistryError, before anything is written, if the file is missing, cannot be written, is no registry,
+        comes from a newer version, or is to be written on a network file system.
         """
-        path = Path(path).expanduser().absolute()
-        _check(path, must_exist=must_exist or read_only, read_only=read_only)
+        path = _absolute(path)
+        check(path, must_exist=must_exist or read_only, read_only=read_only)
+        patience = 30.0 if timeout is None else timeout
         with explained(path):
-            connection = _connect(path, "ro" if read_only else "rwc", timeout)
-        try:
-            from sqlite_utils import Database
-
-            with explained(path):
-                db = Database(connection, execute_plugins=False)
-                db.execute("PRAGMA foreign_keys = ON")
-                try:
-                    migrate(db, read_only=read_only)
-                except RegistryError as error:
-                    raise RegistryError(f"{path} {error}") from None
-            return cls(path, db)
-        except BaseException:
-            connection.close()
-            raise
+            if read_only:
+                connection, frozen = _reading(path, patience)
+                return cls(path, connection, frozen=frozen)
+            connection, logged = _writing(path, patience)
+            return cls(path, connection, timeout=timeout, waiting=waiting, logged=logged)
 
     def close(self) -> None:
         """Close the file; an open transaction is undone."""
-        self._db.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -101,49 +113,95 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Column names and rows of one SELECT, on a connection that cannot write.
+    @contextmanager
+    def select(self, sql: str, *, timeout: float | None = None) -> Iterator[Selection]:
+        """The columns and rows of one SELECT; the rows can be taken one by one while the context lasts.
 
-        Raises RegistryError if the SQL is wrong, would write, or is no query that returns rows.
+        `timeout` limits the seconds that SQLite computes. Raises RegistryError if the SQL is wrong, does more than
+        read, returns no rows or takes longer.
         """
-        with explained(self.path):
-            connection = _connect(self.path, "ro", 30.0)
-            try:
-                connection.execute("PRAGMA query_only = ON")
-                connection.set_authorizer(_no_other_files)
-                cursor = connection.execute(sql)
-                if cursor.description is None:
-                    raise RegistryError(f"'{' '.join(sql.split())}' returns no rows; expected a SELECT")
-                return [column[0] for column in cursor.description], cursor.fetchall()
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:  # the extended codes too
-                    raise
-                raise RegistryError(f"'{' '.join(sql.split())}' would write, and a query only reads") from error
-            finally:
-                connection.close()
+        with explained(self.path), selecting(self._connection, sql, timeout=timeout) as found:
+            yield found
+            self._check_frozen()
+
+    def query(self, sql: str, *, timeout: float | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names and all rows of one SELECT; see `select`."""
+        with self.select(sql, timeout=timeout) as found:
+            return found.columns, list(found.rows)
 
     @contextmanager
-    def _writing(self) -> Iterator[Any]:
-        """The database in a transaction. It holds the write lock from its start, and any error undoes it."""
+    def _writing(self, *, wait: bool = True) -> Iterator[Any]:
+        """The database in a transaction. It holds the write lock from its start, and any error undoes it.
+
+        Raises RegistryBusy if another process holds the lock for the timeout, or now if `wait` is False; RegistryError
+        if the file is no longer where it was.
+        """
         with explained(self.path):
-            # After a deferred BEGIN, a read and then a write fail at once, without waiting, if another process writes.
-            self._db.execute("BEGIN IMMEDIATE")
+            self._check_place()
+            self._lock(self._timeout if wait else 0.0)
             try:
+                self._check_place()  # the wait may have been long
                 yield self._db
-                self._db.commit()  # this may fail too: a deferred foreign key, a full disk
+                self._connection.commit()
             except BaseException:
-                self._db.rollback()
+                self._connection.rollback()
                 raise
+            if self._logged:
+                sync_log(self.path)
+
+    def _lock(self, timeout: float | None) -> None:
+        """Begin a transaction that holds the write lock.
+
+        SQLite waits 100 ms between its tries, so a process can be overtaken again and again. The pauses here are short
+        and random.
+        """
+        draws, pause, started = random.SystemRandom(), PAUSE, time.monotonic()
+        (patience,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    # After a deferred BEGIN, a read and then a write fail at once if another process writes.
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as error:
+                    waited = time.monotonic() - started
+                    if not is_busy(error) or (timeout is not None and waited >= timeout):
+                        raise
+                self._waiting(waited)
+                time.sleep(draws.uniform(0, pause))
+                pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {patience}")
+
+    def _check_place(self) -> None:
+        """Raise RegistryError if the file was deleted or replaced: what is written now would be lost."""
+        if inode(self.path) != self._inode:
+            raise RegistryError(f"{self.path} was deleted, moved or replaced while it was in use; put it back")
+
+    def _check_frozen(self) -> None:
+        if self._frozen is not None:
+            _check_unchanged(self.path, self._frozen)
 
     def _rows(self, kind: type[Row], sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """The rows of a SELECT as records of `kind`."""
         with explained(self.path):
-            return [from_row(kind, row) for row in self._db.query(sql, values)]
+            return [from_row(kind, row) for row in self._mappings(sql, values)]
 
     def _mappings(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The rows of a SELECT by column."""
         with explained(self.path):
-            return list(self._db.query(sql, values))
+            cursor = self._connection.execute(sql, values)
+            columns = [column[0] for column in cursor.description]
+            found = [dict(zip(columns, row, strict=True)) for row in cursor]
+            self._check_frozen()
+            return found
+
+    def _tuples(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a SELECT, one at a time."""
+        with explained(self.path):
+            yield from self._connection.execute(sql, values)
+            self._check_frozen()
 
     def _one(self, kind: type[Row], table: str, row_id: str) -> Row:
         """The record with this id; raises RegistryError if there is none."""
@@ -160,31 +218,59 @@ def where(filters: Mapping[str, Any]) -> tuple[str, list[Any]]:
     return f"WHERE {clause}" if clause else "", list(wanted.values())
 
 
-def _check(path: Path, *, must_exist: bool, read_only: bool) -> None:
-    """Raise RegistryError if `path` cannot be opened in this way."""
-    if path.is_dir():
-        raise RegistryError(f"{path} is a folder; name a file in it with --registry")
-    if not path.exists():
-        if must_exist:
-            raise RegistryError(f"there is no registry at {path}; `satm condense` makes one, --registry names another")
-        if not path.parent.is_dir():
-            raise RegistryError(f"the folder of {path} does not exist; make it first")
-    # SQLite notices this only at the first write, perhaps after an hour of work. Its journal needs the folder.
-    needed = [path, path.parent] if path.exists() else [path.parent]
-    effective = os.access in os.supports_effective_ids
-    if not read_only and not all(os.access(place, os.W_OK, effective_ids=effective) for place in needed):
-        raise RegistryError(f"{path} {_ADVICE['readonly']}")
-
-
-def _connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=timeout)
+def _absolute(path: Path | str) -> Path:
     try:
-        connection.execute("SELECT sqrt(1.0)")
-    except sqlite3.OperationalError:  # SQLite was built without mathematical functions; the views need this one
-        connection.create_function("sqrt", 1, math.sqrt, deterministic=True)
-    return connection
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:  # a user of this name does not exist
+        raise RegistryError(f"{path}: {error}; name another file with --registry") from error
 
 
-def _no_other_files(action: int, *_: str | None) -> int:
-    # ATTACH and VACUUM INTO could make files, even on a read-only connection.
-    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
+def _writing(path: Path, patience: float) -> tuple[sqlite3.Connection, bool]:
+    """A connection for writing, to the newest schema; and whether its commits need `sync_log`."""
+    connection = connect_for_writing(path, patience)
+    try:
+        _bring_up_to_date(connection, path)
+        return connection, use_log(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _reading(path: Path, patience: float) -> tuple[sqlite3.Connection, Stamp | None]:
+    """A connection for reading, to the newest schema; and the stamp of the file, if it is read as frozen."""
+    connection, frozen = connect_for_reading(path, patience)
+    try:
+        _bring_up_to_date(connection, path, read_only=True)
+        return connection, frozen
+    except OlderSchema:
+        copy = connect_to_copy(connection)  # SQLite deletes it when it is closed
+        try:
+            if frozen is not None:
+                _check_unchanged(path, frozen)
+            _bring_up_to_date(copy, path)
+            copy.execute("PRAGMA query_only = ON")
+        except BaseException:
+            copy.close()
+            raise
+        finally:
+            connection.close()
+        return copy, None
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path, *, read_only: bool = False) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+    try:
+        migrate(connection, read_only=read_only)
+    except OlderSchema:
+        raise
+    except RegistryError as error:
+        raise RegistryError(f"{path} {error}") from None
+
+
+def _check_unchanged(path: Path, stamp: Stamp) -> None:
+    """Raise RegistryBusy if a file that is read as one that never changes was written."""
+    if Stamp.of(path) != stamp:
+        raise RegistryBusy(f"{path} was written while it was read; read it again")

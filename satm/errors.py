@@ -61,6 +61,10 @@ class RegistryError(SatmError):
     """A registry file that cannot be opened, read or written, or a reference to something that it does not hold."""
 
 
+class RegistryBusy(RegistryError):
+    """A registry file that another process is writing. The same call may succeed later."""
+
+
 class Diverged(SatmError):
     """A loss or gradient that is no longer finite, or explodes. `measured` holds the values seen, by name."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from satm.cli import _options as option
 from satm.cli._options import Format, FormatOption
-from satm.errors import RegistryError, UnknownName
+from satm.errors import Interrupted, RegistryError, UnknownName
 
 if TYPE_CHECKING:
     from registry import Registry
@@ -24,6 +25,9 @@ def register(app: typer.Typer) -> None:
     app.command(name="results")(results)
     app.command(name="query")(query)
     app.add_typer(sets)
+
+
+TABLE_ROWS = 1000  # that a table shows: its column widths need all rows in memory
 
 
 class Protocol(StrEnum):
@@ -50,6 +54,13 @@ NewImages = Annotated[
     bool, typer.Option("--new-images", help="Intervals of accuracies speak of new test images too, not of these only.")
 ]
 Everything = Annotated[bool, typer.Option("--all", help="Also every step and the whole accuracy matrix.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", min=0.001, help="End the query if SQLite computes longer than these seconds.")
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=0, help=f"Show at most so many rows; 0: all (default: {TABLE_ROWS} in a table)."),
+]
 SQL = Annotated[str, typer.Argument(metavar="SQL", help='For example "select * from leaderboard".')]
 
 
@@ -119,6 +130,8 @@ def _check_names(names: Mapping[str, str | None], registry: Path) -> None:
 def query(
     sql: SQL,
     form: FormatOption = Format.TABLE,
+    timeout: Timeout = 60.0,
+    limit: Limit = None,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
     """Run SQL on the registry, which is only read.
@@ -126,10 +139,23 @@ def query(
     Tables: sets, set_groups, blobs, runs, metrics, results, predictions, recipes, environments. Example: satm query
     "select * from leaderboard"
     """
-    import satm
     from satm.cli._tables import print_rows
+    from satm.report.streaming import render_parts
 
-    print_rows(*satm.query(sql, registry=registry), form)
+    most = {Format.TABLE: TABLE_ROWS}.get(form, 0) if limit is None else limit
+    try:
+        with _reading(registry) as store, store.select(sql, timeout=timeout) as found:
+            rows = iter(found.rows)
+            shown = itertools.islice(rows, most) if most else rows
+            if form is Format.TABLE:
+                print_rows(found.columns, list(shown), form)
+            else:
+                for part in render_parts(found.columns, shown, form.value):
+                    typer.echo(part)
+            if most and next(rows, None) is not None:
+                typer.echo(f"only the first {most} rows are shown; --limit 0 shows all", err=True)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; a query only reads, so nothing was changed") from None
 
 
 @sets.command(name="list")

@@ -40,7 +40,12 @@ def results(*, registry: Path | str = "satm.db", **filters: Any) -> list[Summary
         return store.summary(**filters)
 
 
-def query(sql: str, *, registry: Path | str = "satm.db") -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and rows of an SQL statement. The connection is read-only. Raises RegistryError for bad SQL."""
+def query(
+    sql: str, *, registry: Path | str = "satm.db", timeout: float | None = None
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names and rows of an SQL statement that only reads.
+
+    Raises RegistryError for bad SQL, and for a query that takes longer than `timeout` seconds.
+    """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
-        return store.query(sql)
+        return store.query(sql, timeout=timeout)

@@ -3,69 +3,69 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import torch
 
-from satm.errors import Diverged, Interrupted, SatmError
+from satm.errors import Diverged, Interrupted, RegistryError, SatmError
 from satm.methods import Condensation
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.condense.events import Events
 from satm.workflow.condense.meter import Meter
+from satm.workflow.condense.run_log import RunLog
 from satm.workflow.workspace import Workspace
 
 SAVE_SECONDS = 60.0  # between checkpoints: what a crash can cost
 
 
-def run_outer_steps(condensation: Condensation, checkpoint: Checkpoint, workspace: Workspace, run: str) -> None:
-    """Take all outer steps that are left. The state is saved every minute, at a stop and at a failure.
+def run_outer_steps(condensation: Condensation, checkpoint: Checkpoint, workspace: Workspace, log: RunLog) -> None:
+    """Take all outer steps that are left. The state is saved every minute, at a stop, at a failure and at the end.
 
-    `run` is the id of the run that the metrics belong to. Raises Interrupted if the user asks to stop, SatmError if an
-    outer step fails or does not fit the memory of the device.
+    The state is saved first, then the measurements are stored. While another process holds the registry they wait in
+    `log`; only at the end this waits for the registry. Raises Interrupted if the user asks to stop, SatmError if an
+    outer step fails or does not fit the memory of the device, RegistryError if the registry cannot be written.
     """
-    store, progress = workspace.store, workspace.progress
-    store.drop_metrics_from(run, condensation.step)
-    started = last_save = time.monotonic()
-    rows: list[tuple[int, str, float]] = []
+    progress = workspace.progress
     events, meter = Events(progress), Meter(workspace.device)
+    last_save = time.monotonic()
 
     def save() -> None:
-        nonlocal last_save, started
-        store.add_metrics(run, rows)
-        rows.clear()
-        checkpoint.save(condensation.state())
+        nonlocal last_save
+        checkpoint.save({**condensation.state(), **log.state()})
         last_save = time.monotonic()
-        store.add_seconds(run, last_save - started)
-        started = last_save
 
     with progress.bar("condense", condensation.steps, done=condensation.step) as bar:
         while condensation.step < condensation.steps:
             step = condensation.step
             try:
                 measured = condensation.advance()
-            except SatmError as error:
-                if isinstance(error, Diverged):
-                    rows.extend((step, name, value) for name, value in error.measured.items())
+            except (SatmError, torch.OutOfMemoryError) as error:
+                log.add(step, error.measured if isinstance(error, Diverged) else {})
                 save()
-                raise
-            except torch.OutOfMemoryError as error:
-                save()
+                with suppress(RegistryError):  # the error of the step is what the user needs to know
+                    log.offer()
+                if isinstance(error, SatmError):
+                    raise
                 raise SatmError(
                     f"outer step {step + 1} does not fit the memory of {workspace.device}, all before it is saved; "
                     "lower window (satm plan --memory says which fits), or take engine=replay"
                 ) from error
             meter.step()
             events.see(step, measured)
-            rows.extend((step, name, float(value)) for name, value in measured.items())
+            log.add(step, measured)
             bar.advance(1, **{name: measured[name] for name in ("loss", "step_size") if name in measured})
-            if progress.stopping() and condensation.step < condensation.steps:
+            if condensation.step == condensation.steps:
+                log.add(step, meter.close())
                 save()
+                break
+            stopping = progress.stopping()
+            if stopping or time.monotonic() - last_save > SAVE_SECONDS:
+                save()
+                log.offer()
+            if stopping:
                 raise Interrupted(
                     f"stopped after outer step {condensation.step} of {condensation.steps}, all saved; "
                     "the same command continues from there"
                 )
-            if time.monotonic() - last_save > SAVE_SECONDS:
-                save()
-    rows.extend((condensation.steps - 1, name, value) for name, value in meter.close().items())
-    store.add_metrics(run, rows)
-    store.add_seconds(run, time.monotonic() - started)
+    log.settle()
     events.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from satm.workflow.condense.inputs import check_request, load_data, prepare_expe
 from satm.workflow.condense.job import Job
 from satm.workflow.condense.outer_loop import run_outer_steps
 from satm.workflow.condense.recorded import check_continues
+from satm.workflow.condense.run_log import WAITING, RunLog
 from satm.workflow.condense.start_from import find_start
 from satm.workflow.former_runs import continue_former
 from satm.workflow.teachers import prepare_teacher
@@ -129,10 +130,13 @@ def _carry_out(
     if saved is not None:
         condensation.restore(saved)
         progress.say(f"continuing from outer step {condensation.step} of {condensation.steps}")
+    log = RunLog(store, run, progress)
     with _ending(store, run, condensation):
-        run_outer_steps(condensation, checkpoint, workspace, run)
+        store.drop_metrics_from(run, condensation.step)
+        log.restore(saved or {})
+        run_outer_steps(condensation, checkpoint, workspace, log)
         result = _store_sets(job, condensation, store, run)
-    store.finish_run(run, status="done", set_id=result.record.id)
+        store.finish_run(run, status="done", set_id=result.record.id)
     checkpoint.remove()
     return result
 
@@ -145,14 +149,16 @@ def _saved_state(
     None: begin at outer step 0. Raises RegistryError if the state of `job.start` is needed and is gone.
     """
     saved = None if fresh else checkpoint.load()
-    if saved is not None and (before is None or before.status == "done"):
+    if saved is not None and before is not None and before.status == "done":
         progress.say("the saved state belongs to no unfinished run of this registry; starting over")
         saved = None
+    if saved is not None and before is None:
+        progress.say("the registry does not know the run of the saved state: what the run measured before is lost")
     if saved is not None or job.start is None:
         return saved
     if job.start.state is None:
         raise RegistryError(f"run {job.start.run} left no saved state to continue from; start over without --from")
-    return job.start.state
+    return {name: tensor for name, tensor in job.start.state.items() if name != WAITING}  # those are the other run's
 
 
 def _begin(job: Job, workspace: Workspace) -> Condensation:
@@ -217,15 +223,23 @@ def _store_sets(job: Job, condensation: Condensation, store: Registry, run: str)
 def _ending(store: Registry, run: str, condensation: Condensation) -> Iterator[None]:
     """If the work ends early, store with the run that it was interrupted or that it failed, and raise the error again.
 
-    The message of Diverged then also says how to continue from the last saved state.
+    The messages of Diverged and RegistryError then also say how to continue from the last saved state. If the registry
+    cannot be written, the first error is the one that counts.
     """
     try:
         yield
     except Interrupted:
-        store.finish_run(run, status="interrupted")
+        with suppress(RegistryError, Interrupted):
+            store.finish_run(run, status="interrupted")
         raise
     except Exception as error:
-        store.finish_run(run, status="failed", message=str(error))
+        with suppress(RegistryError, Interrupted):
+            store.finish_run(run, status="failed", message=str(error))
+        if isinstance(error, RegistryError) and condensation.step:
+            raise type(error)(
+                f"{error} (the state after outer step {condensation.step} of {condensation.steps} is saved; then the "
+                "same command continues from there)"
+            ) from error
         if not isinstance(error, Diverged) or not condensation.step:
             raise
         raise Diverged(
