@@ -31,6 +31,11 @@ _REAL = frozenset(COLUMNS.index(name) for name in ("value", "step_size"))
 
 def checksum(values: Sequence[Any]) -> str:
     """The first 16 hex digits of the sha256 of a row; `values` are its `COLUMNS` as SQLite stores them."""
-    # Python writes each float as the shortest text that reads back as the same float.
-    plain = [float(value) if place in _REAL else value for place, value in enumerate(values)]
-    return hashlib.sha256(json.dumps(plain, ensure_ascii=False).encode()).hexdigest()[:16]
+    # Python writes each float as the shortest text that reads back as the same float. In a damaged file a column may
+    # hold anything.
+    plain = [
+        float(value) if place in _REAL and isinstance(value, int | float) else value
+        for place, value in enumerate(values)
+    ]
+    text = json.dumps(plain, ensure_ascii=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

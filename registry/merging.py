@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,17 @@ class Merging(Runs):
         to = Path(to).expanduser().absolute()
         if os.path.lexists(to):
             raise RegistryError(f"{to} is there already; name a new file for the backup")
+
+        def copy(file: Path) -> None:
+            # In one step, so it is the file at one moment; as it is, so an older file keeps its schema.
+            with (
+                closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as source,
+                closing(sqlite3.connect(file)) as target,
+            ):
+                source.backup(target)
+
         with explained(self.path):
-            write_atomically(to, lambda file: self._db.execute("VACUUM INTO ?", [str(file)]))
+            write_atomically(to, copy)
 
     def merge(self, other: Path | str) -> Merged:
         """Take all sets, runs, results, predictions and tags of the registry `other` into this one: all, or nothing.
