@@ -19,11 +19,15 @@ def memberships(about: Mapping[str, Any], parents: Collection[str]) -> dict[str,
     """
     from satm.synthetic import digest
 
-    condensed = about.get("config", {}).get("condense", {})
-    seedless = {**condensed, "experts": {k: v for k, v in condensed.get("experts", {}).items() if k != "seed"}}
+    # A set that was made elsewhere may have anything under these keys.
+    given = about.get("config", {}).get("condense", {})
+    condensed = given if isinstance(given, Mapping) else {"condense": given}
+    named = condensed.get("experts", {})
+    trained = named if isinstance(named, Mapping) else {"experts": named}
+    seedless = {**condensed, "experts": {k: v for k, v in trained.items() if k != "seed"}}
     kinds: dict[Experts, Any]
     if any(parent.startswith("experts:") for parent in parents):
-        seed = condensed.get("experts", {}).get("seed")
+        seed = trained.get("seed")
         kinds = {"own": None, "shared": seed} if seed == about["seed"] else {"shared": seed}
     else:
         kinds = {"none": None}

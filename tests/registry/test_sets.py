@@ -67,6 +67,13 @@ def test_what_is_loaded_is_what_was_stored_bit_for_bit(shared: Registry, synthet
     assert (loaded.parents, loaded.id, loaded.name) == (synthetic.parents, synthetic.id, record.name)
 
 
+@pytest.mark.parametrize("config", [{"condense": None}, {"condense": 1.5}, {"condense": {"experts": None}}])
+def test_a_foreign_description_can_be_stored(registry: Registry, config: dict[str, object]) -> None:
+    for parents in ((), ("experts:1",)):
+        record = registry.add_set(replace(SET, config=config, parents=parents), run=None)
+        assert registry.load("latest").id == record.id
+
+
 def test_tensors_are_split_by_class_and_stored_once(registry: Registry) -> None:
     first = registry.add_set(SET, run=None)
     assert len(first.blobs) == 2
