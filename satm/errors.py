@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class SatmError(Exception):
@@ -55,6 +56,14 @@ class DataError(SatmError):
 
 class ExpertError(SatmError):
     """Expert trajectories that are missing, too short or damaged."""
+
+
+class DamagedFile(SatmError):
+    """A file in `SATM_HOME` that does not hold what was written to it. Who can make it again does so."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path} is damaged ({reason}); the next command that makes such files makes it again")
 
 
 class RegistryError(SatmError):

@@ -1,15 +1,26 @@
-"""`SATM_HOME`, the folder of files that can be rebuilt: locks, and writing a file completely or not at all."""
+"""`SATM_HOME`, the folder of files that can be made again: its locks, and writing a file durably or not at all."""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from satm.errors import Interrupted, SatmError
 from satm.progress import Progress
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+STALE_SECONDS = 3600.0  # a write that has not moved for this long was killed
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # file systems that cannot sync a folder say one of these
+_OURS = "set SATM_HOME to a folder of yours"
 
 
 def home() -> Path:
@@ -22,47 +33,125 @@ def home() -> Path:
     return Path(platformdirs.user_data_dir("satm"))
 
 
+def refused(action: str, path: Path, error: Exception) -> SatmError:
+    """The SatmError for an `error` of the system at `action` (`read`, `write`, `make folder`, `lock`) on `path`."""
+    if isinstance(error, PermissionError):
+        return SatmError(f"no permission to {action} {path}; ask its owner for it, or {_OURS}")
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return SatmError(f"cannot {action} {path}: {reason}; {_OURS}")
+    out = f"free some space or {_OURS}" if action == "write" else _OURS
+    return SatmError(f"cannot {action} {path}: {reason}; {out}")
+
+
 def make_folder(path: Path) -> None:
-    """Make the folder `path` and its parents; raises SatmError if that fails."""
+    """Make the folder `path` and its parents, so that they outlive a power cut; raises SatmError if that fails."""
     try:
+        new = [each for each in (path, *path.parents) if not each.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        for each in new:
+            sync(each.parent)
     except OSError as error:
-        raise SatmError(f"cannot make folder {path}: {error.strerror}; set SATM_HOME to a folder of yours") from error
+        raise refused("make folder", path, error) from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Call `write` on a temporary file beside `path`, then move it into place.
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk, so that it outlives a power cut. Raises OSError if that fails."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":  # Windows opens no folders
+        return
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if not folder or error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(handle)
 
-    A reader sees either the old file or the complete new one. A crash leaves at most a `.tmp` file. Raises SatmError
-    if the folder cannot be written or the disk is full.
+
+def put_in_place(made: Path, target: Path) -> None:
+    """Give a complete file or folder its name `target`, durably: a power cut leaves all of it or none.
+
+    Raises OSError. A file that has the name is replaced.
+    """
+    for each in sorted(made.rglob("*")) if made.is_dir() else ():
+        if not each.is_symlink():
+            sync(each)
+    sync(made)
+    os.replace(made, target)
+    sync(target.parent)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None], *, before: Callable[[], None] | None = None) -> None:
+    """Call `write` on a temporary file, then move it to `path`, durably. Its mode follows the umask.
+
+    A reader sees either the old file or the complete new one, also after a power cut. A killed process leaves at most a
+    folder `<name>.….tmp`; a later write to the same path removes it. `before` is called when the new file is complete
+    and the old one is still there. Raises SatmError if the folder cannot be written or the disk is full.
     """
     from safetensors import SafetensorError
 
     make_folder(path.parent)
-    temporary: Path | None = None
+    folder: str | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        os.replace(temporary, path)
+        _drop_stale(path)
+        # A folder, because writers of the libraries make temporary files of their own beside the one they are given.
+        folder = tempfile.mkdtemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
+        made = Path(folder) / path.name
+        with made.open("xb") as empty:
+            mode = os.fstat(empty.fileno()).st_mode & 0o777  # what the umask leaves
+        write(made)
+        made.chmod(mode)
+        sync(made)
+        if before is not None:
+            before()
+        put_in_place(made, path)
     except (OSError, SafetensorError) as error:
-        raise SatmError(f"cannot write {path}: {error}; free some space or set SATM_HOME elsewhere") from error
+        raise refused("write", path, error) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _drop_stale(path: Path) -> None:
+    """Remove what killed writes to `path` have left."""
+    for folder in path.parent.glob(f"{path.name}.*.tmp"):
+        try:
+            newest = max(each.stat().st_mtime for each in (folder, *folder.glob("*")))
+        except OSError:  # its writer has just finished
+            continue
+        if time.time() - newest > STALE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def acquire(lock_file: Path, timeout: float) -> BaseFileLock:
+    """The lock of `lock_file`, held. Raises filelock.Timeout if another process holds it for `timeout` seconds.
+
+    Raises SatmError if the file cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    make_folder(lock_file.parent)
+    lock = FileLock(lock_file)
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:
+        raise refused("lock", lock_file, error) from error
+    return lock
 
 
 @contextmanager
 def held(lock_file: Path, what: str, progress: Progress) -> Iterator[None]:
     """Hold a lock while `what` is trained. If another process holds it, say so and wait, ready to stop."""
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
-    lock = FileLock(lock_file)
     waiting = False
     while True:
         try:
-            lock.acquire(timeout=1 if waiting else 0)
+            lock = acquire(lock_file, timeout=1 if waiting else 0)
             break
         except Timeout:
             if not waiting:

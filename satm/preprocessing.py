@@ -16,8 +16,9 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import nn
 
-from satm.errors import ConfigError, DataError, ShapeError
-from satm.home import home, write_atomically
+from satm.errors import ConfigError, DamagedFile, DataError, ShapeError
+from satm.home import home
+from satm.kept import keep, opened
 from satm.types import Images
 
 
@@ -107,9 +108,17 @@ class ZCA:
     def matrices(self) -> Mapping[str, torch.Tensor]:
         """`mean` [D] (or `length` [] if there is a `unit`), `transform` and `inverse` [D, D], all float32.
 
-        Raises DataError if their file is missing or damaged.
+        Raises DataError if their file is missing, DamagedFile if it is damaged.
         """
         return self._matrices or self._read()
+
+    @property
+    def available(self) -> bool:
+        """Whether the file of the matrices is there and undamaged."""
+        try:
+            return self.path(self.key).exists() and bool(self.matrices)
+        except DamagedFile:
+            return False
 
     @staticmethod
     def path(key: str) -> Path:
@@ -117,18 +126,14 @@ class ZCA:
         return home() / "zca" / f"{key}.safetensors"
 
     def _read(self) -> Mapping[str, torch.Tensor]:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         path = self.path(self.key)
-        try:
-            matrices = load_file(path)
-        except FileNotFoundError:
-            raise DataError(
-                f"ZCA transform {self.key} is not in {path.parent}; load its data set once (with --data-root) to fit it"
-            ) from None
-        except (SafetensorError, OSError) as error:
-            raise DataError(f"{path} cannot be read ({error}); remove it, and it will be fitted again") from error
+        with opened(path) as file:
+            if file is None:
+                raise DataError(
+                    f"ZCA transform {self.key} is not in {path.parent}; load its data set once (with --data-root) to "
+                    "fit it"
+                )
+            matrices = file.tensors()
         size = math.prod(self.shape)
         sizes: dict[str, tuple[int, ...]] = {"transform": (size, size), "inverse": (size, size)}
         sizes |= {"mean": (size,)} if self.unit is None else {"length": ()}
@@ -137,10 +142,8 @@ class ZCA:
         return matrices
 
     def save(self) -> None:
-        """Write the matrices to `SATM_HOME`, completely or not at all."""
-        from safetensors.torch import save_file
-
-        write_atomically(self.path(self.key), lambda path: save_file(dict(self.matrices), path))
+        """Write the matrices to `SATM_HOME`, durably, completely or not at all."""
+        keep(self.path(self.key), self.matrices)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able description; `preprocessing_from_dict` is its inverse."""

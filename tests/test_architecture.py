@@ -18,6 +18,7 @@ LEAVES = {
     "progress",
     "names",
     "home",
+    "kept",
     "preprocessing",
     "config",
     "functional",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from satm.data.cache import cache_path, read_cache, write_cache
+from satm.data.cache import DecodeCache
 from satm.data.catalogue import DatasetSpec, spec_of
 from satm.data.decode import decode, image_size_of
 from satm.data.encoded import Encoded, imagenet_subset
@@ -37,12 +37,13 @@ def read(folder: Path, name: str, *, image_size: int | None, progress: Progress)
     check_labels(source.train.labels, classes, f"{source.where}, train")
     check_labels(source.test.labels, classes, f"{source.where}, test")
     size = image_size if image_size is not None or spec is None else spec.image_size
-    path = cache_path(source.files, {"size": size, "classes": classes, "always_rgb": spec is not None})
-    if (kept := read_cache(path)) is not None:
+    options = {"size": size, "classes": classes, "always_rgb": spec is not None}
+    cache = DecodeCache.of(folder, source.files, options, progress)
+    if (kept := cache.read()) is not None:
         return kept
     raw = _decoded(source, name, classes, size, always_rgb=spec is not None, progress=progress)
     raw_digest = raw.digest
-    write_cache(path, raw, raw_digest, progress)
+    cache.write(raw, raw_digest)
     return raw, raw_digest
 
 

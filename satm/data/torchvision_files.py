@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import tempfile
 import threading
@@ -18,6 +17,7 @@ import torch
 from satm.data.catalogue import DatasetSpec
 from satm.data.raw import Raw
 from satm.errors import DataError
+from satm.home import make_folder, put_in_place
 
 _ARRAYS = ("CIFAR10", "CIFAR100")  # their files hold arrays, not encoded images
 PATIENCE = 10.0  # a download gives up after this many seconds without a connection or a byte
@@ -65,19 +65,18 @@ def download(spec: DatasetSpec, folder: Path) -> None:
     if not reachable(url, PATIENCE):
         raise DataError(f"no connection to {url} within {PATIENCE:g} s")
     before = socket.getdefaulttimeout()
-    unpacked = None
+    make_folder(folder.parent)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unpacked = tempfile.mkdtemp(prefix=folder.name + ".", suffix=".tmp", dir=folder.parent)
-        socket.setdefaulttimeout(PATIENCE)  # torchvision has no argument for a time limit
-        kind(unpacked, download=True, **options)
-        shutil.move(unpacked, folder)
+        with tempfile.TemporaryDirectory(prefix=folder.name + ".", suffix=".tmp", dir=folder.parent) as scratch:
+            unpacked = Path(scratch) / folder.name  # its mode follows the umask, that of `scratch` does not
+            unpacked.mkdir()
+            socket.setdefaulttimeout(PATIENCE)  # torchvision has no argument for a time limit
+            kind(str(unpacked), download=True, **options)
+            put_in_place(unpacked, folder)
     except (OSError, RuntimeError) as error:
         raise DataError(f"download of {url} failed ({error})") from error
     finally:
         socket.setdefaulttimeout(before)
-        if unpacked:
-            shutil.rmtree(unpacked, ignore_errors=True)
 
 
 def reachable(url: str, seconds: float) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from satm.errors import DataError
+from satm.errors import DamagedFile, DataError
 from satm.preprocessing import ZCA, MeanStd, unit_vectors
 from satm.progress import Progress
 from satm.synthetic import digest
@@ -31,6 +31,8 @@ def fitted_zca(
 ) -> ZCA:
     """The whitening of training `images` [n, C, H, W] uint8. It is read from `SATM_HOME` if it was fitted before.
 
+    A damaged file is fitted again, and `progress` says so.
+
     Without `unit`, the whitening that the field uses. x are the images in 0..1, flattened to D = C·H·W numbers, and μ
     is their mean:
 
@@ -52,8 +54,11 @@ def fitted_zca(
     key = digest(named if unit is None else {**named, "unit": unit.to_dict()})
     found = ZCA(key=key, eps=eps, shape=(channels, height, width), unit=unit)
     if ZCA.path(key).exists():
-        _ = found.matrices  # a damaged file is reported here, not in the middle of training
-        return found
+        try:
+            _ = found.matrices  # a damaged file is found here, not in the middle of training
+            return found
+        except DamagedFile as error:
+            progress.say(f"{error.path} is damaged ({error.reason})")
     if count < 2:
         raise DataError(f"ZCA needs at least 2 training images, got {count}; go without it")
     progress.say(

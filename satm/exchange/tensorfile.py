@@ -9,6 +9,7 @@ from satm.exchange.about import KEY, from_text, to_text
 from satm.exchange.base import LAYOUTS, Foreign, Layout
 from satm.exchange.files import existing, one_of, shown, unreadable
 from satm.exchange.tensors import as_images, as_labels, as_step_size
+from satm.home import write_atomically
 from satm.synthetic import SyntheticSet
 
 
@@ -39,11 +40,9 @@ def write_safetensors(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     from safetensors.torch import save_file
 
     tensors = {"images": synthetic.images, "labels": synthetic.labels}
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-        path,
-        metadata={KEY: to_text(synthetic)},
-    )
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Written by itself, the library makes a file that only its owner can read.
+    write_atomically(path, lambda to: save_file(ready, to, metadata={KEY: to_text(synthetic)}))
     return ()
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from satm.errors import ExpertError
-from satm.home import home, write_atomically
+from satm.errors import DamagedFile, ExpertError
+from satm.home import home
+from satm.kept import Kept, keep, opened
 from satm.synthetic import digest
 from satm.types import FlatParams
 
@@ -39,15 +39,28 @@ class Trajectory:
     records: tuple[EpochRecord, ...]  # E of them
 
     def snapshot(self, epoch: int) -> FlatParams:
-        """θ_epoch [P], a copy. Raises ExpertError for an epoch that is not stored, or a damaged file."""
+        """θ_epoch [P], a copy. Raises ExpertError for an epoch that is not stored, DamagedFile for a damaged one."""
         if not 0 <= epoch <= self.epochs:
             raise ExpertError(f"{self.path} holds epochs 0 to {self.epochs}, not epoch {epoch}; train the expert on")
-        return _read(self.path, [f"epoch/{epoch:04d}"])[0]
+        with self._opened() as file:
+            return file.tensor(_name(epoch)).clone()  # the file is closed again, and the tensor is a view of it
 
     def momentum(self) -> torch.Tensor | None:
         """The momentum of the optimiser after the last epoch, [P]; None if the expert trains without momentum."""
-        with _opened(self.path) as file:
-            return file.get_tensor("momentum").clone() if "momentum" in file.keys() else None  # noqa: SIM118
+        with self._opened() as file:
+            return file.tensor("momentum").clone() if "momentum" in file.names else None
+
+    def check(self) -> None:
+        """Read the whole file and compare its checksums; raises DamagedFile."""
+        with self._opened() as file:
+            file.check()
+
+    @contextmanager
+    def _opened(self) -> Iterator[Kept]:
+        with opened(self.path) as file:
+            if file is None:
+                raise ExpertError(f"{self.path} is gone; run the command again to train it again")
+            yield file
 
 
 class TrajectoryStore:
@@ -68,20 +81,29 @@ class TrajectoryStore:
         return self.folder / f"{index:04d}.safetensors"
 
     def find(self, index: int) -> Trajectory | None:
-        """Expert `index`, or None if it is not stored. Raises ExpertError for a damaged file."""
+        """Expert `index`, or None if it is not stored. Its snapshots are not read.
+
+        Raises DamagedFile if the file is no whole file of this expert.
+        """
         path = self.path(index)
-        if not path.exists():
-            return None
-        with _opened(path) as file:
+        with opened(path) as file:
+            if file is None:
+                return None
             try:
-                about = json.loads(file.metadata()["satm"])
-                facts, records = about["facts"], tuple(EpochRecord(**record) for record in about["epochs"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise ExpertError(f"{path} is not an expert of this suite; remove it") from error
-            missing = [e for e in range(len(records) + 1) if f"epoch/{e:04d}" not in set(file.keys())]
-        if facts != self.facts or missing:
-            raise ExpertError(f"{path} is not what its place says; remove it and it will be trained again")
+                facts, records = file.about["facts"], tuple(EpochRecord(**record) for record in file.about["epochs"])
+            except (KeyError, TypeError) as error:
+                raise file.damaged("it does not describe an expert") from error
+            if facts != self.facts or not {_name(epoch) for epoch in range(len(records) + 1)} <= file.names:
+                raise file.damaged("it is not what its place says")
         return Trajectory(path, len(records), records)
+
+    def epochs(self, index: int) -> int:
+        """The stored epochs of expert `index`; 0 if its file is missing or damaged."""
+        try:
+            found = self.find(index)
+        except DamagedFile:
+            return 0
+        return found.epochs if found else 0
 
     def write(
         self,
@@ -91,29 +113,14 @@ class TrajectoryStore:
         momentum: torch.Tensor | None,
     ) -> Trajectory:
         """Store the snapshots 0 … E of expert `index`. Replaces an older file completely, or not at all."""
-        from safetensors.torch import save_file
-
-        tensors = {f"epoch/{epoch:04d}": theta for epoch, theta in enumerate(snapshots)}
+        tensors = {_name(epoch): theta for epoch, theta in enumerate(snapshots)}
         if momentum is not None:
             tensors["momentum"] = momentum
-        about = {"facts": self.facts, "epochs": [{f: getattr(r, f) for f in r.__slots__} for r in records]}
         path = self.path(index)
-        write_atomically(path, lambda to: save_file(tensors, to, metadata={"satm": json.dumps(about)}))
+        keep(path, tensors, {"facts": self.facts, "epochs": [asdict(record) for record in records]})
         return Trajectory(path, len(records), tuple(records))
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise ExpertError(f"{path} cannot be read ({error}); remove it and it will be trained again") from error
-
-
-def _read(path: Path, names: Sequence[str]) -> list[torch.Tensor]:
-    # Clone, because safetensors returns a view of the mapped file.
-    with _opened(path) as file:
-        return [file.get_tensor(name).clone() for name in names]
+def _name(epoch: int) -> str:
+    """The tensor of the snapshot after `epoch`."""
+    return f"epoch/{epoch:04d}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from satm.augment import DSA
 from satm.config import to_dict
 from satm.data import ImageData
 from satm.engine import FlatNetwork, flatten
-from satm.errors import ConfigError, Interrupted
+from satm.errors import ConfigError, DamagedFile, Interrupted
 from satm.experts.flat import FlatConfig, FlatGradient
 from satm.experts.store import EpochRecord, Trajectory, TrajectoryStore
 from satm.home import held, make_folder
@@ -90,10 +91,12 @@ def train_experts(
     depend on the number of epochs, so an expert that gets more epochs is trained in the same way as before. The record
     of every epoch says how it was trained.
 
+    Stored experts are read and checked. A damaged one is trained again, and `progress` says so.
+
     Raises Interrupted if `progress` asks to stop, Diverged if a loss is not finite.
     """
     store = expert_store(data, architecture, config)
-    found = [store.find(index) for index in range(config.count)]
+    found = _found(store, config.count, progress)
     absent = sum(expert is None or expert.epochs < epochs for expert in found)
     if not absent:
         return [expert for expert in found if expert]
@@ -113,7 +116,31 @@ def train_experts(
         store=store, data=data, plan=plan, config=config, epochs=epochs, device=device, fused=fused, progress=progress
     )
     with progress.bar("experts", config.count * epochs, done=have) as bar:
-        return [training.expert(index, bar) for index in range(config.count)]
+        return [
+            expert if expert and expert.epochs >= epochs else training.expert(index, bar)
+            for index, expert in enumerate(found)
+        ]
+
+
+def _found(store: TrajectoryStore, count: int, progress: Progress) -> list[Trajectory | None]:
+    """The stored experts; None for one that is missing or damaged. Reads all of them, which shows as a bar."""
+    found: list[Trajectory | None] = [None] * count
+    with progress.bar("check experts", count) as bar:
+        for index in range(count):
+            with suppress(DamagedFile):  # the training says it
+                found[index] = _whole(store, index)
+            bar.advance(1)
+            if found[index] and progress.stopping():
+                raise Interrupted("stopped while the stored experts were checked; nothing was lost")
+    return found
+
+
+def _whole(store: TrajectoryStore, index: int) -> Trajectory | None:
+    """Expert `index`, checked; None if it is not stored. Raises DamagedFile."""
+    expert = store.find(index)
+    if expert is not None:
+        expert.check()
+    return expert
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +159,11 @@ class _Training:
     def expert(self, index: int, bar: Bar) -> Trajectory:
         """Expert `index`, trained further from its last stored epoch. Other processes that need it wait."""
         with held(self.store.folder / f"{index:04d}.lock", f"expert {index}", self.progress):
-            stored = self.store.find(index)
+            try:
+                stored = _whole(self.store, index)
+            except DamagedFile as error:
+                self.progress.say(f"{error.path} is damaged ({error.reason}); training expert {index} again")
+                stored = None
             if stored is not None and stored.epochs >= self.epochs:
                 return stored
             return self._train(index, stored, bar)

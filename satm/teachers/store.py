@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from satm.errors import ConfigError, ExpertError
-from satm.home import home, write_atomically
+from satm.errors import ConfigError
+from satm.home import home
+from satm.kept import keep, opened
 from satm.synthetic import digest
 from satm.types import Images
 
@@ -83,25 +83,18 @@ class TeacherStore:
     def read(self) -> tuple[dict[str, torch.Tensor], tuple[TeacherEpoch, ...]] | None:
         """The stored tensors and the record of each epoch; None if nothing is stored.
 
-        The tensors are those of `write`. Raises ExpertError for a damaged file.
+        The tensors are those of `write`. Raises DamagedFile.
         """
-        from safetensors import SafetensorError, safe_open
-
-        if not self.path.exists():
-            return None
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                about = json.loads(file.metadata()["satm"])
-                # Clone, because safetensors returns a view of the mapped file.
-                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            facts, records = about["facts"], tuple(TeacherEpoch(**each) for each in about["epochs"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ExpertError(
-                f"{self.path} is not a teacher of this suite ({error}); remove it and it will be trained again"
-            ) from error
-        if facts != self.facts:
-            raise ExpertError(f"{self.path} is not what its place says; remove it and it will be trained again")
-        return tensors, records
+        with opened(self.path) as file:
+            if file is None:
+                return None
+            try:
+                facts, records = file.about["facts"], tuple(TeacherEpoch(**each) for each in file.about["epochs"])
+            except (KeyError, TypeError) as error:
+                raise file.damaged("it does not describe a teacher") from error
+            if facts != self.facts:
+                raise file.damaged("it is not what its place says")
+            return file.tensors(), records
 
     def write(self, tensors: Mapping[str, torch.Tensor], records: Sequence[TeacherEpoch]) -> None:
         """Store the state after the last of `records` and replace an older file: completely, or not at all.
@@ -109,8 +102,5 @@ class TeacherStore:
         `tensors` are `network/NAME` for each entry of the network's state. Before the last epoch they are also
         `momentum/NAME` for each parameter.
         """
-        from safetensors.torch import save_file
-
         about = {"facts": self.facts, "epochs": [asdict(record) for record in records]}
-        ready = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
-        write_atomically(self.path, lambda to: save_file(ready, to, metadata={"satm": json.dumps(about)}))
+        keep(self.path, {name: each.detach().cpu() for name, each in tensors.items()}, about)

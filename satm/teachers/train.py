@@ -11,7 +11,7 @@ from torch import nn
 from satm import networks
 from satm.config import to_dict
 from satm.data import ImageData
-from satm.errors import ConfigError, Interrupted
+from satm.errors import ConfigError, DamagedFile, Interrupted
 from satm.home import held, make_folder
 from satm.networks import NetworkPlan
 from satm.progress import SILENT, Progress
@@ -32,7 +32,9 @@ def train_teacher(
     The state is stored after every epoch, so an interrupted training continues from the last whole epoch, to the same
     bits.
 
-    Raises as `check_teacher`; ExpertError for a damaged file; Interrupted if `progress` asks to stop; Diverged if a
+    A damaged file is trained again, and `progress` says so.
+
+    Raises as `check_teacher`; Interrupted if `progress` asks to stop; Diverged if a
     loss is not finite.
     """
     plan = check_teacher(data, config)
@@ -89,7 +91,10 @@ def teacher_store(data: ImageData, config: TeacherConfig) -> TeacherStore:
 
 def missing_epochs(data: ImageData, config: TeacherConfig) -> int:
     """Epochs for which the teacher must still be trained."""
-    found = teacher_store(data, config).read()
+    try:
+        found = teacher_store(data, config).read()
+    except DamagedFile:
+        found = None
     return config.epochs - (len(found[1]) if found else 0)
 
 
@@ -106,7 +111,12 @@ def _train(
     network = plan.create(seed.child("init")).to(device)
     optimizer = sgd.optimizer(network)
     records: list[TeacherEpoch] = []
-    if (found := store.read()) is not None:
+    try:
+        found = store.read()
+    except DamagedFile as error:
+        progress.say(f"{error.path} is damaged ({error.reason}); training the teacher {plan.name} again")
+        found = None
+    if found is not None:
         tensors, stored = found
         records = list(stored)
         if len(records) == config.epochs:

@@ -65,8 +65,7 @@ def missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:
     if epochs is None:
         return 0
     store = expert_store(data, config.architecture, config.experts)
-    found = [store.find(index) for index in range(config.experts.count)]
-    return sum(max(0, epochs - (expert.epochs if expert else 0)) for expert in found)
+    return sum(max(0, epochs - store.epochs(index)) for index in range(config.experts.count))
 
 
 def epoch_seconds(config: CondenseConfig, data: ImageData, device: torch.device) -> float:

@@ -148,7 +148,7 @@ def _saved_state(
 
     None: begin at outer step 0. Raises RegistryError if the state of `job.start` is needed and is gone.
     """
-    saved = None if fresh else checkpoint.load()
+    saved = None if fresh else checkpoint.load(progress)
     if saved is not None and before is not None and before.status == "done":
         progress.say("the saved state belongs to no unfinished run of this registry; starting over")
         saved = None

@@ -81,7 +81,7 @@ def _loaded(
     if isinstance(config, CondenseConfig):
         return load_data(config, data_root=data_root, device=device, progress=progress)
     data = load_imported(config, data_root=data_root, device=device, progress=progress)
-    if isinstance(synthetic.preprocessing, ZCA) and not ZCA.path(synthetic.preprocessing.key).exists():
+    if isinstance(synthetic.preprocessing, ZCA) and not synthetic.preprocessing.available:
         whitening(config, data_root=data_root, device=device, progress=progress)
     return data.with_preprocessing(synthetic.preprocessing)
 
@@ -153,9 +153,9 @@ def whitening(config: ImportConfig, *, data_root: Path | None, device: str = "cp
 
 
 def restore_whitening(synthetic: SyntheticSet, *, data_root: Path | None, progress: Progress) -> None:
-    """Fit the set's ZCA transform again if its file is lost. If that fails, for example without the data, say so."""
+    """Fit the set's ZCA transform again if its file is lost or damaged. If that fails, as without the data, say so."""
     space = synthetic.preprocessing
-    if isinstance(space, ZCA) and not ZCA.path(space.key).exists():
+    if isinstance(space, ZCA) and not space.available:
         try:
             load_prepared(synthetic, data_root=data_root, progress=progress)
         except SatmError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from registry import Registry, SetRecord
 from satm.errors import DataError
 from satm.exchange import LAYOUTS, Difference, differences
-from satm.home import make_folder
+from satm.home import make_folder, put_in_place
 from satm.progress import SILENT, Progress
 from satm.workflow.lookup import load
 
@@ -51,7 +50,7 @@ def export_set(
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             made = Path(folder) / target.name
             losses = chosen.write(synthetic, made)
-            shutil.move(made, target)
+            put_in_place(made, target)
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error.strerror or error}") from error
     return Exported(record=record, path=target, losses=losses)

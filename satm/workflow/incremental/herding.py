@@ -52,8 +52,9 @@ def herded(workspace: Workspace, subject: Subject, ipc: int) -> SyntheticSet:
 
 def _first_expert(subject: Subject, plain: CondenseConfig, config: CondenseConfig, profile: str) -> Trajectory:
     epochs = METHODS.get("herding").expert_epochs(config.settings) or 0
-    expert = expert_store(subject.data, config.architecture, config.experts).find(0)
-    if expert is None or expert.epochs < epochs:
+    store = expert_store(subject.data, config.architecture, config.experts)
+    expert = store.find(0) if store.epochs(0) >= epochs else None
+    if expert is None:
         command = f"satm experts {config.dataset} --ipc {config.ipc} --method herding --profile {profile}"
         raise ExpertError(
             f"herding chooses by the features of an expert of {epochs} epochs, which is not there; train it: "

@@ -123,10 +123,10 @@ class Rows:
                     diverged=accuracy.detail.get(GUESSED, False),
                 )
             )
-        saved = self._checkpoint(cell).load() if found else None
-        # A crash between the two writes leaves the state of another step: then the stream starts over.
-        fits = saved is not None and int(saved["steps"]) == len(found)
-        return Earlier(steps=tuple(found), state=saved if fits else None)
+        # A kill between the two writes of `add_step` leaves a newest state of one step more. The one before it fits.
+        saved = self._checkpoint(cell).states() if found else iter(())
+        state = next((each for each in saved if int(each["steps"]) == len(found)), None)
+        return Earlier(steps=tuple(found), state=state)
 
     def add_step(self, result: StepResult, state: State, *, cell: Cell) -> None:
         """Store one step: the accuracy on the classes seen, the row of both accuracy matrices, the learner's state."""

@@ -16,6 +16,7 @@ import torch
 import torchvision.datasets
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from satm.data import CATALOGUE, Split, load
 from satm.data.digits import read_digits
@@ -24,9 +25,9 @@ from satm.data.normalise import measured_mean_std
 from satm.data.split import stratified
 from satm.data.torchvision_files import reachable
 from satm.data.zca import fitted_zca
-from satm.errors import ConfigError, DataError, ShapeError, UnknownName
+from satm.errors import ConfigError, DamagedFile, DataError, ShapeError, UnknownName
 from satm.preprocessing import ZCA, MeanStd, preprocessing_from_dict
-from satm.progress import SILENT
+from satm.progress import SILENT, NoProgress
 from satm.rng import Seed
 from tests.satm.data.files import cifar10_files, image_folder, parquet_set
 
@@ -344,11 +345,35 @@ def test_zca_is_fitted_once_and_keyed_by_the_data(monkeypatch):
     assert torch.equal(again.test.batch(torch.arange(5))[0], data.test.batch(torch.arange(5))[0])
 
 
-def test_a_damaged_zca_file_says_what_to_do():
-    path = ZCA.path(load("digits", zca=True).preprocessing.key)
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(DataError, match="remove it"):
-        load("digits", zca=True)
+@pytest.mark.parametrize("damage", [lambda content: content[:50], lambda content: content[:-9] + b"123456789"])
+def test_a_damaged_zca_file_is_fitted_again_and_it_says_so(damage):
+    space = load("digits", zca=True).preprocessing
+    path, before = ZCA.path(space.key), space.matrices["inverse"]
+    path.write_bytes(damage(path.read_bytes()))
+    reloaded = preprocessing_from_dict(space.to_dict())
+    assert not reloaded.available
+    with pytest.raises(DamagedFile, match="is damaged"):
+        _ = reloaded.matrices
+    said = []
+
+    class Listening(NoProgress):
+        def say(self, message):
+            said.append(message)
+
+    load("digits", zca=True, progress=Listening())
+    assert "is damaged" in said[0]
+    assert said[1].startswith("fitting ZCA")
+    again = preprocessing_from_dict(space.to_dict())
+    assert again.available
+    assert torch.equal(again.matrices["inverse"], before)
+
+
+def test_a_zca_file_from_before_the_checksums_is_still_read():
+    space = load("digits", zca=True).preprocessing
+    path, before = ZCA.path(space.key), space.matrices
+    save_file(dict(before), path)
+    again = preprocessing_from_dict(space.to_dict())
+    assert all(torch.equal(again.matrices[name], before[name]) for name in before)
 
 
 def test_zca_needs_two_images():

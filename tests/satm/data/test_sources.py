@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image, ImageOps
 
 from satm.data import CATALOGUE, load
 from satm.errors import DataError, Interrupted
+from satm.kept import opened
 from satm.progress import NoProgress
 from tests.satm.data.files import (
     CIFAR10,
@@ -136,13 +138,64 @@ def test_second_load_reads_the_cache_and_changed_files_do_not(root, monkeypatch)
     assert len(loaded(root).train) == 12
 
 
-def test_damaged_cache_is_made_again(root, tmp_path):
+class Listening(NoProgress):
+    def __init__(self):
+        self.said = []
+
+    def say(self, message):
+        self.said.append(message)
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: content[:-2] + b"12"])
+def test_damaged_cache_is_made_again_and_it_says_so(root, tmp_path, damage):
     parquet_set(root / "mine")
     first = loaded(root)
     (file,) = (tmp_path / "home" / "data").iterdir()
-    file.write_bytes(file.read_bytes()[:100])
-    assert loaded(root).fingerprint == first.fingerprint
-    assert len(file.read_bytes()) > 100
+    file.write_bytes(damage(file.read_bytes()))
+    listening = Listening()
+    assert loaded(root, progress=listening).fingerprint == first.fingerprint
+    assert "is damaged" in listening.said[0]
+    assert "decoding the images again" in listening.said[0]
+    with opened(file) as kept:
+        kept.check()
+
+
+def same_stats(folder, other):
+    """Write pictures with the names, sizes and times of those in `other`, as an unpacked archive has them."""
+    for path in other.rglob("*.bmp"):
+        place = folder / path.relative_to(other)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        picture(1 + int.from_bytes(str(place).encode(), "big") % 1000).save(place)
+        stat = path.stat()
+        os.utime(place, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert (place.stat().st_size, place.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+
+
+def test_a_folder_with_the_same_names_sizes_and_times_has_its_own_images(root):
+    for part in ("train", "test"):
+        for name in "ab":
+            (root / "one" / part / name).mkdir(parents=True)
+            picture(0).save(root / "one" / part / name / "0.bmp")
+    same_stats(root / "two", root / "one")
+    one, two = loaded(root, "one"), loaded(root, "two")
+    assert not torch.equal(one.train.images, two.train.images)
+    # In the same place: the folders change their names, or the files their content under the same time.
+    (root / "one").rename(root / "away")
+    (root / "two").rename(root / "one")
+    assert torch.equal(loaded(root, "one").train.images, two.train.images)
+    same_stats(root / "one", root / "away")
+    shutil.rmtree(root / "one")
+    shutil.copytree(root / "away", root / "one")  # keeps the times
+    assert torch.equal(loaded(root, "one").train.images, one.train.images)
+
+
+def test_a_changed_folder_replaces_its_kept_images(root, tmp_path):
+    folder = image_folder(root / "mine", ["a", "b"])
+    loaded(root)
+    (file,) = (tmp_path / "home" / "data").iterdir()
+    (folder / "train" / "a" / "0.png").unlink()
+    assert len(loaded(root).train) == 5
+    assert list((tmp_path / "home" / "data").iterdir()) == [file]
 
 
 def test_a_home_that_cannot_be_written_costs_only_the_cache(root, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from satm import networks
 from satm.config import to_dict
 from satm.engine import FlatNetwork, flatten
-from satm.errors import ConfigError, ExpertError, Interrupted, UnknownName
+from satm.errors import ConfigError, DamagedFile, ExpertError, Interrupted, UnknownName
 from satm.experts import ExpertConfig, TrajectoryStore, draw_segment, train_experts
 from satm.experts.flat import FlatConfig
 from satm.experts.segment import start_epochs
@@ -155,6 +156,8 @@ class Listening(NoProgress):
         self.said.append(message)
 
     def bar(self, name, total, *, done=0):
+        if name == "check experts":
+            return super().bar(name, total, done=done)
         self.total, self.done = total, done
         return Counting(self)
 
@@ -260,28 +263,57 @@ def with_garbage(tensors, about):
     [without_an_epoch, with_other_facts, without_facts, without_metadata, of_something_else, with_garbage],
     ids=lambda change: change.__name__,
 )
-def test_a_file_that_is_not_what_its_place_says_is_one_line(data, change):
+def test_a_file_that_is_not_what_its_place_says_is_trained_again(data, change):
     experts(data, epochs=2)
     store = expert_store(data, ARCHITECTURE, EXPERTS)
     damaged(store, change)
-    with pytest.raises(ExpertError, match=r"0000\.safetensors is not .*remove it") as caught:
-        experts(data, epochs=2)
-    assert "\n" not in str(caught.value)
+    assert store.epochs(0) == 0
+    listening = Listening()
+    assert [each.epochs for each in experts(data, epochs=2, progress=listening)] == [2, 2]
+    assert any(re.search(r"0000\.safetensors is damaged .* training expert 0 again", line) for line in listening.said)
+    assert listening.epochs == 2
 
 
 @pytest.mark.parametrize("bytes_left", [0, 4, 5000])
-def test_a_truncated_file_is_one_line(data, bytes_left):
+def test_a_truncated_file_is_one_line_and_trained_again(data, bytes_left):
     (trajectory,) = experts(data, epochs=2, count=1)
-    whole = trajectory.path.read_bytes()
+    before, whole = snapshots(trajectory), trajectory.path.read_bytes()
     assert bytes_left < len(whole)
     trajectory.path.write_bytes(whole[:bytes_left])
-    for read in (
-        lambda: experts(data, epochs=2, count=1),
-        lambda: trajectory.snapshot(1),
-        lambda: trajectory.momentum(),
-    ):
-        with pytest.raises(ExpertError, match="remove it and it will be trained again"):
+    for read in (lambda: trajectory.snapshot(1), lambda: trajectory.momentum(), trajectory.check):
+        with pytest.raises(DamagedFile, match=r"0000\.safetensors is damaged \([^\n]*makes it again$"):
             read()
+    (again,) = experts(data, epochs=2, count=1)
+    assert torch.equal(snapshots(again), before)
+
+
+def test_two_overwritten_bytes_never_reach_a_segment(data):
+    """Without the checksums, they made a wrong set in silence."""
+    (trajectory,) = experts(data, epochs=2, count=1)
+    before, changed = snapshots(trajectory), bytearray(trajectory.path.read_bytes())
+    place = bytes(changed).index(before[1].numpy().tobytes())
+    changed[place + 100] ^= 1
+    changed[place + 101] ^= 64
+    trajectory.path.write_bytes(changed)
+    assert torch.isfinite(trajectory.snapshot(0)).all()
+    with pytest.raises(DamagedFile, match="checksum of epoch/0001 differs"):
+        trajectory.snapshot(1)
+    listening = Listening()
+    (again,) = experts(data, epochs=2, count=1, progress=listening)
+    assert "checksum of epoch/0001 differs" in listening.said[1]
+    assert torch.equal(snapshots(again), before)
+
+
+def test_an_expert_from_before_the_checksums_is_still_read(data):
+    (trajectory,) = experts(data, epochs=2, count=1)
+    before = snapshots(trajectory)
+    damaged(expert_store(data, ARCHITECTURE, EXPERTS), lambda tensors, about: None)  # writes it as version 0.1 did
+    with safe_open(trajectory.path, framework="pt") as file:
+        assert set(file.metadata()) == {"satm"}
+    listening = Listening()
+    (again,) = experts(data, epochs=2, count=1, progress=listening)
+    assert torch.equal(snapshots(again), before)
+    assert listening.said == []
 
 
 def test_aliased_snapshots_are_refused_when_a_segment_of_them_is_matched(data):

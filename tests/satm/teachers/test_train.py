@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from satm.errors import ConfigError, ExpertError, Interrupted, UnknownName
+from satm.errors import ConfigError, Interrupted, UnknownName
+from satm.progress import NoProgress
 from satm.teachers import TEACHERS, TeacherConfig, check_teacher, missing_epochs, train_teacher
 from satm.teachers.train import teacher_store
 from tests.helpers import StopAfter, image_data
@@ -88,13 +89,24 @@ def test_the_key_hashes_everything_that_shapes_a_teacher(data):
     assert key() == key(architecture="dd_convnetbn3_w4")  # one name of the same network
 
 
-def test_a_damaged_file_is_refused_with_the_way_out(data, elsewhere):
+def test_a_damaged_file_is_trained_again_and_it_says_so(data, elsewhere):
     elsewhere("home")
-    store = teacher_store(data, CONFIG)
-    store.folder.mkdir(parents=True)
-    store.path.write_bytes(b"not a teacher")
-    with pytest.raises(ExpertError, match="remove it and it will be trained again"):
-        train_teacher(data, CONFIG)
+    config = replace(CONFIG, epochs=1)
+    before = train_teacher(data, config)
+    path = teacher_store(data, config).path
+    content = bytearray(path.read_bytes())
+    content[-30] ^= 1
+    path.write_bytes(content)
+    assert missing_epochs(data, config) == 1
+    said = []
+
+    class Listening(NoProgress):
+        def say(self, message):
+            said.append(message)
+
+    assert equal(state(train_teacher(data, config, progress=Listening())), state(before))
+    assert "is damaged (the checksum of" in said[0]
+    assert not missing_epochs(data, config)
 
 
 def test_what_cannot_be_trained_is_refused_before_it_starts(data):

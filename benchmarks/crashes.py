@@ -1,0 +1,454 @@
+"""Kills commands at random, starts them again, and compares what they leave with a run that nobody disturbed.
+
+    python benchmarks/crashes.py [--kills 100] [--seed 0] [--only experts,condense,eval,eval-cl,import]
+
+A trial kills a command (SIGKILL) one to four times, each time starts the same command again, and lets it finish at
+last. Half of the kills come at a random moment. The other half come inside a write: a small library (crash_shim.c)
+stands before the system calls and ends the process half way through a write, before a sync, or at a rename, at a random
+one of all of them. After each kill the registry must pass SQLite's check, its sets must load, and no kept file may be
+damaged. At the end the sets, results, metrics and kept files must be those of the undisturbed run, to the last bit. Then
+the disasters, in the middle of a condensation: a full disk, a write lock that another process holds, a registry that
+cannot be written, is moved or is deleted.
+
+Prints a row for each command and disaster; exit code 1 if anything is lost. It needs Linux and a C compiler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SHIM = Path(__file__).with_name("crash_shim.c")
+COUNT, KILL, FULL = 0, 1, 2  # the modes of the shim
+NOBODY = 65534
+PATIENCE = 300.0  # seconds that a command may take
+
+NETWORK = ["--set", "architecture=convnet3_w4"]
+EXPERTS = ["--set", "experts.count=2", "--set", "experts.batch_size=32"]
+STEPS = ["outer_steps=6", "inner_steps=3", "expert_epochs=1", "max_start_epoch=1", "window=1", "diagnostics_every=0"]
+CONDENSE = [
+    "condense",
+    "shapes",
+    "--profile",
+    "smoke",
+    "--compilation",
+    "eager",
+    *NETWORK,
+    *EXPERTS,
+    "--set",
+    "zca=true",
+]
+CONDENSE += [word for each in STEPS for word in ("--set", each)]
+QUICK = ["--compilation", "eager", "--threads", "1"]
+COMMANDS: dict[str, list[str]] = {
+    "experts": ["experts", "shapes", *CONDENSE[2:]],
+    "condense": [*CONDENSE, "--threads", "1"],
+    "eval": ["eval", "latest", "--repeats", "3", *QUICK],
+    "eval-cl": ["eval-cl", "latest", "--protocol", "der", "--steps", "3", "--orders", "1", "--networks", "2", *QUICK],
+    "import": ["sets", "import", "set.safetensors", "--format", "safetensors"],
+}
+
+
+@dataclass(frozen=True)
+class End:
+    """How one process ended."""
+
+    code: int  # the exit code; -9 for a killed process
+    writes: int  # it made to its folder; 0 if it was killed
+    seconds: float
+    said: str  # on both outputs
+
+
+class Place:
+    """The folder in which every trial happens. The runs' keys have its path, so all trials use the same one."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.work, self.starts = scratch / "work", scratch / "starts"
+        self.registry, self.home = self.work / "satm.db", self.work / "home"
+        self.log = scratch / "out.log"
+
+    def reset(self, start: str) -> None:
+        """Begin again from the saved folder `start`."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        shutil.copytree(self.starts / start, self.work)
+
+    def save(self, start: str) -> None:
+        """Keep the folder as it is now as `start`."""
+        shutil.copytree(self.work, self.starts / start)
+
+
+def start(
+    place: Place, command: list[str], *, at: int = 0, mode: int = COUNT, user: int | None = None
+) -> tuple[int, int]:
+    """Start a command in a fork, and return its process id and the pipe to which it tells its number of writes.
+
+    A fork, because the imports take longer than the commands.
+    """
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    process = os.fork()
+    if process:
+        os.close(writer)
+        return process, reader
+    code = 70
+    try:
+        os.close(reader)
+        os.chdir(place.work)
+        out = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        os.dup2(out, 1), os.dup2(out, 2)
+        os.environ |= {"SATM_HOME": str(place.home), "SATM_REGISTRY": str(place.registry), "SATM_DATA": str(place.work)}
+        if user is not None:
+            os.setegid(user), os.seteuid(user)
+        from satm.cli import run
+        from satm.workflow.condense import outer_loop
+
+        outer_loop.SAVE_SECONDS = 0.0  # a checkpoint at every outer step, so that kills meet them
+        shim = ctypes.CDLL(None)
+        shim.crash_arm(ctypes.c_long(at), mode, str(place.work).encode())
+        code = run(command)
+        os.write(writer, str(shim.crash_seen()).encode())
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(code)
+
+
+def finish(place: Place, process: int, reader: int, since: float, *, kill_after: float | None = None) -> End:
+    """Wait for the end of a process, or kill it after `kill_after` seconds."""
+    limit = PATIENCE if kill_after is None else kill_after
+    while not (done := os.waitpid(process, os.WNOHANG))[0]:
+        if time.monotonic() - since > limit:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            if kill_after is None:
+                raise SystemExit(f"a command took over {PATIENCE:g} s: {place.log.read_text()}")
+        time.sleep(0.002)
+    with os.fdopen(reader) as pipe:
+        writes = int(pipe.read() or 0)
+    said = place.log.read_text(errors="replace") if place.log.exists() else ""
+    return End(os.waitstatus_to_exitcode(done[1]), writes, time.monotonic() - since, said)
+
+
+def run(place: Place, command: list[str], *, kill_after: float | None = None, **options: Any) -> End:
+    """Run a command to its end or its kill."""
+    since = time.monotonic()
+    return finish(place, *start(place, command, **options), since, kill_after=kill_after)
+
+
+def kept_files(place: Place) -> dict[str, Any]:
+    """What each kept file holds; raises DamagedFile. Files that a killed write has left are no kept files."""
+    from satm.kept import opened
+
+    found = {}
+    for path in sorted(place.home.rglob("*.safetensors")):
+        name = path.relative_to(place.home).as_posix()
+        if ".tmp/" not in name:
+            with opened(path) as file:
+                assert file is not None
+                file.check()
+                about = {key: value for key, value in file.about.items() if key != "stamp"}  # of the folder's own times
+                tensors = {key: tensor.numpy().tobytes() for key, tensor in file.tensors().items()}
+                found[name] = (json.dumps(about), tensors)
+    return found
+
+
+def rows(place: Place, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of the registry; none if there is no registry or no such table yet."""
+    if not place.registry.exists():
+        return []
+    with contextlib.closing(sqlite3.connect(place.registry)) as db, contextlib.suppress(sqlite3.OperationalError):
+        return db.execute(sql).fetchall()
+    return []
+
+
+def check(place: Place) -> None:
+    """Raise unless everything that lies in the folder now is whole."""
+    from registry import Registry
+
+    kept_files(place)
+    if place.registry.exists() and place.registry.stat().st_size:
+        assert rows(place, "PRAGMA integrity_check") == [("ok",)], "the registry is damaged"
+        with Registry.open(place.registry) as store:
+            for record in store.sets():
+                store.load(record.id)
+
+
+def outcome(place: Place) -> dict[str, Any]:
+    """All that a finished command leaves and that must not depend on kills."""
+    metrics = "select distinct r.key, m.name, m.step, m.value from metrics m join runs r on r.id = m.run_id"
+    measured = "set_id, protocol, architecture, memory, recipe_id, steps, repeat, step, metric, value, seed, step_size"
+    return {
+        "kept": kept_files(place),
+        "sets": rows(place, "select id, name from sets order by id"),
+        "results": rows(place, f"select {measured} from results order by {measured}"),
+        "metrics": rows(place, f"{metrics} where m.name in ('loss', 'step_size') order by r.key, m.name, m.step"),
+        "unfinished": rows(place, "select id from runs where status <> 'done' and seq = (select max(seq) from runs)"),
+    }
+
+
+@dataclass
+class Tally:
+    """What one command went through."""
+
+    kills: int = 0
+    inside: int = 0  # of the kills: inside a write
+    trials: int = 0
+    lost: int = 0
+    what: str = ""  # was lost first
+
+
+def trial(
+    place: Place, name: str, undisturbed: End, expected: dict[str, Any], rng: random.Random, tally: Tally
+) -> None:
+    """Kill a command one to four times, let it finish, and compare."""
+    place.reset(name)
+    tally.trials += 1
+    try:
+        for number in range(rng.randint(1, 4)):
+            inside = rng.random() < 0.5
+            if inside:
+                last = max(1, undisturbed.writes // (1 + number))
+                end = run(place, COMMANDS[name], at=rng.randint(1, last), mode=KILL)
+            else:
+                end = run(place, COMMANDS[name], kill_after=rng.uniform(0, undisturbed.seconds))
+            if end.code != -signal.SIGKILL:
+                assert end.code == 0, end.said
+                continue  # it was done before the kill came
+            tally.kills += 1
+            tally.inside += inside
+            check(place)
+        end = run(place, COMMANDS[name])
+        assert end.code == 0, end.said
+        found = outcome(place)
+        differing = [key for key in expected if found[key] != expected[key]]
+        assert not differing, f"differs from the undisturbed run: {', '.join(differing)}"
+    except Exception as error:  # each trial counts, whatever it finds
+        tally.lost += 1
+        tally.what = tally.what or f"{type(error).__name__}: {' '.join(str(error).split())[-600:]}"
+
+
+# Each disturbs a running command, and then sets right again what it disturbed.
+
+
+@contextlib.contextmanager
+def lock_held(place: Place) -> Iterator[None]:
+    """Another process has the write lock."""
+    with contextlib.closing(sqlite3.connect(place.registry, isolation_level=None, timeout=10)) as db:
+        db.execute("begin immediate")
+        yield
+        db.execute("rollback")
+
+
+@contextlib.contextmanager
+def moved(place: Place) -> Iterator[None]:
+    """The registry gets another name, with its journal, and later its own again."""
+    parts = list(place.work.glob("satm.db*"))
+    for each in parts:
+        each.rename(each.with_name("away-" + each.name))
+    yield
+    for each in place.work.glob("satm.db*"):
+        each.unlink()
+    for each in place.work.glob("away-*"):
+        each.rename(each.with_name(each.name.removeprefix("away-")))
+
+
+@contextlib.contextmanager
+def deleted(place: Place) -> Iterator[None]:
+    """The registry is removed."""
+    for each in place.work.glob("satm.db*"):
+        each.unlink()
+    yield
+
+
+@contextlib.contextmanager
+def read_only(place: Place) -> Iterator[None]:
+    """Nobody may write to the registry and its folder any more."""
+    paths = [place.work, *place.work.glob("satm.db*")]
+    modes = [path.stat().st_mode & 0o777 for path in paths]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    yield
+    for path, mode in zip(paths, modes, strict=True):
+        path.chmod(mode)
+
+
+DISASTERS = {"write lock held": lock_held, "read-only": read_only, "registry moved": moved, "registry deleted": deleted}
+
+
+def one_line(end: End) -> bool:
+    """Whether the command succeeded, or failed with one clear line."""
+    last = end.said.strip().splitlines()[-1:] or [""]
+    return "Traceback" not in end.said and (end.code == 0 or (end.code in (1, 130) and bool(last[0])))
+
+
+def disaster(place: Place, what: str, undisturbed: End, expected: dict[str, Any]) -> str:
+    """Let `what` happen in the middle of `condense`, then run it again. "" if nothing is lost, else what is."""
+    place.reset("condense-later")
+    user = NOBODY if os.geteuid() == 0 and what == "read-only" else None
+    if user is not None:
+        for path in (place.work, *place.work.rglob("*")):
+            os.chown(path, user, user)
+    since = time.monotonic()
+    process, reader = start(place, COMMANDS["condense"], user=user)
+    while not place.registry.exists() or not rows(place, "select 1 from runs where kind = 'condense'"):
+        time.sleep(0.005)
+    with DISASTERS[what](place):
+        time.sleep(undisturbed.seconds / 2)
+        if what == "write lock held":
+            time.sleep(2)
+        else:
+            end = finish(place, process, reader, since)
+    if what == "write lock held":
+        end = finish(place, process, reader, since)
+    if not one_line(end):
+        return f"no clear line: {end.said[-300:]}"
+    return _afterwards(place, expected, ("sets",) if what == "registry deleted" else tuple(expected))
+
+
+def full_disk(place: Place, writes: int, expected: dict[str, Any], rng: random.Random) -> str:
+    """Every write of `condense` from a random one on fails: no space is left. As `disaster`."""
+    place.reset("condense-later")
+    end = run(place, COMMANDS["condense"], at=rng.randint(1, max(1, writes - 5)), mode=FULL)
+    if not one_line(end):
+        return f"no clear line: {end.said[-300:]}"
+    return _afterwards(place, expected, tuple(expected))
+
+
+def _afterwards(place: Place, expected: dict[str, Any], compared: tuple[str, ...]) -> str:
+    try:
+        check(place)
+        end = run(place, COMMANDS["condense"])
+        assert end.code == 0, end.said[-300:]
+        found = outcome(place)
+        differing = [key for key in compared if found[key] != expected[key]]
+        return f"differs from the undisturbed run: {', '.join(differing)}" if differing else ""
+    except Exception as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}"
+
+
+def prepare(place: Place) -> None:
+    """Make the folders from which the trials of each command start."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for label in range(3):
+        for number, image in enumerate(digits.images[digits.target == label][:40]):
+            folder = place.work / "shapes" / ("train" if number < 30 else "test") / f"digit{label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((image * 15.9).astype("uint8")).save(folder / f"{number}.png")
+    for name in ("experts", "condense"):
+        place.save(name)
+    for command in (COMMANDS["condense"], ["sets", "export", "latest", "set.safetensors", "--format", "safetensors"]):
+        end = run(place, command)
+        assert end.code == 0, end.said
+    for name in ("eval", "eval-cl"):
+        place.save(name)
+    for each in place.work.glob("satm.db*"):
+        each.unlink()
+    for name in ("import", "condense-later"):  # later: data, whitening and experts are there
+        place.save(name)
+
+
+def measured(place: Place, name: str, start_from: str) -> tuple[End, dict[str, Any]]:
+    """The undisturbed run of a command: how it ends and what it leaves."""
+    place.reset(start_from)
+    end = run(place, COMMANDS[name])
+    assert end.code == 0, end.said
+    return end, outcome(place)
+
+
+def preload() -> None:
+    """Import what the commands import, once for all forks."""
+    import avalanche.benchmarks  # noqa: F401
+    import timm  # noqa: F401
+    import torch
+
+    import protocols.run  # noqa: F401
+    import satm.cli  # noqa: F401
+    import satm.workflow.incremental.run  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
+def with_shim() -> None:
+    """Start this program again with the shim loaded, unless it is."""
+    if hasattr(ctypes.CDLL(None), "crash_arm"):
+        return
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if sys.platform != "linux" or compiler is None:
+        raise SystemExit("kills inside a write need Linux and a C compiler (cc)")
+    library = Path(tempfile.mkdtemp(prefix="satm-shim-")) / "shim.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SHIM), "-ldl"], check=True)
+    os.environ |= {"LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"}
+    os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
+def main() -> int:
+    """Run the trials and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100, help="stop after so many kills (default 100)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default=",".join(COMMANDS), help="commands, with commas between them")
+    parser.add_argument("--no-disasters", action="store_true")
+    options = parser.parse_args()
+    with_shim()
+    preload()
+    rng, names = random.Random(options.seed), options.only.split(",")
+    with tempfile.TemporaryDirectory(prefix="satm-crashes-") as scratch:
+        os.chmod(scratch, 0o777)
+        place = Place(Path(scratch).resolve())
+        prepare(place)
+        lost = kill_all(place, names, options.kills, rng)
+        if not options.no_disasters:
+            lost += bring_disasters(place, rng)
+    return 1 if lost else 0
+
+
+def kill_all(place: Place, names: list[str], kills: int, rng: random.Random) -> int:
+    """Trials of the commands in turn until so many kills are made. Prints a row a command; returns what was lost."""
+    tallies = {name: Tally() for name in names}
+    references = {name: measured(place, name, name) for name in names}
+    while sum(tally.kills for tally in tallies.values()) < kills:
+        name = min(names, key=lambda each: tallies[each].kills)
+        trial(place, name, *references[name], rng, tallies[name])
+    print(f"{'command':10} {'kills':>6} {'inside a write':>15} {'trials':>7} {'lost':>5}  writes of an undisturbed run")
+    for name, tally in tallies.items():
+        print(
+            f"{name:10} {tally.kills:6} {tally.inside:15} {tally.trials:7} {tally.lost:5}  {references[name][0].writes}"
+        )
+        if tally.what:
+            print(f"  {tally.what}")
+    total = [
+        sum(getattr(tally, field) for tally in tallies.values()) for field in ("kills", "inside", "trials", "lost")
+    ]
+    print(f"{'all':10} {total[0]:6} {total[1]:15} {total[2]:7} {total[3]:5}", flush=True)
+    return total[3]
+
+
+def bring_disasters(place: Place, rng: random.Random) -> int:
+    """Each disaster once, a full disk three times. Prints a row each; returns the number that cost something."""
+    undisturbed, expected = measured(place, "condense", "condense-later")
+    found = [(what, disaster(place, what, undisturbed, expected)) for what in DISASTERS]
+    found += [("full disk", full_disk(place, undisturbed.writes, expected, rng)) for _ in range(3)]
+    for what, lost in found:
+        print(f"{what:18} {lost or 'nothing lost'}", flush=True)
+    return sum(bool(lost) for _, lost in found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

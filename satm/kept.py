@@ -1,0 +1,129 @@
+"""Files of tensors in `SATM_HOME`: experts, teachers, checkpoints, ZCA transforms and decoded images.
+
+Each is a safetensors file with a checksum for every tensor and for its description. They find accidental damage, such
+as a bad disk; they are no protection against a person. A tensor is checked when it is read. Files from before the
+checksums are read without this check.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from satm.errors import DamagedFile
+from satm.home import refused, write_atomically
+
+if TYPE_CHECKING:
+    import torch
+
+_ABOUT, _TENSORS, _ALL = "satm", "checksums", "checksum"  # the entries of a file's metadata
+
+
+class Kept:
+    """A kept file that is open: its description `about`, and its tensors by name."""
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self.path, self._file = path, file
+        self.names = frozenset(file.keys())
+        metadata = file.metadata() or {}
+        self._checksums = self._checked(metadata)
+        try:
+            self.about: Any = json.loads(metadata.get(_ABOUT, "{}"))
+        except ValueError:
+            raise self.damaged("its description cannot be read") from None
+
+    def _checked(self, metadata: Mapping[str, str]) -> Mapping[str, str] | None:
+        """The checksum of each tensor; None for a file from before the checksums."""
+        if not set(metadata) - {_ABOUT}:
+            return None
+        about, tensors = metadata.get(_ABOUT, ""), metadata.get(_TENSORS, "")
+        if metadata.get(_ALL) != _checksum((about + tensors).encode()):
+            raise self.damaged("the checksum of its description differs")
+        checksums: dict[str, str] = json.loads(tensors)
+        if set(checksums) != self.names:
+            raise self.damaged("it holds other tensors than its description says")
+        return checksums
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """The tensor `name`, a view of the memory-mapped file. Raises DamagedFile if it is missing or damaged."""
+        from safetensors import SafetensorError
+
+        try:
+            found: torch.Tensor = self._file.get_tensor(name)
+        except SafetensorError as error:
+            raise self.damaged(str(error)) from error
+        if self._checksums is not None and _tensor_checksum(found) != self._checksums[name]:
+            raise self.damaged(f"the checksum of {name} differs")
+        return found
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """A copy of every tensor."""
+        return {name: self.tensor(name).clone() for name in sorted(self.names)}
+
+    def check(self) -> None:
+        """Read every tensor and compare its checksum; raises DamagedFile. A file without checksums passes."""
+        for name in self.names if self._checksums is not None else ():
+            self.tensor(name)
+
+    def damaged(self, reason: str) -> DamagedFile:
+        """The error to raise for content that cannot be right."""
+        return DamagedFile(self.path, reason)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Kept | None]:
+    """Open a kept file; None if there is none.
+
+    Raises DamagedFile if it is no whole safetensors file or its description is damaged, SatmError if it cannot be read
+    for another reason, such as a missing permission.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        path.open("rb").close()  # gives a missing permission its own name
+        file = safe_open(path, framework="pt")
+    except (FileNotFoundError, NotADirectoryError):
+        yield None
+        return
+    except SafetensorError as error:
+        raise DamagedFile(path, str(error)) from error
+    except OSError as error:
+        raise refused("read", path, error) from error
+    with file:
+        yield Kept(path, file)
+
+
+def keep(
+    path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any] | None = None, **options: Any
+) -> None:
+    """Write the CPU tensors and their description to `path` with checksums, durably, completely or not at all.
+
+    `options` are those of `write_atomically`. Raises SatmError if the folder cannot be written or the disk is full.
+    """
+    from safetensors.torch import save_file
+
+    ready = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    said = json.dumps(dict(about or {}))
+    checksums = json.dumps({name: _tensor_checksum(tensor) for name, tensor in ready.items()})
+    metadata = {_ABOUT: said, _TENSORS: checksums, _ALL: _checksum((said + checksums).encode())}
+    write_atomically(path, lambda to: save_file(ready, to, metadata=metadata), **options)
+
+
+def _tensor_checksum(tensor: torch.Tensor) -> str:
+    import torch
+
+    head = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
+    return _checksum(head, tensor.reshape(-1).view(torch.uint8).numpy().data)
+
+
+def _checksum(*parts: Any) -> str:
+    # XXH3 reads several times as fast as SHA-256 (benchmarks/checksums.py), and a set of images can be many gigabytes.
+    import xxhash
+
+    found = xxhash.xxh3_128()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()
