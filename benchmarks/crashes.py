@@ -379,7 +379,7 @@ def preload() -> None:
     import torch
 
     import protocols.run  # noqa: F401
-    import satm.cli  # noqa: F401
+    import satm.cli
     import satm.workflow.incremental.run  # noqa: F401
 
     torch.set_num_threads(1)

@@ -23,7 +23,8 @@ def canonical_json(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """sha256 of the canonical JSON, as hex."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    # File names need not be UTF-8. Python holds their other bytes as surrogates, which only `surrogatepass` encodes.
+    return hashlib.sha256(canonical_json(value).encode(errors="surrogatepass")).hexdigest()
 
 
 def tensor_digest(tensor: torch.Tensor) -> str:

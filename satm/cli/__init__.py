@@ -49,7 +49,23 @@ def run(arguments: Sequence[str]) -> int:
     except SatmError as error:
         typer.echo(str(error) if isinstance(error, Interrupted) else f"error: {error}", err=True)
         return error.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        said = str(error).split(". Error code")[0].split("you tried to ")[-1].splitlines()
+        typer.echo(
+            f"error: out of memory ({said[0] if said else 'not even for a small request'}); give a smaller image_size, "
+            "batch or network, or another --device",
+            err=True,
+        )
+        return 1
     return 0
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether Python, or torch on any device, found no memory. torch has a class of error for CUDA only."""
+    words = ("can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or any(each in str(error) for each in words)
 
 
 def main() -> None:

@@ -52,6 +52,10 @@ LabelKind = Annotated[
 MadeBy = Annotated[str | None, typer.Option("--method", help="The method that made it (default: the layout's own).")]
 CheckedIpc = Annotated[int | None, typer.Option("--ipc", help="Images per class. The file is checked against it.")]
 Index = Annotated[int | None, typer.Option("--index", help="Which set, if the file holds several (dc). Counts from 0.")]
+Factor = Annotated[
+    int,
+    typer.Option("--factor", help="Each image is a grid of N × N smaller ones; cut them out (idc). 1: it is whole."),
+]
 Mean = Annotated[
     str | None,
     typer.Option("--mean", help="Use this mean instead of the layout's: one number a channel, 0.49,0.48,0.45."),
@@ -83,6 +87,7 @@ def import_set(
     method: MadeBy = None,
     ipc: CheckedIpc = None,
     index: Index = None,
+    factor: Factor = 1,
     mean: Mean = None,
     std: Std = None,
     arch: Architecture = None,
@@ -112,6 +117,7 @@ def import_set(
             method=method,
             ipc=ipc,
             index=index,
+            factor=factor,
             **constants,
             architecture=arch,
             force=force,

@@ -11,10 +11,11 @@ import torch
 from satm.data.catalogue import spec_of
 from satm.data.lookup import find, split_path
 from satm.data.normalise import measured_mean_std
+from satm.data.raw import Raw, check_varied
 from satm.data.read import read
 from satm.data.split import Split, stratified
 from satm.data.zca import fitted_zca
-from satm.errors import ConfigError
+from satm.errors import ConfigError, DataError
 from satm.preprocessing import MeanStd, Preprocessing
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
@@ -111,14 +112,7 @@ def load(
     if not 0 <= validation < 1:
         raise ConfigError(f"validation {validation}: expected a fraction, 0 ≤ validation < 1")
     name, root = split_path(name, root)
-    spec = spec_of(name)
-    if spec is not None and spec.read is not None:
-        raw, found_under = spec.read().at_size(image_size), None
-        raw_digest = raw.digest
-    else:
-        place = find(name, root, progress)
-        raw, raw_digest = read(place.path, name, image_size=image_size, progress=progress)
-        found_under = str(place.root)
+    raw, raw_digest, found_under = _whole(name, root, image_size, progress)
     kept, held = stratified(raw.train_labels, validation, Seed(SPLIT_SEED).child("validation"))
     fingerprint = digest({"images": raw_digest, "validation": float(validation), "split_seed": SPLIT_SEED})
     train_images = raw.train_images[kept]
@@ -126,6 +120,7 @@ def load(
     if zca:
         preprocessing = fitted_zca(train_images, fingerprint=fingerprint, device=device, progress=progress)
     else:
+        spec = spec_of(name)
         preprocessing = measured_mean_std(train_images) if spec is None else MeanStd(mean=spec.mean, std=spec.std)
 
     def split(images: torch.Tensor, labels: torch.Tensor) -> Split:
@@ -141,3 +136,21 @@ def load(
         fingerprint=fingerprint,
         root=found_under,
     )
+
+
+def _whole(name: str, root: Path | None, image_size: int | None, progress: Progress) -> tuple[Raw, str, str | None]:
+    """All images of a data set, their digest, and the data root they were found under."""
+    spec = spec_of(name)
+    if spec is not None and spec.read is not None:
+        raw, found_under = spec.read().at_size(image_size), None
+        check_varied(raw, f"data set '{name}'")
+        raw_digest = raw.digest
+    else:
+        place = find(name, root, progress)
+        raw, raw_digest = read(place.path, name, image_size=image_size, progress=progress)
+        found_under = str(place.root)
+    if len(raw.classes) < 2:
+        raise DataError(
+            f"'{name}' has one class, '{raw.classes[0]}'; networks learn to tell classes apart: add another"
+        )
+    return raw, raw_digest, found_under

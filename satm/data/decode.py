@@ -4,56 +4,69 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from satm.data.encoded import EncodedSplit, Item
+from satm.data.pixels import Seen, Tally, rgb_of
+from satm.data.raw import SMALLER
 from satm.errors import DataError, Interrupted
+from satm.machine.room import check_room
 from satm.progress import Progress
 from satm.types import Images
 
-_CHUNK = 64  # images that a thread decodes at a time
-_GREY = ("1", "L", "LA", "I;16")  # Pillow's modes of grey images
-
-
-def image_size_of(item: Item) -> int:
-    """The side of a square image in pixels. Raises DataError if the image is not square or cannot be read."""
+if TYPE_CHECKING:
     from PIL import Image
 
-    name, source = item
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            width, height = image.size
-    except (OSError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{name} is not an image that can be read ({error}); replace or remove it") from error
-    if width != height:
-        raise DataError(f"{name} is {width}×{height} pixels, not square; give image_size to crop and resize all images")
-    return width
+_CHUNK = 64  # images that a thread decodes at a time
+_LARGE = 2**24  # pixels; images with more are decoded one at a time
+_PIXEL_BYTES = 12  # of RAM for each pixel of an image while it is decoded: as stored, as RGBA and as RGB
 
 
-def decode(split: EncodedSplit, name: str, *, size: int, resize: bool, progress: Progress) -> tuple[Images, bool]:
-    """The images [n, 3, size, size] uint8 of `split`, and whether all of them are stored as grey images.
+def sizes_of(items: Iterable[Item]) -> dict[tuple[int, int], tuple[int, str]]:
+    """For each size (width, height): how many images have it, and the name of the first. Only headers are read.
 
-    Grey images become RGB. With `resize`, an image of another size is scaled so that its shorter side is `size` pixels
-    (bilinear, antialiased), then cropped at the centre. `name` is the label of the progress bar, such as "decoding".
-
-    Raises DataError if an image cannot be decoded, or if it has another size and `resize` is False. Raises Interrupted
-    if `progress` asks to stop.
+    Raises DataError if an image cannot be read.
     """
-    images = torch.empty(len(split), 3, size, size, dtype=torch.uint8)
-    grey = True
-    workers = os.cpu_count() or 1
-    items, done = split.items(), 0
-    with ThreadPoolExecutor(workers) as pool, progress.bar(name, len(split)) as bar:
+    found: dict[tuple[int, int], tuple[int, str]] = {}
+    with _no_warnings():
+        for item in items:
+            with _opened(item) as image:
+                count, first = found.get(image.size, (0, item[0]))
+                found[image.size] = (count + 1, first)
+    return found
 
-        def decode_chunk(chunk: list[Item]) -> list[tuple[npt.NDArray[np.uint8], bool]]:
-            return [_decode_one(item, size, resize) for item in chunk]
+
+def decode(
+    split: EncodedSplit, name: str, *, size: int, upright: bool = False, progress: Progress
+) -> tuple[Images, Tally]:
+    """The images [n, 3, size, size] uint8 of `split`, and what was special about them.
+
+    They become 8-bit RGB as `satm.data.pixels` says; with `upright` they are turned as their EXIF data say. An image of
+    another size is scaled so that its shorter side is `size` pixels (bilinear, antialiased), then cropped at the
+    centre. `name` is the label of the progress bar, such as "decoding".
+
+    Raises DataError if an image cannot be decoded, or if the machine has too little memory for it or for all of them.
+    Raises Interrupted if `progress` asks to stop.
+    """
+    check_room(len(split) * 3 * size * size, f"{name}: {len(split)} images of {size}×{size} pixels", SMALLER)
+    images = torch.empty(len(split), 3, size, size, dtype=torch.uint8)
+    tally: Tally | None = None
+    workers, alone = os.cpu_count() or 1, threading.Lock()
+    items, done = split.items(), 0
+    with ThreadPoolExecutor(workers) as pool, progress.bar(name, len(split)) as bar, _no_warnings():
+
+        def decode_chunk(chunk: list[Item]) -> list[tuple[npt.NDArray[np.uint8], Seen]]:
+            return [_decode_one(item, size, upright, alone) for item in chunk]
 
         while batch := list(islice(items, _CHUNK * workers)):
             if progress.stopping():
@@ -62,28 +75,65 @@ def decode(split: EncodedSplit, name: str, *, size: int, resize: bool, progress:
             decoded = [each for chunk in pool.map(decode_chunk, chunks) for each in chunk]
             pixels = torch.from_numpy(np.stack([array for array, _ in decoded]))
             images[done : done + len(batch)] = pixels.permute(0, 3, 1, 2)
-            grey = grey and all(flag for _, flag in decoded)
+            counted = Tally.of(seen for _, seen in decoded)
+            tally = counted if tally is None else tally + counted
             done += len(batch)
             bar.advance(len(batch))
-    return images, grey
+    assert tally is not None, "a split has at least one image"
+    return images, tally
 
 
-def _decode_one(item: Item, size: int, resize: bool) -> tuple[npt.NDArray[np.uint8], bool]:
-    """The pixels [size, size, 3] of one image in RGB, and whether it is stored as a grey image."""
+def _decode_one(item: Item, size: int, upright: bool, alone: threading.Lock) -> tuple[npt.NDArray[np.uint8], Seen]:
+    """The pixels [size, size, 3] of one image in RGB, and what was special about it."""
     from PIL import Image, ImageOps
+
+    name = item[0]
+    with _opened(item) as image:
+        width, height = image.size
+        large = width * height > _LARGE
+        with alone if large else nullcontext():
+            if large:
+                check_room(width * height * _PIXEL_BYTES, f"decoding {name} ({width}×{height} pixels)", "shrink it")
+            try:
+                rgb, seen = rgb_of(image, upright=upright)
+                if rgb.size != (size, size):
+                    rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR)
+            except Exception as error:  # Pillow's readers raise almost any error on damaged bytes
+                raise DataError(f"{name} cannot be decoded ({_said(error)}); replace or remove it") from error
+            return np.asarray(rgb), seen
+
+
+@contextmanager
+def _opened(item: Item) -> Iterator[Image.Image]:
+    """The image with only its header read; raises DataError if that fails or it claims too many pixels."""
+    from PIL import Image, UnidentifiedImageError
 
     name, source = item
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            grey = image.mode in _GREY
-            rgb = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError) as error:
-        raise DataError(f"{name} cannot be decoded ({error}); replace or remove it") from error
-    if rgb.size != (size, size):
-        if not resize:
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except PermissionError as error:
+        raise DataError(f"{name} may not be read: no permission; ask its owner, or leave it out") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name} is not an image that can be read; replace or remove it") from error
+    except Exception as error:  # Pillow's readers raise almost any error on damaged headers
+        raise DataError(f"{name} is not an image that can be read ({_said(error)}); replace or remove it") from error
+    with image:
+        if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
             raise DataError(
-                f"{name} is {rgb.width}×{rgb.height} pixels, but the first image is {size}×{size}; "
-                "give image_size to resize all images"
+                f"{name} is {image.width}×{image.height} pixels; more than {Image.MAX_IMAGE_PIXELS} are taken for a "
+                "decompression bomb; shrink or remove it"
             )
-        rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR)
-    return np.asarray(rgb), grey
+        yield image
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Silences Pillow's warnings: what they say is checked here, or makes no difference to the pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _said(error: Exception) -> str:
+    """An error's message in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

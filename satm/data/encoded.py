@@ -44,6 +44,7 @@ class Encoded:
     test: EncodedSplit
     classes: tuple[str, ...] | None  # names by label; None if the source has none
     files: tuple[Path, ...]  # all files that are read
+    notes: tuple[str, ...] = ()  # what the user should know, such as files that are passed over, a line each
 
 
 def imagenet_subset(source: Encoded, spec: DatasetSpec) -> Encoded:

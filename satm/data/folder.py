@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from satm.data.encoded import TEST_NAMES, Encoded, EncodedSplit, Item
+from satm.data.passed import PassedOver, class_folders, image_files
 from satm.errors import DataError
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
 _ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet: file name, class folder and box of each validation image
 
 
@@ -18,37 +18,45 @@ def open_folder(folder: Path) -> Encoded | None:
     """The images `train/<class>/**/*.jpg` and those of a test folder beside it; None if there is no `train` folder.
 
     The test folder is called `test`, `valid`, `validation` or `val`. Classes are the folders of `train` in alphabetical
-    order. A test folder with other folders than these is skipped, for example Tiny ImageNet's unlabelled `test`. Raises
-    DataError if a part is missing or empty.
+    order. A test folder with other folders than these is skipped, for example Tiny ImageNet's unlabelled `test`. Files
+    that are passed over (`satm.data.passed`) are counted in the notes. Raises DataError if a part is missing or empty.
     """
-    train = folder / "train"
+    train, passed = folder / "train", PassedOver(folder)
     if not train.is_dir():
         return None
-    classes = _folders(train)
-    train_files = _by_class(train, classes)
+    classes = class_folders(train, passed)
+    train_files = _by_class(train, classes, passed)
     if not train_files:
-        raise DataError(f"{train} holds no images; expected {train}/<class>/*.jpg")
-    test_files = _held_out(folder, classes)
+        seen = f" ({passed.notes()[0]})" if passed.found else ""
+        raise DataError(f"{train} holds no images; expected {train}/<class>/*.jpg{seen}")
+    test_files = _held_out(folder, classes, passed)
     return Encoded(
         where=str(folder),
         train=_split(train_files),
         test=_split(test_files),
         classes=tuple(classes),
         files=tuple(path for path, _ in (*train_files, *test_files)),
+        notes=passed.notes(),
     )
 
 
-def _held_out(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
+def _held_out(folder: Path, classes: list[str], passed: PassedOver) -> list[tuple[Path, int]]:
+    strange = ""
     for name in TEST_NAMES:
         part = folder / name
         if (part / _ANNOTATIONS).is_file():
             return _annotated(part, classes)
         for place in (part, part / "images"):
-            found = _folders(place)
-            if found and set(found) <= set(classes) and (files := _by_class(place, classes)):
+            over = PassedOver(folder)
+            found = class_folders(place, over)
+            if found and set(found) <= set(classes) and (files := _by_class(place, classes, over)):
+                passed.take(over)
                 return files
+            if others := sorted(set(found) - set(classes) - {"images"}):
+                strange = f"; {place} has the folder {others[0]}, which train has not"
     raise DataError(
-        f"{folder} holds train but no test images of its classes; add test/<class>/*.jpg (or valid, validation, val)"
+        f"{folder} holds train but no test images of its classes{strange}; add test/<class>/*.jpg (or valid, "
+        "validation, val)"
     )
 
 
@@ -66,16 +74,12 @@ def _annotated(part: Path, classes: list[str]) -> list[tuple[Path, int]]:
     return files
 
 
-def _folders(parent: Path) -> list[str]:
-    return sorted(path.name for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
-
-
-def _by_class(parent: Path, classes: list[str]) -> list[tuple[Path, int]]:
+def _by_class(parent: Path, classes: list[str], passed: PassedOver) -> list[tuple[Path, int]]:
     return [
         (path, label)
         for label, name in enumerate(classes)
-        for path in sorted((parent / name).rglob("*"))
-        if path.suffix.lower() in EXTENSIONS
+        if (parent / name).is_dir()
+        for path in image_files(parent / name, passed)
     ]
 
 

@@ -66,9 +66,10 @@ def places(name: str, root: Path | None = None) -> list[Place]:
     if name and (found := [Place(each / name, each) for each in roots if (each / name).is_dir()]):
         return found
     folders = [path.name for each in roots if each.is_dir() for path in each.iterdir() if path.is_dir()]
-    raise UnknownName(
-        "data set", name, {*CATALOGUE, *folders}, hint=f"(or a folder of your own under {roots[0]}, or its path)"
-    )
+    hint = f"(or a folder of your own under {roots[0]}, or its path)"
+    if name and Path(name).is_dir():
+        hint = f"(./{name} is a folder here: say ./{name})"
+    raise UnknownName("data set", name, {*CATALOGUE, *folders}, hint=hint)
 
 
 def at_hand(name: str, root: Path | None) -> bool:

@@ -2,57 +2,102 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from satm.data.encoded import TEST_NAMES, Encoded, EncodedSplit, Item
+from satm.data.parquet_columns import class_names_of, image_column, label_column, order_of, plain_labels
+from satm.data.parquet_files import parquet_splits
 from satm.errors import DataError
-
-LABEL_COLUMNS = ("label", "labels", "fine_label")
 
 
 def open_parquet(folder: Path) -> Encoded | None:
-    """The Parquet files of `folder` or `folder/data`; None if there are none.
+    """The Parquet files of `folder` (`satm.data.parquet_files` says where they lie); None if there are none.
 
-    Class names come from the schema's metadata: JSON under `class_names`, or Hugging Face's `huggingface`. A split is
-    skipped if all its labels are −1, which means unlabelled. Raises DataError if a split or shard is missing, a file is
-    damaged, or the columns are not recognised.
+    Labels are whole numbers or class names. The order of the names is the metadata's, else by number or alphabet. A
+    test split is skipped if all its labels are −1, which means unlabelled. Raises DataError if a split or shard is
+    missing, a file is damaged, or the columns are not recognised.
     """
-    files = sorted(folder.glob("*.parquet")) or sorted((folder / "data").glob("*.parquet"))
-    if not files:
+    found = parquet_splits(folder)
+    if found is None:
         return None
-    shards: dict[str, list[Path]] = {}
-    for file in files:
-        shards.setdefault(re.split(r"[-.]", file.name)[0], []).append(file)
-    for several in shards.values():
-        _check_complete(several)
-    if "train" not in shards:
-        raise DataError(f"{folder} holds {files[0].name} but no training images; add train-*.parquet")
-    train = _open_split(shards["train"])
+    splits, others = found
+    if "train" not in splits:
+        first = next(iter([file for files in splits.values() for file in files] or others))
+        raise DataError(f"{folder} holds {first.name} but no training images; add train-*.parquet")
+    train = _Part.read(splits["train"])
     for name in TEST_NAMES:
-        if name in shards:
-            test = _open_split(shards[name])
-            if not (test.labels == -1).all():
-                return Encoded(
-                    where=str(folder),
-                    train=train,
-                    test=test,
-                    classes=_class_names(shards["train"][0]),
-                    files=(*shards["train"], *shards[name]),
-                )
-    raise DataError(f"{folder} holds train but no labelled test images; add test-*.parquet (or valid, validation, val)")
+        if name in splits:
+            test = _Part.read(splits[name])
+            if set(test.labels) != {-1}:
+                break
+    else:
+        raise DataError(
+            f"{folder} holds train but no labelled test images; add test-*.parquet (or valid, validation, val)"
+        )
+    if len({type(label) for label in (*train.labels, *test.labels)}) > 1:
+        raise DataError(f"{folder}: some files hold class names and some hold numbers; expected one kind in all")
+    classes = train.classes()
+    notes = (f"passed over in {folder}: {len(others)} Parquet files of no split ({others[0].name})",) if others else ()
+    return Encoded(
+        where=str(folder),
+        train=train.split(classes),
+        test=test.split(classes),
+        classes=classes,
+        files=(*train.files, *test.files),
+        notes=notes,
+    )
 
 
-def _check_complete(files: list[Path]) -> None:
-    """Raise DataError if a shard is missing. The Hub numbers shards `-00000-of-00003`."""
-    counts = [int(found[1]) for file in files if (found := re.search(r"-of-(\d+)\.parquet$", file.name))]
-    if counts and len(files) != counts[0]:
-        raise DataError(f"{files[0].parent} holds {len(files)} of {counts[0]} files like {files[0].name}; add the rest")
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The files of one split and their labels as stored."""
+
+    files: list[Path]
+    labels: list[int] | list[str]
+    declared: tuple[str, ...] | None  # the class names in the metadata
+
+    @classmethod
+    def read(cls, files: list[Path]) -> _Part:
+        import pyarrow as pa
+
+        labels: list[Any] = []
+        declared = None
+        for file in files:
+            with _open(file) as parquet:
+                column = label_column(parquet.schema_arrow, str(file))
+                if file is files[0]:
+                    declared = class_names_of(parquet.schema_arrow, column, str(file))
+                try:
+                    values = parquet.read(columns=[column]).column(column)
+                except (pa.ArrowException, OSError) as error:
+                    raise _corrupt(file, error) from error
+            labels += plain_labels(values, column, str(file))
+        if not labels:
+            raise DataError(f"{files[0]} holds no rows; copy or download it again")
+        return cls(files, labels, declared)
+
+    def classes(self) -> tuple[str, ...] | None:
+        """The class names by label; None if the files do not say."""
+        named = {each for each in self.labels if isinstance(each, str)}
+        if self.declared is not None or not named:
+            return self.declared
+        return order_of(named)
+
+    def split(self, classes: tuple[str, ...] | None) -> EncodedSplit:
+        label_of: dict[Any, int] = {name: label for label, name in enumerate(classes or ())}
+        try:
+            numbers = [each if isinstance(each, int) else label_of[each] for each in self.labels]
+        except KeyError as error:
+            raise DataError(
+                f"{self.files[0]} has the class {error}, which the training images have not; remove its rows"
+            ) from error
+        labels = torch.tensor(numbers, dtype=torch.int64)
+        return EncodedSplit(labels=labels, rows=torch.arange(len(labels)), read=lambda rows: _images(self.files, rows))
 
 
 def _open(file: Path) -> Any:
@@ -69,63 +114,14 @@ def _corrupt(file: Path, error: Exception) -> DataError:
     return DataError(f"{file} cannot be read as Parquet ({str(error).splitlines()[0]}); copy or download it again")
 
 
-def _open_split(files: list[Path]) -> EncodedSplit:
-    import pyarrow as pa
-
-    labels = []
-    for file in files:
-        with _open(file) as parquet:
-            column = _label_column(parquet.schema_arrow, file)
-            try:
-                values = parquet.read(columns=[column]).column(column)
-            except (pa.ArrowException, OSError) as error:
-                raise _corrupt(file, error) from error
-        if values.null_count:
-            raise DataError(f"{file}: {values.null_count} rows have no {column}; remove them")
-        labels.append(torch.tensor(values.to_numpy(), dtype=torch.int64))
-    joined = torch.cat(labels)
-    if not len(joined):
-        raise DataError(f"{files[0]} holds no rows; copy or download it again")
-    return EncodedSplit(labels=joined, rows=torch.arange(len(joined)), read=lambda rows: _read(files, rows))
-
-
-def _label_column(schema: Any, file: Path) -> str:
-    import pyarrow as pa
-
-    for name in LABEL_COLUMNS:
-        if name in schema.names:
-            if not pa.types.is_integer(schema.field(name).type):
-                raise DataError(f"{file}: column {name} is {schema.field(name).type}; expected integer class labels")
-            return name
-    raise DataError(
-        f"{file} has columns {', '.join(schema.names)}; expected a label column: {', '.join(LABEL_COLUMNS)}"
-    )
-
-
-def _image_column(schema: Any, file: Path) -> str:
-    import pyarrow as pa
-
-    for field in schema:
-        nested = pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
-        if _is_binary(field.type.field("bytes").type if nested else field.type):
-            return str(field.name)
-    raise DataError(f"{file} has columns {', '.join(schema.names)}; expected one of encoded image bytes")
-
-
-def _is_binary(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _read(files: list[Path], rows: torch.Tensor) -> Iterator[Item]:
+def _images(files: list[Path], rows: torch.Tensor) -> Iterator[Item]:
     """The images at `rows`. Only one row group is in RAM at a time."""
     import pyarrow as pa
 
     start = 0
     for file in files:
         with _open(file) as parquet:
-            column = _image_column(parquet.schema_arrow, file)
+            column = image_column(parquet.schema_arrow, str(file))
             first = start
             for group in range(parquet.num_row_groups):
                 stop = start + parquet.metadata.row_group(group).num_rows
@@ -143,18 +139,3 @@ def _read(files: list[Path], rows: torch.Tensor) -> Iterator[Item]:
                             raise DataError(f"{file}, row {start - first + row} holds no image bytes")
                         yield f"{file}, row {start - first + row}", image
                 start = stop
-
-
-def _class_names(file: Path) -> tuple[str, ...] | None:
-    with _open(file) as parquet:
-        schema = parquet.schema_arrow
-    metadata = schema.metadata or {}
-    try:
-        if b"class_names" in metadata:
-            return tuple(str(name) for name in json.loads(metadata[b"class_names"]))
-        if b"huggingface" in metadata:
-            feature = json.loads(metadata[b"huggingface"])["info"]["features"][_label_column(schema, file)]
-            return tuple(str(name) for name in feature["names"]) if "names" in feature else None
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file}: the class names in its metadata cannot be read ({error!r})") from error
-    return None

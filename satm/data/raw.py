@@ -9,8 +9,12 @@ from torch.nn import functional as F
 
 from satm.data.catalogue import DatasetSpec
 from satm.errors import DataError
+from satm.machine.room import check_room
 from satm.synthetic import digest, tensor_digest
 from satm.types import Images, Labels
+
+SMALLER = "give a smaller image_size (--set image_size=N)"  # the way out if images take too much memory
+_AT_ONCE = 2**26  # numbers that are resized at once, in float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +34,14 @@ class Raw:
         return digest([tensor_digest(tensor) for tensor in tensors])
 
     def at_size(self, size: int | None) -> Raw:
-        """The same images with `size` pixels a side (bilinear, antialiased); unchanged if `size` is None."""
+        """The same images with `size` pixels a side (bilinear, antialiased); unchanged if `size` is None.
+
+        Raises DataError if the machine has too little memory for them.
+        """
         if size is None or size == self.train_images.shape[-1]:
             return self
+        count, channels = len(self.train_images) + len(self.test_images), self.train_images.shape[1]
+        check_room(count * channels * size * size, f"{count} images of {size}×{size} pixels", SMALLER)
         return replace(
             self, train_images=_resized(self.train_images, size), test_images=_resized(self.test_images, size)
         )
@@ -44,6 +53,10 @@ def class_names(found: tuple[str, ...] | None, labels: Labels, spec: DatasetSpec
     They are the catalogue's names. If it has none, they are the source's own names `found`, else the class numbers.
     Raises DataError if the source has another number of classes than the catalogue.
     """
+    if spec is None and found is None and int(labels.max()) > len(labels):
+        raise DataError(
+            f"{where}: labels reach {int(labels.max())}, and there are {len(labels)} images; number classes from 0"
+        )
     if spec is None:
         return found or tuple(str(label) for label in range(int(labels.max()) + 1))
     if found is not None and len(found) != spec.num_classes:
@@ -53,6 +66,9 @@ def class_names(found: tuple[str, ...] | None, labels: Labels, spec: DatasetSpec
 
 def check_labels(labels: Labels, classes: tuple[str, ...], where: str) -> None:
     """Raise DataError if a label is outside the classes, or a class has no image."""
+    low, high = int(labels.min()), int(labels.max())
+    if low == 1 and high >= len(classes) - 1:
+        raise DataError(f"{where}: labels start at 1 (they run from 1 to {high}); subtract 1, so that they start at 0")
     wrong = ((labels < 0) | (labels >= len(classes))).nonzero()
     if len(wrong):
         row = int(wrong[0])
@@ -63,6 +79,42 @@ def check_labels(labels: Labels, classes: tuple[str, ...], where: str) -> None:
         raise DataError(f"{where}: no image of class {label} ('{classes[label]}'); add some or leave the class out")
 
 
+def check_varied(raw: Raw, where: str) -> None:
+    """Raise DataError if nothing can be learned from the images, because all pixels of a part have one value.
+
+    The parts are the training images, each of their channels and each of their classes, and the test images.
+    """
+    train, channels = raw.train_images, raw.train_images.shape[1]
+    for part, images in (("training", train), ("test", raw.test_images)):
+        if _flat(images.flatten()):
+            raise DataError(f"{where}: every pixel of its {part} images is {int(images.max())}; replace them")
+    for number in range(channels):
+        if _flat(train[:, number].flatten()):
+            name = ("red", "green", "blue")[number] if channels == 3 else str(number)
+            level = int(train[0, number, 0, 0])
+            raise DataError(
+                f"{where}: the {name} channel is {level} in every pixel of its training images, so it cannot be "
+                "normalised; save them as grey images, or replace them"
+            )
+    for label, name in enumerate(raw.classes):
+        members = train[raw.train_labels == label]
+        if all(_flat(members[:, number].flatten()) for number in range(channels)):
+            raise DataError(
+                f"{where}: every pixel of the {len(members)} images of class '{name}' has one colour; replace them or "
+                "leave the class out"
+            )
+
+
+def _flat(values: torch.Tensor) -> bool:
+    return bool(values.min() == values.max())
+
+
 def _resized(images: Images, size: int) -> Images:
-    scaled = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
-    return scaled.round().clamp(0, 255).to(torch.uint8)
+    count, channels = images.shape[:2]
+    ready = torch.empty(count, channels, size, size, dtype=torch.uint8)
+    step = max(1, _AT_ONCE // (channels * size * size))
+    for start in range(0, count, step):
+        part = images[start : start + step].float()
+        scaled = F.interpolate(part, (size, size), mode="bilinear", antialias=True)
+        ready[start : start + step] = scaled.round().clamp(0, 255)
+    return ready

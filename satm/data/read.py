@@ -6,14 +6,15 @@ from pathlib import Path
 
 from satm.data.cache import DecodeCache
 from satm.data.catalogue import DatasetSpec, spec_of
-from satm.data.decode import decode, image_size_of
+from satm.data.decode import decode
 from satm.data.encoded import Encoded, imagenet_subset
-from satm.data.folder import open_folder
-from satm.data.lookup import KNOWN_FILES
-from satm.data.parquet import open_parquet
-from satm.data.raw import Raw, check_labels, class_names
+from satm.data.pixels import RULES
+from satm.data.raw import SMALLER, Raw, check_labels, check_varied, class_names
+from satm.data.size import common_side
+from satm.data.sources import open_source
 from satm.data.torchvision_files import read_arrays
 from satm.errors import DataError
+from satm.machine.room import check_room
 from satm.progress import Progress
 
 
@@ -26,10 +27,11 @@ def read(folder: Path, name: str, *, image_size: int | None, progress: Progress)
     spec = spec_of(name)
     if spec is not None and (raw := read_arrays(folder, spec)) is not None:
         raw = raw.at_size(image_size)
+        check_varied(raw, str(folder))
         return raw, raw.digest
-    source = open_parquet(folder) or open_folder(folder)
-    if source is None:
-        raise DataError(f"{folder} holds no data set that can be read; put {KNOWN_FILES} there")
+    source = open_source(folder)
+    for note in source.notes:
+        progress.say(note)
     if spec is not None and spec.subset:
         source = imagenet_subset(source, spec)
         _check_not_kin(source, spec)
@@ -37,11 +39,12 @@ def read(folder: Path, name: str, *, image_size: int | None, progress: Progress)
     check_labels(source.train.labels, classes, f"{source.where}, train")
     check_labels(source.test.labels, classes, f"{source.where}, test")
     size = image_size if image_size is not None or spec is None else spec.image_size
-    options = {"size": size, "classes": classes, "always_rgb": spec is not None}
+    options = {"size": size, "classes": classes, "own": spec is None, "rules": RULES}
     cache = DecodeCache.of(folder, source.files, options, progress)
     if (kept := cache.read()) is not None:
         return kept
-    raw = _decoded(source, name, classes, size, always_rgb=spec is not None, progress=progress)
+    raw = _decoded(source, name, classes, size or common_side(source), own=spec is None, progress=progress)
+    check_varied(raw, source.where)
     raw_digest = raw.digest
     cache.write(raw, raw_digest)
     return raw, raw_digest
@@ -57,22 +60,26 @@ def _check_not_kin(source: Encoded, spec: DatasetSpec) -> None:
         )
 
 
-def _decoded(
-    source: Encoded, name: str, classes: tuple[str, ...], size: int | None, *, always_rgb: bool, progress: Progress
-) -> Raw:
-    resize = size is not None
-    if size is None:
-        size = image_size_of(next(source.train.items()))
-    parts = [
-        decode(split, f"decoding {name} ({part})", size=size, resize=resize, progress=progress)
+def _decoded(source: Encoded, name: str, classes: tuple[str, ...], size: int, *, own: bool, progress: Progress) -> Raw:
+    """The decoded images.
+
+    A user's `own` are turned upright, and may be grey. The catalogue's are read as published code reads them.
+    """
+    count = len(source.train) + len(source.test)
+    check_room(count * 3 * size * size, f"{name}: {count} images of {size}×{size} pixels", SMALLER)
+    (train, of_train), (test, of_test) = (
+        decode(split, f"decoding {name} ({part})", size=size, upright=own, progress=progress)
         for part, split in (("train", source.train), ("test", source.test))
-    ]
-    grey = all(flag for _, flag in parts) and not always_rgb
-    train, test = (images[:, :1].contiguous() if grey else images for images, _ in parts)
+    )
+    tally = of_train + of_test
+    tally.check_levels(source.where)
+    for note in tally.notes(size if own else None):
+        progress.say(f"{name}: {note}")
+    grey = own and tally.grey
     return Raw(
-        train_images=train,
+        train_images=train[:, :1].contiguous() if grey else train,
         train_labels=source.train.labels,
-        test_images=test,
+        test_images=test[:, :1].contiguous() if grey else test,
         test_labels=source.test.labels,
         classes=classes,
     )

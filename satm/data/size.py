@@ -1,27 +1,47 @@
-"""Finds the size of a data set's images without decoding them all."""
+"""Finds the size of a data set's images without decoding them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from satm.data.catalogue import spec_of
-from satm.data.decode import image_size_of
-from satm.data.folder import open_folder
-from satm.data.lookup import KNOWN_FILES, find
-from satm.data.parquet import open_parquet
+from satm.data.decode import sizes_of
+from satm.data.encoded import Encoded
+from satm.data.lookup import find
+from satm.data.sources import open_source
 from satm.errors import DataError
 from satm.progress import SILENT
 
+MAX_SIDE = 4096  # pixels; no network here takes larger images
+
 
 def native_image_size(name: str, *, root: Path | None = None) -> int:
-    """Pixels a side of a data set's images, from the catalogue. For a user's own folder: those of its first image.
+    """Pixels a side of a data set's images, from the catalogue. For a user's own folder: those of all its images.
 
-    Raises UnknownName if there is no such data set, and DataError if the folder cannot be read.
+    Raises UnknownName if there is no such data set, and DataError if the folder cannot be read or its images are not
+    all square and of one size.
     """
     if (spec := spec_of(name)) is not None:
         return spec.image_size
-    folder = find(name, root, SILENT).path
-    source = open_parquet(folder) or open_folder(folder)
-    if source is None:
-        raise DataError(f"{folder} holds no data set that can be read; put {KNOWN_FILES} there")
-    return image_size_of(next(source.train.items()))
+    return common_side(open_source(find(name, root, SILENT).path))
+
+
+def common_side(source: Encoded) -> int:
+    """Pixels a side of all images of `source`; raises DataError unless they are square, of one size and not too large.
+
+    Every image's header is read.
+    """
+    found = sizes_of(item for split in (source.train, source.test) for item in split.items())
+    smallest = min(min(MAX_SIDE, *size) for size in found)
+    advice = f"give --set image_size={smallest}, or another size, to crop and resize all images"
+    if len(found) > 1:
+        often = sorted(found.items(), key=lambda each: (-each[1][0], each[0]))
+        parts = [f"{count} of {width}×{height} ({first})" for (width, height), (count, first) in often[:3]]
+        more = f" and {len(often) - 3} more sizes" if len(often) > 3 else ""
+        raise DataError(f"{source.where} has images of several sizes: {', '.join(parts)}{more}; {advice}")
+    (((width, height), (_, first)),) = found.items()
+    if width != height:
+        raise DataError(f"{first} and all other images are {width}×{height} pixels, not square; {advice}")
+    if width > MAX_SIDE:
+        raise DataError(f"{first} and all other images are {width}×{height} pixels, above {MAX_SIDE} a side; {advice}")
+    return width

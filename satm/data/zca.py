@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import torch
 
 from satm.errors import DamagedFile, DataError
+from satm.machine.room import check_room
 from satm.preprocessing import ZCA, MeanStd, unit_vectors
 from satm.progress import Progress
 from satm.synthetic import digest
@@ -16,6 +17,7 @@ from satm.types import Images
 EPS = 0.1  # added to the eigenvalues: the field's value (kornia's ZCAWhitening(eps=0.1) in MTT utils.py)
 _VERSION = 1  # of the fit below; part of the key
 _CHUNK = 4096  # images in float64 at once
+_MATRICES = 6  # [D, D] float64 that the fit holds at its peak
 
 Moment: TypeAlias = tuple[torch.Tensor, dict[str, torch.Tensor]]  # [D, D] float64, and the other tensors to keep
 
@@ -61,6 +63,13 @@ def fitted_zca(
             progress.say(f"{error.path} is damaged ({error.reason})")
     if count < 2:
         raise DataError(f"ZCA needs at least 2 training images, got {count}; go without it")
+    size = channels * height * width
+    check_room(
+        8 * size * (_MATRICES * size + 3 * min(count, _CHUNK)),
+        f"fitting ZCA on {channels}×{height}×{width} images, with matrices of {size}×{size} numbers,",
+        "go without it (--set zca=false) or give a smaller image_size",
+        device,
+    )
     progress.say(
         f"fitting ZCA whitening on {count} images of {channels}×{height}×{width} (once; kept in {ZCA.path(key)})"
     )

@@ -37,6 +37,7 @@ class Foreign:
     step_size: float | None = None  # α, if the file has it
     files: tuple[Path, ...]  # all files that were read
     folders: tuple[str, ...] | None = None  # names of class folders; then hard `labels` are indices into these names
+    pixels: bool = False  # float `images` are pixels in 0..1, as uint8 ones are in 0..255
     soft: torch.Tensor | None = None  # [n, K] soft labels beside the hard `labels`
     notes: tuple[str, ...] = ()  # facts for the user, a line each
     says: Mapping[str, Any] = field(default_factory=dict)  # facts that the files state, by the names of `Claims`
@@ -62,6 +63,7 @@ class Layout:
     method: str = "imported"  # the method that made the sets, unless the user claims another
     cifar10_constants: bool = False  # CIFAR-100 is normalised by CIFAR-10's mean and std, as MTT's line does
     unit_whitening: bool = False  # whitened images are KIP's, of length 1, not the field's
+    factor: bool = False  # an image may hold several smaller ones, which --factor cuts out
 
 
 LAYOUTS: Names[Layout] = Names("layout", package="satm.exchange", group="satm.layouts", expects=Layout)

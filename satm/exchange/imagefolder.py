@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from satm.data.decode import decode, image_size_of
+from satm.data.decode import decode, sizes_of
 from satm.data.encoded import EncodedSplit, Item
-from satm.data.folder import EXTENSIONS
-from satm.errors import DataError, SatmError
+from satm.data.passed import PassedOver, class_folders, image_files
+from satm.errors import DataError
 from satm.exchange.base import DESCRIPTION_LOST, LAYOUTS, Foreign, Layout
-from satm.exchange.files import existing, inside, shown
+from satm.exchange.files import existing, inside
 from satm.home import make_folder
 from satm.preprocessing import ZCA
 from satm.progress import SILENT
@@ -22,6 +21,7 @@ from satm.synthetic import SyntheticSet
 from satm.types import Images
 
 MAX_SIDE, MAX_PIXELS = 4096, 2**30  # a tiny PNG can claim any size; 10,000 images of 224² are half of this
+_PIXELS = "images are pixels: taken into the space of --preprocessing"
 
 
 def read_imagefolder(path: Path, index: int | None = None) -> Foreign:
@@ -29,22 +29,24 @@ def read_imagefolder(path: Path, index: int | None = None) -> Foreign:
     root = existing(path)
     if not root.is_dir():
         raise DataError(f"{root} is a file; give the folder that holds one folder of images a class")
-    folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    passed = PassedOver(root)
+    folders = class_folders(root, passed)
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(folders):
         inside_folder(root / name, root)
-        found = sorted(p for p in (root / name).iterdir() if p.suffix.lower() in EXTENSIONS)
+        found = image_files(root / name, passed, deep=False)
         files += [inside(p, root) for p in found]
         labels += [label] * len(found)
     if not files:
         raise DataError(f"{root} holds no <class>/*.png; give the folder that holds one folder of images a class")
+    images, notes = decoded([(str(p), p) for p in files])
     return Foreign(
-        images=decoded([(str(p), p) for p in files]),
+        images=images,
         labels=torch.tensor(labels),
         files=tuple(files),
         folders=tuple(folders),
-        notes=("images are pixels: taken into the space of --preprocessing",),
+        notes=(*passed.notes(), *notes),
     )
 
 
@@ -54,35 +56,29 @@ def inside_folder(folder: Path, root: Path) -> None:
         raise DataError(f"{folder} points outside {root}; copy the folder itself there")
 
 
-def decoded(items: list[Item]) -> Images:
-    """[n, 1 or 3, side, side] uint8; raises DataError if an image cannot be decoded or has another size."""
+def decoded(items: list[Item]) -> tuple[Images, tuple[str, ...]]:
+    """[n, 1 or 3, side, side] uint8, and what the user should know of them, a line each.
+
+    Raises DataError if an image cannot be decoded or has another size.
+    """
 
     def read(rows: torch.Tensor) -> Iterator[Item]:
         return (items[row] for row in rows.tolist())
 
-    sides = {_side(item) for item in items}  # reads headers only: a wrong size is found before anything is decoded
-    if len(sides) > 1 or max(sides) > MAX_SIDE or len(items) * max(sides) ** 2 > MAX_PIXELS:
+    found = sizes_of(items)  # reads headers only: a wrong size is found before anything is decoded
+    (width, height), (_, first) = next(iter(found.items()))
+    if width != height:
+        raise DataError(f"{first} is {width}×{height} pixels; expected square images")
+    sides = [side for size in found for side in size]
+    if len(found) > 1 or width > MAX_SIDE or len(items) * width**2 > MAX_PIXELS:
         raise DataError(
             f"{items[0][0]} and the other {len(items) - 1} images have {min(sides)} to {max(sides)} pixels a side; "
             f"expected one size of at most {MAX_SIDE}, and at most {MAX_PIXELS >> 20} million pixels in all"
         )
     split = EncodedSplit(labels=torch.zeros(len(items), dtype=torch.int64), rows=torch.arange(len(items)), read=read)
-    images, grey = decode(split, "decoding", size=max(sides), resize=False, progress=SILENT)
-    return images[:, :1].contiguous() if grey else images
-
-
-def _side(item: Item) -> int:
-    """The side in pixels that the header claims; raises DataError, also if Pillow warns of a decompression bomb."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return image_size_of(item)
-    except SatmError:
-        raise
-    except Exception as error:  # Pillow's readers raise almost any error on damaged headers
-        raise DataError(f"{item[0]} is not an image that can be read ({shown(str(error))})") from error
+    images, tally = decode(split, "decoding", size=width, upright=True, progress=SILENT)
+    tally.check_levels(items[0][0])
+    return images[:, :1].contiguous() if tally.grey else images, (_PIXELS, *tally.notes(width))
 
 
 def pictures(synthetic: SyntheticSet) -> tuple[Images, float]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from satm.data.parquet_columns import LABEL_COLUMNS, image_column
 from satm.errors import DataError
 from satm.exchange.about import KEY, from_text, to_text
 from satm.exchange.base import LAYOUTS, Foreign, Layout
@@ -18,7 +19,6 @@ from satm.exchange.parquet_pages import unpacked_bytes
 from satm.exchange.tensors import as_images, as_labels
 from satm.synthetic import SyntheticSet
 
-LABELS = ("label", "labels", "fine_label")
 PIXELS, SOFT = "tensor", "soft_label"  # columns of exact float32 values
 
 
@@ -86,13 +86,8 @@ def _from_table(table: Any, files: list[Path]) -> Foreign:
         return Foreign(images=images, labels=labels, files=tuple(files), whole=whole)
     labels = as_labels(_classes(table, where), where, n=table.num_rows)
     encoded = _image_bytes(table, where)
-    images = decoded([(f"{where}, row {row}", image) for row, image in enumerate(encoded)])
-    return Foreign(
-        images=images,
-        labels=labels,
-        files=tuple(files),
-        notes=("images are pixels: taken into the space of --preprocessing",),
-    )
+    images, notes = decoded([(f"{where}, row {row}", image) for row, image in enumerate(encoded)])
+    return Foreign(images=images, labels=labels, files=tuple(files), notes=notes)
 
 
 def _matrix(table: Any, name: str, where: str) -> torch.Tensor:
@@ -114,10 +109,10 @@ def _matrix(table: Any, name: str, where: str) -> torch.Tensor:
 def _classes(table: Any, where: str) -> torch.Tensor:
     import pyarrow as pa
 
-    name = next((each for each in LABELS if each in table.column_names), None)
+    name = next((each for each in LABEL_COLUMNS if each in table.column_names), None)
     if name is None:
         raise DataError(
-            f"{where} has columns {', '.join(table.column_names)[:80]}; expected one of {', '.join(LABELS)}"
+            f"{where} has columns {', '.join(table.column_names)[:80]}; expected one of {', '.join(LABEL_COLUMNS)}"
         )
     column = table.column(name)
     if not pa.types.is_integer(column.type) or column.null_count:
@@ -130,17 +125,13 @@ def _classes(table: Any, where: str) -> torch.Tensor:
 def _image_bytes(table: Any, where: str) -> list[bytes]:
     import pyarrow as pa
 
-    for name in table.column_names:
-        values = table.column(name).combine_chunks()
-        if pa.types.is_struct(values.type) and values.type.get_field_index("bytes") >= 0:
-            values = values.field("bytes")
-        if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
-            if values.null_count:
-                raise DataError(f"{where}: {values.null_count} rows of column {shown(name, 40)} hold no image")
-            return list(values.to_pylist())
-    raise DataError(
-        f"{where} has columns {shown(', '.join(table.column_names), 80)}; expected one of encoded image bytes"
-    )
+    name = image_column(table.schema, where)
+    values = table.column(name).combine_chunks()
+    if pa.types.is_struct(values.type):
+        values = values.field("bytes")
+    if values.null_count:
+        raise DataError(f"{where}: {values.null_count} rows of column {shown(name, 40)} hold no image")
+    return list(values.to_pylist())
 
 
 def write_parquet(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:

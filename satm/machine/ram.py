@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+MACHINE, CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
 class Peak:
@@ -60,11 +62,40 @@ def total_memory(device: torch.device) -> int:
         return int(torch.cuda.get_device_properties(device).total_memory)
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:  # the limit of a container
-        return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        return min(machine, int((CONTAINER / "memory.max").read_text()))
     except (OSError, ValueError):
         return machine
 
 
-def _kilobytes(name: str) -> int:
-    lines = STATUS.read_text().splitlines()
+def free_memory(device: torch.device | str = "cpu") -> int:
+    """Bytes that can still be taken on the CUDA device, else by this process; all of RAM if this system cannot tell."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return int(min(_kilobytes("MemAvailable", MACHINE) * 1024, _left_of_container(), _left_of_process()))
+    except (OSError, StopIteration):
+        return total_memory(device)
+
+
+def _left_of_container() -> float:
+    """Bytes below the container's limit. The kernel gives back files that it keeps in memory, so these do not count."""
+    try:
+        limit, used = (int((CONTAINER / name).read_text()) for name in ("memory.max", "memory.current"))
+        lines = (CONTAINER / "memory.stat").read_text().splitlines()
+        return limit - used + sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    except (OSError, ValueError):
+        return math.inf
+
+
+def _left_of_process() -> float:
+    """Bytes of address space below the process's own limit (ulimit -v)."""
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return math.inf if limit == resource.RLIM_INFINITY else limit - _kilobytes("VmSize") * 1024
+
+
+def _kilobytes(name: str, file: Path = STATUS) -> int:
+    lines = file.read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))

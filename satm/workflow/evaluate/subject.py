@@ -10,6 +10,7 @@ from typing import Literal
 from evaluation import RatePolicy, Recipe, check_batches, recipe_for
 from registry import Registry, SetRecord
 from satm.data import CATALOGUE, ImageData
+from satm.data.lookup import places
 from satm.errors import ConfigError, DataError, UnknownName
 from satm.methods import METHODS, Method, class_major_labels, random_images
 from satm.networks import NetworkPlan, plan_for
@@ -223,6 +224,11 @@ def usual_recipe(method: str, profile: str) -> str:
     return get_profile(profile).recipe or usual
 
 
+def _found(dataset: str, root: Path) -> bool:
+    """Whether data set `dataset` has a folder under `root`."""
+    return dataset in CATALOGUE and root.is_dir() and any(each.path.is_dir() for each in places(dataset, root))
+
+
 def _load(workspace: Workspace, record: SetRecord, synthetic: SyntheticSet) -> ImageData:
     """The set's real data, from the workspace's data root or the usual places, else from where its run had them."""
     device, progress = str(workspace.device), workspace.progress
@@ -232,4 +238,9 @@ def _load(workspace: Workspace, record: SetRecord, synthetic: SyntheticSet) -> I
         before = workspace.store.run(record.run_id).config.get("data_root") if record.run_id else None
         if workspace.data_root is not None or before is None:
             raise
+        if not Path(before, synthetic.dataset).exists() and not _found(synthetic.dataset, Path(before)):
+            raise DataError(
+                f"{record.name} was condensed from '{synthetic.dataset}' in {before}, which is no longer there; give "
+                f"--data-root, the folder that holds {synthetic.dataset} now"
+            ) from None
         return load_prepared(synthetic, data_root=Path(before), device=device, progress=progress)

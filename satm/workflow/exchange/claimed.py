@@ -51,6 +51,8 @@ def claimed_set(
     shape = (channels, height, width)
     networks.plan(config.architecture, num_classes=len(reference.classes), image_shape=shape)  # raises if it cannot fit
     preprocessing = reference.preprocessing(claims, layout, channels)
+    if foreign.pixels:
+        images = preprocessing(images).contiguous()
     images, misfit = _in_space(images, preprocessing, reference, force=force)
     step_size = _step_size(foreign, claims)
     data = reference.data

@@ -10,9 +10,10 @@ from typing import Any
 
 from registry import Registry, SetRecord
 from registry.provenance import environment
-from satm.errors import SatmError
+from satm.errors import ConfigError, SatmError
 from satm.exchange import LAYOUTS, Claims, Foreign, Layout, Space
 from satm.exchange.files import parents_of
+from satm.exchange.idc import cut
 from satm.progress import SILENT, Progress
 from satm.synthetic import SyntheticSet
 from satm.types import LabelKind
@@ -41,6 +42,7 @@ def import_set(
     method: str | None = None,
     ipc: int | None = None,
     index: int | None = None,
+    factor: int = 1,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     architecture: str | None = None,
@@ -55,7 +57,7 @@ def import_set(
     The keywords claim what the file does not say; if the file does say it, a claim must agree. The moments of the
     images must fit `preprocessing`; with `force` other images are stored too, and the set says so. `dry_run` stores
     nothing. The data set is read if it is on this machine and never downloaded; without it, the catalogue's constants
-    are used.
+    are used. If an image is a grid of smaller ones (format `idc`), `factor` says how many there are in a row.
 
     Raises ConfigError or UnknownName if a claim is missing or wrong, DataError if the file is. Nothing is stored then.
     """
@@ -74,11 +76,17 @@ def import_set(
     )
     if Path(registry).exists():
         Registry.open(registry).close()  # finds out before any work whether the file is a registry
+    if factor != 1 and not layout.factor:
+        raise ConfigError(f"factor {factor}: images of format {format} are whole; leave it out")
     foreign = layout.read(Path(path), index)
+    if factor != 1:
+        foreign = cut(foreign, factor)
     checked = _checked(foreign, layout, claims, force=force, data_root=data_root, progress=progress)
     if dry_run:
         return Imported(synthetic=checked.synthetic, record=None, new=True, notes=checked.notes)
-    origin = {"format": format, "path": str(path), "files": list(parents_of(foreign.files))}
+    origin: dict[str, Any] = {"format": format, "path": str(path), "files": list(parents_of(foreign.files))}
+    if factor != 1:
+        origin["factor"] = factor
     record, new = _stored(Path(registry), checked, origin)
     return Imported(synthetic=checked.synthetic, record=record, new=new, notes=checked.notes)
 

@@ -34,18 +34,6 @@ from tests.satm.data.files import cifar10_files, image_folder, parquet_set
 REAL = os.environ.get("SATM_DATA")
 
 
-@pytest.fixture(autouse=True)
-def own_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("SATM_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("SATM_DATA", raising=False)
-
-
-@pytest.fixture
-def root(tmp_path):
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
-
-
 @pytest.fixture
 def offline(monkeypatch):
     monkeypatch.setattr("satm.data.torchvision_files.reachable", lambda url, seconds: False)

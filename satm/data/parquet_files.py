@@ -1,0 +1,69 @@
+"""Finds the Parquet files of a data set in the folder layouts that data hubs serve."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from satm.data.encoded import TEST_NAMES
+from satm.data.passed import is_clutter
+from satm.errors import DataError
+
+_SPLITS = ("train", *TEST_NAMES)
+
+
+def parquet_splits(folder: Path) -> tuple[dict[str, list[Path]], tuple[Path, ...]] | None:
+    """The files of each split by its name, and the files that belong to none; None if there are no Parquet files.
+
+    The files lie in `folder`, in `data`, or in a folder with the name of a split (`train/0000.parquet`) in one of the
+    two. Or all of this is in a folder of its own, as a data hub's configuration is (`plain_text`). The name of a file
+    begins with the split's (`train-00000-of-00001.parquet`), or else its folder has that name.
+
+    Raises DataError if there are several configurations, or a numbered file is missing.
+    """
+    files = _below(folder)
+    if not files and not (folder / "train").is_dir():
+        several = {each: found for each in _folders(folder) if (found := _below(each))}
+        if len(several) > 1:
+            names = ", ".join(each.name for each in several)
+            first = next(iter(several))
+            raise DataError(f"{folder} holds several configurations, {names}; give the path of one, such as {first}")
+        files = next(iter(several.values()), [])
+    if not files:
+        return None
+    splits: dict[str, list[Path]] = {}
+    others = []
+    for file in files:
+        prefix = re.split(r"[-.]", file.name)[0]
+        name = prefix if prefix in _SPLITS else file.parent.name
+        if name in _SPLITS:
+            splits.setdefault(name, []).append(file)
+        else:
+            others.append(file)
+    for each in splits.values():
+        _check_complete(each)
+    return splits, tuple(others)
+
+
+def _below(folder: Path) -> list[Path]:
+    for place in (folder, folder / "data"):
+        if found := _parquet(place):
+            return found
+        if found := [file for name in _SPLITS for file in _parquet(place / name)]:
+            return found
+    return []
+
+
+def _parquet(folder: Path) -> list[Path]:
+    return sorted(each for each in folder.glob("*.parquet") if not is_clutter(each.name))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(each for each in folder.iterdir() if each.is_dir() and not is_clutter(each.name))
+
+
+def _check_complete(files: list[Path]) -> None:
+    """Raise DataError if a shard is missing. The Hub numbers shards `-00000-of-00003`."""
+    counts = [int(found[1]) for file in files if (found := re.search(r"-of-(\d+)(-\w+)?\.parquet$", file.name))]
+    if counts and len(files) != counts[0]:
+        raise DataError(f"{files[0].parent} holds {len(files)} of {counts[0]} files like {files[0].name}; add the rest")

@@ -1,0 +1,110 @@
+"""Which files of a folder are images, and which are passed over."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from satm.errors import DataError
+
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff"}
+)
+# What operating systems and programs put among a user's files, besides names that start with a dot.
+_CLUTTER = frozenset(
+    {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "thumbs.db", "desktop.ini"}
+)
+_CLUTTERED = "hidden or put there by a program"
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder is hidden, or put there by an operating system or a program."""
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+class PassedOver:
+    """Collects the files and folders below `root` that are not read, by the reason."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.found: dict[str, list[str]] = {}
+
+    def add(self, path: Path, reason: str) -> None:
+        """Note that `path` is not read."""
+        self.found.setdefault(reason, []).append(os.path.relpath(path, self.root))
+
+    def take(self, other: PassedOver) -> None:
+        """Add what `other` has collected."""
+        for reason, paths in other.found.items():
+            self.found.setdefault(reason, []).extend(paths)
+
+    def notes(self) -> tuple[str, ...]:
+        """One line that counts them by reason, each with an example; () if there are none."""
+        if not self.found:
+            return ()
+        parts = [f"{len(paths)} {reason} ({paths[0]})" for reason, paths in sorted(self.found.items())]
+        line = f"passed over in {self.root}: {', '.join(parts)}"
+        return ("".join(each if each.isprintable() else "?" for each in line),)
+
+
+def class_folders(parent: Path, passed: PassedOver) -> list[str]:
+    """The names of the folders in `parent`, sorted; hidden ones are passed over. [] if `parent` is no folder.
+
+    Raises DataError if a name is not UTF-8, because the name of a class is text.
+    """
+    if not parent.is_dir():
+        return []
+    names = []
+    for path in _listed(parent):
+        if is_clutter(path.name):
+            passed.add(path, _CLUTTERED)
+        elif os.path.isdir(path):
+            names.append(path.name)
+        elif path.suffix.lower() in EXTENSIONS:
+            passed.add(path, "outside a class folder")
+    for name in names:
+        if not name.isascii() and any("\ud800" <= each <= "\udfff" for each in name):
+            spelled = os.fsencode(name).decode(errors="replace")
+            raise DataError(f"{parent} has a class folder '{spelled}', whose name is not in UTF-8; rename it")
+    return names
+
+
+def image_files(folder: Path, passed: PassedOver, *, deep: bool = True) -> list[Path]:
+    """The image files in `folder` and, if `deep`, in its folders at any depth, sorted.
+
+    Hidden files, files of other types, broken links and links to folders are passed over. Raises DataError if a folder
+    may not be read.
+    """
+    images, waiting = [], [folder]
+    while waiting:
+        for path in _listed(waiting.pop()):
+            if (reason := _why_not(path)) is not None:
+                passed.add(path, reason)
+            elif not os.path.isdir(path):
+                images.append(path)
+            elif deep:
+                waiting.append(path)
+    return sorted(images)
+
+
+def _why_not(path: Path) -> str | None:
+    """Why a file or folder below a class's folder is passed over; None if it is not."""
+    suffix = path.suffix.lower()
+    if is_clutter(path.name):
+        return _CLUTTERED
+    if os.path.isdir(path):  # unlike Path.is_dir, these raise no error without permission
+        return "links to folders" if path.is_symlink() else None
+    if suffix not in EXTENSIONS:
+        return f"of type {suffix}" if suffix else "without an extension"
+    if os.path.isfile(path):
+        return None
+    return "broken links" if path.is_symlink() else "that are no files, or may not be read"
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in `folder`, sorted, without the text files that Tiny ImageNet has in every class."""
+    try:
+        return sorted(each for each in folder.iterdir() if not each.name.endswith("_boxes.txt"))
+    except OSError as error:
+        reason = "no permission" if isinstance(error, PermissionError) else error.strerror
+        raise DataError(f"{folder} cannot be read ({reason}); mend that, or move it away") from error

@@ -1,0 +1,56 @@
+"""IDC's data.pt: read, cut by its factor, and refused when it is another file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from satm.errors import ConfigError, DataError
+from satm.exchange.idc import cut, read_idc
+
+
+def written(folder: Path, side: int = 4) -> Path:
+    images = torch.rand(4, 3, side, side, generator=torch.Generator().manual_seed(0))
+    torch.save([images, torch.tensor([0, 0, 1, 1])], folder / "data.pt")
+    return folder
+
+
+def test_a_folder_or_a_file_is_read_as_pixels(tmp_path: Path) -> None:
+    whole = read_idc(written(tmp_path))
+    assert whole.pixels
+    assert torch.equal(whole.images, read_idc(tmp_path / "data.pt").images)
+
+
+def test_a_factor_cuts_images_in_the_order_of_their_authors(tmp_path: Path) -> None:
+    whole = read_idc(written(tmp_path))
+    found = cut(whole, 2)
+    assert found.labels is not None
+    assert found.labels.tolist() == [0] * 8 + [1] * 8
+    # The pieces of class 1 begin with the upper left ones of images 2 and 3, then the upper right ones.
+    piece = whole.images[2:4, :, 0:2, 2:4]
+    corners = found.images[10:12, :, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert torch.allclose(corners, piece.flatten(2), atol=1e-6)
+
+
+def test_sides_that_do_not_divide_are_padded_with_grey(tmp_path: Path) -> None:
+    found = cut(read_idc(written(tmp_path, side=5)), 2)
+    assert found.images.shape == (16, 3, 5, 5)
+    assert found.images[6, 0, -1, -1] == 0.5
+
+
+@pytest.mark.parametrize("factor", [0, 1, 5])
+def test_factors_outside_the_image_are_refused(tmp_path: Path, factor: int) -> None:
+    with pytest.raises(ConfigError, match=f"factor {factor}: expected 2 to 4"):
+        cut(read_idc(written(tmp_path)), factor)
+
+
+def test_soft_labels_and_other_files_are_refused(tmp_path: Path) -> None:
+    soft = replace(read_idc(written(tmp_path)), labels=torch.eye(4))
+    with pytest.raises(DataError, match="one class each"):
+        cut(soft, 2)
+    torch.save({"images": torch.zeros(1)}, tmp_path / "data.pt")
+    with pytest.raises(DataError, match=r"does not hold \[images, labels\]"):
+        read_idc(tmp_path)
