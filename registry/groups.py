@@ -11,7 +11,6 @@ from typing import Any
 from registry.group_ids import Experts
 from registry.records import SetRecord
 from registry.sets import Sets
-from registry.store import explained
 from satm.errors import ConfigError
 
 MOST = 10_000  # versions in one range
@@ -136,9 +135,10 @@ class Groups(Sets):
     def _groups_of_sets(self) -> dict[str, dict[str, Experts]]:
         """The groups of every set: by the id of the set, then by the id of the group."""
         found: dict[str, dict[str, Experts]] = {}
-        with explained(self.path):
-            for row in self._db.query("SELECT set_id, group_id, experts FROM set_groups ORDER BY set_id, experts"):
-                found.setdefault(row["set_id"], {})[row["group_id"]] = row["experts"]
+        for set_id, group_id, experts in self._tuples(
+            "SELECT set_id, group_id, experts FROM set_groups ORDER BY set_id, experts"
+        ):
+            found.setdefault(set_id, {})[group_id] = experts
         return found
 
 

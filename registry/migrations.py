@@ -6,9 +6,12 @@ A stored file may be at any step, so never change a step: add a new one at the e
 from __future__ import annotations
 
 import json
+import sqlite3
 from typing import Any
 
 from satm.errors import RegistryError
+
+NAME, TABLE = "satm", "_sqlite_migrations"  # of these steps and of the table of applied steps, as sqlite_utils has them
 
 
 def m001_tables(db: Any) -> None:
@@ -282,36 +285,54 @@ def m006_groups(db: Any) -> None:
 STEPS = (m001_tables, m002_views, m003_protocols, m004_predictions, m005_policies, m006_groups)
 
 
-def migrate(db: Any, *, read_only: bool = False) -> None:
+def migrate(connection: sqlite3.Connection, *, read_only: bool = False) -> None:
     """Bring an open registry to the newest schema, in one transaction. If a step fails, the file does not change.
 
     Raises RegistryError if the database is no registry, comes from a newer version, or needs a step but is opened
     read-only.
     """
-    from sqlite_utils import Migrations
-
-    migrations = Migrations("satm")
-    for step in STEPS:
-        migrations(name=step.__name__)(step)
     # This order matters: another process may create the registry between the two look-ups.
-    foreign = bool(db.table_names())
-    applied = {migration.name for migration in migrations.applied(db)}
+    foreign = bool(_tables(connection))
+    applied = _applied(connection)
     if foreign and not applied:
         raise RegistryError("is a SQLite database but not a registry; name another file with --registry")
     unknown = sorted(applied - {step.__name__ for step in STEPS})
     if unknown:
         raise RegistryError(f"was written by a newer version ({unknown[-1]} is unknown here); upgrade satm to read it")
-    if not migrations.pending(db):
+    if len(applied) == len(STEPS):
         return
     if read_only:
         raise RegistryError(
             "is empty or from an older version of satm; any command that stores something, such as `satm eval`, brings "
             "it up to date"
         )
-    db.execute("BEGIN IMMEDIATE")  # one process migrates; others wait here, then find nothing to do
+    from sqlite_utils import Migrations
+
+    migrations = Migrations(NAME)
+    for step in STEPS:
+        migrations(name=step.__name__)(step)
+    connection.execute("BEGIN IMMEDIATE")  # one process migrates; others wait here, then find nothing to do
     try:
-        migrations.apply(db)
+        migrations.apply(database(connection))
     except BaseException:
-        db.rollback()
+        connection.rollback()
         raise
-    db.commit()
+    connection.commit()
+
+
+def database(connection: sqlite3.Connection) -> Any:
+    """The sqlite_utils.Database of a connection."""
+    from sqlite_utils import Database
+
+    return Database(connection, execute_plugins=False)
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def _applied(connection: sqlite3.Connection) -> set[str]:
+    """The names of the steps that the file has, from the table that sqlite_utils keeps of them."""
+    if TABLE not in _tables(connection):
+        return set()
+    return {name for (name,) in connection.execute(f"SELECT name FROM {TABLE} WHERE migration_set = ?", [NAME])}

@@ -25,7 +25,7 @@ RunStatus = Literal["running", "done", "failed", "interrupted"]
 
 def to_json(value: Any) -> str:
     """Canonical JSON of `value`; raises RegistryError if reading it back would not give the same value."""
-    from satm.synthetic import canonical_json
+    from satm.canonical import canonical_json
 
     try:
         text = canonical_json(value)

@@ -28,7 +28,7 @@ class ResultFilters(TypedDict, total=False):
 
 def recipe_id(name: str, config: Mapping[str, Any]) -> str:
     """The id of a training recipe, whether it is stored or not. Raises RegistryError if its config cannot be stored."""
-    from satm.synthetic import digest
+    from satm.canonical import digest
 
     to_json(config)  # only for its RegistryError: `digest` raises a bare TypeError or ValueError
     return digest({"name": name, "config": dict(config)})

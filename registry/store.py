@@ -12,10 +12,11 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from registry.migrations import migrate
+from registry.migrations import database, migrate
 from registry.records import from_row
 from satm.errors import RegistryError
 
@@ -53,9 +54,14 @@ def explained(path: Path) -> Iterator[None]:
 class Store:
     """A connection to a registry file with the newest schema. SQLite enforces foreign keys."""
 
-    def __init__(self, path: Path, db: Any) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
-        self._db = db  # sqlite_utils.Database
+        self._connection = connection
+
+    @cached_property
+    def _db(self) -> Any:
+        """The sqlite_utils.Database that writes. It takes longer to import than most commands take to read."""
+        return database(self._connection)
 
     @classmethod
     def open(
@@ -77,23 +83,20 @@ class Store:
         with explained(path):
             connection = _connect(path, "ro" if read_only else "rwc", timeout)
         try:
-            from sqlite_utils import Database
-
             with explained(path):
-                db = Database(connection, execute_plugins=False)
-                db.execute("PRAGMA foreign_keys = ON")
+                connection.execute("PRAGMA foreign_keys = ON")
                 try:
-                    migrate(db, read_only=read_only)
+                    migrate(connection, read_only=read_only)
                 except RegistryError as error:
                     raise RegistryError(f"{path} {error}") from None
-            return cls(path, db)
+            return cls(path, connection)
         except BaseException:
             connection.close()
             raise
 
     def close(self) -> None:
         """Close the file; an open transaction is undone."""
-        self._db.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -138,12 +141,19 @@ class Store:
     def _rows(self, kind: type[Row], sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """The rows of a SELECT as records of `kind`."""
         with explained(self.path):
-            return [from_row(kind, row) for row in self._db.query(sql, values)]
+            return [from_row(kind, row) for row in self._mappings(sql, values)]
 
     def _mappings(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The rows of a SELECT by column."""
         with explained(self.path):
-            return list(self._db.query(sql, values))
+            cursor = self._connection.execute(sql, values)
+            columns = [column[0] for column in cursor.description]
+            return [dict(zip(columns, row, strict=True)) for row in cursor]
+
+    def _tuples(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a SELECT, one at a time."""
+        with explained(self.path):
+            yield from self._connection.execute(sql, values)
 
     def _one(self, kind: type[Row], table: str, row_id: str) -> Row:
         """The record with this id; raises RegistryError if there is none."""

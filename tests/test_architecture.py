@@ -19,6 +19,7 @@ LEAVES = {
     "names",
     "home",
     "preprocessing",
+    "canonical",
     "config",
     "functional",
     "schedule",

@@ -8,8 +8,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from satm.errors import ConfigError
+from satm.statistics.beta import t_quantile
 from satm.statistics.crossed import Crossed, crossed
-from satm.statistics.estimate import FEWEST, LEVEL, checked, spread, t_quantile
+from satm.statistics.estimate import FEWEST, LEVEL, checked, spread
 
 if TYPE_CHECKING:
     import numpy.typing as npt

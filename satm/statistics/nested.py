@@ -50,7 +50,7 @@ def nested(y: npt.ArrayLike) -> Nested:
         else sample(means, counts="orders", scope=ORDERS)
     )
     return Nested(
-        mean=center(table),
+        mean=center(table.ravel()),
         se=found.se,
         freedom=found.freedom,
         n=found.n,

@@ -10,7 +10,7 @@ from typing import Any
 from registry import Group, Registry, ResultRow, SetRecord
 from satm.statistics import Estimate, accuracy_interval, common, crossed, fresh_draws
 from satm.workflow.incremental.differences import depends_on_seed, in_orders, order_means
-from satm.workflow.incremental.rows import BASE, GUESSED
+from satm.workflow.incremental.naming import BASE, GUESSED
 
 CHANCE = ("accuracy", "macro_accuracy")  # the metrics of which a diverged network has the value of chance, 1/K
 
