@@ -13,9 +13,14 @@ from registry.records import (
     SetRecord,
     SummaryRow,
 )
+from registry.results import CHANCE, DIVERGED, CellKey, CellValues
 from registry.runs import Runs
 
 __all__ = [
+    "CHANCE",
+    "DIVERGED",
+    "CellKey",
+    "CellValues",
     "EnvironmentRecord",
     "Group",
     "MetricRow",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,13 +72,15 @@ class Groups(Sets):
     def groups(self, **filters: Any) -> list[Group]:
         """The groups of all sets, as `sets` filters them; each set is in one. A set that has no other is one alone."""
         stored, membership = self.sets(**filters), self._groups_of_sets()
+        siblings = defaultdict(list)
+        for record in stored:
+            siblings[record.dataset, record.ipc, record.method].append(record)
         found: list[Group] = []
         used: set[str] = set()
         for record in reversed(stored):
             if record.id not in used:
-                path = (record.dataset, record.ipc, record.method)
-                siblings = [each for each in stored if (each.dataset, each.ipc, each.method) == path]
-                found.append(self._around(record, siblings, membership, without=used))
+                alike = siblings[record.dataset, record.ipc, record.method]
+                found.append(self._around(record, alike, membership, without=used))
                 used |= {each.id for each in found[-1].sets}
         return found[::-1]
 

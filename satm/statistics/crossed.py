@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from satm.errors import ConfigError
-from satm.statistics.estimate import ROUNDING, Estimate, center, numbers, sample, spread
+from satm.statistics.estimate import ROUNDING, Estimate, center, listed, sample, spread
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -117,7 +117,7 @@ def _table(y: npt.ArrayLike) -> Table:
         raise ConfigError(f"values that are in no rows: expected {shape}, one or more") from None
     if len(lengths) > 1:
         raise ConfigError(f"rows of different lengths: expected {shape}; keep what all have (`common`)")
-    values = numbers([value for row in found for value in row], shape=shape)
+    values = listed([value for row in found for value in row], shape=shape)
     return tuple(tuple(values[start : start + lengths[0]]) for start in range(0, len(values), lengths[0]))
 
 

@@ -64,7 +64,7 @@ class Estimate:
 
 def sample(values: npt.ArrayLike, *, counts: str, scope: str) -> Estimate:
     """The mean of n independent values: SE² = s²/n, n − 1 degrees of freedom. Raises ConfigError without values."""
-    found = numbers(values, shape="n values")
+    found = listed(values, shape="n values")
     if len(found) == 1:
         return Estimate(mean=found[0], se=None, freedom=None, n=1, counts=counts, scope=scope)
     se = spread(found) / math.sqrt(len(found))
@@ -89,22 +89,22 @@ def tied(values: Sequence[float]) -> bool:
     return bool(max(values) - min(values) <= ROUNDING)
 
 
-def numbers(values: npt.ArrayLike, *, shape: str) -> list[float]:
+def listed(values: npt.ArrayLike, *, shape: str) -> list[float]:
     """`values` as a list of floats, without NumPy, which takes longer to load than a table of results to print.
 
     Raises ConfigError for none, for values in rows, and for NaN or infinity.
     """
     found: Any = values.tolist() if hasattr(values, "tolist") else values
     try:
-        found = [float(value) for value in found]
+        numbers = [float(value) for value in found]
     except (TypeError, ValueError):
         raise ConfigError(f"values that are no numbers or in rows: expected {shape}") from None
-    if not found:
+    if not numbers:
         raise ConfigError(f"no values: expected {shape}, one or more")
-    wrong = sum(not math.isfinite(value) for value in found)
+    wrong = sum(not math.isfinite(value) for value in numbers)
     if wrong:
-        raise ConfigError(f"{wrong} of {len(found)} values are no number: expected {shape}")
-    return found
+        raise ConfigError(f"{wrong} of {len(numbers)} values are no number: expected {shape}")
+    return numbers
 
 
 def checked(values: npt.ArrayLike, *, dimensions: int, shape: str) -> npt.NDArray[np.float64]:

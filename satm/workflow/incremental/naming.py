@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 BASE = "class-incremental"
+PER_STEP = ("accuracy_on_step_", "masked_accuracy_on_step_")
+"""How the metrics of the two accuracy matrices begin: there is one for each step that is tested."""
 ORDERS = 1000  # class orders at most: repeat = order + ORDERS · network
 
 GUESSED = "diverged"
