@@ -11,6 +11,7 @@ import typer
 
 from satm.cli import _options as option
 from satm.cli._options import Format, FormatOption
+from satm.cli._output import say
 from satm.errors import RegistryError, UnknownName
 
 if TYPE_CHECKING:
@@ -74,13 +75,14 @@ def results(
     Example: satm results --protocol cl --format markdown
     """
     import satm
-    from satm.cli._tables import PER_STEP, print_results
+    from satm.cli._tables import print_results
 
     names = {"architecture": arch, "memory": memory, "metric": metric, "profile": profile}
     rows = satm.group_results(
         None if reference is None else [reference],
         each=each,
         new_images=new_images,
+        every_step=every or metric is not None,
         registry=registry,
         protocol=_SHORT.get(protocol, protocol) if protocol else None,
         dataset=dataset,
@@ -90,8 +92,6 @@ def results(
     )
     if not rows:
         _check_names(names, registry)
-    if not every and metric is None:
-        rows = [r for r in rows if r.cell.step == r.cell.steps and not r.cell.metric.startswith(PER_STEP)]
     print_results(rows, form)
 
 
@@ -159,18 +159,18 @@ def show(
 ) -> None:
     """Show everything that is stored about a set, as JSON. --grid writes its images as a picture."""
     import dataclasses
-    import json
 
     from satm.cli.condense import write_grid
+    from satm.report.tables import to_json
 
     with _reading(registry) as store:
         record = store.find(reference)
         run = store.run(record.run_id) if record.run_id else None
     shown = dataclasses.asdict(record) | {"run": dataclasses.asdict(run) if run else None}
-    typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    say(to_json(shown))
     if grid is not None:
         write_grid(record.name, grid, registry, data_root)
-        typer.echo(f"images in {grid}", err=True)
+        say(f"images in {grid}", err=True)
 
 
 @sets.command()
@@ -184,7 +184,7 @@ def verify(
         count = len(store.sets()) if reference is None else 1
     if problems:
         raise RegistryError("; ".join(problems))
-    typer.echo(f"{count} sets, nothing wrong")
+    say(f"{count} sets, nothing wrong")
 
 
 def _reading(path: Path) -> Registry:

@@ -171,9 +171,10 @@ def _rows(
         for cell, part in _with_guesses(stored.get(record.id, {}), len(record.about["classes"]), metric).items():
             found[cell][record.seed] = part
     images = {record.id: store.test_images(record.id) for record in group.sets if record.id in stored}
+    any_lost = any(cell.metric == DIVERGED for cell in found)
     for cell in sorted(found, key=_order):
         if cell.metric != DIVERGED:
-            lost = found.get(replace(cell, metric=DIVERGED), {}) if cell.metric in CHANCE else {}
+            lost = found.get(replace(cell, metric=DIVERGED), {}) if any_lost and cell.metric in CHANCE else {}
             repeats: dict[int, Collection[int]] = {seed: part.values.keys() for seed, part in lost.items()}
             if cell.incremental:  # a guess is stored as such
                 repeats = {seed: part.guessed for seed, part in found[cell].items()}
