@@ -57,7 +57,7 @@ class Groups(Sets):
         record = self.find(reference)
         path = record.name.rpartition("@")[0]
         if reference != path:
-            return Group(name=record.name, sets=(record,), experts=next(iter(self._kinds([record]).values())))
+            return self.alone([record])[0]
         siblings = self.sets(dataset=record.dataset, method=record.method, ipc=record.ipc)
         return self._around(record, siblings, self._groups_of_sets())
 
@@ -68,6 +68,11 @@ class Groups(Sets):
         if {each.id for each in newest.sets} == {record.id for record in records}:
             return newest
         return self.group(f"{path}@{_spell(sorted({record.version for record in records}))}")
+
+    def alone(self, records: Sequence[SetRecord]) -> list[Group]:
+        """Each set as a group by itself."""
+        membership = self._groups_of_sets()
+        return [Group(name=r.name, sets=(r,), experts=next(iter(membership[r.id].values()))) for r in records]
 
     def groups(self, **filters: Any) -> list[Group]:
         """The groups of all sets, as `sets` filters them; each set is in one. A set that has no other is one alone."""

@@ -108,9 +108,7 @@ def group_results(
         which = {key: filters[key] for key in ("dataset", "method", "ipc") if filters.get(key) is not None}
         groups = store.groups(**which) if references is None else [store.group(reference) for reference in references]
         if each:
-            groups = [
-                group if len(group.sets) == 1 else store.group(record.id) for group in groups for record in group.sets
-            ]
+            groups = store.alone([record for group in groups for record in group.sets])
         sets = None if references is None and not which else [record.id for group in groups for record in group.sets]
         found = _read(store, sets, every_step=every_step, **filters)
         return [row for group in groups for row in _rows(store, group, found, filters.get("metric"), new_images)]
