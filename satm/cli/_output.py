@@ -6,14 +6,12 @@ import io
 import os
 import sys
 
-import typer
-
 from satm.printable import printable_lines
 
 
 def say(text: object = "", *, err: bool = False) -> None:
     """Print `text` and a new line on stdout or stderr. Characters that cannot be seen are shown as escapes."""
-    typer.echo(printable_lines(str(text)), err=err)
+    print(printable_lines(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def accept_every_letter() -> None:
