@@ -14,8 +14,13 @@ from registry.records import (
     SetRecord,
     SummaryRow,
 )
+from registry.results import CHANCE, DIVERGED, CellKey, CellValues
 
 __all__ = [
+    "CHANCE",
+    "DIVERGED",
+    "CellKey",
+    "CellValues",
     "EnvironmentRecord",
     "Group",
     "Merged",

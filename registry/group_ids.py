@@ -17,7 +17,7 @@ def memberships(about: Mapping[str, Any], parents: Collection[str]) -> dict[str,
     the id of the second also hashes the experts' seed. A set whose experts have its own seed belongs to both, so it can
     be compared in either.
     """
-    from satm.synthetic import digest
+    from satm.canonical import digest
 
     # A set that was made elsewhere may have anything under these keys.
     given = about.get("config", {}).get("condense", {})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from registry.connection import explained
 from registry.group_ids import Experts
 from registry.records import SetRecord
 from registry.sets import Sets
@@ -57,7 +57,7 @@ class Groups(Sets):
         record = self.find(reference)
         path = record.name.rpartition("@")[0]
         if reference != path:
-            return Group(name=record.name, sets=(record,), experts=next(iter(self._kinds([record]).values())))
+            return self.alone([record])[0]
         siblings = self.sets(dataset=record.dataset, method=record.method, ipc=record.ipc)
         return self._around(record, siblings, self._groups_of_sets())
 
@@ -69,16 +69,23 @@ class Groups(Sets):
             return newest
         return self.group(f"{path}@{_spell(sorted({record.version for record in records}))}")
 
+    def alone(self, records: Sequence[SetRecord]) -> list[Group]:
+        """Each set as a group by itself."""
+        membership = self._groups_of_sets()
+        return [Group(name=r.name, sets=(r,), experts=next(iter(membership[r.id].values()))) for r in records]
+
     def groups(self, **filters: Any) -> list[Group]:
         """The groups of all sets, as `sets` filters them; each set is in one. A set that has no other is one alone."""
         stored, membership = self.sets(**filters), self._groups_of_sets()
+        siblings = defaultdict(list)
+        for record in stored:
+            siblings[record.dataset, record.ipc, record.method].append(record)
         found: list[Group] = []
         used: set[str] = set()
         for record in reversed(stored):
             if record.id not in used:
-                path = (record.dataset, record.ipc, record.method)
-                siblings = [each for each in stored if (each.dataset, each.ipc, each.method) == path]
-                found.append(self._around(record, siblings, membership, without=used))
+                alike = siblings[record.dataset, record.ipc, record.method]
+                found.append(self._around(record, alike, membership, without=used))
                 used |= {each.id for each in found[-1].sets}
         return found[::-1]
 
@@ -136,9 +143,10 @@ class Groups(Sets):
     def _groups_of_sets(self) -> dict[str, dict[str, Experts]]:
         """The groups of every set: by the id of the set, then by the id of the group."""
         found: dict[str, dict[str, Experts]] = {}
-        with explained(self.path):
-            for row in self._db.query("SELECT set_id, group_id, experts FROM set_groups ORDER BY set_id, experts"):
-                found.setdefault(row["set_id"], {})[row["group_id"]] = row["experts"]
+        for set_id, group_id, experts in self._tuples(
+            "SELECT set_id, group_id, experts FROM set_groups ORDER BY set_id, experts"
+        ):
+            found.setdefault(set_id, {})[group_id] = experts
         return found
 
 

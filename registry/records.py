@@ -25,7 +25,7 @@ RunStatus = Literal["running", "done", "failed", "interrupted"]
 
 def to_json(value: Any) -> str:
     """Canonical JSON of `value`; raises RegistryError if reading it back would not give the same value."""
-    from satm.synthetic import canonical_json
+    from satm.canonical import canonical_json
 
     try:
         text = canonical_json(value)
@@ -142,8 +142,7 @@ class ResultRow:
     @property
     def policy(self) -> str | None:
         """Where the learning rate comes from: learned, grid or fixed; None if the row does not say."""
-        policy = self.detail.get("policy")
-        return next((name for name in ("learned", "grid") if policy is not None and policy.startswith(name)), policy)
+        return policy_name(self.detail.get("policy"))
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -215,6 +214,11 @@ class BlobRow:
     sha256: str
     size: int
     data: bytes
+
+
+def policy_name(policy: str | None) -> str | None:
+    """Where a learning rate comes from, in one word: learned, grid or fixed; None if it is not known."""
+    return next((name for name in ("learned", "grid") if policy is not None and policy.startswith(name)), policy)
 
 
 def from_row(kind: type[Row], row: Mapping[str, Any]) -> Row:

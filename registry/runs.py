@@ -19,7 +19,7 @@ class Runs(Identity):
 
     def add_environment(self, facts: Mapping[str, Any]) -> str:
         """Store the facts of `registry.provenance.environment` and return their id. Equal facts have equal ids."""
-        from satm.synthetic import digest
+        from satm.canonical import digest
 
         to_json(facts)  # only for its RegistryError: `digest` raises a bare TypeError or ValueError
         record = EnvironmentRecord(id=digest(facts), facts=facts, created=now())

@@ -10,6 +10,7 @@ from registry.records import BlobRow, SetRecord, to_json, to_row
 from registry.store import now, where
 from registry.tags import Tags
 from satm.errors import RegistryError, SatmError, UnknownName
+from satm.printable import check_names
 
 if TYPE_CHECKING:
     from satm.synthetic import SyntheticSet
@@ -22,9 +23,14 @@ class Sets(Tags):
         """Store a set as the next version of its (dataset, ipc, method). A set that is already stored is not changed.
 
         `run` is the id of the run that made the set. Raises RegistryError if the set has no images, or if JSON cannot
-        hold its description.
+        hold its description. Raises ConfigError for a name of the data set, the method or a class that is empty or
+        cannot be shown.
         """
         from registry.blobs import pack
+
+        check_names("data set", [synthetic.dataset])
+        check_names("method", [synthetic.method])
+        check_names("class", synthetic.classes)
 
         to_json(synthetic.describe())  # only for its RegistryError: the digest raises TypeError
         if not len(synthetic):

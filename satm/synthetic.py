@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,20 +10,11 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from satm.canonical import canonical_json as canonical_json
+from satm.canonical import digest as digest
 from satm.errors import ConfigError, ShapeError
 from satm.preprocessing import Preprocessing
 from satm.types import Images, LabelKind, Labels
-
-
-def canonical_json(value: Any) -> str:
-    """The JSON text that is hashed: sorted keys, no spaces, no NaN, so that equal values have equal texts."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def digest(value: Any) -> str:
-    """sha256 of the canonical JSON, as hex."""
-    # File names need not be UTF-8. Python holds their other bytes as surrogates, which only `surrogatepass` encodes.
-    return hashlib.sha256(canonical_json(value).encode(errors="surrogatepass")).hexdigest()
 
 
 def tensor_digest(tensor: torch.Tensor) -> str:

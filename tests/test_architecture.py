@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from registry import Registry
+from tests.registry.helpers import result
+from tests.registry.test_groups import condensed
 
 ROOT = Path(__file__).parent.parent
 LEAVES = {
@@ -20,6 +25,8 @@ LEAVES = {
     "home",
     "kept",
     "preprocessing",
+    "canonical",
+    "printable",
     "config",
     "functional",
     "schedule",
@@ -159,6 +166,41 @@ def test_start_up_loads_nothing_heavy(code: str) -> None:
         "pyarrow",
         "scipy",
     }
+
+
+READING = ["results", "results --metric accuracy", "sets list", "sets show", "query 'select * from sets'", "--help"]
+READING += [f"results --format {form}" for form in ("csv", "json", "markdown")]
+
+
+@pytest.fixture(scope="module")
+def two_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry with a group of two sets, five results each."""
+    path: Path = tmp_path_factory.mktemp("registry") / "satm.db"
+    with Registry.open(path) as registry:
+        recipe = registry.add_recipe("smoke", {})
+        for seed in range(2):
+            record = registry.add_set(condensed(seed), run=None)
+            given = {"metric": "accuracy", "detail": {"policy": "learned"}}
+            registry.add_results([result(record.id, recipe, repeat=r, value=0.5 + r / 10, **given) for r in range(5)])
+    return path
+
+
+@pytest.mark.parametrize("command", READING)
+def test_commands_that_read_load_nothing_heavy(command: str, two_sets: Path) -> None:
+    arguments = [*shlex.split(command), *([] if command == "--help" else ["--registry", str(two_sets)])]
+    program = f"from satm.cli import run; assert run({arguments!r}) == 0; print()"
+    assert not loaded_after(program) & {"torch", "scipy", "numpy", "pandas", "sqlite_utils", "safetensors"}
+
+
+def test_one_place_prints() -> None:
+    """`satm.cli._output.say` escapes what controls a terminal, so no command prints by itself."""
+    for path in (ROOT / "satm" / "cli").glob("*.py"):
+        if path.name not in ("_output.py", "_progress.py", "reference.py"):
+            assert not {"print", "echo"} & {
+                getattr(node.func, "attr", getattr(node.func, "id", ""))
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Call)
+            }, f"{path.name} prints; use say"
 
 
 def test_our_tests_package_is_the_one_imported() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ from satm.errors import ConfigError
 
 if TYPE_CHECKING:
     from satm.presets import Preset
+
+
+LARGEST = 2**20  # bytes of a configuration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +47,7 @@ class Chosen:
         from satm.presets import CondenseConfig, Preset
 
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(_text_of(path))
             texts = [values["preset"], values["source"], *values["departures"]]
             config = CondenseConfig.from_dict(values["config"])
             _check(path, values, texts)
@@ -51,7 +55,7 @@ class Chosen:
             raise ConfigError(f"--config {path}: {error.strerror}; write one with --print-config") from error
         except UnicodeDecodeError as error:
             raise ConfigError(f"--config {path} is no text in UTF-8; expected what --print-config writes") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigError(f"--config {path} is not what --print-config writes ({error!r})") from error
         RECIPES.get(config.recipe)
         preset = Preset(
@@ -63,6 +67,16 @@ class Chosen:
         )
         root = values["data_root"]
         return cls(preset=preset, seed=values["seed"], data_root=None if root is None else Path(root))
+
+
+def _text_of(path: Path) -> str:
+    """The text of the file. Raises ConfigError for a device or pipe, which may never end, and for a large file."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode) and not path.is_dir():
+        raise ConfigError(f"--config {path} is no file; write one with --print-config")
+    if found.st_size > LARGEST:
+        raise ConfigError(f"--config {path} has {found.st_size:,} bytes; --print-config writes at most {LARGEST:,}")
+    return path.read_text(encoding="utf-8")
 
 
 def _check(path: Path, values: dict[str, Any], texts: list[Any]) -> None:

@@ -161,7 +161,7 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
             raise ConfigError(f"--set {pair}: expected KEY=VALUE, as in --set outer_steps=100")
         try:
             settings[key.strip()] = json.loads(text)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             settings[key.strip()] = text
     return settings
 

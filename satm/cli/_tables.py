@@ -3,50 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from evaluation.metrics import METRICS
 from satm.cli._options import Format
+from satm.cli._output import say
 from satm.errors import PluginError, UnknownName
-from satm.report.tables import render, shown
+from satm.report.tables import render
 
 if TYPE_CHECKING:
     from satm.workflow.grouped import Cell, GroupRow
 
-# Metrics of the two accuracy matrices: one for each step that is tested.
-PER_STEP = ("accuracy_on_step_", "masked_accuracy_on_step_")
 
-
-def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: Format) -> None:
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: Format = Format.TABLE) -> None:
     """Rows on stdout in the format `form`."""
-    if form is Format.TABLE:
-        print_table(columns, rows)
-    else:
-        typer.echo(render(columns, rows, form.value))
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table on stdout. If stdout is no terminal, the table is as wide as its content."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=1000)
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(shown(value)) for value in row))
-    console.print(table)
+    say(render(columns, rows, form.value))
 
 
 def print_stored(registry: Path, name: str, **filters: Any) -> None:
     """The stored results of a set or group, without the accuracy matrix; filters as `satm.group_results` takes them."""
     import satm
+    from satm.workflow.incremental.naming import PER_STEP
 
     rows = satm.group_results([name], registry=registry, **filters)
     print_results([row for row in rows if not row.cell.metric.startswith(PER_STEP)], Format.TABLE)
@@ -151,6 +130,7 @@ def _is_fraction(cell: Cell) -> bool:
     return _unit(cell.metric) == "fraction" or cell.incremental
 
 
+@cache
 def _unit(metric: str) -> str:
     """The unit of a metric; "" if no installed package has the metric, or if that package cannot be loaded."""
     try:

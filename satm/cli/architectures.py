@@ -10,6 +10,7 @@ import typer
 from satm.cli import _options as option
 from satm.cli._names import Command
 from satm.cli._options import Format, FormatOption
+from satm.cli._output import say
 from satm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def evaluate_architectures(
         )
     _print(matrices, form)
     if not dry_run and form in (Format.TABLE, Format.MARKDOWN):
-        typer.echo("next: satm eval-cl --steps 5, satm results --protocol arch")
+        say("next: satm eval-cl --steps 5, satm results --protocol arch")
 
 
 def _print(matrices: Sequence[Matrix], form: Format) -> None:
@@ -111,8 +112,8 @@ def _print(matrices: Sequence[Matrix], form: Format) -> None:
         return
     for matrix in matrices:
         for table in tables(matrix):
-            typer.echo(f"{table.title}, recipe {matrix.recipe}" + ("" if form is Format.TABLE else "\n"))
+            say(f"{table.title}, recipe {matrix.recipe}" + ("" if form is Format.TABLE else "\n"))
             print_rows(table.columns, table.rows, form)
-            typer.echo("")
+            say("")
         for line in (*adaptations(matrix), *orders(matrix)):
-            typer.echo(line)
+            say(line)

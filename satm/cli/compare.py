@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from satm.cli import _options as option
 from satm.cli._names import Command
+from satm.cli._output import say
 from satm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -111,12 +111,14 @@ def compare(
         registry=registry,
     )
     if form is Form.JSON:
-        typer.echo(json.dumps(_plain(found), indent=2, ensure_ascii=False))
+        from satm.report.tables import to_json
+
+        say(to_json(_plain(found)))
         return
     for block in found.blocks:
-        typer.echo("\n".join(_lines(block)) + "\n")
+        say("\n".join(_lines(block)) + "\n")
     for line in found.missing:
-        typer.echo(line)
+        say(line)
 
 
 def _lines(block: Block) -> list[str]:

@@ -10,6 +10,7 @@ import typer
 from satm.cli import _options as option
 from satm.cli._choosing import CondenseOptions
 from satm.cli._names import Command
+from satm.cli._output import say
 from satm.errors import ConfigError
 
 
@@ -84,11 +85,11 @@ def condense(
     )
     several = _check_seeds(seeds, seed, start_from, grid, share_experts=share_experts)
     if print_config:
-        typer.echo(options.choose().to_json())
+        say(options.choose().to_json())
     elif dry_run:
         _preview(options, device, threads)
         if several:
-            typer.echo(f"this for each of the seeds {', '.join(map(str, several))}")
+            say(f"this for each of the seeds {', '.join(map(str, several))}")
     elif several:
         _condense_seeds(options, several, device, threads, registry, fresh=fresh, share_experts=share_experts)
     else:
@@ -137,11 +138,11 @@ def _condense_seeds(
             data_root=chosen.data_root,
             fresh=fresh,
             progress=progress,
-            on_set=lambda seed, done: typer.echo(
+            on_set=lambda seed, done: say(
                 f"seed {seed}: {'stored' if done.new else 'already stored:'} {done.record.name} in {registry}"
             ),
         )
-    typer.echo(f"next: satm eval {group.name}")
+    say(f"next: satm eval {group.name}")
 
 
 def _preview(options: CondenseOptions, device: str, threads: int | None) -> None:
@@ -151,9 +152,9 @@ def _preview(options: CondenseOptions, device: str, threads: int | None) -> None
     from satm.cli._session import working
 
     with working(threads) as progress:
-        typer.echo(satm.preview(chosen.preset, device=device, data_root=chosen.data_root, progress=progress))
+        say(satm.preview(chosen.preset, device=device, data_root=chosen.data_root, progress=progress))
     for departure in chosen.preset.departures:
-        typer.echo(f"  {departure}")
+        say(f"  {departure}")
 
 
 def _condense(
@@ -182,13 +183,13 @@ def _condense(
             start_from=start_from,
             progress=progress,
         )
-        typer.echo(f"{'stored' if done.new else 'already stored:'} {done.record.name} in {registry}")
+        say(f"{'stored' if done.new else 'already stored:'} {done.record.name} in {registry}")
         for other in done.siblings:
-            typer.echo(f"also stored: {other.name}")
+            say(f"also stored: {other.name}")
         if grid is not None:
             write_grid(done.record.name, grid, registry, chosen.data_root)
-            typer.echo(f"images in {grid}")
-    typer.echo(f"next: satm eval {done.record.name}")
+            say(f"images in {grid}")
+    say(f"next: satm eval {done.record.name}")
 
 
 def write_grid(reference: str, path: Path, registry: Path, data_root: Path | None) -> None:
@@ -241,7 +242,7 @@ def experts(
     if epochs is None and teacher is None:
         raise UsageError(f"method {config.method} needs no experts; try --method satm")
     if dry_run:
-        typer.echo(
+        say(
             f"a teacher of {teacher.epochs} epochs, {teacher.architecture}"
             if teacher is not None
             else f"{config.experts.count} experts of {epochs} epochs, {config.architecture}"
@@ -256,7 +257,7 @@ def experts(
     last = [accuracy for accuracy in ends if accuracy is not None]
     measured = f", validation accuracy {100 * sum(last) / len(last):.1f} (mean of {len(last)})" if last else ""
     if trained:
-        typer.echo(f"{len(trained)} experts of at least {epochs} epochs in {trained[0].path.parent}{measured}")
+        say(f"{len(trained)} experts of at least {epochs} epochs in {trained[0].path.parent}{measured}")
     if taught is not None:
-        typer.echo(f"teacher {taught.id} of {len(taught.records)} epochs{taught.spell_validation()}")
-    typer.echo("next: satm condense with the same options")
+        say(f"teacher {taught.id} of {len(taught.records)} epochs{taught.spell_validation()}")
+    say("next: satm condense with the same options")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from satm.cli._output import say
 from satm.errors import Shadowed
 
 PACKAGES = ("satm", "evaluation", "protocols", "registry")
@@ -51,16 +52,16 @@ def doctor() -> None:
     facts = environment()
     versions = facts.pop("packages")
     for name, value in (facts | versions).items():
-        typer.echo(f"{name}: {value}")
+        say(f"{name}: {value}")
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    typer.echo(f"cuda devices: {', '.join(cuda) or 'none'}")
-    typer.echo(f"threads: {torch.get_num_threads()}")
-    typer.echo(f"SATM_HOME: {home()}")
-    typer.echo(f"SATM_DATA: {os.environ.get('SATM_DATA', 'not set')}")
-    typer.echo(f"SATM_REGISTRY: {os.environ.get('SATM_REGISTRY', 'not set (satm.db here)')}")
+    say(f"cuda devices: {', '.join(cuda) or 'none'}")
+    say(f"threads: {torch.get_num_threads()}")
+    say(f"SATM_HOME: {home()}")
+    say(f"SATM_DATA: {os.environ.get('SATM_DATA', 'not set')}")
+    say(f"SATM_REGISTRY: {os.environ.get('SATM_REGISTRY', 'not set (satm.db here)')}")
     for listing in LISTINGS.values():
         table = listing.table()
         for point in table.points():
-            typer.echo(f"{table.kind} {point.name}: from {owner(point)}")
+            say(f"{table.kind} {point.name}: from {owner(point)}")
         for problem in table.problems():
-            typer.echo(f"problem: {problem}")
+            say(f"problem: {problem}")

@@ -6,6 +6,7 @@ import typer
 
 from satm.cli import _options as option
 from satm.cli._names import Command
+from satm.cli._output import say
 
 
 def register(app: typer.Typer) -> None:
@@ -62,4 +63,4 @@ def evaluate(
         )
     if not dry_run:
         print_stored(registry, group.name, protocol="in-domain", metric="accuracy")
-        typer.echo("next: satm eval-arch --arch resnet18, satm eval-cl --steps 5, satm results")
+        say("next: satm eval-arch --arch resnet18, satm eval-cl --steps 5, satm results")

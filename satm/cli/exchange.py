@@ -11,6 +11,7 @@ import typer
 from satm.cli import _options as option
 from satm.cli._names import Command
 from satm.cli._options import Format, FormatOption
+from satm.cli._output import say
 from satm.cli.registry import sets
 from satm.errors import ConfigError
 
@@ -127,14 +128,14 @@ def import_set(
             progress=progress,
         )
     for note in found.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
     made = found.synthetic
     facts = f"{len(made)} images, {made.label_kind} labels, {made.preprocessing.kind}, step size {made.step_size}"
     if found.record is None:
-        typer.echo(f"would store {made.dataset}/ipc{made.ipc}/{made.method}: {facts}")
+        say(f"would store {made.dataset}/ipc{made.ipc}/{made.method}: {facts}")
         return
-    typer.echo(f"{'stored' if found.new else 'already stored:'} {found.record.name} ({facts})")
-    typer.echo(f"next: satm eval {found.record.name}, satm eval-arch {found.record.name} --arch resnet18")
+    say(f"{'stored' if found.new else 'already stored:'} {found.record.name} ({facts})")
+    say(f"next: satm eval {found.record.name}, satm eval-arch {found.record.name} --arch resnet18")
 
 
 def export_set(
@@ -155,11 +156,11 @@ def export_set(
         made = satm.export_set(
             reference, path, format=layout, registry=registry, data_root=data_root, progress=progress
         )
-    typer.echo(f"{made.record.name} in {made.path} ({layout})")
+    say(f"{made.record.name} in {made.path} ({layout})")
     for loss in made.losses:
-        typer.echo(f"lost: {loss}")
+        say(f"lost: {loss}")
     if not made.losses:
-        typer.echo("nothing is lost: importing it again gives the same id")
+        say("nothing is lost: importing it again gives the same id")
 
 
 def diff(
@@ -175,7 +176,7 @@ def diff(
     found = satm.diff(a, b, registry=registry)
     rows = [[d.what, *(v if form is Format.JSON else _cell(v) for v in (d.a, d.b))] for d in found]
     if form is Format.TABLE and not rows:
-        typer.echo("nothing: they are the same set")
+        say("nothing: they are the same set")
     else:
         print_rows(["what", *((a, b) if form is Format.TABLE else ("a", "b"))], rows, form)
 

@@ -9,6 +9,7 @@ import typer
 
 from satm.cli import _options as option
 from satm.cli._names import Command
+from satm.cli._output import say
 from satm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -157,21 +158,21 @@ def evaluate_incremental(
     if not dry_run:
         print_stored(registry, group.name, protocol="class-incremental")
         _print_differences(registry, group.name)
-        typer.echo("next: satm results --protocol cl, satm eval-cl with --memory random or --protocol replay")
+        say("next: satm results --protocol cl, satm eval-cl with --memory random or --protocol replay")
 
 
 def _print_differences(registry: Path, name: str) -> None:
     """Paired differences between the memories of a set or group, over condensations and class orders."""
-    from satm.cli._tables import print_table, shown_memory
+    from satm.cli._tables import print_rows, shown_memory
     from satm.workflow.incremental.differences import memory_differences, without_partner
 
     if found := memory_differences(registry, name):
-        typer.echo(
+        say(
             "\ndifferences between memories, paired by condensation and class order (an interval needs three orders, "
             "and three condensations to speak of the method)"
         )
         columns = ["protocol", "architecture", "steps", "metric", "difference", "learning rates", "points"]
-        print_table(
+        print_rows(
             [*columns, "95% interval", "n"],
             [
                 [
@@ -189,7 +190,7 @@ def _print_differences(registry: Path, name: str) -> None:
             ],
         )
     for memory, other in without_partner(registry, name):
-        typer.echo(
+        say(
             f"no difference {memory} − {other}: their recipes, or the policies of their learning rates, differ; give "
             "both the same --recipe and --learning-rate, such as grid"
         )

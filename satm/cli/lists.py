@@ -9,6 +9,7 @@ import typer
 from satm.cli import _options as option
 from satm.cli._names import LISTINGS, Command
 from satm.cli._options import Format, FormatOption
+from satm.cli._output import say
 
 COLUMNS = ["option", "name", "summary"]
 OnlyOuter = Annotated[bool, typer.Option("--outer", help="List the outer optimisers only.")]
@@ -68,7 +69,7 @@ def presets(method: option.MethodName = None) -> None:
     else:
         lines = [line for row in all_rows(method or "satm").values() for line in spell_row(row, method or "satm")]
     for line in lines:
-        typer.echo(line)
+        say(line)
 
 
 def _rows(named_by: str, listing: str) -> list[list[str]]:

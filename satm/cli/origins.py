@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from satm.cli import _options as option
+from satm.cli._output import say
 from satm.cli.registry import sets
 from satm.errors import ConfigError, RegistryError
 
@@ -43,11 +44,11 @@ def tag_set(
             if reference is not None or move:
                 raise ConfigError("--remove beside a set or --move: it takes the tag alone")
             store.remove_tag(tag)
-            typer.echo(f"tag {tag} is removed")
+            say(f"tag {tag} is removed")
             return
         record = store.find(reference or "latest")
         store.add_tag(record.id, tag, move=move)
-    typer.echo(f"{tag} is {record.name}")
+    say(f"{tag} is {record.name}")
 
 
 def lineage(reference: option.SetReference = "latest", registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
@@ -57,7 +58,7 @@ def lineage(reference: option.SetReference = "latest", registry: option.Registry
 
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         for line in lineage_of(reference, store).lines():
-            typer.echo(line)
+            say(line)
 
 
 def rebuild(
@@ -84,9 +85,9 @@ def rebuild(
             reference, registry=registry, device=device, data_root=data_root, anyway=anyway, progress=progress
         )
     for line in done.elsewhere:
-        typer.echo(f"elsewhere: {line}")
+        say(f"elsewhere: {line}")
     if not done.differences:
-        typer.echo(f"{done.record.name}: the same set, bit for bit ({done.id})")
+        say(f"{done.record.name}: the same set, bit for bit ({done.id})")
         return
     texts = (f"{each.what} {'' if each.a is None else f'{each.a} → '}{each.b}" for each in done.differences)
     raise RegistryError(f"{done.record.name} is not the set that was made now: {'; '.join(texts)}")

@@ -9,6 +9,7 @@ import typer
 from satm.cli import _options as option
 from satm.cli._choosing import CondenseOptions
 from satm.cli._names import Command
+from satm.cli._output import say
 from satm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def plan(
             progress=progress,
         )
     for line in _lines(found, available):
-        typer.echo(line)
+        say(line)
 
 
 def parse_size(text: str) -> float:

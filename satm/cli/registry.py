@@ -12,6 +12,7 @@ import typer
 
 from satm.cli import _options as option
 from satm.cli._options import Format, FormatOption
+from satm.cli._output import say
 from satm.errors import Interrupted, RegistryError, UnknownName
 
 if TYPE_CHECKING:
@@ -85,13 +86,14 @@ def results(
     Example: satm results --protocol cl --format markdown
     """
     import satm
-    from satm.cli._tables import PER_STEP, print_results
+    from satm.cli._tables import print_results
 
     names = {"architecture": arch, "memory": memory, "metric": metric, "profile": profile}
     rows = satm.group_results(
         None if reference is None else [reference],
         each=each,
         new_images=new_images,
+        every_step=every or metric is not None,
         registry=registry,
         protocol=_SHORT.get(protocol, protocol) if protocol else None,
         dataset=dataset,
@@ -101,8 +103,6 @@ def results(
     )
     if not rows:
         _check_names(names, registry)
-    if not every and metric is None:
-        rows = [r for r in rows if r.cell.step == r.cell.steps and not r.cell.metric.startswith(PER_STEP)]
     print_results(rows, form)
 
 
@@ -151,9 +151,9 @@ def query(
                 print_rows(found.columns, list(shown), form)
             else:
                 for part in render_parts(found.columns, shown, form.value):
-                    typer.echo(part)
+                    say(part)
             if most and next(rows, None) is not None:
-                typer.echo(f"only the first {most} rows are shown; --limit 0 shows all", err=True)
+                say(f"only the first {most} rows are shown; --limit 0 shows all", err=True)
     except KeyboardInterrupt:
         raise Interrupted("stopped; a query only reads, so nothing was changed") from None
 
@@ -191,9 +191,9 @@ def show(
 ) -> None:
     """Show everything that is stored about a set, as JSON. --grid writes its images as a picture."""
     import dataclasses
-    import json
 
     from satm.cli.condense import write_grid
+    from satm.report.tables import to_json
     from satm.workflow.lineage import lineage
 
     with _reading(registry) as store:
@@ -203,10 +203,10 @@ def show(
         origins = list(lineage(record.id, store).lines())
     shown = dataclasses.asdict(record) | {"tags": tags, "lineage": origins}
     shown["run"] = dataclasses.asdict(run) if run else None
-    typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    say(to_json(shown))
     if grid is not None:
         write_grid(record.name, grid, registry, data_root)
-        typer.echo(f"images in {grid}", err=True)
+        say(f"images in {grid}", err=True)
 
 
 @sets.command()
@@ -220,7 +220,7 @@ def verify(
         count = len(store.sets()) if reference is None else 1
     if problems:
         raise RegistryError("; ".join(problems))
-    typer.echo(f"{count} sets, nothing wrong")
+    say(f"{count} sets, nothing wrong")
 
 
 def _reading(path: Path) -> Registry:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from satm.cli import _options as option
+from satm.cli._output import say
 from satm.cli._options import Format, FormatOption
 from satm.errors import ConfigError, RegistryError
 
@@ -89,7 +90,7 @@ def show(reference: RunReference = "latest", registry: option.RegistryPath = opt
     shown["last_step"] = max((row.step for row in metrics), default=None)
     shown["metrics"] = {row.name: None if row.value != row.value else row.value for row in metrics}
     shown["saved_state"] = [str(file) for file in run_files(run.key)]
-    typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    say(to_json(shown))
 
 
 @runs.command()
@@ -100,7 +101,7 @@ def stop(reference: RunReference, registry: option.RegistryPath = option.DEFAULT
     with _opened(registry) as store:
         run = store.run_named(reference)
     process = stop_run(run)
-    typer.echo(f"asked process {process} to stop; satm runs resume {run.id} goes on")
+    say(f"asked process {process} to stop; satm runs resume {run.id} goes on")
 
 
 @runs.command()
@@ -131,8 +132,8 @@ def resume(
 
     with working(threads or run.config.get("threads")) as progress:
         done = resume_condensation(run, registry=registry, device=device, data_root=data_root, progress=progress)
-    typer.echo(f"{'stored' if done.new else 'already stored:'} {done.record.name} in {registry}")
-    typer.echo(f"next: satm eval {done.record.name}")
+    say(f"{'stored' if done.new else 'already stored:'} {done.record.name} in {registry}")
+    say(f"next: satm eval {done.record.name}")
 
 
 @runs.command()
@@ -144,7 +145,7 @@ def rm(references: RunReferences, registry: option.RegistryPath = option.DEFAULT
     with Registry.open(registry, must_exist=True) as store:
         for run in [store.run_named(reference) for reference in references]:
             size = remove_run(store, run)
-            typer.echo(f"removed run {run.id} ({run.kind}, {run.status}), {size:,} bytes of saved state")
+            say(f"removed run {run.id} ({run.kind}, {run.status}), {size:,} bytes of saved state")
 
 
 def _again(run: RunRecord, registry: Path) -> int:
@@ -158,7 +159,7 @@ def _again(run: RunRecord, registry: Path) -> int:
 
     place = registry.absolute()
     words = [*_without_registry(run.arguments[1:]), "--registry", str(place)]
-    typer.echo(f"in {run.folder}: satm {shlex.join(words)}", err=True)
+    say(f"in {run.folder}: satm {shlex.join(words)}", err=True)
     if run.folder is not None:
         try:
             os.chdir(run.folder)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from satm.cli import _options as option
+from satm.cli._output import say
 from satm.errors import RegistryError
 
 registry_commands = typer.Typer(name="registry", help="The registry file itself.", no_args_is_help=True)
@@ -37,7 +38,7 @@ def backup(to: Copy, registry: option.RegistryPath = option.DEFAULT_REGISTRY) ->
 
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         store.backup(to)
-    typer.echo(f"{registry} copied to {to} ({to.stat().st_size:,} bytes)")
+    say(f"{registry} copied to {to} ({to.stat().st_size:,} bytes)")
 
 
 @registry_commands.command()
@@ -53,12 +54,12 @@ def merge(other: Other, registry: option.RegistryPath = option.DEFAULT_REGISTRY)
     with Registry.open(registry, must_exist=True) as store:
         merged = store.merge(other)
     for before, after in merged.sets:
-        typer.echo(f"{after}" if before == after else f"{after}, which is {before} in {other}")
+        say(f"{after}" if before == after else f"{after}, which is {before} in {other}")
     for tag in merged.tags:
-        typer.echo(f"tag {tag} stays as it is in {registry}: it names another set in {other}")
+        say(f"tag {tag} stays as it is in {registry}: it names another set in {other}")
     if merged.differing:
-        typer.echo(f"{merged.differing} results differ from those in {registry}; they are in result_history")
-    typer.echo(f"{len(merged.sets)} sets, {merged.runs} runs and {merged.results} results are new in {registry}")
+        say(f"{merged.differing} results differ from those in {registry}; they are in result_history")
+    say(f"{len(merged.sets)} sets, {merged.runs} runs and {merged.results} results are new in {registry}")
 
 
 @registry_commands.command()
@@ -77,10 +78,10 @@ def gc(
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         found = collect_garbage(store, older_than=older_than, dry_run=dry_run)
     for each in found.garbage:
-        typer.echo(f"{'would remove' if dry_run else 'removed'} {each.path} ({each.bytes:,} bytes): {each.why}")
+        say(f"{'would remove' if dry_run else 'removed'} {each.path} ({each.bytes:,} bytes): {each.why}")
     if found.others:
-        typer.echo(f"{found.others} saved states are of other registries and stay (--older-than DAYS)")
-    typer.echo(f"{len(found.garbage)} files, {sum(each.bytes for each in found.garbage):,} bytes")
+        say(f"{found.others} saved states are of other registries and stay (--older-than DAYS)")
+    say(f"{len(found.garbage)} files, {sum(each.bytes for each in found.garbage):,} bytes")
 
 
 @registry_commands.command()
@@ -94,4 +95,4 @@ def verify(registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
         uuid = store.uuid
     if problems:
         raise RegistryError("; ".join(problems))
-    typer.echo(f"{registry} ({uuid}): {sets} sets and {results} results, nothing wrong")
+    say(f"{registry} ({uuid}): {sets} sets and {results} results, nothing wrong")

@@ -17,6 +17,7 @@ from satm.data.split import Split, stratified
 from satm.data.zca import fitted_zca
 from satm.errors import ConfigError, DataError
 from satm.preprocessing import MeanStd, Preprocessing
+from satm.printable import check_names
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.synthetic import digest
@@ -36,6 +37,10 @@ class ImageData:
     preprocessing: Preprocessing
     fingerprint: str  # sha256 over the uint8 images and labels, the validation fraction and the split's seed
     root: str | None  # the data root it was found under; None if it brings its own images
+
+    def __post_init__(self) -> None:
+        check_names("data set", [self.name])  # before hours of work, not when the set is stored
+        check_names("class", self.classes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -1,37 +1,56 @@
-"""Rows as text: CSV, JSON and Markdown."""
+"""Rows as text: tables, CSV, JSON and Markdown."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from satm.errors import ConfigError
+from satm.printable import printable, width
 
 
 def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> str:
-    """The rows as `csv`, `json` (a list of objects) or `markdown`. Raises ConfigError for another form."""
+    """The rows as `table` (columns side by side), `csv`, `json` (a list of objects) or `markdown`.
+
+    Characters that cannot be seen are escaped, and a text that a spreadsheet would take for a formula gets an
+    apostrophe before it in CSV. Raises ConfigError for another form.
+    """
+    if form == "table":
+        return _aligned([columns, *rows])
     if form == "csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([shown(value) for value in row] for row in rows)
+        writer.writerow(map(_no_formula, columns))
+        writer.writerows(map(_no_formula, row) for row in rows)
         return text.getvalue().rstrip("\n")
     if form == "json":
-        return json.dumps(
-            [dict(zip(columns, map(_plain, row), strict=True)) for row in rows], indent=2, ensure_ascii=False
-        )
+        return to_json([dict(zip(columns, map(_plain, row), strict=True)) for row in rows])
     if form == "markdown":
-        lines = [columns, ["---"] * len(columns), *([_cell(value) for value in row] for row in rows)]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    raise ConfigError(f"format '{form}': expected csv, json or markdown")
+        lines = [columns, ["---"] * len(columns), *rows]
+        return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+    raise ConfigError(f"format '{form}': expected table, csv, json or markdown")
+
+
+def to_json(value: Any) -> str:
+    """Indented JSON. Characters that cannot be seen are `\\u` escapes, so it reads back as the same value."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return text if text.replace("\n", "").isprintable() else _UNSEEN.sub(_escaped, text)
 
 
 def shown(value: Any) -> str:
-    """A cell as text: "" for None, and the size of a blob instead of its bytes."""
-    return "" if value is None else str(_plain(value))
+    """A cell as text on one line: "" for None, and the size of a blob instead of its bytes."""
+    return "" if value is None else printable(str(_plain(value)))
+
+
+_UNSEEN = re.compile(r"[^\n -~]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
 
 
 def _plain(value: Any) -> Any:
@@ -39,4 +58,30 @@ def _plain(value: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    return shown(value).replace("|", "\\|").replace("\n", " ")
+    return shown(value).replace("|", "\\|")
+
+
+def _no_formula(value: Any) -> str:
+    """A cell of CSV. Spreadsheets run texts that begin with =, +, - or @; numbers do too, and stay as they are."""
+    text = shown(value)
+    if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) and not _is_number(text):
+        return f"'{text}"
+    return text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _aligned(lines: Sequence[Sequence[Any]]) -> str:
+    """Columns as wide as their widest cell, two spaces apart."""
+    cells = [[shown(value) for value in line] for line in lines]
+    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell + " " * (wide - width(cell)) for cell, wide in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )

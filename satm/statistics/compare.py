@@ -8,8 +8,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from satm.errors import ConfigError
+from satm.statistics.beta import t_quantile
 from satm.statistics.crossed import Crossed, crossed
-from satm.statistics.estimate import FEWEST, LEVEL, checked, spread, t_quantile
+from satm.statistics.estimate import FEWEST, LEVEL, checked, spread
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -116,10 +117,7 @@ class Comparison:
     @property
     def seeds_needed(self) -> int | None:
         """Condensations for a power of 0.8 at δ, as `seeds_needed` finds them; None for a single set."""
-        import numpy as np
-
-        means = np.array(self.seed_means)
-        return seeds_needed(spread(means), self.delta) if len(means) > 1 else None
+        return seeds_needed(spread(self.seed_means), self.delta) if len(self.seed_means) > 1 else None
 
 
 def compare(first: npt.ArrayLike, second: npt.ArrayLike, delta: float = DELTA) -> Comparison:

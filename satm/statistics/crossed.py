@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from satm.errors import ConfigError
-from satm.statistics.estimate import ROUNDING, Estimate, center, checked, sample, spread
+from satm.statistics.estimate import ROUNDING, Estimate, center, listed, sample, spread
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
+
+Table: TypeAlias = tuple[tuple[float, ...], ...]
+"""y [S, R]: a row for each condensation, a column for each network."""
 
 THIS_SET = "this set only"
 THIS_NETWORK = "this network only"
@@ -40,7 +43,7 @@ class Common:
 
     seeds: tuple[int, ...]
     networks: tuple[int, ...]
-    tables: tuple[npt.NDArray[np.float64], ...]  # one for each group, in the order given
+    tables: tuple[Table, ...]  # one for each group, in the order given
     left_out: int  # values that are not in the tables
 
 
@@ -60,39 +63,28 @@ def crossed(y: npt.ArrayLike) -> Crossed:
     Source: Satterthwaite (1946), "An approximate distribution of estimates of variance components"; Searle, Casella and
     McCulloch (1992), "Variance Components".
     """
-    table = checked(y, dimensions=2, shape="a table [condensations, networks]")
-    seeds, networks = table.shape
+    table = _table(y)
+    seeds, networks = len(table), len(table[0])
     if seeds == 1 or networks == 1:
         return _single(table)
-    ms_s, ms_n, ms_e = (float(square) for square in _mean_squares(table))
-    se, freedom = crossed_errors(table)
+    ms_s, ms_n, ms_e = _mean_squares(table)
+    larger, raw = max(ms_s, ms_n), ms_s + ms_n - ms_e
+    terms = ms_s**2 / (seeds - 1) + ms_n**2 / (networks - 1) + ms_e**2 / ((seeds - 1) * (networks - 1))
+    own = (seeds if ms_s >= ms_n else networks) - 1.0
+    freedom = own if raw <= larger else raw**2 / terms
     return Crossed(
-        mean=center(table),
-        se=float(se),
-        freedom=float(freedom),
+        mean=center([value for row in table for value in row]),
+        se=math.sqrt(max(raw, larger) / (seeds * networks)),
+        freedom=max(freedom, min(seeds, networks) - 1.0),
         n=seeds,
         counts="condensations",
         scope=CROSSED,
         seeds=seeds,
         networks=networks,
-        between_condensations=(max(ms_s - ms_e, 0.0) / networks) ** 0.5,
-        between_networks=(max(ms_n - ms_e, 0.0) / seeds) ** 0.5,
-        rest=ms_e**0.5,
+        between_condensations=math.sqrt(max(ms_s - ms_e, 0.0) / networks),
+        between_networks=math.sqrt(max(ms_n - ms_e, 0.0) / seeds),
+        rest=math.sqrt(ms_e),
     )
-
-
-def crossed_errors(y: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The standard errors and degrees of freedom of `crossed` for many tables y [..., S, R] at once; S, R ≥ 2."""
-    import numpy as np
-
-    seeds, networks = y.shape[-2:]
-    ms_s, ms_n, ms_e = _mean_squares(y)
-    larger = np.maximum(ms_s, ms_n)
-    raw = ms_s + ms_n - ms_e
-    terms = ms_s**2 / (seeds - 1) + ms_n**2 / (networks - 1) + ms_e**2 / ((seeds - 1) * (networks - 1))
-    own = np.where(ms_s >= ms_n, seeds - 1.0, networks - 1.0)
-    freedom = np.where(raw <= larger, own, raw**2 / np.where(terms > 0, terms, 1.0))
-    return np.sqrt(np.maximum(raw, larger) / (seeds * networks)), np.maximum(freedom, min(seeds, networks) - 1.0)
 
 
 def common(*groups: Mapping[int, Mapping[int, float]]) -> Common:
@@ -101,8 +93,6 @@ def common(*groups: Mapping[int, Mapping[int, float]]) -> Common:
     A seed must be in every group. A network must be in every one of those seeds of every group. So one seed with few
     networks costs all seeds networks; `left_out` counts what is lost. Raises ConfigError if nothing is common.
     """
-    import numpy as np
-
     if not groups:
         raise ConfigError("no group to compare; expected one or more")
     seeds = sorted(set.intersection(*(set(group) for group in groups)))
@@ -112,36 +102,50 @@ def common(*groups: Mapping[int, Mapping[int, float]]) -> Common:
     networks = sorted(set.intersection(*(set(group[seed]) for group in groups for seed in seeds)))
     if not networks:
         raise ConfigError(f"seeds {seeds} share no network; evaluate all of them with the same number of networks")
-    tables = tuple(np.array([[group[seed][each] for each in networks] for seed in seeds]) for group in groups)
+    tables = tuple(tuple(tuple(group[seed][each] for each in networks) for seed in seeds) for group in groups)
     total = sum(len(values) for group in groups for values in group.values())
-    return Common(tuple(seeds), tuple(networks), tables, total - sum(table.size for table in tables))
+    return Common(tuple(seeds), tuple(networks), tables, total - len(groups) * len(seeds) * len(networks))
 
 
-def _mean_squares(y: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
-    """MS_S, MS_N and MS_E of y [..., S, R]; exactly 0 for effects that are equal up to rounding."""
-    import numpy as np
-
-    seeds, networks = y.shape[-2:]
-    mean = y.mean(axis=(-2, -1), keepdims=True)
-    by_seed = y.mean(axis=-1, keepdims=True) - mean
-    by_network = y.mean(axis=-2, keepdims=True) - mean
-    found = []
-    for effect, scale in (
-        (by_seed, networks / (seeds - 1)),
-        (by_network, seeds / (networks - 1)),
-        (y - mean - by_seed - by_network, 1 / ((seeds - 1) * (networks - 1))),
-    ):
-        size = np.where(np.abs(effect) <= ROUNDING, 0.0, effect)
-        found.append(scale * (size**2).sum(axis=(-2, -1)))
-    return found
+def _table(y: npt.ArrayLike) -> Table:
+    """`y` as rows of floats; raises ConfigError if it is no table, or holds NaN or infinity."""
+    shape = "a table [condensations, networks]"
+    found: Any = y.tolist() if hasattr(y, "tolist") else y
+    try:
+        lengths = sorted({len(row) for row in found})
+    except TypeError:
+        raise ConfigError(f"values that are in no rows: expected {shape}, one or more") from None
+    if len(lengths) > 1:
+        raise ConfigError(f"rows of different lengths: expected {shape}; keep what all have (`common`)")
+    values = listed([value for row in found for value in row], shape=shape)
+    return tuple(tuple(values[start : start + lengths[0]]) for start in range(0, len(values), lengths[0]))
 
 
-def _single(table: npt.NDArray[np.float64]) -> Crossed:
+def _mean_squares(table: Table) -> tuple[float, float, float]:
+    """MS_S, MS_N and MS_E of y [S, R]; exactly 0 for effects that are equal up to rounding."""
+    seeds, networks = len(table), len(table[0])
+    mean = math.fsum(value for row in table for value in row) / (seeds * networks)
+    by_seed = [math.fsum(row) / networks - mean for row in table]
+    by_network = [math.fsum(column) / seeds - mean for column in zip(*table, strict=True)]
+    rest = [table[s][r] - mean - by_seed[s] - by_network[r] for s in range(seeds) for r in range(networks)]
+    return (
+        _squares(by_seed) * networks / (seeds - 1),
+        _squares(by_network) * seeds / (networks - 1),
+        _squares(rest) / ((seeds - 1) * (networks - 1)),
+    )
+
+
+def _squares(effects: Sequence[float]) -> float:
+    return math.fsum(effect**2 for effect in effects if abs(effect) > ROUNDING)
+
+
+def _single(table: Table) -> Crossed:
     """One condensation or one network: the mean of the other's independent values."""
-    seeds, networks = table.shape
+    seeds, networks = len(table), len(table[0])
     counts, scope = ("networks", THIS_SET) if seeds == 1 else ("condensations", THIS_NETWORK)
-    found = sample(table.ravel(), counts=counts, scope=scope)
-    std = None if table.size == 1 else spread(table)
+    values = [value for row in table for value in row]
+    found = sample(values, counts=counts, scope=scope)
+    std = None if len(values) == 1 else spread(values)
     return Crossed(
         mean=found.mean,
         se=found.se,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from satm.errors import ConfigError
+from satm.statistics.beta import t_quantile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,38 +62,49 @@ class Estimate:
         return float(2 * stdtr(self.freedom, -abs(self.mean) / self.se))
 
 
-def t_quantile(probability: float, freedom: float) -> float:
-    """The quantile of Student's t with `freedom` degrees of freedom."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, probability))
-
-
 def sample(values: npt.ArrayLike, *, counts: str, scope: str) -> Estimate:
     """The mean of n independent values: SE² = s²/n, n − 1 degrees of freedom. Raises ConfigError without values."""
-    import numpy as np
-
-    found = checked(values, dimensions=1, shape="n values")
+    found = listed(values, shape="n values")
     if len(found) == 1:
-        return Estimate(mean=float(found[0]), se=None, freedom=None, n=1, counts=counts, scope=scope)
-    mean, std = center(found), spread(found)
-    se = std / float(np.sqrt(len(found)))
-    return Estimate(mean=mean, se=se, freedom=len(found) - 1, n=len(found), counts=counts, scope=scope)
+        return Estimate(mean=found[0], se=None, freedom=None, n=1, counts=counts, scope=scope)
+    se = spread(found) / math.sqrt(len(found))
+    return Estimate(mean=center(found), se=se, freedom=len(found) - 1, n=len(found), counts=counts, scope=scope)
 
 
-def center(values: npt.NDArray[np.float64]) -> float:
+def center(values: Sequence[float]) -> float:
     """The mean; exactly the value that all share if they are equal."""
-    return float(values.flat[0] if tied(values) else values.mean())
+    return float(values[0] if tied(values) else math.fsum(values) / len(values))
 
 
-def spread(values: npt.NDArray[np.float64]) -> float:
+def spread(values: Sequence[float]) -> float:
     """The sample standard deviation (divided by n − 1); exactly 0 if all values are equal."""
-    return 0.0 if tied(values) else float(values.std(ddof=1))
+    if tied(values):
+        return 0.0
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def tied(values: npt.NDArray[np.float64]) -> bool:
+def tied(values: Sequence[float]) -> bool:
     """Whether all values are equal up to rounding."""
-    return bool(values.max() - values.min() <= ROUNDING)
+    return bool(max(values) - min(values) <= ROUNDING)
+
+
+def listed(values: npt.ArrayLike, *, shape: str) -> list[float]:
+    """`values` as a list of floats, without NumPy, which takes longer to load than a table of results to print.
+
+    Raises ConfigError for none, for values in rows, and for NaN or infinity.
+    """
+    found: Any = values.tolist() if hasattr(values, "tolist") else values
+    try:
+        numbers = [float(value) for value in found]
+    except (TypeError, ValueError):
+        raise ConfigError(f"values that are no numbers or in rows: expected {shape}") from None
+    if not numbers:
+        raise ConfigError(f"no values: expected {shape}, one or more")
+    wrong = sum(not math.isfinite(value) for value in numbers)
+    if wrong:
+        raise ConfigError(f"{wrong} of {len(numbers)} values are no number: expected {shape}")
+    return numbers
 
 
 def checked(values: npt.ArrayLike, *, dimensions: int, shape: str) -> npt.NDArray[np.float64]:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from satm.errors import ConfigError
-from satm.statistics.estimate import LEVEL, t_quantile
+from satm.statistics.beta import t_quantile
+from satm.statistics.estimate import LEVEL
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,16 +41,16 @@ def nested(y: npt.ArrayLike) -> Nested:
     table = checked(y, dimensions=2, shape="a table [class orders, networks], as many networks for each order")
     orders, networks = table.shape
     means = table.mean(axis=1)
-    within = [spread(row) ** 2 for row in table] if networks > 1 else []
+    within = [spread(row) ** 2 for row in table.tolist()] if networks > 1 else []
     inside = sum(within) / orders if within else None  # mean square within orders
-    outside = None if orders == 1 or inside is None else max(spread(means) ** 2 - inside / networks, 0.0)
+    outside = None if orders == 1 or inside is None else max(spread(means.tolist()) ** 2 - inside / networks, 0.0)
     found = (
         sample(table[0], counts="networks", scope=THIS_ORDER)
         if orders == 1
         else sample(means, counts="orders", scope=ORDERS)
     )
     return Nested(
-        mean=center(table),
+        mean=center(table.ravel().tolist()),
         se=found.se,
         freedom=found.freedom,
         n=found.n,

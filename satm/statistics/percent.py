@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from satm.errors import ConfigError
-from satm.statistics.estimate import FEWEST, LEVEL, Estimate, checked, t_quantile
+from satm.statistics.beta import beta_quantile, t_quantile
+from satm.statistics.estimate import FEWEST, LEVEL, Estimate, checked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,8 +40,6 @@ def accuracy_interval(
         return None
     if found.se == 0 or p in (0, 1):
         return None if images is None else clopper_pearson(round(p * images), images, level)
-    from scipy.special import expit, logit
-
     half = t_quantile((1 + level) / 2, found.freedom) * found.se
     if shares is not None:
         own, sampling = found.se**2, float(shares.var(ddof=1)) / len(shares)
@@ -47,17 +47,23 @@ def accuracy_interval(
         # More degrees of freedom can make t smaller by more than the error grows; new images never make us surer.
         half = max(half, t_quantile((1 + level) / 2, freedom) * (own + sampling) ** 0.5)
     half /= p * (1 - p)
-    return float(expit(logit(p) - half)), float(expit(logit(p) + half))
+    logit = math.log(p) - math.log1p(-p)
+    return _expit(logit - half), _expit(logit + half)
 
 
 def clopper_pearson(right: int, images: int, level: float = LEVEL) -> tuple[float, float]:
     """The exact binomial interval of `right` of `images`. Raises ConfigError unless 0 ≤ right ≤ images."""
     if not 0 <= right <= images or images < 1:
         raise ConfigError(f"{right} right of {images} images: expected a number from 0 to the number of images")
-    from scipy.stats import binomtest
+    outside = (1 - level) / 2
+    low = beta_quantile(outside, right, images - right + 1) if right else 0.0
+    high = beta_quantile(1 - outside, right + 1, images - right) if right < images else 1.0
+    return low, high
 
-    found = binomtest(right, images).proportion_ci(level, method="exact")
-    return float(found.low), float(found.high)
+
+def _expit(x: float) -> float:
+    """1/(1 + e⁻ˣ), without an overflow."""
+    return 1 / (1 + math.exp(-x)) if x > 0 else math.exp(x) / (1 + math.exp(x))
 
 
 def _shares(right: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -23,7 +23,7 @@ from satm.statistics import (
 )
 from satm.workflow.grouped import Cell, GroupRow, group_rows
 from satm.workflow.incremental.differences import STREAM_METRICS
-from satm.workflow.incremental.rows import BASE
+from satm.workflow.incremental.naming import BASE
 
 POLICIES = ("learned", "grid", "fixed")
 WHOLE = ("in-domain", "cross-arch")  # networks trained on all classes at once

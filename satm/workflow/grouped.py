@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from registry import Group, Registry, ResultRow, SetRecord
+from registry import CHANCE, DIVERGED, Group, Registry
+from registry.records import policy_name
 from satm.statistics import Estimate, accuracy_interval, common, crossed, fresh_draws
 from satm.workflow.incremental.differences import depends_on_seed, in_orders, order_means
-from satm.workflow.incremental.rows import BASE, GUESSED
-
-CHANCE = ("accuracy", "macro_accuracy")  # the metrics of which a diverged network has the value of chance, 1/K
+from satm.workflow.incremental.naming import BASE, PER_STEP
 
 BySeed = Mapping[int, Mapping[int, float]]
 """Values by the seed of the condensation, then by the network, or by the class order (the mean of its networks)."""
@@ -89,6 +91,7 @@ def group_results(
     *,
     each: bool = False,
     new_images: bool = False,
+    every_step: bool = True,
     registry: Path | str = "satm.db",
     **filters: Any,
 ) -> list[GroupRow]:
@@ -97,15 +100,18 @@ def group_results(
     `filters` are those of `results` except `set`. `each` keeps the sets of a group apart.
     `new_images` makes intervals of accuracies speak of new test images too, if the predictions of all networks are
     stored: the sampling of the test images is added to the standard error.
+    `every_step=False` leaves out all steps of a stream except the last, and the matrix of accuracies.
 
     Raises the errors of `Registry.group`.
     """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
-        which = {key: filters[key] for key in ("dataset", "method", "ipc") if key in filters}
+        which = {key: filters[key] for key in ("dataset", "method", "ipc") if filters.get(key) is not None}
         groups = store.groups(**which) if references is None else [store.group(reference) for reference in references]
         if each:
-            groups = [store.group(record.id) for group in groups for record in group.sets]
-        return [row for group in groups for row in group_rows(store, group, new_images=new_images, **filters)]
+            groups = store.alone([record for group in groups for record in group.sets])
+        sets = None if references is None and not which else [record.id for group in groups for record in group.sets]
+        found = _read(store, sets, every_step=every_step, **filters)
+        return [row for group in groups for row in _rows(store, group, found, filters.get("metric"), new_images)]
 
 
 def group_rows(store: Registry, group: Group, *, new_images: bool = False, **filters: Any) -> Iterator[GroupRow]:
@@ -113,21 +119,72 @@ def group_rows(store: Registry, group: Group, *, new_images: bool = False, **fil
 
     Values have the unit of their metric; accuracies are fractions.
     """
-    found: dict[Cell, dict[int, list[ResultRow]]] = {}
+    found = _read(store, [record.id for record in group.sets], **filters)
+    return _rows(store, group, found, filters.get("metric"), new_images)
+
+
+@dataclass(slots=True)
+class _Part:
+    """The result rows of one cell and one set."""
+
+    values: dict[int, float] = field(default_factory=dict)  # by repeat
+    rates: set[float] = field(default_factory=set)
+    guessed: set[int] = field(default_factory=set)  # the repeats that diverged, whose stored values are a guess's
+    remarks: set[str] = field(default_factory=set)
+
+
+def _read(
+    store: Registry, sets: Sequence[str] | None, *, every_step: bool = True, **filters: Any
+) -> dict[str, dict[Cell, _Part]]:
+    """The stored values by the id of the set, then by cell."""
+    found: dict[str, dict[Cell, _Part]] = defaultdict(dict)
+    without = () if every_step else tuple(f"{prefix}*" for prefix in PER_STEP)
+    for key, (values, rates) in store.cells(sets, without=without, last_only=not every_step, **filters).items():
+        policy, remarks, guessed = _read_noted(key.noted)
+        cell = Cell(policy=policy, **{name: getattr(key, name) for name in _SHARED})
+        part = found[key.set_id].setdefault(cell, _Part())
+        part.values |= values
+        part.rates |= rates
+        part.guessed |= values.keys() if guessed else set()
+        part.remarks |= remarks
+    return found
+
+
+@cache
+def _read_noted(noted: str) -> tuple[str | None, frozenset[str], bool]:
+    """The policy of the rate, what a reader of the number should know, and whether the value is a guess's."""
+    policy, validation, edge, guessed = json.loads(noted)
+    remarks = {"validation=0": validation == 0, "rate at the grid's edge": bool(edge)}
+    return policy_name(policy), frozenset(text for text, holds in remarks.items() if holds), bool(guessed)
+
+
+_SHARED = [each.name for each in fields(Cell) if each.name != "policy"]
+
+
+def _rows(
+    store: Registry, group: Group, stored: Mapping[str, Mapping[Cell, _Part]], metric: str | None, new_images: bool
+) -> Iterator[GroupRow]:
+    found: dict[Cell, dict[int, _Part]] = defaultdict(dict)
     for record in group.sets:
-        rows = store.results(set=record.id, **filters)
-        if filters.get("metric") in CHANCE:
-            rows += store.results(set=record.id, **{**filters, "metric": "diverged"})
-        for row in [*rows, *_guesses(rows, record, filters.get("metric"))]:
-            found.setdefault(_cell(row), {}).setdefault(record.seed, []).append(row)
-    images = {record.id: store.test_images(record.id) for record in group.sets}
-    for cell, by_seed in found.items():
-        if cell.metric != "diverged":
-            lost = found.get(replace(cell, metric="diverged"), {}) if cell.metric in CHANCE else {}
+        for cell, part in _with_guesses(stored.get(record.id, {}), len(record.about["classes"]), metric).items():
+            found[cell][record.seed] = part
+    images = {record.id: store.test_images(record.id) for record in group.sets if record.id in stored}
+    any_lost = any(cell.metric == DIVERGED for cell in found)
+    for cell in sorted(found, key=_order):
+        if cell.metric != DIVERGED:
+            lost = found.get(replace(cell, metric=DIVERGED), {}) if any_lost and cell.metric in CHANCE else {}
+            repeats: dict[int, Collection[int]] = {seed: part.values.keys() for seed, part in lost.items()}
             if cell.incremental:  # a guess is stored as such
-                lost = {seed: [row for row in rows if row.detail.get(GUESSED)] for seed, rows in by_seed.items()}
-            repeats = {seed: {row.repeat for row in rows} for seed, rows in lost.items()}
-            yield _with_images(store, _row(store, group, cell, by_seed, repeats), images, new_images=new_images)
+                repeats = {seed: part.guessed for seed, part in found[cell].items()}
+            row = _row(store, group, cell, found[cell], repeats)
+            yield _with_images(store, row, images, new_images=new_images)
+
+
+def _order(cell: Cell) -> tuple[Any, ...]:
+    return (
+        *(cell.protocol, cell.architecture, cell.memory, cell.recipe_id, cell.steps, cell.metric, cell.step),
+        *(cell.profile, cell.policy or ""),
+    )
 
 
 def _with_images(
@@ -146,23 +203,29 @@ def _with_images(
 
 
 def _row(
-    store: Registry, group: Group, cell: Cell, rows: Mapping[int, list[ResultRow]], lost: Mapping[int, set[int]]
+    store: Registry, group: Group, cell: Cell, parts: Mapping[int, _Part], lost: Mapping[int, Collection[int]]
 ) -> GroupRow:
-    """The row of one cell. `rows`: the results by condensation seed; `lost`: the repeats that diverged, by seed."""
+    """The row of one cell. `parts`: the results by condensation seed; `lost`: the repeats that diverged, by seed."""
     if not depends_on_seed(cell.memory, group.sets):  # the set with the most networks speaks for all
-        fullest = max(rows, key=lambda seed: len(rows[seed]))
-        rows = {fullest: rows[fullest]}
-    values = {seed: _by_unit(cell, found) for seed, found in rows.items()}
+        fullest = max(parts, key=lambda seed: len(parts[seed].values))
+        parts = {fullest: parts[fullest]}
+    # The values of a class-incremental protocol are by class order, each the mean of its networks.
+    values = {seed: order_means(part.values) if cell.incremental else part.values for seed, part in parts.items()}
     table = common(values)
-    rates = sorted({row.step_size for found in rows.values() for row in found})
-    survivors = [row.value for seed, found in rows.items() for row in found if row.repeat not in lost.get(seed, ())]
-    diverged = sum(len(lost.get(seed, ())) for seed in rows)
+    rates = sorted(set().union(*(part.rates for part in parts.values())))
+    diverged = sum(len(lost.get(seed, ())) for seed in parts)
+    survivors = [
+        value
+        for seed, part in parts.items()
+        for repeat, value in part.values.items()
+        if repeat not in lost.get(seed, ())
+    ]
     estimate = crossed(table.tables[0])
     counted: Estimate = fresh_draws(table.tables[0][0]) if cell.memory.startswith("random") else estimate
     return GroupRow(
         group=group,
         cell=cell,
-        recipe=store.recipe(cell.recipe_id).name,
+        recipe=store.recipe_name(cell.recipe_id),
         rate=rates[0] if len(rates) == 1 else None,
         rates=tuple(rates),
         estimate=in_orders(counted) if cell.incremental else counted,
@@ -174,20 +237,8 @@ def _row(
         diverged=diverged,
         survivors=sum(survivors) / len(survivors) if diverged and survivors else None,
         left_out=table.left_out,
-        remarks=_remarks(row for found in rows.values() for row in found),
+        remarks=tuple(sorted(set().union(*(part.remarks for part in parts.values())), reverse=True)),
     )
-
-
-def _remarks(rows: Iterable[ResultRow]) -> tuple[str, ...]:
-    """Whether no images were held out, and whether a learning rate is at the edge of its grid."""
-    details = [row.detail for row in rows]
-    found = {
-        "validation=0": any(each.get("validation") == 0 for each in details),
-        "rate at the grid's edge": any(
-            isinstance(g := each.get("grid"), Mapping) and g.get("edge") for each in details
-        ),
-    }
-    return tuple(remark for remark, holds in found.items() if holds)
 
 
 def _shares(store: Registry, row: GroupRow) -> tuple[float, ...] | None:
@@ -215,32 +266,22 @@ def _shares(store: Registry, row: GroupRow) -> tuple[float, ...] | None:
     return tuple(float(share) for share in sum(each.predicted == each.targets for each in found) / len(found))
 
 
-def _by_unit(cell: Cell, rows: Iterable[ResultRow]) -> dict[int, float]:
-    """The values by network; of a class-incremental protocol by class order, each the mean of its networks."""
-    if not cell.incremental:
-        return {row.repeat: row.value for row in rows}
-    return order_means({row.repeat: row.value for row in rows})
+def _with_guesses(parts: Mapping[Cell, _Part], classes: int, wanted: str | None) -> dict[Cell, _Part]:
+    """`parts` with accuracy 1/K for each network that diverged, of the kinds of accuracy that the other networks have.
 
-
-def _guesses(rows: Sequence[ResultRow], record: SetRecord, wanted: str | None) -> Iterator[ResultRow]:
-    """Accuracy 1/K for each network that diverged, of the kinds of accuracy that the other networks have."""
-    others = {row.metric for row in rows} - {"diverged"}
+    Neither is the mapping changed, nor its parts.
+    """
+    found = dict(parts)
+    others = {cell.metric for cell in parts} - {DIVERGED}
     kinds = others.intersection(CHANCE) or ({"accuracy"} if wanted is None else set())
-    for row in rows:
-        if row.metric == "diverged":
-            for metric in kinds:
-                yield replace(row, metric=metric, value=1 / len(record.about["classes"]))
-
-
-def _cell(row: ResultRow) -> Cell:
-    return Cell(
-        protocol=row.protocol,
-        architecture=row.architecture,
-        memory=row.memory,
-        recipe_id=row.recipe_id,
-        profile=row.profile,
-        policy=row.policy,
-        steps=row.steps,
-        step=row.step,
-        metric=row.metric,
-    )
+    for cell, part in parts.items():
+        for metric in kinds if cell.metric == DIVERGED else ():
+            guessed = replace(cell, metric=metric)
+            known = found.get(guessed, _Part())
+            found[guessed] = _Part(
+                values=known.values | dict.fromkeys(part.values, 1 / classes),
+                rates=known.rates | part.rates,
+                guessed=known.guessed,
+                remarks=known.remarks | part.remarks,
+            )
+    return found

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from registry import Registry, ResultRow, SetRecord
 from satm.statistics import FEWEST, Crossed, Estimate, common, crossed
-from satm.workflow.incremental.rows import BASE, ORDERS
+from satm.workflow.incremental.naming import BASE, ORDERS
 
 E = TypeVar("E", bound=Estimate)
 

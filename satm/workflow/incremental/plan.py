@@ -17,8 +17,8 @@ from satm.rng import Seed
 from satm.workflow.evaluate.subject import NO_STEP_SIZE, ROOT, Subject, open_subject
 from satm.workflow.incremental.differences import depends_on_seed
 from satm.workflow.incremental.memories import SAW_ALL, Groups, MemorySource, MemoryTerms, memory_source
+from satm.workflow.incremental.naming import protocol_name
 from satm.workflow.incremental.request import IncrementalRequest
-from satm.workflow.incremental.rows import protocol_name
 from satm.workflow.teachers import label_facts
 from satm.workflow.workspace import Workspace
 

@@ -15,7 +15,7 @@ from satm.errors import ConfigError, RegistryError
 from satm.presets import class_incremental_repeats
 from satm.workflow.evaluate.subject import Judging, MemoryKind
 from satm.workflow.incremental.memories import Budget
-from satm.workflow.incremental.rows import ORDERS
+from satm.workflow.incremental.naming import ORDERS
 from satm.workflow.teachers import Labelling
 
 RatePolicy: TypeAlias = float | Literal["learned", "grid"] | None

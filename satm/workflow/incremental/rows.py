@@ -21,33 +21,11 @@ from satm.workflow.evaluate.rows import GRID as CHOICE
 from satm.workflow.evaluate.rows import Tested
 from satm.workflow.former_runs import state_of
 from satm.workflow.incremental.memories import SAW_ALL
-
-BASE = "class-incremental"
-ORDERS = 1000  # class orders at most: repeat = order + ORDERS · network
+from satm.workflow.incremental.naming import GUESSED, repeat_of
 
 GRID = "grid on validation"
 """The policy of a learning rate that was chosen from the recipe's grid."""
-GUESSED = "diverged"
-"""Key of the detail of a row: its network diverged, and its values are those of a guess."""
 ON_ALL = "the learning rate was chosen on validation images of all classes"
-
-
-def protocol_name(protocol: str, stream: str = "") -> str:
-    """The name of a protocol in results. GDumb is `class-incremental`, any other `class-incremental/NAME`.
-
-    A `stream` that is not the suite's own is part of the name: `class-incremental/gdumb[order field, base 50]`.
-    """
-    if stream:
-        return f"{BASE}/{protocol}[{stream}]"
-    return BASE if protocol == "gdumb" else f"{BASE}/{protocol}"
-
-
-def repeat_of(order: int, network: int) -> int:
-    """The repeat number of a class order's network: 2 is the third order's first network, 1002 its second.
-
-    More class orders or more networks can follow later: every stored repeat keeps its number.
-    """
-    return order + ORDERS * network
 
 
 @dataclass(frozen=True, kw_only=True)

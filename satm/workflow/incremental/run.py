@@ -21,10 +21,11 @@ from satm.teachers import Teacher
 from satm.workflow.evaluate.in_domain import recorded, tested_images
 from satm.workflow.evaluate.subject import MemoryKind, policies
 from satm.workflow.incremental.memories import Budget
+from satm.workflow.incremental.naming import protocol_name
 from satm.workflow.incremental.plan import IncrementalPlan, order_seed, plan_group
 from satm.workflow.incremental.rates import Rates
 from satm.workflow.incremental.request import IncrementalRequest, RatePolicy
-from satm.workflow.incremental.rows import GRID, Cell, Rows, protocol_name
+from satm.workflow.incremental.rows import GRID, Cell, Rows
 from satm.workflow.teachers import Labelling
 from satm.workflow.workspace import Workspace, opened
 

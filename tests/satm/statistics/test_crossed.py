@@ -9,8 +9,13 @@ import pytest
 
 from satm.errors import ConfigError
 from satm.statistics import common, crossed
-from satm.statistics.crossed import crossed_errors
 from tests.satm.statistics.simulation import MEAN, coverage, crossed_tables
+
+
+def errors(tables):
+    """The standard errors and degrees of freedom of many tables."""
+    found = [crossed(table) for table in tables]
+    return np.array([each.se for each in found]), np.array([each.freedom for each in found])
 
 
 def test_by_hand():
@@ -54,7 +59,7 @@ def test_variance_is_at_least_the_larger_mean_square():
 def test_freedom_is_at_least_that_of_the_smaller_side():
     """Large MS_E: Satterthwaite's 3.4 df is less than the 4 that five seeds and networks have."""
     y = crossed_tables(5, 5, (1, 1, 1), 500)
-    _, freedom = crossed_errors(y)
+    _, freedom = errors(y)
     assert freedom.min() == 4
     assert (freedom > 4.01).mean() > 0.3
 
@@ -72,7 +77,7 @@ def test_freedom_is_at_least_that_of_the_smaller_side():
 )
 def test_coverage_of_a_crossed_design(seeds, networks, sds):
     y = crossed_tables(seeds, networks, sds, 4000)
-    assert 0.94 <= coverage(y.mean(axis=(1, 2)), *crossed_errors(y)) <= 0.995
+    assert 0.94 <= coverage(y.mean(axis=(1, 2)), *errors(y)) <= 0.995
 
 
 def test_networks_of_one_set_say_too_little_about_the_method():
@@ -81,14 +86,10 @@ def test_networks_of_one_set_say_too_little_about_the_method():
     assert coverage(y.mean(axis=1), y.std(axis=1, ddof=1) / math.sqrt(12), 11) < 0.6
 
 
-def test_many_tables_at_once_are_the_same_estimate():
-    y = crossed_tables(4, 3, (1, 2, 1), 3)
-    errors, freedom = crossed_errors(y)
-    for index, table in enumerate(y):
-        found = crossed(table)
-        assert (found.se, found.freedom) == (pytest.approx(errors[index]), pytest.approx(freedom[index]))
-        assert found.low is not None
-        assert found.high == pytest.approx(2 * found.mean - found.low)
+def test_the_interval_is_symmetric():
+    found = crossed(crossed_tables(4, 3, (1, 2, 1), 1)[0])
+    assert found.low is not None
+    assert found.high == pytest.approx(2 * found.mean - found.low)
 
 
 def test_components_are_those_of_the_design():
@@ -167,9 +168,9 @@ def test_bad_tables_are_refused():
         crossed([[0.1, 0.2], [0.3]])
     with pytest.raises(ConfigError, match=r"1 of 4 values are no number"):
         crossed([[0.1, math.nan], [0.3, 0.4]])
-    with pytest.raises(ConfigError, match=r"shape \[2\]"):
+    with pytest.raises(ConfigError, match="in no rows: expected a table"):
         crossed([0.1, 0.2])
-    with pytest.raises(ConfigError, match=r"shape \[0\]"):
+    with pytest.raises(ConfigError, match="no values: expected a table"):
         crossed([])
 
 
@@ -178,9 +179,9 @@ def test_groups_are_reduced_to_what_they_share():
     second = {1: {1: 0.7, 0: 0.6}, 0: {0: 0.8, 1: 0.9}}
     found = common(first, second)
     assert (found.seeds, found.networks, found.left_out) == ((0, 1), (0, 1), 3)
-    assert found.tables[0].tolist() == [[0.1, 0.2], [0.4, 0.5]]
-    assert found.tables[1].tolist() == [[0.8, 0.9], [0.6, 0.7]]
-    assert common({0: {3: 0.5}}).tables[0].tolist() == [[0.5]]
+    assert found.tables[0] == ((0.1, 0.2), (0.4, 0.5))
+    assert found.tables[1] == ((0.8, 0.9), (0.6, 0.7))
+    assert common({0: {3: 0.5}}).tables[0] == ((0.5,),)
     with pytest.raises(ConfigError, match=r"seeds \[0\] and \[1\] share no seed"):
         common({0: {0: 0.1}}, {1: {0: 0.1}})
     with pytest.raises(ConfigError, match=r"seeds \[0\] share no network"):

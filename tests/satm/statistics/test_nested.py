@@ -61,5 +61,5 @@ def test_degenerate_and_unbalanced_designs():
     assert nested([[0.1, 0.2], [0.3, 0.4]]).low is None  # two orders
     with pytest.raises(ConfigError, match="rows of different lengths"):
         nested([[0.1, 0.2], [0.3]])
-    with pytest.raises(ConfigError, match="shape"):
+    with pytest.raises(ConfigError, match="no values"):
         fresh_draws([])

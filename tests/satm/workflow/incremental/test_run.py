@@ -24,8 +24,8 @@ from satm.progress import NoProgress
 from satm.synthetic import SyntheticSet
 from satm.workflow.incremental.differences import order_means, paired_by_order
 from satm.workflow.incremental.memories import real_images_a_class, tensor_bytes
+from satm.workflow.incremental.naming import repeat_of
 from satm.workflow.incremental.per_step import joined
-from satm.workflow.incremental.rows import repeat_of
 
 QUICK = {"steps": 2, "orders": 1, "networks": 1}
 
