@@ -6,9 +6,10 @@ A trial kills a command (SIGKILL) one to four times, each time starts the same c
 last. Half of the kills come at a random moment. The other half come inside a write: a small library (crash_shim.c)
 stands before the system calls and ends the process half way through a write, before a sync, or at a rename, at a random
 one of all of them. After each kill the registry must pass SQLite's check, its sets must load, and no kept file may be
-damaged. At the end the sets, results, metrics and kept files must be those of the undisturbed run, to the last bit. Then
-the disasters, in the middle of a condensation: a full disk, a write lock that another process holds, a registry that
-cannot be written, is moved or is deleted.
+damaged. At the end the sets, results, metrics and kept files must be those of the undisturbed run, to the last bit.
+Then the disasters, in the middle of a condensation: a full disk, a write lock that another process holds, a registry
+that cannot be written, is moved or is deleted. The command must end well or with one clear line, and the same command
+must finish the work when all is right again.
 
 Prints a row for each command and disaster; exit code 1 if anything is lost. It needs Linux and a C compiler.
 """
@@ -289,14 +290,16 @@ def read_only(place: Place) -> Iterator[None]:
 DISASTERS = {"write lock held": lock_held, "read-only": read_only, "registry moved": moved, "registry deleted": deleted}
 
 
-def one_line(end: End) -> bool:
-    """Whether the command succeeded, or failed with one clear line."""
-    last = end.said.strip().splitlines()[-1:] or [""]
-    return "Traceback" not in end.said and (end.code == 0 or (end.code in (1, 130) and bool(last[0])))
+@dataclass(frozen=True)
+class Aftermath:
+    """How a disturbed command ended, and what was lost; "" if nothing was."""
+
+    end: End
+    lost: str
 
 
-def disaster(place: Place, what: str, undisturbed: End, expected: dict[str, Any]) -> str:
-    """Let `what` happen in the middle of `condense`, then run it again. "" if nothing is lost, else what is."""
+def disaster(place: Place, what: str, undisturbed: End, expected: dict[str, Any]) -> Aftermath:
+    """Let `what` happen in the middle of `condense`, then run it again."""
     place.reset("condense-later")
     user = NOBODY if os.geteuid() == 0 and what == "read-only" else None
     if user is not None:
@@ -314,30 +317,30 @@ def disaster(place: Place, what: str, undisturbed: End, expected: dict[str, Any]
             end = finish(place, process, reader, since)
     if what == "write lock held":
         end = finish(place, process, reader, since)
-    if not one_line(end):
-        return f"no clear line: {end.said[-300:]}"
-    return _afterwards(place, expected, ("sets",) if what == "registry deleted" else tuple(expected))
+    # What a run measured is in its registry only, so a deleted one takes it away. The set must be the same.
+    return Aftermath(end, lost_by(place, end, expected, ["sets"] if what == "registry deleted" else list(expected)))
 
 
-def full_disk(place: Place, writes: int, expected: dict[str, Any], rng: random.Random) -> str:
-    """Every write of `condense` from a random one on fails: no space is left. As `disaster`."""
+def full_disk(place: Place, writes: int, expected: dict[str, Any], rng: random.Random) -> Aftermath:
+    """Every write of `condense` from a random one on fails: no space is left. Then run it again."""
     place.reset("condense-later")
     end = run(place, COMMANDS["condense"], at=rng.randint(1, max(1, writes - 5)), mode=FULL)
-    if not one_line(end):
+    return Aftermath(end, lost_by(place, end, expected, list(expected)))
+
+
+def lost_by(place: Place, end: End, expected: dict[str, Any], compared: list[str]) -> str:
+    """What a disturbed command has lost when the same command runs again; "" for nothing."""
+    if "Traceback" in end.said or end.code not in (0, 1):
         return f"no clear line: {end.said[-300:]}"
-    return _afterwards(place, expected, tuple(expected))
-
-
-def _afterwards(place: Place, expected: dict[str, Any], compared: tuple[str, ...]) -> str:
     try:
         check(place)
-        end = run(place, COMMANDS["condense"])
-        assert end.code == 0, end.said[-300:]
+        again = run(place, COMMANDS["condense"])
+        assert again.code == 0, again.said[-300:]
         found = outcome(place)
-        differing = [key for key in compared if found[key] != expected[key]]
-        return f"differs from the undisturbed run: {', '.join(differing)}" if differing else ""
     except Exception as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}"
+    differing = [key for key in compared if found[key] != expected[key]]
+    return f"differs from the undisturbed run: {', '.join(differing)}" if differing else ""
 
 
 def prepare(place: Place) -> None:
@@ -395,7 +398,7 @@ def with_shim() -> None:
     library = Path(tempfile.mkdtemp(prefix="satm-shim-")) / "shim.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(SHIM), "-ldl"], check=True)
     os.environ |= {"LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"}
-    os.execv(sys.executable, [sys.executable, *sys.argv])
+    os.execv(sys.executable, sys.orig_argv)
 
 
 def main() -> int:
@@ -445,9 +448,10 @@ def bring_disasters(place: Place, rng: random.Random) -> int:
     undisturbed, expected = measured(place, "condense", "condense-later")
     found = [(what, disaster(place, what, undisturbed, expected)) for what in DISASTERS]
     found += [("full disk", full_disk(place, undisturbed.writes, expected, rng)) for _ in range(3)]
-    for what, lost in found:
-        print(f"{what:18} {lost or 'nothing lost'}", flush=True)
-    return sum(bool(lost) for _, lost in found)
+    for what, after in found:
+        said = after.end.said.strip().splitlines()[-1:] or [""]
+        print(f"{what:18} {after.lost or 'nothing lost'}; it ended with {after.end.code}: {said[0]}", flush=True)
+    return sum(bool(after.lost) for _, after in found)
 
 
 if __name__ == "__main__":

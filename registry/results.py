@@ -150,6 +150,7 @@ class Results(Groups):
         """The problems of a set and its results, or of the whole file, a line each; none if every hash is right."""
         set_id = None if reference is None else self.find(reference).id
         return [*super().verify(reference), *self.damaged_results(set_id)]
+
     def cells(
         self, sets: Sequence[str] | None = None, *, without: Sequence[str] = (), last_only: bool = False, **filters: Any
     ) -> dict[CellKey, CellValues]:

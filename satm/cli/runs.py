@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from satm.cli import _options as option
-from satm.cli._output import say
 from satm.cli._options import Format, FormatOption
+from satm.cli._output import say
 from satm.errors import ConfigError, RegistryError
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ def list_runs(
 def show(reference: RunReference = "latest", registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
     """Show everything that is stored about a run, as JSON: its state, last metrics, sets and saved state."""
     import dataclasses
-    import json
 
     from registry.process import state as state_of
+    from satm.report.tables import to_json
     from satm.workflow.housekeeping import run_files
 
     with _opened(registry) as store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -48,7 +49,10 @@ def collect_garbage(store: Registry, *, older_than: float | None = None, dry_run
     found = [*states, *_unfinished(), *_free_locks(dry_run=dry_run)]
     if not dry_run:
         for each in found:
-            each.path.unlink(missing_ok=True)
+            if each.path.is_dir():
+                shutil.rmtree(each.path, ignore_errors=True)
+            else:
+                each.path.unlink(missing_ok=True)
     return Found(garbage=tuple(found), others=others)
 
 
@@ -79,10 +83,11 @@ def _states(store: Registry, older_than: float | None) -> tuple[list[Garbage], i
 
 
 def _unfinished() -> list[Garbage]:
+    """What a killed write leaves behind: a folder with the file in it, or, before that, the file alone."""
     return [
-        _garbage(file, "left over from a crash")
-        for file in _files(home(), "**/*.tmp")
-        if time.time() - file.stat().st_mtime > UNFINISHED_SECONDS
+        _garbage(place, "left over from a crash")
+        for place in sorted(home().glob("**/*.tmp"))
+        if time.time() - place.stat().st_mtime > UNFINISHED_SECONDS
     ]
 
 
@@ -102,4 +107,5 @@ def _files(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def _garbage(file: Path, why: str) -> Garbage:
-    return Garbage(path=file, why=why, bytes=file.stat().st_size)
+    files = [each for each in file.glob("**/*") if each.is_file()] if file.is_dir() else [file]
+    return Garbage(path=file, why=why, bytes=sum(each.stat().st_size for each in files))
