@@ -35,7 +35,7 @@ class Found:
 
 def run_files(key: str) -> list[Path]:
     """The files of the saved state of a run, except its lock."""
-    return [file for file in (home() / "runs").glob(f"{key}.*") if file.suffix != ".lock"]
+    return [file for file in (home() / "runs").glob(f"{key}.*") if file.suffix not in (".lock", ".tmp")]
 
 
 def collect_garbage(store: Registry, *, older_than: float | None = None, dry_run: bool = False) -> Found:
