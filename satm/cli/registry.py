@@ -108,23 +108,28 @@ def results(
 
 def _check_names(names: Mapping[str, str | None], registry: Path) -> None:
     """Raise UnknownName for a filter that no result has and that is no name of the suite: probably a wrong spelling."""
-    from evaluation.metrics import METRICS
-    from satm.networks import known as networks
+    for kind, name in names.items():
+        if name is None or (kind == "architecture" and name.startswith(("timm/", "convnet"))):
+            continue
+        with _reading(registry) as store:
+            known = {*_names_of_the_suite(kind), *store.stored_values(kind)}
+        if name not in known:
+            raise UnknownName(kind, name, known, hint=f"(these are the suite's and those in {registry})")
+
+
+def _names_of_the_suite(kind: str) -> Iterable[str]:
+    """The architectures, memories, metrics or profiles that results can have."""
+    if kind == "architecture":
+        from satm.networks import known
+
+        return known()
+    if kind == "metric":
+        from evaluation.metrics import METRICS
+
+        return METRICS
     from satm.presets.profiles import ORDER
 
-    suite: Mapping[str, Iterable[str]] = {
-        "architecture": networks(),
-        "memory": ["condensed", "random", "herding", "none"],
-        "metric": METRICS,
-        "profile": ORDER,
-    }
-    with _reading(registry) as store:
-        for kind, name in names.items():
-            if name is None or (kind == "architecture" and name.startswith(("timm/", "convnet"))):
-                continue
-            known = {*suite[kind], *store.stored_values(kind)}
-            if name not in known:
-                raise UnknownName(kind, name, known, hint=f"(these are the suite's and those in {registry})")
+    return ORDER if kind == "profile" else ("condensed", "random", "herding", "none")
 
 
 def query(
