@@ -67,7 +67,8 @@ def class_names(found: tuple[str, ...] | None, labels: Labels, spec: DatasetSpec
 def check_labels(labels: Labels, classes: tuple[str, ...], where: str) -> None:
     """Raise DataError if a label is outside the classes, or a class has no image."""
     low, high = int(labels.min()), int(labels.max())
-    if low == 1 and high >= len(classes) - 1:
+    named = classes[0] != "0"  # then a label is out of range or its class is empty, and no label is one too high
+    if low == 1 and high >= len(classes) - (0 if named else 1):
         raise DataError(f"{where}: labels start at 1 (they run from 1 to {high}); subtract 1, so that they start at 0")
     wrong = ((labels < 0) | (labels >= len(classes))).nonzero()
     if len(wrong):

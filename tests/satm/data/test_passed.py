@@ -57,6 +57,15 @@ def test_other_types_broken_links_and_strays_are_named_with_their_number(root, s
         assert part in line
 
 
+def test_a_class_whose_links_are_all_broken_is_named(root):
+    folder = image_folder(root / "mine", ["a", "b"])
+    for place in (folder / "train" / "a").iterdir():
+        place.unlink()
+        place.symlink_to("/nowhere/x.png")
+    with pytest.raises(DataError, match=r"train: no image of class 0 \('a'\)"):
+        load("mine", root=root)
+
+
 def test_images_in_folders_below_a_class_and_behind_links_are_read(root, said):
     folder = image_folder(root / "mine", ["a", "b"])
     (folder / "train" / "a" / "deep" / "er").mkdir(parents=True)
