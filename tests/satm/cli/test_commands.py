@@ -324,18 +324,19 @@ def test_cells_are_printed_as_they_are(satm: Callable[..., str]) -> None:
     assert "bytes>" in satm("query", "select data from blobs limit 1")
 
 
-def test_a_checkpoint_without_its_run_starts_over(
+def test_the_state_of_a_lost_registry_is_not_taken_by_a_new_one(
     satm: Callable[..., str], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     satm("condense", "digits", *QUICK)
     (before,) = (here / "home" / "runs").glob("*.lock")
-    # A stopped run leaves this file. Its registry has been lost since.
+    # A stopped run leaves this file. Its registry has been lost since, and the next one has another UUID.
     from safetensors.torch import save_file
 
     save_file({"step": torch.tensor(3)}, before.with_suffix(".safetensors"))
     (here / "satm.db").unlink()
     assert run(["condense", "digits", *QUICK]) == 0
-    assert "starting over" in capsys.readouterr().err
+    assert "continuing" not in capsys.readouterr().err
+    assert before.with_suffix(".safetensors").exists()
     assert satm("query", "select count(*) from metrics where name = 'loss'", "--format", "csv").split()[1:] == ["4"]
 
 
