@@ -20,9 +20,10 @@ from satm.exchange import LAYOUTS
 
 FILES = {"empty": b"", "binary": bytes(range(256)) * 8, "nested": b"[" * 200_000, "unreadable": b"x"}
 KINDS = [
-    *("missing", "dangling", "loop", "folder", "pipe", "endless", "full", "below_a_file", "nul", "long"),
+    *("missing", "dangling", "loop", "folder", "pipe", "endless", "full", "below_a_file", "long"),
     *("newline", "not_utf8", *FILES),
 ]
+QUICK = ["pipe", "endless", "nested"]  # of these a few seconds; all kinds are slow
 SECONDS = 20  # each command line must end within this time
 NAMED = {"--order", "DATASET"}  # they take a name or a path, so their type does not say so
 VALUES: dict[str, str] = {
@@ -161,10 +162,10 @@ def faults(words: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -
             yield f"/dev/{device} is overwritten"
 
 
-def check(line_of: Any, stocked: Path, folder: Path, capsys: Any) -> None:
-    """Run `line_of(path)` for each kind of path, each with a fresh copy of the registry `stocked`."""
+def check(line_of: Any, kinds: list[str], stocked: Path, folder: Path, capsys: Any) -> None:
+    """Run `line_of(path)` for each of the `kinds` of path, each with a fresh copy of the registry `stocked`."""
     wrong = []
-    for kind in KINDS:
+    for kind in kinds:
         shutil.copy(stocked, folder / "satm.db")
         (folder / kind).mkdir()
         words = line_of(made(folder / kind, kind))
@@ -172,19 +173,27 @@ def check(line_of: Any, stocked: Path, folder: Path, capsys: Any) -> None:
     assert not wrong, wrong
 
 
+ALL_KINDS = pytest.mark.parametrize(
+    "kinds", [pytest.param(QUICK, id="quick"), pytest.param(KINDS, id="all", marks=pytest.mark.slow)]
+)
+
+
+@ALL_KINDS
 @pytest.mark.parametrize(("name", "place"), places())
 def test_no_path_ends_in_a_traceback(
     name: str,
     place: str,
+    kinds: list[str],
     stocked: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    check(lambda path: line(name, place, path), stocked, tmp_path, capsys)
+    check(lambda path: line(name, place, path), kinds, stocked, tmp_path, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 @pytest.mark.parametrize("name", ["sets import", "sets export"])
 def test_no_path_of_a_layout_ends_in_a_traceback(
@@ -196,9 +205,10 @@ def test_no_path_of_a_layout_ends_in_a_traceback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    check(lambda path: line(name, PLACES_OF_LAYOUTS, path, layout), stocked, tmp_path, capsys)
+    check(lambda path: line(name, PLACES_OF_LAYOUTS, path, layout), KINDS, stocked, tmp_path, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["SATM_HOME", "SATM_DATA", "SATM_REGISTRY"])
 @pytest.mark.parametrize(
     "words", ["condense cifar10 --dry-run", "experts digits --profile smoke", "sets list", "doctor"]
@@ -217,4 +227,4 @@ def test_no_path_of_the_environment_ends_in_a_traceback(
         monkeypatch.setenv(variable, path)
         return words.split()
 
-    check(line_of, stocked, tmp_path, capsys)
+    check(line_of, KINDS, stocked, tmp_path, capsys)
