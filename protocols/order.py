@@ -18,6 +18,8 @@ from satm.synthetic import digest
 ICARL = 1993
 """NumPy's seed for iCaRL's class order on CIFAR-100 (srebuffi/iCaRL, iCaRL-TheanoLasagne/main_cifar_100_theano.py)."""
 
+LARGEST = 2**24  # bytes of a file with a class order
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassOrders:
@@ -74,12 +76,17 @@ def read_order(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
     Raises ConfigError if there is no such file, or if it does not hold every class once.
     """
     try:
+        # A device or pipe may never end, and a name may not be what the system takes.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError("it is a device or a pipe")
+        if path.is_file() and path.stat().st_size > LARGEST:
+            raise OSError(f"it has {path.stat().st_size:,} bytes, more than {LARGEST:,}")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"order '{path}': expected field, icarl or a file with one class a line ({error})") from error
     try:
         found = json.loads(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         found = None
     entries = found if isinstance(found, list) else [line.strip() for line in text.splitlines() if line.strip()]
     numbers = {name: label for label, name in reversed(list(enumerate(classes)))}
@@ -87,7 +94,7 @@ def read_order(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
     unknown = [str(entry) for entry in entries if str(entry) not in numbers]
     if unknown:
         raise ConfigError(
-            f"order {path}: class '{unknown[0]}' is not in the data set; expected numbers from 0 to {len(classes) - 1} "
+            f"order {path}: class '{unknown[0][:80]}' is not in the data set; expected numbers from 0 to {len(classes) - 1} "
             f"or names such as '{classes[0]}'"
         )
     order = tuple(numbers[str(entry)] for entry in entries)

@@ -16,6 +16,8 @@ from satm.statistics import Estimate, accuracy_interval, common, crossed, fresh_
 from satm.workflow.incremental.differences import depends_on_seed, in_orders, order_means
 from satm.workflow.incremental.naming import BASE, PER_STEP
 
+APART = "its group shares no network"  # the remark on a set that is shown by itself
+
 BySeed = Mapping[int, Mapping[int, float]]
 """Values by the seed of the condensation, then by the network, or by the class order (the mean of its networks)."""
 
@@ -101,6 +103,7 @@ def group_results(
     `new_images` makes intervals of accuracies speak of new test images too, if the predictions of all networks are
     stored: the sampling of the test images is added to the standard error.
     `every_step=False` leaves out all steps of a stream except the last, and the matrix of accuracies.
+    If the sets of a group share no network, each of them has a row with a remark.
 
     Raises the errors of `Registry.group`.
     """
@@ -111,7 +114,9 @@ def group_results(
             groups = store.alone([record for group in groups for record in group.sets])
         sets = None if references is None and not which else [record.id for group in groups for record in group.sets]
         found = _read(store, sets, every_step=every_step, **filters)
-        return [row for group in groups for row in _rows(store, group, found, filters.get("metric"), new_images)]
+        return [
+            row for group in groups for row in _rows(store, group, found, filters.get("metric"), new_images, apart=True)
+        ]
 
 
 def group_rows(store: Registry, group: Group, *, new_images: bool = False, **filters: Any) -> Iterator[GroupRow]:
@@ -162,8 +167,15 @@ _SHARED = [each.name for each in fields(Cell) if each.name != "policy"]
 
 
 def _rows(
-    store: Registry, group: Group, stored: Mapping[str, Mapping[Cell, _Part]], metric: str | None, new_images: bool
+    store: Registry,
+    group: Group,
+    stored: Mapping[str, Mapping[Cell, _Part]],
+    metric: str | None,
+    new_images: bool,
+    *,
+    apart: bool = False,
 ) -> Iterator[GroupRow]:
+    """The rows of `group`. `apart`: if its sets share no network, a row for each of them, not ConfigError."""
     found: dict[Cell, dict[int, _Part]] = defaultdict(dict)
     for record in group.sets:
         for cell, part in _with_guesses(stored.get(record.id, {}), len(record.about["classes"]), metric).items():
@@ -176,8 +188,22 @@ def _rows(
             repeats: dict[int, Collection[int]] = {seed: part.values.keys() for seed, part in lost.items()}
             if cell.incremental:  # a guess is stored as such
                 repeats = {seed: part.guessed for seed, part in found[cell].items()}
-            row = _row(store, group, cell, found[cell], repeats)
-            yield _with_images(store, row, images, new_images=new_images)
+            for each, parts in _apart(store, group, cell, found[cell]) if apart else [(group, found[cell])]:
+                row = _row(store, each, cell, parts, repeats)
+                yield _with_images(store, row, images, new_images=new_images)
+
+
+def _apart(
+    store: Registry, group: Group, cell: Cell, parts: Mapping[int, _Part]
+) -> Iterator[tuple[Group, Mapping[int, _Part]]]:
+    """`group` with its `parts`; if they share no network, each set by itself, for they have no common mean."""
+    networks = [set(order_means(part.values) if cell.incremental else part.values) for part in parts.values()]
+    if set.intersection(*networks) or not depends_on_seed(cell.memory, group.sets):
+        yield group, parts
+        return
+    for alone in store.alone([record for record in group.sets if record.seed in parts]):
+        seed = alone.sets[0].seed
+        yield alone, {seed: replace(parts[seed], remarks=parts[seed].remarks | {APART})}
 
 
 def _order(cell: Cell) -> tuple[Any, ...]:

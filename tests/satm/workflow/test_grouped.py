@@ -232,3 +232,16 @@ def test_the_view_counts_diverged_networks_as_chance_too(path: Path) -> None:
     sql = "SELECT mean, networks, diverged FROM group_summary WHERE metric = 'accuracy'"
     ((mean, networks, diverged),) = satm.query(sql, registry=path)[1]
     assert (mean, networks, diverged) == (pytest.approx(only(path).estimate.mean), 3, 1)
+
+
+def test_sets_that_share_no_network_are_shown_apart(path: Path) -> None:
+    with Registry.open(path) as registry:
+        recipe = registry.add_recipe("smoke", {})
+        for seed, repeats in enumerate([(0, 1), (2, 3)]):
+            record = registry.add_set(condensed(seed), run=None)
+            registry.add_results([result(record.id, recipe, repeat=r, value=0.1 * r) for r in repeats])
+    first, second = satm.group_results(registry=path)
+    assert (first.group.name, second.group.name) == ("cifar10/ipc2/satm@1", "cifar10/ipc2/satm@2")
+    assert (first.estimate.mean, second.estimate.mean) == (pytest.approx(0.05), pytest.approx(0.25))
+    assert first.remarks == second.remarks == ("its group shares no network",)
+    assert "its group shares no network" in results_table([first])[1][0]
