@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -42,6 +43,20 @@ def test_a_commit_goes_to_a_log_and_is_on_the_disk_when_the_call_returns(
         log = path.with_name("satm.db-wal").stat().st_ino
     assert synced == [(log, 1), (log, 2)]
     assert [file.name for file in path.parent.iterdir()] == ["satm.db"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are of POSIX")
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+def test_modes_follow_the_umask(path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with Registry.open(path) as registry:
+            registry.add_recipe("first", {})
+            registry.backup(path.with_name("copy"))
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("satm.db", "satm.db-wal", "satm.db-shm", "copy"), 0o666 & ~umask)
 
 
 def test_a_reader_sees_the_last_commit_while_another_writes_and_leaves_no_files(path: Path) -> None:
