@@ -105,6 +105,8 @@ def sync_log(path: Path) -> None:
             os.close(file)
     except FileNotFoundError as error:
         raise RegistryError(f"{log} was deleted while it was in use, and what it held is lost; do it again") from error
+    except PermissionError as error:
+        raise RegistryError(f"{log} cannot be written: {error.strerror}; allow yourself to write it") from error
     except OSError as error:
         raise RegistryError(f"{log} cannot be written: {error.strerror}; check the disk") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -144,6 +145,19 @@ def test_a_log_that_is_gone_is_said(path: Path) -> None:
         path.with_name("satm.db-wal").unlink()
         with pytest.raises(RegistryError, match="-wal was deleted"):
             registry.add_recipe("second", {})
+
+
+@pytest.mark.parametrize(("number", "advice"), [(errno.EACCES, "allow yourself"), (errno.EIO, "check the disk")])
+def test_a_log_that_cannot_be_synced_names_the_cause(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    def fails(file: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with Registry.open(path) as registry:
+        monkeypatch.setattr(os, "fdatasync", fails)
+        with pytest.raises(RegistryError, match=rf"-wal cannot be written: {os.strerror(number)}; {advice}"):
+            registry.add_recipe("first", {})
 
 
 @pytest.mark.parametrize("replaced", [False, True])

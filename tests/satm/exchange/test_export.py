@@ -106,7 +106,7 @@ def test_no_class_name_leads_an_export_out_of_its_folder(stored: Any, tmp_path: 
         folder = tmp_path / "below" / str(number)
         reference, registry = stored(replace(made, classes=(name, *made.classes[1:])))
         export_set(reference, folder, format="imagefolder", registry=registry)
-        assert sorted(path.name for path in folder.iterdir()) == [f"{label:05d}" for label in range(made.num_classes)]
+        assert sorted(path.name for path in folder.iterdir()) == [f"{label:05d}" for label in range(len(made.classes))]
     assert sorted(path.name for path in tmp_path.iterdir() if not path.name.endswith(".db")) == ["below"]
 
 
