@@ -76,7 +76,7 @@ class End:
 
 
 class Place:
-    """The folder in which every trial happens. The runs' keys have its path, so all trials use the same one."""
+    """The folder in which every trial happens. So every trial has the same paths."""
 
     def __init__(self, scratch: Path) -> None:
         self.work, self.starts = scratch / "work", scratch / "starts"
@@ -190,13 +190,14 @@ def check(place: Place) -> None:
 
 def outcome(place: Place) -> dict[str, Any]:
     """All that a finished command leaves and that must not depend on kills."""
-    metrics = "select distinct r.key, m.name, m.step, m.value from metrics m join runs r on r.id = m.run_id"
+    # Not by the run's key: it has the registry's UUID, and each trial may make a registry of its own.
+    metrics = "select distinct r.kind, m.name, m.step, m.value from metrics m join runs r on r.id = m.run_id"
     measured = "set_id, protocol, architecture, memory, recipe_id, steps, repeat, step, metric, value, seed, step_size"
     return {
         "kept": kept_files(place),
         "sets": rows(place, "select id, name from sets order by id"),
         "results": rows(place, f"select {measured} from results order by {measured}"),
-        "metrics": rows(place, f"{metrics} where m.name in ('loss', 'step_size') order by r.key, m.name, m.step"),
+        "metrics": rows(place, f"{metrics} where m.name in ('loss', 'step_size') order by r.kind, m.name, m.step"),
         "unfinished": rows(place, "select id from runs where status <> 'done' and seq = (select max(seq) from runs)"),
     }
 

@@ -11,7 +11,7 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -60,7 +60,15 @@ def code_of(error: BaseException) -> int:
 
 def connect_for_writing(path: Path, timeout: float) -> sqlite3.Connection:
     """A connection that may write; it makes the file if there is none. Call `use_log` when the file is a registry."""
+    make_file(path)
     return _connect(path, "mode=rwc", timeout)
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file at `path` unless there is something. SQLite's own files never let a group write."""
+    with suppress(OSError):  # what is wrong with the place, SQLite says
+        # Without O_EXCL, to close the file would end this process's locks on a registry that is there.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def use_log(connection: sqlite3.Connection) -> bool:
@@ -97,6 +105,8 @@ def sync_log(path: Path) -> None:
             os.close(file)
     except FileNotFoundError as error:
         raise RegistryError(f"{log} was deleted while it was in use, and what it held is lost; do it again") from error
+    except PermissionError as error:
+        raise RegistryError(f"{log} cannot be written: {error.strerror}; allow yourself to write it") from error
     except OSError as error:
         raise RegistryError(f"{log} cannot be written: {error.strerror}; check the disk") from error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.checksums import COLUMNS
-from registry.connection import explained
+from registry.connection import explained, make_file
 from registry.runs import Runs
 from registry.store import now
 from satm.errors import RegistryError
@@ -45,6 +45,7 @@ class Merging(Runs):
             raise RegistryError(f"{to} is there already; name a new file for the backup")
 
         def copy(file: Path) -> None:
+            make_file(file)
             # In one step, so it is the file at one moment; as it is, so an older file keeps its schema.
             with (
                 closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as source,

@@ -140,6 +140,20 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
             assert anchor in anchors(target), f"{name(page)}: {link}: there is no such heading"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_test_that_a_page_names_exists(page: Path) -> None:
+    for file, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text()):
+        assert re.search(rf"^def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{name(page)}: {file}::{test}"
+
+
+def test_a_test_holds_every_line_of_the_threat_model() -> None:
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", (ROOT / "docs" / "security.md").read_text(), re.MULTILINE)
+    lines = [row for row in rows if row != ("what is checked", "test")]
+    assert len(lines) > 30
+    for what, tests in lines:
+        assert re.fullmatch(r"`tests/[\w/]+\.py::\w+`(, `tests/[\w/]+\.py::\w+`)*", tests), what
+
+
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SATM_HOME", str(tmp_path / "home"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -42,6 +44,20 @@ def test_a_commit_goes_to_a_log_and_is_on_the_disk_when_the_call_returns(
         log = path.with_name("satm.db-wal").stat().st_ino
     assert synced == [(log, 1), (log, 2)]
     assert [file.name for file in path.parent.iterdir()] == ["satm.db"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are of POSIX")
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+def test_modes_follow_the_umask(path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with Registry.open(path) as registry:
+            registry.add_recipe("first", {})
+            registry.backup(path.with_name("copy"))
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("satm.db", "satm.db-wal", "satm.db-shm", "copy"), 0o666 & ~umask)
 
 
 def test_a_reader_sees_the_last_commit_while_another_writes_and_leaves_no_files(path: Path) -> None:
@@ -129,6 +145,19 @@ def test_a_log_that_is_gone_is_said(path: Path) -> None:
         path.with_name("satm.db-wal").unlink()
         with pytest.raises(RegistryError, match="-wal was deleted"):
             registry.add_recipe("second", {})
+
+
+@pytest.mark.parametrize(("number", "advice"), [(errno.EACCES, "allow yourself"), (errno.EIO, "check the disk")])
+def test_a_log_that_cannot_be_synced_names_the_cause(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    def fails(file: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with Registry.open(path) as registry:
+        monkeypatch.setattr(os, "fdatasync", fails)
+        with pytest.raises(RegistryError, match=rf"-wal cannot be written: {os.strerror(number)}; {advice}"):
+            registry.add_recipe("first", {})
 
 
 @pytest.mark.parametrize("replaced", [False, True])

@@ -100,6 +100,16 @@ def test_an_export_leaves_what_is_there_alone(stored: Any, tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir() if not path.name.endswith(".db")) == ["out"]
 
 
+def test_no_class_name_leads_an_export_out_of_its_folder(stored: Any, tmp_path: Path) -> None:
+    made = own()
+    for number, name in enumerate(["../out", "..", str(tmp_path / "out"), "a/b", "a\\b", "."]):
+        folder = tmp_path / "below" / str(number)
+        reference, registry = stored(replace(made, classes=(name, *made.classes[1:])))
+        export_set(reference, folder, format="imagefolder", registry=registry)
+        assert sorted(path.name for path in folder.iterdir()) == [f"{label:05d}" for label in range(len(made.classes))]
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.endswith(".db")) == ["below"]
+
+
 def test_the_configuration_for_dd_ranking_has_the_keys_its_code_reads() -> None:
     yaml = pytest.importorskip("yaml")
     hard, soft = (yaml.safe_load(configuration(own(**SETS[kind]))) for kind in ("hard", "logits"))
