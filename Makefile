@@ -9,7 +9,7 @@ demo: $(VENV)/.installed ## condense the embedded digits with SATM and measure t
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
 
 test: $(VENV)/.installed ## every test, slow ones included, except those that need a GPU
-	$(BIN)/python -m pytest -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" -n logical --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
