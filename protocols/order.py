@@ -94,8 +94,8 @@ def read_order(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
     unknown = [str(entry) for entry in entries if str(entry) not in numbers]
     if unknown:
         raise ConfigError(
-            f"order {path}: class '{unknown[0][:80]}' is not in the data set; expected numbers from 0 to {len(classes) - 1} "
-            f"or names such as '{classes[0]}'"
+            f"order {path}: class '{unknown[0][:80]}' is not in the data set; expected numbers from 0 to "
+            f"{len(classes) - 1} or names such as '{classes[0]}'"
         )
     order = tuple(numbers[str(entry)] for entry in entries)
     repeated = [classes[label] for label in order if order.count(label) > 1]
