@@ -6,12 +6,17 @@ import io
 import os
 import sys
 
-from satm.printable import printable_lines
+from satm.printable import printable, printable_lines
 
 
 def say(text: object = "", *, err: bool = False) -> None:
-    """Print `text` and a new line on stdout or stderr. Characters that cannot be seen are shown as escapes."""
-    print(printable_lines(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
+    """Print `text` as one line on stdout or stderr. Characters that cannot be seen are shown as escapes."""
+    print(printable(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def say_lines(text: str) -> None:
+    """Print a text of several lines, such as a table or JSON, on stdout. Its names are escaped already."""
+    print(printable_lines(text), flush=True)
 
 
 def accept_every_letter() -> None:

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from satm.printable import printable_lines
+from satm.printable import printable
 from satm.progress import spell_seconds
 
 LINE_SECONDS = 30.0  # between lines, if bars cannot be drawn
@@ -62,7 +62,7 @@ class TerminalProgress:
 
     def say(self, message: str) -> None:
         """One line on stderr."""
-        self.console.print(printable_lines(message), markup=False)
+        self.console.print(printable(message), markup=False)
 
     def stopping(self) -> bool:
         """Whether a signal has asked the work to stop."""

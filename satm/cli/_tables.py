@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.metrics import METRICS
 from satm.cli._options import Format
-from satm.cli._output import say
+from satm.cli._output import say_lines
 from satm.errors import PluginError, UnknownName
 from satm.report.tables import render
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: Format = Format.TABLE) -> None:
     """Rows on stdout in the format `form`."""
-    say(render(columns, rows, form.value))
+    say_lines(render(columns, rows, form.value))
 
 
 def print_stored(registry: Path, name: str, **filters: Any) -> None:

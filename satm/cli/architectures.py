@@ -112,7 +112,9 @@ def _print(matrices: Sequence[Matrix], form: Format) -> None:
         return
     for matrix in matrices:
         for table in tables(matrix):
-            say(f"{table.title}, recipe {matrix.recipe}" + ("" if form is Format.TABLE else "\n"))
+            say(f"{table.title}, recipe {matrix.recipe}")
+            if form is not Format.TABLE:
+                say()
             print_rows(table.columns, table.rows, form)
             say("")
         for line in (*adaptations(matrix), *orders(matrix)):

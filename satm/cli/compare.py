@@ -10,7 +10,7 @@ import typer
 
 from satm.cli import _options as option
 from satm.cli._names import Command
-from satm.cli._output import say
+from satm.cli._output import say, say_lines
 from satm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -113,10 +113,10 @@ def compare(
     if form is Form.JSON:
         from satm.report.tables import to_json
 
-        say(to_json(_plain(found)))
+        say_lines(to_json(_plain(found)))
         return
     for block in found.blocks:
-        say("\n".join(_lines(block)) + "\n")
+        say_lines("\n".join(_lines(block)) + "\n")
     for line in found.missing:
         say(line)
 

@@ -10,7 +10,7 @@ import typer
 from satm.cli import _options as option
 from satm.cli._choosing import CondenseOptions
 from satm.cli._names import Command
-from satm.cli._output import say
+from satm.cli._output import say, say_lines
 from satm.errors import ConfigError
 
 
@@ -85,7 +85,7 @@ def condense(
     )
     several = _check_seeds(seeds, seed, start_from, grid, share_experts=share_experts)
     if print_config:
-        say(options.choose().to_json())
+        say_lines(options.choose().to_json())
     elif dry_run:
         _preview(options, device, threads)
         if several:

@@ -12,7 +12,7 @@ import typer
 
 from satm.cli import _options as option
 from satm.cli._options import Format, FormatOption
-from satm.cli._output import say
+from satm.cli._output import say, say_lines
 from satm.errors import Interrupted, RegistryError, UnknownName
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def query(
                 print_rows(found.columns, list(shown), form)
             else:
                 for part in render_parts(found.columns, shown, form.value):
-                    say(part)
+                    say_lines(part)
             if most and next(rows, None) is not None:
                 say(f"only the first {most} rows are shown; --limit 0 shows all", err=True)
     except KeyboardInterrupt:
@@ -208,7 +208,7 @@ def show(
         origins = list(lineage(record.id, store).lines())
     shown = dataclasses.asdict(record) | {"tags": tags, "lineage": origins}
     shown["run"] = dataclasses.asdict(run) if run else None
-    say(to_json(shown))
+    say_lines(to_json(shown))
     if grid is not None:
         write_grid(record.name, grid, registry, data_root)
         say(f"images in {grid}", err=True)

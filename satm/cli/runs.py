@@ -11,7 +11,7 @@ import typer
 
 from satm.cli import _options as option
 from satm.cli._options import Format, FormatOption
-from satm.cli._output import say
+from satm.cli._output import say, say_lines
 from satm.errors import ConfigError, RegistryError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def show(reference: RunReference = "latest", registry: option.RegistryPath = opt
     shown["last_step"] = max((row.step for row in metrics), default=None)
     shown["metrics"] = {row.name: None if row.value != row.value else row.value for row in metrics}
     shown["saved_state"] = [str(file) for file in run_files(run.key)]
-    say(to_json(shown))
+    say_lines(to_json(shown))
 
 
 @runs.command()
