@@ -28,7 +28,7 @@ _ADVICE = {
     "unable to open": "cannot be opened; check the folder and its permissions, or name another file with --registry",
     "not a database": "is not a SQLite file; name another file with --registry",
     "malformed": "is damaged; restore a copy of it",
-    "not decode": "is damaged: a text in it is no text; restore a copy of it",
+    "not decode": "is damaged: it holds text that is not UTF-8; restore a copy of it",
     "is full": "cannot grow: the disk is full; free some space",
     "disk I/O": "cannot be read or written (disk I/O error): the disk is full, damaged or gone; check it",
     "FOREIGN KEY": "does not hold the set, run or recipe that a new row names; store that first",
@@ -146,7 +146,10 @@ def connect_for_reading(path: Path, timeout: float) -> tuple[sqlite3.Connection,
 
     SQLite needs to write its index even to read a file in WAL mode. If that is impossible (a read-only folder, a full
     disk, a network file system), the file is read as one that never changes. That is right as long as nobody writes it.
-    So the stamp of the file is returned too, and the caller compares it after reading.
+    Then the stamp of the file is returned too, and the caller compares it after reading; otherwise None is.
+
+    Raises RegistryError if a part of the file is only in its log, sqlite3.OperationalError if it is locked for
+    `timeout` seconds.
     """
     if network_file_system(path) is None:
         # A connection that could write removes `-wal` and `-shm` when it is closed; one with mode=ro leaves them.

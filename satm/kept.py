@@ -1,8 +1,8 @@
 """Files of tensors in `SATM_HOME`: experts, teachers, checkpoints, ZCA transforms and decoded images.
 
-Each is a safetensors file with a checksum for every tensor and for its description. They find accidental damage, such
-as a bad disk; they are no protection against a person. A tensor is checked when it is read. Files from before the
-checksums are read without this check.
+Each, a *kept file*, is a safetensors file with a checksum for every tensor and for its description. The checksums find
+accidental damage, such as a bad disk; they are no protection against a person. A tensor is checked when it is read.
+Files of older versions have no checksums and are read without this check.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Kept:
             raise self.damaged("the checksum of its description differs")
         checksums: dict[str, str] = json.loads(tensors)
         if set(checksums) != self.names:
-            raise self.damaged("it holds other tensors than its description says")
+            raise self.damaged("it holds other tensors than it has checksums for")
         return checksums
 
     def tensor(self, name: str) -> torch.Tensor:

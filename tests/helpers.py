@@ -227,12 +227,9 @@ def in_float64(condensation):
 
 
 def _double(trajectory):
-    from safetensors import safe_open
-    from safetensors.torch import load_file, save_file
-
-    with safe_open(trajectory.path, framework="pt") as file:
-        metadata = file.metadata()
-    save_file({k: v.double() for k, v in load_file(trajectory.path).items()}, trajectory.path, metadata=metadata)
+    with opened(trajectory.path) as file:
+        tensors, about = file.tensors(), file.about
+    keep(trajectory.path, {name: value.double() for name, value in tensors.items()}, about)
 
 
 def refuse_compiling(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,9 @@
 
 - 16-bit grey v becomes v / 257, rounded, so that 65535 is white.
 - A transparent image is laid on white.
-- 32-bit and float pixels are refused: no file says which number is white.
+- Grey pixels of 32 bits or of floating point are refused: no file says which number is white.
 - Of an image with several frames the first is taken.
+- All else (palettes, CMYK, 8-bit grey) becomes RGB as Pillow converts it.
 """
 
 from __future__ import annotations
@@ -87,10 +88,13 @@ class Tally:
 
     def check_levels(self, where: str) -> None:
         """Raise DataError if all images are 16-bit and so dark that 8 bits keep few of their grey levels."""
-        if self.brightest is not None and self.brightest < _LEVELS * 257:
+        if self.brightest is None:
+            return
+        levels = _eight_bits(self.brightest) + 1
+        if levels < _LEVELS:
             raise DataError(
-                f"{where}: its 16-bit images reach {self.brightest} of 65535, so 8 bits keep only "
-                f"{self.brightest // 257 + 1} of their grey levels; stretch them to 0..65535"
+                f"{where}: its 16-bit images reach {self.brightest} of 65535, so 8 bits keep only {levels} of their "
+                "grey levels; stretch them to 0..65535"
             )
 
 
@@ -106,23 +110,26 @@ def rgb_of(image: Image.Image, *, upright: bool) -> tuple[Image.Image, Seen]:
     """
     from PIL import Image, ImageOps
 
-    size, grey, several, brightest = image.size, image.mode in _GREY, frames_of(image) > 1, None
+    size, kind, several = image.size, image.format, frames_of(image) > 1
+    grey, transparent, brightest = image.mode in _GREY, False, None
     image.load()
     turned = upright and _orientation(image) in range(2, 9)
     if turned:
         image = ImageOps.exif_transpose(image)
-    if image.mode in _WIDE or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        image, brightest, grey = *_narrowed(image), True
+    if image.mode in _WIDE or (image.mode == "I" and kind in ("PNG", "PPM")):  # some Pillows open 16-bit PNG as 32-bit
+        image, brightest, transparent = _narrowed(image)
+        grey = True
     if image.mode in ("I", "F"):
-        kind = "floating-point numbers" if image.mode == "F" else "32-bit numbers"
-        raise ValueError(f"its pixels are {kind}, and no file says which number is white: save it with 8 or 16 bits")
-    transparent = False
+        numbers = "floating-point numbers" if image.mode == "F" else "32-bit numbers"
+        raise ValueError(f"its pixels are {numbers}, and no file says which number is white: save it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         transparent = bool((np.asarray(image.getchannel("A")) < 255).any())
         if transparent:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB"), Seen(size, grey, transparent, turned, several, brightest)
+    return image.convert("RGB"), Seen(
+        size=size, grey=grey, transparent=transparent, turned=turned, frames=several, brightest=brightest
+    )
 
 
 def _orientation(image: Image.Image) -> Any:
@@ -132,13 +139,18 @@ def _orientation(image: Image.Image) -> Any:
         return 1
 
 
-def _narrowed(image: Image.Image) -> tuple[Image.Image, int]:
-    """A 16-bit grey image with 8 bits, and its largest value."""
+def _narrowed(image: Image.Image) -> tuple[Image.Image, int, bool]:
+    """A 16-bit grey image with 8 bits, its largest value, and whether a part of it was transparent (now white)."""
     from PIL import Image
 
     values = np.asarray(image).astype(np.uint32)
-    levels = ((values + 128) // 257).astype(np.uint8)
-    clear = image.info.get("transparency")
-    if isinstance(clear, int):
-        levels[values == clear] = 255
-    return Image.fromarray(levels), int(values.max())
+    levels = _eight_bits(values).astype(np.uint8)
+    clear = image.info.get("transparency")  # the one value that is transparent, if it is a number
+    transparent = values == clear if isinstance(clear, int) else np.zeros(values.shape, dtype=bool)
+    levels[transparent] = 255
+    return Image.fromarray(levels), int(values.max()), bool(transparent.any())
+
+
+def _eight_bits(value: Any) -> Any:
+    """round(v / 257) for a 16-bit number or an array of them."""
+    return (value + 128) // 257

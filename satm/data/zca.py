@@ -61,15 +61,7 @@ def fitted_zca(
             return found
         except DamagedFile as error:
             progress.say(f"{error.path} is damaged ({error.reason})")
-    if count < 2:
-        raise DataError(f"ZCA needs at least 2 training images, got {count}; go without it")
-    size = channels * height * width
-    check_room(
-        8 * size * (_MATRICES * size + 3 * min(count, _CHUNK)),
-        f"fitting ZCA on {channels}×{height}×{width} images, with matrices of {size}×{size} numbers,",
-        "go without it (--set zca=false) or give a smaller image_size",
-        device,
-    )
+    _check_can_fit(images, device)
     progress.say(
         f"fitting ZCA whitening on {count} images of {channels}×{height}×{width} (once; kept in {ZCA.path(key)})"
     )
@@ -86,6 +78,20 @@ def fitted_zca(
     fitted = replace(found, _matrices=matrices)
     fitted.save()
     return fitted
+
+
+def _check_can_fit(images: Images, device: torch.device | str) -> None:
+    """Raise DataError for fewer than two images, and if the matrices do not fit the memory of `device`."""
+    count, channels, height, width = images.shape
+    if count < 2:
+        raise DataError(f"ZCA needs at least 2 training images, got {count}; go without it")
+    size = channels * height * width
+    check_room(
+        8 * size * (_MATRICES * size + 3 * min(count, _CHUNK)),
+        f"fitting ZCA on {channels}×{height}×{width} images, with matrices of {size}×{size} numbers,",
+        "go without it (--set zca=false) or give a smaller image_size",
+        device,
+    )
 
 
 def _covariance(images: Images, device: torch.device) -> Moment:

@@ -1,9 +1,9 @@
-"""Where a set comes from: set → run → experts → data → parents. Loads no torch."""
+"""Where a set comes from, as a tree: under a set its run, experts, teacher, parents and data. Loads no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from registry import Registry
 from satm.home import home
@@ -13,10 +13,10 @@ from satm.home import home
 class Origin:
     """One node of a lineage, and what it was made from."""
 
-    kind: str  # set, run, experts, teacher, data, file, environment …
-    id: str
+    kind: str  # set, run, experts, teacher, data, file or environment
+    id: str  # of a stored set its name
     about: str
-    origins: tuple[Origin, ...] = field(default=())
+    origins: tuple[Origin, ...] = ()
 
     def lines(self, depth: int = 0) -> Iterator[str]:
         """The tree as indented lines."""
@@ -26,7 +26,10 @@ class Origin:
 
 
 def lineage(reference: str, store: Registry) -> Origin:
-    """The lineage of a stored set. Parents that are sets or runs of the registry have lineages of their own."""
+    """The lineage of a stored set. Parents that are sets or runs of the registry have lineages of their own.
+
+    Raises the errors of `Registry.find` for `reference`.
+    """
     return _of_set(reference, store, frozenset())
 
 

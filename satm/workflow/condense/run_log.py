@@ -12,11 +12,14 @@ from registry import Registry
 from satm.errors import RegistryBusy
 from satm.progress import Progress
 
-WAITING = "waiting_measurements"  # the name of their tensor in a saved state
+WAITING = "waiting_measurements"  # the name of the tensor of unstored measurements in a saved state
 
 
 class RunLog:
-    """The measurements and seconds that the registry has not stored yet. They wait here and in the saved state."""
+    """The measurements and seconds that the registry has not stored yet.
+
+    The measurements are also in the saved state; the seconds are lost if the process is killed.
+    """
 
     def __init__(self, store: Registry, run: str, progress: Progress) -> None:
         self._store, self._run, self._progress = store, run, progress
@@ -29,7 +32,7 @@ class RunLog:
         self._rows.extend((step, name, float(value)) for name, value in measured.items())
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The measurements that wait, for a saved state: JSON as a tensor of bytes."""
+        """The measurements that wait, for a saved state: JSON as bytes, uint8 [length]."""
         return {WAITING: torch.tensor(list(json.dumps(self._rows).encode()), dtype=torch.uint8)}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -39,7 +42,10 @@ class RunLog:
             self._rows.extend((int(step), str(name), float(value)) for step, name, value in rows)
 
     def offer(self) -> None:
-        """Store what waits, unless another process holds the registry; then say so once. See `settle` for errors."""
+        """Store what waits. If another process holds the registry, it waits on, and the user is told once.
+
+        Raises RegistryError if the registry cannot be written.
+        """
         try:
             self._write(wait=False)
         except RegistryBusy:

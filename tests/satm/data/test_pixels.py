@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from satm.data import load
+from satm.data.pixels import Seen, Tally, rgb_of
 from satm.errors import DataError
 from tests.satm.data.files import CIFAR10, image_folder, picture
 
@@ -188,3 +189,25 @@ def test_one_class_is_refused_in_its_own_words(root):
     image_folder(root / "mine", ["a"])
     with pytest.raises(DataError, match=r"'mine' has one class, 'a'; .* add another"):
         load("mine", root=root)
+
+
+@pytest.mark.parametrize(("brightest", "refused"), [(31 * 257 - 129, True), (31 * 257 - 128, False)])
+def test_the_levels_that_8_bits_keep_are_counted_as_they_are_made(brightest, refused):
+    # round(v / 257) is 31 from 31·257 − 128 on: with 0 that is 32 levels.
+    tally = Tally.of([Seen(size=(1, 1), grey=True, transparent=False, turned=False, frames=False, brightest=brightest)])
+    if not refused:
+        tally.check_levels("here")
+        return
+    with pytest.raises(DataError, match="8 bits keep only 31 of their grey levels"):
+        tally.check_levels("here")
+
+
+def test_a_16_bit_value_that_is_transparent_becomes_white_and_is_noted(tmp_path):
+    values = np.full((SIDE, SIDE), 25_700, np.uint16)
+    values[0, 0] = 7
+    Image.fromarray(values).save(tmp_path / "x.png", transparency=7)
+    with Image.open(tmp_path / "x.png") as image:
+        made, seen = rgb_of(image, upright=True)
+    assert made.getpixel((0, 0)) == (255, 255, 255)
+    assert made.getpixel((1, 0)) == (100, 100, 100)
+    assert seen.transparent
