@@ -13,6 +13,7 @@ from torch import nn
 from satm.data import ImageData, Split
 from satm.engine import HigherPolicy, HypergradientPolicy, InnerLoop, OuterVariables, ReplayPolicy, make_step
 from satm.experts import ExpertConfig, Trajectory, train_experts
+from satm.kept import keep, opened
 from satm.methods import SATMConfig, Task, outer
 from satm.preprocessing import MeanStd
 from satm.progress import SILENT, NoProgress, Progress
