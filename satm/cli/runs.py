@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -125,6 +126,9 @@ def resume(
             made = "" if run.set_id is None else f": see {store.find(run.set_id).name}"
             raise ConfigError(f"run {run.id} is done{made}")
     if run.kind != "condense":
+        given = {"--device": device, "--threads": threads, "--data-root": data_root}
+        for name in (name for name, value in given.items() if value is not None):
+            raise ConfigError(f"{name}: an evaluation goes on by its stored arguments; leave it out")
         raise typer.Exit(_again(run, registry))
 
     from satm.cli._session import working
@@ -143,7 +147,8 @@ def rm(references: RunReferences, registry: option.RegistryPath = option.DEFAULT
     from satm.workflow.runs import remove_run
 
     with Registry.open(registry, must_exist=True) as store:
-        for run in [store.run_named(reference) for reference in references]:
+        found = [store.run_named(reference) for reference in references]
+        for run in {each.id: each for each in found}.values():
             size = remove_run(store, run)
             say(f"removed run {run.id} ({run.kind}, {run.status}), {size:,} bytes of saved state")
 
@@ -167,6 +172,7 @@ def _again(run: RunRecord, registry: Path) -> int:
             raise RegistryError(
                 f"the folder {run.folder} of run {run.id} cannot be entered: {error.strerror}"
             ) from None
+    sys.argv = [run.arguments[0], *words]  # what the run stores as its command, so that it can be resumed again
     return run_command(words)
 
 

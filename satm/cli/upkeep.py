@@ -18,7 +18,7 @@ Other = Annotated[Path, typer.Argument(metavar="FILE", help="Another registry fi
 Days = Annotated[
     float | None,
     typer.Option(
-        "--older-than", min=0, metavar="DAYS", help="Also saved states of other registries that are older than this."
+        "--older-than", min=0, metavar="DAYS", help="Also older saved states of runs that this registry does not know."
     ),
 ]
 
@@ -80,7 +80,7 @@ def gc(
     for each in found.garbage:
         say(f"{'would remove' if dry_run else 'removed'} {each.path} ({each.bytes:,} bytes): {each.why}")
     if found.others:
-        say(f"{found.others} saved states are of other registries and stay (--older-than DAYS)")
+        say(f"{found.others} saved states are of runs that this registry does not know, and stay (--older-than DAYS)")
     say(f"{len(found.garbage)} files, {sum(each.bytes for each in found.garbage):,} bytes")
 
 

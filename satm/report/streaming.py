@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from satm.errors import ConfigError
 from satm.report.tables import render
 
 
@@ -20,6 +21,8 @@ def render_parts(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: st
 
 
 def _json_parts(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    if twice := sorted({name for name in columns if list(columns).count(name) > 1}):
+        raise ConfigError(f"two columns are called {twice[0]}, and JSON keeps one of them; name them apart with AS")
     before = None  # a row is written when it is known whether a comma follows
     for row in rows:
         yield "[" if before is None else f"{before},"

@@ -12,6 +12,7 @@ from pathlib import Path
 from registry import Registry
 from satm.home import home
 
+FOLDERS = ("runs", "experts", "teachers", "zca", "data")  # of `SATM_HOME`: all else in there is not ours
 UNFINISHED_SECONDS = 3600.0  # a `.tmp` file that nobody has written to for so long is left over from a crash
 DAY = 86400.0
 
@@ -30,7 +31,7 @@ class Found:
     """What `collect_garbage` found."""
 
     garbage: tuple[Garbage, ...]
-    others: int  # saved states of other registries, which stay
+    others: int  # saved states of runs that this registry does not know, which stay
 
 
 def run_files(key: str) -> list[Path]:
@@ -41,9 +42,9 @@ def run_files(key: str) -> list[Path]:
 def collect_garbage(store: Registry, *, older_than: float | None = None, dry_run: bool = False) -> Found:
     """Remove the files in `SATM_HOME` that nothing needs; with `dry_run` only find them.
 
-    These are saved states of runs of this registry that are done or removed, locks that no process holds, and files
-    that a crash left half written. Saved states of other registries stay, except, with `older_than`, those that nobody
-    has written to for so many days.
+    These are saved states of runs that are done in this registry, locks that no process holds, and files that a crash
+    left half written. Saved states of runs that this registry does not know stay: a copy of the registry may know them.
+    With `older_than`, those that nobody has written to for so many days are removed. A state in use always stays.
     """
     states, others = _states(store, older_than)
     found = [*states, *_unfinished(), *_free_locks(dry_run=dry_run)]
@@ -57,26 +58,20 @@ def collect_garbage(store: Registry, *, older_than: float | None = None, dry_run
 
 
 def _states(store: Registry, older_than: float | None) -> tuple[list[Garbage], int]:
-    """Saved states that nothing needs, and the number of those that belong to other registries."""
+    """Saved states that nothing needs, and the number of those of runs that this registry does not know."""
     runs = store.runs()
     needed = {run.key for run in runs if run.status != "done"}
     done = {run.key for run in runs} - needed
-    ours = tuple(f"{uuid[:8]}-" for uuid in store.uuids())
-    # A network of a class-incremental stream saves its state under a key that no run has.
-    streams = any(run.kind == "eval-cl" and run.status != "done" for run in runs)
     garbage, others = [], 0
     for file in _files(home() / "runs"):
         key = file.name.split(".")[0]
         old = older_than is not None and time.time() - file.stat().st_mtime > older_than * DAY
-        if file.suffix in (".lock", ".tmp") or key in needed:
+        if file.suffix in (".lock", ".tmp") or key in needed or _in_use(file.with_name(f"{key}.lock")):
             continue
         if key in done:
             garbage.append(_garbage(file, "its run is done"))
-        elif key.startswith(ours):
-            if not streams:
-                garbage.append(_garbage(file, "its run was removed"))
         elif old:
-            garbage.append(_garbage(file, f"of another registry, older than {older_than:g} days"))
+            garbage.append(_garbage(file, f"of no run of this registry, older than {older_than:g} days"))
         else:
             others += 1
     return garbage, others
@@ -86,7 +81,8 @@ def _unfinished() -> list[Garbage]:
     """What a killed write leaves behind: a folder with the file in it, or, before that, the file alone."""
     return [
         _garbage(place, "left over from a crash")
-        for place in sorted(home().glob("**/*.tmp"))
+        for folder in FOLDERS
+        for place in sorted((home() / folder).glob("**/*.safetensors.*.tmp"))
         if time.time() - place.stat().st_mtime > UNFINISHED_SECONDS
     ]
 
@@ -95,11 +91,24 @@ def _free_locks(*, dry_run: bool) -> Iterator[Garbage]:
     """The locks that no process holds. Each is held while it is removed."""
     from filelock import FileLock, Timeout
 
-    for file in _files(home(), "**/*.lock"):
+    for file in (each for folder in FOLDERS for each in _files(home() / folder, "**/*.lock")):
         with suppress(Timeout, OSError), FileLock(file, timeout=0):
             yield _garbage(file, "a lock that nobody holds")
             if not dry_run:
                 file.unlink(missing_ok=True)
+
+
+def _in_use(lock: Path) -> bool:
+    """Whether a process holds this lock."""
+    from filelock import FileLock, Timeout
+
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
 
 
 def _files(folder: Path, pattern: str = "*") -> list[Path]:

@@ -154,6 +154,8 @@ def _saved_state(
         saved = None
     if saved is not None and before is None:
         progress.say("the registry does not know the run of the saved state: what the run measured before is lost")
+    if saved is None and before is not None and before.status != "done" and before.seconds > 0 and not fresh:
+        progress.say(f"the saved state of run {before.id} is gone: it starts over from outer step 0")
     if saved is not None or job.start is None:
         return saved
     if job.start.state is None:

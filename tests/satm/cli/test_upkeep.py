@@ -192,9 +192,16 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(satm: Callable[..., str]
         (folder / f"{key}.safetensors").write_bytes(b"123")
     (folder / f"{done.key}.lock").touch()
     (folder / f"{stopped.key}.lock").touch()
-    (folder / "left.tmp").write_bytes(b"1")
-    (folder / "young.tmp").write_bytes(b"1")
-    os.utime(folder / "left.tmp", (0, 0))
+    left = folder / "x.safetensors.left.tmp"
+    left.mkdir()
+    (left / "x").write_bytes(b"1")
+    (folder / "x.safetensors.young.tmp").write_bytes(b"1")
+    os.utime(left, (0, 0))
+    mine = [home() / "proj" / name for name in ("poetry.lock", "old.safetensors.x.tmp")]  # satm has no such folder
+    mine[0].parent.mkdir()
+    for file in mine:
+        file.touch()
+        os.utime(file, (0, 0))
     os.utime(folder / f"{other}.safetensors", (0, 0))
     before = sorted(folder.iterdir())
     with FileLock(folder / f"{stopped.key}.lock"):
@@ -203,12 +210,28 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(satm: Callable[..., str]
         removed_now = satm("registry", "gc")
         assert planned.replace("would remove", "removed") == removed_now
         assert sorted(file.name for file in folder.iterdir()) == sorted(
-            [f"{stopped.key}.safetensors", f"{stopped.key}.lock", f"{other}.safetensors", "young.tmp"]
+            [
+                *(f"{stopped.key}.safetensors", f"{stopped.key}.lock", f"{other}.safetensors"),
+                *(f"{removed}.safetensors", "x.safetensors.young.tmp"),
+            ]
         )
-    assert "1 saved states are of other registries and stay" in removed_now
+    assert "2 saved states are of runs that this registry does not know, and stay" in removed_now
+    assert all(file.exists() for file in mine)
     satm("registry", "gc", "--older-than", "1")
     assert not (folder / f"{other}.safetensors").exists()
     assert (folder / f"{stopped.key}.safetensors").exists()
+
+
+def test_gc_of_a_copy_leaves_the_runs_of_the_registry(satm: Callable[..., str], here: Path) -> None:
+    satm_db = Registry.open("satm.db")
+    satm("registry", "backup", "copy.db")  # it has the same UUID, and no run yet
+    run = satm_db.run(start(satm_db, satm_db.run_key({"run": "later"})))
+    satm_db.close()
+    state = home() / "runs" / f"{run.key}.safetensors"
+    state.parent.mkdir(parents=True)
+    state.touch()
+    satm("registry", "gc", "--registry", "copy.db")
+    assert state.exists()
 
 
 @pytest.mark.parametrize(
