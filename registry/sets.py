@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from registry.group_ids import membership_rows
+from registry.group_ids import membership_rows, memberships
 from registry.records import BlobRow, SetRecord, to_json, to_row
 from registry.store import now, where
 from registry.tags import Tags
@@ -117,7 +118,19 @@ class Sets(Tags):
                 self._assemble(record)
             except RegistryError as error:
                 problems.append(str(error))
+            else:
+                problems += self._damaged_columns(record)
         return problems
+
+    def _damaged_columns(self, record: SetRecord) -> Iterator[str]:
+        """A line for each column of a set that its description contradicts, and one if its groups are not its own."""
+        facts = {**record.about, "name": f"{record.dataset}/ipc{record.ipc}/{record.method}@{record.version}"}
+        for column in ("name", "dataset", "ipc", "method", "profile", "label_kind", "step_size", "seed"):
+            if getattr(record, column) != facts.get(column):
+                yield f"{record.name}: its column {column} was changed; restore a copy"
+        stored = self._mappings("SELECT group_id, experts FROM set_groups WHERE set_id = ?", [record.id])
+        if {row["group_id"]: row["experts"] for row in stored} != memberships(record.about, record.parents):
+            yield f"{record.name}: its groups were changed; restore a copy"
 
     def _assemble(self, record: SetRecord) -> SyntheticSet:
         """Rebuild a set from its blobs and description; check every digest and the id."""

@@ -159,6 +159,23 @@ def test_damage_is_found_by_load_and_by_verify(registry: Registry, sql: str, pro
     assert registry.verify() == [found]
 
 
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    [
+        ("UPDATE sets SET ipc = 50", "column name was changed"),
+        ("UPDATE sets SET profile = 'paper'", "column profile was changed"),
+        ("UPDATE sets SET seed = 7", "column seed was changed"),
+        ("UPDATE sets SET step_size = 2 * step_size", "column step_size was changed"),
+        ("UPDATE set_groups SET group_id = 'abc'", "its groups were changed"),
+        ("DELETE FROM set_groups", "its groups were changed"),
+    ],
+)
+def test_a_changed_column_of_a_set_is_found_by_verify(registry: Registry, sql: str, problem: str) -> None:
+    registry.add_set(SET, run=None)
+    damage(registry, sql)
+    assert any(problem in found for found in registry.verify())
+
+
 def test_a_description_that_is_no_json_is_one_clear_line(registry: Registry) -> None:
     registry.add_set(SET, run=None)
     damage(registry, "UPDATE sets SET about = '{'")

@@ -97,6 +97,11 @@ def safetensors(folder: Path, images: Any = IMAGES, labels: Any = LABELS, step_s
     return folder
 
 
+def idc(folder: Path, images: Any = IMAGES, labels: Any = LABELS, step_size: Any = None) -> Path:
+    torch.save([images, labels], folder / "data.pt")
+    return folder
+
+
 WRITERS: dict[str, Callable[..., Path]] = {
     "mtt": mtt,
     "datm": datm,
