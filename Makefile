@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Tests that run on every core, a file on each, one thread a file. The others run one after the other.
+APART := tests/satm/cli tests/satm/exchange tests/registry tests/test_architecture.py tests/test_docs.py tests/test_crashes.py
+
 .PHONY: demo test lint types docs clean
 
 demo: $(VENV)/.installed ## condense the embedded digits with SATM and measure the result
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
 
 test: $(VENV)/.installed ## every test, slow ones included, except those that need a GPU
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" -n logical --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" -n logical --dist loadfile $(APART)
+	$(BIN)/python -m pytest -m "not gpu" $(APART:%=--ignore=%)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
