@@ -16,10 +16,6 @@ class Identity(Store):
         """The UUID of this registry. A copy and a backup of the file have the same."""
         return str(self._mappings("SELECT uuid FROM identities WHERE seq = 1")[0]["uuid"])
 
-    def uuids(self) -> list[str]:
-        """The UUID of this registry, then those of the registries that were merged into it."""
-        return [row["uuid"] for row in self._mappings("SELECT uuid FROM identities ORDER BY seq")]
-
     def run_key(self, facts: Mapping[str, Any]) -> str:
         """The key of the run that `facts` decide, in this registry. Equal facts have equal keys.
 
@@ -56,13 +52,13 @@ class Identity(Store):
 
 
 def _key(facts: Mapping[str, Any], uuid: str) -> str:
-    from satm.synthetic import digest
+    from satm.canonical import digest
 
     return f"{uuid[:8]}-{digest({**facts, 'registry': uuid})[:24]}"
 
 
 def _path_key(facts: Mapping[str, Any], path: str) -> str:
     """The key as it was made until the schema of `m007_identity`."""
-    from satm.synthetic import digest
+    from satm.canonical import digest
 
     return digest({**facts, "registry": path})[:32]

@@ -61,9 +61,14 @@ class Rows:
     there: list[ResultRow] = field(init=False)
 
     def __post_init__(self) -> None:
-        same = ("protocol", "architecture", "memory", "recipe_id", "steps")
-        found = self.store.results(set=self.like.set_id, **{name: getattr(self.like, name) for name in same})
+        found = self.store.results(set=self.like.set_id, **self._same)
         self.there = [row for row in found if row.protocol == self.like.protocol]
+
+    @property
+    def _same(self) -> dict[str, Any]:
+        """What all rows and predictions of this evaluation have in common, besides the set."""
+        names = ("protocol", "architecture", "memory", "recipe_id", "steps")
+        return {name: getattr(self.like, name) for name in names}
 
     def chosen_rate(self) -> RateChoice | None:
         """The learning rate that an earlier session chose from the grid; None if none did."""
@@ -170,21 +175,16 @@ class Rows:
         }
 
     def _predictions(self, cell: Cell, step: int, predicted: torch.Tensor, tested: Tested) -> PredictionRow:
-        like = self.like
         return PredictionRow(
-            set_id=like.set_id,
-            protocol=like.protocol,
-            architecture=like.architecture,
-            memory=like.memory,
-            recipe_id=like.recipe_id,
-            steps=like.steps,
+            set_id=self.like.set_id,
+            **self._same,
             repeat=cell.repeat,
             step=step + 1,
             test=tested.digest,
             num_classes=tested.num_classes,
             predicted=predicted.numpy(),
             targets=tested.targets,
-            run_id=like.run_id,
+            run_id=self.like.run_id,
         )
 
     def _lacks_predictions(self, cell: Cell, values: Mapping[tuple[str, int], ResultRow]) -> bool:
@@ -197,16 +197,8 @@ class Rows:
     @cached_property
     def _predicted(self) -> set[tuple[int, int]]:
         """(repeat, step) of the predictions that earlier sessions stored."""
-        like = self.like
-        found = self.store.predictions(
-            set=like.set_id,
-            protocol=like.protocol,
-            architecture=like.architecture,
-            memory=like.memory,
-            recipe_id=like.recipe_id,
-            steps=like.steps,
-        )
-        return {(row.repeat, row.step) for row in found if row.protocol == like.protocol}
+        found = self.store.predictions(set=self.like.set_id, **self._same)
+        return {(row.repeat, row.step) for row in found if row.protocol == self.like.protocol}
 
     def _checkpoint(self, cell: Cell) -> Checkpoint:
         like = self.like

@@ -24,29 +24,6 @@ QUICK = ["--profile", "smoke", "--threads", "1", "--set", "outer_steps=4", "--se
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder; commands write `satm.db` there."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SATM_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("SATM_REGISTRY", raising=False)
-    monkeypatch.delenv("SATM_DATA", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def satm(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command line that must succeed. Returns what it printed on stdout."""
-
-    def command(*arguments: str) -> str:
-        code = run(arguments)
-        printed = capsys.readouterr()
-        assert code == 0, printed.err
-        return printed.out
-
-    return command
-
-
-@pytest.fixture
 def refused(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a command line that must be refused with this exit code and one line. Returns that line."""
 

@@ -23,27 +23,6 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder; commands write `satm.db` there."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SATM_REGISTRY")
-    return tmp_path
-
-
-@pytest.fixture
-def satm(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command line that must succeed. Returns what it printed on stdout."""
-
-    def command(*arguments: str) -> str:
-        code = run(arguments)
-        printed = capsys.readouterr()
-        assert code == 0, printed.err
-        return printed.out
-
-    return command
-
-
-@pytest.fixture
 def refused(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a command line that must be refused with this exit code and one line. Returns that line."""
 
