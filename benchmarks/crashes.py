@@ -424,10 +424,13 @@ def main() -> int:
 
 
 def kill_all(place: Place, names: list[str], kills: int, rng: random.Random) -> int:
-    """Trials of the commands in turn until so many kills are made. Prints a row a command; returns what was lost."""
+    """Trials of the commands in turn until so many kills are made, and each command is killed at least once.
+
+    Prints a row a command; returns what was lost.
+    """
     tallies = {name: Tally() for name in names}
     references = {name: measured(place, name, name) for name in names}
-    while sum(tally.kills for tally in tallies.values()) < kills:
+    while sum(tally.kills for tally in tallies.values()) < kills or not all(tally.kills for tally in tallies.values()):
         name = min(names, key=lambda each: tallies[each].kills)
         trial(place, name, *references[name], rng, tallies[name])
     print(f"{'command':10} {'kills':>6} {'inside a write':>15} {'trials':>7} {'lost':>5}  writes of an undisturbed run")

@@ -51,6 +51,7 @@ def test_a_few_kills_lose_nothing() -> None:
     kills, _, trials, lost = row(done.stdout, "all")
     assert kills >= 4
     assert trials >= 2
+    assert all(row(done.stdout, name)[0] >= 1 for name in ("experts", "condense"))
     assert lost == 0
 
 
