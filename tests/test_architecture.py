@@ -64,6 +64,7 @@ HOMES = {
     "rich": "satm/cli",
     "matplotlib": "satm/report",
     "higher": "satm/engine",
+    "ray": "satm/workflow/fan_out",
 }
 
 

@@ -64,7 +64,16 @@ def filled(text: str, *, plugins: bool = True) -> str:
 
 
 class Command(TyperCommand):
-    """A command whose help texts may hold `{methods}` and the like. They are filled in only when its help is shown."""
+    """A command whose help texts may hold `{methods}` and the like. They are filled in only when its help is shown.
+
+    Its option `--ray` may stand without an address.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the command line."""
+        if any("--ray" in parameter.opts for parameter in self.params):
+            args = _with_address(args)
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help of the command."""
@@ -72,3 +81,13 @@ class Command(TyperCommand):
             if isinstance(parameter, TyperArgument | TyperOption) and parameter.help:
                 parameter.help = filled(parameter.help)
         super().format_help(ctx, formatter)
+
+
+def _with_address(words: list[str]) -> list[str]:
+    """The words with `auto` after each `--ray` that has no address: an address is `auto` or has a colon."""
+    found: list[str] = []
+    for word, later in zip(words, [*words[1:], ""], strict=True):
+        found.append(word)
+        if word == "--ray" and later != "auto" and ":" not in later:
+            found.append("auto")
+    return found

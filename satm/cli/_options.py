@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from satm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from satm.workflow.fan_out import Place
 
 RegistryPath: TypeAlias = Annotated[Path, typer.Option("--registry", envvar="SATM_REGISTRY", help="The registry file.")]
 DataRoot: TypeAlias = Annotated[
@@ -18,6 +21,23 @@ DataRoot: TypeAlias = Annotated[
 ]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: one for each core).")]
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Work in N processes of this machine at once; --threads are those of each (default: the cores, shared out).",
+    ),
+]
+RayAddress: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="[ADDRESS]",
+        help="Work on a Ray cluster: the one of this machine, or HOST:PORT or ray://HOST:PORT.",
+    ),
+]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")]
 CompilationName: TypeAlias = Annotated[
     str | None,
@@ -150,6 +170,17 @@ class Format(StrEnum):
 
 
 FormatOption: TypeAlias = Annotated[Format, typer.Option("--format", help="How rows are printed.")]
+
+
+def parse_place(workers: int | None, ray: str | None) -> Place | None:
+    """Where the work runs; None: in this process. Raises ConfigError for --workers beside --ray."""
+    if workers is not None and ray is not None:
+        raise ConfigError(f"--workers {workers} beside --ray: they are two places; give one of them")
+    if workers is None and ray is None:
+        return None
+    from satm.workflow.fan_out import LocalWorkers, RayCluster
+
+    return LocalWorkers(workers) if workers is not None else RayCluster(ray or "auto")
 
 
 def parse_settings(pairs: list[str] | None) -> dict[str, Any]:

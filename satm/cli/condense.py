@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from satm.cli._choosing import CondenseOptions
 from satm.cli._names import Command
 from satm.cli._output import say, say_lines
 from satm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from satm.workflow.fan_out import Place
 
 
 def register(app: typer.Typer) -> None:
@@ -55,6 +59,8 @@ def condense(
     share_experts: ShareExperts = False,
     device: option.Device = "auto",
     threads: option.Threads = None,
+    workers: option.Workers = None,
+    ray: option.RayAddress = None,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
     data_root: option.DataRoot = None,
     config: option.ConfigFile = None,
@@ -84,6 +90,9 @@ def condense(
         file=config,
     )
     several = _check_seeds(seeds, seed, start_from, grid, share_experts=share_experts)
+    place = option.parse_place(workers, ray)
+    if place is not None and not several:
+        raise ConfigError("--workers and --ray are for several sets, a process for each; give --seeds too")
     if print_config:
         say_lines(options.choose().to_json())
     elif dry_run:
@@ -91,7 +100,7 @@ def condense(
         if several:
             say(f"this for each of the seeds {', '.join(map(str, several))}")
     elif several:
-        _condense_seeds(options, several, device, threads, registry, fresh=fresh, share_experts=share_experts)
+        _condense_seeds(options, several, device, threads, registry, place, fresh=fresh, share_experts=share_experts)
     else:
         _condense(options, device, threads, registry, fresh=fresh, start_from=start_from, grid=grid)
 
@@ -119,6 +128,7 @@ def _condense_seeds(
     device: str,
     threads: int | None,
     registry: Path,
+    place: Place | None,
     *,
     fresh: bool,
     share_experts: bool,
@@ -127,9 +137,11 @@ def _condense_seeds(
 
     import satm
     from satm.cli._session import working
+    from satm.workflow.condense.side_by_side import condense_side_by_side
 
+    condense = satm.condense_seeds if place is None else partial(condense_side_by_side, place=place, threads=threads)
     with working(threads) as progress:
-        group = satm.condense_seeds(
+        group = condense(
             chosen.preset,
             seeds,
             share_experts=share_experts,
@@ -212,6 +224,8 @@ def experts(
     compilation: option.CompilationName = None,
     device: option.Device = "auto",
     threads: option.Threads = None,
+    workers: option.Workers = None,
+    ray: option.RayAddress = None,
     data_root: option.DataRoot = None,
     dry_run: option.DryRun = False,
 ) -> None:
@@ -231,10 +245,12 @@ def experts(
         data_root=data_root,
     ).choose()
     config = chosen.preset.config
+    place = option.parse_place(workers, ray)
 
     from satm.cli._session import working
     from satm.errors import UsageError
     from satm.methods import METHODS
+    from satm.workflow.condense.expert_tasks import fan_out_experts
     from satm.workflow.condense.inputs import check_request, load_data, prepare_experts
     from satm.workflow.teachers import own_teacher, prepare_teacher
 
@@ -249,6 +265,10 @@ def experts(
         )
         return
     with working(threads) as progress:
+        if place is not None:
+            fan_out_experts(
+                config, place, device=device, threads=threads, data_root=chosen.data_root, progress=progress
+            )
         data = load_data(config, data_root=chosen.data_root, device=device, progress=progress)
         check_request(config, data)
         trained = prepare_experts(config, data, device=device, progress=progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -80,11 +80,14 @@ def train_experts(
     config: ExpertConfig,
     *,
     epochs: int,
+    only: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
     compilation: Compilation = "auto",
     progress: Progress = SILENT,
 ) -> list[Trajectory]:
     """Return `config.count` experts of at least `epochs` epochs each. Trains only the epochs that the store lacks.
+
+    `only` are the indices of some of them, if the others are not wanted.
 
     A snapshot is stored after every epoch. An interrupted training continues from the last whole epoch and gives the
     same bits. With `compilation` "auto", training is compiled if this saves time in a single epoch. The choice does not
@@ -96,13 +99,13 @@ def train_experts(
     Raises Interrupted if `progress` asks to stop, Diverged if a loss is not finite.
     """
     store = expert_store(data, architecture, config)
-    found = _found(store, config.count, progress)
-    absent = sum(expert is None or expert.epochs < epochs for expert in found)
+    found = _found(store, range(config.count) if only is None else only, progress)
+    absent = sum(expert is None or expert.epochs < epochs for expert in found.values())
     if not absent:
-        return [expert for expert in found if expert]
-    have = sum(min(expert.epochs, epochs) for expert in found if expert)
+        return [expert for expert in found.values() if expert]
+    have = sum(min(expert.epochs, epochs) for expert in found.values() if expert)
     kind = "experts" if config.flat is None else "flat experts"
-    progress.say(f"training {absent} of {config.count} {kind} ({architecture}, {epochs} epochs) into {store.folder}")
+    progress.say(f"training {absent} of {len(found)} {kind} ({architecture}, {epochs} epochs) into {store.folder}")
     make_folder(store.folder)
     plan = networks.plan_for(architecture, data)
     fused = plan_fused(
@@ -115,18 +118,18 @@ def train_experts(
     training = _Training(
         store=store, data=data, plan=plan, config=config, epochs=epochs, device=device, fused=fused, progress=progress
     )
-    with progress.bar("experts", config.count * epochs, done=have) as bar:
+    with progress.bar("experts", len(found) * epochs, done=have) as bar:
         return [
             expert if expert and expert.epochs >= epochs else training.expert(index, bar)
-            for index, expert in enumerate(found)
+            for index, expert in found.items()
         ]
 
 
-def _found(store: TrajectoryStore, count: int, progress: Progress) -> list[Trajectory | None]:
+def _found(store: TrajectoryStore, indices: Sequence[int], progress: Progress) -> dict[int, Trajectory | None]:
     """The stored experts; None for one that is missing or damaged. Reads all of them, which shows as a bar."""
-    found: list[Trajectory | None] = [None] * count
-    with progress.bar("check experts", count) as bar:
-        for index in range(count):
+    found: dict[int, Trajectory | None] = dict.fromkeys(indices)
+    with progress.bar("check experts", len(indices)) as bar:
+        for index in indices:
             with suppress(DamagedFile):  # the training says it
                 found[index] = _whole(store, index)
             bar.advance(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from satm import data as datasets
@@ -60,9 +61,14 @@ def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
 
 
 def prepare_experts(
-    config: CondenseConfig, data: datasets.ImageData, *, device: str = "auto", progress: Progress = SILENT
+    config: CondenseConfig,
+    data: datasets.ImageData,
+    *,
+    only: Sequence[int] | None = None,
+    device: str = "auto",
+    progress: Progress = SILENT,
 ) -> list[Trajectory]:
-    """The experts that a condensation needs. Missing ones are trained. [] for a method that needs none."""
+    """The experts that a condensation needs, or `only` some. Missing ones are trained. [] if the method needs none."""
     method = METHODS.get(config.method)
     epochs = method.expert_epochs(config.settings)
     if epochs is None:
@@ -72,6 +78,7 @@ def prepare_experts(
         config.architecture,
         config.experts,
         epochs=epochs,
+        only=only,
         device=resolve_device(device),
         compilation=method.compilation(config.settings),
         progress=progress,

@@ -35,8 +35,7 @@ def condense_seeds(
 
     Raises ConfigError if a seed is negative or given twice, or if there is none; otherwise what `condense` raises.
     """
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"seeds {', '.join(map(str, seeds)) or 'none'}: expected different whole numbers from 0")
+    check_seeds(seeds)
     made = []
     for seed in seeds:
         done = condense(
@@ -52,6 +51,12 @@ def condense_seeds(
         made.append(done.record)
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         return store.group_of(made)
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise ConfigError if a seed is negative or given twice, or if there is none."""
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"seeds {', '.join(map(str, seeds)) or 'none'}: expected different whole numbers from 0")
 
 
 def with_expert_seed(preset: Preset, seed: int) -> Preset:

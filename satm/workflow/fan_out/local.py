@@ -13,15 +13,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import cast
 
 from registry.provenance import usable_cores
-from satm.errors import ConfigError, Interrupted
+from satm.errors import ConfigError
 from satm.progress import SILENT
 from satm.workflow.fan_out.gpus import visible_gpus
 from satm.workflow.fan_out.messages import Began, Ended, Message
 from satm.workflow.fan_out.shown import Shown
-from satm.workflow.fan_out.task import Outcome, Task, Work
+from satm.workflow.fan_out.task import Outcome, Task, Work, died_too_often, starts_again, stopped
 from satm.workflow.fan_out.worker import STOPPED, carry_out
 
 LOOK_SECONDS = 0.2  # between two looks at whether the user asked to stop
@@ -121,11 +120,7 @@ class _Running:
                 if not worker.read():
                     self._end(worker, stopping=stopping)
         if stopping:
-            done = sum(outcome.error is None for outcome in self.outcomes.values())
-            raise Interrupted(
-                f"stopped with {done} of {total} tasks done, and what the others did is saved; "
-                "the same command continues from there"
-            )
+            raise stopped(self.outcomes.values(), total)
 
     def _start(self, waiting: _Waiting) -> _Worker:
         context = multiprocessing.get_context("spawn")
@@ -143,7 +138,7 @@ class _Running:
         return _Worker(
             waiting=waiting,
             process=process,
-            connection=cast("Connection", ours),
+            connection=ours,
             shown=Shown(waiting.task.name, self.work.progress),
             slot=slot,
         )
@@ -167,15 +162,9 @@ class _Running:
         elif code == STOPPED:
             self._take(waiting, "stopped at once; the same command continues from its last saved state")
         elif waiting.deaths > self.retries:
-            self._take(
-                waiting,
-                f"its process died {waiting.deaths} times, the last time by {_spell_exit(code)}; if memory ran out, "
-                "give fewer workers; the same command continues from its last saved state",
-            )
+            self._take(waiting, died_too_often(waiting.deaths, _spell_exit(code)))
         else:
-            self.work.progress.say(
-                f"{waiting.task.name}: its process died ({_spell_exit(code)}); it starts again from its last saved state"
-            )
+            self.work.progress.say(f"{waiting.task.name}: {starts_again(_spell_exit(code))}")
             self.waiting.appendleft(waiting)
 
     def _take(self, waiting: _Waiting, error: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -58,3 +59,26 @@ def attempt(task: Task, work: Work) -> str | None:
                 work.progress.say(line)
         return " ".join(spelled(error).split())
     return None
+
+
+def starts_again(why: str) -> str:
+    """What the user reads if a process died and its task starts again."""
+    return f"its process died ({why}); it starts again from what is saved"
+
+
+def died_too_often(deaths: int, why: str) -> str:
+    """The error of a task whose process died more often than it may."""
+    times = "once" if deaths == 1 else f"{deaths} times"
+    return (
+        f"its process died {times}, at last by {why}; if memory ran out, give fewer workers; the same command "
+        "continues from what is saved"
+    )
+
+
+def stopped(outcomes: Collection[Outcome], total: int) -> Interrupted:
+    """The error that ends a fan-out of `total` tasks if the user asks to stop."""
+    done = sum(outcome.error is None for outcome in outcomes)
+    return Interrupted(
+        f"stopped with {done} of {total} tasks done, and what the others did is saved; the same command continues "
+        "from there"
+    )

@@ -1,0 +1,73 @@
+"""Trains experts at once, in worker processes or on a Ray cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from satm.errors import SatmError
+from satm.experts.train import expert_store
+from satm.home import home
+from satm.methods import METHODS
+from satm.presets import CondenseConfig
+from satm.progress import SILENT, Progress
+from satm.workflow.condense.inputs import check_request, load_data, prepare_experts
+from satm.workflow.fan_out import LocalWorkers, Place, Work, fan_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainExperts:
+    """The task of some of the experts of a configuration."""
+
+    config: CondenseConfig
+    indices: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """What people read."""
+        return f"expert{'s' if len(self.indices) > 1 else ''} {', '.join(map(str, self.indices))}"
+
+    def run(self, work: Work) -> None:
+        """Train these experts, or train them on, or find them."""
+        data = load_data(self.config, data_root=work.data_root, device=work.device, progress=work.progress)
+        prepare_experts(self.config, data, only=self.indices, device=work.device, progress=work.progress)
+
+
+def fan_out_experts(
+    config: CondenseConfig,
+    place: Place,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    data_root: Path | None = None,
+    progress: Progress = SILENT,
+) -> None:
+    """Train the experts of `config` that are missing, at `place`. A local worker trains several one after another.
+
+    Raises SatmError if a task failed, or if experts lie on another host and not here; Interrupted if the user asks to
+    stop.
+    """
+    data = load_data(config, data_root=data_root, device=device, progress=progress)
+    check_request(config, data)
+    epochs = METHODS.get(config.method).expert_epochs(config.settings)
+    if epochs is None:
+        return
+    store = expert_store(data, config.architecture, config.experts)
+    del data  # each worker has its own
+
+    def missing() -> list[int]:
+        return [index for index in range(config.experts.count) if store.epochs(index) < epochs]
+
+    absent = missing()
+    # A process costs seconds to start, and its data and a compilation more.
+    parts = min(place.count, len(absent)) if isinstance(place, LocalWorkers) else len(absent)
+    tasks = [TrainExperts(config=config, indices=tuple(absent[part::parts])) for part in range(parts)]
+    work = Work(registry=home() / "experts.db", device=device, threads=threads, data_root=data_root, progress=progress)
+    failed = [f"{each.task.name}: {each.error}" for each in fan_out(tasks, place, work) if each.error is not None]
+    if failed:
+        raise SatmError(f"{len(failed)} of {len(tasks)} tasks failed: {'; '.join(failed)}")
+    if left := missing():
+        raise SatmError(
+            f"{len(left)} of {config.experts.count} experts lie in the SATM_HOME of other hosts; set SATM_HOME to a "
+            "folder that all hosts share"
+        )

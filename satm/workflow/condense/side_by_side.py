@@ -1,0 +1,122 @@
+"""Condenses one preset under several seeds at once, in worker processes or on a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry import Group, Registry, SetRecord
+from satm.errors import RegistryError, SatmError
+from satm.machine.device import resolve_device
+from satm.presets import Preset
+from satm.progress import SILENT, Progress
+from satm.workflow.condense.estimate import opening_line
+from satm.workflow.condense.expert_tasks import fan_out_experts
+from satm.workflow.condense.inputs import check_request, load_data
+from satm.workflow.condense.memory import warn_of_memory
+from satm.workflow.condense.run import CondensationResult, condense
+from satm.workflow.condense.seeds import check_seeds, with_expert_seed
+from satm.workflow.fan_out import LocalWorkers, Outcome, Place, Work, fan_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class CondenseSeed:
+    """The task of one seed."""
+
+    preset: Preset  # with the experts of this seed
+    seed: int
+    fresh: bool = False
+
+    @property
+    def name(self) -> str:
+        """What people read."""
+        return f"seed {self.seed}"
+
+    def run(self, work: Work) -> None:
+        """Condense, or continue, or find the stored set."""
+        condense(
+            self.preset,
+            seed=self.seed,
+            device=work.device,
+            registry=work.registry,
+            data_root=work.data_root,
+            fresh=self.fresh,
+            progress=work.progress,
+        )
+
+
+def condense_side_by_side(
+    preset: Preset,
+    seeds: Sequence[int],
+    place: Place,
+    *,
+    share_experts: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    registry: Path | str = "satm.db",
+    data_root: Path | None = None,
+    fresh: bool = False,
+    progress: Progress = SILENT,
+    on_set: Callable[[int, CondensationResult], None] = lambda seed, done: None,
+) -> Group:
+    """What `condense_seeds` does, with a process for each seed at `place`; `threads` are those of each process.
+
+    Equal seeds give equal sets, bit for bit, as one after another with as many threads. Their version numbers follow
+    the order in which they end. A seed that fails stops no other one. Shared experts are trained first, at `place` too.
+
+    Raises SatmError if a seed failed, after the others are done; Interrupted after everything is saved.
+    """
+    check_seeds(seeds)
+    data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
+    check_request(preset.config, data)
+    progress.say(f"{opening_line(preset, data, resolve_device(device))}; this for each of {len(seeds)} seeds")
+    if isinstance(place, LocalWorkers):
+        warn_of_memory(min(place.count, len(seeds)), preset, data, resolve_device(device), progress)
+    del data  # each worker has its own
+    with Registry.open(registry, timeout=None) as store:
+        before = {seed: _made(store, preset, seed, share_experts=share_experts) for seed in seeds}
+    work = Work(registry=Path(registry), device=device, threads=threads, data_root=data_root, progress=progress)
+    if share_experts:
+        fan_out_experts(preset.config, place, device=device, threads=threads, data_root=data_root, progress=progress)
+
+    def tell(outcome: Outcome) -> None:
+        if outcome.error is None and isinstance(outcome.task, CondenseSeed):
+            seed = outcome.task.seed
+            record = _found(registry, preset, seed, share_experts=share_experts)
+            earlier = before[seed]
+            on_set(seed, CondensationResult(record=record, new=earlier is None or earlier.id != record.id))
+
+    tasks = [
+        CondenseSeed(preset=_of_seed(preset, seed, share_experts=share_experts), seed=seed, fresh=fresh)
+        for seed in seeds
+    ]
+    outcomes = fan_out(tasks, place, work, on_end=tell)
+    failed = [f"{outcome.task.name}: {outcome.error}" for outcome in outcomes if outcome.error is not None]
+    if failed:
+        raise SatmError(f"{len(failed)} of {len(seeds)} seeds failed: {'; '.join(failed)}")
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        return store.group_of([_found(registry, preset, seed, share_experts=share_experts) for seed in seeds])
+
+
+def _of_seed(preset: Preset, seed: int, *, share_experts: bool) -> Preset:
+    return preset if share_experts else with_expert_seed(preset, seed)
+
+
+def _made(store: Registry, preset: Preset, seed: int, *, share_experts: bool) -> SetRecord | None:
+    """The set of the newest run that is done with this preset and seed; None if there is none."""
+    preset = _of_seed(preset, seed, share_experts=share_experts)
+    config = preset.config.to_dict()
+    for run in reversed(store.runs(kind="condense", status="done", dataset=preset.config.dataset)):
+        same = run.seed == seed and run.profile == preset.profile and run.config.get("condense") == config
+        if same and run.set_id is not None and run.config.get("start") is None and run.config.get("parent") is None:
+            return store.find(run.set_id)
+    return None
+
+
+def _found(registry: Path | str, preset: Preset, seed: int, *, share_experts: bool) -> SetRecord:
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        record = _made(store, preset, seed, share_experts=share_experts)
+    if record is None:
+        raise RegistryError(f"the set of seed {seed} is not in {registry}; give the same command again")
+    return record
