@@ -27,7 +27,7 @@ Workers: TypeAlias = Annotated[
         "--workers",
         min=1,
         metavar="N",
-        help="Work in N processes of this machine at once; --threads are those of each (default: the cores, shared out).",
+        help="Work in N processes of this machine at once. --threads is for each (default: the cores, shared out).",
     ),
 ]
 RayAddress: TypeAlias = Annotated[
@@ -173,14 +173,21 @@ FormatOption: TypeAlias = Annotated[Format, typer.Option("--format", help="How r
 
 
 def parse_place(workers: int | None, ray: str | None) -> Place | None:
-    """Where the work runs; None: in this process. Raises ConfigError for --workers beside --ray."""
+    """Where the work runs; None: in this process.
+
+    Raises ConfigError for --workers beside --ray, and if Ray is not installed or nothing answers at its address.
+    """
     if workers is not None and ray is not None:
         raise ConfigError(f"--workers {workers} beside --ray: they are two places; give one of them")
     if workers is None and ray is None:
         return None
     from satm.workflow.fan_out import LocalWorkers, RayCluster
 
-    return LocalWorkers(workers) if workers is not None else RayCluster(ray or "auto")
+    if workers is not None:
+        return LocalWorkers(workers)
+    cluster = RayCluster(ray or "auto")
+    cluster.check()
+    return cluster
 
 
 def parse_settings(pairs: list[str] | None) -> dict[str, Any]:

@@ -74,8 +74,7 @@ def condense_side_by_side(
     if isinstance(place, LocalWorkers):
         warn_of_memory(min(place.count, len(seeds)), preset, data, resolve_device(device), progress)
     del data  # each worker has its own
-    with Registry.open(registry, timeout=None) as store:
-        before = {seed: _made(store, preset, seed, share_experts=share_experts) for seed in seeds}
+    before = {seed: _find(registry, preset, seed, share_experts=share_experts) for seed in seeds}
     work = Work(registry=Path(registry), device=device, threads=threads, data_root=data_root, progress=progress)
     if share_experts:
         fan_out_experts(preset.config, place, device=device, threads=threads, data_root=data_root, progress=progress)
@@ -103,20 +102,22 @@ def _of_seed(preset: Preset, seed: int, *, share_experts: bool) -> Preset:
     return preset if share_experts else with_expert_seed(preset, seed)
 
 
-def _made(store: Registry, preset: Preset, seed: int, *, share_experts: bool) -> SetRecord | None:
+def _find(registry: Path | str, preset: Preset, seed: int, *, share_experts: bool) -> SetRecord | None:
     """The set of the newest run that is done with this preset and seed; None if there is none."""
+    if not Path(registry).exists():
+        return None
     preset = _of_seed(preset, seed, share_experts=share_experts)
     config = preset.config.to_dict()
-    for run in reversed(store.runs(kind="condense", status="done", dataset=preset.config.dataset)):
-        same = run.seed == seed and run.profile == preset.profile and run.config.get("condense") == config
-        if same and run.set_id is not None and run.config.get("start") is None and run.config.get("parent") is None:
-            return store.find(run.set_id)
+    with Registry.open(registry, read_only=True) as store:
+        for run in reversed(store.runs(kind="condense", status="done", dataset=preset.config.dataset)):
+            same = run.seed == seed and run.profile == preset.profile and run.config.get("condense") == config
+            if same and run.set_id is not None and run.config.get("start") is None and run.config.get("parent") is None:
+                return store.find(run.set_id)
     return None
 
 
 def _found(registry: Path | str, preset: Preset, seed: int, *, share_experts: bool) -> SetRecord:
-    with Registry.open(registry, must_exist=True, read_only=True) as store:
-        record = _made(store, preset, seed, share_experts=share_experts)
+    record = _find(registry, preset, seed, share_experts=share_experts)
     if record is None:
         raise RegistryError(f"the set of seed {seed} is not in {registry}; give the same command again")
     return record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import signal
 import socket
@@ -37,6 +38,11 @@ class RayCluster:
 
     address: str = "auto"
 
+    def check(self) -> None:
+        """Raise ConfigError if Ray is not installed here or nothing answers at the address."""
+        _ray()
+        _check_answers(self.address)
+
     def run(
         self, tasks: Sequence[Task], work: Work, *, retries: int, on_end: Callable[[Outcome], None]
     ) -> list[Outcome]:
@@ -61,14 +67,21 @@ class RayCluster:
         return [running.outcomes[index] for index in range(len(tasks))]
 
 
-@contextmanager
-def _connected(address: str) -> Iterator[Any]:
-    """The module `ray`, connected to the cluster. A connection of this process is used if there is one."""
+def _ray() -> Any:
+    """The module `ray`. Raises ConfigError if it is not installed."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what is wrong, its exceptions say too
     try:
         with _same_signals():
             import ray
     except ImportError:
         raise ConfigError("Ray is not installed; install it with: pip install 'satm[ray]'") from None
+    return ray
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    """The module `ray`, connected to the cluster. A connection of this process is used if there is one."""
+    ray = _ray()
     if ray.is_initialized():
         yield ray
         return
@@ -78,10 +91,20 @@ def _connected(address: str) -> Iterator[Any]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise _no_cluster(address, _first_line(error)) from None
+    _keep_quiet()
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _keep_quiet() -> None:
+    """Ray prints a paragraph on stdout when a worker dies, whatever `log_to_driver` says; we say it in our words."""
+    with suppress(ImportError, AttributeError, KeyError, ValueError):  # this part of Ray is not public
+        from ray._private.ray_logging import global_worker_stdstream_dispatcher
+
+        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
+        global_worker_stdstream_dispatcher.add_handler("ray_print_logs", lambda data: None)  # Ray removes it at its end
 
 
 def _check_answers(address: str) -> None:

@@ -83,3 +83,34 @@ class Meet:
             if time.monotonic() > ends:
                 raise SatmError("the others did not come")
             time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Condenses the digits under one seed and judges the set by two networks: what a study does."""
+
+    seed: int
+    method: str = "mtt"
+    steps: int = 4
+
+    @property
+    def name(self) -> str:
+        return f"cell {self.seed}"
+
+    def run(self, work: Work) -> None:
+        import satm
+
+        chosen = {"outer_steps": self.steps, "experts.seed": self.seed} if self.method != "random" else {}
+        preset = satm.choose_preset("digits", ipc=1, method=self.method, profile="smoke", settings=chosen)
+        place = {"device": work.device, "registry": work.registry, "progress": work.progress}
+        done = satm.condense(preset, seed=self.seed, **place)
+        satm.evaluate(done.record.name, repeats=2, learning_rate=0.01, **place)
+
+
+def contents(registry: Path) -> tuple[set[str], set[tuple[object, ...]]]:
+    """The ids of the sets, which are hashes of all their bits, and the numbers of the result rows."""
+    from registry import Registry
+
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        _, rows = store.query("SELECT set_id, protocol, architecture, repeat, step, metric, value FROM results")
+        return {record.id for record in store.sets()}, set(rows)

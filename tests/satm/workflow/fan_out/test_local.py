@@ -14,43 +14,11 @@ import pytest
 
 from registry.provenance import usable_cores
 from satm.errors import ConfigError, DataError, Interrupted
-from satm.progress import NoProgress
 from satm.workflow.fan_out import LocalWorkers, Work, fan_out
+from tests.satm.workflow.fan_out.bars import Bars
 from tests.satm.workflow.fan_out.tasks import Count, Die, Meet, Write
 
 ROOT = Path(__file__).parents[4]
-
-
-class Bars(NoProgress):
-    """Keeps what is said and which bars there were, and asks to stop when a bar has got to `stop_at`."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.lines: list[str] = []
-        self.bars: dict[str, list[int]] = {}
-        self._stop_at, self._stopping = stop_at, False
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
-
-    def stopping(self) -> bool:
-        return self._stopping
-
-    def bar(self, name: str, total: int, *, done: int = 0):
-        seen = self.bars.setdefault(name, [total, done])
-        outer = self
-
-        class Bar:
-            def advance(self, steps: int = 1, **facts: float | str) -> None:
-                seen[1] += steps
-                outer._stopping = outer._stopping or (outer._stop_at is not None and seen[1] >= outer._stop_at)
-
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *_: object) -> None:
-                seen.append(0)  # closed
-
-        return Bar()
 
 
 def work(tmp_path: Path, progress: Bars | None = None, **facts: object) -> Work:
@@ -77,7 +45,7 @@ def test_a_worker_that_dies_is_started_again_and_not_for_ever(tmp_path: Path) ->
     once, always = fan_out(tasks, LocalWorkers(2), work(tmp_path, said, threads=1), retries=1)
     assert (once.error, once.deaths) == (None, 1)
     assert always.deaths == 2
-    assert "its process died 2 times, the last time by SIGKILL" in str(always.error)
+    assert "its process died 2 times, at last by SIGKILL" in str(always.error)
     assert (tmp_path / "always.attempts").read_text() == "2"
     assert sum("its process died (SIGKILL); it starts again" in line for line in said.lines) == 2
 
@@ -141,6 +109,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
 from satm.workflow.fan_out import LocalWorkers, Work, fan_out
+from tests.satm.workflow.fan_out.bars import Bars
 from tests.satm.workflow.fan_out.tasks import Count
 if __name__ == "__main__":
     work = Work(registry=Path({str(tmp_path)!r}) / "satm.db", threads=1)
