@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from satm.workflow.condense.run import condense as condense
     from satm.workflow.condense.run import preview as preview
     from satm.workflow.condense.seeds import condense_seeds as condense_seeds
+    from satm.workflow.condense.side_by_side import condense_side_by_side as condense_side_by_side
     from satm.workflow.evaluate.in_domain import evaluate as evaluate
     from satm.workflow.evaluate.matrix import evaluate_matrices as evaluate_matrices
     from satm.workflow.evaluate.matrix import evaluate_matrix as evaluate_matrix
@@ -40,6 +41,7 @@ _HOMES = {
     "preview": "satm.workflow.condense.run",
     "condense": "satm.workflow.condense.run",
     "condense_seeds": "satm.workflow.condense.seeds",
+    "condense_side_by_side": "satm.workflow.condense.side_by_side",
     "load": "satm.workflow.lookup",
     "ByTeacher": "satm.workflow.teachers",
     "evaluate": "satm.workflow.evaluate.in_domain",

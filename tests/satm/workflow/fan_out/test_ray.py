@@ -1,4 +1,4 @@
-"""Tasks on a real Ray cluster of three nodes on this machine, one writer to the registry, and a worker that is killed."""
+"""Tasks on a real Ray cluster of three nodes on this machine: one writer to the registry, one worker killed."""
 
 from __future__ import annotations
 
