@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,13 +37,25 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.delenv("RAY_ADDRESS", raising=False)
         small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-        cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
-        for _ in range(2):
-            cluster.add_node(**small)
+        cluster = Cluster()
+        for index in range(3):
+            add_node(cluster, **small, **({} if index else {"include_dashboard": False}))
         cluster.wait_for_nodes(timeout=300)
         yield cluster.address
         cluster.shutdown()
     signal.signal(signal.SIGTERM, handler)
+
+
+def add_node(cluster: Any, **options: object) -> None:
+    """A new node. Ray gives up after 30 s, which a busy machine may need more than once."""
+    for left in (3, 2, 1, 0):
+        try:
+            cluster.add_node(**options)
+        except Exception:
+            if not left:
+                raise
+        else:
+            return
 
 
 def kill_one(home: Path, killed: list[int]) -> None:
