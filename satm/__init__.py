@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from satm.synthetic import SyntheticSet as SyntheticSet
     from satm.workflow.choosing import choose_preset as choose_preset
     from satm.workflow.compare import compare as compare
+    from satm.workflow.condense.judging import Judging as Judging
     from satm.workflow.condense.plan import plan as plan
     from satm.workflow.condense.run import condense as condense
     from satm.workflow.condense.run import preview as preview
@@ -38,6 +39,7 @@ _HOMES = {
     "choose_preset": "satm.workflow.choosing",
     "plan": "satm.workflow.condense.plan",
     "preview": "satm.workflow.condense.run",
+    "Judging": "satm.workflow.condense.judging",
     "condense": "satm.workflow.condense.run",
     "condense_seeds": "satm.workflow.condense.seeds",
     "load": "satm.workflow.lookup",
