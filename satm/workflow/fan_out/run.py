@@ -1,0 +1,32 @@
+"""The entrance: runs tasks at a place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from satm.errors import ConfigError
+from satm.workflow.fan_out.task import Outcome, Place, Task, Work
+
+
+def _ignore(outcome: Outcome) -> None:
+    pass
+
+
+def fan_out(
+    tasks: Sequence[Task],
+    place: Place,
+    work: Work,
+    *,
+    retries: int = 2,
+    on_end: Callable[[Outcome], None] = _ignore,
+) -> list[Outcome]:
+    """Run all `tasks` at `place`. Returns their outcomes in the order of `tasks`.
+
+    A task that raises SatmError has an outcome with its message, and the others go on. A task whose process dies is
+    started again up to `retries` times, and continues from what it saved. `on_end` is called in this process when a
+    task has ended. Raises Interrupted if the user asks to stop, after every task has saved its state.
+    """
+    names = [task.name for task in tasks]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"two tasks are called {twice}; each needs a name of its own")
+    return place.run(tasks, work, retries=retries, on_end=on_end) if tasks else []
