@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from satm.errors import Interrupted, SatmError
-from satm.workflow.fan_out.task import Outcome, Task, Work
+from satm.workflow.fan_out.task import Outcome, Task, Work, attempt
 
 
 @dataclass(frozen=True)
 class OneProcess:
-    """This process. It cannot outlive a task that kills it, so nothing is retried: start the command again."""
+    """This process. It cannot outlive a task that kills it, so nothing is tried again: the same command continues."""
 
     def run(
         self, tasks: Sequence[Task], work: Work, *, retries: int, on_end: Callable[[Outcome], None]
@@ -19,13 +18,7 @@ class OneProcess:
         """Run the tasks in their order. Raises Interrupted if the user asks to stop."""
         outcomes = []
         for task in tasks:
-            try:
-                task.run(work)
-                outcome = Outcome(task=task)
-            except Interrupted:
-                raise
-            except SatmError as error:
-                outcome = Outcome(task=task, error=str(error))
+            outcome = Outcome(task=task, error=attempt(task, work))
             outcomes.append(outcome)
             on_end(outcome)
         return outcomes

@@ -1,22 +1,24 @@
-"""What is fanned out: a task, what it works with, how it ended, and the place where tasks run."""
+"""What is fanned out: a task, what it works with, and how it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from satm.errors import TRACEBACK, Interrupted, explained, spelled
 from satm.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a task works with. In a worker it is the worker's own: its registry, its device, its threads."""
+    """What a task works with. A worker has its own: its registry, its device, its threads, its progress."""
 
     registry: Path
     device: str = "auto"
-    threads: int | None = None  # of each task; None: a fair share of the cores
+    threads: int | None = None  # CPU threads of each task; None: the cores of the machine, shared out fairly
     data_root: Path | None = None
     progress: Progress = SILENT
 
@@ -37,14 +39,22 @@ class Outcome:
     """How a task ended."""
 
     task: Task
-    error: str | None = None  # the message of its SatmError, or that its process died too often; None: it is done
-    deaths: int = 0  # how many times its process died before that
+    error: str | None = None  # one line that says what went wrong; None: the task is done
+    deaths: int = 0  # how many times its process died before
 
 
-class Place(Protocol):
-    """Where tasks run."""
+def attempt(task: Task, work: Work) -> str | None:
+    """Run a task. Returns what went wrong in one line, None if nothing did. Raises Interrupted.
 
-    def run(
-        self, tasks: Sequence[Task], work: Work, *, retries: int, on_end: Callable[[Outcome], None]
-    ) -> list[Outcome]:
-        """Run all tasks; their outcomes in the order of `tasks`. Raises Interrupted if the user asks to stop."""
+    With SATM_TRACEBACK set, the progress also shows where an error that nobody expected was raised.
+    """
+    try:
+        task.run(work)
+    except Interrupted:
+        raise
+    except Exception as error:
+        if os.environ.get(TRACEBACK) and explained(error) is None:
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                work.progress.say(line)
+        return " ".join(spelled(error).split())
+    return None
