@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from satm import config
 from satm.augment import STRATEGY, CutMix, DSARanges, named, within
+from satm.canonical import digest
 from satm.errors import ConfigError
 from satm.schedule import WarmRestarts
-from satm.synthetic import digest
 from satm.teachers import Relabelled, Teacher, TeacherLabels, distillation_loss
 from satm.training import AdamWConfig, Optimisation, SGDConfig
 from satm.types import Augment, Criterion, Mix

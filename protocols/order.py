@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from satm.canonical import digest
 from satm.errors import ConfigError
 from satm.rng import Seed
-from satm.synthetic import digest
 
 ICARL = 1993
 """NumPy's seed for iCaRL's class order on CIFAR-100 (srebuffi/iCaRL, iCaRL-TheanoLasagne/main_cifar_100_theano.py)."""

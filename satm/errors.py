@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
+TRACEBACK = "SATM_TRACEBACK"  # an environment variable; set: an error that nobody expected shows where it was raised
+
 
 class SatmError(Exception):
     """A failure that its message explains (exit code 1)."""
@@ -94,3 +96,34 @@ class Pruned(Interrupted):
 
 class Shadowed(SatmError):
     """One of our top-level packages is hidden by another of the same name."""
+
+
+def spelled(error: Exception) -> str:
+    """Any error as one line. One that nobody expected is a fault of this suite, and the line says so."""
+    known = explained(error)
+    if known is not None:
+        return known
+    return f"{type(error).__name__}: {error}; this is a fault of satm: set {TRACEBACK}=1 to see where, and report it"
+
+
+def explained(error: Exception) -> str | None:
+    """The line of an error that is raised on purpose, of the system, or for lack of memory; None for any other."""
+    if isinstance(error, SatmError):
+        return str(error)
+    if isinstance(error, OSError):  # of a file that no part of the library expects
+        return f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}"
+    return _no_room(error) if _out_of_memory(error) else None
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether Python, or torch on any device, found no memory. torch has a class of error for CUDA only."""
+    words = ("can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or any(each in str(error) for each in words)
+
+
+def _no_room(error: Exception) -> str:
+    said = str(error).split(". Error code")[0].split("you tried to ")[-1].splitlines()
+    return (
+        f"out of memory ({said[0] if said else 'not even for a small request'}); give a smaller image_size, "
+        "batch or network, or another --device"
+    )

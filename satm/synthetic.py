@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from satm.canonical import canonical_json as canonical_json
-from satm.canonical import digest as digest
+from satm.canonical import digest
 from satm.errors import ConfigError, ShapeError
 from satm.preprocessing import Preprocessing
 from satm.types import Images, LabelKind, Labels

@@ -25,9 +25,7 @@ from satm.cli import (
     upkeep,
 )
 from satm.cli._output import accept_every_letter, flushed, say
-from satm.errors import Interrupted, SatmError
-
-TRACEBACK = "SATM_TRACEBACK"  # set: an error that nobody expected shows where it was raised
+from satm.errors import TRACEBACK, Interrupted, SatmError, explained, spelled
 
 app = typer.Typer(
     name="satm",
@@ -54,15 +52,10 @@ def run(arguments: Sequence[str]) -> int:
         code = end.code if isinstance(end.code, int) else 1
     except SatmError as error:
         return _failed(str(error) if isinstance(error, Interrupted) else f"error: {error}", error.exit_code)
-    except OSError as error:  # of a file that no part of the library expects
-        return _failed(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
     except Exception as error:
-        if _out_of_memory(error):
-            return _failed(_no_room(error))
-        if os.environ.get(TRACEBACK):
+        if os.environ.get(TRACEBACK) and explained(error) is None:
             raise
-        where = f"set {TRACEBACK}=1 to see where, and report it"
-        return _failed(f"error: {type(error).__name__}: {error}; this is a fault of satm: {where}")
+        return _failed(f"error: {spelled(error)}")
     else:
         code = 0
     problem = flushed()
@@ -75,20 +68,6 @@ def _failed(message: str, code: int = 1) -> int:
     with contextlib.suppress(OSError):  # stderr may be full too
         say(" ".join(message.split()), err=True)
     return code
-
-
-def _no_room(error: Exception) -> str:
-    said = str(error).split(". Error code")[0].split("you tried to ")[-1].splitlines()
-    return (
-        f"error: out of memory ({said[0] if said else 'not even for a small request'}); give a smaller image_size, "
-        "batch or network, or another --device"
-    )
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether Python, or torch on any device, found no memory. torch has a class of error for CUDA only."""
-    words = ("can't allocate memory", "out of memory")
-    return isinstance(error, MemoryError) or any(each in str(error) for each in words)
 
 
 def main() -> None:

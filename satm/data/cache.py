@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from satm.canonical import digest
 from satm.data.raw import Raw
 from satm.errors import DamagedFile, SatmError
 from satm.home import home
 from satm.kept import keep, opened
 from satm.progress import Progress
-from satm.synthetic import digest
 
 _VERSION = 2  # of the decoding and of the kept file's contents
 _TENSORS = ("train_images", "train_labels", "test_images", "test_labels")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from satm.canonical import digest
 from satm.data.catalogue import spec_of
 from satm.data.lookup import find, split_path
 from satm.data.normalise import measured_mean_std
@@ -20,7 +21,6 @@ from satm.preprocessing import MeanStd, Preprocessing
 from satm.printable import check_names
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
-from satm.synthetic import digest
 
 SPLIT_SEED = 0  # of the validation split: every run holds out the same images, whatever its own seed
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional as F
 
+from satm.canonical import digest
 from satm.data.catalogue import DatasetSpec
 from satm.errors import DataError
 from satm.machine.room import check_room
-from satm.synthetic import digest, tensor_digest
+from satm.synthetic import tensor_digest
 from satm.types import Images, Labels
 
 SMALLER = "give a smaller image_size (--set image_size=N)"  # the way out if images take too much memory

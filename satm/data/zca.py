@@ -7,11 +7,11 @@ from typing import Any, TypeAlias
 
 import torch
 
+from satm.canonical import digest
 from satm.errors import DamagedFile, DataError
 from satm.machine.room import check_room
 from satm.preprocessing import ZCA, MeanStd, unit_vectors
 from satm.progress import Progress
-from satm.synthetic import digest
 from satm.types import Images
 
 EPS = 0.1  # added to the eigenvalues: the field's value (kornia's ZCAWhitening(eps=0.1) in MTT utils.py)

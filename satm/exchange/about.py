@@ -6,10 +6,11 @@ import json
 import re
 from typing import Any
 
+from satm.canonical import canonical_json
 from satm.errors import DataError, SatmError
 from satm.exchange.files import shown
 from satm.preprocessing import preprocessing_from_dict
-from satm.synthetic import SyntheticSet, canonical_json
+from satm.synthetic import SyntheticSet
 from satm.types import Images, Labels
 
 KEY = "satm"  # the key of our text in the metadata of Parquet and safetensors

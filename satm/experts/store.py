@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from satm.canonical import digest
 from satm.errors import DamagedFile, ExpertError
 from satm.home import home
 from satm.kept import Kept, keep, opened
-from satm.synthetic import digest
 from satm.types import FlatParams
 
 

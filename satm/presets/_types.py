@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from satm.canonical import digest
 from satm.config import from_dict
 from satm.config import to_dict as plain
 from satm.errors import ConfigError, UnknownName
 from satm.experts import ExpertConfig, FlatConfig
 from satm.methods import METHODS
-from satm.synthetic import digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

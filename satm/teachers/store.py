@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from satm.canonical import digest
 from satm.errors import ConfigError
 from satm.home import home
 from satm.kept import keep, opened
-from satm.synthetic import digest
 from satm.types import Images
 
 BATCH = 512  # images labelled at once

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from satm.canonical import canonical_json, digest
 from satm.errors import ShapeError
 from satm.preprocessing import MeanStd
 from satm.rng import Seed
-from satm.synthetic import SyntheticSet, canonical_json, digest, tensor_digest
+from satm.synthetic import SyntheticSet, tensor_digest
 from satm.training import SGDConfig, accuracy, fit
 from tests.helpers import CLASSES, NORMALISED, normal
 

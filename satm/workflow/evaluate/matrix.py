@@ -12,10 +12,10 @@ from evaluation.matrix import Matrix, MatrixRow
 from registry import Group, Registry, ResultRow
 from registry.group_ids import memberships
 from registry.results import recipe_id
+from satm.canonical import digest
 from satm.errors import ConfigError, Diverged
 from satm.machine.fused import Compilation
 from satm.progress import SILENT, Progress
-from satm.synthetic import digest
 from satm.workflow.evaluate.in_domain import Wanted, train_missing, trainer_of
 from satm.workflow.evaluate.rows import NetworkRows
 from satm.workflow.evaluate.subject import Entrant, Judging, MemoryKind, find_entrant, open_subject, policies

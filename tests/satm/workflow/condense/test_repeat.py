@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from registry import Registry, RunRecord
+from satm.canonical import digest
 from satm.errors import ConfigError, Interrupted, RegistryError
 from satm.home import home
 from satm.preprocessing import MeanStd
 from satm.presets import Preset
-from satm.synthetic import digest
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.choosing import choose_preset
 from satm.workflow.condense.repeat import rebuild, resume

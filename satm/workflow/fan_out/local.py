@@ -1,0 +1,247 @@
+"""Runs tasks in several processes of this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import cast
+
+from registry.provenance import usable_cores
+from satm.errors import ConfigError, Interrupted
+from satm.progress import SILENT
+from satm.workflow.fan_out.gpus import visible_gpus
+from satm.workflow.fan_out.messages import Began, Ended, Message
+from satm.workflow.fan_out.shown import Shown
+from satm.workflow.fan_out.task import Outcome, Task, Work
+from satm.workflow.fan_out.worker import STOPPED, carry_out
+
+LOOK_SECONDS = 0.2  # between two looks at whether the user asked to stop
+
+
+@dataclass(frozen=True)
+class LocalWorkers:
+    """Processes of this machine, `count` of them at once, a new one for each task. All write to the same registry.
+
+    Unless `Work.threads` is given, the cores are shared out evenly. If there are several GPUs, each worker takes one.
+    """
+
+    count: int
+    gpus: Callable[[str], Sequence[str]] = visible_gpus
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ConfigError(f"{self.count} workers: expected at least 1")
+
+    def run(
+        self, tasks: Sequence[Task], work: Work, *, retries: int, on_end: Callable[[Outcome], None]
+    ) -> list[Outcome]:
+        """Run the tasks. A worker that dies is started again, at most `retries` times for a task."""
+        count = min(self.count, len(tasks))
+        threads = work.threads or max(1, usable_cores() // count)
+        gpus = tuple(self.gpus(work.device))
+        shared = f", one of {len(gpus)} GPUs each" if len(gpus) > 1 else ""
+        work.progress.say(f"{count} worker processes, {threads} CPU threads each{shared}")
+        running = _Running(
+            work=replace(work, threads=threads), gpus=gpus if len(gpus) > 1 else (), retries=retries, on_end=on_end
+        )
+        running.waiting.extend(_Waiting(index, task) for index, task in enumerate(tasks))
+        with running.ended_at_the_end():
+            running.until_done(count)
+        return [running.outcomes[index] for index in range(len(tasks))]
+
+
+@dataclass
+class _Waiting:
+    """A task that has not begun, or whose process died."""
+
+    index: int
+    task: Task
+    deaths: int = 0
+
+
+@dataclass
+class _Worker:
+    """A task in its process."""
+
+    waiting: _Waiting
+    process: BaseProcess
+    connection: Connection
+    shown: Shown
+    slot: int
+    began: bool = False
+    ended: Ended | None = None
+
+    def read(self) -> bool:
+        """Take the messages that have come; False if no more can come."""
+        with suppress(EOFError, OSError):
+            while self.connection.poll():
+                message: Message = self.connection.recv()
+                if isinstance(message, Ended):
+                    self.ended = message
+                self.began = self.began or isinstance(message, Began)
+                self.shown.see(message)
+            return True
+        return False
+
+
+@dataclass
+class _Running:
+    """The tasks of one fan-out."""
+
+    work: Work
+    gpus: Sequence[str]
+    retries: int
+    on_end: Callable[[Outcome], None]
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    workers: list[_Worker] = field(default_factory=list)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+
+    def until_done(self, count: int) -> None:
+        """Keep up to `count` workers at work until all tasks have ended. Raises Interrupted."""
+        total, stopping = len(self.waiting), False
+        while self.workers or (self.waiting and not stopping):
+            if not stopping and self.work.progress.stopping():
+                stopping = True
+                for worker in self.workers:
+                    with suppress(OSError):  # it may have ended by itself
+                        worker.connection.send("stop")
+            while self.waiting and len(self.workers) < count and not stopping:
+                self.workers.append(self._start(self.waiting.popleft()))
+            ready = wait([each.connection for each in self.workers], timeout=LOOK_SECONDS)
+            for worker in [each for each in self.workers if each.connection in ready]:
+                if not worker.read():
+                    self._end(worker, stopping=stopping)
+        if stopping:
+            done = sum(outcome.error is None for outcome in self.outcomes.values())
+            raise Interrupted(
+                f"stopped with {done} of {total} tasks done, and what the others did is saved; "
+                "the same command continues from there"
+            )
+
+    def _start(self, waiting: _Waiting) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        slot = min(set(range(len(self.workers) + 1)) - {each.slot for each in self.workers})
+        gpu = self.gpus[slot % len(self.gpus)] if self.gpus else None
+        process = context.Process(
+            target=_work,
+            args=(pickle.dumps(waiting.task), replace(self.work, progress=SILENT), gpu, theirs),
+            name=waiting.task.name,
+        )
+        with _interrupts_held_back():
+            process.start()
+        theirs.close()  # so that reading ends when the worker does
+        return _Worker(
+            waiting=waiting,
+            process=process,
+            connection=cast("Connection", ours),
+            shown=Shown(waiting.task.name, self.work.progress),
+            slot=slot,
+        )
+
+    def _end(self, worker: _Worker, *, stopping: bool) -> None:
+        """The process of a worker has closed its connection: take its outcome, or start its task again."""
+        worker.process.join()
+        worker.connection.close()
+        worker.shown.close()
+        self.workers.remove(worker)
+        waiting, code = worker.waiting, worker.process.exitcode
+        if worker.ended is not None:
+            if not (worker.ended.stopped and stopping):
+                self._take(waiting, worker.ended.error)
+            return
+        waiting.deaths += 1
+        if stopping:
+            return
+        if not worker.began:
+            self._take(waiting, f"its process ended before it began ({_spell_exit(code)})")
+        elif code == STOPPED:
+            self._take(waiting, "stopped at once; the same command continues from its last saved state")
+        elif waiting.deaths > self.retries:
+            self._take(
+                waiting,
+                f"its process died {waiting.deaths} times, the last time by {_spell_exit(code)}; if memory ran out, "
+                "give fewer workers; the same command continues from its last saved state",
+            )
+        else:
+            self.work.progress.say(
+                f"{waiting.task.name}: its process died ({_spell_exit(code)}); it starts again from its last saved state"
+            )
+            self.waiting.appendleft(waiting)
+
+    def _take(self, waiting: _Waiting, error: str | None) -> None:
+        outcome = Outcome(task=waiting.task, error=error, deaths=waiting.deaths)
+        self.outcomes[waiting.index] = outcome
+        self.on_end(outcome)
+
+    @contextmanager
+    def ended_at_the_end(self) -> Iterator[None]:
+        """End the workers that are left if an error, or a second Ctrl-C, cuts the work off."""
+        try:
+            yield
+        finally:
+            for worker in self.workers:
+                worker.process.kill()
+                worker.process.join()
+                worker.shown.close()
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """A process that starts meanwhile gets no Ctrl-C before it is ready for it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _spell_exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit code {code}"
+
+
+class _Pipe:
+    """The worker's end of its pipe."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._asked = False
+
+    def send(self, message: Message) -> None:
+        """Send a message."""
+        self._connection.send(message)
+
+    def stop_asked(self) -> bool:
+        """Whether something came: the only thing that ever comes is the request to stop."""
+        self._asked = self._asked or self._connection.poll()
+        return self._asked
+
+
+def _work(pickled: bytes, work: Work, gpu: str | None, connection: Connection) -> None:
+    """The whole life of a worker process."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before anything uses CUDA
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    carry_out(pickled, work, _Pipe(connection))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

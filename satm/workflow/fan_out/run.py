@@ -1,0 +1,45 @@
+"""The entrance: runs tasks at a place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from satm.errors import ConfigError
+from satm.workflow.fan_out.place import Place
+from satm.workflow.fan_out.task import Outcome, Task, Work
+
+
+def _ignore(outcome: Outcome) -> None:
+    pass
+
+
+def fan_out(
+    tasks: Sequence[Task],
+    place: Place,
+    work: Work,
+    *,
+    retries: int = 2,
+    on_end: Callable[[Outcome], None] = _ignore,
+) -> list[Outcome]:
+    """Run all `tasks` at `place`. Returns their outcomes in the order of `tasks`.
+
+    A task that fails has an outcome with the message of its error, and the others go on. A task whose process dies is
+    started again up to `retries` times, and continues from what it saved. `on_end` is called in this process when a
+    task has ended.
+
+    Raises Interrupted if the user asks to stop, after every task has saved its state; ConfigError if two tasks have the
+    same name or the place lacks what `work` asks for.
+    """
+    names = [task.name for task in tasks]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"two tasks are called {twice}; each needs a name of its own")
+    if not tasks:
+        return []
+    # A worker may start in another folder.
+    work = replace(
+        work,
+        registry=work.registry.expanduser().absolute(),
+        data_root=None if work.data_root is None else work.data_root.expanduser().absolute(),
+    )
+    return place.run(tasks, work, retries=retries, on_end=on_end)
