@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from satm.workflow.lookup import query as query
     from satm.workflow.lookup import results as results
     from satm.workflow.teachers import ByTeacher as ByTeacher
+    from satm.workflow.tune.run import tune as tune
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ _HOMES = {
     "Judging": "satm.workflow.condense.judging",
     "condense": "satm.workflow.condense.run",
     "condense_seeds": "satm.workflow.condense.seeds",
+    "tune": "satm.workflow.tune.run",
     "load": "satm.workflow.lookup",
     "ByTeacher": "satm.workflow.teachers",
     "evaluate": "satm.workflow.evaluate.in_domain",
