@@ -64,6 +64,8 @@ HOMES = {
     "rich": "satm/cli",
     "matplotlib": "satm/report",
     "higher": "satm/engine",
+    "optuna": "satm/workflow/tune",
+    "sqlalchemy": "satm/workflow/tune",
 }
 
 
@@ -76,6 +78,8 @@ LONG = {  # longer functions, with the reason
     "satm/cli/condense.py experts": OPTIONS,
     "satm/cli/exchange.py import_set": OPTIONS,
     "satm/cli/incremental.py evaluate_incremental": OPTIONS,
+    "satm/cli/tune.py tune": OPTIONS,
+    "satm/workflow/tune/run.py tune": "the docstring of a public function says every argument",
 }
 
 

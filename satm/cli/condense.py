@@ -120,7 +120,7 @@ def _judging(every: int | None, *, keep_best: bool) -> Judging | None:
     """How the images are judged on the way; None: not at all. Raises ConfigError for --keep-best alone."""
     if every is None:
         if keep_best:
-            raise ConfigError("--keep-best without --eval-every: no point of a curve is the best; give --eval-every too")
+            raise ConfigError("--keep-best without --eval-every: there is no curve with a best point; give both")
         return None
     from satm import Judging
 

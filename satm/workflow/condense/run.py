@@ -94,8 +94,9 @@ def condense(
         watcher: follows the validation curve and may stop the run; only with `judging`.
         progress: where bars and messages go.
 
-    Raises Interrupted after everything is saved (Pruned if the watcher stops the run), and Diverged after the last good state is saved. Raises ConfigError if
-    the call would not continue the run `continuing`.
+    Raises Interrupted after everything is saved (Pruned if the watcher stops the run), and Diverged after the last good
+    state is saved. Raises ConfigError if the call would not continue the run `continuing`, and for `judging` without
+    validation images.
     """
     if Path(registry).exists():
         # Refuse a file that is no registry before the data set is read. A new file is made only after the checks below.
@@ -125,10 +126,8 @@ def condense(
             return stored or _carry_out(job, workspace, checkpoint, before, judge, fresh=fresh)
 
 
-def _stored(
-    job: Job, before: RunRecord | None, store: Registry, judging: Judging | None
-) -> CondensationResult | None:
-    """The sets of the run `before`; None if there is no such run, it is not finished or lacks the curve of `judging`."""
+def _stored(job: Job, before: RunRecord | None, store: Registry, judging: Judging | None) -> CondensationResult | None:
+    """The sets of the run `before`; None if there is no such run, it is not finished or lacks the curve."""
     if before is None or before.status != "done" or not before.set_id:
         return None
     if judging is not None and before.config.get("judging") != judging.to_dict():

@@ -41,9 +41,7 @@ class Tuning:
     def study(self) -> Study:
         """The study in its storage; a new one if it is not there."""
         space = read_space(self.objective.preset, self.search, self.fixed)
-        return Study(
-            self.storage, self.name, seed=self.seed, first_rung=self.objective.judging.every, space=space
-        )
+        return Study(self.storage, self.name, seed=self.seed, first_rung=self.objective.judging.every, space=space)
 
 
 @dataclass(frozen=True, kw_only=True)

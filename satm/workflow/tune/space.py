@@ -143,9 +143,7 @@ def _value(name: str, text: str, word: str) -> Any:
     return value
 
 
-def _check_name(
-    name: str, path: str, value: Any, set_already: Mapping[str, str], paths: Mapping[str, str]
-) -> None:
+def _check_name(name: str, path: str, value: Any, set_already: Mapping[str, str], paths: Mapping[str, str]) -> None:
     """Raise ConfigError for a setting that cannot be searched."""
     if path in set_already:
         raise ConfigError(f"{name} is both in --set and in --search; leave it out of one of them")

@@ -246,4 +246,6 @@ def _explained(path: Path) -> Iterator[None]:
     except (SQLAlchemyError, OptunaError, RuntimeError) as error:
         cause = error.__cause__ or error
         text = str(getattr(cause, "orig", None) or cause).splitlines()[0]
-        raise RegistryError(f"the studies in {path} cannot be used: {text}; name another file with --storage") from error
+        raise RegistryError(
+            f"the studies in {path} cannot be used: {text}; name another file with --storage"
+        ) from error
