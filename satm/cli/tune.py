@@ -40,6 +40,7 @@ Seeds = Annotated[
     str, typer.Option("--seeds", metavar="LIST", help="The condensation seeds of each trial, two or more.")
 ]
 Networks = Annotated[int, typer.Option("--networks", min=1, help="Networks that judge each set.")]
+Epochs = Annotated[int, typer.Option("--epochs", min=1, help="Epochs of each of these networks.")]
 EvalEvery = Annotated[
     int | None,
     typer.Option(
@@ -73,6 +74,7 @@ def tune(
     trials: Trials = 30,
     seeds: Seeds = "0,1",
     networks: Networks = 3,
+    epochs: Epochs = 100,
     eval_every: EvalEvery = None,
     share_experts: ShareExperts = False,
     seed: SamplerSeed = 0,
@@ -115,6 +117,7 @@ def tune(
         "search": parse_search(search),
         "seeds": several,
         "networks": networks,
+        "epochs": epochs,
         "eval_every": eval_every,
         "fixed": tuple(options.changes),
         "share_experts": share_experts,

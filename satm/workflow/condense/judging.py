@@ -28,18 +28,27 @@ CURVE = "validation_accuracy"
 """The metric of a run: the mean of the networks, 0..1. `validation_accuracy.0` is that of the first network."""
 ROOT = Seed(0).child("judging")  # network k starts alike at every point of every run, so two points are paired
 STATE = "judging."  # the names of our tensors in a saved state begin so
-RECIPE = Recipe(
-    name="judging",
-    summary="100 epochs and 3 networks: the validation curve of a condensation",
-    scale="smoke",
-    epochs=100,
-    drop_at=(51,),
-    grid=SHORT_GRID,
-    repeats=3,
-    source=FIELD,
-    departures=("100 epochs for 1001 and 3 networks for 5: it is repeated many times during one condensation",),
-)
-"""The small recipe that judges. Its `repeats` are the networks of one point."""
+
+
+def judging_recipe(*, networks: int = 3, epochs: int = 100) -> Recipe:
+    """The small recipe that judges: the field's, with fewer epochs. Its `repeats` are the networks of one point.
+
+    Raises ConfigError for a number below 1.
+    """
+    return Recipe(
+        name="judging",
+        summary=f"{epochs} epochs and {networks} networks: the validation curve of a condensation",
+        scale="smoke",
+        epochs=epochs,
+        drop_at=(epochs // 2 + 1,) if epochs > 2 else (),
+        grid=SHORT_GRID,
+        repeats=networks,
+        source=FIELD,
+        departures=(f"{epochs} epochs for 1001 and {networks} networks for 5: it is repeated during one condensation",),
+    )
+
+
+RECIPE = judging_recipe()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

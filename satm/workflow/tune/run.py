@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from satm.canonical import digest
 from satm.data import ImageData
 from satm.errors import ConfigError, Interrupted, RegistryError
 from satm.machine.device import resolve_device
@@ -16,12 +17,11 @@ from satm.presets import Preset
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.statistics.crossed import Crossed, crossed
-from satm.synthetic import digest
 from satm.workflow.condense.inputs import check_request, load_data
-from satm.workflow.condense.judging import RECIPE, Judging
+from satm.workflow.condense.judging import RECIPE, Judging, judging_recipe
 from satm.workflow.fan_out import LocalWorkers, Work, fan_out
 from satm.workflow.tune.objective import Objective
-from satm.workflow.tune.space import Space, read_space
+from satm.workflow.tune.space import read_space
 from satm.workflow.tune.study import Study, TrialRecord, check_storage
 
 RUNGS = 4  # judged points of a trial, unless `eval_every` is given
@@ -68,6 +68,7 @@ def tune(
     trials: int = 30,
     seeds: Sequence[int] = (0, 1),
     networks: int = RECIPE.repeats,
+    epochs: int = RECIPE.epochs,
     eval_every: int | None = None,
     fixed: Sequence[str] = (),
     share_experts: bool = False,
@@ -96,7 +97,7 @@ def tune(
         search: a range for each setting, as text: `log:0.003:0.3`, `0:1`, `int:1:8` or a list such as `0,0.1,0.3`.
         trials: the number of trials, the first one included.
         seeds: the condensation seeds of each trial. Each has experts of its own seed, unless `share_experts`.
-        networks: networks that judge each set.
+        networks, epochs: networks that judge each set, and the epochs of each.
         eval_every: outer steps from one judged point to the next; None: a quarter of the outer steps.
         fixed: names of settings that are not to be searched.
         sampler_seed: of the draws of the sampler.
@@ -113,6 +114,7 @@ def tune(
         search,
         seeds=seeds,
         networks=networks,
+        epochs=epochs,
         eval_every=eval_every,
         fixed=fixed,
         share_experts=share_experts,
@@ -142,6 +144,7 @@ def prepare(
     *,
     seeds: Sequence[int],
     networks: int,
+    epochs: int,
     eval_every: int | None,
     fixed: Sequence[str],
     share_experts: bool,
@@ -155,16 +158,14 @@ def prepare(
     """The tuning that the arguments of `tune` ask for, checked, and its data. Nothing is written."""
     if len(seeds) < 2 or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise ConfigError(
-            f"seeds {', '.join(map(str, seeds)) or 'none'}: expected two different whole numbers from 0 or more, because "
-            "a setting that is good under one seed may be luck"
+            f"seeds {', '.join(map(str, seeds)) or 'none'}: expected two or more different whole numbers, because a "
+            "setting that is good under one seed may be luck"
         )
-    if networks < 1:
-        raise ConfigError(f"{networks} networks: expected 1 or more")
     read_space(preset, search, fixed)
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
     every = eval_every or max(1, outer_steps(preset, data) // RUNGS)
-    judging = Judging(every=every, recipe=replace(RECIPE, repeats=networks)).on(preset.config.dataset)
+    judging = Judging(every=every, recipe=judging_recipe(networks=networks, epochs=epochs)).on(preset.config.dataset)
     judging.check(preset.config, data)
     objective = Objective(preset=preset, seeds=tuple(seeds), judging=judging, share_experts=share_experts)
     config = preset.config
@@ -283,8 +284,3 @@ def result_of(tuning: Tuning, trials: Sequence[TrialRecord]) -> TuneResult:
         default=default[0],
         preset=tuning.objective.preset_of({} if best.is_default else best.settings, study=tuning.name),
     )
-
-
-def space_of(tuning: Tuning) -> Space:
-    """The space of a tuning."""
-    return read_space(tuning.objective.preset, tuning.search, tuning.fixed)

@@ -154,7 +154,7 @@ class TakenTrial:
                 self.trial.set_user_attr("runs", [*runs, run])
 
     def stop(self) -> None:
-        """Leave the trial for a later session. If the storage cannot be written, its process will be seen to be gone."""
+        """Leave the trial for a later session. If this cannot be written, its process will be gone."""
         with suppress(RegistryError), _explained(self.study.path):
             self.trial.set_user_attr("stopped", True)
             self.trial.set_user_attr("worker", None)
