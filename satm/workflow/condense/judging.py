@@ -79,7 +79,7 @@ class Judging:
         if not len(data.validation):
             raise ConfigError(
                 f"{config.dataset} holds out no validation images (validation={config.validation:g}) to judge on; hold "
-                "some out, or leave --eval-every out"
+                "some out with --set validation=0.1"
             )
         check_batches(plan_for(config.architecture, data), self.recipe, examples=config.ipc * len(data.classes))
 
