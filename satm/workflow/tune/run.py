@@ -127,7 +127,6 @@ def tune(
     )
     if trials < 1 or workers < 1:
         raise ConfigError(f"{trials} trials and {workers} workers: expected 1 or more of each")
-    check_storage(tuning.storage, registry)
     study = tuning.study()
     study.begin(_facts(tuning, data))
     work = Work(registry=registry, device=device, threads=threads, data_root=data_root, progress=progress)
@@ -162,6 +161,8 @@ def prepare(
             "setting that is good under one seed may be luck"
         )
     read_space(preset, search, fixed)
+    place = registry.with_name(f"{registry.stem}.tune.db") if storage is None else storage
+    check_storage(place, registry)
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
     every = eval_every or max(1, outer_steps(preset, data) // RUNGS)
@@ -181,7 +182,6 @@ def prepare(
         "device": resolve_device(device).type,
     }
     name = f"{config.set_dataset}/ipc{config.ipc}/{config.set_method} {digest(facts)[:8]}"
-    place = registry.with_name(f"{registry.stem}.tune.db") if storage is None else storage
     tuning = Tuning(
         objective=objective,
         search=dict(search),

@@ -61,7 +61,7 @@ def test_membership_knows_types() -> None:
         ({"outer.radius": "big,small"}, (), "--search outer.radius=big,small: setting settings.outer.radius is 'big'"),
         ({"outer.radius": "-1:1"}, (), "--search outer.radius=-1:1: "),
         ({"outer_steps": "1:8"}, (), r"expected a whole number \(whole numbers: int:LOW:HIGH\)"),
-        ({"outer": "sam,satm"}, (), "is a table of settings; search one of outer.rule"),
+        ({"outer": "sam,satm"}, (), "is a table of settings; search one of outer.radius, outer.rho"),
         ({"validation": "0.1,0.2"}, (), "it decides which images judge"),
         ({"architecture": "convnet1,convnet2"}, (), "could not be compared"),
         ({"ipc": "int:1:5"}, (), "ipc is not a setting: it chooses the preset"),
