@@ -53,13 +53,20 @@ def process_of(run: RunRecord) -> Any | None:
 
     Another process that has the number of an ended one started later, so its start tells them apart.
     """
-    import psutil
-
     if not is_here(run) or run.pid is None or run.process_started is None:
         return None
+    return alive(host=run.host, pid=run.pid, process_started=run.process_started)
+
+
+def alive(*, host: str | None, pid: int, process_started: float) -> Any | None:
+    """The live process of this host that began at `process_started`; None if it has ended or is on another host."""
+    import psutil
+
+    if host != socket.gethostname():
+        return None
     try:
-        process = psutil.Process(run.pid)
-        same = abs(process.create_time() - run.process_started) < _TOLERANCE
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - process_started) < _TOLERANCE
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
         return None

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from satm.synthetic import SyntheticSet as SyntheticSet
     from satm.workflow.choosing import choose_preset as choose_preset
     from satm.workflow.compare import compare as compare
+    from satm.workflow.condense.judging import Judging as Judging
     from satm.workflow.condense.plan import plan as plan
     from satm.workflow.condense.run import condense as condense
     from satm.workflow.condense.run import preview as preview
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from satm.workflow.lookup import query as query
     from satm.workflow.lookup import results as results
     from satm.workflow.teachers import ByTeacher as ByTeacher
+    from satm.workflow.tune.run import tune as tune
 
 __version__ = "0.1.0"
 
@@ -39,9 +41,11 @@ _HOMES = {
     "choose_preset": "satm.workflow.choosing",
     "plan": "satm.workflow.condense.plan",
     "preview": "satm.workflow.condense.run",
+    "Judging": "satm.workflow.condense.judging",
     "condense": "satm.workflow.condense.run",
     "condense_seeds": "satm.workflow.condense.seeds",
     "condense_side_by_side": "satm.workflow.condense.side_by_side",
+    "tune": "satm.workflow.tune.run",
     "load": "satm.workflow.lookup",
     "ByTeacher": "satm.workflow.teachers",
     "evaluate": "satm.workflow.evaluate.in_domain",

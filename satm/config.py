@@ -79,15 +79,9 @@ def override(
     ConfigError for a key that is in several places.
     """
     result = copy.deepcopy(dict(values))
-    paths = list(_paths(result))
     changed = {key.split(".")[-1] for key in changes}
     for key, value in changes.items():
-        matching = [path for path in paths if path == key] or [p for p in paths if p.endswith("." + key)]
-        if not matching:
-            raise UnknownName("setting", key, paths)
-        if len(matching) > 1:
-            raise ConfigError(f"setting '{key}' is ambiguous: write {' or '.join(matching)}")
-        *parents, leaf = matching[0].split(".")
+        *parents, leaf = setting_path(values, key).split(".")
         place = result
         for parent in parents:
             place = place[parent]
@@ -96,6 +90,17 @@ def override(
         if either is not None and alternatives and value is not None and not changed.issuperset(either):
             place[either[leaf == either[0]]] = None
     return result
+
+
+def setting_path(values: Mapping[str, Any], key: str) -> str:
+    """The whole dotted name of the setting `key`, which may leave out leading parts. Raises as `override`."""
+    paths = list(_paths(values))
+    matching = [path for path in paths if path == key] or [p for p in paths if p.endswith("." + key)]
+    if not matching:
+        raise UnknownName("setting", key, paths)
+    if len(matching) > 1:
+        raise ConfigError(f"setting '{key}' is ambiguous: write {' or '.join(matching)}")
+    return matching[0]
 
 
 def _paths(values: Mapping[str, Any], prefix: str = "") -> typing.Iterator[str]:

@@ -90,6 +90,10 @@ class Interrupted(SatmError):
     exit_code = 130
 
 
+class Pruned(Interrupted):
+    """Stopped on purpose at a point of its validation curve, because others do better. The state is saved."""
+
+
 class Shadowed(SatmError):
     """One of our top-level packages is hidden by another of the same name."""
 

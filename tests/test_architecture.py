@@ -65,6 +65,8 @@ HOMES = {
     "matplotlib": "satm/report",
     "higher": "satm/engine",
     "ray": "satm/workflow/fan_out",
+    "optuna": "satm/workflow/tune",
+    "sqlalchemy": "satm/workflow/tune",
 }
 
 
@@ -77,6 +79,8 @@ LONG = {  # longer functions, with the reason
     "satm/cli/condense.py experts": OPTIONS,
     "satm/cli/exchange.py import_set": OPTIONS,
     "satm/cli/incremental.py evaluate_incremental": OPTIONS,
+    "satm/cli/tune.py tune": OPTIONS,
+    "satm/workflow/tune/run.py tune": "the docstring of a public function says every argument",
 }
 
 

@@ -74,6 +74,7 @@ def test_every_change_that_the_map_names_has_its_page() -> None:
         "outer-optimiser",
         "protocol",
         "step-size",
+        "tune",
         "workers",
     ]
 
@@ -93,8 +94,8 @@ def test_the_example_works(
     monkeypatch.setenv("SATM_HOME", str(home))
     blocks = read(page)
     # A page about a change installs a package; the page about workers has a program and commands for a cluster.
-    package = {"toml"} if page.stem != "workers" else {"console"}
-    assert {block.kind for block in blocks} == {"python", "sh", "text"} | package
+    expected = {"workers": {"python", "sh", "text", "console"}, "tune": {"sh", "text"}}
+    assert {block.kind for block in blocks} == expected.get(page.stem, {"python", "toml", "sh", "text"})
     install(blocks, tmp_path / "site")
     monkeypatch.chdir(tmp_path)
     printed: list[str] = []  # by the ```sh blocks so far

@@ -22,6 +22,7 @@ from satm.cli import (
     plan,
     registry,
     runs,
+    tune,
     upkeep,
 )
 from satm.cli._output import accept_every_letter, flushed, say
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 GROUPS = (
-    *(condense, plan, evaluate, architectures, incremental, compare),
+    *(condense, plan, tune, evaluate, architectures, incremental, compare),
     *(registry, exchange, origins, runs, upkeep, lists, doctor),
 )
 for group in GROUPS:

@@ -15,6 +15,7 @@ from satm.cli._output import say, say_lines
 from satm.errors import ConfigError
 
 if TYPE_CHECKING:
+    from satm.workflow.condense.judging import Judging
     from satm.workflow.fan_out import Place
 
 
@@ -39,6 +40,20 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Start over. Do not continu
 StartFrom = Annotated[
     str | None,
     typer.Option("--from", metavar="RUN", help="Begin at the saved state of this unfinished run (its id)."),
+]
+EvalEvery = Annotated[
+    int | None,
+    typer.Option(
+        "--eval-every",
+        metavar="K",
+        min=1,
+        help="Judge the images on the validation split every K outer steps: 3 networks of 100 epochs a time. The set "
+        "stays the same.",
+    ),
+]
+KeepBest = Annotated[
+    bool,
+    typer.Option("--keep-best", help="With --eval-every: also store the set of the best point, as METHOD-best."),
 ]
 Count = Annotated[int | None, typer.Option("--count", help="How many experts (default: the preset's).")]
 
@@ -68,6 +83,8 @@ def condense(
     dry_run: option.DryRun = False,
     fresh: Fresh = False,
     start_from: StartFrom = None,
+    eval_every: EvalEvery = None,
+    keep_best: KeepBest = False,
     grid: option.Grid = None,
 ) -> None:
     """Learn a few synthetic images per class and store them in the registry.
@@ -93,16 +110,30 @@ def condense(
     place = option.parse_place(workers, ray)
     if place is not None and not several:
         raise ConfigError("--workers and --ray are for several sets, a process for each; give --seeds too")
+    judging = _judging(eval_every, keep_best=keep_best)
     if print_config:
         say_lines(options.choose().to_json())
     elif dry_run:
-        _preview(options, device, threads)
+        _preview(options, device, threads, judging)
         if several:
             say(f"this for each of the seeds {', '.join(map(str, several))}")
     elif several:
-        _condense_seeds(options, several, device, threads, registry, place, fresh=fresh, share_experts=share_experts)
+        _condense_seeds(
+            options, several, device, threads, registry, place, judging, fresh=fresh, share_experts=share_experts
+        )
     else:
-        _condense(options, device, threads, registry, fresh=fresh, start_from=start_from, grid=grid)
+        _condense(options, device, threads, registry, judging, fresh=fresh, start_from=start_from, grid=grid)
+
+
+def _judging(every: int | None, *, keep_best: bool) -> Judging | None:
+    """How the images are judged on the way; None: not at all. Raises ConfigError for --keep-best alone."""
+    if every is None:
+        if keep_best:
+            raise ConfigError("--keep-best without --eval-every: there is no curve with a best point; give both")
+        return None
+    from satm import Judging
+
+    return Judging(every=every, keep_best=keep_best)
 
 
 def _check_seeds(
@@ -129,6 +160,7 @@ def _condense_seeds(
     threads: int | None,
     registry: Path,
     place: Place | None,
+    judging: Judging | None,
     *,
     fresh: bool,
     share_experts: bool,
@@ -149,6 +181,7 @@ def _condense_seeds(
             registry=registry,
             data_root=chosen.data_root,
             fresh=fresh,
+            judging=judging,
             progress=progress,
             on_set=lambda seed, done: say(
                 f"seed {seed}: {'stored' if done.new else 'already stored:'} {done.record.name} in {registry}"
@@ -157,14 +190,18 @@ def _condense_seeds(
     say(f"next: satm eval {group.name}")
 
 
-def _preview(options: CondenseOptions, device: str, threads: int | None) -> None:
+def _preview(options: CondenseOptions, device: str, threads: int | None, judging: Judging | None) -> None:
     chosen = options.choose()
 
     import satm
     from satm.cli._session import working
 
     with working(threads) as progress:
-        say(satm.preview(chosen.preset, device=device, data_root=chosen.data_root, progress=progress))
+        root = chosen.data_root
+        say(satm.preview(chosen.preset, device=device, data_root=root, judging=judging, progress=progress))
+    if judging is not None:
+        recipe = judging.recipe
+        say(f"  judged every {judging.every} outer steps: {recipe.repeats} networks of {recipe.epochs} epochs")
     for departure in chosen.preset.departures:
         say(f"  {departure}")
 
@@ -174,6 +211,7 @@ def _condense(
     device: str,
     threads: int | None,
     registry: Path,
+    judging: Judging | None,
     *,
     fresh: bool,
     start_from: str | None,
@@ -192,6 +230,7 @@ def _condense(
             registry=registry,
             data_root=chosen.data_root,
             fresh=fresh,
+            judging=judging,
             start_from=start_from,
             progress=progress,
         )

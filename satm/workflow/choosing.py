@@ -73,8 +73,8 @@ def choose_preset(
     return with_settings(found, settings)
 
 
-def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
-    """`preset` with single settings replaced.
+def with_settings(preset: Preset, settings: Mapping[str, Any], *, by: str = "set by hand") -> Preset:
+    """`preset` with single settings replaced; the departures say `by` whom.
 
     Each replaced setting adds one line to the departures, also if its value stays the same. The settings in `NEUTRAL`
     add none. `validation=0` takes a line away: all of train is used, as published. A preset of profile `paper` that
@@ -93,7 +93,7 @@ def with_settings(preset: Preset, settings: Mapping[str, Any]) -> Preset:
     config = CondenseConfig.from_dict(override(preset.config.to_dict(), settings, either=LENGTHS))
     RECIPES.get(config.recipe)  # only to raise UnknownName now: an evaluation would notice it after the condensation
     settings = {key: value for key, value in settings.items() if key.split(".")[-1] not in NEUTRAL}
-    changed = tuple(f"set by hand: {k} = {v}" for k, v in settings.items() if (k, v) != ("validation", 0))
+    changed = tuple(f"{by}: {k} = {v}" for k, v in settings.items() if (k, v) != ("validation", 0))
     kept = [each for each in preset.departures if each not in preset.config.held_out]
     if len(kept) < len(preset.departures):
         kept += config.held_out

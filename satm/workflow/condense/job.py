@@ -18,6 +18,8 @@ from satm.teachers.train import teacher_store
 from satm.workflow.condense.start_from import Start
 from satm.workflow.teachers import own_teacher
 
+BEST = "best"  # the sibling that is the set of the best point of the validation curve
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

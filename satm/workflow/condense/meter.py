@@ -20,6 +20,7 @@ class Meter:
         self._peak: Peak | None = None
         self._steps = 0
         self._started = self._last = 0.0
+        self._interrupted = False
 
     def step(self) -> None:
         """Count an outer step that is done."""
@@ -30,10 +31,16 @@ class Meter:
         else:
             self._steps += 1
 
+    def leave_out(self, seconds: float) -> None:
+        """Other work took `seconds`: they count for no outer step, and the peak of memory is no longer theirs."""
+        self._started += seconds
+        self._interrupted = True
+
     def close(self) -> dict[str, float]:
         """By name: mean seconds of a step, and peak bytes above the loaded process if the system reports it."""
         if self._peak is None or not self._steps:
             return {}
         self._measuring.__exit__(None, None, None)
         found = {STEP_SECONDS: (self._last - self._started) / self._steps}
-        return found if self._peak.bytes is None else found | {PEAK_BYTES: float(self._peak.bytes)}
+        unknown = self._peak.bytes is None or self._interrupted
+        return found if unknown else found | {PEAK_BYTES: float(self._peak.bytes or 0)}

@@ -7,10 +7,12 @@ from contextlib import suppress
 
 import torch
 
-from satm.errors import Diverged, Interrupted, RegistryError, SatmError
+from satm.errors import Diverged, Interrupted, Pruned, RegistryError, SatmError
 from satm.methods import Condensation
+from satm.progress import Bar
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.condense.events import Events
+from satm.workflow.condense.judging import CURVE, Judge
 from satm.workflow.condense.meter import Meter
 from satm.workflow.condense.run_log import RunLog
 from satm.workflow.workspace import Workspace
@@ -18,54 +20,115 @@ from satm.workflow.workspace import Workspace
 SAVE_SECONDS = 60.0  # between checkpoints: what a crash can cost
 
 
-def run_outer_steps(condensation: Condensation, checkpoint: Checkpoint, workspace: Workspace, log: RunLog) -> None:
+def run_outer_steps(
+    condensation: Condensation,
+    checkpoint: Checkpoint,
+    workspace: Workspace,
+    log: RunLog,
+    judge: Judge | None = None,
+) -> None:
     """Take all outer steps that are left. The state is saved every minute, at a stop, at a failure and at the end.
 
     The state is saved first, then the measurements are stored. While another process holds the registry they wait in
-    `log`; only at the end this waits for the registry. Raises Interrupted if the user asks to stop, SatmError if an
-    outer step fails or does not fit the memory of the device, RegistryError if the registry cannot be written.
+    `log`; only at the end this waits for the registry. Raises Interrupted if the user asks to stop, Pruned if the
+    watcher of `judge` does, SatmError if an outer step fails or does not fit the memory of the device, RegistryError if
+    the registry cannot be written.
     """
-    progress = workspace.progress
-    events, meter = Events(progress), Meter(workspace.device)
-    last_save = time.monotonic()
-
-    def save() -> None:
-        nonlocal last_save
-        checkpoint.save({**condensation.state(), **log.state()})
-        last_save = time.monotonic()
-
-    with progress.bar("condense", condensation.steps, done=condensation.step) as bar:
+    session = _Session(condensation, checkpoint, workspace, log, judge)
+    with workspace.progress.bar("condense", condensation.steps, done=condensation.step) as bar:
+        session.judge_if_due()
         while condensation.step < condensation.steps:
-            step = condensation.step
-            try:
-                measured = condensation.advance()
-            except (SatmError, torch.OutOfMemoryError) as error:
-                log.add(step, error.measured if isinstance(error, Diverged) else {})
-                save()
-                with suppress(RegistryError):  # the error of the step is what the user needs to know
-                    log.offer()
-                if isinstance(error, SatmError):
-                    raise
-                raise SatmError(
-                    f"outer step {step + 1} does not fit the memory of {workspace.device}, all before it is saved; "
-                    "lower window (satm plan --memory says which fits), or take engine=replay"
-                ) from error
-            meter.step()
-            events.see(step, measured)
-            log.add(step, measured)
-            bar.advance(1, **{name: measured[name] for name in ("loss", "step_size") if name in measured})
-            if condensation.step == condensation.steps:
-                log.add(step, meter.close())
-                save()
-                break
-            stopping = progress.stopping()
-            if stopping or time.monotonic() - last_save > SAVE_SECONDS:
-                save()
-                log.offer()
-            if stopping:
-                raise Interrupted(
-                    f"stopped after outer step {condensation.step} of {condensation.steps}, all saved; "
-                    "the same command continues from there"
-                )
+            session.step(bar)
+            session.judge_if_due()
     log.settle()
-    events.close()
+    session.events.close()
+
+
+class _Session:
+    """One session of outer steps."""
+
+    def __init__(
+        self,
+        condensation: Condensation,
+        checkpoint: Checkpoint,
+        workspace: Workspace,
+        log: RunLog,
+        judge: Judge | None,
+    ) -> None:
+        self.condensation, self.checkpoint, self.workspace, self.log = condensation, checkpoint, workspace, log
+        self.judge = judge
+        self.events, self.meter = Events(workspace.progress), Meter(workspace.device)
+        self._last_save = time.monotonic()
+
+    def save(self) -> None:
+        """Save the state."""
+        judged = {} if self.judge is None else self.judge.state()
+        self.checkpoint.save({**self.condensation.state(), **self.log.state(), **judged})
+        self._last_save = time.monotonic()
+
+    def step(self, bar: Bar) -> None:
+        """Take one outer step."""
+        condensation, log, progress = self.condensation, self.log, self.workspace.progress
+        step = condensation.step
+        try:
+            measured = condensation.advance()
+        except (SatmError, torch.OutOfMemoryError) as error:
+            log.add(step, error.measured if isinstance(error, Diverged) else {})
+            self._save_what_is_there()
+            if isinstance(error, SatmError):
+                raise
+            raise SatmError(
+                f"outer step {step + 1} does not fit the memory of {self.workspace.device}, all before it is saved; "
+                "lower window (satm plan --memory says which fits), or take engine=replay"
+            ) from error
+        self.meter.step()
+        self.events.see(step, measured)
+        log.add(step, measured)
+        bar.advance(1, **{name: measured[name] for name in ("loss", "step_size") if name in measured}, **self._newest())
+        if condensation.step == condensation.steps:
+            log.add(step, self.meter.close())
+            self.save()
+            return
+        stopping = progress.stopping()
+        if stopping or time.monotonic() - self._last_save > SAVE_SECONDS:
+            self.save()
+            log.offer()
+        if stopping:
+            raise Interrupted(
+                f"stopped after outer step {condensation.step} of {condensation.steps}, all saved; "
+                "the same command continues from there"
+            )
+
+    def judge_if_due(self) -> None:
+        """Add a point to the validation curve, if one is due. It belongs to the outer step before it."""
+        judge, condensation = self.judge, self.condensation
+        if judge is None or not judge.due(condensation):
+            return
+        started = time.monotonic()
+        try:
+            point = judge.judge(condensation)
+        except (SatmError, torch.OutOfMemoryError) as error:
+            self._save_what_is_there()
+            if not isinstance(error, Interrupted):
+                raise
+            raise Interrupted(
+                f"stopped while it was judged after outer step {condensation.step} of {condensation.steps}, all saved; "
+                "the same command continues from there"
+            ) from None
+        self.meter.leave_out(time.monotonic() - started)
+        self.log.add(max(0, point.step - 1), point.metrics())
+        self.save()
+        self.log.offer()
+        if reason := judge.reason_to_stop():
+            raise Pruned(reason)
+
+    def _newest(self) -> dict[str, float]:
+        """The newest validation accuracy, for the bar."""
+        points = [] if self.judge is None else self.judge.points
+        return {CURVE: points[-1].mean} if points else {}
+
+    def _save_what_is_there(self) -> None:
+        """Save after an error. If the registry has one too, the first error is what the user needs to know."""
+        self.save()
+        with suppress(RegistryError):
+            self.log.offer()

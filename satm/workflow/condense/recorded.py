@@ -9,6 +9,7 @@ from registry import Registry, RunRecord
 from satm.errors import ConfigError, RegistryError
 from satm.presets import CondenseConfig, Preset
 from satm.workflow.condense.job import Job
+from satm.workflow.condense.judging import Judging
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Recorded:
     start_from: str | None
     parent: str | None
     threads: int | None  # of the last session
+    judging: Judging | None = None
 
     @classmethod
     def of(cls, run: RunRecord) -> Recorded:
@@ -40,6 +42,7 @@ class Recorded:
                 departures=tuple(departures),
             )
             root = facts["data_root"]
+            judging = None if facts.get("judging") is None else Judging.from_dict(facts["judging"])
         except (KeyError, TypeError) as error:
             raise RegistryError(f"run {run.id} does not hold what it condensed ({error!r}); condense again") from error
         return cls(
@@ -50,6 +53,7 @@ class Recorded:
             start_from=facts.get("start"),
             parent=facts.get("parent"),
             threads=facts.get("threads"),
+            judging=judging,
         )
 
 

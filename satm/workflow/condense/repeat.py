@@ -43,6 +43,7 @@ def resume(
         start_from=recorded.start_from,
         parent=recorded.parent,
         continuing=run.id,
+        judging=recorded.judging,
         progress=progress,
     )
 
@@ -97,6 +98,7 @@ def rebuild(
         device=wanted,
         registry=place,
         data_root=data_root or recorded.data_root,
+        judging=None if record.method == recorded.preset.config.set_method else recorded.judging,
         parent=next((each.removeprefix("set:") for each in record.parents if each.startswith("set:")), None),
         progress=progress,
     )

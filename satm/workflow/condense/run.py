@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from registry import Registry, RunRecord, SetRecord
 from registry.provenance import environment
-from satm.errors import Diverged, Interrupted, RegistryError
+from satm.errors import Diverged, Interrupted, Pruned, RegistryError
 from satm.machine.device import resolve_device
 from satm.methods import METHODS, Condensation, Task
 from satm.presets import Preset
@@ -22,6 +23,7 @@ from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.condense.estimate import opening_line
 from satm.workflow.condense.inputs import check_request, load_data, prepare_experts
 from satm.workflow.condense.job import Job
+from satm.workflow.condense.judging import STATE, Judge, Judging, Watcher
 from satm.workflow.condense.outer_loop import run_outer_steps
 from satm.workflow.condense.recorded import check_continues
 from satm.workflow.condense.run_log import WAITING, RunLog
@@ -36,14 +38,24 @@ class CondensationResult:
     """The stored sets of one `condense` call."""
 
     record: SetRecord
+    run: str  # the id of the run
     new: bool  # False: the registry already had it
     siblings: tuple[SetRecord, ...] = ()  # other sets of the same run, for example the one that is not averaged
 
 
-def preview(preset: Preset, *, device: str = "auto", data_root: Path | None = None, progress: Progress = SILENT) -> str:
+def preview(
+    preset: Preset,
+    *,
+    device: str = "auto",
+    data_root: Path | None = None,
+    judging: Judging | None = None,
+    progress: Progress = SILENT,
+) -> str:
     """The first line that `condense` says: the scale, the expected duration and the work to do. Stores nothing."""
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
+    if judging is not None:
+        judging.check(preset.config, data)
     return opening_line(preset, data, resolve_device(device))
 
 
@@ -58,6 +70,8 @@ def condense(
     start_from: str | None = None,
     parent: str | None = None,
     continuing: str | None = None,
+    judging: Judging | None = None,
+    watcher: Watcher | None = None,
     progress: Progress = SILENT,
 ) -> CondensationResult:
     """Condense the data set of `preset` and store the synthetic set in the registry file.
@@ -76,16 +90,22 @@ def condense(
             `preset`. The new run and its set say so.
         parent: id of the set of all classes, if this set is one step of a class-incremental stream.
         continuing: id of the run that the call must continue; None: the run that it finds, else a new one.
+        judging: judge the images on the validation split on the way. The set stays the same, bit for bit.
+        watcher: follows the validation curve and may stop the run; only with `judging`.
         progress: where bars and messages go.
 
-    Raises Interrupted after everything is saved, and Diverged after the last good state is saved. Raises ConfigError if
-    the call would not continue the run `continuing`.
+    Raises Interrupted after everything is saved (Pruned if the watcher stops the run), and Diverged after the last good
+    state is saved. Raises ConfigError if the call would not continue the run `continuing`, and for `judging` without
+    validation images.
     """
     if Path(registry).exists():
         # Refuse a file that is no registry before the data set is read. A new file is made only after the checks below.
         Registry.open(registry).close()
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
+    if judging is not None:
+        judging = judging.on(preset.config.dataset)
+        judging.check(preset.config, data)
     with opened(registry, device=device, data_root=data_root, progress=progress, must_exist=False) as workspace:
         job = Job(
             preset=preset,
@@ -101,23 +121,32 @@ def condense(
         checkpoint = Checkpoint(job.key)
         with checkpoint.held():
             before = workspace.store.find_run(job.key)
-            stored = None if fresh else _stored(job, before, workspace.store)
-            return stored or _carry_out(job, workspace, checkpoint, before, fresh=fresh)
+            stored = None if fresh else _stored(job, before, workspace.store, judging)
+            judge = None if judging is None else Judge(judging, job, progress, watcher)
+            return stored or _carry_out(job, workspace, checkpoint, before, judge, fresh=fresh)
 
 
-def _stored(job: Job, before: RunRecord | None, store: Registry) -> CondensationResult | None:
-    """The sets of the run `before`; None if there is no such run or it is not finished."""
+def _stored(job: Job, before: RunRecord | None, store: Registry, judging: Judging | None) -> CondensationResult | None:
+    """The sets of the run `before`; None if there is no such run, it is not finished or lacks the curve."""
     if before is None or before.status != "done" or not before.set_id:
+        return None
+    if judging is not None and before.config.get("judging") != judging.to_dict():
         return None
     record = store.find(before.set_id)
     made = [each for each in store.sets(dataset=job.preset.config.set_dataset) if each.run_id == before.id]
     return CondensationResult(
-        record=record, new=False, siblings=tuple(other for other in made if other.id != record.id)
+        record=record, run=before.id, new=False, siblings=tuple(other for other in made if other.id != record.id)
     )
 
 
 def _carry_out(
-    job: Job, workspace: Workspace, checkpoint: Checkpoint, before: RunRecord | None, *, fresh: bool
+    job: Job,
+    workspace: Workspace,
+    checkpoint: Checkpoint,
+    before: RunRecord | None,
+    judge: Judge | None,
+    *,
+    fresh: bool,
 ) -> CondensationResult:
     """Run the outer steps that are left and store the sets. `before` is the newest run with the same key."""
     store, progress = workspace.store, workspace.progress
@@ -127,6 +156,7 @@ def _carry_out(
     condensation = _begin(job, workspace)
     _say_notes(condensation, {} if before is None or saved is None else before.config.get("notes", {}), progress)
     run = store.start_run(**job.facts(condensation.notes), environment=environment(), command=" ".join(sys.argv))
+    _note_judging(store, run, judge)
     if saved is not None:
         condensation.restore(saved)
         progress.say(f"continuing from outer step {condensation.step} of {condensation.steps}")
@@ -134,8 +164,10 @@ def _carry_out(
     with _ending(store, run, condensation):
         store.drop_metrics_from(run, condensation.step)
         log.restore(saved or {})
-        run_outer_steps(condensation, checkpoint, workspace, log)
-        result = _store_sets(job, condensation, store, run)
+        if judge is not None:
+            judge.restore(saved or {})
+        run_outer_steps(condensation, checkpoint, workspace, log, judge)
+        result = _store_sets(job, condensation, store, run, judge)
         store.finish_run(run, status="done", set_id=result.record.id)
     checkpoint.remove()
     return result
@@ -160,7 +192,18 @@ def _saved_state(
         return saved
     if job.start.state is None:
         raise RegistryError(f"run {job.start.run} left no saved state to continue from; start over without --from")
-    return {name: tensor for name, tensor in job.start.state.items() if name != WAITING}  # those are the other run's
+    ours = {name: tensor for name, tensor in job.start.state.items() if not name.startswith(STATE)}
+    return {name: tensor for name, tensor in ours.items() if name != WAITING}  # those are the other run's
+
+
+def _note_judging(store: Registry, run: str, judge: Judge | None) -> None:
+    """Store with the run how its images are judged, and for whom. A session may judge otherwise than the one before."""
+    facts: dict[str, Any] = {"judging": None} if judge is None else judge.about()
+    if judge is not None and judge.watcher is not None:
+        facts["tuning"] = dict(judge.watcher.facts)
+    stored = store.run(run).config
+    if any(stored.get(name) != value for name, value in facts.items()):
+        store.amend_run(run, **facts)
 
 
 def _begin(job: Job, workspace: Workspace) -> Condensation:
@@ -210,15 +253,18 @@ class AmendedNotes:
             store.amend_run(run.id, notes={name: f"{note}; {message}" for name, note in run.config["notes"].items()})
 
 
-def _store_sets(job: Job, condensation: Condensation, store: Registry, run: str) -> CondensationResult:
+def _store_sets(
+    job: Job, condensation: Condensation, store: Registry, run: str, judge: Judge | None
+) -> CondensationResult:
     """Store the set that the condensation has made, and its siblings. `new` is False if the registry had the set."""
     known = {record.id for record in store.sets()}
     outcome = condensation.result()
-    record, *siblings = (
-        store.add_set(job.describe(each, sibling=name), run=run)
-        for name, each in [(None, outcome), *outcome.siblings.items()]
-    )
-    return CondensationResult(record=record, new=record.id not in known, siblings=tuple(siblings))
+    sets = [job.describe(outcome), *(job.describe(each, sibling=name) for name, each in outcome.siblings.items())]
+    if judge is not None and (best := judge.best_set()) is not None:
+        sets.append(best)
+        store.amend_run(run, **judge.about())
+    record, *siblings = (store.add_set(each, run=run) for each in sets)
+    return CondensationResult(record=record, run=run, new=record.id not in known, siblings=tuple(siblings))
 
 
 @contextmanager
@@ -230,9 +276,9 @@ def _ending(store: Registry, run: str, condensation: Condensation) -> Iterator[N
     """
     try:
         yield
-    except Interrupted:
+    except Interrupted as stop:
         with suppress(RegistryError, Interrupted):
-            store.finish_run(run, status="interrupted")
+            store.finish_run(run, status="interrupted", message=str(stop) if isinstance(stop, Pruned) else "")
         raise
     except Exception as error:
         with suppress(RegistryError, Interrupted):

@@ -10,6 +10,7 @@ from registry import Group, Registry
 from satm.errors import ConfigError
 from satm.presets import Preset
 from satm.progress import SILENT, Progress
+from satm.workflow.condense.judging import Judging
 from satm.workflow.condense.run import CondensationResult, condense
 
 MOST = 10_000  # seeds in one range
@@ -24,6 +25,7 @@ def condense_seeds(
     registry: Path | str = "satm.db",
     data_root: Path | None = None,
     fresh: bool = False,
+    judging: Judging | None = None,
     progress: Progress = SILENT,
     on_set: Callable[[int, CondensationResult], None] = lambda seed, done: None,
 ) -> Group:
@@ -45,6 +47,7 @@ def condense_seeds(
             registry=registry,
             data_root=data_root,
             fresh=fresh,
+            judging=judging,
             progress=progress,
         )
         on_set(seed, done)

@@ -14,6 +14,7 @@ from satm.progress import SILENT, Progress
 from satm.workflow.condense.estimate import opening_line
 from satm.workflow.condense.expert_tasks import fan_out_experts
 from satm.workflow.condense.inputs import check_request, load_data
+from satm.workflow.condense.judging import Judging
 from satm.workflow.condense.memory import warn_of_memory
 from satm.workflow.condense.run import CondensationResult, condense
 from satm.workflow.condense.seeds import check_seeds, with_expert_seed
@@ -27,6 +28,7 @@ class CondenseSeed:
     preset: Preset  # with the experts of this seed
     seed: int
     fresh: bool = False
+    judging: Judging | None = None
 
     @property
     def name(self) -> str:
@@ -42,6 +44,7 @@ class CondenseSeed:
             registry=work.registry,
             data_root=work.data_root,
             fresh=self.fresh,
+            judging=self.judging,
             progress=work.progress,
         )
 
@@ -57,6 +60,7 @@ def condense_side_by_side(
     registry: Path | str = "satm.db",
     data_root: Path | None = None,
     fresh: bool = False,
+    judging: Judging | None = None,
     progress: Progress = SILENT,
     on_set: Callable[[int, CondensationResult], None] = lambda seed, done: None,
 ) -> Group:
@@ -84,10 +88,17 @@ def condense_side_by_side(
             seed = outcome.task.seed
             record = _found(registry, preset, seed, share_experts=share_experts)
             earlier = before[seed]
-            on_set(seed, CondensationResult(record=record, new=earlier is None or earlier.id != record.id))
+            on_set(
+                seed,
+                CondensationResult(
+                    record=record, run=record.run_id or "", new=earlier is None or earlier.id != record.id
+                ),
+            )
 
     tasks = [
-        CondenseSeed(preset=_of_seed(preset, seed, share_experts=share_experts), seed=seed, fresh=fresh)
+        CondenseSeed(
+            preset=_of_seed(preset, seed, share_experts=share_experts), seed=seed, fresh=fresh, judging=judging
+        )
         for seed in seeds
     ]
     outcomes = fan_out(tasks, place, work, on_end=tell)

@@ -80,6 +80,8 @@ def line(name: str, place: str, value: str, layout: str = "npz") -> list[str]:
     for option, given in small.items():
         if option in known and option != place and (option != "--format" or name in ("sets import", "sets export")):
             words += [option, *given]
+    if name == "tune":
+        words += ["--method", "dm", "--search", "lr_images=0.1:1"]
     if name == "plan":  # it measures, and this method is the quickest
         words += ["--method", "random"]
     if "--dataset" in known and name == "sets import":

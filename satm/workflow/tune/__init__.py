@@ -1,0 +1,1 @@
+"""Searches the settings of a method for the best validation accuracy, with Optuna."""

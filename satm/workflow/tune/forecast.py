@@ -1,0 +1,88 @@
+"""Foresees how long a tuning takes, by timing a few outer steps and one judging network."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from evaluation import train_network
+from satm.data import ImageData
+from satm.machine.device import resolve_device
+from satm.methods import METHODS
+from satm.networks import plan_for
+from satm.progress import Progress
+from satm.rng import Seed
+from satm.training import accuracy
+from satm.workflow.condense.estimate import epoch_seconds, missing_expert_epochs
+from satm.workflow.condense.plan import plan
+from satm.workflow.condense.seeds import with_expert_seed
+from satm.workflow.tune.run import Tuning, outer_steps
+from satm.workflow.tune.study import HALVING
+
+EPOCHS = 5  # of the network that is timed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """The seconds of a tuning with one worker. All are None for a method whose outer steps cannot be foreseen."""
+
+    expert_seconds: float  # once, for all trials
+    run_seconds: float | None  # one condensation with its judging
+    longest: float | None  # if no trial is stopped
+    halved: float | None  # if successive halving stops half of the trials at each rung
+
+
+def forecast(
+    tuning: Tuning, data: ImageData, *, trials: int, device: str, data_root: Path | None, progress: Progress
+) -> Forecast:
+    """The time of `trials` trials."""
+    objective = tuning.objective
+    preset, judging, resolved = objective.preset, objective.judging, resolve_device(device)
+    seeds = objective.seeds
+    configs = [(preset if objective.share_experts else with_expert_seed(preset, seed)).config for seed in seeds]
+    missing = sum(missing_expert_epochs(each, data) for each in configs[: 1 if objective.share_experts else None])
+    experts = missing * epoch_seconds(preset.config, data, resolved) if missing else 0.0
+    if not METHODS.get(preset.config.method).matches_trajectories:
+        return Forecast(expert_seconds=experts, run_seconds=None, longest=None, halved=None)
+    steps = outer_steps(preset, data)
+    step_seconds = plan(preset, device=device, data_root=data_root, progress=progress).step_seconds
+    points = -(-steps // judging.every)
+    one = points * judging.recipe.repeats * _network_seconds(tuning, data, resolved) + steps * step_seconds
+    share = expected_runs(steps, judging.every, len(seeds))
+    return Forecast(
+        expert_seconds=experts,
+        run_seconds=one,
+        longest=experts + trials * len(seeds) * one,
+        halved=experts + one * (len(seeds) + (trials - 1) * share),
+    )
+
+
+def expected_runs(steps: int, every: int, seeds: int) -> float:
+    """Condensations of a trial in the mean, in units of a whole one, if half of the trials end at each rung.
+
+    The rungs of the first seed are `every` × 1, 2, 4 … outer steps. The other seeds are condensed if it ends.
+    """
+    alive, done, rung, total = 1.0, 0, every, 0.0
+    while rung <= steps:
+        total += alive * (rung - done) / steps
+        alive, done, rung = alive / HALVING, rung, rung * HALVING
+    return total + alive * (steps - done) / steps + alive * (seeds - 1)
+
+
+def _network_seconds(tuning: Tuning, data: ImageData, device: torch.device) -> float:
+    """Seconds in which one network is trained by the judging recipe and judged."""
+    config, recipe = tuning.objective.preset.config, tuning.objective.judging.recipe
+    count = min(config.ipc * len(data.classes), len(data.train))
+    examples = data.train.subset(torch.arange(count))
+    network_plan = plan_for(config.architecture, data)
+    few = replace(recipe, epochs=EPOCHS, drop_at=())
+    started = time.perf_counter()
+    network = train_network(
+        examples, network_plan, few, learning_rate=1e-3, seed=Seed(0).child("timing"), device=device
+    )
+    trained = time.perf_counter()
+    accuracy(network, data.validation)
+    return (trained - started) * recipe.epochs / EPOCHS + time.perf_counter() - trained

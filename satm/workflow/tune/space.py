@@ -1,0 +1,189 @@
+"""What is searched: a range of values for each setting, read from text and checked before anything runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from satm.config import setting_path
+from satm.errors import ConfigError
+from satm.presets import Preset
+from satm.workflow.choosing import with_settings
+
+Scale: TypeAlias = Literal["linear", "log", "int"]
+FORMS = "log:LOW:HIGH, LOW:HIGH, int:LOW:HIGH or a list such as 0,0.1,0.3"
+FIXED = {
+    "validation": "it decides which images judge",
+    "classes": "it decides which images judge",
+    "recipe": "it decides how a set is evaluated later, not how it is made",
+    "architecture": "trials are judged on the network that they are made with, so they could not be compared",
+    "image_size": "trials of different sizes could not be compared",
+}
+"""Settings that cannot be searched, each with the reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """All numbers from `low` to `high`: uniform, uniform in the logarithm, or whole numbers."""
+
+    low: float
+    high: float
+    scale: Scale
+
+    def __contains__(self, value: object) -> bool:
+        right = isinstance(value, int if self.scale == "int" else int | float) and not isinstance(value, bool)
+        return right and self.low <= value <= self.high  # type: ignore[operator]
+
+    @property
+    def samples(self) -> tuple[Any, ...]:
+        """Values by which the range is checked: both ends."""
+        return (int(self.low), int(self.high)) if self.scale == "int" else (self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """A list of values."""
+
+    values: tuple[Any, ...]
+
+    def __contains__(self, value: object) -> bool:
+        return any(type(each) is type(value) and each == value for each in self.values)
+
+    @property
+    def samples(self) -> tuple[Any, ...]:
+        """Values by which the range is checked: all."""
+        return self.values
+
+
+Range: TypeAlias = Interval | Choices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """The searched settings: the range and the text of each, by the name that the user gave it."""
+
+    ranges: Mapping[str, Range]
+    texts: Mapping[str, str]
+    defaults: Mapping[str, Any]  # their values in the preset
+
+    @property
+    def holds_defaults(self) -> bool:
+        """Whether the values of the preset lie in the ranges."""
+        return all(value in self.ranges[name] for name, value in self.defaults.items())
+
+
+def read_space(preset: Preset, search: Mapping[str, str], fixed: Sequence[str] = ()) -> Space:
+    """The space that `search` describes: a text for each setting, in one of the forms of `FORMS`.
+
+    `fixed` are settings that the user has set already. Each end of a range and each value of a list is tried in the
+    preset. Raises UnknownName for a setting that does not exist, ConfigError for a range that is empty or of the wrong
+    type, a value that the method refuses, and a setting that is fixed, is named twice or cannot be searched.
+    """
+    if not search:
+        raise ConfigError("nothing to search: name a setting and its range, as in --search outer.radius=log:0.003:0.3")
+    values = preset.config.to_dict()
+    set_already = {setting_path(values, name): name for name in fixed if name not in ("dataset", "ipc", "method")}
+    found: dict[str, Range] = {}
+    paths: dict[str, str] = {}
+    for name, text in search.items():
+        path = setting_path(values, name)
+        _check_name(name, path, _at(values, path), set_already, paths)
+        paths[path] = name
+        found[name] = parse_range(name, text)
+        for value in found[name].samples:
+            _try(preset, name, text, value)
+    defaults = {name: _at(values, path) for path, name in paths.items()}
+    return Space(ranges=found, texts=dict(search), defaults=defaults)
+
+
+def parse_range(name: str, text: str) -> Range:
+    """The range of a setting as text says it. Raises ConfigError."""
+    words = text.split(":")
+    if words[0] in ("log", "int") or (len(words) == 2 and all(_is_number(word) for word in words)):
+        scale: Scale = "log" if words[0] == "log" else "int" if words[0] == "int" else "linear"
+        return _interval(name, text, scale, words[-2:] if scale == "linear" else words[1:])
+    values = tuple(_value(name, text, word) for word in text.split(","))
+    if len(values) < 2:
+        raise ConfigError(f"--search {name}={text}: expected {FORMS}; for one value use --set {name}={text}")
+    if len({json.dumps(value) for value in values}) < len(values):
+        raise ConfigError(f"--search {name}={text}: a value is there twice")
+    return Choices(values=values)
+
+
+def _interval(name: str, text: str, scale: Scale, ends: Sequence[str]) -> Interval:
+    whole = scale == "int"
+    if len(ends) != 2 or not all(_is_number(end) and (not whole or float(end).is_integer()) for end in ends):
+        raise ConfigError(f"--search {name}={text}: expected two {'whole ' if whole else ''}numbers, as {FORMS}")
+    low, high = map(float, ends)
+    if not low < high:
+        raise ConfigError(f"--search {name}={text}: the range is empty, because {ends[0]} is not below {ends[1]}")
+    if scale == "log" and low <= 0:
+        raise ConfigError(f"--search {name}={text}: the lower end of a logarithmic range must be above 0")
+    return Interval(low=low, high=high, scale=scale)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _value(name: str, text: str, word: str) -> Any:
+    """One value of a list: JSON if it parses, else the text itself."""
+    try:
+        value = json.loads(word)
+    except (json.JSONDecodeError, RecursionError):
+        value = word.strip()
+    if value == "" or not (value is None or isinstance(value, bool | int | float | str)):
+        raise ConfigError(f"--search {name}={text}: {word!r} is no number, text, true, false or null")
+    return value
+
+
+def _check_name(name: str, path: str, value: Any, set_already: Mapping[str, str], paths: Mapping[str, str]) -> None:
+    """Raise ConfigError for a setting that cannot be searched."""
+    if path in set_already:
+        raise ConfigError(f"{name} is both in --set and in --search; leave it out of one of them")
+    if path in paths:
+        raise ConfigError(f"--search {name}: {paths[path]} is the same setting; name it once")
+    if path in FIXED:
+        raise ConfigError(f"--search {name}: {FIXED[path]}; set it with --set")
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{name}.{each}" for each in value)
+        raise ConfigError(f"--search {name}: this is a table of settings; search one of {inside}")
+
+
+def _try(preset: Preset, name: str, text: str, value: Any) -> None:
+    """Raise ConfigError if the preset refuses the value."""
+    try:
+        with_settings(preset, {name: value})
+    except ConfigError as error:
+        whole = " (whole numbers: int:LOW:HIGH)" if "whole number" in str(error) else ""
+        raise ConfigError(f"--search {name}={text}: {error}{whole}") from None
+
+
+def _at(values: Mapping[str, Any], path: str) -> Any:
+    found: Any = values
+    for name in path.split("."):
+        found = found[name]
+    return found
+
+
+def parse_search(pairs: Sequence[str]) -> dict[str, str]:
+    """`key=range` texts as a dictionary. Raises ConfigError."""
+    return dict(_pairs(pairs))
+
+
+def _pairs(pairs: Sequence[str]) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    for pair in pairs:
+        key, equals, text = (part.strip() for part in pair.partition("="))
+        if not (key and equals and text):
+            raise ConfigError(f"--search {pair}: expected KEY=RANGE, with {FORMS}")
+        if key in seen:
+            raise ConfigError(f"--search {pair}: {key} is there twice; name it once")
+        seen.add(key)
+        yield key, text
