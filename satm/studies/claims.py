@@ -96,8 +96,16 @@ def comparisons(study: Study, claim: Claim) -> tuple[Comparison, ...]:
             if first in arms and second in arms and (first != second or claim.second_summary):
                 both = arms[first] & arms[second]
                 for evaluation, architecture in _judged(study, claim, both):
-                    facts = {"dataset": place.dataset, "ipc": place.ipc, "architecture": architecture or "own"}
-                    facts |= dict(place.variant) | {"evaluation": evaluation, "first": first, "second": second}
+                    facts = {
+                        "dataset": place.dataset,
+                        "ipc": place.ipc,
+                        "architecture": architecture or "own",
+                        "evaluation": evaluation,
+                        "first": first,
+                        "second": second,
+                        "varied": bool(place.variant),
+                        **dict(place.variant),
+                    }
                     if claim.allows(facts):
                         found.append(
                             Comparison(
@@ -127,9 +135,9 @@ def _judged(study: Study, claim: Claim, both: Iterable[str]) -> list[tuple[str, 
 
 
 def _matches(wanted: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-    return all(facts.get(key) in (value if isinstance(value, list | tuple) else [value]) for key, value in wanted.items())
+    listed = {key: value if isinstance(value, list | tuple) else [value] for key, value in wanted.items()}
+    return all(facts.get(key) in values for key, values in listed.items())
 
 
 def _tables(value: object) -> tuple[object, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
-

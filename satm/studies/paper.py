@@ -26,7 +26,7 @@ class PaperNumber:
 def paper_numbers() -> dict[tuple[str, str, int | None, str, str, str], PaperNumber]:
     """Every number of the paper's tables, by (table, data set, IPC, arm, architecture, metric)."""
     found = {}
-    with (files("satm.studies") / "paper.csv").open(encoding="utf-8", newline="") as file:
+    with (files("satm.studies") / "paper.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             number = PaperNumber(
                 table=row["table"],

@@ -18,7 +18,7 @@ from satm.names import Names
 from satm.networks import plan
 from satm.presets import get_profile
 from satm.studies.claims import RUN, Claim, comparisons
-from satm.studies.study import Arm, Block, Evaluation, Head, Study, check_table
+from satm.studies.study import Arm, Block, Evaluation, Head, Place, Study, check_table
 
 T = TypeVar("T")
 
@@ -26,8 +26,7 @@ LARGEST = 2**20  # bytes of a study
 PARTS = ("arms", "evaluations", "cells", "claims")
 STREAM = ("final_accuracy", "average_incremental_accuracy")
 RUN_METRICS = tuple(
-    RUN + name
-    for name in ("hypergradient_norm", "sharpness", "step_size", "loss", "outer_step_seconds", "peak_bytes")
+    RUN + name for name in ("hypergradient_norm", "sharpness", "step_size", "loss", "outer_step_seconds", "peak_bytes")
 )
 METRICS: Names[Any] = Names("metric", package="evaluation.metrics", group="satm.metrics")
 RECIPES: Names[Any] = Names("recipe", package="evaluation.recipes")
@@ -152,6 +151,7 @@ def _check(study: Study, data_root: Path | None) -> None:
     for i, block in enumerate(study.blocks, 1):
         with _named(f"cells {i}"):
             _check_block(study, block, data_root)
+    _check_settings(study)
     for i, claim in enumerate(study.claims, 1):
         with _named(f"claims {i}"):
             _check_claim(study, claim)
@@ -178,6 +178,16 @@ def _check_block(study: Study, block: Block, data_root: Path | None) -> None:
         get_profile(block.profile)
     if min(block.ipc) < 1:
         raise ConfigError(f"ipc {min(block.ipc)}: expected at least 1 image per class")
+
+
+def _check_settings(study: Study) -> None:
+    """Raise ConfigError if an arm has two meanings at one place."""
+    seen: dict[tuple[Place, str], Mapping[str, Any]] = {}
+    for cell in study.cells():
+        if seen.setdefault((cell.place, cell.name), cell.settings) != cell.settings:
+            raise ConfigError(
+                f"{cell} is there twice with different settings; give the arms two names, or put the setting in vary"
+            )
 
 
 def _check_claim(study: Study, claim: Claim) -> None:

@@ -28,8 +28,12 @@ class Arm:
     `{arm}` stand for those of the cell."""
     take: tuple[str, ...] = ()  # only these settings of that file, for an arm of another method; none: the whole file
 
+    keep: int | None = None  # k: the last int(N/k) inner steps are differentiated; null: the method's own window
+
     def __post_init__(self) -> None:
         check_table(self.settings, "settings")
+        if self.keep is not None and self.keep < 1:
+            raise ConfigError(f"keep {self.keep}: expected 1 or more, the last int(N/keep) inner steps")
         if self.take and self.config is None:
             raise ConfigError("take names settings of a configuration file; give config too")
         if self.outer is not None and self.config is not None and not self.take:

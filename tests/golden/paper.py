@@ -1,7 +1,7 @@
 """Writes `satm/studies/paper.csv`: the numbers of the paper's tables (Gao et al. 2025), as the studies call them.
 
-Its input is a table with the columns table, dataset, ipc, architecture, method, metric, mean, std and note, read off the
-paper. Run it again if that table grows:
+Its input is a table with the columns table, dataset, ipc, architecture, method, metric, mean, std and note, read off
+the paper. Run it again if that table grows:
 
     python -m tests.golden.paper PATH/TO/results.csv
 """
