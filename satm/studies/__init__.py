@@ -10,6 +10,6 @@ from satm.studies.read import shipped as shipped
 from satm.studies.study import Arm as Arm
 from satm.studies.study import Block as Block
 from satm.studies.study import Cell as Cell
+from satm.studies.study import Condition as Condition
 from satm.studies.study import Evaluation as Evaluation
-from satm.studies.study import Place as Place
 from satm.studies.study import Study as Study

@@ -8,7 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from satm.errors import ConfigError
-from satm.studies.study import Place, check_table
+from satm.studies.study import Condition, check_table
 
 if TYPE_CHECKING:
     from satm.studies.study import Study
@@ -38,7 +38,7 @@ class Claim:
     scale: Literal["difference", "ratio"] = "difference"  # ratio: of the logarithms, for times, memory and norms
     times: float = 1.0  # for a ratio: `first` is compared with this many times `second`
     delta: float | None = None  # the smallest difference that matters, or ratio − 1; null: the study's
-    family: Literal["place", "claim"] = "place"  # which comparisons are corrected together by Holm's method
+    family: Literal["condition", "claim"] = "condition"  # which comparisons are corrected together by Holm's method
     where: object = field(default_factory=dict)  # a table: only where dataset, ipc, architecture … have these values
     without: object = ()  # tables, as `where`: not there
     at_least: int | None = None  # comparisons that must hold; null: all
@@ -68,18 +68,18 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One comparison of a claim: two arms at one place, by one evaluation on one architecture."""
+    """One comparison of a claim: two arms under one condition, by one evaluation on one architecture."""
 
     first: str
     second: str
-    place: Place
+    condition: Condition
     evaluation: str  # "" for a metric of the runs
     architecture: str  # "" for the sets' own
 
     @property
     def where(self) -> str:
         """Everything that the two arms share, in words."""
-        return ", ".join(filter(None, [str(self.place), self.architecture, self.evaluation]))
+        return ", ".join(filter(None, [str(self.condition), self.architecture, self.evaluation]))
 
 
 def comparisons(study: Study, claim: Claim) -> tuple[Comparison, ...]:
@@ -87,31 +87,31 @@ def comparisons(study: Study, claim: Claim) -> tuple[Comparison, ...]:
 
     Raises ConfigError if there is none, or fewer than must hold.
     """
-    cells: dict[Place, dict[str, set[str]]] = {}
+    cells: dict[Condition, dict[str, set[str]]] = {}
     for cell in study.cells():
-        cells.setdefault(cell.place, {}).setdefault(cell.name, set()).update(cell.evaluations)
+        cells.setdefault(cell.condition, {}).setdefault(cell.name, set()).update(cell.evaluations)
     found = []
-    for place, arms in cells.items():
+    for condition, arms in cells.items():
         for first, second in product(claim.first, claim.second):
             if first in arms and second in arms and (first != second or claim.second_summary):
                 both = arms[first] & arms[second]
                 for evaluation, architecture in _judged(study, claim, both):
                     facts = {
-                        "dataset": place.dataset,
-                        "ipc": place.ipc,
+                        "dataset": condition.dataset,
+                        "ipc": condition.ipc,
                         "architecture": architecture or "own",
                         "evaluation": evaluation,
                         "first": first,
                         "second": second,
-                        "varied": bool(place.variant),
-                        **dict(place.variant),
+                        "varied": bool(condition.variant),
+                        **dict(condition.variant),
                     }
                     if claim.allows(facts):
                         found.append(
                             Comparison(
                                 first=first,
                                 second=second,
-                                place=place,
+                                condition=condition,
                                 evaluation=evaluation,
                                 architecture=architecture,
                             )

@@ -18,7 +18,7 @@ from satm.names import Names
 from satm.networks import plan
 from satm.presets import get_profile
 from satm.studies.claims import RUN, Claim, comparisons
-from satm.studies.study import Arm, Block, Evaluation, Head, Place, Study, check_table
+from satm.studies.study import Arm, Block, Condition, Evaluation, Head, Study, check_table
 
 T = TypeVar("T")
 
@@ -181,10 +181,10 @@ def _check_block(study: Study, block: Block, data_root: Path | None) -> None:
 
 
 def _check_settings(study: Study) -> None:
-    """Raise ConfigError if an arm has two meanings at one place."""
-    seen: dict[tuple[Place, str], Mapping[str, Any]] = {}
+    """Raise ConfigError if an arm has two meanings under one condition."""
+    seen: dict[tuple[Condition, str], Mapping[str, Any]] = {}
     for cell in study.cells():
-        if seen.setdefault((cell.place, cell.name), cell.settings) != cell.settings:
+        if seen.setdefault((cell.condition, cell.name), cell.settings) != cell.settings:
             raise ConfigError(
                 f"{cell} is there twice with different settings; give the arms two names, or put the setting in vary"
             )

@@ -95,7 +95,7 @@ class Block:
             yield tuple(zip(table, values, strict=True))
 
 
-class Place(NamedTuple):
+class Condition(NamedTuple):
     """What the arms of one comparison share."""
 
     dataset: str
@@ -110,9 +110,9 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """The sets of one arm at one place: one for each condensation seed."""
+    """The sets of one arm under one condition: one for each condensation seed."""
 
-    place: Place
+    condition: Condition
     name: str  # of the arm
     arm: Arm
     settings: Mapping[str, Value]  # that replace those of the preset: the block's, the arm's and the variant's
@@ -122,7 +122,7 @@ class Cell:
     images: bool
 
     def __str__(self) -> str:
-        return f"{self.place}, {self.name}"
+        return f"{self.condition}, {self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,7 @@ class Study:
                 shared = check_table(block.settings, "settings")
                 found.append(
                     Cell(
-                        place=Place(dataset, ipc, variant, block.profile),
+                        condition=Condition(dataset, ipc, variant, block.profile),
                         name=name,
                         arm=arm,
                         settings={**shared, **check_table(arm.settings, "settings"), **dict(variant)},

@@ -229,7 +229,7 @@ def _foreseen(layout: Layout, asked: Asked, machine: Machine, stored: Stored | N
         for laid in layout.asked:
             bar.advance(1)
             seeds = list(seeds_of(laid, only))
-            cell = (str(laid.cell.place), laid.cell.name, ", ".join(laid.cell.evaluations) or "–")
+            cell = (str(laid.cell.condition), laid.cell.name, ", ".join(laid.cell.evaluations) or "–")
             if laid.preset is None:
                 rows.append((*cell, "", f"0/{len(seeds)}", "", "", "", f"cannot run here: {laid.obstacle}"))
                 total.missing += len(seeds)

@@ -52,10 +52,10 @@ def lay_out(
     obstacles: dict[str, str] = {}
     found = []
     for cell in study.cells(seeds=seeds):
-        dataset = cell.place.dataset
+        dataset = cell.condition.dataset
         if dataset not in obstacles:
             obstacles[dataset] = _missing(dataset, data_root, progress, download=download)
-        preset, missing = _preset(study, cell, cell.place.profile or profile, data_root, obstacles[dataset])
+        preset, missing = _preset(study, cell, cell.condition.profile or profile, data_root, obstacles[dataset])
         found.append(Laid(study=study, cell=cell, preset=preset, obstacle=missing or obstacles[dataset]))
     return tuple(found)
 
@@ -77,13 +77,15 @@ def _missing(dataset: str, data_root: Path | None, progress: Progress, *, downlo
 def _preset(study: Study, cell: Cell, profile: str, data_root: Path | None, missing: str) -> tuple[Preset | None, str]:
     """The preset, or None with what it waits for."""
     arm = cell.arm
-    if missing and spec_of(cell.place.dataset) is None:
+    if missing and spec_of(cell.condition.dataset) is None:
         return None, missing
     settings = dict(cell.settings)
     try:
         if arm.config is None:
             return _kept(_chosen(cell, profile, settings, data_root), arm.keep), ""
-        file = Path(study.folder) / arm.config.format(dataset=cell.place.dataset, ipc=cell.place.ipc, arm=cell.name)
+        file = Path(study.folder) / arm.config.format(
+            dataset=cell.condition.dataset, ipc=cell.condition.ipc, arm=cell.name
+        )
         if not file.exists():
             return None, f"{file} is not there: `satm tune` and `satm condense --print-config` write such a file"
         tuned = Chosen.read(file).preset
@@ -99,10 +101,10 @@ def _preset(study: Study, cell: Cell, profile: str, data_root: Path | None, miss
 
 
 def _chosen(cell: Cell, profile: str, settings: dict[str, Any], data_root: Path | None) -> Preset:
-    name, root = split_path(cell.place.dataset, data_root)
+    name, root = split_path(cell.condition.dataset, data_root)
     return choose_preset(
         name,
-        ipc=cell.place.ipc,
+        ipc=cell.condition.ipc,
         method=cell.arm.method,
         outer=cell.arm.outer,
         profile=profile,
@@ -120,10 +122,12 @@ def _kept(preset: Preset, keep: int | None) -> Preset:
 
 def _check_file(file: Path, tuned: Preset, cell: Cell) -> None:
     config = tuned.config
-    wanted = (cell.place.dataset, cell.place.ipc, cell.arm.method)
+    wanted = (cell.condition.dataset, cell.condition.ipc, cell.arm.method)
     if (config.dataset, config.ipc, config.method) != wanted:
         there = f"{config.dataset} IPC {config.ipc} by {config.method}"
-        raise ConfigError(f"{file} is of {there}; expected {cell.place.dataset} IPC {cell.place.ipc} by {wanted[2]}")
+        raise ConfigError(
+            f"{file} is of {there}; expected {cell.condition.dataset} IPC {cell.condition.ipc} by {wanted[2]}"
+        )
 
 
 def _taken(file: Path, tuned: Preset, names: Sequence[str]) -> dict[str, Any]:
@@ -159,8 +163,8 @@ def parse_only(texts: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
 def _passes(laid: Laid, key: str, values: tuple[str, ...]) -> bool:
     cell = laid.cell
     of_cell = {
-        "dataset": cell.place.dataset,
-        "ipc": str(cell.place.ipc),
+        "dataset": cell.condition.dataset,
+        "ipc": str(cell.condition.ipc),
         "method": cell.arm.method,
         "arm": cell.name,
         "stage": str(cell.stage),

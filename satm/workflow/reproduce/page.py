@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from satm.presets import weaker
 from satm.report.sections import Page, Section
-from satm.studies import Claim, Place, Study, paper_numbers
+from satm.studies import Claim, Condition, Study, paper_numbers
 from satm.workflow.grouped import GroupRow
 from satm.workflow.reproduce.laid import Laid
 from satm.workflow.reproduce.values import Values
@@ -103,28 +103,28 @@ def _change(claim: Claim, value: float) -> str:
 
 def _numbers(study: Study, values: Values) -> Section:
     rows = []
-    for place, arm in dict.fromkeys((each.cell.place, each.cell.name) for each in values.laid):
-        rows += list(_numbers_of(study, values, place, arm))
+    for condition, arm in dict.fromkeys((each.cell.condition, each.cell.name) for each in values.laid):
+        rows += list(_numbers_of(study, values, condition, arm))
     return Section(
         title="Numbers", paragraphs=(SPREADS,), columns=("cell", "arm", "metric", "paper", "ours"), rows=tuple(rows)
     )
 
 
-def _numbers_of(study: Study, values: Values, place: Place, arm: str) -> Iterator[tuple[str, ...]]:
-    cells = values.cells(place, arm)
+def _numbers_of(study: Study, values: Values, condition: Condition, arm: str) -> Iterator[tuple[str, ...]]:
+    cells = values.cells(condition, arm)
     for name in dict.fromkeys(name for each in cells for name in each.cell.evaluations):
         evaluation = study.evaluations[name]
         stream = ("final_accuracy", "average_incremental_accuracy")
         for architecture in evaluation.architectures or ("",):
             for metric in stream if evaluation.incremental else ("accuracy",):
-                row = values.row(place, arm, name, architecture, metric)
-                printed = _paper(study, place, arm, architecture, metric) if evaluation.rate == "own" else ""
-                where = ", ".join(filter(None, (str(place), architecture, name)))
+                row = values.row(condition, arm, name, architecture, metric)
+                printed = _paper(study, condition, arm, architecture, metric) if evaluation.rate == "own" else ""
+                where = ", ".join(filter(None, (str(condition), architecture, name)))
                 yield where, arm, metric, printed, "not reached" if row is None else _ours(row)
     for metric, summary in dict.fromkeys((c.metric, c.summary) for c in study.claims if c.of_runs):
-        found = values.measured(place, arm, metric, summary)
-        printed = _paper(study, place, arm, "", metric)
-        yield str(place), arm, f"{metric} ({summary})", printed, _measured(metric, found, _scale(cells))
+        found = values.measured(condition, arm, metric, summary)
+        printed = _paper(study, condition, arm, "", metric)
+        yield str(condition), arm, f"{metric} ({summary})", printed, _measured(metric, found, _scale(cells))
 
 
 def _ours(row: GroupRow) -> str:
@@ -149,13 +149,13 @@ def _scale(cells: Sequence[Laid]) -> str:
     return weaker(*(each.preset.profile for each in cells if each.preset is not None))
 
 
-def _paper(study: Study, place: Place, arm: str, architecture: str, metric: str) -> str:
+def _paper(study: Study, condition: Condition, arm: str, architecture: str, metric: str) -> str:
     """The paper's number; "" if it prints none. A variant of ours has none."""
-    if study.head.paper is None or place.variant:
+    if study.head.paper is None or condition.variant:
         return ""
     numbers = paper_numbers()
-    for ipc in (place.ipc, None):
-        number = numbers.get((study.head.paper, place.dataset, ipc, arm, architecture, metric))
+    for ipc in (condition.ipc, None):
+        number = numbers.get((study.head.paper, condition.dataset, ipc, arm, architecture, metric))
         if number is not None:
             unit = UNITS.get(metric, (1.0, ""))[1]
             return f"{number.value:g}{unit}" + ("" if number.spread is None else f" ± {number.spread:g}")

@@ -15,8 +15,7 @@ from satm.home import acquire, home, write_atomically
 from satm.progress import SILENT, Progress
 from satm.report.sections import Page, html, markdown
 from satm.studies import Evaluation, Study, read_study, shipped
-from satm.workflow.fan_out import OneProcess, Outcome, Work, fan_out
-from satm.workflow.fan_out import Place as Where
+from satm.workflow.fan_out import OneProcess, Outcome, Place, Work, fan_out
 from satm.workflow.reproduce.laid import Laid, chosen_cells, lay_out, parse_only, seeds_of
 from satm.workflow.reproduce.page import page_of
 from satm.workflow.reproduce.stored import Stored
@@ -96,7 +95,7 @@ def layouts(
 def reproduce(
     asked: Asked,
     *,
-    place: Where | None = None,
+    place: Place | None = None,
     output: Path | None = None,
     registry: Path | str = "satm.db",
     device: str = "auto",
@@ -180,7 +179,7 @@ def networks_of(study: Study, evaluation: str, asked: Asked) -> int | None:
     return asked.networks or study.networks_of(evaluation)
 
 
-def _run(stages: dict[int, list[CellTask]], place: Where, work: Work) -> list[Outcome]:
+def _run(stages: dict[int, list[CellTask]], place: Place, work: Work) -> list[Outcome]:
     """Run the stages one after another: sets of one stage may be judged further in the next."""
     outcomes: list[Outcome] = []
     total, progress = sum(map(len, stages.values())), work.progress
@@ -238,8 +237,8 @@ def _write_grids(found: Sequence[Layout], registry: Path, output: Path, data_roo
             if (record := stored.record(laid.seeded(0), 0)) is not None
         ]
     for laid, record in made:
-        place = laid.cell.place
-        name = f"{place.dataset}-ipc{place.ipc}-{laid.cell.name}.png"
+        at = laid.cell.condition
+        name = f"{at.dataset}-ipc{at.ipc}-{laid.cell.name}.png"
         image_grid(load(record.name, registry=registry, data_root=data_root), output / name)
 
 

@@ -78,7 +78,7 @@ def _family(claim: Claim, each: Comparison) -> object:
     """What the members of a family share. Families hold comparisons that are not reached yet, too."""
     if claim.family == "claim":
         return claim.text
-    return each.place, each.evaluation, each.architecture, claim.metric, claim.summary
+    return each.condition, each.evaluation, each.architecture, claim.metric, claim.summary
 
 
 def _judge(study: Study, members: Sequence[Key], values: Values) -> dict[Key, Judged]:
