@@ -56,6 +56,8 @@ def reproduce(
     output: Output = Path("reproduced"),
     device: option.Device = "auto",
     threads: option.Threads = None,
+    workers: option.Workers = None,
+    ray: option.RayAddress = None,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
     data_root: option.DataRoot = None,
     dry_run: option.DryRun = False,
@@ -70,6 +72,7 @@ def reproduce(
     from satm.workflow.reproduce.foresee import foresee
 
     asked = run.Asked(study=study, profile=profile, only=tuple(only or ()), seeds=seeds, networks=networks)
+    place = option.parse_place(workers, ray)
     if dry_run:
         with working(threads) as progress:
             say_lines(foresee(asked, registry=registry, device=device, data_root=data_root, progress=progress))
@@ -80,6 +83,7 @@ def reproduce(
     with working(threads) as progress:
         found = run.reproduce(
             asked,
+            place=place,
             output=output,
             registry=registry,
             device=device,

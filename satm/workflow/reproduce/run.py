@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,11 +12,13 @@ from registry import Registry
 from satm.canonical import digest
 from satm.errors import ConfigError, SatmError
 from satm.home import acquire, home, write_atomically
+from satm.machine.device import resolve_device
 from satm.progress import SILENT, Progress
 from satm.report.sections import Page, html, markdown
 from satm.studies import Evaluation, Study, read_study, shipped
 from satm.workflow.fan_out import OneProcess, Outcome, Place, Work, fan_out
-from satm.workflow.reproduce.laid import Laid, chosen_cells, lay_out, parse_only, seeds_of
+from satm.workflow.reproduce.cost import Machine, peak_of, too_large
+from satm.workflow.reproduce.laid import Laid, chosen_cells, lay_out, parse_only, seeds_of, with_obstacle
 from satm.workflow.reproduce.page import page_of
 from satm.workflow.reproduce.stored import Stored
 from satm.workflow.reproduce.task import CellTask
@@ -118,7 +120,7 @@ def reproduce(
     or if nothing of it can run here, and Interrupted with everything finished stored.
     """
     registry = Path(registry)
-    found = layouts(asked, data_root=data_root, progress=progress, download=True)
+    found = _fitting(layouts(asked, data_root=data_root, progress=progress, download=True), device)
     unreached = tuple(_unreached(found))
     if all(laid.obstacle for each in found for laid in each.asked):
         raise SatmError(f"nothing of {asked.study} can be made here: {unreached[0]}")
@@ -127,13 +129,36 @@ def reproduce(
     Registry.open(registry).close()
     work = Work(registry=registry, device=device, threads=threads, data_root=data_root, progress=progress)
     with _held([each.study.name for each in found], registry):
-        outcomes = _run(tasks_of(found, asked), place or OneProcess(), work)
+        outcomes = _run(_left(tasks_of(found, asked), registry), place or OneProcess(), work)
     failed = tuple(f"{each.task.name}: {each.error}" for each in outcomes if each.error is not None)
     pages = pages_of(found, registry, failed)
     if output is not None:
         write_pages(pages, output)
         _write_grids(found, registry, output, data_root)
     return Reproduced(pages=pages, failed=failed, unreached=unreached)
+
+
+def _fitting(found: Sequence[Layout], device: str) -> tuple[Layout, ...]:
+    """The layouts, in which cells that do not fit the memory of the device have an obstacle."""
+    machine = Machine(resolve_device(device))
+    peaks: dict[str, float | None] = {}
+
+    def checked(laid: Laid) -> Laid:
+        if laid.preset is None or laid.obstacle:
+            return laid
+        key = digest(laid.preset.config.to_dict())
+        if key not in peaks:
+            peaks[key] = peak_of(laid, machine)
+        return with_obstacle(laid, too_large(peaks[key], machine))
+
+    return tuple(replace(each, asked=tuple(map(checked, each.asked))) for each in found)
+
+
+def _left(stages: dict[int, list[CellTask]], registry: Path) -> dict[int, list[CellTask]]:
+    """The tasks of which something is not stored yet."""
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        stored = Stored(store)
+        return {stage: [task for task in tasks if not task.is_done(stored)] for stage, tasks in stages.items()}
 
 
 def report(

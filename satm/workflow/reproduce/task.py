@@ -49,6 +49,11 @@ class CellTask:
         for evaluation, networks in self.evaluations:
             self._judge(work, record, evaluation, networks)
 
+    def is_done(self, stored: Stored) -> bool:
+        """Whether the set is stored and judged by every network."""
+        record = stored.record(self.preset, self.seed)
+        return record is not None and all(is_judged(stored.store, record, *each) for each in self.evaluations)
+
     def _stored(self, work: Work) -> SetRecord | None:
         if not work.registry.exists():
             return None
