@@ -21,6 +21,7 @@ from satm.cli import (
     origins,
     plan,
     registry,
+    reproduce,
     runs,
     tune,
     upkeep,
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 GROUPS = (
-    *(condense, plan, tune, evaluate, architectures, incremental, compare),
+    *(condense, plan, tune, evaluate, architectures, incremental, compare, reproduce),
     *(registry, exchange, origins, runs, upkeep, lists, doctor),
 )
 for group in GROUPS:

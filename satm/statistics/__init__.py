@@ -14,7 +14,16 @@ from satm.statistics.agreement import Agreement, mcnemar
 from satm.statistics.compare import DELTA, Comparison, Verdict, compare, seeds_needed
 from satm.statistics.crossed import Common, Crossed, common, crossed
 from satm.statistics.estimate import FEWEST, LEVEL, Estimate
-from satm.statistics.family import FamilyMember, RankTest, against_control, all_pairs, holm, may_be_best, rank_test
+from satm.statistics.family import (
+    FamilyMember,
+    RankTest,
+    against_control,
+    all_pairs,
+    corrected,
+    holm,
+    may_be_best,
+    rank_test,
+)
 from satm.statistics.interval import Interval, difference_interval, half_width, interval, paired_interval
 from satm.statistics.nested import Nested, fresh_draws, nested
 from satm.statistics.percent import accuracy_interval, clopper_pearson
@@ -41,6 +50,7 @@ __all__ = [
     "clopper_pearson",
     "common",
     "compare",
+    "corrected",
     "crossed",
     "difference_interval",
     "fresh_draws",

@@ -123,18 +123,30 @@ def rank_test(scores: npt.ArrayLike) -> RankTest:
     )
 
 
-def _family(groups: Mapping[str, npt.ArrayLike], pairs: Sequence[tuple[str, str]], delta: float) -> list[FamilyMember]:
-    found = [compare(groups[first], groups[second], delta) for first, second in pairs]
-    adjusted = holm([1.0 if each.p is None else each.p for each in found])
+def corrected(found: Sequence[tuple[str, str, Comparison]], size: int | None = None) -> list[FamilyMember]:
+    """(first, second, their comparison) as members of a family of `size` comparisons; None: of these.
+
+    A family that is declared before the work may have members that are not measured yet; they count in `size`. Raises
+    ConfigError if it is smaller than the number of comparisons.
+    """
+    k = len(found) if size is None else size
+    if k < len(found):
+        raise ConfigError(f"a family of {k} comparisons with {len(found)} members; expected at least as many")
+    known = [1.0 if each.p is None else each.p for _, _, each in found]
+    adjusted = holm([*known, *[1.0] * (k - len(found))])
     members = []
-    for (first, second), each, p in zip(pairs, found, adjusted, strict=True):
-        decided = each.verdict_at(1 - (1 - LEVEL) / len(pairs))
+    for (first, second, each), p in zip(found, adjusted, strict=False):
+        decided = each.verdict_at(1 - (1 - LEVEL) / k)
         if p <= 1 - LEVEL and each.difference.mean > 0 and decided is not Verdict.AT_LEAST:
             decided = Verdict.HOLDS
         members.append(
             FamilyMember(first=first, second=second, comparison=each, p=p if each.known else None, verdict=decided)
         )
     return members
+
+
+def _family(groups: Mapping[str, npt.ArrayLike], pairs: Sequence[tuple[str, str]], delta: float) -> list[FamilyMember]:
+    return corrected([(first, second, compare(groups[first], groups[second], delta)) for first, second in pairs])
 
 
 def _several(groups: Mapping[str, npt.ArrayLike]) -> Mapping[str, npt.ArrayLike]:

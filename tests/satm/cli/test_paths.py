@@ -25,10 +25,19 @@ KINDS = [
 ]
 QUICK = ["pipe", "endless", "nested"]  # of these a few seconds; all kinds are slow
 SECONDS = 60  # a command line that hangs is stopped after this time; on a busy machine a good one can take 20 s
-NAMED = {"--order", "DATASET"}  # they take a name or a path, so their type does not say so
+NAMED = {"--order", "DATASET", "STUDY"}  # they take a name or a path, so their type does not say so
 VALUES: dict[str, str] = {
-    **{"SET": "latest", "A": "latest", "B": "latest", "SQL": "select 1", "TAG": "t", "RUN": "latest", "RUN…": "latest"},
-    **{"DATASET": "digits", "SOURCE": "source", "PATH": "made"},
+    **{
+        "SET": "latest",
+        "A": "latest",
+        "B": "latest",
+        "SQL": "select 1",
+        "TAG": "t",
+        "STUDY": "grids",
+        "RUN": "latest",
+        "RUN…": "latest",
+    },
+    **{"DATASET": "digits", "SOURCE": "source", "PATH": "made", "STUDY": "grids"},
 }
 DEVICES = {"endless": "zero", "full": "full"}
 PLACES_OF_LAYOUTS = "PATH"

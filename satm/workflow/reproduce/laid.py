@@ -1,0 +1,184 @@
+"""Lays out a study: the preset of every cell, and what keeps a cell from being made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from satm.config import to_dict
+from satm.data.catalogue import spec_of
+from satm.data.lookup import at_hand, find, split_path
+from satm.errors import ConfigError, DataError, SatmError
+from satm.presets import Preset
+from satm.progress import SILENT, Progress
+from satm.studies import Cell, Study
+from satm.workflow.choosing import choose_preset, default_profile, with_settings
+from satm.workflow.chosen import Chosen
+from satm.workflow.condense.seeds import with_expert_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Laid:
+    """A cell with its preset, whose experts have seed 0; or the reason why it cannot be made here."""
+
+    study: Study
+    cell: Cell
+    preset: Preset | None  # None: what it needs is not here
+    obstacle: str = ""  # why it cannot be made here; "": it can
+
+    def seeded(self, seed: int) -> Preset:
+        """The preset of one condensation: its experts have the seed of the condensation."""
+        assert self.preset is not None
+        return with_expert_seed(self.preset, seed)
+
+
+def lay_out(
+    study: Study,
+    *,
+    profile: str | None = None,
+    seeds: int | None = None,
+    data_root: Path | None = None,
+    progress: Progress = SILENT,
+    download: bool = False,
+) -> tuple[Laid, ...]:
+    """Every cell of the study at `profile`, with its preset.
+
+    `download`: a data set that is not here is downloaded now, if it can be. Raises ConfigError, with the study and the
+    cell, for settings that the cell's method does not have.
+    """
+    profile = profile or default_profile()
+    obstacles: dict[str, str] = {}
+    found = []
+    for cell in study.cells(seeds=seeds):
+        dataset = cell.condition.dataset
+        if dataset not in obstacles:
+            obstacles[dataset] = _missing(dataset, data_root, progress, download=download)
+        preset, missing = _preset(study, cell, cell.condition.profile or profile, data_root, obstacles[dataset])
+        found.append(Laid(study=study, cell=cell, preset=preset, obstacle=missing or obstacles[dataset]))
+    return tuple(found)
+
+
+def _missing(dataset: str, data_root: Path | None, progress: Progress, *, download: bool) -> str:
+    """Why the data set cannot be read here; "" if it can, or if it would be downloaded."""
+    spec = spec_of(dataset)
+    if spec is not None and spec.embedded:
+        return ""
+    try:
+        if data_root is None and (at_hand(dataset, None) or (spec is not None and spec.torchvision and not download)):
+            return ""
+        find(dataset, data_root, progress)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _preset(study: Study, cell: Cell, profile: str, data_root: Path | None, missing: str) -> tuple[Preset | None, str]:
+    """The preset, or None with what it waits for."""
+    arm = cell.arm
+    if missing and spec_of(cell.condition.dataset) is None:
+        return None, missing
+    settings = dict(cell.settings)
+    try:
+        if arm.config is None:
+            return _kept(_chosen(cell, profile, settings, data_root), arm.keep), ""
+        file = Path(study.folder) / arm.config.format(
+            dataset=cell.condition.dataset, ipc=cell.condition.ipc, arm=cell.name
+        )
+        if not file.exists():
+            return None, f"{file} is not there: `satm tune` and `satm condense --print-config` write such a file"
+        tuned = Chosen.read(file).preset
+        if not arm.take:
+            _check_file(file, tuned, cell)
+            return _kept(with_settings(tuned, settings), arm.keep), ""
+        taken = {f"settings.{name}": value for name, value in _taken(file, tuned, arm.take).items()}
+        return _kept(_chosen(cell, profile, {**taken, **settings}, data_root), arm.keep), ""
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigError(f"{study.name}: arms.{cell.name}: config {arm.config!r}: unknown part {error}") from error
+    except SatmError as error:
+        raise ConfigError(f"{study.name}: {cell}: {error}") from error
+
+
+def _chosen(cell: Cell, profile: str, settings: dict[str, Any], data_root: Path | None) -> Preset:
+    name, root = split_path(cell.condition.dataset, data_root)
+    return choose_preset(
+        name,
+        ipc=cell.condition.ipc,
+        method=cell.arm.method,
+        outer=cell.arm.outer,
+        profile=profile,
+        settings=settings,
+        data_root=root,
+    )
+
+
+def _kept(preset: Preset, keep: int | None) -> Preset:
+    """`preset` with a window of int(N/keep) steps."""
+    if keep is None:
+        return preset
+    return with_settings(preset, {"settings.window": max(1, preset.config.settings.inner_steps // keep)})
+
+
+def _check_file(file: Path, tuned: Preset, cell: Cell) -> None:
+    config = tuned.config
+    wanted = (cell.condition.dataset, cell.condition.ipc, cell.arm.method)
+    if (config.dataset, config.ipc, config.method) != wanted:
+        there = f"{config.dataset} IPC {config.ipc} by {config.method}"
+        raise ConfigError(
+            f"{file} is of {there}; expected {cell.condition.dataset} IPC {cell.condition.ipc} by {wanted[2]}"
+        )
+
+
+def _taken(file: Path, tuned: Preset, names: Sequence[str]) -> dict[str, Any]:
+    settings = to_dict(tuned.config.settings)
+    for name in names:
+        if name not in settings:
+            raise ConfigError(f"{file}: method {tuned.config.method} has no setting {name}, which take names")
+    return {name: settings[name] for name in names}
+
+
+def chosen_cells(laid: Sequence[Laid], only: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[Laid, ...]:
+    """The cells that every filter lets through, and of these the seeds: see `seeds_of`."""
+    return tuple(each for each in laid if all(_passes(each, key, values) for key, values in only))
+
+
+ONLY = ("dataset", "ipc", "method", "arm", "stage", "seed")
+
+
+def parse_only(texts: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """`method=satm,mtt` as ("method", ("satm", "mtt")). Raises ConfigError."""
+    found = []
+    for text in texts:
+        key, sign, values = text.partition("=")
+        parts = tuple(part.strip() for part in values.split(","))
+        if not sign or key.strip() not in ONLY or not all(parts):
+            raise ConfigError(f"--only {text}: expected KEY=VALUE,… with one of {', '.join(ONLY)}")
+        if key.strip() in ("ipc", "stage", "seed") and not all(part.isdecimal() for part in parts):
+            raise ConfigError(f"--only {text}: expected whole numbers, such as {key.strip()}=1,10")
+        found.append((key.strip(), parts))
+    return tuple(found)
+
+
+def _passes(laid: Laid, key: str, values: tuple[str, ...]) -> bool:
+    cell = laid.cell
+    of_cell = {
+        "dataset": cell.condition.dataset,
+        "ipc": str(cell.condition.ipc),
+        "method": cell.arm.method,
+        "arm": cell.name,
+        "stage": str(cell.stage),
+    }
+    return key not in of_cell or of_cell[key] in values
+
+
+def seeds_of(laid: Laid, only: Sequence[tuple[str, tuple[str, ...]]]) -> Iterator[int]:
+    """The condensation seeds of a cell that the filters let through."""
+    for seed in range(laid.cell.seeds):
+        if all(key != "seed" or str(seed) in values for key, values in only):
+            yield seed
+
+
+def with_obstacle(laid: Laid, obstacle: str) -> Laid:
+    """`laid` with another reason, if it has none yet."""
+    return laid if laid.obstacle else replace(laid, obstacle=obstacle)

@@ -1,0 +1,176 @@
+"""The page of a study: its claims with their verdicts, the paper's numbers beside ours, and what was not reached."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from satm.presets import weaker
+from satm.report.sections import Page, Section
+from satm.studies import Claim, Condition, Study, paper_numbers
+from satm.workflow.grouped import GroupRow
+from satm.workflow.reproduce.laid import Laid
+from satm.workflow.reproduce.values import Values
+from satm.workflow.reproduce.verdicts import Answer, Judged, answers
+
+UNITS = {"run.peak_bytes": (1e-9, " GB"), "run.outer_step_seconds": (1.0, " s")}
+SPREADS = (
+    "Ours: the mean, then the standard deviation between condensations and between networks (or class orders), then "
+    "how many there are of each, and the scale in brackets. The paper does not say what its ± is the spread of."
+)
+
+
+def page_of(study: Study, values: Values, failures: Sequence[str] = ()) -> Page:
+    """The page, from the registry alone. `failures`: what failed in this session, a line each."""
+    found = answers(study, values)
+    scales = sorted({each.preset.profile for each in values.laid if each.preset is not None})
+    unlike = [each for each in scales if each != "paper"]
+    scale = f"Scale: {', '.join(scales) or 'none'}."
+    if unlike:
+        scale += f" Numbers at {' or '.join(unlike)} are no measure of the paper's numbers, only of its claims."
+    sections = [_claims(study, found), _comparisons(found), _numbers(study, values)]
+    if left := list(_left(values)):
+        sections.append(Section(title="Not reached", columns=("cell", "seeds", "why"), rows=tuple(left)))
+    if failures:
+        sections.append(Section(title="Failed", paragraphs=tuple(failures)))
+    return Page(
+        title=study.head.title,
+        paragraphs=tuple(filter(None, (f"Source: {study.head.source}.", study.head.about, scale, *study.head.notes))),
+        sections=tuple(each for each in sections if each.rows or each.paragraphs),
+    )
+
+
+def _claims(study: Study, found: Sequence[Answer]) -> Section:
+    head = study.head
+    return Section(
+        title="Claims",
+        paragraphs=(
+            f"δ = {head.delta:g} if a claim has none of its own. Each comparison is paired by condensation seed and "
+            "network; those of one family are corrected together by Holm's method, with the ones not reached.",
+        )
+        if found
+        else (),
+        columns=("claim", "verdict", "comparisons", "δ", "family"),
+        rows=tuple(
+            (each.claim.text, str(each.holds), each.counts, _delta(study, each.claim), each.claim.family)
+            for each in found
+        ),
+    )
+
+
+def _delta(study: Study, claim: Claim) -> str:
+    delta = claim.delta or study.head.delta
+    return f"{100 * delta:g} %" if claim.scale == "ratio" else f"{delta:g}"
+
+
+def _comparisons(found: Sequence[Answer]) -> Section:
+    return Section(
+        title="Comparisons",
+        columns=("first", "second", "where", "metric", "difference", "95% interval", "p (Holm)", "n", "verdict"),
+        rows=tuple(_comparison(answer.claim, each) for answer in found for each in answer.judged),
+    )
+
+
+def _comparison(claim: Claim, judged: Judged) -> tuple[str, ...]:
+    each, member = judged.comparison, judged.member
+    metric = claim.metric + (f" ({claim.summary})" if claim.of_runs else "")
+    second = f"{claim.times:g} × {each.second}" if claim.times != 1 else each.second
+    if claim.second_summary:
+        second += f" ({claim.second_summary})"
+    named = (each.first, second, each.where, metric)
+    if member is None:
+        return (*named, "", "", "", "", judged.spelt)
+    found = member.comparison.difference
+    ends = found.ends() if member.comparison.known else None
+    turn = -1.0 if claim.says == "below" else 1.0  # the difference is shown as first − second
+    mean, pair = turn * found.mean, None if ends is None else sorted(turn * end for end in ends)
+    return (
+        *named,
+        _change(claim, mean),
+        "" if pair is None else f"[{_change(claim, pair[0])}, {_change(claim, pair[1])}]",
+        "" if member.p is None else f"{member.p:.3g}",
+        f"{found.seeds}" if claim.of_runs else f"{found.seeds} × {found.networks}",
+        judged.spelt,
+    )
+
+
+def _change(claim: Claim, value: float) -> str:
+    """A difference: in points, as a factor for ratios, else as it is."""
+    if claim.scale == "ratio":
+        return f"×{math.exp(value):.3g}"
+    return f"{value:+.3g}" if claim.of_runs else f"{100 * value:+.2f}"
+
+
+def _numbers(study: Study, values: Values) -> Section:
+    rows = []
+    for condition, arm in dict.fromkeys((each.cell.condition, each.cell.name) for each in values.laid):
+        rows += list(_numbers_of(study, values, condition, arm))
+    return Section(
+        title="Numbers", paragraphs=(SPREADS,), columns=("cell", "arm", "metric", "paper", "ours"), rows=tuple(rows)
+    )
+
+
+def _numbers_of(study: Study, values: Values, condition: Condition, arm: str) -> Iterator[tuple[str, ...]]:
+    cells = values.cells(condition, arm)
+    for name in dict.fromkeys(name for each in cells for name in each.cell.evaluations):
+        evaluation = study.evaluations[name]
+        stream = ("final_accuracy", "average_incremental_accuracy")
+        for architecture in evaluation.architectures or ("",):
+            for metric in stream if evaluation.incremental else ("accuracy",):
+                row = values.row(condition, arm, name, architecture, metric)
+                printed = _paper(study, condition, arm, architecture, metric) if evaluation.rate == "own" else ""
+                where = ", ".join(filter(None, (str(condition), architecture, name)))
+                yield where, arm, metric, printed, "not reached" if row is None else _ours(row)
+    for metric, summary in dict.fromkeys((c.metric, c.summary) for c in study.claims if c.of_runs):
+        found = values.measured(condition, arm, metric, summary)
+        printed = _paper(study, condition, arm, "", metric)
+        yield str(condition), arm, f"{metric} ({summary})", printed, _measured(metric, found, _scale(cells))
+
+
+def _ours(row: GroupRow) -> str:
+    """`45.2 (0.6; 0.4), 3 × 5 [cpu]`."""
+    spreads = "; ".join(
+        "–" if each is None else f"{100 * each:.1f}" for each in (row.between_condensations, row.between_networks)
+    )
+    return f"{100 * row.estimate.mean:.1f} ({spreads}), {row.condensations} × {row.networks} [{row.cell.profile}]"
+
+
+def _measured(metric: str, found: dict[int, float], scale: str) -> str:
+    if not found:
+        return "not reached"
+    factor, unit = UNITS.get(metric, (1.0, ""))
+    values = [factor * each for each in found.values()]
+    mean = math.fsum(values) / len(values)
+    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) if len(values) > 1 else None
+    return f"{mean:.3g}{unit} ({'–' if spread is None else f'{spread:.2g}'}), {len(values)} [{scale}]"
+
+
+def _scale(cells: Sequence[Laid]) -> str:
+    return weaker(*(each.preset.profile for each in cells if each.preset is not None))
+
+
+def _paper(study: Study, condition: Condition, arm: str, architecture: str, metric: str) -> str:
+    """The paper's number; "" if it prints none. A variant of ours has none."""
+    if study.head.paper is None or condition.variant:
+        return ""
+    numbers = paper_numbers()
+    for ipc in (condition.ipc, None):
+        number = numbers.get((study.head.paper, condition.dataset, ipc, arm, architecture, metric))
+        if number is not None:
+            unit = UNITS.get(metric, (1.0, ""))[1]
+            return f"{number.value:g}{unit}" + ("" if number.spread is None else f" ± {number.spread:g}")
+    return ""
+
+
+def _left(values: Values) -> Iterator[tuple[str, ...]]:
+    """The cells of which a condensation is not finished."""
+    for laid in values.laid:
+        if laid.preset is None:
+            yield str(laid.cell), f"0 of {laid.cell.seeds}", laid.obstacle
+            continue
+        runs = [values.stored.run(laid.seeded(seed), seed) for seed in range(laid.cell.seeds)]
+        done = sum(run is not None and run.status == "done" for run in runs)
+        if done < laid.cell.seeds:
+            failed = next((run for run in runs if run is not None and run.status in ("failed", "interrupted")), None)
+            reason = laid.obstacle or ("" if failed is None else f"{failed.status}: {failed.message}".rstrip(": "))
+            yield str(laid.cell), f"{done} of {laid.cell.seeds}", reason

@@ -1,0 +1,163 @@
+"""What the registry holds of a study: finished sets by configuration, and their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean, pvariance
+
+from registry import Group, Registry, RunRecord, SetRecord
+from registry.results import recipe_id
+from satm.canonical import digest
+from satm.presets import Preset, class_incremental_repeats
+from satm.studies import Evaluation
+from satm.studies.claims import RUN, Summary
+from satm.workflow.evaluate.rows import NetworkRows
+from satm.workflow.evaluate.subject import Entrant, Judging, find_entrant
+from satm.workflow.grouped import GroupRow, group_rows
+from satm.workflow.incremental.naming import protocol_name
+
+FIFTH = 5  # the early and the late part of a run are the first and the last fifth of its outer steps
+POLICY = {"own": None, "learned": "learned", "grid": "grid"}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The condensations of a registry by what they condensed, read once."""
+
+    store: Registry
+
+    @cached_property
+    def runs(self) -> Mapping[str, RunRecord]:
+        """The newest finished run, else the newest run, of each configuration and seed."""
+        found: dict[str, RunRecord] = {}
+        for run in self.store.runs(kind="condense"):
+            config = run.config.get("condense")
+            if config is None or run.config.get("start") or run.config.get("parent"):
+                continue
+            key = digest([config, run.seed])
+            before = found.get(key)
+            if before is None or _done(run) or not _done(before):
+                found[key] = run
+        return found
+
+    def run(self, preset: Preset, seed: int) -> RunRecord | None:
+        """The run of this preset and seed, finished or not; None if there is none."""
+        return self.runs.get(digest([preset.config.to_dict(), seed]))
+
+    def record(self, preset: Preset, seed: int) -> SetRecord | None:
+        """The set of this preset and seed; None if it is not finished."""
+        run = self.run(preset, seed)
+        return self.store.find(run.set_id) if run is not None and _done(run) and run.set_id else None
+
+
+def _done(run: RunRecord) -> bool:
+    return run.status == "done" and run.set_id is not None
+
+
+def judging_of(evaluation: Evaluation) -> Judging:
+    """How sets are judged by `evaluation`."""
+    rate = POLICY[evaluation.rate]
+    return Judging(recipe=evaluation.recipe, learning_rate=rate)  # type: ignore[arg-type]
+
+
+def stream_size(evaluation: Evaluation, profile: str) -> tuple[int, int]:
+    """Class orders of a stream, and networks for each."""
+    orders, networks = class_incremental_repeats(profile)
+    return evaluation.orders or orders, evaluation.networks or networks
+
+
+def is_judged(store: Registry, record: SetRecord, evaluation: Evaluation, networks: int | None) -> bool:
+    """Whether every network of the evaluation of this set is stored. `networks` None: the recipe's number."""
+    entrant = find_entrant(store, record.id, judging_of(evaluation))
+    if evaluation.incremental:
+        orders, each = stream_size(evaluation, entrant.profile)
+        found = [
+            row
+            for row in group_rows(store, _alone(record), metric="final_accuracy", steps=evaluation.steps)
+            if _fits_stream(row, evaluation, entrant)
+        ]
+        stored = store.results(set=record.id, metric="final_accuracy", steps=evaluation.steps)
+        fitting = {row.cell.recipe_id for row in found}
+        return sum(row.recipe_id in fitting for row in stored) >= orders * each
+    names = tuple(entrant.canonical(name) for name in evaluation.architectures) or (entrant.own,)
+    rows = _network_rows(store, entrant, names)
+    repeats = networks or entrant.recipe.repeats
+    return {(name, repeat) for name in names for repeat in range(repeats)} <= rows.complete()
+
+
+def _network_rows(store: Registry, entrant: Entrant, names: Sequence[str]) -> NetworkRows:
+    recipe = entrant.recipe_of("condensed")
+    return NetworkRows.read(store, entrant, "condensed", names, recipe_id(recipe.name, recipe.to_dict()))
+
+
+def _alone(*records: SetRecord) -> Group:
+    return Group(name=records[0].name, sets=records, experts="own")
+
+
+def results_of(
+    store: Registry, records: Mapping[int, SetRecord], evaluation: Evaluation, architecture: str, metric: str
+) -> GroupRow | None:
+    """The stored values of these sets (by seed) under the evaluation; None if there are none.
+
+    `architecture` "" is the sets' own. Sets that were made from other images than the newest one are left out.
+    """
+    if not records:
+        return None
+    newest = max(records.values(), key=lambda each: each.created)
+    same = {seed: each for seed, each in records.items() if _data(each) == _data(newest)}
+    entrant = find_entrant(store, newest.id, judging_of(evaluation))
+    name = entrant.canonical(architecture) if architecture else entrant.own
+    group = _alone(*(same[seed] for seed in sorted(same)))
+    if evaluation.incremental:
+        rows = list(group_rows(store, group, metric=metric, architecture=name, steps=evaluation.steps))
+        return next((row for row in reversed(rows) if _fits_stream(row, evaluation, entrant)), None)
+    recipe = entrant.recipe_of("condensed")
+    under = recipe_id(recipe.name, recipe.to_dict())
+    rows = list(
+        group_rows(store, group, metric=metric, architecture=name, protocol=entrant.protocol(name), recipe_id=under)
+    )
+    return next((row for row in rows if row.cell.memory == "condensed"), None)
+
+
+def _fits_stream(row: GroupRow, evaluation: Evaluation, entrant: Entrant) -> bool:
+    cell, policy = row.cell, entrant.policy
+    named = row.recipe.partition(",")[0] == entrant.recipe.name.partition(",")[0]
+    return (
+        cell.protocol == protocol_name(evaluation.protocol)
+        and cell.memory.startswith("condensed")
+        and cell.policy == (policy if isinstance(policy, str) else "fixed")
+        and cell.step == cell.steps
+        and named
+    )
+
+
+def _data(record: SetRecord) -> list[str]:
+    return sorted(parent for parent in record.parents if parent.startswith("data:"))
+
+
+def measured_of(store: Registry, runs: Mapping[int, RunRecord], metric: str, summary: Summary) -> dict[int, float]:
+    """One number of each finished run, by seed: a summary of a metric over its outer steps."""
+    found = {}
+    for seed, run in runs.items():
+        values = [row.value for row in store.metrics(run.id, metric.removeprefix(RUN))]
+        if values and _done(run):
+            found[seed] = summed_up(values, summary)
+    return found
+
+
+def summed_up(values: Sequence[float], summary: Summary) -> float:
+    """The mean, the variance, the last value, or the mean of the first (early) or last fifth (late)."""
+    part = max(1, len(values) // FIFTH)
+    match summary:
+        case "mean":
+            return fmean(values)
+        case "variance":
+            return pvariance(values)
+        case "last":
+            return values[-1]
+        case "early":
+            return fmean(values[:part])
+        case "late":
+            return fmean(values[-part:])

@@ -1,0 +1,199 @@
+"""A small study on real images, from the first set to the verdict: stopped, continued, and run again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from registry import Registry
+from satm.cli import run as command
+from satm.errors import Interrupted, SatmError
+from satm.progress import NoProgress
+from satm.workflow.condense.seeds import with_expert_seed
+from satm.workflow.reproduce.laid import lay_out, parse_only
+from satm.workflow.reproduce.run import Asked, layouts, report, reproduce, tasks_of
+from satm.workflow.reproduce.stored import summed_up
+
+STUDY = """
+title = "A small study"
+source = "a test"
+seeds = 2
+networks = 2
+
+[evaluations.in-domain]
+
+[[cells]]
+dataset = "digits"
+ipc = 1
+arms = ["satm", "mtt"]
+settings = {outer_steps = 2}
+evaluations = "in-domain"
+
+[[claims]]
+text = "SATM is above MTT"
+first = "satm"
+second = "mtt"
+evaluation = "in-domain"
+
+[[claims]]
+text = "SATM's hypergradients are smaller"
+first = "satm"
+second = "mtt"
+says = "below"
+metric = "run.hypergradient_norm"
+scale = "ratio"
+"""
+
+
+class StopsAfter(NoProgress):
+    """Asks to stop when it has been told that this many tasks are done."""
+
+    def __init__(self, tasks: int) -> None:
+        self.left = tasks
+
+    def say(self, message: str) -> None:
+        self.left -= message.startswith("[")
+
+    def stopping(self) -> bool:
+        return self.left <= 0
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Asked:
+    file = tmp_path / "small.toml"
+    file.write_text(STUDY)
+    return Asked(study=str(file), profile="smoke")
+
+
+def counts(path: Path) -> tuple[int, int, int]:
+    with Registry.open(path) as store:
+        return len(store.sets()), len(store.runs()), len(store.results())
+
+
+def test_a_study_that_is_stopped_goes_on_and_then_makes_nothing_new(asked: Asked, tmp_path: Path) -> None:
+    path, output = tmp_path / "satm.db", tmp_path / "pages"
+    with pytest.raises(Interrupted):
+        reproduce(asked, registry=path, progress=StopsAfter(1))
+    assert counts(path)[0] == 1
+    (_, page), *_ = report(asked, registry=path).pages
+    left = next(each for each in page.sections if each.title == "Not reached")
+    assert [row[:2] for row in left.rows] == [("digits IPC 1, satm", "1 of 2"), ("digits IPC 1, mtt", "0 of 2")]
+
+    done = reproduce(asked, registry=path, output=output)
+    assert (done.failed, done.unreached) == ((), ())
+    with Registry.open(path) as store:
+        assert [(each.seed, each.method) for each in store.sets()] == [(0, "satm"), (0, "mtt"), (1, "satm"), (1, "mtt")]
+        assert {each.about["config"]["condense"]["experts"]["seed"] for each in store.sets()} == {0, 1}
+        assert len(store.results(metric="accuracy")) == 2 * 2 * 2
+    text = (output / "small.md").read_text()
+    assert "| SATM is above MTT | cannot tell | 0 of 1 hold, 1 needed |" in text  # two seeds cannot tell
+    assert text.count("[smoke]") >= 4  # no number without its scale
+    assert "<h1>A small study</h1>" in (output / "small.html").read_text()
+
+    before = counts(path)
+    again = reproduce(asked, registry=path, output=output)
+    assert counts(path) == before
+    assert again.pages == done.pages == report(asked, registry=path).pages
+
+
+def test_a_set_that_condense_made_is_not_made_again(asked: Asked, tmp_path: Path) -> None:
+    import satm
+
+    preset = satm.choose_preset("digits", ipc=1, method="mtt", profile="smoke", settings={"outer_steps": 2})
+    path = tmp_path / "satm.db"
+    satm.condense(with_expert_seed(preset, 0), seed=0, registry=path)
+    reproduce(replace(asked, only=("arm=mtt", "seed=0"), networks=1), registry=path)
+    with Registry.open(path) as store:
+        assert len(store.sets()) == len(store.runs(kind="condense")) == 1
+        assert len(store.results(metric="accuracy")) == 1
+
+
+def test_seeds_come_first_and_cells_of_two_studies_are_one_task(asked: Asked) -> None:
+    (stage,) = tasks_of(layouts(asked), asked).values()
+    assert [each.name.rpartition("small: ")[2] for each in stage] == [
+        *("digits IPC 1, satm, seed 0", "digits IPC 1, mtt, seed 0"),
+        *("digits IPC 1, satm, seed 1", "digits IPC 1, mtt, seed 1"),
+    ]
+    both = tasks_of([*layouts(asked), *layouts(asked)], asked)
+    assert both == {1: stage}
+    everything = Asked(study="all", profile="smoke", only=("dataset=cifar10", "ipc=10", "method=mtt,ftd"))
+    found = layouts(everything)
+    assert sum(bool(each.asked) for each in found) == 3  # tables 2, 5 and 9 share these cells
+    tasks = [
+        task for each in tasks_of([replace_obstacles(each) for each in found], everything).values() for task in each
+    ]
+    assert len(tasks) == 2 * 3
+
+
+def replace_obstacles(layout):
+    """The layout as if all data sets were here."""
+    return replace(layout, asked=tuple(replace(each, obstacle="") for each in layout.asked))
+
+
+def test_a_task_that_fails_is_reported_and_the_others_go_on(asked: Asked, tmp_path: Path) -> None:
+    file = Path(asked.study)
+    broken = 'arms = ["satm", "broken"]'
+    arm = '[arms.broken]\nmethod = "mtt"\nsettings = {step_size = 1e9}\n\n[evaluations.in-domain]'
+    text = STUDY.replace('arms = ["satm", "mtt"]', broken).replace("[evaluations.in-domain]", arm)
+    file.write_text(text.replace('second = "mtt"', 'second = "broken"'))
+    path = tmp_path / "satm.db"
+    done = reproduce(replace(asked, seeds=1, networks=1), registry=path)
+    (line,) = done.failed
+    assert line.startswith("small: digits IPC 1, broken, seed 0: ")
+    with Registry.open(path) as store:
+        assert [each.method for each in store.sets()] == ["satm"]
+        assert [run.status for run in store.runs(kind="condense", method="mtt")] == ["failed"]
+
+
+def test_a_second_start_of_the_same_study_is_refused(asked: Asked, tmp_path: Path) -> None:
+    from satm.workflow.reproduce.run import _held
+
+    path = tmp_path / "satm.db"
+    Registry.open(path).close()
+    with _held(["small"], path):
+        with pytest.raises(SatmError, match=r"small is being reproduced in .* by another process"):
+            reproduce(asked, registry=path)
+        with _held(["other"], path):
+            pass
+
+
+def test_a_tuned_configuration_is_waited_for_and_then_read(asked: Asked, tmp_path: Path, capsys) -> None:
+    file = Path(asked.study)
+    file.write_text(STUDY + '\n[arms.satm]\nmethod = "satm"\nconfig = "tuned/{dataset}-ipc{ipc}-{arm}.json"\n')
+    first, second = layouts(asked)[0].laid
+    assert first.preset is None
+    assert "tuned/digits-ipc1-satm.json is not there" in first.obstacle
+    assert second.obstacle == ""
+    options = ["condense", "digits", "--profile", "smoke", "--set", "outer.radius=0.2", "--print-config"]
+    assert command(options) == 0
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "digits-ipc1-satm.json").write_text(capsys.readouterr().out)
+    tuned = layouts(asked)[0].laid[0].preset
+    assert tuned is not None
+    assert (tuned.config.settings.outer.radius, tuned.config.settings.outer_steps) == (0.2, 2)
+
+
+def test_only_names_cells() -> None:
+    assert parse_only(["dataset=cifar10", "method=satm,mtt"]) == (
+        ("dataset", ("cifar10",)),
+        ("method", ("satm", "mtt")),
+    )
+
+
+def test_what_is_not_here_is_said_with_where_to_put_it(tmp_path: Path) -> None:
+    from satm.studies import read_study
+
+    laid = lay_out(read_study("table3"), profile="cpu", data_root=tmp_path)
+    assert all("put train-*.parquet" in each.obstacle for each in laid)
+    with pytest.raises(SatmError, match="nothing of table3 can be made here"):
+        reproduce(Asked(study="table3", profile="cpu"), registry=tmp_path / "satm.db", data_root=tmp_path)
+    assert not (tmp_path / "satm.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("summary", "value"), [("mean", 5.5), ("variance", 8.25), ("last", 10.0), ("early", 1.5), ("late", 9.5)]
+)
+def test_summaries_of_a_run(summary, value: float) -> None:
+    assert summed_up([float(k) for k in range(1, 11)], summary) == value
