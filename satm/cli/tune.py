@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from satm.cli import _options as option
-from satm.cli._choosing import Chosen, CondenseOptions
+from satm.cli._choosing import CondenseOptions
 from satm.cli._names import Command
 from satm.cli._output import say
 from satm.errors import SatmError
 
 if TYPE_CHECKING:
+    from satm.workflow.chosen import Chosen
     from satm.workflow.tune.run import TuneResult
     from satm.workflow.tune.study import TrialRecord
 
