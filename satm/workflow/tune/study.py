@@ -216,6 +216,8 @@ def _storage(path: Path) -> RDBStorage:
 
 def check_storage(path: Path, registry: Path) -> None:
     """Raise RegistryError if `path` cannot hold studies: it is the registry, no regular file, or something else."""
+    if odd := sorted(set(str(path.absolute())) & set("?#%{}")):  # Optuna takes the path as part of a URL
+        raise RegistryError(f"{path}: Optuna cannot open a path with {' '.join(odd)}; name another with --storage")
     try:
         check(path, must_exist=False, read_only=False)
     except RegistryError as error:
