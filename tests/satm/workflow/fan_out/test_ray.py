@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import sys
 import threading
@@ -22,7 +23,7 @@ from tests.satm.workflow.fan_out.bars import Bars
 from tests.satm.workflow.fan_out.tasks import Cell, Count, Write, contents
 
 ROOT = Path(__file__).parents[4]
-CELLS = [Cell(0, steps=60), Cell(1, steps=60), Cell(2, "random")]
+CELLS = [Cell(0, steps=40), Cell(1, steps=40), Cell(2, "random")]
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'satm[ray]'")
 
@@ -46,16 +47,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     signal.signal(signal.SIGTERM, handler)
 
 
+PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+
+
 def add_node(cluster: Any, **options: object) -> None:
-    """A new node. Ray gives up after 30 s, which a busy machine may need more than once."""
-    for left in (3, 2, 1, 0):
-        try:
-            cluster.add_node(**options)
-        except Exception:
-            if not left:
-                raise
-        else:
-            return
+    """A new node, with its agents' ports. Ray waits a few seconds for an agent to name its own, and then gives up."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+    ports = {name: each.getsockname()[1] for name, each in zip(PORTS, sockets, strict=True)}
+    for each in sockets:
+        each.close()
+    cluster.add_node(**options, **ports)
 
 
 def kill_one(home: Path, killed: list[int]) -> None:
