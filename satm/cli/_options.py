@@ -149,6 +149,15 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
 
 
+class Pivot(StrEnum):
+    """What a pivot table shows side by side."""
+
+    ARCHITECTURE = "architecture"
+    METHOD = "method"
+    IPC = "ipc"
+    STEP = "step"
+
+
 FormatOption: TypeAlias = Annotated[Format, typer.Option("--format", help="How rows are printed.")]
 
 
