@@ -140,6 +140,9 @@ OnlyIpc: TypeAlias = Annotated[int | None, typer.Option("--ipc", help="Only sets
 DEFAULT_REGISTRY = Path("satm.db")
 
 
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Everything that is stored, as JSON.")]
+
+
 class Format(StrEnum):
     """How rows are printed."""
 

@@ -193,7 +193,11 @@ def _print_differences(registry: Path, name: str) -> None:
             separators={},
         )
         say_lines("\n" + wrapped([title], terminal_width()))
-        say_lines("\n".join([*([wrapped(table.shared, terminal_width(), before="all: ")] if table.shared else []), table.text()]))
+        say_lines(
+            "\n".join(
+                [*([wrapped(table.shared, terminal_width(), before="all: ")] if table.shared else []), table.text()]
+            )
+        )
     for memory, other in without_partner(registry, name):
         say(
             f"no difference {memory} − {other}: their recipes, or the policies of their learning rates, differ; give "

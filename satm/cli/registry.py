@@ -97,24 +97,32 @@ def list_sets(
 def show(
     reference: option.SetReference = "latest",
     grid: option.Grid = None,
+    as_json: option.AsJson = False,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
     data_root: option.DataRoot = None,
 ) -> None:
-    """Show everything that is stored about a set, as JSON. --grid writes its images as a picture."""
+    """Show a set as a card: what it is, what made it, from what, and its results. --grid writes its images."""
     import dataclasses
 
+    import satm
+    from satm.cli._cards import set_card
     from satm.cli.condense import write_grid
     from satm.report.tables import to_json
+    from satm.workflow.headline import headlines
     from satm.workflow.lineage import lineage
 
     with _reading(registry) as store:
         record = store.find(reference)
         run = store.run(record.run_id) if record.run_id else None
         tags = [tag for tag, set_id in store.tags().items() if set_id == record.id]
-        origins = list(lineage(record.id, store).lines())
-    shown = dataclasses.asdict(record) | {"tags": tags, "lineage": origins}
-    shown["run"] = dataclasses.asdict(run) if run else None
-    say_lines(to_json(shown))
+        origin = lineage(record.id, store)
+    if as_json:
+        shown = dataclasses.asdict(record) | {"tags": tags, "lineage": list(origin.lines())}
+        shown["run"] = dataclasses.asdict(run) if run else None
+        say_lines(to_json(shown))
+    else:
+        rows = headlines(satm.group_results([record.id], registry=registry, every_step=False))
+        say_lines("\n".join(set_card(record, run, tags=tags, origin=origin, results=rows)))
     if grid is not None:
         write_grid(record.name, grid, registry, data_root)
         say(f"images in {grid}", err=True)
