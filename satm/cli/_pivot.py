@@ -73,11 +73,11 @@ def print_pivot(rows: Sequence[GroupRow], by: Pivot, form: Format, *, more: str 
     same = next(iter(sizes)) if len(sizes) == 1 else None
     texts = [[_cell(cell, by, with_n=same is None) for cell in line] for line in table.cells]
     if form is Format.MARKDOWN:
-        lines = [[*names, *line] for names, line in zip(table.names, texts, strict=True)]
-        say_lines(render([*table.columns, *table.values], lines, form.value))
+        marked = [[*names, *line] for names, line in zip(table.names, texts, strict=True)]
+        say_lines(render([*table.columns, *table.values], marked, form.value))
         return
-    lines = _lines(table, texts, by, same, terminal_width())
-    say_lines("\n".join([*lines, *([more] if more else [])]))
+    shown = _lines(table, texts, by, same, terminal_width())
+    say_lines("\n".join([*shown, *([more] if more else [])]))
 
 
 def _lines(table: Turned, texts: Sequence[Sequence[str]], by: Pivot, same: str | None, limit: int) -> list[str]:

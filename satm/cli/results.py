@@ -110,7 +110,7 @@ def results(
     import satm
 
     names = {"architecture": arch, "memory": memory, "metric": metric, "profile": profile}
-    named = _SHORT.get(protocol, protocol) if protocol else None
+    named = view.protocol(_SHORT.get(protocol, protocol) if protocol else None)
     rows = satm.group_results(
         None if reference is None else [reference],
         each=each,
@@ -162,6 +162,12 @@ class View:
         asked = metric is not None and (self.plain or metric.startswith(PER_STEP))
         return self.every or asked or self.pivot is Pivot.STEP
 
+    def protocol(self, asked: Protocol | None) -> Protocol | None:
+        """The protocol whose results are read. Raises ConfigError for one that has no steps in a pivot of steps."""
+        if self.pivot is Pivot.STEP and asked not in (None, Protocol.CLASS_INCREMENTAL):
+            raise ConfigError(f"--pivot step beside --protocol {asked}: only class-incremental results have steps")
+        return Protocol.CLASS_INCREMENTAL if self.pivot is Pivot.STEP else asked
+
     def wanted(self, names: Mapping[str, str | None]) -> dict[str, str | None]:
         """The filters, with the metric that the steps of a stream are shown of."""
         metric = names["metric"] or ("accuracy" if self.pivot is Pivot.STEP else None)
@@ -174,9 +180,7 @@ class View:
         from satm.cli._tables import print_results
         from satm.workflow.headline import best, headlines
 
-        if self.pivot is Pivot.STEP:
-            rows = [row for row in rows if row.cell.incremental]
-        elif not self.plain:
+        if not self.plain and self.pivot is not Pivot.STEP:
             rows = headlines(rows)
         found = best(rows) if self.best else []
         chosen = sorted_by([each.row for each in found] if self.best else rows, self.sort)

@@ -120,9 +120,12 @@ def _cut(columns: Sequence[str], cells: list[list[str]], room: int) -> bool:
 
 
 def _shorter(text: str, size: int) -> str:
-    """`text` in at most `size` characters, `…` in place of its middle."""
+    """`text` in at most `size` columns of a terminal, `…` in place of its middle."""
     if width(text) <= size:
         return text
-    plain = text.replace("…", "")
-    head = (size - 1) // 2
-    return f"{plain[:head]}…{plain[len(plain) - (size - 1 - head) :]}"
+    head, _, tail = text.rpartition("…")  # if it was cut before
+    if not head:
+        head, tail = text[: len(text) // 2], text[len(text) // 2 :]
+    while width(head) + 1 + width(tail) > size:
+        head, tail = (head[:-1], tail) if width(head) >= width(tail) else (head, tail[1:])
+    return f"{head}…{tail}"

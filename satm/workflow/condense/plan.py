@@ -89,7 +89,8 @@ def plan(
     started = time.perf_counter()
     if not METHODS.get(config.method).matches_trajectories:
         raise UsageError(
-            f"method {config.method} matches no trajectories, as plan needs; satm condense says after a few outer steps how long it takes"
+            f"method {config.method} matches no trajectories, as plan needs; satm condense says after a few "
+            "outer steps how long it takes"
         )
     loaded = resident(resolved)
     task = Task(
