@@ -63,7 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for metric in ("macro_accuracy", "expected_calibration_error"):
             evaluated(registry, sets, [0.2], metric=metric)
         evaluated(registry, sets, [0.71], policy="grid", memory="random")
-        few: dict[str, Any] = {"networks": (0.0, 0.02), "profile": "paper"}
+        few: dict[str, Any] = {"networks": (0.0, 0.02), "profile": "paper", "recipe": "paper"}
         evaluated(registry, sets, [0.87], **few)
         for name in ("alexnet", "convnet4"):
             evaluated(registry, sets, [0.3], protocol="cross-arch", architecture=name, **few)
@@ -97,10 +97,10 @@ def test_after_the_demo_there_are_at_most_ten_lines_that_fit(satm: Satm, demo: P
     lines = out.splitlines()
     assert len(lines) <= 10
     assert lines[0] == "test accuracy in %; n: condensations × networks; satm results --all: all metrics"
-    assert lines[1] == "all: set cifar10/ipc2/satm, recipe smoke"
+    assert lines[1] == "all: set cifar10/ipc2/satm"
     assert lines[2].split() == ["protocol", "architecture", "memory", "profile", "rate", "mean", "95%", "interval", "n"]
     assert [line.split()[0] for line in lines[3:9]] == ["in-domain"] * 3 + ["cross-arch"] * 2 + ["cl"]
-    assert re.search(r"condensed  smoke    learned  88\.0  \[8\d\.\d, \d\d\.\d\]  1×5$", lines[3])
+    assert re.search(r"condensed  smoke    learned  88\.0  \[8\d\.\d, \d\d\.\d\]  1×5$", out, re.MULTILINE)
     assert lines[9] == "cl: class-incremental, last step, × class orders; random: draws; sd: spread"
 
 
