@@ -8,4 +8,4 @@ show satm condense digits --ipc 1 --profile cpu --grid demo/digits.png
 show satm eval --baseline random
 show satm eval-arch --arch alexnet --arch convnet4 --recipe smoke
 show satm eval-cl --steps 5 --orders 2
-show satm results --format table
+show satm results

@@ -22,6 +22,7 @@ from satm.cli import (
     plan,
     registry,
     reproduce,
+    results,
     runs,
     tune,
     upkeep,
@@ -38,7 +39,7 @@ app = typer.Typer(
 )
 GROUPS = (
     *(condense, plan, tune, evaluate, architectures, incremental, compare, reproduce),
-    *(registry, exchange, origins, runs, upkeep, lists, doctor),
+    *(results, registry, exchange, origins, runs, upkeep, lists, doctor),
 )
 for group in GROUPS:
     group.register(app)

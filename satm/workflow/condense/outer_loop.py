@@ -9,7 +9,7 @@ import torch
 
 from satm.errors import Diverged, Interrupted, Pruned, RegistryError, SatmError
 from satm.methods import Condensation
-from satm.progress import Bar
+from satm.progress import Bar, spell_seconds
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.condense.events import Events
 from satm.workflow.condense.judging import CURVE, Judge
@@ -59,6 +59,7 @@ class _Session:
         self.judge = judge
         self.events, self.meter = Events(workspace.progress), Meter(workspace.device)
         self._last_save = time.monotonic()
+        self._said = False
 
     def save(self) -> None:
         """Save the state."""
@@ -82,6 +83,7 @@ class _Session:
                 "lower window (satm plan --memory says which fits), or take engine=replay"
             ) from error
         self.meter.step()
+        self._say_left()
         self.events.see(step, measured)
         log.add(step, measured)
         bar.advance(1, **{name: measured[name] for name in ("loss", "step_size") if name in measured}, **self._newest())
@@ -97,6 +99,18 @@ class _Session:
             raise Interrupted(
                 f"stopped after outer step {condensation.step} of {condensation.steps}, all saved; "
                 "the same command continues from there"
+            )
+
+    def _say_left(self) -> None:
+        """Say once how long the outer steps that are left will take, as soon as enough of them are measured."""
+        seconds, left = self.meter.step_seconds, self.condensation.steps - self.condensation.step
+        if self._said or seconds is None:
+            return
+        self._said = True
+        if left:
+            judged = "" if self.judge is None else ", without the judging"
+            self.workspace.progress.say(
+                f"{left} outer steps left of {seconds:.2g} s each: about {spell_seconds(left * seconds)}{judged}"
             )
 
     def judge_if_due(self) -> None:

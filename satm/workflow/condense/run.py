@@ -51,7 +51,7 @@ def preview(
     judging: Judging | None = None,
     progress: Progress = SILENT,
 ) -> str:
-    """The first line that `condense` says: the scale, the expected duration and the work to do. Stores nothing."""
+    """The first line that `condense` says: the scale and the work to do. Stores nothing."""
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
     if judging is not None:

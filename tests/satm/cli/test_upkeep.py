@@ -74,7 +74,7 @@ def test_a_run_is_listed_stopped_resumed_and_killed(
     assert (working.returncode, "all saved" in said) == (130, True)
     assert states(satm) == ["interrupted"]
     assert "is not running, it is interrupted" in refused(1, "runs", "stop", run_id)
-    shown = json.loads(satm("runs", "show", run_id))
+    shown = json.loads(satm("runs", "show", run_id, "--json"))
     assert (shown["pid"], shown["state"], len(shown["saved_state"])) == (working.pid, "interrupted", 1)
 
     code = "from satm.cli import run; run(['runs', 'resume', 'latest'])"
@@ -127,7 +127,7 @@ def test_tags_lineage_and_rebuild(here: Path, satm: Callable[..., str], refused:
     assert satm("sets", "tag", "baseline") == "baseline is digits/ipc1/dm@1\n"
     (row,) = json.loads(satm("sets", "list", "--format", "json"))
     assert row["tags"] == "baseline"
-    shown = json.loads(satm("sets", "show", "baseline"))
+    shown = json.loads(satm("sets", "show", "baseline", "--json"))
     assert shown["tags"] == ["baseline"]
     lines = satm("sets", "lineage", "baseline").splitlines()
     assert lines == shown["lineage"]

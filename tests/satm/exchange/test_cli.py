@@ -46,7 +46,7 @@ def test_a_foreign_set_is_imported_evaluated_everywhere_and_exported(satm: Calla
     assert "stored digits/ipc2/mtt@1 (20 images, hard labels, meanstd, step size 0.02)" in out
     assert "already stored: digits/ipc2/mtt@1" in satm(*claim, "--step-size", "0.02")
     assert "foreign" in satm("sets", "list")
-    shown = json.loads(satm("sets", "show"))
+    shown = json.loads(satm("sets", "show", "--json"))
     assert shown["run"]["kind"] == "import"
     assert [parent.split(":")[0] for parent in shown["parents"]] == ["file", "file", "data"]
 

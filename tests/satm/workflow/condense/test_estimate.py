@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from satm import choose_preset, preview
+import pytest
+import torch
+
+from satm import choose_preset, condense, preview
 from satm.errors import ConfigError
 from satm.methods import METHODS
 from satm.networks import plan_for
 from satm.presets import perturbation
 from satm.presets.rows import all_rows
+from satm.progress import NoProgress
 from satm.rng import Seed
+from satm.workflow.condense import meter
 from satm.workflow.condense.estimate import spell_reach
 from tests.helpers import SATM, image_data, settings
 
@@ -66,3 +71,45 @@ def test_a_listing_of_presets_has_both_lengths():
     assert perturbation("satm", all_rows("satm")["cifar10/ipc1"]) == "r 0.02, ρ ≈ 0.876"
     assert perturbation("satm", all_rows("satm")["imagenette/ipc10"]) == "r 0.02, ρ ≈ 44.3"
     assert perturbation("mtt", all_rows("mtt")["cifar10/ipc1"]) == ""
+
+
+class Listening(NoProgress):
+    def __init__(self):
+        self.said = []
+
+    def say(self, message):
+        self.said.append(message)
+
+
+def test_no_time_is_said_before_steps_are_measured(tmp_path):
+    """Too short for an estimate: nothing is said, at the start or later."""
+    heard = Listening()
+    chosen = choose_preset("digits", ipc=1, method="random", profile="smoke")
+    condense(chosen, registry=tmp_path / "satm.db", device="cpu", progress=heard)
+    chosen = choose_preset("digits", ipc=1, profile="smoke", settings={"outer_steps": 4})
+    condense(chosen, registry=tmp_path / "satm.db", device="cpu", progress=heard)
+    assert any(said == "profile smoke (cpu): satm/digits/ipc1, 2 expert epochs, 4 outer steps" for said in heard.said)
+    assert not [said for said in heard.said if "about" in said]
+
+
+def test_a_step_is_measured_without_the_first_one(monkeypatch):
+    """Each step takes a second of this clock. The first one, which may compile, ends at 1000 and does not count."""
+    ticks = iter([1000.0, 1000.0, 1001.0, 1002.0, 1003.0])
+    monkeypatch.setattr(meter.time, "monotonic", lambda: next(ticks))
+    clock = meter.Meter(torch.device("cpu"))
+    for _ in range(meter.SURE_STEPS):
+        clock.step()
+        assert clock.step_seconds is None
+    clock.step()
+    assert clock.step_seconds == 1.0
+
+
+def test_a_condensation_says_how_long_the_rest_takes(monkeypatch, tmp_path):
+    monkeypatch.setattr(meter, "SURE_SECONDS", 0.0)
+    heard = Listening()
+    chosen = choose_preset("digits", ipc=1, profile="smoke", settings={"outer_steps": 8})
+    condense(chosen, registry=tmp_path / "satm.db", device="cpu", progress=heard)
+    (line,) = [said for said in heard.said if "outer steps left" in said]
+    left, each = re.match(r"(\d+) outer steps left of (\S+) s each: about ", line).groups()
+    assert int(left) == 8 - 1 - meter.SURE_STEPS
+    assert float(each) > 0

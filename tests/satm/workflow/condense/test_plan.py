@@ -124,5 +124,5 @@ def test_only_trajectories_are_planned(capsys):
     assert run(["plan", "digits", "--method", "random"]) == 2
     error = capsys.readouterr().err
     assert "error: method random matches no trajectories" in error
-    assert "try satm condense --dry-run" in error  # plan itself has no such option
+    assert "satm condense says after a few outer steps how long" in error
     assert run(["plan", "digits", "--memory", "much"]) == 2
