@@ -47,6 +47,8 @@ ALLOWED = {
     "methods": BASE | PIECES | {"matching", "experts", "teachers"},
     "presets": BASE | PIECES | {"matching", "experts", "teachers", "methods"},
     "report": BASE,
+    # a study names things of these tables; it computes nothing
+    "studies": BASE | {"data", "networks", "methods", "presets"},
     # `exchange` reads and writes other people's layouts. It decodes with `data`, and the field's ConvNet depth is in
     # `networks`. It knows no registry and no configuration of a method; `workflow` joins it to those.
     "exchange": BASE | {"data", "networks"},
