@@ -21,6 +21,7 @@ from satm.cli import (
     origins,
     plan,
     registry,
+    report,
     runs,
     upkeep,
 )
@@ -38,7 +39,7 @@ app = typer.Typer(
 )
 GROUPS = (
     *(condense, plan, evaluate, architectures, incremental, compare),
-    *(registry, exchange, origins, runs, upkeep, lists, doctor),
+    *(registry, report, exchange, origins, runs, upkeep, lists, doctor),
 )
 for group in GROUPS:
     group.register(app)

@@ -127,9 +127,10 @@ def _judged(study: Study, claim: Claim, both: Iterable[str]) -> list[tuple[str, 
 
 
 def _matches(wanted: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-    return all(facts.get(key) in (value if isinstance(value, list | tuple) else [value]) for key, value in wanted.items())
+    return all(
+        facts.get(key) in (value if isinstance(value, list | tuple) else [value]) for key, value in wanted.items()
+    )
 
 
 def _tables(value: object) -> tuple[object, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
-

@@ -26,8 +26,7 @@ LARGEST = 2**20  # bytes of a study
 PARTS = ("arms", "evaluations", "cells", "claims")
 STREAM = ("final_accuracy", "average_incremental_accuracy")
 RUN_METRICS = tuple(
-    RUN + name
-    for name in ("hypergradient_norm", "sharpness", "step_size", "loss", "outer_step_seconds", "peak_bytes")
+    RUN + name for name in ("hypergradient_norm", "sharpness", "step_size", "loss", "outer_step_seconds", "peak_bytes")
 )
 METRICS: Names[Any] = Names("metric", package="evaluation.metrics", group="satm.metrics")
 RECIPES: Names[Any] = Names("recipe", package="evaluation.recipes")

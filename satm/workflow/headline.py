@@ -1,0 +1,121 @@
+"""The one number of a set that is looked at first, and the best sets by the rule of the leaderboard."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from registry import Registry
+from satm.errors import ConfigError
+from satm.workflow.grouped import Cell, GroupRow
+
+HEADLINES = ("accuracy",)
+STREAM_HEADLINES = ("final_accuracy", "accuracy")
+ORDER = ("in-domain", "cross-arch")
+LESS_IS_BETTER = ("forgetting", "old_class_drop")  # of streams; METRICS has those of single networks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """The row with the best mean of those that may be compared."""
+
+    row: GroupRow
+    of: int  # rows that were compared, this one included
+    rivals: tuple[GroupRow, ...]  # those of which it is not shown that another one is better
+
+
+def is_headline(cell: Cell) -> bool:
+    """Whether the metric is the one that a reader expects of this protocol."""
+    return cell.metric == (STREAM_HEADLINES if cell.incremental else HEADLINES)[0]
+
+
+def headlines(rows: Iterable[GroupRow]) -> list[GroupRow]:
+    """Of each group, protocol, architecture, memory, recipe, profile and policy one row.
+
+    It is the accuracy, of streams the final accuracy, else the first metric that is there; and its last step. The
+    groups stay in the order given; of each, in-domain results come first and those of streams last.
+    """
+    found: dict[tuple[Any, ...], GroupRow] = {}
+    for row in rows:
+        cell = row.cell
+        key = (row.group.name, *(getattr(cell, name) for name in _APART))
+        before = found.get(key)
+        if before is None or _rank(cell) > _rank(before.cell):
+            found[key] = row
+    place = {name: i for i, name in enumerate(dict.fromkeys(row.group.name for row in found.values()))}
+    return sorted(found.values(), key=lambda row: (place[row.group.name], _protocol_place(row.cell)))
+
+
+def _protocol_place(cell: Cell) -> int:
+    return ORDER.index(cell.protocol) if cell.protocol in ORDER else len(ORDER) + cell.incremental
+
+
+_APART = ("protocol", "architecture", "memory", "recipe_id", "profile", "policy", "steps")
+
+
+def _rank(cell: Cell) -> tuple[int, int]:
+    names = STREAM_HEADLINES if cell.incremental else HEADLINES
+    return (-names.index(cell.metric) if cell.metric in names else -len(names), cell.step)
+
+
+def best(rows: Sequence[GroupRow]) -> list[Best]:
+    """The best row of each part of the leaderboard: one data set, IPC, architecture, protocol, profile, recipe, policy,
+    number of steps and metric. Nothing is compared across parts. `rows` holds headlines.
+
+    A row is a rival if no other row of its part is shown to be better than it (`may_be_best`). Two rows that share no
+    condensation seed and network show nothing about each other.
+    """
+    parts: dict[tuple[Any, ...], list[GroupRow]] = defaultdict(list)
+    for row in rows:
+        record, cell = row.group.sets[0], row.cell
+        shared = (cell.protocol, cell.profile, cell.recipe_id, cell.policy, cell.steps, cell.step, cell.metric)
+        parts[(record.dataset, record.ipc, cell.architecture, *shared)].append(row)
+    return [_best(part) for part in parts.values()]
+
+
+def _best(part: Sequence[GroupRow]) -> Best:
+    sign = -1 if _less_is_better(part[0].cell.metric) else 1
+    first = max(part, key=lambda row: sign * row.estimate.mean)
+    others = [row for row in part if row is not first]
+    return Best(row=first, of=len(part), rivals=tuple(row for row in others if not _beaten(row, part, sign)))
+
+
+def _beaten(row: GroupRow, part: Sequence[GroupRow], sign: int) -> bool:
+    """Whether another row of the part is shown to be better, at a level that holds for the whole part."""
+    from satm.statistics import LEVEL, common, compare
+
+    level = 1 - 2 * (1 - LEVEL) / (len(part) - 1)
+    for other in (each for each in part if each is not row):
+        try:
+            theirs, own = common(other.values, row.values).tables
+        except ConfigError:  # no seed and network in common
+            continue
+        found = compare(theirs, own)
+        ends = found.difference.ends(level)
+        if found.known and ends is not None and (ends[0] if sign > 0 else -ends[1]) > 0:
+            return True
+    return False
+
+
+def _less_is_better(metric: str) -> bool:
+    from evaluation.metrics import METRICS
+
+    return metric in LESS_IS_BETTER or (metric in METRICS and not METRICS.get(metric).higher_is_better)
+
+
+def measured_since(rows: Iterable[GroupRow], when: str, store: Registry) -> list[GroupRow]:
+    """The rows with a result of a run that stored something at `when` (ISO 8601, UTC) or later.
+
+    Results that no run of this registry names count as old as their set.
+    """
+    found = store.measured_since(when)
+    return [
+        row
+        for row in rows
+        if any((each.id, *(getattr(row.cell, name) for name in _MEASURED)) in found for each in row.group.sets)
+    ]
+
+
+_MEASURED = ("protocol", "architecture", "memory", "recipe_id", "steps")
