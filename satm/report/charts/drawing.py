@@ -91,14 +91,7 @@ def _lines(chart: Lines) -> tuple[Figure, list[Hit]]:
     legend = len(chart.series) * LINE + 0.05
     figure, axes = _figure(BELOW + legend + PLOT + ABOVE, below=BELOW + legend)
     handles = [_line(axes, series, joined=chart.joined) for series in chart.series]
-    if chart.log_x:
-        axes.set_xscale("log")
-    if chart.log_y:
-        axes.set_yscale("log")
-    if chart.whole_x:
-        from matplotlib.ticker import MaxNLocator
-
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _scale(axes, chart)
     axes.set_xlabel(chart.x_label)
     axes.set_ylabel(chart.y_label)
     figure.legend(
@@ -111,6 +104,26 @@ def _lines(chart: Lines) -> tuple[Figure, list[Hit]]:
         handlelength=3.4,
     )
     return figure, [hit for series in chart.series for hit in _hits(figure, axes, series)]
+
+
+def _scale(axes: Axes, chart: Lines) -> None:
+    """Logarithmic axes with plain numbers, and whole numbers where x counts something."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+    x, y = ({getattr(p, name) for each in chart.series for p in each.points} for name in ("x", "y"))
+    if chart.log_x and len(x) > 1:
+        axes.set_xscale("log")
+    if chart.log_y and len(y) > 1:
+        axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            low, high = axis.get_view_interval()
+            # Few decades have few powers of ten, so their halves and fifths are marked too.
+            axis.set_major_locator(LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0), numticks=9))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+            axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+    if chart.whole_x and axes.get_xscale() != "log":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _line(axes: Axes, series: Series, *, joined: bool) -> Any:

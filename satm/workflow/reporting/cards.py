@@ -17,8 +17,8 @@ CARDS = 100
 def shown(material: Material) -> list[SetRecord]:
     """The sets that have a card, the newest first. The newest set of a group comes before older sets of any."""
     newest = {group.newest.id for group in material.groups}
-    ordered = sorted(material.sets[::-1], key=lambda each: each.id not in newest)
-    return ordered[:CARDS]
+    youngest = material.sets[::-1]
+    return sorted(youngest, key=lambda each: each.id not in newest)[:CARDS]
 
 
 def section(material: Material) -> Section:
