@@ -122,6 +122,17 @@ class Results(Groups):
         found = self._mappings(f"SELECT DISTINCT {column} AS value FROM results ORDER BY value")
         return [row["value"] for row in found]
 
+    def measured_since(self, when: str) -> set[tuple[str, str, str, str, str, int]]:
+        """What was measured at `when` (ISO 8601, UTC) or later: id of the set, protocol, architecture, memory, id of
+        the recipe, steps. The time of a result is that of its run's last heartbeat, else that of its set."""
+        rows = self._tuples(
+            "SELECT DISTINCT results.set_id, protocol, architecture, memory, recipe_id, steps FROM results "
+            "JOIN sets ON sets.id = results.set_id LEFT JOIN runs ON runs.id = results.run_id "
+            "WHERE coalesce(runs.updated, sets.created) >= ?",
+            [when],
+        )
+        return set(rows)
+
     def damaged_results(self, set_id: str | None = None) -> list[str]:
         """A line for each result, replaced result and recipe whose checksum or id is wrong: something changed it."""
         clause, values = where({"set_id": set_id})

@@ -22,6 +22,7 @@ from satm.cli import (
     plan,
     registry,
     report,
+    results,
     runs,
     upkeep,
 )
@@ -39,7 +40,7 @@ app = typer.Typer(
 )
 GROUPS = (
     *(condense, plan, evaluate, architectures, incremental, compare),
-    *(registry, report, exchange, origins, runs, upkeep, lists, doctor),
+    *(results, report, registry, exchange, origins, runs, upkeep, lists, doctor),
 )
 for group in GROUPS:
     group.register(app)

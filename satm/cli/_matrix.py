@@ -33,6 +33,35 @@ def tables(matrix: Matrix) -> list[Table]:
     return [table for table in found if table.rows]
 
 
+def differences(matrix: Matrix) -> list[Table]:
+    """The tables of differences with a line for each group and architecture, so that they fit a narrow terminal."""
+    lost = "lost from the set's own architecture (points), paired by condensation and network"
+    found = [_long(matrix, lost, MatrixRow.drop)]
+    if matrix.against:
+        found.append(_long(matrix, _against(matrix).replace(f": {DIFFERENCE}", ""), matrix.difference))
+    return [table for table in found if table.rows]
+
+
+def _long(matrix: Matrix, title: str, difference: Callable[[MatrixRow, str], Crossed | None]) -> Table:
+    rows = []
+    for line in matrix.rows:
+        for name in matrix.architectures:
+            found = difference(line, name)
+            if found is None:
+                continue
+            about = [line.name, line.memory, line.profile, line.policies.get(name, ""), found.scope, name]
+            rows.append(
+                [
+                    *about,
+                    f"{100 * found.mean:+.1f}",
+                    _ends(found.ends()).strip(),
+                    _size(line, found.seeds, found.networks),
+                ]
+            )
+    columns = ["set", "memory", "profile", "rate", "interval for", "architecture", "points", "95% interval", "n"]
+    return Table(title, columns, rows)
+
+
 def adaptations(matrix: Matrix) -> list[str]:
     """One line for every architecture that was fitted to the images."""
     found = {name: done for line in matrix.rows for name, done in line.adaptations.items() if done}

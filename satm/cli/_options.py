@@ -140,6 +140,9 @@ OnlyIpc: TypeAlias = Annotated[int | None, typer.Option("--ipc", help="Only sets
 DEFAULT_REGISTRY = Path("satm.db")
 
 
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Everything that is stored, as JSON.")]
+
+
 class Format(StrEnum):
     """How rows are printed."""
 
@@ -147,6 +150,15 @@ class Format(StrEnum):
     CSV = "csv"
     JSON = "json"
     MARKDOWN = "markdown"
+
+
+class Pivot(StrEnum):
+    """What a pivot table shows side by side."""
+
+    ARCHITECTURE = "architecture"
+    METHOD = "method"
+    IPC = "ipc"
+    STEP = "step"
 
 
 FormatOption: TypeAlias = Annotated[Format, typer.Option("--format", help="How rows are printed.")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.metrics import METRICS
@@ -20,15 +19,6 @@ if TYPE_CHECKING:
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: Format = Format.TABLE) -> None:
     """Rows on stdout in the format `form`."""
     say_lines(render(columns, rows, form.value))
-
-
-def print_stored(registry: Path, name: str, **filters: Any) -> None:
-    """The stored results of a set or group, without the accuracy matrix; filters as `satm.group_results` takes them."""
-    import satm
-    from satm.workflow.incremental.naming import PER_STEP
-
-    rows = satm.group_results([name], registry=registry, **filters)
-    print_results([row for row in rows if not row.cell.metric.startswith(PER_STEP)], Format.TABLE)
 
 
 def print_results(rows: Sequence[GroupRow], form: Format) -> None:
@@ -68,7 +58,7 @@ def results_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[str]]]
     cells: list[list[str]] = []
     for row in rows:
         cell = row.cell
-        scale, digits, unit = (100, 1, " %") if _is_fraction(cell) else (1, 3, f" {_unit(cell.metric)}".rstrip())
+        scale, digits, after = (100, 1, " %") if is_fraction(cell) else (1, 3, f" {unit(cell.metric)}".rstrip())
         ends = row.interval
         spreads = [
             "" if s is None else f"{scale * s:.{digits}f}" for s in (row.between_condensations, row.between_networks)
@@ -79,7 +69,7 @@ def results_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[str]]]
                 *(shown_memory(cell.protocol, cell.memory), row.recipe),
                 " ".join(filter(None, (cell.policy, "" if row.rate is None else f"{row.rate:.3g}"))),
                 *(_step(cell), cell.metric),
-                f"{scale * row.estimate.mean:.{digits}f}{unit}{_diverged(row, scale, digits)}",
+                f"{scale * row.estimate.mean:.{digits}f}{after}{_diverged(row, scale, digits)}",
                 "" if ends is None else f"[{scale * ends[0]:.{digits}f}, {scale * ends[1]:.{digits}f}]",
                 *spreads,
                 row.size,
@@ -87,6 +77,11 @@ def results_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[str]]]
             ]
         )
     return columns, cells
+
+
+def count(number: int, name: str) -> str:
+    """`1 network`, `5 networks`."""
+    return f"{number} {name}{'' if number == 1 else 's'}"
 
 
 def _diverged(row: GroupRow, scale: int, digits: int) -> str:
@@ -108,13 +103,13 @@ def shown_memory(protocol: str, memory: str) -> str:
     return f"condensed[{','.join(filter(None, ('whole', notes)))}]"
 
 
-def _is_fraction(cell: Cell) -> bool:
+def is_fraction(cell: Cell) -> bool:
     """Whether a number is shown in percent. Those of class-incremental streams all are fractions."""
-    return _unit(cell.metric) == "fraction" or cell.incremental
+    return unit(cell.metric) == "fraction" or cell.incremental
 
 
 @cache
-def _unit(metric: str) -> str:
+def unit(metric: str) -> str:
     """The unit of a metric; "" if no installed package has the metric, or if that package cannot be loaded."""
     try:
         return METRICS.get(metric).unit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,11 +11,12 @@ import typer
 from satm.cli import _options as option
 from satm.cli._names import Command
 from satm.cli._options import Format, FormatOption
-from satm.cli._output import say
+from satm.cli._output import say, say_lines
 from satm.errors import ConfigError
 
 if TYPE_CHECKING:
     from evaluation.matrix import Matrix
+    from satm.workflow.grouped import GroupRow
 
 References = Annotated[
     list[str] | None,
@@ -95,13 +97,57 @@ def evaluate_architectures(
             dry_run=dry_run,
             progress=progress,
         )
-    _print(matrices, form)
+    if form is Format.TABLE:
+        _print_narrow(matrices, registry)
+    else:
+        _print(matrices, form)
     if not dry_run and form in (Format.TABLE, Format.MARKDOWN):
-        say("next: satm eval-cl --steps 5, satm results --protocol arch")
+        say("next: satm eval-cl --steps 5, satm results --protocol arch --pivot architecture")
+
+
+def _print_narrow(matrices: Sequence[Matrix], registry: Path) -> None:
+    """The differences, and at the end the short table of the accuracies, in the width of the terminal."""
+    from satm.cli._matrix import adaptations, differences, orders
+    from satm.cli._short import print_short, terminal_width
+    from satm.report.fit import fitted, wrapped
+    from satm.workflow.headline import headlines
+
+    width = terminal_width()
+    for matrix in matrices:
+        for table in differences(matrix):
+            about = table.columns.index("points")
+            fit = fitted(table.columns, table.rows, about=about, limit=width, separators={"set": "/"})
+            say_lines(wrapped([table.title], width))
+            if fit.shared:
+                say_lines(wrapped(fit.shared, width, before="all: "))
+            say_lines(fit.text() + "\n")
+        for line in (*adaptations(matrix), *orders(matrix)):
+            say(line)
+    print_short(headlines(row for matrix in matrices for row in _stored(matrix, registry)))
+
+
+def _stored(matrix: Matrix, registry: Path) -> list[GroupRow]:
+    """The stored accuracies that a matrix shows."""
+    import satm
+
+    shown = {line.memory: set(line.policies.values()) for line in matrix.rows}
+    rows = satm.group_results([row.name for row in matrix.sets], registry=registry, metric="accuracy")
+    return [
+        row
+        for row in rows
+        if row.cell.protocol in ("in-domain", "cross-arch")
+        and row.cell.architecture in matrix.architectures
+        and row.cell.policy in shown.get(row.cell.memory, ())
+        and _without_rate(row.recipe) == _without_rate(matrix.recipe)
+    ]
+
+
+def _without_rate(recipe: str) -> list[str]:
+    return [part for part in recipe.split(", ") if not part.startswith("lr ")]
 
 
 def _print(matrices: Sequence[Matrix], form: Format) -> None:
-    """One table of cells as CSV or JSON, or the wide tables and the lines below them."""
+    """One table of cells as CSV or JSON, or the wide tables as Markdown and the lines below them."""
     from evaluation.matrix import cells
     from satm.cli._matrix import adaptations, orders, tables
     from satm.cli._tables import print_rows
@@ -113,8 +159,7 @@ def _print(matrices: Sequence[Matrix], form: Format) -> None:
     for matrix in matrices:
         for table in tables(matrix):
             say(f"{table.title}, recipe {matrix.recipe}")
-            if form is not Format.TABLE:
-                say()
+            say()
             print_rows(table.columns, table.rows, form)
             say("")
         for line in (*adaptations(matrix), *orders(matrix)):

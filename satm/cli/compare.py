@@ -119,6 +119,9 @@ def compare(
         say_lines("\n".join(_lines(block)) + "\n")
     for line in found.missing:
         say(line)
+    from satm.cli._short import print_short
+
+    print_short([side.row for block in found.blocks for side in block.sides])
 
 
 def _lines(block: Block) -> list[str]:

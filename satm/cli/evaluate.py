@@ -42,7 +42,7 @@ def evaluate(
 
     import satm
     from satm.cli._session import working
-    from satm.cli._tables import print_stored
+    from satm.cli._short import print_stored
 
     with working(threads) as progress:
         group = satm.evaluate(
@@ -62,5 +62,5 @@ def evaluate(
             progress=progress,
         )
     if not dry_run:
-        print_stored(registry, group.name, protocol="in-domain", metric="accuracy")
+        print_stored(registry, [group.name], protocol="in-domain", metric="accuracy")
         say("next: satm eval-arch --arch resnet18, satm eval-cl --steps 5, satm results")

@@ -9,7 +9,7 @@ import typer
 
 from satm.cli import _options as option
 from satm.cli._names import Command
-from satm.cli._output import say
+from satm.cli._output import say, say_lines
 from satm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def evaluate_incremental(
 
     import satm
     from satm.cli._session import working
-    from satm.cli._tables import print_stored
+    from satm.cli._short import print_stored
 
     with working(threads) as progress:
         group = satm.evaluate_incremental(
@@ -156,38 +156,47 @@ def evaluate_incremental(
             progress=progress,
         )
     if not dry_run:
-        print_stored(registry, group.name, protocol="class-incremental")
+        print_stored(registry, [group.name], protocol="class-incremental")
         _print_differences(registry, group.name)
         say("next: satm results --protocol cl, satm eval-cl with --memory random or --protocol replay")
 
 
 def _print_differences(registry: Path, name: str) -> None:
     """Paired differences between the memories of a set or group, over condensations and class orders."""
-    from satm.cli._tables import print_rows, shown_memory
+    from satm.cli._short import terminal_width
+    from satm.cli._tables import shown_memory
+    from satm.report.fit import fitted, wrapped
     from satm.workflow.incremental.differences import memory_differences, without_partner
 
     if found := memory_differences(registry, name):
-        say(
-            "\ndifferences between memories, paired by condensation and class order (an interval needs three orders, "
-            "and three condensations to speak of the method)"
-        )
-        columns = ["protocol", "architecture", "steps", "metric", "difference", "learning rates", "points"]
-        print_rows(
-            [*columns, "95% interval", "n"],
+        title = "differences between memories in points, paired by condensation and class order (an interval needs "
+        title += "three orders, and three condensations to speak of the method)"
+        columns = ["protocol", "architecture", "steps", "difference", "rates", "metric"]
+        table = fitted(
+            [*columns, "points", "95% interval", "n"],
             [
                 [
                     each.protocol,
                     each.architecture,
-                    each.steps,
-                    each.metric,
+                    str(each.steps),
                     " − ".join(shown_memory(each.protocol, memory) for memory in (each.memory, each.other)),
                     " / ".join(dict.fromkeys(each.policies)),
+                    each.metric,
                     f"{100 * each.estimate.mean:+.1f}",
                     "" if (ends := each.estimate.ends()) is None else f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]",
                     _size(each),
                 ]
                 for each in found
             ],
+            about=len(columns),
+            limit=terminal_width(),
+            separators={},
+        )
+        say_lines("\n" + wrapped([title], terminal_width()))
+        say_lines(
+            "\n".join(
+                [*([wrapped(table.shared, terminal_width(), before="all: ")] if table.shared else []), table.text()]
+            )
         )
     for memory, other in without_partner(registry, name):
         say(

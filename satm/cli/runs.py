@@ -74,24 +74,57 @@ def list_runs(
 
 
 @runs.command()
-def show(reference: RunReference = "latest", registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
-    """Show everything that is stored about a run, as JSON: its state, last metrics, sets and saved state."""
+def show(
+    reference: RunReference = "latest",
+    grid: option.Grid = None,
+    as_json: option.AsJson = False,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
+    data_root: option.DataRoot = None,
+) -> None:
+    """Show a run as a card: its state, settings, command, last metrics, sets and saved state.
+
+    --grid writes the images of the set that it made.
+    """
     import dataclasses
 
+    import satm
     from registry.process import state as state_of
+    from satm.cli._cards import run_card
+    from satm.cli.condense import write_grid
     from satm.report.tables import to_json
+    from satm.workflow.headline import headlines
     from satm.workflow.housekeeping import run_files
 
     with _opened(registry) as store:
         run = store.run_named(reference)
-        metrics = store.metrics(run.id)
+        measured = store.metrics(run.id)
         made = [record.name for record in store.sets() if record.run_id == run.id]
         environment = store.environment(run.environment_id).facts
-    shown = dataclasses.asdict(run) | {"state": state_of(run), "sets": made, "environment": environment}
-    shown["last_step"] = max((row.step for row in metrics), default=None)
-    shown["metrics"] = {row.name: None if row.value != row.value else row.value for row in metrics}
-    shown["saved_state"] = [str(file) for file in run_files(run.key)]
-    say_lines(to_json(shown))
+    if grid is not None:
+        if not made:
+            raise ConfigError(f"--grid: run {run.id} ({run.kind}) made no set; satm sets show SET --grid takes one")
+        write_grid(made[0], grid, registry, data_root)
+        say(f"images in {grid}", err=True)
+    metrics = {row.name: None if row.value != row.value else row.value for row in measured}
+    last, saved = max((row.step for row in measured), default=None), run_files(run.key)
+    if as_json:
+        shown = dataclasses.asdict(run) | {"state": state_of(run), "sets": made, "environment": environment}
+        shown |= {"last_step": last, "metrics": metrics, "saved_state": [str(file) for file in saved]}
+        say_lines(to_json(shown))
+        return
+    of = [run.set_id] if run.set_id else []
+    rows = headlines(satm.group_results(of, registry=registry, every_step=False)) if of else []
+    card = run_card(
+        run,
+        state_of(run),
+        sets=made,
+        environment=environment,
+        last_step=last,
+        metrics=metrics,
+        saved=saved,
+        results=rows,
+    )
+    say_lines("\n".join(card))
 
 
 @runs.command()

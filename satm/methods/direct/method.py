@@ -14,9 +14,7 @@ from satm.methods.direct.condensation import DirectConfig
 
 
 def _outer_work(settings: DirectConfig, network: nn.Module, data: ImageData, ipc: int) -> OuterWork | None:
-    """An outer step takes as long as `images_a_step` images take in training steps of 256 images."""
-    images, batch = settings.images_a_step(len(data.classes), ipc), min(256, len(data.train))
-    return OuterWork(steps=settings.steps, batch=batch, seconds=lambda step: images * step / batch)
+    return OuterWork(steps=settings.steps)
 
 
 def _within(settings: DirectConfig, images: int, classes: int, ipc: int) -> DirectConfig:

@@ -1,4 +1,4 @@
-"""A rough estimate of how long a condensation takes, shown before it starts. It times a few training steps."""
+"""The work of a condensation, said before it starts, and the time of an epoch from a few timed training steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from satm.machine.compilation import missing_compiler
 from satm.machine.fused import worthwhile
 from satm.methods import METHODS, OuterWork
 from satm.presets import CondenseConfig, Preset
-from satm.progress import spell_seconds
 from satm.rng import Seed
 from satm.teachers import missing_epochs
 from satm.training import SGDConfig, fit
@@ -26,30 +25,26 @@ COMPILED = 0.5  # time of a compiled training step, as a fraction of a plain one
 
 
 def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps_done: int = 0) -> str:
-    """One line: `profile cpu (cpu): satm/cifar10/ipc1, about 14 min (6 expert epochs, 600 outer steps)`."""
+    """One line: `profile cpu (cpu): satm/cifar10/ipc1, 6 expert epochs, 600 outer steps`.
+
+    It names no time: before the code is compiled and the first outer steps are taken, an estimate can be wrong by a
+    factor of ten. `run_outer_steps` says the time that is left as soon as it is measured; `satm plan` predicts it.
+    """
     config = preset.config
     missing = missing_expert_epochs(config, data)
-    seconds = missing * epoch_seconds(config, data, device)
     work = [f"{missing} expert epochs"] if missing else []
     teacher = own_teacher(config)
     if teacher is not None and (epochs := missing_epochs(data, teacher)):
-        size = min(teacher.batch_size, len(data.train))
-        step = _step_seconds(teacher.architecture or config.architecture, data, size, device)
-        seconds += epochs * step * len(data.train) / size
         work.append(f"{epochs} teacher epochs")
-    method = METHODS.get(config.method)
     network = _network(config.architecture, data, device)
-    outer = method.outer_work(config.settings, network, data, config.ipc)
+    outer = METHODS.get(config.method).outer_work(config.settings, network, data, config.ipc)
     if outer is not None:
-        left = outer.steps - steps_done
-        seconds += left * outer.seconds(_step_seconds(config.architecture, data, outer.batch, device))
-        work.append(f"{left} outer steps")
+        work.append(f"{outer.steps - steps_done} outer steps")
     if not config.validation:
         work.append("all training images, validation=0")
     warning = spell_reach(outer)
-    return f"profile {preset.profile} ({device}): {preset.name}, about {spell_seconds(seconds)}" + (
-        (f" ({', '.join(work)})" if work else "") + (f"; {warning}" if warning else "")
-    )
+    said = f"profile {preset.profile} ({device}): {', '.join([preset.name, *work])}"
+    return f"{said}; {warning}" if warning else said
 
 
 def spell_reach(work: OuterWork | None) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from satm.machine.ram import Peak, measured_peak
 
+SURE_STEPS, SURE_SECONDS = 3, 2.0  # measured before a time is said: one slow step must not decide it
 STEP_SECONDS, PEAK_BYTES = "outer_step_seconds", "peak_bytes"
 
 
@@ -29,6 +30,12 @@ class Meter:
             self._started = time.monotonic()
         else:
             self._steps += 1
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Mean seconds of a step so far; None before `SURE_STEPS` steps and `SURE_SECONDS` are measured."""
+        measured = self._last - self._started
+        return measured / self._steps if self._steps >= SURE_STEPS and measured >= SURE_SECONDS else None
 
     def close(self) -> dict[str, float]:
         """By name: mean seconds of a step, and peak bytes above the loaded process if the system reports it."""

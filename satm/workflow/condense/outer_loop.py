@@ -9,6 +9,7 @@ import torch
 
 from satm.errors import Diverged, Interrupted, RegistryError, SatmError
 from satm.methods import Condensation
+from satm.progress import Progress, spell_seconds
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.condense.events import Events
 from satm.workflow.condense.meter import Meter
@@ -34,6 +35,7 @@ def run_outer_steps(condensation: Condensation, checkpoint: Checkpoint, workspac
         checkpoint.save({**condensation.state(), **log.state()})
         last_save = time.monotonic()
 
+    said = False
     with progress.bar("condense", condensation.steps, done=condensation.step) as bar:
         while condensation.step < condensation.steps:
             step = condensation.step
@@ -51,6 +53,7 @@ def run_outer_steps(condensation: Condensation, checkpoint: Checkpoint, workspac
                     "lower window (satm plan --memory says which fits), or take engine=replay"
                 ) from error
             meter.step()
+            said = said or _say_left(meter, condensation, progress)
             events.see(step, measured)
             log.add(step, measured)
             bar.advance(1, **{name: measured[name] for name in ("loss", "step_size") if name in measured})
@@ -69,3 +72,11 @@ def run_outer_steps(condensation: Condensation, checkpoint: Checkpoint, workspac
                 )
     log.settle()
     events.close()
+
+
+def _say_left(meter: Meter, condensation: Condensation, progress: Progress) -> bool:
+    """Say once how long the outer steps that are left will take, as soon as enough of them are measured."""
+    seconds, left = meter.step_seconds, condensation.steps - condensation.step
+    if seconds is not None and left:
+        progress.say(f"{left} outer steps left of {seconds:.2g} s each: about {spell_seconds(left * seconds)}")
+    return seconds is not None

@@ -88,7 +88,9 @@ def plan(
     experts = [RandomTrajectory(network, epochs or 0, Seed(0).child("plan", i)) for i in range(2)]
     started = time.perf_counter()
     if not METHODS.get(config.method).matches_trajectories:
-        raise UsageError(f"method {config.method} matches no trajectories, as plan needs; try satm condense --dry-run")
+        raise UsageError(
+            f"method {config.method} matches no trajectories, as plan needs; satm condense says after a few outer steps how long it takes"
+        )
     loaded = resident(resolved)
     task = Task(
         data=data,

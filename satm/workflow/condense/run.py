@@ -41,7 +41,7 @@ class CondensationResult:
 
 
 def preview(preset: Preset, *, device: str = "auto", data_root: Path | None = None, progress: Progress = SILENT) -> str:
-    """The first line that `condense` says: the scale, the expected duration and the work to do. Stores nothing."""
+    """The first line that `condense` says: the scale and the work to do. Stores nothing."""
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
     return opening_line(preset, data, resolve_device(device))

@@ -1,0 +1,158 @@
+"""Results as a pivot table: what a row is of at the left, and a column for each architecture, method, IPC or step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from satm.cli._options import Format, Pivot
+from satm.cli._output import say_lines
+from satm.cli._short import (
+    ABOUT,
+    SEPARATORS,
+    about,
+    ends_text,
+    mean_text,
+    size_text,
+    terminal_width,
+    unit_text,
+    what_text,
+)
+from satm.cli._tables import print_rows
+from satm.report.fit import GAP, fitted, widths_of, wrapped
+from satm.report.tables import render
+from satm.workflow.grouped import GroupRow
+
+WHOLE = "all classes"  # in place of in-domain and cross-arch, if architectures stand side by side
+LEAST = 20  # columns of a terminal for the names at the left
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """A pivot table of rows. Several rows of one place stand below each other."""
+
+    columns: tuple[str, ...]  # of the names at the left
+    names: tuple[tuple[str, ...], ...]
+    values: tuple[str, ...]  # the columns at the right
+    cells: tuple[tuple[GroupRow | None, ...], ...]
+
+
+def turned(rows: Sequence[GroupRow], by: Pivot) -> Turned:
+    """The rows by what they are of, with a column for each value of `by`. Nothing is averaged."""
+    columns = tuple(name for name in ABOUT if name != by.value)
+    found: dict[tuple[str, ...], dict[str, GroupRow]] = {}
+    values: dict[str, Any] = {}
+    for row in rows:
+        value, order = _value(row, by)
+        values.setdefault(value, order)
+        names = _names(row, by, columns)
+        again = 1
+        while value in found.get(key := _numbered(names, again), {}):
+            again += 1
+        found.setdefault(key, {})[value] = row
+    shown = tuple(sorted(values, key=lambda each: values[each]) if None not in values.values() else values)
+    cells = tuple(tuple(line.get(value) for value in shown) for line in found.values())
+    return Turned(columns, tuple(found), shown, cells)
+
+
+def print_pivot(rows: Sequence[GroupRow], by: Pivot, form: Format, *, more: str = "") -> None:
+    """The pivot table on stdout. CSV and JSON hold mean, ends, spread and n of each cell in columns of their own."""
+    table = turned(rows, by)
+    if form in (Format.CSV, Format.JSON):
+        kinds = ("mean", "low", "high", "std_condensations", "std_networks", "n")
+        columns = [*table.columns, *(f"{value} {kind}" for value in table.values for kind in kinds)]
+        lines = [
+            [*names, *(number for cell in line for number in _plain(cell))]
+            for names, line in zip(table.names, table.cells, strict=True)
+        ]
+        print_rows(columns, lines, form)
+        return
+    sizes = Counter(size_text(cell) for line in table.cells for cell in line if cell is not None)
+    same = next(iter(sizes)) if len(sizes) == 1 else None
+    texts = [[_cell(cell, by, with_n=same is None) for cell in line] for line in table.cells]
+    if form is Format.MARKDOWN:
+        lines = [[*names, *line] for names, line in zip(table.names, texts, strict=True)]
+        say_lines(render([*table.columns, *table.values], lines, form.value))
+        return
+    lines = _lines(table, texts, by, same, terminal_width())
+    say_lines("\n".join([*lines, *([more] if more else [])]))
+
+
+def _lines(table: Turned, texts: Sequence[Sequence[str]], by: Pivot, same: str | None, limit: int) -> list[str]:
+    rows = [cell for line in table.cells for cell in line if cell is not None]
+    n = f"n = {same}" if same is not None else "(n)"
+    title = f"{what_text(rows)} [95% interval] or ± spread, {n}: condensations × {unit_text(rows)}"
+    widths = widths_of(table.values, texts)
+    left = fitted(
+        table.columns,
+        table.names,
+        about=len(table.columns),
+        limit=max(LEAST, limit - max(widths) - GAP),
+        separators=SEPARATORS,
+    )
+    lines = [wrapped([title], limit), *([wrapped(left.shared, limit, before="all: ")] if left.shared else [])]
+    taken = sum(each + GAP for each in widths_of(left.columns, left.rows))
+    blocks = []
+    for begin, end in _blocks(widths, limit - taken):
+        part = [[*names, *line[begin:end]] for names, line in zip(left.rows, texts, strict=True)]
+        blocks.append(render([*left.columns, *table.values[begin:end]], part, "table"))
+    lines.append("\n\n".join(blocks))
+    own = any(text.endswith("*") for line in texts for text in line)
+    return [*lines, *(["*: the set's own architecture"] if own else [])]
+
+
+def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
+    """The columns that stand side by side: as many as fit, at least one."""
+    blocks, begin, used = [], 0, 0
+    for i, each in enumerate(widths):
+        if i > begin and used + each > room:
+            blocks.append((begin, i))
+            begin, used = i, 0
+        used += each + GAP
+    return [*blocks, (begin, len(widths))]
+
+
+def _value(row: GroupRow, by: Pivot) -> tuple[str, Any]:
+    """The column of a row, and what the columns are ordered by (None: as they come)."""
+    record, cell = row.group.sets[0], row.cell
+    if by is Pivot.ARCHITECTURE:
+        return cell.architecture, None
+    if by is Pivot.METHOD:
+        return record.method, None
+    if by is Pivot.IPC:
+        return f"IPC {record.ipc}", record.ipc
+    return f"{cell.step}/{cell.steps}", (cell.steps, cell.step)
+
+
+def _names(row: GroupRow, by: Pivot, columns: Sequence[str]) -> tuple[str, ...]:
+    """What a row is of besides its column, in the order of `columns`."""
+    record, named = row.group.sets[0], dict(zip(ABOUT, about(row), strict=True))
+    if by is Pivot.ARCHITECTURE and not row.cell.incremental:
+        named["protocol"] = WHOLE
+    if by is Pivot.METHOD:
+        named["set"] = f"{record.dataset}/ipc{record.ipc}"
+    if by is Pivot.IPC:
+        named["set"] = f"{record.dataset}/{record.method}"
+    return tuple(named[name] for name in columns)
+
+
+def _numbered(names: tuple[str, ...], again: int) -> tuple[str, ...]:
+    return names if again == 1 else (f"{names[0]} ({again})", *names[1:])
+
+
+def _cell(row: GroupRow | None, by: Pivot, *, with_n: bool) -> str:
+    if row is None:
+        return ""
+    ends = ends_text(row).replace("sd ", "± ")
+    n = f"({size_text(row)})" if with_n else ""
+    own = "*" if by is Pivot.ARCHITECTURE and row.cell.protocol == "in-domain" else ""
+    return " ".join(filter(None, (mean_text(row), ends, n))) + own
+
+
+def _plain(row: GroupRow | None) -> list[float | int | None]:
+    if row is None:
+        return [None] * 6
+    low, high = row.interval or (None, None)
+    return [row.estimate.mean, low, high, row.between_condensations, row.between_networks, row.estimate.n]

@@ -1,0 +1,180 @@
+"""The short table of results: one row a set, memory and architecture, and only the columns that differ."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from satm.cli._options import Format
+from satm.cli._output import say_lines
+from satm.cli._tables import count, is_fraction, plain_table, print_rows, unit
+from satm.report.fit import fitted, wrapped
+from satm.workflow.grouped import GroupRow
+from satm.workflow.headline import Best, headlines, is_headline
+from satm.workflow.incremental.naming import BASE
+
+ABOUT = ("set", "protocol", "architecture", "memory", "profile", "recipe", "rate", "metric", "step")
+SEPARATORS = {"set": "/", "recipe": ", "}
+ROWS = 40  # that a short table shows
+
+
+def terminal_width() -> int:
+    """The columns of the terminal: COLUMNS if it is set, 80 if there is no terminal."""
+    return shutil.get_terminal_size().columns
+
+
+def print_short(rows: Sequence[GroupRow], *, notes: Sequence[str] = (), more: str = "") -> None:
+    """The rows as a table that fits the terminal, with a note on each of them; `more` says what is left out."""
+    lines = short_lines(rows, terminal_width(), notes=notes)
+    say_lines("\n".join([*lines, *([wrapped([more], terminal_width())] if more else [])]))
+
+
+def print_stored(registry: Path, names: Sequence[str], **filters: Any) -> None:
+    """The headlines of sets or groups; filters as `satm.group_results` takes them."""
+    import satm
+
+    print_short(headlines(satm.group_results(names, registry=registry, every_step=False, **filters)))
+
+
+def print_best(found: Sequence[Best], form: Format, *, more: str = "") -> None:
+    """The best rows, each with what may be best too."""
+    if form is not Format.TABLE:
+        columns, lines = plain_table([each.row for each in found])
+        rivals = ["; ".join(row.group.name for row in each.rivals) for each in found]
+        plain = [[*line, each.of, names] for line, each, names in zip(lines, found, rivals, strict=True)]
+        print_rows([*columns, "of", "may_be_best_too"], plain, form)
+        return
+    print_short([each.row for each in found], notes=[_rivals(each) for each in found], more=more)
+    said = []
+    if any(each.of == 1 for each in found):
+        said.append("no letter: nothing else is stored of its data set, IPC, architecture, protocol, recipe and scale")
+    if any(each.of > 1 for each in found):
+        said.append("the best of several means is chosen on test images and flatters: satm compare tests a claim")
+    for text in said:
+        say_lines(wrapped([text], terminal_width()))
+
+
+def short_lines(rows: Sequence[GroupRow], limit: int, *, notes: Sequence[str] = ()) -> list[str]:
+    """The lines of the table, each at most `limit` columns wide; `notes` has one for each row, or none at all."""
+    if not rows:
+        return ["no results"]
+    noted = [_notes(row, text) for row, text in zip(rows, notes or [""] * len(rows), strict=True)]
+    marks = _marks(noted)
+    columns = [*ABOUT, "mean", "95% interval" if any(row.interval for row in rows) else "spread", "n"]
+    columns += [""] if marks else []
+    texts = [
+        [*about(row), mean_text(row), ends_text(row), size_text(row), *([marks.get(text, "")] if marks else [])]
+        for row, text in zip(rows, noted, strict=True)
+    ]
+    table = fitted(columns, texts, about=len(ABOUT), limit=limit, separators=SEPARATORS)
+    lines = [wrapped(_title(rows), limit, between="; ")]
+    lines += [wrapped(table.shared, limit, before="all: ")] if table.shared else []
+    lines += [table.text()]
+    lines += [wrapped([f"{mark}: {text}"], limit) for text, mark in marks.items()]
+    lines += [wrapped(said, limit, between="; ")] if (said := _legend(rows, cut=table.cut)) else []
+    return lines
+
+
+def about(row: GroupRow) -> list[str]:
+    """What a row is of, in the order of `ABOUT`. A metric is named if it is not the one that is expected."""
+    cell = row.cell
+    return [
+        row.group.name,
+        protocol_text(row),
+        cell.architecture,
+        cell.memory,
+        cell.profile,
+        ", ".join(part for part in row.recipe.split(", ") if not part.startswith("lr ")),
+        f"fixed {row.rate:.3g}" if cell.policy == "fixed" and row.rate is not None else cell.policy or "",
+        "" if is_headline(cell) else cell.metric,
+        "" if cell.step == cell.steps else f"{cell.step}/{cell.steps}",
+    ]
+
+
+def protocol_text(row: GroupRow) -> str:
+    """`in-domain`, `cross-arch`, `cl 5 steps` for GDumb, `cl der 5 steps` for another class-incremental protocol."""
+    cell = row.cell
+    if not cell.incremental:
+        return cell.protocol
+    kind = cell.protocol.removeprefix(BASE).removeprefix("/")
+    return " ".join(filter(None, ("cl", kind, count(cell.steps, "step"))))
+
+
+def mean_text(row: GroupRow) -> str:
+    """The mean: accuracies in percent, other numbers with their unit."""
+    scale, digits = _scale(row)
+    after = "" if is_fraction(row.cell) else f" {unit(row.cell.metric)}".rstrip()
+    return f"{scale * row.estimate.mean:.{digits}f}{after}"
+
+
+def ends_text(row: GroupRow) -> str:
+    """The 95% interval, else the standard deviation between condensations, else between networks."""
+    scale, digits = _scale(row)
+    if (ends := row.interval) is not None:
+        return f"[{scale * ends[0]:.{digits}f}, {scale * ends[1]:.{digits}f}]"
+    spread = next((each for each in (row.between_condensations, row.between_networks) if each is not None), None)
+    return "" if spread is None else f"sd {scale * spread:.{digits}f}"
+
+
+def size_text(row: GroupRow) -> str:
+    """What n counts: `3×5` condensations × networks (of streams class orders), `5` draws of random images."""
+    return f"{row.networks}" if row.estimate.counts == "draws" else f"{row.condensations}×{row.networks}"
+
+
+def _scale(row: GroupRow) -> tuple[int, int]:
+    return (100, 1) if is_fraction(row.cell) else (1, 3)
+
+
+def _notes(row: GroupRow, note: str) -> str:
+    """What a reader of the number should know."""
+    lost = row.condensations * row.networks
+    said = [f"{row.diverged} of {lost} networks diverged and count as chance"] if row.diverged else []
+    said += [f"{count(row.left_out, 'value')} left out"] if row.left_out else []
+    return "; ".join([*said, *row.remarks, *([note] if note else [])])
+
+
+def _marks(texts: Sequence[str]) -> dict[str, str]:
+    """A letter for each different text: a, b, … z, then numbers."""
+    found = [text for text in dict.fromkeys(texts) if text]
+    return {text: chr(ord("a") + i) if i < 26 else str(i + 1) for i, text in enumerate(found)}
+
+
+def what_text(rows: Sequence[GroupRow]) -> str:
+    """What the means are: `test accuracy in %`, or the names of other metrics."""
+    expected = ["test accuracy"] if any(is_headline(row.cell) for row in rows) else []
+    names = [*expected, *sorted({row.cell.metric for row in rows if not is_headline(row.cell)})]
+    return " and ".join(names) + (" in %" if all(is_fraction(row.cell) for row in rows) else "")
+
+
+def unit_text(rows: Sequence[GroupRow]) -> str:
+    """What n counts besides condensations."""
+    return "class orders" if all(row.cell.incremental for row in rows) else "networks"
+
+
+def _title(rows: Sequence[GroupRow]) -> list[str]:
+    return [what_text(rows), f"n: condensations × {unit_text(rows)}", "satm results --all: all metrics"]
+
+
+def _legend(rows: Sequence[GroupRow], *, cut: bool) -> list[str]:
+    streams = [row.cell.incremental for row in rows]
+    orders = ", × class orders" if not all(streams) else ""
+    said = [f"cl: class-incremental, last step{orders}"] if any(streams) else []
+    said += ["random: draws"] if any(row.estimate.counts == "draws" for row in rows) else []
+    said += ["sd: spread"] if any(row.interval is None and ends_text(row) for row in rows) else []
+    return [*said, *(["…: the middle of a long name"] if cut else [])]
+
+
+def _rivals(found: Best) -> str:
+    if found.of == 1:
+        return ""
+    if not found.rivals:
+        return f"shown to be better than each of {count(found.of - 1, 'other')}"
+    names = [" ".join(each for each in (row.group.name, _kind(row, found.row)) if each) for row in found.rivals]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"best of {found.of}; may be best too: {', '.join(names[:3])}{more}"
+
+
+def _kind(row: GroupRow, first: GroupRow) -> str:
+    return row.cell.memory if (row.cell.memory, row.group.name) != (first.cell.memory, row.group.name) else ""

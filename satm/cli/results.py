@@ -1,0 +1,281 @@
+"""`satm results`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from satm.cli import _options as option
+from satm.cli._options import Format, FormatOption, Pivot
+from satm.cli._output import say
+from satm.errors import ConfigError, UnknownName
+
+if TYPE_CHECKING:
+    from satm.workflow.grouped import GroupRow
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="results")(results)
+
+
+class Protocol(StrEnum):
+    """What was measured; `cl` and `arch` are short for class-incremental and cross-arch."""
+
+    IN_DOMAIN = "in-domain"
+    CROSS_ARCH = "cross-arch"
+    CLASS_INCREMENTAL = "class-incremental"
+    ARCH = "arch"
+    CL = "cl"
+
+
+_SHORT = {Protocol.ARCH: Protocol.CROSS_ARCH, Protocol.CL: Protocol.CLASS_INCREMENTAL}
+_UNITS = {"h": 1 / 24, "d": 1.0, "w": 7.0}
+
+OnlyProtocol = Annotated[
+    Protocol | None, typer.Option("--protocol", help="Only results of this protocol; cl and arch are short names.")
+]
+OnlyArchitecture = Annotated[str | None, typer.Option("--arch", help="Only results of this architecture.")]
+OnlyMemory = Annotated[str | None, typer.Option("--memory", help="Only this memory: condensed, random or herding.")]
+OnlyMetric = Annotated[str | None, typer.Option("--metric", help="Only this metric, for example accuracy.")]
+OnlyProfile = Annotated[str | None, typer.Option("--profile", help="Only results at this scale: paper, cpu, smoke.")]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since", metavar="DATE|7d", help="Only what was measured since this date (UTC), or in the last 7d, 12h or 2w."
+    ),
+]
+Each = Annotated[bool, typer.Option("--each", help="Every set by itself, not the mean of the sets of a group.")]
+NewImages = Annotated[
+    bool, typer.Option("--new-images", help="Intervals of accuracies speak of new test images too, not of these only.")
+]
+Everything = Annotated[
+    bool, typer.Option("--all", help="Every column, metric and step, and the whole accuracy matrix.")
+]
+PivotOn = Annotated[Pivot | None, typer.Option("--pivot", help="Show the values of this side by side.")]
+OnlyBest = Annotated[
+    bool,
+    typer.Option(
+        "--best", help="Only the best of what may be compared, with what may be best too (as view leaderboard)."
+    ),
+]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        "--sort", metavar="COLUMN", help="Sort by a column of --format csv: names from A, numbers from the largest."
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=0, help="At most so many rows; 0: all (default: 40 in the short table)."),
+]
+
+
+def results(
+    reference: option.OnlySet = None,
+    protocol: OnlyProtocol = None,
+    dataset: option.OnlyDataset = None,
+    ipc: option.OnlyIpc = None,
+    method: option.OnlyMethod = None,
+    arch: OnlyArchitecture = None,
+    memory: OnlyMemory = None,
+    metric: OnlyMetric = None,
+    profile: OnlyProfile = None,
+    since: Since = None,
+    every: Everything = False,
+    each: Each = False,
+    new_images: NewImages = False,
+    pivot: PivotOn = None,
+    best: OnlyBest = False,
+    sort: Sort = None,
+    limit: Limit = None,
+    form: FormatOption = Format.TABLE,
+    registry: option.RegistryPath = option.DEFAULT_REGISTRY,
+) -> None:
+    """Show the stored results: one row a set or group, architecture and memory, with its accuracy, interval and n.
+
+    Of streams it is the final accuracy. The formats csv, json and markdown have every column and metric, as --all has.
+    Example: satm results --protocol cl --pivot step
+    """
+    view = View(pivot=pivot, best=best, sort=sort, limit=limit, every=every, form=form)
+    after = None if since is None else parse_since(since, datetime.now(UTC))
+
+    import satm
+
+    names = {"architecture": arch, "memory": memory, "metric": metric, "profile": profile}
+    named = _SHORT.get(protocol, protocol) if protocol else None
+    rows = satm.group_results(
+        None if reference is None else [reference],
+        each=each,
+        new_images=new_images,
+        every_step=view.every_step(metric),
+        registry=registry,
+        protocol=named,
+        dataset=dataset,
+        ipc=ipc,
+        method=method,
+        **view.wanted(names),
+    )
+    if not rows:
+        _check_names(names, registry)
+    if after is not None:
+        rows = _measured_since(rows, after, registry)
+    if not rows and form is Format.TABLE:
+        say(_nothing(named, registry, {"--dataset": dataset, "--method": method, "--ipc": ipc, "--since": since}))
+        return
+    view.print(rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How results are shown. Raises ConfigError if two of its options contradict each other."""
+
+    pivot: Pivot | None
+    best: bool
+    sort: str | None
+    limit: int | None
+    every: bool
+    form: Format
+
+    def __post_init__(self) -> None:
+        chosen = {"--all": self.every, "--pivot": self.pivot is not None, "--best": self.best}
+        names = [name for name, given in chosen.items() if given]
+        if len(names) > 1:
+            raise ConfigError(f"{names[0]} beside {names[1]}: each is a table of its own; leave one of them out")
+
+    @property
+    def plain(self) -> bool:
+        """Whether every column and metric is shown."""
+        return not self.best and self.pivot is None and (self.every or self.form is not Format.TABLE)
+
+    def every_step(self, metric: str | None) -> bool:
+        """Whether all steps of a stream are read, given the metric that was asked for."""
+        from satm.workflow.incremental.naming import PER_STEP
+
+        asked = metric is not None and (self.plain or metric.startswith(PER_STEP))
+        return self.every or asked or self.pivot is Pivot.STEP
+
+    def wanted(self, names: Mapping[str, str | None]) -> dict[str, str | None]:
+        """The filters, with the metric that the steps of a stream are shown of."""
+        metric = names["metric"] or ("accuracy" if self.pivot is Pivot.STEP else None)
+        return {**names, "metric": metric}
+
+    def print(self, rows: Sequence[GroupRow]) -> None:
+        """Print the rows. Raises UnknownName for a column that they cannot be sorted by."""
+        from satm.cli._pivot import print_pivot
+        from satm.cli._short import ROWS, print_best, print_short
+        from satm.cli._tables import print_results
+        from satm.workflow.headline import best, headlines
+
+        if self.pivot is Pivot.STEP:
+            rows = [row for row in rows if row.cell.incremental]
+        elif not self.plain:
+            rows = headlines(rows)
+        found = best(rows) if self.best else []
+        chosen = sorted_by([each.row for each in found] if self.best else rows, self.sort)
+        most = (0 if self.plain else ROWS) if self.limit is None else self.limit
+        shown = chosen[-most:] if self.sort is None else chosen[:most] if most else chosen
+        more = f"{'the newest ' if self.sort is None else ''}{len(shown)} of {len(chosen)} rows; --limit 0 shows all"
+        more = more if len(shown) < len(chosen) else ""
+        if self.pivot is not None:
+            print_pivot(shown, self.pivot, self.form, more=more)
+        elif self.best:
+            by_row = {id(each.row): each for each in found}
+            print_best([by_row[id(row)] for row in shown], self.form, more=more)
+        elif self.plain:
+            print_results(shown, self.form)
+        else:
+            print_short(shown, more=more)
+
+
+def sorted_by(rows: Sequence[GroupRow], column: str | None) -> list[GroupRow]:
+    """The rows by a column of `plain_table`, or by dataset, ipc or method: names from A, numbers from the largest.
+
+    A row without a value comes last, and `-` before the name turns the order. Raises UnknownName.
+    """
+    if column is None:
+        return list(rows)
+    from satm.cli._tables import plain_table
+
+    columns, lines = plain_table(rows)
+    records = [row.group.sets[0] for row in rows]
+    known = {name: [line[i] for line in lines] for i, name in enumerate(columns)}
+    known |= {name: [getattr(record, name) for record in records] for name in ("dataset", "ipc", "method", "created")}
+    name = column.removeprefix("-")
+    if name not in known:
+        raise UnknownName("column", column, known, hint="(a column of --format csv; -COLUMN turns the order)")
+    values = known[name]
+    numbers = all(isinstance(value, int | float) for value in values if value not in (None, ""))
+    there = [i for i, value in enumerate(values) if value not in (None, "")]
+    there.sort(key=values.__getitem__, reverse=numbers is not column.startswith("-"))
+    return [rows[i] for i in [*there, *(i for i in range(len(rows)) if i not in set(there))]]
+
+
+def parse_since(text: str, now: datetime) -> str:
+    """The time that `2026-11-20`, `2026-11-20T12:00`, `7d`, `12h` or `2w` names, as the registry spells times.
+
+    Raises ConfigError.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", text.strip())
+    try:
+        if found is not None:
+            when = now - timedelta(days=float(found[1]) * _UNITS[found[2]])
+        else:
+            when = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        raise ConfigError(
+            f"--since {text}: expected a date such as 2026-11-20, or a time back from now such as 7d, 12h or 2w"
+        ) from None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _measured_since(rows: Sequence[GroupRow], when: str, registry: Path) -> list[GroupRow]:
+    from registry import Registry
+    from satm.workflow.headline import measured_since
+
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        return measured_since(rows, when, store)
+
+
+def _nothing(protocol: str | None, registry: Path, filters: Mapping[str, object]) -> str:
+    """One line in place of a table without rows, with the command that makes some."""
+    of = f" of protocol {protocol}" if protocol else ""
+    given = [f"{name} {value}" for name, value in filters.items() if value is not None]
+    command = {"cross-arch": "satm eval-arch", "class-incremental": "satm eval-cl"}.get(protocol or "", "satm eval")
+    asked = f" under {', '.join(given)}" if given else ""
+    return f"no results{of}{asked} in {registry}; {command} makes some, and satm sets list shows the sets"
+
+
+def _check_names(names: Mapping[str, str | None], registry: Path) -> None:
+    """Raise UnknownName for a filter that no result has and that is no name of the suite: probably a wrong spelling."""
+    from registry import Registry
+
+    for kind, name in names.items():
+        if name is None or (kind == "architecture" and name.startswith(("timm/", "convnet"))):
+            continue
+        with Registry.open(registry, must_exist=True, read_only=True) as store:
+            known = {*_names_of_the_suite(kind), *store.stored_values(kind)}
+        if name not in known:
+            raise UnknownName(kind, name, known, hint=f"(these are the suite's and those in {registry})")
+
+
+def _names_of_the_suite(kind: str) -> Iterable[str]:
+    """The architectures, memories, metrics or profiles that results can have."""
+    if kind == "architecture":
+        from satm.networks import known
+
+        return known()
+    if kind == "metric":
+        from evaluation.metrics import METRICS
+
+        return METRICS
+    from satm.presets.profiles import ORDER
+
+    return ORDER if kind == "profile" else ("condensed", "random", "herding", "none")
