@@ -148,9 +148,9 @@ def _line(axes: Axes, series: Series, *, joined: bool) -> Any:
         if joined:
             axes.fill_between(x, low, high, color=colour, alpha=0.14, lw=0)
         if not many:
-            reach = ([max(0.0, y - low) for y, low in zip(y, low, strict=True)],)
-            reach += ([max(0.0, high - y) for y, high in zip(y, high, strict=True)],)
-            axes.errorbar(x, y, yerr=reach, fmt="none", ecolor=colour, elinewidth=0.9, capsize=2)
+            down = [max(0.0, value - end) for value, end in zip(y, low, strict=True)]
+            up = [max(0.0, end - value) for value, end in zip(y, high, strict=True)]
+            axes.errorbar(x, y, yerr=(down, up), fmt="none", ecolor=colour, elinewidth=0.9, capsize=2)
     return line
 
 

@@ -87,8 +87,8 @@ def section(material: Material, easel: Easel) -> Section:
         key="condensation",
         title="Condensation",
         about="Measurements of the runs over their outer steps; one line is one run (n = 1), runs of one method "
-        f"have one colour. A line has at most {POINTS} points: each is the mean of equally many neighbouring steps, and the "
-        "band is their range.",
+        f"have one colour. A line has at most {POINTS} points: each is the mean of equally many neighbouring steps, "
+        "and the band is their range.",
         blocks=tuple(figures),
         missing="No measurement of a condensation is stored here. satm condense stores them; imported sets have none.",
         left_out=left_out(more, "groups of figures"),

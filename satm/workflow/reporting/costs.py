@@ -45,7 +45,7 @@ def section(material: Material, easel: Easel) -> Section:
         title="Accuracy against cost",
         about="What a set is worth, beside what it takes. Points of one method and kind of rate are joined.",
         blocks=tuple(figures),
-        missing="No accuracy is stored here. satm eval SET makes one.",
+        missing="No results of sets of different cost are stored here. satm eval SET makes some, also with --prefix 1.",
         left_out=left_out(more, "groups of figures"),
     )
 
@@ -92,7 +92,7 @@ def _chart(
                     said=f"{row.group.name} {row.cell.memory}, {x:,.0f} {label.partition(' ')[0]}, {said(row)}",
                 )
             )
-    if not methods:
+    if len({point.x for points in methods.values() for point in points}) < 2:
         return None
     best = sorted(methods.items(), key=lambda each: -max(point.y for point in each[1]))
     more = f" The {LINES} best of {len(best)} are drawn." if len(best) > LINES else ""

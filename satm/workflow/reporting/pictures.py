@@ -44,7 +44,7 @@ def _picture(number: int, group: Group, material: Material) -> Picture:
     from satm.report.grid import grid_png
 
     record = group.newest
-    key, title = f"images-{number}", f"{record.name}, profile {record.profile}"
+    key, title = f"grid-{number}", f"{record.name}, profile {record.profile}"
     try:
         shown = grid_png(material.store.load(record.name))
     except SatmError as error:
