@@ -129,7 +129,10 @@ def group_results(
         if each:
             groups = store.alone([record for group in groups for record in group.sets])
         some = references is not None or bool(which)
-        return list(stored_rows(store, groups, some=some, new_images=new_images, every_step=every_step, **filters))
+        last = not every_step
+        return list(
+            stored_rows(store, groups, some=some, new_images=new_images, last_only=last, matrix=not last, **filters)
+        )
 
 
 def stored_rows(
@@ -138,12 +141,17 @@ def stored_rows(
     *,
     some: bool,
     new_images: bool = False,
-    every_step: bool = True,
+    last_only: bool = False,
+    matrix: bool = True,
     **filters: Any,
 ) -> Iterator[GroupRow]:
-    """The results of several groups, read at once; as `group_results`. `some`: they are not all groups of the file."""
+    """The results of several groups, read at once; as `group_results`.
+
+    `some`: they are not all groups of the file. `last_only`: only the last step of each stream. `matrix=False` leaves
+    out the matrices of accuracies.
+    """
     sets = [record.id for group in groups for record in group.sets] if some else None
-    found = _read(store, sets, every_step=every_step, **filters)
+    found = _read(store, sets, last_only=last_only, matrix=matrix, **filters)
     for group in groups:
         yield from _rows(store, group, found, filters.get("metric"), new_images, apart=True)
 
@@ -168,12 +176,12 @@ class _Part:
 
 
 def _read(
-    store: Registry, sets: Sequence[str] | None, *, every_step: bool = True, **filters: Any
+    store: Registry, sets: Sequence[str] | None, *, last_only: bool = False, matrix: bool = True, **filters: Any
 ) -> dict[str, dict[Cell, _Part]]:
     """The stored values by the id of the set, then by cell."""
     found: dict[str, dict[Cell, _Part]] = defaultdict(dict)
-    without = () if every_step else tuple(f"{prefix}*" for prefix in PER_STEP)
-    for key, (values, rates) in store.cells(sets, without=without, last_only=not every_step, **filters).items():
+    without = () if matrix else tuple(f"{prefix}*" for prefix in PER_STEP)
+    for key, (values, rates) in store.cells(sets, without=without, last_only=last_only, **filters).items():
         policy, remarks, guessed = _read_noted(key.noted)
         cell = Cell(policy=policy, **{name: getattr(key, name) for name in _SHARED})
         part = found[key.set_id].setdefault(cell, _Part())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from registry import RunRecord, SetRecord
 from satm.report.page import Card, Section
@@ -51,6 +52,8 @@ def _card(record: SetRecord, material: Material, tags: list[str]) -> Card:
         ("step size α", "none" if record.step_size is None else f"{record.step_size:.6g}"),
         ("preprocessing", str(about["preprocessing"].get("kind", "unknown"))),
     ]
+    if run is not None and run.folder is not None:
+        facts.append(("working folder", run.folder))
     facts += [("tags", ", ".join(tags))] if tags else []
     if run is not None:
         facts += [("run", f"{run.id}, {run.status}"), ("device", run.device)]
@@ -70,5 +73,8 @@ def _card(record: SetRecord, material: Material, tags: list[str]) -> Card:
 
 
 def command_of(run: RunRecord) -> str:
-    """The command line of a run, ready for a shell: the stored words if they are there."""
-    return run.command if run.arguments is None else shlex.join(["satm", *run.arguments[1:]])
+    """The command line of a run, ready for a shell, without the folder of `satm` itself. It is of the last session."""
+    if not run.arguments:  # a run of an older version
+        return run.command
+    first, *others = run.arguments
+    return shlex.join([Path(first).name if Path(first).name == "satm" else first, *others])

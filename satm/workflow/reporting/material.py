@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from registry import Group, Registry, RunRecord, SetRecord
 from satm.workflow.grouped import GroupRow, stored_rows
-from satm.workflow.incremental.naming import BASE
 
 T = TypeVar("T")
 
@@ -41,13 +40,13 @@ class Material:
 def gather(store: Registry, references: Sequence[str]) -> Material:
     """The material about the sets that `references` name, or about all sets. Raises the errors of `Registry.group`."""
     groups = [store.group(name) for name in references] if references else store.groups()
-    some = bool(references)
+    rows = list(stored_rows(store, groups, some=bool(references), matrix=False))
     return Material(
         store=store,
         references=tuple(references),
         groups=tuple(groups),
-        rows=tuple(stored_rows(store, groups, some=some, every_step=False)),
-        steps=tuple(stored_rows(store, groups, some=some, protocol=BASE, metric="accuracy")),
+        rows=tuple(row for row in rows if row.cell.step == row.cell.steps),
+        steps=tuple(row for row in rows if row.cell.incremental and row.cell.metric == "accuracy"),
         runs={run.id: run for run in store.runs()},
     )
 

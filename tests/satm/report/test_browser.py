@@ -145,7 +145,7 @@ def test_a_name_that_is_a_script_is_shown_and_never_run(page: Page) -> None:
 
 def test_images_are_shown(page: Page) -> None:
     sizes = page.evaluate("[...document.images].map((image) => image.naturalWidth)")
-    assert len(sizes) == 3
+    assert len(sizes) == 2  # the set that was renamed is damaged, and its picture says so
     assert min(sizes) > 0
 
 
