@@ -15,6 +15,7 @@ from satm.workflow.reporting.figures import Easel
 from satm.workflow.reporting.material import LINES, Material, left_out, panels
 from satm.workflow.reporting.words import PERCENT, said
 
+MOST = 3  # data sets and architectures that are shown
 PREFIX = re.compile(r"\[:(\d+)\]$")
 
 
@@ -28,25 +29,23 @@ def section(material: Material, easel: Easel) -> Section:
         return fmean(known) if known and row.cell.memory == "condensed" else None
 
     found = [row for row in material.rows if row.cell.protocol in WHOLE and row.cell.metric == "accuracy"]
-    chosen, more = panels(found, _key, most=2)
     axes: tuple[tuple[str, str, str, Callable[[GroupRow], float | None]], ...] = (
         ("images", "images in the set", "A prefix, [:k], is the first k images of each class.", _images),
         ("bytes", "bytes of the set", "The size of its stored tensors; the mean of the group's sets.", _bytes),
         ("seconds", "seconds of its condensation", "As its run stored them; the mean of the group's sets.", seconds),
     )
-    figures = []
-    for number, (key, rows) in enumerate(chosen, 1):
-        for name, label, about, of in axes:
-            chart = _chart(f"{name}-{number}", key, label, about, rows, of)
-            if chart is not None:
-                figures.append(easel.figure(chart))
+    ready = []
+    for key, rows in panels(found, _key, most=len(found))[0]:
+        charts = [_chart(f"{name}-{len(ready) + 1}", key, label, about, rows, of) for name, label, about, of in axes]
+        if any(charts):
+            ready.append(list(filter(None, charts)))
     return Section(
         key="costs",
         title="Accuracy against cost",
         about="What a set is worth, beside what it takes. Points of one method and kind of rate are joined.",
-        blocks=tuple(figures),
+        blocks=tuple(easel.figure(chart) for charts in ready[:MOST] for chart in charts),
         missing="No results of sets of different cost are stored here. satm eval SET makes some, also with --prefix 1.",
-        left_out=left_out(more, "groups of figures"),
+        left_out=left_out(len(ready[MOST:]), "groups of figures"),
     )
 
 

@@ -47,6 +47,7 @@ def page(browser: Browser, report: Path, request: pytest.FixtureRequest) -> Iter
     """The report, opened without a network. An error or a dialog fails the test."""
     wrong: list[str] = []
     found = browser.new_page(viewport={"width": getattr(request, "param", 1280), "height": 900}, offline=True)
+    found.set_default_timeout(120_000)  # milliseconds; other work may hold the processor
     found.on("console", lambda message: wrong.append(message.text))
     found.on("pageerror", lambda error: wrong.append(str(error)))
     found.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
