@@ -52,6 +52,7 @@ def drawn(chart: Chart) -> Iterator[tuple[Figure, list[Hit]]]:
 def svg(figure: Figure, hits: Sequence[Hit], key: str) -> str:
     """The picture as an `<svg>` element for a page: each value is a `.hit` with its text as a title."""
     text = re.sub(r"^.*?(?=<svg)|<metadata>.*?</metadata>", "", _bytes(figure, "svg").decode(), flags=re.DOTALL)
+    text = text.replace("xlink:href", "href")
     # Ids that nothing refers to, such as axes_1, would be in every picture of a page; others are made its own.
     used = set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", text))
     text = re.sub(r' id="([^"]+)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", text)
