@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -203,6 +204,11 @@ class Runs(Identity):
         """The metrics of a run, or only the metric `name`, by step."""
         clause, values = where({"run_id": run_id, "name": name})
         return self._rows(MetricRow, f"SELECT * FROM metrics {clause} ORDER BY step, name", values)
+
+    def curve(self, run_id: str, name: str) -> list[tuple[int, float]]:
+        """(step, value) of one metric of a run, by step, without the values that are not finite."""
+        sql = "SELECT step, value FROM metrics WHERE run_id = ? AND name = ? AND value IS NOT NULL ORDER BY step"
+        return [(step, value) for step, value in self._tuples(sql, [run_id, name]) if math.isfinite(value)]
 
     def _update(self, run_id: str, **columns: Any) -> None:
         assignments = ", ".join(f"{column} = ?" for column in columns)

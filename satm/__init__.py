@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from satm.workflow.lookup import load as load
     from satm.workflow.lookup import query as query
     from satm.workflow.lookup import results as results
+    from satm.workflow.reporting.writing import write_report as write_report
     from satm.workflow.teachers import ByTeacher as ByTeacher
     from satm.workflow.tune.run import tune as tune
 
@@ -57,6 +58,7 @@ _HOMES = {
     "group_results": "satm.workflow.grouped",
     "compare": "satm.workflow.compare",
     "query": "satm.workflow.lookup",
+    "write_report": "satm.workflow.reporting.writing",
     "import_set": "satm.workflow.exchange.importing",
     "export_set": "satm.workflow.exchange.exporting",
     "diff": "satm.workflow.exchange.exporting",

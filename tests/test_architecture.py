@@ -65,6 +65,8 @@ HOMES = {
     "typer": "satm/cli",
     "rich": "satm/cli",
     "matplotlib": "satm/report",
+    "jinja2": "satm/report",
+    "markupsafe": "satm/report",
     "higher": "satm/engine",
     "ray": "satm/workflow/fan_out",
     "optuna": "satm/workflow/tune",

@@ -21,6 +21,7 @@ from satm.cli import (
     origins,
     plan,
     registry,
+    report,
     reproduce,
     results,
     runs,
@@ -39,7 +40,7 @@ app = typer.Typer(
 )
 GROUPS = (
     *(condense, plan, tune, evaluate, architectures, incremental, compare, reproduce),
-    *(results, registry, exchange, origins, runs, upkeep, lists, doctor),
+    *(results, report, registry, exchange, origins, runs, upkeep, lists, doctor),
 )
 for group in GROUPS:
     group.register(app)

@@ -72,24 +72,11 @@ def results_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[str]]]
                 f"{scale * row.estimate.mean:.{digits}f}{after}{_diverged(row, scale, digits)}",
                 "" if ends is None else f"[{scale * ends[0]:.{digits}f}, {scale * ends[1]:.{digits}f}]",
                 *spreads,
-                size_of(row),
+                row.size,
                 *(["; ".join(row.remarks)] if "remarks" in columns else []),
             ]
         )
     return columns, cells
-
-
-def size_of(row: GroupRow) -> str:
-    """What n counts: `3 condensations × 5 networks`, `5 networks, this set only`, `5 draws`."""
-    counts = row.estimate.counts
-    if counts == "draws":
-        return count(row.networks, "draw")
-    unit = "order" if row.cell.incremental else "network"
-    unused = f" ({count(row.left_out, 'value')} left out)" if row.left_out else ""
-    unused += "" if row.right is None else ", and new test images"
-    if row.condensations == 1:
-        return f"{count(row.networks, unit)}, this set only{unused}"
-    return f"{count(row.condensations, 'condensation')} × {count(row.networks, unit)}{unused}"
 
 
 def count(number: int, name: str) -> str:

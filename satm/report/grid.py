@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch.nn import functional as F
 
 from satm.errors import SatmError
@@ -11,6 +14,16 @@ from satm.synthetic import SyntheticSet
 
 SHOWN = 10  # at most this many images of a class
 SIDE = 64  # smaller images are enlarged to about this many pixels a side
+MOST = 200  # images of a grid in a page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridPNG:
+    """A grid for a page: one pixel of the file is one of the images, unless they are larger than `SIDE`."""
+
+    png: bytes
+    images: int  # that it shows
+    size: tuple[int, int]  # width and height as they are shown
 
 
 def image_grid(synthetic: SyntheticSet, path: Path) -> None:
@@ -20,15 +33,40 @@ def image_grid(synthetic: SyntheticSet, path: Path) -> None:
     """
     from torchvision.utils import make_grid, save_image
 
-    columns = min(SHOWN, synthetic.ipc)
-    labels = synthetic.hard_labels
-    chosen = [i for k in range(len(synthetic.classes)) for i in (labels == k).nonzero()[:columns, 0].tolist()]
-    images = synthetic.preprocessing.invert(synthetic.images[chosen]).clamp(0, 1)
+    images, across = _chosen(synthetic, len(synthetic))
     images = F.interpolate(images, scale_factor=max(1, SIDE // images.shape[-1]), mode="nearest")
-    # With one image a class, one row for each class would make a tall column: classes share rows.
-    across = columns if columns > 1 else min(SHOWN, len(synthetic.classes))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_image(make_grid(images, nrow=across, padding=2), path, format="png")
     except OSError as error:
         raise SatmError(f"cannot write {path}: {error.strerror}; choose another file") from error
+
+
+def grid_png(synthetic: SyntheticSet) -> GridPNG:
+    """The images as a small PNG, at most `MOST` of them; the reader enlarges it. Raises DataError as `image_grid`."""
+    from PIL import Image  # torchvision's grids would load it and a compiler, for seconds
+
+    images, across = _chosen(synthetic, MOST)
+    side = max(images.shape[-2:])
+    if side > SIDE:
+        images = F.interpolate(images, scale_factor=SIDE / side, mode="area")
+    count, channels, height = images.shape[:3]
+    images = F.pad(images.expand(-1, 3, -1, -1) if channels == 1 else images, (0, 1, 0, 1), value=1.0)
+    rows = -(-count // across)
+    images = torch.cat([images, images.new_ones(rows * across - count, *images.shape[1:])])
+    grid = images.view(rows, across, *images.shape[1:]).permute(0, 3, 1, 4, 2).reshape(rows * (height + 1), -1, 3)
+    file = io.BytesIO()
+    Image.fromarray((grid * 255).round().byte().numpy()).save(file, format="png")
+    times = max(1, (SIDE // 2) // min(side, SIDE))
+    return GridPNG(png=file.getvalue(), images=count, size=(times * grid.shape[1], times * grid.shape[0]))
+
+
+def _chosen(synthetic: SyntheticSet, most: int) -> tuple[torch.Tensor, int]:
+    """Images in display space [n, C, H, W], about `most` at most, and how many of them make a row."""
+    columns = min(SHOWN, synthetic.ipc)
+    labels = synthetic.hard_labels
+    classes = max(1, min(len(synthetic.classes), most // columns))
+    chosen = [i for k in range(classes) for i in (labels == k).nonzero()[:columns, 0].tolist()]
+    # With one image a class, one row for each class would make a tall column: classes share rows.
+    across = columns if columns > 1 else min(SHOWN, len(synthetic.classes))
+    return synthetic.preprocessing.invert(synthetic.images[chosen]).clamp(0, 1), across

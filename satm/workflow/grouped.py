@@ -75,6 +75,18 @@ class GroupRow:
     remarks: tuple[str, ...] = ()  # what a reader of the number should know, a few words each
 
     @property
+    def size(self) -> str:
+        """What n counts: `3 condensations × 5 networks`, `5 networks, this set only`, `5 draws`."""
+        if self.estimate.counts == "draws":
+            return _count(self.networks, "draw")
+        unit = "order" if self.cell.incremental else "network"
+        unused = f" ({_count(self.left_out, 'value')} left out)" if self.left_out else ""
+        unused += "" if self.right is None else ", and new test images"
+        if self.condensations == 1:
+            return f"{_count(self.networks, unit)}, this set only{unused}"
+        return f"{_count(self.condensations, 'condensation')} × {_count(self.networks, unit)}{unused}"
+
+    @property
     def interval(self) -> tuple[float, float] | None:
         """The 95% interval of the mean; None for fewer than three units.
 
@@ -86,6 +98,10 @@ class GroupRow:
         if self.cell.bounded and 0 <= self.estimate.mean <= 1:
             return accuracy_interval(self.estimate, images=self.images, right=self.right)
         return self.estimate.ends()
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
 
 
 def group_results(
@@ -112,11 +128,32 @@ def group_results(
         groups = store.groups(**which) if references is None else [store.group(reference) for reference in references]
         if each:
             groups = store.alone([record for group in groups for record in group.sets])
-        sets = None if references is None and not which else [record.id for group in groups for record in group.sets]
-        found = _read(store, sets, every_step=every_step, **filters)
-        return [
-            row for group in groups for row in _rows(store, group, found, filters.get("metric"), new_images, apart=True)
-        ]
+        some = references is not None or bool(which)
+        last = not every_step
+        return list(
+            stored_rows(store, groups, some=some, new_images=new_images, last_only=last, matrix=not last, **filters)
+        )
+
+
+def stored_rows(
+    store: Registry,
+    groups: Sequence[Group],
+    *,
+    some: bool,
+    new_images: bool = False,
+    last_only: bool = False,
+    matrix: bool = True,
+    **filters: Any,
+) -> Iterator[GroupRow]:
+    """The results of several groups, read at once; as `group_results`.
+
+    `some`: they are not all groups of the file. `last_only`: only the last step of each stream. `matrix=False` leaves
+    out the matrices of accuracies.
+    """
+    sets = [record.id for group in groups for record in group.sets] if some else None
+    found = _read(store, sets, last_only=last_only, matrix=matrix, **filters)
+    for group in groups:
+        yield from _rows(store, group, found, filters.get("metric"), new_images, apart=True)
 
 
 def group_rows(store: Registry, group: Group, *, new_images: bool = False, **filters: Any) -> Iterator[GroupRow]:
@@ -139,12 +176,12 @@ class _Part:
 
 
 def _read(
-    store: Registry, sets: Sequence[str] | None, *, every_step: bool = True, **filters: Any
+    store: Registry, sets: Sequence[str] | None, *, last_only: bool = False, matrix: bool = True, **filters: Any
 ) -> dict[str, dict[Cell, _Part]]:
     """The stored values by the id of the set, then by cell."""
     found: dict[str, dict[Cell, _Part]] = defaultdict(dict)
-    without = () if every_step else tuple(f"{prefix}*" for prefix in PER_STEP)
-    for key, (values, rates) in store.cells(sets, without=without, last_only=not every_step, **filters).items():
+    without = () if matrix else tuple(f"{prefix}*" for prefix in PER_STEP)
+    for key, (values, rates) in store.cells(sets, without=without, last_only=last_only, **filters).items():
         policy, remarks, guessed = _read_noted(key.noted)
         cell = Cell(policy=policy, **{name: getattr(key, name) for name in _SHARED})
         part = found[key.set_id].setdefault(cell, _Part())

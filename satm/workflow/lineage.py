@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from registry import Registry
+from satm.errors import RegistryError
 from satm.home import home
 
 
@@ -57,10 +58,10 @@ def _of_set(reference: str, store: Registry, above: frozenset[str]) -> Origin:
 
 
 def _of_run(run_id: str, store: Registry) -> Origin:
-    found = [run for run in store.runs() if run.id == run_id]
-    if not found:
+    try:
+        run = store.run(run_id)
+    except RegistryError:
         return Origin(kind="run", id=run_id, about="not in this registry")
-    (run,) = found
     facts = store.environment(run.environment_id).facts
     made = f"torch {facts.get('torch')}, satm {facts.get('satm')} ({facts.get('commit') or 'no commit'})"
     where = Origin(kind="environment", id=run.environment_id[:12], about=f"{made}, {facts.get('cpu')}")

@@ -1,0 +1,6 @@
+"""Charts: what is drawn as plain data, and drawing it with matplotlib as SVG for a page or as SVG and PNG files."""
+
+from satm.report.charts.model import Chart, Heat, Lines, Point, Series
+from satm.report.charts.thinning import thinned
+
+__all__ = ["Chart", "Heat", "Lines", "Point", "Series", "thinned"]

@@ -1,0 +1,6 @@
+"""The report page: its content as plain data, and one HTML file made from it that needs no network."""
+
+from satm.report.page.model import Card, Column, Figure, Page, Picture, Section, Table, Value
+from satm.report.page.rendering import render_page
+
+__all__ = ["Card", "Column", "Figure", "Page", "Picture", "Section", "Table", "Value", "render_page"]

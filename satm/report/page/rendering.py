@@ -1,0 +1,57 @@
+"""A report page as HTML: everything is inside the one file, and nothing but its own script can run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from satm.report.page.model import Card, Figure, Page, Picture, Table
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+HERE = Path(__file__).parent
+KINDS = {Table: "table", Figure: "figure", Picture: "picture", Card: "card"}
+
+
+def render_page(page: Page) -> str:
+    """The page as one HTML text.
+
+    Texts are escaped by the template. A policy in the page's head lets the browser run the page's own script only,
+    named by its hash, and load nothing from elsewhere.
+    """
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return _template().render(
+        page=page,
+        style=_markup((HERE / "page.css").read_text(encoding="utf-8")),
+        script=_markup(script),
+        digest=digest,
+        kind=lambda block: KINDS[type(block)],
+        markup=_markup,
+        encoded=lambda data: base64.b64encode(data).decode(),
+    )
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("page.html.jinja")
+
+
+def _markup(text: str) -> Any:
+    """Text that the template takes as HTML: our own style, script and SVG."""
+    from markupsafe import Markup
+
+    return Markup(text)

@@ -1,0 +1,80 @@
+"""A card for each set: lineage, configuration, departures, and the command that made it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from registry import RunRecord, SetRecord
+from satm.report.page import Card, Section
+from satm.report.tables import to_json
+from satm.workflow.lineage import lineage
+from satm.workflow.reporting.material import Material, left_out
+from satm.workflow.reporting.words import card_key, sized
+
+CARDS = 100
+
+
+def shown(material: Material) -> list[SetRecord]:
+    """The sets that have a card, the newest first. The newest set of a group comes before older sets of any."""
+    newest = {group.newest.id for group in material.groups}
+    youngest = material.sets[::-1]
+    return sorted(youngest, key=lambda each: each.id not in newest)[:CARDS]
+
+
+def section(material: Material) -> Section:
+    """The cards."""
+    tags: dict[str, list[str]] = {}
+    for tag, set_id in material.store.tags().items():
+        tags.setdefault(set_id, []).append(tag)
+    chosen = shown(material)
+    return Section(
+        key="sets",
+        title="Sets",
+        about="Each set with everything that made it.",
+        blocks=tuple(_card(record, material, tags.get(record.id, [])) for record in chosen),
+        missing="There is no set yet. satm condense digits --ipc 1 makes one.",
+        left_out=left_out(len(material.sets) - len(chosen), "sets"),
+    )
+
+
+def _card(record: SetRecord, material: Material, tags: list[str]) -> Card:
+    run = material.run_of(record)
+    about = record.about
+    facts = [
+        ("id", record.id),
+        ("made", record.created[:19].replace("T", " ") + " UTC"),
+        ("profile", record.profile),
+        ("seed", str(record.seed)),
+        ("images", f"{record.images} of {' × '.join(map(str, record.image_shape))}, {sized(record.bytes)}"),
+        ("classes", f"{len(about['classes'])}: {', '.join(map(str, about['classes'][:20]))}"),
+        ("labels", record.label_kind),
+        ("step size α", "none" if record.step_size is None else f"{record.step_size:.6g}"),
+        ("preprocessing", str(about["preprocessing"].get("kind", "unknown"))),
+    ]
+    if run is not None and run.folder is not None:
+        facts.append(("working folder", run.folder))
+    facts += [("tags", ", ".join(tags))] if tags else []
+    if run is not None:
+        facts += [("run", f"{run.id}, {run.status}"), ("device", run.device)]
+        facts += [("seconds", f"{run.seconds:.1f} in {run.sessions} session{'s' * (run.sessions != 1)}")]
+        facts += [("source of its numbers", str(run.config["source"]))] if run.config.get("source") else []
+    departures = [] if run is None else run.config.get("departures", [])
+    return Card(
+        key=card_key(record.id),
+        name=record.name,
+        summary=f"profile {record.profile}, seed {record.seed}, {record.created[:10]}",
+        facts=tuple(facts),
+        command="none is stored: the set was imported or made from Python" if run is None else command_of(run),
+        departures=tuple(map(str, departures)),
+        lineage="\n".join(lineage(record.name, material.store).lines()),
+        config=to_json(about.get("config", {})),
+    )
+
+
+def command_of(run: RunRecord) -> str:
+    """The command line of a run, ready for a shell, without the folder of `satm` itself. It is of the last session."""
+    if not run.arguments:  # a run of an older version
+        return run.command
+    first, *others = run.arguments
+    return shlex.join([Path(first).name if Path(first).name == "satm" else first, *others])

@@ -1,0 +1,69 @@
+"""What a report is made of: the groups, their results, and the runs that made them, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from registry import Group, Registry, RunRecord, SetRecord
+from satm.workflow.grouped import GroupRow, stored_rows
+
+T = TypeVar("T")
+
+PANELS = 6  # figures of one kind on a page
+LINES = 8  # series of a figure: more cannot be told apart
+ROWS = 2000  # of a table: more are slow in a browser, and nobody reads them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Everything that the parts of a report read. `store` is open for reading."""
+
+    store: Registry
+    references: tuple[str, ...]  # the sets that were asked for; none: all
+    groups: tuple[Group, ...]
+    rows: tuple[GroupRow, ...]  # the results after the last step, without the matrices of accuracies
+    steps: tuple[GroupRow, ...]  # accuracy after each step of class-incremental streams
+    runs: dict[str, RunRecord]  # by id
+
+    @property
+    def sets(self) -> list[SetRecord]:
+        """The sets of all groups, the oldest first."""
+        return sorted((each for group in self.groups for each in group.sets), key=lambda each: each.created)
+
+    def run_of(self, record: SetRecord) -> RunRecord | None:
+        """The run that made a set; None for an imported one."""
+        return None if record.run_id is None else self.runs.get(record.run_id)
+
+
+def gather(store: Registry, references: Sequence[str]) -> Material:
+    """The material about the sets that `references` name, or about all sets. Raises the errors of `Registry.group`."""
+    groups = [store.group(name) for name in references] if references else store.groups()
+    rows = list(stored_rows(store, groups, some=bool(references), matrix=False))
+    return Material(
+        store=store,
+        references=tuple(references),
+        groups=tuple(groups),
+        rows=tuple(row for row in rows if row.cell.step == row.cell.steps),
+        steps=tuple(row for row in rows if row.cell.incremental and row.cell.metric == "accuracy"),
+        runs={run.id: run for run in store.runs()},
+    )
+
+
+def panels(
+    rows: Iterable[T], key: Callable[[T], Hashable], most: int = PANELS
+) -> tuple[list[tuple[Any, list[T]]], int]:
+    """The rows by key, those with the most rows first, at most `most` keys; and how many keys are left out."""
+    found: dict[Any, list[T]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    ordered = sorted(found.items(), key=lambda each: -len(each[1]))
+    return ordered[:most], max(0, len(ordered) - most)
+
+
+def left_out(number: int, what: str) -> str:
+    """The line that says that a page does not show everything; "" if it does."""
+    return (
+        f"{number} more {what} are not shown: satm report SET… shows those of the sets that you name." if number else ""
+    )

@@ -1,0 +1,57 @@
+"""The images of sets as a viewer sees them: normalisation or whitening is undone (the paper's Figures 4 to 7)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from registry import Group
+from satm.errors import SatmError
+from satm.home import write_atomically
+from satm.report.page import Picture, Section
+from satm.workflow.reporting.material import Material, left_out
+
+GRIDS = 12  # on a page
+LARGEST = 5_000_000  # bytes of all grids
+
+
+def section(material: Material, folder: Path | None) -> Section:
+    """A grid of the newest set of each group, the newest group first. `folder`: the grids as PNG files there too."""
+    groups = sorted(material.groups, key=lambda group: group.newest.created, reverse=True)
+    pictures: list[Picture] = []
+    for number, group in enumerate(groups[:GRIDS], 1):
+        if sum(len(each.png or b"") for each in pictures) < LARGEST:
+            pictures.append(_picture(number, group, material))
+    for each in pictures:
+        if folder is not None and each.png is not None:
+            data = each.png
+            write_atomically(folder / f"{each.key}.png", lambda path, data=data: _put(path, data))  # type: ignore[misc]
+    return Section(
+        key="images",
+        title="Images",
+        about="The images that were learned or chosen, back in display space and clipped to it. Of each group the "
+        "newest set. Large images are shown smaller.",
+        blocks=tuple(pictures),
+        missing="There is no set yet.",
+        left_out=left_out(len(groups) - len(pictures), "groups"),
+    )
+
+
+def _put(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _picture(number: int, group: Group, material: Material) -> Picture:
+    from satm.report.grid import grid_png
+
+    record = group.newest
+    key, title = f"grid-{number}", f"{record.name}, profile {record.profile}"
+    try:
+        shown = grid_png(material.store.load(record.name))
+    except SatmError as error:
+        problem = f"The images of {record.name} cannot be shown: {error}."
+        return Picture(key=key, title=title, about="", alt="", problem=problem)
+    about = f"{shown.images} of its {record.images} images of {' × '.join(map(str, record.image_shape[1:]))} pixels, "
+    about += "class by class in the order of the labels."
+    names = [str(name) for name in record.about["classes"]]
+    alt = f"Images of {record.name}: {', '.join(names[:20])}{' …' if len(names) > 20 else ''}"
+    return Picture(key=key, title=title, about=about, alt=alt, png=shown.png, size=shown.size)
