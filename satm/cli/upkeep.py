@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from satm.cli import _options as option
-from satm.cli._output import say
+from satm.cli._output import Spoken, say
 from satm.errors import RegistryError
 
 registry_commands = typer.Typer(name="registry", help="The registry file itself.", no_args_is_help=True)
@@ -20,6 +20,9 @@ Days = Annotated[
     typer.Option(
         "--older-than", min=0, metavar="DAYS", help="Also older saved states of runs that this registry does not know."
     ),
+]
+Accept = Annotated[
+    bool, typer.Option("--accept", help="First take rows that were changed, added or removed on purpose as right.")
 ]
 
 
@@ -48,10 +51,9 @@ def merge(other: Other, registry: option.RegistryPath = option.DEFAULT_REGISTRY)
     The same id is the same set. Another set gets the next free version, which is said. If both have a result with
     different numbers, the one here stays, and the other goes to the table result_history.
     """
-    from registry import Registry
+    from satm.workflow.patience import writable_registry
 
-    Registry.open(other, must_exist=True).close()  # brings an older file up to date
-    with Registry.open(registry, must_exist=True) as store:
+    with writable_registry(registry, Spoken()) as store:
         merged = store.merge(other)
     for before, after in merged.sets:
         say(f"{after}" if before == after else f"{after}, which is {before} in {other}")
@@ -60,6 +62,19 @@ def merge(other: Other, registry: option.RegistryPath = option.DEFAULT_REGISTRY)
     if merged.differing:
         say(f"{merged.differing} results differ from those in {registry}; they are in result_history")
     say(f"{len(merged.sets)} sets, {merged.runs} runs and {merged.results} results are new in {registry}")
+
+
+@registry_commands.command()
+def separate(registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
+    """Give a copy of a registry an identity of its own, so that the two do not share the saved states of runs.
+
+    Stopped runs can go on in both: each then has its own state.
+    """
+    from satm.workflow.patience import writable_registry
+
+    with writable_registry(registry, Spoken()) as store:
+        before, uuid = store.uuid, store.separate()
+    say(f"{registry} is now {uuid}; it was {before}")
 
 
 @registry_commands.command()
@@ -85,10 +100,15 @@ def gc(
 
 
 @registry_commands.command()
-def verify(registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
-    """Check the whole file: its structure, every tensor and description, every result and recipe."""
+def verify(accept: Accept = False, registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
+    """Check the whole file: its structure, every tensor and description, and that no row was changed or removed."""
     from registry import Registry
+    from satm.workflow.patience import writable_registry
 
+    if accept:
+        with writable_registry(registry, Spoken()) as store:
+            count = store.accept()
+        say(f"{count} differences are taken as right")
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         problems = store.verify()
         _, ((sets, results),) = store.query("SELECT (SELECT count(*) FROM sets), (SELECT count(*) FROM results)")
