@@ -78,5 +78,5 @@ def doctor() -> None:
             say(f"{table.kind} {point.name}: from {owner(point)}")
         for problem in table.problems():
             say(f"problem: {problem}")
-    if (problem := sqlite_problem(sqlite3.sqlite_version_info)) is not None:
-        say(f"problem: {problem}")
+    if (fault := sqlite_problem(sqlite3.sqlite_version_info)) is not None:
+        say(f"problem: {fault}")

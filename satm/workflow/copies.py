@@ -27,12 +27,16 @@ def check_alone(store: Registry) -> None:
             f"states of their runs; satm registry separate --registry {store.path} gives this one its own"
         )
     with suppress(SatmError):  # a SATM_HOME that may only be read holds no new state either
-        write_atomically(note, lambda made: made.write_text(str(here), encoding="utf-8", errors="surrogateescape"))
+        write_atomically(note, lambda made: _write(made, here))
 
 
 def gone() -> list[Path]:
     """The notes of registries that are no longer at their path."""
     return [note for note in sorted((home() / FOLDER).glob("*")) if note.is_file() and not _exists(_path_in(note))]
+
+
+def _write(note: Path, path: Path) -> None:
+    note.write_text(str(path), encoding="utf-8", errors="surrogateescape")
 
 
 def _path_in(note: Path) -> Path | None:
