@@ -87,11 +87,7 @@ def plan(
     network = plan_for(config.architecture, data).create(Seed(0))
     experts = [RandomTrajectory(network, epochs or 0, Seed(0).child("plan", i)) for i in range(2)]
     started = time.perf_counter()
-    if not METHODS.get(config.method).matches_trajectories:
-        raise UsageError(
-            f"method {config.method} matches no trajectories, as plan needs; satm condense says after a few "
-            "outer steps how long it takes"
-        )
+    _check_matches(config.method)
     loaded = resident(resolved)
     task = Task(
         data=data,
@@ -126,6 +122,15 @@ def plan(
         largest_window=_largest_window(cost, settings, memory, loaded),
         measured=_measured(Path(registry), preset, str(resolved)),
     )
+
+
+def _check_matches(method: str) -> None:
+    """Raise UsageError for a method without trajectories."""
+    if not METHODS.get(method).matches_trajectories:
+        raise UsageError(
+            f"method {method} matches no trajectories, as plan needs; satm condense says after a few outer steps how "
+            "long it takes"
+        )
 
 
 def _begin(method: str, task: Task, settings: TrajectoryConfig) -> TrajectoryCondensation:
