@@ -20,7 +20,7 @@ from satm.progress import SILENT
 from satm.workflow.fan_out.gpus import visible_gpus
 from satm.workflow.fan_out.messages import Began, Ended, Message
 from satm.workflow.fan_out.shown import Shown
-from satm.workflow.fan_out.task import Outcome, Task, Work, died_too_often, starts_again, stopped
+from satm.workflow.fan_out.task import Outcome, Task, Work, died_too_often, spell_threads, starts_again, stopped
 from satm.workflow.fan_out.worker import STOPPED, carry_out
 
 LOOK_SECONDS = 0.2  # between two looks at whether the user asked to stop
@@ -48,7 +48,7 @@ class LocalWorkers:
         threads = work.threads or max(1, usable_cores() // count)
         gpus = tuple(self.gpus(work.device))
         shared = f", one of {len(gpus)} GPUs each" if len(gpus) > 1 else ""
-        work.progress.say(f"{count} worker processes, {threads} CPU threads each{shared}")
+        work.progress.say(f"{count} worker process{'' if count == 1 else 'es'}, {spell_threads(threads)} each{shared}")
         running = _Running(
             work=replace(work, threads=threads), gpus=gpus if len(gpus) > 1 else (), retries=retries, on_end=on_end
         )

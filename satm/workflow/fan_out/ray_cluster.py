@@ -21,7 +21,15 @@ from satm.workflow.fan_out.origin import Origin
 from satm.workflow.fan_out.ray_worker import Board, remote_task, remove_scratch
 from satm.workflow.fan_out.scratch import Returned, as_bytes, remove, take
 from satm.workflow.fan_out.shown import Shown
-from satm.workflow.fan_out.task import Outcome, Task, Work, died_too_often, starts_again, stopped
+from satm.workflow.fan_out.task import (
+    Outcome,
+    Task,
+    Work,
+    died_too_often,
+    spell_threads,
+    starts_again,
+    stopped,
+)
 
 CONNECT_SECONDS = 5.0  # until a host that does not answer counts as no cluster
 LOOK_SECONDS = 0.5  # between two looks at the board
@@ -158,7 +166,7 @@ def _shares(ray: Any, work: Work, tasks: int) -> dict[str, int]:
     if work.device.startswith("cuda") and not gpus:
         raise ConfigError(f"device {work.device}: no node of the Ray cluster has a GPU; use --device cpu")
     wanted = int(gpus > 0 and work.device in ("auto", "cuda"))
-    each = f"{threads} CPU threads" + (" and a GPU" if wanted else "")
+    each = spell_threads(threads) + (" and a GPU" if wanted else "")
     work.progress.say(f"Ray cluster of {len(nodes)} nodes and {sum(cpus)} CPUs; {each} for each task")
     return {"num_cpus": threads, "num_gpus": wanted}
 

@@ -82,3 +82,8 @@ def stopped(outcomes: Collection[Outcome], total: int) -> Interrupted:
         f"stopped with {done} of {total} tasks done, and what the others did is saved; the same command continues "
         "from there"
     )
+
+
+def spell_threads(threads: int) -> str:
+    """`1 CPU thread`, `2 CPU threads`."""
+    return f"{threads} CPU thread{'' if threads == 1 else 's'}"

@@ -50,7 +50,7 @@ def test_seeds_and_their_experts_at_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert run(["experts", *SMOKE[:5], "--workers", "2", "--threads", "1"]) == 0
     printed = capsys.readouterr()
     assert "2 experts of at least" in printed.out
-    assert "2 worker processes, 1 CPU threads each" in printed.err
+    assert "2 worker processes, 1 CPU thread each" in printed.err
     assert {line.split(":")[0] for line in printed.err.splitlines() if "training 1 of 1" in line} == {
         "expert 0",
         "expert 1",

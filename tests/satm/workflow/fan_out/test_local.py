@@ -15,6 +15,7 @@ import pytest
 from registry.provenance import usable_cores
 from satm.errors import ConfigError, DataError, Interrupted
 from satm.workflow.fan_out import LocalWorkers, Work, fan_out
+from satm.workflow.fan_out.task import spell_threads
 from tests.satm.workflow.fan_out.bars import Bars
 from tests.satm.workflow.fan_out.tasks import Count, Die, Meet, Write
 
@@ -36,7 +37,7 @@ def test_tasks_run_side_by_side_each_in_a_process_of_its_own(tmp_path: Path) -> 
     assert int(pid) != os.getpid()
     assert int(threads) == max(1, usable_cores() // 2)
     assert device == "cpu"
-    assert said.lines == [f"2 worker processes, {threads} CPU threads each"]
+    assert said.lines == [f"2 worker processes, {spell_threads(int(threads))} each"]
 
 
 def test_a_worker_that_dies_is_started_again_and_not_for_ever(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_each_worker_takes_one_gpu_if_there_are_several(tmp_path: Path) -> None:
     tasks = [Meet("m", 2), Meet("n", 2), Write("a"), Write("b"), Write("c")]
     fan_out(tasks, LocalWorkers(2, gpus=gpus), work(tmp_path, said, threads=1))
     assert asked == ["auto"]
-    assert said.lines == ["2 worker processes, 1 CPU threads each, one of 2 GPUs each"]
+    assert said.lines == ["2 worker processes, 1 CPU thread each, one of 2 GPUs each"]
     assert {(tmp_path / name).read_text().split()[2] for name in "abc"} <= {"GPU-7", "GPU-9"}
     one = tmp_path / "one"
     one.mkdir()
@@ -109,6 +110,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
 from satm.workflow.fan_out import LocalWorkers, Work, fan_out
+from satm.workflow.fan_out.task import spell_threads
 from tests.satm.workflow.fan_out.bars import Bars
 from tests.satm.workflow.fan_out.tasks import Count
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sqlite3
 import sys
 import threading
@@ -47,16 +46,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     signal.signal(signal.SIGTERM, handler)
 
 
-PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
-
-
 def add_node(cluster: Any, **options: object) -> None:
-    """A new node, with its agents' ports. Ray waits a few seconds for an agent to name its own, and then gives up."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    ports = {name: each.getsockname()[1] for name, each in zip(PORTS, sockets, strict=True)}
-    for each in sockets:
-        each.close()
-    cluster.add_node(**options, **ports)
+    """A new node. Its parts have 15 s to start, which a busy machine does not always reach."""
+    for left in reversed(range(5)):
+        try:
+            cluster.add_node(**options)
+        except Exception:
+            if not left:
+                raise
+        else:
+            return
 
 
 def kill_one(home: Path, killed: list[int]) -> None:
