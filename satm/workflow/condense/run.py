@@ -96,8 +96,7 @@ def condense(
         progress: where bars and messages go.
 
     Raises Interrupted after everything is saved (Pruned if the watcher stops the run), and Diverged after the last good
-    state is saved. Raises ConfigError if the call would not continue the run `continuing`, and for `judging` without
-    validation images.
+    state is saved; ConfigError if the call would not continue the run `continuing`, or has nothing to judge on.
     """
     _refuse_other_file(Path(registry))
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
