@@ -13,6 +13,7 @@ import torch
 
 from registry import Registry, RunRecord, SetRecord
 from registry.provenance import environment
+from satm.data import ImageData
 from satm.errors import Diverged, Interrupted, Pruned, RegistryError
 from satm.machine.device import resolve_device
 from satm.methods import METHODS, Condensation, Task
@@ -92,21 +93,16 @@ def condense(
         parent: id of the set of all classes, if this set is one step of a class-incremental stream.
         continuing: id of the run that the call must continue; None: the run that it finds, else a new one.
         judging: judge the images on the validation split on the way. The set stays the same, bit for bit.
-        watcher: follows the validation curve and may stop the run; only with `judging`.
+        watcher: follows the validation curve and may stop the run.
         progress: where bars and messages go.
 
     Raises Interrupted after everything is saved (Pruned if the watcher stops the run), and Diverged after the last good
-    state is saved. Raises ConfigError if the call would not continue the run `continuing`, and for `judging` without
-    validation images.
+    state is saved; ConfigError if the call would not continue the run `continuing`, or has nothing to judge on.
     """
-    if Path(registry).exists():
-        # Refuse a file that is no registry before the data set is read. A new file is made only after the checks below.
-        writable_registry(registry, progress).close()
+    _refuse_other_file(Path(registry), progress)
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
-    if judging is not None:
-        judging = judging.on(preset.config.dataset)
-        judging.check(preset.config, data)
+    judging = None if judging is None else _checked(judging, preset, data)
     with opened(registry, device=device, data_root=data_root, progress=progress, must_exist=False) as workspace:
         job = Job(
             preset=preset,
@@ -125,6 +121,19 @@ def condense(
             stored = None if fresh else _stored(job, before, workspace.store, judging)
             judge = None if judging is None else Judge(judging, job, progress, watcher)
             return stored or _carry_out(job, workspace, checkpoint, before, judge, fresh=fresh)
+
+
+def _refuse_other_file(registry: Path, progress: Progress) -> None:
+    """Raise RegistryError for a file that is no registry, before the data set is read. A new file is made later."""
+    if registry.exists():
+        writable_registry(registry, progress).close()
+
+
+def _checked(judging: Judging, preset: Preset, data: ImageData) -> Judging:
+    """`judging` as it suits the data set. Raises ConfigError if there is nothing to judge on."""
+    suited = judging.on(preset.config.dataset)
+    suited.check(preset.config, data)
+    return suited
 
 
 def _stored(job: Job, before: RunRecord | None, store: Registry, judging: Judging | None) -> CondensationResult | None:

@@ -267,12 +267,12 @@ def test_the_command_writes_the_winner_as_a_configuration(tmp_path: Path, capsys
         ([], "nothing to search"),
         (["--search", "lr_imges=0:1"], "did you mean settings.lr_images"),
         (["--search", "lr_images=2:1"], "the range is empty"),
-        (["--search", "outer_steps=1:8"], "whole number"),
+        (["--search", "batch_real=1:8"], "whole number"),
         (["--search", "outer_steps=int:1:8"], "both in --set and in --search"),
-        (["--search", "lr_images=0:1", "--seeds", "3"], "seeds 3: expected two or more"),
-        (["--search", "lr_images=0:1", "--storage", "no/such.db"], "does not exist"),
-        (["--search", "lr_images=0:1", "--output", "no/such.json"], "its folder does not exist"),
-        (["--search", "lr_images=0:1", "--set", "validation=0"], "holds out no validation images"),
+        (["--search", "lr_images=0.1:1", "--seeds", "3"], "seeds 3: expected two or more"),
+        (["--search", "lr_images=0.1:1", "--storage", "no/such.db"], "does not exist"),
+        (["--search", "lr_images=0.1:1", "--output", "no/such.json"], "its folder does not exist"),
+        (["--search", "lr_images=0.1:1", "--set", "validation=0"], "holds out no validation images"),
     ],
 )
 def test_a_wrong_command_is_one_line(
