@@ -34,11 +34,11 @@ def section(material: Material, easel: Easel) -> Section:
         ("bytes", "bytes of the set", "The size of its stored tensors; the mean of the group's sets.", _bytes),
         ("seconds", "seconds of its condensation", "As its run stored them; the mean of the group's sets.", seconds),
     )
-    ready = []
+    ready: list[list[Lines]] = []
     for key, rows in panels(found, _key, most=len(found))[0]:
         charts = [_chart(f"{name}-{len(ready) + 1}", key, label, about, rows, of) for name, label, about, of in axes]
         if any(charts):
-            ready.append(list(filter(None, charts)))
+            ready.append([chart for chart in charts if chart is not None])
     return Section(
         key="costs",
         title="Accuracy against cost",
