@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import webbrowser
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from satm.cli import _options as option
 from satm.cli._output import say
-from satm.errors import Interrupted
+from satm.errors import Interrupted, RegistryBusy
 
 if TYPE_CHECKING:
     from satm.workflow.reporting.writing import Report
@@ -74,7 +75,8 @@ def report(
     try:
         while True:
             time.sleep(watch)
-            write(watch)
+            with contextlib.suppress(RegistryBusy):  # the next time may find it free
+                write(watch)
     except KeyboardInterrupt:
         write(None)  # the last page is not read again
         raise Interrupted(f"stopped; {output} stays") from None

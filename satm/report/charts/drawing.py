@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 POINT = 72  # SVG units an inch
 WIDE, PLOT = 5.2, 2.7  # inches: the figure's width, and the height of its axes
 LEFT, RIGHT, BELOW, ABOVE, LINE = 0.75, 0.15, 0.55, 0.2, 0.19  # margins, and the height of a line of text
-CELL_LETTERS = 5  # of a number in a cell
-LABEL = 34  # letters of a name on an axis or in a legend; longer ones are cut in the middle
+LABEL = 34  # letters of a name beside a heat map; longer ones are cut in the middle
 PNG_DPI = 200
 
 
@@ -57,7 +56,10 @@ def svg(figure: Figure, hits: Sequence[Hit], key: str) -> str:
     used = set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", text))
     text = re.sub(r' id="([^"]+)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", text)
     text = re.sub(r"(url\(|href=\")#", rf"\g<1>#{key}-", text)
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', r'<svg xmlns="http://www.w3.org/2000/svg" viewBox="\1">', text)
+    wide = figure.get_figwidth()
+    least = f' style="min-width: {wide * POINT:.0f}px"' if wide > WIDE else ""  # a phone scrolls a wide one sideways
+    head = rf'<svg xmlns="http://www.w3.org/2000/svg" viewBox="\1"{least}>'
+    text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', head, text)
     return text.replace("</svg>", f'<g class="hits">{"".join(map(_element, hits))}</g></svg>')
 
 
@@ -164,7 +166,7 @@ def _hits(figure: Figure, axes: Axes, series: Series) -> Iterator[Hit]:
 
 
 def _heat(chart: Heat) -> tuple[Figure, list[Hit]]:
-    names, heads = [short(row) for row in chart.rows], [short(column, 16) for column in chart.columns]
+    names, heads = [short(row, LABEL) for row in chart.rows], [short(column, 16) for column in chart.columns]
     left = 0.15 + 0.075 * max(map(width, names))
     above = 0.15 + 0.06 * max(map(width, heads))
     wide = max(WIDE, left + 0.44 * len(heads) + RIGHT)

@@ -38,7 +38,7 @@ def section(material: Material, easel: Easel) -> Section:
     for key, rows in panels(found, _key, most=len(found))[0]:
         charts = [_chart(f"{name}-{len(ready) + 1}", key, label, about, rows, of) for name, label, about, of in axes]
         if any(charts):
-            ready.append(list(filter(None, charts)))
+            ready.append([chart for chart in charts if chart is not None])
     return Section(
         key="costs",
         title="Accuracy against cost",

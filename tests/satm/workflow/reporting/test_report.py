@@ -276,6 +276,30 @@ def test_a_page_that_is_watched_is_read_again(tmp_path: Path) -> None:
     assert '<meta http-equiv="refresh" content="7">' in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
+def test_watching_writes_again_until_it_is_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, output = tmp_path / "satm.db", tmp_path / "r.html"
+    with Registry.open(registry):
+        pass
+    seen: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        """In the first pause a set is stored; in the second one the user stops."""
+        seen.append(output.read_text(encoding="utf-8"))
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        with Registry.open(registry) as store:
+            store.add_set(a_set("satm", 0), run=None)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    assert run(["report", "--registry", str(registry), "--output", str(output), "--watch", "3"]) == 130
+    assert "stays" in capsys.readouterr().err
+    assert [text.count('http-equiv="refresh"') for text in seen] == [1, 1]
+    assert ["satm@1" in text for text in seen] == [False, True]
+    assert 'http-equiv="refresh"' not in output.read_text(encoding="utf-8")
+
+
 def test_the_same_rows_make_the_same_figures(path: Path, tmp_path: Path, made: tuple[str, Path]) -> None:
     satm.write_report(tmp_path / "r.html", figures=tmp_path / "f", registry=path)
     assert (tmp_path / "f" / "loss-1.svg").read_bytes() == (made[1] / "loss-1.svg").read_bytes()
