@@ -15,6 +15,7 @@ from registry.records import (
     SummaryRow,
 )
 from registry.results import CHANCE, DIVERGED, CellKey, CellValues
+from registry.verifying import Verifying
 
 __all__ = [
     "CHANCE",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 
-class Registry(Merging, Predictions):
+class Registry(Merging, Verifying, Predictions):
     """Sets, runs, results and predictions in one file.
 
     Open it with `Registry.open(path)`, preferably in a `with` statement.

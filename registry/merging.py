@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.blobs import check
 from registry.checksums import COLUMNS
-from registry.connection import explained, make_file
+from registry.connection import connect_for_reading, explained, make_file
+from registry.records import BlobRow, to_row
 from registry.runs import Runs
-from registry.store import now
+from registry.store import PATIENCE, absolute, check_unchanged, now
+from registry.verifying import Verifying
 from satm.errors import RegistryError
 from satm.home import write_atomically
 
@@ -40,21 +44,20 @@ class Merging(Runs):
 
         Raises RegistryError if there is something at `to`, or if the copy cannot be written; then nothing is there.
         """
-        to = Path(to).expanduser().absolute()
+        to = _named(to)
         if os.path.lexists(to):
             raise RegistryError(f"{to} is there already; name a new file for the backup")
 
         def copy(file: Path) -> None:
-            make_file(file)
-            # In one step, so it is the file at one moment; as it is, so an older file keeps its schema.
-            with (
-                closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as source,
-                closing(sqlite3.connect(file)) as target,
-            ):
-                source.backup(target)
+            # As it is, so an older file keeps its schema.
+            with explained(self.path):
+                source, frozen = connect_for_reading(self.path, PATIENCE)
+            with closing(source):
+                _copy(source, self.path, file, to)
+                if frozen is not None:
+                    check_unchanged(self.path, frozen)
 
-        with explained(self.path):
-            write_atomically(to, copy)
+        write_atomically(to, copy, otherwise="name another file")
 
     def merge(self, other: Path | str) -> Merged:
         """Take all sets, runs, results, predictions and tags of the registry `other` into this one: all, or nothing.
@@ -63,15 +66,17 @@ class Merging(Runs):
         a result with different numbers, ours stays and theirs goes to `result_history`. A run that both have keeps the
         later record. The same merge again changes nothing. A stopped run of `other` can be continued here.
 
-        `other` must have the newest schema. Raises RegistryError if it is this file.
+        `other` is only read: what is merged is a temporary copy of it, with the newest schema. Raises RegistryError if
+        it is this file, if it is damaged, or if another program has changed its rows.
         """
-        other = Path(other).expanduser().absolute()
+        other = _named(other)
         if other.exists() and other.samefile(self.path):
             raise RegistryError(f"{other} is this registry; name another one to merge into it")
-        with self._attached(other), self._writing() as db:
+        with _whole_copy(other) as copy, self._attached(copy, other), self._writing() as db:
             db.execute("PRAGMA defer_foreign_keys = ON")  # runs name sets, and sets name runs
-            for table in ("environments", "recipes", "blobs", "tests"):
+            for table in ("environments", "recipes", "tests"):
                 db.execute(f"INSERT OR IGNORE INTO main.{table} SELECT * FROM other.{table}")
+            _merge_blobs(db, other)
             runs = self._merge_runs(db)
             sets = tuple(self._merge_sets(db))
             db.execute("INSERT OR IGNORE INTO main.set_groups SELECT * FROM other.set_groups")
@@ -83,9 +88,9 @@ class Merging(Runs):
         return Merged(sets=sets, runs=runs, results=results, differing=differing, tags=tags)
 
     @contextmanager
-    def _attached(self, other: Path) -> Iterator[None]:
+    def _attached(self, copy: Path, other: Path) -> Iterator[None]:
         with explained(other):
-            self._db.execute("ATTACH ? AS other", [f"{other.as_uri()}?mode=ro"])
+            self._db.execute("ATTACH ? AS other", [f"{copy.as_uri()}?mode=ro"])
         try:
             yield
         finally:
@@ -148,3 +153,68 @@ class Merging(Runs):
         clash = tuple(name for (name,) in db.execute(sql).fetchall())
         db.execute("INSERT OR IGNORE INTO main.tags SELECT * FROM other.tags")
         return clash
+
+
+@contextmanager
+def _whole_copy(other: Path) -> Iterator[Path]:
+    """A temporary copy of the registry `other`, with the newest schema. Raises RegistryError if its rows are wrong."""
+    with tempfile.TemporaryDirectory(prefix="satm-merge-") as folder, _Source.open(other, read_only=True) as source:
+        copy = Path(folder) / "copy.db"
+        with source.whole() as connection:
+            _copy(connection, other, copy, copy)
+        yield copy
+
+
+class _Source(Verifying):
+    """A registry that is copied."""
+
+    @contextmanager
+    def whole(self) -> Iterator[sqlite3.Connection]:
+        """The connection, to read from at one moment. Raises RegistryError if a row was changed or removed."""
+        with self._snapshot():
+            problems = [*self.differing_totals(), *self.damaged_results()]
+            if problems:
+                more = (
+                    f" ({len(problems)} such lines: satm registry verify --registry {self.path})"
+                    if problems[1:]
+                    else ""
+                )
+                raise RegistryError(f"{self.path}: {problems[0]}{more}")
+            yield self._connection
+            self._check_frozen()
+
+
+def _named(file: Path | str) -> Path:
+    """The absolute path of a file that the user names. Raises RegistryError for an empty name."""
+    if not str(file) or Path(file) == Path():
+        raise RegistryError(f"'{file}' is no file; name one")
+    return absolute(file)
+
+
+def _copy(source: sqlite3.Connection, path: Path, file: Path, to: Path) -> None:
+    """Copy a database in one step, so that the copy is the database at one moment.
+
+    `path` and `to` are the names of both for an error.
+    """
+    make_file(file)
+    try:
+        with closing(sqlite3.connect(file)) as target:
+            source.backup(target)
+    except sqlite3.Error as error:
+        # Only the copy is written, so an error of writing is about it.
+        reading = any(part in str(error) for part in ("locked", "malformed", "not a database"))
+        with explained(path if reading else to):
+            raise error
+
+
+def _merge_blobs(db: Any, other: Path) -> None:
+    """Take the blobs that are not here. Raises RegistryError for one that is damaged."""
+    columns = ", ".join(BlobRow.__slots__)
+    new = f"SELECT {columns} FROM other.blobs WHERE sha256 NOT IN (SELECT sha256 FROM main.blobs)"
+    for values in db.execute(new):
+        blob = BlobRow(**dict(zip(BlobRow.__slots__, values, strict=True)))
+        try:
+            check(blob)
+        except RegistryError as error:
+            raise RegistryError(f"{other}: {error}") from None
+        db["blobs"].insert(to_row(blob))

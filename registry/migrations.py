@@ -1,6 +1,7 @@
 """The schema of the registry, as numbered steps from an empty file to the newest version.
 
-A stored file may be at any step, so never change a step: add a new one at the end.
+A stored file may be at any step, so never change a step: add a new one at the end. One that changes rows or columns of
+a table in `registry.totals.TABLES` calls its `fill`.
 """
 
 from __future__ import annotations
@@ -379,6 +380,22 @@ def m010_tags(db: Any) -> None:
     db.execute("CREATE INDEX tags_by_set ON tags (set_id)")
 
 
+def m011_totals(db: Any) -> None:
+    """How many rows each owner has in a table, and a checksum of them (`registry.totals`)."""
+    from registry.totals import fill
+
+    db.execute("""
+        CREATE TABLE totals (
+            part TEXT NOT NULL,
+            owner TEXT NOT NULL,
+            "rows" INTEGER NOT NULL,
+            "sum" TEXT NOT NULL,
+            PRIMARY KEY (part, owner)
+        ) STRICT, WITHOUT ROWID
+    """)
+    fill(db.conn)
+
+
 STEPS = (
     m001_tables,
     m002_views,
@@ -390,6 +407,7 @@ STEPS = (
     m008_result_history,
     m009_sessions,
     m010_tags,
+    m011_totals,
 )
 
 

@@ -1,7 +1,7 @@
 """An open registry file: its connection, its transactions, and SQLite's errors, each as one clear line.
 
-`Store` depends on no table. The classes for sets, runs and results build on its three methods: `_rows` and `_one` read
-records, and `_writing` opens a transaction. `registry.migrations` makes the tables.
+`Store` depends on no table except that of the totals. The classes for sets, runs and results build on its three
+methods: `_rows` and `_one` read records, and `_writing` opens a transaction. `registry.migrations` makes the tables.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ from registry.location import check
 from registry.migrations import OlderSchema, database, migrate
 from registry.records import from_row
 from registry.selection import Selection, selecting
+from registry.totals import Totals
 from satm.errors import RegistryBusy, RegistryError
 
 if TYPE_CHECKING:
     from registry.records import Row
 
+TRY = 1.0  # seconds that SQLite waits at one try to open a file for writing
+PATIENCE = 30.0  # seconds that a reader waits for a file that is not in WAL mode
 PAUSE, LONGEST_PAUSE = 0.001, 0.02  # seconds between two tries for the write lock: doubled each time, up to the longest
 
 
@@ -56,12 +59,14 @@ class Store:
         waiting: Callable[[float], None] = lambda seconds: None,
         frozen: Stamp | None = None,
         logged: bool = False,
+        totals: Totals | None = None,
     ) -> None:
         self.path = path
         self._connection = connection
         self._timeout, self._waiting = timeout, waiting
         self._frozen = frozen  # the stamp of a file that is read as one that never changes
         self._logged = logged  # commits are not on the disk before `sync_log`
+        self._totals = totals  # None: the registry is only read
         self._inode = inode(path)
 
     @cached_property
@@ -86,22 +91,21 @@ class Store:
             must_exist: raise an error if there is no file, instead of making one.
             read_only: do not write; then the file must exist too. A registry of an older version is then copied to a
                 temporary file, and the copy is brought to the newest schema.
-            timeout: seconds that a write waits for another process; None: as long as it takes.
+            timeout: seconds that opening and each write wait for another process; None: as long as it takes.
             waiting: called with the seconds waited so far, again and again while a write waits. It may raise an error
                 to give up.
 
         Raises RegistryError, before anything is written, if the file is missing, cannot be written, is no registry,
         comes from a newer version, or is to be written on a network file system.
         """
-        path = _absolute(path)
+        path = absolute(path)
         check(path, must_exist=must_exist or read_only, read_only=read_only)
-        patience = 30.0 if timeout is None else timeout
         with explained(path):
             if read_only:
-                connection, frozen = _reading(path, patience)
+                connection, frozen = _reading(path, PATIENCE if timeout is None else timeout)
                 return cls(path, connection, frozen=frozen)
-            connection, logged = _writing(path, patience)
-            return cls(path, connection, timeout=timeout, waiting=waiting, logged=logged)
+            connection, logged = _patiently(path, timeout, waiting)
+            return cls(path, connection, timeout=timeout, waiting=waiting, logged=logged, totals=Totals(connection))
 
     def close(self) -> None:
         """Close the file; an open transaction is undone."""
@@ -141,13 +145,30 @@ class Store:
             self._lock(self._timeout if wait else 0.0)
             try:
                 self._check_place()  # the wait may have been long
+                if self._totals is not None:
+                    self._totals.begin()
                 yield self._db
+                if self._totals is not None:
+                    self._totals.store()
                 self._connection.commit()
             except BaseException:
                 self._connection.rollback()
                 raise
             if self._logged:
                 sync_log(self.path)
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """All that is read in this context is of one moment, even while another process writes."""
+        if self._connection.in_transaction:
+            yield
+            return
+        with explained(self.path):
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.rollback()
 
     def _lock(self, timeout: float | None) -> None:
         """Begin a transaction that holds the write lock.
@@ -181,7 +202,7 @@ class Store:
 
     def _check_frozen(self) -> None:
         if self._frozen is not None:
-            _check_unchanged(self.path, self._frozen)
+            check_unchanged(self.path, self._frozen)
 
     def _rows(self, kind: type[Row], sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """The rows of a SELECT as records of `kind`."""
@@ -218,11 +239,25 @@ def where(filters: Mapping[str, Any]) -> tuple[str, list[Any]]:
     return f"WHERE {clause}" if clause else "", list(wanted.values())
 
 
-def _absolute(path: Path | str) -> Path:
+def absolute(path: Path | str) -> Path:
+    """`path` as an absolute path; raises RegistryError for the folder of a user who does not exist."""
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:  # a user of this name does not exist
         raise RegistryError(f"{path}: {error}; name another file with --registry") from error
+
+
+def _patiently(path: Path, timeout: float | None, waiting: Callable[[float], None]) -> tuple[sqlite3.Connection, bool]:
+    """`_writing`; while another process holds the file, it tries again for `timeout` seconds."""
+    started = time.monotonic()
+    while True:
+        try:
+            return _writing(path, TRY if timeout is None else min(TRY, timeout))
+        except sqlite3.OperationalError as error:
+            waited = time.monotonic() - started
+            if not is_busy(error) or (timeout is not None and waited >= timeout):
+                raise
+        waiting(waited)
 
 
 def _writing(path: Path, patience: float) -> tuple[sqlite3.Connection, bool]:
@@ -246,7 +281,7 @@ def _reading(path: Path, patience: float) -> tuple[sqlite3.Connection, Stamp | N
         copy = connect_to_copy(connection)  # SQLite deletes it when it is closed
         try:
             if frozen is not None:
-                _check_unchanged(path, frozen)
+                check_unchanged(path, frozen)
             _bring_up_to_date(copy, path)
             copy.execute("PRAGMA query_only = ON")
         except BaseException:
@@ -270,7 +305,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path, *, read_only: 
         raise RegistryError(f"{path} {error}") from None
 
 
-def _check_unchanged(path: Path, stamp: Stamp) -> None:
+def check_unchanged(path: Path, stamp: Stamp) -> None:
     """Raise RegistryBusy if a file that is read as one that never changes was written."""
     if Stamp.of(path) != stamp:
         raise RegistryBusy(f"{path} was written while it was read; read it again")

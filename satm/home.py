@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STALE_SECONDS = 3600.0  # a write that has not moved for this long was killed
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # file systems that cannot sync a folder say one of these
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 _OURS = "set SATM_HOME to a folder of yours"
 
 
@@ -33,18 +34,21 @@ def home() -> Path:
     return Path(platformdirs.user_data_dir("satm"))
 
 
-def refused(action: str, path: Path, error: Exception) -> SatmError:
-    """The SatmError for an `error` of the system at `action` (`read`, `write`, `make folder`, `lock`) on `path`."""
+def refused(action: str, path: Path, error: Exception, *, otherwise: str = _OURS) -> SatmError:
+    """The SatmError for an `error` of the system at `action` (`read`, `write`, `make folder`, `lock`) on `path`.
+
+    `otherwise` says what else the user can do.
+    """
     if isinstance(error, PermissionError):
-        return SatmError(f"no permission to {action} {path}; ask its owner for it, or {_OURS}")
+        return SatmError(f"no permission to {action} {path}; ask its owner for it, or {otherwise}")
     reason = getattr(error, "strerror", None) or str(error)
-    if isinstance(error, OSError) and error.errno == errno.EROFS:
-        return SatmError(f"cannot {action} {path}: {reason}; {_OURS}")
-    out = f"free some space or {_OURS}" if action == "write" else _OURS
+    if not isinstance(error, OSError) or error.errno in _NO_SPACE:
+        return SatmError(f"cannot {action} {path}: {reason}; free some space or {otherwise}")
+    out = otherwise
     return SatmError(f"cannot {action} {path}: {reason}; {out}")
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, *, otherwise: str = _OURS) -> None:
     """Make the folder `path` and its parents, so that they outlive a power cut; raises SatmError if that fails."""
     try:
         new = [each for each in (path, *path.parents) if not each.exists()]
@@ -52,7 +56,7 @@ def make_folder(path: Path) -> None:
         for each in new:
             sync(each.parent)
     except OSError as error:
-        raise refused("make folder", path, error) from error
+        raise refused("make folder", path, error, otherwise=otherwise) from error
 
 
 def sync(path: Path) -> None:
@@ -83,16 +87,23 @@ def put_in_place(made: Path, target: Path) -> None:
     sync(target.parent)
 
 
-def write_atomically(path: Path, write: Callable[[Path], None], *, before: Callable[[], None] | None = None) -> None:
+def write_atomically(
+    path: Path,
+    write: Callable[[Path], None],
+    *,
+    before: Callable[[], None] | None = None,
+    otherwise: str = _OURS,
+) -> None:
     """Call `write` on a temporary file, then move it to `path`, durably. Its mode follows the umask.
 
     A reader sees either the old file or the complete new one, also after a power cut. A killed process leaves at most a
     folder `<name>.….tmp`; a later write to the same path removes it. `before` is called when the new file is complete
-    and the old one is still there. Raises SatmError if the folder cannot be written or the disk is full.
+    and the old one is still there. Raises SatmError if the folder cannot be written or the disk is full; it says what
+    the user can do `otherwise`.
     """
     from safetensors import SafetensorError
 
-    make_folder(path.parent)
+    make_folder(path.parent, otherwise=otherwise)
     folder: str | None = None
     try:
         _drop_stale(path)
@@ -108,7 +119,7 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, before: Calla
             before()
         put_in_place(made, path)
     except (OSError, SafetensorError) as error:
-        raise refused("write", path, error) from error
+        raise refused("write", path, error, otherwise=otherwise) from error
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -21,6 +21,9 @@ Days = Annotated[
         "--older-than", min=0, metavar="DAYS", help="Also older saved states of runs that this registry does not know."
     ),
 ]
+Accept = Annotated[
+    bool, typer.Option("--accept", help="First take rows that were changed, added or removed on purpose as right.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +53,6 @@ def merge(other: Other, registry: option.RegistryPath = option.DEFAULT_REGISTRY)
     """
     from registry import Registry
 
-    Registry.open(other, must_exist=True).close()  # brings an older file up to date
     with Registry.open(registry, must_exist=True) as store:
         merged = store.merge(other)
     for before, after in merged.sets:
@@ -85,10 +87,14 @@ def gc(
 
 
 @registry_commands.command()
-def verify(registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
-    """Check the whole file: its structure, every tensor and description, every result and recipe."""
+def verify(accept: Accept = False, registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
+    """Check the whole file: its structure, every tensor and description, and that no row was changed or removed."""
     from registry import Registry
 
+    if accept:
+        with Registry.open(registry, must_exist=True) as store:
+            count = store.accept()
+        say(f"{count} differences are taken as right")
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         problems = store.verify()
         _, ((sets, results),) = store.query("SELECT (SELECT count(*) FROM sets), (SELECT count(*) FROM results)")

@@ -42,7 +42,9 @@ def write_safetensors(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     tensors = {"images": synthetic.images, "labels": synthetic.labels}
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # Written by itself, the library makes a file that only its owner can read.
-    write_atomically(path, lambda to: save_file(ready, to, metadata={KEY: to_text(synthetic)}))
+    write_atomically(
+        path, lambda to: save_file(ready, to, metadata={KEY: to_text(synthetic)}), otherwise="name another file"
+    )
     return ()
 
 

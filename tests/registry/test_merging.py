@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from registry import Registry
-from satm.errors import RegistryError
+from satm.errors import RegistryError, SatmError
 from tests.registry.helpers import SET, a_set, result, start
-from tests.registry.kept import unpack
+from tests.registry.kept import SCHEMAS, unpack
 
 
 @pytest.fixture
@@ -115,6 +116,8 @@ def test_a_merge_that_fails_changes_nothing(registry: Registry, other: Registry)
     other._db.execute("PRAGMA foreign_keys = OFF")
     other._db.execute("INSERT INTO metrics VALUES ('nobody', 'loss', 0, 1.0)")
     other._db.execute("UPDATE runs SET set_id = 'nothing'")
+    other._db.conn.commit()
+    other.accept()
     before = list(sqlite3.connect(registry.path).iterdump())
     with pytest.raises(RegistryError, match="does not hold the set, run or recipe"):
         registry.merge(other.path)
@@ -128,8 +131,69 @@ def test_a_registry_is_not_merged_into_itself(registry: Registry, tmp_path: Path
             registry.merge(path)
 
 
-def test_a_kept_file_can_be_merged(registry: Registry, tmp_path: Path) -> None:
-    Registry.open(unpack(1, tmp_path / "old.db")).close()
-    merged = registry.merge(tmp_path / "old.db")
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_the_other_file_is_only_read(registry: Registry, shared_folder: Path, schema: int) -> None:
+    old = unpack(schema, shared_folder / "old.db")
+    old.chmod(0o444)
+    shared_folder.chmod(0o555)
+    before = old.read_bytes()
+    merged = registry.merge(old)
     assert (len(merged.sets), merged.runs, merged.results) == (2, 3, 8)
     assert registry.verify() == []
+    assert old.read_bytes() == before
+    assert sorted(file.name for file in shared_folder.iterdir()) == ["old.db", "satm.db"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    [
+        ("DROP TRIGGER blobs_never_change; UPDATE blobs SET data = zeroblob(size)", "blob [0-9a-f]{12} is damaged"),
+        ("UPDATE metrics SET value = 2", "rows of the table metrics were changed"),
+        ("DELETE FROM runs", "the table runs holds 0 rows, and satm stored 1"),
+        ("UPDATE results SET value = 1", "a row of results .* was changed"),
+    ],
+)
+def test_what_is_damaged_there_is_not_taken(registry: Registry, other: Registry, sql: str, problem: str) -> None:
+    run = start(other)
+    record = other.add_set(SET, run=None)
+    other.add_metrics(run, [(0, "loss", 0.5)])
+    other.add_results([result(record.id, other.add_recipe("smoke", {}))])
+    other.close()
+    damage = sqlite3.connect(other.path)
+    damage.executescript(sql)
+    damage.close()
+    before = list(sqlite3.connect(registry.path).iterdump())
+    with pytest.raises(RegistryError, match=f"^{other.path}: .*{problem}"):
+        registry.merge(other.path)
+    assert list(sqlite3.connect(registry.path).iterdump()) == before
+
+
+def test_a_backup_can_be_made_of_what_may_only_be_read(locked_away: Path, as_nobody: None) -> None:
+    with (
+        tempfile.TemporaryDirectory() as mine,
+        Registry.open(locked_away / "satm.db", read_only=True) as registry,
+    ):
+        registry.backup(Path(mine) / "copy.db")
+        with Registry.open(Path(mine) / "copy.db") as copy:
+            assert copy.uuid == registry.uuid
+
+
+def test_a_backup_that_cannot_be_written_names_the_copy(locked_away: Path, as_nobody: None) -> None:
+    with Registry.open(locked_away / "satm.db", read_only=True) as registry:
+        with pytest.raises(SatmError, match=r"^no permission to write .*copy.db; .*, or name another file$"):
+            registry.backup(locked_away / "copy.db")
+        with pytest.raises(SatmError, match="'' is no file; name one"):
+            registry.backup("")
+
+
+def test_a_backup_on_a_full_disk_names_the_copy(registry: Registry, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    registry.add_recipe("large", {"x": "y" * 100_000})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(SatmError, match=r"copy\.db cannot"):
+            registry.backup(tmp_path / "copy.db")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [file.name for file in tmp_path.iterdir() if "copy" in file.name] == []

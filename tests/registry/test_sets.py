@@ -186,8 +186,9 @@ def test_a_description_that_is_no_json_is_one_clear_line(registry: Registry) -> 
 def test_verify_reports_rows_that_name_what_is_not_there(registry: Registry) -> None:
     registry._db.execute("PRAGMA foreign_keys = OFF")
     registry._db.execute("INSERT INTO metrics VALUES ('nobody', 'loss', 0, 1.0)")
-    (found,) = registry.verify()
+    found, counted = registry.verify()
     assert found.startswith("foreign_key_check: metrics")
+    assert counted.startswith("nobody: the table metrics holds 1 rows, and satm stored 0")
 
 
 @pytest.mark.parametrize("table", ["sets", "blobs"])

@@ -4,8 +4,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,34 +144,6 @@ def test_a_registry_opened_for_reading_cannot_be_written(path: Path) -> None:
         assert registry.load("latest").id == record.id
         with pytest.raises(RegistryError, match="cannot be written"):
             registry.add_recipe("smoke", {})
-
-
-@pytest.fixture
-def shared_folder() -> Iterator[Path]:
-    """A folder that other users may enter, and that nobody may write to after the set-up."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        Registry.open(folder / "satm.db").close()
-        yield folder
-        folder.chmod(0o700)
-
-
-@pytest.fixture
-def as_nobody() -> Iterator[None]:
-    """Drop root's right to write everywhere, if the tests run as root."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    yield
-    os.seteuid(0)
-
-
-@pytest.fixture
-def locked_away(shared_folder: Path) -> Path:
-    (shared_folder / "satm.db").chmod(0o444)
-    shared_folder.chmod(0o555)
-    return shared_folder
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="file permissions are checked on POSIX only")

@@ -1,0 +1,136 @@
+"""Totals: how many rows satm has stored, and one checksum of them, so that a row which is changed or gone is noticed.
+
+A total belongs to a table and an owner, such as all metrics of one run. Its checksum is the sum of the checksums of the
+rows, so the order of the rows does not matter and a new row costs the same in a large table. Triggers that only satm's
+own connection has report each row that is written, and the totals are stored in the same transaction. What another
+program writes is in no total. This finds accidents; it is no protection against a person.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+TABLES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "sets": ("name", ("id",)),  # the id hashes all else
+    "recipes": ("id", ("id",)),
+    "results": ("set_id", ("checksum",)),
+    "result_history": ("set_id", ("checksum", "replaced")),
+    "runs": ("id", ()),
+    "environments": ("id", ()),
+    "metrics": ("run_id", ()),
+    "tests": ("id", ()),
+    "predictions": ("set_id", ()),
+}
+"""For each table: the column with the owner of a row, and the columns that its checksum covers; (): all of them."""
+
+Total: TypeAlias = tuple[int, int]  # the number of rows, and the sum of their checksums
+Key: TypeAlias = tuple[str, str]  # table and owner
+
+_SIZE = 2**64
+
+
+class Totals:
+    """Counts what a connection writes. `begin` and `store` go around each transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._changes: dict[Key, Total] = {}
+        connection.create_function("satm_count", -1, self._count)
+        # Without this, a row that INSERT OR REPLACE removes fires no trigger.
+        connection.execute("PRAGMA recursive_triggers = ON")
+        for table, (owner, columns) in TABLES.items():
+            covered = columns or _columns(connection, table)
+            old, new = (
+                f"SELECT satm_count('{table}', {sign}, "
+                + ", ".join(f'{row}."{name}"' for name in (owner, *covered))
+                + ");"
+                for row, sign in (("OLD", -1), ("NEW", 1))
+            )
+            for event, body in (("INSERT", new), ("UPDATE", old + new), ("DELETE", old)):
+                connection.execute(
+                    f"CREATE TEMP TRIGGER count_{table}_{event} AFTER {event} ON main.{table} BEGIN {body} END"
+                )
+
+    def begin(self) -> None:
+        """Forget what was not stored."""
+        self._changes.clear()
+
+    def store(self) -> None:
+        """Add what was written since `begin` to the stored totals."""
+        for (table, owner), change in self._changes.items():
+            stored = self._connection.execute(
+                'SELECT "rows", "sum" FROM totals WHERE part = ? AND owner = ?', [table, owner]
+            ).fetchone()
+            _write(self._connection, (table, owner), _plus(_read(stored), change))
+        self._changes.clear()
+
+    def _count(self, table: str, sign: int, owner: Any, *values: Any) -> None:
+        key = table, str(owner)
+        self._changes[key] = _plus(self._changes.get(key, (0, 0)), (sign, sign * _checksum(values)))
+
+
+def fill(connection: sqlite3.Connection) -> None:
+    """Take the rows that are there as right: make all totals anew."""
+    connection.execute("DELETE FROM totals")
+    for key, total in _counted(connection, None).items():
+        _write(connection, key, total)
+
+
+def differing(connection: sqlite3.Connection, owners: frozenset[str] | None = None) -> dict[Key, tuple[int, int]]:
+    """The totals that differ from the rows that are there: the number of rows stored and found, by table and owner.
+
+    `owners` limits this to some owners.
+    """
+    stored = {
+        (str(table), str(owner)): _read(rest)
+        for table, owner, *rest in connection.execute('SELECT part, owner, "rows", "sum" FROM totals')
+        if owners is None or owner in owners
+    }
+    found = _counted(connection, owners)
+    keys = sorted(stored.keys() | found.keys())
+    pairs = {key: (stored.get(key, (0, 0)), found.get(key, (0, 0))) for key in keys}
+    return {key: (before[0], now[0]) for key, (before, now) in pairs.items() if before != now}
+
+
+def _counted(connection: sqlite3.Connection, owners: frozenset[str] | None) -> dict[Key, Total]:
+    totals: dict[Key, Total] = {}
+    for table, (owner, columns) in TABLES.items():
+        names = ", ".join(f'"{name}"' for name in (owner, *(columns or _columns(connection, table))))
+        only = "" if owners is None else f'WHERE "{owner}" IN ({", ".join("?" * len(owners))})'
+        for of, *values in connection.execute(f"SELECT {names} FROM {table} {only}", sorted(owners or ())):
+            key = table, str(of)
+            totals[key] = _plus(totals.get(key, (0, 0)), (1, _checksum(values)))
+    return totals
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    return tuple(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))
+
+
+def _write(connection: sqlite3.Connection, key: Key, total: Total) -> None:
+    if total == (0, 0):
+        connection.execute("DELETE FROM totals WHERE part = ? AND owner = ?", key)
+    else:
+        connection.execute("INSERT OR REPLACE INTO totals VALUES (?, ?, ?, ?)", [*key, total[0], f"{total[1]:016x}"])
+
+
+def _read(row: Any) -> Total:
+    if row is None:
+        return 0, 0
+    try:
+        return int(row[0]), int(row[1], 16)
+    except (TypeError, ValueError):  # a damaged file may hold anything
+        return -1, 0
+
+
+def _plus(first: Total, second: Total) -> Total:
+    return first[0] + second[0], (first[1] + second[1]) % _SIZE
+
+
+def _checksum(values: Any) -> int:
+    text = json.dumps(values, ensure_ascii=True, default=bytes.hex)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
