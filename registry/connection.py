@@ -59,8 +59,7 @@ def code_of(error: BaseException) -> int:
 
 
 def connect_for_writing(path: Path, timeout: float) -> sqlite3.Connection:
-    """A connection that may write; it makes the file if there is none. Call `use_log` when the file is a registry."""
-    make_file(path)
+    """A connection that may write to the file of `make_file`. Call `use_log` when the file is a registry."""
     return _connect(path, "mode=rwc", timeout)
 
 
@@ -124,7 +123,7 @@ def inode(path: Path) -> tuple[int, int] | None:
 class Stamp:
     """The state of a file on disk. A different stamp means that somebody has written the file."""
 
-    inode: tuple[int, int] | None
+    inode: tuple[int, int]
     size: int
     modified: int  # nanoseconds
     pending: int  # bytes that are not in the file yet, but in SQLite's log or journal beside it
@@ -136,9 +135,11 @@ class Stamp:
             facts = path.stat()
         except OSError:
             return None
-        beside = [path.with_name(path.name + ending) for ending in ("-wal", "-journal")]
-        pending = sum(file.stat().st_size for file in beside if file.exists())
-        return cls(inode(path), facts.st_size, facts.st_mtime_ns, pending)
+        pending = 0
+        for ending in ("-wal", "-journal"):
+            with suppress(OSError):  # there is none, or its writer has just removed it
+                pending += path.with_name(path.name + ending).stat().st_size
+        return cls((facts.st_dev, facts.st_ino), facts.st_size, facts.st_mtime_ns, pending)
 
 
 def connect_for_reading(path: Path, timeout: float) -> tuple[sqlite3.Connection, Stamp | None]:

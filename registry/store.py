@@ -24,6 +24,7 @@ from registry.connection import (
     explained,
     inode,
     is_busy,
+    make_file,
     sync_log,
     use_log,
 )
@@ -59,6 +60,7 @@ class Store:
         waiting: Callable[[float], None] = lambda seconds: None,
         frozen: Stamp | None = None,
         logged: bool = False,
+        place: tuple[int, int] | None = None,
         totals: Totals | None = None,
     ) -> None:
         self.path = path
@@ -67,7 +69,7 @@ class Store:
         self._frozen = frozen  # the stamp of a file that is read as one that never changes
         self._logged = logged  # commits are not on the disk before `sync_log`
         self._totals = totals  # None: the registry is only read
-        self._inode = inode(path)
+        self._place = place  # the inode of the file that is written
 
     @cached_property
     def _db(self) -> Any:
@@ -104,8 +106,16 @@ class Store:
             if read_only:
                 connection, frozen = _reading(path, PATIENCE if timeout is None else timeout)
                 return cls(path, connection, frozen=frozen)
-            connection, logged = _patiently(path, timeout, waiting)
-            return cls(path, connection, timeout=timeout, waiting=waiting, logged=logged, totals=Totals(connection))
+            connection, logged, place = _patiently(path, timeout, waiting)
+            return cls(
+                path,
+                connection,
+                timeout=timeout,
+                waiting=waiting,
+                logged=logged,
+                place=place,
+                totals=Totals(connection),
+            )
 
     def close(self) -> None:
         """Close the file; an open transaction is undone."""
@@ -118,13 +128,15 @@ class Store:
         self.close()
 
     @contextmanager
-    def select(self, sql: str, *, timeout: float | None = None) -> Iterator[Selection]:
+    def select(
+        self, sql: str, *, timeout: float | None = None, stuck: Callable[[str], None] | None = None
+    ) -> Iterator[Selection]:
         """The columns and rows of one SELECT; the rows can be taken one by one while the context lasts.
 
-        `timeout` limits the seconds that SQLite computes. Raises RegistryError if the SQL is wrong, does more than
-        read, returns no rows or takes longer.
+        `timeout` limits the seconds that SQLite computes; for `stuck` see `registry.selection`. Raises RegistryError if
+        the SQL is wrong, does more than read, returns no rows or takes longer.
         """
-        with explained(self.path), selecting(self._connection, sql, timeout=timeout) as found:
+        with explained(self.path), selecting(self._connection, sql, timeout=timeout, stuck=stuck) as found:
             yield found
             self._check_frozen()
 
@@ -197,7 +209,7 @@ class Store:
 
     def _check_place(self) -> None:
         """Raise RegistryError if the file was deleted or replaced: what is written now would be lost."""
-        if inode(self.path) != self._inode:
+        if inode(self.path) != self._place:
             raise RegistryError(f"{self.path} was deleted, moved or replaced while it was in use; put it back")
 
     def _check_frozen(self) -> None:
@@ -247,7 +259,9 @@ def absolute(path: Path | str) -> Path:
         raise RegistryError(f"{path}: {error}; name another file with --registry") from error
 
 
-def _patiently(path: Path, timeout: float | None, waiting: Callable[[float], None]) -> tuple[sqlite3.Connection, bool]:
+def _patiently(
+    path: Path, timeout: float | None, waiting: Callable[[float], None]
+) -> tuple[sqlite3.Connection, bool, tuple[int, int] | None]:
     """`_writing`; while another process holds the file, it tries again for `timeout` seconds."""
     started = time.monotonic()
     while True:
@@ -260,12 +274,20 @@ def _patiently(path: Path, timeout: float | None, waiting: Callable[[float], Non
         waiting(waited)
 
 
-def _writing(path: Path, patience: float) -> tuple[sqlite3.Connection, bool]:
-    """A connection for writing, to the newest schema; and whether its commits need `sync_log`."""
+def _writing(path: Path, patience: float) -> tuple[sqlite3.Connection, bool, tuple[int, int] | None]:
+    """A connection for writing, to the newest schema; whether its commits need `sync_log`; and the inode of its file.
+
+    Raises RegistryError if the file is replaced meanwhile: the connection may be to either of the two.
+    """
+    make_file(path)
+    place = inode(path)
     connection = connect_for_writing(path, patience)
     try:
         _bring_up_to_date(connection, path)
-        return connection, use_log(connection)
+        logged = use_log(connection)
+        if inode(path) != place:
+            raise RegistryError(f"{path} was deleted, moved or replaced while it was opened; do it again")
+        return connection, logged, place
     except BaseException:
         connection.close()
         raise

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,14 +144,46 @@ def acquire(lock_file: Path, timeout: float) -> BaseFileLock:
     from filelock import FileLock, Timeout
 
     make_folder(lock_file.parent)
-    lock = FileLock(lock_file)
+    until = time.monotonic() + timeout
+    while True:
+        lock = FileLock(lock_file)
+        try:
+            lock.acquire(timeout=max(0.0, until - time.monotonic()))
+            if _is_held(lock_file):
+                return lock
+        except Timeout:
+            raise
+        except (OSError, NotImplementedError) as error:
+            raise refused("lock", lock_file, error) from error
+        lock.release()  # of a file that was removed after we had opened it
+
+
+def _is_held(lock_file: Path) -> bool:
+    """Whether a process holds the lock of the file that has this name now."""
+    from filelock import FileLock, Timeout
+
     try:
-        lock.acquire(timeout=timeout)
+        FileLock(lock_file).acquire(timeout=0).lock.release()
     except Timeout:
-        raise
-    except (OSError, NotImplementedError) as error:
-        raise refused("lock", lock_file, error) from error
-    return lock
+        return True
+    return False
+
+
+@contextmanager
+def held_now(lock_file: Path, *, remove: bool = False) -> Iterator[None]:
+    """Hold a lock. Raises filelock.Timeout if another process holds it now.
+
+    With `remove` its file is removed at the end, while the lock is still held: this is the only way to remove one, and
+    `acquire` sees to it that no process goes on with the lock of a file that is gone.
+    """
+    lock = acquire(lock_file, timeout=0)
+    try:
+        yield
+        if remove:
+            with suppress(OSError):  # Windows removes no open file
+                lock_file.unlink()
+    finally:
+        lock.release()
 
 
 @contextmanager

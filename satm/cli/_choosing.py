@@ -56,7 +56,7 @@ class Chosen:
         except UnicodeDecodeError as error:
             raise ConfigError(f"--config {path} is no text in UTF-8; expected what --print-config writes") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ConfigError(f"--config {path} is not what --print-config writes ({error!r})") from error
+            raise ConfigError(f"--config {path} is not what --print-config writes: {_reason(error)}") from error
         RECIPES.get(config.recipe)
         preset = Preset(
             name=texts[0],
@@ -67,6 +67,12 @@ class Chosen:
         )
         root = values["data_root"]
         return cls(preset=preset, seed=values["seed"], data_root=None if root is None else Path(root))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _text_of(path: Path) -> str:

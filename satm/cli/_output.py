@@ -7,6 +7,7 @@ import os
 import sys
 
 from satm.printable import printable, printable_lines
+from satm.progress import NoProgress
 
 
 def say(text: object = "", *, err: bool = False) -> None:
@@ -17,6 +18,14 @@ def say(text: object = "", *, err: bool = False) -> None:
 def say_lines(text: str) -> None:
     """Print a text of several lines, such as a table or JSON, on stdout. Its names are escaped already."""
     print(printable_lines(text), flush=True)
+
+
+class Spoken(NoProgress):
+    """The progress of a command that is quick: what it says is a line on stderr."""
+
+    def say(self, message: str) -> None:
+        """One line on stderr."""
+        say(message, err=True)
 
 
 def accept_every_letter() -> None:

@@ -42,14 +42,14 @@ class TerminalProgress:
     def __init__(self) -> None:
         self.console = Console(stderr=True, soft_wrap=True, highlight=False)
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             _Rate(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.fields[facts]}", markup=False),
             console=self.console,
             disable=not self.console.is_terminal,
             transient=True,
@@ -87,17 +87,17 @@ class TerminalBar:
     """One bar on a terminal, else one line every half minute."""
 
     def __init__(self, progress: TerminalProgress, name: str, total: int, done: int) -> None:
-        self._progress, self._bars, self._name, self._total = progress, progress._bars, name, total
+        self._progress, self._bars, self._name, self._total = progress, progress._bars, printable(name), total
         self._done = done
         self._spoke = time.monotonic()
         self._clock: tuple[float, int] | None = None  # when the first unit was done, and how many units were done then
-        self._id: TaskID = self._bars.add_task(name, total=total, completed=done, facts="")
+        self._id: TaskID = self._bars.add_task(self._name, total=total, completed=done, facts="")
 
     def advance(self, steps: int = 1, **facts: float | str) -> None:
         """`steps` more are done."""
         self._done += steps
         shown = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
-        self._bars.update(self._id, advance=steps, facts=shown)
+        self._bars.update(self._id, advance=steps, facts=printable(shown))
         now = time.monotonic()
         # The first unit may hold a compilation or the choice of a learning rate, so its time predicts nothing.
         since, before = self._clock = self._clock or (now, self._done)

@@ -38,9 +38,21 @@ def guard() -> None:
             )
 
 
+def sqlite_problem(version: tuple[int, ...]) -> str | None:
+    """What is wrong with this version of SQLite: its WAL-reset bug (https://sqlite.org/wal.html#walresetbug)."""
+    mended = version >= (3, 51, 3) or (version[:2] == (3, 50) and version >= (3, 50, 7))
+    if mended or (version[:2] == (3, 44) and version >= (3, 44, 6)):
+        return None
+    return (
+        f"SQLite {'.'.join(map(str, version))} may damage a registry that two processes write at the same instant, "
+        "which is very rare; 3.51.3 does not. Keep copies: satm registry backup"
+    )
+
+
 def doctor() -> None:
     """Show versions, devices, folders, the things that other packages add, and every problem found."""
     import os
+    import sqlite3
 
     import torch
 
@@ -54,6 +66,7 @@ def doctor() -> None:
     for name, value in (facts | versions).items():
         say(f"{name}: {value}")
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    say(f"sqlite: {sqlite3.sqlite_version}")
     say(f"cuda devices: {', '.join(cuda) or 'none'}")
     say(f"threads: {torch.get_num_threads()}")
     say(f"SATM_HOME: {home()}")
@@ -65,3 +78,5 @@ def doctor() -> None:
             say(f"{table.kind} {point.name}: from {owner(point)}")
         for problem in table.problems():
             say(f"problem: {problem}")
+    if (problem := sqlite_problem(sqlite3.sqlite_version_info)) is not None:
+        say(f"problem: {problem}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from satm.cli import _options as option
-from satm.cli._output import say
+from satm.cli._output import Spoken, say
 from satm.cli.registry import sets
 from satm.errors import ConfigError, RegistryError
 
@@ -37,9 +37,9 @@ def tag_set(
 
     Example: satm sets tag baseline digits/ipc1/satm@1
     """
-    from registry import Registry
+    from satm.workflow.patience import writable_registry
 
-    with Registry.open(registry, must_exist=True) as store:
+    with writable_registry(registry, Spoken()) as store:
         if remove:
             if reference is not None or move:
                 raise ConfigError("--remove beside a set or --move: it takes the tag alone")

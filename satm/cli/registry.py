@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -149,7 +151,7 @@ def query(
 
     most = {Format.TABLE: TABLE_ROWS}.get(form, 0) if limit is None else limit
     try:
-        with _reading(registry) as store, store.select(sql, timeout=timeout) as found:
+        with _reading(registry) as store, store.select(sql, timeout=timeout, stuck=_end) as found:
             rows = iter(found.rows)
             shown = itertools.islice(rows, most) if most else rows
             if form is Format.TABLE:
@@ -161,6 +163,13 @@ def query(
                 say(f"only the first {most} rows are shown; --limit 0 shows all", err=True)
     except KeyboardInterrupt:
         raise Interrupted("stopped; a query only reads, so nothing was changed") from None
+
+
+def _end(message: str) -> None:
+    """End the process, which only reads: nothing else ends one long step of SQLite."""
+    with contextlib.suppress(OSError):
+        say(f"error: {message}", err=True)
+    os._exit(RegistryError.exit_code)
 
 
 @sets.command(name="list")

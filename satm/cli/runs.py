@@ -12,7 +12,7 @@ import typer
 
 from satm.cli import _options as option
 from satm.cli._options import Format, FormatOption
-from satm.cli._output import say, say_lines
+from satm.cli._output import Spoken, say, say_lines
 from satm.errors import ConfigError, RegistryError
 
 if TYPE_CHECKING:
@@ -143,10 +143,10 @@ def resume(
 @runs.command()
 def rm(references: RunReferences, registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
     """Remove runs that made nothing, with their metrics and saved states. A run that a set or result names stays."""
-    from registry import Registry
+    from satm.workflow.patience import writable_registry
     from satm.workflow.runs import remove_run
 
-    with Registry.open(registry, must_exist=True) as store:
+    with writable_registry(registry, Spoken()) as store:
         found = [store.run_named(reference) for reference in references]
         for run in {each.id: each for each in found}.values():
             size = remove_run(store, run)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from satm.cli import _options as option
-from satm.cli._output import say
+from satm.cli._output import Spoken, say
 from satm.errors import RegistryError
 
 registry_commands = typer.Typer(name="registry", help="The registry file itself.", no_args_is_help=True)
@@ -51,9 +51,9 @@ def merge(other: Other, registry: option.RegistryPath = option.DEFAULT_REGISTRY)
     The same id is the same set. Another set gets the next free version, which is said. If both have a result with
     different numbers, the one here stays, and the other goes to the table result_history.
     """
-    from registry import Registry
+    from satm.workflow.patience import writable_registry
 
-    with Registry.open(registry, must_exist=True) as store:
+    with writable_registry(registry, Spoken()) as store:
         merged = store.merge(other)
     for before, after in merged.sets:
         say(f"{after}" if before == after else f"{after}, which is {before} in {other}")
@@ -90,9 +90,10 @@ def gc(
 def verify(accept: Accept = False, registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
     """Check the whole file: its structure, every tensor and description, and that no row was changed or removed."""
     from registry import Registry
+    from satm.workflow.patience import writable_registry
 
     if accept:
-        with Registry.open(registry, must_exist=True) as store:
+        with writable_registry(registry, Spoken()) as store:
             count = store.accept()
         say(f"{count} differences are taken as right")
     with Registry.open(registry, must_exist=True, read_only=True) as store:

@@ -74,9 +74,12 @@ class Tally:
         lines = []
         if size is not None and (other := self.sizes.total() - self.sizes[size, size]):
             widths, heights = zip(*self.sizes, strict=True)
+            ends = dict.fromkeys((f"{min(widths)}×{min(heights)}", f"{max(widths)}×{max(heights)}"))
+            total = self.sizes.total()
+            some = f"{other} of {total} images are not" if other < total else f"none of {total} images is"
             lines.append(
-                f"{other} of {self.sizes.total()} images have another size ({min(widths)}×{min(heights)} to "
-                f"{max(widths)}×{max(heights)} pixels): cropped to the square in their middle, resized to {size}×{size}"
+                f"{some} {size}×{size} pixels ({' to '.join(ends)}): cropped to the square in their middle, resized to "
+                f"{size}×{size}"
             )
         if self.facts["transparent"]:
             lines.append(f"{self.facts['transparent']} images are transparent in places: laid on white")

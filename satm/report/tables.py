@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from satm.errors import ConfigError
@@ -36,14 +37,28 @@ def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> 
 
 
 def to_json(value: Any) -> str:
-    """Indented JSON. Characters that cannot be seen are `\\u` escapes, so it reads back as the same value."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    """Indented JSON. Characters that cannot be seen are `\\u` escapes, so it reads back as the same value.
+
+    JSON has no infinity and no NaN: they become null.
+    """
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), indent=2, ensure_ascii=False)
     return text if text.replace("\n", "").isprintable() else _UNSEEN.sub(_escaped, text)
 
 
 def shown(value: Any) -> str:
     """A cell as text on one line: "" for None, and the size of a blob instead of its bytes."""
     return "" if value is None else printable(str(_plain(value)))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _UNSEEN = re.compile(r"[^\n -~]")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 
 from satm.errors import DamagedFile, SatmError
-from satm.home import acquire, home
+from satm.home import held_now, home
 from satm.kept import keep, opened
 from satm.progress import SILENT, Progress
 
@@ -30,14 +30,14 @@ class Checkpoint:
         """Hold the lock of this run. Raises SatmError if another process holds it."""
         from filelock import Timeout
 
-        try:
-            lock = acquire(self.path.with_suffix(".lock"), timeout=0)
-        except Timeout:
-            raise SatmError("the same command is running in another process; wait for it or change --seed") from None
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held_now(self.path.with_suffix(".lock")))
+            except Timeout:
+                raise SatmError(
+                    "the same command is running in another process; wait for it or change --seed"
+                ) from None
             yield
-        finally:
-            lock.release()
 
     def states(self, progress: Progress = SILENT) -> Iterator[Mapping[str, torch.Tensor]]:
         """The saved states that are whole, newest first. `progress` says which file is damaged.

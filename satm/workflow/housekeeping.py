@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry import Registry
-from satm.home import home
+from satm.errors import SatmError
+from satm.home import held_now, home
 
 FOLDERS = ("runs", "experts", "teachers", "zca", "data")  # of `SATM_HOME`: all else in there is not ours
 UNFINISHED_SECONDS = 3600.0  # a `.tmp` file that nobody has written to for so long is left over from a crash
@@ -34,6 +35,11 @@ class Found:
     others: int  # saved states of runs that this registry does not know, which stay
 
 
+def lock_of(key: str) -> Path:
+    """The lock of the saved state of a run."""
+    return home() / "runs" / f"{key}.lock"
+
+
 def run_files(key: str) -> list[Path]:
     """The files of the saved state of a run, except its lock."""
     return [file for file in (home() / "runs").glob(f"{key}.*") if file.suffix not in (".lock", ".tmp")]
@@ -46,34 +52,40 @@ def collect_garbage(store: Registry, *, older_than: float | None = None, dry_run
     left half written. Saved states of runs that this registry does not know stay: a copy of the registry may know them.
     With `older_than`, those that nobody has written to for so many days are removed. A state in use always stays.
     """
-    states, others = _states(store, older_than)
-    found = [*states, *_unfinished(), *_free_locks(dry_run=dry_run)]
+    states, others = _states(store, older_than, dry_run=dry_run)
+    unfinished = _unfinished()
     if not dry_run:
-        for each in found:
+        for each in unfinished:
             if each.path.is_dir():
                 shutil.rmtree(each.path, ignore_errors=True)
             else:
                 each.path.unlink(missing_ok=True)
-    return Found(garbage=tuple(found), others=others)
+    return Found(garbage=(*states, *unfinished, *_free_locks(dry_run=dry_run)), others=others)
 
 
-def _states(store: Registry, older_than: float | None) -> tuple[list[Garbage], int]:
-    """Saved states that nothing needs, and the number of those of runs that this registry does not know."""
+def _states(store: Registry, older_than: float | None, *, dry_run: bool) -> tuple[list[Garbage], int]:
+    """Remove saved states that nothing needs; also the number of those of runs that this registry does not know."""
+    from filelock import Timeout
+
     runs = store.runs()
     needed = {run.key for run in runs if run.status != "done"}
     done = {run.key for run in runs} - needed
     garbage, others = [], 0
     for file in _files(home() / "runs"):
         key = file.name.split(".")[0]
-        old = older_than is not None and time.time() - file.stat().st_mtime > older_than * DAY
-        if file.suffix in (".lock", ".tmp") or key in needed or _in_use(file.with_name(f"{key}.lock")):
+        if file.suffix in (".lock", ".tmp") or key in needed:
             continue
-        if key in done:
-            garbage.append(_garbage(file, "its run is done"))
-        elif old:
-            garbage.append(_garbage(file, f"of no run of this registry, older than {older_than:g} days"))
-        else:
+        old = older_than is not None and time.time() - file.stat().st_mtime > older_than * DAY
+        if key not in done and not old:
             others += 1
+            continue
+        why = "its run is done" if key in done else f"of no run of this registry, older than {older_than:g} days"
+        lock = lock_of(key)
+        # Held, so that no process starts with the state that is removed.
+        with suppress(Timeout), held_now(lock, remove=not lock.exists()):
+            garbage.append(_garbage(file, why))
+            if not dry_run:
+                file.unlink(missing_ok=True)
     return garbage, others
 
 
@@ -88,27 +100,12 @@ def _unfinished() -> list[Garbage]:
 
 
 def _free_locks(*, dry_run: bool) -> Iterator[Garbage]:
-    """The locks that no process holds. Each is held while it is removed."""
-    from filelock import FileLock, Timeout
+    """The locks that no process holds."""
+    from filelock import Timeout
 
     for file in (each for folder in FOLDERS for each in _files(home() / folder, "**/*.lock")):
-        with suppress(Timeout, OSError), FileLock(file, timeout=0):
+        with suppress(Timeout, SatmError), held_now(file, remove=not dry_run):
             yield _garbage(file, "a lock that nobody holds")
-            if not dry_run:
-                file.unlink(missing_ok=True)
-
-
-def _in_use(lock: Path) -> bool:
-    """Whether a process holds this lock."""
-    from filelock import FileLock, Timeout
-
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except (Timeout, OSError):
-        return True
 
 
 def _files(folder: Path, pattern: str = "*") -> list[Path]:

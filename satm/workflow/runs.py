@@ -7,8 +7,8 @@ import signal
 from registry import Registry, RunRecord
 from registry.process import is_here, process_of, state
 from satm.errors import RegistryError
-from satm.home import home
-from satm.workflow.housekeeping import run_files
+from satm.home import held_now
+from satm.workflow.housekeeping import lock_of, run_files
 
 
 def stop_run(run: RunRecord) -> int:
@@ -46,19 +46,16 @@ def remove_run(store: Registry, run: RunRecord) -> int:
 
     Raises RegistryError if the run is running, or if something needs it.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     check_stopped(run)
-    lock = home() / "runs" / f"{run.key}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock, timeout=0):
+        with held_now(lock_of(run.key), remove=True):
             store.remove_run(run.id)
             files = run_files(run.key)
             size = sum(file.stat().st_size for file in files)
             for file in files:
                 file.unlink(missing_ok=True)
-            lock.unlink(missing_ok=True)
     except Timeout:
         raise RegistryError(f"run {run.id} is held by another process; stop that first") from None
     return size

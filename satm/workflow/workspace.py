@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from registry import Registry
-from satm.errors import Interrupted
 from satm.machine.device import resolve_device
 from satm.progress import SILENT, Progress
+from satm.workflow.patience import writable_registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,26 +23,6 @@ class Workspace:
     device: torch.device
     data_root: Path | None = None  # the only folder in which data sets are looked for; None: the usual places
     progress: Progress = SILENT
-
-
-SAY_AFTER, STOP_AFTER = 2.0, 1.0  # seconds of a wait for the registry
-
-
-def waiting(path: Path | str, progress: Progress) -> Callable[[float], None]:
-    """For `Registry.open`: says once that a write waits for another process, and gives up if the user asks to stop."""
-    before = 0.0
-
-    def wait(seconds: float) -> None:
-        nonlocal before
-        if before < SAY_AFTER <= seconds:
-            progress.say(f"{path} is in use by another process; waiting for it")
-        before = seconds
-        if seconds > STOP_AFTER and progress.stopping():
-            raise Interrupted(
-                f"stopped while another process used {path}; the same command continues from what is saved"
-            )
-
-    return wait
 
 
 @contextmanager
@@ -61,6 +41,9 @@ def opened(
     Raises ConfigError for a device that this machine lacks, RegistryError for a file that is missing or no registry.
     """
     resolved = resolve_device(device)
-    patience = waiting(registry, progress)
-    with Registry.open(registry, must_exist=must_exist, read_only=read_only, timeout=None, waiting=patience) as store:
+    if read_only:
+        store = Registry.open(registry, read_only=True)
+    else:
+        store = writable_registry(registry, progress, must_exist=must_exist)
+    with store:
         yield Workspace(store=store, device=resolved, data_root=data_root, progress=progress)

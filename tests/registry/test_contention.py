@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from registry import Registry
+from registry import Registry, store
 from registry.connection import connect_for_reading
 from satm.errors import Interrupted, RegistryBusy, RegistryError
 from tests.registry.helpers import SET
+from tests.registry.kept import unpack
 
 
 def count(registry: Registry) -> int:
@@ -168,6 +169,41 @@ def test_nothing_is_written_to_a_file_that_is_gone(path: Path, replaced: bool) -
             Registry.open(path).close()
         with pytest.raises(RegistryError, match="was deleted, moved or replaced"):
             registry.add_set(SET, run=None)
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Registry.open(path).close()
+    Registry.open(path.with_name("other.db")).close()
+    use_log = store.use_log
+
+    def replaced(connection: sqlite3.Connection) -> bool:
+        os.replace(path.with_name("other.db"), path)
+        return use_log(connection)
+
+    monkeypatch.setattr(store, "use_log", replaced)
+    with pytest.raises(RegistryError, match="replaced while it was opened; do it again"):
+        Registry.open(path)
+    assert set(path.parent.iterdir()) <= {path, *(path.with_name(f"satm.db-{end}") for end in ("wal", "shm"))}
+
+
+def test_opening_waits_as_long_as_it_may_and_says_so(path: Path) -> None:
+    """An older file is brought up to date when it is opened, which needs the write lock."""
+    holder = sqlite3.connect(unpack(1, path), isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    waits: list[float] = []
+
+    def waiting(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            holder.rollback()
+
+    with Registry.open(path, timeout=None, waiting=waiting) as registry:
+        assert len(registry.sets()) == 2
+    assert waits == sorted(waits)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(RegistryBusy), Registry.open(path, timeout=0.1) as registry:
+        registry.add_recipe("x", {})
+    holder.close()
 
 
 def test_a_full_disk_is_named_and_the_registry_goes_on_when_there_is_space(path: Path) -> None:

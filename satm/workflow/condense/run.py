@@ -27,6 +27,7 @@ from satm.workflow.condense.recorded import check_continues
 from satm.workflow.condense.run_log import WAITING, RunLog
 from satm.workflow.condense.start_from import find_start
 from satm.workflow.former_runs import continue_former
+from satm.workflow.patience import writable_registry
 from satm.workflow.teachers import prepare_teacher
 from satm.workflow.workspace import Workspace, opened
 
@@ -83,7 +84,7 @@ def condense(
     """
     if Path(registry).exists():
         # Refuse a file that is no registry before the data set is read. A new file is made only after the checks below.
-        Registry.open(registry).close()
+        writable_registry(registry, progress).close()
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
     with opened(registry, device=device, data_root=data_root, progress=progress, must_exist=False) as workspace:

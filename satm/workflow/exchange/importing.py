@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from registry import Registry, SetRecord
+from registry import SetRecord
 from registry.provenance import environment
 from satm.errors import ConfigError, SatmError
 from satm.exchange import LAYOUTS, Claims, Foreign, Layout, Space
@@ -19,6 +19,7 @@ from satm.synthetic import SyntheticSet
 from satm.types import LabelKind
 from satm.workflow.exchange.claimed import Checked, claimed_set
 from satm.workflow.exchange.described import check_described
+from satm.workflow.patience import writable_registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ def import_set(
         architecture=architecture,
     )
     if Path(registry).exists():
-        Registry.open(registry).close()  # finds out before any work whether the file is a registry
+        writable_registry(registry, progress).close()  # finds out before any work whether the file is a registry
     if factor != 1 and not layout.factor:
         raise ConfigError(f"factor {factor}: images of format {format} are whole; leave it out")
     foreign = layout.read(Path(path), index)
@@ -87,7 +88,7 @@ def import_set(
     origin: dict[str, Any] = {"format": format, "path": str(path), "files": list(parents_of(foreign.files))}
     if factor != 1:
         origin["factor"] = factor
-    record, new = _stored(Path(registry), checked, origin)
+    record, new = _stored(Path(registry), checked, origin, progress)
     return Imported(synthetic=checked.synthetic, record=record, new=new, notes=checked.notes)
 
 
@@ -103,13 +104,13 @@ def _checked(
     return replace(checked, notes=(*foreign.notes, *checked.notes))
 
 
-def _stored(registry: Path, checked: Checked, origin: Mapping[str, Any]) -> tuple[SetRecord, bool]:
+def _stored(registry: Path, checked: Checked, origin: Mapping[str, Any], progress: Progress) -> tuple[SetRecord, bool]:
     """Store the set with a run that says where it came from; the record, and whether the set is new.
 
     If the registry refuses the set, its run is marked as failed.
     """
     synthetic = checked.synthetic
-    with Registry.open(registry) as store:
+    with writable_registry(registry, progress, must_exist=False) as store:
         there = {record.id: record for record in store.sets()}
         if synthetic.id in there:
             return there[synthetic.id], False

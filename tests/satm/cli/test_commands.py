@@ -255,6 +255,11 @@ def test_a_config_file_is_checked(satm: Callable[..., str], refused: Callable[..
     assert "unknown recipe" in refused(2, "condense", "--config", "run.json")
     (here / "run.json").write_text("{")
     assert "run.json" in refused(2, "condense", "--config", "run.json")
+    (here / "run.json").write_text("[" * 200_000)
+    line = refused(2, "condense", "--config", "run.json")
+    assert line.endswith("--config run.json is not what --print-config writes: it is nested too deeply")
+    (here / "run.json").write_text("{}")
+    assert refused(2, "condense", "--config", "run.json").endswith("writes: 'preset' is missing")
     (here / "run.json").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert "--config run.json is no text in UTF-8" in refused(2, "condense", "--config", "run.json")
 

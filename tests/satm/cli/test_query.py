@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from registry import Registry
 from satm.cli import run
 from satm.report.streaming import render_parts
-from satm.report.tables import render
+from satm.report.tables import render, to_json
 
 ENDLESS = "with recursive c(x) as (select 1 union all select x + 1 from c) select {} from c"
 THREE = "select 1 as a union all select 2 union all select 3"
@@ -69,6 +70,40 @@ def test_a_query_that_takes_too_long_ends(query: Callable[..., tuple[int, str, s
     assert (code, out) == (1, "")
     assert "took more than 0.2 s; allow more with --timeout" in err
     assert query("select 1", "--timeout", "0")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "sql", ["select length(randomblob(2000000000))", "select hex(randomblob(90000000))", "select zeroblob(100000001)"]
+)
+def test_a_text_that_is_too_large_is_not_made(query: Callable[..., tuple[int, str, str]], sql: str) -> None:
+    code, out, err = query(sql, "--timeout", "60", "--format", "csv")
+    assert (code, out) == (1, "")
+    assert err == f"error: '{sql}' makes or reads a text or blob of more than 100 MB, which no query may\n"
+
+
+def test_one_long_step_of_sqlite_ends_too(path: Path) -> None:
+    sql = "select instr(zeroblob(90000000), zeroblob(40000000) || x'01')"  # hours
+    program = "from satm.cli import main; main()"
+    command = [sys.executable, "-c", program, "query", sql, "--registry", str(path), "--timeout", "0.5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == f"error: '{sql}' took more than 0.5 s; allow more with --timeout\n"
+    with Registry.open(path) as registry:
+        registry.add_recipe("it can be written", {})
+
+
+def test_a_registry_can_hold_what_no_query_may_make(path: Path) -> None:
+    with Registry.open(path) as registry:
+        assert registry.query("select 1")[1] == [(1,)]
+        assert registry._connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) > 900_000_000
+
+
+def test_infinity_and_nan_are_null_in_json(query: Callable[..., tuple[int, str, str]]) -> None:
+    _, out, _ = query("select 1e999 as a, -1e999 as b, 1.5 as c, 1e999 - 1e999 as d", "--format", "json")
+    assert json.loads(out, parse_constant=pytest.fail) == [{"a": None, "b": None, "c": 1.5, "d": None}]
+    assert json.loads(to_json({"x": [float("nan"), (float("inf"), 1)]}), parse_constant=pytest.fail) == {
+        "x": [None, [None, 1]]
+    }
 
 
 def test_time_in_which_the_rows_are_looked_at_does_not_count(path: Path) -> None:

@@ -109,9 +109,14 @@ def test_mixed_sizes_are_found_wherever_they_are(root, said):
         load("mine", root=root)
     assert load("mine", root=root, image_size=6).image_shape == (3, 6, 6)
     assert said == [
-        "mine: 1 of 8 images have another size (6×6 to 9×8 pixels): cropped to the square in their middle, "
-        "resized to 6×6"
+        "mine: 1 of 8 images are not 6×6 pixels (6×6 to 9×8): cropped to the square in their middle, resized to 6×6"
     ]
+
+
+def test_it_is_said_if_all_images_have_one_other_size(root, said):
+    image_folder(root / "mine", ["a", "b"])
+    load("mine", root=root, image_size=4)
+    assert said == ["mine: none of 8 images is 4×4 pixels (6×6): cropped to the square in their middle, resized to 4×4"]
 
 
 def test_images_that_are_not_square_say_how_to_use_them(root):
