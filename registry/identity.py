@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 from registry.store import Store
 
@@ -13,7 +14,7 @@ class Identity(Store):
 
     @property
     def uuid(self) -> str:
-        """The UUID of this registry. A copy and a backup of the file have the same."""
+        """The UUID of this registry. A copy and a backup of the file have the same, until `separate`."""
         return str(self._mappings("SELECT uuid FROM identities WHERE seq = 1")[0]["uuid"])
 
     def run_key(self, facts: Mapping[str, Any]) -> str:
@@ -27,8 +28,8 @@ class Identity(Store):
         """All other keys that the run of these facts may have in this file.
 
         A run of an older version of satm has a key with the path of the file. It is found if the file lies where it lay
-        then, or where it lay when it was brought up to date. A run of a registry that was merged into this one has a
-        key with the UUID of that registry.
+        then, or where it lay when it was brought up to date. A run of a registry that was merged into this one, or that
+        this one was a copy of, has a key with the UUID of that registry.
         """
         rows = self._mappings("SELECT uuid, former_path FROM identities ORDER BY seq")
         paths = [row["former_path"] for row in rows if row["former_path"] is not None]
@@ -42,6 +43,15 @@ class Identity(Store):
             return None
         return next((key for key in self.former_keys(facts) if self._has(key)), None)
 
+    def separate(self) -> str:
+        """Give this file a new UUID, because it is a copy, and return it. Its runs can go on (`former_keys`)."""
+        uuid = str(uuid4())
+        with self._writing() as db:
+            (before,) = db.execute("SELECT uuid FROM identities WHERE seq = 1").fetchone()
+            db.execute("UPDATE identities SET uuid = ? WHERE seq = 1", [uuid])
+            db.execute("INSERT INTO identities (uuid) VALUES (?)", [before])
+        return uuid
+
     def rename_key(self, former: str, key: str) -> None:
         """Give the runs under the key `former` the key `key`."""
         with self._writing() as db:
@@ -49,6 +59,11 @@ class Identity(Store):
 
     def _has(self, key: str) -> bool:
         return bool(self._mappings('SELECT 1 FROM runs WHERE "key" = ? LIMIT 1', [key]))
+
+
+def is_of(key: str, uuid: str) -> bool:
+    """Whether a run's key may be only of the registry with this UUID: keys of older versions hold none."""
+    return "-" not in key or key.startswith(uuid[:8])
 
 
 def _key(facts: Mapping[str, Any], uuid: str) -> str:

@@ -65,6 +65,19 @@ def merge(other: Other, registry: option.RegistryPath = option.DEFAULT_REGISTRY)
 
 
 @registry_commands.command()
+def separate(registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
+    """Give a copy of a registry an identity of its own, so that the two do not share the saved states of runs.
+
+    Stopped runs can go on in both: each then has its own state.
+    """
+    from satm.workflow.patience import writable_registry
+
+    with writable_registry(registry, Spoken()) as store:
+        before, uuid = store.uuid, store.separate()
+    say(f"{registry} is now {uuid}; it was {before}")
+
+
+@registry_commands.command()
 def gc(
     older_than: Days = None,
     dry_run: option.DryRun = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,24 +25,37 @@ def continue_former(store: Registry, facts: Mapping[str, Any], progress: Progres
         _say_lost(store, facts, progress)
         return
     key = store.run_key(facts)
-    _move_state(former, key)  # the state first: if this is cut off in the middle, the run is still found
+    _take_state(former, key)  # the state first: if this is cut off in the middle, the run is still found
     store.rename_key(former, key)
 
 
 def state_of(store: Registry, facts: Mapping[str, Any]) -> Checkpoint:
-    """The saved state of these facts, for work that is no run of its own. A state under an earlier key is moved."""
+    """The saved state of these facts, for work that is no run of its own. A state under an earlier key is taken."""
     key = store.run_key(facts)
     for former in store.former_keys(facts):
         if run_files(former) and not run_files(key):
-            _move_state(former, key)
+            _take_state(former, key)
     return Checkpoint(key)
 
 
-def _move_state(former: str, key: str) -> None:
-    """Rename all files of a saved state, except its lock."""
+def _take_state(former: str, key: str) -> None:
+    """Give all files of a saved state another key, except its lock.
+
+    The registry whose UUID a key holds may still need its own, so its files get a second name. They never change: a new
+    state is a new file.
+    """
     with Checkpoint(former).held():
         for file in run_files(former):
-            os.replace(file, file.with_name(key + file.name.removeprefix(former)))
+            named = file.with_name(key + file.name.removeprefix(former))
+            if "-" not in former:  # a key with the path of this file, of an older version
+                os.replace(file, named)
+                continue
+            try:
+                os.link(file, named)
+            except FileExistsError:
+                continue
+            except OSError:  # a file system without hard links
+                shutil.copyfile(file, named)
 
 
 def _say_lost(store: Registry, facts: Mapping[str, Any], progress: Progress) -> None:

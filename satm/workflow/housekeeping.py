@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry import Registry
+from registry.identity import is_of
 from satm.errors import SatmError
 from satm.home import held_now, home
+from satm.workflow.copies import gone
 
 FOLDERS = ("runs", "experts", "teachers", "zca", "data")  # of `SATM_HOME`: all else in there is not ours
 UNFINISHED_SECONDS = 3600.0  # a `.tmp` file that nobody has written to for so long is left over from a crash
@@ -69,7 +71,8 @@ def _states(store: Registry, older_than: float | None, *, dry_run: bool) -> tupl
 
     runs = store.runs()
     needed = {run.key for run in runs if run.status != "done"}
-    done = {run.key for run in runs} - needed
+    # A state with the UUID of another registry, which was copied or merged, may be needed there.
+    done = {run.key for run in runs if is_of(run.key, store.uuid)} - needed
     garbage, others = [], 0
     for file in _files(home() / "runs"):
         key = file.name.split(".")[0]
@@ -90,8 +93,8 @@ def _states(store: Registry, older_than: float | None, *, dry_run: bool) -> tupl
 
 
 def _unfinished() -> list[Garbage]:
-    """What a killed write leaves behind: a folder with the file in it, or, before that, the file alone."""
-    return [
+    """Notes of registries that are gone, and what a killed write leaves: a folder with the file, or the file alone."""
+    return [_garbage(note, "its registry is gone") for note in gone()] + [
         _garbage(place, "left over from a crash")
         for folder in FOLDERS
         for place in sorted((home() / folder).glob("**/*.safetensors.*.tmp"))

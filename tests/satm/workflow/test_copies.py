@@ -1,0 +1,99 @@
+"""A registry and its copy do not share the saved states of runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from registry import Registry
+from satm.cli import run
+from satm.errors import RegistryError
+from satm.home import home
+from satm.workflow.checkpoint import Checkpoint
+from satm.workflow.former_runs import continue_former, state_of
+from satm.workflow.housekeeping import collect_garbage
+from satm.workflow.workspace import opened
+from tests.registry.helpers import start
+
+FACTS = {"run": "stopped"}
+STATE = {"step": torch.tensor(5)}
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    """A registry that has worked here, with a stopped run and its saved state."""
+    path = tmp_path / "satm.db"
+    with opened(path, device="cpu", must_exist=False) as workspace:
+        store = workspace.store
+        key = store.run_key(FACTS)
+        store.finish_run(start(store, key), status="interrupted")
+        Checkpoint(key).save(STATE)
+    return path
+
+
+@pytest.fixture
+def copy(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(original, tmp_path / "copy.db"))
+
+
+def works(path: Path) -> None:
+    with opened(path, device="cpu"):
+        pass
+
+
+def test_a_copy_is_refused_until_it_has_an_identity_of_its_own(original: Path, copy: Path) -> None:
+    message = rf"copy\.db and {original} have one identity, .* satm registry separate --registry .*copy\.db gives"
+    with pytest.raises(RegistryError, match=message):
+        works(copy)
+    works(original)
+    assert run(["registry", "separate", "--registry", str(copy)]) == 0
+    works(copy)
+    works(original)
+
+
+def test_a_stopped_run_goes_on_in_both(original: Path, copy: Path) -> None:
+    with Registry.open(copy) as store:
+        store.separate()
+        assert store.verify() == []
+    with opened(copy, device="cpu") as workspace, Registry.open(original) as store:
+        continue_former(workspace.store, FACTS)
+        ours, theirs = workspace.store.run_key(FACTS), store.run_key(FACTS)
+        assert ours != theirs
+        assert workspace.store.find_run(ours).status == store.find_run(theirs).status == "interrupted"
+        Checkpoint(ours).save({"step": torch.tensor(9)})
+        assert Checkpoint(theirs).load()["step"] == 5
+        Checkpoint(ours).remove()
+        assert Checkpoint(theirs).load()["step"] == 5
+        assert state_of(store, FACTS).path == Checkpoint(theirs).path
+
+
+def test_gc_of_a_copy_leaves_the_states_of_the_other_registry(original: Path, copy: Path) -> None:
+    with Registry.open(copy) as store:
+        store.finish_run(store.runs()[0].id, status="done")
+        store.separate()
+        assert collect_garbage(store).others == 1
+    with Registry.open(original) as store:
+        assert Checkpoint(store.run_key(FACTS)).load()["step"] == 5
+
+
+def test_a_file_that_was_moved_or_put_back_is_no_copy(original: Path, copy: Path, tmp_path: Path) -> None:
+    moved = original.rename(tmp_path / "moved.db")
+    works(moved)
+    works(moved)
+    (tmp_path / "link.db").symlink_to(moved)
+    works(tmp_path / "link.db")
+    shutil.copy(copy, moved)  # a backup takes its place
+    works(moved)
+
+
+def test_the_note_of_a_registry_that_is_gone_is_collected(original: Path, tmp_path: Path) -> None:
+    with Registry.open(tmp_path / "other.db") as store:
+        assert not [each for each in collect_garbage(store).garbage if "registry is gone" in each.why]
+        original.unlink()
+        assert [each.why for each in collect_garbage(store).garbage if each.path.parent.name == "registries"] == [
+            "its registry is gone"
+        ]
+    assert list((home() / "registries").iterdir()) == []
