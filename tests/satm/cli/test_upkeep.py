@@ -93,26 +93,32 @@ def test_a_run_is_listed_stopped_resumed_and_killed(
 
 
 def test_an_evaluation_is_resumed_by_its_arguments(
-    here: Path, satm: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    here: Path, satm: Callable[..., str], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     satm(*CONDENSE, "--set", "outer_steps=2")
     words = ["eval", "--repeats", "1", "--threads", "1", "--registry", "satm.db"]
     monkeypatch.setattr(sys, "argv", ["satm", *words])
     satm(*words)
     with Registry.open("satm.db") as store:
-        run_id = store.runs(kind="eval")[0].id
-        results = store.results()
-        store.finish_run(run_id, status="interrupted")
-        with store._writing() as db:
-            db.execute("DELETE FROM results WHERE metric = 'accuracy'")
+        run_id, results = store.runs(kind="eval")[0].id, store.results()
     moved = here / "else where"
     moved.mkdir()
-    (here / "satm.db").rename(moved / "moved.db")
-    satm("runs", "resume", run_id, "--registry", str(moved / "moved.db"))
-    assert not (here / "satm.db").exists()
-    with Registry.open(moved / "moved.db") as store:
-        assert [run.status for run in store.runs()] == ["done", "done"]
-        assert [(row.metric, row.value) for row in store.results()] == [(row.metric, row.value) for row in results]
+    registry = (here / "satm.db").rename(moved / "moved.db")
+    for _ in range(2):  # a run that was resumed is resumed again
+        with Registry.open(registry) as store:
+            store.finish_run(run_id, status="interrupted")
+            with store._writing() as db:
+                db.execute("DELETE FROM results WHERE metric = 'accuracy'")
+        for name, value in (("--device", "cpu"), ("--threads", "1"), ("--data-root", ".")):
+            line = refused(2, "runs", "resume", run_id, name, value, "--registry", str(registry))
+            assert f"{name}: an evaluation goes on by its stored arguments; leave it out" in line
+        monkeypatch.chdir(moved)
+        satm("runs", "resume", run_id, "--registry", "moved.db")
+        assert Path.cwd() == here  # the folder that the evaluation ran in
+        assert not (here / "satm.db").exists()
+        with Registry.open(registry) as store:
+            assert [run.status for run in store.runs()] == ["done", "done"]
+            assert [(row.metric, row.value) for row in store.results()] == [(row.metric, row.value) for row in results]
 
 
 def test_a_run_that_is_done_is_not_resumed_and_stays(satm: Callable[..., str], refused: Callable[..., str]) -> None:

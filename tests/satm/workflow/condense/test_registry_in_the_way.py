@@ -18,7 +18,7 @@ from registry import Registry
 from satm.errors import Interrupted, RegistryError
 from satm.methods import METHODS
 from satm.progress import NoProgress
-from satm.workflow import workspace
+from satm.workflow import patience
 from satm.workflow.condense import outer_loop
 from satm.workflow.condense.run import CondensationResult
 
@@ -82,8 +82,8 @@ def holding(path: Path) -> Iterator[Holder]:
 @pytest.fixture(autouse=True)
 def saves_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outer_loop, "SAVE_SECONDS", -1.0)
-    monkeypatch.setattr(workspace, "SAY_AFTER", 0.05)
-    monkeypatch.setattr(workspace, "STOP_AFTER", 0.0)
+    monkeypatch.setattr(patience, "SAY_AFTER", 0.05)
+    monkeypatch.setattr(patience, "STOP_AFTER", 0.0)
 
 
 @pytest.fixture

@@ -81,6 +81,19 @@ def test_a_registry_that_was_moved_and_renamed_goes_on(
     assert not run_files(run.key)
 
 
+def test_a_run_whose_saved_state_is_gone_says_so_and_starts_over(
+    preset: Preset, path: Path, stopped: RunRecord, expected: str
+) -> None:
+    for file in run_files(stopped.key):
+        file.unlink()
+    listening = Listening()
+    done = condense(preset, registry=path, device="cpu", progress=listening)
+    assert f"the saved state of run {stopped.id} is gone: it starts over from outer step 0" in listening.said
+    assert done.record.id == expected
+    (run,) = runs(path)
+    assert (run.id, run.status, run.sessions) == (stopped.id, "done", 2)
+
+
 def made_by_an_older_version(path: Path, run: RunRecord, facts: dict[str, Any], former: Path) -> None:
     """Give a stopped run the key that older versions made of the path `former`, and no process."""
     key = digest({**facts, "registry": str(former.resolve())})[:32]
