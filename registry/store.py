@@ -105,7 +105,7 @@ class Store:
         with explained(path):
             if read_only:
                 connection, frozen = _reading(path, PATIENCE if timeout is None else timeout)
-                return cls(path, connection, frozen=frozen)
+                return cls(path, connection, frozen=frozen, place=inode(path))
             connection, logged, place = _patiently(path, timeout, waiting)
             return cls(
                 path,
