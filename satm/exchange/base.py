@@ -38,6 +38,7 @@ class Foreign:
     files: tuple[Path, ...]  # all files that were read
     folders: tuple[str, ...] | None = None  # names of class folders; then hard `labels` are indices into these names
     pixels: bool = False  # float `images` are pixels in 0..1, as uint8 ones are in 0..255
+    enlarged: bool = False  # they were stored smaller, so they are smoother than real ones
     soft: torch.Tensor | None = None  # [n, K] soft labels beside the hard `labels`
     notes: tuple[str, ...] = ()  # facts for the user, a line each
     says: Mapping[str, Any] = field(default_factory=dict)  # facts that the files state, by the names of `Claims`

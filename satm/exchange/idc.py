@@ -54,7 +54,7 @@ def cut(foreign: Foreign, factor: int) -> Foreign:
     pieces, classes = _pieces(images, labels, factor)
     order = classes.argsort(stable=True)
     note = f"each image is cut into {factor}×{factor} and enlarged to {side} pixels: {len(images)} become {len(order)}"
-    return replace(foreign, images=pieces[order], labels=classes[order], notes=(*foreign.notes, note))
+    return replace(foreign, images=pieces[order], labels=classes[order], enlarged=True, notes=(*foreign.notes, note))
 
 
 def _pieces(images: Images, labels: Labels, factor: int) -> tuple[Images, Labels]:

@@ -14,7 +14,7 @@ from satm.exchange import Claims, Foreign, ImportConfig, Layout
 from satm.exchange.files import parents_of
 from satm.exchange.labels import labels_by_folder, settled_labels
 from satm.exchange.likeness import better_space
-from satm.exchange.moments import check_moments
+from satm.exchange.moments import MARGIN, SHARE, check_moments
 from satm.networks import convnet_depth, convnet_name
 from satm.preprocessing import Preprocessing
 from satm.presets import FOREIGN
@@ -52,8 +52,11 @@ def claimed_set(
     networks.plan(config.architecture, num_classes=len(reference.classes), image_shape=shape)  # raises if it cannot fit
     preprocessing = reference.preprocessing(claims, layout, channels)
     if foreign.pixels:
+        if foreign.enlarged and not force:
+            _check_pixels(images)
         images = preprocessing(images).contiguous()
-    images, misfit = _in_space(images, preprocessing, reference, force=force)
+    # Enlarged images are too smooth for the model of a space; that they are pixels is checked before.
+    images, misfit = _in_space(images, preprocessing, reference, force=force, alike=not foreign.enlarged)
     step_size = _step_size(foreign, claims)
     data = reference.data
     synthetic = SyntheticSet(
@@ -138,23 +141,33 @@ def _labelled(
 
 
 def _in_space(
-    images: Images, preprocessing: Preprocessing, reference: Reference, *, force: bool
+    images: Images, preprocessing: Preprocessing, reference: Reference, *, force: bool, alike: bool
 ) -> tuple[Images, str | None]:
     """The images in the space of `preprocessing`: pixels are taken there, other images are checked to lie there.
 
-    Also returns how the images do not fit, if `force` accepts that.
+    Also returns how the images do not fit, if `force` accepts that. `alike`: no other space may fit them better.
     """
     if not images.is_floating_point():
         return preprocessing(images).contiguous(), None
     try:
         expected = reference.expected_moments(preprocessing)
         check_moments(images, expected, reference.config.space, of=reference.config.dataset)
-        _check_space(images, preprocessing, reference)
+        if alike:
+            _check_space(images, preprocessing, reference)
     except DataError as error:
         if not force:
             raise
         return images, str(error)
     return images, None
+
+
+def _check_pixels(images: Images) -> None:
+    """Raise DataError if many values leave 0..1, which learned pixels do a little."""
+    if (inside := float(((images >= -MARGIN) & (images <= 1 + MARGIN)).double().mean())) < SHARE:
+        raise DataError(
+            f"the images are no pixels in 0..1: {inside:.0%} of their values are from {-MARGIN} to {1 + MARGIN} "
+            f"(expected {SHARE:.0%}); divide pixels in 0..255 by 255, or --force to store them as they are"
+        )
 
 
 _SPOKEN = {

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
+from satm.data import load
 from satm.errors import ConfigError, DataError
 from satm.exchange.idc import cut, read_idc
+from satm.preprocessing import unit_range
+from satm.workflow.exchange.importing import Imported, import_set
 
 
 def written(folder: Path, side: int = 4) -> Path:
@@ -54,3 +58,26 @@ def test_soft_labels_and_other_files_are_refused(tmp_path: Path) -> None:
     torch.save({"images": torch.zeros(1)}, tmp_path / "data.pt")
     with pytest.raises(DataError, match=r"does not hold \[images, labels\]"):
         read_idc(tmp_path)
+
+
+@pytest.mark.parametrize("space", ["none", "meanstd", "zca"])
+@pytest.mark.parametrize(("ipc", "factor"), [(1, 2), (10, 3)])
+def test_a_true_factor_set_is_taken(tmp_path: Path, ipc: int, factor: int, space: str) -> None:
+    """Real digits, made smaller and laid side by side, as IDC stores what it learns."""
+    data = load("digits")
+    pixels, side = unit_range(data.train.images), data.train.images.shape[-1]
+    length, count = -(-side // factor), ipc * factor**2
+    real = torch.cat([pixels[data.train.labels == label][:count] for label in range(10)])
+    small = F.interpolate(real, size=(length, length), mode="area").view(10 * ipc, factor, factor, length, length)
+    grids = small.transpose(2, 3).reshape(10 * ipc, 1, factor * length, factor * length)[..., :side, :side]
+    labels = torch.arange(10).repeat_interleave(ipc)
+
+    def imported(images: torch.Tensor) -> Imported:
+        torch.save([images, labels], tmp_path / "data.pt")
+        return import_set(tmp_path, format="idc", dataset="digits", preprocessing=space, factor=factor, dry_run=True)
+
+    made = imported(grids).synthetic
+    assert (made.ipc, made.images.shape[1:]) == (count, (1, side, side))
+    for wrong in (255 * grids, (grids - 0.3) / 0.05):
+        with pytest.raises(DataError, match=r"the images are no pixels in 0\.\.1: \d+% of their values"):
+            imported(wrong)
