@@ -27,7 +27,11 @@ def check_alone(store: Registry) -> None:
             f"states of their runs; satm registry separate --registry {store.path} gives this one its own"
         )
     with suppress(SatmError):  # a SATM_HOME that may only be read holds no new state either
-        write_atomically(note, lambda made: made.write_text(str(here), encoding="utf-8", errors="surrogateescape"))
+        write_atomically(note, lambda made: _write(made, here))
+
+
+def _write(note: Path, path: Path) -> None:
+    note.write_text(str(path), encoding="utf-8", errors="surrogateescape")
 
 
 def gone() -> list[Path]:
