@@ -130,7 +130,7 @@ def results(
     if not rows and form is Format.TABLE:
         say(_nothing(named, registry, {"--dataset": dataset, "--method": method, "--ipc": ipc, "--since": since}))
         return
-    view.print(rows)
+    view.show(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +173,7 @@ class View:
         metric = names["metric"] or ("accuracy" if self.pivot is Pivot.STEP else None)
         return {**names, "metric": metric}
 
-    def print(self, rows: Sequence[GroupRow]) -> None:
+    def show(self, rows: Sequence[GroupRow]) -> None:
         """Print the rows. Raises UnknownName for a column that they cannot be sorted by."""
         from satm.cli._pivot import print_pivot
         from satm.cli._short import ROWS, print_best, print_short

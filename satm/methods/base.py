@@ -85,9 +85,11 @@ class Traits:
 
 @dataclass(frozen=True, kw_only=True)
 class OuterWork:
-    """How many outer steps a condensation takes, and how much of the images each of them sees."""
+    """How long the outer steps take, compared with a training step that can be timed before the work starts."""
 
     steps: int  # outer steps in all
+    batch: int  # images of the training step that is timed
+    seconds: Callable[[float], float]  # seconds of one outer step, given the seconds of that training step
     reach: float = 1.0  # the largest share of the synthetic images that one outer step gives a gradient
 
 

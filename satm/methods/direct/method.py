@@ -14,7 +14,9 @@ from satm.methods.direct.condensation import DirectConfig
 
 
 def _outer_work(settings: DirectConfig, network: nn.Module, data: ImageData, ipc: int) -> OuterWork | None:
-    return OuterWork(steps=settings.steps)
+    """An outer step takes as long as `images_a_step` images take in training steps of 256 images."""
+    images, batch = settings.images_a_step(len(data.classes), ipc), min(256, len(data.train))
+    return OuterWork(steps=settings.steps, batch=batch, seconds=lambda step: images * step / batch)
 
 
 def _within(settings: DirectConfig, images: int, classes: int, ipc: int) -> DirectConfig:

@@ -36,10 +36,12 @@ def _variant(settings: TrajectoryConfig) -> str:
 
 
 def _outer_work(settings: TrajectoryConfig, network: nn.Module, data: ImageData, ipc: int) -> OuterWork | None:
-    """An outer step reaches the mini-batches of its window."""
-    _, work = settings.choose_engine(network, data.image_shape, ipc * len(data.classes))
+    """An outer step takes the inner steps of all its passes, each on a mini-batch of synthetic images."""
+    choice, work = settings.choose_engine(network, data.image_shape, ipc * len(data.classes))
     return OuterWork(
         steps=settings.outer_steps,
+        batch=work.batch,
+        seconds=lambda step: choice.seconds(step, work),
         reach=min(1.0, work.window * work.batch / (ipc * len(data.classes))),
     )
 

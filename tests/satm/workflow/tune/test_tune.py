@@ -14,7 +14,7 @@ import torch
 import satm
 from registry import Registry
 from satm.cli import run as command
-from satm.cli._choosing import Chosen
+from satm.workflow.chosen import Chosen
 from satm.errors import ConfigError, Diverged, Interrupted, RegistryError
 from satm.progress import NoProgress
 from satm.synthetic import SyntheticSet
