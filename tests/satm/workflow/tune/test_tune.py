@@ -14,10 +14,10 @@ import torch
 import satm
 from registry import Registry
 from satm.cli import run as command
-from satm.workflow.chosen import Chosen
 from satm.errors import ConfigError, Diverged, Interrupted, RegistryError
 from satm.progress import NoProgress
 from satm.synthetic import SyntheticSet
+from satm.workflow.chosen import Chosen
 from satm.workflow.condense import run as condense_run
 from satm.workflow.condense.judging import Judge, Point
 from satm.workflow.tune import objective
