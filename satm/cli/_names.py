@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 from typer.core import TyperArgument, TyperCommand, TyperOption
@@ -86,7 +87,7 @@ class Command(TyperCommand):
 def _with_address(words: list[str]) -> list[str]:
     """The words with `auto` after each `--ray` that has no address: an address is `auto` or has a colon."""
     found: list[str] = []
-    for word, later in zip(words, [*words[1:], ""], strict=True):
+    for word, later in pairwise([*words, ""]):
         found.append(word)
         if word == "--ray" and later != "auto" and ":" not in later:
             found.append("auto")
