@@ -6,26 +6,27 @@ from contextlib import suppress
 from pathlib import Path
 
 from registry import Registry
-from satm.errors import RegistryError, SatmError
+from satm.errors import SatmError
 from satm.home import home, write_atomically
+from satm.progress import Progress
 
 FOLDER = "registries"  # in SATM_HOME: a file for each UUID, with the path of the registry that works with it
 
 
-def check_alone(store: Registry) -> None:
-    """Raise RegistryError if another file with the UUID of this registry has worked with the saved states here.
+def separate_copy(store: Registry, progress: Progress) -> None:
+    """Give the registry a UUID of its own if another file with the same one has worked with the saved states here.
 
-    A file that was moved is no copy: the other path then holds no such registry.
+    Stopped runs go on in both files: each then has the saved states under keys of its own. A file that was moved is no
+    copy: the other path then holds no such registry. Raises RegistryError if the file cannot be written.
     """
-    note, here = home() / FOLDER / store.uuid, store.path.resolve()
-    other = _path_in(note)
+    here = store.path.resolve()
+    other = _path_in(home() / FOLDER / store.uuid)
     if other == here:
         return
     if other is not None and _uuid_of(other) == store.uuid and not other.samefile(here):
-        raise RegistryError(
-            f"{store.path} and {other} have one identity, as a file and its copy have, so they would share the saved "
-            f"states of their runs; satm registry separate --registry {store.path} gives this one its own"
-        )
+        store.separate()
+        progress.say(f"{store.path} is a copy of {other}: it now has an identity and saved states of its own")
+    note = home() / FOLDER / store.uuid
     with suppress(SatmError):  # a SATM_HOME that may only be read holds no new state either
         write_atomically(note, lambda made: _write(made, here))
 

@@ -12,7 +12,7 @@ import torch
 from registry import Registry
 from satm.machine.device import resolve_device
 from satm.progress import SILENT, Progress
-from satm.workflow.copies import check_alone
+from satm.workflow.copies import separate_copy
 from satm.workflow.patience import writable_registry
 
 
@@ -39,8 +39,8 @@ def opened(
     """A workspace with the registry file open. The file is closed at the end.
 
     A write waits as long as another process uses the file, and says so; it raises Interrupted if the user asks to stop.
-    Raises ConfigError for a device that this machine lacks, RegistryError for a file that is missing, no
-    registry, or to be written and a copy of another one.
+    A copy of a registry that has worked here gets a UUID of its own. Raises ConfigError for a device that this machine
+    lacks, RegistryError for a file that is missing or no registry.
     """
     resolved = resolve_device(device)
     if read_only:
@@ -49,5 +49,5 @@ def opened(
         store = writable_registry(registry, progress, must_exist=must_exist)
     with store:
         if not read_only:
-            check_alone(store)
+            separate_copy(store, progress)
         yield Workspace(store=store, device=resolved, data_root=data_root, progress=progress)

@@ -10,13 +10,24 @@ import torch
 
 from registry import Registry
 from satm.cli import run
-from satm.errors import RegistryError
 from satm.home import home
+from satm.progress import NoProgress
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.former_runs import continue_former, state_of
 from satm.workflow.housekeeping import collect_garbage
 from satm.workflow.workspace import opened
 from tests.registry.helpers import start
+
+
+class Said(NoProgress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
 
 FACTS = {"run": "stopped"}
 STATE = {"step": torch.tensor(5)}
@@ -44,14 +55,24 @@ def works(path: Path) -> None:
         pass
 
 
-def test_a_copy_is_refused_until_it_has_an_identity_of_its_own(original: Path, copy: Path) -> None:
-    message = rf"copy\.db and {original} have one identity, .* satm registry separate --registry .*copy\.db gives"
-    with pytest.raises(RegistryError, match=message):
-        works(copy)
-    works(original)
+def uuid(path: Path) -> str:
+    with Registry.open(path, read_only=True) as store:
+        return store.uuid
+
+
+def test_a_copy_that_works_gets_an_identity_of_its_own_and_says_so_once(original: Path, copy: Path) -> None:
+    before, said = uuid(original), Said()
+    assert uuid(copy) == before
+    for path in (copy, original, copy):
+        with opened(path, device="cpu", progress=said):
+            pass
+    assert said.lines == [f"{copy} is a copy of {original}: it now has an identity and saved states of its own"]
+    assert uuid(original) == before != uuid(copy)
+
+
+def test_the_command_separates_a_copy(original: Path, copy: Path) -> None:
     assert run(["registry", "separate", "--registry", str(copy)]) == 0
-    works(copy)
-    works(original)
+    assert uuid(original) != uuid(copy)
 
 
 def test_a_stopped_run_goes_on_in_both(original: Path, copy: Path) -> None:
