@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Tests that run on every core, a file on each, one thread a file. The others run one after the other.
-APART := tests/satm/cli tests/satm/exchange tests/registry tests/test_architecture.py tests/test_docs.py tests/test_crashes.py
+APART := tests/satm/cli tests/satm/exchange tests/satm/workflow tests/satm/report tests/satm/studies tests/registry \
+	tests/test_architecture.py tests/test_docs.py tests/test_crashes.py tests/test_how_to.py tests/test_packaging.py
 
 .PHONY: demo test lint types docs clean
 
