@@ -57,7 +57,8 @@ def network_file_system(path: Path) -> str | None:
         lines = os.fsdecode(MOUNTS.read_bytes()).splitlines()
     except OSError:
         return None
-    place, kind, deepest = path.resolve(), None, -1
+    # Not Path.resolve, which raises for a link that leads to itself; what opens the file says that.
+    place, kind, deepest = Path(os.path.realpath(path)), None, -1
     for line in lines:
         _, mounted, found, *_ = line.split(" ")
         folder = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), mounted))  # a space is \040

@@ -101,9 +101,13 @@ class Merging(Runs):
         names = [row[1] for row in db.execute("PRAGMA main.table_info(runs)").fetchall() if row[1] != "seq"]
         columns = ", ".join(f'"{name}"' for name in names)
         there = "FROM other.runs AS theirs WHERE id NOT IN (SELECT id FROM main.runs)"
-        later = "WHERE runs.id = theirs.id AND runs.updated < theirs.updated"
+        # A run that is done here stays so, even if another copy of it went on later.
+        later = "WHERE runs.id = theirs.id AND runs.updated < theirs.updated AND NOT (runs.status = 'done' AND "
+        later += "theirs.status != 'done')"
         count = int(db.execute(f"SELECT count(*) {there}").fetchone()[0])
-        for wanted in (f"SELECT id {there}", f"SELECT theirs.id FROM other.runs AS theirs, main.runs {later}"):
+        replaced = f"SELECT theirs.id FROM other.runs AS theirs, main.runs {later}"
+        db.execute(f"DELETE FROM main.metrics WHERE run_id IN ({replaced})")
+        for wanted in (f"SELECT id {there}", replaced):
             db.execute(f"INSERT OR REPLACE INTO main.metrics SELECT * FROM other.metrics WHERE run_id IN ({wanted})")
         changes = ", ".join(f'"{name}" = theirs."{name}"' for name in names if name not in ("id", "key"))
         db.execute(f"UPDATE main.runs SET {changes} FROM other.runs AS theirs {later}")

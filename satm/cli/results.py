@@ -184,7 +184,8 @@ class View:
             rows = headlines(rows)
         found = best(rows) if self.best else []
         chosen = sorted_by([each.row for each in found] if self.best else rows, self.sort)
-        most = (0 if self.plain else ROWS) if self.limit is None else self.limit
+        short = not self.plain and self.form is Format.TABLE and self.pivot is None
+        most = (ROWS if short else 0) if self.limit is None else self.limit
         shown = chosen[-most:] if self.sort is None else chosen[:most] if most else chosen
         more = f"{'the newest ' if self.sort is None else ''}{len(shown)} of {len(chosen)} rows; --limit 0 shows all"
         more = more if len(shown) < len(chosen) else ""
@@ -218,8 +219,9 @@ def sorted_by(rows: Sequence[GroupRow], column: str | None) -> list[GroupRow]:
     values = known[name]
     numbers = all(isinstance(value, int | float) for value in values if value not in (None, ""))
     there = [i for i, value in enumerate(values) if value not in (None, "")]
+    missing = sorted(set(range(len(rows))) - set(there))
     there.sort(key=values.__getitem__, reverse=numbers is not column.startswith("-"))
-    return [rows[i] for i in [*there, *(i for i in range(len(rows)) if i not in set(there))]]
+    return [rows[i] for i in [*there, *missing]]
 
 
 def parse_since(text: str, now: datetime) -> str:

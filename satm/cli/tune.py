@@ -231,11 +231,7 @@ def _say_next(winner: Chosen, done: TuneResult, seeds: tuple[int, ...], output: 
         say(f"best settings (trial {done.best.number}) in {output}")
         say(f"next: satm condense --config {shlex.quote(str(output))} --seeds {new}")
         return
-    config = winner.preset.config
-    words = [config.dataset, "--ipc", str(config.ipc), "--method", config.method]
-    for name, value in done.best.settings.items() if not done.best.is_default else ():
-        words += ["--set", f"{name}={value}"]
-    say(f"next: satm condense {shlex.join(words)} --seeds {new} (--output writes the whole configuration)")
+    say(f"next: the same command with --output best.json, then satm condense --config best.json --seeds {new}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -51,6 +51,10 @@ class Claim:
             raise ConfigError(f"metric {self.metric}: a metric of results needs an evaluation, one of runs has none")
         if self.times != 1.0 and self.scale != "ratio":
             raise ConfigError(f"times {self.times:g}: expected with scale = 'ratio'")
+        if not 0 < self.times < float("inf"):
+            raise ConfigError(f"times {self.times:g}: expected a number above 0")
+        if self.at_least is not None and self.at_least < 1:
+            raise ConfigError(f"at_least {self.at_least}: expected 1 or more; leave it out if all must hold")
         if self.delta is not None and not 0 < self.delta < float("inf"):
             raise ConfigError(f"delta {self.delta:g}: expected a number above 0")
 

@@ -82,6 +82,8 @@ class Block:
         for key, values in check_table(self.vary, "vary").items():
             if not isinstance(values, list | tuple) or not values:
                 raise ConfigError(f"vary.{key}: expected a list of values")
+            if any(isinstance(value, list | tuple | dict) for value in values):
+                raise ConfigError(f"vary.{key}: expected a list of single values, not of lists or tables")
         for name in ("dataset", "ipc", "arms"):
             if not getattr(self, name):
                 raise ConfigError(f"{name}: expected one or more")

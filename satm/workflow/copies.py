@@ -11,6 +11,7 @@ from satm.home import home, write_atomically
 from satm.progress import Progress
 
 FOLDER = "registries"  # in SATM_HOME: a file for each UUID, with the path of the registry that works with it
+SCRATCH = "ray"  # in SATM_HOME: registries of Ray workers, whose runs are those of the registry that started the work
 
 
 def separate_copy(store: Registry, progress: Progress) -> None:
@@ -20,6 +21,8 @@ def separate_copy(store: Registry, progress: Progress) -> None:
     copy: the other path then holds no such registry. Raises RegistryError if the file cannot be written.
     """
     here = store.path.resolve()
+    if here.is_relative_to((home() / SCRATCH).resolve()):
+        return
     other = _path_in(home() / FOLDER / store.uuid)
     if other == here:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from registry import Registry, RunRecord
+from registry.identity import is_of
 from registry.process import is_here, process_of, state
 from satm.errors import RegistryError
 from satm.home import held_now
@@ -52,7 +53,8 @@ def remove_run(store: Registry, run: RunRecord) -> int:
     try:
         with held_now(lock_of(run.key), remove=True):
             store.remove_run(run.id)
-            files = run_files(run.key)
+            # A copy of a registry lists runs whose states belong to the original.
+            files = run_files(run.key) if is_of(run.key, store.uuid) else []
             size = sum(file.stat().st_size for file in files)
             for file in files:
                 file.unlink(missing_ok=True)

@@ -197,3 +197,31 @@ def test_a_backup_on_a_full_disk_names_the_copy(registry: Registry, tmp_path: Pa
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [file.name for file in tmp_path.iterdir() if "copy" in file.name] == []
+
+
+def test_a_run_that_is_done_here_is_not_replaced_by_one_that_was_stopped_later(
+    registry: Registry, tmp_path: Path
+) -> None:
+    run = start(registry)
+    registry.add_metrics(run, [(0, "loss", 0.5)])
+    registry.backup(tmp_path / "other.db")
+    registry.finish_run(run, status="done")
+    with Registry.open(tmp_path / "other.db") as there:
+        there.add_metrics(run, [(1, "loss", 0.9)])
+        there.finish_run(run, status="interrupted")
+    registry.merge(tmp_path / "other.db")
+    assert [each.status for each in registry.runs()] == ["done"]
+    assert [row.value for row in registry.metrics(run)] == [0.5]
+    assert registry.verify() == []
+
+
+def test_a_run_that_went_on_elsewhere_has_the_metrics_of_there_only(registry: Registry, tmp_path: Path) -> None:
+    run = start(registry)
+    registry.backup(tmp_path / "other.db")
+    registry.add_metrics(run, [(0, "loss", 0.5), (7, "loss", 0.1)])
+    with Registry.open(tmp_path / "other.db") as there:
+        there.add_metrics(run, [(0, "loss", 0.6)])
+        there.finish_run(run, status="done")
+    registry.merge(tmp_path / "other.db")
+    assert [row.value for row in registry.metrics(run)] == [0.6]
+    assert registry.verify() == []

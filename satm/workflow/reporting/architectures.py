@@ -38,7 +38,7 @@ def section(material: Material, easel: Easel, cards: frozenset[str]) -> Section:
 
 def _key(row: GroupRow) -> tuple[Any, ...]:
     record = row.group.sets[0]
-    return (record.dataset, record.ipc, row.cell.profile, row.recipe.partition(",")[0])
+    return (record.dataset, record.ipc, row.cell.profile, row.recipe)
 
 
 def _blocks(
@@ -50,7 +50,7 @@ def _blocks(
     names = sorted({row.cell.architecture for row in rows}, key=lambda name: (name not in own, name))
     arms: dict[str, dict[str, GroupRow]] = {}
     for row in rows:
-        arms.setdefault(arm(row), {})[row.cell.architecture] = row
+        arms.setdefault(arm(row), {}).setdefault(row.cell.architecture, row)
     ordered = sorted(arms.items(), key=lambda each: -max(row.estimate.mean for row in each[1].values()))
     yield Table(
         key=f"architectures-{number}",

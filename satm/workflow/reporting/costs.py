@@ -13,7 +13,7 @@ from satm.workflow.compare import WHOLE
 from satm.workflow.grouped import GroupRow
 from satm.workflow.reporting.figures import Easel
 from satm.workflow.reporting.material import LINES, Material, left_out, panels
-from satm.workflow.reporting.words import PERCENT, said
+from satm.workflow.reporting.words import PERCENT, policy_of, said
 
 MOST = 3  # data sets and architectures that are shown
 PREFIX = re.compile(r"\[:(\d+)\]$")
@@ -50,7 +50,7 @@ def section(material: Material, easel: Easel) -> Section:
 
 
 def _key(row: GroupRow) -> tuple[Any, ...]:
-    return (row.group.sets[0].dataset, row.cell.architecture, row.cell.profile, row.recipe.partition(",")[0])
+    return (row.group.sets[0].dataset, row.cell.architecture, row.cell.profile, row.recipe)
 
 
 def _images(row: GroupRow) -> float:
@@ -65,7 +65,7 @@ def _bytes(row: GroupRow) -> float | None:
 def _method(row: GroupRow) -> str:
     memory = PREFIX.sub("", row.cell.memory)
     name = row.group.newest.method if memory == "condensed" else f"{memory} real images"
-    return f"{name} ({row.cell.policy or 'rate unknown'})"
+    return f"{name} ({policy_of(row)})"
 
 
 def _chart(

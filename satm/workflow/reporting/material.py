@@ -65,5 +65,7 @@ def panels(
 def left_out(number: int, what: str) -> str:
     """The line that says that a page does not show everything; "" if it does."""
     return (
-        f"{number} more {what} are not shown: satm report SET… shows those of the sets that you name." if number else ""
+        f"{number:,} more {what} are not shown: satm report SET… shows those of the sets that you name."
+        if number
+        else ""
     )

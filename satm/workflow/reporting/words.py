@@ -42,12 +42,19 @@ def cell_of(row: GroupRow) -> Value:
 
 def arm(row: GroupRow) -> str:
     """The method of a row, with its memory unless that is the set itself, and its policy of the learning rate."""
-    memory = row.cell.memory
+    memory, policy = row.cell.memory, policy_of(row)
     if memory == "condensed":
-        return f"{row.group.name} ({row.cell.policy or 'rate unknown'})"
+        return f"{row.group.name} ({policy})"
     if memory.startswith("condensed"):
-        return f"{row.group.name} {memory.removeprefix('condensed')} ({row.cell.policy or 'rate unknown'})"
-    return f"{memory}, as {row.group.name} ({row.cell.policy or 'rate unknown'})"
+        return f"{row.group.name} {memory.removeprefix('condensed')} ({policy})"
+    return f"{memory}, as {row.group.name} ({policy})"
+
+
+def policy_of(row: GroupRow) -> str:
+    """Where the learning rate comes from; a fixed one by its number, because it tells rows apart."""
+    if row.cell.policy == "fixed" and row.rate is not None:
+        return f"fixed {row.rate:g}"
+    return row.cell.policy or "rate unknown"
 
 
 def card_key(set_id: str) -> str:

@@ -24,6 +24,8 @@ from satm.workflow.reporting import (
 from satm.workflow.reporting.figures import Easel
 from satm.workflow.reporting.material import Material, gather
 
+SQLITE = b"SQLite format 3\0"  # how a registry begins
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -59,8 +61,8 @@ def write_report(
     written, ConfigError if `output` is the registry.
     """
     path, folder = Path(output), None if figures is None else Path(figures)
-    if path.absolute() == Path(registry).absolute():
-        raise ConfigError(f"{path} is the registry; choose another file for the report")
+    if path.absolute() == Path(registry).absolute() or (path.exists() and _is_database(path)):
+        raise ConfigError(f"{path} is a registry; choose another file for the report")
     easel = Easel(folder)
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         material = gather(store, references)
@@ -74,6 +76,13 @@ def write_report(
         numbers=len(material.rows),
         figures=len(easel.drawn),
     )
+
+
+def _is_database(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(SQLITE)) == SQLITE
 
 
 def _put(path: Path, text: str) -> None:
@@ -107,12 +116,12 @@ def _page(material: Material, easel: Easel, refresh: int | None) -> Page:
 
 
 def _warning(profiles: Sequence[str]) -> str:
-    small = [each for each in profiles if each in ("cpu", "smoke")]
+    small = [each for each in profiles if each != "paper"]
     if not small:
         return ""
     return (
-        f"Numbers at profile {' and '.join(small)} come from runs that were made small. They show that all works, "
-        "and are no comparison with the paper's."
+        f"Numbers at profile {' and '.join(small)} come from runs that were made small or in another way than the "
+        "paper's. They show that all works, and are no comparison with the paper's."
     )
 
 

@@ -90,11 +90,11 @@ def _preset(study: Study, cell: Cell, profile: str, data_root: Path | None, miss
             return None, f"{file} is not there: `satm tune` and `satm condense --print-config` write such a file"
         tuned = Chosen.read(file).preset
         if not arm.take:
-            _check_file(file, tuned, cell)
+            _check_file(file, tuned, cell, profile)
             return _kept(with_settings(tuned, settings), arm.keep), ""
         taken = {f"settings.{name}": value for name, value in _taken(file, tuned, arm.take).items()}
         return _kept(_chosen(cell, profile, {**taken, **settings}, data_root), arm.keep), ""
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
         raise ConfigError(f"{study.name}: arms.{cell.name}: config {arm.config!r}: unknown part {error}") from error
     except SatmError as error:
         raise ConfigError(f"{study.name}: {cell}: {error}") from error
@@ -120,8 +120,10 @@ def _kept(preset: Preset, keep: int | None) -> Preset:
     return with_settings(preset, {"settings.window": max(1, preset.config.settings.inner_steps // keep)})
 
 
-def _check_file(file: Path, tuned: Preset, cell: Cell) -> None:
+def _check_file(file: Path, tuned: Preset, cell: Cell, profile: str | None) -> None:
     config = tuned.config
+    if profile is not None and tuned.profile not in (profile, "custom"):
+        raise ConfigError(f"{file} is of profile {tuned.profile}; arms of one study need one scale: tune at {profile}")
     wanted = (cell.condition.dataset, cell.condition.ipc, cell.arm.method)
     if (config.dataset, config.ipc, config.method) != wanted:
         there = f"{config.dataset} IPC {config.ipc} by {config.method}"

@@ -124,7 +124,7 @@ def _numbers_of(study: Study, values: Values, condition: Condition, arm: str) ->
     for metric, summary in dict.fromkeys((c.metric, c.summary) for c in study.claims if c.of_runs):
         found = values.measured(condition, arm, metric, summary)
         printed = _paper(study, condition, arm, "", metric)
-        yield str(condition), arm, f"{metric} ({summary})", printed, _measured(metric, found, _scale(cells))
+        yield str(condition), arm, f"{metric} ({summary})", printed, _measured(metric, found, cells)
 
 
 def _ours(row: GroupRow) -> str:
@@ -135,9 +135,10 @@ def _ours(row: GroupRow) -> str:
     return f"{100 * row.estimate.mean:.1f} ({spreads}), {row.condensations} × {row.networks} [{row.cell.profile}]"
 
 
-def _measured(metric: str, found: dict[int, float], scale: str) -> str:
+def _measured(metric: str, found: dict[int, float], cells: Sequence[Laid]) -> str:
     if not found:
         return "not reached"
+    scale = _scale(cells)
     factor, unit = UNITS.get(metric, (1.0, ""))
     values = [factor * each for each in found.values()]
     mean = math.fsum(values) / len(values)

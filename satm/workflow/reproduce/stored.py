@@ -10,6 +10,7 @@ from statistics import fmean, pvariance
 from registry import Group, Registry, RunRecord, SetRecord
 from registry.results import recipe_id
 from satm.canonical import digest
+from satm.errors import SatmError
 from satm.presets import Preset, class_incremental_repeats
 from satm.studies import Evaluation
 from satm.studies.claims import RUN, Summary
@@ -69,8 +70,15 @@ def stream_size(evaluation: Evaluation, profile: str) -> tuple[int, int]:
 
 
 def is_judged(store: Registry, record: SetRecord, evaluation: Evaluation, networks: int | None) -> bool:
-    """Whether every network of the evaluation of this set is stored. `networks` None: the recipe's number."""
-    entrant = find_entrant(store, record.id, judging_of(evaluation))
+    """Whether every network of the evaluation of this set is stored. `networks` None: the recipe's number.
+
+    A set that cannot be judged is not: the task that tries to judge it says why.
+    """
+    try:
+        entrant = find_entrant(store, record.id, judging_of(evaluation))
+        names = tuple(entrant.canonical(name) for name in evaluation.architectures) or (entrant.own,)
+    except SatmError:
+        return False
     if evaluation.incremental:
         orders, each = stream_size(evaluation, entrant.profile)
         found = [
@@ -81,7 +89,6 @@ def is_judged(store: Registry, record: SetRecord, evaluation: Evaluation, networ
         stored = store.results(set=record.id, metric="final_accuracy", steps=evaluation.steps)
         fitting = {row.cell.recipe_id for row in found}
         return sum(row.recipe_id in fitting for row in stored) >= orders * each
-    names = tuple(entrant.canonical(name) for name in evaluation.architectures) or (entrant.own,)
     rows = _network_rows(store, entrant, names)
     repeats = networks or entrant.recipe.repeats
     return {(name, repeat) for name in names for repeat in range(repeats)} <= rows.complete()
@@ -107,8 +114,11 @@ def results_of(
         return None
     newest = max(records.values(), key=lambda each: each.created)
     same = {seed: each for seed, each in records.items() if _data(each) == _data(newest)}
-    entrant = find_entrant(store, newest.id, judging_of(evaluation))
-    name = entrant.canonical(architecture) if architecture else entrant.own
+    try:
+        entrant = find_entrant(store, newest.id, judging_of(evaluation))
+        name = entrant.canonical(architecture) if architecture else entrant.own
+    except SatmError:  # it cannot be judged
+        return None
     group = _alone(*(same[seed] for seed in sorted(same)))
     if evaluation.incremental:
         rows = list(group_rows(store, group, metric=metric, architecture=name, steps=evaluation.steps))

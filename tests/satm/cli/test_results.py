@@ -302,3 +302,13 @@ def test_compare_ends_with_the_short_table(satm: Satm, methods: Path) -> None:
     table = out[out.index("test accuracy in %") :]
     fits(table)
     assert [line.split()[0] for line in table.splitlines()[-2:]] == ["a", "b"]
+
+
+@pytest.mark.parametrize("view", [("--best",), ("--pivot", "method")])
+def test_data_formats_are_not_cut(satm: Satm, here: Path, view: tuple[str, ...]) -> None:
+    with Registry.open(here / "satm.db") as registry:
+        sets = group(registry, "satm", (0,))
+        for k in range(45):
+            evaluated(registry, sets, [0.5], architecture=f"net{k}")
+    assert len(satm("results", *view, "--format", "csv").splitlines()) == 46
+    assert "of 45 rows" in satm("results", "--best")

@@ -15,6 +15,7 @@ from satm.progress import NoProgress
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.former_runs import continue_former, state_of
 from satm.workflow.housekeeping import collect_garbage
+from satm.workflow.runs import remove_run
 from satm.workflow.workspace import opened
 from tests.registry.helpers import start
 
@@ -118,3 +119,24 @@ def test_the_note_of_a_registry_that_is_gone_is_collected(original: Path, tmp_pa
             "its registry is gone"
         ]
     assert list((home() / "registries").iterdir()) == []
+
+
+def test_removing_a_run_of_a_copy_leaves_the_state_of_the_original(original: Path, copy: Path) -> None:
+    with Registry.open(copy) as store:
+        store.separate()
+        (run,) = store.runs()
+        remove_run(store, run)
+    with Registry.open(original) as store:
+        assert Checkpoint(store.run_key(FACTS)).load()["step"] == 5
+
+
+def test_the_registry_of_a_ray_worker_keeps_the_identity_of_its_original(original: Path) -> None:
+    before, said = uuid(original), Said()
+    scratch = home() / "ray" / "scratch.db"
+    scratch.parent.mkdir()
+    shutil.copy(original, scratch)
+    for path in (scratch, original):
+        with opened(path, device="cpu", progress=said):
+            pass
+    assert uuid(scratch) == uuid(original) == before
+    assert said.lines == []
