@@ -15,8 +15,9 @@ settings.load_profile("satm")
 REAL_DATA = os.environ.get("SATM_DATA")
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread():
+    """Results have the same bits only at the same number of threads."""
     import torch
 
     torch.set_num_threads(1)

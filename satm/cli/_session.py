@@ -14,9 +14,13 @@ from satm.cli._progress import TerminalProgress
 
 @contextmanager
 def working(threads: int | None) -> Iterator[TerminalProgress]:
-    """Progress for one command. The first signal asks the work to stop at its next safe point; a second ends it now."""
+    """Progress for one command, and its number of threads, which is as before at the end.
+
+    The first signal asks the work to stop at its next safe point; a second ends it now.
+    """
     import torch
 
+    threads_before = torch.get_num_threads()
     torch.set_num_threads(threads or usable_cores())
     progress = TerminalProgress()
 
@@ -30,5 +34,6 @@ def working(threads: int | None) -> Iterator[TerminalProgress]:
         with progress:
             yield progress
     finally:
+        torch.set_num_threads(threads_before)
         for number, handler in before.items():
             signal.signal(number, handler)

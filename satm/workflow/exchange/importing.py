@@ -111,11 +111,15 @@ def _stored(registry: Path, checked: Checked, origin: Mapping[str, Any], progres
     """
     synthetic = checked.synthetic
     with writable_registry(registry, progress, must_exist=False) as store:
+        key = store.run_key({"import": synthetic.id})
         there = {record.id: record for record in store.sets()}
         if synthetic.id in there:
+            before = store.find_run(key)
+            if before is not None and before.status != "done":  # it was killed after it had stored the set
+                store.finish_run(before.id, status="done", set_id=synthetic.id)
             return there[synthetic.id], False
         run = store.start_run(
-            key=store.run_key({"import": synthetic.id}),
+            key=key,
             kind="import",
             config={**origin, "notes": list(checked.notes), "data_root": checked.root},
             profile=synthetic.profile,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from registry import Registry
 from satm import import_set
 from satm.data import CATALOGUE
 from satm.errors import ConfigError, DataError, SatmError, UnknownName
@@ -226,3 +227,25 @@ def test_a_configuration_as_dd_ranking_s_users_write_it(folder: Path) -> None:
             import_set(folder, format="dd-ranking", dry_run=True)
     (folder / "config.yaml").write_bytes(bytes(range(256)) * 1000)
     assert read(folder, "dd-ranking", preprocessing="meanstd").ipc == 1
+
+
+def test_an_import_that_was_killed_after_it_stored_the_set_is_finished_by_the_next(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.mtt(folder)
+    asked: dict[str, Any] = {"format": "mtt", "dataset": "cifar10", "registry": tmp_path / "satm.db"}
+
+    class Killed(BaseException):
+        """Stands for the end of the process at this line."""
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Registry, "finish_run", killed)
+        import_set(folder, **asked)
+    found = import_set(folder, **asked)
+    assert not found.new
+    assert found.record is not None
+    with Registry.open(tmp_path / "satm.db", read_only=True) as store:
+        assert [(run.status, run.set_id) for run in store.runs()] == [("done", found.record.id)]
