@@ -234,6 +234,7 @@ def test_an_import_that_was_killed_after_it_stored_the_set_is_finished_by_the_ne
 ) -> None:
     files.mtt(folder)
     asked: dict[str, Any] = {"format": "mtt", "dataset": "cifar10", "registry": tmp_path / "satm.db"}
+    asked |= {"preprocessing": "meanstd", "force": True}
 
     class Killed(BaseException):
         """Stands for the end of the process at this line."""
@@ -241,9 +242,10 @@ def test_an_import_that_was_killed_after_it_stored_the_set_is_finished_by_the_ne
     def killed(*_: Any, **__: Any) -> None:
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(Registry, "finish_run", killed)
-        import_set(folder, **asked)
+        with pytest.raises(Killed):
+            import_set(folder, **asked)
     found = import_set(folder, **asked)
     assert not found.new
     assert found.record is not None
