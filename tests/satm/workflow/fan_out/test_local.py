@@ -56,7 +56,8 @@ def test_a_stop_lets_every_worker_save_and_the_next_start_goes_on(tmp_path: Path
     said = Bars(stop_at=3)
     with pytest.raises(Interrupted, match="0 of 3 tasks done"):
         fan_out(tasks, LocalWorkers(2), work(tmp_path, said, threads=1))
-    assert 3 <= int((tmp_path / "a").read_text()) < 40
+    counts = [int((tmp_path / name).read_text()) for name in "ab" if (tmp_path / name).exists()]
+    assert 3 <= max(counts) < 40  # of two workers, the other may have just begun
     assert not (tmp_path / "c").exists()
     assert not any(pid_alive(int(file.read_text())) for file in tmp_path.glob("*.pid"))
     said = Bars()
