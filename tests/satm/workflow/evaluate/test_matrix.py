@@ -171,7 +171,7 @@ def test_the_command_prints_tables_and_rows(copy, capsys):
     assert run([*asked, "--format", "csv"]) == 0
     assert capsys.readouterr().out.startswith("set,memory,profile,recipe,architecture,in_domain")
     assert run(["results", "--protocol", "arch", "--registry", str(copy)]) == 0
-    assert "95% interval" in capsys.readouterr().out
+    assert "mean  spread  n" in capsys.readouterr().out
     assert satm.results(registry=copy, protocol="cross-arch")[0].n == 2
 
 
@@ -205,8 +205,8 @@ def test_a_group_is_one_row_and_trains_what_is_missing_only(copy, capsys):
     assert "new condensations and new networks" in out
     assert "new condensations and new draws" in out
     assert "network r of every condensation − draw r" in out
-    assert re.search(r"convnet3_w4   condensed  +[\d.]+  sd [\d.]+ +2×3", out)
-    assert " 3 draws, sd " in out
+    assert re.search(r"convnet3_w4   condensed +[\d.]+ +sd [\d.]+ +2×3", out)
+    assert re.search(r"random +[\d.]+ +\[[\d., ]+\] +3\n", out)
     assert run([*command, "--format", "json"]) == 0
     cell = json.loads(capsys.readouterr().out)[0]
     assert (cell["set"], cell["counts"], cell["condensations"]) == ("digits/ipc1/random", "condensations", 2)
