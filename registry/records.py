@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from satm.errors import ConfigError, RegistryError
@@ -99,6 +101,14 @@ class RunRecord:
     process_started: float | None = None  # seconds since 1970; with `pid` it names one process of the host
     folder: str | None = None  # the working folder
     arguments: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL_NAMES)  # the command line, word by word
+
+    @property
+    def command_line(self) -> str:
+        """The command of the last session, ready for a shell, without the folder of `satm` itself."""
+        if not self.arguments:  # a run of an older version
+            return self.command
+        first, *others = self.arguments
+        return shlex.join([Path(first).name if Path(first).name == "satm" else first, *others])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

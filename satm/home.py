@@ -125,6 +125,15 @@ def write_atomically(
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` as `write_atomically` writes. Raises SatmError."""
+    write_atomically(path, lambda made: _fill(made, data))
+
+
+def _fill(made: Path, data: bytes) -> None:
+    made.write_bytes(data)
+
+
 def _drop_stale(path: Path) -> None:
     """Remove what killed writes to `path` have left."""
     for folder in path.parent.glob(f"{path.name}.*.tmp"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,19 +115,12 @@ def _recipe(run: RunRecord) -> Iterator[Line]:
 
 def _made(run: RunRecord) -> Iterator[Line]:
     """The exact command, where and when it ran, and how long."""
-    yield "command", command_text(run)
+    yield "command", run.command_line
     if run.folder:
         yield "in folder", run.folder
     sessions = f" in {count(run.sessions, 'session')}" if run.sessions > 1 else ""
     host = f", host {run.host}" if run.host else ""
     yield "took", f"{spell_seconds(run.seconds)}{sessions} on {run.device}{host}, run {run.id}, {_when(run.started)}"
-
-
-def command_text(run: RunRecord) -> str:
-    """The command line of a run's last session, as it can be typed again."""
-    if run.arguments is None or not run.arguments[1:]:
-        return run.command
-    return f"satm {shlex.join(run.arguments[1:])}"
 
 
 def _profile(name: str) -> str:

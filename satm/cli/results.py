@@ -260,7 +260,7 @@ def _nothing(protocol: str | None, registry: Path, filters: Mapping[str, object]
 
 
 def _check_names(names: Mapping[str, str | None], registry: Path) -> None:
-    """Raise UnknownName for a filter that no result has and that is no name of the suite: probably a wrong spelling."""
+    """Raise UnknownName for a filter that fits no result and is no name that satm knows."""
     from registry import Registry
 
     for kind, name in names.items():

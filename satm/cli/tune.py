@@ -225,14 +225,10 @@ def _say_next(winner: Chosen, done: TuneResult, seeds: tuple[int, ...], output: 
     """Write the winner if asked to, and say the command that makes new sets with it, under seeds that chose nothing."""
     new = f"{max(seeds) + 1}-{max(seeds) + 3}"
     if output is not None:
-        from satm.home import write_atomically
+        from satm.home import write_bytes
 
-        write_atomically(output, lambda made: _write(made, winner.to_json()))
+        write_bytes(output, f"{winner.to_json()}\n".encode())
         say(f"best settings (trial {done.best.number}) in {output}")
         say(f"next: satm condense --config {shlex.quote(str(output))} --seeds {new}")
         return
     say(f"next: the same command with --output best.json, then satm condense --config best.json --seeds {new}")
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from registry import Registry
 from satm.errors import SatmError
-from satm.home import home, write_atomically
+from satm.home import home, write_bytes
 from satm.progress import Progress
 
 FOLDER = "registries"  # in SATM_HOME: a file for each UUID, with the path of the registry that works with it
@@ -31,16 +31,12 @@ def separate_copy(store: Registry, progress: Progress) -> None:
         progress.say(f"{store.path} is a copy of {other}: it now has an identity and saved states of its own")
     note = home() / FOLDER / store.uuid
     with suppress(SatmError):  # a SATM_HOME that may only be read holds no new state either
-        write_atomically(note, lambda made: _write(made, here))
+        write_bytes(note, str(here).encode("utf-8", "surrogateescape"))
 
 
 def gone() -> list[Path]:
     """The notes of registries that are no longer at their path."""
     return [note for note in sorted((home() / FOLDER).glob("*")) if note.is_file() and not _exists(_path_in(note))]
-
-
-def _write(note: Path, path: Path) -> None:
-    note.write_text(str(path), encoding="utf-8", errors="surrogateescape")
 
 
 def _path_in(note: Path) -> Path | None:

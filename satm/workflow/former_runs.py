@@ -30,7 +30,7 @@ def continue_former(store: Registry, facts: Mapping[str, Any], progress: Progres
 
 
 def state_of(store: Registry, facts: Mapping[str, Any]) -> Checkpoint:
-    """The saved state of these facts, for work that is no run of its own. A state under an earlier key is taken."""
+    """The saved state of these facts, for work that is not stored as a run. A state under an earlier key counts too."""
     key = store.run_key(facts)
     for former in store.former_keys(facts):
         if run_files(former) and not run_files(key):

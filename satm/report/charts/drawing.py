@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from satm.home import write_atomically
+from satm.home import write_bytes
 from satm.printable import printable, width
 from satm.report.charts.model import Chart, Heat, Lines, Series
 from satm.report.charts.style import SETTINGS, look
@@ -66,12 +66,7 @@ def svg(figure: Figure, hits: Sequence[Hit], key: str) -> str:
 def write(figure: Figure, key: str, folder: Path) -> None:
     """The files `key`.svg and `key`.png in `folder`. Raises SatmError if they cannot be written."""
     for form in ("svg", "png"):
-        data = _bytes(figure, form)
-        write_atomically(folder / f"{key}.{form}", lambda path, data=data: _put(path, data))  # type: ignore[misc]
-
-
-def _put(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+        write_bytes(folder / f"{key}.{form}", _bytes(figure, form))
 
 
 def _bytes(figure: Figure, form: str) -> bytes:

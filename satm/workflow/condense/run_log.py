@@ -42,7 +42,7 @@ class RunLog:
             self._rows.extend((int(step), str(name), float(value)) for step, name, value in rows)
 
     def offer(self) -> None:
-        """Store what waits. If another process holds the registry, it waits on, and the user is told once.
+        """Store what waits. If another process holds the registry, it goes on waiting and tells the user once.
 
         Raises RegistryError if the registry cannot be written.
         """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from registry import Registry
 from satm.canonical import digest
-from satm.home import home, make_folder, write_atomically
+from satm.home import home, make_folder, write_bytes
 from satm.workflow.fan_out.messages import Ended
 
 FOLDER = "ray"  # of SATM_HOME
@@ -26,17 +26,13 @@ def prepare(scratch: Path, base: bytes) -> None:
     """
     make_folder(scratch.parent)
     if not scratch.exists():
-        write_atomically(scratch, lambda file: _fill(file, base))
+        write_bytes(scratch, base)
         return
     with tempfile.TemporaryDirectory(dir=scratch.parent) as folder:
         copy = Path(folder) / "base.db"
         copy.write_bytes(base)
         with Registry.open(scratch) as store:
             store.merge(copy)
-
-
-def _fill(file: Path, content: bytes) -> None:
-    file.write_bytes(content)
 
 
 def as_bytes(registry: Path) -> bytes:

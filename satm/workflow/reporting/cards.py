@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
-
-from registry import RunRecord, SetRecord
+from registry import SetRecord
 from satm.report.page import Card, Section
 from satm.report.tables import to_json
 from satm.workflow.lineage import lineage
@@ -65,16 +62,8 @@ def _card(record: SetRecord, material: Material, tags: list[str]) -> Card:
         name=record.name,
         summary=f"profile {record.profile}, seed {record.seed}, {record.created[:10]}",
         facts=tuple(facts),
-        command="none is stored: the set was imported or made from Python" if run is None else command_of(run),
+        command="none is stored: the set was imported or made from Python" if run is None else run.command_line,
         departures=tuple(map(str, departures)),
         lineage="\n".join(lineage(record.name, material.store).lines()),
         config=to_json(about.get("config", {})),
     )
-
-
-def command_of(run: RunRecord) -> str:
-    """The command line of a run, ready for a shell, without the folder of `satm` itself. It is of the last session."""
-    if not run.arguments:  # a run of an older version
-        return run.command
-    first, *others = run.arguments
-    return shlex.join([Path(first).name if Path(first).name == "satm" else first, *others])

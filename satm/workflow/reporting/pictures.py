@@ -6,7 +6,7 @@ from pathlib import Path
 
 from registry import Group
 from satm.errors import SatmError
-from satm.home import write_atomically
+from satm.home import write_bytes
 from satm.report.page import Picture, Section
 from satm.workflow.reporting.material import Material, left_out
 
@@ -23,8 +23,7 @@ def section(material: Material, folder: Path | None) -> Section:
             pictures.append(_picture(number, group, material))
     for each in pictures:
         if folder is not None and each.png is not None:
-            data = each.png
-            write_atomically(folder / f"{each.key}.png", lambda path, data=data: _put(path, data))  # type: ignore[misc]
+            write_bytes(folder / f"{each.key}.png", each.png)
     return Section(
         key="images",
         title="Images",
@@ -34,10 +33,6 @@ def section(material: Material, folder: Path | None) -> Section:
         missing="There is no set yet.",
         left_out=left_out(len(groups) - len(pictures), "groups"),
     )
-
-
-def _put(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 def _picture(number: int, group: Group, material: Material) -> Picture:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from registry import Registry
 from satm.errors import ConfigError
-from satm.home import write_atomically
+from satm.home import write_bytes
 from satm.report.page import Page, render_page
 from satm.workflow.reporting import (
     architectures,
@@ -68,7 +68,7 @@ def write_report(
         material = gather(store, references)
         page = _page(material, easel, refresh)
     text = render_page(page)
-    write_atomically(path, lambda made: _put(made, text))
+    write_bytes(path, text.encode())
     return Report(
         path=path,
         bytes=len(text.encode()),
@@ -83,10 +83,6 @@ def _is_database(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(len(SQLITE)) == SQLITE
-
-
-def _put(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _page(material: Material, easel: Easel, refresh: int | None) -> Page:

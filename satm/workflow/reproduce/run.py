@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from registry import Registry
 from satm.canonical import digest
 from satm.errors import ConfigError, SatmError
-from satm.home import acquire, home, write_atomically
+from satm.home import acquire, home, write_bytes
 from satm.machine.device import resolve_device
 from satm.progress import SILENT, Progress
 from satm.report.sections import Page, html, markdown
@@ -240,12 +239,7 @@ def write_pages(pages: Sequence[tuple[str, Page]], output: Path) -> None:
     """Write STUDY.md and STUDY.html of each page. Raises SatmError if the folder cannot be written."""
     for name, page in pages:
         for suffix, text in ((".md", markdown(page)), (".html", html(page))):
-            data = text.encode("utf-8", "backslashreplace")
-            write_atomically(output / f"{name}{suffix}", partial(_write, data))
-
-
-def _write(data: bytes, path: Path) -> None:
-    path.write_bytes(data)
+            write_bytes(output / f"{name}{suffix}", text.encode("utf-8", "backslashreplace"))
 
 
 def _write_grids(found: Sequence[Layout], registry: Path, output: Path, data_root: Path | None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean, pvariance
 
+from evaluation import RatePolicy
 from registry import Group, Registry, RunRecord, SetRecord
 from registry.results import recipe_id
 from satm.canonical import digest
@@ -20,7 +21,7 @@ from satm.workflow.grouped import GroupRow, group_rows
 from satm.workflow.incremental.naming import protocol_name
 
 FIFTH = 5  # the early and the late part of a run are the first and the last fifth of its outer steps
-POLICY = {"own": None, "learned": "learned", "grid": "grid"}
+POLICY: Mapping[str, RatePolicy | None] = {"own": None, "learned": "learned", "grid": "grid"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Stored:
     def record(self, preset: Preset, seed: int) -> SetRecord | None:
         """The set of this preset and seed; None if it is not finished."""
         run = self.run(preset, seed)
-        return self.store.find(run.set_id) if run is not None and _done(run) and run.set_id else None
+        return self.store.find(run.set_id) if run is not None and run.status == "done" and run.set_id else None
 
 
 def _done(run: RunRecord) -> bool:
@@ -59,8 +60,7 @@ def _done(run: RunRecord) -> bool:
 
 def judging_of(evaluation: Evaluation) -> Judging:
     """How sets are judged by `evaluation`."""
-    rate = POLICY[evaluation.rate]
-    return Judging(recipe=evaluation.recipe, learning_rate=rate)  # type: ignore[arg-type]
+    return Judging(recipe=evaluation.recipe, learning_rate=POLICY[evaluation.rate])
 
 
 def stream_size(evaluation: Evaluation, profile: str) -> tuple[int, int]:

@@ -34,8 +34,9 @@ class Interval:
     scale: Scale
 
     def __contains__(self, value: object) -> bool:
-        right = isinstance(value, int if self.scale == "int" else int | float) and not isinstance(value, bool)
-        return right and self.low <= value <= self.high  # type: ignore[operator]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return self.low <= value <= self.high and (self.scale != "int" or isinstance(value, int))
 
     @property
     def samples(self) -> tuple[Any, ...]:

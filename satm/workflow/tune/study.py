@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import optuna
 from optuna.exceptions import OptunaError
@@ -26,7 +26,12 @@ from satm.workflow.tune.space import Choices, Space
 HALVING = 2  # of the trials at a rung, the better half goes on
 MOST_DEATHS = 3  # a trial that has killed its worker this many times is not tried again
 WAIT = 60.0  # seconds that SQLite waits for another worker
-ENDED = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+State: TypeAlias = Literal["complete", "pruned", "failed", "unfinished"]
+ENDED: Mapping[TrialState, State] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +39,7 @@ class TrialRecord:
     """One trial of a study."""
 
     number: int  # from 0; trial 0 has the settings of the preset
-    state: Literal["complete", "pruned", "failed", "unfinished"]
+    state: State
     settings: Mapping[str, Any]  # the searched settings; {} for the preset itself
     is_default: bool
     curve: Mapping[int, float]  # mean validation accuracy by outer steps done, of the first seed
@@ -196,10 +201,9 @@ def _worked_at(trial: FrozenTrial) -> bool:
 
 def _record(trial: FrozenTrial) -> TrialRecord:
     facts = trial.user_attrs
-    state = ENDED.get(trial.state, "unfinished")
     return TrialRecord(
         number=trial.number,
-        state=state,  # type: ignore[arg-type]
+        state=ENDED.get(trial.state, "unfinished"),
         settings=dict(trial.params),
         is_default=bool(facts.get("default")),
         curve=dict(trial.intermediate_values),
