@@ -15,6 +15,7 @@ from satm.workflow.condense.estimate import opening_line
 from satm.workflow.condense.expert_tasks import fan_out_experts
 from satm.workflow.condense.inputs import check_request, load_data
 from satm.workflow.condense.judging import Judging
+from satm.workflow.condense.made import MadeRuns
 from satm.workflow.condense.memory import warn_of_memory
 from satm.workflow.condense.run import CondensationResult, condense
 from satm.workflow.condense.seeds import check_seeds, with_expert_seed
@@ -118,13 +119,8 @@ def _find(registry: Path | str, preset: Preset, seed: int, *, share_experts: boo
     if not Path(registry).exists():
         return None
     preset = _of_seed(preset, seed, share_experts=share_experts)
-    config = preset.config.to_dict()
     with Registry.open(registry, read_only=True) as store:
-        for run in reversed(store.runs(kind="condense", status="done", dataset=preset.config.dataset)):
-            same = run.seed == seed and run.profile == preset.profile and run.config.get("condense") == config
-            if same and run.set_id is not None and run.config.get("start") is None and run.config.get("parent") is None:
-                return store.find(run.set_id)
-    return None
+        return MadeRuns(store, preset.config.dataset).record(preset, seed)
 
 
 def _found(registry: Path | str, preset: Preset, seed: int, *, share_experts: bool) -> SetRecord:

@@ -19,6 +19,12 @@ class Given:
     def __init__(self, means: dict[tuple[str, int, str], float]) -> None:
         self.means = means
 
+    def planned(self, each: Comparison) -> int:
+        return len(SEEDS)
+
+    def places(self, claim: Claim, each: Comparison, arm: str) -> dict[int, str | None] | None:
+        return None
+
     def of_claim(self, claim: Claim, each: Comparison, arm: str, summary: str) -> Any:
         mean = self.means.get((each.condition.dataset, each.condition.ipc, arm))
         if mean is None:
