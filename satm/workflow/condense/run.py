@@ -69,6 +69,7 @@ def condense(
     registry: Path | str = "satm.db",
     data_root: Path | None = None,
     fresh: bool = False,
+    since: str | None = None,
     start_from: str | None = None,
     parent: str | None = None,
     continuing: str | None = None,
@@ -88,6 +89,8 @@ def condense(
         registry: the registry file. If it does not exist, a new one is made.
         data_root: the only folder in which data sets are looked for; None: the usual places.
         fresh: start over, even if the run is unfinished or finished.
+        since: with `fresh`, a time (UTC, ISO 8601). What the run did since then is continued: a command that starts a
+            dead worker again must not start its work over.
         start_from: id of an unfinished run. The new run begins at the saved state of that run, under the settings of
             `preset`. The new run and its set say so.
         parent: id of the set of all classes, if this set is one step of a class-incremental stream.
@@ -118,6 +121,9 @@ def condense(
         checkpoint = Checkpoint(job.key)
         with checkpoint.held():
             before = workspace.store.find_run(job.key)
+            fresh = fresh and (since is None or before is None or before.updated < since)
+            if fresh:
+                checkpoint.remove()
             stored = None if fresh else _stored(job, before, workspace.store, judging)
             judge = None if judging is None else Judge(judging, job, progress, watcher)
             return stored or _carry_out(job, workspace, checkpoint, before, judge, fresh=fresh)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry import Group, Registry, SetRecord
+from registry.store import now
 from satm.errors import RegistryError, SatmError
 from satm.machine.device import resolve_device
 from satm.presets import Preset
@@ -29,6 +30,7 @@ class CondenseSeed:
     preset: Preset  # with the experts of this seed
     seed: int
     fresh: bool = False
+    since: str | None = None  # for `fresh`: when the command began, so that a worker that died is continued
     judging: Judging | None = None
 
     @property
@@ -45,6 +47,7 @@ class CondenseSeed:
             registry=work.registry,
             data_root=work.data_root,
             fresh=self.fresh,
+            since=self.since,
             judging=self.judging,
             progress=work.progress,
         )
@@ -73,11 +76,13 @@ def condense_side_by_side(
     Raises SatmError if a seed failed, after the others are done; Interrupted after everything is saved.
     """
     check_seeds(seeds)
-    data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
+    began = now() if fresh else None
+    here = device if place.is_here else "auto"  # this machine may lack the device of the others
+    data = load_data(preset.config, data_root=data_root, device=here, progress=progress)
     check_request(preset.config, data)
-    progress.say(f"{opening_line(preset, data, resolve_device(device))}; this for each of {len(seeds)} seeds")
+    progress.say(f"{opening_line(preset, data, resolve_device(here))}; this for each of {len(seeds)} seeds")
     if isinstance(place, LocalWorkers):
-        warn_of_memory(min(place.count, len(seeds)), preset, data, resolve_device(device), progress)
+        warn_of_memory(min(place.count, len(seeds)), preset, data, resolve_device(here), progress)
     del data  # each worker has its own
     before = {seed: _find(registry, preset, seed, share_experts=share_experts) for seed in seeds}
     work = Work(registry=Path(registry), device=device, threads=threads, data_root=data_root, progress=progress)
@@ -98,7 +103,11 @@ def condense_side_by_side(
 
     tasks = [
         CondenseSeed(
-            preset=_of_seed(preset, seed, share_experts=share_experts), seed=seed, fresh=fresh, judging=judging
+            preset=_of_seed(preset, seed, share_experts=share_experts),
+            seed=seed,
+            fresh=fresh,
+            since=began,
+            judging=judging,
         )
         for seed in seeds
     ]

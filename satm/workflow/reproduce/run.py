@@ -62,7 +62,9 @@ def reproduce(
     registry = Path(registry)
     laid_out = layouts(asked, data_root=data_root, progress=progress, download=True)
     with opened_if_there(registry) as made:
-        found = fitting(laid_out, Machine(resolve_device(device)), made)
+        # Of other machines neither the memory is known nor whether they have the device.
+        near = place is None or place.is_here
+        found = fitting(laid_out, Machine(resolve_device(device)), made) if near else laid_out
         left = left_of(found, asked, made)
         nothing = made is None or not any(_has_a_set(each, made) for each in found)
     if left.unreached and nothing and not any(left.stages.values()):
