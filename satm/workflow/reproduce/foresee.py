@@ -181,8 +181,8 @@ class Total:
         )
         operations = sum(self.operations.values())
         yield (
-            f"operations of the outer steps of {len(self.operations)} condensations: {operations:.1e}, {operations / TABLE_6 / 3600:,.1f} hours of an A6000 at "
-            "the speed of the paper's Table 6"
+            f"operations of the outer steps of {len(self.operations)} condensations: {operations:.1e}, "
+            f"{operations / TABLE_6 / 3600:,.1f} hours of an A6000 at the speed of the paper's Table 6"
         )
         if self.blocked:
             yield f"{len(self.blocked)} condensations cannot run here"
