@@ -107,26 +107,26 @@ def condense(
     check_request(preset.config, data)
     judging = None if judging is None else _checked(judging, preset, data)
     with opened(registry, device=device, data_root=data_root, progress=progress, must_exist=False) as workspace:
-        job = Job(
-            preset=preset,
-            data=data,
-            seed=seed,
-            device=workspace.device,
-            store=workspace.store,
-            start=None if start_from is None else find_start(start_from, preset, workspace.store),
-            parent=parent,
-        )
+        place, store = workspace.device, workspace.store
+        start = None if start_from is None else find_start(start_from, preset, store)
+        job = Job(preset=preset, data=data, seed=seed, device=place, store=store, start=start, parent=parent)
         continue_former(workspace.store, job.key_facts, progress)
         check_continues(workspace.store, continuing, job)
         checkpoint = Checkpoint(job.key)
         with checkpoint.held():
             before = workspace.store.find_run(job.key)
-            fresh = fresh and (since is None or before is None or before.updated < since)
-            if fresh:
-                checkpoint.remove()
+            fresh = fresh and _dropped(checkpoint, before, since)
             stored = None if fresh else _stored(job, before, workspace.store, judging)
             judge = None if judging is None else Judge(judging, job, progress, watcher)
             return stored or _carry_out(job, workspace, checkpoint, before, judge, fresh=fresh, by_id=continuing)
+
+
+def _dropped(checkpoint: Checkpoint, before: RunRecord | None, since: str | None) -> bool:
+    """Drop the saved state for a fresh start. False, and nothing is dropped, if the run has worked since then."""
+    if since is not None and before is not None and before.updated >= since:
+        return False
+    checkpoint.remove()
+    return True
 
 
 def _refuse_other_file(registry: Path, progress: Progress) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry import Group, Registry, SetRecord
@@ -76,7 +76,6 @@ def condense_side_by_side(
     Raises SatmError if a seed failed, after the others are done; Interrupted after everything is saved.
     """
     check_seeds(seeds)
-    began = now() if fresh else None
     here = device if place.is_here else "auto"  # this machine may lack the device of the others
     data = load_data(preset.config, data_root=data_root, device=here, progress=progress)
     check_request(preset.config, data)
@@ -101,16 +100,9 @@ def condense_side_by_side(
                 ),
             )
 
-    tasks = [
-        CondenseSeed(
-            preset=_of_seed(preset, seed, share_experts=share_experts),
-            seed=seed,
-            fresh=fresh,
-            since=began,
-            judging=judging,
-        )
-        for seed in seeds
-    ]
+    since = now() if fresh else None
+    like = CondenseSeed(preset=preset, seed=seeds[0], fresh=fresh, since=since, judging=judging)
+    tasks = [replace(like, preset=_of_seed(preset, seed, share_experts=share_experts), seed=seed) for seed in seeds]
     outcomes = fan_out(tasks, place, work, on_end=tell)
     failed = [f"{outcome.task.name}: {outcome.error}" for outcome in outcomes if outcome.error is not None]
     if failed:
