@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,7 +34,8 @@ def _folder() -> Path:
     """In SATM_HOME; if several machines share that, on a disk of this one: SQLite's locks need it."""
     if network_file_system(home()) is None:
         return home() / FOLDER
-    return Path(tempfile.gettempdir()) / f"satm-{FOLDER}-{getpass.getuser()}"
+    user = os.getuid() if hasattr(os, "getuid") else os.getlogin()  # Windows has no numbers of users
+    return Path(tempfile.gettempdir()) / f"satm-{FOLDER}-{user}"
 
 
 @contextmanager
