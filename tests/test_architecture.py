@@ -27,6 +27,7 @@ LEAVES = {
     "preprocessing",
     "canonical",
     "printable",
+    "references",
     "config",
     "functional",
     "schedule",

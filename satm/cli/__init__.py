@@ -11,6 +11,7 @@ import typer
 
 from satm.cli import (
     architectures,
+    cite,
     compare,
     condense,
     doctor,
@@ -40,7 +41,7 @@ app = typer.Typer(
 )
 GROUPS = (
     *(condense, plan, tune, evaluate, architectures, incremental, compare, reproduce),
-    *(results, report, registry, exchange, origins, runs, upkeep, lists, doctor),
+    *(results, report, registry, exchange, origins, cite, runs, upkeep, lists, doctor),
 )
 for group in GROUPS:
     group.register(app)
