@@ -72,6 +72,8 @@ HOMES = {
     "ray": "satm/workflow/fan_out",
     "optuna": "satm/workflow/tune",
     "sqlalchemy": "satm/workflow/tune",
+    "datasette": "satm/workflow/serve",
+    "uvicorn": "satm/workflow/serve",
 }
 
 

@@ -26,6 +26,7 @@ from satm.cli import (
     reproduce,
     results,
     runs,
+    serve,
     tune,
     upkeep,
 )
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 GROUPS = (
     *(condense, plan, tune, evaluate, architectures, incremental, compare, reproduce),
-    *(results, report, registry, exchange, origins, cite, runs, upkeep, lists, doctor),
+    *(results, report, serve, registry, exchange, origins, cite, runs, upkeep, lists, doctor),
 )
 for group in GROUPS:
     group.register(app)
