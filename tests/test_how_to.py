@@ -134,6 +134,7 @@ def test_the_tutorial_works(
 ) -> None:
     """From the folder of images to the report, by the page's own program and commands."""
     monkeypatch.setenv("SATM_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SATM_REGISTRY", raising=False)
     monkeypatch.chdir(tmp_path)
     page = DOCS / "tutorial.md"
     blocks = read(page)
