@@ -13,8 +13,13 @@ from registry import Registry
 from satm.errors import ConfigError
 from satm.workflow.serve.queries import DATABASE, metadata
 
-# Milliseconds that one query and one facet may take: some views count every result.
-_SETTINGS = {"sql_time_limit_ms": 20_000, "facet_time_limit_ms": 2_000, "allow_download": False}
+_SETTINGS = {
+    "sql_time_limit_ms": 20_000,  # some views count every result
+    "facet_time_limit_ms": 2_000,
+    "suggest_facets": False,  # a try for every column of a view takes long, and the useful facets are there
+    "truncate_cells_html": 120,  # characters; a description is a page of JSON
+    "allow_download": False,
+}
 
 
 @contextmanager
