@@ -47,6 +47,7 @@ ALLOWED = {
     "methods": BASE | PIECES | {"matching", "experts", "teachers"},
     "presets": BASE | PIECES | {"matching", "experts", "teachers", "methods"},
     "report": BASE,
+    "loggers": LEAVES,
     # a study names things of these tables; it computes nothing
     "studies": BASE | {"data", "networks", "methods", "presets"},
     # `exchange` reads and writes other people's layouts. It decodes with `data`, and the field's ConvNet depth is in
@@ -70,6 +71,9 @@ HOMES = {
     "higher": "satm/engine",
     "ray": "satm/workflow/fan_out",
     "optuna": "satm/workflow/tune",
+    "tensorboard": "satm/loggers",
+    "mlflow": "satm/loggers",
+    "wandb": "satm/loggers",
     "sqlalchemy": "satm/workflow/tune",
 }
 

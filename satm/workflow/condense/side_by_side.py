@@ -29,6 +29,7 @@ class CondenseSeed:
     seed: int
     fresh: bool = False
     judging: Judging | None = None
+    log: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -45,6 +46,7 @@ class CondenseSeed:
             data_root=work.data_root,
             fresh=self.fresh,
             judging=self.judging,
+            log=self.log,
             progress=work.progress,
         )
 
@@ -61,6 +63,7 @@ def condense_side_by_side(
     data_root: Path | None = None,
     fresh: bool = False,
     judging: Judging | None = None,
+    log: Sequence[str] = (),
     progress: Progress = SILENT,
     on_set: Callable[[int, CondensationResult], None] = lambda seed, done: None,
 ) -> Group:
@@ -97,7 +100,11 @@ def condense_side_by_side(
 
     tasks = [
         CondenseSeed(
-            preset=_of_seed(preset, seed, share_experts=share_experts), seed=seed, fresh=fresh, judging=judging
+            preset=_of_seed(preset, seed, share_experts=share_experts),
+            seed=seed,
+            fresh=fresh,
+            judging=judging,
+            log=tuple(log),
         )
         for seed in seeds
     ]
