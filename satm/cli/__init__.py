@@ -25,6 +25,7 @@ from satm.cli import (
     reproduce,
     results,
     runs,
+    score,
     tune,
     upkeep,
 )
@@ -39,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 GROUPS = (
-    *(condense, plan, tune, evaluate, architectures, incremental, compare, reproduce),
+    *(condense, plan, tune, evaluate, architectures, incremental, score, compare, reproduce),
     *(results, report, registry, exchange, origins, runs, upkeep, lists, doctor),
 )
 for group in GROUPS:

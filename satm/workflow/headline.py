@@ -11,7 +11,7 @@ from registry import Registry
 from satm.errors import ConfigError
 from satm.workflow.grouped import Cell, GroupRow
 
-HEADLINES = ("accuracy",)
+HEADLINES = ("accuracy", "label_robust_score", "augmentation_robust_score")
 STREAM_HEADLINES = ("final_accuracy", "accuracy")
 ORDER = ("in-domain", "cross-arch")
 LESS_IS_BETTER = ("forgetting", "old_class_drop")  # of streams; METRICS has those of single networks
