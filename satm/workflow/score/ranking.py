@@ -136,10 +136,10 @@ def _rows(scored: Scored, values: Mapping[str, float], repeat: int, recipes: Map
     subject = scored.subject
     recipe = subject.recipe_of("condensed")
     recipe_id = scored.workspace.store.add_recipe(recipe.name, recipe.to_dict())
-    detail = {"weight": WEIGHT, "recipes": dict(recipes), "policy": str(subject.policy)}
+    fixed = not isinstance(subject.policy, str)
+    rate = subject.policy if fixed else subject.synthetic.step_size
+    detail = {"weight": WEIGHT, "recipes": dict(recipes), "policy": "fixed" if fixed else subject.policy}
     return [
-        scored.row(
-            metric, value, repeat=repeat, recipe_id=recipe_id, detail=detail, rate=subject.synthetic.step_size or 0.0
-        )
+        scored.row(metric, value, repeat=repeat, recipe_id=recipe_id, detail=detail, rate=float(rate or 0.0))
         for metric, value in values.items()
     ]

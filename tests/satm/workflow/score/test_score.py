@@ -102,7 +102,7 @@ def test_coverage_and_diversity_need_an_expert_and_no_training(registry: Path) -
         satm.score("digits/ipc2/random", registry=registry)
     config = find_preset("digits", 2, method="herding", profile="smoke").config
     config = replace(config, architecture="convnet3_w4", experts=replace(config.experts, count=1))
-    prepare_experts(config, load_data(config))
+    prepare_experts(config, load_data(config, data_root=None))
     satm.score("digits/ipc2/random", registry=registry)
     for name in ("coverage", "diversity"):
         found = rows(registry, name)
