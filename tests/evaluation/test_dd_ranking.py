@@ -33,6 +33,12 @@ def test_the_augmentation_robust_score_is_the_formula() -> None:
     assert augmented(0.7, 0.4, 0.5, 0.45).score(0.25) == pytest.approx(expected)
 
 
+def test_the_published_package_gives_the_same_numbers() -> None:
+    """What `ddranking` 0.2.0 returns if its trainings are replaced by these accuracies (`compute_metrics`)."""
+    assert labels(0.85, 0.60, 0.70, 0.40).score() == 0.27971196885639504
+    assert augmented(0.7, 0.4, 0.5, 0.45).score() == 0.3503088577063149
+
+
 def test_the_scores_reach_from_0_to_1() -> None:
     assert labels(1.0, 0.0, 0.0, 1.0).score() == pytest.approx(0.0)
     assert augmented(0.0, 1.0, 0.0, 1.0).score() == pytest.approx(0.0)

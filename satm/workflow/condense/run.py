@@ -113,15 +113,7 @@ def condense(
     check_request(preset.config, data)
     judging = None if judging is None else _checked(judging, preset, data)
     with opened(registry, device=device, data_root=data_root, progress=progress, must_exist=False) as workspace:
-        job = Job(
-            preset=preset,
-            data=data,
-            seed=seed,
-            device=workspace.device,
-            store=workspace.store,
-            start=None if start_from is None else find_start(start_from, preset, workspace.store),
-            parent=parent,
-        )
+        job = _job(workspace, preset, data, seed, start_from, parent)
         continue_former(workspace.store, job.key_facts, progress)
         check_continues(workspace.store, continuing, job)
         checkpoint = Checkpoint(job.key)
@@ -129,7 +121,23 @@ def condense(
             before = workspace.store.find_run(job.key)
             stored = None if fresh else _stored(job, before, workspace.store, judging)
             judge = None if judging is None else Judge(judging, job, progress, watcher)
-            return stored or _carry_out(job, workspace, checkpoint, before, judge, wanted, fresh=fresh)
+            return stored or _carry_out(
+                job, workspace, checkpoint, before, judge, wanted, fresh=fresh, by_id=continuing
+            )
+
+
+def _job(
+    workspace: Workspace, preset: Preset, data: ImageData, seed: int, start_from: str | None, parent: str | None
+) -> Job:
+    return Job(
+        preset=preset,
+        data=data,
+        seed=seed,
+        device=workspace.device,
+        store=workspace.store,
+        start=None if start_from is None else find_start(start_from, preset, workspace.store),
+        parent=parent,
+    )
 
 
 def _refuse_other_file(registry: Path, progress: Progress) -> None:
@@ -167,15 +175,24 @@ def _carry_out(
     wanted: Sequence[Wanted],
     *,
     fresh: bool,
+    by_id: str | None,
 ) -> CondensationResult:
-    """Run the outer steps that are left and store the sets. `before` is the newest run with the same key."""
+    """Run the outer steps that are left and store the sets. `before` is the newest run with the same key.
+
+    by_id: the id of the run, if the caller continues it by that: then this call's command does not describe it.
+    """
     store, progress = workspace.store, workspace.progress
     saved = _saved_state(job, checkpoint, before, fresh, progress)
     done = int(saved["step"]) if saved else 0
     progress.say(opening_line(job.preset, job.data, job.device, steps_done=done))
     condensation = _begin(job, workspace)
     _say_notes(condensation, {} if before is None or saved is None else before.config.get("notes", {}), progress)
-    run = store.start_run(**job.facts(condensation.notes), environment=environment(), command=" ".join(sys.argv))
+    run = store.start_run(
+        **job.facts(condensation.notes),
+        environment=environment(),
+        command=" ".join(sys.argv),
+        keep_command=by_id is not None,
+    )
     _note_judging(store, run, judge)
     if saved is not None:
         condensation.restore(saved)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from registry import Group, Registry, SetRecord
@@ -98,16 +99,8 @@ def condense_side_by_side(
                 ),
             )
 
-    tasks = [
-        CondenseSeed(
-            preset=_of_seed(preset, seed, share_experts=share_experts),
-            seed=seed,
-            fresh=fresh,
-            judging=judging,
-            log=tuple(log),
-        )
-        for seed in seeds
-    ]
+    task = partial(CondenseSeed, fresh=fresh, judging=judging, log=tuple(log))
+    tasks = [task(preset=_of_seed(preset, seed, share_experts=share_experts), seed=seed) for seed in seeds]
     outcomes = fan_out(tasks, place, work, on_end=tell)
     failed = [f"{outcome.task.name}: {outcome.error}" for outcome in outcomes if outcome.error is not None]
     if failed:
