@@ -27,6 +27,7 @@ LEAVES = {
     "preprocessing",
     "canonical",
     "printable",
+    "references",
     "config",
     "functional",
     "schedule",
@@ -75,6 +76,8 @@ HOMES = {
     "mlflow": "satm/loggers",
     "wandb": "satm/loggers",
     "sqlalchemy": "satm/workflow/tune",
+    "datasette": "satm/workflow/serve",
+    "uvicorn": "satm/workflow/serve",
 }
 
 

@@ -11,6 +11,7 @@ import typer
 
 from satm.cli import (
     architectures,
+    cite,
     compare,
     condense,
     doctor,
@@ -26,6 +27,7 @@ from satm.cli import (
     results,
     runs,
     score,
+    serve,
     tune,
     upkeep,
 )
@@ -41,7 +43,7 @@ app = typer.Typer(
 )
 GROUPS = (
     *(condense, plan, tune, evaluate, architectures, incremental, score, compare, reproduce),
-    *(results, report, registry, exchange, origins, runs, upkeep, lists, doctor),
+    *(results, report, serve, registry, exchange, origins, cite, runs, upkeep, lists, doctor),
 )
 for group in GROUPS:
     group.register(app)
