@@ -26,6 +26,7 @@ from satm.cli import (
     reproduce,
     results,
     runs,
+    score,
     serve,
     tune,
     upkeep,
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 GROUPS = (
-    *(condense, plan, tune, evaluate, architectures, incremental, compare, reproduce),
+    *(condense, plan, tune, evaluate, architectures, incremental, score, compare, reproduce),
     *(results, report, serve, registry, exchange, origins, cite, runs, upkeep, lists, doctor),
 )
 for group in GROUPS:

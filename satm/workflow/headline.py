@@ -11,9 +11,10 @@ from registry import Registry
 from satm.errors import ConfigError
 from satm.workflow.grouped import Cell, GroupRow
 
-HEADLINES = ("accuracy",)
+HEADLINES = ("accuracy", "label_robust_score", "augmentation_robust_score")
 STREAM_HEADLINES = ("final_accuracy", "accuracy")
 ORDER = ("in-domain", "cross-arch")
+PARTS = "corruptions/"  # the protocols of single corruptions begin so
 LESS_IS_BETTER = ("forgetting", "old_class_drop")  # of streams; METRICS has those of single networks
 
 
@@ -34,12 +35,15 @@ def is_headline(cell: Cell) -> bool:
 def headlines(rows: Iterable[GroupRow]) -> list[GroupRow]:
     """Of each group, protocol, architecture, memory, recipe, profile and policy one row.
 
-    It is the accuracy, of streams the final accuracy, else the first metric that is there; and its last step. The
+    It is the accuracy, of streams the final accuracy, else the first metric that is there; and its last step. Of
+    corruptions only the mean is a headline. The
     groups stay in the order given; of each, in-domain results come first and those of streams last.
     """
     found: dict[tuple[Any, ...], GroupRow] = {}
     for row in rows:
         cell = row.cell
+        if cell.protocol.startswith(PARTS):
+            continue
         key = (row.group.name, *(getattr(cell, name) for name in _APART))
         before = found.get(key)
         if before is None or _rank(cell) > _rank(before.cell):

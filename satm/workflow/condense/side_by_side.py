@@ -32,6 +32,7 @@ class CondenseSeed:
     fresh: bool = False
     since: str | None = None  # for `fresh`: when the command began, so that a worker that died is continued
     judging: Judging | None = None
+    log: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -49,6 +50,7 @@ class CondenseSeed:
             fresh=self.fresh,
             since=self.since,
             judging=self.judging,
+            log=self.log,
             progress=work.progress,
         )
 
@@ -65,6 +67,7 @@ def condense_side_by_side(
     data_root: Path | None = None,
     fresh: bool = False,
     judging: Judging | None = None,
+    log: Sequence[str] = (),
     progress: Progress = SILENT,
     on_set: Callable[[int, CondensationResult], None] = lambda seed, done: None,
 ) -> Group:
@@ -101,7 +104,7 @@ def condense_side_by_side(
             )
 
     since = now() if fresh else None
-    like = CondenseSeed(preset=preset, seed=seeds[0], fresh=fresh, since=since, judging=judging)
+    like = CondenseSeed(preset=preset, seed=seeds[0], fresh=fresh, since=since, judging=judging, log=tuple(log))
     tasks = [replace(like, preset=_of_seed(preset, seed, share_experts=share_experts), seed=seed) for seed in seeds]
     outcomes = fan_out(tasks, place, work, on_end=tell)
     failed = [f"{outcome.task.name}: {outcome.error}" for outcome in outcomes if outcome.error is not None]

@@ -151,7 +151,7 @@ class NetworkRows:
             )
         new = {name: value for name, value in result.metrics.items() if name not in stored}
         rows = {
-            name: self._row(result, name, value, run_id, labels) for name, value in new.items() if math.isfinite(value)
+            name: self.row(result, name, value, run_id, labels) for name, value in new.items() if math.isfinite(value)
         }
         if undefined := sorted(new.keys() - rows.keys()):
             for name in undefined:
@@ -179,9 +179,10 @@ class NetworkRows:
             run_id=run_id,
         )
 
-    def _row(
+    def row(
         self, result: EvaluationResult, metric: str, value: float, run_id: str, labels: Mapping[str, Any]
     ) -> ResultRow:
+        """The row of one metric of a network."""
         return ResultRow(
             set_id=self.entrant.record.id,
             protocol=self.entrant.protocol(result.architecture),
