@@ -7,51 +7,23 @@ import os
 import sys
 from collections.abc import Sequence
 
-import typer
-
-from satm.cli import (
-    architectures,
-    compare,
-    condense,
-    doctor,
-    evaluate,
-    exchange,
-    incremental,
-    lists,
-    origins,
-    plan,
-    registry,
-    report,
-    reproduce,
-    results,
-    runs,
-    tune,
-    upkeep,
-)
-from satm.cli._output import accept_every_letter, flushed, say
+from satm.cli._guard import guard
+from satm.cli._output import accept_every_letter, flushed, say, say_drawn
+from satm.cli._overview import overview
 from satm.errors import TRACEBACK, Interrupted, SatmError, explained, spelled
-
-app = typer.Typer(
-    name="satm",
-    help="Condense image data sets, store every version of the results, and measure them out of domain.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-GROUPS = (
-    *(condense, plan, tune, evaluate, architectures, incremental, compare, reproduce),
-    *(results, report, registry, exchange, origins, runs, upkeep, lists, doctor),
-)
-for group in GROUPS:
-    group.register(app)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line. The exit code: 0 done, 1 failed (the message says why), 2 wrong usage, 130 interrupted."""
     accept_every_letter()
     try:
-        doctor.guard()
-        app(args=list(arguments), prog_name="satm")
+        guard()
+        if list(arguments) == ["--help"] and (text := overview()) is not None:
+            say_drawn(text)
+        else:
+            from satm.cli._app import app  # with typer, which the overview does not need
+
+            app(args=list(arguments), prog_name="satm")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except SatmError as error:

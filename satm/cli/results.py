@@ -128,7 +128,9 @@ def results(
     if after is not None:
         rows = _measured_since(rows, after, registry)
     if not rows and form is Format.TABLE:
-        say(_nothing(named, registry, {"--dataset": dataset, "--method": method, "--ipc": ipc, "--since": since}))
+        given = {"--dataset": dataset, "--method": method, "--ipc": ipc, "--arch": arch, "--memory": memory}
+        given |= {"--metric": metric, "--profile": profile, "--since": since}
+        say(_nothing(reference, named, registry, given))
         return
     view.show(rows)
 
@@ -250,9 +252,10 @@ def _measured_since(rows: Sequence[GroupRow], when: str, registry: Path) -> list
         return measured_since(rows, when, store)
 
 
-def _nothing(protocol: str | None, registry: Path, filters: Mapping[str, object]) -> str:
+def _nothing(reference: str | None, protocol: str | None, registry: Path, filters: Mapping[str, object]) -> str:
     """One line in place of a table without rows, with the command that makes some."""
-    of = f" of protocol {protocol}" if protocol else ""
+    of = f" of {reference}" if reference else ""
+    of += f" of protocol {protocol}" if protocol else ""
     given = [f"{name} {value}" for name, value in filters.items() if value is not None]
     command = {"cross-arch": "satm eval-arch", "class-incremental": "satm eval-cl"}.get(protocol or "", "satm eval")
     asked = f" under {', '.join(given)}" if given else ""

@@ -14,7 +14,7 @@ from registry import CHANCE, DIVERGED, Group, Registry
 from registry.records import policy_name
 from satm.statistics import Estimate, accuracy_interval, common, crossed, fresh_draws
 from satm.workflow.incremental.differences import depends_on_seed, in_orders, order_means
-from satm.workflow.incremental.naming import BASE, PER_STEP
+from satm.workflow.incremental.naming import BASE, ORDERS, PER_STEP
 
 APART = "its group shares no network"  # the remark on a set that is shown by itself
 
@@ -66,7 +66,9 @@ class GroupRow:
     between_condensations: float | None  # standard deviations; None if one value cannot tell
     between_networks: float | None
     values: BySeed
-    diverged: int = 0  # networks that diverged; as an accuracy each counts as chance, 1/K
+    trained: int  # networks that the mean counts: of streams an order may have several
+    fixed: bool = False  # the images are the same whatever the seed of the condensation, so `values` has one seed
+    diverged: int = 0  # those of `trained` that diverged; as an accuracy each counts as chance, 1/K
     survivors: float | None = None  # the mean without them; None if none diverged, or if none is left
     left_out: int = 0  # values of networks that not every condensation has
     images: int | None = None  # test images; None if no predictions are stored
@@ -269,34 +271,38 @@ def _row(
     store: Registry, group: Group, cell: Cell, parts: Mapping[int, _Part], lost: Mapping[int, Collection[int]]
 ) -> GroupRow:
     """The row of one cell. `parts`: the results by condensation seed; `lost`: the repeats that diverged, by seed."""
-    if not depends_on_seed(cell.memory, group.sets):  # the set with the most networks speaks for all
+    fixed = not depends_on_seed(cell.memory, group.sets)
+    if fixed:  # the set with the most networks speaks for all
         fullest = max(parts, key=lambda seed: len(parts[seed].values))
         parts = {fullest: parts[fullest]}
     # The values of a class-incremental protocol are by class order, each the mean of its networks.
     values = {seed: order_means(part.values) if cell.incremental else part.values for seed, part in parts.items()}
     table = common(values)
     rates = sorted(set().union(*(part.rates for part in parts.values())))
-    diverged = sum(len(lost.get(seed, ())) for seed in parts)
-    survivors = [
-        value
+    counted = [
+        (value, repeat in lost.get(seed, ()))
         for seed, part in parts.items()
         for repeat, value in part.values.items()
-        if repeat not in lost.get(seed, ())
+        if (repeat % ORDERS if cell.incremental else repeat) in table.networks
     ]
+    survivors = [value for value, is_lost in counted if not is_lost]
+    diverged = len(counted) - len(survivors)
     estimate = crossed(table.tables[0])
-    counted: Estimate = fresh_draws(table.tables[0][0]) if cell.memory.startswith("random") else estimate
+    mean: Estimate = fresh_draws(table.tables[0][0]) if cell.memory.startswith("random") else estimate
     return GroupRow(
         group=group,
         cell=cell,
         recipe=store.recipe_name(cell.recipe_id),
         rate=rates[0] if len(rates) == 1 else None,
         rates=tuple(rates),
-        estimate=in_orders(counted) if cell.incremental else counted,
+        estimate=in_orders(mean) if cell.incremental else mean,
         condensations=estimate.seeds,
         networks=estimate.networks,
         between_condensations=estimate.between_condensations,
         between_networks=estimate.between_networks,
         values=values,
+        trained=len(counted),
+        fixed=fixed,
         diverged=diverged,
         survivors=sum(survivors) / len(survivors) if diverged and survivors else None,
         left_out=table.left_out,
