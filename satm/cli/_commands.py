@@ -26,9 +26,7 @@ COMMANDS = {
         ("condense",),
         "Train the expert trajectories, or the teacher, that condensing DATASET needs. Stored ones are kept.",
     ),
-    "plan": Entry(
-        ("plan",), "Predict the time and memory of a condensation by timing a few short outer steps of it."
-    ),
+    "plan": Entry(("plan",), "Predict the time and memory of a condensation by timing a few short outer steps of it."),
     "tune": Entry(
         ("tune",), "Search settings for the best accuracy on the validation split. Test images are never used."
     ),
@@ -67,20 +65,14 @@ COMMANDS = {
     "runs": Entry(("runs",), "Condensations, evaluations and imports, with what became of them."),
     "registry": Entry(("upkeep",), "The registry file itself."),
     "methods": Entry(("lists",), "List the condensation methods and the outer optimisers.", LISTS),
-    "presets": Entry(
-        ("lists",), "List the presets: rows of hyper-parameters and the source of each.", LISTS
-    ),
+    "presets": Entry(("lists",), "List the presets: rows of hyper-parameters and the source of each.", LISTS),
     "protocols": Entry(
         ("lists",),
         "List the class-incremental protocols of satm eval-cl and the published comparisons.",
         LISTS,
     ),
-    "architectures": Entry(
-        ("lists",), "List the architectures. timm/NAME names any network of timm.", LISTS
-    ),
-    "recipes": Entry(
-        ("lists",), "List the recipes: how networks are trained when a set is evaluated.", LISTS
-    ),
+    "architectures": Entry(("lists",), "List the architectures. timm/NAME names any network of timm.", LISTS),
+    "recipes": Entry(("lists",), "List the recipes: how networks are trained when a set is evaluated.", LISTS),
     "metrics": Entry(
         ("lists",),
         "List the metrics that satm eval and satm eval-arch store for every network.",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,12 @@ from satm.workflow.incremental.differences import depends_on_seed, in_orders, or
 from satm.workflow.incremental.naming import BASE, ORDERS, PER_STEP
 
 APART = "its group shares no network"  # the remark on a set that is shown by itself
+
+HEADLINES = ("accuracy", "final_accuracy")
+"""The metrics that are looked at first: of streams the final accuracy, else the accuracy."""
+
+Images = Mapping[str, Mapping[tuple[str, str, str, str], int]]
+"""The numbers of test images by the id of the set, then by protocol, architecture, memory and id of the recipe."""
 
 BySeed = Mapping[int, Mapping[int, float]]
 """Values by the seed of the condensation, then by the network, or by the class order (the mean of its networks)."""
@@ -126,36 +132,54 @@ def group_results(
     Raises the errors of `Registry.group`.
     """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
-        which = {key: filters[key] for key in ("dataset", "method", "ipc") if filters.get(key) is not None}
-        groups = store.groups(**which) if references is None else [store.group(reference) for reference in references]
-        if each:
-            groups = store.alone([record for group in groups for record in group.sets])
-        some = references is not None or bool(which)
-        last = not every_step
-        return list(
-            stored_rows(store, groups, some=some, new_images=new_images, last_only=last, matrix=not last, **filters)
+        found = pending_rows(
+            store, references, each=each, new_images=new_images, every_step=every_step, headlines=False, **filters
         )
+        return [row.made() for row in found]
 
 
-def stored_rows(
+@dataclass(frozen=True, slots=True)
+class PendingRow:
+    """A row whose values are read, and whose mean is computed when it is needed."""
+
+    group: Group
+    cell: Cell
+    made: Callable[[], GroupRow]  # while the registry is open
+
+
+def pending_rows(
     store: Registry,
-    groups: Sequence[Group],
+    references: Sequence[str] | None,
     *,
-    some: bool,
+    headlines: bool,
+    each: bool = False,
     new_images: bool = False,
-    last_only: bool = False,
-    matrix: bool = True,
+    every_step: bool = True,
     **filters: Any,
-) -> Iterator[GroupRow]:
-    """The results of several groups, read at once; as `group_results`.
+) -> Iterator[PendingRow]:
+    """The rows of `group_results`, which computes all of them.
 
-    `some`: they are not all groups of the file. `last_only`: only the last step of each stream. `matrix=False` leaves
-    out the matrices of accuracies.
+    `headlines` leaves out what is no headline of its network (`HEADLINES`), unless the network has none of them.
     """
-    sets = [record.id for group in groups for record in group.sets] if some else None
-    found = _read(store, sets, last_only=last_only, matrix=matrix, **filters)
+    which = {key: filters[key] for key in ("dataset", "method", "ipc") if filters.get(key) is not None}
+    groups = store.groups(**which) if references is None else [store.group(reference) for reference in references]
+    if each:
+        groups = store.alone([record for group in groups for record in group.sets])
+    sets = None if references is None and not which else [record.id for group in groups for record in group.sets]
+    last, only = not every_step, HEADLINES if headlines else ()
+    found = _read(store, sets, last_only=last, matrix=not last, rather=only, **filters)
     for group in groups:
         yield from _rows(store, group, found, filters.get("metric"), new_images, apart=True)
+
+
+def stored_rows(store: Registry, groups: Sequence[Group], *, some: bool, matrix: bool = True) -> Iterator[GroupRow]:
+    """All results of several groups, read at once.
+
+    `some`: they are not all groups of the file. `matrix=False` leaves out the matrices of accuracies.
+    """
+    sets = [record.id for group in groups for record in group.sets] if some else None
+    found = _read(store, sets, matrix=matrix)
+    return (row.made() for group in groups for row in _rows(store, group, found, None, False, apart=True))
 
 
 def group_rows(store: Registry, group: Group, *, new_images: bool = False, **filters: Any) -> Iterator[GroupRow]:
@@ -164,7 +188,7 @@ def group_rows(store: Registry, group: Group, *, new_images: bool = False, **fil
     Values have the unit of their metric; accuracies are fractions.
     """
     found = _read(store, [record.id for record in group.sets], **filters)
-    return _rows(store, group, found, filters.get("metric"), new_images)
+    return (row.made() for row in _rows(store, group, found, filters.get("metric"), new_images))
 
 
 @dataclass(slots=True)
@@ -178,12 +202,19 @@ class _Part:
 
 
 def _read(
-    store: Registry, sets: Sequence[str] | None, *, last_only: bool = False, matrix: bool = True, **filters: Any
+    store: Registry,
+    sets: Sequence[str] | None,
+    *,
+    last_only: bool = False,
+    matrix: bool = True,
+    rather: Sequence[str] = (),
+    **filters: Any,
 ) -> dict[str, dict[Cell, _Part]]:
     """The stored values by the id of the set, then by cell."""
     found: dict[str, dict[Cell, _Part]] = defaultdict(dict)
     without = () if matrix else tuple(f"{prefix}*" for prefix in PER_STEP)
-    for key, (values, rates) in store.cells(sets, without=without, last_only=last_only, **filters).items():
+    read = store.cells(sets, without=without, last_only=last_only, rather=rather, **filters)
+    for key, (values, rates) in read.items():
         policy, remarks, guessed = _read_noted(key.noted)
         cell = Cell(policy=policy, **{name: getattr(key, name) for name in _SHARED})
         part = found[key.set_id].setdefault(cell, _Part())
@@ -213,13 +244,20 @@ def _rows(
     new_images: bool,
     *,
     apart: bool = False,
-) -> Iterator[GroupRow]:
+) -> Iterator[PendingRow]:
     """The rows of `group`. `apart`: if its sets share no network, a row for each of them, not ConfigError."""
     found: dict[Cell, dict[int, _Part]] = defaultdict(dict)
     for record in group.sets:
         for cell, part in _with_guesses(stored.get(record.id, {}), len(record.about["classes"]), metric).items():
             found[cell][record.seed] = part
-    images = {record.id: store.test_images(record.id) for record in group.sets if record.id in stored}
+
+    @cache
+    def images() -> Images:
+        return {record.id: store.test_images(record.id) for record in group.sets if record.id in stored}
+
+    def made(each: Group, cell: Cell, parts: Mapping[int, _Part], lost: Mapping[int, Collection[int]]) -> GroupRow:
+        return _with_images(store, _row(store, each, cell, parts, lost), images, new_images=new_images)
+
     any_lost = any(cell.metric == DIVERGED for cell in found)
     for cell in sorted(found, key=_order):
         if cell.metric != DIVERGED:
@@ -228,8 +266,7 @@ def _rows(
             if cell.incremental:  # a guess is stored as such
                 repeats = {seed: part.guessed for seed, part in found[cell].items()}
             for each, parts in _apart(store, group, cell, found[cell]) if apart else [(group, found[cell])]:
-                row = _row(store, each, cell, parts, repeats)
-                yield _with_images(store, row, images, new_images=new_images)
+                yield PendingRow(each, cell, partial(made, each, cell, parts, repeats))
 
 
 def _apart(
@@ -252,16 +289,14 @@ def _order(cell: Cell) -> tuple[Any, ...]:
     )
 
 
-def _with_images(
-    store: Registry, row: GroupRow, images: Mapping[str, Mapping[tuple[str, str, str, str], int]], *, new_images: bool
-) -> GroupRow:
+def _with_images(store: Registry, row: GroupRow, images: Callable[[], Images], *, new_images: bool) -> GroupRow:
     """`row` with the number of its test images, and with `right` if the interval is to speak of new images."""
     cell = row.cell
-    if cell.incremental:  # before the last step only some of the test images count
+    if cell.incremental or cell.metric not in CHANCE:  # in a stream only some of the test images count
         return row
     key = (cell.protocol, cell.architecture, cell.memory, cell.recipe_id)
-    counts = {each[key] for each in images.values() if key in each}
-    if cell.metric not in CHANCE or len(counts) != 1:
+    counts = {each[key] for each in images().values() if key in each}
+    if len(counts) != 1:
         return row
     right = _shares(store, row) if new_images and cell.metric == "accuracy" else None
     return replace(row, images=counts.pop(), right=right)

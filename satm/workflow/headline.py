@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from registry import Registry
 from satm.errors import ConfigError
-from satm.workflow.grouped import BySeed, Cell, GroupRow
+from satm.workflow.grouped import HEADLINES, BySeed, Cell, GroupRow, PendingRow
 
-HEADLINES = ("accuracy",)
-STREAM_HEADLINES = ("final_accuracy", "accuracy")
+R = TypeVar("R", bound=GroupRow | PendingRow)
+
+STREAM_HEADLINES = HEADLINES[::-1]
 ORDER = ("in-domain", "cross-arch")
 LESS_IS_BETTER = ("forgetting", "old_class_drop")  # of streams; METRICS has those of single networks
 
@@ -28,16 +29,16 @@ class Best:
 
 def is_headline(cell: Cell) -> bool:
     """Whether the metric is the one that a reader expects of this protocol."""
-    return cell.metric == (STREAM_HEADLINES if cell.incremental else HEADLINES)[0]
+    return cell.metric == _headlines(cell)[0]
 
 
-def headlines(rows: Iterable[GroupRow]) -> list[GroupRow]:
+def headlines(rows: Iterable[R]) -> list[R]:
     """Of each group, protocol, architecture, memory, recipe, profile and policy one row.
 
     It is the accuracy, of streams the final accuracy, else the first metric that is there; and its last step. The
     groups stay in the order given; of each, in-domain results come first and those of streams last.
     """
-    found: dict[tuple[Any, ...], GroupRow] = {}
+    found: dict[tuple[Any, ...], R] = {}
     for row in rows:
         cell = row.cell
         key = (row.group.name, *(getattr(cell, name) for name in _APART))
@@ -48,6 +49,10 @@ def headlines(rows: Iterable[GroupRow]) -> list[GroupRow]:
     return sorted(found.values(), key=lambda row: (place[row.group.name], _protocol_place(row.cell)))
 
 
+def _headlines(cell: Cell) -> Sequence[str]:
+    return STREAM_HEADLINES if cell.incremental else HEADLINES[:1]
+
+
 def _protocol_place(cell: Cell) -> int:
     return ORDER.index(cell.protocol) if cell.protocol in ORDER else len(ORDER) + cell.incremental
 
@@ -56,7 +61,7 @@ _APART = ("protocol", "architecture", "memory", "recipe_id", "profile", "policy"
 
 
 def _rank(cell: Cell) -> tuple[int, int]:
-    names = STREAM_HEADLINES if cell.incremental else HEADLINES
+    names = _headlines(cell)
     return (-names.index(cell.metric) if cell.metric in names else -len(names), cell.step)
 
 
@@ -98,7 +103,7 @@ def _beaten(row: GroupRow, first: GroupRow, comparisons: int, sign: int) -> bool
         table = common(better, worse)
     except ConfigError:  # no network in common
         return False
-    found = compare(*table.tables)
+    found = compare(table.tables[0], table.tables[1])
     ends = found.difference.ends(1 - 2 * (1 - LEVEL) / comparisons)
     return found.known and ends is not None and (ends[0] if sign > 0 else -ends[1]) > 0
 
@@ -119,7 +124,7 @@ def _less_is_better(metric: str) -> bool:
     return metric in LESS_IS_BETTER or (metric in METRICS and not METRICS.get(metric).higher_is_better)
 
 
-def measured_since(rows: Iterable[GroupRow], when: str, store: Registry) -> list[GroupRow]:
+def measured_since(rows: Iterable[R], when: str, store: Registry) -> list[R]:
     """The rows with a result of a run that stored something at `when` (ISO 8601, UTC) or later.
 
     Results that no run of this registry names count as old as their set.
