@@ -69,7 +69,7 @@ def _pieces(images: Images, labels: Labels, factor: int) -> tuple[Images, Labels
 
 
 def write_idc(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write [images, labels], the images in 0..1."""
+    """Write [images, labels], the images as pixels. Learned pixels may leave 0..1 a little; they are not clipped."""
     images = synthetic.preprocessing.invert(synthetic.images.detach().cpu())
     torch.save([images.clone(), synthetic.labels.detach().cpu().clone()], path)
     return lost(synthetic, step_size=True, kind=True)
