@@ -35,7 +35,8 @@ COMMANDS = {
         "Train networks from scratch on a set or a group, with the architecture it was made on, and test them.",
     ),
     "eval-arch": Entry(
-        ("architectures",), "Train networks of other architectures than the sets' own on the sets, and compare."
+        ("architectures",),
+        "Train networks on the sets, in architectures that the sets were not made on, and compare the accuracies.",
     ),
     "eval-cl": Entry(
         ("incremental",),
@@ -58,12 +59,6 @@ COMMANDS = {
         "Write a page with figures, tables and images from the stored rows. Nothing is trained; it needs no network.",
     ),
     "query": Entry(("registry",), "Run SQL on the registry, which is only read."),
-    "doctor": Entry(
-        ("doctor",), "Show versions, devices, folders, the things that other packages add, and every problem found."
-    ),
-    "sets": Entry(("registry", "exchange", "origins"), "The synthetic sets in the registry."),
-    "runs": Entry(("runs",), "Condensations, evaluations and imports, with what became of them."),
-    "registry": Entry(("upkeep",), "The registry file itself."),
     "methods": Entry(("lists",), "List the condensation methods and the outer optimisers.", LISTS),
     "presets": Entry(("lists",), "List the presets: rows of hyper-parameters and the source of each.", LISTS),
     "protocols": Entry(
@@ -86,5 +81,11 @@ COMMANDS = {
     "layouts": Entry(
         ("lists",), "List the file layouts that satm sets import reads and satm sets export writes.", LISTS
     ),
+    "doctor": Entry(
+        ("doctor",), "Show versions, devices, folders, the plugins of other packages, and every problem found."
+    ),
+    "sets": Entry(("registry", "exchange", "origins"), "The synthetic sets in the registry."),
+    "runs": Entry(("runs",), "Condensations, evaluations and imports, with what became of them."),
+    "registry": Entry(("upkeep",), "The registry file itself."),
 }
 """In the order of `satm --help`."""
