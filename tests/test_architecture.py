@@ -27,6 +27,7 @@ LEAVES = {
     "preprocessing",
     "canonical",
     "printable",
+    "references",
     "config",
     "functional",
     "schedule",
@@ -71,6 +72,8 @@ HOMES = {
     "ray": "satm/workflow/fan_out",
     "optuna": "satm/workflow/tune",
     "sqlalchemy": "satm/workflow/tune",
+    "datasette": "satm/workflow/serve",
+    "uvicorn": "satm/workflow/serve",
 }
 
 

@@ -58,7 +58,12 @@ COMMANDS = {
         ("report",),
         "Write a page with figures, tables and images from the stored rows. Nothing is trained; it needs no network.",
     ),
+    "serve": Entry(
+        ("serve",),
+        "Browse the registry in datasette, read-only: tables with facets, images, named queries, SQL. Ctrl-C ends it.",
+    ),
     "query": Entry(("registry",), "Run SQL on the registry, which is only read."),
+    "cite": Entry(("cite",), "Print what a user of a set cites, as a BibTeX file."),
     "methods": Entry(("lists",), "List the condensation methods and the outer optimisers.", LISTS),
     "presets": Entry(("lists",), "List the presets: rows of hyper-parameters and the source of each.", LISTS),
     "protocols": Entry(
