@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,7 @@ class Groups(Sets):
         if reference != path:
             return self.alone([record])[0]
         siblings = self.sets(dataset=record.dataset, method=record.method, ipc=record.ipc)
-        return self._around(record, siblings, self._groups_of_sets())
+        return _Siblings(siblings, self._groups_of_sets()).around(record)
 
     def group_of(self, records: Sequence[SetRecord]) -> Group:
         """The group of exactly these sets, which have one (dataset, ipc, method) and different seeds."""
@@ -77,41 +77,19 @@ class Groups(Sets):
     def groups(self, **filters: Any) -> list[Group]:
         """The groups of all sets, as `sets` filters them; each set is in one. A set that has no other is one alone."""
         stored, membership = self.sets(**filters), self._groups_of_sets()
-        siblings = defaultdict(list)
+        named = defaultdict(list)
         for record in stored:
-            siblings[record.dataset, record.ipc, record.method].append(record)
+            named[record.dataset, record.ipc, record.method].append(record)
+        siblings = {name: _Siblings(alike, membership) for name, alike in named.items()}
         found: list[Group] = []
         used: set[str] = set()
         for record in reversed(stored):
             if record.id not in used:
                 alike = siblings[record.dataset, record.ipc, record.method]
-                found.append(self._around(record, alike, membership, without=used))
+                found.append(alike.around(record))
+                alike.remove(found[-1].sets)
                 used |= {each.id for each in found[-1].sets}
         return found[::-1]
-
-    def _around(
-        self,
-        record: SetRecord,
-        siblings: Sequence[SetRecord],
-        membership: Mapping[str, Mapping[str, Experts]],
-        *,
-        without: Collection[str] = (),
-    ) -> Group:
-        """The largest group of `record` among the sets of its name, `siblings`, without the sets of these ids."""
-        known = {each.id: _of(each, membership) for each in siblings if each.id not in without}
-        best: tuple[SetRecord, ...] = (record,)
-        experts: Experts = "none"
-        for group_id, experts_of in known[record.id].items():
-            # Siblings are ordered by age, so of equal seeds the newest set stays.
-            by_seed = {each.seed: each for each in siblings if group_id in known.get(each.id, ())}
-            # The first group is always taken. Ids are ordered by `experts`, so of two groups of one size `own` wins
-            # over `shared`.
-            if len(by_seed) > len(best) or experts == "none":
-                best, experts = tuple(by_seed[seed] for seed in sorted(by_seed)), experts_of
-        path = record.name.rpartition("@")[0]
-        versions = sorted(each.version for each in best)
-        name = path if len(best) == len(siblings) else f"{path}@{_spell(versions)}"
-        return Group(name=name, sets=best, experts=experts)
 
     def _listed(self, reference: str, path: str, versions: str) -> Group:
         """The group of exactly these versions."""
@@ -148,6 +126,38 @@ class Groups(Sets):
         ):
             found.setdefault(set_id, {})[group_id] = experts
         return found
+
+
+class _Siblings:
+    """The sets of one name, from which groups are taken one by one. The time is that of their number."""
+
+    def __init__(self, sets: Sequence[SetRecord], membership: Mapping[str, Mapping[str, Experts]]) -> None:
+        self._count, self._membership = len(sets), membership
+        # by the id of the group, then by seed; of one seed the newest set comes last
+        self._free: dict[str, dict[int, dict[str, SetRecord]]] = defaultdict(lambda: defaultdict(dict))
+        for record in sets:
+            for group_id in _of(record, membership):
+                self._free[group_id][record.seed][record.id] = record
+
+    def around(self, record: SetRecord) -> Group:
+        """The largest group of `record` among the sets that are still here."""
+        groups = _of(record, self._membership)
+        # Ids are ordered by `experts`, so of two groups of one size `own` wins over `shared`.
+        largest = max(groups, key=lambda group_id: len(self._free[group_id]))
+        by_seed = self._free[largest]
+        sets = tuple(list(by_seed[seed].values())[-1] for seed in sorted(by_seed))
+        path = record.name.rpartition("@")[0]
+        name = path if len(sets) == self._count else f"{path}@{_spell(sorted(each.version for each in sets))}"
+        return Group(name=name, sets=sets, experts=groups[largest])
+
+    def remove(self, records: Iterable[SetRecord]) -> None:
+        """Take these sets away."""
+        for record in records:
+            for group_id in self._membership[record.id]:
+                seeds = self._free[group_id]
+                seeds[record.seed].pop(record.id)
+                if not seeds[record.seed]:
+                    del seeds[record.seed]
 
 
 def _of(record: SetRecord, membership: Mapping[str, Mapping[str, Experts]]) -> Mapping[str, Experts]:

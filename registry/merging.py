@@ -80,8 +80,8 @@ class Merging(Runs):
             runs = self._merge_runs(db)
             sets = tuple(self._merge_sets(db))
             db.execute("INSERT OR IGNORE INTO main.set_groups SELECT * FROM other.set_groups")
-            db.execute("INSERT OR IGNORE INTO main.predictions SELECT * FROM other.predictions")
             results, differing = self._merge_results(db)
+            _merge_predictions(db)
             tags = self._merge_tags(db)
             columns = "uuid, former_path"
             db.execute(f"INSERT OR IGNORE INTO main.identities ({columns}) SELECT {columns} FROM other.identities")
@@ -209,6 +209,20 @@ def _copy(source: sqlite3.Connection, path: Path, file: Path, to: Path) -> None:
         reading = any(part in str(error) for part in ("locked", "malformed", "not a database"))
         with explained(path if reading else to):
             raise error
+
+
+def _merge_predictions(db: Any) -> None:
+    """Take the predictions that are not here, if the accuracy of their network here is the one there.
+
+    Predictions beside the accuracy of another network would contradict it.
+    """
+    network = ("set_id", "protocol", "architecture", "memory", "recipe_id", "steps", "repeat", "step")
+    same = " AND ".join(f"ours.{name} = new.{name}" for name in network)
+    there = f"SELECT 1 FROM other.results AS theirs WHERE {_SAME_KEY} AND ours.checksum IS theirs.checksum"
+    apart = f"SELECT 1 FROM main.results AS ours WHERE {same} AND metric = 'accuracy' AND NOT EXISTS ({there})"
+    db.execute(
+        f"INSERT OR IGNORE INTO main.predictions SELECT * FROM other.predictions AS new WHERE NOT EXISTS ({apart})"
+    )
 
 
 def _merge_blobs(db: Any, other: Path) -> None:

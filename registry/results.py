@@ -163,13 +163,20 @@ class Results(Groups):
         return [*super().verify(reference), *self.damaged_results(set_id)]
 
     def cells(
-        self, sets: Sequence[str] | None = None, *, without: Sequence[str] = (), last_only: bool = False, **filters: Any
+        self,
+        sets: Sequence[str] | None = None,
+        *,
+        without: Sequence[str] = (),
+        last_only: bool = False,
+        rather: Sequence[str] = (),
+        **filters: Any,
     ) -> dict[CellKey, CellValues]:
         """The values of result rows, collected by everything but their repeat; in no order.
 
         It reads a million rows in seconds, since it makes no record of each. `sets` are ids; None: all sets.
-        `without` leaves out metrics that match one of these GLOB patterns; `last_only` all steps except the last. A
-        filter of an accuracy also finds the rows of the metric `diverged`.
+        `without` leaves out metrics that match one of these GLOB patterns; `last_only` all steps except the last.
+        `rather` leaves out other metrics than these of a network that has one of these, or diverged, at its last step.
+        A filter of an accuracy also finds the rows of the metric `diverged`.
 
         Raises RegistryError for a row that is damaged, and the errors of `results`.
         """
@@ -183,12 +190,17 @@ class Results(Groups):
             terms.append("set_id IN (SELECT value FROM json_each(?))")
             values.append(to_json(list(sets)))
         terms += ["step = steps"] * last_only + ["metric NOT GLOB ?"] * len(without)
+        if rather:
+            names = ", ".join("?" * (len(rather) + 1))
+            same = " AND ".join(f"has.{name} = results.{name}" for name in (*CellKey._fields[:5], "steps", "repeat"))
+            has = f"SELECT 1 FROM results AS has WHERE {same} AND has.step = has.steps AND has.metric IN ({names})"
+            terms.append(f"(metric IN ({names}) OR NOT EXISTS ({has}))")
         of_sets = any(filters.get(name) is not None for name in ("dataset", "method", "ipc"))
         joined = "JOIN (SELECT id AS set_id, dataset, method, ipc FROM sets) USING (set_id)" if of_sets else ""
         rows = self._tuples(
             f"SELECT {', '.join(CellKey._fields[:-1])}, {NOTED}, repeat, value, step_size "
             f"FROM results {joined} {'WHERE ' if terms else ''}{' AND '.join(terms)}",
-            [*values, *without],
+            [*values, *without, *([*rather, DIVERGED] * 2 if rather else [])],
         )
         found: dict[tuple[Any, ...], CellValues] = {}
         for row in rows:

@@ -24,12 +24,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from satm.errors import ConfigError, PluginError, UnknownName
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -212,4 +214,6 @@ def _offers(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
 
     They depend on `sys.path`. `path` makes it a part of the cache's key, so that a change of it counts.
     """
+    from importlib.metadata import entry_points  # loads Python's mail parser, and most commands need no plug-in
+
     return tuple(entry_points(group=group))

@@ -206,7 +206,10 @@ def two_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_commands_that_read_load_nothing_heavy(command: str, two_sets: Path) -> None:
     arguments = [*shlex.split(command), *([] if command == "--help" else ["--registry", str(two_sets)])]
     program = f"from satm.cli import run; assert run({arguments!r}) == 0; print()"
-    assert not loaded_after(program) & {"torch", "scipy", "numpy", "pandas", "sqlite_utils", "safetensors"}
+    loaded = loaded_after(program)
+    assert not loaded & {"torch", "scipy", "numpy", "pandas", "sqlite_utils", "safetensors"}
+    assert not loaded & {"pydantic", "rich", "email"}  # of typer, and of importlib.metadata
+    assert ("typer" in loaded) == (command != "--help")
 
 
 def test_one_place_prints() -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import typer
 
-from satm.cli import app, run
+from satm.cli import run
+from satm.cli._app import app
 from satm.cli._names import LISTINGS
 from satm.cli.reference import reference
 

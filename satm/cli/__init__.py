@@ -7,54 +7,25 @@ import os
 import sys
 from collections.abc import Sequence
 
-import typer
-
-from satm.cli import (
-    architectures,
-    cite,
-    compare,
-    condense,
-    doctor,
-    evaluate,
-    exchange,
-    incremental,
-    lists,
-    origins,
-    plan,
-    registry,
-    report,
-    reproduce,
-    results,
-    runs,
-    score,
-    serve,
-    tune,
-    upkeep,
-)
-from satm.cli._output import accept_every_letter, flushed, say
+from satm.cli._guard import guard
+from satm.cli._output import accept_every_letter, flushed, say, say_lines
+from satm.cli._overview import overview
 from satm.errors import TRACEBACK, Interrupted, SatmError, explained, spelled
-
-app = typer.Typer(
-    name="satm",
-    help="Condense image data sets, store every version of the results, and measure them out of domain.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-GROUPS = (
-    *(condense, plan, tune, evaluate, architectures, incremental, score, compare, reproduce),
-    *(results, report, serve, registry, exchange, origins, cite, runs, upkeep, lists, doctor),
-)
-for group in GROUPS:
-    group.register(app)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line. The exit code: 0 done, 1 failed (the message says why), 2 wrong usage, 130 interrupted."""
     accept_every_letter()
     try:
-        doctor.guard()
-        app(args=list(arguments), prog_name="satm")
+        guard()
+        if list(arguments) in ([], ["--help"]):
+            say_lines(overview())
+            code = 0 if arguments else 2
+        else:
+            from satm.cli._app import app  # with typer, which the overview does not need
+
+            app(args=list(arguments), prog_name="satm")
+            code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except SatmError as error:
@@ -63,8 +34,6 @@ def run(arguments: Sequence[str]) -> int:
         if os.environ.get(TRACEBACK) and explained(error) is None:
             raise
         return _failed(f"error: {spelled(error)}")
-    else:
-        code = 0
     problem = flushed()
     return code if problem is None else _failed(f"error: the output cannot be written: {problem}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,9 @@ from satm.cli._short import (
     SEPARATORS,
     about,
     ends_text,
+    marks_of,
     mean_text,
+    notes_text,
     size_text,
     terminal_width,
     unit_text,
@@ -26,7 +28,9 @@ from satm.report.tables import render
 from satm.workflow.grouped import GroupRow
 
 WHOLE = "all classes"  # in place of in-domain and cross-arch, if architectures stand side by side
+OWN = "in-domain"
 LEAST = 20  # columns of a terminal for the names at the left
+_WITHOUT_SET = (Pivot.METHOD, Pivot.IPC)  # the names at the left do not say which version of a set a value is of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ def print_pivot(rows: Sequence[GroupRow], by: Pivot, form: Format, *, more: str 
     """The pivot table on stdout. CSV and JSON hold mean, ends, spread and n of each cell in columns of their own."""
     table = turned(rows, by)
     if form in (Format.CSV, Format.JSON):
-        kinds = ("mean", "low", "high", "std_condensations", "std_networks", "n")
+        kinds = ("mean", "low", "high", "std_condensations", "std_networks", "n", "set", "remarks")
         columns = [*table.columns, *(f"{value} {kind}" for value in table.values for kind in kinds)]
         lines = [
             [*names, *(number for cell in line for number in _plain(cell))]
@@ -71,13 +75,16 @@ def print_pivot(rows: Sequence[GroupRow], by: Pivot, form: Format, *, more: str 
         return
     sizes = Counter(size_text(cell) for line in table.cells for cell in line if cell is not None)
     same = next(iter(sizes)) if len(sizes) == 1 else None
-    texts = [[_cell(cell, by, with_n=same is None) for cell in line] for line in table.cells]
+    marks = marks_of([notes_text(cell) for line in table.cells for cell in line if cell is not None])
+    texts = [[_cell(cell, by, marks, with_n=same is None) for cell in line] for line in table.cells]
+    noted = [f"{mark}: {text}" for text, mark in marks.items()]
     if form is Format.MARKDOWN:
         marked = [[*names, *line] for names, line in zip(table.names, texts, strict=True)]
-        say_lines(render([*table.columns, *table.values], marked, form.value))
+        say_lines("\n\n".join([render([*table.columns, *table.values], marked, form.value), *noted]))
         return
     shown = _lines(table, texts, by, same, terminal_width())
-    say_lines("\n".join([*shown, *([more] if more else [])]))
+    said = [wrapped([text], terminal_width()) for text in (*noted, more) if text]
+    say_lines("\n".join([*shown, *said]))
 
 
 def _lines(table: Turned, texts: Sequence[Sequence[str]], by: Pivot, same: str | None, limit: int) -> list[str]:
@@ -99,8 +106,10 @@ def _lines(table: Turned, texts: Sequence[Sequence[str]], by: Pivot, same: str |
         part = [[*names, *line[begin:end]] for names, line in zip(left.rows, texts, strict=True)]
         blocks.append(render([*left.columns, *table.values[begin:end]], part, "table"))
     lines.append("\n\n".join(blocks))
-    own = any(text.endswith("*") for line in texts for text in line)
-    return [*lines, *(["*: the set's own architecture"] if own else [])]
+    own = by is Pivot.ARCHITECTURE and any(row.cell.protocol == OWN for row in rows)
+    lines += ["*: the set's own architecture"] if own else []
+    versions = by in _WITHOUT_SET and any("@" in row.group.name for row in rows)
+    return [*lines, *(["@: versions of the set"] if versions else [])]
 
 
 def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
@@ -142,17 +151,20 @@ def _numbered(names: tuple[str, ...], again: int) -> tuple[str, ...]:
     return names if again == 1 else (f"{names[0]} ({again})", *names[1:])
 
 
-def _cell(row: GroupRow | None, by: Pivot, *, with_n: bool) -> str:
+def _cell(row: GroupRow | None, by: Pivot, marks: Mapping[str, str], *, with_n: bool) -> str:
     if row is None:
         return ""
     ends = ends_text(row).replace("sd ", "± ")
     n = f"({size_text(row)})" if with_n else ""
-    own = "*" if by is Pivot.ARCHITECTURE and row.cell.protocol == "in-domain" else ""
-    return " ".join(filter(None, (mean_text(row), ends, n))) + own
+    own = "*" if by is Pivot.ARCHITECTURE and row.cell.protocol == OWN else ""
+    _, at, versions = row.group.name.partition("@") if by in _WITHOUT_SET else ("", "", "")
+    number = " ".join(filter(None, (mean_text(row), ends, n))) + own
+    return " ".join(filter(None, (number, f"{at}{versions}", marks.get(notes_text(row), ""))))
 
 
-def _plain(row: GroupRow | None) -> list[float | int | None]:
+def _plain(row: GroupRow | None) -> list[float | int | str | None]:
     if row is None:
-        return [None] * 6
+        return [None] * 8
     low, high = row.interval or (None, None)
-    return [row.estimate.mean, low, high, row.between_condensations, row.between_networks, row.estimate.n]
+    spreads = (row.between_condensations, row.between_networks)
+    return [row.estimate.mean, low, high, *spreads, row.estimate.n, row.group.name, notes_text(row)]

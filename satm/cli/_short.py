@@ -50,7 +50,7 @@ def print_best(found: Sequence[Best], form: Format, *, more: str = "") -> None:
     print_short([each.row for each in found], notes=[_rivals(each) for each in found], more=more)
     said = []
     if any(each.of == 1 for each in found):
-        said.append("no letter: nothing else is stored of its data set, IPC, architecture, protocol, recipe and scale")
+        said.append("no letter: no other row here has its data set, IPC, architecture, protocol, recipe and scale")
     if any(each.of > 1 for each in found):
         said.append("the best of several means is chosen on test images and flatters: satm compare tests a claim")
     for text in said:
@@ -61,8 +61,8 @@ def short_lines(rows: Sequence[GroupRow], limit: int, *, notes: Sequence[str] = 
     """The lines of the table, each at most `limit` columns wide; `notes` has one for each row, or none at all."""
     if not rows:
         return ["no results"]
-    noted = [_notes(row, text) for row, text in zip(rows, notes or [""] * len(rows), strict=True)]
-    marks = _marks(noted)
+    noted = [notes_text(row, text) for row, text in zip(rows, notes or [""] * len(rows), strict=True)]
+    marks = marks_of(noted)
     columns = [*ABOUT, "mean", "95% interval" if any(row.interval for row in rows) else "spread", "n"]
     columns += [""] if marks else []
     texts = [
@@ -128,15 +128,14 @@ def _scale(row: GroupRow) -> tuple[int, int]:
     return (100, 1) if is_fraction(row.cell) else (1, 3)
 
 
-def _notes(row: GroupRow, note: str) -> str:
+def notes_text(row: GroupRow, note: str = "") -> str:
     """What a reader of the number should know."""
-    lost = row.condensations * row.networks
-    said = [f"{row.diverged} of {lost} networks diverged and count as chance"] if row.diverged else []
+    said = [f"{row.diverged} of {row.trained} networks diverged and count as chance"] if row.diverged else []
     said += [f"{count(row.left_out, 'value')} left out"] if row.left_out else []
     return "; ".join([*said, *row.remarks, *([note] if note else [])])
 
 
-def _marks(texts: Sequence[str]) -> dict[str, str]:
+def marks_of(texts: Sequence[str]) -> dict[str, str]:
     """A letter for each different text: a, b, … z, then numbers."""
     found = [text for text in dict.fromkeys(texts) if text]
     return {text: chr(ord("a") + i) if i < 26 else str(i + 1) for i, text in enumerate(found)}

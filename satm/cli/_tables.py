@@ -88,7 +88,7 @@ def _diverged(row: GroupRow, scale: int, digits: int) -> str:
     if not row.diverged:
         return ""
     without = "" if row.survivors is None else f", {scale * row.survivors:.{digits}f} without them"
-    return f" ({row.diverged} of {row.condensations * row.networks} diverged and count as chance{without})"
+    return f" ({row.diverged} of {row.trained} diverged and count as chance{without})"
 
 
 def _step(cell: Cell) -> str:

@@ -1,41 +1,15 @@
-"""`satm doctor`, and the check that no other package hides one of our packages."""
+"""`satm doctor`."""
 
 from __future__ import annotations
-
-from importlib.util import find_spec
-from pathlib import Path
 
 import typer
 
 from satm.cli._output import say
-from satm.errors import Shadowed
-
-PACKAGES = ("satm", "evaluation", "protocols", "registry")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(name="doctor")(doctor)
-
-
-def guard() -> None:
-    """Raise Shadowed if our four packages do not come from one folder.
-
-    Their names are common, so a package or folder of the same name may hide one of them.
-    """
-    places = {}
-    for name in PACKAGES:
-        found = find_spec(name)
-        if found is None or found.origin is None:
-            raise Shadowed(f"package '{name}' is missing, or a folder hides it; run the installed `satm` command")
-        places[name] = Path(found.origin).parent.parent
-    ours = places["satm"]
-    for name, place in places.items():
-        if place != ours:
-            raise Shadowed(
-                f"package '{name}' comes from {place}, ours is in {ours}; run the installed `satm` command (not "
-                "`python -m`) from another folder, in an environment of its own"
-            )
 
 
 def sqlite_problem(version: tuple[int, ...]) -> str | None:

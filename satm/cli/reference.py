@@ -15,7 +15,7 @@ from typing import Any, get_args, get_type_hints
 
 import typer
 
-from satm.cli import app
+from satm.cli._app import app
 from satm.cli._names import filled
 
 HEAD = """# Commands

@@ -58,6 +58,7 @@ def report(
     Example: satm report --output report.html --open
     """
     import satm
+    from satm.cli._tables import count
 
     def write(refresh: int | None) -> Report:
         return satm.write_report(
@@ -65,8 +66,9 @@ def report(
         )
 
     done = write(watch)
-    size = f"{done.sets} sets, {done.numbers} numbers, {done.figures} figures, {done.bytes / 1e6:.1f} MB"
-    say(f"{done.path}: {size}" + ("" if figures is None else f"; figures in {figures}"))
+    counts = (count(done.sets, "set"), count(done.numbers, "number"), count(done.figures, "figure"))
+    drawn = "" if figures is None else f"; figures in {figures}"
+    say(f"{done.path}: {', '.join(counts)}, {done.bytes / 1e6:.1f} MB{drawn}")
     if open_page and not webbrowser.open(done.path.absolute().as_uri()):
         say("no browser was found; open the file by hand", err=True)
     if watch is None:

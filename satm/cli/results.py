@@ -18,7 +18,8 @@ from satm.cli._output import say
 from satm.errors import ConfigError, UnknownName
 
 if TYPE_CHECKING:
-    from satm.workflow.grouped import GroupRow
+    from registry import Registry
+    from satm.workflow.grouped import GroupRow, PendingRow
 
 
 def register(app: typer.Typer) -> None:
@@ -111,30 +112,36 @@ def results(
     view = View(pivot=pivot, best=best, sort=sort, limit=limit, every=every, form=form)
     after = None if since is None else parse_since(since, datetime.now(UTC))
 
-    import satm
+    from registry import Registry
+    from satm.workflow.grouped import pending_rows
+    from satm.workflow.headline import measured_since
 
     names = {"architecture": arch, "memory": memory, "metric": metric, "profile": profile}
     named = view.protocol(_SHORT.get(protocol, protocol) if protocol else None)
-    rows = satm.group_results(
-        None if reference is None else [reference],
-        each=each,
-        new_images=new_images,
-        every_step=view.every_step(metric),
-        registry=registry,
-        protocol=named,
-        dataset=dataset,
-        ipc=ipc,
-        method=method,
-        **view.wanted(names),
-    )
-    if not rows:
-        _check_names(names, registry)
-    if after is not None:
-        rows = _measured_since(rows, after, registry)
+    wanted = {"protocol": named, "dataset": dataset, "ipc": ipc, "method": method, **view.wanted(names)}
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        pending = list(
+            pending_rows(
+                store,
+                None if reference is None else [reference],
+                each=each,
+                new_images=new_images,
+                every_step=view.every_step(metric),
+                headlines=view.of_headlines and metric is None,
+                **wanted,
+            )
+        )
+        if not pending:
+            _check_names(names, store, registry)
+        if after is not None:
+            pending = measured_since(pending, after, store)
+        rows, total = view.chosen(pending)
     if not rows and form is Format.TABLE:
-        say(_nothing(named, registry, {"--dataset": dataset, "--method": method, "--ipc": ipc, "--since": since}))
+        given = {"--dataset": dataset, "--method": method, "--ipc": ipc, "--arch": arch, "--memory": memory}
+        given |= {"--metric": metric, "--profile": profile, "--since": since}
+        say(_nothing(reference, named, registry, given))
         return
-    view.show(rows)
+    view.show(rows, total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,22 +184,41 @@ class View:
         metric = names["metric"] or ("accuracy" if self.pivot is Pivot.STEP else None)
         return {**names, "metric": metric}
 
-    def show(self, rows: Sequence[GroupRow]) -> None:
-        """Print the rows. Raises UnknownName for a column that they cannot be sorted by."""
-        from satm.cli._pivot import print_pivot
-        from satm.cli._short import ROWS, print_best, print_short
-        from satm.cli._tables import print_results
-        from satm.workflow.headline import best, headlines
+    @property
+    def of_headlines(self) -> bool:
+        """Whether only the headline of each set, architecture and memory is shown."""
+        return not self.plain and self.pivot is not Pivot.STEP
 
-        if not self.plain and self.pivot is not Pivot.STEP:
-            rows = headlines(rows)
-        found = best(rows) if self.best else []
-        chosen = sorted_by([each.row for each in found] if self.best else rows, self.sort)
+    @property
+    def most(self) -> int:
+        """The number of rows that are shown at most; 0: all."""
+        from satm.cli._short import ROWS
+
         short = not self.plain and self.form is Format.TABLE and self.pivot is None
-        most = (ROWS if short else 0) if self.limit is None else self.limit
+        return (ROWS if short else 0) if self.limit is None else self.limit
+
+    def chosen(self, pending: Sequence[PendingRow]) -> tuple[list[GroupRow], int]:
+        """The rows that may be shown, and the number of all. The means of other rows are never computed."""
+        from satm.workflow.headline import headlines
+
+        if self.of_headlines:
+            pending = headlines(pending)
+        needed = pending if self.best or self.sort is not None else pending[-self.most :]
+        return [each.made() for each in needed], len(pending)
+
+    def show(self, rows: Sequence[GroupRow], total: int) -> None:
+        """Print the rows, of so many. Raises UnknownName for a column that they cannot be sorted by."""
+        from satm.cli._pivot import print_pivot
+        from satm.cli._short import print_best, print_short
+        from satm.cli._tables import print_results
+        from satm.workflow.headline import best
+
+        found = best(rows) if self.best else []
+        chosen, most = sorted_by([each.row for each in found] if self.best else rows, self.sort), self.most
+        total = len(found) if self.best else total
         shown = chosen[-most:] if self.sort is None else chosen[:most] if most else chosen
-        more = f"{'the newest ' if self.sort is None else ''}{len(shown)} of {len(chosen)} rows; --limit 0 shows all"
-        more = more if len(shown) < len(chosen) else ""
+        more = f"{'the newest ' if self.sort is None else ''}{len(shown)} of {total} rows; --limit 0 shows all"
+        more = more if len(shown) < total else ""
         if self.pivot is not None:
             print_pivot(shown, self.pivot, self.form, more=more)
         elif self.best:
@@ -246,32 +272,22 @@ def parse_since(text: str, now: datetime) -> str:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
 
 
-def _measured_since(rows: Sequence[GroupRow], when: str, registry: Path) -> list[GroupRow]:
-    from registry import Registry
-    from satm.workflow.headline import measured_since
-
-    with Registry.open(registry, must_exist=True, read_only=True) as store:
-        return measured_since(rows, when, store)
-
-
-def _nothing(protocol: str | None, registry: Path, filters: Mapping[str, object]) -> str:
+def _nothing(reference: str | None, protocol: str | None, registry: Path, filters: Mapping[str, object]) -> str:
     """One line in place of a table without rows, with the command that makes some."""
-    of = f" of protocol {protocol}" if protocol else ""
+    of = f" of {reference}" if reference else ""
+    of += f" of protocol {protocol}" if protocol else ""
     given = [f"{name} {value}" for name, value in filters.items() if value is not None]
     command = {"cross-arch": "satm eval-arch", "class-incremental": "satm eval-cl"}.get(protocol or "", "satm eval")
     asked = f" under {', '.join(given)}" if given else ""
     return f"no results{of}{asked} in {registry}; {command} makes some, and satm sets list shows the sets"
 
 
-def _check_names(names: Mapping[str, str | None], registry: Path) -> None:
+def _check_names(names: Mapping[str, str | None], store: Registry, registry: Path) -> None:
     """Raise UnknownName for a filter that fits no result and is no name that satm knows."""
-    from registry import Registry
-
     for kind, name in names.items():
         if name is None or (kind == "architecture" and name.startswith(("timm/", "convnet"))):
             continue
-        with Registry.open(registry, must_exist=True, read_only=True) as store:
-            known = {*_names_of_the_suite(kind), *store.stored_values(kind)}
+        known = {*_names_of_the_suite(kind), *store.stored_values(kind)}
         if name not in known:
             raise UnknownName(kind, name, known, hint=f"(these are the suite's and those in {registry})")
 

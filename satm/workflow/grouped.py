@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,15 @@ from registry import CHANCE, DIVERGED, Group, Registry
 from registry.records import policy_name
 from satm.statistics import Estimate, accuracy_interval, common, crossed, fresh_draws
 from satm.workflow.incremental.differences import depends_on_seed, in_orders, order_means
-from satm.workflow.incremental.naming import BASE, PER_STEP
+from satm.workflow.incremental.naming import BASE, ORDERS, PER_STEP
 
 APART = "its group shares no network"  # the remark on a set that is shown by itself
+
+HEADLINES = ("accuracy", "final_accuracy")
+"""The metrics that are looked at first: of streams the final accuracy, else the accuracy."""
+
+Images = Mapping[str, Mapping[tuple[str, str, str, str], int]]
+"""The numbers of test images by the id of the set, then by protocol, architecture, memory and id of the recipe."""
 
 BySeed = Mapping[int, Mapping[int, float]]
 """Values by the seed of the condensation, then by the network, or by the class order (the mean of its networks)."""
@@ -66,7 +72,9 @@ class GroupRow:
     between_condensations: float | None  # standard deviations; None if one value cannot tell
     between_networks: float | None
     values: BySeed
-    diverged: int = 0  # networks that diverged; as an accuracy each counts as chance, 1/K
+    trained: int  # networks that the mean counts: of streams an order may have several
+    fixed: bool = False  # the images are the same whatever the seed of the condensation, so `values` has one seed
+    diverged: int = 0  # those of `trained` that diverged; as an accuracy each counts as chance, 1/K
     survivors: float | None = None  # the mean without them; None if none diverged, or if none is left
     left_out: int = 0  # values of networks that not every condensation has
     images: int | None = None  # test images; None if no predictions are stored
@@ -124,36 +132,54 @@ def group_results(
     Raises the errors of `Registry.group`.
     """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
-        which = {key: filters[key] for key in ("dataset", "method", "ipc") if filters.get(key) is not None}
-        groups = store.groups(**which) if references is None else [store.group(reference) for reference in references]
-        if each:
-            groups = store.alone([record for group in groups for record in group.sets])
-        some = references is not None or bool(which)
-        last = not every_step
-        return list(
-            stored_rows(store, groups, some=some, new_images=new_images, last_only=last, matrix=not last, **filters)
+        found = pending_rows(
+            store, references, each=each, new_images=new_images, every_step=every_step, headlines=False, **filters
         )
+        return [row.made() for row in found]
 
 
-def stored_rows(
+@dataclass(frozen=True, slots=True)
+class PendingRow:
+    """A row whose values are read, and whose mean is computed when it is needed."""
+
+    group: Group
+    cell: Cell
+    made: Callable[[], GroupRow]  # while the registry is open
+
+
+def pending_rows(
     store: Registry,
-    groups: Sequence[Group],
+    references: Sequence[str] | None,
     *,
-    some: bool,
+    headlines: bool,
+    each: bool = False,
     new_images: bool = False,
-    last_only: bool = False,
-    matrix: bool = True,
+    every_step: bool = True,
     **filters: Any,
-) -> Iterator[GroupRow]:
-    """The results of several groups, read at once; as `group_results`.
+) -> Iterator[PendingRow]:
+    """The rows of `group_results`, which computes all of them.
 
-    `some`: they are not all groups of the file. `last_only`: only the last step of each stream. `matrix=False` leaves
-    out the matrices of accuracies.
+    `headlines` leaves out what is no headline of its network (`HEADLINES`), unless the network has none of them.
     """
-    sets = [record.id for group in groups for record in group.sets] if some else None
-    found = _read(store, sets, last_only=last_only, matrix=matrix, **filters)
+    which = {key: filters[key] for key in ("dataset", "method", "ipc") if filters.get(key) is not None}
+    groups = store.groups(**which) if references is None else [store.group(reference) for reference in references]
+    if each:
+        groups = store.alone([record for group in groups for record in group.sets])
+    sets = None if references is None and not which else [record.id for group in groups for record in group.sets]
+    last, only = not every_step, HEADLINES if headlines else ()
+    found = _read(store, sets, last_only=last, matrix=not last, rather=only, **filters)
     for group in groups:
         yield from _rows(store, group, found, filters.get("metric"), new_images, apart=True)
+
+
+def stored_rows(store: Registry, groups: Sequence[Group], *, some: bool, matrix: bool = True) -> Iterator[GroupRow]:
+    """All results of several groups, read at once.
+
+    `some`: they are not all groups of the file. `matrix=False` leaves out the matrices of accuracies.
+    """
+    sets = [record.id for group in groups for record in group.sets] if some else None
+    found = _read(store, sets, matrix=matrix)
+    return (row.made() for group in groups for row in _rows(store, group, found, None, False, apart=True))
 
 
 def group_rows(store: Registry, group: Group, *, new_images: bool = False, **filters: Any) -> Iterator[GroupRow]:
@@ -162,7 +188,7 @@ def group_rows(store: Registry, group: Group, *, new_images: bool = False, **fil
     Values have the unit of their metric; accuracies are fractions.
     """
     found = _read(store, [record.id for record in group.sets], **filters)
-    return _rows(store, group, found, filters.get("metric"), new_images)
+    return (row.made() for row in _rows(store, group, found, filters.get("metric"), new_images))
 
 
 @dataclass(slots=True)
@@ -176,12 +202,19 @@ class _Part:
 
 
 def _read(
-    store: Registry, sets: Sequence[str] | None, *, last_only: bool = False, matrix: bool = True, **filters: Any
+    store: Registry,
+    sets: Sequence[str] | None,
+    *,
+    last_only: bool = False,
+    matrix: bool = True,
+    rather: Sequence[str] = (),
+    **filters: Any,
 ) -> dict[str, dict[Cell, _Part]]:
     """The stored values by the id of the set, then by cell."""
     found: dict[str, dict[Cell, _Part]] = defaultdict(dict)
     without = () if matrix else tuple(f"{prefix}*" for prefix in PER_STEP)
-    for key, (values, rates) in store.cells(sets, without=without, last_only=last_only, **filters).items():
+    read = store.cells(sets, without=without, last_only=last_only, rather=rather, **filters)
+    for key, (values, rates) in read.items():
         policy, remarks, guessed = _read_noted(key.noted)
         cell = Cell(policy=policy, **{name: getattr(key, name) for name in _SHARED})
         part = found[key.set_id].setdefault(cell, _Part())
@@ -211,13 +244,20 @@ def _rows(
     new_images: bool,
     *,
     apart: bool = False,
-) -> Iterator[GroupRow]:
+) -> Iterator[PendingRow]:
     """The rows of `group`. `apart`: if its sets share no network, a row for each of them, not ConfigError."""
     found: dict[Cell, dict[int, _Part]] = defaultdict(dict)
     for record in group.sets:
         for cell, part in _with_guesses(stored.get(record.id, {}), len(record.about["classes"]), metric).items():
             found[cell][record.seed] = part
-    images = {record.id: store.test_images(record.id) for record in group.sets if record.id in stored}
+
+    @cache
+    def images() -> Images:
+        return {record.id: store.test_images(record.id) for record in group.sets if record.id in stored}
+
+    def made(each: Group, cell: Cell, parts: Mapping[int, _Part], lost: Mapping[int, Collection[int]]) -> GroupRow:
+        return _with_images(store, _row(store, each, cell, parts, lost), images, new_images=new_images)
+
     any_lost = any(cell.metric == DIVERGED for cell in found)
     for cell in sorted(found, key=_order):
         if cell.metric != DIVERGED:
@@ -226,8 +266,7 @@ def _rows(
             if cell.incremental:  # a guess is stored as such
                 repeats = {seed: part.guessed for seed, part in found[cell].items()}
             for each, parts in _apart(store, group, cell, found[cell]) if apart else [(group, found[cell])]:
-                row = _row(store, each, cell, parts, repeats)
-                yield _with_images(store, row, images, new_images=new_images)
+                yield PendingRow(each, cell, partial(made, each, cell, parts, repeats))
 
 
 def _apart(
@@ -250,16 +289,14 @@ def _order(cell: Cell) -> tuple[Any, ...]:
     )
 
 
-def _with_images(
-    store: Registry, row: GroupRow, images: Mapping[str, Mapping[tuple[str, str, str, str], int]], *, new_images: bool
-) -> GroupRow:
+def _with_images(store: Registry, row: GroupRow, images: Callable[[], Images], *, new_images: bool) -> GroupRow:
     """`row` with the number of its test images, and with `right` if the interval is to speak of new images."""
     cell = row.cell
-    if cell.incremental:  # before the last step only some of the test images count
+    if cell.incremental or cell.metric not in CHANCE:  # in a stream only some of the test images count
         return row
     key = (cell.protocol, cell.architecture, cell.memory, cell.recipe_id)
-    counts = {each[key] for each in images.values() if key in each}
-    if cell.metric not in CHANCE or len(counts) != 1:
+    counts = {each[key] for each in images().values() if key in each}
+    if len(counts) != 1:
         return row
     right = _shares(store, row) if new_images and cell.metric == "accuracy" else None
     return replace(row, images=counts.pop(), right=right)
@@ -269,34 +306,38 @@ def _row(
     store: Registry, group: Group, cell: Cell, parts: Mapping[int, _Part], lost: Mapping[int, Collection[int]]
 ) -> GroupRow:
     """The row of one cell. `parts`: the results by condensation seed; `lost`: the repeats that diverged, by seed."""
-    if not depends_on_seed(cell.memory, group.sets):  # the set with the most networks speaks for all
+    fixed = not depends_on_seed(cell.memory, group.sets)
+    if fixed:  # the set with the most networks speaks for all
         fullest = max(parts, key=lambda seed: len(parts[seed].values))
         parts = {fullest: parts[fullest]}
     # The values of a class-incremental protocol are by class order, each the mean of its networks.
     values = {seed: order_means(part.values) if cell.incremental else part.values for seed, part in parts.items()}
     table = common(values)
     rates = sorted(set().union(*(part.rates for part in parts.values())))
-    diverged = sum(len(lost.get(seed, ())) for seed in parts)
-    survivors = [
-        value
+    counted = [
+        (value, repeat in lost.get(seed, ()))
         for seed, part in parts.items()
         for repeat, value in part.values.items()
-        if repeat not in lost.get(seed, ())
+        if (repeat % ORDERS if cell.incremental else repeat) in table.networks
     ]
+    survivors = [value for value, is_lost in counted if not is_lost]
+    diverged = len(counted) - len(survivors)
     estimate = crossed(table.tables[0])
-    counted: Estimate = fresh_draws(table.tables[0][0]) if cell.memory.startswith("random") else estimate
+    mean: Estimate = fresh_draws(table.tables[0][0]) if cell.memory.startswith("random") else estimate
     return GroupRow(
         group=group,
         cell=cell,
         recipe=store.recipe_name(cell.recipe_id),
         rate=rates[0] if len(rates) == 1 else None,
         rates=tuple(rates),
-        estimate=in_orders(counted) if cell.incremental else counted,
+        estimate=in_orders(mean) if cell.incremental else mean,
         condensations=estimate.seeds,
         networks=estimate.networks,
         between_condensations=estimate.between_condensations,
         between_networks=estimate.between_networks,
         values=values,
+        trained=len(counted),
+        fixed=fixed,
         diverged=diverged,
         survivors=sum(survivors) / len(survivors) if diverged and survivors else None,
         left_out=table.left_out,

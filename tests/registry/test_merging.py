@@ -14,6 +14,7 @@ from registry import Registry
 from satm.errors import RegistryError, SatmError
 from tests.registry.helpers import SET, a_set, result, start
 from tests.registry.kept import SCHEMAS, unpack
+from tests.registry.test_predictions import prediction
 
 
 @pytest.fixture
@@ -80,6 +81,16 @@ def test_of_two_numbers_for_one_result_ours_stays_and_theirs_is_kept(registry: R
         assert [row["value"] for row in registry.replaced_results()] == [0.75]
     assert registry.summary()[0].mean == 0.375
     assert registry.verify() == []
+
+
+def test_predictions_come_with_their_accuracy_only(registry: Registry, other: Registry) -> None:
+    for store, value in ((registry, 0.5), (other, 0.75)):
+        set_id, recipe = store.add_set(SET, run=None).id, store.add_recipe("smoke", {})
+        store.add_results([result(set_id, recipe, value=value), result(set_id, recipe, repeat=1, value=0.25)])
+    network = {"protocol": "cross-arch", "architecture": "resnet18"}
+    other.add_predictions([prediction(set_id, recipe, repeat=repeat, **network) for repeat in (0, 1, 2)])
+    registry.merge(other.path)
+    assert [row.repeat for row in registry.predictions()] == [1, 2]  # repeat 0 has another accuracy here
 
 
 def test_a_tag_of_another_set_stays_as_it_is_here(registry: Registry, other: Registry) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+import torch
 
 from evaluation import DIVERGED, METRICS, EvaluationResult, RateChoice, from_predictions
 from registry import PredictionRow, Registry, ResultRow
@@ -34,6 +35,16 @@ class Tested:
         """The images of a split."""
         targets = test.labels.numpy()
         return cls(digest=images_digest(test.images.numpy(), targets), num_classes=num_classes, targets=targets)
+
+    def row(self, predicted: torch.Tensor, **network: Any) -> PredictionRow:
+        """The predictions [n] of a network as they are stored; `network` are the other fields of the row."""
+        return PredictionRow(
+            **network,
+            test=self.digest,
+            num_classes=self.num_classes,
+            predicted=predicted.numpy(),
+            targets=self.targets,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,35 +172,25 @@ class NetworkRows:
             rows["accuracy"] = replace(accuracy, detail={**accuracy.detail, NOT_FINITE: sorted({*known, *undefined})})
         self.store.add_results(list(rows.values()))
         if test is not None and result.predicted is not None and not differs:
-            self.store.add_predictions([self._predictions(result, test, run_id)])
+            self.store.add_predictions([test.row(result.predicted, **self._network(result), run_id=run_id)])
 
-    def _predictions(self, result: EvaluationResult, test: Tested, run_id: str) -> PredictionRow:
-        assert result.predicted is not None
-        return PredictionRow(
-            set_id=self.entrant.record.id,
-            protocol=self.entrant.protocol(result.architecture),
-            architecture=result.architecture,
-            memory=self.memory,
-            recipe_id=self.recipe_id,
-            repeat=result.repeat,
-            test=test.digest,
-            num_classes=test.num_classes,
-            predicted=result.predicted.numpy(),
-            targets=test.targets,
-            run_id=run_id,
-        )
+    def _network(self, result: EvaluationResult) -> dict[str, Any]:
+        """What the rows and the predictions of one network have in common."""
+        return {
+            "set_id": self.entrant.record.id,
+            "protocol": self.entrant.protocol(result.architecture),
+            "architecture": result.architecture,
+            "memory": self.memory,
+            "recipe_id": self.recipe_id,
+            "repeat": result.repeat,
+        }
 
     def row(
         self, result: EvaluationResult, metric: str, value: float, run_id: str, labels: Mapping[str, Any]
     ) -> ResultRow:
         """The row of one metric of a network."""
         return ResultRow(
-            set_id=self.entrant.record.id,
-            protocol=self.entrant.protocol(result.architecture),
-            architecture=result.architecture,
-            memory=self.memory,
-            recipe_id=self.recipe_id,
-            repeat=result.repeat,
+            **self._network(result),
             metric=metric,
             value=value,
             profile=self.entrant.profile,

@@ -44,9 +44,11 @@ def depends_on_seed(memory: str, sets: Sequence[SetRecord]) -> bool:
     """Whether a memory differs between the sets of a group.
 
     Condensed images do. Real images drawn at random are the same for every set. Those chosen by herding differ if the
-    sets' experts have different seeds.
+    sets' experts have different seeds; of one set nobody can tell.
     """
     if memory.startswith("herding"):
+        if len(sets) == 1:
+            return True
         configs = [each.about.get("config", {}).get("condense", {}) for each in sets]
         return len({each.get("experts", {}).get("seed") for each in configs}) > 1
     return memory.startswith("condensed")

@@ -13,7 +13,7 @@ from evaluation import RateChoice
 from protocols.base import State
 from protocols.result import IncrementalResult, StepResult
 from protocols.run import Earlier
-from registry import PredictionRow, Registry, ResultRow
+from registry import Registry, ResultRow
 from satm.machine.fused import Trained
 from satm.rng import Seed
 from satm.workflow.checkpoint import Checkpoint
@@ -125,7 +125,9 @@ class Rows:
         }
         self._add(cell, result.step, values, detail)
         if self.tested is not None and result.predicted is not None:
-            self.store.add_predictions([self._predictions(cell, result.step, result.predicted, self.tested)])
+            network = {"set_id": self.like.set_id, **self._same, "repeat": cell.repeat, "step": result.step + 1}
+            row = self.tested.row(result.predicted, **network, run_id=self.like.run_id)
+            self.store.add_predictions([row])
 
     def add_scores(self, result: IncrementalResult, *, cell: Cell) -> None:
         """Store the scores of the whole stream and the untrained network's accuracies, at its last step."""
@@ -173,19 +175,6 @@ class Rows:
             and tuple(row.detail.get("parts", ())) == cell.parts
             and row.step_size == cell.rates[row.step - 1]
         }
-
-    def _predictions(self, cell: Cell, step: int, predicted: torch.Tensor, tested: Tested) -> PredictionRow:
-        return PredictionRow(
-            set_id=self.like.set_id,
-            **self._same,
-            repeat=cell.repeat,
-            step=step + 1,
-            test=tested.digest,
-            num_classes=tested.num_classes,
-            predicted=predicted.numpy(),
-            targets=tested.targets,
-            run_id=self.like.run_id,
-        )
 
     def _lacks_predictions(self, cell: Cell, values: Mapping[tuple[str, int], ResultRow]) -> bool:
         """Whether predictions must be stored and a step of `values` has none. One that diverged never has any."""

@@ -29,7 +29,9 @@ def section(material: Material, easel: Easel, cards: frozenset[str]) -> Section:
         title="Across architectures",
         about="Accuracy in percent of networks trained on a set. Own marks the architecture that a set was made with.",
         blocks=tuple(
-            block for n, (key, rows) in enumerate(wide[:6], 1) for block in _blocks(n, key, rows, easel, cards)
+            block
+            for n, (key, rows) in enumerate(wide[:6], 1)
+            for block in _blocks(n, (*key[:-1], material.recipe(rows[0])), rows, easel, cards)
         ),
         missing="No set is judged on two architectures. satm eval-arch SET --arch resnet18 --arch vgg11 does that.",
         left_out=left_out(more + len(wide[6:]), "tables"),
@@ -38,7 +40,7 @@ def section(material: Material, easel: Easel, cards: frozenset[str]) -> Section:
 
 def _key(row: GroupRow) -> tuple[Any, ...]:
     record = row.group.sets[0]
-    return (record.dataset, record.ipc, row.cell.profile, row.recipe)
+    return (record.dataset, record.ipc, row.cell.profile, row.cell.recipe_id)
 
 
 def _blocks(

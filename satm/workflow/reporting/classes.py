@@ -33,7 +33,9 @@ def section(material: Material, easel: Easel) -> Section:
         about="From the stored predictions of networks. Each number is the mean over condensations and networks of the "
         "share of the class's test images that are right.",
         blocks=tuple(
-            block for n, (key, rows) in enumerate(chosen, 1) for block in _blocks(n, key, rows, material.store, easel)
+            block
+            for n, (key, rows) in enumerate(chosen, 1)
+            for block in _blocks(n, (*key[:-1], material.recipe(rows[0])), rows, material.store, easel)
         ),
         missing="No predictions are stored here. satm eval SET --save-predictions stores them.",
         left_out=left_out(more, "tables"),
@@ -42,13 +44,13 @@ def section(material: Material, easel: Easel) -> Section:
 
 def _key(row: GroupRow) -> tuple[Any, ...]:
     record = row.group.sets[0]
-    return (record.dataset, row.cell.architecture, row.cell.profile, row.recipe, tuple(record.about["classes"]))
+    return (record.dataset, row.cell.architecture, row.cell.profile, tuple(record.about["classes"]), row.cell.recipe_id)
 
 
 def _blocks(
     number: int, key: tuple[Any, ...], rows: list[GroupRow], store: Registry, easel: Easel
 ) -> Iterator[Table | Figure]:
-    dataset, architecture, profile, recipe, classes = key
+    dataset, architecture, profile, classes, recipe = key
     best = sorted(rows, key=lambda row: -row.estimate.mean)[:SETS]
     found = [(row, each) for row in best if (each := _by_class(row, store)) is not None]
     if not found:

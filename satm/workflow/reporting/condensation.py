@@ -121,7 +121,8 @@ def _figures(
             each
             for trace in chosen
             for position, (metric, label) in enumerate(curve.metrics)
-            if (each := _series(trace, metric, label, methods.index(trace.run.method) + 3 * position, material))
+            for kin in [methods.index(trace.run.method) + len(methods) * position]
+            if (each := _series(trace, metric, label, kin, material))
         ]
         if series:
             more = f" {len(chosen)} of {len(traces)} runs are drawn." if len(traces) > len(chosen) else ""

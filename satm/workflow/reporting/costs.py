@@ -36,7 +36,8 @@ def section(material: Material, easel: Easel) -> Section:
     )
     ready: list[list[Lines]] = []
     for key, rows in panels(found, _key, most=len(found))[0]:
-        charts = [_chart(f"{name}-{len(ready) + 1}", key, label, about, rows, of) for name, label, about, of in axes]
+        about = (*key[:-1], material.recipe(rows[0]))
+        charts = [_chart(f"{name}-{len(ready) + 1}", about, label, note, rows, of) for name, label, note, of in axes]
         if any(charts):
             ready.append([chart for chart in charts if chart is not None])
     return Section(
@@ -50,7 +51,7 @@ def section(material: Material, easel: Easel) -> Section:
 
 
 def _key(row: GroupRow) -> tuple[Any, ...]:
-    return (row.group.sets[0].dataset, row.cell.architecture, row.cell.profile, row.recipe)
+    return (row.group.sets[0].dataset, row.cell.architecture, row.cell.profile, row.cell.recipe_id)
 
 
 def _images(row: GroupRow) -> float:

@@ -21,7 +21,10 @@ def section(material: Material, easel: Easel) -> Section:
         title="Class-incremental curves",
         about="Accuracy on all classes seen so far, after each step of a stream. A band is the 95% interval of the "
         "mean; there is none for fewer than three class orders.",
-        blocks=tuple(easel.figure(_chart(number, key, rows)) for number, (key, rows) in enumerate(chosen, 1)),
+        blocks=tuple(
+            easel.figure(_chart(number, (*key[:-1], material.recipe(rows[0])), rows))
+            for number, (key, rows) in enumerate(chosen, 1)
+        ),
         missing="No class-incremental result is stored here. satm eval-cl SET --steps 5 makes some.",
         left_out=left_out(more, "figures"),
     )
@@ -29,11 +32,11 @@ def section(material: Material, easel: Easel) -> Section:
 
 def _key(row: GroupRow) -> tuple[Any, ...]:
     record, cell = row.group.sets[0], row.cell
-    return (record.dataset, record.ipc, cell.protocol, cell.architecture, cell.profile, row.recipe, cell.steps)
+    return (record.dataset, record.ipc, cell.protocol, cell.architecture, cell.profile, cell.steps, cell.recipe_id)
 
 
 def _chart(number: int, key: tuple[Any, ...], rows: list[GroupRow]) -> Lines:
-    dataset, ipc, protocol, architecture, profile, recipe, steps = key
+    dataset, ipc, protocol, architecture, profile, steps, recipe = key
     arms: dict[str, list[GroupRow]] = defaultdict(list)
     for row in rows:
         arms[arm(row)].append(row)

@@ -40,7 +40,7 @@ def _leaderboard(rows: list[GroupRow], cards: frozenset[str]) -> Table:
         *ABOUT,
         *SPREADS[1:-1],
     ]
-    columns += [Column("may be best", choices=True, about="no other row of its kind is shown to be better")]
+    columns += [Column("may be best", choices=True, about="the best row of its kind is not shown to be better")]
     lines = []
     for row in ordered[:ROWS]:
         interval, *deviations, n = _spread(row, 100, 1)
@@ -127,7 +127,7 @@ def _without_shared(table: Table) -> Table:
 
 def _family(row: GroupRow) -> tuple[Any, ...]:
     record, cell = row.group.newest, row.cell
-    shared = (cell.protocol, cell.architecture, cell.profile, row.recipe, cell.policy or "", cell.steps)
+    shared = (cell.protocol, cell.architecture, cell.profile, row.recipe, cell.recipe_id, cell.policy or "", cell.steps)
     return (record.dataset, record.ipc, cell.protocol != "in-domain", *shared, -row.estimate.mean)
 
 

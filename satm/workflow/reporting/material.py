@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from registry import Group, Registry, RunRecord, SetRecord
@@ -16,7 +18,7 @@ LINES = 8  # series of a figure: more cannot be told apart
 ROWS = 2000  # of a table: more are slow in a browser, and nobody reads them
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Material:
     """Everything that the parts of a report read. `store` is open for reading."""
 
@@ -26,6 +28,16 @@ class Material:
     rows: tuple[GroupRow, ...]  # the results after the last step, without the matrices of accuracies
     steps: tuple[GroupRow, ...]  # accuracy after each step of class-incremental streams
     runs: dict[str, RunRecord]  # by id
+
+    def recipe(self, row: GroupRow) -> str:
+        """The recipe of a row as titles name it: with the start of its id if another recipe has the same name."""
+        return f"{row.recipe} ({row.cell.recipe_id[:8]})" if row.recipe in self._shared_names else row.recipe
+
+    @cached_property
+    def _shared_names(self) -> set[str]:
+        """The names that several recipes have."""
+        recipes = {(row.recipe, row.cell.recipe_id) for row in (*self.rows, *self.steps)}
+        return {name for name, count in Counter(name for name, _ in recipes).items() if count > 1}
 
     @property
     def sets(self) -> list[SetRecord]:

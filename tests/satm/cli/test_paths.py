@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from satm.cli import app, run
+from satm.cli import run
+from satm.cli._app import app
 from satm.exchange import LAYOUTS
 
 FILES = {"empty": b"", "binary": bytes(range(256)) * 8, "nested": b"[" * 200_000, "unreadable": b"x"}

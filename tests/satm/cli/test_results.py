@@ -164,9 +164,11 @@ def test_two_sets_of_one_place_in_a_pivot_stand_below_each_other(satm: Satm, her
             sets = group(registry, "a", (0,), config={"condense": {"outer_steps": steps}})
             evaluated(registry, sets, [0.5 + steps / 10])
     out = satm("results", "--pivot", "method")
-    assert "60.0 [" in out
-    assert "70.0 [" in out
+    assert re.search(r"60\.0 \[.*\] @1$", out, re.MULTILINE)
+    assert re.search(r"70\.0 \[.*\] @2$", out, re.MULTILINE)
     assert "ipc2 (2)" in out
+    lines = list(csv.DictReader(io.StringIO(satm("results", "--pivot", "method", "--format", "csv"))))
+    assert [line["a set"] for line in lines] == ["cifar10/ipc2/a@1", "cifar10/ipc2/a@2"]
 
 
 def test_the_best_names_what_may_be_best_too_and_never_what_is_worse(satm: Satm, methods: Path) -> None:
@@ -193,10 +195,24 @@ def test_the_best_of_a_metric_of_which_less_is_better_is_the_least(satm: Satm, h
     assert "may be best too: cifar10/ipc2/a" in out  # one condensation shows nothing about a method
 
 
+@pytest.mark.parametrize(("memory", "low"), [("random", 0.3), ("random", 0.59), ("herding", 0.3)])
+def test_real_images_that_belong_to_no_seed_are_compared_with_every_condensation(
+    satm: Satm, here: Path, memory: str, low: float
+) -> None:
+    with Registry.open(here / "satm.db") as registry:
+        sets = group(registry, "a")
+        evaluated(registry, sets, [0.61, 0.6, 0.59, 0.6])
+        # as the suite stores them: for the newest set only
+        evaluated(registry, sets[-1:], [low], memory=memory, networks=(0.05, -0.05, 0.0, 0.03, -0.03))
+    (row,) = csv.DictReader(io.StringIO(satm("results", "--best", "--format", "csv")))
+    assert (row["memory"], row["of"]) == ("condensed", "2")
+    assert bool(row["may_be_best_too"]) == (low > 0.5)
+
+
 def test_scales_and_policies_are_not_compared(satm: Satm, demo: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(satm("results", "--best", "--format", "csv"))))
     assert [row["of"] for row in rows] == ["1"] * 6
-    assert "no letter: nothing else is stored" in satm("results", "--best")
+    assert "no letter: no other row here" in satm("results", "--best")
 
 
 def test_imported_sets_are_marked_as_such(satm: Satm, here: Path) -> None:
@@ -278,6 +294,13 @@ def test_steps_without_a_stream_are_one_line(satm: Satm, methods: Path) -> None:
     assert line.startswith("no results of protocol class-incremental in satm.db; satm eval-cl makes some")
 
 
+def test_no_results_names_every_filter(satm: Satm, demo: Path) -> None:
+    filters = ("--arch", "vgg11", "--memory", "herding", "--metric", "accuracy", "--profile", "cpu")
+    (line,) = satm("results", "latest", *filters).splitlines()
+    assert "no results of latest under " in line
+    assert all(f"{name} {value}" in line for name, value in zip(filters[::2], filters[1::2], strict=True))
+
+
 def test_long_names_fit(satm: Satm, here: Path) -> None:
     with Registry.open(here / "satm.db") as registry:
         for name in ("m" * 60 + "1", "m" * 60 + "2"):
@@ -295,6 +318,9 @@ def test_what_a_reader_must_know_has_a_letter(satm: Satm, here: Path) -> None:
         sets = group(registry, "satm", (0,))
         evaluated(registry, sets, [0.9], detail={"policy": "learned", "validation": 0})
     assert "a: validation=0" in satm("results")
+    out = satm("results", "--pivot", "ipc")
+    assert re.search(r"90\.0 \[.*\] a$", out, re.MULTILINE)
+    assert out.rstrip().endswith("a: validation=0")
 
 
 def test_compare_ends_with_the_short_table(satm: Satm, methods: Path) -> None:

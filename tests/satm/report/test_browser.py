@@ -109,6 +109,12 @@ def test_a_phone_shows_it_without_sideways_scrolling(page: Page) -> None:
         ".fontSize) * text.ownerSVGElement.clientWidth / text.ownerSVGElement.viewBox.baseVal.width))"
     )
     assert letters >= 8  # CSS pixels
+    smallest = page.evaluate(
+        "Math.min(...[...document.querySelectorAll('body *:not(svg *)')].filter((each) => each.checkVisibility() &&"
+        " [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))"
+        ".map((each) => parseFloat(getComputedStyle(each).fontSize)))"
+    )
+    assert smallest >= 11
     assert page.locator("#loss-1 svg").bounding_box()["width"] <= PHONE  # type: ignore[index]
 
 

@@ -172,6 +172,29 @@ def test_diverged_networks_count_as_chance_and_are_named(path: Path) -> None:
     assert "66.7 % (1 of 3 diverged and count as chance, 75.0 without them)" in results_table([row])[1][0]
 
 
+def test_of_diverged_networks_those_that_count_are_said(path: Path) -> None:
+    recipe = fill(path, [[0.8, 0.7], [0.6, 0.5]])
+    lost = {"metric": "diverged", "value": 1.0, "detail": {"policy": "learned"}}
+    with Registry.open(path) as registry:
+        first, _ = registry.sets()
+        registry.add_results([result(first.id, recipe, repeat=2, **lost)])  # the other condensation lacks repeat 2
+    row = only(path)
+    assert (row.left_out, row.trained, row.diverged, row.survivors) == (1, 4, 0, None)
+
+
+def test_each_network_of_a_class_order_may_diverge(path: Path) -> None:
+    stream = {"protocol": "class-incremental", "metric": "accuracy"}
+    recipe = fill(path, [[0.5, 0.6, 0.7]], **stream)
+    guessed = {"policy": "learned", "diverged": True}
+    with Registry.open(path) as registry:
+        (record,) = registry.sets()
+        for repeat in (0, 1000, 1, 2):
+            registry.add_results([result(record.id, recipe, repeat=repeat, value=0.5, detail=guessed, **stream)])
+    row = only(path)
+    assert (row.networks, row.trained, row.diverged) == (3, 4, 4)
+    assert "(4 of 4 diverged and count as chance)" in " ".join(results_table([row])[1][0])
+
+
 def test_policies_are_never_averaged_together(path: Path) -> None:
     recipe = fill(path, ACCURACIES)
     with Registry.open(path) as registry:

@@ -8,6 +8,7 @@ import shlex
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from registry import Registry
 from satm.cli import run
 from satm.errors import ConfigError, SatmError, UnknownName
 from satm.workflow.reporting import material as limits
+from tests.registry.helpers import result
 from tests.satm.workflow.reporting.registries import (
     ARCHITECTURES,
     ATTACK,
@@ -319,6 +321,32 @@ def test_runs_of_one_group_share_a_look_and_no_run_hides_another(path: Path) -> 
         traces = list(_traces(limits.gather(store, [])))
     assert len(traces) == 9
     assert {each.run.method for each in _spread(traces, 3)} == set(METHODS)
+
+
+def test_two_curves_of_four_methods_look_different_and_recipes_of_one_name_stay_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from satm.workflow.reporting import condensation, costs
+    from satm.workflow.reporting.figures import Easel
+
+    path = fill(tmp_path / "satm.db", seeds=1, methods=("satm", "mtt", "dm", "dsa"))
+    with Registry.open(path) as store:
+        first, *_ = store.sets()
+        other = store.add_recipe("smoke", {"epochs": 1})
+        for memory in ("condensed", "condensed[:1]"):
+            given = {"protocol": "in-domain", "architecture": "convnet3", "memory": memory}
+            store.add_results([result(first.id, other, repeat=r, value=0.5, **given) for r in range(3)])
+        material = limits.gather(store, [])
+        drawn: list[Any] = []
+        monkeypatch.setattr(costs, "MOST", 9)
+        monkeypatch.setattr(Easel, "figure", lambda self, chart: drawn.append(chart))
+        condensation.section(material, Easel(None))
+        costs.section(material, Easel(None))
+    kins = {chart.key: [series.kin for series in chart.series] for chart in drawn}
+    assert len(set(kins["step-size-derivative-1"])) == 8
+    recipes = {chart.about.partition(". ")[0] for chart in drawn if chart.key.startswith("images-")}
+    assert f"Recipe smoke ({other[:8]})" in recipes
+    assert len(recipes) == 2
 
 
 @pytest.mark.slow

@@ -1,0 +1,104 @@
+"""Every command of `satm`: which modules make it, and its line in `satm --help`.
+
+The table is here so that a command line loads the modules of its own command only. A test holds that the lines are
+those of the commands themselves.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+ABOUT = "Condense image data sets, store every version of the results, and measure them out of domain."
+LISTS = "Lists"
+
+
+class Entry(NamedTuple):
+    """A command, or a group of commands."""
+
+    modules: tuple[str, ...]  # of `satm.cli`; the first one adds it, others add commands to it
+    help: str  # the first paragraph of its help
+    panel: str = "Commands"
+
+
+COMMANDS = {
+    "condense": Entry(("condense",), "Learn a few synthetic images per class and store them in the registry."),
+    "experts": Entry(
+        ("condense",),
+        "Train the expert trajectories, or the teacher, that condensing DATASET needs. Stored ones are kept.",
+    ),
+    "plan": Entry(("plan",), "Predict the time and memory of a condensation by timing a few short outer steps of it."),
+    "tune": Entry(
+        ("tune",), "Search settings for the best accuracy on the validation split. Test images are never used."
+    ),
+    "eval": Entry(
+        ("evaluate",),
+        "Train networks from scratch on a set or a group, with the architecture it was made on, and test them.",
+    ),
+    "eval-arch": Entry(
+        ("architectures",),
+        "Train networks on the sets, in architectures that the sets were not made on, and compare the accuracies.",
+    ),
+    "eval-cl": Entry(
+        ("incremental",),
+        "Class-incremental continual learning with a set, or every set of a group, as the memory.",
+    ),
+    "score": Entry(
+        ("score",),
+        "Score a set or a group by more than accuracy: robustness to labels, augmentation and damage; coverage; "
+        "diversity.",
+    ),
+    "compare": Entry(
+        ("compare",),
+        "Compare groups of sets by their stored results, paired by seed and network. Nothing is trained.",
+    ),
+    "reproduce": Entry(
+        ("reproduce",),
+        "Make and judge the sets of a table or figure of the paper, and say which of its claims hold.",
+    ),
+    "results": Entry(
+        ("results",),
+        "Show the stored results: one row a set or group, architecture and memory, with its accuracy, interval and n.",
+    ),
+    "report": Entry(
+        ("report",),
+        "Write a page with figures, tables and images from the stored rows. Nothing is trained; it needs no network.",
+    ),
+    "serve": Entry(
+        ("serve",),
+        "Browse the registry in datasette, read-only: tables with facets, images, named queries, SQL. Ctrl-C ends it.",
+    ),
+    "query": Entry(("registry",), "Run SQL on the registry, which is only read."),
+    "cite": Entry(("cite",), "Print what a user of a set cites, as a BibTeX file."),
+    "methods": Entry(("lists",), "List the condensation methods and the outer optimisers.", LISTS),
+    "presets": Entry(("lists",), "List the presets: rows of hyper-parameters and the source of each.", LISTS),
+    "protocols": Entry(
+        ("lists",),
+        "List the class-incremental protocols of satm eval-cl and the published comparisons.",
+        LISTS,
+    ),
+    "architectures": Entry(("lists",), "List the architectures. timm/NAME names any network of timm.", LISTS),
+    "recipes": Entry(("lists",), "List the recipes: how networks are trained when a set is evaluated.", LISTS),
+    "metrics": Entry(
+        ("lists",),
+        "List the metrics that satm eval and satm eval-arch store for every network.",
+        LISTS,
+    ),
+    "loggers": Entry(
+        ("lists",), "List the loggers: tools that satm condense sends the metrics and images of a run to.", LISTS
+    ),
+    "datasets": Entry(
+        ("lists",),
+        "List the data sets that are known by name. The path of a folder of images also names one.",
+        LISTS,
+    ),
+    "layouts": Entry(
+        ("lists",), "List the file layouts that satm sets import reads and satm sets export writes.", LISTS
+    ),
+    "doctor": Entry(
+        ("doctor",), "Show versions, devices, folders, the plugins of other packages, and every problem found."
+    ),
+    "sets": Entry(("registry", "exchange", "origins"), "The synthetic sets in the registry."),
+    "runs": Entry(("runs",), "Condensations, evaluations and imports, with what became of them."),
+    "registry": Entry(("upkeep",), "The registry file itself."),
+}
+"""In the order of `satm --help`."""
