@@ -29,6 +29,7 @@ LEAVES = {
     "printable",
     "config",
     "functional",
+    "parametrisation",
     "schedule",
     "statistics",
 }

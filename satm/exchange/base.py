@@ -64,7 +64,9 @@ class Layout:
     method: str = "imported"  # the method that made the sets, unless the user claims another
     cifar10_constants: bool = False  # CIFAR-100 is normalised by CIFAR-10's mean and std, as MTT's line does
     unit_whitening: bool = False  # whitened images are KIP's, of length 1, not the field's
-    factor: bool = False  # an image may hold several smaller ones, which --factor cuts out
+    factor: bool = False  # an image may hold several smaller ones, as --factor says
+    keeps: Callable[[SyntheticSet], bool] = lambda synthetic: False
+    """Whether `write` takes the stored images of a set whose networks see others. If not, it gets what networks see."""
 
 
 LAYOUTS: Names[Layout] = Names("layout", package="satm.exchange", group="satm.layouts", expects=Layout)

@@ -37,6 +37,7 @@ METHODS.add(
         summary="real images whose mean features are near those of their class (Welling 2009)",
         config=CoresetConfig,
         recipe="dm",
+        decodes=True,
         expert_epochs=CoresetConfig.stored_epochs,
         expert_count=1,
         check=check_features,

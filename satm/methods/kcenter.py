@@ -32,6 +32,7 @@ METHODS.add(
         summary="real images that cover their class (Sener and Savarese 2018)",
         config=CoresetConfig,
         recipe="dm",
+        decodes=True,
         expert_epochs=CoresetConfig.stored_epochs,
         expert_count=1,
         check=check_features,

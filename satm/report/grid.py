@@ -27,13 +27,14 @@ class GridPNG:
 
 
 def image_grid(synthetic: SyntheticSet, path: Path) -> None:
-    """Write the images as a PNG. Normalisation or whitening is undone, and pixels are clipped to 0..1.
+    """Write the images that networks see as a PNG. Normalisation or whitening is undone, and pixels are clipped
+    to 0..1.
 
     Raises SatmError if the file cannot be written, DataError if the ZCA transform is missing.
     """
     from torchvision.utils import make_grid, save_image
 
-    images, across = _chosen(synthetic, len(synthetic))
+    images, across = _chosen(synthetic.decoded, len(synthetic))
     images = F.interpolate(images, scale_factor=max(1, SIDE // images.shape[-1]), mode="nearest")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,10 +44,13 @@ def image_grid(synthetic: SyntheticSet, path: Path) -> None:
 
 
 def grid_png(synthetic: SyntheticSet) -> GridPNG:
-    """The images as a small PNG, at most `MOST` of them; the reader enlarges it. Raises DataError as `image_grid`."""
+    """The images that networks see as a small PNG, at most `MOST` of them; the reader enlarges it.
+
+    Raises DataError as `image_grid`.
+    """
     from PIL import Image  # torchvision's grids would load it and a compiler, for seconds
 
-    images, across = _chosen(synthetic, MOST)
+    images, across = _chosen(synthetic.decoded, MOST)
     side = max(images.shape[-2:])
     if side > SIDE:
         images = F.interpolate(images, scale_factor=SIDE / side, mode="area")

@@ -18,8 +18,7 @@ from satm.machine.compilation import FORMERLY, Compilation, compiled
 from satm.machine.cost import forward_cost
 from satm.methods.base import Outcome, Task, class_major_labels
 from satm.methods.momentum import MomentumSGD
-from satm.methods.random import random_images
-from satm.methods.start import noise_images
+from satm.methods.start import first_images
 from satm.networks import NetworkPlan, plan_for
 from satm.rng import Seed
 from satm.types import FlatParams, Images
@@ -65,23 +64,22 @@ class DirectCondensation:
 
         g = ∂/∂φ Σ_k D_θ(φ_k, x_k),   v ← μ v + g,   φ ← φ − lr v
 
-    φ_k [n, C, H, W] are the synthetic images of class k, x_k [b, C, H, W] a batch of its real images. μ is
-    `momentum_images`, lr is `lr_images`. A subclass defines the parameters θ and the distance D. With `augment` (DSA's
-    strategy), both sides of a class are augmented with the same draw (siamese).
+    φ_k [n, C, H, W] are the images that networks see of the synthetic ones of class k, x_k [b, C, H, W] a batch of its
+    real images. μ is `momentum_images`, lr is `lr_images`. A subclass defines the parameters θ and the distance D. With
+    `augment` (DSA's strategy), both sides of a class are augmented with the same draw (siamese).
     """
 
     def __init__(self, task: Task, config: DirectConfig, augment: str | None) -> None:
         self.task, self.augment = task, augment
         self.sgd = MomentumSGD(config.lr_images, config.momentum_images)
         self.step, self.steps = 0, config.steps
-        start = random_images if config.init == "real" else noise_images
-        self.images: Images = start(task.data, task.ipc, task.seed.child("init")).to(task.device)
+        self.images: Images = first_images(task, config.init).to(task.device)
         self.velocity = torch.zeros_like(self.images)
         self.labels = class_major_labels(len(task.data.classes), task.ipc).to(task.device)
         self.real = ClassBatches(task.data, config.batch_real)
         self.network = self.drawn(task.seed.child("net"))
         flops, _ = forward_cost(self.network, task.data.image_shape)
-        work = 3 * flops * config.steps * config.images_a_step(len(task.data.classes), task.ipc)
+        work = 3 * flops * config.steps * config.images_a_step(len(task.data.classes), task.seen_ipc)
         self.compiles, why = whether_compiled(config.compile, work, task.device)
         self.notes: Mapping[str, str] = {"steps": f"steps {'compiled' if self.compiles else 'uncompiled'} ({why})"}
 
@@ -98,7 +96,7 @@ class DirectCondensation:
         theta = self.parameters(seed.child("network"))
         real = self.real.draw(seed.child("real").generator())
         leaf = self.images.detach().requires_grad_()
-        synthetic = leaf.unflatten(0, (-1, self.task.ipc))
+        synthetic = self.task.parametrisation.decode(leaf).unflatten(0, (-1, self.task.seen_ipc))
         if self.augment is not None:
             generator = seed.child("augment").generator()
             draws = draw_per_class(self.augment, len(synthetic), self.task.data.image_shape, generator)

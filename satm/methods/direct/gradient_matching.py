@@ -155,12 +155,12 @@ class GradientMatching(DirectCondensation):
         """See `DirectCondensation`: trains the network on φ, unless the next step draws a new one."""
         theta = self._used
         if (self.step + 1) % self.config.updates:
-            network = FlatNetwork(self.network)
+            network, stored = FlatNetwork(self.network), self.task.parametrisation
             network.load(theta)
             try:
                 fit(
                     self.network,
-                    TensorExamples(images, self.labels),
+                    TensorExamples(stored.decode(images), stored.spread(self.labels)),
                     self.config.training(),
                     seed=seed.child("between"),
                     augment=None if self.augment is None else DSA(self.augment),

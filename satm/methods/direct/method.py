@@ -31,5 +31,6 @@ class DirectMethod(Method):
     config: type[DirectConfig]
     expert_count: int | None = 1
     whitening: bool = False
+    decodes: bool = True
     outer_work: Callable[[Any, nn.Module, ImageData, int], OuterWork | None] = _outer_work
     within: Callable[[Any, int, int, int], Any] = _within

@@ -13,7 +13,7 @@ from registry.provenance import environment
 from satm.errors import ConfigError, SatmError
 from satm.exchange import LAYOUTS, Claims, Foreign, Layout, Space
 from satm.exchange.files import parents_of
-from satm.exchange.idc import cut
+from satm.exchange.idc import as_grids, cut
 from satm.progress import SILENT, Progress
 from satm.synthetic import SyntheticSet
 from satm.types import LabelKind
@@ -80,9 +80,13 @@ def import_set(
     if factor != 1 and not layout.factor:
         raise ConfigError(f"factor {factor}: images of format {format} are whole; leave it out")
     foreign = layout.read(Path(path), index)
-    if factor != 1:
-        foreign = cut(foreign, factor)
-    checked = _checked(foreign, layout, claims, force=force, data_root=data_root, progress=progress)
+    if factor == 1:
+        checked = _checked(foreign, layout, claims, force=force, data_root=data_root, progress=progress)
+    else:
+        pieces = cut(foreign, factor)
+        seen = replace(claims, ipc=None if ipc is None else ipc * factor**2)
+        checked = _checked(pieces, layout, seen, force=force, data_root=data_root, progress=progress)
+        checked = replace(checked, synthetic=as_grids(checked.synthetic, foreign, factor))
     if dry_run:
         return Imported(synthetic=checked.synthetic, record=None, new=True, notes=checked.notes)
     origin: dict[str, Any] = {"format": format, "path": str(path), "files": list(parents_of(foreign.files))}

@@ -129,16 +129,16 @@ def _outer(config: CondenseConfig, data: Blank, machine: Machine) -> tuple[float
     """Seconds, peak bytes and operations of the outer steps."""
     network = machine.network(config.architecture, len(data.classes), data.image_shape)
     method: Any = METHODS.get(config.method)
-    work = method.outer_work(config.settings, network, data, config.ipc)
+    work = method.outer_work(config.settings, network, data, config.seen_ipc)
     if work is None:
         return 0.0, None, 0.0
     step = machine.step(config.architecture, len(data.classes), data.image_shape, work.batch)
     seconds = work.steps * work.seconds(step)
     if not method.matches_trajectories:
         flops, kept = forward_cost(network, data.image_shape)
-        images = config.settings.images_a_step(len(data.classes), config.ipc)
+        images = config.settings.images_a_step(len(data.classes), config.seen_ipc)
         return seconds, TAPE * kept * min(images, 2 * work.batch), 3 * flops * images * work.steps
-    choice, inner = config.settings.choose_engine(network, data.image_shape, config.ipc * len(data.classes))
+    choice, inner = config.settings.choose_engine(network, data.image_shape, config.seen_ipc * len(data.classes))
     return seconds, _peak(choice, inner, network), inner.total
 
 
@@ -168,7 +168,7 @@ def _judging(
 ) -> float:
     """Seconds of one evaluation of one set."""
     recipe = recipe_for(evaluation.recipe or config.recipe, config.dataset)
-    images = config.ipc * len(data.classes)
+    images = config.seen_ipc * len(data.classes)
     seconds = 0.0
     for name in evaluation.architectures or (config.architecture,):
         epoch = machine.step(name, len(data.classes), data.image_shape, images)
