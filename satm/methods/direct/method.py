@@ -26,7 +26,7 @@ def _within(settings: DirectConfig, images: int, classes: int, ipc: int) -> Dire
 
 @dataclass(frozen=True, kw_only=True)
 class DirectMethod(Method):
-    """A method whose `config` is a subclass of `DirectConfig`. It needs no experts and no whitened images."""
+    """A method whose `config` is a subclass of `DirectConfig`. By default it needs no experts. It is never whitened."""
 
     config: type[DirectConfig]
     expert_count: int | None = 1
