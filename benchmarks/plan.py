@@ -51,7 +51,7 @@ def run(job: dict[str, Any], home: str) -> dict[str, Any]:
     settings = {name: value for name, value in job.items() if name not in ("method", "ipc")}
     code = f"""
 import json, sys, satm
-from satm.workflow.condense import plan
+from satm.workflow.condense.plan import plan
 preset = satm.choose_preset("digits", ipc={job["ipc"]}, method={job["method"]!r}, profile="cpu", settings={settings!r})
 if sys.argv[1] == "run":
     satm.condense(preset, registry={home + "/satm.db"!r})

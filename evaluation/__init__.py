@@ -1,4 +1,4 @@
-"""Networks trained from scratch on a synthetic set, on any architecture, and tested on real images.
+"""Networks of any architecture, trained from scratch on a synthetic set and tested on real images.
 
 Each name below is imported when it is first used, so `import evaluation` loads no torch.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from evaluation.train import watching as watching
     from evaluation.trainer import Trainer as Trainer
 
-_HOMES = {
+_HOMES = {  # each public name and its module
     "DIVERGED": "evaluation.metrics",
     "METRICS": "evaluation.metrics",
     "RECIPES": "evaluation.recipes",

@@ -1,4 +1,7 @@
-"""The interface of a class-incremental protocol: its entry in `PROTOCOLS`, and the learner it starts on a stream."""
+"""The interface of a class-incremental protocol: its entry in `PROTOCOLS`, and the learner it starts on a stream.
+
+To add one, write one file in `protocols/methods` that ends with `PROTOCOLS.add(…)`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Published class-incremental comparisons: numbers with their sources, no logic."""
+"""Published class-incremental comparisons: numbers with their sources, and how a run departs from them.
+
+CL_DM.py is the class-incremental script of DM (Zhao and Bilen; repository DatasetCondensation).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class Published:
     source: str
 
     def departures(self, ours: Mapping[str, object]) -> tuple[str, ...]:
-        """One line for each fact of a run, by the names below, that differs from the published one."""
+        """One line for each fact of a run (`ours`, with the same names as `theirs`) that differs."""
         theirs: dict[str, object] = {
             "data set": self.dataset,
             "IPC": self.ipc,
@@ -44,7 +47,7 @@ class Published:
         return tuple(f"{name} {ours[name]} instead of {its}" for name, its in theirs.items() if ours[name] != its)
 
 
-_FIGURE = "SATM (Gao et al. 2025), Figure 1 {}: {}; the rest is not printed: DM's (CL_DM.py)"
+_FIGURE = "SATM (Gao et al. 2025), Figure 1 {}: {}; all other settings are not printed and come from DM's CL_DM.py"
 
 PUBLISHED: Names[Published] = Names("published comparison", package="protocols.published")
 PUBLISHED.add(

@@ -43,11 +43,16 @@ class Identity(Store):
             return None
         return next((key for key in self.former_keys(facts) if self._has(key)), None)
 
-    def separate(self) -> str:
-        """Give this file a new UUID, because it is a copy, and return it. Its runs can go on (`former_keys`)."""
+    def separate(self, former: str | None = None) -> str | None:
+        """Give this file a new UUID, because it is a copy, and return it. Its runs can go on (`former_keys`).
+
+        With `former` only if that is still its UUID, else None: another process may have separated it since.
+        """
         uuid = str(uuid4())
         with self._writing() as db:
             (before,) = db.execute("SELECT uuid FROM identities WHERE seq = 1").fetchone()
+            if former not in (None, before):
+                return None
             db.execute("UPDATE identities SET uuid = ? WHERE seq = 1", [uuid])
             db.execute("INSERT INTO identities (uuid) VALUES (?)", [before])
         return uuid

@@ -14,6 +14,8 @@ from registry.records import EnvironmentRecord, MetricRow, RunRecord, to_json, t
 from registry.store import now, where
 from satm.errors import RegistryError, UnknownName
 
+_COMMAND = ("command", "arguments", "folder")  # columns of a run: what was typed, and in which folder
+
 
 class Runs(Identity):
     """The part of the registry that stores runs, their metrics and their environments."""
@@ -47,12 +49,14 @@ class Runs(Identity):
         environment: Mapping[str, Any],
         command: str,
         set_id: str | None = None,
+        keep_command: bool = False,
     ) -> str:
         """Start a run, or resume the unfinished run with this key. Returns the id of the run.
 
         A resumed run keeps its start, config, seconds and metrics, and gets the device, environment, command and
-        process of this session. If the run with this key is done, a new run starts. To know this before, use
-        `find_run`.
+        process of this session. With `keep_command` it also keeps its command and folder: `satm runs resume ID` is no
+        command that makes the same again elsewhere. If the run with this key is done, a new run starts. To know this
+        before, use `find_run`.
         """
         session = {
             "device": device,
@@ -65,6 +69,8 @@ class Runs(Identity):
         with self._writing() as db:
             unfinished = self._rows(RunRecord, "SELECT * FROM runs WHERE key = ? AND status != 'done'", [key])
             if unfinished:
+                if keep_command:
+                    session = {name: value for name, value in session.items() if name not in _COMMAND}
                 resumed = replace(unfinished[0], **session, status="running", sessions=unfinished[0].sessions + 1)
                 self._update(resumed.id, **to_row(resumed))
                 return unfinished[0].id

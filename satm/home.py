@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 import tempfile
@@ -136,7 +137,7 @@ def _fill(made: Path, data: bytes) -> None:
 
 def _drop_stale(path: Path) -> None:
     """Remove what killed writes to `path` have left."""
-    for folder in path.parent.glob(f"{path.name}.*.tmp"):
+    for folder in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
         try:
             newest = max(each.stat().st_mtime for each in (folder, *folder.glob("*")))
         except OSError:  # its writer has just finished
@@ -148,34 +149,20 @@ def _drop_stale(path: Path) -> None:
 def acquire(lock_file: Path, timeout: float) -> BaseFileLock:
     """The lock of `lock_file`, held. Raises filelock.Timeout if another process holds it for `timeout` seconds.
 
-    Raises SatmError if the file cannot be made.
+    If another process removes the file after this one has opened it, filelock opens it anew. Raises SatmError if the
+    file cannot be made.
     """
     from filelock import FileLock, Timeout
 
     make_folder(lock_file.parent)
-    until = time.monotonic() + timeout
-    while True:
-        lock = FileLock(lock_file)
-        try:
-            lock.acquire(timeout=max(0.0, until - time.monotonic()))
-            if _is_held(lock_file):
-                return lock
-        except Timeout:
-            raise
-        except (OSError, NotImplementedError) as error:
-            raise refused("lock", lock_file, error) from error
-        lock.release()  # of a file that was removed after we had opened it
-
-
-def _is_held(lock_file: Path) -> bool:
-    """Whether a process holds the lock of the file that has this name now."""
-    from filelock import FileLock, Timeout
-
+    lock = FileLock(lock_file)
     try:
-        FileLock(lock_file).acquire(timeout=0).lock.release()
+        lock.acquire(timeout=timeout)
     except Timeout:
-        return True
-    return False
+        raise
+    except (OSError, NotImplementedError) as error:
+        raise refused("lock", lock_file, error) from error
+    return lock
 
 
 @contextmanager
@@ -183,7 +170,7 @@ def held_now(lock_file: Path, *, remove: bool = False) -> Iterator[None]:
     """Hold a lock. Raises filelock.Timeout if another process holds it now.
 
     With `remove` its file is removed at the end, while the lock is still held: this is the only way to remove one, and
-    `acquire` sees to it that no process goes on with the lock of a file that is gone.
+    `acquire` never gives the lock of a file that is gone.
     """
     lock = acquire(lock_file, timeout=0)
     try:

@@ -27,7 +27,7 @@ Workers: TypeAlias = Annotated[
         "--workers",
         min=1,
         metavar="N",
-        help="Work in N processes of this machine at once. --threads is for each (default: the cores, shared out).",
+        help="Work in N processes of this machine at once. --threads is for each (default: all cores divided by N).",
     ),
 ]
 RayAddress: TypeAlias = Annotated[
@@ -35,7 +35,7 @@ RayAddress: TypeAlias = Annotated[
     typer.Option(
         "--ray",
         metavar="[ADDRESS]",
-        help="Work on a Ray cluster: the one of this machine, or HOST:PORT or ray://HOST:PORT.",
+        help="Work on a Ray cluster: HOST:PORT, ray://HOST:PORT, or without ADDRESS the one of this machine.",
     ),
 ]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")]
@@ -45,7 +45,7 @@ CompilationName: TypeAlias = Annotated[
 ]
 Grid: TypeAlias = Annotated[Path | None, typer.Option("--grid", help="Write the images as a grid to this PNG file.")]
 
-# Options of the commands that condense (condense, experts, plan).
+# Options of the commands that condense (condense, experts, plan, tune).
 # `{methods}` and the like are filled in by _names.py when help is shown.
 Dataset: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="DATASET", help="A data set: {datasets}, or the path of a folder of images.")
@@ -63,7 +63,9 @@ ProfileName: TypeAlias = Annotated[
 ]
 RowName: TypeAlias = Annotated[
     str | None,
-    typer.Option("--preset", metavar="ROW", help="Take the hyper-parameters of another row, as cifar10/ipc10."),
+    typer.Option(
+        "--preset", metavar="ROW", help="Take the hyper-parameters of another row, for example cifar10/ipc10."
+    ),
 ]
 Settings: TypeAlias = Annotated[
     list[str] | None,
@@ -84,19 +86,19 @@ ConfigFile: TypeAlias = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Read the configuration that --print-config printed.")
 ]
 
-# Options of the commands that evaluate (eval, eval-arch and eval-cl).
+# Options of commands that evaluate: of some or all of eval, eval-arch and eval-cl.
 SetReference: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="SET",
-        help="A set: its name, as digits/ipc1/satm@1 (without @1: the newest), the start of its id, or latest.",
+        help="A set: its name, like digits/ipc1/satm@1 (without @1: the newest), the start of its id, or latest.",
     ),
 ]
 RecipeName: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        help="How networks are trained (default: the set's own; at profile paper its method's): {recipes}.",
+        help="How networks are trained (default: as stored with the set; at profile paper as its method's): {recipes}.",
     ),
 ]
 RatePolicy: TypeAlias = Annotated[
@@ -104,8 +106,8 @@ RatePolicy: TypeAlias = Annotated[
     typer.Option(
         "--learning-rate",
         metavar="RATE",
-        help="learned (the α of the set), grid (chosen by five networks on the validation split), both of them side by "
-        "side, or a number.",
+        help="learned (the α of the set), grid (chosen by five networks on the validation split), both (one beside the "
+        "other), or a number.",
     ),
 ]
 SavePredictions: TypeAlias = Annotated[
@@ -120,12 +122,14 @@ Baseline: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--baseline",
-        help="random: also judge as many random real images, drawn again for each repeat.",
+        help="random: also evaluate equally many real images, drawn at random anew for each repeat.",
     ),
 ]
 Prefix: TypeAlias = Annotated[
     int | None,
-    typer.Option("--prefix", min=1, help="Take only the first images of each class. Sets of mdc are made for this."),
+    typer.Option(
+        "--prefix", min=1, help="Take only the first images of each class. Sets of method mdc are made for this."
+    ),
 ]
 Labels: TypeAlias = Annotated[
     str | None,
@@ -203,12 +207,15 @@ def parse_place(workers: int | None, ray: str | None) -> Place | None:
 
 
 def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
-    """`key=value` pairs as a dictionary. A value is read as JSON if it parses, else as text. Raises ConfigError."""
+    """`key=value` pairs as a dictionary. A value is read as JSON if it parses, else as text.
+
+    Raises ConfigError for a pair without a key or without =.
+    """
     settings = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not (key and equals):
-            raise ConfigError(f"--set {pair}: expected KEY=VALUE, as in --set outer_steps=100")
+            raise ConfigError(f"--set {pair}: expected KEY=VALUE, for example --set outer_steps=100")
         try:
             settings[key.strip()] = json.loads(text)
         except (json.JSONDecodeError, RecursionError):
@@ -230,7 +237,7 @@ def parse_compilation(text: str | None) -> Any:
 
 
 def parse_rate(text: str | None) -> Any:
-    """The policy that --learning-rate gives: learned, grid, both, a number, or None without it. Raises ConfigError."""
+    """The policy of --learning-rate: learned, grid, both, a number; None: not given. Raises ConfigError."""
     if text is None or text in ("learned", "grid", "both"):
         return text
     try:
@@ -242,7 +249,7 @@ def parse_rate(text: str | None) -> Any:
 def parse_labels(labels: str | None, teacher: str | None, temperature: float | None) -> Any:
     """Where labels come from, as the library takes it. A teacher or its temperature implies a teacher's labels.
 
-    Raises ConfigError for another text, and for either beside the set's own labels.
+    Raises ConfigError if `labels` is neither teacher nor own, or if a teacher or temperature is given with own.
     """
     found = one_of("--labels", labels, "teacher", "own")
     if teacher is None and temperature is None:

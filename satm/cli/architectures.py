@@ -62,7 +62,7 @@ def evaluate_architectures(
     data_root: option.DataRoot = None,
     dry_run: option.DryRun = False,
 ) -> None:
-    """Train networks of other architectures than the sets' own on the sets, and compare.
+    """Train networks on the sets, in architectures that the sets were not made on, and compare the accuracies.
 
     The architecture that a set was made on is measured too, and marked with *. A group of seeds is one row: its mean
     over condensations and networks.
@@ -106,7 +106,7 @@ def evaluate_architectures(
 
 
 def _print_narrow(matrices: Sequence[Matrix], registry: Path) -> None:
-    """The differences, and at the end the short table of the accuracies, in the width of the terminal."""
+    """The differences, the notes on adaptations and orders, and the short table, as wide as the terminal."""
     from satm.cli._matrix import adaptations, differences, orders
     from satm.cli._short import print_short, terminal_width
     from satm.report.fit import fitted, wrapped
@@ -147,7 +147,7 @@ def _without_rate(recipe: str) -> list[str]:
 
 
 def _print(matrices: Sequence[Matrix], form: Format) -> None:
-    """One table of cells as CSV or JSON, or the wide tables as Markdown and the lines below them."""
+    """One table of cells as CSV or JSON, or the wide tables as Markdown with the notes on adaptations and orders."""
     from evaluation.matrix import cells
     from satm.cli._matrix import adaptations, orders, tables
     from satm.cli._tables import print_rows

@@ -39,7 +39,7 @@ def guard() -> None:
 
 
 def sqlite_problem(version: tuple[int, ...]) -> str | None:
-    """What is wrong with this version of SQLite: its WAL-reset bug (https://sqlite.org/wal.html#walresetbug)."""
+    """A warning if SQLite has the WAL-reset bug (https://sqlite.org/wal.html#walresetbug), else None."""
     mended = version >= (3, 51, 3) or (version[:2] == (3, 50) and version >= (3, 50, 7))
     if mended or (version[:2] == (3, 44) and version >= (3, 44, 6)):
         return None
@@ -50,7 +50,7 @@ def sqlite_problem(version: tuple[int, ...]) -> str | None:
 
 
 def doctor() -> None:
-    """Show versions, devices, folders, the things that other packages add, and every problem found."""
+    """Show versions, devices, folders, the plugins of other packages, and every problem found."""
     import os
     import sqlite3
 

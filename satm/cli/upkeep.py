@@ -96,6 +96,9 @@ def gc(
         say(f"{'would remove' if dry_run else 'removed'} {each.path} ({each.bytes:,} bytes): {each.why}")
     if found.others:
         say(f"{found.others} saved states are of runs that this registry does not know, and stay (--older-than DAYS)")
+    if found.refused:
+        first = f"{found.refused[0]} and {len(found.refused) - 1} more" if len(found.refused) > 1 else found.refused[0]
+        say(f"no permission to remove {first}; their owner can")
     say(f"{len(found.garbage)} files, {sum(each.bytes for each in found.garbage):,} bytes")
 
 

@@ -1,4 +1,4 @@
-"""One inner step as pure functions of tensors: its gradient, and the derivatives of a product with that gradient."""
+"""One inner step as pure functions of tensors: its gradient g, and the derivatives of g · v for a vector v."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Product(NamedTuple):
     labels: Labels | None  # ∂s/∂y [b, K]; None for hard labels
 
     def times(self, share: float) -> Product:
-        """The product for `share` times the loss."""
+        """This product if the loss were multiplied by `share`."""
         theta, labels = (None if each is None else share * each for each in (self.theta, self.labels))
         return Product(share * self.value, theta, share * self.images, labels)
 
@@ -42,7 +42,7 @@ class Product(NamedTuple):
 
 
 Slope: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], torch.Tensor]  # (θ, x, y, v) → s
-Differentiate: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], Product]
+Differentiate: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], Product]  # (θ, x, y, v) → s and more
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Step:
     """First and second derivatives of the inner loss L(θ, x, y), the mean over a batch.
 
     θ [P] are the parameters, x [b, C, H, W] the images of the batch and y their labels, [b] int64 or [b, K]. An inner
-    step is θ' = θ − α ∇_θ L. With s = ⟨∇_θ L, v⟩, its vector-Jacobian product with a cotangent v [P] is
+    step is θ' = θ − α ∇_θ L. With s = ⟨∇_θ L, v⟩, the vector-Jacobian product of this step with a cotangent v [P] is
     v_θ = v − α ∂s/∂θ, v_x = −α ∂s/∂x, v_y = −α ∂s/∂y, v_α = −s.
     """
 
@@ -77,9 +77,9 @@ def make_step(
 ) -> Step:
     """The step of `network`.
 
-    The network must not draw random numbers, because then no step can be repeated.
+    The network must not draw random numbers: a step that draws could not be repeated.
 
-    notify: if given, the step is compiled, and a failure to compile is reported to it in one line.
+    notify: None: the step is not compiled. Else it is compiled, and `notify` is called with one line if that fails.
     at_once: how many images are differentiated together (`satm.machine.pieces.images_at_once`). This changes only
         round-off, provided that the logits of an image do not depend on the other images of its batch. For other
         networks it must be None.
@@ -108,8 +108,9 @@ def make_step(
     product, mixed = (_differentiated(slope, hold_theta=held) for held in (False, True))
     if notify is None:
         return _by_pieces(Step(network, criterion, gradient, product, mixed), at_once)
-    # s is also the derivative of L along v. Differentiating that needs no double backward of a convolution, for which
-    # torch uses the images as kernels. In uncompiled code the tangents of norms cost more than this saves.
+    # s is also the derivative of L along v. Differentiating this form needs no double backward of a convolution,
+    # which is slow: torch uses the images as kernels in it. In uncompiled code the tangents of norms cost more than
+    # this saves.
     fuse = partial(compiled, notify=notify)
     _load_forward_mode()
     step = Step(

@@ -1,4 +1,4 @@
-"""Writes a set's description as text into a file of ours. Reads it back, checks every value and rebuilds the set."""
+"""A set's description as text, for the metadata of exported files. Read back, it is checked and gives the set again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from satm.exchange.files import shown
 from satm.synthetic import SyntheticSet
 from satm.types import Images, Labels
 
-KEY = "satm"  # the key of our text in the metadata of Parquet and safetensors
+KEY = "satm"  # the key of this text in the metadata of Parquet and safetensors
 _PLAIN = re.compile(r"[\w][\w.+ -]{0,99}")
 
 
@@ -31,43 +31,43 @@ def from_text(text: str | bytes, images: Images, labels: Labels, where: str) -> 
         _check(about, parents)
         found = SyntheticSet.described(about, images=images, labels=labels, parents=tuple(parents))
         if found.id != carried["id"]:
-            raise DataError("tensors or description were changed after it was exported")
+            raise DataError("the id does not fit tensors and description; one of them was changed after the export")
     except SatmError as error:
-        raise DataError(f"{where}: its description is wrong: {shown(str(error))}") from error
+        raise DataError(f"{where}: the description of the set is wrong: {shown(str(error))}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         said = shown(f"{type(error).__name__}: {error}")
-        raise DataError(f"{where}: its description is damaged ({said}); export the set again") from error
+        raise DataError(f"{where}: the description of the set is damaged ({said}); export the set again") from error
     return found
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _check(about: dict[str, Any], parents: Any) -> None:
     """Check the values that go into file names, SQL columns or the terminal."""
     for name in ("dataset", "method", "profile", "label_kind"):
         if not isinstance(about[name], str) or not _PLAIN.fullmatch(about[name]):
-            raise ValueError(f"{name} is no plain name")
+            raise ValueError(f"{name} is not a plain name")
     if about["label_kind"] not in ("hard", "probabilities", "logits"):
         raise ValueError(f"label_kind {about['label_kind']} is unknown")
     for name in ("ipc", "seed"):
         if not isinstance(about[name], int) or isinstance(about[name], bool) or not 0 <= about[name] < 2**63:
-            raise ValueError(f"{name} is no whole number")
+            raise ValueError(f"{name} is not a whole number from 0 to 2^63 - 1")
     rate = about["step_size"]
     if rate is not None and (not isinstance(rate, float) or not 0 < rate < 1e30):
-        raise ValueError("step_size is no positive number")
+        raise ValueError("step_size is not a decimal number between 0 and 1e30")
     texts = [*about["classes"], *parents]
     if not all(isinstance(each, str) and len(each) < 200 and each.isprintable() for each in texts):
-        raise ValueError("classes or parents are not lists of text")
+        raise ValueError("classes or parents are not lists of printable texts below 200 characters")
     if not isinstance(about["config"], dict):
-        raise TypeError("config is no table")
+        raise TypeError("config is not a table")
     space = about["preprocessing"]
     if space["kind"] == "zca":
         if not re.fullmatch("[0-9a-f]{64}", space["key"]):  # it becomes a file name
-            raise ValueError("the key of its whitening is no sha256")
+            raise ValueError("the key of the whitening is not a sha256")
         if not isinstance(space["eps"], float) or not all(isinstance(side, int) for side in space["shape"]):
-            raise ValueError("its whitening is not described by numbers")
+            raise ValueError("the whitening is not described by numbers")
     constants = space.get("unit") if space["kind"] == "zca" else space
     if constants and not all(isinstance(v, float) and abs(v) < 1e6 for v in (*constants["mean"], *constants["std"])):
-        raise ValueError("its mean and std are not numbers")
+        raise ValueError("mean and std are not numbers")

@@ -30,7 +30,7 @@ LABEL_KINDS: tuple[LabelKind, ...] = ("hard", "probabilities", "logits")
 
 @dataclass(frozen=True, kw_only=True)
 class Foreign:
-    """The contents of a file or folder that was made elsewhere. Only their shapes are checked."""
+    """The contents of an imported file or folder. Shapes, types and finite values are checked, not what they mean."""
 
     images: Images  # [n, C, H, W] float32 as stored, or uint8 pixels
     labels: torch.Tensor | None  # [n] int64 or [n, K] float32; None: class-major
@@ -42,7 +42,7 @@ class Foreign:
     soft: torch.Tensor | None = None  # [n, K] soft labels beside the hard `labels`
     notes: tuple[str, ...] = ()  # facts for the user, a line each
     says: Mapping[str, Any] = field(default_factory=dict)  # facts that the files state, by the names of `Claims`
-    whole: SyntheticSet | None = None  # the set with its description, from a file of ours
+    whole: SyntheticSet | None = None  # the set with its description, from a file that this suite exported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +59,13 @@ class Layout:
     read: Callable[[Path, int | None], Foreign]
     write: Callable[[SyntheticSet, Path], tuple[str, ...]]
     suffix: str = ""  # of the file that `write` makes; "" if it makes a folder
-    space: Space | None = None  # of the images, if all sets of this layout share it or it is the default
+    space: Space | None = None  # of the images, if the user states none; None: it must be stated
     soft: LabelKind | None = None  # the kind of a label matrix [n, K], if the layout fixes it
     method: str = "imported"  # the method that made the sets, unless the user claims another
-    cifar10_constants: bool = False  # CIFAR-100 is normalised by CIFAR-10's mean and std, as MTT's line does
-    unit_whitening: bool = False  # whitened images are KIP's, of length 1, not the field's
+    cifar10_constants: bool = (
+        False  # CIFAR-100 is normalised by CIFAR-10's mean and std, as MTT and the methods built on its code do
+    )
+    unit_whitening: bool = False  # the whitening is KIP's, which scales each image to length 1
     factor: bool = False  # an image may hold several smaller ones, as --factor says
     keeps: Callable[[SyntheticSet], bool] = lambda synthetic: False
     """Whether `write` takes the stored images of a set whose networks see others. If not, it gets what networks see."""
@@ -72,7 +74,7 @@ class Layout:
 LAYOUTS: Names[Layout] = Names("layout", package="satm.exchange", group="satm.layouts", expects=Layout)
 
 DESCRIPTION_LOST = (
-    "data set, preprocessing, method, scale, seed and configuration are not carried: importing it again takes "
+    "data set, preprocessing, method, scale, seed and configuration are not carried: to import the file again, give "
     "--dataset and --preprocessing"
 )
 
@@ -85,15 +87,21 @@ def lost(
     Args:
         step_size: whether the layout loses the step size α.
         kind: whether it loses the kind of the labels.
-        unit_whitening: whether its whitened images are KIP's, of length 1.
+        unit_whitening: whether its whitening is KIP's, which scales each image to length 1.
     """
     found = [DESCRIPTION_LOST]
     if step_size and synthetic.step_size is not None:
-        found.append(f"the step size is not carried: importing it again takes --step-size {synthetic.step_size!r}")
+        found.append(
+            f"the step size is not carried: to import the file again, give --step-size {synthetic.step_size!r}"
+        )
     if kind and synthetic.label_kind != "hard":
-        found.append(f"that the labels are {synthetic.label_kind} is not carried: it takes --labels")
+        found.append(
+            f"that the labels are {synthetic.label_kind} is not carried: to import the file again, give --labels"
+        )
     space = synthetic.preprocessing
     if isinstance(space, ZCA) and (space.unit is not None) != unit_whitening:
-        whose, fitting = ("KIP's own", "kip") if space.unit else ("the field's", "mtt")
-        found.append(f"its whitening is {whose}, and this format's is not: take {fitting}, safetensors or parquet")
+        whose, fitting = ("KIP's", "kip") if space.unit else ("plain ZCA", "mtt")
+        found.append(
+            f"the set's whitening is {whose}, which this format does not hold: take {fitting}, safetensors or parquet"
+        )
     return tuple(found)

@@ -103,7 +103,7 @@ def _keeps(synthetic: SyntheticSet) -> bool:
 
 
 def write_idc(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write [images, labels], the images in 0..1."""
+    """Write [images, labels], the images as pixels. Learned pixels may leave 0..1 a little; they are not clipped."""
     images = synthetic.preprocessing.invert(synthetic.images.detach().cpu())
     torch.save([images.clone(), synthetic.labels.detach().cpu().clone()], path)
     how = synthetic.parametrisation

@@ -114,7 +114,9 @@ def write_pictures(synthetic: SyntheticSet, path: Path, folders: list[str], file
     if (synthetic.hard_labels.diff() < 0).any():
         found.append("the order of the images becomes class-major")
     if synthetic.step_size is not None:
-        found.append(f"the step size is not carried: importing it again takes --step-size {synthetic.step_size!r}")
+        found.append(
+            f"the step size is not carried: to import the files again, give --step-size {synthetic.step_size!r}"
+        )
     return (*found, DESCRIPTION_LOST)
 
 

@@ -1,4 +1,4 @@
-"""Means of networks within class orders, and of networks that each have a draw of their own."""
+"""Means of networks within class orders, and of networks that were each trained on a random draw of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DRAWS = "new draws"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nested(Estimate):
-    """The mean of y [A, R]: A class orders, with R networks of their own each.
+    """The mean of y [A, R], one value of each network: A class orders, and R networks for each order.
 
     The standard deviations are components of variance by the method of moments, at least 0; None if the design cannot
     tell them.
@@ -26,7 +26,7 @@ class Nested(Estimate):
     orders: int  # A
     networks: int  # R, of one order
     between_orders: float | None
-    between_networks: float | None  # within one order
+    between_networks: float | None  # of one order
 
 
 def nested(y: npt.ArrayLike) -> Nested:
@@ -38,7 +38,9 @@ def nested(y: npt.ArrayLike) -> Nested:
     Raises ConfigError for orders with different numbers of networks: pooled values would give an order with more
     networks more weight.
     """
-    table = checked(y, dimensions=2, shape="a table [class orders, networks], as many networks for each order")
+    table = checked(
+        y, dimensions=2, shape="a table [class orders, networks], the same number of networks for each order"
+    )
     orders, networks = table.shape
     means = table.mean(axis=1)
     within = [spread(row) ** 2 for row in table.tolist()] if networks > 1 else []

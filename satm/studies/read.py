@@ -28,9 +28,6 @@ STREAM = ("final_accuracy", "average_incremental_accuracy")
 RUN_METRICS = tuple(
     RUN + name for name in ("hypergradient_norm", "sharpness", "step_size", "loss", "outer_step_seconds", "peak_bytes")
 )
-METRICS: Names[Any] = Names("metric", package="evaluation.metrics", group="satm.metrics")
-RECIPES: Names[Any] = Names("recipe", package="evaluation.recipes")
-PROTOCOLS: Names[Any] = Names("protocol", package="protocols.methods", group="satm.protocols")
 
 
 def shipped() -> tuple[str, ...]:
@@ -158,8 +155,8 @@ def _check(study: Study, data_root: Path | None) -> None:
 
 
 def _check_evaluation(evaluation: Evaluation) -> None:
-    _known(RECIPES, evaluation.recipe)
-    _known(PROTOCOLS, evaluation.protocol)
+    _known(_table_of("recipe", "evaluation.recipes"), evaluation.recipe)
+    _known(_table_of("protocol", "protocols.methods", "satm.protocols"), evaluation.protocol)
     for architecture in evaluation.architectures:
         plan(architecture, num_classes=10, image_shape=(3, 32, 32))
     for key in ("steps", "orders", "networks"):
@@ -197,10 +194,15 @@ def _check_claim(study: Study, claim: Claim) -> None:
     for name in claim.evaluation:
         if name not in study.evaluations:
             raise UnknownName("evaluation", name, study.evaluations)
-    known = (*METRICS, *STREAM, *RUN_METRICS)
+    known = (*_table_of("metric", "evaluation.metrics", "satm.metrics"), *STREAM, *RUN_METRICS)
     if claim.metric not in known:
         raise UnknownName("metric", claim.metric, known)
     comparisons(study, claim)
+
+
+def _table_of(kind: str, package: str, group: str | None = None) -> Names[Any]:
+    """The names in a table of `evaluation` or `protocols`, which this package must not import: to look names up."""
+    return Names(kind, package=package, group=group)
 
 
 def _known(names: Names[Any], name: str | None) -> None:

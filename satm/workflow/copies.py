@@ -26,8 +26,9 @@ def separate_copy(store: Registry, progress: Progress) -> None:
     other = _path_in(home() / FOLDER / store.uuid)
     if other == here:
         return
-    if other is not None and _uuid_of(other) == store.uuid and not other.samefile(here):
-        store.separate()
+    uuid = store.uuid
+    # Of two commands that start together on one copy, one separates it.
+    if other is not None and _may_be(other, uuid) and not other.samefile(here) and store.separate(uuid):
         progress.say(f"{store.path} is a copy of {other}: it now has an identity and saved states of its own")
     note = home() / FOLDER / store.uuid
     with suppress(SatmError):  # a SATM_HOME that may only be read holds no new state either
@@ -54,9 +55,12 @@ def _exists(path: Path | None) -> bool:
         return True
 
 
-def _uuid_of(path: Path) -> str | None:
+def _may_be(path: Path, uuid: str) -> bool:
+    """Whether a registry with this UUID may lie at `path`. One that cannot be read may be it."""
+    if not _exists(path):
+        return False
     try:
         with Registry.open(path, read_only=True) as store:
-            return store.uuid
+            return store.uuid == uuid
     except SatmError:
-        return None
+        return True

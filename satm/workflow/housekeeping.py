@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,15 @@ from satm.errors import SatmError
 from satm.home import held_now, home
 from satm.workflow.copies import gone
 
-FOLDERS = ("runs", "experts", "teachers", "zca", "data")  # of `SATM_HOME`: all else in there is not ours
+FOLDERS = (
+    "runs",
+    "experts",
+    "teachers",
+    "zca",
+    "data",
+    "registries",
+    "ray",
+)  # of `SATM_HOME`: all else in there is not ours
 UNFINISHED_SECONDS = 3600.0  # a `.tmp` file that nobody has written to for so long is left over from a crash
 DAY = 86400.0
 
@@ -35,6 +42,7 @@ class Found:
 
     garbage: tuple[Garbage, ...]
     others: int  # saved states of runs that this registry does not know, which stay
+    refused: tuple[Path, ...]  # files that the system lets this user not remove, as those of a colleague
 
 
 def lock_of(key: str) -> Path:
@@ -52,23 +60,59 @@ def collect_garbage(store: Registry, *, older_than: float | None = None, dry_run
 
     These are saved states of runs that are done in this registry, locks that no process holds, and files that a crash
     left half written. Saved states of runs that this registry does not know stay: a copy of the registry may know them.
-    With `older_than`, those that nobody has written to for so many days are removed. A state in use always stays.
+    With `older_than`, those that nobody has written to for so many days are removed. A state in use always stays. So do
+    files that the system lets this user not remove: in a shared `SATM_HOME` they are a colleague's.
     """
-    states, others = _states(store, older_than, dry_run=dry_run)
-    unfinished = _unfinished()
-    if not dry_run:
-        for each in unfinished:
-            if each.path.is_dir():
-                shutil.rmtree(each.path, ignore_errors=True)
-            else:
-                each.path.unlink(missing_ok=True)
-    return Found(garbage=(*states, *unfinished, *_free_locks(dry_run=dry_run)), others=others)
+    states, others = _states(store, older_than)
+    removal = _Removal(dry_run=dry_run)
+    for each in states:
+        lock = lock_of(each.path.name.split(".")[0])
+        # Held, so that no process starts with the state that is removed.
+        removal.remove(each, lock=lock, and_lock=not lock.exists())
+    for each in _unfinished():
+        removal.remove(each)
+    for file in (file for folder in FOLDERS for file in _files(home() / folder, "**/*.lock")):
+        removal.remove(_garbage(file, "a lock that nobody holds"), lock=file)
+    return Found(garbage=tuple(removal.removed), others=others, refused=tuple(removal.refused))
 
 
-def _states(store: Registry, older_than: float | None, *, dry_run: bool) -> tuple[list[Garbage], int]:
-    """Remove saved states that nothing needs; also the number of those of runs that this registry does not know."""
-    from filelock import Timeout
+class _Removal:
+    """Removes files, or only finds out which can be removed."""
 
+    def __init__(self, *, dry_run: bool) -> None:
+        self.removed: list[Garbage] = []
+        self.refused: list[Path] = []
+        self._dry_run = dry_run
+
+    def remove(self, garbage: Garbage, *, lock: Path | None = None, and_lock: bool = False) -> None:
+        """Remove it while `lock` is held, unless another process holds that; `and_lock`: also the lock's file."""
+        from filelock import Timeout
+
+        is_lock = lock == garbage.path
+        try:
+            with nullcontext() if lock is None else held_now(lock, remove=and_lock or (is_lock and not self._dry_run)):
+                if not self._dry_run and not is_lock:
+                    _delete(garbage.path)
+        except Timeout:
+            return
+        except (OSError, SatmError):
+            self.refused.append(garbage.path)
+            return
+        if is_lock and not self._dry_run and garbage.path.exists():
+            self.refused.append(garbage.path)
+            return
+        self.removed.append(garbage)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _states(store: Registry, older_than: float | None) -> tuple[list[Garbage], int]:
+    """The saved states that nothing needs, and the number of those of runs that this registry does not know."""
     runs = store.runs()
     needed = {run.key for run in runs if run.status != "done"}
     # A state with the UUID of another registry, which was copied or merged, may be needed there.
@@ -83,12 +127,7 @@ def _states(store: Registry, older_than: float | None, *, dry_run: bool) -> tupl
             others += 1
             continue
         why = "its run is done" if key in done else f"of no run of this registry, older than {older_than:g} days"
-        lock = lock_of(key)
-        # Held, so that no process starts with the state that is removed.
-        with suppress(Timeout), held_now(lock, remove=not lock.exists()):
-            garbage.append(_garbage(file, why))
-            if not dry_run:
-                file.unlink(missing_ok=True)
+        garbage.append(_garbage(file, why))
     return garbage, others
 
 
@@ -97,18 +136,9 @@ def _unfinished() -> list[Garbage]:
     return [_garbage(note, "its registry is gone") for note in gone()] + [
         _garbage(place, "left over from a crash")
         for folder in FOLDERS
-        for place in sorted((home() / folder).glob("**/*.safetensors.*.tmp"))
+        for place in sorted((home() / folder).glob("**/*.tmp"))
         if time.time() - place.stat().st_mtime > UNFINISHED_SECONDS
     ]
-
-
-def _free_locks(*, dry_run: bool) -> Iterator[Garbage]:
-    """The locks that no process holds."""
-    from filelock import Timeout
-
-    for file in (each for folder in FOLDERS for each in _files(home() / folder, "**/*.lock")):
-        with suppress(Timeout, SatmError), held_now(file, remove=not dry_run):
-            yield _garbage(file, "a lock that nobody holds")
 
 
 def _files(folder: Path, pattern: str = "*") -> list[Path]:

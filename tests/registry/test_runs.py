@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from dataclasses import replace
 
@@ -49,6 +50,15 @@ def test_a_run_that_is_not_done_is_resumed(registry: Registry, status: str) -> N
     assert len(registry.metrics(run_id)) == 1
     registry.finish_run(run_id, status="done", add_seconds=3.0)
     assert registry.run(run_id).seconds == 5.0
+
+
+def test_a_run_that_is_resumed_by_its_id_keeps_its_command(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["satm", "condense", "cifar10"])
+    before = registry.run(start(registry))
+    monkeypatch.setattr(sys, "argv", ["satm", "runs", "resume", before.id])
+    for keep, line in ((True, "satm condense cifar10"), (False, f"satm runs resume {before.id}")):
+        after = registry.run(start(registry, command=" ".join(sys.argv), keep_command=keep))
+        assert (after.id, after.command, after.command_line) == (before.id, line, line)
 
 
 def test_a_done_run_stays_and_its_key_can_be_run_again(registry: Registry) -> None:

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from satm.home import acquire, held_now
+from satm.home import held_now
 
 ROOT = Path(__file__).parents[2]
 ADD = """
@@ -38,26 +38,6 @@ def test_processes_that_remove_the_lock_file_still_take_turns(tmp_path: Path) ->
     processes = [subprocess.Popen(command, env=environment) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert (tmp_path / "number").read_text() == "450"
-
-
-def test_the_lock_of_a_file_that_was_removed_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process holds the lock and removes the file after this one has opened it."""
-    lock, take = tmp_path / "a.lock", FileLock.acquire
-    removed: list[bool] = []
-
-    def acquired(self: FileLock, **options: float) -> object:
-        found = take(self, **options)
-        if not removed:
-            removed.append(True)
-            lock.unlink()
-        return found
-
-    monkeypatch.setattr(FileLock, "acquire", acquired)
-    held = acquire(lock, timeout=0)
-    assert lock.exists()
-    with pytest.raises(Timeout):
-        acquire(lock, timeout=0)
-    held.release()
 
 
 def test_a_lock_is_removed_only_while_it_is_held(tmp_path: Path) -> None:

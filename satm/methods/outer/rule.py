@@ -1,4 +1,7 @@
-"""What every outer optimiser implements (`OuterRule`), the defaults (`Rule`), and the table of them (`OUTER`)."""
+"""What every outer optimiser implements (`OuterRule`), the defaults (`Rule`), and the table of them (`OUTER`).
+
+To add one, write one file in this folder with a `Rule` that ends with `OUTER.add(…)`.
+"""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def condense(
             before = workspace.store.find_run(job.key)
             stored = None if fresh else _stored(job, before, workspace.store, judging)
             judge = None if judging is None else Judge(judging, job, progress, watcher)
-            return stored or _carry_out(job, workspace, checkpoint, before, judge, fresh=fresh)
+            return stored or _carry_out(job, workspace, checkpoint, before, judge, fresh=fresh, by_id=continuing)
 
 
 def _refuse_other_file(registry: Path, progress: Progress) -> None:
@@ -157,15 +157,24 @@ def _carry_out(
     judge: Judge | None,
     *,
     fresh: bool,
+    by_id: str | None,
 ) -> CondensationResult:
-    """Run the outer steps that are left and store the sets. `before` is the newest run with the same key."""
+    """Run the outer steps that are left and store the sets. `before` is the newest run with the same key.
+
+    by_id: the id of the run, if the caller continues it by that: then this call's command does not describe it.
+    """
     store, progress = workspace.store, workspace.progress
     saved = _saved_state(job, checkpoint, before, fresh, progress)
     done = int(saved["step"]) if saved else 0
     progress.say(opening_line(job.preset, job.data, job.device, steps_done=done))
     condensation = _begin(job, workspace)
     _say_notes(condensation, {} if before is None or saved is None else before.config.get("notes", {}), progress)
-    run = store.start_run(**job.facts(condensation.notes), environment=environment(), command=" ".join(sys.argv))
+    run = store.start_run(
+        **job.facts(condensation.notes),
+        environment=environment(),
+        command=" ".join(sys.argv),
+        keep_command=by_id is not None,
+    )
     _note_judging(store, run, judge)
     if saved is not None:
         condensation.restore(saved)

@@ -31,9 +31,10 @@ def condense_seeds(
 ) -> Group:
     """Condense once for each seed, and return the group of the sets. `on_set` is called after each of them.
 
-    Each set has experts of its own seed, so that the spread between the sets includes the spread between experts too.
-    `share_experts` keeps the experts of the preset for all; then means and intervals speak of these experts only. The
-    same call again continues where an earlier one stopped. The other arguments are those of `condense`.
+    The experts of each set are trained with the seed of the set, so that the spread between the sets includes the
+    spread between experts. `share_experts` uses the experts of the preset for every set; then means and intervals speak
+    of these experts only. The same call again continues where an earlier one stopped. The other arguments are those of
+    `condense`.
 
     Raises ConfigError if a seed is negative or given twice, or if there is none; otherwise what `condense` raises.
     """
@@ -69,7 +70,10 @@ def with_expert_seed(preset: Preset, seed: int) -> Preset:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """`0,1,2` or `0-4` or `0-2,7` as numbers in this order. Raises ConfigError for any other text."""
+    """`0,1,2` or `0-4` or `0-2,7` as numbers in the order written.
+
+    Raises ConfigError for any other text and for a range of more than 10,000 seeds.
+    """
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")

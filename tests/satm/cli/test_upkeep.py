@@ -207,6 +207,30 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(satm: Callable[..., str]
     assert (folder / f"{stopped.key}.safetensors").exists()
 
 
+def test_gc_goes_on_after_a_file_that_it_may_not_remove(
+    satm: Callable[..., str], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Registry.open("satm.db") as store:
+        keys = [store.run_key({"run": which}) for which in range(2)]
+        for key in keys:
+            store.finish_run(start(store, key), status="done")
+    files = [home() / "runs" / f"{key}.safetensors" for key in keys]
+    files[0].parent.mkdir(parents=True)
+    for file in files:
+        file.touch()
+    theirs, unlink = min(files), Path.unlink
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        if self == theirs:
+            raise PermissionError(13, "Permission denied", str(self))
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    printed = satm("registry", "gc")
+    assert f"no permission to remove {theirs}; their owner can" in printed
+    assert [file.exists() for file in sorted(files)] == [True, False]
+
+
 def test_gc_of_a_copy_leaves_the_runs_of_the_registry(satm: Callable[..., str], here: Path) -> None:
     satm_db = Registry.open("satm.db")
     satm("registry", "backup", "copy.db")  # it has the same UUID, and no run yet

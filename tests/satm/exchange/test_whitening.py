@@ -80,4 +80,4 @@ def test_a_whitening_is_told_from_another_of_the_same_name(stored: Any, tmp_path
             preprocessing_from_dict(kips.to_dict() | change)
     reference, registry = stored(own(preprocessing=field))
     losses = export_set(reference, tmp_path / "as-kip", format="kip", registry=registry).losses
-    assert any("its whitening is the field's, and this format's is not" in line for line in losses)
+    assert any("the set's whitening is plain ZCA, which this format does not hold" in line for line in losses)

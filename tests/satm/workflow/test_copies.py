@@ -140,3 +140,19 @@ def test_the_registry_of_a_ray_worker_keeps_the_identity_of_its_original(origina
             pass
     assert uuid(scratch) == uuid(original) == before
     assert said.lines == []
+
+
+def test_of_two_commands_on_one_copy_one_separates_it(copy: Path) -> None:
+    with Registry.open(copy) as first, Registry.open(copy) as second:
+        before = first.uuid
+        assert first.separate(before)
+        now = first.uuid
+        assert second.separate(before) is None
+        assert second.uuid == now
+
+
+def test_a_copy_of_a_registry_that_cannot_be_read_is_separated(original: Path, copy: Path) -> None:
+    before = uuid(original)
+    original.write_bytes(b"damaged")
+    works(copy)
+    assert uuid(copy) != before
