@@ -5,6 +5,7 @@ This module loads torch only to decode, so that a list of sets is quick.
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -202,6 +203,6 @@ def parametrisation_from_dict(values: Mapping[str, Any] | None) -> Parametrisati
         case None | {"name": "pixels"}:
             return PIXELS
         case {"name": "factor", "factor": int(factor), "padding": list(padding)}:
-            if all(isinstance(value, float) for value in padding):
+            if all(isinstance(value, float) and math.isfinite(value) for value in padding):
                 return Factor(factor, tuple(padding))
     raise ConfigError(f"parametrisation {values!r} is unknown; expected that of a set of this version")

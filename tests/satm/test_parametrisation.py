@@ -64,6 +64,9 @@ def test_names_are_read_and_wrong_ones_refused():
     for wrong in ("factor", "factor:0", "factor:2.5", "low-rank"):
         with pytest.raises(ConfigError, match=f"parametrisation '{wrong}': expected pixels, or factor:N"):
             parametrisation_of(wrong)
+    for broken in ({"name": "other"}, {"name": "factor", "factor": 2, "padding": [float("nan")]}, {"name": "factor"}):
+        with pytest.raises(ConfigError, match="is unknown; expected that of a set of this version"):
+            parametrisation_from_dict(broken)
     with pytest.raises(ConfigError, match="choose a factor up to 4"):
         Factor(5).check((3, 4, 8))
 
