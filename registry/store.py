@@ -71,6 +71,11 @@ class Store:
         self._totals = totals  # None: the registry is only read
         self._place = place  # the inode of the file that is written
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection itself, for a program that runs SQL of its own; it must not write."""
+        return self._connection
+
     @cached_property
     def _db(self) -> Any:
         """The sqlite_utils.Database that writes. It takes longer to import than most commands take to read."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from satm.synthetic import SyntheticSet as SyntheticSet
     from satm.workflow.choosing import choose_preset as choose_preset
+    from satm.workflow.citing import cite as cite
     from satm.workflow.compare import compare as compare
     from satm.workflow.condense.judging import Judging as Judging
     from satm.workflow.condense.plan import plan as plan
@@ -59,6 +60,7 @@ _HOMES = {
     "compare": "satm.workflow.compare",
     "query": "satm.workflow.lookup",
     "write_report": "satm.workflow.reporting.writing",
+    "cite": "satm.workflow.citing",
     "import_set": "satm.workflow.exchange.importing",
     "export_set": "satm.workflow.exchange.exporting",
     "diff": "satm.workflow.exchange.exporting",

@@ -27,6 +27,7 @@ LEAVES = {
     "preprocessing",
     "canonical",
     "printable",
+    "references",
     "config",
     "functional",
     "parametrisation",
@@ -72,6 +73,8 @@ HOMES = {
     "ray": "satm/workflow/fan_out",
     "optuna": "satm/workflow/tune",
     "sqlalchemy": "satm/workflow/tune",
+    "datasette": "satm/workflow/serve",
+    "uvicorn": "satm/workflow/serve",
 }
 
 

@@ -1,8 +1,9 @@
-"""Checks every page of docs/how-to: installs its package and runs its commands, in the page's order."""
+"""Runs the pages of docs/how-to and the tutorial: their packages, programs and commands, in the page's order."""
 
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import sys
 import tomllib
@@ -13,7 +14,8 @@ import pytest
 
 from satm.cli import run
 
-PAGES = sorted((Path(__file__).parent.parent / "docs" / "how-to").glob("*.md"))
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted((DOCS / "how-to").glob("*.md"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -79,6 +81,19 @@ def test_every_change_that_the_map_names_has_its_page() -> None:
     ]
 
 
+def said_by(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines that a command prints, with single spaces."""
+    assert run(words) == 0, f"{line}\n{capsys.readouterr().err}"
+    return [" ".join(each.split()) for each in capsys.readouterr().out.splitlines()]
+
+
+def assert_said(line: str, printed: list[str], page: Path) -> None:
+    """A line of a ```text block stands in the output; `…` stands for any text."""
+    wanted = re.escape(" ".join(line.split())).replace("…", ".*")
+    found = any(re.fullmatch(wanted, each) for each in printed)
+    assert found, f"{page.name}: {line!r} is not in\n" + "\n".join(printed)
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One SATM_HOME for all pages, so that they train their experts once."""
@@ -104,13 +119,41 @@ def test_the_example_works(
             if block.kind == "toml":
                 monkeypatch.syspath_prepend(str(tmp_path / "site"))
             for line in block.lines if block.kind == "sh" else ():
-                assert run(block.program(line)) == 0, f"{page.name}: {line}\n{capsys.readouterr().err}"
-                printed += [" ".join(each.split()) for each in capsys.readouterr().out.splitlines()]
+                printed += said_by(block.program(line), line, capsys)
             for line in block.lines if block.kind == "text" else ():
-                wanted = re.escape(" ".join(line.split())).replace("…", ".*")
-                found = any(re.fullmatch(wanted, each) for each in printed)
-                assert found, f"{page.name}: {line!r} is not in\n" + "\n".join(printed)
+                assert_said(line, printed, page)
     finally:
         for block in blocks:
             if block.kind == "python":
                 sys.modules.pop(block.file_name.removesuffix(".py"), None)
+
+
+@pytest.mark.slow
+def test_the_tutorial_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the folder of images to the report, by the page's own program and commands."""
+    monkeypatch.setenv("SATM_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SATM_REGISTRY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "tutorial.md"
+    blocks = read(page)
+    (program,) = (block for block in blocks if block.kind == "python")
+    Path(program.file_name).write_text(program.text, encoding="utf-8")
+    printed: list[str] = []
+    for block in blocks:
+        for line in block.lines if block.kind == "sh" else ():
+            command, _, file = line.partition(" > ")
+            if command == f"python {program.file_name}":
+                runpy.run_path(program.file_name)
+            else:
+                # The page leaves the threads to the machine, and a test has one.
+                threads = [] if command.split()[1] in ("results", "report", "cite") else ["--threads", "1"]
+                said = said_by([*block.program(command), *threads], line, capsys)
+                printed += said
+                if file:
+                    assert "@software{satm," in said
+        for line in block.lines if block.kind == "text" else ():
+            assert_said(line, printed, page)
+    assert (tmp_path / "report.html").stat().st_size > 100_000
+    assert (tmp_path / "my-images.png").stat().st_size > 1000

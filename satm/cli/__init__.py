@@ -11,6 +11,7 @@ import typer
 
 from satm.cli import (
     architectures,
+    cite,
     compare,
     condense,
     doctor,
@@ -25,6 +26,7 @@ from satm.cli import (
     reproduce,
     results,
     runs,
+    serve,
     tune,
     upkeep,
 )
@@ -40,7 +42,7 @@ app = typer.Typer(
 )
 GROUPS = (
     *(condense, plan, tune, evaluate, architectures, incremental, compare, reproduce),
-    *(results, report, registry, exchange, origins, runs, upkeep, lists, doctor),
+    *(results, report, serve, registry, exchange, origins, cite, runs, upkeep, lists, doctor),
 )
 for group in GROUPS:
     group.register(app)

@@ -44,6 +44,7 @@ class DatasetSpec:
     kin: str | None = None  # name of a data set with the same classes but other images; never read in place of this one
     read: Callable[[], Raw] | None = None  # returns the images; None: they are in files
     source: str  # of the sizes and constants
+    cite: tuple[str, ...] = ()  # what a user of it cites: keys of references.bib, or whole BibTeX entries
 
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == self.channels:
@@ -153,6 +154,7 @@ def _imagenet_subset(name: str, summary: str, subset: tuple[ImageNetClass, ...],
         subset=subset,
         kin=kin,
         source=_SUBSET_SOURCE,
+        cite=("russakovsky2015imagenet", "cazenavette2022mtt"),
     )
 
 
@@ -183,6 +185,7 @@ def _fastai(
         images=images,
         kin=of,
         source=f"images: github.com/fastai/imagenette; {_SUBSET_SOURCE}",
+        cite=("russakovsky2015imagenet", "fastai-imagenette"),
     )
 
 
@@ -190,6 +193,7 @@ CATALOGUE.add(
     DatasetSpec(
         name="cifar10",
         summary="60,000 photographs, 10 classes, 32×32 RGB",
+        cite=("krizhevsky2009cifar",),
         image_size=32,
         channels=3,
         classes=_CIFAR10_CLASSES,
@@ -205,6 +209,7 @@ CATALOGUE.add(
     DatasetSpec(
         name="cifar100",
         summary="60,000 photographs, 100 classes, 32×32 RGB",
+        cite=("krizhevsky2009cifar",),
         image_size=32,
         channels=3,
         classes=100,
@@ -220,6 +225,7 @@ CATALOGUE.add(
     DatasetSpec(
         name="tiny-imagenet",
         summary="110,000 photographs, 200 classes, 64×64 RGB",
+        cite=("le2015tiny",),
         image_size=64,
         channels=3,
         classes=200,
@@ -278,6 +284,7 @@ CATALOGUE.add(
     DatasetSpec(
         name="imagenet-1k",
         summary="1.3 million photographs, 1,000 classes, used at 64×64 RGB",
+        cite=("russakovsky2015imagenet",),
         image_size=64,
         channels=3,
         classes=1000,

@@ -38,6 +38,7 @@ CATALOGUE.add(
     DatasetSpec(
         name="digits",
         summary="scikit-learn's 1,797 handwritten digits, 10 classes, 8×8 grey; needs no files",
+        cite=("alpaydin1998digits",),
         image_size=8,
         channels=1,
         classes=_CLASSES,

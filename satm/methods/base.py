@@ -156,6 +156,8 @@ class Method:
     """The class of its settings, a frozen dataclass."""
     begin: Callable[[Task, Any], Condensation]
     """Starts a condensation, given a task and the settings."""
+    cite: tuple[str, ...] = ()
+    """What a user of its sets cites: keys of references.bib, or whole BibTeX entries."""
     check: Callable[[Request], None] = lambda request: None
     """Raises ConfigError for a request that cannot work, before anything is trained."""
 

@@ -120,6 +120,7 @@ METHODS.add(
     DirectMethod(
         name="dance",
         summary="distribution matching on blends of experts, calibrated by their ends (Zhang et al. 2024)",
+        cite=("zhang2024dance",),
         config=DANCEConfig,
         recipe="dm",
         expert_epochs=DANCEConfig.stored_epochs,

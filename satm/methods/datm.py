@@ -104,6 +104,7 @@ METHODS.add(
     TrajectoryMethod(
         name="datm",
         summary="difficulty-aligned windows and learned soft labels (Guo et al. 2024)",
+        cite=("guo2024datm",),
         config=DATMConfig,
         recipe="datm",
         experts=flat_experts,

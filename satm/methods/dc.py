@@ -28,6 +28,7 @@ METHODS.add(
     DirectMethod(
         name="dc",
         summary="gradient matching (Zhao et al. 2021)",
+        cite=("zhao2021dc",),
         config=DCConfig,
         recipe="dc",
         begin=GradientMatching,

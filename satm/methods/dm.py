@@ -109,6 +109,7 @@ METHODS.add(
     DirectMethod(
         name="dm",
         summary="distribution matching under siamese augmentation (Zhao and Bilen 2023)",
+        cite=("zhao2023dm",),
         config=DMConfig,
         recipe="dm",
         data_settings=lambda traits: {"augment": traits.augment},

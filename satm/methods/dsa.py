@@ -35,6 +35,7 @@ METHODS.add(
     DirectMethod(
         name="dsa",
         summary="gradient matching under siamese augmentation (Zhao and Bilen 2021)",
+        cite=("zhao2021dsa",),
         config=DSAConfig,
         recipe="dm",
         data_settings=lambda traits: {"augment": traits.augment},

@@ -26,6 +26,7 @@ METHODS.add(
     TrajectoryMethod(
         name="ftd",
         summary="MTT on flat expert trajectories, images averaged (Du et al. 2023)",
+        cite=("du2023ftd",),
         config=FTDConfig,
         experts=flat_experts,
         check=need_flat_experts,

@@ -35,6 +35,7 @@ METHODS.add(
     Method(
         name="herding",
         summary="real images whose mean features are near those of their class (Welling 2009)",
+        cite=("welling2009herding",),
         config=CoresetConfig,
         recipe="dm",
         decodes=True,

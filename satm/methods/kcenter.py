@@ -30,6 +30,7 @@ METHODS.add(
     Method(
         name="kcenter",
         summary="real images that cover their class (Sener and Savarese 2018)",
+        cite=("sener2018coreset",),
         config=CoresetConfig,
         recipe="dm",
         decodes=True,

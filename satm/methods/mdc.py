@@ -275,6 +275,7 @@ METHODS.add(
     TrajectoryMethod(
         name="mdc",
         summary="one set whose every prefix is a smaller set (He et al. 2024), on trajectory matching",
+        cite=("he2024mdc",),
         config=MDCConfig,
         base="mtt",
         begin=MDC,

@@ -22,6 +22,7 @@ METHODS.add(
     TrajectoryMethod(
         name="mtt",
         summary="matching training trajectories, full unroll (Cazenavette et al. 2022)",
+        cite=("cazenavette2022mtt",),
         config=MTTConfig,
     )
 )

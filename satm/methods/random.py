@@ -37,6 +37,7 @@ METHODS.add(
     Method(
         name="random",
         summary="real images drawn at random, without a learned step size",
+        cite=("satm",),
         config=RandomConfig,
         recipe="dm",
         decodes=True,

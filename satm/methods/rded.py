@@ -190,6 +190,7 @@ METHODS.add(
     Method(
         name="rded",
         summary="the most real patches of real images; a teacher labels every batch (Sun et al. 2024)",
+        cite=("sun2024rded",),
         config=RDEDConfig,
         recipe="rded",
         expert_epochs=RDEDConfig.stored_epochs,
@@ -205,6 +206,7 @@ METHODS.add(
     Method(
         name="rded-static",
         summary="rded with an expert as its teacher and one static soft label an image",
+        cite=("sun2024rded",),
         config=RDEDConfig,
         expert_epochs=RDEDConfig.stored_epochs,
         expert_count=1,

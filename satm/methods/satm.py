@@ -31,6 +31,7 @@ METHODS.add(
     TrajectoryMethod(
         name="satm",
         summary="sharpness-aware trajectory matching (Gao et al. 2025)",
+        cite=("gao2025satm",),
         config=SATMConfig,
     )
 )

@@ -29,6 +29,7 @@ METHODS.add(
     TrajectoryMethod(
         name="satm-da",
         summary="SATM with DATM's curriculum and labels (Gao et al. 2025, Table 7)",
+        cite=("gao2025satm", "guo2024datm"),
         config=SATMDAConfig,
         experts=flat_experts,
     )

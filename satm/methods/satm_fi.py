@@ -11,6 +11,7 @@ METHODS.add(
     TrajectoryMethod(
         name="satm-fi",
         summary="SATM on flat expert trajectories (Gao et al. 2025, A.6)",
+        cite=("gao2025satm", "du2023ftd"),
         config=SATMConfig,
         experts=flat_experts,
         check=need_flat_experts,

@@ -45,6 +45,7 @@ METHODS.add(
     TrajectoryMethod(
         name="tesla",
         summary="trajectory matching at constant memory (Cui et al. 2023)",
+        cite=("cui2023tesla",),
         config=TESLAConfig,
         recipe="tesla",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from satm.networks.architectures import NetworkPlan, batch_normed_name, create, known, plan, plan_for
+from satm.networks.architectures import NetworkPlan, batch_normed_name, cited, create, known, plan, plan_for
 from satm.networks.base import NETWORKS, Fit, Network
 from satm.networks.convnet import convnet_depth, convnet_name
 from satm.networks.features import features
@@ -13,6 +13,7 @@ __all__ = [
     "Network",
     "NetworkPlan",
     "batch_normed_name",
+    "cited",
     "convnet_depth",
     "convnet_name",
     "create",

@@ -48,6 +48,7 @@ NETWORKS.add(
     Network(
         name="alexnet",
         summary="five convolutions, three max poolings, no norm; for 32×32",
+        cite=("krizhevsky2012alexnet",),
         build=AlexNet,
         fit=fit_to_32(pooled=4),
     )

@@ -149,6 +149,13 @@ def batch_normed_name(name: str) -> str:
     return NETWORKS.get(found[0].twin).at_width(found[1])
 
 
+def cited(name: str) -> tuple[str, ...]:
+    """What a user of this network cites (`Network.cite`); nothing for one of timm's own and for an unknown name."""
+    if found := _ours(name):
+        return found[0].cite
+    return NETWORKS.get(name).cite if name in NETWORKS else ()
+
+
 def _ours(name: str) -> tuple[Network, int | None] | None:
     """Our network of that name, and the width that the name gives; None for anyone else's.
 

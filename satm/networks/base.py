@@ -37,6 +37,7 @@ class Network:
     fit: Callable[[Shape], Fit]  # raises ConfigError for images that the network cannot take
     width: int | None = None
     """Channels of its layers, if `build` takes a `width`: `NAME_w32` is then the same network with 32 channels."""
+    cite: tuple[str, ...] = ()  # what a user of it cites: keys of references.bib, or whole BibTeX entries
     twin: str | None = None  # the name of the same network with batch norm in place of instance norm
 
     def at_width(self, width: int | None) -> str:

@@ -134,6 +134,7 @@ NETWORKS.add(
     Network(
         name="convnet3",
         summary="ConvNet of 3 blocks with instance norm, the field's for sides up to 32; convnet3_w32 has 32 channels",
+        cite=("gidaris2018convnet",),
         build=_build(3),
         fit=_fit(3),
         width=WIDTH,
@@ -144,6 +145,7 @@ NETWORKS.add(
     Network(
         name="convnetbn3",
         summary="convnet3 with batch norm in place of instance norm",
+        cite=("gidaris2018convnet",),
         build=batch_normed(_build(3)),
         fit=_fit(3),
         width=WIDTH,
@@ -153,6 +155,7 @@ NETWORKS.add(
     Network(
         name="convnet4",
         summary="ConvNet of 4 blocks with instance norm, for sides up to 64; convnet4_w32 has 32 channels",
+        cite=("gidaris2018convnet",),
         build=_build(4),
         fit=_fit(4),
         width=WIDTH,
@@ -163,6 +166,7 @@ NETWORKS.add(
     Network(
         name="convnetbn4",
         summary="convnet4 with batch norm in place of instance norm",
+        cite=("gidaris2018convnet",),
         build=batch_normed(_build(4)),
         fit=_fit(4),
         width=WIDTH,
@@ -172,6 +176,7 @@ NETWORKS.add(
     Network(
         name="convnet5",
         summary="ConvNet of 5 blocks with instance norm, for larger images; convnet5_w32 has 32 channels",
+        cite=("gidaris2018convnet",),
         build=_build(5),
         fit=_fit(5),
         width=WIDTH,
@@ -182,6 +187,7 @@ NETWORKS.add(
     Network(
         name="convnetbn5",
         summary="convnet5 with batch norm in place of instance norm",
+        cite=("gidaris2018convnet",),
         build=batch_normed(_build(5)),
         fit=_fit(5),
         width=WIDTH,

@@ -69,6 +69,7 @@ NETWORKS.add(
     Network(
         name="resnet18",
         summary="a 3×3 stem and eight residual blocks with instance norm; for 32×32",
+        cite=("he2016resnet",),
         build=ResNet18,
         fit=fit_to_32(pooled=1),
         twin="resnet18bn",
@@ -78,6 +79,7 @@ NETWORKS.add(
     Network(
         name="resnet18bn",
         summary="resnet18 with batch norm in place of instance norm",
+        cite=("he2016resnet",),
         build=batch_normed(ResNet18),
         fit=fit_to_32(pooled=1),
     )

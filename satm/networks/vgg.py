@@ -44,6 +44,7 @@ NETWORKS.add(
     Network(
         name="vgg11",
         summary="eight convolutions with instance norm in five stages; for 32×32",
+        cite=("simonyan2014vgg",),
         build=VGG11,
         fit=fit_to_32(pooled=1),
         twin="vgg11bn",
@@ -53,6 +54,7 @@ NETWORKS.add(
     Network(
         name="vgg11bn",
         summary="vgg11 with batch norm in place of instance norm",
+        cite=("simonyan2014vgg",),
         build=batch_normed(VGG11),
         fit=fit_to_32(pooled=1),
     )

@@ -25,6 +25,14 @@ class GridPNG:
     images: int  # that it shows
     size: tuple[int, int]  # width and height as they are shown
 
+    def enlarged(self) -> bytes:
+        """The PNG at the size at which it is shown, for a reader that does not enlarge it."""
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.open(io.BytesIO(self.png)).resize(self.size, Image.Resampling.NEAREST).save(file, format="png")
+        return file.getvalue()
+
 
 def image_grid(synthetic: SyntheticSet, path: Path) -> None:
     """Write the images that networks see as a PNG. Normalisation or whitening is undone, and pixels are clipped

@@ -51,5 +51,10 @@ class ASAM(TwoPasses):
 
 
 OUTER.add(
-    OuterOptimiser(name="asam", summary="SAM with a radius in proportion to each pixel (Kwon et al. 2021)", config=ASAM)
+    OuterOptimiser(
+        name="asam",
+        summary="SAM with a radius in proportion to each pixel (Kwon et al. 2021)",
+        cite=("kwon2021asam",),
+        config=ASAM,
+    )
 )

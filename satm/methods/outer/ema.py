@@ -67,6 +67,7 @@ OUTER.add(
     OuterOptimiser(
         name="ema",
         summary="plain descent, with a moving average of the images as the result (FTD; Du et al. 2023)",
+        cite=("du2023ftd",),
         config=EMA,
     )
 )

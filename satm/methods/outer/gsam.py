@@ -48,5 +48,10 @@ def at_right_angles(vector: torch.Tensor, *, to: torch.Tensor) -> torch.Tensor:
 
 
 OUTER.add(
-    OuterOptimiser(name="gsam", summary="SAM that also lowers the surrogate gap (Zhuang et al. 2022)", config=GSAM)
+    OuterOptimiser(
+        name="gsam",
+        summary="SAM that also lowers the surrogate gap (Zhuang et al. 2022)",
+        cite=("zhuang2022gsam",),
+        config=GSAM,
+    )
 )

@@ -131,6 +131,7 @@ class OuterOptimiser:
     name: str
     summary: str  # one line, with the paper
     config: type[Any]  # the rule's class: a frozen dataclass whose fields all have defaults
+    cite: tuple[str, ...] = ()  # what a user of it cites: keys of references.bib, or whole BibTeX entries
 
     def __post_init__(self) -> None:
         tag = self.config().rule

@@ -30,4 +30,11 @@ class SAM(TwoPasses):
         return ascend(self, problem, redraw).update()
 
 
-OUTER.add(OuterOptimiser(name="sam", summary="descend from the worst point nearby (Foret et al. 2021)", config=SAM))
+OUTER.add(
+    OuterOptimiser(
+        name="sam",
+        summary="descend from the worst point nearby (Foret et al. 2021)",
+        cite=("foret2020sam",),
+        config=SAM,
+    )
+)

@@ -70,6 +70,9 @@ def smoothing_noise(images: Images, gamma: float, reading: NoiseReading, generat
 
 OUTER.add(
     OuterOptimiser(
-        name="satm", summary="SAM whose ascent starts from a smoothed landscape (Gao et al. 2025)", config=SATM
+        name="satm",
+        summary="SAM whose ascent starts from a smoothed landscape (Gao et al. 2025)",
+        cite=("gao2025satm",),
+        config=SATM,
     )
 )

@@ -43,4 +43,8 @@ def descend(problem: OuterProblem, state: State) -> OuterUpdate:
     )
 
 
-OUTER.add(OuterOptimiser(name="sgd", summary="plain descent of the hypergradient, as in MTT", config=SGD))
+OUTER.add(
+    OuterOptimiser(
+        name="sgd", summary="plain descent of the hypergradient, as in MTT", cite=("cazenavette2022mtt",), config=SGD
+    )
+)

@@ -53,6 +53,9 @@ class VaSSO(TwoPasses):
 
 OUTER.add(
     OuterOptimiser(
-        name="vasso", summary="SAM along an average of ascent directions (Li and Giannakis 2023)", config=VaSSO
+        name="vasso",
+        summary="SAM along an average of ascent directions (Li and Giannakis 2023)",
+        cite=("li2023vasso",),
+        config=VaSSO,
     )
 )

@@ -1,0 +1,24 @@
+"""`satm cite`: what a user of a set cites."""
+
+from __future__ import annotations
+
+import typer
+
+from satm.cli import _options as option
+from satm.cli._output import say_lines
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="cite")(cite)
+
+
+def cite(reference: option.SetReference = "latest", registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
+    """Print what a user of a set cites, as a BibTeX file.
+
+    It holds its method, outer optimiser, data set and network, this suite, and the set with its id and the hash of its
+    images and labels. Example: satm cite digits/ipc1/satm@1
+    """
+    import satm
+
+    say_lines(satm.cite(reference, registry=registry).bibtex())

@@ -1,0 +1,35 @@
+"""What to cite: the entries of `references.bib`, by key. Methods, outer rules, data sets and networks name them."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+
+from satm.errors import ConfigError
+
+SUITE = "satm"  # the key of this suite itself
+
+
+def bibtex(cite: str) -> str:
+    """The BibTeX entry that `cite` names: a key of `references.bib`, or an entry itself, which begins with `@`.
+
+    Raises ConfigError for a key that the file does not have.
+    """
+    if cite.startswith("@"):
+        return cite.strip()
+    if cite not in keys():
+        raise ConfigError(f"reference '{cite}' is not in satm/references.bib; add its entry there, or give it whole")
+    return _entries()[cite]
+
+
+def keys() -> tuple[str, ...]:
+    """The keys of `references.bib`, in its order."""
+    return tuple(_entries())
+
+
+@cache
+def _entries() -> dict[str, str]:
+    text = files("satm").joinpath("references.bib").read_text(encoding="utf-8")
+    found = re.finditer(r"^@\w+\{([^,]+),\n.*?^\}$", text, re.MULTILINE | re.DOTALL)
+    return {entry[1]: entry[0] for entry in found}
