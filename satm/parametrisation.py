@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from satm.errors import ConfigError
 
@@ -28,6 +28,7 @@ class Parametrisation(ABC):
     """
 
     __slots__ = ()
+    cite: ClassVar[tuple[str, ...]] = ()  # what a user of its sets cites: keys of references.bib
 
     @property
     @abstractmethod
@@ -110,6 +111,7 @@ class Factor(Parametrisation):
     f, the image is padded on its right and lower side first, as there. There the padding is grey (0.5 in 0..1).
     """
 
+    cite: ClassVar[tuple[str, ...]] = ("kim2022idc",)
     factor: int  # f
     padding: tuple[float, ...] = ()  # the value of each channel in the padding; (): 0, the mean of real images
 
