@@ -30,6 +30,7 @@ LEAVES = {
     "references",
     "config",
     "functional",
+    "parametrisation",
     "schedule",
     "statistics",
 }

@@ -36,13 +36,14 @@ class GridPNG:
 
 
 def image_grid(synthetic: SyntheticSet, path: Path) -> None:
-    """Write the images as a PNG. Normalisation or whitening is undone, and pixels are clipped to 0..1.
+    """Write the images that networks see as a PNG. Normalisation or whitening is undone, and pixels are clipped
+    to 0..1.
 
     Raises SatmError if the file cannot be written, DataError if the ZCA transform is missing.
     """
     from torchvision.utils import make_grid, save_image
 
-    images, across = _chosen(synthetic, len(synthetic))
+    images, across = _chosen(synthetic.decoded, len(synthetic))
     images = F.interpolate(images, scale_factor=max(1, SIDE // images.shape[-1]), mode="nearest")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +53,10 @@ def image_grid(synthetic: SyntheticSet, path: Path) -> None:
 
 
 def grid_png(synthetic: SyntheticSet) -> GridPNG:
-    """The images as a small PNG, at most `MOST` of them; the reader enlarges it. Raises DataError as `image_grid`."""
+    """The images that networks see as a small PNG, at most `MOST` of them; the reader enlarges it.
+
+    Raises DataError as `image_grid`.
+    """
     from PIL import Image  # torchvision's grids would load it and a compiler, for seconds
 
     grid, count, side = _small_grid(synthetic)
@@ -63,7 +67,10 @@ def grid_png(synthetic: SyntheticSet) -> GridPNG:
 
 
 def grid_pixels(synthetic: SyntheticSet) -> np.ndarray:
-    """The images as one picture, [H, W, 3] uint8, at most `MOST` of them. Raises DataError as `image_grid`."""
+    """The images that networks see as one picture, [H, W, 3] uint8, at most `MOST` of them.
+
+    Raises DataError as `image_grid`.
+    """
     grid, _, side = _small_grid(synthetic)
     times = max(1, SIDE // min(side, SIDE))
     return grid.repeat(times, axis=0).repeat(times, axis=1)
@@ -72,7 +79,7 @@ def grid_pixels(synthetic: SyntheticSet) -> np.ndarray:
 def _small_grid(synthetic: SyntheticSet) -> tuple[np.ndarray, int, int]:
     """A grid of at most `MOST` images, [H, W, 3] uint8; their number, and the longer side of one before it is made
     smaller."""
-    images, across = _chosen(synthetic, MOST)
+    images, across = _chosen(synthetic.decoded, MOST)
     side = max(images.shape[-2:])
     if side > SIDE:
         images = F.interpolate(images, scale_factor=SIDE / side, mode="area")

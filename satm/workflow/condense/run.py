@@ -270,6 +270,7 @@ def _begin(job: Job, workspace: Workspace) -> Condensation:
     task = Task(
         data=job.data,
         ipc=config.ipc,
+        parametrisation=config.decoding,
         architecture=config.architecture,
         seed=Seed(job.seed),
         device=job.device,

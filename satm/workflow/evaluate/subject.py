@@ -14,6 +14,7 @@ from satm.data.lookup import places
 from satm.errors import ConfigError, DataError, UnknownName
 from satm.methods import METHODS, Method, class_major_labels, random_images
 from satm.networks import NetworkPlan, plan_for
+from satm.parametrisation import PIXELS
 from satm.presets import get_profile, weaker
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
@@ -173,6 +174,7 @@ class Subject(Entrant):
             step_size=None,  # chosen on the validation split
             ipc=ipc,
             method=method,
+            parametrisation=PIXELS,
             name=None,
         )
 

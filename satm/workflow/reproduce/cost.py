@@ -159,17 +159,17 @@ def cost_of(laid: Laid, machine: Machine, networks: Mapping[str, int | None]) ->
 def _outer(config: CondenseConfig, data: Blank, machine: Machine) -> Outer:
     network = machine.network(config.architecture, len(data.classes), data.image_shape)
     method: Any = METHODS.get(config.method)
-    work = method.outer_work(config.settings, network, data, config.ipc)
+    work = method.outer_work(config.settings, network, data, config.seen_ipc)
     if work is None:
         return Outer(seconds=0.0, peak=None, operations=0.0)
     step = machine.step(config.architecture, len(data.classes), data.image_shape, work.batch)
     seconds = work.steps * work.seconds(step)
     if not method.matches_trajectories:
         flops, kept = machine.forward(config.architecture, len(data.classes), data.image_shape)
-        images = config.settings.images_a_step(len(data.classes), config.ipc)
+        images = config.settings.images_a_step(len(data.classes), config.seen_ipc)
         peak = TAPE * kept * min(images, 2 * work.batch)
         return Outer(seconds=seconds, peak=peak, operations=3 * flops * images * work.steps)
-    choice, inner = config.settings.choose_engine(network, data.image_shape, config.ipc * len(data.classes))
+    choice, inner = config.settings.choose_engine(network, data.image_shape, config.seen_ipc * len(data.classes))
     return Outer(seconds=seconds, peak=_peak(choice, inner, network), operations=inner.total)
 
 
@@ -196,7 +196,7 @@ def _judging(
 ) -> float:
     """Seconds of one evaluation of one set."""
     recipe = recipe_for(evaluation.recipe or config.recipe, config.dataset)
-    images = config.ipc * len(data.classes)
+    images = config.seen_ipc * len(data.classes)
     seconds = 0.0
     for name in evaluation.architectures or (config.architecture,):
         epoch = machine.step(name, len(data.classes), data.image_shape, images)

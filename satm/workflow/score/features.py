@@ -32,7 +32,7 @@ def score_coverage(scored: Scored) -> None:
 
 def score_diversity(scored: Scored) -> None:
     """Store the diversity of the set, and that of random real images."""
-    _store(scored, "diversity", lambda space, made: diversity(space.of(made.images)))
+    _store(scored, "diversity", lambda space, made: diversity(space.of(made.decoded.images)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class _Space:
 
 def _coverage(space: _Space, made: SyntheticSet) -> float:
     """The mean over classes, of those that have an image in the set."""
-    features, labels = space.of(made.images), made.hard_labels
+    features, labels = space.of(made.decoded.images), made.decoded.hard_labels
     present = sorted(set(labels.tolist()))
     return fmean(coverage(space.real[label], features[labels == label]) for label in present)
 
