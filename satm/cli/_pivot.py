@@ -1,4 +1,4 @@
-"""Results as a pivot table: what a row is of at the left, and a column for each architecture, method, IPC or step."""
+"""Results as a pivot table: sets and protocols at the left, and a column for each architecture, method, IPC or step."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from satm.report.fit import GAP, fitted, widths_of, wrapped
 from satm.report.tables import render
 from satm.workflow.grouped import GroupRow
 
-WHOLE = "all classes"  # in place of in-domain and cross-arch, if architectures stand side by side
+WHOLE = "all classes"  # networks see all classes, unlike in a stream; for in-domain and cross-arch in one row
 OWN = "in-domain"
-LEAST = 20  # columns of a terminal for the names at the left
+LEAST = 20  # characters, at least, for the names at the left
 _WITHOUT_SET = (Pivot.METHOD, Pivot.IPC)  # the names at the left do not say which version of a set a value is of
 
 
 @dataclass(frozen=True, slots=True)
 class Turned:
-    """A pivot table of rows. Several rows of one place stand below each other."""
+    """A pivot table. If two results fall into one cell, the second gets a line of its own, named NAME (2)."""
 
     columns: tuple[str, ...]  # of the names at the left
     names: tuple[tuple[str, ...], ...]
@@ -44,7 +44,7 @@ class Turned:
 
 
 def turned(rows: Sequence[GroupRow], by: Pivot) -> Turned:
-    """The rows by what they are of, with a column for each value of `by`. Nothing is averaged."""
+    """The rows by set, protocol and so on, with a column for each value of `by`. Nothing is averaged."""
     columns = tuple(name for name in ABOUT if name != by.value)
     found: dict[tuple[str, ...], dict[str, GroupRow]] = {}
     values: dict[str, Any] = {}
@@ -62,7 +62,10 @@ def turned(rows: Sequence[GroupRow], by: Pivot) -> Turned:
 
 
 def print_pivot(rows: Sequence[GroupRow], by: Pivot, form: Format, *, more: str = "") -> None:
-    """The pivot table on stdout. CSV and JSON hold mean, ends, spread and n of each cell in columns of their own."""
+    """The pivot table on stdout. CSV and JSON hold mean, ends, spread and n of each cell in columns of their own.
+
+    `more` is printed last: what the table leaves out.
+    """
     table = turned(rows, by)
     if form in (Format.CSV, Format.JSON):
         kinds = ("mean", "low", "high", "std_condensations", "std_networks", "n", "set", "remarks")
@@ -124,7 +127,7 @@ def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
 
 
 def _value(row: GroupRow, by: Pivot) -> tuple[str, Any]:
-    """The column of a row, and what the columns are ordered by (None: as they come)."""
+    """The column of a row and its sort key; None: columns stay in the order of their first appearance."""
     record, cell = row.group.sets[0], row.cell
     if by is Pivot.ARCHITECTURE:
         return cell.architecture, None
@@ -136,7 +139,7 @@ def _value(row: GroupRow, by: Pivot) -> tuple[str, Any]:
 
 
 def _names(row: GroupRow, by: Pivot, columns: Sequence[str]) -> tuple[str, ...]:
-    """What a row is of besides its column, in the order of `columns`."""
+    """What a result belongs to besides its column, in the order of `columns`."""
     record, named = row.group.sets[0], dict(zip(ABOUT, about(row), strict=True))
     if by is Pivot.ARCHITECTURE and not row.cell.incremental:
         named["protocol"] = WHOLE
@@ -148,6 +151,7 @@ def _names(row: GroupRow, by: Pivot, columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _numbered(names: tuple[str, ...], again: int) -> tuple[str, ...]:
+    """The names of the line for the result number `again` of one cell."""
     return names if again == 1 else (f"{names[0]} ({again})", *names[1:])
 
 

@@ -21,19 +21,19 @@ class Arm:
     """One way to make a set: a method, its outer rule, and settings that replace those of the preset."""
 
     method: str
-    outer: str | None = None  # the method's own
+    outer: str | None = None  # null: the method's own
     settings: object = field(default_factory=dict)  # a table: values by the name of the setting, as --set takes them
     config: str | None = None
     """A configuration file, as `satm tune` and `satm condense --print-config` write it. `{dataset}`, `{ipc}` and
     `{arm}` stand for those of the cell."""
-    take: tuple[str, ...] = ()  # only these settings of that file, for an arm of another method; none: the whole file
+    take: tuple[str, ...] = ()  # only these settings of that file, for an arm of another method; empty: all of them
 
-    keep: int | None = None  # k: the last int(N/k) inner steps are differentiated; null: the method's own window
+    keep: int | None = None  # k: a window of the last int(N/k) inner steps, at least 1; null: the method's own
 
     def __post_init__(self) -> None:
         check_table(self.settings, "settings")
         if self.keep is not None and self.keep < 1:
-            raise ConfigError(f"keep {self.keep}: expected 1 or more, the last int(N/keep) inner steps")
+            raise ConfigError(f"keep {self.keep}: expected 1 or more; int(N/keep) inner steps are differentiated")
         if self.take and self.config is None:
             raise ConfigError("take names settings of a configuration file; give config too")
         if self.outer is not None and self.config is not None and not self.take:
@@ -48,8 +48,10 @@ class Evaluation:
     steps: int | None = None  # of a class-incremental stream
     protocol: str = "gdumb"  # of that stream
     orders: int | None = None  # class orders of that stream; null: the profile's number
-    networks: int | None = None  # of each condensation, or of each class order; null: the study's, or the profile's
-    rate: Rate = "own"  # the learning rate: as the set's recipe says, the learned α, or the best of the grid
+    networks: int | None = (
+        None  # of each condensation, or of each class order; null: of a stream the profile's, else the study's
+    )
+    rate: Rate = "own"  # own: as the recipe says; learned: the α of the set; grid: the best of the grid
     recipe: str | None = None  # null: the set's own
 
     def __post_init__(self) -> None:
@@ -69,10 +71,10 @@ class Block:
     dataset: tuple[str, ...]
     ipc: tuple[int, ...]
     arms: tuple[str, ...]
-    evaluations: tuple[str, ...] = ()  # names; none: the sets are made, and what their runs measured is read
-    settings: object = field(default_factory=dict)  # a table, for every arm; an arm's own settings come before it
+    evaluations: tuple[str, ...] = ()  # names; empty: claims read what the condensation runs measured
+    settings: object = field(default_factory=dict)  # a table, for every arm; the settings of an arm replace them
     vary: object = field(default_factory=dict)  # a table: for the name of a setting, the list of its values
-    profile: str | None = None  # null: the one that is asked for
+    profile: str | None = None  # null: the profile that the user asks for
     seeds: int | None = None  # condensations; null: the study's
     stage: int = 1  # a stage begins when the one before has ended
     images: bool = False  # whether the images are written as PNG files beside the report
@@ -103,7 +105,7 @@ class Condition(NamedTuple):
     dataset: str
     ipc: int
     variant: tuple[tuple[str, Value], ...]  # settings that the block varies
-    profile: str | None  # null: the one that is asked for
+    profile: str | None  # null: the profile that the user asks for
 
     def __str__(self) -> str:
         more = [f"{name}={value}" for name, value in self.variant] + ([self.profile] if self.profile else [])
@@ -143,7 +145,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """One file: cells and claims. It says before anything runs what is compared, by which δ and in which family."""
+    """One file: cells and claims. It fixes, before anything runs, what is compared, by which δ and in which family."""
 
     name: str
     head: Head
@@ -154,7 +156,7 @@ class Study:
     folder: str  # that paths of configuration files start from
 
     def cells(self, *, seeds: int | None = None) -> tuple[Cell, ...]:
-        """The cells in the order of the file. Blocks may name a cell again, with more seeds or evaluations.
+        """The cells in the order of the file. A cell that two blocks name is there twice.
 
         `seeds` replaces the number of condensations of every cell.
         """
@@ -178,7 +180,7 @@ class Study:
         return tuple(found)
 
     def networks_of(self, evaluation: str) -> int | None:
-        """Networks of each condensation (or class order); None: the profile's number."""
+        """Networks of each condensation (or class order); None: of a stream the profile's number, else the recipe's."""
         own = self.evaluations[evaluation]
         return own.networks or (None if own.incremental else self.head.networks)
 

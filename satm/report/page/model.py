@@ -19,7 +19,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. `choices`: the reader can choose one of its values. `about` explains the name."""
+    """A column of a table. `choices`: the reader can filter by one of its values. `about` explains the name."""
 
     name: str
     number: bool = False
@@ -31,12 +31,12 @@ class Column:
 class Table:
     """Rows that the reader can sort and filter."""
 
-    key: str
+    key: str  # its id in the HTML, as of all other blocks
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Value, ...], ...]
     about: str = ""
-    left_out: str = ""  # which rows are not there, and where they are
+    left_out: str = ""  # which rows are left out, and where to find them
 
     def choices(self, column: int) -> list[str]:
         """The different values of a column, sorted."""
@@ -64,7 +64,7 @@ class Picture:
     about: str
     alt: str
     png: bytes | None = None
-    size: tuple[int, int] = (0, 0)  # the pixels as they are shown
+    size: tuple[int, int] = (0, 0)  # width and height on the page, in pixels
     problem: str = ""
 
 
@@ -76,7 +76,7 @@ class Card:
     name: str
     summary: str
     facts: tuple[tuple[str, str], ...]
-    command: str
+    command: str  # that made the set
     departures: tuple[str, ...]
     lineage: str  # lines, indented
     config: str  # indented JSON
@@ -102,7 +102,7 @@ class Page:
     """A report."""
 
     title: str
-    made: str  # when
+    made: str  # when the page was made, as text
     facts: tuple[str, ...]
     warning: str  # what every reader must know first; "" for nothing
     sections: tuple[Section, ...]

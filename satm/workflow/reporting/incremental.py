@@ -1,4 +1,4 @@
-"""Accuracy after each step of class-incremental streams: the paper's Figure 1."""
+"""Accuracy after each step of class-incremental streams, drawn as in the paper's Figure 1."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def section(material: Material, easel: Easel) -> Section:
         key="incremental",
         title="Class-incremental curves",
         about="Accuracy on all classes seen so far, after each step of a stream. A band is the 95% interval of the "
-        "mean; there is none for fewer than three class orders.",
+        "mean. It needs three condensations, or three class orders of one condensation.",
         blocks=tuple(
             easel.figure(_chart(number, (*key[:-1], material.recipe(rows[0])), rows))
             for number, (key, rows) in enumerate(chosen, 1)
@@ -41,7 +41,11 @@ def _chart(number: int, key: tuple[Any, ...], rows: list[GroupRow]) -> Lines:
     for row in rows:
         arms[arm(row)].append(row)
     best = sorted(arms.items(), key=lambda each: -each[1][-1].estimate.mean)
-    more = f" The {LINES} best of {len(best)} are drawn." if len(best) > LINES else ""
+    more = (
+        f" The {LINES} of {len(best)} with the highest accuracy after the last step are drawn."
+        if len(best) > LINES
+        else ""
+    )
     return Lines(
         key=f"incremental-{number}",
         title=f"{dataset}, IPC {ipc}, {steps} steps on {architecture}, profile {profile}",

@@ -24,12 +24,14 @@ ROOM = 64 * 2**20  # bytes that must be free on the registry's disk before a tas
 
 @dataclass(frozen=True, kw_only=True)
 class CellTask:
-    """See `satm.workflow.fan_out.Task`. What the registry holds already is not made again."""
+    """See `satm.workflow.fan_out.Task`. Sets and results that the registry already holds are not made again."""
 
     name: str
     preset: Preset
     seed: int
-    evaluations: tuple[tuple[Evaluation, int | None], ...]  # each with its number of networks; None: the recipe's
+    evaluations: tuple[
+        tuple[Evaluation, int | None], ...
+    ]  # each with its number of networks; None: the profile's or the recipe's
     obstacle: str = ""  # why nothing of it can be done here; "": it can
     too_large: str = ""  # why the set cannot be made here, although a stored one can be judged
 
@@ -42,7 +44,7 @@ class CellTask:
         if free < ROOM:
             raise SatmError(
                 f"{free / 1e6:.0f} MB are free on the disk of {work.registry}, expected {ROOM / 1e6:.0f} MB or more; "
-                "free some space, and the same command goes on"
+                "free some space, then give the same command: it continues"
             )
         record = self._stored(work)
         if record is None:
