@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
+from torch import nn
 
 from evaluation.learning_rate import RateChoice, choose_learning_rate, stated_learning_rate
 from evaluation.metrics import DIVERGED, METRICS, Metric
@@ -88,6 +89,7 @@ def evaluate(
     teacher: Teacher | None = None,
     earlier: Earlier | None = None,
     on_result: Callable[[EvaluationResult], None] | None = None,
+    on_network: Callable[[EvaluationResult, nn.Module], None] | None = None,
 ) -> list[EvaluationResult]:
     """Train `repeats` (or the recipe's) networks of each architecture on `examples`; every metric on the test images.
 
@@ -102,6 +104,7 @@ def evaluate(
         teacher: labels the batches of a recipe that has its labels from one.
         earlier: networks that are not trained again, and learning rates that are not chosen again.
         on_result: called with each result as soon as it is known.
+        on_network: called after that with each network that did not diverge, for further tests.
 
     Returns the new results, by architecture, then repeat. Before anything is trained, raises UnknownName or ConfigError
     for an architecture or a teacher, and PluginError for a metric that cannot be loaded. Later raises PluginError for a
@@ -118,6 +121,7 @@ def evaluate(
         teacher=teacher,
         chosen=dict(earlier.learning_rates if earlier else {}),
         on_result=on_result,
+        on_network=on_network,
     )
     recipe.check_teacher(teacher, data.num_classes, data.image_shape)
     plans = {plan.name: plan for plan in (networks.plan_for(name, data) for name in architectures)}
@@ -151,6 +155,7 @@ class _Evaluation:
     teacher: Teacher | None
     chosen: dict[str, RateChoice]  # learning rates chosen from the grid so far, by architecture
     on_result: Callable[[EvaluationResult], None] | None
+    on_network: Callable[[EvaluationResult, nn.Module], None] | None
 
     def network(self, plan: NetworkPlan, repeat: int, bar: Bar) -> EvaluationResult:
         """Train and test one network, and give its result to `on_result`.
@@ -163,7 +168,8 @@ class _Evaluation:
         fused = self.trainer.compiled(examples, plan, self.recipe)
         rate, policy = self._learning_rate(plan, examples)
         own = self.seed.child("eval", plan.name, repeat)
-        metrics, broken, predicted = self._tested(plan, examples, rate, own, bar)
+        network, logits, targets = self._tested(plan, examples, rate, own, bar)
+        metrics, broken = ({DIVERGED: 1.0}, None) if network is None else self._metrics(logits, targets)
         if DIVERGED in metrics:
             self.trainer.progress.say(
                 f"{plan.name} (repeat {repeat}) diverged at learning rate {rate:g} ({policy}) and is stored as diverged"
@@ -179,18 +185,20 @@ class _Evaluation:
             seconds=time.perf_counter() - start,
             training=how_trained(fused),
             choice=self.chosen.get(plan.name) if policy == "grid on validation" else None,
-            predicted=predicted,
+            predicted=None if network is None else logits.argmax(1),
         )
         if self.on_result is not None:
             self.on_result(result)
+        if self.on_network is not None and network is not None:
+            self.on_network(result, network)
         if broken is not None:
             raise broken
         return result
 
     def _tested(
         self, plan: NetworkPlan, examples: Examples, rate: float, seed: Seed, bar: Bar
-    ) -> tuple[dict[str, float], PluginError | None, torch.Tensor | None]:
-        """Train one network; its metrics, the first metric that failed, and its predictions [n] on the test images."""
+    ) -> tuple[nn.Module | None, torch.Tensor, torch.Tensor]:
+        """Train one network; its logits [n, K] on the test images, and their classes [n]. None if it diverges."""
         fused = self.trainer.compiled(examples, plan, self.recipe)
         try:
             network = train_network(
@@ -205,9 +213,8 @@ class _Evaluation:
                 on_epoch=watching(self.trainer.progress, bar),
             )
         except Diverged:
-            return {DIVERGED: 1.0}, None, None
-        logits, targets = predictions(network, _in_space_of(examples, self.data.test), fused=fused)
-        return *self._metrics(logits, targets), logits.argmax(1)
+            return None, torch.empty(0), torch.empty(0)
+        return network, *predictions(network, _in_space_of(examples, self.data.test), fused=fused)
 
     def _metrics(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[dict[str, float], PluginError | None]:
         """The metrics that can be computed, and the error of the first one that cannot."""

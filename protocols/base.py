@@ -38,6 +38,7 @@ class StreamContext:
     seed: Seed
     arriving: tuple[Any, ...]  # Avalanche data sets: the images that each step adds to the memory; () without a memory
     buffer: int | None = None  # images that the memory holds from the start; None: it keeps every image that arrives
+    each: int = 1  # images in `arriving` that come from one stored image; `buffer` counts the stored ones
 
     @property
     def start(self) -> nn.Module:
@@ -54,7 +55,7 @@ class Learner(TypingProtocol):
 
     @property
     def held(self) -> int:
-        """Number of images kept for later steps."""
+        """Number of images kept for later steps, as they are in `StreamContext.arriving`."""
 
     def learn(self, experience: Any) -> nn.Module | None:
         """Learn one step of the Avalanche train stream.

@@ -26,14 +26,18 @@ def quota(size: int, seen: int, rank: int) -> int:
     return -((rank - size) // seen)
 
 
-def held(arriving: Sequence[torch.Tensor], size: int | None) -> list[torch.Tensor]:
+def held(arriving: Sequence[torch.Tensor], size: int | None, each: int = 1) -> list[torch.Tensor]:
     """For each step, the positions [m] int64 of the images held after it, among all images that arrived until then.
 
     Args:
         arriving: for each step, the classes [n] int64 of its images in the order of arrival.
         size: M, the images that the buffer holds from the start; None: every image that arrives is kept. Of each class
             the first `quota` images are kept, so a class with fewer leaves a part of the buffer empty.
+        each: how many images that follow one another come from one stored image. M counts the stored ones.
     """
+    if each > 1:
+        stored = held([classes[::each] for classes in arriving], size)
+        return [(found.unsqueeze(1) * each + torch.arange(each)).flatten() for found in stored]
     order = [label for classes in arriving for label in sorted(set(classes.tolist()))]
     kept = []
     for step in range(len(arriving)):

@@ -31,7 +31,7 @@ class FreshNetworks(SupervisedTemplate):  # type: ignore[misc]
             eval_mb_size=512,
             evaluator=silent_evaluator(),
         )
-        self.memory = GivenMemory(context.arriving, context.buffer)
+        self.memory = GivenMemory(context.arriving, context.buffer, context.each)
         self._context, self._trains = context, trains
 
     @property

@@ -32,7 +32,7 @@ class StreamJob:
     groups: tuple[tuple[int, ...], ...]  # the classes of each step
     networks: Networks
     seed: Seed
-    buffer: int | None = None  # images that the memory holds from the start; None: it grows with the classes
+    buffer: int | None = None  # stored images that the memory holds from the start; None: it grows with the classes
 
     def __post_init__(self) -> None:
         self._check_classes()
@@ -60,9 +60,14 @@ class StreamJob:
 
     @property
     def memory_classes(self) -> torch.Tensor:
-        """[n] int64 on the CPU: the class of each image of the memory, whose target may be soft."""
+        """[n] int64 on the CPU: the class of each image that networks see of the memory. Its target may be soft."""
         assert self.memory is not None
-        return self.memory.hard_labels.cpu()
+        return self.memory.decoded.hard_labels.cpu()
+
+    @property
+    def each(self) -> int:
+        """How many images networks see of each stored one; 1 without a memory."""
+        return 1 if self.memory is None else self.memory.parametrisation.each
 
     @property
     def absent(self) -> list[str]:

@@ -26,16 +26,17 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
 
     `arriving` holds the Avalanche data set of each step. Without `size` the memory grows: it keeps every image. With
     `size` M it is a buffer of M images from the start, shared evenly by the classes that have arrived
-    (`protocols.buffer`). Avalanche's own balanced buffers draw from the global random stream (docs/field.md).
+    (`protocols.buffer`). If networks see several images of each stored one (`each`), M counts the stored ones.
+    Avalanche's own balanced buffers draw from the global random stream (docs/field.md).
     """
 
     buffer: Any  # an AvalancheDataset; the base class makes it a property
 
-    def __init__(self, arriving: Sequence[Any], size: int | None = None) -> None:
+    def __init__(self, arriving: Sequence[Any], size: int | None = None, each: int = 1) -> None:
         self.arriving, self._size = tuple(arriving), size
         self._arrived: Any = None  # an AvalancheDataset of all images so far
-        self._held = held([torch.tensor(list(each.targets)) for each in self.arriving], size)
-        super().__init__(size or sum(map(len, self.arriving)))
+        self._held = held([torch.tensor(list(step.targets)) for step in self.arriving], size, each)
+        super().__init__(sum(map(len, self.arriving)) if size is None else size * each)
 
     def behind(self, strategy: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
         """A `make` for `AvalancheLearner`: it builds `strategy` with `settings`, and with this memory as the buffer."""
@@ -90,8 +91,8 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
 class LogitsMemory(GivenMemory):
     """`GivenMemory` that keeps the network's logits beside each image, taken when the image arrives. DER needs them."""
 
-    def __init__(self, arriving: Sequence[Any], size: int | None = None) -> None:
-        super().__init__(arriving, size)
+    def __init__(self, arriving: Sequence[Any], size: int | None = None, each: int = 1) -> None:
+        super().__init__(arriving, size, each)
         self._logits: list[torch.Tensor] = []  # [m, K] of each step, also of images that the buffer has dropped
         self._saved: torch.Tensor | None = None  # [n, K] of the steps that are about to be skipped
 

@@ -20,7 +20,7 @@ class StepResult:
     seen: float  # fraction on all test images of the classes seen so far
     masked: float  # the same, if only the classes of an image's own step can win (GDumb's task-masked accuracy)
     masked_accuracies: tuple[float, ...]  # `accuracies` under that mask
-    memory_size: int  # images kept
+    memory_size: int  # images kept, as they are stored
     diverged: bool = False  # whether the network's logits were not finite, so that it is counted as a guess
     predicted: torch.Tensor | None = field(default=None, compare=False, repr=False)
     """[n] int64, the class with the largest logit of each test image; None if it diverged, or if it is not known."""

@@ -55,7 +55,7 @@ def run(
         progress.say(f"the memory holds no image of class '{name}'; its test images count all the same")
     stream = avalanche_stream()
     benchmark, arriving = _streams(job, stream)
-    context = StreamContext(networks=job.networks, seed=job.seed, arriving=arriving, buffer=job.buffer)
+    context = StreamContext(networks=job.networks, seed=job.seed, arriving=arriving, buffer=job.buffer, each=job.each)
     learner = job.protocol.begin(context, job.config)
     judge_after = _Judge(job, learner, stream.places(benchmark.test_stream))
     done = _resumed(job, learner, earlier or Earlier(), _memory_sizes(job))
@@ -101,7 +101,8 @@ class _Judge:
         """The accuracies of `network` after `step`. Says if it diverged."""
         job = self.job
         logits = job.networks.logits(network, job.test)
-        found = judge(logits, job.test_classes, self.places, job.groups, step=step, memory_size=self.learner.held)
+        size = self.learner.held // job.each
+        found = judge(logits, job.test_classes, self.places, job.groups, step=step, memory_size=size)
         if found.diverged:
             progress.say(f"the network of step {step + 1} diverged; it counts as a guess, {found.seen:.1%}")
         return found
@@ -112,7 +113,8 @@ def _streams(job: StreamJob, stream: ModuleType) -> tuple[Any, tuple[Any, ...]]:
     arriving: tuple[Any, ...] = ()
     if job.memory is not None:
         # Read `targets` once here: for a memory of logits, each access applies softmax to all rows.
-        images = TensorExamples(job.memory.images, job.memory.targets)
+        seen = job.memory.decoded
+        images = TensorExamples(seen.images, seen.targets)
         arriving = tuple(stream.split(images, job.memory_classes, job.groups))
     if job.protocol.reads == "memory":
         return stream.class_incremental(images, job.memory_classes, job.test, job.test_classes, job.groups), arriving
@@ -125,19 +127,20 @@ def _streams(job: StreamJob, stream: ModuleType) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _memory_sizes(job: StreamJob) -> list[int]:
-    """The number of images that the memory holds after each step; [] without a memory."""
+    """The number of stored images that the memory holds after each step; [] without a memory."""
     if job.memory is None:
         return []
     classes = job.memory_classes
     arriving = [classes[torch.isin(classes, torch.tensor(group))] for group in job.groups]
-    return [len(positions) for positions in held(arriving, job.buffer)]
+    return [len(positions) // job.each for positions in held(arriving, job.buffer, job.each)]
 
 
 def _check_held(job: StreamJob, learner: Learner) -> None:
     """Raise ConfigError if a protocol of another package keeps more images than the buffer holds."""
-    if job.buffer is not None and learner.held > job.buffer:
+    kept = learner.held // job.each
+    if job.buffer is not None and kept > job.buffer:
         raise ConfigError(
-            f"protocol {job.protocol.name} keeps {learner.held} images in a buffer of {job.buffer}; it does not know "
+            f"protocol {job.protocol.name} keeps {kept} images in a buffer of {job.buffer}; it does not know "
             "fixed buffers, so leave --buffer out"
         )
 

@@ -34,7 +34,7 @@ class Sets(Tags):
         check_names("class", synthetic.classes)
 
         to_json(synthetic.describe())  # only for its RegistryError: the digest raises TypeError
-        if not len(synthetic):
+        if not len(synthetic.images):
             raise RegistryError(f"a set of {synthetic.dataset} without images cannot be stored")
         blobs = pack(synthetic)
         clause, values = where({"dataset": synthetic.dataset, "ipc": synthetic.ipc, "method": synthetic.method})
@@ -54,7 +54,7 @@ class Sets(Tags):
                 label_kind=synthetic.label_kind,
                 step_size=synthetic.step_size,
                 seed=synthetic.seed,
-                images=len(synthetic),
+                images=len(synthetic.images),
                 image_shape=synthetic.image_shape,
                 bytes=sum(blob.size for blob in blobs),
                 about=synthetic.describe(),
@@ -135,7 +135,6 @@ class Sets(Tags):
     def _assemble(self, record: SetRecord) -> SyntheticSet:
         """Rebuild a set from its blobs and description; check every digest and the id."""
         from registry.blobs import check, unpack
-        from satm.preprocessing import preprocessing_from_dict
         from satm.synthetic import SyntheticSet
 
         blobs = []
@@ -150,12 +149,9 @@ class Sets(Tags):
             blobs += found
         try:
             images, labels = unpack(blobs)
-            described = {  # the keys of describe() are keywords of the constructor
-                **record.about,
-                "classes": tuple(record.about["classes"]),
-                "preprocessing": preprocessing_from_dict(record.about["preprocessing"]),
-            }
-            loaded = SyntheticSet(images=images, labels=labels, parents=record.parents, name=record.name, **described)
+            loaded = SyntheticSet.described(
+                record.about, images=images, labels=labels, parents=record.parents, name=record.name
+            )
         except (KeyError, TypeError, RuntimeError, SatmError) as error:
             raise RegistryError(f"{record.name}: its description is damaged ({error}); restore a copy") from error
         if loaded.id != record.id:

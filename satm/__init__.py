@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from satm.workflow.lookup import query as query
     from satm.workflow.lookup import results as results
     from satm.workflow.reporting.writing import write_report as write_report
+    from satm.workflow.score.run import score as score
     from satm.workflow.teachers import ByTeacher as ByTeacher
     from satm.workflow.tune.run import tune as tune
 
@@ -55,6 +56,7 @@ _HOMES = {
     "evaluate_matrices": "satm.workflow.evaluate.matrix",
     "evaluate_incremental": "satm.workflow.incremental.run",
     "avalanche_buffer": "satm.workflow.incremental.buffer",
+    "score": "satm.workflow.score.run",
     "results": "satm.workflow.lookup",
     "group_results": "satm.workflow.grouped",
     "compare": "satm.workflow.compare",

@@ -76,6 +76,14 @@ class RegistryBusy(RegistryError):
     """A registry file that another process is writing. The same call may succeed later."""
 
 
+class Busy(SatmError):
+    """Another process does the same work. `lock` is the path of the lock that it holds."""
+
+    def __init__(self, message: str, lock: str) -> None:
+        super().__init__(message)
+        self.lock = lock
+
+
 class Diverged(SatmError):
     """A loss or gradient that is no longer finite, or explodes. `measured` holds the values seen, by name."""
 

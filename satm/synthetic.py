@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from torch.utils.data import Dataset
 
 from satm.canonical import digest
 from satm.errors import ConfigError, ShapeError
-from satm.preprocessing import Preprocessing
+from satm.parametrisation import PIXELS, Parametrisation, parametrisation_from_dict
+from satm.preprocessing import Preprocessing, preprocessing_from_dict
 from satm.types import Images, LabelKind, Labels
 
 
@@ -29,11 +31,14 @@ def tensor_digest(tensor: torch.Tensor) -> str:
 class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
     """Learned images φ with their labels, their step size α and everything that is needed to use them.
 
-    It is a torch data set of pairs (image [C, H, W], target), in class-major order. `transform` takes real images of
-    the same data set into the space of φ. Raises ShapeError if the tensors do not fit each other or are not finite.
+    It is a torch data set of pairs (image [C, H, W], target), in class-major order: the images that networks see, which
+    `parametrisation` decodes from the n stored ones. `images`, `labels` and all that follows from these two count the
+    stored ones; `decoded` is the set of the others. `transform` takes real images of the same data set into the space
+    of φ. Raises ShapeError if the tensors do not fit each other or are not finite, and ConfigError if the
+    parametrisation does not fit the images.
     """
 
-    images: Images  # [n, C, H, W] float32 in the preprocessed space
+    images: Images  # [n, C, H, W] float32 in the preprocessed space, as they are stored
     labels: Labels  # [n] int64, or [n, K] float32 probabilities or logits
     label_kind: LabelKind = "hard"
     step_size: float | None  # α; None if the method learns none
@@ -42,6 +47,7 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
     ipc: int
     method: str
     preprocessing: Preprocessing
+    parametrisation: Parametrisation = PIXELS  # from `images` to those that networks see
     profile: str  # the scale it was made at: paper, cpu, smoke …; `foreign` if it was made elsewhere
     seed: int
     config: Mapping[str, Any] = field(default_factory=dict)  # the settings of method, data, experts and network
@@ -60,6 +66,23 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
             raise ShapeError(f"labels reach from {int(self.labels.min())} to {int(self.labels.max())}; classes: {k}")
         if not torch.isfinite(self.images).all():
             raise ShapeError("images hold values that are not finite")
+        self.parametrisation.check(self.image_shape)
+
+    @cached_property
+    def decoded(self) -> SyntheticSet:
+        """The set that networks see: each image in its own pixels. It is the set itself if it stores those."""
+        if self.parametrisation == PIXELS:
+            return self
+        with torch.no_grad():
+            images = self.parametrisation.decode(self.images)
+        return replace(
+            self,
+            images=images,
+            labels=self.parametrisation.spread(self.labels),
+            ipc=self.ipc * self.parametrisation.each,
+            parametrisation=PIXELS,
+            name=None,
+        )
 
     @property
     def targets(self) -> torch.Tensor:
@@ -104,7 +127,11 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
         )
 
     def describe(self) -> dict[str, Any]:
-        """Everything except the tensors, the name and the parents, JSON-able."""
+        """Everything except the tensors, the name and the parents, JSON-able; `described` reads it.
+
+        A parametrisation is left out if it is `PIXELS`, so that sets from before there were others keep their ids.
+        """
+        stored_so = {} if self.parametrisation == PIXELS else {"parametrisation": self.parametrisation.to_dict()}
         return {
             "label_kind": self.label_kind,
             "step_size": self.step_size,
@@ -116,18 +143,40 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
             "profile": self.profile,
             "seed": self.seed,
             "config": dict(self.config),
+            **stored_so,
         }
 
+    @classmethod
+    def described(
+        cls,
+        about: Mapping[str, Any],
+        *,
+        images: Images,
+        labels: Labels,
+        parents: tuple[str, ...],
+        name: str | None = None,
+    ) -> SyntheticSet:
+        """The set of these tensors that `describe` described as `about`. Raises KeyError or TypeError for other keys,
+        and the errors of a new set.
+        """
+        values = {
+            **about,
+            "classes": tuple(about["classes"]),
+            "preprocessing": preprocessing_from_dict(about["preprocessing"]),
+            "parametrisation": parametrisation_from_dict(about.get("parametrisation")),
+        }
+        return cls(images=images, labels=labels, parents=parents, name=name, **values)
+
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.images) * self.parametrisation.each
 
     def __getitem__(self, index: int) -> tuple[Images, torch.Tensor]:
-        return self.images[index], self.targets[index]
+        return self.decoded.images[index], self.decoded.targets[index]
 
     def batch(self, index: torch.Tensor) -> tuple[Images, torch.Tensor]:
-        """The images and targets at `index` [b], as `satm.training` takes them."""
+        """The images that networks see and their targets at `index` [b], as `satm.training` takes them."""
         index = index.to(self.images.device)
-        return self.images[index], self.targets[index]
+        return self.decoded.images[index], self.decoded.targets[index]
 
     def to(self, device: torch.device | str) -> SyntheticSet:
         """The same set with its tensors on `device`."""
@@ -140,9 +189,10 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
         """
         if not 1 <= ipc <= self.ipc:
             raise ConfigError(f"prefix {ipc}: the set has {self.ipc} images a class; choose 1 to {self.ipc}")
-        if len(self) != self.ipc * len(self.classes):
-            raise ShapeError(f"{len(self)} images are not {self.ipc} of each of {len(self.classes)} classes: no prefix")
-        keep = torch.arange(len(self), device=self.images.device) % self.ipc < ipc
+        n = len(self.images)
+        if n != self.ipc * len(self.classes):
+            raise ShapeError(f"{n} images are not {self.ipc} of each of {len(self.classes)} classes: no prefix")
+        keep = torch.arange(n, device=self.images.device) % self.ipc < ipc
         return replace(self, images=self.images[keep], labels=self.labels[keep], ipc=ipc)
 
     def of_classes(self, wanted: list[int]) -> SyntheticSet:

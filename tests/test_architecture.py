@@ -30,6 +30,7 @@ LEAVES = {
     "references",
     "config",
     "functional",
+    "parametrisation",
     "schedule",
     "statistics",
 }
@@ -48,6 +49,7 @@ ALLOWED = {
     "methods": BASE | PIECES | {"matching", "experts", "teachers"},
     "presets": BASE | PIECES | {"matching", "experts", "teachers", "methods"},
     "report": BASE,
+    "loggers": LEAVES,
     # a study names things of these tables; it computes nothing
     "studies": BASE | {"data", "networks", "methods", "presets"},
     # `exchange` reads and writes other people's layouts. It decodes with `data`, and the field's ConvNet depth is in
@@ -71,6 +73,9 @@ HOMES = {
     "higher": "satm/engine",
     "ray": "satm/workflow/fan_out",
     "optuna": "satm/workflow/tune",
+    "tensorboard": "satm/loggers",
+    "mlflow": "satm/loggers",
+    "wandb": "satm/loggers",
     "sqlalchemy": "satm/workflow/tune",
     "datasette": "satm/workflow/serve",
     "uvicorn": "satm/workflow/serve",
@@ -80,6 +85,7 @@ HOMES = {
 LONGEST = 60  # lines of a function
 OPTIONS = "a command: each option is a parameter on lines of its own"
 LONG = {  # longer functions, with the reason
+    "evaluation/cross_arch.py evaluate": "the docstring of a public function says every argument",
     "registry/migrations.py m001_tables": "one list of tables, and an old migration never changes",
     "satm/cli/architectures.py evaluate_architectures": OPTIONS,
     "satm/cli/condense.py condense": OPTIONS,

@@ -71,6 +71,7 @@ def test_every_change_that_the_map_names_has_its_page() -> None:
     assert [page.stem for page in PAGES] == [
         "data-set",
         "layout",
+        "logger",
         "method",
         "metric",
         "outer-optimiser",

@@ -37,7 +37,7 @@ def _begin(context: StreamContext, config: DERConfig) -> Learner:
     from protocols.learner import AvalancheLearner
     from protocols.memory import LogitsMemory
 
-    memory = LogitsMemory(context.arriving, context.buffer)
+    memory = LogitsMemory(context.arriving, context.buffer, context.each)
 
     def before(strategy: Any, step: int) -> None:
         # Avalanche replays nothing, without a message, if the buffer is smaller than this batch.

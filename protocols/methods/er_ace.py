@@ -21,7 +21,7 @@ def _begin(context: StreamContext, config: ReplayConfig) -> Learner:
     from protocols.learner import AvalancheLearner
     from protocols.memory import GivenMemory
 
-    memory = GivenMemory(context.arriving, context.buffer)
+    memory = GivenMemory(context.arriving, context.buffer, context.each)
 
     def before(strategy: Any, step: int) -> None:
         # ER-ACE adds the step's own images first. If the buffer is smaller than this batch, Avalanche replays

@@ -15,7 +15,7 @@ def _begin(context: StreamContext, config: GDumbConfig) -> Learner:
     from protocols.learner import AvalancheLearner
     from protocols.memory import GivenMemory
 
-    memory = GivenMemory(context.arriving, context.buffer)
+    memory = GivenMemory(context.arriving, context.buffer, context.each)
 
     def make(**common: Any) -> Any:
         strategy = GDumb(mem_size=memory.max_size, **common)

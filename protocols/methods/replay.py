@@ -35,7 +35,7 @@ def _begin(context: StreamContext, config: WeightedReplayConfig) -> Learner:
     from protocols.memory import GivenMemory
     from protocols.replay_weight import ReplayWeight
 
-    memory = GivenMemory(context.arriving, context.buffer)
+    memory = GivenMemory(context.arriving, context.buffer, context.each)
 
     def make(*, plugins: list[Any], **common: Any) -> Any:
         # Avalanche's `Replay`, with this memory instead of its default storage policy.

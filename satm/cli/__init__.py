@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from satm.cli._guard import guard
-from satm.cli._output import accept_every_letter, flushed, say, say_drawn
+from satm.cli._output import accept_every_letter, flushed, say, say_lines
 from satm.cli._overview import overview
 from satm.errors import TRACEBACK, Interrupted, SatmError, explained, spelled
 
@@ -18,12 +18,14 @@ def run(arguments: Sequence[str]) -> int:
     accept_every_letter()
     try:
         guard()
-        if list(arguments) == ["--help"] and (text := overview()) is not None:
-            say_drawn(text)
+        if list(arguments) in ([], ["--help"]):
+            say_lines(overview())
+            code = 0 if arguments else 2
         else:
             from satm.cli._app import app  # with typer, which the overview does not need
 
             app(args=list(arguments), prog_name="satm")
+            code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except SatmError as error:
@@ -32,8 +34,6 @@ def run(arguments: Sequence[str]) -> int:
         if os.environ.get(TRACEBACK) and explained(error) is None:
             raise
         return _failed(f"error: {spelled(error)}")
-    else:
-        code = 0
     problem = flushed()
     return code if problem is None else _failed(f"error: the output cannot be written: {problem}")
 

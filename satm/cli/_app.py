@@ -58,7 +58,6 @@ app = typer.Typer(
     cls=Commands,
     help=ABOUT,
     callback=_nothing,
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from satm.cli._short import short_lines, terminal_width
 from satm.cli._tables import count
+from satm.parametrisation import PIXELS, parametrisation_from_dict
 from satm.printable import printable
 from satm.progress import spell_seconds
 from satm.report.fit import wrapped
@@ -55,6 +56,7 @@ def set_card(
             "images",
             f"{record.images}, {record.ipc} a class, {shape}, {record.label_kind} labels, {record.bytes:,} bytes",
         ),
+        *_parametrisation(record),
         ("profile", _profile(record.profile)),
         ("step size", step),
         ("preprocessing", _preprocessing(about["preprocessing"])),
@@ -64,6 +66,13 @@ def set_card(
     lines += [] if run is None else [*_recipe(run), *_made(run)]
     lines += [("made from", text) for text in _origins(origin)]
     return [*_shown(lines), "", *_results(results, f"satm eval {record.name}")]
+
+
+def _parametrisation(record: SetRecord) -> list[Line]:
+    """How many images networks see of the stored ones; [] if it is these."""
+    stored = parametrisation_from_dict(record.about.get("parametrisation"))
+    seen = f"{stored.spell()}: networks see {record.images * stored.each} images, {stored.each} of each"
+    return [] if stored == PIXELS else [("stored as", seen)]
 
 
 def run_card(

@@ -42,6 +42,11 @@ COMMANDS = {
         ("incremental",),
         "Class-incremental continual learning with a set, or every set of a group, as the memory.",
     ),
+    "score": Entry(
+        ("score",),
+        "Score a set or a group by more than accuracy: robustness to labels, augmentation and damage; coverage; "
+        "diversity.",
+    ),
     "compare": Entry(
         ("compare",),
         "Compare groups of sets by their stored results, paired by seed and network. Nothing is trained.",
@@ -77,6 +82,9 @@ COMMANDS = {
         ("lists",),
         "List the metrics that satm eval and satm eval-arch store for every network.",
         LISTS,
+    ),
+    "loggers": Entry(
+        ("lists",), "List the loggers: tools that satm condense sends the metrics and images of a run to.", LISTS
     ),
     "datasets": Entry(
         ("lists",),

@@ -47,6 +47,7 @@ LISTINGS = {
     "published": Listing("protocols.published:PUBLISHED", "protocols.published", None),
     "layouts": Listing("satm.exchange.base:LAYOUTS", "satm.exchange", "satm.layouts"),
     "metrics": Listing("evaluation.metrics:METRICS", "evaluation.metrics", "satm.metrics"),
+    "loggers": Listing("satm.loggers.base:LOGGERS", "satm.loggers", "satm.loggers"),
     "recipes": Listing("evaluation.recipes:RECIPES", "evaluation.recipes", None),
 }
 """Every table that is listed, by the word that a help text uses for its names, such as `{methods}`."""

@@ -20,11 +20,6 @@ def say_lines(text: str) -> None:
     print(printable_lines(text), flush=True)
 
 
-def say_drawn(text: str) -> None:
-    """Print a text of ours on stdout as it is: it may hold colours, and no names of other people."""
-    print(text, flush=True)
-
-
 class Spoken(NoProgress):
     """The progress of a command that is quick: what it says is a line on stderr."""
 

@@ -18,6 +18,7 @@ from satm.workflow.incremental.naming import BASE
 ABOUT = ("set", "protocol", "architecture", "memory", "profile", "recipe", "rate", "metric", "step")
 SEPARATORS = {"set": "/", "recipe": ", "}
 ROWS = 40  # that a short table shows
+NAMED = 3  # metrics that the line above a table names; its column has their names
 
 
 def terminal_width() -> int:
@@ -144,6 +145,7 @@ def what_text(rows: Sequence[GroupRow]) -> str:
     """What the means are: `test accuracy in %`, or the names of other metrics."""
     expected = ["test accuracy"] if any(is_headline(row.cell) for row in rows) else []
     names = [*expected, *sorted({row.cell.metric for row in rows if not is_headline(row.cell)})]
+    names = names if len(names) <= NAMED else [f"{len(names)} metrics"]
     return " and ".join(names) + (" in %" if all(is_fraction(row.cell) for row in rows) else "")
 
 

@@ -114,4 +114,4 @@ def unit(metric: str) -> str:
     try:
         return METRICS.get(metric).unit
     except (UnknownName, PluginError):
-        return ""
+        return "fraction" if metric.endswith("_accuracy") else ""

@@ -55,6 +55,14 @@ KeepBest = Annotated[
     bool,
     typer.Option("--keep-best", help="With --eval-every: also store the set of the best point, as METHOD-best."),
 ]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        metavar="NAME[:PROJECT]",
+        help="Also send metrics, images and settings to a tool: {loggers}. Repeatable.",
+    ),
+]
 Count = Annotated[int | None, typer.Option("--count", help="How many experts (default: the preset's).")]
 
 
@@ -85,6 +93,7 @@ def condense(
     start_from: StartFrom = None,
     eval_every: EvalEvery = None,
     keep_best: KeepBest = False,
+    log: Log = None,
     grid: option.Grid = None,
 ) -> None:
     """Learn a few synthetic images per class and store them in the registry.
@@ -110,7 +119,7 @@ def condense(
     place = option.parse_place(workers, ray)
     if place is not None and not several:
         raise ConfigError("--workers and --ray are for several sets, a process for each; give --seeds too")
-    judging = _judging(eval_every, keep_best=keep_best)
+    judging, logs = _judging(eval_every, keep_best=keep_best), _logs(log)
     if print_config:
         say_lines(options.choose().to_json())
     elif dry_run:
@@ -119,10 +128,10 @@ def condense(
             say(f"this for each of the seeds {', '.join(map(str, several))}")
     elif several:
         _condense_seeds(
-            options, several, device, threads, registry, place, judging, fresh=fresh, share_experts=share_experts
+            options, several, device, threads, registry, place, judging, logs, fresh=fresh, share_experts=share_experts
         )
     else:
-        _condense(options, device, threads, registry, judging, fresh=fresh, start_from=start_from, grid=grid)
+        _condense(options, device, threads, registry, judging, logs, fresh=fresh, start_from=start_from, grid=grid)
 
 
 def _judging(every: int | None, *, keep_best: bool) -> Judging | None:
@@ -134,6 +143,15 @@ def _judging(every: int | None, *, keep_best: bool) -> Judging | None:
     from satm import Judging
 
     return Judging(every=every, keep_best=keep_best)
+
+
+def _logs(texts: list[str] | None) -> tuple[str, ...]:
+    """The loggers that --log names. Raises the errors of `satm.loggers.parse` before anything is done."""
+    if texts:
+        from satm.loggers import parse
+
+        parse(texts)
+    return tuple(texts or ())
 
 
 def _check_seeds(
@@ -161,6 +179,7 @@ def _condense_seeds(
     registry: Path,
     place: Place | None,
     judging: Judging | None,
+    logs: tuple[str, ...],
     *,
     fresh: bool,
     share_experts: bool,
@@ -182,6 +201,7 @@ def _condense_seeds(
             data_root=chosen.data_root,
             fresh=fresh,
             judging=judging,
+            log=logs,
             progress=progress,
             on_set=lambda seed, done: say(
                 f"seed {seed}: {'stored' if done.new else 'already stored:'} {done.record.name} in {registry}"
@@ -217,6 +237,7 @@ def _condense(
     threads: int | None,
     registry: Path,
     judging: Judging | None,
+    logs: tuple[str, ...],
     *,
     fresh: bool,
     start_from: str | None,
@@ -237,6 +258,7 @@ def _condense(
             fresh=fresh,
             judging=judging,
             start_from=start_from,
+            log=logs,
             progress=progress,
         )
         say(f"{'stored' if done.new else 'already stored:'} {done.record.name} in {registry}")

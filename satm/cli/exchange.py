@@ -55,7 +55,7 @@ CheckedIpc = Annotated[int | None, typer.Option("--ipc", help="Images per class.
 Index = Annotated[int | None, typer.Option("--index", help="Which set, if the file holds several (dc). Counts from 0.")]
 Factor = Annotated[
     int,
-    typer.Option("--factor", help="Each image is a grid of N × N smaller ones; cut them out (idc). 1: it is whole."),
+    typer.Option("--factor", help="Each image is a grid of N × N smaller ones, as networks see them (idc). 1: whole."),
 ]
 Mean = Annotated[
     str | None,

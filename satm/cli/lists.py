@@ -17,7 +17,7 @@ OnlyOuter = Annotated[bool, typer.Option("--outer", help="List the outer optimis
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (methods, presets, protocols, architectures, recipes, metrics, datasets, layouts):
+    for command in (methods, presets, protocols, architectures, recipes, metrics, datasets, layouts, loggers):
         app.command(cls=Command, rich_help_panel="Lists")(command)
 
 
@@ -54,6 +54,11 @@ def datasets(form: FormatOption = Format.TABLE) -> None:
 def layouts(form: FormatOption = Format.TABLE) -> None:
     """List the file layouts that satm sets import reads and satm sets export writes."""
     _print(_rows("--format", "layouts"), form)
+
+
+def loggers(form: FormatOption = Format.TABLE) -> None:
+    """List the loggers: tools that satm condense sends the metrics and images of a run to."""
+    _print(_rows("--log", "loggers"), form)
 
 
 def presets(method: option.MethodName = None) -> None:

@@ -69,16 +69,17 @@ def reproduce(
     """
     from satm.cli._session import working
     from satm.workflow.reproduce import run
+    from satm.workflow.reproduce.asked import Asked
     from satm.workflow.reproduce.foresee import foresee
 
-    asked = run.Asked(study=study, profile=profile, only=tuple(only or ()), seeds=seeds, networks=networks)
+    asked = Asked(study=study, profile=profile, only=tuple(only or ()), seeds=seeds, networks=networks)
     place = option.parse_place(workers, ray)
     if dry_run:
         with working(threads) as progress:
             say_lines(foresee(asked, registry=registry, device=device, data_root=data_root, progress=progress))
         return
     if report:
-        _show(run.report(asked, output=output, registry=registry, data_root=data_root), output)
+        _show(run.report(asked, output=output, registry=registry, device=device, data_root=data_root), output)
         return
     with working(threads) as progress:
         found = run.reproduce(

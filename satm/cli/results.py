@@ -33,6 +33,10 @@ class Protocol(StrEnum):
     IN_DOMAIN = "in-domain"
     CROSS_ARCH = "cross-arch"
     CLASS_INCREMENTAL = "class-incremental"
+    DD_RANKING = "dd-ranking"
+    CORRUPTIONS = "corruptions"
+    COVERAGE = "coverage"
+    DIVERSITY = "diversity"
     ARCH = "arch"
     CL = "cl"
 

@@ -33,7 +33,7 @@ State = Annotated[
 OtherDevice = Annotated[
     str | None, typer.Option("--device", help="Another device of the same kind (default: the run's).")
 ]
-_EVALUATIONS = ("eval", "eval-arch", "eval-cl", "compare")
+_EVALUATIONS = ("eval", "eval-arch", "eval-cl", "compare", "score")
 
 
 def register(app: typer.Typer) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 from satm.canonical import canonical_json
 from satm.errors import DataError, SatmError
 from satm.exchange.files import shown
-from satm.preprocessing import preprocessing_from_dict
 from satm.synthetic import SyntheticSet
 from satm.types import Images, Labels
 
@@ -30,12 +29,7 @@ def from_text(text: str | bytes, images: Images, labels: Labels, where: str) -> 
         carried = json.loads(text, parse_constant=_no_constant)
         about, parents = carried["about"], carried["parents"]
         _check(about, parents)
-        described = {
-            **about,
-            "classes": tuple(about["classes"]),
-            "preprocessing": preprocessing_from_dict(about["preprocessing"]),
-        }
-        found = SyntheticSet(images=images, labels=labels, parents=tuple(parents), **described)
+        found = SyntheticSet.described(about, images=images, labels=labels, parents=tuple(parents))
         if found.id != carried["id"]:
             raise DataError("the id does not fit tensors and description; one of them was changed after the export")
     except SatmError as error:

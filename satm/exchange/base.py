@@ -66,7 +66,9 @@ class Layout:
         False  # CIFAR-100 is normalised by CIFAR-10's mean and std, as MTT and the methods built on its code do
     )
     unit_whitening: bool = False  # the whitening is KIP's, which scales each image to length 1
-    factor: bool = False  # an image may hold several smaller ones, which --factor cuts out
+    factor: bool = False  # an image may hold several smaller ones, as --factor says
+    keeps: Callable[[SyntheticSet], bool] = lambda synthetic: False
+    """Whether `write` takes the stored images of a set whose networks see others. If not, it gets what networks see."""
 
 
 LAYOUTS: Names[Layout] = Names("layout", package="satm.exchange", group="satm.layouts", expects=Layout)

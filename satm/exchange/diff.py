@@ -49,9 +49,9 @@ def _moment(tensor: torch.Tensor, name: str) -> float:
 
 def _labels(a: SyntheticSet, b: SyntheticSet) -> Iterator[Difference]:
     yield from _tensors("labels", a.labels, b.labels)
-    if len(a) == len(b) and a.label_kind != b.label_kind:
+    if len(a.labels) == len(b.labels) and a.label_kind != b.label_kind:
         same = int((a.hard_labels.cpu() == b.hard_labels.cpu()).sum())
-        yield Difference("labels.same_likeliest_class", None, f"{same} of {len(a)} images")
+        yield Difference("labels.same_likeliest_class", None, f"{same} of {len(a.labels)} images")
 
 
 def _described(a: SyntheticSet, b: SyntheticSet) -> Iterator[Difference]:

@@ -1,7 +1,8 @@
 """IDC, DREAM, MDC and NCFM's `data.pt`: [images, labels], the images in 0..1. One may hold several smaller ones.
 
-With factor f an image is a grid of f × f smaller ones. Training cuts it and enlarges each piece to the image's side:
-IPC becomes IPC · f². Import with `factor` does the same, so that the set trains as it did with its authors.
+With factor f an image is a grid of f × f smaller ones. Training cuts it and enlarges each piece to the image's side.
+Import with `factor` keeps the grids and the parametrisation `Factor` does this, so that the set trains as it did with
+its authors. Whitening would change the grids otherwise than the pieces, so a whitened set keeps the pieces.
 
 Source: snu-mllab/Efficient-Dataset-Condensation, test.py (decode_zoom; the type `single`) and condense.py.
 """
@@ -12,17 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
 
 from satm.errors import ConfigError, DataError
 from satm.exchange.base import LAYOUTS, Foreign, Layout, lost
 from satm.exchange.files import existing, one_of
 from satm.exchange.pickles import load_torch
 from satm.exchange.tensors import as_images, as_labels
+from satm.parametrisation import Factor
+from satm.preprocessing import MeanStd
 from satm.synthetic import SyntheticSet
-from satm.types import Images, Labels
 
-_PADDING = 0.5  # grey, as in decode_zoom
+GREY = 0.5  # of the padding, as in decode_zoom
 _NOTE = "images are pixels in 0..1: taken into the space of --preprocessing, as their authors' training does"
 
 
@@ -39,11 +40,11 @@ def read_idc(path: Path, index: int | None = None) -> Foreign:
 
 
 def cut(foreign: Foreign, factor: int) -> Foreign:
-    """The set with every image cut into `factor`² pieces, each enlarged to the image's side (bilinear).
+    """The set with every image cut into `factor`² pieces, each enlarged to the image's side (see `Factor`).
 
-    If the side is no multiple of `factor`, the image is padded with grey on its right and lower side first. The pieces
-    of a class follow one another: all first pieces, then all second ones, line by line. Raises ConfigError if `factor`
-    is not between 2 and the side, DataError if images are not square floats with one class each.
+    If the side is no multiple of `factor`, the image is padded with grey. The images are `by_class`, and the pieces of
+    one follow one another. Raises ConfigError if `factor` is not between 2 and the side, DataError if images are not
+    square floats with one class each.
     """
     images, labels = foreign.images, foreign.labels
     side = images.shape[-1]
@@ -51,28 +52,63 @@ def cut(foreign: Foreign, factor: int) -> Foreign:
         raise ConfigError(f"factor {factor}: expected 2 to {side}, the side of the images; leave it out for whole ones")
     if labels is None or labels.ndim != 1 or not images.is_floating_point() or images.shape[-2] != side:
         raise DataError("a factor needs square images in 0..1 with one class each; leave --factor out")
-    pieces, classes = _pieces(images, labels, factor)
-    order = classes.argsort(stable=True)
-    note = f"each image is cut into {factor}×{factor} and enlarged to {side} pixels: {len(images)} become {len(order)}"
-    return replace(foreign, images=pieces[order], labels=classes[order], enlarged=True, notes=(*foreign.notes, note))
+    grids, how = by_class(foreign), Factor(factor, (GREY,) * images.shape[1])
+    seen = how.decode(grids.images)
+    note = f"each image is cut into {factor}×{factor} and enlarged to {side} pixels: {len(images)} become {len(seen)}"
+    notes = (*foreign.notes, note)
+    return replace(foreign, images=seen, labels=how.spread(_classes(grids)), enlarged=True, notes=notes)
 
 
-def _pieces(images: Images, labels: Labels, factor: int) -> tuple[Images, Labels]:
-    side = images.shape[-1]
-    length = -(-side // factor)
-    missing = -side % factor
-    padded = F.pad(images, (0, missing, 0, missing), value=_PADDING)
-    starts = [(row * length, column * length) for row in range(factor) for column in range(factor)]
-    small = torch.cat([padded[:, :, top : top + length, left : left + length] for top, left in starts])
-    large = F.interpolate(small, size=(side, side), mode="bilinear", align_corners=False)
-    return large, labels.repeat(factor * factor)
+def by_class(foreign: Foreign) -> Foreign:
+    """The set in the order of its classes. Images of one class keep their order."""
+    order = _classes(foreign).argsort(stable=True)
+    return replace(foreign, images=foreign.images[order], labels=_classes(foreign)[order])
+
+
+def as_grids(cut_out: SyntheticSet, foreign: Foreign, factor: int) -> SyntheticSet:
+    """The set that stores the grids of `foreign` and decodes to the pieces of `cut_out`, the checked set of `cut`.
+
+    A whitened set stays as it is.
+    """
+    space = cut_out.preprocessing
+    if not isinstance(space, MeanStd):
+        return cut_out
+    grids = by_class(foreign)
+    channels = grids.images.shape[1]
+    grey = space(torch.full((1, channels, 1, 1), GREY)).flatten().tolist()
+    how = Factor(factor)
+    if how.pads(cut_out.image_shape):
+        how = Factor(factor, tuple(grey))
+    ipc = cut_out.ipc // how.each
+    about = {**cut_out.config["import"], "ipc": ipc}
+    return replace(
+        cut_out,
+        images=space(grids.images).contiguous(),
+        labels=_classes(grids),
+        ipc=ipc,
+        parametrisation=how,
+        config={**cut_out.config, "import": about},
+    )
+
+
+def _classes(foreign: Foreign) -> torch.Tensor:
+    assert foreign.labels is not None  # `cut` sees to it
+    return foreign.labels
+
+
+def _keeps(synthetic: SyntheticSet) -> bool:
+    """Whether importing the stored images with --factor gives the set again: IDC's padding is grey in 0..1."""
+    how, space = synthetic.parametrisation, synthetic.preprocessing
+    return isinstance(how, Factor) and isinstance(space, MeanStd) and not how.pads(synthetic.image_shape)
 
 
 def write_idc(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     """Write [images, labels], the images as pixels. Learned pixels may leave 0..1 a little; they are not clipped."""
     images = synthetic.preprocessing.invert(synthetic.images.detach().cpu())
     torch.save([images.clone(), synthetic.labels.detach().cpu().clone()], path)
-    return lost(synthetic, step_size=True, kind=True)
+    how = synthetic.parametrisation
+    factor = (f"its factor is not carried: it takes --factor {how.factor}",) if isinstance(how, Factor) else ()
+    return (*lost(synthetic, step_size=True, kind=True), *factor)
 
 
 LAYOUTS.add(
@@ -85,5 +121,6 @@ LAYOUTS.add(
         space="meanstd",
         method="idc",
         factor=True,
+        keeps=_keeps,
     )
 )

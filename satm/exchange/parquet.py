@@ -165,6 +165,9 @@ def write_parquet(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
         "huggingface": json.dumps({"info": {"features": features}}),
     }
     pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
+    stored = synthetic.parametrisation
+    if stored.each > 1:
+        found = (*found, f"the images are the stored ones; networks see {stored.each} of each ({stored.spell()})")
     return found
 
 
@@ -194,5 +197,6 @@ LAYOUTS.add(
         write=write_parquet,
         suffix=".parquet",
         space="meanstd",
+        keeps=lambda synthetic: True,
     )
 )

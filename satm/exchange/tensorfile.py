@@ -55,5 +55,6 @@ LAYOUTS.add(
         read=read_safetensors,
         write=write_safetensors,
         suffix=".safetensors",
+        keeps=lambda synthetic: True,
     )
 )

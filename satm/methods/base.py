@@ -28,6 +28,7 @@ from satm.errors import ConfigError
 from satm.experts import ExpertConfig, Trajectory
 from satm.machine.compilation import Compilation
 from satm.names import Names
+from satm.parametrisation import PIXELS, Parametrisation
 from satm.rng import Seed
 from satm.teachers import Teacher, TeacherConfig
 from satm.types import Images, LabelKind, Labels
@@ -39,10 +40,11 @@ def _ignore(message: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The inputs of a condensation. Raises ConfigError if a class has fewer than `ipc` training images."""
+    """The inputs of a condensation. Raises ConfigError if a class has fewer training images than networks see."""
 
     data: ImageData  # the real set, preprocessed: K classes, images [C, H, W]
-    ipc: int  # synthetic images of each class
+    ipc: int  # synthetic images of each class, as they are stored
+    parametrisation: Parametrisation = PIXELS  # from the stored images to those that networks see
     architecture: str  # name of the network of the experts and of the inner loop
     seed: Seed  # of every random draw
     device: torch.device
@@ -51,16 +53,24 @@ class Task:
     notify: Callable[[str], None] = _ignore  # receives messages for the user, such as a failed compilation
 
     def __post_init__(self) -> None:
-        check_ipc(self.data, self.ipc)
+        check_ipc(self.data, self.ipc, self.parametrisation)
+
+    @property
+    def seen_ipc(self) -> int:
+        """The images of each class that networks see."""
+        return self.ipc * self.parametrisation.each
 
 
-def check_ipc(data: ImageData, ipc: int) -> None:
-    """Raise ConfigError if `ipc` is below 1, or if a class has fewer than `ipc` training images."""
+def check_ipc(data: ImageData, ipc: int, parametrisation: Parametrisation = PIXELS) -> None:
+    """Raise ConfigError if `ipc` is below 1, or if a class has fewer training images than networks see of it."""
     smallest = int(torch.bincount(data.train.labels, minlength=len(data.classes)).min())
-    if not 1 <= ipc <= smallest:
-        raise ConfigError(
-            f"ipc {ipc}: the smallest class of {data.name} has {smallest} training images; choose 1 to {smallest}"
-        )
+    most = smallest // parametrisation.each
+    if 1 <= ipc <= most:
+        return
+    has = f"the smallest class of {data.name} has {smallest} training images"
+    if parametrisation != PIXELS:
+        has = f"under {parametrisation.spell()} networks see {ipc * parametrisation.each} images a class, and {has}"
+    raise ConfigError(f"ipc {ipc}: {has}; choose 1 to {most}" if most else f"ipc {ipc}: {has}; choose a smaller factor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +83,7 @@ class Request:
     experts: ExpertConfig
     data: ImageData
     ipc: int
+    parametrisation: Parametrisation = PIXELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +107,7 @@ class OuterWork:
 class Outcome(NamedTuple):
     """The synthetic set that a condensation returns, on the CPU."""
 
-    images: Images  # [K·ipc, C, H, W] float32, class-major
+    images: Images  # [K·ipc, C, H, W] float32, class-major, as they are stored
     labels: Labels  # [K·ipc] int64, or [K·ipc, K] float32
     label_kind: LabelKind
     step_size: float | None  # α; None: an evaluation chooses it on the validation split
@@ -154,6 +165,9 @@ class Method:
     """The evaluation recipe of its publication, which judges its sets at profile `paper`. MTT's takes the learned step
     size, or the best of a grid if there is none."""
 
+    decodes: bool = False
+    """Whether its condensations honour `Task.parametrisation`. If not, only `pixels` is accepted."""
+
     # Its experts.
     expert_epochs: Callable[[Any], int | None] = lambda settings: None
     """The epochs that an expert must have, given the settings; None: the method needs no experts. For a trajectory
@@ -186,7 +200,8 @@ class Method:
 
     # The cost of its outer steps.
     outer_work: Callable[[Any, nn.Module, ImageData, int], OuterWork | None] = lambda settings, network, data, ipc: None
-    """The work of the outer steps, given the settings, a network, the data and the IPC; None: too little to count."""
+    """The work of the outer steps, given the settings, a network, the data and the images of each class that networks
+    see; None: too little to count."""
     within: Callable[[Any, int, int, int], Any] = lambda settings, images, classes, ipc: settings
     """`within(settings, images, classes, ipc)`: the settings with so few outer steps that at most `images` images pass
     through the network, forwards and backwards, in all steps together. A profile limits the time of a run with it."""

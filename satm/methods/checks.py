@@ -25,6 +25,12 @@ def check_network(request: Request) -> None:
     stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))
 
 
+def check_distribution_matching(request: Request) -> None:
+    """Raise ConfigError for an architecture that keeps running statistics or has no features."""
+    check_network(request)
+    check_features(request)
+
+
 def check_gradient_matching(request: Request) -> None:
     """Raise ConfigError for an architecture whose gradient is not a function of only the images and the parameters."""
     network = stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))

@@ -88,9 +88,12 @@ class DATMConfig(TrajectoryConfig):
             images, _ = TrajectoryConfig.begin_with(self, task, network)
         if self.labels == "hard":
             return images, class_major_labels(len(task.data.classes), task.ipc)
+        seen = task.parametrisation.decode(images.to(task.device))
         if self.first_labels == "one" or (self.first_labels is None and self.init == "real"):
-            return images, predict(network, last[0], images.to(task.device))
-        return images, logits_of_experts(task, network, last, images.to(task.device))
+            logits = predict(network, last[0], seen)
+        else:
+            logits = logits_of_experts(task, network, last, seen)
+        return images, task.parametrisation.by_stored(logits).mean(dim=1)
 
     def accepts(self, loss: float) -> bool:
         """See `TrajectoryConfig`: F is at most the threshold. Infinity and NaN pass, so that the guard reports them."""

@@ -12,8 +12,8 @@ from satm.augment import DSA, STRATEGY
 from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError
 from satm.matching import distribution_distance
-from satm.methods.base import METHODS, Request, Task
-from satm.methods.checks import check_features, check_network
+from satm.methods.base import METHODS, Task
+from satm.methods.checks import check_distribution_matching
 from satm.methods.direct.condensation import (
     DirectCondensation,
     DirectConfig,
@@ -105,11 +105,6 @@ class DistributionMatching(DirectCondensation):
         return torch.cat(gradients), total
 
 
-def _check(request: Request) -> None:
-    check_network(request)
-    check_features(request)
-
-
 METHODS.add(
     DirectMethod(
         name="dm",
@@ -119,6 +114,6 @@ METHODS.add(
         recipe="dm",
         data_settings=lambda traits: {"augment": traits.augment},
         begin=DistributionMatching,
-        check=_check,
+        check=check_distribution_matching,
     )
 )

@@ -38,6 +38,7 @@ METHODS.add(
         cite=("welling2009herding",),
         config=CoresetConfig,
         recipe="dm",
+        decodes=True,
         expert_epochs=CoresetConfig.stored_epochs,
         expert_count=1,
         check=check_features,

@@ -33,6 +33,7 @@ METHODS.add(
         cite=("sener2018coreset",),
         config=CoresetConfig,
         recipe="dm",
+        decodes=True,
         expert_epochs=CoresetConfig.stored_epochs,
         expert_count=1,
         check=check_features,

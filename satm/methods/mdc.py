@@ -164,7 +164,8 @@ class MDC(TrajectoryCondensation):
             return super().advance()
         size, past, distances = self.size, self.past, self.distances
         if self.step % self.period == 0:
-            now = self.probe.distances(self.images, self.task.ipc)[torch.tensor(self.sizes) - 1]
+            seen = self.task.parametrisation.decode(self.images)
+            now = self.probe.distances(seen, self.task.ipc)[torch.tensor(self.sizes) - 1]
             size = self.sizes[most_learnable(self.distances, now)] if self.step else self.sizes[0]
             past, distances = past.index_fill(0, torch.tensor(size), True), now
         frozen = int(max((j for j in range(1, size) if past[j]), default=0))
@@ -240,12 +241,14 @@ class Probe:
     def distances(self, images: Images, ipc: int) -> torch.Tensor:
         """D [ipc]: for each j, the mean over classes k and snapshots f of ‖mean f(φ_k[:j]) − mean f(T_k)‖².
 
-        φ_k are the synthetic and T_k the real images of class k. `images` [K·ipc, C, H, W] is class-major.
+        φ_k are the synthetic and T_k the real images of class k. `images` [n, C, H, W] are the images that networks
+        see of K·ipc stored ones, class-major. They are equally many of each, and φ_k[:j] are those of the first j.
         """
         count = torch.arange(1, ipc + 1, device=images.device).view(1, -1, 1)
         total = torch.zeros(ipc)
         for embed, real in zip(self._embed, self._real, strict=True):
-            means = embed(images).unflatten(0, (-1, ipc)).cumsum(dim=1) / count
+            stored = embed(images).unflatten(0, (len(real) * ipc, -1)).mean(dim=1)
+            means = stored.unflatten(0, (-1, ipc)).cumsum(dim=1) / count
             total += (means - real.unsqueeze(1)).square().sum(dim=2).mean(dim=0).cpu()
         return total / len(self._embed)
 

@@ -29,8 +29,8 @@ class RandomConfig:
 
 
 def _begin(task: Task, config: RandomConfig) -> Condensation:
-    images = random_images(task.data, task.ipc, task.seed.child("random"))
-    return selected(images, class_major_labels(len(task.data.classes), task.ipc))
+    images = random_images(task.data, task.seen_ipc, task.seed.child("random"))
+    return selected(task.parametrisation.encode(images), class_major_labels(len(task.data.classes), task.ipc))
 
 
 METHODS.add(
@@ -40,6 +40,7 @@ METHODS.add(
         cite=("satm",),
         config=RandomConfig,
         recipe="dm",
+        decodes=True,
         expert_count=1,
         begin=_begin,
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 
 from satm.data import ImageData
 from satm.engine import FlatNetwork
 from satm.methods.base import Task, class_major_labels
+from satm.methods.random import random_images
 from satm.methods.trajectory.labels import BATCH, predict
 from satm.rng import Seed
 from satm.types import FlatParams, Images, Labels
@@ -19,8 +21,16 @@ def noise_images(data: ImageData, ipc: int, seed: Seed) -> Images:
     return torch.randn((len(data.classes) * ipc, *data.image_shape), generator=seed.generator())
 
 
+def first_images(task: Task, init: Literal["real", "noise"]) -> Images:
+    """φ [K·ipc, C, H, W] before the first outer step: random training images, or N(0, 1)."""
+    seed = task.seed.child("init")
+    if init == "noise":
+        return noise_images(task.data, task.ipc, seed)
+    return task.parametrisation.encode(random_images(task.data, task.seen_ipc, seed))
+
+
 def images_an_expert_gets_right(task: Task, network: FlatNetwork, theta: FlatParams, seed: Seed) -> Images:
-    """Training images [K·ipc, C, H, W], class-major, that the expert at `theta` [P] classifies correctly.
+    """φ [K·ipc, C, H, W], class-major, of training images that the expert at `theta` [P] classifies correctly.
 
     They are drawn at random. If a class has too few of them, the rest are drawn from its other images.
     """
@@ -34,25 +44,28 @@ def images_an_expert_gets_right(task: Task, network: FlatNetwork, theta: FlatPar
             hit = (predict(network, theta, train.batch(batch)[0].to(task.device)).argmax(dim=1) == label).cpu()
             right.append(batch[hit])
             wrong.append(batch[~hit])
-            if sum(map(len, right)) >= task.ipc:
+            if sum(map(len, right)) >= task.seen_ipc:
                 break
-        chosen.append(torch.cat([*right, *wrong])[: task.ipc])
-    return train.batch(torch.cat(chosen))[0]
+        chosen.append(torch.cat([*right, *wrong])[: task.seen_ipc])
+    return task.parametrisation.encode(train.batch(torch.cat(chosen))[0])
 
 
 def logits_of_experts(task: Task, network: FlatNetwork, last: Iterable[FlatParams], images: Images) -> Labels:
-    """Labels [K·ipc, K]: for each image the mean logits of the experts that classify it correctly (DATM).
+    """Labels [n, K]: for each image the mean logits of the experts that classify it correctly (DATM).
+
+    `images` [n, C, H, W] are class-major, equally many of each class.
 
     `last` holds one snapshot [P] of each expert. If no expert classifies an image correctly, its label is the mean of
     all experts, with two entries exchanged: the largest one and that of the right class. Without this exchange the
     label would name a wrong class, which is worse than a hard label.
     """
-    classes = class_major_labels(len(task.data.classes), task.ipc).to(images.device)
+    count = len(images) // len(task.data.classes)
+    classes = class_major_labels(len(task.data.classes), count).to(images.device)
     logits = torch.stack([predict(network, theta, images) for theta in last])  # [E, n, K]
     right = (logits.argmax(dim=2) == classes).unsqueeze(2)
-    count = right.sum(dim=0)
-    mean = (logits * right).sum(dim=0) / count.clamp(min=1)
-    rows = (count.squeeze(1) == 0).nonzero().squeeze(1)
+    those = right.sum(dim=0)
+    mean = (logits * right).sum(dim=0) / those.clamp(min=1)
+    rows = (those.squeeze(1) == 0).nonzero().squeeze(1)
     fallback = logits.mean(dim=0)[rows]
     largest, own = fallback.argmax(dim=1), classes[rows]
     line = torch.arange(len(rows), device=images.device)

@@ -12,6 +12,7 @@ from satm.config import to_dict as plain
 from satm.errors import ConfigError, UnknownName
 from satm.experts import ExpertConfig, FlatConfig
 from satm.methods import METHODS
+from satm.parametrisation import PIXELS, Parametrisation, parametrisation_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class CondenseConfig:
     zca: bool  # ZCA whitening instead of mean/std
     validation: float = 0.1  # fraction of train held out before anything is fitted; 0: none, and nothing is selected
     recipe: str  # how a network is trained on the set when it is evaluated
+    parametrisation: str = "pixels"  # or factor:N: each stored image is a grid of N × N that networks see
     experts: ExpertConfig
     settings: Any  # the method's own configuration
 
@@ -44,6 +46,17 @@ class CondenseConfig:
         expected = METHODS.get(self.method).config
         if not isinstance(self.settings, expected):
             raise ConfigError(f"settings of {type(self.settings).__name__} for method {self.method}")
+        parametrisation_of(self.parametrisation)  # raises ConfigError
+
+    @property
+    def decoding(self) -> Parametrisation:
+        """How the stored images give those that networks see."""
+        return parametrisation_of(self.parametrisation)
+
+    @property
+    def seen_ipc(self) -> int:
+        """The images of each class that networks see."""
+        return self.ipc * self.decoding.each
 
     @property
     def held_out(self) -> tuple[str, ...]:
@@ -64,12 +77,21 @@ class CondenseConfig:
 
     @property
     def set_method(self) -> str:
-        """The part of the set's name that says how it is made: `mtt`, or `mtt+sam` under another outer rule."""
-        return self.method + METHODS.get(self.method).variant(self.settings)
+        """The part of the set's name that says how it is made: `mtt`, or `mtt+sam` under another outer rule.
+
+        A parametrisation other than `pixels` is named too: `mtt+factor2`.
+        """
+        stored = "" if self.decoding == PIXELS else f"+{self.decoding.spell().replace(':', '')}"
+        return self.method + METHODS.get(self.method).variant(self.settings) + stored
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dictionary; `from_dict` is its inverse."""
-        # Left out if it is null, so that runs and sets from before this setting existed are still found.
+        # Left out if it is as it always was, so that runs and sets from before this setting existed are still found.
+        values = self.every_setting()
+        return values if self.decoding != PIXELS else {k: v for k, v in values.items() if k != "parametrisation"}
+
+    def every_setting(self) -> dict[str, Any]:
+        """The same with every setting that may be replaced, for `satm.config.override`."""
         return {key: value for key, value in plain(self).items() if (key, value) != ("classes", None)}
 
     @classmethod
@@ -80,7 +102,8 @@ class CondenseConfig:
         for key in values:
             if key not in names:
                 raise UnknownName("setting", key, names)
-        missing = [name for name in names if name not in values and name not in ("validation", "classes")]
+        optional = ("validation", "classes", "parametrisation")
+        missing = [name for name in names if name not in values and name not in optional]
         if missing:
             raise ConfigError(f"setting {', '.join(missing)} is missing; give it a value")
         settings = from_dict(METHODS.get(values["method"]).config, values["settings"], "settings.")
@@ -114,6 +137,7 @@ class _Shared:
     zca: bool
     validation: float = 0.1
     recipe: str
+    parametrisation: str = "pixels"
     experts: ExpertConfig
 
     def with_settings(self, settings: Any) -> CondenseConfig:

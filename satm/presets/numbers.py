@@ -12,6 +12,15 @@ from satm.teachers import TEACHERS
 DC_CODE = "DC's code (main.py and utils.py at 53f63a6)"
 DSA_CODE = f"{DC_CODE}, its README's --init real"
 DM_CODE = "DM's code (main_DM.py at 53f63a6) and its README"
+DANCE_CODE = "DANCE's code (DANCE.py and arguments/ of Hansong-Zhang/DANCE at 1b56b68), its --reproduce"
+DANCE_LR = 0.16  # an image: the printed 0.01 is of pixels in 0..1; of images divided by a std s it is 0.01/s², s = 0.25
+DANCE_DEPARTURES = (
+    "lr_images 0.16 IPC for 0.01 IPC: images are normalised by a std of about 0.25, and DANCE learns pixels in 0..1",
+    "images are not clipped to 0..1, and all classes move at once",
+    "stored as pixels; DANCE's command has --factor 2 (parametrisation=factor:2)",
+    "experts: the learning rate is constant, and DSA augments without CutMix",
+    "judged by DM's recipe: 1,000 epochs without CutMix",
+)
 RDED_CODE = "RDED's code (argument.py and scripts/ at 3f6453d)"
 MTT_EXPERTS = "MTT's experts; their number of epochs is its code's"
 
@@ -67,6 +76,13 @@ NUMBERS: Mapping[str, Numbers] = {
         values={"outer_steps": 20_000, "lr_images": 1.0, "batch_real": 256, "init": "real"},
         by_set={name: {ipc: {"lr_images": lr} for ipc, lr in found.items()} for name, found in DM_LR_IMAGES.items()},
         source=f"{DM_CODE} and its README",
+    ),
+    "dance": Numbers(
+        values={"outer_steps": 10_000, "batch_real": 128, "init": "real", "expert_epochs": 60},
+        by_ipc={ipc: {"lr_images": DANCE_LR * ipc} for ipc in (1, 10, 50)},
+        source=DANCE_CODE,
+        departures=DANCE_DEPARTURES,
+        experts=ExpertConfig(count=5, lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=64),
     ),
     "rded": Numbers(
         values={"candidates": 300, "crops": 5, "labels": "hard"},

@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -35,13 +36,14 @@ class GridPNG:
 
 
 def image_grid(synthetic: SyntheticSet, path: Path) -> None:
-    """Write the images as a PNG. Normalisation or whitening is undone, and pixels are clipped to 0..1.
+    """Write the images that networks see as a PNG. Normalisation or whitening is undone, and pixels are clipped
+    to 0..1.
 
     Raises SatmError if the file cannot be written, DataError if the ZCA transform is missing.
     """
     from torchvision.utils import make_grid, save_image
 
-    images, across = _chosen(synthetic, len(synthetic))
+    images, across = _chosen(synthetic.decoded, len(synthetic))
     images = F.interpolate(images, scale_factor=max(1, SIDE // images.shape[-1]), mode="nearest")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,10 +53,33 @@ def image_grid(synthetic: SyntheticSet, path: Path) -> None:
 
 
 def grid_png(synthetic: SyntheticSet) -> GridPNG:
-    """The images as a small PNG, at most `MOST` of them; the reader enlarges it. Raises DataError as `image_grid`."""
+    """The images that networks see as a small PNG, at most `MOST` of them; the reader enlarges it.
+
+    Raises DataError as `image_grid`.
+    """
     from PIL import Image  # torchvision's grids would load it and a compiler, for seconds
 
-    images, across = _chosen(synthetic, MOST)
+    grid, count, side = _small_grid(synthetic)
+    file = io.BytesIO()
+    Image.fromarray(grid).save(file, format="png")
+    times = max(1, (SIDE // 2) // min(side, SIDE))
+    return GridPNG(png=file.getvalue(), images=count, size=(times * grid.shape[1], times * grid.shape[0]))
+
+
+def grid_pixels(synthetic: SyntheticSet) -> np.ndarray:
+    """The images that networks see as one picture, [H, W, 3] uint8, at most `MOST` of them.
+
+    Raises DataError as `image_grid`.
+    """
+    grid, _, side = _small_grid(synthetic)
+    times = max(1, SIDE // min(side, SIDE))
+    return grid.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def _small_grid(synthetic: SyntheticSet) -> tuple[np.ndarray, int, int]:
+    """A grid of at most `MOST` images, [H, W, 3] uint8; their number, and the longer side of one before it is made
+    smaller."""
+    images, across = _chosen(synthetic.decoded, MOST)
     side = max(images.shape[-2:])
     if side > SIDE:
         images = F.interpolate(images, scale_factor=SIDE / side, mode="area")
@@ -63,10 +88,7 @@ def grid_png(synthetic: SyntheticSet) -> GridPNG:
     rows = -(-count // across)
     images = torch.cat([images, images.new_ones(rows * across - count, *images.shape[1:])])
     grid = images.view(rows, across, *images.shape[1:]).permute(0, 3, 1, 4, 2).reshape(rows * (height + 1), -1, 3)
-    file = io.BytesIO()
-    Image.fromarray((grid * 255).round().byte().numpy()).save(file, format="png")
-    times = max(1, (SIDE // 2) // min(side, SIDE))
-    return GridPNG(png=file.getvalue(), images=count, size=(times * grid.shape[1], times * grid.shape[0]))
+    return (grid * 255).round().byte().numpy(), count, side
 
 
 def _chosen(synthetic: SyntheticSet, most: int) -> tuple[torch.Tensor, int]:

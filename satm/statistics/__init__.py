@@ -11,8 +11,8 @@ Which estimate to use for values y:
 """
 
 from satm.statistics.agreement import Agreement, mcnemar
-from satm.statistics.compare import DELTA, Comparison, Verdict, compare, seeds_needed
-from satm.statistics.crossed import Common, Crossed, common, crossed
+from satm.statistics.compare import DELTA, Comparison, Question, Verdict, compare, seeds_needed
+from satm.statistics.crossed import Common, Crossed, common, crossed, fullest
 from satm.statistics.estimate import FEWEST, LEVEL, Estimate
 from satm.statistics.family import (
     FamilyMember,
@@ -41,6 +41,7 @@ __all__ = [
     "FamilyMember",
     "Interval",
     "Nested",
+    "Question",
     "RankCorrelation",
     "RankTest",
     "Verdict",
@@ -54,6 +55,7 @@ __all__ = [
     "crossed",
     "difference_interval",
     "fresh_draws",
+    "fullest",
     "half_width",
     "holm",
     "interval",

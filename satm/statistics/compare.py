@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from satm.errors import ConfigError
 from satm.statistics.beta import t_quantile
@@ -20,10 +20,15 @@ FEW_NETWORKS = 3  # with fewer, the spread between networks is not known: t on t
 SIGN_FLIPS = range(6, 17)  # condensations for which all 2^S flips are tried; fewer cannot give p < 0.05
 THESE_NETWORKS = "new condensations, these networks only"
 POWER = 0.8
+Question: TypeAlias = Literal["better", "equal"]
+"""What is asked of a comparison: is the first better than the second, or are they equal within ±δ?"""
 
 
 class Verdict(StrEnum):
-    """What [L, U], the 95% interval of first − second, says about the claim "first is better than second"."""
+    """What [L, U], the 95% interval of first − second, says about the claim "first is better than second".
+
+    About "first and second are equal" it says: equivalent, or does not hold (L ≥ δ or U ≤ −δ), or cannot tell.
+    """
 
     AT_LEAST = "holds, by at least δ"  # L > δ
     HOLDS = "holds"  # L > 0
@@ -37,20 +42,22 @@ class Comparison:
     """The paired difference first − second, and what it says about "first is better than second" at `delta`.
 
     Single sets cannot tell, and neither can pairs of two: p, power and every verdict but "cannot tell" need three
-    condensations.
+    condensations. If it `asks` "equal", p and the verdicts are about "first and second are equal, within ±δ".
     """
 
     difference: Crossed
     seed_means: tuple[float, ...]  # d̄_s: the difference of each condensation seed, in the unit of the values
     delta: float  # in the unit of the values
+    asks: Question = "better"
+    exact: bool = False  # whether the values hold no chance, so that a spread of 0 is certain: peak memory on a GPU
 
     @property
     def known(self) -> bool:
         """Whether there are enough condensations, and differences that vary, for an interval of the methods.
 
-        A standard error of 0 would claim to be certain after a few condensations.
+        A standard error of 0 would claim to be certain after a few condensations, unless the values are `exact`.
         """
-        return self.difference.seeds >= FEWEST and bool(self.difference.se)
+        return self.difference.seeds >= FEWEST and (self.exact or bool(self.difference.se))
 
     @property
     def verdict(self) -> Verdict:
@@ -63,6 +70,10 @@ class Comparison:
         if not self.known or ends is None:
             return Verdict.CANNOT_TELL
         low, high = ends
+        if self.asks == "equal":
+            if self.equivalent_at(level):
+                return Verdict.EQUIVALENT
+            return Verdict.DOES_NOT_HOLD if max(low, -high) >= self.delta else Verdict.CANNOT_TELL
         if low > 0:
             return Verdict.AT_LEAST if low > self.delta else Verdict.HOLDS
         if self.equivalent_at(level):
@@ -81,8 +92,27 @@ class Comparison:
 
     @property
     def p(self) -> float | None:
-        """The two-sided p-value of the t that the interval uses."""
+        """The two-sided p-value of the t that the interval uses; `equivalence_p` if it asks whether both are equal."""
+        if self.asks == "equal":
+            return self.equivalence_p
         return self.difference.p() if self.known else None
+
+    @property
+    def equivalence_p(self) -> float | None:
+        """The p-value of two one-sided tests (TOST): the larger one of "below −δ" and "above δ".
+
+        It is at most a if the interval at 1 − 2a lies in (−δ, δ). Source: Schuirmann (1987), "A comparison of the two
+        one-sided tests procedure and the power approach for assessing the equivalence of average bioavailability".
+        """
+        found = self.difference
+        if not self.known or found.se is None or found.freedom is None:
+            return None
+        inside = self.delta - abs(found.mean)
+        if found.se == 0:
+            return 0.0 if inside > 0 else 1.0
+        from scipy.special import stdtr
+
+        return float(stdtr(found.freedom, -inside / found.se))
 
     @property
     def sign_flip_p(self) -> float | None:
@@ -120,12 +150,19 @@ class Comparison:
         return seeds_needed(spread(self.seed_means), self.delta) if len(self.seed_means) > 1 else None
 
 
-def compare(first: npt.ArrayLike, second: npt.ArrayLike, delta: float = DELTA) -> Comparison:
+def compare(
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    delta: float = DELTA,
+    *,
+    asks: Question = "better",
+    exact: bool = False,
+) -> Comparison:
     """Compare y [S, R] of two methods: row s is the same condensation seed, column r the same initial network.
 
     d[s, r] = first − second gets the crossed standard error. With fewer than three networks this error would rest on
     one degree of freedom. Then SE and t are those of the S means d̄_s, with S − 1 df, and the scope is these networks
-    only. `delta` has the unit of the values; fix it before looking.
+    only. `delta` has the unit of the values; fix it before looking. `asks` and `exact`: see `Comparison`.
 
     Raises ConfigError for tables of different shapes, and for a delta that is not above 0.
     """
@@ -142,7 +179,7 @@ def compare(first: npt.ArrayLike, second: npt.ArrayLike, delta: float = DELTA) -
         found = replace(crossed(means), networks=d.shape[1], scope=THESE_NETWORKS)
     else:
         found = crossed(d)
-    return Comparison(difference=found, seed_means=tuple(means[:, 0].tolist()), delta=delta)
+    return Comparison(difference=found, seed_means=tuple(means[:, 0].tolist()), delta=delta, asks=asks, exact=exact)
 
 
 def seeds_needed(std: float, delta: float = DELTA, goal: float = POWER) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from satm.errors import ConfigError
-from satm.statistics.estimate import ROUNDING, Estimate, center, listed, sample, spread
+from satm.statistics.estimate import FEWEST, ROUNDING, Estimate, center, listed, sample, spread
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -105,6 +105,27 @@ def common(*groups: Mapping[int, Mapping[int, float]]) -> Common:
     tables = tuple(tuple(tuple(group[seed][each] for each in networks) for seed in seeds) for group in groups)
     total = sum(len(values) for group in groups for values in group.values())
     return Common(tuple(seeds), tuple(networks), tables, total - len(groups) * len(seeds) * len(networks))
+
+
+def fullest(*groups: Mapping[int, Mapping[int, float]]) -> Common | None:
+    """Tables as of `common`, of those seeds that make them largest; None if nothing is common.
+
+    A seed with few networks is left out, if this keeps three seeds or more and the tables then hold more values. So a
+    seed whose evaluation has only begun does not cost the other seeds their networks.
+    """
+    seeds = sorted(set.intersection(*(set(group) for group in groups))) if groups else []
+    shared = {seed: frozenset.intersection(*(frozenset(group[seed]) for group in groups)) for seed in seeds}
+    best: tuple[tuple[bool, int, int], list[int]] | None = None
+    for networks in sorted(set(shared.values()) - {frozenset()}, key=sorted):
+        kept = [seed for seed in seeds if networks <= shared[seed]]
+        size = (len(kept) >= FEWEST, len(kept) * len(networks), len(kept))
+        if best is None or size > best[0]:
+            best = size, kept
+    if best is None:
+        return None
+    found = common(*({seed: group[seed] for seed in best[1]} for group in groups))
+    total = sum(len(values) for group in groups for values in group.values())
+    return replace(found, left_out=total - len(groups) * len(found.seeds) * len(found.networks))
 
 
 def _table(y: npt.ArrayLike) -> Table:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 class FamilyMember:
     """One comparison of a family of k, corrected for the other k − 1.
 
-    "Holds" needs Holm's p ≤ 0.05. The other verdicts use the interval at level 1 − 0.05/k, which is valid for all k
-    together.
+    "Holds", and "equivalent" for a comparison that asks whether both are equal, need Holm's p ≤ 0.05. The other
+    verdicts use the interval at level 1 − 0.05/k, which is valid for all k together.
     """
 
     first: str
     second: str
     comparison: Comparison  # by itself, not corrected
-    p: float | None  # Holm's, two-sided; None for fewer than three condensations
+    p: float | None  # Holm's: two-sided, or of two one-sided tests (TOST); None for fewer than three condensations
     verdict: Verdict
 
 
@@ -137,8 +137,11 @@ def corrected(found: Sequence[tuple[str, str, Comparison]], size: int | None = N
     members = []
     for (first, second, each), p in zip(found, adjusted, strict=False):
         decided = each.verdict_at(1 - (1 - LEVEL) / k)
-        if p <= 1 - LEVEL and each.difference.mean > 0 and decided is not Verdict.AT_LEAST:
-            decided = Verdict.HOLDS
+        if each.known and p <= 1 - LEVEL:  # Holm's method rejects more than the interval does
+            if each.asks == "equal":
+                decided = Verdict.EQUIVALENT
+            elif each.difference.mean > 0 and decided is not Verdict.AT_LEAST:
+                decided = Verdict.HOLDS
         members.append(
             FamilyMember(first=first, second=second, comparison=each, p=p if each.known else None, verdict=decided)
         )

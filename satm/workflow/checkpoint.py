@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from satm.errors import DamagedFile, SatmError
+from satm.errors import Busy, DamagedFile, SatmError
 from satm.home import held_now, home
 from satm.kept import keep, opened
 from satm.progress import SILENT, Progress
@@ -27,15 +27,15 @@ class Checkpoint:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock of this run. Raises SatmError if another process holds it."""
+        """Hold the lock of this run. Raises Busy if another process holds it."""
         from filelock import Timeout
 
         with ExitStack() as stack:
             try:
-                stack.enter_context(held_now(self.path.with_suffix(".lock")))
+                stack.enter_context(held_now(lock := self.path.with_suffix(".lock")))
             except Timeout:
-                raise SatmError(
-                    "the same command is running in another process; wait for it or change --seed"
+                raise Busy(
+                    "the same command is running in another process; wait for it or change --seed", str(lock)
                 ) from None
             yield
 

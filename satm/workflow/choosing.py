@@ -90,7 +90,7 @@ def with_settings(preset: Preset, settings: Mapping[str, Any], *, by: str = "set
                 f"{name} is not a setting: it chooses the preset; use satm condense DATASET --ipc N --method M"
             )
     _check_perturbation(preset, settings)
-    config = CondenseConfig.from_dict(override(preset.config.to_dict(), settings, either=LENGTHS))
+    config = CondenseConfig.from_dict(override(preset.config.every_setting(), settings, either=LENGTHS))
     RECIPES.get(config.recipe)  # only to raise UnknownName now: an evaluation would notice it after the condensation
     settings = {key: value for key, value in settings.items() if key.split(".")[-1] not in NEUTRAL}
     changed = tuple(f"{by}: {k} = {v}" for k, v in settings.items() if (k, v) != ("validation", 0))

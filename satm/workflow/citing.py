@@ -14,6 +14,7 @@ from satm.methods import METHODS
 from satm.methods.outer import OUTER
 from satm.names import Names
 from satm.networks import cited
+from satm.parametrisation import PIXELS
 from satm.references import SUITE, bibtex
 from satm.synthetic import SyntheticSet, tensor_digest
 
@@ -84,6 +85,8 @@ def _sources(synthetic: SyntheticSet) -> Iterator[Source]:
         yield _of_table("method", base, METHODS)
     if rule := settings.get("outer", {}).get("rule"):
         yield _of_table("outer optimiser", rule, OUTER)
+    if synthetic.parametrisation != PIXELS:
+        yield _source("parametrisation", synthetic.parametrisation.spell(), synthetic.parametrisation.cite)
     yield _of_table("data set", synthetic.dataset, CATALOGUE)
     if network := made.get("architecture"):
         yield _source("network", network, cited(network))

@@ -13,8 +13,10 @@ from satm.workflow.grouped import HEADLINES, BySeed, Cell, GroupRow, PendingRow
 
 R = TypeVar("R", bound=GroupRow | PendingRow)
 
+NETWORK_HEADLINES = (HEADLINES[0], "label_robust_score", "augmentation_robust_score")
 STREAM_HEADLINES = HEADLINES[::-1]
 ORDER = ("in-domain", "cross-arch")
+PARTS = "corruptions/"  # the protocols of single corruptions begin so
 LESS_IS_BETTER = ("forgetting", "old_class_drop")  # of streams; METRICS has those of single networks
 
 
@@ -35,12 +37,15 @@ def is_headline(cell: Cell) -> bool:
 def headlines(rows: Iterable[R]) -> list[R]:
     """Of each group, protocol, architecture, memory, recipe, profile and policy one row.
 
-    It is the accuracy, of streams the final accuracy, else the first metric that is there; and its last step. The
+    It is the accuracy, of streams the final accuracy, else the first metric that is there; and its last step. Of
+    corruptions only the mean is a headline. The
     groups stay in the order given; of each, in-domain results come first and those of streams last.
     """
     found: dict[tuple[Any, ...], R] = {}
     for row in rows:
         cell = row.cell
+        if cell.protocol.startswith(PARTS):
+            continue
         key = (row.group.name, *(getattr(cell, name) for name in _APART))
         before = found.get(key)
         if before is None or _rank(cell) > _rank(before.cell):
@@ -50,7 +55,7 @@ def headlines(rows: Iterable[R]) -> list[R]:
 
 
 def _headlines(cell: Cell) -> Sequence[str]:
-    return STREAM_HEADLINES if cell.incremental else HEADLINES[:1]
+    return STREAM_HEADLINES if cell.incremental else NETWORK_HEADLINES
 
 
 def _protocol_place(cell: Cell) -> int:

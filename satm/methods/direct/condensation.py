@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import torch
 from torch import nn
@@ -18,8 +18,7 @@ from satm.machine.compilation import FORMERLY, Compilation, compiled
 from satm.machine.cost import forward_cost
 from satm.methods.base import Outcome, Task, class_major_labels
 from satm.methods.momentum import MomentumSGD
-from satm.methods.random import random_images
-from satm.methods.start import noise_images
+from satm.methods.start import first_images
 from satm.networks import NetworkPlan, plan_for
 from satm.rng import Seed
 from satm.types import FlatParams, Images
@@ -60,28 +59,35 @@ class DirectConfig:
         raise NotImplementedError
 
 
+class Moved(NamedTuple):
+    """φ and its velocity v after an update, and what was measured."""
+
+    images: Images  # φ [K·ipc, C, H, W]
+    velocity: torch.Tensor
+    measured: Mapping[str, float]
+
+
 class DirectCondensation:
     """A `Condensation` with the outer step
 
         g = ∂/∂φ Σ_k D_θ(φ_k, x_k),   v ← μ v + g,   φ ← φ − lr v
 
-    φ_k [n, C, H, W] are the synthetic images of class k, x_k [b, C, H, W] a batch of its real images. μ is
-    `momentum_images`, lr is `lr_images`. A subclass defines the parameters θ and the distance D. With `augment` (DSA's
-    strategy), both sides of a class are augmented with the same draw (siamese).
+    φ_k [n, C, H, W] are the images that networks see of the synthetic ones of class k, x_k [b, C, H, W] a batch of its
+    real images. μ is `momentum_images`, lr is `lr_images`. A subclass defines the parameters θ and the distance D. With
+    `augment` (DSA's strategy), both sides of a class are augmented with the same draw (siamese).
     """
 
     def __init__(self, task: Task, config: DirectConfig, augment: str | None) -> None:
         self.task, self.augment = task, augment
         self.sgd = MomentumSGD(config.lr_images, config.momentum_images)
         self.step, self.steps = 0, config.steps
-        start = random_images if config.init == "real" else noise_images
-        self.images: Images = start(task.data, task.ipc, task.seed.child("init")).to(task.device)
+        self.images: Images = first_images(task, config.init).to(task.device)
         self.velocity = torch.zeros_like(self.images)
         self.labels = class_major_labels(len(task.data.classes), task.ipc).to(task.device)
         self.real = ClassBatches(task.data, config.batch_real)
         self.network = self.drawn(task.seed.child("net"))
         flops, _ = forward_cost(self.network, task.data.image_shape)
-        work = 3 * flops * config.steps * config.images_a_step(len(task.data.classes), task.ipc)
+        work = 3 * flops * config.steps * config.images_a_step(len(task.data.classes), task.seen_ipc)
         self.compiles, why = whether_compiled(config.compile, work, task.device)
         self.notes: Mapping[str, str] = {"steps": f"steps {'compiled' if self.compiles else 'uncompiled'} ({why})"}
 
@@ -98,7 +104,7 @@ class DirectCondensation:
         theta = self.parameters(seed.child("network"))
         real = self.real.draw(seed.child("real").generator())
         leaf = self.images.detach().requires_grad_()
-        synthetic = leaf.unflatten(0, (-1, self.task.ipc))
+        synthetic = self.by_class(leaf)
         if self.augment is not None:
             generator = seed.child("augment").generator()
             draws = draw_per_class(self.augment, len(synthetic), self.task.data.image_shape, generator)
@@ -107,23 +113,36 @@ class DirectCondensation:
         (gradient,) = torch.autograd.grad(synthetic, leaf, outside)
         return gradient, {"loss": float(total) / len(synthetic)}
 
-    def follow(self, images: Images, seed: Seed) -> None:
-        """Called with the new φ, before it is stored. May raise Diverged, and then must leave the state as it was."""
+    def by_class(self, images: Images) -> Images:
+        """The images that networks see of φ = `images`, [K, n, C, H, W]."""
+        seen: Images = self.task.parametrisation.decode(images).unflatten(0, (-1, self.task.seen_ipc))
+        return seen
+
+    def move(self, at: Moved, gradient: Images, measured: Mapping[str, float]) -> Moved:
+        """φ and v moved along `gradient`. Raises Diverged if φ or a value of `measured` is not finite."""
+        images, velocity = self.sgd(at.images, at.velocity, gradient)
+        bad = [name for name, value in measured.items() if not math.isfinite(value)]
+        bad += [] if torch.isfinite(images).all() else ["the images' update"]
+        if bad:
+            raise Diverged(f"outer step {self.step + 1}: {', '.join(bad)} not finite; lower lr_images (--set)")
+        return Moved(images, velocity, measured)
+
+    def follow(self, moved: Moved, seed: Seed) -> Moved:
+        """Called with the new φ before it is stored; what it returns is stored.
+
+        May raise Diverged, and then must leave the state as it was.
+        """
+        return moved
 
     def advance(self) -> Mapping[str, float]:
         """See `Condensation`."""
         seed = self.task.seed.child("outer", self.step)
         with seed.child("layers").forked():  # dropout takes no generator, only the global random state
             gradient, measured = self.gradient(seed)
-        images, velocity = self.sgd(self.images, self.velocity, gradient)
-        bad = [name for name, value in measured.items() if not math.isfinite(value)]
-        bad += [] if torch.isfinite(images).all() else ["the images' update"]
-        if bad:
-            raise Diverged(f"outer step {self.step + 1}: {', '.join(bad)} not finite; lower lr_images (--set)")
-        self.follow(images, seed)
-        self.images, self.velocity = images, velocity
+        moved = self.follow(self.move(Moved(self.images, self.velocity, {}), gradient, measured), seed)
+        self.images, self.velocity = moved.images, moved.velocity
         self.step += 1
-        return measured
+        return moved.measured
 
     def drawn(self, seed: Seed) -> nn.Module:
         """A freshly initialised network, on the device of the task."""

@@ -21,7 +21,7 @@ from satm.functional import unflatten
 from satm.machine.pieces import images_at_once
 from satm.matching import gradient_distance
 from satm.methods.base import Task
-from satm.methods.direct.condensation import DirectCondensation, DirectConfig, classes_at_once
+from satm.methods.direct.condensation import DirectCondensation, DirectConfig, Moved, classes_at_once
 from satm.rng import Seed
 from satm.training import SGDConfig, fit
 from satm.types import FlatParams, Images, Labels
@@ -151,16 +151,16 @@ class GradientMatching(DirectCondensation):
         """See `DirectCondensation`: the distance between the gradients."""
         return self.class_gradients(theta, synthetic, real)
 
-    def follow(self, images: Images, seed: Seed) -> None:
+    def follow(self, moved: Moved, seed: Seed) -> Moved:
         """See `DirectCondensation`: trains the network on φ, unless the next step draws a new one."""
         theta = self._used
         if (self.step + 1) % self.config.updates:
-            network = FlatNetwork(self.network)
+            network, stored = FlatNetwork(self.network), self.task.parametrisation
             network.load(theta)
             try:
                 fit(
                     self.network,
-                    TensorExamples(images, self.labels),
+                    TensorExamples(stored.decode(moved.images), stored.spread(self.labels)),
                     self.config.training(),
                     seed=seed.child("between"),
                     augment=None if self.augment is None else DSA(self.augment),
@@ -171,6 +171,7 @@ class GradientMatching(DirectCondensation):
                 ) from error
             theta = flatten(self.network.parameters()).detach()
         self.theta = theta
+        return moved
 
     def state(self) -> dict[str, torch.Tensor]:
         """See `Condensation`."""

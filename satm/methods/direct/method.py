@@ -26,10 +26,11 @@ def _within(settings: DirectConfig, images: int, classes: int, ipc: int) -> Dire
 
 @dataclass(frozen=True, kw_only=True)
 class DirectMethod(Method):
-    """A method whose `config` is a subclass of `DirectConfig`. It needs no experts and no whitened images."""
+    """A method whose `config` is a subclass of `DirectConfig`. By default it needs no experts. It is never whitened."""
 
     config: type[DirectConfig]
     expert_count: int | None = 1
     whitening: bool = False
+    decodes: bool = True
     outer_work: Callable[[Any, nn.Module, ImageData, int], OuterWork | None] = _outer_work
     within: Callable[[Any, int, int, int], Any] = _within

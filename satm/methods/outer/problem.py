@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import torch
@@ -16,6 +16,7 @@ from satm.engine import (
     Truncation,
     exact_step_size_derivative,
 )
+from satm.parametrisation import PIXELS, Parametrisation
 from satm.types import FlatParams, Images, Labels
 
 StepSizeDerivative: TypeAlias = Literal["first_order", "taped", "exact"]
@@ -27,16 +28,19 @@ State: TypeAlias = Mapping[str, torch.Tensor]
 class OuterProblem:
     """F(φ) = L(θ_N(φ)) for one expert segment, with every random draw fixed.
 
-    θ_N is the end of the inner loop from θ_0 = `theta_start`, and L is `loss`. Because the draws are fixed, F is a
-    plain function: a rule may ask for its derivatives at as many φ as it needs.
+    θ_N is the end of the inner loop from θ_0 = `theta_start`, and L is `loss`. The inner loop runs on the images that
+    networks see, decode(φ) (`parametrisation`), with the label of the stored image that each of them comes from.
+    Because the draws are fixed, F is a plain function: a rule may ask for its derivatives at as many φ as it needs. φ,
+    noise and perturbations are all of stored images.
     """
 
-    loop: InnerLoop  # N steps, their mini-batches and augmentations
+    loop: InnerLoop  # N steps, their mini-batches and augmentations of the images that networks see
     at: OuterVariables  # φ, labels and α before this outer step
     theta_start: FlatParams  # θ_0 [P]: the expert's parameters at the start of the segment
     loss: Callable[[FlatParams], torch.Tensor]  # L: from θ_N [P] to a 0-dimensional tensor
     policy: HypergradientPolicy  # how the inner loop is differentiated
     truncation: Truncation  # which inner steps are differentiated
+    parametrisation: Parametrisation = PIXELS  # from φ to the images that networks see
     progress: float = 1.0  # the share of the outer steps that are done, 0 … 1, for rules with a schedule
     derivative: StepSizeDerivative = "first_order"  # which derivative of α; see `step_size_derivative`
 
@@ -44,6 +48,11 @@ class OuterProblem:
     def iota(self) -> int:
         """ι: the first differentiated inner step."""
         return self.truncation.first_taped(self.loop.steps)
+
+    def seen(self, images: Images) -> OuterVariables:
+        """The images that networks see at φ = `images`, their labels, and α."""
+        decoded = self.parametrisation.decode(images.detach())
+        return OuterVariables(decoded, self.parametrisation.spread(self.at.labels), self.at.step_size)
 
     def hypergradient(
         self, images: Images, *, first: int = 0, theta: FlatParams | None = None, keep: int | None = None
@@ -53,14 +62,22 @@ class OuterProblem:
         A second pass runs steps `first` … N − 1 only, from θ_first = `theta` [P] (paper Eq. 9). With `keep`, the
         result holds a copy of θ_keep, from which such a pass can start.
         """
-        return self.policy(
+        found = self.policy(
             self.loop,
-            self.at._replace(images=images),
+            self.seen(images),
             self.theta_start if theta is None else theta,
             self.loss,
             self.truncation,
             first=first,
             keep=keep,
+        )
+        if self.parametrisation == PIXELS:
+            return found
+        labels = found.labels
+        return replace(
+            found,
+            images=self.parametrisation.pulled_back(images, found.images),
+            labels=None if labels is None else self.parametrisation.by_stored(labels).sum(dim=1),
         )
 
     def step_size_derivative(self, images: Images, found: Hypergradient) -> torch.Tensor:
@@ -75,8 +92,9 @@ class OuterProblem:
             return found.step_size
         if self.derivative == "taped" or (self.iota == 0 and self.policy.exact):
             return found.step_size_taped
-        at = self.at._replace(images=images)
-        return exact_step_size_derivative(self.loop, at, self.theta_start, self.loss, step=self.policy.step)
+        return exact_step_size_derivative(
+            self.loop, self.seen(images), self.theta_start, self.loss, step=self.policy.step
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

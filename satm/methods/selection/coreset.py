@@ -37,7 +37,10 @@ class CoresetConfig:
 
 
 def coreset(task: Task, config: CoresetConfig, choose: Choice) -> Condensation:
-    """Select `task.ipc` training images of each class, class-major, in the order that `choose` returns."""
+    """Select training images of each class, class-major, in the order that `choose` returns.
+
+    They are as many as networks see, so with `factor:2` four of them share a stored image.
+    """
     data = task.data
     network = networks.plan_for(task.architecture, data).create(task.seed.child("net")).to(task.device)
     FlatNetwork(network).load(last_snapshot(task, config.expert_epochs))
@@ -47,6 +50,7 @@ def coreset(task: Task, config: CoresetConfig, choose: Choice) -> Condensation:
     def of_class(label: int) -> Images:
         members = (data.train.labels == label).nonzero().squeeze(1)
         parts = [embed(data.train.batch(part)[0].to(task.device)) for part in members.split(BATCH)]
-        return data.train.batch(members[choose(torch.cat(parts), task.ipc).cpu()])[0]
+        chosen = members[choose(torch.cat(parts), task.seen_ipc).cpu()]
+        return task.parametrisation.encode(data.train.batch(chosen)[0])
 
     return ClassByClass(task, of_class)

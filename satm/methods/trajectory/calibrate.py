@@ -118,7 +118,7 @@ def _mean_batch(condensation: TrajectoryCondensation, point: tuple[int, int], fu
     The timed loops use full mini-batches only, but a pass over the images may end with a smaller one. `full` is the
     time of a loop at `point` (inner steps, window) with full ones.
     """
-    images = len(condensation.images)
+    images = condensation.seen_count
     count, rest = divmod(images, min(condensation.config.batch_syn or images, images))
     if not rest:
         return 1.0

@@ -65,7 +65,7 @@ class TrajectoryCondensation:
         self.label_state = self.label_rule.init(labels.to(task.device))
         self.step_size_state = self.step_size_rule.init(config.step_size, task.device)
         self.outer_state = self.rule.init(self.images)
-        self.engine, _ = config.choose_engine(self.network, task.data.image_shape, len(self.images))
+        self.engine, _ = config.choose_engine(self.network, task.data.image_shape, self.seen_count)
         self.notes: Mapping[str, str] = {"engine": str(self.engine), **self._perturbation()}
         self._policy = self.engine.policy(self.network, task.notify)
 
@@ -97,6 +97,11 @@ class TrajectoryCondensation:
         return other
 
     @property
+    def seen_count(self) -> int:
+        """The number of images that the network sees of φ."""
+        return len(self.images) * self.task.parametrisation.each
+
+    @property
     def labels(self) -> Labels:
         """The labels now, of the label rule's kind."""
         return self.label_state["labels"]
@@ -122,7 +127,8 @@ class TrajectoryCondensation:
         seed = retry.seed(self.task.seed.child("outer", self.step))
         start = self.beginning(retry)
         segment = self._draw_segment(seed.child("segment").generator())
-        labels = self.label_rule.taught(start.label_state, FlatNetwork(self.network), segment.target, self.images)
+        seen = self.task.parametrisation.decode(self.images)
+        labels = self.label_rule.taught(start.label_state, FlatNetwork(self.network), segment.target, seen)
         problem = self._problem(segment, labels, seed)
         redraw = partial(self._draw_loop, seed.child("loop", 2).generator())
         with seed.child("layers").forked():  # dropout uses the global generator only
@@ -198,17 +204,18 @@ class TrajectoryCondensation:
             theta_start=segment.start,
             loss=TrajectoryLoss(segment.start, segment.target),
             policy=self._policy,
+            parametrisation=self.task.parametrisation,
             truncation=self.config.truncation(),
             progress=self.step / self.steps,
             derivative=self.config.step_size_derivative,
         )
 
     def _draw_loop(self, generator: torch.Generator, count: int | None = None) -> InnerLoop:
-        """N mini-batches and N augmentations, drawn now and fixed, for `count` images; None: for all images.
+        """N mini-batches and N augmentations, drawn now and fixed, for `count` stored images; None: for all.
 
-        The mini-batches pass over all images in a random order, then again in another one.
+        The mini-batches pass over all images that the network sees in a random order, then again in another one.
         """
-        n = len(self.images) if count is None else count
+        n = self.seen_count if count is None else count * self.task.parametrisation.each
         size = min(self.config.batch_syn or n, n)
         batches: list[torch.Tensor | None] = [None] * self.config.inner_steps
         if size < n:

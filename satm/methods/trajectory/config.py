@@ -26,8 +26,7 @@ from satm.methods.base import Task, class_major_labels
 from satm.methods.momentum import MomentumSGD
 from satm.methods.outer import SGD, AnyOuter
 from satm.methods.outer.problem import StepSizeDerivative
-from satm.methods.random import random_images
-from satm.methods.start import noise_images
+from satm.methods.start import first_images
 from satm.methods.trajectory.guard import GuardConfig
 from satm.methods.trajectory.labels import HardLabels, LabelRule
 from satm.methods.trajectory.step_size import LogStepSize, PlainStepSize, StepSizeRule
@@ -47,7 +46,7 @@ class TrajectoryConfig:
     max_start_epoch: int  # T
     start_epochs: Literal["below", "up_to"] = "below"  # t < T as MTT's code draws, or t ≤ T as the paper writes
     window: int | None = None  # N − ι differentiated steps; null: the method's own: N, or a third of it (SATM)
-    batch_syn: int | None = None  # synthetic images in one inner step; null: all
+    batch_syn: int | None = None  # synthetic images that the network sees in one inner step; null: all
     lr_images: float  # outer learning rate of φ
     momentum_images: float = 0.5  # μ of φ's SGD; the paper prints none, this is MTT's
     lr_step_size: float  # λ of Eq. 10
@@ -133,9 +132,7 @@ class TrajectoryConfig:
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
         """The images [K·ipc, C, H, W] and labels before the first outer step."""
         labels = class_major_labels(len(task.data.classes), task.ipc)
-        if self.init == "noise":
-            return noise_images(task.data, task.ipc, task.seed.child("init")), labels
-        return random_images(task.data, task.ipc, task.seed.child("init")), labels
+        return first_images(task, self.init), labels
 
     def choose_engine(
         self, network: nn.Module, image_shape: tuple[int, int, int], images: int

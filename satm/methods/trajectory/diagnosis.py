@@ -23,7 +23,7 @@ def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[s
     `perturbation` is ε [n, C, H, W]. If the rule does not ascend, it is None and there is no sharpness. Each
     measurement runs all N steps from the start of the segment, with the problem's draws.
     """
-    at = problem.at
+    at = problem.seen(problem.at.images)
     clean = _final(problem, at)
     leaf = clean.requires_grad_()
     loss = problem.loss(leaf)
@@ -32,7 +32,7 @@ def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[s
     exact = exact_step_size_derivative(problem.loop, at, problem.theta_start, problem.loss, step=problem.policy.step)
     measured = {}
     if perturbation is not None:
-        perturbed = _final(problem, at._replace(images=at.images + perturbation))
+        perturbed = _final(problem, problem.seen(problem.at.images + perturbation))
         measured["sharpness"] = float(problem.loss(perturbed) - loss.detach())
     return measured | {
         "loss_clean": float(loss.detach()),

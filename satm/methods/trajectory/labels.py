@@ -33,7 +33,10 @@ class LabelRule(Protocol):
         """The state before the first outer step, for a set that starts with `labels` of this rule's kind."""
 
     def taught(self, state: State, network: FlatNetwork, target: FlatParams, images: Images) -> State:
-        """The state for an outer step whose segment ends at θ* = `target` [P]."""
+        """The state for an outer step whose segment ends at θ* = `target` [P].
+
+        `images` are those that the network sees, in the order of the n stored ones that they come from.
+        """
 
     def targets(self, state: State) -> Labels:
         """The targets of the inner loop's cross-entropy: classes [n] or probabilities [n, K]."""
@@ -76,6 +79,7 @@ class HardLabels:
 class TeacherLabels:
     """Probabilities [n, K] of a teacher: the softmax of its logits on φ, without augmentation (TESLA).
 
+    If networks see several images of each stored one, its label is their mean.
     The teacher has the parameters θ* at the end of the segment, so each outer step makes new labels.
     """
 
@@ -87,7 +91,8 @@ class TeacherLabels:
 
     def taught(self, state: State, network: FlatNetwork, target: FlatParams, images: Images) -> State:
         """See `LabelRule`: new labels from θ*."""
-        return {"labels": predict(network, target, images).softmax(dim=1)}
+        seen = predict(network, target, images).softmax(dim=1)
+        return {"labels": seen.unflatten(0, (len(state["labels"]), -1)).mean(dim=1)}
 
     def targets(self, state: State) -> Labels:
         """See `LabelRule`: the probabilities."""

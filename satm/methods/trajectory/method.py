@@ -60,5 +60,6 @@ class TrajectoryMethod(Method):
     compilation: Callable[[Any], Compilation] = _compilation
     variant: Callable[[Any], str] = _variant
     matches_trajectories: bool = True
+    decodes: bool = True
     data_settings: Callable[[Traits], Mapping[str, Any]] = _augmentation
     outer_work: Callable[[Any, nn.Module, ImageData, int], OuterWork | None] = _outer_work

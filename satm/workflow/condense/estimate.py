@@ -37,7 +37,7 @@ def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps
     if teacher is not None and (epochs := missing_epochs(data, teacher)):
         work.append(f"{epochs} teacher epochs")
     network = _network(config.architecture, data, device)
-    outer = METHODS.get(config.method).outer_work(config.settings, network, data, config.ipc)
+    outer = METHODS.get(config.method).outer_work(config.settings, network, data, config.seen_ipc)
     if outer is not None:
         work.append(f"{outer.steps - steps_done} outer steps")
     if not config.validation:

@@ -47,7 +47,8 @@ def fan_out_experts(
     Raises SatmError if a task failed, or if experts lie on another host and not here; Interrupted if the user asks to
     stop.
     """
-    data = load_data(config, data_root=data_root, device=device, progress=progress)
+    here = device if place.is_here else "auto"  # this machine may lack the device of the others
+    data = load_data(config, data_root=data_root, device=here, progress=progress)
     check_request(config, data)
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
     if epochs is None:

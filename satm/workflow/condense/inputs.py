@@ -10,7 +10,8 @@ from satm import networks
 from satm.errors import ConfigError
 from satm.experts import Trajectory, train_experts
 from satm.machine.device import resolve_device
-from satm.methods import METHODS, Request, check_ipc
+from satm.methods import METHODS, Method, Request, check_ipc
+from satm.parametrisation import PIXELS
 from satm.presets import CondenseConfig
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
@@ -36,8 +37,10 @@ def load_data(
 
 def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
     """Raise ConfigError for a request that these images or this network cannot serve, before anything is trained."""
-    check_ipc(data, config.ipc)
+    config.decoding.check(data.image_shape)
+    check_ipc(data, config.ipc, config.decoding)
     method = METHODS.get(config.method)
+    _check_decodes(config, method)
     method.check(
         Request(
             method=config.method,
@@ -46,6 +49,7 @@ def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
             experts=config.experts,
             data=data,
             ipc=config.ipc,
+            parametrisation=config.decoding,
         )
     )
     if (teacher := own_teacher(config)) is not None:
@@ -57,6 +61,16 @@ def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
         raise ConfigError(
             f"{config.architecture} keeps running statistics, which a trajectory of parameters does not hold; condense "
             "on a network without, as convnet3, and evaluate on this one (satm eval-arch)"
+        )
+
+
+def _check_decodes(config: CondenseConfig, method: Method) -> None:
+    """Raise ConfigError for a method that cannot learn images that are stored in another form."""
+    if config.decoding != PIXELS and not method.decodes:
+        able = ", ".join(name for name in METHODS.known() if METHODS.get(name).decodes)
+        raise ConfigError(
+            f"parametrisation {config.decoding.spell()}: method {config.method} makes images that networks see as they "
+            f"are stored; leave it out, or take a method that can store others: {able}"
         )
 
 

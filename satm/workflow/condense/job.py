@@ -94,6 +94,7 @@ class Job:
             ipc=config.ipc,
             method=method if sibling is None else f"{method}-{sibling}",
             preprocessing=self.data.preprocessing,
+            parametrisation=config.decoding,
             profile=self.preset.profile,
             seed=self.seed,
             config={"condense": config.to_dict()},

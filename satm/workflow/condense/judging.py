@@ -81,7 +81,7 @@ class Judging:
                 f"{config.dataset} holds out no validation images (validation={config.validation:g}) to judge on; hold "
                 "some out with --set validation=0.1"
             )
-        check_batches(plan_for(config.architecture, data), self.recipe, examples=config.ipc * len(data.classes))
+        check_batches(plan_for(config.architecture, data), self.recipe, examples=config.seen_ipc * len(data.classes))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dictionary; `from_dict` is its inverse."""

@@ -38,7 +38,7 @@ def foreseen_bytes(preset: Preset, data: ImageData, device: torch.device) -> int
     if not isinstance(settings, TrajectoryConfig):
         return loaded
     network = plan_for(preset.config.architecture, data).create(Seed(0)).to(device)
-    images = preset.config.ipc * len(data.classes)
+    images = preset.config.seen_ipc * len(data.classes)
     choice, work = settings.choose_engine(network, data.image_shape, images)
     if choice.engine == "higher":
         return loaded + int(work.tape)

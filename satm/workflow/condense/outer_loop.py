@@ -37,9 +37,11 @@ def run_outer_steps(
     session = _Session(condensation, checkpoint, workspace, log, judge)
     with workspace.progress.bar("condense", condensation.steps, done=condensation.step) as bar:
         session.judge_if_due()
+        log.picture(condensation)
         while condensation.step < condensation.steps:
             session.step(bar)
             session.judge_if_due()
+            log.picture(condensation)
     log.settle()
     session.events.close()
 

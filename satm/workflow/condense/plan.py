@@ -92,6 +92,7 @@ def plan(
     task = Task(
         data=data,
         ipc=config.ipc,
+        parametrisation=config.decoding,
         architecture=config.architecture,
         seed=Seed(0),
         device=resolved,
@@ -118,7 +119,7 @@ def plan(
         loaded_bytes=loaded,
         inner_steps=settings.inner_steps,
         window=window,
-        warning=spell_reach(METHODS.get(config.method).outer_work(config.settings, network, data, config.ipc)),
+        warning=spell_reach(METHODS.get(config.method).outer_work(config.settings, network, data, config.seen_ipc)),
         largest_window=_largest_window(cost, settings, memory, loaded),
         measured=_measured(Path(registry), preset, str(resolved)),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,11 @@ import torch
 
 from registry import Registry, RunRecord, SetRecord
 from registry.provenance import environment
+from satm import loggers
 from satm.data import ImageData
 from satm.errors import Diverged, Interrupted, Pruned, RegistryError
+from satm.loggers import Wanted
+from satm.loggers.base import Ending
 from satm.machine.device import resolve_device
 from satm.methods import METHODS, Condensation, Task
 from satm.presets import Preset
@@ -25,6 +28,7 @@ from satm.workflow.condense.estimate import opening_line
 from satm.workflow.condense.inputs import check_request, load_data, prepare_experts
 from satm.workflow.condense.job import Job
 from satm.workflow.condense.judging import STATE, Judge, Judging, Watcher
+from satm.workflow.condense.logging import Loggers
 from satm.workflow.condense.outer_loop import run_outer_steps
 from satm.workflow.condense.recorded import check_continues
 from satm.workflow.condense.run_log import WAITING, RunLog
@@ -69,11 +73,13 @@ def condense(
     registry: Path | str = "satm.db",
     data_root: Path | None = None,
     fresh: bool = False,
+    since: str | None = None,
     start_from: str | None = None,
     parent: str | None = None,
     continuing: str | None = None,
     judging: Judging | None = None,
     watcher: Watcher | None = None,
+    log: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> CondensationResult:
     """Condense the data set of `preset` and store the synthetic set in the registry file.
@@ -88,39 +94,62 @@ def condense(
         registry: the registry file. If it does not exist, a new one is made.
         data_root: the only folder in which data sets are looked for; None: the usual places.
         fresh: start over, even if the run is unfinished or finished.
+        since: with `fresh`, a time (UTC, ISO 8601). What the run did since then is continued: a command that starts a
+            dead worker again must not start its work over.
         start_from: id of an unfinished run. The new run begins at the saved state of that run, under the settings of
             `preset`. The new run and its set say so.
         parent: id of the set of all classes, if this set is one step of a class-incremental stream.
         continuing: id of the run that the call must continue; None: the run that it finds, else a new one.
         judging: judge the images on the validation split on the way. The set stays the same, bit for bit.
         watcher: follows the validation curve and may stop the run.
+        log: tools that the metrics, images and settings go to as well: `tensorboard`, `mlflow` or `wandb`, each with
+            `:PROJECT` if the usual one is not wanted. One that fails is left out, and the run goes on.
         progress: where bars and messages go.
 
     Raises Interrupted after everything is saved (Pruned if the watcher stops the run), and Diverged after the last good
-    state is saved; ConfigError if the call would not continue the run `continuing`, or has nothing to judge on.
+    state is saved; ConfigError if the call would not continue the run `continuing`, has nothing to judge on, or cannot
+    use a logger.
     """
+    wanted = loggers.parse(log)
     _refuse_other_file(Path(registry), progress)
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
     judging = None if judging is None else _checked(judging, preset, data)
     with opened(registry, device=device, data_root=data_root, progress=progress, must_exist=False) as workspace:
-        job = Job(
-            preset=preset,
-            data=data,
-            seed=seed,
-            device=workspace.device,
-            store=workspace.store,
-            start=None if start_from is None else find_start(start_from, preset, workspace.store),
-            parent=parent,
-        )
+        job = _job(workspace, preset, data, seed, start_from, parent)
         continue_former(workspace.store, job.key_facts, progress)
         check_continues(workspace.store, continuing, job)
         checkpoint = Checkpoint(job.key)
         with checkpoint.held():
             before = workspace.store.find_run(job.key)
+            fresh = fresh and _dropped(checkpoint, before, since)
             stored = None if fresh else _stored(job, before, workspace.store, judging)
             judge = None if judging is None else Judge(judging, job, progress, watcher)
-            return stored or _carry_out(job, workspace, checkpoint, before, judge, fresh=fresh, by_id=continuing)
+            return stored or _carry_out(
+                job, workspace, checkpoint, before, judge, wanted, fresh=fresh, by_id=continuing
+            )
+
+
+def _job(
+    workspace: Workspace, preset: Preset, data: ImageData, seed: int, start_from: str | None, parent: str | None
+) -> Job:
+    return Job(
+        preset=preset,
+        data=data,
+        seed=seed,
+        device=workspace.device,
+        store=workspace.store,
+        start=None if start_from is None else find_start(start_from, preset, workspace.store),
+        parent=parent,
+    )
+
+
+def _dropped(checkpoint: Checkpoint, before: RunRecord | None, since: str | None) -> bool:
+    """Drop the saved state for a fresh start. False, and nothing is dropped, if the run has worked since then."""
+    if since is not None and before is not None and before.updated >= since:
+        return False
+    checkpoint.remove()
+    return True
 
 
 def _refuse_other_file(registry: Path, progress: Progress) -> None:
@@ -155,6 +184,7 @@ def _carry_out(
     checkpoint: Checkpoint,
     before: RunRecord | None,
     judge: Judge | None,
+    wanted: Sequence[Wanted],
     *,
     fresh: bool,
     by_id: str | None,
@@ -179,8 +209,9 @@ def _carry_out(
     if saved is not None:
         condensation.restore(saved)
         progress.say(f"continuing from outer step {condensation.step} of {condensation.steps}")
-    log = RunLog(store, run, progress)
-    with _ending(store, run, condensation):
+    logged = _loggers(wanted, job, progress, run, condensation.step)
+    log = RunLog(store, run, progress, logged)
+    with _ending(store, run, condensation, logged):
         store.drop_metrics_from(run, condensation.step)
         log.restore(saved or {})
         if judge is not None:
@@ -190,6 +221,14 @@ def _carry_out(
         store.finish_run(run, status="done", set_id=result.record.id)
     checkpoint.remove()
     return result
+
+
+def _loggers(wanted: Sequence[Wanted], job: Job, progress: Progress, run: str, step: int) -> Loggers:
+    """The loggers of a run that goes on after outer step `step`."""
+    facts = job.facts({})
+    about = {name: facts[name] for name in ("dataset", "method", "ipc", "seed", "profile", "device")}
+    settings = {**about, "preset": job.preset.name, "run": run, "condense": job.preset.config.to_dict()}
+    return Loggers(wanted, progress, run=run, first=step, settings=settings, describe=job.describe)
 
 
 def _saved_state(
@@ -231,6 +270,7 @@ def _begin(job: Job, workspace: Workspace) -> Condensation:
     task = Task(
         data=job.data,
         ipc=config.ipc,
+        parametrisation=config.decoding,
         architecture=config.architecture,
         seed=Seed(job.seed),
         device=job.device,
@@ -287,15 +327,18 @@ def _store_sets(
 
 
 @contextmanager
-def _ending(store: Registry, run: str, condensation: Condensation) -> Iterator[None]:
-    """If the work ends early, store with the run that it was interrupted or that it failed, and raise the error again.
+def _ending(store: Registry, run: str, condensation: Condensation, loggers: Loggers) -> Iterator[None]:
+    """Close the loggers. If the work ends early, store that with the run, and raise the error again.
 
     The messages of Diverged and RegistryError then also say how to continue from the last saved state. If the registry
     cannot be written, the first error is the one that counts.
     """
+    ending: Ending = "failed"
     try:
         yield
+        ending = "done"
     except Interrupted as stop:
+        ending = "interrupted"
         with suppress(RegistryError, Interrupted):
             store.finish_run(run, status="interrupted", message=str(stop) if isinstance(stop, Pruned) else "")
         raise
@@ -313,3 +356,5 @@ def _ending(store: Registry, run: str, condensation: Condensation) -> Iterator[N
             f"{error}; the state before it is saved, continue from there under other settings with --from {run}",
             measured=error.measured,
         ) from error
+    finally:
+        loggers.close(ending)

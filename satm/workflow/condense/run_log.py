@@ -10,7 +10,9 @@ import torch
 
 from registry import Registry
 from satm.errors import RegistryBusy
+from satm.methods import Condensation
 from satm.progress import Progress
+from satm.workflow.condense.logging import Loggers
 
 WAITING = "waiting_measurements"  # the name of the tensor of unstored measurements in a saved state
 
@@ -21,8 +23,8 @@ class RunLog:
     The measurements are also in the saved state; the seconds are lost if the process is killed.
     """
 
-    def __init__(self, store: Registry, run: str, progress: Progress) -> None:
-        self._store, self._run, self._progress = store, run, progress
+    def __init__(self, store: Registry, run: str, progress: Progress, loggers: Loggers | None = None) -> None:
+        self._store, self._run, self._progress, self._loggers = store, run, progress, loggers
         self._rows: list[tuple[int, str, float]] = []
         self._counted = time.monotonic()  # the seconds before this are stored
         self._said = False
@@ -30,6 +32,13 @@ class RunLog:
     def add(self, step: int, measured: Mapping[str, float]) -> None:
         """Take in what outer step `step` has measured. Steps count from 0."""
         self._rows.extend((step, name, float(value)) for name, value in measured.items())
+        if self._loggers is not None:
+            self._loggers.add(step, measured)
+
+    def picture(self, condensation: Condensation) -> None:
+        """Show the loggers the images, if it is time for that."""
+        if self._loggers is not None:
+            self._loggers.picture(condensation)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The measurements that wait, for a saved state: JSON as bytes, uint8 [length]."""

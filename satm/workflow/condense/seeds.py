@@ -26,6 +26,7 @@ def condense_seeds(
     data_root: Path | None = None,
     fresh: bool = False,
     judging: Judging | None = None,
+    log: Sequence[str] = (),
     progress: Progress = SILENT,
     on_set: Callable[[int, CondensationResult], None] = lambda seed, done: None,
 ) -> Group:
@@ -49,6 +50,7 @@ def condense_seeds(
             data_root=data_root,
             fresh=fresh,
             judging=judging,
+            log=log,
             progress=progress,
         )
         on_set(seed, done)

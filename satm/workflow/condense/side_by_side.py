@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry import Group, Registry, SetRecord
+from registry.store import now
 from satm.errors import RegistryError, SatmError
 from satm.machine.device import resolve_device
 from satm.presets import Preset
@@ -15,6 +16,7 @@ from satm.workflow.condense.estimate import opening_line
 from satm.workflow.condense.expert_tasks import fan_out_experts
 from satm.workflow.condense.inputs import check_request, load_data
 from satm.workflow.condense.judging import Judging
+from satm.workflow.condense.made import MadeRuns
 from satm.workflow.condense.memory import warn_of_memory
 from satm.workflow.condense.run import CondensationResult, condense
 from satm.workflow.condense.seeds import check_seeds, with_expert_seed
@@ -28,7 +30,9 @@ class CondenseSeed:
     preset: Preset  # with the experts of this seed
     seed: int
     fresh: bool = False
+    since: str | None = None  # for `fresh`: when the command began, so that a worker that died is continued
     judging: Judging | None = None
+    log: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -44,7 +48,9 @@ class CondenseSeed:
             registry=work.registry,
             data_root=work.data_root,
             fresh=self.fresh,
+            since=self.since,
             judging=self.judging,
+            log=self.log,
             progress=work.progress,
         )
 
@@ -61,6 +67,7 @@ def condense_side_by_side(
     data_root: Path | None = None,
     fresh: bool = False,
     judging: Judging | None = None,
+    log: Sequence[str] = (),
     progress: Progress = SILENT,
     on_set: Callable[[int, CondensationResult], None] = lambda seed, done: None,
 ) -> Group:
@@ -72,11 +79,12 @@ def condense_side_by_side(
     Raises SatmError if a seed failed, after the others are done; Interrupted after everything is saved.
     """
     check_seeds(seeds)
-    data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
+    here = device if place.is_here else "auto"  # this machine may lack the device of the others
+    data = load_data(preset.config, data_root=data_root, device=here, progress=progress)
     check_request(preset.config, data)
-    progress.say(f"{opening_line(preset, data, resolve_device(device))}; this for each of {len(seeds)} seeds")
+    progress.say(f"{opening_line(preset, data, resolve_device(here))}; this for each of {len(seeds)} seeds")
     if isinstance(place, LocalWorkers):
-        warn_of_memory(min(place.count, len(seeds)), preset, data, resolve_device(device), progress)
+        warn_of_memory(min(place.count, len(seeds)), preset, data, resolve_device(here), progress)
     del data  # each worker has its own
     before = {seed: _find(registry, preset, seed, share_experts=share_experts) for seed in seeds}
     work = Work(registry=Path(registry), device=device, threads=threads, data_root=data_root, progress=progress)
@@ -95,12 +103,9 @@ def condense_side_by_side(
                 ),
             )
 
-    tasks = [
-        CondenseSeed(
-            preset=_of_seed(preset, seed, share_experts=share_experts), seed=seed, fresh=fresh, judging=judging
-        )
-        for seed in seeds
-    ]
+    since = now() if fresh else None
+    like = CondenseSeed(preset=preset, seed=seeds[0], fresh=fresh, since=since, judging=judging, log=tuple(log))
+    tasks = [replace(like, preset=_of_seed(preset, seed, share_experts=share_experts), seed=seed) for seed in seeds]
     outcomes = fan_out(tasks, place, work, on_end=tell)
     failed = [f"{outcome.task.name}: {outcome.error}" for outcome in outcomes if outcome.error is not None]
     if failed:
@@ -118,13 +123,8 @@ def _find(registry: Path | str, preset: Preset, seed: int, *, share_experts: boo
     if not Path(registry).exists():
         return None
     preset = _of_seed(preset, seed, share_experts=share_experts)
-    config = preset.config.to_dict()
     with Registry.open(registry, read_only=True) as store:
-        for run in reversed(store.runs(kind="condense", status="done", dataset=preset.config.dataset)):
-            same = run.seed == seed and run.profile == preset.profile and run.config.get("condense") == config
-            if same and run.set_id is not None and run.config.get("start") is None and run.config.get("parent") is None:
-                return store.find(run.set_id)
-    return None
+        return MadeRuns(store, preset.config.dataset).record(preset, seed)
 
 
 def _found(registry: Path | str, preset: Preset, seed: int, *, share_experts: bool) -> SetRecord:

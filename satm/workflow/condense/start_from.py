@@ -37,7 +37,8 @@ def find_start(reference: str, preset: Preset, store: Registry) -> Start:
         )
     run = runs[0]
     theirs, ours = run.config["condense"], preset.config.to_dict()
-    other = sorted(name for name in ours if name != "settings" and ours[name] != theirs.get(name))
+    names = (ours.keys() | theirs.keys()) - {"settings"}
+    other = sorted(name for name in names if ours.get(name) != theirs.get(name))
     if other:
         raise ConfigError(
             f"run {run.id} differs in {', '.join(f'{name} ({theirs.get(name)!r})' for name in other)}; "

@@ -162,7 +162,7 @@ class NetworkRows:
             )
         new = {name: value for name, value in result.metrics.items() if name not in stored}
         rows = {
-            name: self._row(result, name, value, run_id, labels) for name, value in new.items() if math.isfinite(value)
+            name: self.row(result, name, value, run_id, labels) for name, value in new.items() if math.isfinite(value)
         }
         if undefined := sorted(new.keys() - rows.keys()):
             for name in undefined:
@@ -185,9 +185,10 @@ class NetworkRows:
             "repeat": result.repeat,
         }
 
-    def _row(
+    def row(
         self, result: EvaluationResult, metric: str, value: float, run_id: str, labels: Mapping[str, Any]
     ) -> ResultRow:
+        """The row of one metric of a network."""
         return ResultRow(
             **self._network(result),
             metric=metric,

@@ -14,6 +14,7 @@ from satm.data.lookup import places
 from satm.errors import ConfigError, DataError, UnknownName
 from satm.methods import METHODS, Method, class_major_labels, random_images
 from satm.networks import NetworkPlan, plan_for
+from satm.parametrisation import PIXELS
 from satm.presets import get_profile, weaker
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
@@ -60,6 +61,7 @@ class Entrant:
     config: SetConfig
     recipe: Recipe
     prefix: int | None = None  # only this many images of each class, the first ones
+    hardened: bool = False  # its soft labels are replaced by the class of each image
 
     @property
     def profile(self) -> str:
@@ -123,8 +125,12 @@ class Entrant:
         return "in-domain" if architecture == self.own else "cross-arch"
 
     def stored_memory(self, memory: MemoryKind) -> str:
-        """The name in results: `condensed`, or `condensed[:3]` for the first 3 images of each class."""
-        return memory if self.prefix is None else f"{memory}[:{self.prefix}]"
+        """The name in results: `condensed`, or `condensed[:3]` for the first 3 images of each class.
+
+        `condensed[hard]` has the class of each image in place of the set's soft labels.
+        """
+        notes = [*([] if self.prefix is None else [f":{self.prefix}"]), *(["hard"] if self.hardened else [])]
+        return f"{memory}[{','.join(notes)}]" if notes else memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +174,7 @@ class Subject(Entrant):
             step_size=None,  # chosen on the validation split
             ipc=ipc,
             method=method,
+            parametrisation=PIXELS,
             name=None,
         )
 

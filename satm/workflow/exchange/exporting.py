@@ -49,10 +49,17 @@ def export_set(
     try:
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             made = Path(folder) / target.name
-            losses = chosen.write(synthetic, made)
+            written = synthetic if chosen.keeps(synthetic) else synthetic.decoded
+            losses = chosen.write(written, made)
             put_in_place(made, target)
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error.strerror or error}") from error
+    if written is not synthetic:
+        losses = (
+            f"the {len(written.images)} images that networks see are written, not the {record.images} stored ones "
+            f"({synthetic.parametrisation.spell()}), which safetensors and parquet keep",
+            *losses,
+        )
     return Exported(record=record, path=target, losses=losses)
 
 

@@ -13,7 +13,7 @@ from registry.provenance import environment
 from satm.errors import ConfigError, SatmError
 from satm.exchange import LAYOUTS, Claims, Foreign, Layout, Space
 from satm.exchange.files import parents_of
-from satm.exchange.idc import cut
+from satm.exchange.idc import as_grids, cut
 from satm.progress import SILENT, Progress
 from satm.synthetic import SyntheticSet
 from satm.types import LabelKind
@@ -80,9 +80,10 @@ def import_set(
     if factor != 1 and not layout.factor:
         raise ConfigError(f"factor {factor}: images of format {format} are whole; leave it out")
     foreign = layout.read(Path(path), index)
-    if factor != 1:
-        foreign = cut(foreign, factor)
-    checked = _checked(foreign, layout, claims, force=force, data_root=data_root, progress=progress)
+    given: dict[str, Any] = {"force": force, "data_root": data_root, "progress": progress}
+    checked = (
+        _checked(foreign, layout, claims, **given) if factor == 1 else _grids(foreign, layout, claims, factor, given)
+    )
     if dry_run:
         return Imported(synthetic=checked.synthetic, record=None, new=True, notes=checked.notes)
     origin: dict[str, Any] = {"format": format, "path": str(path), "files": list(parents_of(foreign.files))}
@@ -90,6 +91,14 @@ def import_set(
         origin["factor"] = factor
     record, new = _stored(Path(registry), checked, origin, progress)
     return Imported(synthetic=checked.synthetic, record=record, new=new, notes=checked.notes)
+
+
+def _grids(foreign: Foreign, layout: Layout, claims: Claims, factor: int, given: Mapping[str, Any]) -> Checked:
+    """The set of grids of `factor`² images: these are checked, with the arguments `given`, and the grids are kept."""
+    pieces = cut(foreign, factor)
+    seen = replace(claims, ipc=None if claims.ipc is None else claims.ipc * factor**2)
+    checked = _checked(pieces, layout, seen, **given)
+    return replace(checked, synthetic=as_grids(checked.synthetic, foreign, factor))
 
 
 def _checked(

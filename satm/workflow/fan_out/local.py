@@ -36,6 +36,11 @@ class LocalWorkers:
     count: int
     gpus: Callable[[str], Sequence[str]] = visible_gpus
 
+    @property
+    def is_here(self) -> bool:
+        """Every process is one of this machine."""
+        return True
+
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ConfigError(f"{self.count} workers: expected at least 1")

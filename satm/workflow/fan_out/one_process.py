@@ -12,6 +12,11 @@ from satm.workflow.fan_out.task import Outcome, Task, Work, attempt
 class OneProcess:
     """This process. It cannot outlive a task that kills it, so nothing is tried again: the same command continues."""
 
+    @property
+    def is_here(self) -> bool:
+        """Every process is one of this machine."""
+        return True
+
     def run(
         self, tasks: Sequence[Task], work: Work, *, retries: int, on_end: Callable[[Outcome], None]
     ) -> list[Outcome]:

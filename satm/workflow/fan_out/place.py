@@ -11,6 +11,10 @@ from satm.workflow.fan_out.task import Outcome, Task, Work
 class Place(Protocol):
     """Where tasks run."""
 
+    @property
+    def is_here(self) -> bool:
+        """Whether all tasks run on this machine, with its memory and devices."""
+
     def run(
         self, tasks: Sequence[Task], work: Work, *, retries: int, on_end: Callable[[Outcome], None]
     ) -> list[Outcome]:

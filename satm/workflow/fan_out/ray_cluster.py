@@ -46,6 +46,11 @@ class RayCluster:
 
     address: str = "auto"
 
+    @property
+    def is_here(self) -> bool:
+        """Its nodes may be other machines."""
+        return False
+
     def check(self) -> None:
         """Raise ConfigError if Ray is not installed here or nothing answers at the address."""
         _ray()
@@ -62,7 +67,7 @@ class RayCluster:
                 work=work,
                 retries=retries,
                 on_end=on_end,
-                resources=_shares(ray, work, len(tasks)),
+                resources=shares(ray, work, len(tasks)),
             )
             try:
                 running.until_done()
@@ -150,24 +155,28 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _shares(ray: Any, work: Work, tasks: int) -> dict[str, int]:
-    """The CPUs and GPUs of each task. Raises ConfigError if no node has so many.
+def shares(ray: Any, work: Work, tasks: int) -> dict[str, int]:
+    """The CPUs and GPUs of each task. Raises ConfigError if no single node has so many.
 
-    Unless `Work.threads` is given, the CPUs of the cluster are shared out evenly.
+    Unless `Work.threads` is given, the CPUs of the nodes that can take a task are shared out evenly.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     if not nodes:
         raise ConfigError("the Ray cluster has no CPUs; start its nodes with: ray start --num-cpus N")
-    cpus = [int(node["CPU"]) for node in nodes]
-    threads = work.threads or max(1, min(*cpus, sum(cpus) // tasks, cpus[0]))
+    if work.device.startswith("cuda:"):  # a worker sees the GPU that Ray gave it, and no other
+        raise ConfigError(f"device {work.device}: on a Ray cluster each task gets a GPU of its own; use --device cuda")
+    having = [node for node in nodes if node.get("GPU", 0) >= 1]
+    if work.device == "cuda" and not having:
+        raise ConfigError("device cuda: no node of the Ray cluster has a GPU; use --device cpu")
+    wanted = int(bool(having) and work.device in ("auto", "cuda"))
+    cpus = [int(node["CPU"]) for node in (having if wanted else nodes)]
+    threads = work.threads or max(1, min([*cpus, sum(cpus) // tasks]))
     if threads > max(cpus):
-        raise ConfigError(f"--threads {threads}: the largest node of the Ray cluster has {max(cpus)} CPUs")
-    gpus = int(sum(node.get("GPU", 0) for node in nodes))
-    if work.device.startswith("cuda") and not gpus:
-        raise ConfigError(f"device {work.device}: no node of the Ray cluster has a GPU; use --device cpu")
-    wanted = int(gpus > 0 and work.device in ("auto", "cuda"))
+        which = "node with a GPU" if wanted else "node"
+        raise ConfigError(f"--threads {threads}: the largest {which} of the Ray cluster has {max(cpus)} CPUs")
     each = spell_threads(threads) + (" and a GPU" if wanted else "")
-    work.progress.say(f"Ray cluster of {len(nodes)} nodes and {sum(cpus)} CPUs; {each} for each task")
+    total = sum(int(node["CPU"]) for node in nodes)
+    work.progress.say(f"Ray cluster of {len(nodes)} nodes and {total} CPUs; {each} for each task")
     return {"num_cpus": threads, "num_gpus": wanted}
 
 
@@ -191,10 +200,18 @@ class _Running:
         with Registry.open(self.work.registry, timeout=None) as store:
             self._uuid = store.uuid
         self._base = self.ray.put(as_bytes(self.work.registry))
-        self._board = self.ray.remote(num_cpus=0)(Board).remote()
+        # On the node of this process: if another node dies, the messages are still there.
+        here = self._affinity(self.ray.get_runtime_context().get_node_id(), soft=True)
+        self._board = self.ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
         self._origin = Origin.of_this_process()
         # A process of its own for each task; deaths are counted here.
         self._remote = self.ray.remote(max_calls=1, max_retries=0, **self.resources)(remote_task)
+
+    def _affinity(self, node: str, *, soft: bool) -> Any:
+        """A strategy that schedules on this node. `soft`: elsewhere if it is gone."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return NodeAffinitySchedulingStrategy(node, soft=soft)
 
     def until_done(self) -> None:
         """Start all tasks and wait for them. Raises Interrupted."""
@@ -225,13 +242,9 @@ class _Running:
         task = self.tasks[number]
         remote = self._remote
         if (before := self.began.pop(number, None)) is not None:  # its saved state lies on this node
-            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-            remote = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(before.place, soft=True))
+            remote = remote.options(scheduling_strategy=self._affinity(before.place, soft=True))
         work = replace(self.work, progress=SILENT, threads=self.resources["num_cpus"])
-        result = remote.remote(
-            pickle.dumps(task), task.name, number, work, self._base, self._uuid, self._board, self._origin
-        )
+        result = remote.remote(pickle.dumps(task), number, work, self._base, self._uuid, self._board, self._origin)
         self.open[result] = number
         self.shown[number] = Shown(task.name, self.work.progress)
 
@@ -282,9 +295,7 @@ class _Running:
         if returned.content is None:
             remove(returned.path)
         elif (began := self.began.get(number)) is not None:
-            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-            where = NodeAffinitySchedulingStrategy(began.place, soft=False)
+            where = self._affinity(began.place, soft=False)
             done = self.ray.remote(num_cpus=0, scheduling_strategy=where)(remove_scratch).remote(returned.path)
             with suppress(self.ray.exceptions.RayError):  # that node is gone, and the file with it
                 self.ray.get(done, timeout=60)

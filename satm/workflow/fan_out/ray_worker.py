@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from satm.errors import spelled
+from satm.errors import Busy, spelled
 from satm.workflow.fan_out.messages import Ended, Message
 from satm.workflow.fan_out.origin import Origin
-from satm.workflow.fan_out.scratch import Returned, as_bytes, prepare, remove, scratch_path
+from satm.workflow.fan_out.scratch import Returned, as_bytes, held, prepare, remove, scratch_path
 from satm.workflow.fan_out.task import Work
 from satm.workflow.fan_out.worker import carry_out
 
@@ -68,19 +70,24 @@ class BoardChannel:
 
 
 def remote_task(
-    pickled: bytes, name: str, number: int, work: Work, base: bytes, registry: str, board: Any, origin: Origin
+    pickled: bytes, number: int, work: Work, base: bytes, registry: str, board: Any, origin: Origin
 ) -> Returned:
     """Run a task on a scratch registry. `registry` is the UUID of the registry that `base` is a copy of."""
     import ray
 
     origin.adopt()
-    scratch = scratch_path(registry, name)
+    context = ray.get_runtime_context()
+    if gpus := context.get_accelerator_ids().get("GPU"):  # Ray hides the others only if nothing tells it not to
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    scratch = scratch_path(registry, pickle.loads(pickled))
     channel = BoardChannel(board, number)
-    place = ray.get_runtime_context().get_node_id()
     try:
-        prepare(scratch, base)
-        ended = carry_out(pickled, replace(work, registry=scratch), channel, place=place)
-        return Returned(ended, scratch, None if origin.is_here else as_bytes(scratch))
+        with held(scratch):
+            prepare(scratch, base)
+            ended = carry_out(pickled, replace(work, registry=scratch), channel, place=context.get_node_id())
+            return Returned(ended, scratch, None if origin.is_here else as_bytes(scratch))
+    except Busy as busy:
+        return Returned(Ended(str(busy)), scratch, b"")
     except Exception as error:  # the disk of this host may be full
         return Returned(Ended(spelled(error)), scratch, None if origin.is_here and scratch.exists() else b"")
 

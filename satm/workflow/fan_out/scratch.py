@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import Timeout
+
 from registry import Registry
+from registry.location import network_file_system
 from satm.canonical import digest
-from satm.home import home, make_folder, write_bytes
+from satm.errors import Busy
+from satm.home import held_now, home, make_folder, write_bytes
 from satm.workflow.fan_out.messages import Ended
+from satm.workflow.fan_out.task import Task
 
 FOLDER = "ray"  # of SATM_HOME
 
 
-def scratch_path(registry: str, task: str) -> Path:
-    """Where the scratch registry of a task lies on this host: the same place whenever it runs. `registry` is a UUID."""
-    return home() / FOLDER / f"{registry[:8]}-{digest([registry, task])[:16]}.db"
+def scratch_path(registry: str, task: Task) -> Path:
+    """Where the scratch registry of a task lies on this host: the same place whenever it runs. `registry` is a UUID.
+
+    Tasks of two commands have different places, even if they have one name, unless they are equal.
+    """
+    return _folder() / f"{registry[:8]}-{digest([registry, type(task).__qualname__, repr(task)])[:16]}.db"
+
+
+def _folder() -> Path:
+    """In SATM_HOME; if several machines share that, on a disk of this one: SQLite's locks need it."""
+    if network_file_system(home()) is None:
+        return home() / FOLDER
+    user = os.getuid() if hasattr(os, "getuid") else os.getlogin()  # Windows has no numbers of users
+    return Path(tempfile.gettempdir()) / f"satm-{FOLDER}-{user}"
+
+
+@contextmanager
+def held(scratch: Path) -> Iterator[None]:
+    """Hold the lock of a scratch registry. Raises Busy if another command does the same task on this host."""
+    lock = scratch.with_suffix(".lock")
+    try:
+        with held_now(lock, remove=True):
+            yield
+    except Timeout:
+        raise Busy("another command does the same task; wait for it, then give this one again", str(lock)) from None
 
 
 def prepare(scratch: Path, base: bytes) -> None:
@@ -45,9 +75,10 @@ def as_bytes(registry: Path) -> bytes:
 
 
 def remove(scratch: Path) -> None:
-    """Remove a scratch registry, with the files that SQLite keeps beside it."""
-    for file in scratch.parent.glob(f"{scratch.name}*"):
-        file.unlink(missing_ok=True)
+    """Remove a scratch registry, with the files that SQLite keeps beside it, unless another command uses it now."""
+    with suppress(Busy), held(scratch):
+        for file in scratch.parent.glob(f"{scratch.name}*"):
+            file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -33,16 +33,18 @@ def avalanche_buffer(
     Args:
         images: a synthetic set, or images [n, C, H, W] and their classes [n] int64.
         groups: the classes of each experience, with the numbers that the images have.
-        size: M, the images held from the start, shared by the classes that have arrived; None: all that arrived.
+        size: M, the stored images held from the start, shared by the classes that have arrived; None: all that arrived.
         hard_labels: take the likeliest class of soft labels. Otherwise soft targets are vectors [K], which cannot share
             a batch with a stream of classes.
 
     Raises ConfigError if `groups` repeat a class, miss one of the images' classes, or have a step without an image, and
     for a `size` below one image a class.
     """
+    each = 1
     if isinstance(images, SyntheticSet):
-        classes = images.hard_labels
-        examples = TensorExamples(images.images, classes if hard_labels else images.targets)
+        each, seen = images.parametrisation.each, images.decoded
+        classes = seen.hard_labels
+        examples = TensorExamples(seen.images, classes if hard_labels else seen.targets)
     else:
         classes = images[1]
         examples = TensorExamples(*images)
@@ -52,7 +54,7 @@ def avalanche_buffer(
     stream = avalanche_stream()
     from protocols.memory import GivenMemory
 
-    return GivenMemory(stream.split(examples, classes.cpu(), groups), size)
+    return GivenMemory(stream.split(examples, classes.cpu(), groups), size, each)
 
 
 def _check_groups(classes: torch.Tensor, groups: Sequence[Sequence[int]]) -> None:

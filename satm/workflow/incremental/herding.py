@@ -22,12 +22,32 @@ from satm.workflow.workspace import Workspace
 def herded(workspace: Workspace, subject: Subject, ipc: int) -> SyntheticSet:
     """`ipc` real images of each class, chosen by herding on the features of the first of the set's own experts.
 
+    Raises as `feature_expert`.
+    """
+    config, expert = feature_expert(subject, ipc)
+    task = Task(
+        data=subject.data,
+        ipc=ipc,
+        architecture=config.architecture,
+        seed=Seed(0),
+        device=workspace.device,
+        experts=[expert],
+    )
+    method = METHODS.get(config.method)
+    choosing = method.begin(task, config.settings)
+    while choosing.step < choosing.steps:
+        choosing.advance()
+    return subject.real(choosing.result().images, ipc, method.name)
+
+
+def feature_expert(subject: Subject, ipc: int) -> tuple[CondenseConfig, Trajectory]:
+    """The first of the set's own experts, and herding's configuration, which says after how many epochs it is used.
+
     Raises ExpertError, with the command that trains it, if that expert is missing or has too few epochs.
     """
-    method = METHODS.get("herding")
     profile = subject.record.profile if subject.record.profile in PROFILES else default_profile()
     plain = find_preset(
-        subject.config.dataset, ipc, method=method.name, profile=profile, image_size=subject.data.image_shape[-1]
+        subject.config.dataset, ipc, method="herding", profile=profile, image_size=subject.data.image_shape[-1]
     ).config
     config = plain
     if isinstance(subject.config, CondenseConfig):
@@ -36,18 +56,7 @@ def herded(workspace: Workspace, subject: Subject, ipc: int) -> SyntheticSet:
         config = replace(plain, architecture=own.architecture, zca=own.zca, image_size=own.image_size, experts=experts)
         if own_teacher(own) is not None:  # its network has batch norm, and it has no experts
             config = replace(config, architecture=plain.architecture, experts=replace(plain.experts, count=1))
-    task = Task(
-        data=subject.data,
-        ipc=ipc,
-        architecture=config.architecture,
-        seed=Seed(0),
-        device=workspace.device,
-        experts=[_first_expert(subject, plain, config, profile)],
-    )
-    choosing = method.begin(task, config.settings)
-    while choosing.step < choosing.steps:
-        choosing.advance()
-    return subject.real(choosing.result().images, ipc, method.name)
+    return config, _first_expert(subject, plain, config, profile)
 
 
 def _first_expert(subject: Subject, plain: CondenseConfig, config: CondenseConfig, profile: str) -> Trajectory:
@@ -57,7 +66,7 @@ def _first_expert(subject: Subject, plain: CondenseConfig, config: CondenseConfi
     if expert is None:
         command = f"satm experts {config.dataset} --ipc {config.ipc} --method herding --profile {profile}"
         raise ExpertError(
-            f"herding chooses by the features of an expert of {epochs} epochs, which is not there; train it: "
+            f"the features of an expert of {epochs} epochs are needed, which is not there; train it: "
             f"{' '.join([command, *_changes(plain, config)])}"
         )
     return expert

@@ -73,7 +73,7 @@ def memory_source(workspace: Workspace, subject: Subject, terms: MemoryTerms) ->
         check_buffer(terms.buffer, len(subject.synthetic.classes))
     if terms.kind != "condensed":
         return _real(workspace, subject, terms)
-    size = len(subject.synthetic)
+    size = len(subject.synthetic.images)
     if terms.buffer is not None and terms.buffer > size:
         raise ConfigError(f"buffer {terms.buffer}: {subject.record.name} has {size} images; take at most {size}")
     if not terms.condense_per_step:
@@ -161,7 +161,8 @@ def real_images_a_class(synthetic: SyntheticSet, budget: Budget, *, keeps_logits
     (four bytes a value) and its soft labels. A real image has one byte a value. Hard labels cost the same for both and
     are not counted; nor is a step size. If the protocol keeps logits, each image of either kind costs 4·K bytes more. A
     teacher that labels every batch labels those of real images too, so it costs the same for both. It is counted in the
-    bytes of each memory, and does not change the number of real images.
+    bytes of each memory, and does not change the number of real images. Images count as they are stored; a protocol
+    keeps logits of each image that networks see.
     """
     if budget == "images":
         return synthetic.ipc
@@ -185,8 +186,9 @@ def teacher_bytes(subject: Subject) -> int:
 def _condensed_cost(subject: Subject, terms: MemoryTerms) -> dict[str, Any]:
     """Images and bytes of the condensed memory at its largest."""
     synthetic = subject.synthetic
-    images = len(synthetic) if terms.buffer is None else terms.buffer
-    each = tensor_bytes(synthetic) // len(synthetic) + _logits(synthetic, terms)
+    stored = len(synthetic.images)
+    images = stored if terms.buffer is None else terms.buffer
+    each = tensor_bytes(synthetic) // stored + synthetic.parametrisation.each * _logits(synthetic, terms)
     return {"budget": {"images": images, "bytes": images * each + teacher_bytes(subject)}}
 
 

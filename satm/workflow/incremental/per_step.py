@@ -89,7 +89,7 @@ def joined(whole: SyntheticSet, parts: Sequence[SyntheticSet], groups: Sequence[
         classes = torch.tensor(sorted(group))
         images.append(part.images)
         hard.append(classes[part.hard_labels])
-        spread = torch.zeros(len(part), len(whole.classes))
+        spread = torch.zeros(len(part.images), len(whole.classes))
         spread[:, classes] = (
             torch.nn.functional.one_hot(part.labels, len(classes)).float()
             if part.label_kind == "hard"
@@ -113,8 +113,8 @@ def mean_step_size(parts: Sequence[SyntheticSet]) -> float | None:
     sizes = [part.step_size for part in parts]
     if None in sizes:
         return None
-    total = sum(len(part) for part in parts)
-    return sum(size * len(part) for size, part in zip(sizes, parts, strict=True) if size is not None) / total
+    counts = [len(part.images) for part in parts]
+    return sum(size * n for size, n in zip(sizes, counts, strict=True) if size is not None) / sum(counts)
 
 
 def _root(subject: Subject, data_root: Path | None) -> Path | None:

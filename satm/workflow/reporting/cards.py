@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from registry import SetRecord
+from satm.parametrisation import PIXELS, parametrisation_from_dict
 from satm.report.page import Card, Section
 from satm.report.tables import to_json
 from satm.workflow.lineage import lineage
@@ -49,6 +50,9 @@ def _card(record: SetRecord, material: Material, tags: list[str]) -> Card:
         ("step size α", "none" if record.step_size is None else f"{record.step_size:.6g}"),
         ("preprocessing", str(about["preprocessing"].get("kind", "unknown"))),
     ]
+    stored = parametrisation_from_dict(about.get("parametrisation"))
+    if stored != PIXELS:
+        facts.append(("parametrisation", f"{stored.spell()}: networks see {record.images * stored.each} images"))
     if run is not None and run.folder is not None:
         facts.append(("working folder", run.folder))
     facts += [("tags", ", ".join(tags))] if tags else []

@@ -7,6 +7,7 @@ from pathlib import Path
 from registry import Group
 from satm.errors import SatmError
 from satm.home import write_bytes
+from satm.parametrisation import parametrisation_from_dict
 from satm.report.page import Picture, Section
 from satm.workflow.reporting.material import Material, left_out
 
@@ -45,7 +46,9 @@ def _picture(number: int, group: Group, material: Material) -> Picture:
     except SatmError as error:
         problem = f"The images of {record.name} cannot be shown: {error}."
         return Picture(key=key, title=title, about="", alt="", problem=problem)
-    about = f"{shown.images} of its {record.images} images of {' × '.join(map(str, record.image_shape[1:]))} pixels, "
+    each = parametrisation_from_dict(record.about.get("parametrisation")).each
+    count = f"{record.images * each} images" if each == 1 else f"{record.images * each} images that networks see,"
+    about = f"{shown.images} of its {count} of {' × '.join(map(str, record.image_shape[1:]))} pixels, "
     about += "class by class in the order of the labels."
     names = [str(name) for name in record.about["classes"]]
     alt = f"Images of {record.name}: {', '.join(names[:20])}{' …' if len(names) > 20 else ''}"

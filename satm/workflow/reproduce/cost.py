@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from evaluation import recipe_for
+from satm.canonical import digest
 from satm.data.catalogue import CATALOGUE
 from satm.engine import EngineChoice, InnerWork
 from satm.engine.choice import TAPE
@@ -39,14 +40,25 @@ TIMED = 64  # images of the training step that is timed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What one condensation takes, and the evaluations of its set. None: it cannot be foreseen."""
+class Outer:
+    """The outer steps of one condensation. None: it cannot be foreseen."""
 
-    outer: float | None  # seconds of the outer steps
-    experts: float | None  # seconds of training its experts, if none are stored
-    judging: float  # seconds
+    seconds: float | None
     peak: float | None  # bytes above the loaded process
-    operations: float  # of the outer steps
+    operations: float
+
+
+UNKNOWN = Outer(seconds=None, peak=None, operations=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one condensation takes, and the evaluations of its set."""
+
+    outer: Outer
+    epochs: int  # that each of its experts needs; 0: it has none
+    epoch_seconds: float  # of one epoch of one expert; 0 if it cannot be foreseen
+    judging: Mapping[str, float]  # seconds of each evaluation, by name
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,8 @@ class Machine:
 
     device: torch.device
     _costs: dict[tuple[object, ...], tuple[float, int]] = field(default_factory=dict)
+    _networks: dict[tuple[object, ...], nn.Module] = field(default_factory=dict)
+    _outer: dict[str, Outer] = field(default_factory=dict)  # by configuration: studies share many
 
     @cached_property
     def speed(self) -> float:
@@ -72,15 +86,31 @@ class Machine:
 
     def step(self, architecture: str, classes: int, shape: tuple[int, int, int], batch: int) -> float:
         """Seconds of a training step: three times the operations of the forward pass."""
+        return 3 * batch * self.forward(architecture, classes, shape)[0] / self.speed
+
+    def forward(self, architecture: str, classes: int, shape: tuple[int, int, int]) -> tuple[float, int]:
+        """Operations and kept bytes of a forward pass of one image."""
         key = (architecture, classes, shape)
         if key not in self._costs:
             self._costs[key] = forward_cost(self.network(architecture, classes, shape), shape)
-        return 3 * batch * self._costs[key][0] / self.speed
+        return self._costs[key]
 
     def network(self, architecture: str, classes: int, shape: tuple[int, int, int]) -> nn.Module:
-        """A new network."""
-        made = plan_network(architecture, num_classes=classes, image_shape=shape)
-        return made.create(Seed(0).child("timing")).to(self.device)
+        """A network, the same one each time."""
+        key = (architecture, classes, shape)
+        if key not in self._networks:
+            made = plan_network(architecture, num_classes=classes, image_shape=shape)
+            self._networks[key] = made.create(Seed(0).child("timing")).to(self.device)
+        return self._networks[key]
+
+    def work_of(self, config: CondenseConfig) -> Outer:
+        """The outer steps of a condensation."""
+        if config.dataset not in CATALOGUE:  # a folder of the user's own: its classes are not known before it is read
+            return UNKNOWN
+        key = digest({**config.to_dict(), "experts": None})
+        if key not in self._outer:
+            self._outer[key] = _outer(config, _blank(config), self)
+        return self._outer[key]
 
 
 @dataclass(frozen=True)
@@ -114,32 +144,33 @@ def cost_of(laid: Laid, machine: Machine, networks: Mapping[str, int | None]) ->
     """
     assert laid.preset is not None
     config = laid.preset.config
-    if config.dataset not in CATALOGUE:  # a folder of the user's own: its classes are not known before it is read
-        return Cost(outer=None, experts=None, judging=0.0, peak=None, operations=0.0)
+    epochs = METHODS.get(config.method).expert_epochs(config.settings) or 0
+    if config.dataset not in CATALOGUE:
+        return Cost(outer=UNKNOWN, epochs=epochs, epoch_seconds=0.0, judging={})
     data = _blank(config)
-    outer, peak, operations = _outer(config, data, machine)
-    judging = sum(
-        _judging(config, data, laid.study.evaluations[name], networks[name], machine, laid.preset.profile)
+    judging = {
+        name: _judging(config, data, laid.study.evaluations[name], networks[name], machine, laid.preset.profile)
         for name in laid.cell.evaluations
-    )
-    return Cost(outer=outer, experts=_experts(config, data, machine), judging=judging, peak=peak, operations=operations)
+    }
+    each = _epoch(config, data, machine) if epochs else 0.0
+    return Cost(outer=machine.work_of(config), epochs=epochs, epoch_seconds=each, judging=judging)
 
 
-def _outer(config: CondenseConfig, data: Blank, machine: Machine) -> tuple[float | None, float | None, float]:
-    """Seconds, peak bytes and operations of the outer steps."""
+def _outer(config: CondenseConfig, data: Blank, machine: Machine) -> Outer:
     network = machine.network(config.architecture, len(data.classes), data.image_shape)
     method: Any = METHODS.get(config.method)
-    work = method.outer_work(config.settings, network, data, config.ipc)
+    work = method.outer_work(config.settings, network, data, config.seen_ipc)
     if work is None:
-        return 0.0, None, 0.0
+        return Outer(seconds=0.0, peak=None, operations=0.0)
     step = machine.step(config.architecture, len(data.classes), data.image_shape, work.batch)
     seconds = work.steps * work.seconds(step)
     if not method.matches_trajectories:
-        flops, kept = forward_cost(network, data.image_shape)
-        images = config.settings.images_a_step(len(data.classes), config.ipc)
-        return seconds, TAPE * kept * min(images, 2 * work.batch), 3 * flops * images * work.steps
-    choice, inner = config.settings.choose_engine(network, data.image_shape, config.ipc * len(data.classes))
-    return seconds, _peak(choice, inner, network), inner.total
+        flops, kept = machine.forward(config.architecture, len(data.classes), data.image_shape)
+        images = config.settings.images_a_step(len(data.classes), config.seen_ipc)
+        peak = TAPE * kept * min(images, 2 * work.batch)
+        return Outer(seconds=seconds, peak=peak, operations=3 * flops * images * work.steps)
+    choice, inner = config.settings.choose_engine(network, data.image_shape, config.seen_ipc * len(data.classes))
+    return Outer(seconds=seconds, peak=_peak(choice, inner, network), operations=inner.total)
 
 
 def _peak(choice: EngineChoice, work: InnerWork, network: nn.Module) -> float:
@@ -150,17 +181,14 @@ def _peak(choice: EngineChoice, work: InnerWork, network: nn.Module) -> float:
     return TAPE * min(work.batch, choice.at_once or work.batch) * work.activation_bytes + work.window * parameters
 
 
-def _experts(config: CondenseConfig, data: Blank, machine: Machine) -> float | None:
-    """Seconds of training all experts of one seed; 0 for a method without, None if the images are not counted."""
-    epochs = METHODS.get(config.method).expert_epochs(config.settings)
-    if epochs is None:
-        return 0.0
+def _epoch(config: CondenseConfig, data: Blank, machine: Machine) -> float:
+    """Seconds of one epoch of one expert; 0 if the training images are not counted."""
     if config.dataset not in TRAINING and not CATALOGUE.get(config.dataset).embedded:
-        return None
+        return 0.0
     batch = min(config.experts.batch_size, len(data.train))
     step = machine.step(config.architecture, len(data.classes), data.image_shape, batch)
     twice = 1 if config.experts.flat is None else 2  # flat experts take two gradients
-    return twice * config.experts.count * epochs * len(data.train) / batch * step
+    return twice * len(data.train) / batch * step
 
 
 def _judging(
@@ -168,7 +196,7 @@ def _judging(
 ) -> float:
     """Seconds of one evaluation of one set."""
     recipe = recipe_for(evaluation.recipe or config.recipe, config.dataset)
-    images = config.ipc * len(data.classes)
+    images = config.seen_ipc * len(data.classes)
     seconds = 0.0
     for name in evaluation.architectures or (config.architecture,):
         epoch = machine.step(name, len(data.classes), data.image_shape, images)
@@ -191,13 +219,6 @@ def too_large(peak: float | None, machine: Machine) -> str:
         f"an outer step takes about {peak / 1e9:,.0f} GB of memory, and this machine has {memory / 1e9:,.0f} GB; give "
         "a smaller --profile, or another --device"
     )
-
-
-def peak_of(laid: Laid, machine: Machine) -> float | None:
-    """Peak bytes of an outer step above the loaded process; None if it cannot be foreseen."""
-    assert laid.preset is not None
-    config = laid.preset.config
-    return _outer(config, _blank(config), machine)[1] if config.dataset in CATALOGUE else None
 
 
 def _blank(config: CondenseConfig) -> Blank:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from registry import Registry
 from satm.canonical import digest
 from satm.config import to_dict
 from satm.machine.device import resolve_device
+from satm.presets import CondenseConfig
 from satm.progress import SILENT, Progress, spell_seconds
 from satm.report.tables import render
-from satm.workflow.reproduce.cost import TABLE_6, Cost, Machine, cost_of, too_large
-from satm.workflow.reproduce.laid import Laid, parse_only, seeds_of, with_obstacle
-from satm.workflow.reproduce.run import Asked, Layout, layouts, networks_of
-from satm.workflow.reproduce.stored import Stored, is_judged
+from satm.workflow.condense.made import MadeRuns, set_key
+from satm.workflow.reproduce.asked import Asked, Layout, fitting, layouts, opened_if_there
+from satm.workflow.reproduce.cost import TABLE_6, Cost, Machine, cost_of
+from satm.workflow.reproduce.experts import StoredExperts
+from satm.workflow.reproduce.laid import Laid
+from satm.workflow.reproduce.left import networks_by_name
+from satm.workflow.reproduce.only import seeds_of
+from satm.workflow.reproduce.stored import is_judged
+
+COLUMNS = ("cell", "arm", "evaluations", "profile", "made", "judged", "left", "peak", "")
 
 
 def foresee(
@@ -29,106 +34,155 @@ def foresee(
 ) -> str:
     """The cells of a study with what is stored, and time and memory of what is left, as text. Makes nothing.
 
-    Raises as `reproduce`, except for what cannot run here: that is in the text.
+    What cells share is counted once. Raises as `reproduce`, except for what cannot run here: that is in the text.
     """
-    found = layouts(asked, data_root=data_root)
     machine = Machine(resolve_device(device))
-    with _opened(Path(registry)) as stored:
-        parts = [_foreseen(each, asked, machine, stored, progress) for each in found if each.asked]
+    laid_out = layouts(asked, data_root=data_root)
+    cells = sum(len(each.asked) for each in laid_out)
+    with opened_if_there(Path(registry)) as made, progress.bar("cells", cells) as bar:
+        found = [each for each in fitting(laid_out, machine, made) if each.asked]
+        foreseeing = Foreseeing(asked, machine, made, StoredExperts(data_root))
+        together, parts = Total(), []
+        for layout in found:
+            parts.append("\n".join(foreseeing.table(layout, together)))
+            bar.advance(len(layout.asked))
+    if len(found) > 1:
+        parts.append("\n".join([f"all {len(found)} together, with what they share counted once", *together.lines()]))
     return "\n\n".join(parts)
 
 
-@contextmanager
-def _opened(registry: Path) -> Iterator[Stored | None]:
-    """What the registry holds; None if there is none yet."""
-    if not registry.exists():
-        yield None
-        return
-    with Registry.open(registry, must_exist=True, read_only=True) as store:
-        yield Stored(store)
+@dataclass(frozen=True)
+class Foreseeing:
+    """Foresees studies on one machine and registry."""
 
+    asked: Asked
+    machine: Machine
+    made: MadeRuns | None
+    experts: StoredExperts
 
-def _foreseen(layout: Layout, asked: Asked, machine: Machine, stored: Stored | None, progress: Progress) -> str:
-    """The table of one study, and its sums."""
-    study, only = layout.study, parse_only(asked.only)
-    networks = {name: networks_of(study, name, asked) for name in study.evaluations}
-    rows: list[tuple[str, ...]] = []
-    total = Total()
-    with progress.bar(study.name, len(layout.asked)) as bar:
+    def table(self, layout: Layout, together: Total) -> Iterator[str]:
+        """The table of one study and its sums. What is left is also added to `together`."""
+        networks = networks_by_name(layout.study, self.asked)
+        rows: list[tuple[str, ...]] = []
+        total = Total()
         for laid in layout.asked:
-            bar.advance(1)
-            seeds = list(seeds_of(laid, only))
+            seeds = list(seeds_of(laid.cell, layout.only))
             cell = (str(laid.cell.condition), laid.cell.name, ", ".join(laid.cell.evaluations) or "–")
             if laid.preset is None:
                 rows.append((*cell, "", f"0/{len(seeds)}", "", "", "", f"cannot run here: {laid.obstacle}"))
-                total.missing += len(seeds)
+                for sums in (total, together):
+                    sums.blocked |= {f"{laid.cell}, seed {seed}" for seed in seeds}
                 continue
-            done, judged = _there(laid, seeds, networks, stored)
-            cost = cost_of(laid, machine, networks)
-            here = with_obstacle(laid, too_large(cost.peak, machine))
-            left = total.add(here, cost, missing=len(seeds) - done, unjudged=len(seeds) - judged)
+            pieces = [self.piece(laid, seed, cost_of(laid, self.machine, networks), networks) for seed in seeds]
+            seconds = sum([total.add(each) for each in pieces])
+            for each in pieces:
+                together.add(each)
+            peak = self.machine.work_of(laid.preset.config).peak
+            blocked = next((each.blocked for each in pieces if each.blocked), "")
             rows.append(
                 (
-                    *(*cell, laid.preset.profile, f"{done}/{len(seeds)}", f"{judged}/{len(seeds)}"),
-                    spell_seconds(left),
-                    "" if cost.peak is None else f"{cost.peak / 1e9:.1f} GB",
-                    f"cannot run here: {here.obstacle}" if here.obstacle else "",
+                    *(*cell, laid.preset.profile, f"{sum(each.made for each in pieces)}/{len(seeds)}"),
+                    f"{sum(not each.judging for each in pieces)}/{len(seeds)}",
+                    spell_seconds(seconds),
+                    "" if peak is None else f"{peak / 1e9:.1f} GB",
+                    f"cannot run here: {blocked}" if blocked else "",
                 )
             )
-    columns = ("cell", "arm", "evaluations", "profile", "made", "judged", "left", "peak", "")
-    return "\n".join([f"{study.name}: {study.head.title}", render(columns, rows, "table"), *total.lines()])
+        yield f"{layout.study.name}: {layout.study.head.title}"
+        yield render(COLUMNS, rows, "table")
+        yield from total.lines()
+
+    def piece(self, laid: Laid, seed: int, cost: Cost, networks: dict[str, int | None]) -> Piece:
+        """One condensation of a cell with its evaluations: what of it is left."""
+        preset = laid.seeded(seed)
+        record = None if self.made is None else self.made.record(preset, seed)
+        evaluations = laid.study.evaluations
+        judging = {
+            digest([to_dict(evaluations[name]), networks[name]]): cost.judging.get(name, 0.0)
+            for name in laid.cell.evaluations
+            if self.made is None
+            or record is None
+            or not is_judged(self.made.store, record, evaluations[name], networks[name])
+        }
+        made = record is not None
+        left = bool(judging) or not made
+        blocked = (laid.obstacle or ("" if made else laid.too_large)) if left else ""
+        missing = {}
+        if not made and not blocked and cost.epochs:
+            missing = {
+                index: max(0, cost.epochs - stored) * cost.epoch_seconds
+                for index, stored in enumerate(self.experts.epochs(preset.config))
+            }
+        return Piece(
+            key=set_key(preset, seed),
+            made=made,
+            outer=cost.outer.seconds or 0.0,
+            operations=cost.outer.operations,
+            judging=judging,
+            experts={(_experts_key(preset.config), index): seconds for index, seconds in missing.items()},
+            blocked=blocked,
+        )
 
 
-def _there(
-    laid: Laid, seeds: Sequence[int], networks: Mapping[str, int | None], stored: Stored | None
-) -> tuple[int, int]:
-    """How many of the sets are stored, and how many of them are judged to the end."""
-    if stored is None:
-        return 0, 0
-    records = [stored.record(laid.seeded(seed), seed) for seed in seeds]
-    made = [record for record in records if record is not None]
-    evaluations = laid.study.evaluations
-    judged = sum(
-        all(is_judged(stored.store, record, evaluations[name], networks[name]) for name in laid.cell.evaluations)
-        for record in made
-    )
-    return len(made), judged
+def _experts_key(config: CondenseConfig) -> str:
+    """Names the experts of a configuration; how many there are is left out, since fewer are the first ones of more."""
+    training = {**to_dict(config.experts), "count": None}
+    return digest([config.dataset, config.image_size, config.architecture, config.zca, config.validation, training])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """What is left of one condensation and its evaluations."""
+
+    key: str  # names the set
+    made: bool
+    outer: float  # seconds of the outer steps
+    operations: float  # of the outer steps
+    judging: dict[str, float]  # seconds of each evaluation that is left
+    experts: dict[tuple[str, int], float]  # seconds of each expert that is not trained far enough
+    blocked: str  # why it cannot be done here; "": it can
 
 
 @dataclass(kw_only=True)
 class Total:
-    """The sums of a study: seconds on this machine, operations at paper scale."""
+    """The sums of one study or of several. What pieces share is counted once."""
 
-    seconds: float = 0.0
-    operations: float = 0.0
-    missing: int = 0  # condensations that cannot run here
-    experts: dict[str, float] = field(default_factory=dict)  # seconds, once for cells that share them
+    outer: dict[str, float] = field(default_factory=dict)  # seconds on this machine, by set
+    judging: dict[tuple[str, str], float] = field(default_factory=dict)  # by set and evaluation
+    experts: dict[tuple[str, int], float] = field(default_factory=dict)
+    operations: dict[str, float] = field(default_factory=dict)  # of the outer steps, also of those that are blocked
+    blocked: set[str] = field(default_factory=set)
 
-    def add(self, laid: Laid, cost: Cost, *, missing: int, unjudged: int) -> float:
-        """Add what is left of one cell; its seconds without experts."""
-        seconds = missing * (cost.outer or 0.0) + unjudged * cost.judging
-        self.operations += missing * cost.operations
-        if laid.obstacle:
-            self.missing += missing
-            return seconds
-        self.seconds += seconds
-        if missing and cost.experts and laid.preset is not None:
-            config = laid.preset.config
-            key = digest([config.dataset, config.architecture, config.zca, to_dict(config.experts)])
-            self.experts[key] = max(self.experts.get(key, 0.0), missing * cost.experts)
-        return seconds
+    def add(self, piece: Piece) -> float:
+        """Add what is left of a piece; the seconds without experts that it adds on this machine."""
+        if not piece.made:
+            self.operations[piece.key] = piece.operations
+        if piece.blocked:
+            self.blocked.add(piece.key)
+            return 0.0
+        before = self.seconds
+        if not piece.made:
+            self.outer[piece.key] = piece.outer
+        self.judging |= {(piece.key, name): seconds for name, seconds in piece.judging.items()}
+        for expert, seconds in piece.experts.items():
+            self.experts[expert] = max(seconds, self.experts.get(expert, 0.0))
+        return self.seconds - before
+
+    @property
+    def seconds(self) -> float:
+        """Of outer steps and evaluations."""
+        return sum(self.outer.values()) + sum(self.judging.values())
 
     def lines(self) -> Iterator[str]:
         """The sums in words."""
-        experts = sum(self.experts.values())
         yield (
-            f"left: about {spell_seconds(self.seconds)} on this machine, and {spell_seconds(experts)} for experts "
-            "that are not stored yet"
+            f"left: about {spell_seconds(self.seconds)} on this machine, and "
+            f"{spell_seconds(sum(self.experts.values()))} for experts that are not stored yet"
         )
-        hours = self.operations / TABLE_6 / 3600
+        operations = sum(self.operations.values())
         yield (
-            f"operations of the outer steps: {self.operations:.1e}, {hours:,.1f} hours of an A6000 at the speed of the "
-            "paper's Table 6"
+            f"operations of the outer steps of {len(self.operations)} condensations: {operations:.1e}, "
+            f"{operations / TABLE_6 / 3600:,.1f} hours of an A6000 at the speed of the paper's Table 6"
         )
-        if self.missing:
-            yield f"{self.missing} condensations cannot run here"
+        if self.blocked:
+            yield f"{len(self.blocked)} condensations cannot run here"

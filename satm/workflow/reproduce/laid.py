@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from satm.studies import Cell, Study
 from satm.workflow.choosing import choose_preset, default_profile, with_settings
 from satm.workflow.chosen import Chosen
 from satm.workflow.condense.seeds import with_expert_seed
+from satm.workflow.reproduce.only import Only, lets_through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,8 @@ class Laid:
     study: Study
     cell: Cell
     preset: Preset | None  # None: what it needs is not here
-    obstacle: str = ""  # why it cannot be made here; "": it can
+    obstacle: str = ""  # why it can be neither made nor judged here; "": it can
+    too_large: str = ""  # why it cannot be made here, although a stored set can be judged
 
     def seeded(self, seed: int) -> Preset:
         """The preset of one condensation: its experts have the seed of the condensation."""
@@ -41,20 +43,23 @@ def lay_out(
     seeds: int | None = None,
     data_root: Path | None = None,
     progress: Progress = SILENT,
-    download: bool = False,
+    download: Only | None = None,
 ) -> tuple[Laid, ...]:
     """Every cell of the study at `profile`, with its preset.
 
-    `download`: a data set that is not here is downloaded now, if it can be. Raises ConfigError, with the study and the
-    cell, for settings that the cell's method does not have.
+    `download`: the data sets of the cells that these filters let through are downloaded now, if they are not here and
+    can be; None: nothing is. Raises ConfigError, with the study and the cell, for settings that the cell's method does
+    not have.
     """
     profile = profile or default_profile()
+    cells = study.cells(seeds=seeds)
+    wanted = {each.condition.dataset for each in cells if download is not None and lets_through(download, each)}
     obstacles: dict[str, str] = {}
     found = []
-    for cell in study.cells(seeds=seeds):
+    for cell in cells:
         dataset = cell.condition.dataset
         if dataset not in obstacles:
-            obstacles[dataset] = _missing(dataset, data_root, progress, download=download)
+            obstacles[dataset] = _missing(dataset, data_root, progress, download=dataset in wanted)
         preset, missing = _preset(study, cell, cell.condition.profile or profile, data_root, obstacles[dataset])
         found.append(Laid(study=study, cell=cell, preset=preset, obstacle=missing or obstacles[dataset]))
     return tuple(found)
@@ -138,49 +143,3 @@ def _taken(file: Path, tuned: Preset, names: Sequence[str]) -> dict[str, Any]:
         if name not in settings:
             raise ConfigError(f"{file}: method {tuned.config.method} has no setting {name}, which take names")
     return {name: settings[name] for name in names}
-
-
-def chosen_cells(laid: Sequence[Laid], only: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[Laid, ...]:
-    """The cells that every filter lets through, and of these the seeds: see `seeds_of`."""
-    return tuple(each for each in laid if all(_passes(each, key, values) for key, values in only))
-
-
-ONLY = ("dataset", "ipc", "method", "arm", "stage", "seed")
-
-
-def parse_only(texts: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """`method=satm,mtt` as ("method", ("satm", "mtt")). Raises ConfigError."""
-    found = []
-    for text in texts:
-        key, sign, values = text.partition("=")
-        parts = tuple(part.strip() for part in values.split(","))
-        if not sign or key.strip() not in ONLY or not all(parts):
-            raise ConfigError(f"--only {text}: expected KEY=VALUE,… with one of {', '.join(ONLY)}")
-        if key.strip() in ("ipc", "stage", "seed") and not all(part.isdecimal() for part in parts):
-            raise ConfigError(f"--only {text}: expected whole numbers, such as {key.strip()}=1,10")
-        found.append((key.strip(), parts))
-    return tuple(found)
-
-
-def _passes(laid: Laid, key: str, values: tuple[str, ...]) -> bool:
-    cell = laid.cell
-    of_cell = {
-        "dataset": cell.condition.dataset,
-        "ipc": str(cell.condition.ipc),
-        "method": cell.arm.method,
-        "arm": cell.name,
-        "stage": str(cell.stage),
-    }
-    return key not in of_cell or of_cell[key] in values
-
-
-def seeds_of(laid: Laid, only: Sequence[tuple[str, tuple[str, ...]]]) -> Iterator[int]:
-    """The condensation seeds of a cell that the filters let through."""
-    for seed in range(laid.cell.seeds):
-        if all(key != "seed" or str(seed) in values for key, values in only):
-            yield seed
-
-
-def with_obstacle(laid: Laid, obstacle: str) -> Laid:
-    """`laid` with another reason, if it has none yet."""
-    return laid if laid.obstacle else replace(laid, obstacle=obstacle)

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from satm.presets import weaker
 from satm.report.sections import Page, Section
+from satm.statistics import crossed, fullest
 from satm.studies import Claim, Condition, Study, paper_numbers
+from satm.workflow.condense.made import is_finished
 from satm.workflow.grouped import GroupRow
 from satm.workflow.reproduce.laid import Laid
 from satm.workflow.reproduce.values import Values
@@ -30,7 +32,7 @@ def page_of(study: Study, values: Values, failures: Sequence[str] = ()) -> Page:
         scale += f" Numbers at {' or '.join(unlike)} are no measure of the paper's numbers, only of its claims."
     sections = [_claims(study, found), _comparisons(found), _numbers(study, values)]
     if left := list(_left(values)):
-        sections.append(Section(title="Not reached", columns=("cell", "seeds", "why"), rows=tuple(left)))
+        sections.append(Section(title="Not reached", columns=("cell", "made", "judged", "why"), rows=tuple(left)))
     if failures:
         sections.append(Section(title="Failed", paragraphs=tuple(failures)))
     return Page(
@@ -46,14 +48,15 @@ def _claims(study: Study, found: Sequence[Answer]) -> Section:
         title="Claims",
         paragraphs=(
             f"δ = {head.delta:g} if a claim has none of its own. Each comparison is paired by condensation seed and "
-            "network; those of one family are corrected together by Holm's method, with the ones not reached.",
+            "network; those of one family are corrected together by Holm's method, with the ones not reached. p is "
+            "that of a difference, or, if a claim says that both are equal, that of two one-sided tests at δ. By "
+            "design: the study has fewer than three condensations of an arm, so no verdict can follow.",
         )
         if found
         else (),
         columns=("claim", "verdict", "comparisons", "δ", "family"),
         rows=tuple(
-            (each.claim.text, str(each.holds), each.counts, _delta(study, each.claim), each.claim.family)
-            for each in found
+            (each.claim.text, each.spelt, each.counts, _delta(study, each.claim), each.claim.family) for each in found
         ),
     )
 
@@ -66,7 +69,10 @@ def _delta(study: Study, claim: Claim) -> str:
 def _comparisons(found: Sequence[Answer]) -> Section:
     return Section(
         title="Comparisons",
-        columns=("first", "second", "where", "metric", "difference", "95% interval", "p (Holm)", "n", "verdict"),
+        columns=(
+            *("first", "second", "where", "metric", "difference", "95% interval", "p (Holm)", "n", "verdict"),
+            "remark",
+        ),
         rows=tuple(_comparison(answer.claim, each) for answer in found for each in answer.judged),
     )
 
@@ -79,7 +85,7 @@ def _comparison(claim: Claim, judged: Judged) -> tuple[str, ...]:
         second += f" ({claim.second_summary})"
     named = (each.first, second, each.where, metric)
     if member is None:
-        return (*named, "", "", "", "", judged.spelt)
+        return (*named, "", "", "", "", judged.spelt, judged.remark)
     found = member.comparison.difference
     ends = found.ends() if member.comparison.known else None
     turn = -1.0 if claim.says == "below" else 1.0  # the difference is shown as first − second
@@ -91,6 +97,7 @@ def _comparison(claim: Claim, judged: Judged) -> tuple[str, ...]:
         "" if member.p is None else f"{member.p:.3g}",
         f"{found.seeds}" if claim.of_runs else f"{found.seeds} × {found.networks}",
         judged.spelt,
+        judged.remark,
     )
 
 
@@ -128,11 +135,16 @@ def _numbers_of(study: Study, values: Values, condition: Condition, arm: str) ->
 
 
 def _ours(row: GroupRow) -> str:
-    """`45.2 (0.6; 0.4), 3 × 5 [cpu]`."""
+    """`45.2 (0.6; 0.4), 3 × 5 [cpu]`. A seed whose evaluation has only begun is left out, and said."""
+    table = fullest(row.values)
+    if table is None:  # a group without a number has no row
+        return "not reached"
+    found, half = crossed(table.tables[0]), sorted(row.values.keys() - set(table.seeds))
     spreads = "; ".join(
-        "–" if each is None else f"{100 * each:.1f}" for each in (row.between_condensations, row.between_networks)
+        "–" if each is None else f"{100 * each:.1f}" for each in (found.between_condensations, found.between_networks)
     )
-    return f"{100 * row.estimate.mean:.1f} ({spreads}), {row.condensations} × {row.networks} [{row.cell.profile}]"
+    left = f", without seed {', '.join(map(str, half))} (not judged by all networks)" if half else ""
+    return f"{100 * found.mean:.1f} ({spreads}), {found.seeds} × {found.networks} [{row.cell.profile}]{left}"
 
 
 def _measured(metric: str, found: dict[int, float], cells: Sequence[Laid]) -> str:
@@ -164,14 +176,22 @@ def _paper(study: Study, condition: Condition, arm: str, architecture: str, metr
 
 
 def _left(values: Values) -> Iterator[tuple[str, ...]]:
-    """The cells of which a condensation is not finished."""
+    """The cells of which a set is not made or not judged to the end, with the reason."""
     for laid in values.laid:
+        wanted = laid.cell.seeds
         if laid.preset is None:
-            yield str(laid.cell), f"0 of {laid.cell.seeds}", laid.obstacle
+            yield str(laid.cell), f"0 of {wanted}", f"0 of {wanted}", laid.obstacle
             continue
-        runs = [values.stored.run(laid.seeded(seed), seed) for seed in range(laid.cell.seeds)]
-        done = sum(run is not None and run.status == "done" for run in runs)
-        if done < laid.cell.seeds:
-            failed = next((run for run in runs if run is not None and run.status in ("failed", "interrupted")), None)
-            reason = laid.obstacle or ("" if failed is None else f"{failed.status}: {failed.message}".rstrip(": "))
-            yield str(laid.cell), f"{done} of {laid.cell.seeds}", reason
+        runs = [values.made.run(laid.seeded(seed), seed) for seed in range(wanted)]
+        done = [run for run in runs if run is not None and is_finished(run)]
+        judged = sum(values.is_judged(laid, run) for run in done)
+        if len(done) == judged == wanted:
+            continue
+        failed = next((run for run in runs if run is not None and run.status in ("failed", "interrupted")), None)
+        reasons = (
+            laid.obstacle,
+            laid.too_large if len(done) < wanted else "",
+            "" if failed is None else f"{failed.status}: {failed.message}".rstrip(": "),
+        )
+        evaluated = f"{judged} of {wanted}" if laid.cell.evaluations else "–"
+        yield str(laid.cell), f"{len(done)} of {wanted}", evaluated, next(filter(None, reasons), "")

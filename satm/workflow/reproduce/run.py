@@ -4,43 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from registry import Registry
 from satm.canonical import digest
-from satm.errors import ConfigError, SatmError
+from satm.errors import SatmError
 from satm.home import acquire, home, write_bytes
 from satm.machine.device import resolve_device
 from satm.progress import SILENT, Progress
 from satm.report.sections import Page, html, markdown
-from satm.studies import Evaluation, Study, read_study, shipped
+from satm.workflow.condense.made import MadeRuns
 from satm.workflow.fan_out import OneProcess, Outcome, Place, Work, fan_out
-from satm.workflow.reproduce.cost import Machine, peak_of, too_large
-from satm.workflow.reproduce.laid import Laid, chosen_cells, lay_out, parse_only, seeds_of, with_obstacle
+from satm.workflow.reproduce.asked import Asked, Layout, fitting, layouts, opened_if_there
+from satm.workflow.reproduce.cost import Machine
+from satm.workflow.reproduce.left import left_of, networks_by_name
+from satm.workflow.reproduce.only import seeds_of
 from satm.workflow.reproduce.page import page_of
-from satm.workflow.reproduce.stored import Stored
 from satm.workflow.reproduce.task import CellTask
 from satm.workflow.reproduce.values import Values
-
-ALL = "all"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Which studies are reproduced, and how much of them."""
-
-    study: str  # a name, `all` for those of the paper, or the path of a file
-    profile: str | None = None  # None: the machine's default
-    only: tuple[str, ...] = ()  # filters of cells, as `parse_only` takes them
-    seeds: int | None = None  # condensations of each cell; None: the study's
-    networks: int | None = None  # for each condensation; None: the study's
-
-    def __post_init__(self) -> None:
-        for name in ("seeds", "networks"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name} {value}: expected 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,47 +32,6 @@ class Reproduced:
     pages: tuple[tuple[str, Page], ...]  # by the name of the study
     failed: tuple[str, ...]
     unreached: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """One study, laid out: all its cells, and those that are asked for."""
-
-    study: Study
-    laid: tuple[Laid, ...]
-    asked: tuple[Laid, ...]
-
-
-def paper_studies() -> tuple[str, ...]:
-    """The studies of the paper's tables and figures."""
-    return tuple(name for name in shipped() if name.startswith(("table", "fig", "grids")))
-
-
-def layouts(
-    asked: Asked, *, data_root: Path | None = None, progress: Progress = SILENT, download: bool = False
-) -> tuple[Layout, ...]:
-    """The studies that are asked for, with the preset of each cell.
-
-    Raises UnknownName and ConfigError for a study that is none or cannot be, and for filters that let no cell through.
-    """
-    only = parse_only(asked.only)
-    names = paper_studies() if asked.study == ALL else (asked.study,)
-    found = []
-    for name in names:
-        study = read_study(name, data_root=data_root)
-        laid = lay_out(
-            study,
-            profile=asked.profile,
-            seeds=asked.seeds,
-            data_root=data_root,
-            progress=progress,
-            download=download,
-        )
-        chosen = tuple(each for each in chosen_cells(laid, only) if list(seeds_of(each, only)))
-        found.append(Layout(study=study, laid=laid, asked=chosen))
-    if not any(each.asked for each in found):
-        raise ConfigError(f"no cell of {asked.study} has {' and '.join(asked.only)}; --dry-run lists the cells")
-    return tuple(found)
 
 
 def reproduce(
@@ -119,88 +60,56 @@ def reproduce(
     or if nothing of it can run here, and Interrupted with everything finished stored.
     """
     registry = Path(registry)
-    found = _fitting(layouts(asked, data_root=data_root, progress=progress, download=True), device)
-    unreached = tuple(_unreached(found))
-    if all(laid.obstacle for each in found for laid in each.asked):
-        raise SatmError(f"nothing of {asked.study} can be made here: {unreached[0]}")
-    for line in unreached:
+    laid_out = layouts(asked, data_root=data_root, progress=progress, download=True)
+    with opened_if_there(registry) as made:
+        # Of other machines neither the memory is known nor whether they have the device.
+        near = place is None or place.is_here
+        found = fitting(laid_out, Machine(resolve_device(device)), made) if near else laid_out
+        left = left_of(found, asked, made)
+        nothing = made is None or not any(_has_a_set(each, made) for each in found)
+    if left.unreached and nothing and not any(left.stages.values()):
+        raise SatmError(f"nothing of {asked.study} can be made here: {left.unreached[0]}")
+    for line in left.unreached:
         progress.say(f"not reached: {line}")
     Registry.open(registry).close()
     work = Work(registry=registry, device=device, threads=threads, data_root=data_root, progress=progress)
     with _held([each.study.name for each in found], registry):
-        outcomes = _run(_left(tasks_of(found, asked), registry), place or OneProcess(), work)
+        outcomes = _run(left.stages, place or OneProcess(), work)
     failed = tuple(f"{each.task.name}: {each.error}" for each in outcomes if each.error is not None)
-    pages = pages_of(found, registry, failed)
+    pages = pages_of(found, asked, registry, failed)
     if output is not None:
         write_pages(pages, output)
         _write_grids(found, registry, output, data_root)
-    return Reproduced(pages=pages, failed=failed, unreached=unreached)
+    return Reproduced(pages=pages, failed=failed, unreached=left.unreached)
 
 
-def _fitting(found: Sequence[Layout], device: str) -> tuple[Layout, ...]:
-    """The layouts, in which cells that do not fit the memory of the device have an obstacle."""
-    machine = Machine(resolve_device(device))
-    peaks: dict[str, float | None] = {}
-
-    def checked(laid: Laid) -> Laid:
-        if laid.preset is None or laid.obstacle:
-            return laid
-        key = digest(laid.preset.config.to_dict())
-        if key not in peaks:
-            peaks[key] = peak_of(laid, machine)
-        return with_obstacle(laid, too_large(peaks[key], machine))
-
-    return tuple(replace(each, asked=tuple(map(checked, each.asked))) for each in found)
-
-
-def _left(stages: dict[int, list[CellTask]], registry: Path) -> dict[int, list[CellTask]]:
-    """The tasks of which something is not stored yet."""
-    with Registry.open(registry, must_exist=True, read_only=True) as store:
-        stored = Stored(store)
-        return {stage: [task for task in tasks if not task.is_done(stored)] for stage, tasks in stages.items()}
+def _has_a_set(layout: Layout, made: MadeRuns) -> bool:
+    """Whether a set that is asked for is stored."""
+    return any(
+        made.record(laid.seeded(seed), seed) is not None
+        for laid in layout.asked
+        if laid.preset is not None
+        for seed in seeds_of(laid.cell, layout.only)
+    )
 
 
 def report(
-    asked: Asked, *, output: Path | None = None, registry: Path | str = "satm.db", data_root: Path | None = None
+    asked: Asked,
+    *,
+    output: Path | None = None,
+    registry: Path | str = "satm.db",
+    device: str = "auto",
+    data_root: Path | None = None,
 ) -> Reproduced:
     """The pages of a study from the registry alone: nothing is made. Raises as `layouts`, and RegistryError."""
-    found = layouts(asked, data_root=data_root)
-    pages = pages_of(found, Path(registry))
+    with Registry.open(registry, must_exist=True, read_only=True) as store:
+        made = MadeRuns(store)
+        found = fitting(layouts(asked, data_root=data_root), Machine(resolve_device(device)), made)
+        left = left_of(found, asked, made)
+    pages = pages_of(found, asked, Path(registry))
     if output is not None:
         write_pages(pages, output)
-    return Reproduced(pages=pages, failed=(), unreached=tuple(_unreached(found)))
-
-
-def tasks_of(found: Sequence[Layout], asked: Asked) -> dict[int, list[CellTask]]:
-    """The tasks by stage, seeds first. Cells of several studies that make the same set are one task."""
-    only = parse_only(asked.only)
-    stages: dict[int, dict[str, CellTask]] = {}
-    cells = [(layout.study, laid, seed) for layout in found for laid in layout.asked for seed in seeds_of(laid, only)]
-    for study, laid, seed in sorted(cells, key=lambda each: (each[1].cell.stage, each[2])):
-        if laid.obstacle or laid.preset is None:
-            continue
-        preset = laid.seeded(seed)
-        key = digest([preset.config.to_dict(), preset.profile, seed])
-        names = laid.cell.evaluations
-        evaluations: list[tuple[Evaluation, int | None]] = [
-            (study.evaluations[name], networks_of(study, name, asked)) for name in names
-        ]
-        stage = stages.setdefault(laid.cell.stage, {})
-        before = stage[key].evaluations if key in stage else ()
-        stage[key] = CellTask(
-            name=stage[key].name if key in stage else f"{study.name}: {laid.cell}, seed {seed}",
-            preset=preset,
-            seed=seed,
-            evaluations=(*before, *(each for each in evaluations if each not in before)),
-        )
-    return {stage: list(tasks.values()) for stage, tasks in sorted(stages.items())}
-
-
-def networks_of(study: Study, evaluation: str, asked: Asked) -> int | None:
-    """Networks of each condensation, or of each class order; None: the recipe's or the profile's number."""
-    if study.evaluations[evaluation].incremental:
-        return study.networks_of(evaluation)
-    return asked.networks or study.networks_of(evaluation)
+    return Reproduced(pages=pages, failed=(), unreached=left.unreached)
 
 
 def _run(stages: dict[int, list[CellTask]], place: Place, work: Work) -> list[Outcome]:
@@ -218,16 +127,18 @@ def _run(stages: dict[int, list[CellTask]], place: Place, work: Work) -> list[Ou
     return outcomes
 
 
-def pages_of(found: Sequence[Layout], registry: Path, failed: Sequence[str] = ()) -> tuple[tuple[str, Page], ...]:
+def pages_of(
+    found: Sequence[Layout], asked: Asked, registry: Path, failed: Sequence[str] = ()
+) -> tuple[tuple[str, Page], ...]:
     """The page of each study."""
     with Registry.open(registry, must_exist=True, read_only=True) as store:
-        stored = Stored(store)
+        made = MadeRuns(store)
         return tuple(
             (
                 each.study.name,
                 page_of(
                     each.study,
-                    Values(study=each.study, stored=stored, laid=each.laid),
+                    Values(study=each.study, made=made, laid=each.laid, networks=networks_by_name(each.study, asked)),
                     [line for line in failed if line.startswith(f"{each.study.name}: ")],
                 ),
             )
@@ -247,30 +158,18 @@ def _write_grids(found: Sequence[Layout], registry: Path, output: Path, data_roo
     from satm.workflow.lookup import load
 
     with Registry.open(registry, must_exist=True, read_only=True) as store:
-        stored = Stored(store)
-        made = [
+        made = MadeRuns(store)
+        grids = [
             (laid, record)
             for each in found
             for laid in each.asked
             if laid.cell.images and laid.preset is not None
-            if (record := stored.record(laid.seeded(0), 0)) is not None
+            if (record := made.record(laid.seeded(0), 0)) is not None
         ]
-    for laid, record in made:
+    for laid, record in grids:
         at = laid.cell.condition
         name = f"{at.dataset}-ipc{at.ipc}-{laid.cell.name}.png"
         image_grid(load(record.name, registry=registry, data_root=data_root), output / name)
-
-
-def _unreached(found: Sequence[Layout]) -> Iterator[str]:
-    """A line for each reason why cells cannot be made here."""
-    reasons: dict[str, list[str]] = {}
-    for each in found:
-        for laid in each.asked:
-            if laid.obstacle:
-                reasons.setdefault(laid.obstacle, []).append(f"{each.study.name}: {laid.cell}")
-    for reason, cells in reasons.items():
-        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        yield f"{cells[0]}{more}: {reason}"
 
 
 @contextmanager

@@ -1,61 +1,26 @@
-"""What the registry holds of a study: finished sets by configuration, and their values."""
+"""What the registry holds of a study: which sets are judged to the end, and their values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from statistics import fmean, pvariance
+from typing import Any
 
 from evaluation import RatePolicy
 from registry import Group, Registry, RunRecord, SetRecord
 from registry.results import recipe_id
-from satm.canonical import digest
 from satm.errors import SatmError
-from satm.presets import Preset, class_incremental_repeats
+from satm.presets import class_incremental_repeats
 from satm.studies import Evaluation
 from satm.studies.claims import RUN, Summary
+from satm.workflow.condense.made import is_finished
 from satm.workflow.evaluate.rows import NetworkRows
 from satm.workflow.evaluate.subject import Entrant, Judging, find_entrant
 from satm.workflow.grouped import GroupRow, group_rows
-from satm.workflow.incremental.naming import protocol_name
+from satm.workflow.incremental.naming import protocol_name, repeat_of
 
 FIFTH = 5  # the early and the late part of a run are the first and the last fifth of its outer steps
 POLICY: Mapping[str, RatePolicy | None] = {"own": None, "learned": "learned", "grid": "grid"}
-
-
-@dataclass(frozen=True)
-class Stored:
-    """The condensations of a registry by what they condensed, read once."""
-
-    store: Registry
-
-    @cached_property
-    def runs(self) -> Mapping[str, RunRecord]:
-        """The newest finished run, else the newest run, of each configuration and seed."""
-        found: dict[str, RunRecord] = {}
-        for run in self.store.runs(kind="condense"):
-            config = run.config.get("condense")
-            if config is None or run.config.get("start") or run.config.get("parent"):
-                continue
-            key = digest([config, run.seed])
-            before = found.get(key)
-            if before is None or _done(run) or not _done(before):
-                found[key] = run
-        return found
-
-    def run(self, preset: Preset, seed: int) -> RunRecord | None:
-        """The run of this preset and seed, finished or not; None if there is none."""
-        return self.runs.get(digest([preset.config.to_dict(), seed]))
-
-    def record(self, preset: Preset, seed: int) -> SetRecord | None:
-        """The set of this preset and seed; None if it is not finished."""
-        run = self.run(preset, seed)
-        return self.store.find(run.set_id) if run is not None and run.status == "done" and run.set_id else None
-
-
-def _done(run: RunRecord) -> bool:
-    return run.status == "done" and run.set_id is not None
 
 
 def judging_of(evaluation: Evaluation) -> Judging:
@@ -80,18 +45,25 @@ def is_judged(store: Registry, record: SetRecord, evaluation: Evaluation, networ
     except SatmError:
         return False
     if evaluation.incremental:
-        orders, each = stream_size(evaluation, entrant.profile)
-        found = [
-            row
-            for row in group_rows(store, _alone(record), metric="final_accuracy", steps=evaluation.steps)
-            if _fits_stream(row, evaluation, entrant)
-        ]
-        stored = store.results(set=record.id, metric="final_accuracy", steps=evaluation.steps)
-        fitting = {row.cell.recipe_id for row in found}
-        return sum(row.recipe_id in fitting for row in stored) >= orders * each
+        return _streams_wanted(evaluation, entrant) <= _streams_stored(store, record, evaluation, entrant)
     rows = _network_rows(store, entrant, names)
     repeats = networks or entrant.recipe.repeats
     return {(name, repeat) for name in names for repeat in range(repeats)} <= rows.complete()
+
+
+def _streams_wanted(evaluation: Evaluation, entrant: Entrant) -> set[int]:
+    """The repeats of every class order and network."""
+    orders, networks = stream_size(evaluation, entrant.profile)
+    return {repeat_of(order, network) for order in range(orders) for network in range(networks)}
+
+
+def _streams_stored(store: Registry, record: SetRecord, evaluation: Evaluation, entrant: Entrant) -> set[int]:
+    """The repeats that have come to their last step, under this protocol, memory, network and recipe."""
+    last: dict[str, Any] = {"metric": "final_accuracy", "steps": evaluation.steps, "architecture": entrant.own}
+    cells = [row.cell for row in group_rows(store, _alone(record), **last) if _fits_stream(row, evaluation, entrant)]
+    fitting = {(cell.protocol, cell.memory, cell.recipe_id) for cell in cells[-1:]}  # the one that the page shows
+    rows = store.results(set=record.id, **last)
+    return {row.repeat for row in rows if (row.protocol, row.memory, row.recipe_id) in fitting}
 
 
 def _network_rows(store: Registry, entrant: Entrant, names: Sequence[str]) -> NetworkRows:
@@ -152,7 +124,7 @@ def measured_of(store: Registry, runs: Mapping[int, RunRecord], metric: str, sum
     found = {}
     for seed, run in runs.items():
         values = [row.value for row in store.metrics(run.id, metric.removeprefix(RUN))]
-        if values and _done(run):
+        if values and is_finished(run):
             found[seed] = summed_up(values, summary)
     return found
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from registry import Registry, SetRecord
 from satm.errors import SatmError
 from satm.presets import Preset
 from satm.studies import Evaluation
+from satm.workflow.condense.made import MadeRuns
 from satm.workflow.condense.run import condense
 from satm.workflow.evaluate.in_domain import evaluate
 from satm.workflow.fan_out import Work
 from satm.workflow.incremental.run import evaluate_incremental
-from satm.workflow.reproduce.stored import POLICY, Stored, is_judged
+from satm.workflow.patience import when_free
+from satm.workflow.reproduce.stored import POLICY, is_judged
 
 ROOM = 64 * 2**20  # bytes that must be free on the registry's disk before a task begins
 
@@ -27,9 +30,14 @@ class CellTask:
     preset: Preset
     seed: int
     evaluations: tuple[tuple[Evaluation, int | None], ...]  # each with its number of networks; None: the recipe's
+    obstacle: str = ""  # why nothing of it can be done here; "": it can
+    too_large: str = ""  # why the set cannot be made here, although a stored one can be judged
 
     def run(self, work: Work) -> None:
-        """Condense, unless the set is stored, and train the networks that are not stored. Raises SatmError."""
+        """Condense, unless the set is stored, and train the networks that are not stored. Raises SatmError.
+
+        Another study may need the same set at the same time: then it waits for that one.
+        """
         free = shutil.disk_usage(work.registry.absolute().parent).free
         if free < ROOM:
             raise SatmError(
@@ -38,27 +46,34 @@ class CellTask:
             )
         record = self._stored(work)
         if record is None:
-            record = condense(
+            make = partial(
+                condense,
                 self.preset,
                 seed=self.seed,
                 device=work.device,
                 registry=work.registry,
                 data_root=work.data_root,
                 progress=work.progress,
-            ).record
+            )
+            record = when_free(make, f"{self.preset.name}, seed {self.seed},", work.progress).record
         for evaluation, networks in self.evaluations:
-            self._judge(work, record, evaluation, networks)
+            judge = partial(self._judge, work, record, evaluation, networks)
+            when_free(judge, f"an evaluation of {record.name}", work.progress)
 
-    def is_done(self, stored: Stored) -> bool:
-        """Whether the set is stored and judged by every network."""
-        record = stored.record(self.preset, self.seed)
-        return record is not None and all(is_judged(stored.store, record, *each) for each in self.evaluations)
+    def left(self, made: MadeRuns | None) -> str | None:
+        """Why what is left of it cannot be done here; "" if it can, None if nothing is left. None: no registry yet."""
+        record = None if made is None else made.record(self.preset, self.seed)
+        if made is not None and record is not None:
+            if all(is_judged(made.store, record, *each) for each in self.evaluations):
+                return None
+            return self.obstacle
+        return self.obstacle or self.too_large
 
     def _stored(self, work: Work) -> SetRecord | None:
         if not work.registry.exists():
             return None
         with Registry.open(work.registry, must_exist=True, read_only=True) as store:
-            return Stored(store).record(self.preset, self.seed)
+            return MadeRuns(store, self.preset.config.dataset).record(self.preset, self.seed)
 
     def _judge(self, work: Work, record: SetRecord, evaluation: Evaluation, networks: int | None) -> None:
         with Registry.open(work.registry, must_exist=True, read_only=True) as store:

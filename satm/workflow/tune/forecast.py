@@ -75,7 +75,7 @@ def expected_runs(steps: int, every: int, seeds: int) -> float:
 def _network_seconds(tuning: Tuning, data: ImageData, device: torch.device) -> float:
     """Seconds in which one network is trained by the judging recipe and judged."""
     config, recipe = tuning.objective.preset.config, tuning.objective.judging.recipe
-    count = min(config.ipc * len(data.classes), len(data.train))
+    count = min(config.seen_ipc * len(data.classes), len(data.train))
     examples = data.train.subset(torch.arange(count))
     network_plan = plan_for(config.architecture, data)
     few = replace(recipe, epochs=EPOCHS, drop_at=())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from satm.workflow.choosing import with_settings
 from satm.workflow.condense.judging import CURVE, Judging, Point
 from satm.workflow.condense.run import condense
 from satm.workflow.condense.seeds import with_expert_seed
+from satm.workflow.patience import when_free
 from satm.workflow.tune.study import TakenTrial
 
 
@@ -63,7 +65,8 @@ class Objective:
         found = []
         for number, seed in enumerate(self.seeds):
             follower = Follower(trial=trial, seed=seed, first=number == 0)
-            done = condense(
+            make = partial(
+                condense,
                 preset if self.share_experts else with_expert_seed(preset, seed),
                 seed=seed,
                 device=device,
@@ -73,6 +76,7 @@ class Objective:
                 watcher=follower,
                 progress=progress,
             )
+            done = when_free(make, f"trial {trial.number}, seed {seed},", progress)  # another trial may be equal
             trial.add_run(done.run)
             curve = curve_of(registry, done.run)
             if reason := follower.judged(curve):  # a stored run was not followed

@@ -197,7 +197,7 @@ def outer_steps(preset: Preset, data: ImageData) -> int:
     """The outer steps of one condensation; 1 for a method that has none."""
     config = preset.config
     network = plan_for(config.architecture, data).create(Seed(0))
-    work = METHODS.get(config.method).outer_work(config.settings, network, data, config.ipc)
+    work = METHODS.get(config.method).outer_work(config.settings, network, data, config.seen_ipc)
     return 1 if work is None else work.steps
 
 

@@ -85,7 +85,7 @@ def read_space(preset: Preset, search: Mapping[str, str], fixed: Sequence[str] =
     """
     if not search:
         raise ConfigError("nothing to search: name a setting and its range, as in --search outer.radius=log:0.003:0.3")
-    values = preset.config.to_dict()
+    values = preset.config.every_setting()
     set_already = {setting_path(values, name): name for name in fixed if name not in ("dataset", "ipc", "method")}
     found: dict[str, Range] = {}
     paths: dict[str, str] = {}

@@ -28,21 +28,21 @@ def test_a_folder_or_a_file_is_read_as_pixels(tmp_path: Path) -> None:
     assert torch.equal(whole.images, read_idc(tmp_path / "data.pt").images)
 
 
-def test_a_factor_cuts_images_in_the_order_of_their_authors(tmp_path: Path) -> None:
+def test_a_factor_cuts_images_line_by_line(tmp_path: Path) -> None:
     whole = read_idc(written(tmp_path))
     found = cut(whole, 2)
     assert found.labels is not None
     assert found.labels.tolist() == [0] * 8 + [1] * 8
-    # The pieces of class 1 begin with the upper left ones of images 2 and 3, then the upper right ones.
+    # Images 2 and 3 are of class 1. Each gives four pieces, the upper right one second.
     piece = whole.images[2:4, :, 0:2, 2:4]
-    corners = found.images[10:12, :, [0, 0, -1, -1], [0, -1, 0, -1]]
+    corners = found.images[[9, 13]][..., [0, 0, -1, -1], [0, -1, 0, -1]]
     assert torch.allclose(corners, piece.flatten(2), atol=1e-6)
 
 
 def test_sides_that_do_not_divide_are_padded_with_grey(tmp_path: Path) -> None:
     found = cut(read_idc(written(tmp_path, side=5)), 2)
     assert found.images.shape == (16, 3, 5, 5)
-    assert found.images[6, 0, -1, -1] == 0.5
+    assert found.images[3, 0, -1, -1] == 0.5
 
 
 @pytest.mark.parametrize("factor", [0, 1, 5])
@@ -77,7 +77,10 @@ def test_a_true_factor_set_is_taken(tmp_path: Path, ipc: int, factor: int, space
         return import_set(tmp_path, format="idc", dataset="digits", preprocessing=space, factor=factor, dry_run=True)
 
     made = imported(grids).synthetic
-    assert (made.ipc, made.images.shape[1:]) == (count, (1, side, side))
+    assert (made.decoded.ipc, made.decoded.images.shape[1:]) == (count, (1, side, side))
+    assert made.ipc == (count if space == "zca" else ipc)  # whitened grids are no grids of whitened images
+    pieces = cut(read_idc(tmp_path / "data.pt"), factor).images
+    torch.testing.assert_close(made.decoded.images, made.preprocessing(pieces), rtol=1e-4, atol=1e-4)
     for wrong in (255 * grids, (grids - 0.3) / 0.05):
         with pytest.raises(DataError, match=r"the images are no pixels in 0\.\.1: \d+% of their values"):
             imported(wrong)

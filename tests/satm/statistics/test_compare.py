@@ -146,3 +146,28 @@ def test_bad_input():
             compare(np.zeros((3, 2)), np.zeros((3, 2)), delta)
     with pytest.raises(ConfigError, match="delta 0"):
         seeds_needed(1, 0)
+
+
+def test_equality_is_judged_by_two_one_sided_tests():
+    """The difference is `by` ± 4.3 · 0.577 (2 df) and δ is 1."""
+    for by, scale in ((0.0, 0.59), (0.0, 0.6), (0.3, 0.2), (0.9, 0.01), (-0.4, 0.5), (2.0, 0.2), (1.2, 0.5)):
+        found = compare(5 + by + scale * SPREAD, np.full((3, 3), 5.0), delta=1.0, asks="equal")
+        se = found.difference.se
+        assert found.p == pytest.approx(max(student.sf((by + 1) / se, 2), student.sf((1 - by) / se, 2)))
+        assert found.p != pytest.approx(found.difference.p())
+        assert (found.p < 0.05) == found.equivalent == (found.verdict is Verdict.EQUIVALENT)
+    assert found.verdict is Verdict.CANNOT_TELL
+    far = compare(5 + 2.5 + 0.1 * SPREAD, np.full((3, 3), 5.0), delta=1.0, asks="equal")
+    assert (far.verdict, far.p) == (Verdict.DOES_NOT_HOLD, pytest.approx(1.0, abs=0.05))
+
+
+@pytest.mark.parametrize(
+    ("by", "better", "equal"),
+    [(2.0, Verdict.AT_LEAST, Verdict.DOES_NOT_HOLD), (0.0, Verdict.EQUIVALENT, Verdict.EQUIVALENT)],
+)
+def test_values_without_chance_decide_though_they_have_no_spread(by: float, better, equal):
+    first, second = np.full((3, 1), 5.0 + by), np.full((3, 1), 5.0)
+    assert compare(first, second, 1.0).verdict is Verdict.CANNOT_TELL
+    assert compare(first, second, 1.0, exact=True).verdict is better
+    assert compare(first, second, 1.0, exact=True, asks="equal").verdict is equal
+    assert compare(first[:2], second[:2], 1.0, exact=True).verdict is Verdict.CANNOT_TELL

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from satm.errors import ConfigError
-from satm.statistics import common, crossed
+from satm.statistics import common, crossed, fullest
 from tests.satm.statistics.simulation import MEAN, coverage, crossed_tables
 
 
@@ -192,3 +192,13 @@ def test_groups_are_reduced_to_what_they_share():
 
 def test_the_true_mean_is_what_simulations_are_about():
     assert crossed_tables(50, 50, (0.1, 0.1, 0.1), 20).mean() == pytest.approx(MEAN, abs=0.02)
+
+
+def test_a_half_judged_seed_does_not_cost_the_others_their_networks():
+    whole = dict.fromkeys(range(5), 0.5)
+    found = fullest({0: whole, 1: whole, 2: {0: 0.5}, 3: whole}, dict.fromkeys(range(5), whole))
+    assert (found.seeds, found.networks, found.left_out) == ((0, 1, 3), tuple(range(5)), 1 + 5 + 5)
+    few = fullest({0: whole, 1: whole, 2: {0: 0.5}})
+    assert (few.seeds, few.networks) == ((0, 1, 2), (0,))  # three seeds can tell, two cannot
+    assert fullest({0: whole}, {1: whole}) is None
+    assert fullest({0: {0: 1.0}}, {0: {1: 1.0}}) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from satm.errors import ConfigError
-from satm.statistics import Verdict, against_control, all_pairs, compare, holm, may_be_best, rank_test
+from satm.statistics import Verdict, against_control, all_pairs, compare, corrected, holm, may_be_best, rank_test
 
 HOLDS = (Verdict.HOLDS, Verdict.AT_LEAST)
 
@@ -118,3 +118,12 @@ def test_friedman_and_nemenyi():
         rank_test(np.zeros((4, 2)))
     with pytest.raises(ConfigError, match="3 methods on 1 data sets"):
         rank_test(np.zeros((1, 3)))
+
+
+def test_a_claim_of_equality_enters_holm_with_its_own_p():
+    close = compare(0.5 + 0.001 * np.array([[1.0, 0], [-1, 0], [0, 0.1]]), np.full((3, 2), 0.5), 0.01, asks="equal")
+    apart = compare(0.6 + 0.001 * np.array([[1.0, -1], [-1, 1], [0, 1]]), np.full((3, 2), 0.5), 0.01)
+    members = corrected([("a", "b", close), ("a", "c", apart)])
+    assert [each.p for each in members] == holm([close.p, apart.p])
+    assert close.difference.p() > 0.5  # that of a difference would say nothing
+    assert [each.verdict for each in members] == [Verdict.EQUIVALENT, Verdict.AT_LEAST]

@@ -11,6 +11,7 @@ import pytest
 import satm
 from registry import Registry
 from satm.cli import run
+from satm.parametrisation import Factor
 from tests.satm.workflow.reporting.registries import a_set
 
 SETTINGS = {"base": "datm", "outer": {"rule": "sam"}}
@@ -27,10 +28,11 @@ def cited(text: str) -> list[str]:
 
 
 def test_a_set_names_the_papers_of_all_that_made_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record = stored(tmp_path / "satm.db", "mdc+sam", config=MDC)
+    record = stored(tmp_path / "satm.db", "mdc+sam", config=MDC, parametrisation=Factor(2))
     assert run(["cite", record.name, "--registry", str(tmp_path / "satm.db")]) == 0
     text = capsys.readouterr().out
-    papers = ["he2024mdc", "guo2024datm", "foret2020sam", "krizhevsky2009cifar", "gidaris2018convnet", "satm"]
+    made = ["he2024mdc", "guo2024datm", "foret2020sam", "kim2022idc"]
+    papers = [*made, "krizhevsky2009cifar", "gidaris2018convnet", "satm"]
     assert cited(text) == [*papers, f"set-{record.id[:12]}"]
     assert f"title = {{{record.name}, a synthetic set}}" in text
     assert f"id {record.id}; images and labels sha256 " in text

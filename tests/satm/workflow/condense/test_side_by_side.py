@@ -15,12 +15,13 @@ import torch
 
 import satm
 from registry import Registry
+from registry.store import now
 from satm.cli import run
 from satm.cli._names import _with_address
 from satm.data import load
-from satm.errors import SatmError
+from satm.errors import Interrupted, SatmError
 from satm.workflow.condense.memory import foreseen_bytes, warn_of_memory
-from satm.workflow.condense.side_by_side import condense_side_by_side
+from satm.workflow.condense.side_by_side import CondenseSeed, condense_side_by_side
 from satm.workflow.fan_out import LocalWorkers, OneProcess, Work, fan_out
 from tests.satm.workflow.fan_out.bars import Bars
 from tests.satm.workflow.fan_out.tasks import Cell, contents
@@ -161,3 +162,20 @@ def until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         assert process.poll() is None
         assert time.monotonic() < ends
         time.sleep(0.1)
+
+
+def test_a_fresh_run_whose_worker_died_is_continued_and_not_started_over(tmp_path: Path) -> None:
+    preset = satm.choose_preset("digits", ipc=1, method="dm", profile="smoke", settings={"outer_steps": 4})
+    path = tmp_path / "satm.db"
+    with pytest.raises(Interrupted):  # an older session, of which nothing may be left
+        satm.condense(preset, registry=path, device="cpu", progress=Bars(stop_at=3))
+    time.sleep(0.01)
+    fresh = CondenseSeed(preset=preset, seed=0, fresh=True, since=now())
+    again = Bars()
+    with pytest.raises(Interrupted):
+        fresh.run(Work(registry=path, device="cpu", progress=Bars(stop_at=2)))
+    fresh.run(Work(registry=path, device="cpu", progress=again))  # as after the death of the worker
+    assert any(line.startswith("continuing from outer step ") for line in again.lines)
+    with Registry.open(path) as store:
+        (run,) = store.runs()
+        assert (run.status, run.sessions) == ("done", 3)

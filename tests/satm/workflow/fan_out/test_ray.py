@@ -18,6 +18,7 @@ import pytest
 from registry import Registry
 from satm.errors import ConfigError, Interrupted
 from satm.workflow.fan_out import OneProcess, RayCluster, Work, fan_out, origin
+from satm.workflow.fan_out.ray_cluster import shares
 from tests.satm.workflow.fan_out.bars import Bars
 from tests.satm.workflow.fan_out.tasks import Cell, Count, Write, contents
 
@@ -158,6 +159,37 @@ def test_no_cluster_at_an_address_is_one_line(address: str, tmp_path: Path) -> N
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ConfigError, match="expected auto, HOST:PORT or ray://HOST:PORT"):
         RayCluster(address).check()
+
+
+class Nodes:
+    """A cluster of nodes with these CPUs and GPUs, as Ray lists them."""
+
+    def __init__(self, *nodes: tuple[int, int]) -> None:
+        self._nodes = [{"Alive": True, "Resources": {"CPU": float(c), "GPU": float(g)}} for c, g in nodes]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return self._nodes
+
+
+@pytest.mark.parametrize(
+    ("nodes", "device", "threads", "tasks", "given"),
+    [
+        ([(8, 0), (4, 0)], "auto", None, 3, (4, 0)),
+        ([(64, 0), (4, 1)], "auto", None, 2, (2, 1)),  # only the node with the GPU can take a task
+        ([(64, 0), (4, 1)], "cpu", 64, 2, (64, 0)),
+        ([(64, 0), (4, 1)], "cuda", 8, 2, "--threads 8: the largest node with a GPU of the Ray cluster has 4 CPUs"),
+        ([(64, 0)], "cuda", None, 2, "no node of the Ray cluster has a GPU"),
+        ([(4, 2)], "cuda:1", None, 2, "use --device cuda"),
+    ],
+)
+def test_what_a_task_is_given_fits_one_node(nodes, device: str, threads: int | None, tasks: int, given: Any) -> None:
+    work = Work(registry=Path("satm.db"), device=device, threads=threads)
+    if isinstance(given, str):
+        with pytest.raises(ConfigError, match=given):
+            shares(Nodes(*nodes), work, tasks)
+        return
+    found = shares(Nodes(*nodes), work, tasks)
+    assert (found["num_cpus"], found["num_gpus"]) == given
 
 
 def test_without_ray_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

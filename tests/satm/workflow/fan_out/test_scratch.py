@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from registry import Registry
+from satm.errors import Busy
+from satm.home import home
+from satm.workflow.fan_out import scratch as scratch_module
 from satm.workflow.fan_out.messages import Ended
 from satm.workflow.fan_out.origin import Origin
-from satm.workflow.fan_out.scratch import Returned, as_bytes, prepare, remove, scratch_path, take
+from satm.workflow.fan_out.scratch import Returned, as_bytes, held, prepare, remove, scratch_path, take
 from tests.registry.test_groups import condensed
+from tests.satm.workflow.fan_out.tasks import Count, Write
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def sets(path: Path) -> set[str]:
 def test_a_scratch_registry_knows_what_is_done_and_brings_back_what_is_new(main: Path, sent: bool) -> None:
     with Registry.open(main, read_only=True) as store:
         uuid = store.uuid
-    scratch = scratch_path(uuid, "seed 1")
+    scratch = scratch_path(uuid, Write("seed 1"))
     prepare(scratch, as_bytes(main))
     assert sets(scratch) == sets(main)
     with Registry.open(scratch) as store:
@@ -45,9 +49,27 @@ def test_a_scratch_registry_knows_what_is_done_and_brings_back_what_is_new(main:
     assert not list(scratch.parent.iterdir())
 
 
+def test_a_scratch_registry_that_is_in_use_is_kept_and_lies_on_a_disk_of_this_machine(
+    main: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch_module, "network_file_system", lambda path: "nfs4" if path == home() else None)
+    monkeypatch.setattr(scratch_module.tempfile, "gettempdir", lambda: str(tmp_path / "local"))
+    scratch = scratch_path("uuid", Write("seed 1"))
+    assert scratch.is_relative_to(tmp_path / "local")
+    with held(scratch):
+        prepare(scratch, as_bytes(main))
+        with pytest.raises(Busy, match="another command does the same task"), held(scratch):
+            pass
+        remove(scratch)
+        assert scratch.exists()
+    remove(scratch)
+    assert not list(scratch.parent.iterdir())
+
+
 def test_a_second_start_keeps_what_the_first_has_made_and_learns_what_is_new(main: Path) -> None:
-    scratch = scratch_path("uuid", "seed 1")
-    assert scratch == scratch_path("uuid", "seed 1") != scratch_path("uuid", "seed 2")
+    scratch = scratch_path("uuid", Write("seed 1"))
+    assert scratch == scratch_path("uuid", Write("seed 1")) != scratch_path("uuid", Write("seed 2"))
+    assert scratch != scratch_path("uuid", Count("seed 1"))  # a task of another command, with the same name
     prepare(scratch, as_bytes(main))
     with Registry.open(scratch) as store:
         kept = store.add_set(condensed(1), run=None)

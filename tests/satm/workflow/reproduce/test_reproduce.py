@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,15 @@ from registry import Registry
 from satm.cli import run as command
 from satm.errors import Interrupted, SatmError
 from satm.progress import NoProgress
+from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.condense.seeds import with_expert_seed
-from satm.workflow.reproduce.laid import lay_out, parse_only
-from satm.workflow.reproduce.run import Asked, layouts, report, reproduce, tasks_of
+from satm.workflow.patience import when_free
+from satm.workflow.reproduce.asked import Asked, layouts
+from satm.workflow.reproduce.experts import StoredExperts
+from satm.workflow.reproduce.laid import lay_out
+from satm.workflow.reproduce.left import tasks_of
+from satm.workflow.reproduce.only import parse_only
+from satm.workflow.reproduce.run import report, reproduce
 from satm.workflow.reproduce.stored import summed_up
 
 STUDY = """
@@ -79,7 +86,10 @@ def test_a_study_that_is_stopped_goes_on_and_then_makes_nothing_new(asked: Asked
     assert counts(path)[0] == 1
     (_, page), *_ = report(asked, registry=path).pages
     left = next(each for each in page.sections if each.title == "Not reached")
-    assert [row[:2] for row in left.rows] == [("digits IPC 1, satm", "1 of 2"), ("digits IPC 1, mtt", "0 of 2")]
+    assert [row[:3] for row in left.rows] == [
+        ("digits IPC 1, satm", "1 of 2", "1 of 2"),
+        ("digits IPC 1, mtt", "0 of 2", "0 of 2"),
+    ]
 
     done = reproduce(asked, registry=path, output=output)
     assert (done.failed, done.unreached) == ((), ())
@@ -88,7 +98,7 @@ def test_a_study_that_is_stopped_goes_on_and_then_makes_nothing_new(asked: Asked
         assert {each.about["config"]["condense"]["experts"]["seed"] for each in store.sets()} == {0, 1}
         assert len(store.results(metric="accuracy")) == 2 * 2 * 2
     text = (output / "small.md").read_text()
-    assert "| SATM is above MTT | cannot tell | 0 of 1 hold, 1 needed |" in text  # two seeds cannot tell
+    assert "| SATM is above MTT | cannot tell, by design | 0 of 1 hold, 1 needed |" in text  # two seeds cannot tell
     assert text.count("[smoke]") >= 4  # no number without its scale
     assert "<h1>A small study</h1>" in (output / "small.html").read_text()
 
@@ -121,15 +131,7 @@ def test_seeds_come_first_and_cells_of_two_studies_are_one_task(asked: Asked) ->
     everything = Asked(study="all", profile="smoke", only=("dataset=cifar10", "ipc=10", "method=mtt,ftd"))
     found = layouts(everything)
     assert sum(bool(each.asked) for each in found) == 3  # tables 2, 5 and 9 share these cells
-    tasks = [
-        task for each in tasks_of([replace_obstacles(each) for each in found], everything).values() for task in each
-    ]
-    assert len(tasks) == 2 * 3
-
-
-def replace_obstacles(layout):
-    """The layout as if all data sets were here."""
-    return replace(layout, asked=tuple(replace(each, obstacle="") for each in layout.asked))
+    assert sum(map(len, tasks_of(found, everything).values())) == 2 * 3
 
 
 def test_a_task_that_fails_is_reported_and_the_others_go_on(asked: Asked, tmp_path: Path) -> None:
@@ -197,3 +199,97 @@ def test_what_is_not_here_is_said_with_where_to_put_it(tmp_path: Path) -> None:
 )
 def test_summaries_of_a_run(summary, value: float) -> None:
     assert summed_up([float(k) for k in range(1, 11)], summary) == value
+
+
+STREAM = """
+title = "A stream"
+source = "a test"
+seeds = 1
+
+[evaluations.stream]
+steps = 2
+orders = 1
+networks = 1
+
+[[cells]]
+dataset = "digits"
+ipc = 1
+arms = "random"
+evaluations = "stream"
+"""
+
+
+def test_a_stream_is_judged_when_every_order_and_network_is_there(tmp_path: Path) -> None:
+    import satm
+
+    file, path = tmp_path / "stream.toml", tmp_path / "satm.db"
+    file.write_text(STREAM)
+    asked = Asked(study=str(file), profile="smoke")
+    (_, page), *_ = reproduce(asked, registry=path).pages
+    assert all(each.title != "Not reached" for each in page.sections)
+    # Streams of another memory under the same recipe are no streams of the set.
+    satm.evaluate_incremental("latest", memory="random", steps=2, orders=2, networks=2, registry=path)
+    file.write_text(STREAM.replace("orders = 1", "orders = 2"))
+    (_, page), *_ = report(asked, registry=path).pages
+    (left,) = [each for each in page.sections if each.title == "Not reached"]
+    assert [row[:3] for row in left.rows] == [("digits IPC 1, random", "1 of 1", "0 of 1")]
+
+
+def test_what_cannot_be_made_here_is_on_the_page_and_a_stored_set_is_judged(
+    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import satm
+    from satm.workflow.reproduce import asked as asking
+
+    preset = satm.choose_preset("digits", ipc=1, method="mtt", profile="smoke", settings={"outer_steps": 2})
+    path = tmp_path / "satm.db"
+    satm.condense(with_expert_seed(preset, 0), seed=0, registry=path)
+    monkeypatch.setattr(asking, "too_large", lambda peak, machine: "it is too large for this machine")
+    done = reproduce(replace(asked, seeds=1, networks=1), registry=path)
+    assert done.unreached == ("small: digits IPC 1, satm, seed 0: it is too large for this machine",)
+    (left,) = [each for each in done.pages[0][1].sections if each.title == "Not reached"]
+    assert left.rows == (("digits IPC 1, satm", "0 of 1", "0 of 1", "it is too large for this machine"),)
+    with Registry.open(path) as store:
+        assert len(store.results(metric="accuracy")) == 1  # the stored set was judged
+    assert StoredExperts(None).epochs(with_expert_seed(preset, 0).config)[0] > 0
+    assert set(StoredExperts(None).epochs(with_expert_seed(preset, 5).config)) == {0}
+
+
+def test_what_only_leaves_out_is_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from satm.workflow.reproduce import laid
+
+    looked = []
+    monkeypatch.setattr(laid, "find", lambda name, root, progress: looked.append(name))
+    layouts(Asked(study="table2", profile="smoke", only=("dataset=cifar100",)), download=True)
+    assert "cifar100" in looked
+    assert "cifar10" not in looked
+
+
+def test_what_cells_share_is_foreseen_once() -> None:
+    from satm.workflow.reproduce.foresee import Piece, Total
+
+    shared = {("experts", 0): 10.0}
+    piece = Piece(key="a", made=False, outer=5.0, operations=1e9, judging={"x": 1.0}, experts=shared, blocked="")
+    total = Total()
+    assert [total.add(piece), total.add(piece), total.add(replace(piece, judging={"y": 2.0}))] == [6.0, 0.0, 2.0]
+    total.add(replace(piece, key="b", experts=shared | {("experts", 1): 3.0}))
+    total.add(replace(piece, key="c", blocked="no data"))
+    assert (total.seconds, sum(total.experts.values()), len(total.blocked)) == (14.0, 13.0, 1)
+
+
+def test_a_set_that_another_process_makes_is_waited_for() -> None:
+    held = ExitStack()
+    held.enter_context(Checkpoint("busy").held())
+
+    class Releases(NoProgress):
+        def say(self, message: str) -> None:
+            assert message == "the set is being made by another process; waiting for it"
+            held.close()
+
+    def work() -> int:
+        with Checkpoint("busy").held():
+            return 1
+
+    assert when_free(work, "the set", Releases()) == 1
+    with Checkpoint("busy").held(), pytest.raises(Interrupted, match="stopped while another process made the set"):
+        when_free(work, "the set", StopsAfter(0))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from satm.studies import Claim, Comparison, Study, read_study
-from satm.workflow.reproduce.verdicts import Answer, Holds, answers
+from satm.workflow.reproduce.verdicts import Answer, Holds, Judged, answers
 
 SEEDS, NETWORKS = range(5), range(5)
 
@@ -18,6 +18,12 @@ class Given:
 
     def __init__(self, means: dict[tuple[str, int, str], float]) -> None:
         self.means = means
+
+    def planned(self, each: Comparison) -> int:
+        return len(SEEDS)
+
+    def places(self, claim: Claim, each: Comparison, arm: str) -> dict[int, str | None] | None:
+        return None
 
     def of_claim(self, claim: Claim, each: Comparison, arm: str, summary: str) -> Any:
         mean = self.means.get((each.condition.dataset, each.condition.ipc, arm))
@@ -90,3 +96,78 @@ def test_a_family_counts_the_comparisons_that_are_not_reached() -> None:
 def test_every_answer_of_a_study_without_values_is_open() -> None:
     study: Study = read_study("table2")
     assert {each.holds for each in answers(study, Given({}))} == {Holds.OPEN}  # type: ignore[arg-type]
+
+
+class Runs(Given):
+    """What runs of two arms measured: `first` and `second` by seed, each at a place."""
+
+    def __init__(self, first: list[float], second: list[float], places: tuple[str | None, str | None]) -> None:
+        super().__init__({})
+        self.values, self.at = {"satm-da": first, "datm": second}, dict(zip(("satm-da", "datm"), places, strict=True))
+
+    def planned(self, each: Comparison) -> int:
+        return max(map(len, self.values.values()))
+
+    def of_claim(self, claim: Claim, each: Comparison, arm: str, summary: str) -> Any:
+        return {seed: {0: value} for seed, value in enumerate(self.values[arm])}
+
+    def places(self, claim: Claim, each: Comparison, arm: str) -> dict[int, str | None] | None:
+        return dict.fromkeys(range(len(self.values[arm])), self.at[arm])
+
+
+def measured(values: Runs, **changes: Any) -> Judged:
+    claim = replace(read_study("table7").claims[0], evaluation=(), metric="run.peak_bytes", scale="ratio", **changes)
+    study = replace(read_study("table7"), claims=(claim,))
+    return answers(study, values)[0].judged[0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("first", "says", "holds"),
+    [
+        (3e9, "below", "holds"),
+        (9e9, "below", "does not hold"),
+        (9e9, "equal", "holds"),
+        (3e9, "equal", "does not hold"),
+    ],
+)
+def test_measured_values_that_are_the_same_each_time_decide(first: float, says: str, holds: str) -> None:
+    found = measured(Runs([first] * 3, [9e9] * 3, ("cuda", "cuda")), says=says, delta=0.05)
+    assert (str(found.holds), found.remark) == (holds, "")
+
+
+@pytest.mark.parametrize("places", [("a, cpu, 2 threads", "b, cpu, 2 threads"), (None, None)])
+def test_times_of_two_places_are_not_compared(places: tuple[str | None, str | None]) -> None:
+    found = measured(Runs([1.0, 1.1, 1.2], [2.0, 2.1, 2.3], places), says="below")
+    assert (found.spelt, found.member) == ("cannot tell", None)
+    assert "seeds 0, 1, 2 not compared: measured on " in found.remark
+
+
+def test_what_is_missing_is_said() -> None:
+    found = measured(Runs([1.0, 1.1], [2.0, 2.1], ("a", "a")), says="below")
+    assert (found.by_design, found.remark) == (True, "by design: 2 condensations of each arm, and a verdict needs 3")
+    found = measured(Runs([1.0, 1.1, 1.2], [2.0, 2.1, 2.2, 2.3], ("a", "a")), says="below")
+    assert (found.holds, found.remark) == (Holds.YES, "3 of 4 condensations")
+
+
+def test_a_half_judged_seed_leaves_the_others_whole() -> None:
+    class Half(Given):
+        def of_claim(self, claim: Claim, each: Comparison, arm: str, summary: str) -> Any:
+            found = super().of_claim(claim, each, arm, summary)
+            if arm == "datm":
+                found[4] = {0: found[4][0]}
+            return found
+
+    study = replace(read_study("table7"), claims=read_study("table7").claims[:1])
+    means = {(*cell, arm): 0.5 for cell in CELLS for arm in ("satm-da", "datm")}
+    judged = answers(study, Half(means))[0].judged[0]  # type: ignore[arg-type]
+    assert judged.member is not None
+    difference = judged.member.comparison.difference
+    assert (difference.seeds, difference.networks) == (4, 5)
+    assert judged.remark == "4 of 5 condensations; seed 4 not judged by all networks"
+
+
+def test_the_p_of_a_claim_of_equality_is_that_of_equality() -> None:
+    judged = answer([0.0] * 6, says="equal").judged[0]
+    assert judged.member is not None
+    assert judged.member.p == pytest.approx(judged.member.comparison.equivalence_p)
+    assert judged.member.p < 0.05 < (judged.member.comparison.difference.p() or 0)

@@ -14,7 +14,7 @@ import torch
 import satm
 from registry import Registry
 from satm.cli import run as command
-from satm.errors import ConfigError, Diverged, Interrupted, RegistryError
+from satm.errors import Busy, ConfigError, Diverged, Interrupted, RegistryError
 from satm.progress import NoProgress
 from satm.synthetic import SyntheticSet
 from satm.workflow.chosen import Chosen
@@ -296,3 +296,19 @@ def test_two_workers_share_the_trials(tmp_path: Path) -> None:
     assert os.getpid() not in workers
     alone = tuned(tmp_path / "alone.db", trials=1)
     assert done.default.accuracies == alone.default.accuracies
+
+
+@pytest.mark.usefixtures("nearest")
+def test_the_run_of_an_equal_trial_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    condense, said = objective.condense, Watching(lambda steps: None)
+    busy = [Busy("the same command is running in another process", str(tmp_path / "other.lock"))]
+
+    def busy_once(*arguments: Any, **named: Any) -> Any:
+        if busy:
+            raise busy.pop()
+        return condense(*arguments, **named)
+
+    monkeypatch.setattr(objective, "condense", busy_once)
+    done = tuned(tmp_path / "satm.db", trials=1, progress=said)
+    assert done.default.state == "complete"
+    assert "trial 0, seed 0, is being made by another process; waiting for it" in said.said

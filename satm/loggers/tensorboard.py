@@ -1,0 +1,53 @@
+"""TensorBoard: event files in `FOLDER/RUN`, FOLDER `runs` by default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from satm.loggers.base import LOGGERS, Ending, LoggedRun, LoggerKind, Row, shown_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class TensorBoard:
+    """Scalars, images and the HPARAMS tab. A run that continues hides what it logs again."""
+
+    def __init__(self, run: LoggedRun) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+
+        folder = Path(run.project, f"{run.name}-{run.id}")
+        self.place = f"tensorboard --logdir {run.project}"
+        self._writer = SummaryWriter(str(folder), purge_step=run.first + 1 if run.first else None)
+        # `SummaryWriter.add_hparams` would put them in a folder of their own, beside the curves.
+        for summary in hparams(run.flat, {"train/loss": 0.0, "validation/accuracy": 0.0}):
+            self._writer.file_writer.add_summary(summary)
+
+    def metrics(self, rows: Sequence[Row]) -> None:
+        """See `Logger`."""
+        for step, name, value in rows:
+            self._writer.add_scalar(shown_name(name), value, step)
+
+    def image(self, name: str, step: int, pixels: np.ndarray) -> None:
+        """See `Logger`."""
+        self._writer.add_image(name, pixels, step, dataformats="HWC")
+
+    def close(self, ending: Ending) -> None:
+        """See `Logger`."""
+        self._writer.add_text("status", ending)
+        self._writer.close()
+
+
+LOGGERS.add(
+    LoggerKind(
+        name="tensorboard",
+        summary="event files in a folder, runs by default, for tensorboard --logdir",
+        module="tensorboard",
+        install="pip install 'satm[tensorboard]'",
+        project="runs",
+        open=TensorBoard,
+    )
+)

@@ -1,0 +1,131 @@
+"""DANCE: dual-view distribution alignment for dataset condensation (Zhang et al. 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from satm import networks
+from satm.augment import apply_per_class, draw_per_class
+from satm.engine import FlatNetwork, flatten
+from satm.errors import ConfigError, ExpertError
+from satm.methods.base import METHODS, Task
+from satm.methods.checks import check_distribution_matching
+from satm.methods.direct.condensation import Moved, classes_at_once
+from satm.methods.direct.method import DirectMethod
+from satm.methods.dm import AT_ONCE, DistributionMatching, DMConfig
+from satm.rng import Seed
+from satm.types import FlatParams, Images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DANCEConfig(DMConfig):
+    """DM on networks between the start and the end of an expert, and a calibration by that expert. Each outer step:
+
+        θ = λ θ^E_0 + (1 − λ) θ^E_T, λ uniform in 0..1, E one of the experts, T = `expert_epochs`
+        φ descends Σ_k ‖mean ψ_θ(A(φ_k, ω)) − mean ψ_θ(A(T_k, ω))‖²     (inner-class view)
+        φ descends Σ_k mean L_CE(A(φ_k, ω'); θ^E_T), `calibrations` times (inter-class view)
+
+    Both share the learning rate and the momentum. The numbers are those of DANCE's code (DANCE.py and arguments/ of
+    Hansong-Zhang/DANCE at 1b56b68). With `expert_epochs` 0 and no calibration it is DM on the experts' initial
+    networks.
+    """
+
+    outer_steps: int = 10_000
+    expert_epochs: int = 60
+    calibrations: int = 1  # moves along the cross-entropy after each move along the distance of the means
+    augment: str | None = "color_crop_cutout"
+
+    def __post_init__(self) -> None:
+        DMConfig.__post_init__(self)  # see `DMConfig`
+        for name in ("expert_epochs", "calibrations"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} {getattr(self, name)}: expected 0 or more")
+
+    def stored_epochs(self) -> int:
+        """The epochs that an expert needs."""
+        return self.expert_epochs
+
+    def images_a_step(self, classes: int, ipc: int) -> float:
+        """See `DirectConfig`."""
+        return DMConfig.images_a_step(self, classes, ipc) + self.calibrations * classes * ipc
+
+
+class DANCE(DistributionMatching):
+    """One outer step is one blend of an expert's start and end, and 1 + `calibrations` updates of φ."""
+
+    def __init__(self, task: Task, config: DANCEConfig) -> None:
+        """Raises ExpertError without experts."""
+        if not task.experts:
+            raise ExpertError("DANCE blends the start and the end of experts, and there is none; train some")
+        super().__init__(task, config)
+        self.config, whole = config, FlatNetwork(self.network)
+
+        def cross_entropy(images: Images, theta: FlatParams, labels: torch.Tensor) -> torch.Tensor:
+            logits = whole(theta, images.flatten(0, 1))
+            return F.cross_entropy(logits, labels.flatten(), reduction="sum") / images.shape[1]
+
+        def calibrate(images: Images, theta: FlatParams, labels: torch.Tensor) -> tuple[Images, torch.Tensor]:
+            gradient, value = torch.func.grad_and_value(cross_entropy)(images, theta, labels)
+            return gradient, value
+
+        self.calibrate = self.fused(calibrate)
+
+    def chosen(self, seed: Seed) -> tuple[FlatParams, FlatParams]:
+        """The blend θ [P] of this outer step, and the end θ^E_T [P] of its expert E."""
+        generator = seed.generator()
+        expert = self.task.experts[int(torch.randint(len(self.task.experts), (), generator=generator))]
+        share = float(torch.rand((), generator=generator))
+        like = self.images
+        start, end = (expert.snapshot(epoch).to(like) for epoch in (0, self.config.expert_epochs))
+        return share * start + (1 - share) * end, end
+
+    def parameters(self, seed: Seed) -> FlatParams:
+        """See `DirectCondensation`: the parameters of ψ at the blend."""
+        blend, _ = self.chosen(seed)
+        FlatNetwork(self.network).load(blend)
+        return flatten(networks.features(self.network).parameters()).detach()
+
+    def follow(self, moved: Moved, seed: Seed) -> Moved:
+        """See `DirectCondensation`: the calibrations."""
+        _, end = self.chosen(seed.child("network"))
+        for number in range(self.config.calibrations):
+            own = seed.child("calibration", number)
+            with own.child("layers").forked():  # dropout uses the global generator only
+                gradient, value = self.calibration(moved.images, end, own)
+            moved = self.move(moved, gradient, {**moved.measured, "calibration": value})
+        return moved
+
+    def calibration(self, images: Images, theta: FlatParams, seed: Seed) -> tuple[Images, float]:
+        """Σ_k mean L_CE of class k of φ = `images` at θ [P]: the gradient, and the mean over the classes."""
+        leaf = images.detach().requires_grad_()
+        seen = self.by_class(leaf)
+        classes, n = seen.shape[:2]
+        if self.augment is not None:
+            shape = self.task.data.image_shape
+            seen = apply_per_class(seen, draw_per_class(self.augment, classes, shape, seed.generator()))
+        labels = torch.arange(classes, device=leaf.device).unsqueeze(1).expand(-1, n)
+        size, gradients, total = classes_at_once(classes, n, AT_ONCE), [], 0.0
+        for part, wanted in zip(seen.detach().split(size), labels.split(size), strict=True):
+            gradient, value = self.calibrate(part, theta, wanted)
+            gradients.append(gradient)
+            total += float(value)
+        (found,) = torch.autograd.grad(seen, leaf, torch.cat(gradients))
+        return found, total / classes
+
+
+METHODS.add(
+    DirectMethod(
+        name="dance",
+        summary="distribution matching on blends of experts, calibrated by their ends (Zhang et al. 2024)",
+        cite=("zhang2024dance",),
+        config=DANCEConfig,
+        recipe="dm",
+        expert_epochs=DANCEConfig.stored_epochs,
+        expert_count=5,
+        begin=DANCE,
+        check=check_distribution_matching,
+    )
+)

@@ -1,0 +1,70 @@
+"""The experts of a study's cells that are stored already, in epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from satm.config import to_dict
+from satm.data import ImageData
+from satm.data.lookup import at_hand
+from satm.errors import DamagedFile, SatmError
+from satm.experts.train import expert_store
+from satm.home import home
+from satm.kept import opened
+from satm.presets import CondenseConfig
+from satm.progress import SILENT
+from satm.workflow.condense.inputs import load_data
+
+
+@dataclass(frozen=True)
+class StoredExperts:
+    """Counts the stored epochs of experts. A data set is read only if experts of such a training are stored at all."""
+
+    data_root: Path | None
+    _data: dict[tuple[object, ...], ImageData | None] = field(default_factory=dict)
+
+    @cached_property
+    def trainings(self) -> tuple[Mapping[str, Any], ...]:
+        """Network and training of each kind of experts in SATM_HOME."""
+        found = []
+        for folder in (home() / "experts").glob("*/"):
+            file = next(iter(sorted(folder.glob("*.safetensors"))), None)
+            if file is not None and (facts := _facts(file)) is not None:
+                found.append({"architecture": facts.get("architecture"), "training": facts.get("training")})
+        return tuple(found)
+
+    def epochs(self, config: CondenseConfig) -> tuple[int, ...]:
+        """The stored epochs of each expert of a configuration."""
+        none = (0,) * config.experts.count
+        training = {k: v for k, v in to_dict(config.experts).items() if k != "count" and (k, v) != ("flat", None)}
+        if {"architecture": config.architecture, "training": training} not in self.trainings:
+            return none
+        data = self._read(config)
+        if data is None:
+            return none
+        store = expert_store(data, config.architecture, config.experts)
+        return tuple(store.epochs(index) for index in range(config.experts.count))
+
+    def _read(self, config: CondenseConfig) -> ImageData | None:
+        """The data of a configuration; None if they are not here."""
+        key = (config.dataset, config.image_size, config.zca, config.validation, config.classes)
+        if key not in self._data:
+            self._data[key] = None
+            if at_hand(config.dataset, self.data_root):
+                with suppress(SatmError):  # it is said where the data are used
+                    self._data[key] = load_data(config, data_root=self.data_root, progress=SILENT)
+        return self._data[key]
+
+
+def _facts(file: Path) -> Mapping[str, Any] | None:
+    """What an expert's file says of itself; None if it is damaged."""
+    try:
+        with opened(file) as kept:
+            return None if kept is None else dict(kept.about["facts"])
+    except (DamagedFile, KeyError, TypeError, ValueError):
+        return None

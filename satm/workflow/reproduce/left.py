@@ -1,0 +1,80 @@
+"""What is left of the studies that are asked for: tasks by stage, and what cannot be done here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from satm.studies import Evaluation, Study
+from satm.workflow.condense.made import MadeRuns, set_key
+from satm.workflow.reproduce.asked import Asked, Layout
+from satm.workflow.reproduce.only import seeds_of
+from satm.workflow.reproduce.task import CellTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What is left of the studies."""
+
+    stages: dict[int, list[CellTask]]  # the tasks that can be done here, by stage
+    unreached: tuple[str, ...]  # a line for each reason why others cannot
+
+
+def left_of(found: Sequence[Layout], asked: Asked, made: MadeRuns | None) -> Left:
+    """The tasks of which something is not stored yet, and why some of them cannot be done here."""
+    reasons: dict[str, list[str]] = {}
+    for layout in found:
+        for laid in layout.asked:
+            if laid.preset is None:
+                reasons.setdefault(laid.obstacle, []).append(f"{layout.study.name}: {laid.cell}")
+    stages: dict[int, list[CellTask]] = {}
+    for stage, tasks in tasks_of(found, asked).items():
+        for task in tasks:
+            reason = task.left(made)
+            if reason:
+                reasons.setdefault(reason, []).append(task.name)
+            elif reason is not None:
+                stages.setdefault(stage, []).append(task)
+    lines = (
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {reason}"
+        for reason, names in reasons.items()
+    )
+    return Left(stages=stages, unreached=tuple(lines))
+
+
+def tasks_of(found: Sequence[Layout], asked: Asked) -> dict[int, list[CellTask]]:
+    """The tasks by stage, seeds first. Cells of several studies that make the same set are one task."""
+    stages: dict[int, dict[str, CellTask]] = {}
+    cells = [(each, laid, seed) for each in found for laid in each.asked for seed in seeds_of(laid.cell, each.only)]
+    for layout, laid, seed in sorted(cells, key=lambda each: (each[1].cell.stage, each[2])):
+        if laid.preset is None:
+            continue
+        study, preset = layout.study, laid.seeded(seed)
+        key = set_key(preset, seed)
+        names = laid.cell.evaluations
+        evaluations: list[tuple[Evaluation, int | None]] = [
+            (study.evaluations[name], networks_of(study, name, asked)) for name in names
+        ]
+        stage = stages.setdefault(laid.cell.stage, {})
+        before = stage[key].evaluations if key in stage else ()
+        stage[key] = CellTask(
+            name=stage[key].name if key in stage else f"{study.name}: {laid.cell}, seed {seed}",
+            preset=preset,
+            seed=seed,
+            evaluations=(*before, *(each for each in evaluations if each not in before)),
+            obstacle=laid.obstacle,
+            too_large=laid.too_large,
+        )
+    return {stage: list(tasks.values()) for stage, tasks in sorted(stages.items())}
+
+
+def networks_of(study: Study, evaluation: str, asked: Asked) -> int | None:
+    """Networks of each condensation, or of each class order; None: the recipe's or the profile's number."""
+    if study.evaluations[evaluation].incremental:
+        return study.networks_of(evaluation)
+    return asked.networks or study.networks_of(evaluation)
+
+
+def networks_by_name(study: Study, asked: Asked) -> dict[str, int | None]:
+    """`networks_of` every evaluation of the study."""
+    return {name: networks_of(study, name, asked) for name in study.evaluations}

@@ -1,0 +1,94 @@
+"""The paired difference of the two arms of a comparison: of what both have, with what is missing in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from satm.statistics import FEWEST, Comparison, Question, compare, fullest
+from satm.studies import Claim, Study
+from satm.studies import Comparison as Asked
+from satm.workflow.grouped import BySeed
+from satm.workflow.reproduce.values import Values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paired:
+    """What the stored values of two arms give."""
+
+    difference: Comparison | None  # `first` − `second`, turned round if the claim says "below"; None: nothing to pair
+    reached: bool  # whether both arms have values
+    by_design: bool  # whether the study has too few condensations for any verdict
+    remark: str  # what is missing, and what was not compared; "": nothing
+
+
+def paired(study: Study, claim: Claim, asked: Asked, values: Values) -> Paired:
+    """The difference over the condensation seeds and networks that both arms have.
+
+    A seed whose evaluation has only begun is left out if it would cost the other seeds their networks. Times are
+    compared only if both were measured in one place.
+    """
+    sides = [
+        values.of_claim(claim, asked, asked.first, claim.summary),
+        values.of_claim(claim, asked, asked.second, claim.second_summary or claim.summary),
+    ]
+    planned, shared = values.planned(asked), sorted(sides[0].keys() & sides[1].keys())
+    few = planned < FEWEST
+    design = f"by design: {_count(planned)} of each arm, and a verdict needs {FEWEST}" if few else ""
+    if not shared:
+        return Paired(difference=None, reached=False, by_design=few, remark=design)
+    places = [values.places(claim, asked, arm) for arm in (asked.first, asked.second)]
+    apart = [seed for seed in shared if not _one_place([each[seed] for each in places if each is not None])]
+    first, second = (_of_seeds(side, shared, apart) for side in sides)
+    delta = claim.delta or study.head.delta
+    if claim.scale == "ratio":
+        first, second, delta = _logarithms(first, 1.0), _logarithms(second, claim.times), math.log1p(delta)
+    table = fullest(first, second)
+    kept = () if table is None else table.seeds
+    remark = "; ".join(filter(None, (design or _missing(kept, planned, shared, apart), _apart(apart, places))))
+    if table is None:
+        return Paired(difference=None, reached=True, by_design=few, remark=remark)
+    a, b = table.tables if claim.says != "below" else table.tables[::-1]
+    asks: Question = "equal" if claim.says == "equal" else "better"
+    found = compare(a, b, delta, asks=asks, exact=claim.of_runs)
+    return Paired(difference=found, reached=True, by_design=few, remark=remark)
+
+
+def _of_seeds(values: BySeed, shared: Sequence[int], apart: Sequence[int]) -> BySeed:
+    return {seed: values[seed] for seed in shared if seed not in apart}
+
+
+def _one_place(places: Sequence[str | None]) -> bool:
+    """Whether all are the same known place; no places: the metric does not depend on them."""
+    return not places or (len(set(places)) == 1 and places[0] is not None)
+
+
+def _missing(kept: Sequence[int], planned: int, shared: Sequence[int], apart: Sequence[int]) -> str:
+    """`2 of 3 condensations; seed 1 is not judged by all networks`."""
+    if len(kept) >= planned:
+        return ""
+    half = [seed for seed in shared if seed not in kept and seed not in apart]
+    more = f"; {_seeds(half)} not judged by all networks" if half else ""
+    return f"{len(kept)} of {_count(planned)}{more}"
+
+
+def _apart(apart: Sequence[int], places: Sequence[Mapping[int, str | None] | None]) -> str:
+    """`seed 0 not compared: measured on a, cpu, 2 threads and on b, cpu, 2 threads`."""
+    if not apart:
+        return ""
+    where = " and ".join(f"on {each[apart[0]] or 'an unknown host'}" for each in places if each is not None)
+    return f"{_seeds(apart)} not compared: measured {where}"
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
+
+
+def _count(number: int) -> str:
+    return f"{number} condensation{'' if number == 1 else 's'}"
+
+
+def _logarithms(values: BySeed, times: float) -> BySeed:
+    """ln(times · value), without the values that are not above 0: they have no ratio."""
+    return {seed: {k: math.log(times * v) for k, v in each.items() if v > 0} for seed, each in values.items()}

@@ -1,0 +1,1 @@
+"""Scores of a stored set besides plain accuracy."""

@@ -1,0 +1,109 @@
+"""Accuracy and calibration on damaged test images: ordinary metrics, with the severity as the step."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from functools import partial
+from statistics import fmean
+
+from torch import nn
+
+import evaluation
+from evaluation import METRICS, Earlier, EvaluationResult
+from evaluation.corruptions import CORRUPTIONS, SEVERITIES, check_size
+from evaluation.cross_arch import value_of
+from registry import ResultRow
+from satm.errors import Interrupted
+from satm.training import predictions
+from satm.workflow.evaluate.in_domain import tested_images
+from satm.workflow.evaluate.rows import NetworkRows
+from satm.workflow.evaluate.subject import ROOT, MemoryKind
+from satm.workflow.score.scored import Scored
+from satm.workflow.teachers import label_facts
+
+
+def check_corruptions(scored: Scored) -> None:
+    """Raise ConfigError for images that are too small, or a rate that cannot be chosen."""
+    check_size(scored.subject.data.image_shape)
+    for memory in scored.memories:
+        scored.subject.check_learning_rate(memory)
+
+
+def score_corruptions(scored: Scored) -> None:
+    """Store every metric on each corruption at each severity, and the mean over all of them.
+
+    The rows have the protocol `corruptions/NAME`, with the severity as the step; those of the mean have `corruptions`.
+    The networks are those of `evaluate`, and their plain results are stored too.
+    """
+    store, subject = scored.workspace.store, scored.subject
+    teacher, facts = subject.trained_teacher(scored.workspace), label_facts(subject.data, subject.recipe.labels)
+    for memory in scored.memories:
+        recipe = subject.recipe_of(memory)
+        recipe_id = store.add_recipe(recipe.name, recipe.to_dict())
+        plain = NetworkRows.read(store, subject, memory, (subject.own,), recipe_id)
+        evaluation.evaluate(
+            subject.draws(memory),
+            subject.data,
+            (subject.own,),
+            recipe,
+            seed=ROOT,
+            repeats=scored.repeats,
+            trainer=scored.trainer,
+            teacher=teacher,
+            earlier=Earlier(trained=_done(scored, memory, recipe_id), learning_rates=plain.learning_rates()),
+            on_result=partial(
+                plain.add,
+                run_id=scored.run,
+                labels=facts,
+                progress=scored.workspace.progress,
+                test=tested_images(subject, None),
+            ),
+            on_network=partial(_test, scored, plain),
+        )
+
+
+def _done(scored: Scored, memory: MemoryKind, recipe_id: str) -> set[tuple[str, int]]:
+    """The networks that have the mean of every metric."""
+    subject = scored.subject
+    found: dict[tuple[str, int], set[str]] = defaultdict(set)
+    for row in scored.workspace.store.results(
+        set=subject.record.id, memory=subject.stored_memory(memory), recipe_id=recipe_id, protocol=scored.protocol
+    ):
+        if row.protocol == scored.protocol:
+            found[(row.architecture, row.repeat)].add(row.metric)
+    return {network for network, metrics in found.items() if set(METRICS) <= metrics}
+
+
+def _test(scored: Scored, plain: NetworkRows, result: EvaluationResult, network: nn.Module) -> None:
+    """Test one network on all damaged images and store the rows."""
+    test, progress = scored.subject.data.test, scored.workspace.progress
+    rows: list[ResultRow] = []
+    with progress.bar(f"corruptions of repeat {result.repeat}", len(CORRUPTIONS) * len(SEVERITIES)) as bar:
+        for name, corruption in CORRUPTIONS.items():
+            for severity in SEVERITIES:
+                if progress.stopping():
+                    raise Interrupted(
+                        "stopped; the networks tested so far are kept, the same command continues with the next one"
+                    )
+                damaged = replace(test, images=corruption(test.images, severity, ROOT))
+                logits, targets = predictions(network, damaged)
+                for metric in METRICS:
+                    value = value_of(METRICS.get(metric), logits, targets)
+                    row = plain.row(result, metric, value, scored.run, {})
+                    rows.append(
+                        replace(row, protocol=f"{scored.protocol}/{name}", step=severity, steps=len(SEVERITIES))
+                    )
+                bar.advance(1)
+    scored.workspace.store.add_results([*rows, *_means(rows, scored.protocol)])
+
+
+def _means(rows: list[ResultRow], protocol: str) -> list[ResultRow]:
+    """A row for each metric: its mean over corruptions and severities."""
+    found: dict[str, list[ResultRow]] = defaultdict(list)
+    for row in rows:
+        found[row.metric].append(row)
+    return [
+        replace(each[0], protocol=protocol, step=1, steps=1, value=fmean(row.value for row in each))
+        for each in found.values()
+    ]

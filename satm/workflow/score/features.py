@@ -1,0 +1,81 @@
+"""Coverage and diversity of a set, in the features of its own expert, beside as many random real images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+from torch import nn
+
+from evaluation.feature_scores import coverage, diversity
+from satm import networks
+from satm.engine import FlatNetwork
+from satm.methods import METHODS
+from satm.rng import Seed
+from satm.synthetic import SyntheticSet
+from satm.types import Images
+from satm.workflow.incremental.herding import feature_expert
+from satm.workflow.score.scored import Scored
+
+BATCH = 512  # images embedded at once
+DRAWS = 5  # of random images
+
+Of = Callable[["_Space", SyntheticSet], float]
+
+
+def score_coverage(scored: Scored) -> None:
+    """Store the coverage of the set, the mean over its classes, and that of random real images."""
+    _store(scored, "coverage", _coverage)
+
+
+def score_diversity(scored: Scored) -> None:
+    """Store the diversity of the set, and that of random real images."""
+    _store(scored, "diversity", lambda space, made: diversity(space.of(made.decoded.images)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Space:
+    """The features of an expert, and those of the real training images by class."""
+
+    embed: nn.Module
+    device: torch.device
+    real: list[torch.Tensor]  # [m, D] of each class
+
+    @torch.no_grad()
+    def of(self, images: Images) -> torch.Tensor:
+        """The features [n, D] of preprocessed images, on the CPU."""
+        return torch.cat([self.embed(part.to(self.device)).flatten(1).cpu() for part in images.split(BATCH)])
+
+
+def _coverage(space: _Space, made: SyntheticSet) -> float:
+    """The mean over classes, of those that have an image in the set."""
+    features, labels = space.of(made.decoded.images), made.decoded.hard_labels
+    present = sorted(set(labels.tolist()))
+    return fmean(coverage(space.real[label], features[labels == label]) for label in present)
+
+
+def _store(scored: Scored, metric: str, of: Of) -> None:
+    subject, store = scored.subject, scored.workspace.store
+    config, expert = feature_expert(subject, subject.synthetic.ipc)
+    epochs = METHODS.get(config.method).expert_epochs(config.settings) or 0
+    network = networks.plan_for(config.architecture, subject.data).create(Seed(0)).to(scored.workspace.device)
+    FlatNetwork(network).load(expert.snapshot(epochs).to(scored.workspace.device))
+    space = _Space(embed=networks.features(network).eval(), device=scored.workspace.device, real=[])
+    train = subject.data.train
+    for label in range(len(subject.data.classes)):
+        members = (train.labels == label).nonzero()[:, 0]
+        space.real.append(torch.cat([space.of(train.batch(part)[0]) for part in members.split(BATCH)]))
+    recipe = store.add_recipe(
+        f"features, expert of {epochs} epochs",
+        {"architecture": config.architecture, "epochs": epochs, "experts": config.to_dict()["experts"]},
+    )
+    made = [("condensed", 0, subject.synthetic)]
+    made += [("random", draw, subject.random(draw, subject.synthetic.ipc)) for draw in range(DRAWS)]
+    store.add_results(
+        [
+            scored.row(metric, of(space, each), repeat=repeat, recipe_id=recipe, detail={}, memory=memory)
+            for memory, repeat, each in made
+        ]
+    )
