@@ -158,11 +158,15 @@ class Factor(Parametrisation):
     def check(self, image_shape: tuple[int, int, int]) -> None:
         """See `Parametrisation`: a piece needs a pixel, and `padding` one value a channel."""
         channels, *sides = image_shape
-        if self.factor > min(sides):
-            raise ConfigError(
-                f"parametrisation {self.spell()}: images of {sides[0]}×{sides[1]} pixels are no grid of as many images "
-                f"a side; choose a factor up to {min(sides)}"
-            )
+        for side in sides:
+            if not _fits(self.factor, side):
+                smaller = next(
+                    (f"factor:{f}" for f in range(min(self.factor, side), 1, -1) if _fits(f, side)), "pixels"
+                )
+                raise ConfigError(
+                    f"parametrisation {self.spell()}: the last pieces of {side} pixels would be padding only; choose "
+                    f"{smaller}"
+                )
         if self.padding and len(self.padding) != channels:
             raise ConfigError(
                 f"padding {list(self.padding)} of {self.spell()}: expected a number for each of {channels} channels"
@@ -180,6 +184,11 @@ class Factor(Parametrisation):
             return whole
         added = F.pad(images.new_zeros(1, 1, height, width), missing, value=1.0)
         return whole + added * images.new_tensor(self.padding).view(1, -1, 1, 1)
+
+
+def _fits(factor: int, side: int) -> bool:
+    """Whether every piece of a side of so many pixels has a pixel of its own."""
+    return (factor - 1) * -(-side // factor) < side
 
 
 PIXELS = Pixels()

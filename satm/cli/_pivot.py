@@ -25,9 +25,10 @@ from satm.cli._short import (
 from satm.cli._tables import print_rows
 from satm.report.fit import GAP, fitted, widths_of, wrapped
 from satm.report.tables import render
+from satm.workflow.compare import WHOLE
 from satm.workflow.grouped import GroupRow
 
-WHOLE = "all classes"  # networks see all classes, unlike in a stream; for in-domain and cross-arch in one row
+ALL_CLASSES = "all classes"  # for in-domain and cross-arch in one row: networks see all classes, unlike in a stream
 OWN = "in-domain"
 LEAST = 20  # characters, at least, for the names at the left
 _WITHOUT_SET = (Pivot.METHOD, Pivot.IPC)  # the names at the left do not say which version of a set a value is of
@@ -141,8 +142,8 @@ def _value(row: GroupRow, by: Pivot) -> tuple[str, Any]:
 def _names(row: GroupRow, by: Pivot, columns: Sequence[str]) -> tuple[str, ...]:
     """What a result belongs to besides its column, in the order of `columns`."""
     record, named = row.group.sets[0], dict(zip(ABOUT, about(row), strict=True))
-    if by is Pivot.ARCHITECTURE and not row.cell.incremental:
-        named["protocol"] = WHOLE
+    if by is Pivot.ARCHITECTURE and row.cell.protocol in WHOLE:
+        named["protocol"] = ALL_CLASSES
     if by is Pivot.METHOD:
         named["set"] = f"{record.dataset}/ipc{record.ipc}"
     if by is Pivot.IPC:

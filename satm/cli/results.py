@@ -242,6 +242,7 @@ def sorted_by(rows: Sequence[GroupRow], column: str | None) -> list[GroupRow]:
     columns, lines = plain_table(rows)
     records = [row.group.sets[0] for row in rows]
     known = {name: [line[i] for line in lines] for i, name in enumerate(columns)}
+    known["step"] = [(row.cell.steps, row.cell.step) for row in rows]
     known |= {name: [getattr(record, name) for record in records] for name in ("dataset", "ipc", "method", "created")}
     name = column.removeprefix("-")
     if name not in known:
@@ -265,11 +266,11 @@ def parse_since(text: str, now: datetime) -> str:
             when = now - timedelta(days=float(found[1]) * _UNITS[found[2]])
         else:
             when = datetime.fromisoformat(text.strip())
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError):
         raise ConfigError(
             f"--since {text}: expected a date such as 2026-11-20, or a time back from now such as 7d, 12h or 2w"
         ) from None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _nothing(reference: str | None, protocol: str | None, registry: Path, filters: Mapping[str, object]) -> str:
@@ -300,8 +301,10 @@ def _names_of_the_suite(kind: str) -> Iterable[str]:
         return known()
     if kind == "metric":
         from evaluation.metrics import METRICS
+        from satm.workflow.grouped import SCORES
+        from satm.workflow.headline import STREAM_HEADLINES
 
-        return METRICS
+        return (*METRICS, *SCORES, *STREAM_HEADLINES)
     from satm.presets.profiles import ORDER
 
     return ORDER if kind == "profile" else ("condensed", "random", "herding", "none")

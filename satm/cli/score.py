@@ -54,6 +54,7 @@ def score(
     import satm
     from satm.cli._session import working
     from satm.cli._short import print_short
+    from satm.workflow.headline import PARTS
     from satm.workflow.score.run import SCORES
 
     named = tuple(dict.fromkeys(scores or ("coverage", "diversity")))
@@ -75,6 +76,6 @@ def score(
     for name in named if not dry_run else ():
         protocol = SCORES[name].protocol
         rows = satm.group_results([group.name], registry=registry, protocol=protocol, every_step=False)
-        print_short([row for row in rows if row.cell.protocol == protocol or row.cell.metric == "accuracy"])
+        print_short([row for row in rows if row.cell.protocol == protocol or not row.cell.protocol.startswith(PARTS)])
     if not dry_run:
         say(f"next: satm results {group.name} --all")

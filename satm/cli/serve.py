@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
+from threading import Thread
 from typing import Annotated
 
 import typer
@@ -34,7 +35,11 @@ def serve(
 
     def ready(address: str) -> None:
         say(f"{registry} at {address}; Ctrl-C ends it")
-        if open_page and not webbrowser.open(address):
+        if open_page:  # beside the server: a browser of the terminal waits for the page
+            Thread(target=show, args=[address], daemon=True).start()
+
+    def show(address: str) -> None:
+        if not webbrowser.open(address):
             say("no browser was found; open the address by hand", err=True)
 
     serve_registry(registry, host=host, port=port, ready=ready)

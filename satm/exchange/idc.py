@@ -53,6 +53,7 @@ def cut(foreign: Foreign, factor: int) -> Foreign:
     if labels is None or labels.ndim != 1 or not images.is_floating_point() or images.shape[-2] != side:
         raise DataError("a factor needs square images in 0..1 with one class each; leave --factor out")
     grids, how = by_class(foreign), Factor(factor, (GREY,) * images.shape[1])
+    how.check((images.shape[1], side, side))
     seen = how.decode(grids.images)
     note = f"each image is cut into {factor}×{factor} and enlarged to {side} pixels: {len(images)} become {len(seen)}"
     notes = (*foreign.notes, note)
@@ -98,8 +99,9 @@ def _classes(foreign: Foreign) -> torch.Tensor:
 
 def _keeps(synthetic: SyntheticSet) -> bool:
     """Whether importing the stored images with --factor gives the set again: IDC's padding is grey in 0..1."""
-    how, space = synthetic.parametrisation, synthetic.preprocessing
-    return isinstance(how, Factor) and isinstance(space, MeanStd) and not how.pads(synthetic.image_shape)
+    how, space, (_, height, width) = synthetic.parametrisation, synthetic.preprocessing, synthetic.image_shape
+    exact = isinstance(how, Factor) and isinstance(space, MeanStd) and not how.pads(synthetic.image_shape)
+    return exact and height == width and synthetic.label_kind == "hard"  # as `cut` needs it
 
 
 def write_idc(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ class TensorBoard:
 
         folder = Path(run.project, f"{run.name}-{run.id}")
         self.place = f"tensorboard --logdir {run.project}"
-        self._writer = SummaryWriter(str(folder), purge_step=run.first + 1 if run.first else None)
+        self._writer = SummaryWriter(str(folder), purge_step=run.first + 1)
         # `SummaryWriter.add_hparams` would put them in a folder of their own, beside the curves.
         for summary in hparams(run.flat, {"train/loss": 0.0, "validation/accuracy": 0.0}):
             self._writer.file_writer.add_summary(summary)

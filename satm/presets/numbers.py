@@ -80,6 +80,10 @@ NUMBERS: Mapping[str, Numbers] = {
     "dance": Numbers(
         values={"outer_steps": 10_000, "batch_real": 128, "init": "real", "expert_epochs": 60},
         by_ipc={ipc: {"lr_images": DANCE_LR * ipc} for ipc in (1, 10, 50)},
+        by_set={
+            name: {ipc: {"lr_images": 10 * DANCE_LR * ipc, "expert_epochs": 80} for ipc in (1, 10, 50)}
+            for name in ("imagenette", "imagewoof", "imagemeow", "imagefruit")
+        },
         source=DANCE_CODE,
         departures=DANCE_DEPARTURES,
         experts=ExpertConfig(count=5, lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=64),

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from registry import Registry
+from registry.location import network_file_system
 from satm.errors import SatmError
 from satm.home import home, write_bytes
 from satm.progress import Progress
 
 FOLDER = "registries"  # in SATM_HOME: a file for each UUID, with the path of the registry that works with it
 SCRATCH = "ray"  # in SATM_HOME: registries of Ray workers, whose runs are those of the registry that started the work
+
+
+def scratch_folder() -> Path:
+    """Where Ray workers keep their registries: in SATM_HOME, or on a disk of this machine if machines share that.
+
+    SQLite's locks need a disk of this machine.
+    """
+    if network_file_system(home()) is None:
+        return home() / SCRATCH
+    user = os.getuid() if hasattr(os, "getuid") else os.getlogin()  # Windows has no numbers of users
+    return Path(tempfile.gettempdir()) / f"satm-{SCRATCH}-{user}"
 
 
 def separate_copy(store: Registry, progress: Progress) -> None:
@@ -21,14 +35,14 @@ def separate_copy(store: Registry, progress: Progress) -> None:
     copy: the other path then holds no such registry. Raises RegistryError if the file cannot be written.
     """
     here = store.path.resolve()
-    if here.is_relative_to((home() / SCRATCH).resolve()):
+    if here.is_relative_to(scratch_folder().resolve()):
         return
     other = _path_in(home() / FOLDER / store.uuid)
     if other == here:
         return
     uuid = store.uuid
     # Of two commands that start together on one copy, one separates it.
-    if other is not None and _may_be(other, uuid) and not other.samefile(here) and store.separate(uuid):
+    if other is not None and _may_be(other, uuid) and not _same(other, here) and store.separate(uuid):
         progress.say(f"{store.path} is a copy of {other}: it now has an identity and saved states of its own")
     note = home() / FOLDER / store.uuid
     with suppress(SatmError):  # a SATM_HOME that may only be read holds no new state either
@@ -46,6 +60,14 @@ def _path_in(note: Path) -> Path | None:
     except (OSError, ValueError):
         return None
     return Path(text) if text and "\0" not in text else None
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether both paths lead to one file. One that cannot be reached is another file."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _exists(path: Path | None) -> bool:

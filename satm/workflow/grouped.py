@@ -19,6 +19,7 @@ from satm.workflow.incremental.naming import BASE, ORDERS, PER_STEP
 APART = "its group shares no network"  # the remark on a set that is shown by itself
 
 HEADLINES = ("accuracy", "final_accuracy")
+SCORES = ("coverage", "diversity", "label_robust_score", "augmentation_robust_score")  # from 0 to 1
 """The metrics that are looked at first: of streams the final accuracy, else the accuracy."""
 
 Images = Mapping[str, Mapping[tuple[str, str, str, str], int]]
@@ -50,7 +51,7 @@ class Cell:
     @property
     def bounded(self) -> bool:
         """Whether the metric lies from 0 to 1. Drops, transfers and forgetting can be negative."""
-        return "accuracy" in self.metric or self.metric == "expected_calibration_error"
+        return "accuracy" in self.metric or self.metric in ("expected_calibration_error", *SCORES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ FOLDERS = (
     "data",
     "registries",
     "ray",
+    "downloads",
 )  # of `SATM_HOME`: all else in there is not ours
 UNFINISHED_SECONDS = 3600.0  # a `.tmp` file that nobody has written to for so long is left over from a crash
 DAY = 86400.0
@@ -133,12 +134,13 @@ def _states(store: Registry, older_than: float | None) -> tuple[list[Garbage], i
 
 def _unfinished() -> list[Garbage]:
     """Notes of registries that are gone, and what a killed write leaves: a folder with the file, or the file alone."""
-    return [_garbage(note, "its registry is gone") for note in gone()] + [
-        _garbage(place, "left over from a crash")
-        for folder in FOLDERS
-        for place in sorted((home() / folder).glob("**/*.tmp"))
-        if time.time() - place.stat().st_mtime > UNFINISHED_SECONDS
-    ]
+    found = [_garbage(note, "its registry is gone") for note in gone()]
+    for place in (place for folder in FOLDERS for place in sorted((home() / folder).glob("**/*.tmp"))):
+        with suppress(FileNotFoundError):  # its writer has just finished
+            newest = max(each.stat().st_mtime for each in (place, *place.glob("**/*")))
+            if time.time() - newest > UNFINISHED_SECONDS:
+                found.append(_garbage(place, "left over from a crash"))
+    return found
 
 
 def _files(folder: Path, pattern: str = "*") -> list[Path]:

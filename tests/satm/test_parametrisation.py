@@ -67,8 +67,13 @@ def test_names_are_read_and_wrong_ones_refused():
     for broken in ({"name": "other"}, {"name": "factor", "factor": 2, "padding": [float("nan")]}, {"name": "factor"}):
         with pytest.raises(ConfigError, match="is unknown; expected that of a set of this version"):
             parametrisation_from_dict(broken)
-    with pytest.raises(ConfigError, match="choose a factor up to 4"):
-        Factor(5).check((3, 4, 8))
+    for shape, factor, way_out in (
+        ((3, 4, 8), 5, "factor:4"),
+        ((1, 8, 8), 5, "factor:4"),
+        ((3, 32, 32), 9, "factor:8"),
+    ):
+        with pytest.raises(ConfigError, match=f"would be padding only; choose {way_out}$"):
+            Factor(factor).check(shape)
 
 
 @pytest.fixture

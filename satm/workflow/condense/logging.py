@@ -68,8 +68,14 @@ class Loggers:
             return
         self._pictured = step
         try:
-            pixels = grid_pixels(self._describe(condensation.result()))
+            shown = self._describe(condensation.result())
+            if not len(shown):  # a coreset that has chosen no image yet
+                return
+            pixels = grid_pixels(shown)
         except SatmError:  # a set that has no whole image yet, or one that cannot be shown without its ZCA file
+            return
+        except Exception as error:  # a logger never costs a run
+            self._progress.say(f"the images cannot be logged ({type(error).__name__}); the run goes on")
             return
         for name in list(self._open):
             self._guarded(name, partial(self._open[name].image, IMAGES, step, pixels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from registry import Group, Registry, SetRecord
@@ -30,7 +30,8 @@ class CondenseSeed:
     preset: Preset  # with the experts of this seed
     seed: int
     fresh: bool = False
-    since: str | None = None  # for `fresh`: when the command began, so that a worker that died is continued
+    since: str | None = field(default=None, repr=False)
+    """For `fresh`: when the command began, so that a worker that died is continued. Not a part of what is made."""
     judging: Judging | None = None
     log: tuple[str, ...] = ()
 

@@ -160,6 +160,8 @@ class Wanted:
         """The facts about the request that the run stores, JSON-able."""
         facts = {"architectures": list(self.architectures), "memories": list(self.memories)}
         facts |= {"recipe": subject.recipe.to_dict(), "repeats": self.repeats}
+        if subject.hardened:  # left out otherwise, so that runs from before are still found
+            facts["hardened"] = True
         return facts if subject.prefix is None else facts | {"prefix": subject.prefix}
 
 

@@ -12,14 +12,12 @@ from pathlib import Path
 from filelock import Timeout
 
 from registry import Registry
-from registry.location import network_file_system
 from satm.canonical import digest
-from satm.errors import Busy
-from satm.home import held_now, home, make_folder, write_bytes
+from satm.errors import Busy, SatmError
+from satm.home import held_now, make_folder, write_bytes
+from satm.workflow.copies import scratch_folder
 from satm.workflow.fan_out.messages import Ended
 from satm.workflow.fan_out.task import Task
-
-FOLDER = "ray"  # of SATM_HOME
 
 
 def scratch_path(registry: str, task: Task) -> Path:
@@ -27,15 +25,7 @@ def scratch_path(registry: str, task: Task) -> Path:
 
     Tasks of two commands have different places, even if they have one name, unless they are equal.
     """
-    return _folder() / f"{registry[:8]}-{digest([registry, type(task).__qualname__, repr(task)])[:16]}.db"
-
-
-def _folder() -> Path:
-    """In SATM_HOME; if several machines share that, on a disk of this one: SQLite's locks need it."""
-    if network_file_system(home()) is None:
-        return home() / FOLDER
-    user = os.getuid() if hasattr(os, "getuid") else os.getlogin()  # Windows has no numbers of users
-    return Path(tempfile.gettempdir()) / f"satm-{FOLDER}-{user}"
+    return scratch_folder() / f"{registry[:8]}-{digest([registry, type(task).__qualname__, repr(task)])[:16]}.db"
 
 
 @contextmanager
@@ -55,6 +45,7 @@ def prepare(scratch: Path, base: bytes) -> None:
     A copy has the UUID of its original, so a run has the same key and the same saved state in both.
     """
     make_folder(scratch.parent)
+    _check_ours(scratch.parent)
     if not scratch.exists():
         write_bytes(scratch, base)
         return
@@ -79,6 +70,13 @@ def remove(scratch: Path) -> None:
     with suppress(Busy), held(scratch):
         for file in scratch.parent.glob(f"{scratch.name}*"):
             file.unlink(missing_ok=True)
+
+
+def _check_ours(folder: Path) -> None:
+    """Make the folder private. Raises SatmError if it is another user's, who could change what lies in it."""
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        raise SatmError(f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of yours")
+    folder.chmod(0o700)
 
 
 @dataclass(frozen=True)

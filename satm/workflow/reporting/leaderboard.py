@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from satm.report.page import Column, Section, Table, Value
+from satm.workflow.compare import WHOLE
 from satm.workflow.grouped import GroupRow
-from satm.workflow.headline import best, headlines
+from satm.workflow.headline import best, headlines, is_headline
 from satm.workflow.reporting.material import ROWS, Material
 from satm.workflow.reporting.paper import printed
 from satm.workflow.reporting.words import card_key, percent
@@ -17,7 +18,12 @@ CSV = "satm results --format csv prints all."
 
 def section(material: Material, cards: frozenset[str]) -> Section:
     """Both tables. `cards`: the ids of the sets that have a card."""
-    chosen = headlines(material.rows)
+    # Accuracies on damaged images and scores have their place among all numbers.
+    chosen = [
+        row
+        for row in headlines(material.rows)
+        if is_headline(row.cell) and (row.cell.incremental or row.cell.protocol in WHOLE)
+    ]
     tables = [_leaderboard(chosen, cards), _everything(material.rows, cards)] if material.rows else []
     return Section(
         key="leaderboard",

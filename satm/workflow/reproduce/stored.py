@@ -108,7 +108,7 @@ def _fits_stream(row: GroupRow, evaluation: Evaluation, entrant: Entrant) -> boo
     named = row.recipe.partition(",")[0] == entrant.recipe.name.partition(",")[0]
     return (
         cell.protocol == protocol_name(evaluation.protocol)
-        and cell.memory.startswith("condensed")
+        and cell.memory == "condensed"
         and cell.policy == (policy if isinstance(policy, str) else "fixed")
         and cell.step == cell.steps
         and named

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from statistics import fmean
+from typing import Any
 
 from torch import nn
 
 import evaluation
-from evaluation import METRICS, Earlier, EvaluationResult
+from evaluation import DIVERGED, METRICS, Earlier, EvaluationResult
 from evaluation.corruptions import CORRUPTIONS, SEVERITIES, check_size
 from evaluation.cross_arch import value_of
 from registry import ResultRow
 from satm.errors import Interrupted
 from satm.training import predictions
 from satm.workflow.evaluate.in_domain import tested_images
-from satm.workflow.evaluate.rows import NetworkRows
+from satm.workflow.evaluate.rows import NetworkRows, Tested
 from satm.workflow.evaluate.subject import ROOT, MemoryKind
 from satm.workflow.score.scored import Scored
 from satm.workflow.teachers import label_facts
@@ -53,18 +55,18 @@ def score_corruptions(scored: Scored) -> None:
             teacher=teacher,
             earlier=Earlier(trained=_done(scored, memory, recipe_id), learning_rates=plain.learning_rates()),
             on_result=partial(
-                plain.add,
-                run_id=scored.run,
+                _keep,
+                scored,
+                plain,
                 labels=facts,
-                progress=scored.workspace.progress,
                 test=tested_images(subject, None),
             ),
-            on_network=partial(_test, scored, plain),
+            on_network=partial(_test, scored, plain, facts),
         )
 
 
 def _done(scored: Scored, memory: MemoryKind, recipe_id: str) -> set[tuple[str, int]]:
-    """The networks that have the mean of every metric."""
+    """The networks that have the mean of every metric, and those that diverged."""
     subject = scored.subject
     found: dict[tuple[str, int], set[str]] = defaultdict(set)
     for row in scored.workspace.store.results(
@@ -72,10 +74,22 @@ def _done(scored: Scored, memory: MemoryKind, recipe_id: str) -> set[tuple[str, 
     ):
         if row.protocol == scored.protocol:
             found[(row.architecture, row.repeat)].add(row.metric)
-    return {network for network, metrics in found.items() if set(METRICS) <= metrics}
+    return {network for network, metrics in found.items() if set(METRICS) <= metrics or DIVERGED in metrics}
 
 
-def _test(scored: Scored, plain: NetworkRows, result: EvaluationResult, network: nn.Module) -> None:
+def _keep(
+    scored: Scored, plain: NetworkRows, result: EvaluationResult, *, labels: Mapping[str, Any], test: Tested | None
+) -> None:
+    """Store the result on undamaged images. A network that diverged counts as chance on damaged ones too."""
+    plain.add(result, scored.run, labels, scored.workspace.progress, test)
+    if DIVERGED in result.metrics:
+        row = plain.row(result, DIVERGED, result.metrics[DIVERGED], scored.run, labels)
+        scored.workspace.store.add_results([replace(row, protocol=scored.protocol)])
+
+
+def _test(
+    scored: Scored, plain: NetworkRows, labels: Mapping[str, Any], result: EvaluationResult, network: nn.Module
+) -> None:
     """Test one network on all damaged images and store the rows."""
     test, progress = scored.subject.data.test, scored.workspace.progress
     rows: list[ResultRow] = []
@@ -90,7 +104,7 @@ def _test(scored: Scored, plain: NetworkRows, result: EvaluationResult, network:
                 logits, targets = predictions(network, damaged)
                 for metric in METRICS:
                     value = value_of(METRICS.get(metric), logits, targets)
-                    row = plain.row(result, metric, value, scored.run, {})
+                    row = plain.row(result, metric, value, scored.run, labels)
                     rows.append(
                         replace(row, protocol=f"{scored.protocol}/{name}", step=severity, steps=len(SEVERITIES))
                     )

@@ -35,6 +35,11 @@ def score_diversity(scored: Scored) -> None:
     _store(scored, "diversity", lambda space, made: diversity(space.of(made.decoded.images)))
 
 
+def check_features(scored: Scored) -> None:
+    """Raise ExpertError, with the command that trains it, if the expert is missing whose features are compared."""
+    feature_expert(scored.subject, scored.subject.synthetic.ipc)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Space:
     """The features of an expert, and those of the real training images by class."""
@@ -72,7 +77,9 @@ def _store(scored: Scored, metric: str, of: Of) -> None:
         {"architecture": config.architecture, "epochs": epochs, "experts": config.to_dict()["experts"]},
     )
     made = [("condensed", 0, subject.synthetic)]
-    made += [("random", draw, subject.random(draw, subject.synthetic.ipc)) for draw in range(DRAWS)]
+    # As many as networks see of the set: more images cover more. A class may have fewer.
+    count = min(subject.synthetic.decoded.ipc, *map(len, space.real))
+    made += [("random", draw, subject.random(draw, count)) for draw in range(DRAWS)]
     store.add_results(
         [
             scored.row(metric, of(space, each), repeat=repeat, recipe_id=recipe, detail={}, memory=memory)

@@ -97,14 +97,15 @@ def with_hard_labels(subject: Subject) -> Subject:
     """The set with the class of each image as its label, and no teacher; itself if that is how it is.
 
     A step size that was learned with soft labels is not that of hard ones, so the rate is chosen from the grid, as
-    DD-Ranking searches it.
+    DD-Ranking searches it, unless the user gave a number.
     """
     synthetic = subject.synthetic
     recipe = subject.recipe.labelled(None)
     if synthetic.label_kind == "hard":
         return subject if recipe is subject.recipe else replace(subject, recipe=recipe)
     labelled = replace(synthetic, labels=synthetic.hard_labels, label_kind="hard", step_size=None)
-    return replace(subject, synthetic=labelled, recipe=recipe.variant(learning_rate="grid"), hardened=True)
+    rated = recipe.variant(learning_rate="grid") if isinstance(subject.policy, str) else recipe
+    return replace(subject, synthetic=labelled, recipe=rated, hardened=True)
 
 
 def _accuracies(scored: Scored, subject: Subject, memories: Sequence[MemoryKind]) -> dict[MemoryKind, dict[int, float]]:
@@ -137,7 +138,8 @@ def _rows(scored: Scored, values: Mapping[str, float], repeat: int, recipes: Map
     recipe = subject.recipe_of("condensed")
     recipe_id = scored.workspace.store.add_recipe(recipe.name, recipe.to_dict())
     fixed = not isinstance(subject.policy, str)
-    rate = subject.policy if fixed else subject.synthetic.step_size
+    learned = subject.synthetic.step_size if subject.policy == "learned" else 0.0
+    rate = subject.policy if fixed else learned
     detail = {"weight": WEIGHT, "recipes": dict(recipes), "policy": "fixed" if fixed else subject.policy}
     return [
         scored.row(metric, value, repeat=repeat, recipe_id=recipe_id, detail=detail, rate=float(rate or 0.0))

@@ -15,7 +15,7 @@ from satm.progress import SILENT, Progress
 from satm.workflow.evaluate.in_domain import recorded, trainer_of
 from satm.workflow.evaluate.subject import Judging, MemoryKind, Subject, find_entrant, open_subject
 from satm.workflow.score.corrupted import check_corruptions, score_corruptions
-from satm.workflow.score.features import score_coverage, score_diversity
+from satm.workflow.score.features import check_features, score_coverage, score_diversity
 from satm.workflow.score.ranking import check_augmentation, check_labels, score_augmentation, score_labels
 from satm.workflow.score.scored import Scored
 from satm.workflow.workspace import Workspace, opened
@@ -50,8 +50,12 @@ SCORES: Mapping[str, Score] = {
         store=score_corruptions,
         check=check_corruptions,
     ),
-    "coverage": Score(protocol="coverage", work="compares features, trains nothing", store=score_coverage),
-    "diversity": Score(protocol="diversity", work="compares features, trains nothing", store=score_diversity),
+    "coverage": Score(
+        protocol="coverage", work="compares features, trains nothing", store=score_coverage, check=check_features
+    ),
+    "diversity": Score(
+        protocol="diversity", work="compares features, trains nothing", store=score_diversity, check=check_features
+    ),
 }
 
 
@@ -70,7 +74,9 @@ def score(
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> Group:
-    """Score stored sets and store the scores as results; `group_results` reads them. All are fractions.
+    """Score stored sets and store the scores as results; `group_results` reads them.
+
+    Scores are fractions; `corruptions` stores every metric in its unit.
 
     Networks are those of `evaluate`: stored ones are not trained again, except for `corruptions`, which needs the
     networks themselves.

@@ -19,7 +19,7 @@ class Scored:
     workspace: Workspace
     subject: Subject
     trainer: Trainer
-    repeats: int  # networks, or draws of random images
+    repeats: int  # networks
     memories: tuple[MemoryKind, ...]  # that are tested on damaged images
     run: str = ""  # the id of the run that the rows name
     protocol: str = ""  # of the rows

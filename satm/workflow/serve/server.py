@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,16 +32,25 @@ def serve(
 
     Raises ConfigError if datasette is not installed or the port cannot be used, and the errors of `Registry.open`.
     """
+    if not host:
+        raise ConfigError("--host is empty, which would let every machine in; name an address, as 127.0.0.1")
     with browsing(Path(registry).absolute()) as site:
         import uvicorn
 
         with _listening(host, port) as listener:
             port = listener.getsockname()[1]
-            app = _only_for(_LOCAL, site.app()) if host in _LOCAL else site.app()
-            settings = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+            app = _only_for((*_LOCAL, host), site.app()) if _is_local(host) else site.app()
+            settings = uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
             ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/satm")
             with suppress(KeyboardInterrupt):  # uvicorn has ended in order and raises it again
                 uvicorn.Server(settings).run(sockets=[listener])
+
+
+def _is_local(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    with suppress(ValueError):
+        return host in _LOCAL or ipaddress.ip_address(host).is_loopback
+    return False
 
 
 def _listening(host: str, port: int) -> socket.socket:

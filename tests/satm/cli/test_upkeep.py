@@ -181,7 +181,11 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(satm: Callable[..., str]
     left.mkdir()
     (left / "x").write_bytes(b"1")
     (folder / "x.safetensors.young.tmp").write_bytes(b"1")
-    os.utime(left, (0, 0))
+    slow = folder / "y.safetensors.slow.tmp"  # somebody writes into a file of it at this moment
+    slow.mkdir()
+    (slow / "y").write_bytes(b"1")
+    for old in (left / "x", left, slow):
+        os.utime(old, (0, 0))
     mine = [home() / "proj" / name for name in ("poetry.lock", "old.safetensors.x.tmp")]  # satm has no such folder
     mine[0].parent.mkdir()
     for file in mine:
@@ -197,7 +201,7 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(satm: Callable[..., str]
         assert sorted(file.name for file in folder.iterdir()) == sorted(
             [
                 *(f"{stopped.key}.safetensors", f"{stopped.key}.lock", f"{other}.safetensors"),
-                *(f"{removed}.safetensors", "x.safetensors.young.tmp"),
+                *(f"{removed}.safetensors", "x.safetensors.young.tmp", slow.name),
             ]
         )
     assert "2 saved states are of runs that this registry does not know, and stay" in removed_now

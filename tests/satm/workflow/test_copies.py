@@ -156,3 +156,18 @@ def test_a_copy_of_a_registry_that_cannot_be_read_is_separated(original: Path, c
     original.write_bytes(b"damaged")
     works(copy)
     assert uuid(copy) != before
+
+
+def test_a_registry_in_a_folder_of_somebody_else_is_another_one(
+    original: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, samefile = uuid(original), Path.samefile
+
+    def refuse(self: Path, other: Path) -> bool:
+        if self == original.resolve():
+            raise PermissionError(13, "Permission denied", str(self))
+        return samefile(self, other)
+
+    monkeypatch.setattr(Path, "samefile", refuse)
+    works(copy)
+    assert uuid(copy) != before

@@ -147,6 +147,20 @@ def test_a_logger_that_fails_costs_nothing(here: Path, monkeypatch: pytest.Monke
     assert len(failed) == 1
 
 
+def test_a_method_without_images_at_its_start_is_logged(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Broken] = []
+
+    def start(run: Any) -> Broken:
+        opened.append(Broken("nothing"))
+        return opened[-1]
+
+    kind = LoggerKind(name="whole", summary="", module="json", install="", project="", open=start)
+    monkeypatch.setitem(LOGGERS._items, "whole", kind)
+    preset = satm.choose_preset("digits", ipc=1, method="kcenter", profile="smoke")  # it adds a class a step
+    satm.condense(preset, registry=here / "satm.db", log=("whole",), device="cpu")
+    assert opened[0].calls[-1] == "close"
+
+
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
