@@ -11,7 +11,8 @@ import pytest
 from registry import Registry
 from satm.errors import Busy
 from satm.home import home
-from satm.workflow.fan_out import scratch as scratch_module
+from satm.progress import SILENT
+from satm.workflow import copies
 from satm.workflow.fan_out.messages import Ended
 from satm.workflow.fan_out.origin import Origin
 from satm.workflow.fan_out.scratch import Returned, as_bytes, held, prepare, remove, scratch_path, take
@@ -52,12 +53,16 @@ def test_a_scratch_registry_knows_what_is_done_and_brings_back_what_is_new(main:
 def test_a_scratch_registry_that_is_in_use_is_kept_and_lies_on_a_disk_of_this_machine(
     main: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scratch_module, "network_file_system", lambda path: "nfs4" if path == home() else None)
-    monkeypatch.setattr(scratch_module.tempfile, "gettempdir", lambda: str(tmp_path / "local"))
+    monkeypatch.setattr(copies, "network_file_system", lambda path: "nfs4" if path == home() else None)
+    monkeypatch.setattr(copies.tempfile, "gettempdir", lambda: str(tmp_path / "local"))
     scratch = scratch_path("uuid", Write("seed 1"))
     assert scratch.is_relative_to(tmp_path / "local")
     with held(scratch):
         prepare(scratch, as_bytes(main))
+        with Registry.open(scratch) as store:
+            before = store.uuid
+            copies.separate_copy(store, SILENT)
+            assert store.uuid == before  # a run has the same key in both
         with pytest.raises(Busy, match="another command does the same task"), held(scratch):
             pass
         remove(scratch)
