@@ -143,7 +143,7 @@ def test_grids_begin_as_smaller_real_images_and_chosen_ones_are_stored_so(data):
     ("method", "how", "message"),
     [
         ("rded-static", "factor:2", "method rded-static makes images that networks see as they are stored.*dm"),
-        ("mtt", "factor:9", "8×8 pixels are no grid.*choose a factor up to 8"),
+        ("mtt", "factor:9", "the last pieces of 8 pixels would be padding only; choose factor:8"),
         ("dm", "factor:2.5", "expected pixels, or factor:N"),
     ],
 )
