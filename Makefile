@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 
 # Tests that run on every core, a file on each, one thread a file. The others run one after the other.
 APART := tests/satm/cli tests/satm/exchange tests/satm/workflow tests/satm/report tests/satm/studies tests/registry \
-	tests/test_architecture.py tests/test_docs.py tests/test_crashes.py tests/test_how_to.py tests/test_packaging.py tests/test_site.py
+	tests/test_architecture.py tests/test_docs.py tests/test_crashes.py tests/test_how_to.py tests/test_packaging.py tests/test_site.py \
+	tests/evaluation tests/protocols tests/golden tests/satm/data tests/satm/experts tests/satm/methods tests/satm/statistics tests/satm/teachers
 
 .PHONY: demo test lint types docs site clean
 
