@@ -138,12 +138,17 @@ def _fill(made: Path, data: bytes) -> None:
 def _drop_stale(path: Path) -> None:
     """Remove what killed writes to `path` have left."""
     for folder in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
-        try:
-            newest = max(each.stat().st_mtime for each in (folder, *folder.glob("*")))
-        except OSError:  # its writer has just finished
-            continue
-        if time.time() - newest > STALE_SECONDS:
+        if is_stale(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_stale(unfinished: Path) -> bool:
+    """Whether a killed write has left this file or folder: nobody has written to it or into it for `STALE_SECONDS`."""
+    try:
+        newest = max(each.stat().st_mtime for each in (unfinished, *unfinished.glob("**/*")))
+    except OSError:  # its writer has just finished
+        return False
+    return time.time() - newest > STALE_SECONDS
 
 
 def acquire(lock_file: Path, timeout: float) -> BaseFileLock:

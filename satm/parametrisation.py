@@ -107,8 +107,8 @@ class Factor(Parametrisation):
     """A stored image is a grid of f × f smaller ones, line by line. Each is enlarged to the size of the whole image.
 
     This is IDC's multi-formation (Kim et al. 2022; `decode_zoom` in condense.py of
-    snu-mllab/Efficient-Dataset-Condensation at 086273c): bilinear, without aligned corners. If a side is no multiple of
-    f, the image is padded on its right and lower side first, as there. There the padding is grey (0.5 in 0..1).
+    snu-mllab/Efficient-Dataset-Condensation at 086273c): bilinear, without aligned corners. If f does not divide a
+    side, the image is padded on its right and lower side first, as there. There the padding is grey (0.5 in 0..1).
     """
 
     cite: ClassVar[tuple[str, ...]] = ("kim2022idc",)

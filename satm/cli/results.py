@@ -301,10 +301,10 @@ def _names_of_the_suite(kind: str) -> Iterable[str]:
         return known()
     if kind == "metric":
         from evaluation.metrics import METRICS
-        from satm.workflow.grouped import SCORES
+        from satm.workflow.grouped import SCORE_METRICS
         from satm.workflow.headline import STREAM_HEADLINES
 
-        return (*METRICS, *SCORES, *STREAM_HEADLINES)
+        return (*METRICS, *SCORE_METRICS, *STREAM_HEADLINES)
     from satm.presets.profiles import ORDER
 
     return ORDER if kind == "profile" else ("condensed", "random", "herding", "none")

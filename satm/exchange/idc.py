@@ -42,7 +42,7 @@ def read_idc(path: Path, index: int | None = None) -> Foreign:
 def cut(foreign: Foreign, factor: int) -> Foreign:
     """The set with every image cut into `factor`² pieces, each enlarged to the image's side (see `Factor`).
 
-    If the side is no multiple of `factor`, the image is padded with grey. The images are `by_class`, and the pieces of
+    If `factor` does not divide the side, the image is padded with grey. The images are `by_class`, and the pieces of
     one follow one another. Raises ConfigError if `factor` is not between 2 and the side, DataError if images are not
     square floats with one class each.
     """

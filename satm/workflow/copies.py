@@ -34,13 +34,10 @@ def separate_copy(store: Registry, progress: Progress) -> None:
     Stopped runs go on in both files: each then has the saved states under keys of its own. A file that was moved is no
     copy: the other path then holds no such registry. Raises RegistryError if the file cannot be written.
     """
-    here = store.path.resolve()
-    if here.is_relative_to(scratch_folder().resolve()):
+    here, uuid = store.path.resolve(), store.uuid
+    other = _path_in(home() / FOLDER / uuid)
+    if other == here or here.is_relative_to(scratch_folder().resolve()):
         return
-    other = _path_in(home() / FOLDER / store.uuid)
-    if other == here:
-        return
-    uuid = store.uuid
     # Of two commands that start together on one copy, one separates it.
     if other is not None and _may_be(other, uuid) and not _same(other, here) and store.separate(uuid):
         progress.say(f"{store.path} is a copy of {other}: it now has an identity and saved states of its own")

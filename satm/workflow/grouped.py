@@ -19,7 +19,7 @@ from satm.workflow.incremental.naming import BASE, ORDERS, PER_STEP
 APART = "its group shares no network"  # the remark on a set that is shown by itself
 
 HEADLINES = ("accuracy", "final_accuracy")
-SCORES = ("coverage", "diversity", "label_robust_score", "augmentation_robust_score")  # from 0 to 1
+SCORE_METRICS = ("coverage", "diversity", "label_robust_score", "augmentation_robust_score")  # from 0 to 1
 """The metrics that are looked at first: of streams the final accuracy, else the accuracy."""
 
 Images = Mapping[str, Mapping[tuple[str, str, str, str], int]]
@@ -51,7 +51,7 @@ class Cell:
     @property
     def bounded(self) -> bool:
         """Whether the metric lies from 0 to 1. Drops, transfers and forgetting can be negative."""
-        return "accuracy" in self.metric or self.metric in ("expected_calibration_error", *SCORES)
+        return "accuracy" in self.metric or self.metric in ("expected_calibration_error", *SCORE_METRICS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +160,7 @@ def pending_rows(
 ) -> Iterator[PendingRow]:
     """The rows of `group_results`, which computes all of them.
 
-    `headlines` leaves out what is no headline of its network (`HEADLINES`), unless the network has none of them.
+    `headlines` leaves out what is not a headline of its network (`HEADLINES`), unless the network has none of them.
     """
     which = {key: filters[key] for key in ("dataset", "method", "ipc") if filters.get(key) is not None}
     groups = store.groups(**which) if references is None else [store.group(reference) for reference in references]

@@ -11,7 +11,7 @@ from pathlib import Path
 from registry import Registry
 from registry.identity import is_of
 from satm.errors import SatmError
-from satm.home import held_now, home
+from satm.home import held_now, home, is_stale
 from satm.workflow.copies import gone
 
 FOLDERS = (
@@ -24,7 +24,6 @@ FOLDERS = (
     "ray",
     "downloads",
 )  # of `SATM_HOME`: all else in there is not ours
-UNFINISHED_SECONDS = 3600.0  # a `.tmp` file that nobody has written to for so long is left over from a crash
 DAY = 86400.0
 
 
@@ -89,20 +88,16 @@ class _Removal:
         """Remove it while `lock` is held, unless another process holds that; `and_lock`: also the lock's file."""
         from filelock import Timeout
 
-        is_lock = lock == garbage.path
         try:
-            with nullcontext() if lock is None else held_now(lock, remove=and_lock or (is_lock and not self._dry_run)):
-                if not self._dry_run and not is_lock:
+            with nullcontext() if lock is None else held_now(lock, remove=and_lock):
+                if not self._dry_run:
                     _delete(garbage.path)
         except Timeout:
             return
         except (OSError, SatmError):
             self.refused.append(garbage.path)
-            return
-        if is_lock and not self._dry_run and garbage.path.exists():
-            self.refused.append(garbage.path)
-            return
-        self.removed.append(garbage)
+        else:
+            self.removed.append(garbage)
 
 
 def _delete(path: Path) -> None:
@@ -136,9 +131,8 @@ def _unfinished() -> list[Garbage]:
     """Notes of registries that are gone, and what a killed write leaves: a folder with the file, or the file alone."""
     found = [_garbage(note, "its registry is gone") for note in gone()]
     for place in (place for folder in FOLDERS for place in sorted((home() / folder).glob("**/*.tmp"))):
-        with suppress(FileNotFoundError):  # its writer has just finished
-            newest = max(each.stat().st_mtime for each in (place, *place.glob("**/*")))
-            if time.time() - newest > UNFINISHED_SECONDS:
+        with suppress(FileNotFoundError):  # another gc has just removed it
+            if is_stale(place):
                 found.append(_garbage(place, "left over from a crash"))
     return found
 

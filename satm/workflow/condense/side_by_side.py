@@ -87,7 +87,7 @@ def condense_side_by_side(
     if isinstance(place, LocalWorkers):
         warn_of_memory(min(place.count, len(seeds)), preset, data, resolve_device(here), progress)
     del data  # each worker has its own
-    before = {seed: _find(registry, preset, seed, share_experts=share_experts) for seed in seeds}
+    before = _stored(registry, preset, seeds, share_experts=share_experts)
     work = Work(registry=Path(registry), device=device, threads=threads, data_root=data_root, progress=progress)
     if share_experts:
         fan_out_experts(preset.config, place, device=device, threads=threads, data_root=data_root, progress=progress)
@@ -95,14 +95,9 @@ def condense_side_by_side(
     def tell(outcome: Outcome) -> None:
         if outcome.error is None and isinstance(outcome.task, CondenseSeed):
             seed = outcome.task.seed
-            record = _found(registry, preset, seed, share_experts=share_experts)
-            earlier = before[seed]
-            on_set(
-                seed,
-                CondensationResult(
-                    record=record, run=record.run_id or "", new=earlier is None or earlier.id != record.id
-                ),
-            )
+            (record,) = _found(registry, preset, [seed], share_experts=share_experts)
+            new = seed not in before or before[seed].id != record.id
+            on_set(seed, CondensationResult(record=record, run=record.run_id or "", new=new))
 
     since = now() if fresh else None
     like = CondenseSeed(preset=preset, seed=seeds[0], fresh=fresh, since=since, judging=judging, log=tuple(log))
@@ -111,25 +106,29 @@ def condense_side_by_side(
     failed = [f"{outcome.task.name}: {outcome.error}" for outcome in outcomes if outcome.error is not None]
     if failed:
         raise SatmError(f"{len(failed)} of {len(seeds)} seeds failed: {'; '.join(failed)}")
+    records = _found(registry, preset, seeds, share_experts=share_experts)
     with Registry.open(registry, must_exist=True, read_only=True) as store:
-        return store.group_of([_found(registry, preset, seed, share_experts=share_experts) for seed in seeds])
+        return store.group_of(records)
 
 
 def _of_seed(preset: Preset, seed: int, *, share_experts: bool) -> Preset:
     return preset if share_experts else with_expert_seed(preset, seed)
 
 
-def _find(registry: Path | str, preset: Preset, seed: int, *, share_experts: bool) -> SetRecord | None:
-    """The set of the newest run that is done with this preset and seed; None if there is none."""
+def _stored(registry: Path | str, preset: Preset, seeds: Sequence[int], *, share_experts: bool) -> dict[int, SetRecord]:
+    """The sets that are stored of these seeds: of each, that of the newest run that is done."""
     if not Path(registry).exists():
-        return None
-    preset = _of_seed(preset, seed, share_experts=share_experts)
+        return {}
     with Registry.open(registry, read_only=True) as store:
-        return MadeRuns(store, preset.config.dataset).record(preset, seed)
+        made = MadeRuns(store, preset.config.dataset)
+        found = {seed: made.record(_of_seed(preset, seed, share_experts=share_experts), seed) for seed in seeds}
+    return {seed: record for seed, record in found.items() if record is not None}
 
 
-def _found(registry: Path | str, preset: Preset, seed: int, *, share_experts: bool) -> SetRecord:
-    record = _find(registry, preset, seed, share_experts=share_experts)
-    if record is None:
-        raise RegistryError(f"the set of seed {seed} is not in {registry}; give the same command again")
-    return record
+def _found(registry: Path | str, preset: Preset, seeds: Sequence[int], *, share_experts: bool) -> list[SetRecord]:
+    """The sets of these seeds, in their order. Raises RegistryError if one is missing."""
+    stored = _stored(registry, preset, seeds, share_experts=share_experts)
+    for seed in seeds:
+        if seed not in stored:
+            raise RegistryError(f"the set of seed {seed} is not in {registry}; give the same command again")
+    return [stored[seed] for seed in seeds]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from evaluation.dd_ranking import WEIGHT, AugmentationAccuracies, LabelAccuracies
-from registry import ResultRow
 from satm.errors import ConfigError
 from satm.teachers import TEACHERS, train_teacher
 from satm.training import accuracy
@@ -35,7 +34,7 @@ def score_labels(scored: Scored) -> None:
     meant = _accuracies(scored, subject, BOTH)
     plain = meant["condensed"] if hard is subject else _accuracies(scored, hard, BOTH[:1])["condensed"]
     real = _real_accuracy(scored)
-    rows = []
+    values = []
     for repeat in range(scored.repeats):
         found = LabelAccuracies(
             real_hard=real,
@@ -43,17 +42,18 @@ def score_labels(scored: Scored) -> None:
             syn_any=meant["condensed"][repeat],
             random_any=meant["random"][repeat],
         )
-        values = {
-            "label_robust_score": found.score(),
-            "hard_label_recovery": found.hard_label_recovery,
-            "improvement_over_random": found.improvement_over_random,
-            f"real_hard_{RAW}": found.real_hard,
-            f"syn_hard_{RAW}": found.syn_hard,
-            f"syn_any_{RAW}": found.syn_any,
-            f"random_any_{RAW}": found.random_any,
-        }
-        rows += _rows(scored, values, repeat, recipes={"any": subject.recipe.name, "hard": hard.recipe.name})
-    scored.workspace.store.add_results(rows)
+        values.append(
+            {
+                "label_robust_score": found.score(),
+                "hard_label_recovery": found.hard_label_recovery,
+                "improvement_over_random": found.improvement_over_random,
+                f"real_hard_{RAW}": found.real_hard,
+                f"syn_hard_{RAW}": found.syn_hard,
+                f"syn_any_{RAW}": found.syn_any,
+                f"random_any_{RAW}": found.random_any,
+            }
+        )
+    _store(scored, values, recipes={"any": subject.recipe.name, "hard": hard.recipe.name})
 
 
 def check_augmentation(scored: Scored) -> None:
@@ -74,7 +74,7 @@ def score_augmentation(scored: Scored) -> None:
     bare = replace(recipe, name=f"{recipe.name}, no augmentation", augment=None, cutmix=None)
     augmented = _accuracies(scored, subject, BOTH)
     plain = _accuracies(scored, replace(subject, recipe=bare), BOTH)
-    rows = []
+    values = []
     for repeat in range(scored.repeats):
         found = AugmentationAccuracies(
             syn_aug=augmented["condensed"][repeat],
@@ -82,15 +82,16 @@ def score_augmentation(scored: Scored) -> None:
             syn_plain=plain["condensed"][repeat],
             random_plain=plain["random"][repeat],
         )
-        values = {
-            "augmentation_robust_score": found.score(),
-            f"syn_aug_{RAW}": found.syn_aug,
-            f"random_aug_{RAW}": found.random_aug,
-            f"syn_plain_{RAW}": found.syn_plain,
-            f"random_plain_{RAW}": found.random_plain,
-        }
-        rows += _rows(scored, values, repeat, recipes={"augmented": recipe.name, "plain": bare.name})
-    scored.workspace.store.add_results(rows)
+        values.append(
+            {
+                "augmentation_robust_score": found.score(),
+                f"syn_aug_{RAW}": found.syn_aug,
+                f"random_aug_{RAW}": found.random_aug,
+                f"syn_plain_{RAW}": found.syn_plain,
+                f"random_plain_{RAW}": found.random_plain,
+            }
+        )
+    _store(scored, values, recipes={"augmented": recipe.name, "plain": bare.name})
 
 
 def with_hard_labels(subject: Subject) -> Subject:
@@ -133,7 +134,8 @@ def _real_accuracy(scored: Scored) -> float:
     return accuracy(network, subject.data.test)
 
 
-def _rows(scored: Scored, values: Mapping[str, float], repeat: int, recipes: Mapping[str, str]) -> list[ResultRow]:
+def _store(scored: Scored, values: Sequence[Mapping[str, float]], recipes: Mapping[str, str]) -> None:
+    """Store the values of each repeat, by metric. `recipes`: the names of those that are compared."""
     subject = scored.subject
     recipe = subject.recipe_of("condensed")
     recipe_id = scored.workspace.store.add_recipe(recipe.name, recipe.to_dict())
@@ -141,7 +143,10 @@ def _rows(scored: Scored, values: Mapping[str, float], repeat: int, recipes: Map
     learned = subject.synthetic.step_size if subject.policy == "learned" else 0.0
     rate = subject.policy if fixed else learned
     detail = {"weight": WEIGHT, "recipes": dict(recipes), "policy": "fixed" if fixed else subject.policy}
-    return [
-        scored.row(metric, value, repeat=repeat, recipe_id=recipe_id, detail=detail, rate=float(rate or 0.0))
-        for metric, value in values.items()
-    ]
+    scored.workspace.store.add_results(
+        [
+            scored.row(metric, value, repeat=repeat, recipe_id=recipe_id, detail=detail, rate=float(rate or 0.0))
+            for repeat, by_metric in enumerate(values)
+            for metric, value in by_metric.items()
+        ]
+    )

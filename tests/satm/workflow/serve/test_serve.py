@@ -6,7 +6,6 @@ import asyncio
 import io
 import os
 import re
-import shutil
 import signal
 import socket
 import sqlite3
@@ -24,6 +23,7 @@ from satm.cli import run
 from satm.workflow.serve.queries import metadata
 from satm.workflow.serve.server import _only_for
 from satm.workflow.serve.site import browsing
+from tests.chromium import chromium
 from tests.satm.workflow.reporting.registries import ATTACK, a_set, fill, rename, unreadable_whitening
 
 pytest.importorskip("datasette", reason="datasette is not installed")
@@ -163,14 +163,8 @@ def served(path: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_browser_shows_pictures_facets_and_names_and_ctrl_c_ends_the_server(served: str) -> None:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     wrong: list[str] = []
-    with api.sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        except api.Error as error:
-            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}; apt-get install chromium")
+    with chromium() as browser:
         page = browser.new_page()
         page.set_default_timeout(120_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -183,5 +177,4 @@ def test_a_browser_shows_pictures_facets_and_names_and_ctrl_c_ends_the_server(se
             page.screenshot(path=Path(folder) / "serve.png", full_page=True)
         page.goto(f"{served}/gallery")
         assert page.locator("td.col-grid img").count() == 4
-        browser.close()
     assert wrong == []
