@@ -78,7 +78,7 @@ def kill_one(home: Path, killed: list[int]) -> None:
 
 @needs_ray
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_a_cluster_gives_the_bits_of_one_process_though_a_worker_is_killed(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -113,7 +113,6 @@ def test_a_cluster_gives_the_bits_of_one_process_though_a_worker_is_killed(
 
 @needs_ray
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.filterwarnings("ignore")
 def test_a_worker_on_another_host_sends_its_registry(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -130,7 +129,6 @@ def test_a_worker_on_another_host_sends_its_registry(
 
 @needs_ray
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.filterwarnings("ignore")
 def test_a_stop_is_for_all_and_a_failure_for_one(address: str, tmp_path: Path) -> None:
     registry = tmp_path / "satm.db"
