@@ -14,6 +14,7 @@ DSA_CODE = f"{DC_CODE}, its README's --init real"
 DM_CODE = "DM's code (main_DM.py at 53f63a6) and its README"
 DANCE_CODE = "DANCE's code (DANCE.py and arguments/ of Hansong-Zhang/DANCE at 1b56b68), its --reproduce"
 DANCE_LR = 0.16  # an image: the printed 0.01 is of pixels in 0..1; of images divided by a std s it is 0.01/s², s = 0.25
+DANCE_SUBSETS = ("imagenette", "imagewoof", "imagemeow", "imagefruit")
 DANCE_DEPARTURES = (
     "lr_images 0.16 IPC for 0.01 IPC: images are normalised by a std of about 0.25, and DANCE learns pixels in 0..1",
     "images are not clipped to 0..1, and all classes move at once",
@@ -79,11 +80,9 @@ NUMBERS: Mapping[str, Numbers] = {
     ),
     "dance": Numbers(
         values={"outer_steps": 10_000, "batch_real": 128, "init": "real", "expert_epochs": 60},
-        by_ipc={ipc: {"lr_images": DANCE_LR * ipc} for ipc in (1, 10, 50)},
-        by_set={
-            name: {ipc: {"lr_images": 10 * DANCE_LR * ipc, "expert_epochs": 80} for ipc in (1, 10, 50)}
-            for name in ("imagenette", "imagewoof", "imagemeow", "imagefruit")
-        },
+        per_image={"lr_images": DANCE_LR},
+        values_of={name: {"expert_epochs": 80} for name in DANCE_SUBSETS},
+        per_image_of={name: {"lr_images": 10 * DANCE_LR} for name in DANCE_SUBSETS},
         source=DANCE_CODE,
         departures=DANCE_DEPARTURES,
         experts=ExpertConfig(count=5, lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=64),

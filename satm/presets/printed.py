@@ -16,8 +16,13 @@ from satm.presets.scale import recipe_change
 def spell_printed(method: str) -> list[str]:
     """Lines of text with the printed numbers of `method` and their source."""
     numbers = numbers_of(method)
+    several = {dataset: numbers.values_of.get(dataset, {}) for dataset in (*numbers.values_of, *numbers.per_image_of)}
     return [
-        f"{method:24} {_spell(numbers.values) or 'no numbers'}  [{numbers.source}]",
+        f"{method:24} {_spell(numbers.values | _rule(numbers.per_image)) or 'no numbers'}  [{numbers.source}]",
+        *(
+            f"{f'{method}, {dataset}':24} {_spell({**values, **_rule(numbers.per_image_of.get(dataset, {}))})}"
+            for dataset, values in several.items()
+        ),
         *(f"{f'{method}, IPC {ipc}':24} {_spell(values)}" for ipc, values in numbers.by_ipc.items()),
         *(
             f"{f'{method}, {dataset} IPC {ipc}':24} {_spell(values)}"
@@ -43,6 +48,11 @@ def spell_row(row: Row, method: str) -> list[str]:
         *([f"{'':24} {_spell(own)}"] if own else []),
         *(f"{'':24} {departure}" for departure in row.departures),
     ]
+
+
+def _rule(per_image: Mapping[str, float]) -> dict[str, str]:
+    """The settings that are proportional to the IPC, in words."""
+    return {name: f"{value:g} IPC" for name, value in per_image.items()}
 
 
 def _spell(values: Mapping[str, Any]) -> str:
@@ -86,15 +96,21 @@ def printed_preset(choice: Choice) -> Preset:
 
 
 def _values(choice: Choice, numbers: Numbers) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The printed settings. Some depend on the IPC: then those of the nearest printed one, which is a departure."""
+    """The printed settings. Some depend on the IPC.
+
+    If a rule is printed, they follow it. If rows are printed, they are those of the nearest row, which is a departure.
+    """
     own = numbers.by_set.get(choice.dataset, {})
     printed = {**numbers.by_ipc, **own}
+    rule = {**numbers.per_image, **numbers.per_image_of.get(choice.dataset, {})}
+    values = {**numbers.values, **numbers.values_of.get(choice.dataset, {})}
+    values |= {name: value * choice.row_ipc for name, value in rule.items()}
     if not printed:
-        return dict(numbers.values), ()
+        return values, ()
     known = min(printed, key=lambda each: (abs(each - choice.row_ipc), each))
     what = ", ".join(printed[known])
     departures = () if known == choice.ipc else (f"no numbers for IPC {choice.ipc}: those of IPC {known} ({what})",)
-    return {**numbers.values, **printed[known]}, departures
+    return {**values, **printed[known]}, departures
 
 
 def _other_departures(choice: Choice, config: CondenseConfig) -> tuple[str, ...]:
