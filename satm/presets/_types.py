@@ -189,6 +189,7 @@ class Numbers:
     departures: tuple[str, ...] = ()
     departures_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # further ones, of a data set
     experts: ExpertConfig | None = None  # how its experts are trained; None: as the method says, from MTT's
+    most_experts: Mapping[str, int] = field(default_factory=dict)  # by profile: no more of `experts`
     limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by profile; before `Profile.max_settings`
     by_profile: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings for each profile
     recipes: Mapping[str, str] = field(default_factory=dict)  # by profile: its own recipe, in place of the profile's
