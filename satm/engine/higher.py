@@ -82,7 +82,7 @@ def _run_sgd(
     loop: InnerLoop, start: Point, steps: range, at: OuterVariables, keep: int | None, *, taped: bool
 ) -> tuple[Point, Point | None]:
     """The point after `steps` of plain SGD from `start`, and the point before step `keep` if that is among them."""
-    kept = None
+    kept: Point | None = None
     with _innerloop(loop.network, start.theta, taped=taped) as (network, optimizer):
         for step in steps:
             if step == keep:
@@ -95,7 +95,8 @@ def _run_rule(
     loop: InnerLoop, start: Point, steps: range, at: OuterVariables, keep: int | None, *, taped: bool
 ) -> tuple[Point, Point | None]:
     """The same under any update rule: autograd records the rule's own update."""
-    network, kept = FlatNetwork(loop.network.train()), None
+    network = FlatNetwork(loop.network.train())
+    kept: Point | None = None
     point = start._replace(theta=start.theta.detach().requires_grad_())
     for step in steps:
         if step == keep:

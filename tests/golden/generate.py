@@ -6,6 +6,8 @@ IPC. Run it again if a table grows:
 
     python -m tests.golden.generate PATH/TO/published.csv PATH/TO/hyperparameters.csv
 
+`by_hand.csv` has the same columns and the values that no long table holds.
+
 What it changes: methods and extensions that the suite does not have are left out, rows for several methods are written
 once for each, numbers are spelt as Python spells them, and a column `variant` tells apart rows of the same method, data
 set and IPC (another network, the default of a program, a transcription by a third party).
