@@ -59,7 +59,7 @@ def exact_step_size_derivative(
         images, labels = loop.batch(i, at)
         images = loop.transforms[i](images)
         curvature = step.product(point.theta, images, labels, omega.theta).theta
-        assert curvature is not None  # only `mixed` holds θ
+        assert curvature is not None  # it is None only for `step.mixed`, which takes θ as constant
         gradient = step.gradient(point.theta, images, labels)
         omega = loop.rule.pushed_forward(point, gradient, at.step_size, i, omega, curvature)
         point = loop.rule.update(point, gradient, at.step_size, i)
