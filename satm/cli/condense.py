@@ -225,7 +225,7 @@ def _preview(options: CondenseOptions, device: str, threads: int | None, judging
         say(satm.preview(chosen.preset, device=device, data_root=chosen.data_root, progress=progress))
     from satm.methods import METHODS
 
-    if METHODS.get(chosen.preset.config.method).matches_trajectories:
+    if METHODS.get(chosen.preset.config.method).unrolls:
         say("  satm plan with the same options predicts the time")
     for departure in chosen.preset.departures:
         say(f"  {departure}")

@@ -1,7 +1,7 @@
 """The inner loop and the ways to differentiate it. Uses torch only: no data, no files, no printing.
 
-Three arguments are independent of each other: the problem (`InnerLoop`), how many of its steps are differentiated (a
-`Truncation`), and how the derivative is computed (a `HypergradientPolicy`).
+Three arguments are independent of each other: the problem (`InnerLoop`, with the `UpdateRule` of its steps), how many
+of its steps are differentiated (a `Truncation`), and how the derivative is computed (a `HypergradientPolicy`).
 """
 
 from satm.engine.choice import Engine as Engine
@@ -16,7 +16,7 @@ from satm.engine.inner import InnerLoop as InnerLoop
 from satm.engine.inner import OuterVariables as OuterVariables
 from satm.engine.replay import ReplayPolicy as ReplayPolicy
 from satm.engine.replay import TeslaPolicy as TeslaPolicy
-from satm.engine.replay import sgd_path as sgd_path
+from satm.engine.replay import inner_path as inner_path
 from satm.engine.step import Step as Step
 from satm.engine.step import make_step as make_step
 from satm.engine.step_size import exact_step_size_derivative as exact_step_size_derivative
@@ -24,6 +24,13 @@ from satm.engine.step_size import first_order_step_size_derivative as first_orde
 from satm.engine.truncation import Full as Full
 from satm.engine.truncation import LastSteps as LastSteps
 from satm.engine.truncation import Truncation as Truncation
+from satm.engine.update import PLAIN_SGD as PLAIN_SGD
+from satm.engine.update import RULES as RULES
+from satm.engine.update import Adam as Adam
+from satm.engine.update import Moments as Moments
+from satm.engine.update import MomentumSGD as MomentumSGD
+from satm.engine.update import PlainSGD as PlainSGD
+from satm.engine.update import UpdateRule as UpdateRule
 from satm.functional import FlatNetwork as FlatNetwork
 from satm.functional import flatten as flatten
 from satm.functional import unflatten as unflatten

@@ -47,6 +47,7 @@ class InnerWork:
     taped: int  # differentiated steps of all passes
     window: int  # differentiated steps of one pass
     outer_steps: int
+    kept: int = 1  # vectors [P] that `replay` keeps of a differentiated step (`UpdateRule.kept`)
 
     @property
     def total(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from torch import nn
 
 from satm.engine.hypergradient import Hypergradient
 from satm.engine.inner import InnerLoop, OuterVariables
-from satm.engine.step_size import first_order_step_size_derivative
+from satm.engine.step_size import closed_form
 from satm.engine.truncation import Truncation
-from satm.functional import flatten, unflatten
+from satm.engine.update import PLAIN_SGD, Moments, Point
+from satm.functional import FlatNetwork, flatten, unflatten
 from satm.types import FlatParams
 
 
@@ -40,6 +42,7 @@ class HigherPolicy:
         *,
         first: int = 0,
         keep: int | None = None,
+        moments: Moments | None = None,
     ) -> Hypergradient:
         """See `HypergradientPolicy`."""
         tape_from = max(first, truncation.first_taped(loop.steps))
@@ -50,21 +53,14 @@ class HigherPolicy:
             at.step_size.detach().requires_grad_(),
         )
         constants = OuterVariables(*(value.detach() for value in at))
-        kept: FlatParams | None = None
-
-        def run(theta: FlatParams, steps: range, at: OuterVariables, *, taped: bool) -> FlatParams:
-            nonlocal kept
-            with _innerloop(loop.network, theta, taped=taped) as (network, optimizer):
-                for step in steps:
-                    if step == keep:
-                        kept = flatten(network.fast_params).detach()
-                    optimizer.step(loop.loss(network, step, at), override={"lr": [at.step_size]})
-                return flatten(network.fast_params)
-
-        theta_tape = run(theta_start, range(first, tape_from), constants, taped=False).detach()
-        theta_end = run(theta_tape, range(tape_from, loop.steps), leaves, taped=True)
-        if keep == loop.steps:
-            kept = theta_end.detach()
+        start = loop.rule.start(theta_start)
+        start = start if moments is None else start._replace(moments=moments)
+        run = _run_sgd if loop.rule == PLAIN_SGD else _run_rule
+        tape_start, early = run(loop, start, range(first, tape_from), constants, keep, taped=False)
+        tape_start = Point(tape_start.theta.detach(), tape_start.moments)
+        end, late = run(loop, tape_start, range(tape_from, loop.steps), leaves, keep, taped=True)
+        kept = early or late or (Point(end.theta.detach(), end.moments) if keep == loop.steps else None)
+        theta_end = end.theta
 
         loss = outer_loss(theta_end)
         wanted = [theta_end, leaves.images, leaves.step_size, *([leaves.labels] if soft else [])]
@@ -74,11 +70,43 @@ class HigherPolicy:
             loss=loss.detach(),
             images=images,
             labels=labels[0] if soft else None,
-            step_size=first_order_step_size_derivative(outer_gradient, theta_start, theta_end, constants.step_size),
+            step_size=closed_form(outer_gradient, theta_start, theta_end, constants.step_size),
             step_size_taped=taped_alpha,
             theta=theta_end,
-            kept=kept,
+            kept=None if kept is None else kept.theta,
+            kept_moments=() if kept is None else tuple(each.detach() for each in kept.moments),
         )
+
+
+def _run_sgd(
+    loop: InnerLoop, start: Point, steps: range, at: OuterVariables, keep: int | None, *, taped: bool
+) -> tuple[Point, Point | None]:
+    """The point after `steps` of plain SGD from `start`, and the point before step `keep` if that is among them."""
+    kept: Point | None = None
+    with _innerloop(loop.network, start.theta, taped=taped) as (network, optimizer):
+        for step in steps:
+            if step == keep:
+                kept = Point(flatten(network.fast_params).detach())
+            optimizer.step(loop.loss(network, step, at), override={"lr": [loop.step_size(step, at)]})
+        return Point(flatten(network.fast_params)), kept
+
+
+def _run_rule(
+    loop: InnerLoop, start: Point, steps: range, at: OuterVariables, keep: int | None, *, taped: bool
+) -> tuple[Point, Point | None]:
+    """The same under any update rule: autograd records the rule's own update."""
+    network = FlatNetwork(loop.network.train())
+    kept: Point | None = None
+    point = start._replace(theta=start.theta.detach().requires_grad_())
+    for step in steps:
+        if step == keep:
+            kept = Point(point.theta.detach(), point.moments)
+        loss = loop.loss(partial(network, point.theta), step, at)
+        (gradient,) = torch.autograd.grad(loss, point.theta, create_graph=taped)
+        point = loop.rule.update(point, gradient, loop.step_size(step, at), step)
+        if not taped:
+            point = Point(point.theta.detach().requires_grad_(), tuple(each.detach() for each in point.moments))
+    return point, kept
 
 
 @contextmanager

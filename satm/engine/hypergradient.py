@@ -11,6 +11,7 @@ import torch
 from satm.engine.inner import InnerLoop, OuterVariables
 from satm.engine.step import Step
 from satm.engine.truncation import Truncation
+from satm.engine.update import Moments
 from satm.types import FlatParams
 
 
@@ -30,10 +31,11 @@ class Hypergradient:
     loss: torch.Tensor  # F(φ), 0-dimensional
     images: torch.Tensor  # ∂F/∂φ [n, C, H, W]
     labels: torch.Tensor | None  # ∂F/∂labels [n, K]; None for hard labels
-    step_size: torch.Tensor  # ∂F/∂α by Eq. 10, 0-dimensional
-    step_size_taped: torch.Tensor  # ∂F/∂α through the differentiated steps, 0-dimensional
+    step_size: torch.Tensor | None  # ∂F/∂α by Eq. 10, 0-dimensional; None if each step has a step size of its own
+    step_size_taped: torch.Tensor  # ∂F/∂α through the differentiated steps, shaped like α
     theta: FlatParams  # θ_N [P]
     kept: FlatParams | None  # θ_keep [P]; None without `keep`
+    kept_moments: Moments = ()  # those of the update rule at θ_keep
 
 
 class HypergradientPolicy(Protocol):
@@ -57,10 +59,12 @@ class HypergradientPolicy(Protocol):
         *,
         first: int = 0,
         keep: int | None = None,
+        moments: Moments | None = None,
     ) -> Hypergradient:
         """Run steps `first` … N − 1 from θ_first = `theta_start` [P] and differentiate `outer_loss`(θ_N).
 
-        With `keep` (`first` ≤ keep ≤ N) the result holds a copy of θ_keep, from which a second pass may start
-        (trajectory reuse, paper Eq. 9). The policy changes no argument. Raises ConfigError if the truncation does not
-        fit the loop.
+        `moments` are those of the loop's update rule at θ_first; None: zero, as at the start of a loop. With `keep`
+        (`first` ≤ keep ≤ N) the result holds a copy of θ_keep and of the moments there, from which a second pass may
+        start (trajectory reuse, paper Eq. 9). The policy changes no argument. Raises ConfigError if the truncation does
+        not fit the loop.
         """

@@ -13,9 +13,11 @@ import torch
 
 from satm.engine.hypergradient import Hypergradient
 from satm.engine.inner import InnerLoop, OuterVariables
-from satm.engine.step import Product, Step
-from satm.engine.step_size import first_order_step_size_derivative
+from satm.engine.step import Differentiate, Step
+from satm.engine.step_size import closed_form
 from satm.engine.truncation import Truncation
+from satm.engine.update import PLAIN_SGD, Moments, Point
+from satm.errors import ConfigError
 from satm.types import FlatParams, Images, Labels
 
 
@@ -26,9 +28,13 @@ class ReplayPolicy:
     Start with v = ∂L/∂θ_N [P]. For i = N − 1 … ι, with the inner gradient g_i = ∇_θ L_CE(θ_i, φ) and its Hessian H_i:
     ∂F/∂φ += −α ∂⟨g_i, v⟩/∂φ, ∂F/∂α += −⟨g_i, v⟩, v ← v − α H_i v.
 
-    It is exact, as `HigherPolicy` is. It holds in RAM the graph of one step and the θ_i of the window, P numbers each.
-    Use it compiled for long jobs (a full window takes 0.64 to 0.76 of the time of MTT's own code, docs/engine.md), or
-    uncompiled if the tape of `HigherPolicy` does not fit in RAM. The network must not draw random numbers.
+    That is plain SGD. Another update rule first pulls v and the cotangents of its moments back through its own update:
+    that gives the cotangent u of g_i, and then ∂F/∂φ += ∂⟨g_i, u⟩/∂φ and v ← v + H_i u.
+
+    It is exact, as `HigherPolicy` is. It holds in RAM the graph of one step and, of each step of the window, θ_i and
+    what the rule needs (`UpdateRule.kept`), P numbers each. Use it compiled for long jobs (a full window takes 0.64 to
+    0.76 of the time of MTT's own code, docs/engine.md), or uncompiled if the tape of `HigherPolicy` does not fit in
+    RAM. The network must not draw random numbers.
     """
 
     step: Step
@@ -45,20 +51,23 @@ class ReplayPolicy:
         *,
         first: int = 0,
         keep: int | None = None,
+        moments: Moments | None = None,
     ) -> Hypergradient:
         """See `HypergradientPolicy`."""
         self.step.check(loop)
         at = OuterVariables(*(value.detach() for value in at))
         tape_from = max(first, truncation.first_taped(loop.steps))
-        run = sgd_path(self.step, loop, at, theta_start, range(first, loop.steps))
-        path = {step: theta for step, theta in run if step >= tape_from or step == keep}
-        loss, v = _value_and_gradient(outer_loss, path[loop.steps])
+        run = inner_path(self.step, loop, at, theta_start, range(first, loop.steps), moments=moments)
+        whole = loop.rule.kept > 1  # of plain SGD, only θ is needed on the way back
+        path = {i: (point, gradient if whole else None) for i, point, gradient in run if i >= tape_from or i == keep}
+        end, _ = path[loop.steps]
+        loss, v = _value_and_gradient(outer_loss, end.theta)
         found = _Sum(loop, at, outer_gradient=v)
-        for step in reversed(range(tape_from, loop.steps)):
-            product = found.add(step, self.step.product, path.pop(step) if step != keep else path[step], v)
-            assert product.theta is not None  # it is None only for `step.mixed`, which takes θ as constant
-            v = v - at.step_size * product.theta
-        return found.result(loss, theta_start, path[loop.steps], None if keep is None else path[keep])
+        after = loop.rule.start(torch.zeros_like(v))._replace(theta=v)
+        for i in reversed(range(tape_from, loop.steps)):
+            point, gradient = path.pop(i) if i != keep else path[i]
+            after = found.back(i, self.step.product, point, gradient, after)
+        return found.result(loss, theta_start, end, None if keep is None else path[keep][0])
 
 
 @dataclass(frozen=True)
@@ -86,31 +95,47 @@ class TeslaPolicy:
         *,
         first: int = 0,
         keep: int | None = None,
+        moments: Moments | None = None,
     ) -> Hypergradient:
         """See `HypergradientPolicy`."""
         self.step.check(loop)
         at = OuterVariables(*(value.detach() for value in at))
+        if loop.rule != PLAIN_SGD:
+            raise ConfigError(f"engine tesla: it takes plain SGD only, not {loop.rule.name}; set engine=replay")
         tape_from = max(first, truncation.first_taped(loop.steps))
-        run = sgd_path(self.step, loop, at, theta_start, range(first, loop.steps))
-        marks = {step: theta for step, theta in run if step in (tape_from, keep, loop.steps)}
-        loss, v = _value_and_gradient(outer_loss, marks[loop.steps])
+        run = inner_path(self.step, loop, at, theta_start, range(first, loop.steps))
+        marks = {step: point for step, point, _ in run if step in (tape_from, keep, loop.steps)}
+        loss, v = _value_and_gradient(outer_loss, marks[loop.steps].theta)
         found = _Sum(loop, at, outer_gradient=v)
-        for step, theta in sgd_path(self.step, loop, at, marks[tape_from], range(tape_from, loop.steps)):
+        for step, point, _ in inner_path(self.step, loop, at, marks[tape_from].theta, range(tape_from, loop.steps)):
             if step < loop.steps:
-                found.add(step, self.step.mixed, theta, v)
+                found.back(step, self.step.mixed, point, None, Point(v))
         return found.result(loss, theta_start, marks[loop.steps], None if keep is None else marks[keep])
 
 
-def sgd_path(
-    step: Step, loop: InnerLoop, at: OuterVariables, theta: FlatParams, steps: range
-) -> Iterator[tuple[int, FlatParams]]:
-    """Run the inner loop from `theta` [P] without a tape: (i, θ_i) for i in `steps` and for the index after them."""
-    theta = theta.detach()
+def inner_path(
+    step: Step,
+    loop: InnerLoop,
+    at: OuterVariables,
+    theta: FlatParams,
+    steps: range,
+    *,
+    moments: Moments | None = None,
+) -> Iterator[tuple[int, Point, FlatParams]]:
+    """Run the inner loop from `theta` [P] without a tape: i, the point before step i and its gradient g_i [P].
+
+    The last one is the point after `steps`, with a gradient of zeros. `moments` are those of the loop's update rule at
+    `theta`; None: zero.
+    """
+    point = loop.rule.start(theta.detach())
+    if moments is not None:
+        point = point._replace(moments=moments)
     for i in steps:
-        yield i, theta
         images, labels = loop.batch(i, at)
-        theta = theta - at.step_size * step.gradient(theta, loop.transforms[i](images), labels)
-    yield steps.stop, theta
+        gradient = step.gradient(point.theta, loop.transforms[i](images), labels)
+        yield i, point, gradient
+        point = loop.rule.update(point, gradient, loop.step_size(i, at), i)
+    yield steps.stop, point, torch.zeros_like(point.theta)
 
 
 def _value_and_gradient(
@@ -131,47 +156,57 @@ class _Sum:
         self.labels: Labels | None = torch.zeros_like(at.labels) if at.labels.is_floating_point() else None
         self.step_size = torch.zeros_like(at.step_size)
 
-    def add(
+    def back(
         self,
         step: int,
-        differentiate: Callable[[FlatParams, Images, Labels, FlatParams], Product],
-        theta: FlatParams,
-        v: FlatParams,
-    ) -> Product:
-        """Add the terms of step `step` at θ with cotangent v [P]. Returns the product that gave them."""
+        differentiate: Differentiate,
+        at: Point,
+        gradient: FlatParams | None,
+        after: Point,
+    ) -> Point:
+        """Add the terms of step `step`, taken at the point `at`, given the cotangents `after` it.
+
+        `gradient` is g there; plain SGD needs none. Returns the cotangents before the step. The paths through θ are
+        left out if `differentiate` holds θ.
+        """
+        alpha = self.loop.step_size(step, self.at)
+        pulled = self.loop.rule.pulled_back(at, gradient, alpha, step, after)
         images, labels = self.loop.batch(step, self.at)
         leaf = images.detach().requires_grad_()
         seen = self.loop.transforms[step](leaf)
-        product = differentiate(theta, seen.detach(), labels, v)
-        pulled = product.images
+        product = differentiate(at.theta, seen.detach(), labels, pulled.along)
+        derivative = product.images
         if seen is not leaf:
-            (pulled,) = torch.autograd.grad(seen, leaf, pulled)
-        self._scatter(step, self.images, pulled)
+            (derivative,) = torch.autograd.grad(seen, leaf, derivative)
+        self._scatter(step, self.images, -pulled.share * derivative)
         if self.labels is not None and product.labels is not None:
-            self._scatter(step, self.labels, product.labels)
-        self.step_size = self.step_size - product.value
-        return product
+            self._scatter(step, self.labels, -pulled.share * product.labels)
+        own = -product.value if pulled.step_size is None else pulled.step_size
+        self.step_size = self.step_size + own if self.at.step_size.ndim == 0 else _added(self.step_size, step, own)
+        if product.theta is None:
+            return pulled.point
+        return pulled.point._replace(theta=pulled.point.theta - pulled.share * product.theta)
 
     def _scatter(self, step: int, into: torch.Tensor, derivative: torch.Tensor) -> None:
         index = self.loop.batches[step]
-        derivative = -self.at.step_size * derivative
         if index is None:
             into += derivative
         else:
             into.index_add_(0, index, derivative)
 
-    def result(
-        self, loss: torch.Tensor, theta_start: FlatParams, theta_end: FlatParams, kept: FlatParams | None
-    ) -> Hypergradient:
+    def result(self, loss: torch.Tensor, theta_start: FlatParams, end: Point, kept: Point | None) -> Hypergradient:
         """The sums as the result of a policy."""
         return Hypergradient(
             loss=loss,
             images=self.images,
             labels=self.labels,
-            step_size=first_order_step_size_derivative(
-                self.outer_gradient, theta_start.detach(), theta_end, self.at.step_size
-            ),
+            step_size=closed_form(self.outer_gradient, theta_start.detach(), end.theta, self.at.step_size),
             step_size_taped=self.step_size,
-            theta=theta_end,
-            kept=kept,
+            theta=end.theta,
+            kept=None if kept is None else kept.theta,
+            kept_moments=() if kept is None else kept.moments,
         )
+
+
+def _added(values: torch.Tensor, position: int, value: torch.Tensor) -> torch.Tensor:
+    return values.index_add(0, torch.tensor([position], device=values.device), value.reshape(1))

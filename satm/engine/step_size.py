@@ -8,6 +8,7 @@ import torch
 
 from satm.engine.inner import InnerLoop, OuterVariables
 from satm.engine.step import Step, make_step
+from satm.errors import ConfigError
 from satm.types import FlatParams
 
 
@@ -22,6 +23,15 @@ def first_order_step_size_derivative(
     return outer_gradient @ (theta_end - theta_start) / step_size
 
 
+def closed_form(
+    outer_gradient: FlatParams, theta_start: FlatParams, theta_end: FlatParams, step_size: torch.Tensor
+) -> torch.Tensor | None:
+    """`first_order_step_size_derivative`, or None if each step has a step size of its own: there is none then."""
+    if step_size.ndim:
+        return None
+    return first_order_step_size_derivative(outer_gradient, theta_start, theta_end, step_size)
+
+
 def exact_step_size_derivative(
     loop: InnerLoop,
     at: OuterVariables,
@@ -34,21 +44,25 @@ def exact_step_size_derivative(
 
     Let ω_i = dθ_i/dα [P] with ω_0 = 0. The derivative of the inner step gives ω_{i+1} = ω_i − g_i − α H_i ω_i, one
     Hessian-vector product a step. The result is ∂L/∂θ_N · ω_N. Use it if α must follow the exact derivative and the
-    window is short. `step` is the step of `loop`, for compiled code.
+    window is short. `step` is the step of `loop`, for compiled code. Another update rule than plain SGD pushes ω and
+    the tangents of its moments forward through its own update. Raises ConfigError if each step has a step size of its
+    own.
     """
     step = step or make_step(loop.network, criterion=loop.criterion)
     step.check(loop)
     at = OuterVariables(at.images.detach(), at.labels.detach(), at.step_size.detach())
-    theta = theta_start.detach()
-    omega = torch.zeros_like(theta)
+    if at.step_size.ndim:
+        raise ConfigError("each inner step has a step size of its own: take the derivative through the window, taped")
+    point = loop.rule.start(theta_start.detach())
+    omega = loop.rule.start(torch.zeros_like(point.theta))
     for i in range(loop.steps):
         images, labels = loop.batch(i, at)
         images = loop.transforms[i](images)
-        curvature = step.product(theta, images, labels, omega).theta
-        assert curvature is not None  # only `mixed` holds θ
-        gradient = step.gradient(theta, images, labels)
-        omega = omega - gradient - at.step_size * curvature
-        theta = theta - at.step_size * gradient
-    theta = theta.requires_grad_()
+        curvature = step.product(point.theta, images, labels, omega.theta).theta
+        assert curvature is not None  # it is None only for `step.mixed`, which takes θ as constant
+        gradient = step.gradient(point.theta, images, labels)
+        omega = loop.rule.pushed_forward(point, gradient, at.step_size, i, omega, curvature)
+        point = loop.rule.update(point, gradient, at.step_size, i)
+    theta = point.theta.requires_grad_()
     (outer_gradient,) = torch.autograd.grad(outer_loss(theta), theta)
-    return outer_gradient @ omega
+    return outer_gradient @ omega.theta

@@ -4,4 +4,5 @@ from satm.matching.characteristic import characteristic as characteristic
 from satm.matching.characteristic import characteristic_distance as characteristic_distance
 from satm.matching.distribution import distribution_distance as distribution_distance
 from satm.matching.gradient import gradient_distance as gradient_distance
+from satm.matching.real import RealLoss as RealLoss
 from satm.matching.trajectory import TrajectoryLoss as TrajectoryLoss

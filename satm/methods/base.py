@@ -9,9 +9,9 @@ A method is one file in this folder. It holds three things:
        METHODS.add(Method(name="mine", summary="what it does (paper)", config=MyConfig, begin=MyCondensation))
 
 `random.py` is a short example of a plain `Method`. A method that matches expert trajectories registers a
-`TrajectoryMethod` (trajectory/method.py), one that matches gradients or features a `DirectMethod` (direct/method.py):
-most of the work is done there. Numbers from papers do not belong here: `satm/presets/numbers.py` has an entry for every
-method.
+`TrajectoryMethod` (trajectory/method.py), one that matches gradients or features a `DirectMethod` (direct/method.py),
+and one whose outer loss is taken on real images a `RealLossMethod` (real/method.py): most of the work is done there.
+Numbers from papers do not belong here: `satm/presets/numbers.py` has an entry for every method.
 """
 
 from __future__ import annotations
@@ -188,8 +188,10 @@ class Method:
     rule is SAM and that is not the default."""
 
     # Its presets (satm/presets/find.py).
+    unrolls: bool = False
+    """Whether the settings are those of `UnrolledConfig`, which include an outer rule (`--outer`)."""
     matches_trajectories: bool = False
-    """Whether the settings are those of `TrajectoryConfig`, which include an outer rule (`--outer`)."""
+    """Whether they are those of `TrajectoryConfig`, whose numbers are rows."""
     base: str | None = None
     """The name of the method that it extends by default; None: it extends no method. If it extends one,
     `config.over(base, **settings)` makes its settings."""

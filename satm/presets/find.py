@@ -75,13 +75,14 @@ def find_preset(
     )
     if entry.matches_trajectories:
         return matching_preset(choice)
-    if outer is not None:
+    if outer is not None and not entry.unrolls:
         raise _no_outer_loop(method, outer)
     return printed_preset(choice)
 
 
 def _no_outer_loop(method: str, outer: str) -> ConfigError:
-    taking = [name for name in METHODS.known() if METHODS.get(name).matches_trajectories]
+    taking = [name for name in METHODS.known() if METHODS.get(name).unrolls]
     return ConfigError(
-        f"--outer {outer}: method {method} has no outer loop of trajectories; leave it out, or take {', '.join(taking)}"
+        f"--outer {outer}: method {method} has no outer loop around an inner one; leave it out, or take "
+        + ", ".join(taking)
     )

@@ -9,12 +9,11 @@ from satm.experts import ExpertConfig
 from satm.methods import OUTER
 from satm.presets._types import Preset
 from satm.presets.choice import Choice
-from satm.presets.numbers import PRINTED_RULES
+from satm.presets.numbers import PRINTED_RULES, RULE_SOURCE
 from satm.presets.rows import numbers_of
 from satm.presets.scale import changes, scaled_settings, settings_changes
 
 EXPERTS_SOURCE = "expert count and learning rate are not printed: MTT's 100 and 0.01; α starts there"
-RULE_SOURCE = "the numbers of the outer optimiser are not printed for images: ours (docs/choices.md)"
 BASE_SOURCE = "the paper's base is IDC or DREAM: here {}, under its own numbers and defaults"
 
 

@@ -34,6 +34,18 @@ NCFM_DEPARTURES = (
 NCFM_DEPARTURES_OF = {
     "cifar100": ("Adam at IPC 10 too, where NCFM's file has SGD at 0.01",),
 }
+DD_CODE = "DD's code (base_options.py and README.md of ssnl/dataset-distillation at 98e4894)"
+DD_DEPARTURES = (
+    "N is 3 IPC: one image of each class in a step and 3 passes, as the code has it for 10 images a class",
+    "real batches are drawn, not passes over the data; ConvNet, not AlexCifarNet; judged by DM's recipe",
+)
+RAT_CODE = "RaT-BPTT's code (README.md and main.py of fengyzpku/Simple_Dataset_Distillation at 7915c5a)"
+RAT_DEPARTURES = (
+    "the place of the window and the real batch are drawn at every outer step, not once an epoch",
+    "labels stay classes: the code learns them on CIFAR-100 and Tiny ImageNet (--train_y)",
+    "mini-batches of the set pass over all its images, not one of each of some classes",
+    "in the space of the trajectory methods; judged by DM's recipe, and the last set is kept, not the best on test",
+)
 RDED_CODE = "RDED's code (argument.py and scripts/ at 3f6453d)"
 MTT_EXPERTS = "MTT's experts; their number of epochs is its code's"
 
@@ -62,6 +74,7 @@ DM_LR_IMAGES = {
     "cifar100": {1: 1.0, 10: 1.0, 50: 1.0, 100: 1.0, 125: 1.0},
 }
 
+RULE_SOURCE = "the numbers of the outer optimiser are not printed for images: ours (docs/choices.md)"
 PRINTED_RULES = {"sgd": "", "ema": "a decay for the same share of all outer steps as the printed one of 5,000 steps"}
 """The outer rules whose numbers are printed for images, and how these change if the outer steps are not 5,000."""
 
@@ -111,6 +124,32 @@ NUMBERS: Mapping[str, Numbers] = {
         experts=ExpertConfig(count=20, lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=128),
         most_experts={"cpu": 5, "smoke": 2},
         limits={"cpu": {"frequencies": 256}, "smoke": {"frequencies": 32}},
+    ),
+    "dd": Numbers(
+        values={"outer_steps": 19_600, "lr_images": 0.01, "batch_real": 1024, "step_size": 0.001, "passes": 3},
+        by_ipc={ipc: {"inner_steps": 3 * ipc} for ipc in (1, 10, 50)},
+        source=DD_CODE,
+        departures=DD_DEPARTURES,
+        limits={"cpu": {"batch_real": 256}, "smoke": {"batch_real": 64, "inner_steps": 9}},
+    ),
+    "rat-bptt": Numbers(
+        values={"outer_steps": 600_000, "step_size": 0.001, "lr_images": 0.001, "batch_real": 5000},
+        by_ipc={10: {"inner_steps": 200, "window": 60}},
+        by_set={
+            "cifar100": {
+                1: {"inner_steps": 130, "window": 90, "lr_images": 0.0003, "first_place": 40},
+                10: {"inner_steps": 300, "window": 100, "batch_syn": 100},
+            },
+            "tiny-imagenet": {
+                10: {"inner_steps": 300, "window": 100, "batch_syn": 50, "lr_images": 0.0003, "batch_real": 1000}
+            },
+        },
+        source=RAT_CODE,
+        departures=RAT_DEPARTURES,
+        limits={
+            "cpu": {"batch_real": 256, "inner_steps": 60, "window": 20, "batch_syn": 50, "first_place": 40},
+            "smoke": {"batch_real": 64, "inner_steps": 8, "window": 3, "batch_syn": 20, "first_place": 5},
+        },
     ),
     "rded": Numbers(
         values={"candidates": 300, "crops": 5, "labels": "hard"},

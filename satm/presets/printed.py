@@ -7,9 +7,11 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from satm.experts import ExpertConfig
+from satm.methods import OUTER
 from satm.networks import batch_normed_name
 from satm.presets._types import CondenseConfig, Numbers, Preset, Row
 from satm.presets.choice import Choice
+from satm.presets.numbers import PRINTED_RULES, RULE_SOURCE
 from satm.presets.rows import numbers_of, perturbation
 from satm.presets.scale import recipe_change
 
@@ -76,7 +78,13 @@ def printed_preset(choice: Choice) -> Preset:
     departures = numbers.departures + numbers.departures_of.get(choice.dataset, ()) + departures
     limits = {**scale.max_settings, **numbers.limits.get(scale.name, {})}
     limited = {name: min(value, limits[name]) if name in limits else value for name, value in values.items()}
-    settings = choice.build({**limited, **choice.data_settings(), **numbers.by_profile.get(scale.name, {})})
+    given = {**limited, **choice.data_settings(), **numbers.by_profile.get(scale.name, {})}
+    if choice.outer is not None:
+        given["outer"] = OUTER.get(choice.outer).config()
+        departures += () if choice.outer in PRINTED_RULES else (RULE_SOURCE,)
+    settings = choice.build(given)
+    if method.unrolls and settings.engine == "auto":
+        settings = replace(settings, engine=scale.engine)
     if scale.max_images is not None:
         settings = method.within(settings, scale.max_images, choice.classes or 10, choice.ipc)
     config = choice.config(settings, _experts(choice, numbers))
@@ -86,7 +94,7 @@ def printed_preset(choice: Choice) -> Preset:
     changed = [(name, getattr(settings, name), value) for name, value in values.items()]
     departures += tuple(f"{scale.name}: {name} {new} instead of {old}" for name, new, old in changed if new != old)
     return Preset(
-        name=f"{name}/{choice.dataset}/ipc{choice.ipc}",
+        name=f"{config.set_method}/{choice.dataset}/ipc{choice.ipc}",
         profile=scale.name,
         config=config,
         source=numbers.source,

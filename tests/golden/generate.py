@@ -7,6 +7,7 @@ IPC. Run it again if a table grows:
     python -m tests.golden.generate PATH/TO/published.csv PATH/TO/hyperparameters.csv
 
 Rows of methods that the first table does not have are below, in `OF_TODAY`.
+`by_hand.csv` has the same columns and the values that no long table holds.
 
 What it changes: methods and extensions that the suite does not have are left out, rows for several methods are written
 once for each, numbers are spelt as Python spells them, and a column `variant` tells apart rows of the same method, data

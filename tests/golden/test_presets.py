@@ -48,7 +48,7 @@ Read = Callable[[Preset], object]
 TRAJECTORY = ("satm", "mtt", "ftd", "tesla", "datm")
 EVERYWHERE = ("dc", "dsa", "dm", "ncfm")
 """The methods whose numbers are printed for every data set at once."""
-PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "rded")
+PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "rded", "dd", "rat-bptt")
 
 
 # How a preset spells a published parameter.
@@ -91,6 +91,10 @@ def decay(preset: Preset) -> object:
 
 def augment(preset: Preset) -> object:
     return getattr(preset.config.settings, "augment", None) or "none"
+
+
+def betas(preset: Preset) -> object:
+    return str((preset.config.settings.momentum_images, preset.config.settings.second_moment))
 
 
 def start(preset: Preset) -> object:
@@ -181,6 +185,27 @@ READ: Mapping[str, Read] = {
 
 OF_ONE_METHOD: Mapping[tuple[str, str], Read] = {
     ("rded", "labels"): setting("labels"),
+    **{(method, "lr"): setting("lr_images") for method in ("dd", "rat-bptt")},
+    **{(method, "batch_size"): setting("batch_real") for method in ("dd", "rat-bptt")},
+    **{(method, "betas"): betas for method in ("dd", "rat-bptt")},
+    ("dd", "epochs"): lambda preset: preset.config.settings.outer_steps / 49,
+    ("dd", "decay_epochs"): lambda preset: 400 / (preset.config.settings.halvings + 1),
+    ("dd", "decay_factor"): lambda preset: preset.config.settings.share(0.15),
+    ("dd", "distill_epochs"): setting("passes"),
+    ("dd", "distill_steps"): lambda preset: preset.config.settings.steps_in_turn(1000),
+    ("dd", "distilled_images_per_class_per_step"): lambda preset: (
+        preset.config.ipc / preset.config.settings.steps_in_turn(1000)
+    ),
+    ("dd", "distill_lr"): setting("step_size"),
+    ("rat-bptt", "epochs"): lambda preset: preset.config.settings.outer_steps / 10,
+    ("rat-bptt", "window"): setting("window"),
+    ("rat-bptt", "minwindow"): setting("first_place"),
+    ("rat-bptt", "totwindow"): setting("inner_steps"),
+    ("rat-bptt", "inner_optim"): setting("update"),
+    ("rat-bptt", "inner_lr"): setting("step_size"),
+    ("rat-bptt", "syn_strategy"): setting("augment"),
+    ("rat-bptt", "real_strategy"): setting("augment_real"),
+    ("rat-bptt", "clip"): setting("clip"),
     ("dc", "Iteration"): setting("networks"),
     ("dsa", "Iteration"): setting("networks"),
     ("ncfm", "niter"): setting("outer_steps"),
@@ -357,8 +382,11 @@ DEPARTURES: Mapping[tuple[str, str, str, str], tuple[object, str]] = {
 
 @cache
 def table() -> tuple[Value, ...]:
-    with Path(__file__).with_name("published.csv").open(newline="") as file:
-        return tuple(Value(**row) for row in csv.DictReader(file))
+    found: list[Value] = []
+    for name in ("published.csv", "by_hand.csv"):
+        with Path(__file__).with_name(name).open(newline="") as file:
+            found += [Value(**row) for row in csv.DictReader(file)]
+    return tuple(found)
 
 
 def left_out(row: Value) -> bool:

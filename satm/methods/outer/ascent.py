@@ -146,7 +146,7 @@ def ascend(
     first = problem.hypergradient(at, keep=tau)
     epsilon = along(first.images, rule.length_at(problem)) if perturb is None else perturb(first.images)
     again = replace(problem, loop=redraw()) if rule.redraw else problem
-    second = again.hypergradient(images + epsilon, first=tau, theta=first.kept)
+    second = again.hypergradient(images + epsilon, first=tau, theta=first.kept, moments=first.kept_moments)
     return Ascent(first=first, second=second, epsilon=epsilon, step_size=problem.step_size_derivative(at, first))
 
 

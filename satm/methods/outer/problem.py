@@ -12,6 +12,7 @@ from satm.engine import (
     Hypergradient,
     HypergradientPolicy,
     InnerLoop,
+    Moments,
     OuterVariables,
     Truncation,
     exact_step_size_derivative,
@@ -55,12 +56,19 @@ class OuterProblem:
         return OuterVariables(decoded, self.parametrisation.spread(self.at.labels), self.at.step_size)
 
     def hypergradient(
-        self, images: Images, *, first: int = 0, theta: FlatParams | None = None, keep: int | None = None
+        self,
+        images: Images,
+        *,
+        first: int = 0,
+        theta: FlatParams | None = None,
+        moments: Moments | None = None,
+        keep: int | None = None,
     ) -> Hypergradient:
         """F and its derivatives at φ = `images` [n, C, H, W] (paper Eq. 8).
 
-        A second pass runs steps `first` … N − 1 only, from θ_first = `theta` [P] (paper Eq. 9). With `keep`, the
-        result holds a copy of θ_keep, from which such a pass can start.
+        A second pass runs steps `first` … N − 1 only, from θ_first = `theta` [P] (paper Eq. 9) and the `moments` of the
+        loop's update rule there. With `keep`, the result holds a copy of both at step `keep`, from which such a pass
+        can start.
         """
         found = self.policy(
             self.loop,
@@ -70,6 +78,7 @@ class OuterProblem:
             self.truncation,
             first=first,
             keep=keep,
+            moments=moments,
         )
         if self.parametrisation == PIXELS:
             return found
@@ -81,7 +90,7 @@ class OuterProblem:
         )
 
     def step_size_derivative(self, images: Images, found: Hypergradient) -> torch.Tensor:
-        """∂F/∂α at φ = `images`, 0-dimensional. `found` is the hypergradient there, over the whole inner loop.
+        """∂F/∂α at φ = `images`, shaped like α. `found` is the hypergradient there, over the whole inner loop.
 
         `first_order`: the closed form of the paper's Eq. 10, which holds every inner gradient constant. It is free.
         `taped`: through the differentiated steps only. It is free too.
@@ -89,6 +98,7 @@ class OuterProblem:
         Hessian-vector product for each inner step.
         """
         if self.derivative == "first_order":
+            assert found.step_size is not None  # a configuration refuses it for step sizes of each step
             return found.step_size
         if self.derivative == "taped" or (self.iota == 0 and self.policy.exact):
             return found.step_size_taped

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from satm.machine.ram import measured_peak
 from satm.methods.trajectory.condensation import TrajectoryCondensation
@@ -36,7 +36,7 @@ class StepCost:
     memory_taped: float | None  # k
     memory_diagnosis: float | None  # peak of such a measurement
 
-    def seconds(self, steps: int, window: int, diagnostics_every: int = 0) -> float:
+    def seconds(self, steps: float, window: int, diagnostics_every: int = 0) -> float:
         """Mean time of an outer step with N = `steps` inner steps."""
         share = 1 / diagnostics_every if diagnostics_every else 0.0
         return self.fixed + steps * (self.step + share * self.diagnosis) + self.taped * window
@@ -144,10 +144,9 @@ class _Run:
     ) -> None:
         self.condensation = condensation
         config = condensation.config
-        self.config = replace(
-            config,
-            inner_steps=steps,
-            window=window,
+        self.config = config.resized(
+            steps,
+            window,
             batch_syn=batch or config.batch_syn,
             outer=config.outer.for_any_loop(),
             diagnostics_every=1 if diagnosed else 0,

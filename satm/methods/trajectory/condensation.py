@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Self, TypeAlias
+from typing import Self, TypeAlias, cast
 
 import torch
 
@@ -23,8 +23,9 @@ from satm.methods.trajectory.acting import Acting
 from satm.methods.trajectory.config import TrajectoryConfig
 from satm.methods.trajectory.diagnosis import diagnose
 from satm.methods.trajectory.guard import Guard, Retry, StepFailed
+from satm.methods.trajectory.unrolled import UnrolledConfig
 from satm.rng import Seed
-from satm.types import Images, Labels
+from satm.types import FlatParams, Images, Labels
 
 Ask: TypeAlias = Callable[[OuterProblem, torch.Generator, Redraw, State], OuterUpdate]
 """An outer rule, or a function of the same form that calls one; see `OuterRule.__call__`."""
@@ -39,6 +40,17 @@ class Beginning:
     label_state: State
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """Where the inner loop of one outer step starts, and what its end is judged by."""
+
+    start: FlatParams  # θ_0 [P]
+    loss: Callable[[FlatParams], torch.Tensor]  # L of θ_N [P], 0-dimensional
+    labels: State  # of the label rule
+    steps: int  # N
+    measured: Mapping[str, float]  # stored as metrics
+
+
 class TrajectoryCondensation:
     """A `Condensation` whose outer steps match expert trajectories. One outer step:
 
@@ -50,18 +62,18 @@ class TrajectoryCondensation:
     state are replaced and never changed in place, so that a try can fail without a trace.
     """
 
-    def __init__(self, task: Task, config: TrajectoryConfig, rule: OuterRule | None = None) -> None:
+    def __init__(self, task: Task, config: UnrolledConfig, rule: OuterRule | None = None) -> None:
         """`rule` replaces the outer rule of `config`."""
         self.task = task
         self._run_under(config, config.outer.over(config.outer_steps) if rule is None else rule)
         self.step, self.steps = 0, config.outer_steps
-        check_experts(task, config)
-        # Its initial weights do not matter: every inner loop starts from an expert's snapshot.
+        self.check()
+        # Its initial weights do not matter: no inner loop starts from them.
         plan = networks.plan_for(task.architecture, task.data)
         self.network = plan.create(task.seed.child("net")).to(task.device)
         images, labels = config.begin_with(task, FlatNetwork(self.network))
         self.images: Images = images.to(task.device)
-        self.images_velocity = torch.zeros_like(self.images)
+        self.images_velocity = self.at_rest()
         self.label_state = self.label_rule.init(labels.to(task.device))
         self.step_size_state = self.step_size_rule.init(config.step_size, task.device)
         self.outer_state = self.rule.init(self.images)
@@ -69,7 +81,15 @@ class TrajectoryCondensation:
         self.notes: Mapping[str, str] = {"engine": str(self.engine), **self._perturbation()}
         self._policy = self.engine.policy(self.network, task.notify)
 
-    def _run_under(self, config: TrajectoryConfig, rule: OuterRule, *, full_batches_only: bool = False) -> None:
+    def check(self) -> None:
+        """Raise an error if the task does not have what the method needs: experts that are long enough."""
+        check_experts(self.task, self.matching)
+
+    def at_rest(self) -> torch.Tensor:
+        """The state of φ's optimiser before the first move."""
+        return torch.zeros_like(self.images)
+
+    def _run_under(self, config: UnrolledConfig, rule: OuterRule, *, full_batches_only: bool = False) -> None:
         """Set everything that says how an outer step is run."""
         self.config, self.rule, self.full_batches_only = config, rule, full_batches_only
         self.images_sgd = MomentumSGD(config.lr_images, config.momentum_images)
@@ -85,7 +105,7 @@ class TrajectoryCondensation:
             return {}
         return {"perturbation": f"perturbation {length.spell(float(self.images.norm()))} of {self.rule.rule}"}
 
-    def under(self, config: TrajectoryConfig, *, full_batches_only: bool = False) -> Self:
+    def under(self, config: UnrolledConfig, *, full_batches_only: bool = False) -> Self:
         """A condensation in the same state that runs its outer steps under `config`. This one never changes with it.
 
         Both share the network, the engine and the experts. The other one has a new guard, without an earlier state to
@@ -126,14 +146,12 @@ class TrajectoryCondensation:
         """See `Retryable`."""
         seed = retry.seed(self.task.seed.child("outer", self.step))
         start = self.beginning(retry)
-        segment = self._draw_segment(seed.child("segment").generator())
-        seen = self.task.parametrisation.decode(self.images)
-        labels = self.label_rule.taught(start.label_state, FlatNetwork(self.network), segment.target, seen)
-        problem = self._problem(segment, labels, seed)
-        redraw = partial(self._draw_loop, seed.child("loop", 2).generator())
+        aim = self.aim(start.label_state, seed)
+        problem, labels = self._problem(aim, seed), aim.labels
+        redraw = partial(self._draw_loop, seed.child("loop", 2).generator(), steps=aim.steps)
         with seed.child("layers").forked():  # dropout uses the global generator only
             update = start.ask(problem, seed.child("noise").generator(), redraw, self.outer_state)
-            measured = {**update.measured, "expert": float(segment.expert), "start_epoch": float(segment.epoch)}
+            measured = {**update.measured, **aim.measured}
             if self.config.diagnostics_every and self.step % self.config.diagnostics_every == 0:
                 measured |= diagnose(problem, update.perturbation)
         derivatives = {"the images": update.images, "the labels": update.labels, "the step size": update.step_size}
@@ -142,7 +160,7 @@ class TrajectoryCondensation:
             measured |= self._descend(update, start.images_velocity, labels, retry.scale)
         else:
             self.images_velocity, self.label_state = start.images_velocity, start.label_state
-            measured |= {"step_size": float(self.step_size), "event.skipped_at_loss": measured["loss"]}
+            measured |= {"step_size": float(self.step_size.mean()), "event.skipped_at_loss": measured["loss"]}
         idle = self.acting.see(self.step, measured)
         if idle is not None:
             self.task.notify(idle)
@@ -156,21 +174,25 @@ class TrajectoryCondensation:
 
         Raises StepFailed, with nothing changed, if the guard refuses the moves.
         """
-        images, images_velocity = self.images_sgd(self.images, images_velocity, update.images, scale)
+        images, images_velocity = self.move_images(images_velocity, update.images, scale)
         step_size = self.step_size_rule.descend(self.step_size_state, update.step_size, scale)
         labels = self.label_rule.descend(labels, update.labels, scale)
         measured = self.guard.check_move(self.images, images, self.step_size, step_size["step_size"], labels)
         self.images, self.images_velocity, self.label_state = images, images_velocity, labels
         self.outer_state = self.rule.moved(update.state, images)
         self.step_size_state = self.step_size_rule.projected(step_size)
-        measured["step_size"] = float(self.step_size)  # α after this step, while the loss is before it
+        measured["step_size"] = float(self.step_size.mean())  # α after this step, while the loss is before it
         if not torch.equal(self.step_size, step_size["step_size"]):
-            measured["event.step_size_projected_from"] = float(step_size["step_size"])
+            measured["event.step_size_projected_from"] = float(step_size["step_size"].mean())
         return measured
+
+    def move_images(self, velocity: torch.Tensor, gradient: torch.Tensor, scale: float) -> tuple[Images, torch.Tensor]:
+        """φ after a move against `gradient`, and the new state of its optimiser. The move is multiplied by `scale`."""
+        return self.images_sgd(self.images, velocity, gradient, scale)
 
     def advice(self, failed: StepFailed, retry: Retry) -> str:
         """See `Retryable`."""
-        config, alpha = self.config, float(self.step_size)
+        config, alpha = self.config, float(self.step_size.mean())
         rates = f"lower lr_images ({config.lr_images:g}) or lr_step_size ({config.lr_step_size:g})"
         match failed.what:
             case "update_ratio":
@@ -186,23 +208,40 @@ class TrajectoryCondensation:
             case _:
                 return rates
 
+    @property
+    def matching(self) -> TrajectoryConfig:
+        """The configuration, with its segments of experts."""
+        return cast("TrajectoryConfig", self.config)
+
     def _draw_segment(self, generator: torch.Generator) -> Segment:
-        starts = self.config.starts_at(self.step)
+        starts = self.matching.starts_at(self.step)
         return draw_segment(
             self.task.experts,
-            epochs=self.config.expert_epochs,
+            epochs=self.matching.expert_epochs,
             starts=starts.stop,
             first=starts.start,
             generator=generator,
             device=self.task.device,
         )
 
-    def _problem(self, segment: Segment, labels: State, seed: Seed) -> OuterProblem:
-        return OuterProblem(
-            loop=self._draw_loop(seed.child("loop").generator()),
-            at=OuterVariables(self.images, self.label_rule.targets(labels), self.step_size),
-            theta_start=segment.start,
+    def aim(self, labels: State, seed: Seed) -> Aim:
+        """Where the inner loop of an outer step starts and what it is judged by. All draws come from `seed`."""
+        segment = self._draw_segment(seed.child("segment").generator())
+        seen = self.task.parametrisation.decode(self.images)
+        return Aim(
+            start=segment.start,
             loss=TrajectoryLoss(segment.start, segment.target),
+            labels=self.label_rule.taught(labels, FlatNetwork(self.network), segment.target, seen),
+            steps=self.config.inner_steps,
+            measured={"expert": float(segment.expert), "start_epoch": float(segment.epoch)},
+        )
+
+    def _problem(self, aim: Aim, seed: Seed) -> OuterProblem:
+        return OuterProblem(
+            loop=self._draw_loop(seed.child("loop").generator(), steps=aim.steps),
+            at=OuterVariables(self.images, self.label_rule.targets(aim.labels), self.step_size),
+            theta_start=aim.start,
+            loss=aim.loss,
             policy=self._policy,
             parametrisation=self.task.parametrisation,
             truncation=self.config.truncation(),
@@ -210,28 +249,37 @@ class TrajectoryCondensation:
             derivative=self.config.step_size_derivative,
         )
 
-    def _draw_loop(self, generator: torch.Generator, count: int | None = None) -> InnerLoop:
+    def _draw_loop(
+        self, generator: torch.Generator, count: int | None = None, *, steps: int | None = None
+    ) -> InnerLoop:
         """N mini-batches and N augmentations, drawn now and fixed, for `count` stored images; None: for all.
 
-        The mini-batches pass over all images that the network sees in a random order, then again in another one.
+        `steps` is N; None: that of the configuration.
         """
         n = self.seen_count if count is None else count * self.task.parametrisation.each
+        batches = self._draw_batches(n, self.config.inner_steps if steps is None else steps, generator)
+        transforms: list[Callable[[Images], Images]] = [_identity] * len(batches)
+        if self.config.augment is not None:
+            for step, batch in enumerate(batches):
+                drawn = draw(
+                    self.config.augment, n if batch is None else len(batch), self.task.data.image_shape, generator
+                )
+                transforms[step] = partial(apply, draw=drawn)
+        rule = self.config.update_rule()
+        return InnerLoop(network=self.network, batches=tuple(batches), transforms=tuple(transforms), rule=rule)
+
+    def _draw_batches(self, n: int, steps: int, generator: torch.Generator) -> list[torch.Tensor | None]:
+        """The mini-batches of `steps` inner steps: they pass over all n images in a random order, then in another."""
         size = min(self.config.batch_syn or n, n)
-        batches: list[torch.Tensor | None] = [None] * self.config.inner_steps
+        batches: list[torch.Tensor | None] = [None] * steps
         if size < n:
             queue: list[torch.Tensor] = []
-            for step in range(self.config.inner_steps):
+            for step in range(steps):
                 queue = queue or list(torch.randperm(n, generator=generator).split(size))
                 if self.full_batches_only:
                     queue = [batch for batch in queue if len(batch) == size]
                 batches[step] = queue.pop(0).to(self.task.device)
-        transforms: list[Callable[[Images], Images]] = [_identity] * self.config.inner_steps
-        if self.config.augment is not None:
-            for step, batch in enumerate(batches):
-                count = n if batch is None else len(batch)
-                drawn = draw(self.config.augment, count, self.task.data.image_shape, generator)
-                transforms[step] = partial(apply, draw=drawn)
-        return InnerLoop(network=self.network, batches=tuple(batches), transforms=tuple(transforms))
+        return batches
 
     def state(self) -> dict[str, torch.Tensor]:
         """See `Condensation`."""
@@ -261,9 +309,13 @@ class TrajectoryCondensation:
         self.acting.restore(state)
         self.guard.restore(state)
 
+    def rate(self) -> float | None:
+        """The step size that an evaluation may train with; None: it chooses one."""
+        return float(self.step_size)
+
     def result(self) -> Outcome:
         """See `Condensation`. A rule that averages gives its average; φ itself is then the sibling `raw`."""
-        labels, kind, step_size = self.labels.cpu(), self.label_rule.kind, float(self.step_size)
+        labels, kind, step_size = self.labels.cpu(), self.label_rule.kind, self.rate()
         learnt = Outcome(self.images.cpu(), labels, kind, step_size)
         averaged = self.rule.averaged(self.outer_state)
         return learnt if averaged is None else Outcome(averaged.cpu(), labels, kind, step_size, {"raw": learnt})

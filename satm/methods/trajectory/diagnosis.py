@@ -10,8 +10,8 @@ from satm.engine import (
     OuterVariables,
     exact_step_size_derivative,
     first_order_step_size_derivative,
+    inner_path,
     make_step,
-    sgd_path,
 )
 from satm.methods.outer import OuterProblem
 from satm.types import FlatParams
@@ -28,14 +28,16 @@ def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[s
     leaf = clean.requires_grad_()
     loss = problem.loss(leaf)
     (outer_gradient,) = torch.autograd.grad(loss, leaf)
-    first_order = first_order_step_size_derivative(outer_gradient, problem.theta_start, clean.detach(), at.step_size)
-    exact = exact_step_size_derivative(problem.loop, at, problem.theta_start, problem.loss, step=problem.policy.step)
     measured = {}
     if perturbation is not None:
         perturbed = _final(problem, problem.seen(problem.at.images + perturbation))
         measured["sharpness"] = float(problem.loss(perturbed) - loss.detach())
+    measured["loss_clean"] = float(loss.detach())
+    if at.step_size.ndim:  # each step has one of its own
+        return measured
+    first_order = first_order_step_size_derivative(outer_gradient, problem.theta_start, clean.detach(), at.step_size)
+    exact = exact_step_size_derivative(problem.loop, at, problem.theta_start, problem.loss, step=problem.policy.step)
     return measured | {
-        "loss_clean": float(loss.detach()),
         "step_size_derivative": float(first_order),
         "step_size_derivative_exact": float(exact),
     }
@@ -46,5 +48,6 @@ def _final(problem: OuterProblem, at: OuterVariables) -> FlatParams:
     replayed = problem.policy.step
     at_once = None if replayed is None else replayed.at_once
     step = make_step(problem.loop.network, criterion=problem.loop.criterion, at_once=at_once)
-    ((_, theta),) = deque(sgd_path(step, problem.loop, at, problem.theta_start, range(problem.loop.steps)), maxlen=1)
-    return theta
+    run = inner_path(step, problem.loop, at, problem.theta_start, range(problem.loop.steps))
+    ((_, end, _),) = deque(run, maxlen=1)
+    return end.theta

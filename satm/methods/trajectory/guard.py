@@ -161,7 +161,8 @@ class Guard:
         ratio = float(_norm(moved_images - images) / _norm(images))
         if math.isfinite(ratio):  # if φ = 0, there is no size to compare with
             self._limit("update_ratio", ratio, at_start=False)
-        growth = float(moved_step_size) / max(float(step_size), self._first_step_size)
+        least = step_size.double().clamp(min=self._first_step_size)
+        growth = float((moved_step_size.double() / least).max())
         self._limit("step_size_growth", growth, at_start=False)
         return {"update_ratio": ratio} if math.isfinite(ratio) else {}
 

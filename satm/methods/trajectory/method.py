@@ -13,6 +13,7 @@ from satm.machine.compilation import Compilation
 from satm.methods.base import Condensation, Method, OuterWork, Task, Traits
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.config import TrajectoryConfig
+from satm.methods.trajectory.unrolled import UnrolledConfig
 
 
 def _expert_epochs(settings: TrajectoryConfig) -> int | None:
@@ -30,7 +31,7 @@ def _compilation(settings: TrajectoryConfig) -> Compilation:
     return settings.compile
 
 
-def _variant(settings: TrajectoryConfig) -> str:
+def unrolled_variant(settings: UnrolledConfig) -> str:
     """`+sam` if SAM is not the default outer rule of the method."""
     return "" if settings.outer.rule == settings.own_outer().rule else f"+{settings.outer.rule}"
 
@@ -58,8 +59,9 @@ class TrajectoryMethod(Method):
     begin: Callable[[Task, Any], Condensation] = TrajectoryCondensation
     expert_epochs: Callable[[Any], int | None] = _expert_epochs
     compilation: Callable[[Any], Compilation] = _compilation
-    variant: Callable[[Any], str] = _variant
+    variant: Callable[[Any], str] = unrolled_variant
     matches_trajectories: bool = True
+    unrolls: bool = True
     decodes: bool = True
     data_settings: Callable[[Traits], Mapping[str, Any]] = _augmentation
     outer_work: Callable[[Any, nn.Module, ImageData, int], OuterWork | None] = _outer_work

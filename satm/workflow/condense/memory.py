@@ -7,7 +7,7 @@ import torch
 from satm.data import ImageData
 from satm.engine.choice import TAPE
 from satm.machine.ram import free_memory, resident
-from satm.methods.trajectory.config import TrajectoryConfig
+from satm.methods.trajectory.unrolled import UnrolledConfig
 from satm.networks import plan_for
 from satm.presets import Preset
 from satm.progress import Progress
@@ -35,7 +35,7 @@ def foreseen_bytes(preset: Preset, data: ImageData, device: torch.device) -> int
     """
     loaded = resident(device) or 0
     settings = preset.config.settings
-    if not isinstance(settings, TrajectoryConfig):
+    if not isinstance(settings, UnrolledConfig):
         return loaded
     network = plan_for(preset.config.architecture, data).create(Seed(0)).to(device)
     images = preset.config.seen_ipc * len(data.classes)
@@ -43,4 +43,5 @@ def foreseen_bytes(preset: Preset, data: ImageData, device: torch.device) -> int
     if choice.engine == "higher":
         return loaded + int(work.tape)
     parameters = 4 * sum(p.numel() for p in network.parameters())
-    return loaded + (work.window + 4) * parameters + int(TAPE * (choice.at_once or work.batch) * work.activation_bytes)
+    tape = int(TAPE * (choice.at_once or work.batch) * work.activation_bytes)
+    return loaded + (work.kept * work.window + 4) * parameters + tape

@@ -19,7 +19,7 @@ from satm.machine.ram import resident
 from satm.methods import METHODS, Task
 from satm.methods.trajectory.calibrate import StepCost, calibrate
 from satm.methods.trajectory.condensation import TrajectoryCondensation
-from satm.methods.trajectory.config import TrajectoryConfig
+from satm.methods.trajectory.unrolled import UnrolledConfig
 from satm.networks import plan_for
 from satm.presets import Preset
 from satm.progress import SILENT, Progress
@@ -111,7 +111,7 @@ def plan(
         preset=preset,
         engine=str(condensation.engine),
         outer_steps=settings.outer_steps,
-        step_seconds=cost.seconds(settings.inner_steps, window, settings.diagnostics_every),
+        step_seconds=cost.seconds(settings.mean_steps(), window, settings.diagnostics_every),
         expert_epochs=missing,
         epoch_seconds=epoch_seconds(config, data, resolved) if missing else 0.0,
         calibration_seconds=spent,
@@ -127,14 +127,14 @@ def plan(
 
 def _check_matches(method: str) -> None:
     """Raise UsageError for a method without trajectories."""
-    if not METHODS.get(method).matches_trajectories:
+    if not METHODS.get(method).unrolls:
         raise UsageError(
-            f"method {method} matches no trajectories, as plan needs; satm condense says after a few outer steps how "
-            "long it takes"
+            f"method {method} has no inner loop that is differentiated, as plan needs; satm condense says after a few "
+            "outer steps how long it takes"
         )
 
 
-def _begin(method: str, task: Task, settings: TrajectoryConfig) -> TrajectoryCondensation:
+def _begin(method: str, task: Task, settings: UnrolledConfig) -> TrajectoryCondensation:
     """The condensation at outer step 0. Raises PluginError if the method begins one of another kind."""
     condensation = METHODS.get(method).begin(task, settings)
     if not isinstance(condensation, TrajectoryCondensation):
@@ -145,7 +145,7 @@ def _begin(method: str, task: Task, settings: TrajectoryConfig) -> TrajectoryCon
     return condensation
 
 
-def _largest_window(cost: StepCost, settings: TrajectoryConfig, memory: float | None, loaded: int | None) -> int | None:
+def _largest_window(cost: StepCost, settings: UnrolledConfig, memory: float | None, loaded: int | None) -> int | None:
     if memory is None or loaded is None:
         return None
     diagnosed = settings.diagnostics_every > 0

@@ -164,7 +164,7 @@ def _outer(config: CondenseConfig, data: Blank, machine: Machine) -> Outer:
         return Outer(seconds=0.0, peak=None, operations=0.0)
     step = machine.step(config.architecture, len(data.classes), data.image_shape, work.batch)
     seconds = work.steps * work.seconds(step)
-    if not method.matches_trajectories:
+    if not method.unrolls:
         flops, kept = machine.forward(config.architecture, len(data.classes), data.image_shape)
         images = config.settings.images_a_step(len(data.classes), config.seen_ipc)
         peak = TAPE * kept * min(images, 2 * work.batch)
@@ -178,7 +178,8 @@ def _peak(choice: EngineChoice, work: InnerWork, network: nn.Module) -> float:
     if choice.engine == "higher":
         return work.tape
     parameters = float(sum(each.nbytes for each in network.parameters()))
-    return TAPE * min(work.batch, choice.at_once or work.batch) * work.activation_bytes + work.window * parameters
+    tape = TAPE * min(work.batch, choice.at_once or work.batch) * work.activation_bytes
+    return tape + work.kept * work.window * parameters
 
 
 def _epoch(config: CondenseConfig, data: Blank, machine: Machine) -> float:

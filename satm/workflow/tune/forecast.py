@@ -45,7 +45,7 @@ def forecast(
     configs = [(preset if objective.share_experts else with_expert_seed(preset, seed)).config for seed in seeds]
     missing = sum(missing_expert_epochs(each, data) for each in configs[: 1 if objective.share_experts else None])
     experts = missing * epoch_seconds(preset.config, data, resolved) if missing else 0.0
-    if not METHODS.get(preset.config.method).matches_trajectories:
+    if not METHODS.get(preset.config.method).unrolls:
         return Forecast(expert_seconds=experts, run_seconds=None, longest=None, halved=None)
     steps = outer_steps(preset, data)
     step_seconds = plan(preset, device=device, data_root=data_root, progress=progress).step_seconds

@@ -224,9 +224,9 @@ def test_a_retry_draws_the_subset_anew(data, trajectories):
         condensation = begin(data, trajectories)
         draw, seen = condensation._draw_loop, []
 
-        def spy(generator, count=None):
+        def spy(generator, count=None, **more):
             seen.append((generator.initial_seed(), count))
-            return draw(generator, count)
+            return draw(generator, count, **more)
 
         condensation._draw_loop = spy
         condensation.attempt(Retry(number))

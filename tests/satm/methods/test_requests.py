@@ -115,7 +115,7 @@ def test_a_rule_is_chosen_by_name_and_the_sets_name_says_so():
     assert find_preset("digits", 1, method="ftd", outer="ema").config.set_method == "ftd"
     with pytest.raises(UnknownName, match="unknown outer optimiser 'smm': did you mean sam"):
         find_preset("digits", 1, outer="smm")
-    with pytest.raises(ConfigError, match="--outer sam: method random has no outer loop of trajectories; leave it out"):
+    with pytest.raises(ConfigError, match="--outer sam: method random has no outer loop around an inner one"):
         find_preset("digits", 1, method="random", outer="sam")
 
 

@@ -1,0 +1,68 @@
+"""DD: dataset distillation by backpropagation through training (Wang et al. 2018)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from satm.errors import ConfigError
+from satm.methods.adam import AdamMove
+from satm.methods.base import METHODS
+from satm.methods.real.config import RealLossConfig
+from satm.methods.real.method import RealLossMethod
+from satm.methods.real.step_size import SoftplusStepSizes
+from satm.methods.trajectory.step_size import StepSizeRule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DDConfig(RealLossConfig):
+    """F(φ, α) = L_CE(θ_N on real images) with θ_{i+1} = θ_i − α_i ∇L_CE(θ_i, φ[B_i]), every step differentiated.
+
+    The set is split into N/`passes` parts, at most IPC, which the steps see in turn, `passes` times. Each step has a
+    learned step size of its own, α_i = softplus(a_i). φ and a descend by one Adam. The numbers are those of DD's code
+    (base_options.py of ssnl/dataset-distillation at 98e4894).
+    """
+
+    inner_steps: int = 30
+    outer_steps: int = 19_600  # 400 epochs of CIFAR-10 in batches of 1,024
+    lr_images: float = 0.01  # of φ and of a
+    momentum_images: float = 0.5
+    step_size: float = 0.001
+    halvings: int = 9  # after every 40th of 400 epochs
+    update: Literal["sgd", "momentum", "adam"] = "sgd"
+    batch_real: int = 1024
+    learn_step_size: bool = True
+    passes: int = 3
+
+    def __post_init__(self) -> None:
+        RealLossConfig.__post_init__(self)  # see `TrajectoryConfig`
+        if self.passes < 1:
+            raise ConfigError(f"passes {self.passes}: expected at least 1")
+        if self.iota:
+            raise ConfigError(f"window {self.window}: dd differentiates every step; set window=null, or take rat-bptt")
+        if self.batch_syn is not None:
+            raise ConfigError(f"batch_syn {self.batch_syn}: dd's steps see parts of the set in turn; set passes")
+        if self.learn_step_size and self.step_size_derivative == "first_order":
+            raise ConfigError("step_size_derivative first_order: each step has a step size of its own; set taped")
+
+    def step_size_rule(self) -> StepSizeRule:
+        """See `UnrolledConfig`."""
+        if not self.learn_step_size:
+            return RealLossConfig.step_size_rule(self)
+        adam = AdamMove(lr=self.lr_images, beta1=self.momentum_images, beta2=self.second_moment)
+        return SoftplusStepSizes(steps=self.inner_steps, adam=adam, minimum=self.min_step_size)
+
+    def steps_in_turn(self, images: int) -> int:
+        """See `RealLossConfig`."""
+        return max(1, min(images, self.inner_steps // self.passes))
+
+
+METHODS.add(
+    RealLossMethod(
+        name="dd",
+        summary="backpropagation through training, on real images (Wang et al. 2018)",
+        cite=("wang2018dd",),
+        config=DDConfig,
+        whitening=False,
+    )
+)
