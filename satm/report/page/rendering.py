@@ -33,6 +33,7 @@ def render_page(page: Page) -> str:
         digest=digest,
         kind=lambda block: KINDS[type(block)],
         markup=_markup,
+        zip=zip,
         encoded=lambda data: base64.b64encode(data).decode(),
     )
 
