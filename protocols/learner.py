@@ -23,7 +23,7 @@ from satm.types import Augment, Images
 
 
 def silent_evaluator() -> EvaluationPlugin:
-    """An evaluator that measures nothing and prints nothing. The base logger stops Avalanche's warning at every run."""
+    """An evaluator that measures nothing and prints nothing. Without a logger Avalanche warns at every run."""
     return EvaluationPlugin(loggers=[BaseLogger()])
 
 
@@ -46,7 +46,10 @@ class Augmented(nn.Module):
 
 
 class _Pace(SupervisedPlugin):  # type: ignore[misc]
-    """Sets each epoch's learning rate and each step's augmentation draws, moves the bar, stops between two batches."""
+    """Sets each epoch's learning rate and each step's augmentation draws, and advances the bar.
+
+    If a stop is asked for, it ends the training between two batches.
+    """
 
     def __init__(self, context: StreamContext, sgd: Callable[[int], SGDConfig]) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """The schema of the registry, as numbered steps from an empty file to the newest version.
 
-A stored file may be at any step, so never change a step: add a new one at the end. One that changes rows or columns of
-a table in `registry.totals.TABLES` calls its `fill`.
+A stored file may be at any step, so never change a step: add a new one at the end. A step that changes rows or
+columns of a table in `registry.totals.TABLES` must call `registry.totals.fill` at its end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from uuid import uuid4
 
 from satm.errors import RegistryError
 
-NAME, TABLE = "satm", "_sqlite_migrations"  # of these steps and of the table of applied steps, as sqlite_utils has them
+# What sqlite_utils calls this list of steps, and the table in which it notes those that are applied.
+NAME, TABLE = "satm", "_sqlite_migrations"
 
 
 def m001_tables(db: Any) -> None:
@@ -189,10 +190,10 @@ def _leaderboard(lower: str) -> str:
 
 
 def m005_policies(db: Any) -> None:
-    """Views that keep learning-rate policies apart, count diverged networks and class orders, and rank like with like.
+    """Views that keep learning-rate policies apart, count diverged networks and class orders, and rank alike results.
 
-    A diverged network has one row, of the metric `diverged`. In `summary` it is an accuracy without a value: it counts
-    in `diverged` and not in `n` and `mean`; in `mean_all` it counts as chance, 1/K. `place` in `leaderboard` is the
+    A diverged network has one row, of the metric `diverged`. In `summary`, `diverged` counts it, `n` and `mean`
+    leave it out, and `mean_all` takes its accuracy as chance, 1/K. `place` in `leaderboard` is the
     rank within one data set, IPC, protocol, architecture, profile, recipe and policy.
 
     The networks of one class order share its classes and its memory. So class-incremental results first take the mean
@@ -305,7 +306,7 @@ def m007_identity(db: Any) -> None:
 
 
 def m008_result_history(db: Any) -> None:
-    """A checksum for each result row, and the table of all rows that were replaced, which no mean counts."""
+    """A checksum for each result row, and the table of all rows that were replaced; means leave these out."""
     from registry.checksums import COLUMNS, checksum
 
     db.execute("ALTER TABLE results ADD COLUMN checksum TEXT")
@@ -381,7 +382,7 @@ def m010_tags(db: Any) -> None:
 
 
 def m011_totals(db: Any) -> None:
-    """How many rows each owner has in a table, and a checksum of them (`registry.totals`)."""
+    """How many rows belong to each owner (a run or a set) in each table, and their checksum (`registry.totals`)."""
     from registry.totals import fill
 
     db.execute("""
@@ -421,7 +422,7 @@ def migrate(connection: sqlite3.Connection, *, read_only: bool = False) -> None:
     Raises RegistryError if the database is no registry, is empty and opened read-only, or comes from a newer version;
     OlderSchema if it needs a step but is opened read-only.
     """
-    # This order matters: another process may create the registry between the two look-ups.
+    # Tables first: else a registry that another process creates between the two look-ups counts as a foreign database.
     foreign = bool(_tables(connection))
     applied = _applied(connection)
     if foreign and not applied:

@@ -14,7 +14,7 @@ from satm.errors import RegistryError
 if TYPE_CHECKING:
     import numpy as np
 
-LARGEST = {1: 2**8, 2: 2**16}  # by the bytes of a class: the number of classes that fit
+LARGEST = {1: 2**8, 2: 2**16}  # bytes of a stored class → how many classes they can number
 
 
 class PredictionFilters(TypedDict, total=False):
@@ -62,7 +62,9 @@ class Predictions(Results):
     """The part of the registry that stores predictions."""
 
     def add_predictions(self, rows: Sequence[PredictionRow]) -> None:
-        """Store predictions: one byte an image, two for more than 256 classes, compressed. Equal keys are replaced.
+        """Store predictions: one byte an image, two for more than 256 classes, compressed.
+
+        A row replaces a stored row with the same key.
 
         The true classes are stored once for all networks that were tested on the same images. Raises RegistryError if
         the lengths of predictions and true classes differ, for a class that is not in 0..K − 1, and for more than
@@ -80,7 +82,8 @@ class Predictions(Results):
     def predictions(self, **filters: Unpack[PredictionFilters]) -> list[PredictionRow]:
         """Stored predictions with the true classes, ordered by the columns that identify them.
 
-        Two rows with equal `test` are on the same images in the same order, so their predictions are pairs.
+        Two rows with equal `test` are on the same images in the same order, so their predictions can be compared
+        image by image.
         """
         clause, values = self._wanted(filters)
         found = self._mappings(
@@ -124,13 +127,15 @@ def images_digest(images: np.ndarray, targets: np.ndarray) -> str:
 def _itemsize(num_classes: int) -> int:
     size = next((size for size, most in LARGEST.items() if num_classes <= most), None)
     if size is None:
-        raise RegistryError(f"predictions of {num_classes} classes: expected at most 65536; do not store them")
+        raise RegistryError(f"predictions of {num_classes} classes cannot be stored: expected at most 65536 classes")
     return size
 
 
 def _pack(row: PredictionRow, classes: np.ndarray) -> bytes:
     if len(row.predicted) != len(row.targets):
-        raise RegistryError(f"{len(row.predicted)} predictions for {len(row.targets)} test images: expected as many")
+        raise RegistryError(
+            f"{len(row.predicted)} predictions for {len(row.targets)} test images: expected one for each"
+        )
     if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < row.num_classes:
         raise RegistryError(
             f"predictions of classes {int(classes.min())} to {int(classes.max())}: expected 0 to {row.num_classes - 1}"

@@ -16,7 +16,7 @@ from satm.errors import RegistryError
 
 CHECK_EVERY = 10_000  # instructions of SQLite between two looks at the clock: well under a millisecond
 
-LARGEST = 100_000_000  # bytes of one text or blob of a query: SQLite cannot be stopped while it makes one
+LARGEST = 100_000_000  # most bytes of one text or blob in a query: SQLite cannot be interrupted while it builds one
 GRACE = 0.5  # seconds after the time limit in which SQLite should have stopped
 
 READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -79,7 +79,10 @@ def _prepared(connection: sqlite3.Connection, sql: str, said: str) -> sqlite3.Cu
 
 
 def _only_reading(action: int, name: str | None, *_: str | None) -> int:
-    """SQLite's question about each part of a statement. ATTACH and VACUUM INTO could make other files."""
+    """SQLite calls this for each part of a statement: allow what only reads, deny the rest.
+
+    ATTACH and VACUUM INTO are denied too: they could make other files.
+    """
     allowed = action in READING or (action == sqlite3.SQLITE_PRAGMA and name in PRAGMAS)
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
@@ -109,7 +112,7 @@ class _Clock:
         return self._timeout is not None and self._spent + now > self._timeout + grace
 
     def watch(self, said: str, stuck: Callable[[str], None]) -> None:
-        """Until `done`: call `stuck` if SQLite computes on after its time."""
+        """Until `done`: call `stuck` if SQLite is still computing after the time limit."""
         while not self.done.wait(GRACE / 2):
             if self._since is not None and self.is_over(GRACE):
                 stuck(self._message(said))
@@ -133,7 +136,7 @@ class _Clock:
             if code_of(error) != sqlite3.SQLITE_TOOBIG:
                 raise
             raise RegistryError(
-                f"'{said}' makes or reads a text or blob of more than {LARGEST // 10**6} MB, which no query may"
+                f"'{said}' makes or reads a text or blob of more than {LARGEST // 10**6} MB; a query may not do that"
             ) from None
         finally:
             self._since = None

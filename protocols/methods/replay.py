@@ -14,9 +14,9 @@ from satm.errors import ConfigError
 class WeightedReplayConfig(ReplayConfig):
     """`ReplayConfig`, and the weight w of the memory: the loss of a batch is (1 − w) CE(stream) + w CE(memory).
 
-    None is Avalanche's: the mean over the images of the batch, so w = m / (m + b) for m images of the memory (at most
-    `memory_batch_size`) and b of the stream, m / (m + 32) by default. It then grows with a memory of fewer than
-    `memory_batch_size` images; state w to compare memories of different sizes at one weight.
+    With None, the loss is computed as in Avalanche: the mean over all images of the batch, so w = m / (m + b) for m
+    images of the memory (at most `memory_batch_size`) and b of the stream, m / (m + 32) by default. w then grows with
+    a memory of fewer than `memory_batch_size` images; state w to compare memories of different sizes at one weight.
     """
 
     replay_weight: float | None = None

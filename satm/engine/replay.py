@@ -56,7 +56,7 @@ class ReplayPolicy:
         found = _Sum(loop, at, outer_gradient=v)
         for step in reversed(range(tape_from, loop.steps)):
             product = found.add(step, self.step.product, path.pop(step) if step != keep else path[step], v)
-            assert product.theta is not None  # only `mixed` holds θ
+            assert product.theta is not None  # it is None only for `step.mixed`, which takes θ as constant
             v = v - at.step_size * product.theta
         return found.result(loss, theta_start, path[loop.steps], None if keep is None else path[keep])
 
@@ -68,8 +68,8 @@ class TeslaPolicy:
     The first pass runs the steps to θ_N and gives v = ∂L/∂θ_N. The second pass runs the differentiated steps again and
     sums ∂F/∂φ ≈ −α Σ_i ∂⟨g_i, v⟩/∂φ, with θ_i and v constant. It needs O(P) RAM and is exact only for a single step.
     Use it for the method TESLA, or if the θ_i of a window do not fit in RAM. Otherwise use `ReplayPolicy`, which gives
-    the exact derivative in about the same time. The published code (distill.py:418 at 488842e) doubles a tuple, but it
-    should double the gradient, so its images move by half of this.
+    the exact derivative in about the same time. The published code (distill.py:418 at 488842e) writes `2 * t` for a
+    tuple t. This repeats the tuple and does not double the gradient in it, so its image gradient is half of this one.
     """
 
     step: Step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import struct
 import sys
@@ -39,9 +40,10 @@ def missing_compiler(device: torch.device | str = "cpu") -> str | None:
 def compiled(function: F, *, notify: Callable[[str], None], otherwise: F | None = None) -> F:
     """`function`, a pure function of tensors, compiled by `torch.compile` once for each shape of its arguments.
 
-    The code is kept for later processes, in `SATM_HOME/compiled` or the folder that `TORCHINDUCTOR_CACHE_DIR` names. If
-    the compilation fails, `notify` gets one line, once. Then `otherwise` runs, which computes the same, or the
-    uncompiled `function` if there is no `otherwise`.
+    The code is kept for later processes, in `SATM_HOME/compiled` or the folder that `TORCHINDUCTOR_CACHE_DIR` names.
+    If the path of `SATM_HOME` has a space, it is kept in torch's own folder. If the compilation fails, `notify` gets
+    one line, once. Then `otherwise` runs, which computes the same, or the uncompiled `function` if there is no
+    `otherwise`.
     """
     _drop_truncated(_code_folder())
     if not isinstance(function, FunctionType):
@@ -82,8 +84,17 @@ def _code_folder() -> Path:
 
     # Torch reads this variable at each write. The first compilation of a process, ours or not, sets it to the default.
     if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(home() / "compiled")
+        ours = str(home() / "compiled")
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = ours if _is_one_word(ours) else default_cache_dir()
     return Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+
+
+def _is_one_word(path: str) -> bool:
+    """Whether a path stays whole in the commands that torch gives the compiler: it splits them at spaces."""
+    try:
+        return shlex.split(path) == [path]
+    except ValueError:  # a quote without its partner
+        return False
 
 
 def _drop_truncated(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tables that fit the width of a terminal: what all rows share is said above them, and only then names are cut."""
+"""Tables that fit the width of a terminal. What all rows share is said above them; names are cut only if they must."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ LEAST = 6  # characters that a cut name keeps
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A table that is at most so wide, and what is said above it in its place."""
+    """A table fitted to a width, and the lines above it that replace the columns left out."""
 
-    shared: tuple[str, ...]  # "recipe cpu"; "rate grid (memory random), learned (memory condensed)"
+    # Lines above the table: "recipe cpu" is the same in all rows; in "rate grid (memory random), learned (memory
+    # condensed)" the column `memory` decides the rate.
+    shared: tuple[str, ...]
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     cut: bool  # whether names are cut
@@ -32,10 +34,11 @@ def fitted(
 ) -> Fitted:
     """The rows in at most `limit` columns of a terminal.
 
-    The first `about` columns say what a row is of, and the others always stay. A column that is the same in all rows
-    is said once, and so are the parts that all its texts share, if `separators` has the separator of its parts. Of two
-    equal columns the first one stays. If the table is still too wide, a column that follows from another one is said
-    above it too, and at last names lose their middle. A table of many columns can be wider than a very small `limit`.
+    The first `about` columns describe the row (set, recipe, …), and the others always stay. A column with one value in
+    all rows is moved above the table. If `separators` has a separator for a column, the parts that all its texts share
+    are moved too. Of two equal columns the first one stays. If the table is still too wide, a column whose value is
+    decided by another column is moved too, and at last names lose their middle. A table of many columns can be wider
+    than a very small `limit`.
     """
     lines = [[printable(cell) for cell in row] for row in rows]
     names = list(columns[:about])
@@ -91,7 +94,10 @@ def _without_common(texts: Sequence[str], separator: str | None) -> tuple[str, l
 
 
 def _follows(name: str, kept: Sequence[str], cells: Mapping[str, Sequence[str]]) -> str:
-    """A column in words, if another one that stays decides it: "rate grid (memory random), …"; else empty."""
+    """The column `name` as one line, if another kept column decides its value: "rate grid (memory random), …".
+
+    Else empty.
+    """
     for other in kept:
         found = dict(zip(cells[other], cells[name], strict=True))
         decided = all(found[a] == b for a, b in zip(cells[other], cells[name], strict=True))

@@ -1,4 +1,4 @@
-"""The stored values of a study's cells, read once each."""
+"""The stored values of a study's cells; results are read once and kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ PLACES: Mapping[str, Callable[[RunRecord], str | None]] = {
     "run.outer_step_seconds": _host,
     "run.peak_bytes": lambda run: run.device,
 }
-"""Metrics that can be compared only if both runs were at one place, and the name of a run's place."""
+"""Metrics that can be compared only if both runs had the same hardware: the function names a run's hardware.
+
+It gives None if the hardware is not known.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +39,14 @@ class Values:
     study: Study
     made: MadeRuns
     laid: Sequence[Laid]
-    networks: Mapping[str, int | None]  # of each evaluation, by name; None: the recipe's number
+    networks: Mapping[str, int | None]  # that each evaluation trains, by its name; None: as many as the recipe says
     _rows: dict[tuple[object, ...], GroupRow | None] = field(default_factory=dict)
 
     def cells(self, condition: Condition, arm: str) -> list[Laid]:
-        """The blocks' cells of one arm under one condition: the same sets, maybe with more seeds."""
+        """The cells of one arm under one condition.
+
+        Several blocks of the study file may list one arm. Their cells share sets and may differ in the number of seeds.
+        """
         return [each for each in self.laid if (each.cell.condition, each.cell.name) == (condition, arm)]
 
     def runs(self, condition: Condition, arm: str) -> dict[int, RunRecord]:
@@ -90,9 +96,11 @@ class Values:
         )
 
     def places(self, claim: Claim, each: Comparison, arm: str) -> dict[int, str | None] | None:
-        """Where each run of one side of a comparison was measured, by seed; None if the metric does not depend on it.
+        """On which hardware each run of one side of a comparison was measured, by seed.
 
-        A place is None if it is not known.
+        None if the metric does not depend on it.
+
+        A run's hardware is None if it is not known.
         """
         if claim.metric not in PLACES:
             return None

@@ -26,9 +26,9 @@ class Judged:
     """A comparison of a claim, and what the stored values say about it."""
 
     comparison: Comparison
-    member: FamilyMember | None  # `first` − `second`, turned round if the claim says "below"; None: no values to pair
+    member: FamilyMember | None  # of `first` − `second`, or of `second` − `first` for "below"; None: no values to pair
     holds: Holds
-    size: int  # comparisons of its family, reached or not
+    size: int  # number of comparisons in its family, also of those without values
     reached: bool  # whether both arms have values
     by_design: bool = False  # whether the study has too few condensations for any verdict
     remark: str = ""  # what is missing, and what was not compared
@@ -65,7 +65,7 @@ class Answer:
 
 
 Key: TypeAlias = tuple[int, Comparison]
-"""A comparison of the claim with this index: two claims may ask the same."""
+"""The index of a claim, and one of its comparisons: two claims may ask for the same comparison."""
 
 
 def answers(study: Study, values: Values) -> tuple[Answer, ...]:

@@ -78,7 +78,7 @@ def test_a_query_that_takes_too_long_ends(query: Callable[..., tuple[int, str, s
 def test_a_text_that_is_too_large_is_not_made(query: Callable[..., tuple[int, str, str]], sql: str) -> None:
     code, out, err = query(sql, "--timeout", "60", "--format", "csv")
     assert (code, out) == (1, "")
-    assert err == f"error: '{sql}' makes or reads a text or blob of more than 100 MB, which no query may\n"
+    assert err == f"error: '{sql}' makes or reads a text or blob of more than 100 MB; a query may not do that\n"
 
 
 def test_one_long_step_of_sqlite_ends_too(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,21 @@ def test_the_folder_is_ours_after_any_earlier_compilation_unless_the_user_names_
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "named"))
     compiled(double, notify=pytest.fail)
     assert cache_dir() == str(tmp_path / "named")
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["my files", "it's"])
+def test_a_home_with_a_space_in_its_path_still_compiles(name, tmp_path, monkeypatch):
+    from torch._inductor.utils import clear_caches
+
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # torch's own folder is in it
+    monkeypatch.setenv("SATM_HOME", str(tmp_path / name))
+    x = torch.arange(5.0)
+    torch._dynamo.reset()
+    clear_caches()  # as in a new process
+    torch.testing.assert_close(compiled(double, notify=pytest.fail)(x), 2 * x)
 
 
 @linux
