@@ -45,8 +45,7 @@ class Corruption:
         check_size(images.shape[-3:])
         draws = seed.child("corruption", self.name, severity).generator()
         strength = self.strengths[severity - 1]
-        parts = [self.apply(part.float() / 255, strength, draws) for part in images.split(CHUNK)]
-        return (torch.cat(parts).clamp(0, 1) * 255).to(torch.uint8)  # rounds down, as CIFAR-10-C does
+        return torch.cat([_bytes(self.apply(part.float() / 255, strength, draws)) for part in images.split(CHUNK)])
 
 
 def check_size(image_shape: Sequence[int]) -> None:
@@ -57,6 +56,10 @@ def check_size(image_shape: Sequence[int]) -> None:
             f"images of {channels} channels and {height}×{width} pixels: corruptions need 1 or 3 channels and "
             f"{SMALLEST}×{SMALLEST} pixels or more; use another data set or image_size"
         )
+
+
+def _bytes(x: Images) -> Images:
+    return (x.clamp(0, 1) * 255).to(torch.uint8)  # rounds down, as CIFAR-10-C does
 
 
 def _gaussian_noise(x: Images, c: float, draws: torch.Generator) -> Images:

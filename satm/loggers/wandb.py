@@ -60,8 +60,9 @@ def check_key() -> None:
     """Raise ConfigError if W&B would ask for a key in the middle of the work."""
     import wandb
 
-    if os.environ.get("WANDB_MODE", "online") == "online" and not wandb.api.api_key:
-        raise ConfigError("--log wandb: no API key is known; run wandb login once, or set WANDB_MODE=offline")
+    mode = os.environ.get("WANDB_MODE") or wandb.setup().settings.mode  # `wandb offline` writes a settings file
+    if mode == "online" and not wandb.login(prompt=False, verify=False):
+        raise ConfigError("--log wandb: no API key is known; run wandb login once, or wandb offline")
 
 
 LOGGERS.add(

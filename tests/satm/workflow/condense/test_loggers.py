@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from satm.errors import ConfigError, UnknownName
 from satm.loggers import LOGGERS, LoggerKind, parse
 from satm.workflow.condense.judging import Judging, judging_recipe
 
+ROOT = Path(__file__).parents[4]
 STEPS = 3
 
 
@@ -89,6 +91,30 @@ def test_wandb_offline_keeps_the_run(here: Path, monkeypatch: pytest.MonkeyPatch
     history = [row for row in _wandb_rows(folder / f"run-{run_id}.wandb") if "train/loss" in row]
     assert {row["outer_step"]: row["train/loss"] for row in history} == pytest.approx(losses)
     assert len(list(folder.glob("files/media/images/synthetic_images*.png"))) == STEPS + 1
+
+
+@pytest.mark.slow
+def test_wandb_without_a_key_is_refused_unless_it_is_offline(tmp_path: Path) -> None:
+    """In processes of its own, because wandb reads its settings once."""
+    pytest.importorskip("wandb")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "PYTHONPATH": str(ROOT)}
+
+    def check() -> subprocess.CompletedProcess[str]:
+        program = "from satm.loggers.wandb import check_key; check_key()"
+        return subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    refused = check()
+    assert refused.returncode == 1
+    assert "no API key is known; run wandb login once, or wandb offline" in refused.stderr
+    assert "prompt" not in refused.stderr
+    subprocess.run(
+        [sys.executable, "-m", "wandb", "offline"], cwd=tmp_path, env=environment, check=True, capture_output=True
+    )
+    offline = check()
+    assert offline.returncode == 0, offline.stderr
 
 
 def _wandb_rows(path: Path) -> list[dict[str, Any]]:
