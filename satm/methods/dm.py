@@ -83,6 +83,7 @@ class DistributionMatching(DirectCondensation):
             gradient, value = torch.func.grad_and_value(distance)(images, theta, real)
             return gradient, value
 
+        self.embedded = embedded
         self.mean_embedding = self.fused(mean_embedding)
         self.match = self.fused(match)
 

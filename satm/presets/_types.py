@@ -182,10 +182,14 @@ class Numbers:
     values: Mapping[str, Any] = field(default_factory=dict)  # settings that are the same for all data sets
     by_ipc: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # settings for each printed IPC
     by_set: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)  # for one data set and IPC
-    source: str = ""  # of `values`, `by_ipc` and `by_set`; a row has its own source
+    values_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # for one data set, before `values`
+    per_image: Mapping[str, float] = field(default_factory=dict)  # settings that are proportional to the IPC: at IPC 1
+    per_image_of: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # of one data set
+    source: str = ""  # of all of these; a row has its own source
     departures: tuple[str, ...] = ()
     departures_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # further ones, of a data set
     experts: ExpertConfig | None = None  # how its experts are trained; None: as the method says, from MTT's
+    most_experts: Mapping[str, int] = field(default_factory=dict)  # by profile: no more of `experts`
     limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by profile; before `Profile.max_settings`
     by_profile: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings for each profile
     recipes: Mapping[str, str] = field(default_factory=dict)  # by profile: its own recipe, in place of the profile's

@@ -14,6 +14,7 @@ DSA_CODE = f"{DC_CODE}, its README's --init real"
 DM_CODE = "DM's code (main_DM.py at 53f63a6) and its README"
 DANCE_CODE = "DANCE's code (DANCE.py and arguments/ of Hansong-Zhang/DANCE at 1b56b68), its --reproduce"
 DANCE_LR = 0.16  # an image: the printed 0.01 is of pixels in 0..1; of images divided by a std s it is 0.01/s², s = 0.25
+DANCE_SUBSETS = ("imagenette", "imagewoof", "imagemeow", "imagefruit")
 DANCE_DEPARTURES = (
     "lr_images 0.16 IPC for 0.01 IPC: images are normalised by a std of about 0.25, and DANCE learns pixels in 0..1",
     "images are not clipped to 0..1, and all classes move at once",
@@ -21,6 +22,18 @@ DANCE_DEPARTURES = (
     "experts: the learning rate is constant, and DSA augments without CutMix",
     "judged by DM's recipe: 1,000 epochs without CutMix",
 )
+NCFM_CODE = "NCFM's code (config/ of gszfwsb/NCFM at de92fb8)"
+NCFM_LR = 0.004  # of Adam: the printed 0.01 · 0.1 is of pixels in 0..1; of images divided by a std s it is 0.001/s
+NCFM_DEPARTURES = (
+    "lr_images 0.004 for 0.001: images are normalised by a std of about 0.25, and NCFM learns pixels in 0..1",
+    "images are not clipped to 0..1, and all classes move at once, at a constant learning rate without weight decay",
+    "stored as pixels; NCFM's files have factor 2 (parametrisation=factor:2)",
+    "experts: the learning rate is constant, and DSA augments without CutMix",
+    "judged by DM's recipe: 1,000 epochs of SGD without CutMix",
+)
+NCFM_DEPARTURES_OF = {
+    "cifar100": ("Adam at IPC 10 too, where NCFM's file has SGD at 0.01",),
+}
 RDED_CODE = "RDED's code (argument.py and scripts/ at 3f6453d)"
 MTT_EXPERTS = "MTT's experts; their number of epochs is its code's"
 
@@ -79,14 +92,25 @@ NUMBERS: Mapping[str, Numbers] = {
     ),
     "dance": Numbers(
         values={"outer_steps": 10_000, "batch_real": 128, "init": "real", "expert_epochs": 60},
-        by_ipc={ipc: {"lr_images": DANCE_LR * ipc} for ipc in (1, 10, 50)},
-        by_set={
-            name: {ipc: {"lr_images": 10 * DANCE_LR * ipc, "expert_epochs": 80} for ipc in (1, 10, 50)}
-            for name in ("imagenette", "imagewoof", "imagemeow", "imagefruit")
-        },
+        per_image={"lr_images": DANCE_LR},
+        values_of={name: {"expert_epochs": 80} for name in DANCE_SUBSETS},
+        per_image_of={name: {"lr_images": 10 * DANCE_LR} for name in DANCE_SUBSETS},
         source=DANCE_CODE,
         departures=DANCE_DEPARTURES,
         experts=ExpertConfig(count=5, lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=64),
+    ),
+    "ncfm": Numbers(
+        values={
+            **{"outer_steps": 20_000, "lr_images": NCFM_LR, "batch_real": 1024, "init": "real", "expert_epochs": 60},
+            **{"frequencies": 4096, "sampler": "normal", "amplitude": 0.5, "calibrations": 1},
+        },
+        values_of={name: {"expert_epochs": 80} for name in (*DANCE_SUBSETS, "imagesquawk", "imageyellow")},
+        source=NCFM_CODE,
+        departures=NCFM_DEPARTURES,
+        departures_of=NCFM_DEPARTURES_OF,
+        experts=ExpertConfig(count=20, lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=128),
+        most_experts={"cpu": 5, "smoke": 2},
+        limits={"cpu": {"frequencies": 256}, "smoke": {"frequencies": 32}},
     ),
     "rded": Numbers(
         values={"candidates": 300, "crops": 5, "labels": "hard"},

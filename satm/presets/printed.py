@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from satm.experts import ExpertConfig
 from satm.networks import batch_normed_name
 from satm.presets._types import CondenseConfig, Numbers, Preset, Row
 from satm.presets.choice import Choice
@@ -16,8 +17,13 @@ from satm.presets.scale import recipe_change
 def spell_printed(method: str) -> list[str]:
     """Lines of text with the printed numbers of `method` and their source."""
     numbers = numbers_of(method)
+    several = {dataset: numbers.values_of.get(dataset, {}) for dataset in (*numbers.values_of, *numbers.per_image_of)}
     return [
-        f"{method:24} {_spell(numbers.values) or 'no numbers'}  [{numbers.source}]",
+        f"{method:24} {_spell({**numbers.values, **_rule(numbers.per_image)}) or 'no numbers'}  [{numbers.source}]",
+        *(
+            f"{f'{method}, {dataset}':24} {_spell({**values, **_rule(numbers.per_image_of.get(dataset, {}))})}"
+            for dataset, values in several.items()
+        ),
         *(f"{f'{method}, IPC {ipc}':24} {_spell(values)}" for ipc, values in numbers.by_ipc.items()),
         *(
             f"{f'{method}, {dataset} IPC {ipc}':24} {_spell(values)}"
@@ -45,6 +51,11 @@ def spell_row(row: Row, method: str) -> list[str]:
     ]
 
 
+def _rule(per_image: Mapping[str, float]) -> dict[str, str]:
+    """The settings that are proportional to the IPC, in words."""
+    return {name: f"{value:g} IPC" for name, value in per_image.items()}
+
+
 def _spell(values: Mapping[str, Any]) -> str:
     return "  ".join(part for name, value in values.items() for part in _parts(name, value))
 
@@ -68,9 +79,7 @@ def printed_preset(choice: Choice) -> Preset:
     settings = choice.build({**limited, **choice.data_settings(), **numbers.by_profile.get(scale.name, {})})
     if scale.max_images is not None:
         settings = method.within(settings, scale.max_images, choice.classes or 10, choice.ipc)
-    plain = choice.plain_experts()
-    experts = method.experts(plain) if numbers.experts is None else replace(numbers.experts, augment=choice.augment)
-    config = choice.config(settings, experts)
+    config = choice.config(settings, _experts(choice, numbers))
     if numbers.batch_normed:
         config = replace(config, architecture=batch_normed_name(config.architecture))
     config = replace(config, recipe=numbers.recipes.get(scale.name, config.recipe))
@@ -85,16 +94,31 @@ def printed_preset(choice: Choice) -> Preset:
     )
 
 
+def _experts(choice: Choice, numbers: Numbers) -> ExpertConfig:
+    """The printed experts, no more than the scale has; else the method's own."""
+    printed = numbers.experts
+    if printed is None:
+        return choice.method.experts(choice.plain_experts())
+    count = min(printed.count, numbers.most_experts.get(choice.scale.name, printed.count))
+    return replace(printed, augment=choice.augment, count=count)
+
+
 def _values(choice: Choice, numbers: Numbers) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The printed settings. Some depend on the IPC: then those of the nearest printed one, which is a departure."""
+    """The printed settings. Some depend on the IPC.
+
+    If a rule is printed, they follow it. If rows are printed, they are those of the nearest row, which is a departure.
+    """
     own = numbers.by_set.get(choice.dataset, {})
     printed = {**numbers.by_ipc, **own}
+    rule = {**numbers.per_image, **numbers.per_image_of.get(choice.dataset, {})}
+    values = {**numbers.values, **numbers.values_of.get(choice.dataset, {})}
+    values |= {name: value * choice.row_ipc for name, value in rule.items()}
     if not printed:
-        return dict(numbers.values), ()
+        return values, ()
     known = min(printed, key=lambda each: (abs(each - choice.row_ipc), each))
     what = ", ".join(printed[known])
     departures = () if known == choice.ipc else (f"no numbers for IPC {choice.ipc}: those of IPC {known} ({what})",)
-    return {**numbers.values, **printed[known]}, departures
+    return {**values, **printed[known]}, departures
 
 
 def _other_departures(choice: Choice, config: CondenseConfig) -> tuple[str, ...]:
@@ -105,8 +129,11 @@ def _other_departures(choice: Choice, config: CondenseConfig) -> tuple[str, ...]
     with_teacher = choice.method.teacher(config.settings) is not None
     rate = "" if with_teacher else ", its step size chosen on the validation split"
     ours, theirs = config.experts.batch_size, choice.printed.expert_batch
+    printed = numbers_of(config.method, choice.numbers).experts
     batch: tuple[str, ...] = ()
-    if with_experts and numbers_of(config.method, choice.numbers).experts is None and ours != theirs:
+    if printed is not None and printed.count != config.experts.count:
+        batch = (f"{scale.name}: {config.experts.count} experts instead of {printed.count}",)
+    if with_experts and printed is None and ours != theirs:
         batch = (f"{scale.name}: mini-batch of the experts {ours} instead of {theirs}",)
     return (
         *width,

@@ -65,6 +65,7 @@ class Moved(NamedTuple):
     images: Images  # φ [K·ipc, C, H, W]
     velocity: torch.Tensor
     measured: Mapping[str, float]
+    moves: int = 0  # updates so far in this outer step
 
 
 class DirectCondensation:
@@ -120,12 +121,16 @@ class DirectCondensation:
 
     def move(self, at: Moved, gradient: Images, measured: Mapping[str, float]) -> Moved:
         """φ and v moved along `gradient`. Raises Diverged if φ or a value of `measured` is not finite."""
-        images, velocity = self.sgd(at.images, at.velocity, gradient)
+        images, velocity = self.updated(at, gradient)
         bad = [name for name, value in measured.items() if not math.isfinite(value)]
         bad += [] if torch.isfinite(images).all() else ["the images' update"]
         if bad:
             raise Diverged(f"outer step {self.step + 1}: {', '.join(bad)} not finite; lower lr_images (--set)")
-        return Moved(images, velocity, measured)
+        return Moved(images, velocity, measured, at.moves + 1)
+
+    def updated(self, at: Moved, gradient: Images) -> tuple[Images, torch.Tensor]:
+        """The new φ and the new v; by default those of SGD with momentum."""
+        return self.sgd(at.images, at.velocity, gradient)
 
     def follow(self, moved: Moved, seed: Seed) -> Moved:
         """Called with the new φ before it is stored; what it returns is stored.

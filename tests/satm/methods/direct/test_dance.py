@@ -129,3 +129,11 @@ def test_its_numbers_are_those_of_its_code():
     assert (trained.count, trained.lr, trained.momentum, trained.weight_decay, trained.batch_size) == (
         *(5, 0.01, 0.9, 5e-4, 64),
     )
+
+
+@pytest.mark.parametrize(("dataset", "at_one"), [("cifar10", 0.16), ("digits", 0.16), ("imagenette", 1.6)])
+def test_its_learning_rate_follows_its_rule_at_every_ipc(dataset, at_one):
+    for ipc in (1, 3, 10, 20, 50):
+        preset = find_preset(dataset, ipc, method="dance", profile="paper")
+        assert preset.config.settings.lr_images == pytest.approx(at_one * ipc)
+        assert not [each for each in preset.departures if "no numbers for IPC" in each]
