@@ -127,6 +127,7 @@ class Stamp:
     size: int
     modified: int  # nanoseconds
     pending: int  # bytes that are not in the file yet, but in SQLite's log or journal beside it
+    appended: int  # nanoseconds: when that log was written last. SQLite writes over a log that is in the file already
 
     @classmethod
     def of(cls, path: Path) -> Self | None:
@@ -135,11 +136,13 @@ class Stamp:
             facts = path.stat()
         except OSError:
             return None
-        pending = 0
+        pending = appended = 0
         for ending in ("-wal", "-journal"):
             with suppress(OSError):  # there is none, or its writer has just removed it
-                pending += path.with_name(path.name + ending).stat().st_size
-        return cls((facts.st_dev, facts.st_ino), facts.st_size, facts.st_mtime_ns, pending)
+                log = path.with_name(path.name + ending).stat()
+                pending += log.st_size
+                appended = max(appended, log.st_mtime_ns if log.st_size else 0)  # an empty one is a reader's
+        return cls((facts.st_dev, facts.st_ino), facts.st_size, facts.st_mtime_ns, pending, appended)
 
 
 def connect_for_reading(path: Path, timeout: float) -> tuple[sqlite3.Connection, Stamp | None]:

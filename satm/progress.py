@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -11,6 +12,9 @@ class Bar(Protocol):
 
     def advance(self, steps: int = 1, **facts: float | str) -> None:
         """`steps` more units are done. `facts` (a loss, an accuracy) are shown beside the bar."""
+
+    def draw(self, values: Mapping[str, float]) -> None:
+        """New values of measurements, by the names that people read. A terminal draws each as a small curve."""
 
     def __enter__(self) -> Self: ...
 
@@ -34,6 +38,9 @@ class Progress(Protocol):
 
 class _Silent:
     def advance(self, steps: int = 1, **facts: float | str) -> None:
+        pass
+
+    def draw(self, values: Mapping[str, float]) -> None:
         pass
 
     def __enter__(self) -> Self:

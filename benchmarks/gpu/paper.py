@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -55,6 +55,9 @@ class _Ticks:
 
     def advance(self, steps: int = 1, **facts: float | str) -> None:
         self.ends.append(time.perf_counter())
+
+    def draw(self, values: Mapping[str, float]) -> None:
+        """Nothing: only times are kept."""
 
     def __enter__(self) -> Self:
         return self

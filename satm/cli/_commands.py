@@ -84,7 +84,7 @@ COMMANDS = {
         LISTS,
     ),
     "loggers": Entry(
-        ("lists",), "List the loggers: tools that satm condense sends the metrics and images of a run to.", LISTS
+        ("lists",), "List the loggers: tools that --log also sends the metrics and images of a run to.", LISTS
     ),
     "datasets": Entry(
         ("lists",),

@@ -7,6 +7,8 @@ the things of other packages can be loaded.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
@@ -16,6 +18,20 @@ from typer.core import TyperArgument, TyperCommand, TyperOption
 
 if TYPE_CHECKING:
     from satm.names import Names
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """An option that may stand without a value."""
+
+    value: str  # that it then has
+    like: re.Pattern[str]  # a word after it that fits this is its value
+
+
+ALONE = {
+    "--ray": Alone("auto", re.compile(r"auto|.*:.*", re.DOTALL)),
+    "--watch": Alone("5", re.compile(r"-?[0-9.]+")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +84,13 @@ def filled(text: str, *, plugins: bool = True) -> str:
 class Command(TyperCommand):
     """A command whose help texts may hold `{methods}` and the like. They are filled in only when its help is shown.
 
-    Its option `--ray` may stand without an address.
+    Its options of `ALONE` may stand without a value.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words of the command line."""
-        if any("--ray" in parameter.opts for parameter in self.params):
-            args = _with_address(args)
-        return super().parse_args(ctx, args)
+        own = {name for parameter in self.params for name in parameter.opts}
+        return super().parse_args(ctx, _with_values(args, [name for name in ALONE if name in own]))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help of the command."""
@@ -85,11 +100,11 @@ class Command(TyperCommand):
         super().format_help(ctx, formatter)
 
 
-def _with_address(words: list[str]) -> list[str]:
-    """The words with `auto` after each `--ray` that has no address: an address is `auto` or has a colon."""
+def _with_values(words: list[str], options: Iterable[str]) -> list[str]:
+    """The words, and after each of these options that has no value the one that it then has."""
     found: list[str] = []
     for word, later in pairwise([*words, ""]):
         found.append(word)
-        if word == "--ray" and later != "auto" and ":" not in later:
-            found.append("auto")
+        if word in options and not ALONE[word].like.fullmatch(later):
+            found.append(ALONE[word].value)
     return found

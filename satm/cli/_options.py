@@ -86,6 +86,15 @@ ConfigFile: TypeAlias = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Read the configuration that --print-config printed.")
 ]
 
+Log: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        metavar="NAME[:PROJECT]",
+        help="Also send metrics, images and settings to a tool: {loggers}. Repeatable.",
+    ),
+]
+
 # Options of commands that evaluate: of some or all of eval, eval-arch and eval-cl.
 SetReference: TypeAlias = Annotated[
     str,
@@ -221,6 +230,15 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
         except (json.JSONDecodeError, RecursionError):
             settings[key.strip()] = text
     return settings
+
+
+def parse_logs(texts: list[str] | None) -> tuple[str, ...]:
+    """The loggers that --log names. Raises the errors of `satm.loggers.parse` before anything is done."""
+    if texts:
+        from satm.loggers import parse
+
+        parse(texts)
+    return tuple(texts or ())
 
 
 def one_of(option: str, text: str | None, *values: str) -> Any:

@@ -1,17 +1,22 @@
-"""Shows progress: bars on a terminal, or a line every half minute if there is no terminal."""
+"""Shows progress: bars on a terminal, or a line every half minute if there is no terminal.
+
+A terminal that cannot move its cursor (`TERM=dumb`) counts as none.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     Task,
     TaskID,
     TextColumn,
@@ -20,6 +25,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from satm.cli._curves import Curves, fit
 from satm.printable import printable
 from satm.progress import spell_seconds
 
@@ -36,12 +42,32 @@ class _Rate(TextColumn):
         return Text(_spell_rate(task.speed), style="dim")
 
 
+class _Bars(Progress):
+    """The bars, and below them the curves, if one bar alone has some and they fit."""
+
+    def __init__(self, *columns: ProgressColumn, **settings: Any) -> None:
+        self.curves: list[Curves] = []  # of the open bars that have some
+        super().__init__(*columns, **settings)
+
+    @property
+    def draws_curves(self) -> bool:
+        """Whether there are curves to see now. The user may change the size of a terminal at any time."""
+        return not self.disable and len(self.curves) == 1 and fit(self.console)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """See `Progress`."""
+        yield self.make_tasks_table(self.tasks)
+        for curves in list(self.curves) if self.draws_curves else ():
+            yield from curves.lines(self.console.width)
+
+
 class TerminalProgress:
     """Bars on stderr, so that the output of a command can be piped."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, soft_wrap=True, highlight=False)
-        self._bars = Progress(
+        self.drawing = self.console.is_terminal and not self.console.is_dumb_terminal
+        self._bars = _Bars(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -51,7 +77,7 @@ class TerminalProgress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[facts]}", markup=False),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not self.drawing,
             transient=True,
         )
         self._stopping = False
@@ -89,6 +115,7 @@ class TerminalBar:
     def __init__(self, progress: TerminalProgress, name: str, total: int, done: int) -> None:
         self._progress, self._bars, self._name, self._total = progress, progress._bars, printable(name), total
         self._done = done
+        self._curves: Curves | None = None  # the bar has none until it is given values
         self._spoke = time.monotonic()
         self._clock: tuple[float, int] | None = None  # when the first unit was done, and how many units were done then
         self._id: TaskID = self._bars.add_task(self._name, total=total, completed=done, facts="")
@@ -97,17 +124,26 @@ class TerminalBar:
         """`steps` more are done."""
         self._done += steps
         shown = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
-        self._bars.update(self._id, advance=steps, facts=printable(shown))
+        beside = "" if self._curves is not None and self._bars.draws_curves else printable(shown)
+        self._bars.update(self._id, advance=steps, facts=beside)
         now = time.monotonic()
         # The first unit may hold a compilation or the choice of a learning rate, so its time predicts nothing.
         since, before = self._clock = self._clock or (now, self._done)
-        if not self._progress.console.is_terminal and now - self._spoke > LINE_SECONDS:
+        if not self._progress.drawing and now - self._spoke > LINE_SECONDS:
             self._spoke = now
             said = [f"{self._name}: {self._done}/{self._total}"]
             if rate := (self._done - before) / max(now - since, 1e-9):
                 said += [_spell_rate(rate), f"left {spell_seconds((self._total - self._done) / rate)}"]
             self._progress.say("  ".join([*said, shown]))
             sys.stderr.flush()
+
+    def draw(self, values: Mapping[str, float]) -> None:
+        """Go on with the curves of the bar."""
+        if self._curves is None:
+            self._curves = Curves()
+            self._bars.curves.append(self._curves)
+        for name, value in values.items():
+            self._curves.add(printable(name), value)
 
     def __enter__(self) -> Self:
         return self
@@ -116,6 +152,8 @@ class TerminalBar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.remove_task(self._id)
+        if self._curves is not None:
+            self._bars.curves.remove(self._curves)
 
 
 def _spell_rate(speed: float | None) -> str:

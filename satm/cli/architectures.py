@@ -61,6 +61,7 @@ def evaluate_architectures(
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
     data_root: option.DataRoot = None,
     dry_run: option.DryRun = False,
+    log: option.Log = None,
 ) -> None:
     """Train networks on the sets, in architectures that the sets were not made on, and compare the accuracies.
 
@@ -74,6 +75,7 @@ def evaluate_architectures(
     beside = option.one_of("--baseline", baseline, "random")
     labelled = option.parse_labels(labels, teacher, temperature)
     rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
+    logs = option.parse_logs(log)
 
     import satm
     from satm.cli._session import working
@@ -95,6 +97,7 @@ def evaluate_architectures(
             registry=registry,
             data_root=data_root,
             dry_run=dry_run,
+            log=logs,
             progress=progress,
         )
     if form is Format.TABLE:

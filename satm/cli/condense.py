@@ -55,14 +55,6 @@ KeepBest = Annotated[
     bool,
     typer.Option("--keep-best", help="With --eval-every: also store the set of the best point, as METHOD-best."),
 ]
-Log = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--log",
-        metavar="NAME[:PROJECT]",
-        help="Also send metrics, images and settings to a tool: {loggers}. Repeatable.",
-    ),
-]
 Count = Annotated[int | None, typer.Option("--count", help="How many experts (default: the preset's).")]
 
 
@@ -93,7 +85,7 @@ def condense(
     start_from: StartFrom = None,
     eval_every: EvalEvery = None,
     keep_best: KeepBest = False,
-    log: Log = None,
+    log: option.Log = None,
     grid: option.Grid = None,
 ) -> None:
     """Learn a few synthetic images per class and store them in the registry.
@@ -119,7 +111,7 @@ def condense(
     place = option.parse_place(workers, ray)
     if place is not None and not several:
         raise ConfigError("--workers and --ray are for several sets, a process for each; give --seeds too")
-    judging, logs = _judging(eval_every, keep_best=keep_best), _logs(log)
+    judging, logs = _judging(eval_every, keep_best=keep_best), option.parse_logs(log)
     if print_config:
         say_lines(options.choose().to_json())
     elif dry_run:
@@ -143,15 +135,6 @@ def _judging(every: int | None, *, keep_best: bool) -> Judging | None:
     from satm import Judging
 
     return Judging(every=every, keep_best=keep_best)
-
-
-def _logs(texts: list[str] | None) -> tuple[str, ...]:
-    """The loggers that --log names. Raises the errors of `satm.loggers.parse` before anything is done."""
-    if texts:
-        from satm.loggers import parse
-
-        parse(texts)
-    return tuple(texts or ())
 
 
 def _check_seeds(

@@ -31,6 +31,7 @@ def evaluate(
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
     data_root: option.DataRoot = None,
     dry_run: option.DryRun = False,
+    log: option.Log = None,
 ) -> None:
     """Train networks from scratch on a set or a group, with the architecture it was made on, and test them.
 
@@ -39,6 +40,7 @@ def evaluate(
     beside = option.one_of("--baseline", baseline, "random")
     labelled = option.parse_labels(labels, teacher, temperature)
     rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
+    logs = option.parse_logs(log)
 
     import satm
     from satm.cli._session import working
@@ -59,6 +61,7 @@ def evaluate(
             registry=registry,
             data_root=data_root,
             dry_run=dry_run,
+            log=logs,
             progress=progress,
         )
     if not dry_run:

@@ -112,6 +112,7 @@ def evaluate_incremental(
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
     data_root: option.DataRoot = None,
     dry_run: option.DryRun = False,
+    log: option.Log = None,
 ) -> None:
     """Class-incremental continual learning with a set, or every set of a group, as the memory.
 
@@ -121,6 +122,7 @@ def evaluate_incremental(
     counted = option.one_of("--budget", budget, "images", "bytes")
     labelled = option.parse_labels(labels, teacher, temperature)
     rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
+    logs = option.parse_logs(log)
     changes = option.parse_settings(settings)
 
     import satm
@@ -153,6 +155,7 @@ def evaluate_incremental(
             registry=registry,
             data_root=data_root,
             dry_run=dry_run,
+            log=logs,
             progress=progress,
         )
     if not dry_run:

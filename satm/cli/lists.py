@@ -57,7 +57,7 @@ def layouts(form: FormatOption = Format.TABLE) -> None:
 
 
 def loggers(form: FormatOption = Format.TABLE) -> None:
-    """List the loggers: tools that satm condense sends the metrics and images of a run to."""
+    """List the loggers: tools that --log also sends the metrics and images of a run to."""
     _print(_rows("--log", "loggers"), form)
 
 

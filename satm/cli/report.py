@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import time
 import webbrowser
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from satm.cli import _options as option
+from satm.cli._names import Command
 from satm.cli._output import say
-from satm.errors import Interrupted, RegistryBusy
+from satm.errors import Interrupted, RegistryBusy, SatmError
 
 if TYPE_CHECKING:
+    from registry.connection import Stamp
     from satm.workflow.reporting.writing import Report
 
 References = Annotated[
@@ -33,16 +37,17 @@ Watch = Annotated[
     int | None,
     typer.Option(
         "--watch",
-        metavar="SECONDS",
+        metavar="[SECONDS]",
         min=1,
-        help="Write the page again and again, each time after so many seconds, until Ctrl-C.",
+        help="Look at the registry every so many seconds (5 if no number is given), and write the page again if it has "
+        "changed, until Ctrl-C. A browser that shows the page follows.",
     ),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="report")(report)
+    app.command(name="report", cls=Command)(report)
 
 
 def report(
@@ -58,6 +63,7 @@ def report(
     Example: satm report --output report.html --open
     """
     import satm
+    from registry.connection import Stamp
     from satm.cli._tables import count
 
     def write(refresh: int | None) -> Report:
@@ -65,6 +71,7 @@ def report(
             output, references=references or (), figures=figures, refresh=refresh, registry=registry
         )
 
+    seen = None if watch is None else Stamp.of(registry)
     done = write(watch)
     counts = (count(done.sets, "set"), count(done.numbers, "number"), count(done.figures, "figure"))
     drawn = "" if figures is None else f"; figures in {figures}"
@@ -73,12 +80,29 @@ def report(
         say("no browser was found; open the file by hand", err=True)
     if watch is None:
         return
-    say(f"written again every {watch} s; Ctrl-C ends it")
-    try:
-        while True:
-            time.sleep(watch)
-            with contextlib.suppress(RegistryBusy):  # the next time may find it free
-                write(watch)
-    except KeyboardInterrupt:
+    say(f"written again when {registry} changes; Ctrl-C ends it")
+    _follow(registry, watch, partial(write, watch), seen)
+    with contextlib.suppress(SatmError):  # a registry that is gone leaves the page as it is
         write(None)  # the last page is not read again
-        raise Interrupted(f"stopped; {output} stays") from None
+    raise Interrupted(f"stopped; {output} stays")
+
+
+def _follow(registry: Path, seconds: int, write: Callable[[], object], seen: Stamp | None) -> None:
+    """Write each time the registry has another stamp than `seen`, until Ctrl-C. A file that is gone is waited for."""
+    from registry.connection import Stamp
+
+    waiting = False
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(seconds)
+            now = Stamp.of(registry)
+            if now is None or not now.size:
+                if not waiting:
+                    say(f"{registry} is gone; waiting for a registry of this name", err=True)
+                waiting = True
+                continue
+            waiting = False
+            if now != seen:
+                with contextlib.suppress(RegistryBusy):  # the next look may find it free
+                    write()
+                    seen = now

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from satm.cli import _options as option
+from satm.cli._names import Command
 from satm.cli._options import Format, FormatOption
 from satm.cli._output import Spoken, say, say_lines
 from satm.errors import ConfigError, RegistryError
@@ -138,13 +139,14 @@ def stop(reference: RunReference, registry: option.RegistryPath = option.DEFAULT
     say(f"asked process {process} to stop; satm runs resume {run.id} goes on")
 
 
-@runs.command()
+@runs.command(cls=Command)
 def resume(
     reference: RunReference,
     device: OtherDevice = None,
     threads: option.Threads = None,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
     data_root: option.DataRoot = None,
+    log: option.Log = None,
 ) -> None:
     """Go on with a run that was stopped or killed, or that failed.
 
@@ -152,6 +154,7 @@ def resume(
     """
     from satm.workflow.runs import check_stopped
 
+    logs = option.parse_logs(log)
     with _opened(registry) as store:
         run = store.run_named(reference)
         check_stopped(run)
@@ -162,13 +165,15 @@ def resume(
         given = {"--device": device, "--threads": threads, "--data-root": data_root}
         for name in (name for name, value in given.items() if value is not None):
             raise ConfigError(f"{name}: an evaluation goes on by its stored arguments; leave it out")
-        raise typer.Exit(_again(run, registry))
+        raise typer.Exit(_again(run, registry, logs))
 
     from satm.cli._session import working
     from satm.workflow.condense.repeat import resume as resume_condensation
 
     with working(threads or run.config.get("threads")) as progress:
-        done = resume_condensation(run, registry=registry, device=device, data_root=data_root, progress=progress)
+        done = resume_condensation(
+            run, registry=registry, device=device, data_root=data_root, log=logs, progress=progress
+        )
     say(f"{'stored' if done.new else 'already stored:'} {done.record.name} in {registry}")
     say(f"next: satm eval {done.record.name}")
 
@@ -186,8 +191,11 @@ def rm(references: RunReferences, registry: option.RegistryPath = option.DEFAULT
             say(f"removed run {run.id} ({run.kind}, {run.status}), {size:,} bytes of saved state")
 
 
-def _again(run: RunRecord, registry: Path) -> int:
-    """Run the stored command of an evaluation again, in its folder and on this registry; the exit code."""
+def _again(run: RunRecord, registry: Path, logs: tuple[str, ...]) -> int:
+    """Run the stored command of an evaluation again, in its folder and on this registry; the exit code.
+
+    `logs` replace its loggers, if there are any.
+    """
     if run.arguments is None or run.arguments[1:2] == () or run.arguments[1] not in _EVALUATIONS:
         raise RegistryError(
             f"run {run.id} ({run.kind}) was not started by a command line that is stored; do the same again, and the "
@@ -196,7 +204,8 @@ def _again(run: RunRecord, registry: Path) -> int:
     from satm.cli import run as run_command
 
     place = registry.absolute()
-    words = [*_without_registry(run.arguments[1:]), "--registry", str(place)]
+    kept = _without(run.arguments[1:], "--registry", *(["--log"] if logs else []))
+    words = [*kept, *(f"--log={each}" for each in logs), "--registry", str(place)]
     say(f"in {run.folder}: satm {shlex.join(words)}", err=True)
     if run.folder is not None:
         try:
@@ -209,13 +218,14 @@ def _again(run: RunRecord, registry: Path) -> int:
     return run_command(words)
 
 
-def _without_registry(words: tuple[str, ...]) -> list[str]:
+def _without(words: tuple[str, ...], *options: str) -> list[str]:
+    """The words without these options and their values."""
     kept: list[str] = []
     rest = iter(words)
     for word in rest:
-        if word == "--registry":
+        if word in options:
             next(rest, None)
-        elif not word.startswith("--registry="):
+        elif word.partition("=")[0] not in options:
             kept.append(word)
     return kept
 

@@ -31,6 +31,7 @@ class LoggedRun:
     project: str  # the TEXT of `--log NAME:TEXT`, else the logger's own word
     first: int  # outer steps done before this session
     settings: Mapping[str, Any]  # everything that decides the result: nested, JSON-able
+    counts: str = "outer_step"  # what the steps of its metrics count: else `network` or `incremental_step`
 
     @property
     def flat(self) -> dict[str, str | int | float | bool]:
@@ -102,8 +103,11 @@ def parse(texts: Sequence[str]) -> tuple[Wanted, ...]:
 def shown_name(metric: str) -> str:
     """The name of a run's metric in a logger, where a slash makes a section.
 
-    `loss` is `train/loss`, `validation_accuracy` is `validation/accuracy`, and `event.rollback` is `event/rollback`.
+    `loss` is `train/loss`, `validation_accuracy` is `validation/accuracy`, and `event.rollback` is `event/rollback`. A
+    name of an evaluation has its sections already.
     """
+    if "/" in metric:
+        return metric
     for start, section in (("validation_", "validation"), ("event.", "event")):
         if metric.startswith(start):
             return f"{section}/{metric.removeprefix(start)}"

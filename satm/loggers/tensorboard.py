@@ -21,7 +21,9 @@ class TensorBoard:
 
         folder = Path(run.project, f"{run.name}-{run.id}")
         self.place = f"tensorboard --logdir {run.project}"
-        self._writer = SummaryWriter(str(folder), purge_step=run.first + 1)
+        # No session of an evaluation logs again what one before has logged.
+        again = run.first + 1 if run.counts == "outer_step" else None
+        self._writer = SummaryWriter(str(folder), purge_step=again)
         # `SummaryWriter.add_hparams` would put them in a folder of their own, beside the curves.
         for summary in hparams(run.flat, {"train/loss": 0.0, "validation/accuracy": 0.0}):
             self._writer.file_writer.add_summary(summary)

@@ -13,7 +13,6 @@ from satm.loggers.base import LOGGERS, Ending, LoggedRun, LoggerKind, Row, shown
 if TYPE_CHECKING:
     import numpy as np
 
-STEP = "outer_step"  # the x axis of every metric
 START_SECONDS = 60.0  # to reach the server
 
 
@@ -35,21 +34,22 @@ class WandB:
             reinit="create_new",  # leaves a run of the user's own program alone
             settings=wandb.Settings(console="off", silent=True, init_timeout=START_SECONDS),
         )
-        self._run.define_metric(STEP)
-        self._run.define_metric("*", step_metric=STEP)
+        self._axis = run.counts  # the x axis of every metric
+        self._run.define_metric(self._axis)
+        self._run.define_metric("*", step_metric=self._axis)
         offline = self._run.settings.mode == "offline"
         self.place = f"wandb sync {self._run.settings.sync_dir}" if offline else str(self._run.url)
 
     def metrics(self, rows: Sequence[Row]) -> None:
         """See `Logger`."""
         for step, found in groupby(rows, key=lambda row: row[0]):
-            self._run.log({STEP: step, **{shown_name(name): value for _, name, value in found}})
+            self._run.log({self._axis: step, **{shown_name(name): value for _, name, value in found}})
 
     def image(self, name: str, step: int, pixels: np.ndarray) -> None:
         """See `Logger`."""
         import wandb
 
-        self._run.log({STEP: step, name: wandb.Image(pixels)})
+        self._run.log({self._axis: step, name: wandb.Image(pixels)})
 
     def close(self, ending: Ending) -> None:
         """See `Logger`."""

@@ -189,7 +189,7 @@ def _cells(chart: Heat, figure: Figure, axes: Axes) -> Iterator[Hit]:
         for j, value in enumerate(row):
             share = 0.5 if value is None or high == low else (value - low) / (high - low)
             face = "white" if value is None else colours(share)
-            axes.add_patch(
+            axes.add_artist(  # `add_patch` would fit the limits to each cell, and they are set
                 Rectangle((j, i), 1, 1, facecolor=face, edgecolor="white", hatch="///" if value is None else None)
             )
             text = "" if value is None else f"{100 * value:.1f}"

@@ -106,4 +106,4 @@ class Page:
     facts: tuple[str, ...]
     warning: str  # what every reader must know first; "" for nothing
     sections: tuple[Section, ...]
-    refresh: int | None = field(default=None)  # seconds after which a browser reads the file again
+    refresh: int | None = field(default=None)  # seconds after which a browser with the page open reads the file again

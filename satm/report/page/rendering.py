@@ -23,7 +23,8 @@ def render_page(page: Page) -> str:
     Texts are escaped by the template. A policy in the page's head lets the browser run the page's own script only,
     named by its hash, and load nothing from elsewhere.
     """
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    parts = ["page.js", *(["page.again.js"] if page.refresh else [])]
+    script = "".join((HERE / part).read_text(encoding="utf-8") for part in parts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return _template().render(
         page=page,
@@ -32,6 +33,7 @@ def render_page(page: Page) -> str:
         digest=digest,
         kind=lambda block: KINDS[type(block)],
         markup=_markup,
+        zip=zip,
         encoded=lambda data: base64.b64encode(data).decode(),
     )
 

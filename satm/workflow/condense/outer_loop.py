@@ -18,6 +18,14 @@ from satm.workflow.condense.run_log import RunLog
 from satm.workflow.workspace import Workspace
 
 SAVE_SECONDS = 60.0  # between checkpoints: what a crash can cost
+DRAWN = {
+    "loss": "loss",
+    "step_size": "step size α",
+    "hypergradient_norm": "hypergradient norm",
+    "relative_rise": "relative sharpness",
+}
+"""The metrics of an outer step that are drawn as curves, and what people call them."""
+ACCURACY = "validation accuracy"  # what people call the validation curve
 
 
 def run_outer_steps(
@@ -36,11 +44,12 @@ def run_outer_steps(
     """
     session = _Session(condensation, checkpoint, workspace, log, judge)
     with workspace.progress.bar("condense", condensation.steps, done=condensation.step) as bar:
-        session.judge_if_due()
+        session.draw_earlier(bar)
+        session.judge_if_due(bar)
         log.picture(condensation)
         while condensation.step < condensation.steps:
             session.step(bar)
-            session.judge_if_due()
+            session.judge_if_due(bar)
             log.picture(condensation)
     log.settle()
     session.events.close()
@@ -88,6 +97,7 @@ class _Session:
         self._say_left()
         self.events.see(step, measured)
         log.add(step, measured)
+        bar.draw({shown: measured[name] for name, shown in DRAWN.items() if name in measured})
         bar.advance(1, **{name: measured[name] for name in ("loss", "step_size") if name in measured}, **self._newest())
         if condensation.step == condensation.steps:
             log.add(step, self.meter.close())
@@ -115,7 +125,12 @@ class _Session:
                 f"{left} outer steps left of {seconds:.2g} s each: about {spell_seconds(left * seconds)}{judged}"
             )
 
-    def judge_if_due(self) -> None:
+    def draw_earlier(self, bar: Bar) -> None:
+        """Draw the validation curve of earlier sessions."""
+        for point in () if self.judge is None else self.judge.points:
+            bar.draw({ACCURACY: point.mean})
+
+    def judge_if_due(self, bar: Bar) -> None:
         """Add a point to the validation curve, if one is due. It belongs to the outer step before it."""
         judge, condensation = self.judge, self.condensation
         if judge is None or not judge.due(condensation):
@@ -131,6 +146,7 @@ class _Session:
                 f"stopped while it was judged after outer step {condensation.step} of {condensation.steps}, all saved; "
                 "the same command continues from there"
             ) from None
+        bar.draw({ACCURACY: point.mean})
         self.meter.leave_out(time.monotonic() - started)
         self.log.add(max(0, point.step - 1), point.metrics())
         self.save()

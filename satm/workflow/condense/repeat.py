@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ def resume(
     registry: Path | str = "satm.db",
     device: str | None = None,
     data_root: Path | None = None,
+    log: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> CondensationResult:
     """Go on with a stopped condensation, from the configuration that its run stored.
 
-    `device` and `data_root` replace those of the run. Raises ConfigError if this would be another run: with other
-    images, or on another kind of device.
+    `device` and `data_root` replace those of the run, and `log` is that of `condense`. Raises ConfigError if this would
+    be another run: with other images, or on another kind of device.
     """
     recorded = Recorded.of(run)
     return condense(
@@ -44,6 +45,7 @@ def resume(
         parent=recorded.parent,
         continuing=run.id,
         judging=recorded.judging,
+        log=log,
         progress=progress,
     )
 

@@ -28,12 +28,12 @@ from satm.workflow.condense.estimate import opening_line
 from satm.workflow.condense.inputs import check_request, load_data, prepare_experts
 from satm.workflow.condense.job import Job
 from satm.workflow.condense.judging import STATE, Judge, Judging, Watcher
-from satm.workflow.condense.logging import Loggers
 from satm.workflow.condense.outer_loop import run_outer_steps
 from satm.workflow.condense.recorded import check_continues
 from satm.workflow.condense.run_log import WAITING, RunLog
 from satm.workflow.condense.start_from import find_start
 from satm.workflow.former_runs import continue_former
+from satm.workflow.logging import Loggers
 from satm.workflow.patience import writable_registry
 from satm.workflow.teachers import prepare_teacher
 from satm.workflow.workspace import Workspace, opened

@@ -12,7 +12,7 @@ from registry import Registry
 from satm.errors import RegistryBusy
 from satm.methods import Condensation
 from satm.progress import Progress
-from satm.workflow.condense.logging import Loggers
+from satm.workflow.logging import Loggers
 
 WAITING = "waiting_measurements"  # the name of the tensor of unstored measurements in a saved state
 

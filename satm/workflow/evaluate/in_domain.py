@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import evaluation
-from evaluation import Earlier, RatePolicy, Trainer, check_compilation
+from evaluation import Earlier, EvaluationResult, RatePolicy, Trainer, check_compilation
 from evaluation.predictions import SAVED_BELOW
 from registry import Group, Registry
 from registry.provenance import environment
@@ -33,6 +33,7 @@ from satm.workflow.evaluate.subject import (
     policies,
 )
 from satm.workflow.former_runs import continue_former
+from satm.workflow.logging import Loggers, logged, logged_names
 from satm.workflow.teachers import Labelling, label_facts
 from satm.workflow.workspace import Workspace, opened
 
@@ -53,6 +54,7 @@ def evaluate(
     registry: Path | str = "satm.db",
     data_root: Path | None = None,
     dry_run: bool = False,
+    log: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Group:
     """Train networks from scratch on stored sets and store their metrics on test images; `group_results` reads them.
@@ -79,6 +81,7 @@ def evaluate(
         compilation: "compiled" or "eager" forces how networks are trained; "auto" compiles long trainings. Every result
             says how it was trained.
         dry_run: check the request and train nothing.
+        log: tools that every metric goes to as well, as in `condense`.
 
     Raises ConfigError before anything is trained if a learning rate would be chosen on validation images and the set
     holds out none (`validation=0`), and Interrupted with every finished network stored.
@@ -86,7 +89,9 @@ def evaluate(
     choices = [
         Judging(recipe=recipe, learning_rate=policy, prefix=prefix, labels=labels) for policy in policies(learning_rate)
     ]
-    with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
+    with opened(
+        registry, device=device, data_root=data_root, progress=progress, read_only=dry_run, log=log
+    ) as workspace:
         group = workspace.store.group(reference)
         works = list(_works(workspace.store, group, choices, architectures, baseline, repeats))
         trainer = trainer_of(workspace, compilation)
@@ -188,7 +193,11 @@ def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, traine
     """
     store, progress = workspace.store, workspace.progress
     check_compilation(subject.recipe, trainer.compilation)  # before a teacher is trained
-    with recorded(store, subject, wanted.kind, wanted.facts(subject), str(workspace.device)) as run:
+    asked, device = wanted.facts(subject), str(workspace.device)
+    with (
+        recorded(store, subject, wanted.kind, asked, device) as run,
+        logged(workspace, subject.record, run, wanted.kind, asked) as log,
+    ):
         teacher, facts = subject.trained_teacher(workspace), label_facts(subject.data, subject.recipe.labels)
         test = tested_images(subject, wanted.save_predictions)
         for memory in wanted.memories:
@@ -209,8 +218,15 @@ def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, traine
                 trainer=trainer,
                 teacher=teacher,
                 earlier=Earlier(trained=wanted.complete(rows), learning_rates=rows.learning_rates()),
-                on_result=partial(rows.add, run_id=run, labels=facts, progress=progress, test=test),
+                on_result=partial(_keep, rows=rows, log=log, run_id=run, labels=facts, progress=progress, test=test),
             )
+
+
+def _keep(result: EvaluationResult, *, rows: NetworkRows, log: Loggers, **facts: Any) -> None:
+    """Store and log the metrics of a network. `facts` are those of `NetworkRows.add`."""
+    rows.add(result, **facts)
+    protocol = rows.entrant.protocol(result.architecture)
+    log.add(result.repeat, logged_names(protocol, result.architecture, rows.memory, result.metrics))
 
 
 @contextmanager

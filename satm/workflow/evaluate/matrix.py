@@ -40,6 +40,7 @@ def evaluate_matrix(
     registry: Path | str = "satm.db",
     data_root: Path | None = None,
     dry_run: bool = False,
+    log: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Matrix:
     """Train networks on every set under one recipe, and compare the sets.
@@ -78,6 +79,7 @@ def evaluate_matrix(
         registry=registry,
         data_root=data_root,
         dry_run=dry_run,
+        log=log,
         progress=progress,
     )
     return matrix
@@ -100,6 +102,7 @@ def evaluate_matrices(
     registry: Path | str = "satm.db",
     data_root: Path | None = None,
     dry_run: bool = False,
+    log: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> tuple[Matrix, ...]:
     """`evaluate_matrix` under each policy of the learning rate: for "both" the matrix at learned rates, then at grid's.
@@ -119,7 +122,9 @@ def evaluate_matrices(
         )
         for policy in policies(learning_rate)
     )
-    with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
+    with opened(
+        registry, device=device, data_root=data_root, progress=progress, read_only=dry_run, log=log
+    ) as workspace:
         plans = [plan_matrix(workspace.store, request) for request in requests]
         trainer = trainer_of(workspace, compilation)
         for plan in plans:

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType, TracebackType
@@ -107,6 +107,9 @@ class SentBar:
         self._facts = facts
         if time.monotonic() - self._sent > SEND_SECONDS:
             self._send()
+
+    def draw(self, values: Mapping[str, float]) -> None:
+        """Nothing: beside other workers a terminal has no room for curves."""
 
     def _send(self) -> None:
         self._channel.send(Advanced(self._number, self._waiting, self._facts))

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evaluation import plan_training
+from protocols.base import State
 from protocols.job import StreamJob
 from protocols.networks import Networks
+from protocols.result import StepResult
 from protocols.run import run
 from registry import Group, Registry, ResultRow
 from satm.errors import ConfigError
@@ -26,6 +28,7 @@ from satm.workflow.incremental.plan import IncrementalPlan, order_seed, plan_gro
 from satm.workflow.incremental.rates import Rates
 from satm.workflow.incremental.request import IncrementalRequest, RatePolicy
 from satm.workflow.incremental.rows import GRID, Cell, Rows
+from satm.workflow.logging import Loggers, logged, logged_names
 from satm.workflow.teachers import Labelling
 from satm.workflow.workspace import Workspace, opened
 
@@ -56,6 +59,7 @@ def evaluate_incremental(
     registry: Path | str = "satm.db",
     data_root: Path | None = None,
     dry_run: bool = False,
+    log: Sequence[str] = (),
     progress: Progress = SILENT,
     preset: str | None = None,
 ) -> Group:
@@ -65,7 +69,9 @@ def evaluate_incremental(
     orders and initial networks. A memory that does not depend on the seed (random images) is judged beside one set.
 
     `IncrementalRequest` describes what is measured; stored numbers are not computed again. `learning_rate` "both"
-    judges under "learned", then "grid". `compilation` is that of `evaluate`. `preset` is the old name of `published`.
+    judges under "learned", then "grid". `compilation` and `log` are those of `evaluate`. `preset` is the old name of
+    `published`.
+
     Raises UsageError before anything is stored if the request cannot work, and Interrupted with finished steps stored.
     """
     request = IncrementalRequest(
@@ -88,7 +94,9 @@ def evaluate_incremental(
         settings=settings or {},
     )
     requests = [replace(request, learning_rate=policy) for policy in policies(learning_rate)]
-    with opened(registry, device=device, data_root=data_root, progress=progress, read_only=dry_run) as workspace:
+    with opened(
+        registry, device=device, data_root=data_root, progress=progress, read_only=dry_run, log=log
+    ) as workspace:
         return _judge(workspace, reference, requests, None if dry_run else compilation)
 
 
@@ -107,7 +115,11 @@ def _judge(
 def run_plan(workspace: Workspace, plan: IncrementalPlan, compilation: Compilation) -> None:
     """Train every network of a plan whose numbers are not stored, and store them step by step."""
     name = f"{plan.protocol.name} on {plan.source.name}: networks"
-    with recorded(workspace.store, plan.subject, "eval-cl", plan.run_facts(), str(workspace.device)) as run_id:
+    facts, device, record = plan.run_facts(), str(workspace.device), plan.subject.record
+    with (
+        recorded(workspace.store, plan.subject, "eval-cl", facts, device) as run_id,
+        logged(workspace, record, run_id, "eval-cl", facts) as log,
+    ):
         fused = None
         if plan.protocol.trains_by_recipe:
             fused = plan_training(
@@ -124,6 +136,7 @@ def run_plan(workspace: Workspace, plan: IncrementalPlan, compilation: Compilati
             rows=_rows(workspace.store, plan, run_id),
             teacher=plan.subject.trained_teacher(workspace),
             fused=fused,
+            log=log,
         )
         with workspace.progress.bar(name, plan.orders * plan.networks) as bar:
             for final in runner.finals():
@@ -139,6 +152,7 @@ class _Runner:
     rows: Rows
     teacher: Teacher | None  # labels the batches of the recipe
     fused: Fused | None
+    log: Loggers
 
     def finals(self) -> Iterator[float]:
         """The final accuracy of each network, in order, as soon as it is known."""
@@ -186,11 +200,21 @@ class _Runner:
         result = run(
             job,
             earlier=self.rows.earlier(cell),
-            on_step=partial(self.rows.add_step, cell=cell),
+            on_step=partial(self._add_step, cell=cell),
             progress=self.workspace.progress,
         )
         self.rows.add_scores(result, cell=cell)
+        self._log(cell, self.plan.steps - 1, result.scores())
         return result.scores()["final_accuracy"]
+
+    def _add_step(self, result: StepResult, state: State, *, cell: Cell) -> None:
+        self.rows.add_step(result, state, cell=cell)
+        self._log(cell, result.step, {"accuracy": result.seen, "masked_accuracy": result.masked})
+
+    def _log(self, cell: Cell, step: int, values: Mapping[str, float]) -> None:
+        """Log values of a network. Steps count from 0."""
+        like = self.rows.like
+        self.log.add(step, logged_names(like.protocol, like.architecture, like.memory, values, network=cell.repeat))
 
 
 def _rows(store: Registry, plan: IncrementalPlan, run_id: str) -> Rows:

@@ -157,3 +157,40 @@ def test_without_its_script_it_can_still_be_read(browser: Browser, report: Path)
     assert found.locator("#headlines tbody tr").count() > 5
     assert not found.locator("#headlines input").is_visible()
     context.close()
+
+
+def test_a_page_that_is_watched_follows_the_file_and_keeps_what_the_reader_chose(
+    browser: Browser, tmp_path: Path
+) -> None:
+    registry, output = fill(tmp_path / "satm.db", seeds=1), tmp_path / "report.html"
+    satm.write_report(output, registry=registry, refresh=3600)
+    wrong: list[str] = []
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, offline=True)
+    page.set_default_timeout(120_000)
+    page.on("console", lambda message: wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.clock.install()  # the page reads the file again when the test moves the clock
+    page.goto(output.as_uri())
+    page.locator("#headlines").get_by_role("button", name="set", exact=True).click()
+    page.locator("#headlines").get_by_label("architecture").select_option("vgg11")
+    page.locator("details.card summary").first.click()
+    page.locator("#headlines input").fill("cifar10")
+    page.evaluate("scrollTo(0, 321)")
+    before = column(page, "set")
+    rename(registry, "dm", "newest")
+    satm.write_report(output, registry=registry, refresh=3600)
+    page.clock.fast_forward("01:00:01")
+    page.locator("#headlines tbody", has_text="newest").wait_for(state="attached")
+    page.wait_for_load_state()
+    assert page.evaluate("scrollY") == 321
+    assert column(page, "set") == sorted(name.replace("/dm", "/newest") for name in before)
+    assert set(column(page, "architecture")) == {"vgg11"}
+    assert page.locator("#headlines th[aria-sort=ascending]").inner_text().startswith("set")
+    assert page.locator("#headlines input").input_value() == "cifar10"
+    assert page.evaluate("document.activeElement.type") == "search"
+    assert page.locator("details.card[open]").count() == 1
+    satm.write_report(output, registry=registry)
+    page.clock.fast_forward("01:00:01")
+    page.locator("body:not([data-again])").wait_for(state="attached")
+    page.close()
+    assert wrong == []

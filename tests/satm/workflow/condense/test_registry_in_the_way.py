@@ -6,7 +6,7 @@ import re
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,9 @@ class Watching(NoProgress):
                 if name == "condense":
                     outer._steps += steps
                     outer._at(outer._steps)
+
+            def draw(self, values: Mapping[str, float]) -> None:
+                pass
 
             def __enter__(self) -> Any:
                 return self

@@ -17,7 +17,7 @@ import satm
 from registry import Registry
 from registry.store import now
 from satm.cli import run
-from satm.cli._names import _with_address
+from satm.cli._names import _with_values
 from satm.data import load
 from satm.errors import Interrupted, SatmError
 from satm.workflow.condense.memory import foreseen_bytes, warn_of_memory
@@ -107,11 +107,11 @@ def test_bad_places_are_one_line_and_make_nothing(
 
 
 def test_ray_may_stand_without_an_address() -> None:
-    assert _with_address(["cifar10", "--ray"]) == ["cifar10", "--ray", "auto"]
-    assert _with_address(["--ray", "cifar10", "--ipc", "1"]) == ["--ray", "auto", "cifar10", "--ipc", "1"]
+    assert _with_values(["cifar10", "--ray"], ["--ray"]) == ["cifar10", "--ray", "auto"]
+    assert _with_values(["--ray", "cifar10", "--ipc", "1"], ["--ray"]) == ["--ray", "auto", "cifar10", "--ipc", "1"]
     for address in ("auto", "host:6379", "ray://host:10001"):
-        assert _with_address(["--ray", address, "x"]) == ["--ray", address, "x"]
-    assert _with_address(["--ray=host:1", "x"]) == ["--ray=host:1", "x"]
+        assert _with_values(["--ray", address, "x"], ["--ray"]) == ["--ray", address, "x"]
+    assert _with_values(["--ray=host:1", "x"], ["--ray"]) == ["--ray=host:1", "x"]
 
 
 def test_memory_that_may_not_suffice_is_said_before() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from satm.progress import Bar, NoProgress
 
 
@@ -27,6 +29,9 @@ class Bars(NoProgress):
             def advance(self, steps: int = 1, **facts: float | str) -> None:
                 seen[1] += steps
                 outer._stopping = outer._stopping or (outer._stop_at is not None and seen[1] >= outer._stop_at)
+
+            def draw(self, values: Mapping[str, float]) -> None:
+                pass
 
             def __enter__(self) -> KeptBar:
                 return self

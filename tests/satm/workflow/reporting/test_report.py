@@ -16,7 +16,7 @@ from PIL import Image
 import satm
 from registry import Registry
 from satm.cli import run
-from satm.errors import ConfigError, SatmError, UnknownName
+from satm.errors import ConfigError, RegistryBusy, SatmError, UnknownName
 from satm.workflow.reporting import material as limits
 from tests.registry.helpers import result
 from tests.satm.workflow.reporting.registries import (
@@ -282,7 +282,10 @@ def test_a_page_that_is_watched_is_read_again(tmp_path: Path) -> None:
     with Registry.open(tmp_path / "empty.db"):
         pass
     satm.write_report(tmp_path / "r.html", registry=tmp_path / "empty.db", refresh=7)
-    assert '<meta http-equiv="refresh" content="7">' in (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert '<body data-again="7">' in (tmp_path / "r.html").read_text(encoding="utf-8")
+    satm.write_report(tmp_path / "r.html", registry=tmp_path / "empty.db")
+    once = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert not any(word in once for word in ("data-again", "again every", "reload"))
 
 
 def test_watching_writes_again_until_it_is_stopped(
@@ -294,19 +297,59 @@ def test_watching_writes_again_until_it_is_stopped(
     seen: list[str] = []
 
     def sleep(seconds: float) -> None:
-        """In the first pause a set is stored; in the second one the user stops."""
+        """What happens in each pause."""
         seen.append(output.read_text(encoding="utf-8"))
-        if len(seen) == 2:
+        match len(seen):
+            case 1:
+                with Registry.open(registry) as store:
+                    store.add_set(a_set("satm", 0), run=None)
+            case 2:
+                output.write_text("nothing has changed, so this stays")
+            case 3:
+                registry.rename(away)
+            case 5:
+                away.rename(registry)
+                registry.touch()
+            case 7:
+                raise KeyboardInterrupt
+
+    away = tmp_path / "away.db"
+    monkeypatch.setattr("time.sleep", sleep)
+    assert run(["report", "--registry", str(registry), "--output", str(output), "--watch"]) == 130
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"{registry} is gone; waiting for a registry of this name", f"stopped; {output} stays"]
+    assert ["satm@1" in text for text in seen] == [False, True, False, False, False, True, True]
+    assert [text.count('<body data-again="5">') for text in seen] == [1, 1, 0, 0, 0, 1, 1]
+    assert "data-again" not in output.read_text(encoding="utf-8")
+
+
+def test_watching_waits_for_a_registry_that_is_in_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, output = tmp_path / "satm.db", tmp_path / "r.html"
+    with Registry.open(registry):
+        pass
+    really, calls = satm.write_report, iter([False, True, False, False])  # which call finds it in use
+
+    def write(*args: object, **named: object) -> object:
+        if next(calls):
+            raise RegistryBusy(f"{registry} is in use by another process")
+        return really(*args, **named)  # type: ignore[arg-type]
+
+    pauses = iter([True, False])  # whether the registry changes then
+
+    def sleep(seconds: float) -> None:
+        changes = next(pauses, None)
+        if changes is None:
             raise KeyboardInterrupt
-        with Registry.open(registry) as store:
-            store.add_set(a_set("satm", 0), run=None)
+        if changes:
+            registry.touch()
 
     monkeypatch.setattr("time.sleep", sleep)
-    assert run(["report", "--registry", str(registry), "--output", str(output), "--watch", "3"]) == 130
-    assert "stays" in capsys.readouterr().err
-    assert [text.count('http-equiv="refresh"') for text in seen] == [1, 1]
-    assert ["satm@1" in text for text in seen] == [False, True]
-    assert 'http-equiv="refresh"' not in output.read_text(encoding="utf-8")
+    monkeypatch.setattr(satm, "write_report", write)
+    assert run(["report", "--registry", str(registry), "--output", str(output), "--watch", "1"]) == 130
+    assert next(calls, None) is None  # it was tried again, and written
+    assert capsys.readouterr().err == f"stopped; {output} stays\n"
 
 
 def test_the_same_rows_make_the_same_figures(path: Path, tmp_path: Path, made: tuple[str, Path]) -> None:

@@ -1,20 +1,25 @@
-"""Sends the metrics and images of a condensation to loggers. A logger that fails never costs the run."""
+"""Sends the metrics of a run, and the images of a condensation, to loggers. One that fails never costs the run."""
 
 from __future__ import annotations
 
+import math
+import re
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from satm.errors import SatmError
+from registry import SetRecord
+from satm.errors import Interrupted, SatmError
 from satm.loggers import LoggedRun, Logger, Wanted
 from satm.loggers.base import Ending, Row
 from satm.methods import Condensation, Outcome
 from satm.progress import Progress
 from satm.report.grid import grid_pixels
 from satm.synthetic import SyntheticSet
+from satm.workflow.workspace import Workspace
 
 IMAGES = "synthetic_images"
 PICTURES = 10  # of the images, spread over a run
@@ -25,7 +30,7 @@ class Loggers:
     """The loggers of one run.
 
     An error of a logger is said in one line, and then the run goes on without that logger. `describe` makes a set of
-    the images of a moment.
+    the images of a moment; None: the run makes none. `counts` says what a step is, as in `LoggedRun`.
     """
 
     def __init__(
@@ -36,15 +41,17 @@ class Loggers:
         run: str,
         first: int,
         settings: Mapping[str, Any],
-        describe: Callable[[Outcome], SyntheticSet],
+        describe: Callable[[Outcome], SyntheticSet] | None = None,
+        counts: str = "outer_step",
     ) -> None:
         self._progress, self._describe = progress, describe
         self._open: dict[str, Logger] = {}
         self._rows: list[Row] = []
         self._written, self._pictured = time.monotonic(), -1
         name = "{dataset}-ipc{ipc}-{method}-seed{seed}".format(**settings).replace("/", "-")
+        name += f"-{settings['kind']}" if "kind" in settings else ""
         for each in wanted:
-            about = LoggedRun(id=run, name=name, project=each.project, first=first, settings=settings)
+            about = LoggedRun(id=run, name=name, project=each.project, first=first, settings=settings, counts=counts)
             self._guarded(each.kind.name, partial(self._opened, each, about))
 
     def _opened(self, wanted: Wanted, run: LoggedRun) -> None:
@@ -53,7 +60,7 @@ class Loggers:
         self._progress.say(f"logged to {wanted.kind.name}: {logger.place}")
 
     def add(self, step: int, measured: Mapping[str, float]) -> None:
-        """Take in what outer step `step` has measured. Steps count from 0 here, and from 1 in the loggers."""
+        """Take in what step `step` has measured. Steps count from 0 here, and from 1 in the loggers."""
         if not self._open:
             return
         self._rows.extend((step + 1, name, float(value)) for name, value in measured.items())
@@ -64,7 +71,7 @@ class Loggers:
         """Log the images if a tenth of the steps is done since the last picture, and at the start and the end."""
         step, steps = condensation.step, condensation.steps
         due = step >= self._pictured + max(1, steps / PICTURES) or (step >= steps and step > self._pictured)
-        if not self._open or (self._pictured >= 0 and not due):
+        if not self._open or self._describe is None or (self._pictured >= 0 and not due):
             return
         self._pictured = step
         try:
@@ -106,3 +113,48 @@ class Loggers:
                 f"--log {name} failed ({type(error).__name__}: {reason}); the run goes on without it, and the registry "
                 "has every number"
             )
+
+
+@contextmanager
+def logged(
+    workspace: Workspace, record: SetRecord, run: str, kind: str, settings: Mapping[str, Any]
+) -> Iterator[Loggers]:
+    """The loggers of the workspace, open for the evaluation of a set in the block, and told how the block ends.
+
+    `kind` is that of the run, `settings` describe the request.
+    """
+    about = {"dataset": record.dataset, "method": record.method, "ipc": record.ipc, "seed": record.seed, "kind": kind}
+    found = Loggers(
+        workspace.log,
+        workspace.progress,
+        run=run,
+        first=0,
+        settings={**about, "set": record.name, "run": run, "device": str(workspace.device), "evaluate": settings},
+        counts="incremental_step" if kind == "eval-cl" else "network",
+    )
+    ending: Ending = "failed"
+    try:
+        yield found
+        ending = "done"
+    except Interrupted:
+        ending = "interrupted"
+        raise
+    finally:
+        found.close(ending)
+
+
+def logged_names(
+    protocol: str, architecture: str, memory: str, values: Mapping[str, float], *, network: int | None = None
+) -> dict[str, float]:
+    """The finite `values` of a network by their names in loggers: `cross-arch/resnet18/condensed/accuracy`.
+
+    A stream has a curve of its own for each `network`: `class-incremental/convnet3/condensed/accuracy.0`.
+    """
+    number = "" if network is None else f".{network}"
+    found = {name: value for name, value in values.items() if math.isfinite(value)}
+    return {_plain(f"{protocol}/{architecture}/{memory}/{name}{number}"): value for name, value in found.items()}
+
+
+def _plain(name: str) -> str:
+    """`name` with only the letters that every tool takes: `condensed[:3]` is `condensed_3`."""
+    return re.sub(r"_*(/|$)", r"\1", re.sub(r"[^\w./-]+", "_", name, flags=re.ASCII))
