@@ -36,28 +36,3 @@ class MomentumSGD:
     def move(self, velocity: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
         """s · lr · v: the amount to subtract from x."""
         return scale * self.lr * velocity
-
-
-@dataclass(frozen=True, slots=True)
-class Adam:
-    """Adam (Kingma and Ba 2015) for one tensor x with gradient g, at move t = 1, 2, …:
-
-        m ← β₁ m + (1 − β₁) g
-        v ← β₂ v + (1 − β₂) g²
-        x ← x − lr · m / (1 − β₁ᵗ) / (√(v / (1 − β₂ᵗ)) + 1e-8)
-
-    The moments [2, …] are m and v. They start at zero. It is `torch.optim.Adam`, as a pure function.
-    """
-
-    lr: float
-    beta1: float
-    beta2: float = 0.999
-
-    def __call__(
-        self, value: torch.Tensor, moments: torch.Tensor, gradient: torch.Tensor, move: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The new x and the new moments, given x = `value`, g = `gradient` and t = `move`."""
-        first = self.beta1 * moments[0] + (1 - self.beta1) * gradient
-        second = self.beta2 * moments[1] + (1 - self.beta2) * gradient.square()
-        root = (second / (1 - self.beta2**move)).sqrt() + 1e-8
-        return value - self.lr * first / (1 - self.beta1**move) / root, torch.stack([first, second])

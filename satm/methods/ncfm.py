@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from satm.errors import ConfigError, Diverged
 from satm.matching import characteristic, characteristic_distance
+from satm.methods.adam import AdamMove
 from satm.methods.base import METHODS, Task
 from satm.methods.checks import check_distribution_matching
 from satm.methods.dance import DANCE, DANCEConfig
@@ -19,7 +20,7 @@ from satm.methods.direct.condensation import Moved, classes_at_once
 from satm.methods.direct.frequencies import SHARED, LearnedFrequencies, normal_frequencies
 from satm.methods.direct.method import DirectMethod
 from satm.methods.dm import AT_ONCE
-from satm.methods.momentum import Adam, MomentumSGD
+from satm.methods.momentum import MomentumSGD
 from satm.rng import Seed
 from satm.types import FlatParams, Images
 
@@ -67,8 +68,8 @@ class NCFM(DANCE):
     def __init__(self, task: Task, config: NCFMConfig) -> None:
         """Raises ExpertError without experts."""
         super().__init__(task, config)
-        self.settings, self.adam = config, Adam(config.lr_images, config.momentum_images)
-        self.velocity = torch.zeros((2, *self.images.shape), device=task.device)
+        self.settings, self.adam = config, AdamMove(lr=config.lr_images, beta1=config.momentum_images)
+        self.velocity = self.adam.at_rest(self.images)
         with torch.no_grad():
             one = torch.zeros((1, 1, *task.data.image_shape), device=task.device)
             self.size = self.embedded(self.parameters(task.seed), one).shape[2]
@@ -128,8 +129,7 @@ class NCFM(DANCE):
 
     def updated(self, at: Moved, gradient: Images) -> tuple[Images, torch.Tensor]:
         """See `DirectCondensation`: by Adam."""
-        move = self.step * (1 + self.settings.calibrations) + at.moves + 1
-        return self.adam(at.images, at.velocity, gradient, move)
+        return self.adam(at.images, at.velocity, gradient)
 
     def follow(self, moved: Moved, seed: Seed) -> Moved:
         """See `DirectCondensation`: the calibrations, and a move of ψ."""

@@ -6,8 +6,7 @@ IPC. Run it again if a table grows:
 
     python -m tests.golden.generate PATH/TO/published.csv PATH/TO/hyperparameters.csv
 
-Rows of methods that the first table does not have are below, in `OF_TODAY`.
-`by_hand.csv` has the same columns and the values that no long table holds.
+`by_hand.csv` has the same columns. It holds the methods that the long table does not have.
 
 What it changes: methods and extensions that the suite does not have are left out, rows for several methods are written
 once for each, numbers are spelt as Python spells them, and a column `variant` tells apart rows of the same method, data
@@ -47,25 +46,6 @@ TABLE_11 = {
 }
 """What MTT's code calls the columns of SATM's Table 11."""
 
-NCFM_FILES = "NCFM de92fb8 config/"
-OF_TODAY = (
-    *(
-        ("ncfm", "*", "*", "", name, value, NCFM_FILES)
-        for name, value in {
-            **{"niter": "20000", "batch_real": "1024", "num_freqs": "4096", "sampling_net": "False"},
-            **{"lr_sampling_net": "0.001", "alpha_for_loss": "0.5", "beta_for_loss": "0.5", "iter_calib": "1"},
-            **{"num_premodel": "20", "buffer.lr_teacher": "0.01", "buffer.mom": "0.9", "buffer.l2": "0.0005"},
-            **{"buffer.batch_train": "128", "pertrain_epochs": "60", "aug_type": "color_crop_cutout", "factor": "2"},
-            **{"lr_img_effective": "0.001", "calib_weight": "1", "init": "mix"},
-        }.items()
-    ),
-    *(
-        ("ncfm", dataset, "*", "", "pertrain_epochs", "80", NCFM_FILES)
-        for dataset in ("imagenette", "imagewoof", "imagemeow", "imagefruit", "imagesquawk", "imageyellow")
-    ),
-)
-"""Rows of methods that the long table does not have."""
-
 SAME = {"gsam_alpha": "buffer.gsam_alpha", "buffer.rho": "buffer.rho_max", "": "all", "Y": "True"} | {
     f"convnet_d{depth}": f"ConvNetD{depth}" for depth in (3, 4)
 }
@@ -81,7 +61,7 @@ def main(source: Path, printed: Path) -> None:
     with GOLDEN.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows(merged([*golden(rows), *table_11(satm), *OF_TODAY]))
+        writer.writerows(merged([*golden(rows), *table_11(satm)]))
 
 
 def golden(rows: Iterable[Mapping[str, str]]) -> Iterator[tuple[str, ...]]:

@@ -65,7 +65,6 @@ class Moved(NamedTuple):
     images: Images  # φ [K·ipc, C, H, W]
     velocity: torch.Tensor
     measured: Mapping[str, float]
-    moves: int = 0  # updates so far in this outer step
 
 
 class DirectCondensation:
@@ -126,7 +125,7 @@ class DirectCondensation:
         bad += [] if torch.isfinite(images).all() else ["the images' update"]
         if bad:
             raise Diverged(f"outer step {self.step + 1}: {', '.join(bad)} not finite; lower lr_images (--set)")
-        return Moved(images, velocity, measured, at.moves + 1)
+        return Moved(images, velocity, measured)
 
     def updated(self, at: Moved, gradient: Images) -> tuple[Images, torch.Tensor]:
         """The new φ and the new v; by default those of SGD with momentum."""
