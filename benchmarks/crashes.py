@@ -321,6 +321,8 @@ def disaster(place: Place, what: str, undisturbed: End, expected: dict[str, Any]
     process, reader = start(place, COMMANDS["condense"], obedient=what == "read-only")
     while not place.registry.exists() or not rows(place, "select 1 from runs where kind = 'condense'"):
         if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) or time.monotonic() - since > PATIENCE:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
             raise SystemExit(f"{what}: no run was started, or it ended at once: {place.log.read_text()}")
         time.sleep(0.005)
     with DISASTERS[what](place):

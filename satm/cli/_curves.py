@@ -64,6 +64,8 @@ class Curves:
         cells = min(WIDEST, width - NAME - NUMBER - RANGE - 3)
         for name, curve in list(self._curves.items()):
             values = curve.values(cells)
+            if not values:  # another thread is adding the first one
+                continue
             ends = f"{min(values):.3g} … {max(values):.3g}"
             line = f"{name:>{NAME}} {curve.newest:>{NUMBER}.4g} {_spark(values):<{cells}} {ends}"
             yield Text(line, no_wrap=True, overflow="crop")

@@ -91,7 +91,7 @@ def _follow(registry: Path, seconds: int, write: Callable[[], object], seen: Sta
     """Write each time the registry has another stamp than `seen`, until Ctrl-C. A file that is gone is waited for."""
     from registry.connection import Stamp
 
-    waiting = False
+    waiting, trouble = False, ""
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             time.sleep(seconds)
@@ -103,6 +103,12 @@ def _follow(registry: Path, seconds: int, write: Callable[[], object], seen: Sta
                 continue
             waiting = False
             if now != seen:
-                with contextlib.suppress(RegistryBusy):  # the next look may find it free
+                try:
                     write()
                     seen = now
+                except RegistryBusy:  # the next look may find it free
+                    pass
+                except SatmError as error:  # another process may still be making what is missing
+                    if str(error) != trouble:
+                        say(f"{error}; waiting for the next change", err=True)
+                    trouble, seen = str(error), now

@@ -34,7 +34,8 @@ State = Annotated[
 OtherDevice = Annotated[
     str | None, typer.Option("--device", help="Another device of the same kind (default: the run's).")
 ]
-_EVALUATIONS = ("eval", "eval-arch", "eval-cl", "compare", "score")
+_LOGGED = ("eval", "eval-arch", "eval-cl")  # the evaluations that have --log
+_EVALUATIONS = (*_LOGGED, "compare", "score")
 
 
 def register(app: typer.Typer) -> None:
@@ -201,6 +202,8 @@ def _again(run: RunRecord, registry: Path, logs: tuple[str, ...]) -> int:
             f"run {run.id} ({run.kind}) was not started by a command line that is stored; do the same again, and the "
             "networks that are stored are not trained again"
         )
+    if logs and run.arguments[1] not in _LOGGED:
+        raise ConfigError(f"--log: satm {run.arguments[1]} sends nothing to a logger; leave --log out")
     from satm.cli import run as run_command
 
     place = registry.absolute()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-SMALLEST = 1e-12  # of the phase part, whose square root has no derivative at 0; as in NCFM's code
+SMALLEST = 1e-12  # of the phase part, as in NCFM's code; a square root has no derivative at 0
 
 
 def characteristic(features: torch.Tensor, frequencies: torch.Tensor) -> torch.Tensor:
@@ -26,4 +26,4 @@ def characteristic_distance(synthetic: torch.Tensor, real: torch.Tensor, amplitu
     one, other = synthetic.square().sum(dim=2).sqrt(), real.square().sum(dim=2).sqrt()
     phase = 2 * (one * other - (synthetic * real).sum(dim=2))
     squares = amplitude * (one - other).square() + (1 - amplitude) * phase.clamp(min=SMALLEST)
-    return squares.sqrt().mean(dim=1).sum()
+    return squares.clamp(min=SMALLEST**2).sqrt().mean(dim=1).sum()

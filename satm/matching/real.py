@@ -6,14 +6,20 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from satm.functional import FlatNetwork
 from satm.types import FlatParams, Images, Labels
 
+PIECE = 512  # images whose activations are held at once
+
 
 @dataclass(frozen=True)
 class RealLoss:
-    """L(θ) = mean L_CE(x, y; θ) over one batch of real images x [b, C, H, W] with labels y [b]."""
+    """L(θ) = mean L_CE(x, y; θ) over one batch of real images x [b, C, H, W] with labels y [b].
+
+    Of a large batch, the tape of one piece is held at a time: its forward pass is run again for the derivative.
+    """
 
     network: FlatNetwork
     images: Images
@@ -21,4 +27,11 @@ class RealLoss:
 
     def __call__(self, theta: FlatParams) -> torch.Tensor:
         """The loss at θ [P], 0-dimensional."""
-        return F.cross_entropy(self.network(theta, self.images), self.labels)
+        if len(self.images) <= PIECE:
+            return self._sum(theta, self.images, self.labels) / len(self.images)
+        pieces = zip(self.images.split(PIECE), self.labels.split(PIECE), strict=True)
+        losses = [checkpoint(self._sum, theta, *piece, use_reentrant=False) for piece in pieces]
+        return torch.stack(losses).sum() / len(self.images)
+
+    def _sum(self, theta: FlatParams, images: Images, labels: Labels) -> torch.Tensor:
+        return F.cross_entropy(self.network(theta, images), labels, reduction="sum")

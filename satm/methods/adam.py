@@ -34,7 +34,12 @@ class AdamMove:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The new x and the new state."""
         size = value.numel()
-        m, v, (usual, done) = state[:size], state[size:-2], state[-2:]
+        m, v, usual, done = (
+            state[:size],
+            state[size:-2],
+            state[-2],
+            state[-1].floor(),
+        )  # half taken back, t is no integer
         g, norm, t = gradient.flatten(), gradient.norm(), done + 1
         usual = norm if done == 0 else 0.9 * usual + 0.1 * norm
         if self.clip is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
 
 from satm.errors import ConfigError
 from satm.methods.adam import AdamMove
@@ -12,6 +12,7 @@ from satm.methods.real.config import RealLossConfig
 from satm.methods.real.method import RealLossMethod
 from satm.methods.real.step_size import SoftplusStepSizes
 from satm.methods.trajectory.step_size import StepSizeRule
+from satm.methods.trajectory.unrolled import default_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class DDConfig(RealLossConfig):
     batch_real: int = 1024
     learn_step_size: bool = True
     passes: int = 3
+    windows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         RealLossConfig.__post_init__(self)  # see `TrajectoryConfig`
@@ -42,6 +44,9 @@ class DDConfig(RealLossConfig):
             raise ConfigError(f"window {self.window}: dd differentiates every step; set window=null, or take rat-bptt")
         if self.batch_syn is not None:
             raise ConfigError(f"batch_syn {self.batch_syn}: dd's steps see parts of the set in turn; set passes")
+        for name in ("lr_step_size", "momentum_step_size", "log_step_size"):
+            if (value := getattr(self, name)) != default_of(DDConfig, name):
+                raise ConfigError(f"{name} {value}: dd learns its step sizes by the Adam of the images; set lr_images")
         if self.learn_step_size and self.step_size_derivative == "first_order":
             raise ConfigError("step_size_derivative first_order: each step has a step size of its own; set taped")
 
@@ -52,9 +57,29 @@ class DDConfig(RealLossConfig):
         adam = AdamMove(lr=self.lr_images, beta1=self.momentum_images, beta2=self.second_moment)
         return SoftplusStepSizes(steps=self.inner_steps, adam=adam, minimum=self.min_step_size)
 
+    def alpha_setting(self) -> str | None:
+        """See `UnrolledConfig`: one Adam moves φ and a."""
+        return "lr_images" if self.learn_step_size else None
+
     def steps_in_turn(self, images: int) -> int:
         """See `RealLossConfig`."""
         return max(1, min(images, self.inner_steps // self.passes))
+
+    def resized(self, steps: int, window: int, **changes: Any) -> DDConfig:
+        """See `UnrolledConfig`: each step sees as many images as before."""
+        same = {each.name: getattr(self, each.name) for each in fields(self)} | changes
+        return _Resized(**same | {"inner_steps": steps, "window": window, "parts": self.steps_in_turn(2**62)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Resized(DDConfig):
+    """`DDConfig` with another number of steps on the same parts."""
+
+    parts: int
+
+    def steps_in_turn(self, images: int) -> int:
+        """See `RealLossConfig`."""
+        return max(1, min(images, self.parts))
 
 
 METHODS.add(

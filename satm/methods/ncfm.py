@@ -110,7 +110,7 @@ class NCFM(DANCE):
         found, total, slope = [], theta.new_zeros(()), theta.new_zeros(())
         for some in torch.arange(classes, device=synthetic.device).split(k):
             with torch.enable_grad():
-                psi = None if self.learned is None else self.learned.psi.to(theta).requires_grad_()
+                psi = None if self.learned is None else self.learned.psi.detach().to(theta).requires_grad_()
                 t = torch.stack([self.frequencies(psi, int(label)) for label in some]).to(theta)
             (gradient, *of_t), value = self.compare(synthetic[some], t.detach(), theta, real[some])
             if psi is not None:

@@ -46,7 +46,7 @@ def find_preset(
     gives others.
 
     Raises UnknownName for an unknown `row`, `profile`, `method`, `outer` or `base`. Raises ConfigError for an IPC below
-    1, for `outer` if the method matches no trajectories, and for a `base` that matches none.
+    1, for `outer` if the method differentiates no inner loop, and for a `base` that matches no trajectories.
     """
     scale, entry = get_profile(profile), METHODS.get(method)
     if ipc < 1:

@@ -23,10 +23,12 @@ DANCE_DEPARTURES = (
     "judged by DM's recipe: 1,000 epochs without CutMix",
 )
 NCFM_CODE = "NCFM's code (config/ of gszfwsb/NCFM at de92fb8)"
-NCFM_LR = 0.004  # of Adam: the printed 0.01 · 0.1 is of pixels in 0..1; of images divided by a std s it is 0.001/s
+# Of Adam. The printed 0.01 · 0.1 is of pixels in 0..1; of images divided by a std s it is 0.001/s = 0.004. NCFM's code
+# moves all images once for each of K classes, with the gradient of that class only: √K as far as one joint move.
+NCFM_LR, NCFM_LR_OF = 0.0126, {"cifar100": 0.04, "tiny-imagenet": 0.0566, "imagenet-1k": 0.126}
 NCFM_DEPARTURES = (
-    "lr_images 0.004 for 0.001: images are normalised by a std of about 0.25, and NCFM learns pixels in 0..1",
-    "images are not clipped to 0..1, and all classes move at once, at a constant learning rate without weight decay",
+    "lr_images 0.004 √K for 0.001: images are normalised by a std of about 0.25, and all K classes move at once",
+    "images are not clipped to 0..1, and the learning rate is constant, without weight decay",
     "stored as pixels; NCFM's files have factor 2 (parametrisation=factor:2)",
     "experts: the learning rate is constant, and DSA augments without CutMix",
     "judged by DM's recipe: 1,000 epochs of SGD without CutMix",
@@ -117,7 +119,10 @@ NUMBERS: Mapping[str, Numbers] = {
             **{"outer_steps": 20_000, "lr_images": NCFM_LR, "batch_real": 1024, "init": "real", "expert_epochs": 60},
             **{"frequencies": 4096, "sampler": "normal", "amplitude": 0.5, "calibrations": 1},
         },
-        values_of={name: {"expert_epochs": 80} for name in (*DANCE_SUBSETS, "imagesquawk", "imageyellow")},
+        values_of={
+            **{name: {"expert_epochs": 80} for name in (*DANCE_SUBSETS, "imagesquawk", "imageyellow")},
+            **{name: {"lr_images": rate} for name, rate in NCFM_LR_OF.items()},
+        },
         source=NCFM_CODE,
         departures=NCFM_DEPARTURES,
         departures_of=NCFM_DEPARTURES_OF,
@@ -127,7 +132,7 @@ NUMBERS: Mapping[str, Numbers] = {
     ),
     "dd": Numbers(
         values={"outer_steps": 19_600, "lr_images": 0.01, "batch_real": 1024, "step_size": 0.001, "passes": 3},
-        by_ipc={ipc: {"inner_steps": 3 * ipc} for ipc in (1, 10, 50)},
+        per_image={"inner_steps": 3},
         source=DD_CODE,
         departures=DD_DEPARTURES,
         limits={"cpu": {"batch_real": 256}, "smoke": {"batch_real": 64, "inner_steps": 9}},
@@ -141,7 +146,10 @@ NUMBERS: Mapping[str, Numbers] = {
                 10: {"inner_steps": 300, "window": 100, "batch_syn": 100},
             },
             "tiny-imagenet": {
-                10: {"inner_steps": 300, "window": 100, "batch_syn": 50, "lr_images": 0.0003, "batch_real": 1000}
+                10: {
+                    **{"inner_steps": 300, "window": 100, "batch_syn": 50, "lr_images": 0.0003, "batch_real": 1000},
+                    "outer_steps": 6_000_000,
+                }
             },
         },
         source=RAT_CODE,

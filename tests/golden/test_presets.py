@@ -46,6 +46,7 @@ Tables = Mapping[str, Numbers]
 Read = Callable[[Preset], object]
 
 TRAJECTORY = ("satm", "mtt", "ftd", "tesla", "datm")
+IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000}  # of the training sets
 EVERYWHERE = ("dc", "dsa", "dm", "ncfm")
 """The methods whose numbers are printed for every data set at once."""
 PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "rded", "dd", "rat-bptt")
@@ -197,7 +198,9 @@ OF_ONE_METHOD: Mapping[tuple[str, str], Read] = {
         preset.config.ipc / preset.config.settings.steps_in_turn(1000)
     ),
     ("dd", "distill_lr"): setting("step_size"),
-    ("rat-bptt", "epochs"): lambda preset: preset.config.settings.outer_steps / 10,
+    ("rat-bptt", "epochs"): lambda preset: (
+        preset.config.settings.outer_steps * preset.config.settings.batch_real / IMAGES[preset.config.dataset]
+    ),
     ("rat-bptt", "window"): setting("window"),
     ("rat-bptt", "minwindow"): setting("first_place"),
     ("rat-bptt", "totwindow"): setting("inner_steps"),
@@ -357,6 +360,8 @@ PROSE: tuple[Value, ...] = tuple(
     for row in rows
 )
 
+NCFM_RATES = {"cifar100": 0.04, "tiny-imagenet": 0.0566, "imagenet-1k": 0.126}  # 0.004 √K; of 10 classes 0.0126
+
 DEPARTURES: Mapping[tuple[str, str, str, str], tuple[object, str]] = {
     # (method, data set, parameter, published value): our value, and what the preset says
     ("tesla", "cifar10", "lr_img", "1000"): (500, "half the printed learning rate of the images"),
@@ -369,7 +374,7 @@ DEPARTURES: Mapping[tuple[str, str, str, str], tuple[object, str]] = {
         for name in CATALOGUE
         if name != "digits"
         for printed, held in {
-            ("lr_img_effective", "0.001"): (0.004, "lr_images 0.004 for 0.001"),
+            ("lr_img_effective", "0.001"): (NCFM_RATES.get(name, 0.0126), "lr_images 0.004 √K for 0.001"),
             ("factor", "2"): (1, "stored as pixels; NCFM's files have factor 2"),
         }.items()
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -86,12 +87,20 @@ class RealLossConfig(UnrolledConfig):
         """Into how many parts the images are split that inner steps see in turn; 0: mini-batches are drawn."""
         return 0
 
+    def images_at_once(self, images: int) -> int:
+        """See `UnrolledConfig`."""
+        return math.ceil(UnrolledConfig.images_at_once(self, images) / max(1, self.steps_in_turn(images)))
+
+    def alpha_setting(self) -> str | None:
+        """See `UnrolledConfig`."""
+        return "lr_step_size" if self.learn_step_size else None
+
     def images_a_step(self, images: int) -> float:
         """Images that pass a network forwards and backwards in one outer step, given how many the set has.
 
         A differentiated step costs three more. Real images pass once.
         """
-        batch = min(self.batch_syn or images, images) / max(1, self.steps_in_turn(images))
+        batch = self.images_at_once(images)
         window = self.inner_steps - self.iota
         return batch * (self.mean_steps() + 3 * window) * self.outer.passes + self.batch_real
 

@@ -107,8 +107,9 @@ def _memory(
         return None, None
     if condensation.engine.engine == "higher":
         kept = _slope(measured[-2:], windows[-2:])
-    else:  # a step of the window keeps its θ only, too little for a slope between peaks of many megabytes
-        kept = float(sum(p.nbytes for p in condensation.network.parameters()))
+    else:  # a step of the window keeps a few vectors like θ, too little for a slope between peaks of many megabytes
+        theta = sum(p.nbytes for p in condensation.network.parameters())
+        kept = float(condensation.config.update_rule().kept * theta)
     return max(m - kept * w for m, w in zip(measured, windows, strict=True)), kept
 
 

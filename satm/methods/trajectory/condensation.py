@@ -193,12 +193,15 @@ class TrajectoryCondensation:
     def advice(self, failed: StepFailed, retry: Retry) -> str:
         """See `Retryable`."""
         config, alpha = self.config, float(self.step_size.mean())
-        rates = f"lower lr_images ({config.lr_images:g}) or lr_step_size ({config.lr_step_size:g})"
+        of_alpha = config.alpha_setting()
+        rates = "lower " + " or ".join(
+            f"{name} ({getattr(config, name):g})" for name in dict.fromkeys(("lr_images", of_alpha)) if name is not None
+        )
         match failed.what:
             case "update_ratio":
                 most = config.lr_images * retry.scale * failed.limit / failed.value
                 return f"lower lr_images ({config.lr_images:g}) below about {most:.1g}"
-            case "step_size_growth":
+            case "step_size_growth" if of_alpha == "lr_step_size":
                 return f"lower lr_step_size ({config.lr_step_size:g}), or learn its logarithm (log_step_size=true)"
             case _ if failed.at_start:
                 start = f"the inner loop diverges at step size {alpha:.3g}: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from torch import nn
 
@@ -62,6 +62,7 @@ class UnrolledConfig:
     precision: Precision = "float32"  # of the network's products and convolutions in the inner loop
     guard: GuardConfig = field(default_factory=GuardConfig)  # which outer steps fail, and how often one is tried again
     outer: AnyOuter = field(default_factory=SGD)  # the outer optimiser; `--outer` names another
+    windows: ClassVar[bool] = True  # whether the window may be shorter than the inner loop
 
     def __post_init__(self) -> None:
         if self.inner_steps < 1:
@@ -138,7 +139,7 @@ class UnrolledConfig:
         work = InnerWork(
             flops=flops,
             activation_bytes=activation_bytes,
-            batch=min(self.batch_syn or images, images),
+            batch=self.images_at_once(images),
             steps=self.inner_steps + more * later + forward,
             taped=window + more * min(window, later) + forward,
             window=window,
@@ -149,6 +150,14 @@ class UnrolledConfig:
             self.engine, self.compile, self.precision, network=network, image_shape=image_shape, work=work
         )
         return choice, work
+
+    def images_at_once(self, images: int) -> int:
+        """The synthetic images that the network sees in one inner step, given how many the set has."""
+        return min(self.batch_syn or images, images)
+
+    def alpha_setting(self) -> str | None:
+        """The setting that is the learning rate of α; None if α is fixed."""
+        return "lr_step_size"
 
     def accepts(self, loss: float) -> bool:
         """Whether an outer step with this matching loss is applied. If not, it is skipped."""

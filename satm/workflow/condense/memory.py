@@ -31,7 +31,7 @@ def foreseen_bytes(preset: Preset, data: ImageData, device: torch.device) -> int
     """The peak memory of one condensation, roughly: a process with its data, as this one, and the inner loop.
 
     The inner loop is the tape of its window with `higher`; otherwise it is the window's parameters and the tape of one
-    step. Methods without trajectories have no inner loop that is kept.
+    step. Other methods have no inner loop that is kept.
     """
     loaded = resident(device) or 0
     settings = preset.config.settings

@@ -9,6 +9,7 @@ import torch
 
 from satm.errors import Diverged, Interrupted, Pruned, RegistryError, SatmError
 from satm.methods import Condensation
+from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.progress import Bar, spell_seconds
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.condense.events import Events
@@ -91,7 +92,7 @@ class _Session:
                 raise
             raise SatmError(
                 f"outer step {step + 1} does not fit the memory of {self.workspace.device}, all before it is saved; "
-                "lower window (satm plan --memory says which fits), or take engine=replay"
+                + _smaller(condensation)
             ) from error
         self.meter.step()
         self._say_left()
@@ -164,3 +165,12 @@ class _Session:
         self.save()
         with suppress(RegistryError):
             self.log.offer()
+
+
+def _smaller(condensation: Condensation) -> str:
+    """How an outer step needs less memory."""
+    if not isinstance(condensation, TrajectoryCondensation):
+        return "lower batch_real or the IPC, or take a smaller network (--arch)"
+    if not condensation.config.windows:
+        return "lower inner_steps, or take engine=replay"
+    return "lower window (satm plan --memory says which fits), or take engine=replay"

@@ -73,7 +73,7 @@ def plan(
     data_root: Path | None = None,
     progress: Progress = SILENT,
 ) -> Plan:
-    """Predict the cost of a trajectory-matching condensation by timing a few short outer steps. Nothing is stored.
+    """Predict the cost of a condensation with an inner loop by timing a few short outer steps. Nothing is stored.
 
     With `memory` (bytes of the whole process), the plan also finds the largest window that fits. Random trajectories
     stand in for the experts: their values do not change the cost. Raises UsageError for a method without
@@ -126,7 +126,7 @@ def plan(
 
 
 def _check_matches(method: str) -> None:
-    """Raise UsageError for a method without trajectories."""
+    """Raise UsageError for a method without an inner loop that is differentiated."""
     if not METHODS.get(method).unrolls:
         raise UsageError(
             f"method {method} has no inner loop that is differentiated, as plan needs; satm condense says after a few "
@@ -146,7 +146,7 @@ def _begin(method: str, task: Task, settings: UnrolledConfig) -> TrajectoryConde
 
 
 def _largest_window(cost: StepCost, settings: UnrolledConfig, memory: float | None, loaded: int | None) -> int | None:
-    if memory is None or loaded is None:
+    if memory is None or loaded is None or not settings.windows:
         return None
     diagnosed = settings.diagnostics_every > 0
     return cost.largest_window(settings.inner_steps, memory - loaded, diagnosed=diagnosed)

@@ -12,12 +12,14 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from satm import networks
-from satm.errors import ConfigError, UnknownName
-from satm.functional import unflatten
-from satm.matching import RealLoss
+from satm.errors import ConfigError, Diverged, UnknownName
+from satm.functional import FlatNetwork, flatten, unflatten
+from satm.matching import RealLoss, real
 from satm.methods import METHODS, OUTER
+from satm.methods.adam import AdamMove
 from satm.methods.dd import DDConfig
 from satm.methods.rat_bptt import RaTBPTTConfig
+from satm.methods.trajectory.guard import GuardConfig
 from satm.parametrisation import PIXELS, Factor
 from satm.presets import find_preset
 from tests.helpers import ARCHITECTURE, image_data, in_float64, task
@@ -118,8 +120,52 @@ def test_with_sgd_and_the_whole_window_rat_bptt_is_dd_at_fixed_step_sizes():
 
 
 def test_dds_steps_see_the_images_of_a_class_in_turn():
-    loop = begin(DD)._draw_loop(task(image_data(), ()).seed.generator())
+    dd = begin(DD)
+    loop = dd._draw_loop(task(image_data(), ()).seed.generator())
     assert [batch.tolist() for batch in loop.batches] == [[0, 2, 4], [1, 3, 5]] * 2
+    # What is foreseen and timed counts these images, also with fewer steps.
+    assert [DD.images_at_once(6), DD.resized(1, 1).images_at_once(6), DD.resized(30, 30).images_at_once(6)] == [3] * 3
+    assert DD.choose_engine(dd.network, (1, 8, 8), 6)[1].batch == 3
+    assert RAT.choose_engine(dd.network, (1, 8, 8), 6)[1].batch == 6
+
+
+def test_a_large_real_batch_is_passed_in_pieces(monkeypatch):
+    images, labels = (
+        torch.randn(10, 1, 8, 8, generator=task(image_data(), ()).seed.generator()).double(),
+        torch.arange(10) % 3,
+    )
+    theta = flatten(NETWORK.parameters()).detach().requires_grad_()
+    loss = RealLoss(FlatNetwork(NETWORK), images, labels)
+    whole = loss(theta), torch.autograd.grad(loss(theta), theta)[0]
+    monkeypatch.setattr(real, "PIECE", 4)
+    pieces = loss(theta), torch.autograd.grad(loss(theta), theta)[0]
+    close(pieces, whole)
+    assert not torch.equal(pieces[1], whole[1])  # the sum is another one
+
+
+def test_adam_counts_whole_moves_after_half_a_move_is_taken_back():
+    adam, x = AdamMove(lr=0.1, beta1=0.9, clip=2.0), torch.zeros(1)
+    rest, gradient = adam.at_rest(x), torch.ones(1)
+    _, state = adam(x, rest, gradient)
+    _, again = adam(x, (rest + state) / 2, gradient)
+    assert again[-2:].tolist() == [1.0, 1.0]  # the usual norm and the count, as at a first move
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "said"),
+    [
+        (DD, {}, r"lower lr_images \(0.01\), or inner_steps"),
+        (RAT, {}, r"lower lr_images \(0.01\), or inner_steps"),
+        (RAT, {"learn_step_size": True}, r"lower lr_images \(0.01\) or lr_step_size \(1e-05\), or inner_steps"),
+    ],
+)
+def test_advice_names_only_settings_that_act(config, changes, said):
+    config = replace(config, **changes)
+    first, failing = begin(config), begin(replace(config, guard=GuardConfig(max_loss=1e-6, retries=0)))
+    first.advance()
+    failing.restore(first.state())
+    with pytest.raises(Diverged, match=said):
+        failing.advance()
 
 
 @pytest.mark.parametrize("config", [DD, RAT], ids=["dd", "rat-bptt"])
@@ -150,6 +196,8 @@ def test_every_rule_plugs_in_and_resumes_to_the_bit(config, rule):
         (DD, {"batch_syn": 2}, "batch_syn 2: dd's steps see parts of the set in turn"),
         (DD, {"passes": 0}, "passes 0: expected at least 1"),
         (DD, {"step_size_derivative": "first_order"}, "step_size_derivative first_order: each step has"),
+        (DD, {"lr_step_size": 1e-4}, "lr_step_size 0.0001: dd learns its step sizes by the Adam of the images"),
+        (DD, {"log_step_size": True}, "log_step_size True: dd learns"),
         (DD, {"engine": "tesla"}, "engine tesla: it drops paths"),
         (RAT, {"first_place": 5}, "first_place 5: with 6 inner steps and a window of 2, expected 0 to 4"),
         (RAT, {"outer": OUTER.get("satm").config(tau=4)}, "outer.tau: the window of rat-bptt has no fixed place"),

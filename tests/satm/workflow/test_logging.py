@@ -94,6 +94,17 @@ def test_a_run_that_goes_on_is_logged(opened: list[Kept], tmp_path: Path) -> Non
     assert kept.ending == "done"
 
 
+def test_a_command_without_log_is_not_resumed_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["satm", "score", "x"])
+    with Registry.open(tmp_path / "satm.db") as store:
+        facts = {"config": {}, "profile": "smoke", "dataset": "digits", "seed": 0, "device": "cpu", "environment": {}}
+        store.finish_run(store.start_run(key="k", kind="score", command="satm score x", **facts), status="interrupted")
+    assert run(["runs", "resume", "latest", "--log", "tensorboard"]) == 2
+    assert "--log: satm score sends nothing to a logger; leave --log out" in capsys.readouterr().err
+
+
 def test_the_words_of_a_stored_command_without_some_options() -> None:
     words = ("eval", "x", "--registry", "a.db", "--log=wandb", "--repeats", "2", "--log", "mlflow")
     assert _without(words, "--registry") == ["eval", "x", "--log=wandb", "--repeats", "2", "--log", "mlflow"]

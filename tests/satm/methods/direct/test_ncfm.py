@@ -126,6 +126,9 @@ def test_the_distance_and_its_derivative_are_the_literal_ones():
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
     pair = (torch.autograd.grad(each, x)[0] for each in (found, expected))
     torch.testing.assert_close(*pair, rtol=1e-8, atol=1e-10)
+    for amplitude in (0.0, 0.5, 1.0):  # equal functions have a distance near 0, and a derivative
+        equal = characteristic_distance(characteristic(x, t), characteristic(x.detach(), t), amplitude)
+        assert torch.autograd.grad(equal, x)[0].isfinite().all()
 
 
 def test_frequencies_near_zero_along_every_axis_are_dms_distance_of_means():

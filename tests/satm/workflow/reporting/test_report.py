@@ -16,7 +16,7 @@ from PIL import Image
 import satm
 from registry import Registry
 from satm.cli import run
-from satm.errors import ConfigError, RegistryBusy, SatmError, UnknownName
+from satm.errors import ConfigError, RegistryBusy, RegistryError, SatmError, UnknownName
 from satm.workflow.reporting import material as limits
 from tests.registry.helpers import result
 from tests.satm.workflow.reporting.registries import (
@@ -323,20 +323,32 @@ def test_watching_writes_again_until_it_is_stopped(
     assert "data-again" not in output.read_text(encoding="utf-8")
 
 
-def test_watching_waits_for_a_registry_that_is_in_use(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "changed", "said"),
+    [
+        (RegistryBusy("in use by another process"), [True, False], ""),
+        (RegistryError("no set 'a'"), [True, True], "no set 'a'; waiting for the next change\n"),
+    ],
+)
+def test_watching_goes_on_after_an_error(
+    error: RegistryError,
+    changed: list[bool],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     registry, output = tmp_path / "satm.db", tmp_path / "r.html"
     with Registry.open(registry):
         pass
-    really, calls = satm.write_report, iter([False, True, False, False])  # which call finds it in use
+    really, calls = satm.write_report, iter([False, True, False, False])  # which call fails
 
     def write(*args: object, **named: object) -> object:
         if next(calls):
-            raise RegistryBusy(f"{registry} is in use by another process")
+            raise error
         return really(*args, **named)  # type: ignore[arg-type]
 
-    pauses = iter([True, False])  # whether the registry changes then
+    pauses = iter(changed)  # whether the registry changes then
 
     def sleep(seconds: float) -> None:
         changes = next(pauses, None)
@@ -349,7 +361,7 @@ def test_watching_waits_for_a_registry_that_is_in_use(
     monkeypatch.setattr(satm, "write_report", write)
     assert run(["report", "--registry", str(registry), "--output", str(output), "--watch", "1"]) == 130
     assert next(calls, None) is None  # it was tried again, and written
-    assert capsys.readouterr().err == f"stopped; {output} stays\n"
+    assert capsys.readouterr().err == f"{said}stopped; {output} stays\n"
 
 
 def test_the_same_rows_make_the_same_figures(path: Path, tmp_path: Path, made: tuple[str, Path]) -> None:
