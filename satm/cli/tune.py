@@ -176,7 +176,7 @@ def _preview(chosen: Chosen, trials: int, workers: int, threads: int | None, arg
     for name, text in tuning.search.items():
         say(f"  {name} in {text}")
     if found.halved is None or found.longest is None or found.run_seconds is None:
-        say(f"time not foreseen: method {chosen.preset.config.method} matches no trajectories")
+        say(f"time not foreseen: method {chosen.preset.config.method} has no inner loop to time")
         return
     shared = f" with one worker; {workers} workers share it" if workers > 1 else ""
     say(

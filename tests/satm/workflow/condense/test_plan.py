@@ -120,9 +120,9 @@ def test_a_method_that_begins_something_else_is_one_line(tmp_path, monkeypatch):
         plan(preset)
 
 
-def test_only_trajectories_are_planned(capsys):
+def test_only_inner_loops_are_planned(capsys):
     assert run(["plan", "digits", "--method", "random"]) == 2
     error = capsys.readouterr().err
-    assert "error: method random matches no trajectories" in error
+    assert "error: method random has no inner loop that is differentiated" in error
     assert "satm condense says after a few outer steps how long" in error
     assert run(["plan", "digits", "--memory", "much"]) == 2
