@@ -84,7 +84,7 @@ def test_filters_find_predictions(registry: Registry, set_id: str, recipe_id: st
         ({"predicted": np.array([0, 1])}, "2 predictions for 4 test images: expected one for each"),
         ({"predicted": np.array([0, 1, 2, 3])}, "classes 0 to 3: expected 0 to 2"),
         ({"targets": np.array([0, 1, 2, -1])}, "classes -1 to 2: expected 0 to 2"),
-        ({"num_classes": 65_537}, "65537 classes: expected at most 65536"),
+        ({"num_classes": 65_537}, "65537 classes cannot be stored: expected at most 65536"),
     ],
 )
 def test_predictions_that_cannot_be_are_refused(
