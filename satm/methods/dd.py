@@ -63,12 +63,16 @@ class DDConfig(RealLossConfig):
 
     def steps_in_turn(self, images: int) -> int:
         """See `RealLossConfig`."""
-        return max(1, min(images, self.inner_steps // self.passes))
+        return max(1, min(images, self.most_parts()))
+
+    def most_parts(self) -> int:
+        """Into how many parts the set is split if it has enough images."""
+        return self.inner_steps // self.passes
 
     def resized(self, steps: int, window: int, **changes: Any) -> DDConfig:
         """See `UnrolledConfig`: each step sees as many images as before."""
         same = {each.name: getattr(self, each.name) for each in fields(self)} | changes
-        return _Resized(**same | {"inner_steps": steps, "window": window, "parts": self.steps_in_turn(2**62)})
+        return _Resized(**same | {"inner_steps": steps, "window": window, "parts": self.most_parts()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +81,9 @@ class _Resized(DDConfig):
 
     parts: int
 
-    def steps_in_turn(self, images: int) -> int:
-        """See `RealLossConfig`."""
-        return max(1, min(images, self.parts))
+    def most_parts(self) -> int:
+        """See `DDConfig`."""
+        return self.parts
 
 
 METHODS.add(

@@ -30,7 +30,8 @@ class RealLossConfig(UnrolledConfig):
     lr_step_size: float = 1e-5  # of α, if it is learned
     step_size_derivative: StepSizeDerivative = "taped"
     augment: str | None = None
-    init: Literal["real", "noise", "unit"] = "noise"  # type: ignore[assignment]  # unit: noise, each image of norm 1
+    # unit: noise, each image of norm 1. The other methods do not have it, so the type is wider than theirs.
+    init: Literal["real", "noise", "unit"] = "noise"  # type: ignore[assignment]
     momentum_images: float = 0.9  # β₁ of φ's Adam
     second_moment: float = 0.999  # β₂ of φ's Adam
     clip: float | None = None  # most of ‖∂F/∂φ‖, in units of its running mean; null: no limit

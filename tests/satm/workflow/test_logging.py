@@ -19,7 +19,7 @@ from tests.satm.workflow.condense.test_registry_in_the_way import Watching
 
 
 class Kept:
-    """Keeps what it is told."""
+    """Keeps what it is given."""
 
     place = "here"
 

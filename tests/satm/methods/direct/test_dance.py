@@ -16,22 +16,12 @@ from satm.methods.dance import DANCEConfig
 from satm.methods.dm import DistributionMatching
 from satm.parametrisation import PIXELS, Factor
 from satm.presets import find_preset
-from tests.helpers import experts, image_data, task
+from tests.helpers import task
 from tests.satm.methods.direct.test_direct import DM
 
 CONFIG = DANCEConfig(
     outer_steps=4, batch_real=8, expert_epochs=2, calibrations=2, lr_images=0.3, augment=None, compile="eager"
 )
-
-
-@pytest.fixture
-def data():
-    return image_data()
-
-
-@pytest.fixture
-def trained(data):
-    return experts(data, epochs=2)
 
 
 def begin(data, trained, config=CONFIG, **changes):

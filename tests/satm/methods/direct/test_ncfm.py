@@ -17,7 +17,7 @@ from satm.methods.ncfm import NCFMConfig
 from satm.parametrisation import PIXELS, Factor
 from satm.presets import find_preset
 from satm.rng import Seed
-from tests.helpers import experts, image_data, in_float64, normal, task
+from tests.helpers import in_float64, normal, task
 
 NORMAL = NCFMConfig(
     outer_steps=4,
@@ -30,16 +30,6 @@ NORMAL = NCFMConfig(
     compile="eager",
 )
 LEARNED = replace(NORMAL, sampler="learned", lr_sampler=0.05)
-
-
-@pytest.fixture
-def data():
-    return image_data()
-
-
-@pytest.fixture
-def trained(data):
-    return experts(data, epochs=2)
 
 
 def begin(data, trained, config=NORMAL, **changes):

@@ -346,7 +346,7 @@ def test_watching_goes_on_after_an_error(
     def write(*args: object, **named: object) -> object:
         if next(calls):
             raise error
-        return really(*args, **named)  # type: ignore[arg-type]
+        return really(*args, **named)
 
     pauses = iter(changed)  # whether the registry changes then
 
