@@ -1,4 +1,7 @@
-"""The outer steps of MTT and TESLA as their papers define them, in plain uncompiled torch on one parameter vector."""
+"""The hypergradients of MTT and TESLA as their papers define them, in plain uncompiled torch.
+
+They are the baselines of benchmarks/engine.py and benchmarks/jobs.py. All parameters of a network are one vector θ [P].
+"""
 
 from __future__ import annotations
 
@@ -12,30 +15,38 @@ from satm.engine import FlatNetwork
 
 
 class Problem(NamedTuple):
-    """One outer step: a network, φ with its labels, α, an expert's segment, N and the window."""
+    """The input of one outer step.
+
+    An inner loop of N steps of SGD trains the network on the synthetic images φ with learning rate α. It starts at an
+    expert's parameters θ^E_t and should end at the parameters θ^E_{t+M} that the expert had M epochs later.
+    """
 
     network: torch.nn.Module
-    images: torch.Tensor
-    labels: torch.Tensor
-    step_size: torch.Tensor
-    start: torch.Tensor
-    target: torch.Tensor
-    steps: int
-    window: int
+    images: torch.Tensor  # φ [n, C, H, W]
+    labels: torch.Tensor  # [n] int64, the classes of the images
+    step_size: torch.Tensor  # α, 0-dimensional
+    start: torch.Tensor  # θ^E_t [P]
+    target: torch.Tensor  # θ^E_{t+M} [P]
+    steps: int  # N
+    window: int  # how many of the last inner steps SATM differentiates; MTT and TESLA differentiate all steps
 
     def outer_loss(self, theta: torch.Tensor) -> torch.Tensor:
-        """‖θ − θ^E_{t+M}‖² / ‖θ^E_t − θ^E_{t+M}‖²."""
+        """The matching loss L(θ) = ‖θ − θ^E_{t+M}‖² / ‖θ^E_t − θ^E_{t+M}‖² of parameters θ [P]."""
         return (theta - self.target).square().sum() / (self.start - self.target).square().sum()
 
 
 def _gradient(problem: Problem, theta: torch.Tensor, images: torch.Tensor, *, create_graph: bool) -> torch.Tensor:
+    # Returns the gradient [P] of the cross-entropy on all `images` at the parameters `theta` [P].
     loss = F.cross_entropy(FlatNetwork(problem.network)(theta, images), problem.labels)
     (gradient,) = torch.autograd.grad(loss, theta, create_graph=create_graph)
     return gradient
 
 
 def mtt(problem: Problem) -> torch.Tensor:
-    """∂L/∂φ by Cazenavette et al. 2022: unrolls all N steps, then one backward pass goes through them."""
+    """∂L/∂φ [n, C, H, W] as in MTT (Cazenavette et al. 2022): one backward pass through all N recorded inner steps.
+
+    The pass also computes ∂L/∂α, as MTT does, but the function does not return it.
+    """
     images = problem.images.detach().requires_grad_()
     step_size = problem.step_size.detach().requires_grad_()
     theta = problem.start.detach().requires_grad_()
@@ -46,7 +57,12 @@ def mtt(problem: Problem) -> torch.Tensor:
 
 
 def tesla(problem: Problem) -> torch.Tensor:
-    """∂L/∂φ by Cui et al. 2023: one pass for Σ g_i without a graph, a second for Σ (∂g_i/∂φ)ᵀ v with θ_i constant."""
+    """∂L/∂φ [n, C, H, W] as in TESLA (Cui et al. 2023): two passes, each with the graph of at most one inner step.
+
+    g_i [P] is the gradient of inner step i. The first pass adds up Σ g_i without a graph. The loop ends at
+    θ_N = θ_0 − α Σ g_i, and v [P] is the derivative of L at θ_N. The second pass computes −α Σ (∂g_i/∂φ)ᵀ v. In it the
+    parameters θ_i are constants.
+    """
     theta, total = problem.start.detach(), torch.zeros_like(problem.start)
     for _ in range(problem.steps):
         gradient = _gradient(problem, theta.requires_grad_(), problem.images, create_graph=False)
@@ -64,7 +80,10 @@ def tesla(problem: Problem) -> torch.Tensor:
 
 
 def refusal(problem: Problem) -> str:
-    """Torch's error message if MTT's inner loss is compiled and its gradient is differentiated again."""
+    """Compile MTT's inner loss, differentiate its gradient again, and return the first line of torch's error message.
+
+    Returns "accepted" if torch raises no error.
+    """
     images = problem.images.detach().requires_grad_()
     theta = problem.start.detach().requires_grad_()
     network = FlatNetwork(problem.network)
@@ -77,4 +96,5 @@ def refusal(problem: Problem) -> str:
     return "accepted"
 
 
+# The functions that compute the hypergradient ∂L/∂φ of a problem, by the name of the method.
 BASELINES: dict[str, Callable[[Problem], torch.Tensor]] = {"mtt": mtt, "tesla": tesla}

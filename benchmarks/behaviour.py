@@ -1,16 +1,18 @@
 """Records what the suite computes in one JSON file, to prove that a change of structure changes no number.
 
-    python benchmarks/behaviour.py before.json                            # at the commit before
+    python benchmarks/behaviour.py before.json                            # at the commit before the change
     python benchmarks/behaviour.py after.json --against before.json       # after the change, on the same machine
 
-It runs the commands that a user types. It condenses the embedded digits at `smoke` with every method and every outer
-rule, evaluates the sets, runs every class-incremental protocol, and exports and imports every layout. The record
-holds set ids, result rows, the metrics of each outer step, and the hash of every exported file. It also holds a hash of
-the whole configuration of every method on CIFAR-10 at each scale.
+The program runs the commands that a user types. It condenses the digits (scikit-learn's data set, which needs no
+download) at the profile `smoke` with the methods and the outer rules that are listed below. It evaluates the sets,
+runs the class-incremental protocols, exports a set in every layout, and imports one of the exports. The JSON file,
+called the record, holds set ids, result rows, the metrics of each outer step, and the hash of every exported file. It
+also holds a hash of the whole configuration of every method on CIFAR-10 at each profile.
 
-The comparison fails if a recorded value is missing or differs. Values that are new are listed and do not fail: a set
-may get a metric that did not exist before. Bits depend on the processor and on the versions of the libraries, so a
-record is compared on the machine and in the environment that made it. Takes about ten minutes on one core.
+With `--against`, the program fails if a value of the earlier record is missing or has changed. New values are listed,
+and they are no failure, because a change of structure may add a metric. The last bits of a number depend on the
+processor and on the versions of the libraries. So compare two records only if the same machine and the same
+environment made both. The program takes about ten minutes on one core.
 """
 
 from __future__ import annotations
@@ -34,11 +36,11 @@ METHODS = (
 OUTER = ("sgd", "ema", "sam", "gsam", "asam", "vasso", "satm")
 PROTOCOLS = ("gdumb", "gdumb-original", "gdumb-avalanche", "replay", "der", "er-ace", "naive", "cumulative")
 LAYOUTS = ("mtt", "datm", "dc", "kip", "rded", "dd-ranking", "imagefolder", "parquet", "safetensors")
-TIMINGS = ("outer_step_seconds", "peak_bytes")  # metrics that differ from run to run
+TIMINGS = ("outer_step_seconds", "peak_bytes")  # metrics that differ from run to run, so they are not recorded
 
 
 def satm(*arguments: str) -> str:
-    """Run one command line in this process. Returns what it prints; ends the program if the command fails."""
+    """Run one `satm` command in this process, and return what it prints. If the command fails, end the program."""
     from satm.cli import run
 
     out = io.StringIO()
@@ -51,11 +53,11 @@ def satm(*arguments: str) -> str:
 
 
 def run_everything(folder: Path) -> None:
-    """Run every command. The registry with sets and results, and the exported files, are in `folder`."""
+    """Run every command. The exported files go to `folder`/exported; `main` has placed the registry in `folder`."""
     one = ("--threads", "1")
     smoke = ("--profile", "smoke", *one)
     for method in METHODS:
-        # MDC changes nothing below two images per class.
+        # With fewer than two images per class MDC changes nothing, so its set has three.
         satm("condense", "digits", "--ipc", "3" if method == "mdc" else "1", "--method", method, *smoke)
     for outer in OUTER:
         satm("condense", "digits", "--ipc", "1", "--method", "mtt", "--outer", outer, *smoke)
@@ -76,7 +78,10 @@ def run_everything(folder: Path) -> None:
 
 
 def configurations() -> dict[str, str]:
-    """A hash of the output of `--print-config`, without its prose, for every method on CIFAR-10 at each scale."""
+    """Hashes of the configurations of every method on CIFAR-10, by "method/profile/ipcN".
+
+    A configuration is the output of `--print-config` without its explanations for people.
+    """
     found = {}
     for method in METHODS:
         for profile in ("paper", "cpu", "smoke"):
@@ -90,12 +95,15 @@ def configurations() -> dict[str, str]:
 
 
 def table(db: sqlite3.Connection, sql: str) -> list[list[Any]]:
-    """The rows of a query."""
+    """The rows of a query, each as a list."""
     return [list(row) for row in db.execute(sql)]
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """Every stored value by a unique name, without times, paths and prose."""
+    """Every value in the registry and the hash of every exported file, by a unique name.
+
+    Times, paths and texts for people are left out.
+    """
     db = sqlite3.connect(folder / "satm.db")
     values: dict[str, Any] = {f"config {name}": digest for name, digest in configurations().items()}
     for name, identity, profile, step_size in table(db, "select name, id, profile, step_size from sets"):
@@ -131,7 +139,7 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Make the record, and compare it if another one is named."""
+    """Make the record, write it to the JSON file, and compare it with the record that `--against` names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="The JSON file to write.")
     parser.add_argument("--against", type=Path, help="An earlier record; the new one must contain all its values.")

@@ -1,9 +1,10 @@
-"""What checking a kept file costs when it is read: GB/s of the checksum, and seconds for files of usual sizes.
+"""Measures the checksums of kept files: their speed in GB/s, and the seconds to check files of usual sizes.
 
     python benchmarks/checksums.py [--megabytes 400]
 
-XXH3 is what satm/kept.py uses; SHA-256 and BLAKE2b are here to compare. The files are in the page cache: a cold disk
-adds its own time to all of them.
+A kept file is a safetensors file with checksums, in which satm stores experts, decoded images and the like
+(satm/kept.py). satm/kept.py uses the checksum XXH3. SHA-256 and BLAKE2b are measured only to compare. All files are in
+the page cache of the operating system, so the time to read them from the disk is not included.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import xxhash
 from satm.home import sync
 from satm.kept import keep, opened
 
-USUAL = (  # what, bytes
+USUAL = (  # (what the file holds, its size in bytes)
     ("one snapshot of convnet3", 4 * 320_010),
     ("CIFAR-10, decoded", 60_000 * 3 * 32 * 32),
     ("Tiny ImageNet, decoded", 110_000 * 3 * 64 * 64),
@@ -32,7 +33,7 @@ USUAL = (  # what, bytes
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """The fastest of three."""
+    """Run `work` three times, and return the seconds of the fastest run."""
     found = []
     for _ in range(3):
         started = time.perf_counter()
@@ -42,7 +43,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Print the rates and the times."""
+    """Print the speeds, and the seconds for files of usual sizes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=400)
     size = parser.parse_args().megabytes * 10**6

@@ -1,17 +1,22 @@
-"""Kills commands at random, starts them again, and compares what they leave with a run that nobody disturbed.
+"""Kills commands at random, starts them again, and compares their final files with those of an undisturbed run.
 
     python benchmarks/crashes.py [--kills 100] [--seed 0] [--only experts,condense,eval,eval-cl,import]
 
-A trial kills a command (SIGKILL) one to four times, each time starts the same command again, and lets it finish at
-last. Half of the kills come at a random moment. The other half come inside a write: a small library (crash_shim.c)
-stands before the system calls and ends the process half way through a write, before a sync, or at a rename, at a random
-one of all of them. After each kill the registry must pass SQLite's check, its sets must load, and no kept file may be
-damaged. At the end the sets, results, metrics and kept files must be those of the undisturbed run, to the last bit.
-Then the disasters, in the middle of a condensation: a full disk, a write lock that another process holds, a registry
-that cannot be written, is moved or is deleted. The command must end well or with one clear line, and the same command
-must finish the work when all is right again.
+A trial kills a command (with SIGKILL) one to four times. After each kill it starts the same command again, and the last
+start is not killed. Half of the kills come at a random moment. The other half come inside a write. For these, a small
+library, the shim (crash_shim.c), is loaded before libc. It sees every system call that changes a file, and ends the
+process at a randomly chosen one of these calls: half way through a write, before a sync, or at a rename.
 
-Prints a row for each command and disaster; exit code 1 if anything is lost. It needs Linux and a C compiler.
+After each kill the registry must pass SQLite's check, its sets must load, and no kept file (satm/kept.py) may be
+damaged. At the end of a trial the sets, results, metrics and kept files must be equal to those of the undisturbed run,
+to the last bit.
+
+After the trials come the disasters. They happen in the middle of a condensation: the disk is full, another process
+holds the write lock of the registry, or the registry is read-only, moved or deleted. The command must succeed or end
+with one clear error message. After the cause is removed, the same command must finish the work.
+
+The program prints a row for each command and each disaster. Its exit code is 1 if anything is lost. It needs Linux and
+a C compiler.
 """
 
 from __future__ import annotations
@@ -35,10 +40,10 @@ from pathlib import Path
 from typing import Any
 
 SHIM = Path(__file__).with_name("crash_shim.c")
-COUNT, KILL, FULL = 0, 1, 2  # the modes of the shim
-CAPABILITIES = 0x20080522  # version 3 of Linux's interface: capget(2)
-DAC_OVERRIDE, DAC_READ_SEARCH = 1 << 1, 1 << 2  # root's rights to write and read whatever the modes of files say
-PATIENCE = 300.0  # seconds that a command may take
+COUNT, KILL, FULL = 0, 1, 2  # modes of the shim: count the writes, die in write n, let write n and all later ones fail
+CAPABILITIES = 0x20080522  # version 3 of the Linux interface for capabilities; see the manual page capget(2)
+DAC_OVERRIDE, DAC_READ_SEARCH = 1 << 1, 1 << 2  # root's rights to write and to read files whose modes forbid it
+PATIENCE = 300.0  # the longest time that a command may take, in seconds
 
 NETWORK = ["--set", "architecture=convnet3_w4"]
 EXPERTS = ["--set", "experts.count=2", "--set", "experts.batch_size=32"]
@@ -71,13 +76,16 @@ class End:
     """How one process ended."""
 
     code: int  # the exit code; -9 for a killed process
-    writes: int  # it made to its folder; 0 if it was killed
-    seconds: float
-    said: str  # on both outputs
+    writes: int  # the number of writes that the process made to its folder; 0 if it was killed
+    seconds: float  # the duration of the process
+    said: str  # everything that the process wrote to stdout and stderr
 
 
 class Place:
-    """The folder in which every trial happens. So every trial has the same paths."""
+    """The folders of this program. All trials run in the folder `work`, so that all trials have the same paths.
+
+    `starts` holds copies of `work` by name. A trial begins with one of these copies.
+    """
 
     def __init__(self, scratch: Path) -> None:
         self.work, self.starts = scratch / "work", scratch / "starts"
@@ -85,35 +93,45 @@ class Place:
         self.log = scratch / "out.log"
 
     def reset(self, start: str) -> None:
-        """Begin again from the saved folder `start`."""
+        """Replace `work` by the copy that `save` stored under the name `start`."""
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(self.starts / start, self.work)
 
     def save(self, start: str) -> None:
-        """Keep the folder as it is now as `start`."""
+        """Store a copy of `work` under the name `start`."""
         shutil.copytree(self.work, self.starts / start)
 
 
 def obey_modes() -> None:
-    """Take from root the right to write where the modes of files forbid it.
+    """Make this process obey the modes of files, even if it runs as root.
 
-    Root stays the owner of its files. So the program can still import what it needs, wherever Python is installed.
+    Otherwise a read-only file would not stop a process of root. The process keeps its user, which owns the files of
+    Python, so it can still import modules.
     """
     system, header = ctypes.CDLL(None, use_errno=True), (ctypes.c_uint32 * 2)(CAPABILITIES, 0)
-    rights = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: bits 0 to 31, then bits 32 to 63
+    # Linux has three sets of rights: effective, permitted and inheritable. The array holds bits 0 to 31 of the three
+    # sets, and then bits 32 to 63 of the three sets.
+    rights = (ctypes.c_uint32 * 6)()
     for call in (system.capget, system.capset):
         if call(header, rights):
             raise OSError(ctypes.get_errno(), "the rights of root cannot be changed")
-        for each in (0, 1):
+        for each in (0, 1):  # the effective and the permitted set
             rights[each] &= ~(DAC_OVERRIDE | DAC_READ_SEARCH)
 
 
 def start(
     place: Place, command: list[str], *, at: int = 0, mode: int = COUNT, obedient: bool = False
 ) -> tuple[int, int]:
-    """Start a command in a fork, and return its process id and the pipe to which it tells its number of writes.
+    """Start a command in a fork of this process.
 
-    A fork, because the imports take longer than the commands.
+    It is a fork because importing the modules in a new process would take longer than the command itself.
+
+    Args:
+        at: the number of the write at which the shim acts, counted from 1.
+        mode: what the shim does: `COUNT`, `KILL` or `FULL`.
+        obedient: whether the command must obey the modes of files (`obey_modes`).
+
+    Returns the process id and the reading end of a pipe. The command writes its number of writes to the pipe.
     """
     reader, writer = os.pipe()
     sys.stdout.flush()
@@ -133,7 +151,7 @@ def start(
         from satm.cli import run
         from satm.workflow.condense import outer_loop
 
-        outer_loop.SAVE_SECONDS = 0.0  # a checkpoint at every outer step, so that kills meet them
+        outer_loop.SAVE_SECONDS = 0.0  # a checkpoint after every outer step, so that some kills come while one is saved
         shim = ctypes.CDLL(None)
         shim.crash_arm(ctypes.c_long(at), mode, str(place.work).encode())
         code = run(command)
@@ -144,7 +162,11 @@ def start(
 
 
 def finish(place: Place, process: int, reader: int, since: float, *, kill_after: float | None = None) -> End:
-    """Wait for the end of a process, or kill it after `kill_after` seconds."""
+    """Wait for the end of a process that `start` has started at time `since`, and return how it ended.
+
+    If `kill_after` is given, kill the process so many seconds after `since`, unless it has ended. If it is None and the
+    process takes longer than `PATIENCE`, end this program.
+    """
     limit = PATIENCE if kill_after is None else kill_after
     while not (done := os.waitpid(process, os.WNOHANG))[0]:
         if time.monotonic() - since > limit:
@@ -160,13 +182,16 @@ def finish(place: Place, process: int, reader: int, since: float, *, kill_after:
 
 
 def run(place: Place, command: list[str], *, kill_after: float | None = None, **options: Any) -> End:
-    """Run a command to its end or its kill."""
+    """Run a command until it ends or is killed. `options` are those of `start`; for `kill_after` see `finish`."""
     since = time.monotonic()
     return finish(place, *start(place, command, **options), since, kill_after=kill_after)
 
 
 def kept_files(place: Place) -> dict[str, Any]:
-    """What each kept file holds; raises DamagedFile. Files that a killed write has left are no kept files."""
+    """The content of each kept file, by its path in `SATM_HOME`. Raises DamagedFile for a damaged file.
+
+    A file that a killed process left half written has `.tmp/` in its path. It is not a kept file and is left out.
+    """
     from satm.kept import opened
 
     found = {}
@@ -176,14 +201,15 @@ def kept_files(place: Place) -> dict[str, Any]:
             with opened(path) as file:
                 assert file is not None
                 file.check()
-                about = {key: value for key, value in file.about.items() if key != "stamp"}  # of the folder's own times
+                # The stamp depends on the modification times of the image files, and each trial copies these files.
+                about = {key: value for key, value in file.about.items() if key != "stamp"}
                 tensors = {key: tensor.numpy().tobytes() for key, tensor in file.tensors().items()}
                 found[name] = (json.dumps(about), tensors)
     return found
 
 
 def rows(place: Place, sql: str) -> list[tuple[Any, ...]]:
-    """Rows of the registry; none if there is no registry or no such table yet."""
+    """The rows of a query to the registry; [] if the registry or the table does not exist yet."""
     if not place.registry.exists():
         return []
     with contextlib.closing(sqlite3.connect(place.registry)) as db, contextlib.suppress(sqlite3.OperationalError):
@@ -192,7 +218,7 @@ def rows(place: Place, sql: str) -> list[tuple[Any, ...]]:
 
 
 def check(place: Place) -> None:
-    """Raise unless everything that lies in the folder now is whole."""
+    """Raise an error if the registry, one of its sets or a kept file is damaged."""
     from registry import Registry
 
     kept_files(place)
@@ -204,8 +230,8 @@ def check(place: Place) -> None:
 
 
 def outcome(place: Place) -> dict[str, Any]:
-    """All that a finished command leaves and that must not depend on kills."""
-    # Not by the run's key: it has the registry's UUID, and each trial may make a registry of its own.
+    """Everything that a finished command has stored and that must not depend on kills, by name."""
+    # Runs are not identified by their key. The key contains the UUID of the registry, which differs between trials.
     metrics = "select distinct r.kind, m.name, m.step, m.value from metrics m join runs r on r.id = m.run_id"
     measured = "set_id, protocol, architecture, memory, recipe_id, steps, repeat, step, metric, value, seed, step_size"
     return {
@@ -219,19 +245,22 @@ def outcome(place: Place) -> dict[str, Any]:
 
 @dataclass
 class Tally:
-    """What one command went through."""
+    """The counts of all trials of one command."""
 
     kills: int = 0
-    inside: int = 0  # of the kills: inside a write
+    inside: int = 0  # the number of kills that came inside a write
     trials: int = 0
-    lost: int = 0
-    what: str = ""  # was lost first
+    lost: int = 0  # the number of trials in which something was lost
+    what: str = ""  # the first thing that was lost, as a message; "" if nothing was lost
 
 
 def trial(
     place: Place, name: str, undisturbed: End, expected: dict[str, Any], rng: random.Random, tally: Tally
 ) -> None:
-    """Kill a command one to four times, let it finish, and compare."""
+    """Kill the command `name` one to four times, then let it finish, and compare its outcome with `expected`.
+
+    `undisturbed` and `expected` are the end and the outcome of a run without kills. The result is added to `tally`.
+    """
     place.reset(name)
     tally.trials += 1
     try:
@@ -244,7 +273,7 @@ def trial(
                 end = run(place, COMMANDS[name], kill_after=rng.uniform(0, undisturbed.seconds))
             if end.code != -signal.SIGKILL:
                 assert end.code == 0, end.said
-                continue  # it was done before the kill came
+                continue  # the command had finished before the kill
             tally.kills += 1
             tally.inside += inside
             check(place)
@@ -253,17 +282,17 @@ def trial(
         found = outcome(place)
         differing = [key for key in expected if found[key] != expected[key]]
         assert not differing, f"differs from the undisturbed run: {', '.join(differing)}"
-    except Exception as error:  # each trial counts, whatever it finds
+    except Exception as error:  # a failed trial is counted, and the next trial still runs
         tally.lost += 1
         tally.what = tally.what or f"{type(error).__name__}: {' '.join(str(error).split())[-600:]}"
 
 
-# Each disturbs a running command, and then sets right again what it disturbed.
+# Each of the four functions below disturbs a running command. After the block it repairs what it disturbed.
 
 
 @contextlib.contextmanager
 def lock_held(place: Place) -> Iterator[None]:
-    """Another process has the write lock."""
+    """This process holds the write lock of the registry during the block."""
     with contextlib.closing(sqlite3.connect(place.registry, isolation_level=None, timeout=10)) as db:
         db.execute("begin immediate")
         yield
@@ -272,7 +301,10 @@ def lock_held(place: Place) -> Iterator[None]:
 
 @contextlib.contextmanager
 def moved(place: Place) -> Iterator[None]:
-    """The registry gets another name, with its journal, and later its own again."""
+    """The files of the registry have other names during the block. After the block they have their own names again.
+
+    If the command has created a new registry in the meantime, it is removed.
+    """
     parts = list(place.work.glob("satm.db*"))
     for each in parts:
         each.rename(each.with_name("away-" + each.name))
@@ -285,7 +317,7 @@ def moved(place: Place) -> Iterator[None]:
 
 @contextlib.contextmanager
 def deleted(place: Place) -> Iterator[None]:
-    """The registry is removed."""
+    """The files of the registry are deleted. After the block nothing is repaired."""
     for each in place.work.glob("satm.db*"):
         each.unlink()
     yield
@@ -293,7 +325,7 @@ def deleted(place: Place) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_only(place: Place) -> Iterator[None]:
-    """Nobody may write to the registry and its folder any more."""
+    """The registry and its folder are read-only during the block."""
     paths = [place.work, *place.work.glob("satm.db*")]
     modes = [path.stat().st_mode & 0o777 for path in paths]
     for path in paths:
@@ -308,14 +340,17 @@ DISASTERS = {"write lock held": lock_held, "read-only": read_only, "registry mov
 
 @dataclass(frozen=True)
 class Aftermath:
-    """How a disturbed command ended, and what was lost; "" if nothing was."""
+    """The result of one disaster."""
 
-    end: End
-    lost: str
+    end: End  # how the disturbed command ended
+    lost: str  # what was lost; "" if nothing was lost
 
 
 def disaster(place: Place, what: str, undisturbed: End, expected: dict[str, Any]) -> Aftermath:
-    """Let `what` happen in the middle of `condense`, then run it again."""
+    """Start `condense`, cause the disaster `what` while it runs, and then run the same command again.
+
+    `undisturbed` and `expected` are the end and the outcome of a run without a disaster.
+    """
     place.reset("condense-later")
     since = time.monotonic()
     process, reader = start(place, COMMANDS["condense"], obedient=what == "read-only")
@@ -333,19 +368,23 @@ def disaster(place: Place, what: str, undisturbed: End, expected: dict[str, Any]
             end = finish(place, process, reader, since)
     if what == "write lock held":
         end = finish(place, process, reader, since)
-    # What a run measured is in its registry only, so a deleted one takes it away. The set must be the same.
+    # The metrics of a run are stored only in the registry, so they are lost with a deleted registry. The next run
+    # makes the set again, and the set must be the same.
     return Aftermath(end, lost_by(place, end, expected, ["sets"] if what == "registry deleted" else list(expected)))
 
 
 def full_disk(place: Place, writes: int, expected: dict[str, Any], rng: random.Random) -> Aftermath:
-    """Every write of `condense` from a random one on fails: no space is left. Then run it again."""
+    """Run `condense` on a disk that becomes full at a random write, then run the same command on a good disk."""
     place.reset("condense-later")
     end = run(place, COMMANDS["condense"], at=rng.randint(1, max(1, writes - 5)), mode=FULL)
     return Aftermath(end, lost_by(place, end, expected, list(expected)))
 
 
 def lost_by(place: Place, end: End, expected: dict[str, Any], compared: list[str]) -> str:
-    """What a disturbed command has lost when the same command runs again; "" for nothing."""
+    """Run a disturbed command again, and return what was lost; "" if nothing was lost.
+
+    `end` is how the disturbed command ended. Only the entries of `expected` that `compared` names are compared.
+    """
     if "Traceback" in end.said or end.code not in (0, 1):
         return f"no clear line: {end.said[-300:]}"
     try:
@@ -360,7 +399,7 @@ def lost_by(place: Place, end: End, expected: dict[str, Any], compared: list[str
 
 
 def prepare(place: Place) -> None:
-    """Make the folders from which the trials of each command start."""
+    """Make the data set, and save the folder from which the trials of each command start."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -379,12 +418,13 @@ def prepare(place: Place) -> None:
         place.save(name)
     for each in place.work.glob("satm.db*"):
         each.unlink()
-    for name in ("import", "condense-later"):  # later: data, whitening and experts are there
+    # Without the registry, but with decoded images, ZCA transform, experts and the exported set.
+    for name in ("import", "condense-later"):
         place.save(name)
 
 
 def measured(place: Place, name: str, start_from: str) -> tuple[End, dict[str, Any]]:
-    """The undisturbed run of a command: how it ends and what it leaves."""
+    """Run the command `name` undisturbed from the saved folder `start_from`; return how it ended and its outcome."""
     place.reset(start_from)
     end = run(place, COMMANDS[name])
     assert end.code == 0, end.said
@@ -392,7 +432,7 @@ def measured(place: Place, name: str, start_from: str) -> tuple[End, dict[str, A
 
 
 def preload() -> None:
-    """Import what the commands import, once for all forks."""
+    """Import the modules that the commands need, so that the forks do not have to import them again."""
     import avalanche.benchmarks  # noqa: F401
     import timm  # noqa: F401
     import torch
@@ -405,7 +445,7 @@ def preload() -> None:
 
 
 def with_shim() -> None:
-    """Start this program again with the shim loaded, unless it is."""
+    """Compile the shim and start this program again with the shim loaded. Do nothing if it is loaded already."""
     if hasattr(ctypes.CDLL(None), "crash_arm"):
         return
     compiler = shutil.which("cc") or shutil.which("gcc")
@@ -418,7 +458,7 @@ def with_shim() -> None:
 
 
 def main() -> int:
-    """Run the trials and print the table."""
+    """Run the trials and the disasters. Returns the exit code: 1 if anything was lost, otherwise 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100, help="stop after so many kills (default 100)")
     parser.add_argument("--seed", type=int, default=0)
@@ -439,9 +479,10 @@ def main() -> int:
 
 
 def kill_all(place: Place, names: list[str], kills: int, rng: random.Random) -> int:
-    """Trials of the commands in turn until so many kills are made, and each command is killed at least once.
+    """Run trials until `kills` kills are made in all and each command was killed at least once.
 
-    Prints a row a command; returns what was lost.
+    The next trial is always of the command with the fewest kills. Prints a row for each command. Returns the number of
+    trials in which something was lost.
     """
     tallies = {name: Tally() for name in names}
     references = {name: measured(place, name, name) for name in names}
@@ -463,7 +504,10 @@ def kill_all(place: Place, names: list[str], kills: int, rng: random.Random) -> 
 
 
 def bring_disasters(place: Place, rng: random.Random) -> int:
-    """Each disaster once, a full disk three times. Prints a row each; returns the number that cost something."""
+    """Run each disaster once, and the full disk three times. Prints a row for each run.
+
+    Returns the number of runs in which something was lost.
+    """
     undisturbed, expected = measured(place, "condense", "condense-later")
     found = [(what, disaster(place, what, undisturbed, expected)) for what in DISASTERS]
     found += [("full disk", full_disk(place, undisturbed.writes, expected, rng)) for _ in range(3)]

@@ -1,16 +1,19 @@
-"""Time and peak RAM of SATM's outer step and of the field's, as ratios to MTT's uncompiled unroll in the same run.
+"""Time and peak RAM of the outer steps of SATM, MTT and TESLA, also as ratios to MTT's outer step in uncompiled torch.
 
     python benchmarks/engine.py [--case A] [--mode eager] [--device cuda] [--rounds 5] [--json FILE]
 
-In each round, every line of the table runs one outer step, so a drift of the machine affects all lines alike. A ratio
-is the median over the rounds. FILE is written anew after each line and each round. RAM is the peak above the loaded
-process after one warm-up step, in one process for each line. Images and parameters are random, each inner step takes
-all of φ, and nothing is augmented: this times the engine.
+The table has one line for each way to compute an outer step. In each round, every line runs one outer step, so a change
+of the machine's speed affects all lines alike. A ratio of times is the median over the rounds. FILE is written again
+after each line and each round. Images and parameters are random, each inner step uses all images, and nothing is
+augmented, because only the engine is measured: the code that differentiates the inner loop.
 
-On CUDA, memory is the peak of the card's allocated memory in this process, and each call is timed between two
-synchronisations. There "eager" and "compiled" are in float32 with TF32 off, "tf32" says that convolutions use TF32
-(torch's own default), "bf16" is autocast, and "graphs" means that each step is one captured CUDA graph. `T6` is the
-geometry of the paper's Table 6.
+On a CPU, each line has a process of its own for its peak RAM. After one warm-up step, the peak of a second step is
+measured above the RAM that the process already uses.
+
+On CUDA, memory is the peak of the card's memory that this process allocates, and the card is synchronised before and
+after each timed call. The modes are "eager" (uncompiled) and "compiled", both in float32 with TF32 off. "tf32" in a
+mode says that convolutions use TF32 (torch's own default). "bf16" is autocast. "graphs" says that each function of an
+inner step is captured in a CUDA graph. The case `T6` has the sizes of the paper's Table 6.
 """
 
 from __future__ import annotations
@@ -58,13 +61,13 @@ from satm.rng import Seed
 
 @dataclass(frozen=True)
 class Case:
-    """The size of an inner loop."""
+    """The sizes of a problem to measure."""
 
     architecture: str
-    size: int  # pixels a side
-    images: int
-    steps: int  # N
-    window: int
+    size: int  # the side of an image in pixels
+    images: int  # the number of synthetic images
+    steps: int  # N, the number of inner steps
+    window: int  # the number of last inner steps that SATM differentiates
     classes: int = 10
 
 
@@ -73,20 +76,20 @@ CASES = {
     "B": Case("convnet3_w32", 32, 10, 50, 16),
     "C": Case("convnet3", 32, 100, 6, 2),
     "D": Case("convnet4_w32", 64, 60, 20, 7),
-    "T6": Case("convnet3", 32, 100, 50, 16, classes=100),  # CIFAR-100, batch 100
+    "T6": Case("convnet3", 32, 100, 50, 16, classes=100),  # Table 6: CIFAR-100, with 100 images in each inner step
 }
 DEFAULT_CASES = ("A", "B", "C", "D")
-Run = Callable[[], Any]
+Run = Callable[[], Any]  # computes one outer step
 
 
 def toy(case: Case) -> Case:
-    """The same case, as small as it still runs: to try this program, not to measure."""
+    """A tiny version of a case. It is for trying this program, not for measuring."""
     small = case.architecture.partition("_")[0] + "_w4"
     return replace(case, architecture=small, size=16 if case.size == 32 else 32, images=6, steps=3, window=2)
 
 
 def problem(case: Case, device: torch.device) -> Problem:
-    """A random problem of that size."""
+    """A random problem with the sizes of `case`."""
     seed = Seed(0).child("benchmark")
     shape = (3, case.size, case.size)
     network = networks.create(case.architecture, num_classes=case.classes, image_shape=shape, seed=seed).to(device)
@@ -105,7 +108,12 @@ def problem(case: Case, device: torch.device) -> Problem:
 
 
 def lines(given: Problem) -> dict[tuple[str, str], Callable[[], Run]]:
-    """Every line of the table by (what, mode): a function that prepares the step to be timed."""
+    """The lines of the table by (what, mode). Each value prepares the outer step of the line and returns it as a `Run`.
+
+    `what` is the method and the way to differentiate its inner loop. In uncompiled code, "mtt" and "tesla" are the
+    baselines in plain torch. Lines with "higher" use the library of this name. All other lines use the steps of our
+    engine. `mode` is how the code runs (see the module's docstring).
+    """
     made: dict[tuple[str, str], Callable[[], Run]] = {
         (name, "eager"): partial(_ready, partial(function, given)) for name, function in BASELINES.items()
     }
@@ -118,7 +126,7 @@ def lines(given: Problem) -> dict[tuple[str, str], Callable[[], Run]]:
         "satm": lambda step: partial(_satm, given, ReplayPolicy(step)),
         "mtt, replay": lambda step: partial(_solve, given, ReplayPolicy(step), Full()),
     }
-    # The two passes of TESLA with compiled steps: the arithmetic of the baseline, for a fair comparison.
+    # The baseline TESLA, but with the compiled steps of our engine: a fair comparison needs both in compiled code.
     tesla: dict[str, Callable[[Step], Run]] = {"tesla": lambda step: partial(_solve, given, TeslaPolicy(step), Full())}
     modes = ["eager", "compiled", *bf16]
     if device.type == "cuda":
@@ -151,20 +159,20 @@ def _step(given: Problem, kind: str) -> Step:
 
 
 def graphed(step: Step) -> Step:
-    """The same step with each of its functions captured in a CUDA graph at its first call."""
+    """The same step, but each of its functions is captured in a CUDA graph when it is first called."""
     return replace(step, gradient=_graphed(step.gradient), product=_graphed(step.product), mixed=_graphed(step.mixed))
 
 
 def _graphed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` of tensors of one shape, replayed as a CUDA graph. Its results are copies."""
-    kept: list[Any] = []
+    """`function` as a CUDA graph, which every call replays. All calls need the same shapes. The results are copies."""
+    kept: list[Any] = []  # empty before the first call, then (the graph, its input tensors, its results)
 
     def capture(arguments: tuple[torch.Tensor, ...]) -> None:
         static = tuple(each.clone() for each in arguments)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            for _ in range(3):  # compiles, and lets cuDNN choose its kernels
+            for _ in range(3):  # these calls compile the function, and cuDNN chooses its kernels
                 function(*static)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
@@ -186,7 +194,7 @@ def _graphed(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def _arithmetic(mode: str) -> Iterator[None]:
-    """Convolutions in TF32 only for a mode that says so. It has no effect on a CPU."""
+    """A block in which convolutions use TF32 if and only if `mode` contains "tf32". It has no effect on a CPU."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = "tf32" in mode
     try:
@@ -216,7 +224,7 @@ def _satm(given: Problem, policy: Any) -> torch.Tensor:
 
 
 def _seconds(run: Run, device: torch.device) -> float:
-    """Seconds of one call, with the device idle before and after it."""
+    """Seconds of one call. On CUDA, the device is synchronised before and after the call."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -227,9 +235,10 @@ def _seconds(run: Run, device: torch.device) -> float:
 
 
 def peak_flops(device: torch.device, seconds: float = 1.0) -> float:
-    """Floating-point operations per second of a matrix product in single precision: the best over `seconds`.
+    """Floating-point operations per second of the fastest of the matrix products that run in `seconds`.
 
-    1024² on a CPU, 8192² on CUDA, where TF32 is off as by torch's default.
+    The matrices are float32 and square, with 1024 rows on a CPU and 8192 rows on CUDA. TF32 is off for products, which
+    is torch's default.
     """
     size = 8192 if device.type == "cuda" else 1024
     a, best, end = torch.randn(size, size).to(device), 0.0, time.perf_counter() + seconds
@@ -239,7 +248,7 @@ def peak_flops(device: torch.device, seconds: float = 1.0) -> float:
 
 
 def operations(given: Problem) -> dict[str, float]:
-    """Floating-point operations of the convolutions and products in our outer steps, by the table's `what`."""
+    """Floating-point operations of one outer step of our engine, by `what`: those of convolutions and products."""
     step, v = make_step(given.network), torch.ones_like(given.start)
     with FlopCounterMode(display=False) as gradient:
         step.gradient(given.start, given.images, given.labels)
@@ -252,36 +261,36 @@ def operations(given: Problem) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is measured, and how."""
+    """The options of the command line."""
 
     device: torch.device
-    mode: str | None  # only this mode, besides the eager baselines; None: all
+    mode: str | None  # measure only this mode and the eager baselines; None: all modes
     rounds: int
-    toy: bool
-    until: float  # of `time.monotonic`: no line and no round starts later
+    toy: bool  # whether the cases are tiny
+    until: float  # the value of `time.monotonic` after which no line and no round starts
 
     def case(self, name: str) -> Case:
-        """The case of that name."""
+        """The case `name`, tiny if `toy` is set."""
         return toy(CASES[name]) if self.toy else CASES[name]
 
 
-Line = tuple[str, str]  # what, mode
+Line = tuple[str, str]  # a line of the table: (what, mode); see `lines`
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is known so far of the lines of one case."""
+    """The measurements of one case so far."""
 
     case: str
     device: torch.device
-    flops: dict[str, float]  # of one outer step, by what
-    peak: float  # floating-point operations per second
-    seconds: dict[Line, list[float]]  # a number for each round; after the warm-up, that of one call
-    memory: dict[Line, float]  # megabytes
-    failed: dict[Line, str]
+    flops: dict[str, float]  # floating-point operations of one outer step, by `what`
+    peak: float  # floating-point operations per second that the device reaches (`peak_flops`)
+    seconds: dict[Line, list[float]]  # one number for each round; before the first round, one number of the warm-up
+    memory: dict[Line, float]  # peak memory in megabytes
+    failed: dict[Line, str]  # the reasons why lines could not be measured
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the table, those that failed last."""
+        """The rows of the table. The rows of lines that failed come last."""
         rows = [self._row(line) for line in self.seconds]
         failed = [
             {"case": self.case, "what": what, "mode": how, "failed": why} for (what, how), why in self.failed.items()
@@ -303,7 +312,7 @@ class Found:
                 if (own := self.seconds.get((other, "eager")))
             },
             "memory_vs_mtt": self.memory[line] / base if base else None,
-            # share of the machine's peak, in single precision for bf16 too
+            # the share of the device's peak; the peak is that of float32, also for lines in bf16
             "of_peak": self.flops[what] / self.peak / statistics.median(seconds) if what in self.flops else None,
             "rounds": len(seconds),
             "threads": torch.get_num_threads(),
@@ -312,7 +321,7 @@ class Found:
 
 
 def measure(name: str, asked: Asked, save: Callable[[list[dict[str, Any]]], None]) -> list[dict[str, Any]]:
-    """The rows of one case. `save` gets those there are after each line's warm-up and after each round."""
+    """Measure one case and return its rows. `save` is called with the rows so far after each warm-up and each round."""
     device = asked.device
     if lacking := missing_bf16(device):
         print(f"no bf16 column: {lacking}", file=sys.stderr)
@@ -332,14 +341,18 @@ def measure(name: str, asked: Asked, save: Callable[[list[dict[str, Any]]], None
             break
         for line, run in runs.items():
             with _arithmetic(line[1]):
-                # the first round replaces what the warm-up measured, because its calls follow each other closely
+                # The first round replaces the seconds of the warm-up. In the warm-up, the calls of a line directly
+                # follow each other. In a round the lines alternate. So the two times are not comparable.
                 found.seconds[line] = [*(found.seconds[line] if round_ else ()), _seconds(run, device)]
         save(found.rows())
     return found.rows()
 
 
 def _warmed(line: Line, make: Callable[[], Run], asked: Asked, found: Found) -> Run | None:
-    """A line after its first calls; `found` gets its peak memory and the time of one call, or why it failed."""
+    """Prepare a line and run its first calls; returns the prepared outer step, or None if the line failed.
+
+    Its peak memory and the seconds of one call are written to `found`, or the reason of the failure.
+    """
     if time.monotonic() > asked.until:
         found.failed[line] = "no time left"
         return None
@@ -352,12 +365,12 @@ def _warmed(line: Line, make: Callable[[], Run], asked: Asked, found: Found) -> 
             if asked.device.type == "cuda":
                 with measured_peak(asked.device) as second:
                     run()
-                # a graph takes its memory when it is captured, in the first call
+                # A CUDA graph allocates its memory when it is captured, and this happens in the first call.
                 memory = ((first if "graphs" in line[1] else second).bytes or 0) / 1e6
             else:
                 memory = 0.0 if asked.toy else _peak_of(found.case, line)
             found.seconds[line], found.memory[line] = [_seconds(run, asked.device)], memory
-    except (RuntimeError, SatmError) as error:  # out of memory among them
+    except (RuntimeError, SatmError) as error:  # for example torch.OutOfMemoryError
         found.failed[line] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         print(f"{found.case} {line}: {found.failed[line]}", file=sys.stderr)
         return None
@@ -372,7 +385,7 @@ def _peak_of(case: str, line: Line) -> float:
 
 
 def print_peak(case: Case, what: str, mode: str) -> None:
-    """Print the peak RAM of one line in megabytes above the loaded process, after one warm-up call."""
+    """Print the peak RAM of one line in megabytes, above what the process uses after one warm-up call."""
     run = lines(problem(case, torch.device("cpu")))[what, mode]()
     run()
     with measured_peak() as peak:
@@ -385,7 +398,7 @@ def _number(value: float | None, width: int, digits: int = 2) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """The lines of the table. Ratios are to MTT's and to TESLA's eager passes."""
+    """The lines of the printed table. Ratios are to the eager baselines of MTT and TESLA."""
     heads = f"{'seconds':>9}{'peak MB':>9}{'time':>7}{'memory':>8}{'/tesla':>8}{'of peak':>9}"
     yield f"{'case':5}{'what':16}{'mode':15}{heads}"
     for row in rows:

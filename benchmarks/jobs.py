@@ -1,12 +1,15 @@
-"""Seconds and peak RAM of a whole job by MTT's definition in plain torch, and by `satm condense` and `satm eval`.
+"""Seconds and peak RAM of one whole job in two ways: MTT in plain torch, and `satm condense` followed by `satm eval`.
 
     SATM_DATA=… python benchmarks/jobs.py cifar10 [--outer-steps 200] [--repeats 3] [--json FILE]
 
-The job: 4 experts of 3 epochs, then outer steps at IPC 1 and width 32 with DSA (N = 50, two epochs of an expert), then
-5 networks of 300 epochs on the set, tested on all test images. Every job runs in a process of its own with an empty
-SATM_HOME, so that it reads the images, fits the whitening and compiles anew. In each round, the jobs run one after
-another, so a drift of the machine affects all alike. A ratio is the median over the rounds of seconds or peak to those
-of `plain` in the same round.
+A whole job has three parts. First, 4 experts are trained for 3 epochs. Then a set with IPC 1 is condensed on a ConvNet
+of width 32 with the augmentation DSA. Each inner loop has N = 50 steps and matches two epochs of an expert. Last, 5
+networks are trained on the set for 300 epochs and tested on all test images.
+
+There are three jobs: `plain` is MTT in plain torch, `mtt` and `satm` are the commands with these methods. Each job
+starts with an empty SATM_HOME, so it has to read the images, fit the whitening (ZCA) and compile the code. In each
+round, the jobs run one after another, so a change of the machine's speed affects all jobs alike. A ratio is a job's
+seconds or peak RAM divided by that of `plain` in the same round. The median over the rounds is printed.
 """
 
 from __future__ import annotations
@@ -25,12 +28,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 EXPERTS, EXPERT_EPOCHS, NETWORKS, EPOCHS = 4, 3, 5, 300
-STEPS, SEGMENT = 50, 2  # N, and the epochs of an expert that a segment spans
+STEPS, SEGMENT = 50, 2  # N, and the number of an expert's epochs that one outer step matches
 ARCHITECTURE = "convnet3_w32"
 
 
 def plain(dataset: str, outer_steps: int) -> None:
-    """The job in plain uncompiled torch: experts, MTT's outer steps with DSA, networks. Prints the mean accuracy."""
+    """Run the job in plain uncompiled torch with MTT's outer steps, and print the mean accuracy of the networks."""
     import torch
 
     from benchmarks.baselines import Problem, mtt
@@ -48,7 +51,7 @@ def plain(dataset: str, outer_steps: int) -> None:
         return networks.create(ARCHITECTURE, num_classes=classes, image_shape=shape, seed=Seed(seed))
 
     def train(network: torch.nn.Module, images: Any, optimizer: torch.optim.Optimizer, seed: int) -> None:
-        """One epoch at batch 256 with DSA. `images` has `batch`."""
+        """Train for one epoch with DSA and batches of 256. `images` is a split of the data or the learned set below."""
         generator = Seed(seed).generator()
         for index in torch.randperm(len(images), generator=generator).split(256):
             batch, labels = images.batch(index)
@@ -75,7 +78,7 @@ def plain(dataset: str, outer_steps: int) -> None:
         start, expert = (int(torch.randint(n, (), generator=generator)) for n in (EXPERT_EPOCHS - SEGMENT + 1, EXPERTS))
         seen = dsa(
             images, generator
-        )  # one draw for the loop: MTT's own code draws at each inner step, at the same cost
+        )  # one draw for the whole inner loop; MTT's own code draws at each inner step, which takes the same time
         problem = Problem(
             network=network,
             images=seen,
@@ -106,7 +109,7 @@ def plain(dataset: str, outer_steps: int) -> None:
 
 
 def satm_commands(dataset: str, method: str, outer_steps: int) -> list[list[str]]:
-    """The same job by the commands that a user types."""
+    """The same job as two `satm` commands, each a list of words: condense a set by `method`, then evaluate it."""
     settings = {
         "experts.count": EXPERTS,
         "outer_steps": outer_steps,
@@ -122,7 +125,10 @@ def satm_commands(dataset: str, method: str, outer_steps: int) -> list[list[str]
 
 
 def timed(commands: list[list[str]], folder: str) -> tuple[float, float]:
-    """Wall seconds of the commands, one after another, and the largest peak of RAM of one of them in bytes."""
+    """Run the commands one after another in `folder`. Returns the wall-clock seconds of all, and the largest peak RAM.
+
+    The peak is the largest of the commands' own peaks, in bytes.
+    """
     environment = {**os.environ, "SATM_HOME": folder, "PYTHONPATH": str(Path(__file__).parent.parent)}
     started, peak = time.perf_counter(), 0.0
     for command in commands:
@@ -135,7 +141,7 @@ def timed(commands: list[list[str]], folder: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Run the rounds, print a line for each job, and write the JSON file if one is named."""
+    """Run the rounds, print a line for each job, and write the JSON file that `--json` names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset")
     parser.add_argument("--outer-steps", type=int, default=200)

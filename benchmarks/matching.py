@@ -1,9 +1,10 @@
-"""Images per second of our gradient and distribution matching, and of a plain uncompiled loop over classes.
+"""Images per second of our gradient matching (DC) and distribution matching (DM), and of a plain loop over the classes.
 
     python benchmarks/matching.py [--ipc 1 --ipc 10] [--batch 64] [--width 32] [--json FILE]
 
-Both do the same arithmetic on the same draws, and their gradients are compared. A step counts each of its images once:
-the real images of all classes and the synthetic ones.
+Our code is compiled and computes several small classes at a time. The plain loop is uncompiled and computes one class
+after another. Both do the same arithmetic on the same real images, and the program checks that their gradients are
+equal up to rounding. The images of one step are the real images of all classes and all synthetic images.
 """
 
 from __future__ import annotations
@@ -39,17 +40,17 @@ NORMALISED = MeanStd((0.5,) * 3, (0.25,) * 3)
 class Row:
     """One line of the table."""
 
-    what: str  # gradient matching or distribution matching
+    what: str  # "gradient matching" or "distribution matching"
     ipc: int
-    mode: str
-    seconds: float  # of the fastest step
+    mode: str  # "eager loop" (the plain loop) or "batched, compiled" (our code)
+    seconds: float  # the time of the fastest step
     images_per_second: float
-    speedup: float  # over the loop
-    first_seconds: float  # of the first step, with its compilation
+    speedup: float  # the time of the plain loop divided by the time of this mode
+    first_seconds: float  # the time of the first step, which includes the compilation
 
 
 def noise_data(per_class: int) -> ImageData:
-    """Ten classes of 32×32 noise images: the time does not depend on the content."""
+    """Noise images of 32×32 pixels in ten classes. The time does not depend on the content of the images."""
 
     def split(name: str, count: int) -> Split:
         labels = torch.arange(CLASSES).repeat(count)
@@ -69,7 +70,12 @@ def noise_data(per_class: int) -> ImageData:
 
 
 def gradient_loop(network: nn.Module, synthetic: Images, real: Images) -> Images:
-    """DC's step as it is usually written: one class after another."""
+    """The gradient [K, n, C, H, W] of DC's loss for the synthetic images, computed one class after another.
+
+    Args:
+        synthetic: [K, n, C, H, W], the n synthetic images of each of the K classes.
+        real: [K, b, C, H, W], the b real images of each class.
+    """
     leaf, parameters = synthetic.clone().requires_grad_(), list(network.parameters())
     total = torch.zeros(())
     for label in range(CLASSES):
@@ -81,7 +87,10 @@ def gradient_loop(network: nn.Module, synthetic: Images, real: Images) -> Images
 
 
 def distribution_loop(network: nn.Module, synthetic: Images, real: Images) -> Images:
-    """DM's step as it is usually written; the parameters of its network need no gradients."""
+    """The gradient [K, n, C, H, W] of DM's loss for the synthetic images, computed one class after another.
+
+    The arguments are those of `gradient_loop`. DM needs no gradient of the network's parameters.
+    """
     leaf, embed = synthetic.clone().requires_grad_(), networks.features(network).requires_grad_(False)
     total = torch.zeros(())
     for label in range(CLASSES):
@@ -91,7 +100,10 @@ def distribution_loop(network: nn.Module, synthetic: Images, real: Images) -> Im
 
 
 def timed(step: Callable[[], Images], seconds: float) -> tuple[float, float, Images]:
-    """(seconds of the first step, of the fastest later one, last gradient); 3 or more steps, for `seconds` or more."""
+    """Run `step` once, and then again until `seconds` have passed, at least three times.
+
+    Returns the seconds of the first call, the seconds of the fastest later call, and the gradient of the last call.
+    """
     started = time.perf_counter()
     result = step()
     first = time.perf_counter() - started
@@ -104,7 +116,10 @@ def timed(step: Callable[[], Images], seconds: float) -> tuple[float, float, Ima
 
 
 def measure(ipc: int, batch: int, width: int, seconds: float, say: Callable[[str], None]) -> list[Row]:
-    """The rows of one IPC."""
+    """Measure both kinds of matching at one IPC, and return the rows of the table.
+
+    `batch` is the number of real images per class, `width` the width of the ConvNet, `seconds` the time for each row.
+    """
     task = Task(
         data=noise_data(max(batch, ipc)),
         ipc=ipc,
@@ -146,7 +161,7 @@ def measure(ipc: int, batch: int, width: int, seconds: float, say: Callable[[str
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print the table."""
+    """Measure, print the table, and write the JSON file that `--json` names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
         "--ipc", type=int, action="append", help="images per class (default: 1 and 10); may be repeated"

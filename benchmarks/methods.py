@@ -1,11 +1,15 @@
-"""Every method and every outer optimiser on one data set, compared with random real images (docs/measurements.md).
+"""Compares every method and every outer optimiser on one data set with random real images (docs/measurements.md).
 
     SATM_DATA=… python benchmarks/methods.py --into docs/measurements.md
 
-The command can be stopped and started again: it makes no set, network or step that is stored. First every entry runs
-for the same number of outer steps. Then every entry gets the same time: the seconds per step in the registry give its
-number of steps. One recipe evaluates all sets. `random` has new images for each repeat, and a step size chosen on the
-validation split. In each repeat its network and the entry's start from the same weights, so the differences are paired.
+The command can be stopped and started again: sets, networks and outer steps that are stored already are not computed
+again. An entry is a method, or an outer optimiser under the method `satm`. The program writes two tables. In the first
+table, every entry runs for the same number of outer steps. In the second table, every entry gets the same time. Its
+number of outer steps comes from the seconds per step that the first table has measured.
+
+One recipe evaluates all sets. `random` is the baseline: as many real images, drawn again for each repeat, with a
+learning rate that is chosen on the validation split. In each repeat, the network of `random` and the network of an
+entry start from the same weights. So the differences between them are paired.
 """
 
 from __future__ import annotations
@@ -28,15 +32,15 @@ from satm.progress import Progress, spell_seconds
 from satm.statistics import paired_interval
 
 RULES_UNDER = "satm"  # every outer rule runs with the window, trajectory reuse and α of this method (paper A.7)
-BEGIN, END = "<!-- methods: begin -->", "<!-- methods: end -->"
+BEGIN, END = "<!-- methods: begin -->", "<!-- methods: end -->"  # the tables are written between these two lines
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A line of the table before it is measured."""
+    """What one line of the table compares: a method, or an outer rule under the method `satm`."""
 
     method: str
-    outer: str | None = None  # outer rule; None: the method's own
+    outer: str | None = None  # the outer rule; None: the method's own rule
 
     @property
     def name(self) -> str:
@@ -46,19 +50,22 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A measured line."""
+    """A line of the table with its measurements."""
 
     entry: Entry
-    steps: int | None = None  # outer steps; None if the method has none
-    seconds: float = 0.0  # of condensing, without the experts
+    steps: int | None = None  # the number of outer steps; None if the method has no outer steps
+    seconds: float = 0.0  # the time of the condensation, without the training of the experts
     set_name: str = ""
-    space: str = ""  # preprocessing and architecture; a fair comparison with `random` needs the same
-    values: tuple[float, ...] = ()  # fractions, by repeat
-    failure: str = ""
+    space: str = ""  # preprocessing and architecture; a fair comparison with `random` needs the same space
+    values: tuple[float, ...] = ()  # the test accuracy (a fraction) of the network of each repeat
+    failure: str = ""  # the error message if the entry failed
 
 
 def entries(methods: Sequence[str] | None, rules: Sequence[str] | None) -> list[Entry]:
-    """The entries of the named methods, then of the named outer rules; None means all. Raises UnknownName."""
+    """The entries of the named methods, then those of the named outer rules. None stands for all names.
+
+    Raises UnknownName for a name that does not exist.
+    """
     chosen = [name for name in METHODS if name != "random"] if methods is None else methods
     under = list(OUTER) if rules is None else rules
     for name in chosen:
@@ -72,7 +79,11 @@ def entries(methods: Sequence[str] | None, rules: Sequence[str] | None) -> list[
 
 
 def choose(entry: Entry, asked: argparse.Namespace, steps: int | None, *, exact: bool = False) -> Preset:
-    """The entry's preset at `steps` outer steps. Without diagnostics, because their time is not the method's."""
+    """The entry's preset with `steps` outer steps; None: the preset's own number.
+
+    Diagnostics are off, because the method does not need the time that they take. A method without inner steps keeps
+    the number of its preset unless `exact` is true.
+    """
     request: dict[str, Any] = {"ipc": asked.ipc, "method": entry.method, "profile": asked.profile}
     if entry.outer is not None:
         request["outer"] = entry.outer
@@ -82,7 +93,8 @@ def choose(entry: Entry, asked: argparse.Namespace, steps: int | None, *, exact:
         settings["diagnostics_every"] = 0
     if asked.compiled and hasattr(own, "compile"):
         settings["compile"] = "compiled"
-    # A step of gradient or distribution matching is not comparable: those methods keep the number of their preset.
+    # Only methods that match trajectories have inner steps. An outer step of gradient or distribution matching is a
+    # different amount of work, so an equal number of outer steps is no fair comparison for these methods.
     if steps is not None and (hasattr(own, "inner_steps") or exact):
         settings["outer_steps"] = steps
     return satm.choose_preset(asked.dataset, **request, settings=settings)
@@ -91,7 +103,10 @@ def choose(entry: Entry, asked: argparse.Namespace, steps: int | None, *, exact:
 def measure(
     entry: Entry, asked: argparse.Namespace, steps: int | None, progress: Progress, *, exact: bool = False
 ) -> Line:
-    """Condense and evaluate one entry, except for what the registry has already."""
+    """Condense and evaluate one entry. What the registry has already is not computed again.
+
+    `steps` and `exact` are those of `choose`. An entry that fails gives a line with the error message.
+    """
     try:
         preset = choose(entry, asked, steps, exact=exact)
         progress.say(f"{entry.name}: {getattr(preset.config.settings, 'outer_steps', 'no')} outer steps")
@@ -114,7 +129,10 @@ def measure(
 
 
 def accuracies(asked: argparse.Namespace, set_id: str, memory: str) -> tuple[float, ...]:
-    """Test accuracies (fractions) of the first repeats, in order."""
+    """The test accuracies (fractions) of the first `--repeats` repeats of a set, in order.
+
+    `memory` is "condensed" for networks trained on the set, or "random" for networks trained on random images.
+    """
     with Registry.open(asked.registry, read_only=True) as store:
         rows = store.results(set=set_id, protocol="in-domain", memory=memory, metric="accuracy")
     by_repeat = {row.repeat: row.value for row in rows if row.repeat < asked.repeats}
@@ -122,7 +140,10 @@ def accuracies(asked: argparse.Namespace, set_id: str, memory: str) -> tuple[flo
 
 
 def random_line(asked: argparse.Namespace, beside: Line, progress: Progress) -> Line:
-    """`random` with the recipe and preprocessing of the set `beside`. Its draws depend only on the repeat."""
+    """The line of `random` with the recipe and the preprocessing of the set in the line `beside`.
+
+    The random images of a repeat depend only on the number of the repeat.
+    """
     satm.evaluate(beside.set_name, repeats=asked.repeats, baseline="random", registry=asked.registry, progress=progress)
     with Registry.open(asked.registry, read_only=True) as store:
         set_id = store.find(beside.set_name).id
@@ -130,13 +151,16 @@ def random_line(asked: argparse.Namespace, beside: Line, progress: Progress) -> 
 
 
 def random_lines(asked: argparse.Namespace, lines: Sequence[Line], progress: Progress) -> dict[str, Line]:
-    """One `random` line for each space of `lines`."""
+    """One line of `random` for each space of `lines`, by space."""
     first = {line.space: line for line in reversed(lines)}
     return {space: random_line(asked, line, progress) for space, line in first.items()}
 
 
 def table(lines: Sequence[Line], randoms: Mapping[str, Line]) -> list[str]:
-    """Markdown rows, best first, each compared with the `random` line of its space; the `random` lines come last."""
+    """The table as lines of Markdown, the best entry first. Each entry is compared with the `random` line of its space.
+
+    The `random` lines are at the end of the table.
+    """
     head = (
         "| method | outer steps | condensing | space | accuracy, mean ± std | n "
         "| difference to random there, 95% interval | set |"
@@ -164,7 +188,7 @@ def _spell(values: Sequence[float]) -> str:
 
 
 def compare(asked: argparse.Namespace, progress: Progress, write: Callable[[str], None]) -> None:
-    """Run everything that is not stored yet. Passes the page to `write` after each of the two tables."""
+    """Run everything that is not stored yet. `write` is called with the page after each of the two tables."""
     wanted = entries(asked.methods, asked.rules)
     equal = [measure(entry, asked, asked.outer_steps, progress) for entry in wanted]
     good = [line for line in equal if not line.failure]
@@ -194,7 +218,7 @@ def compare(asked: argparse.Namespace, progress: Progress, write: Callable[[str]
 
 
 def into(path: Path, page: str) -> None:
-    """Put `page` between the markers of a file. Raises SatmError if they are missing."""
+    """Write `page` between the two markers `BEGIN` and `END` of a file. Raises SatmError if the markers are missing."""
     text = path.read_text()
     if BEGIN not in text or END not in text:
         raise SatmError(f"{path} has no lines '{BEGIN}' and '{END}' to write between; add them")
@@ -203,7 +227,7 @@ def into(path: Path, page: str) -> None:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options of the command line."""
+    """Parse the options of the command line."""
     names = lambda text: [name for name in text.split(",") if name]  # noqa: E731
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="cifar10")
@@ -228,7 +252,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run. Returns the exit code, as the `satm` command does."""
+    """Run the comparison. Returns an exit code with the same meaning as that of the `satm` command."""
     asked = parse(arguments)
     pages: list[str] = []
     try:

@@ -1,9 +1,10 @@
-"""Compares the predictions of `satm plan` with measurements, for jobs drawn at random.
+"""Compares the time and the RAM that `satm plan` predicts with measurements, for jobs with random settings.
 
     python benchmarks/plan.py [--jobs 6] [--seed 0] [--json FILE]
 
-Jobs condense enlarged digits. Method, width, IPC, N, window, mini-batch, engine and image size are drawn. Each job runs
-enough outer steps to measure their time. The registry and the experts are in a temporary folder.
+A job condenses the digits, enlarged to the drawn image size. The method, the width of the network, IPC, the number N of
+inner steps, the window, the mini-batch, the engine and the image size are drawn at random. Each job runs enough outer
+steps to measure their time. The registry and the experts are in a temporary folder.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 
 def draw(source: random.Random) -> dict[str, Any]:
-    """The settings of a job."""
+    """Draw the settings of one job from `source`."""
     steps = source.randint(8, 40)
     size, width = source.choice((16, 24, 32)), source.choice((16, 24, 48))
     return {
@@ -47,7 +48,11 @@ def draw(source: random.Random) -> dict[str, Any]:
 
 
 def run(job: dict[str, Any], home: str) -> dict[str, Any]:
-    """Plan one job and run it, in two processes."""
+    """Plan one job, run it, and read what the run has measured. Each of the three steps is a process of its own.
+
+    Returns the settings with the measured seconds of an outer step, the measured peak RAM, and how far the predictions
+    are from them: predicted / measured − 1.
+    """
     settings = {name: value for name, value in job.items() if name not in ("method", "ipc")}
     code = f"""
 import json, sys, satm
@@ -79,7 +84,7 @@ else:
 
 
 def main() -> None:
-    """Print one line for each job, and write the JSON file."""
+    """Run the jobs, print one line for each job, and write the JSON file that `--json` names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,13 +1,14 @@
-"""The effect of bf16 on hypergradients, by window, and on accuracy, with real images and real experts.
+"""Measures what bf16 changes: the error of hypergradients at several windows, and the accuracy of condensed sets.
 
     SATM_DATA=… python benchmarks/precision.py gradients [--dataset cifar10] [--ipc 1] [--segments 3] [--json FILE]
     SATM_DATA=… python benchmarks/precision.py accuracy [--seeds 3] [--registry FILE] [--json FILE]
 
-`gradients` measures how far float32 and bf16 hypergradients are from the float64 one. `accuracy` condenses sets in
-float32, in bf16 with as many outer steps, and in bf16 with twice as many. Twice as many take the same time if bf16
-halves the time of a step. `accuracy` can be stopped and started again. Experts are those of the `cpu` profile; missing
-ones are trained first. On a CPU without bfloat16 instructions float32 kernels imitate them (`Float32Kernels`), because
-this measures precision, not speed. Everything runs uncompiled.
+The images and the experts are real ones. `gradients` measures how far the hypergradients in float32 and in bf16 are
+from the hypergradient in float64. `accuracy` condenses sets in float32, in bf16 with the same number of outer steps,
+and in bf16 with twice this number. Twice the number takes the same time if bf16 halves the time of a step. `accuracy`
+can be stopped and started again. The experts are those of the `cpu` profile. Missing experts are trained first. On a
+CPU without bfloat16 instructions, float32 kernels imitate them (`Float32Kernels`). This is possible because only the
+precision is measured, not the speed. Everything runs uncompiled.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ from satm.rng import Seed
 from satm.statistics import paired_interval
 from satm.workflow.condense.inputs import load_data, prepare_experts
 
+# Each entry is (the name in the table, the data type of parameters and images, the precision of the engine). The engine
+# has no "float64". With "float32", it computes in the data type of the parameters.
 PRECISIONS: tuple[tuple[str, torch.dtype, Precision], ...] = (
     ("float64", torch.float64, "float32"),
     ("float32", torch.float32, "float32"),
@@ -50,9 +53,10 @@ PRECISIONS: tuple[tuple[str, torch.dtype, Precision], ...] = (
 
 
 class Float32Kernels(TorchDispatchMode):
-    """Runs bfloat16 convolutions and products on float32 kernels: same operands, summed in float32, rounded once.
+    """Runs bfloat16 convolutions and products on float32 kernels, because some CPUs have slow bfloat16 kernels only.
 
-    bfloat16 units do the same, except for the order of the sums.
+    The operands keep their bfloat16 values, the sums are computed in float32, and the result is rounded to bfloat16
+    once. Hardware for bfloat16 does the same, except for the order of the sums.
     """
 
     SLOW = (
@@ -66,7 +70,7 @@ class Float32Kernels(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run one operation of torch."""
+        """Run one operation of torch. Torch calls this method for every operation."""
         given = (args, kwargs or {})
         if func not in self.SLOW or not any(_is(torch.bfloat16, leaf) for leaf in tree_flatten(given)[0]):
             return func(*args, **kwargs or {})
@@ -80,7 +84,10 @@ def _is(dtype: torch.dtype, leaf: object) -> bool:
 
 @contextmanager
 def bf16_lent() -> Iterator[None]:
-    """A block in which every machine has bf16: if it is missing, by `Float32Kernels` and without the engine's check."""
+    """A block in which the precision "bf16" works on every machine.
+
+    If the machine has no bfloat16 instructions, `Float32Kernels` imitates them, and the engine's check is switched off.
+    """
     lacking = missing_bf16()
     if lacking is None:
         yield
@@ -91,7 +98,11 @@ def bf16_lent() -> Iterator[None]:
 
 
 def gradients(dataset: str, ipc: int, segments: int) -> list[dict[str, Any]]:
-    """One row for each precision and window: means over the segments."""
+    """Compare the hypergradients of random images in float32 and in bf16 with the hypergradient in float64.
+
+    Returns one row for each precision and window. Its cosine and its relative error are means over `segments` segments,
+    pieces of an expert's trajectory that one outer step matches.
+    """
     config = satm.choose_preset(dataset, ipc=ipc, profile="cpu").config
     data = load_data(config, data_root=None)
     experts = prepare_experts(config, data, device="cpu")
@@ -146,7 +157,11 @@ def gradients(dataset: str, ipc: int, segments: int) -> list[dict[str, Any]]:
 def accuracy(
     dataset: str, ipc: int, seeds: int, repeats: int, registry: Path, steps: int | None = None
 ) -> list[dict[str, Any]]:
-    """One row each for float32, bf16, and bf16 with twice the outer steps: means of `repeats` networks by seed."""
+    """Condense and evaluate sets in float32, in bf16, and in bf16 with twice the outer steps.
+
+    Returns one row for each of the three. Its `means` are the mean test accuracies of `repeats` networks, one mean for
+    each of the `seeds` condensations.
+    """
     steps = steps or satm.choose_preset(dataset, ipc=ipc, profile="cpu").config.settings.outer_steps
     rows: list[dict[str, Any]] = []
     for precision, outer_steps in (("float32", steps), ("bf16", steps), ("bf16", 2 * steps)):
@@ -174,7 +189,7 @@ def accuracy(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print one line for each row, and write the JSON file."""
+    """Run `gradients` or `accuracy`, and write the rows to the JSON file that `--json` names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("gradients", "accuracy"))
     parser.add_argument("--dataset", default="cifar10")

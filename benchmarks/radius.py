@@ -1,11 +1,15 @@
-"""Does the perturbation of SATM do anything? Accuracy and fit by its length, over several seeds (docs/fidelity.md).
+"""Measures what SATM's perturbation of the images changes, for several lengths and seeds (docs/fidelity.md).
 
     SATM_DATA=… python benchmarks/radius.py cifar10 --ipc 1 --steps 400 --experts 1,4 --seeds 0,1,2 --into CELLS
 
-A cell is one condensation and the networks trained on it. Each finished cell is a file in CELLS, so the command can be
-stopped and started again. Processes with different seeds can share the folder. The seed is that of the condensation, of
-its experts and of the networks. `--split validation` tests on the validation split, to choose a default.
-`--table` prints the finished cells.
+The radius r is the length of the perturbation ε of the images φ, relative to ‖φ‖. γ is the strength of the smoothing
+noise. The study compares arms, which differ in r and γ; the arm `mtt` has neither. For each arm it measures the test
+accuracy, the matching loss at the end, and the rise of the loss that the perturbation causes.
+
+A cell is one condensation and the networks that are trained on its set. Each finished cell is a file in the folder
+CELLS, so the command can be stopped and started again. Processes with different seeds can share the folder. One seed is
+used for the condensation, its experts and the networks. With `--split validation`, the networks are tested on the
+validation split. Use it to choose a default radius. `--table` prints the finished cells.
 """
 
 from __future__ import annotations
@@ -31,10 +35,11 @@ from satm.progress import Progress
 from satm.rng import Seed
 from satm.workflow.evaluate.prepared import load_prepared
 
-LAST = 50  # outer steps at the end over which the fit is averaged
+LAST = 50  # the number of outer steps at the end over which the matching loss is averaged
 ZERO = {"outer.radius": 0.0, "outer.gamma": 0.0}
 DEFAULT = SATM()
 assert DEFAULT.radius is not None
+# The settings of each arm. "r = 0" has neither a perturbation nor smoothing noise.
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "r = 0": ZERO,
     "default": {},
@@ -42,25 +47,25 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "γ alone": {"outer.radius": 0.0},
     "r alone": {"outer.gamma": 0.0},
 }
-BY_DEFAULT = ("default", "3 × default", "r alone")  # the arms whose radius comes from the default
+BY_DEFAULT = ("default", "3 × default", "r alone")  # the arms with a radius that depends on SATM's default radius
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One condensation of the study."""
+    """The settings of one condensation of the study, and of its evaluation."""
 
     dataset: str
     ipc: int
-    steps: int
-    experts: int
+    steps: int  # the number of outer steps
+    experts: int  # the number of experts
     seed: int
-    arm: str  # of `ARMS`, `mtt`, or `r=NUMBER` for SATM with that radius
+    arm: str  # a name from `ARMS`, "mtt", or "r=NUMBER" for SATM with radius NUMBER and the default γ
     profile: str
-    split: str
+    split: str  # the images to test on: "test" or "validation"
 
     @property
     def path(self) -> str:
-        """The name of the cell's file. It has the default radius if the arm depends on it."""
+        """The name of the cell's file. If the arm depends on the default radius, the name contains this radius."""
         arm = self.arm.replace(" ", "") + (f"@{DEFAULT.radius:g}" if self.arm in BY_DEFAULT else "")
         return f"{self.dataset}-ipc{self.ipc}-{self.steps}-e{self.experts}-s{self.seed}-{arm}-{self.split}.json"
 
@@ -77,7 +82,16 @@ class Cell:
 def measure(
     cell: Cell, networks: int, archs: list[str], registry: Path, device: str, progress: Progress
 ) -> dict[str, Any]:
-    """Condense, train the networks and test them on the cell's split."""
+    """Condense a set, train networks on it and test them. Returns the numbers of the cell, which its file stores.
+
+    Args:
+        networks: the number of networks of each architecture.
+        archs: the architectures to test on besides the set's own.
+
+    `loss` is the mean matching loss of the last outer steps. `rise` is the median of (F(φ + ε) − F(φ)) / F(φ) over all
+    outer steps, where F is the matching loss of the images φ and ε is their perturbation. `rise_100` is the median of
+    the 51st to the 150th value only. Both are None if there are no such values, as for the arm `mtt`.
+    """
     made = satm.condense(cell.preset(), seed=cell.seed, device=device, registry=registry, progress=progress).record
     with Registry.open(registry) as store:
         synthetic = store.load(made.id)
@@ -111,7 +125,10 @@ def measure(
 
 
 def cells(options: argparse.Namespace) -> Iterator[Cell]:
-    """Every cell, seeds outermost, so that a study that is cut short has whole seeds."""
+    """All cells of the study. For each number of experts, the cells of one seed come before those of the next seed.
+
+    So a study that is stopped early has finished all arms of the first seeds.
+    """
     for experts in options.experts.split(","):
         for seed in options.seeds.split(","):
             for arm in options.arms.split(","):
@@ -128,7 +145,10 @@ def cells(options: argparse.Namespace) -> Iterator[Cell]:
 
 
 def table(folder: Path, wanted: list[Cell]) -> Iterator[str]:
-    """Markdown: a line for each arm and number of experts, with the mean of every seed."""
+    """The table in Markdown: one line for each number of experts and arm.
+
+    An accuracy is the mean over the seeds in percent. The mean of each seed follows in brackets.
+    """
     found = [json.loads((folder / cell.path).read_text()) for cell in wanted if (folder / cell.path).exists()]
     if not found:
         return
@@ -150,7 +170,7 @@ def table(folder: Path, wanted: list[Cell]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Run the cells that are missing, or print the table of those that are there."""
+    """Run the cells that have no file yet, and print the table of the finished cells. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset")
     parser.add_argument("--ipc", type=int, default=1)

@@ -1,11 +1,14 @@
-"""Seconds of `satm results` on large registries, of processor time and on the clock.
+"""Measures `satm results` on large registries: processor seconds and wall-clock seconds.
 
     python benchmarks/registry_size.py [--sets 500] [--rows 100000 1000000] [--shape mixed|single] [--keep FOLDER]
 
-Each set of shape `mixed` has accuracies on four architectures and class-incremental streams with both accuracy
-matrices, and five sets make a group. Of shape `single` there are no streams, every set is alone, and so is each fifth
-row a line of the table. Each command runs in a process of its own, start included, and the least of three runs counts.
-Other jobs of the machine change processor time less than the time on the clock.
+The registries are artificial and have one of two shapes. In the shape `mixed`, each set has accuracies on four
+architectures and the results of class-incremental streams, and five sets make a group: they differ only in their seed.
+In the shape `single`, there are no streams and no groups. The table then has a line for every five result rows, which
+are the five networks of one architecture.
+
+Each command runs in a new process, and its time includes the start of the process. The smallest of three times is
+printed. Processor seconds depend less on other jobs of the machine than wall-clock seconds.
 """
 
 from __future__ import annotations
@@ -30,9 +33,10 @@ from registry import Registry, ResultRow, SetRecord
 from satm.preprocessing import MeanStd
 from satm.synthetic import SyntheticSet
 
+# The sets of a group, the networks of an architecture, the class orders of a set, and the steps of a stream.
 SEEDS, NETWORKS, ORDERS, STEPS = 5, 5, 5, 5
 ARCHITECTURES = ("convnet3", "resnet18", "vgg11", "alexnet")
-COMMANDS = {
+COMMANDS = {  # the arguments of each measured `satm results` command, by the name in the output
     "all": (),
     "one set": ("cifar10/ipc1/m1@1",),
     "one group": ("cifar10/ipc1/m1",),
@@ -44,7 +48,10 @@ COMMANDS = {
 
 
 def add_set(store: Registry, index: int, *, single: bool) -> SetRecord:
-    """A small set; five sets that follow each other differ in the seed only, unless they are single."""
+    """Add a small set with the number `index` to the registry.
+
+    Without `single`, five consecutive numbers give a group: sets that differ only in their seed.
+    """
     number = index if single else index // SEEDS
     made = SyntheticSet(
         images=torch.full((10, 1, 2, 2), float(index)),
@@ -63,7 +70,7 @@ def add_set(store: Registry, index: int, *, single: bool) -> SetRecord:
 
 
 def rows_of(record: SetRecord, recipes: list[str], source: random.Random, *, single: bool) -> Iterator[ResultRow]:
-    """Rows without end: one recipe and memory after the other."""
+    """Yield result rows of the set `record` with random values, more than any caller needs."""
 
     def row(repeat: int, metric: str, **changes: object) -> ResultRow:
         facts = {
@@ -102,7 +109,7 @@ def rows_of(record: SetRecord, recipes: list[str], source: random.Random, *, sin
 
 
 def fill(path: Path, sets: int, rows: int, *, single: bool) -> None:
-    """A registry of this size."""
+    """Make a registry with `sets` sets, and distribute `rows` result rows evenly over them."""
     source = random.Random(0)
     with Registry.open(path) as store:
         recipes = [store.add_recipe(f"recipe {k}", {"epochs": k}) for k in range(5)]
@@ -119,7 +126,10 @@ def fill(path: Path, sets: int, rows: int, *, single: bool) -> None:
 
 
 def seconds(path: Path, arguments: tuple[str, ...], repeats: int) -> dict[str, float]:
-    """The least seconds of a command, and the lines that it prints."""
+    """Run `satm results` with `arguments`, `repeats` times.
+
+    Returns the smallest processor seconds, the smallest wall-clock seconds, and the number of lines that it prints.
+    """
     program = "from satm.cli import main; main()"
     command = [sys.executable, "-c", program, "results", *arguments, "--registry", str(path)]
     times, processor = [], []
@@ -134,7 +144,7 @@ def seconds(path: Path, arguments: tuple[str, ...], repeats: int) -> dict[str, f
 
 
 def main() -> None:
-    """Fill the registries and print a line of JSON for each command."""
+    """Fill the registries, and print a line of JSON for each command on each registry."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=500)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])

@@ -1,10 +1,11 @@
-"""Several processes write one-row transactions to one registry, while another reads it. Prints what each waited.
+"""Measures how long writes and reads take if several processes write to one registry while another process reads it.
 
     python benchmarks/registry_writers.py [--processes 8] [--rows 1000] [--folder FOLDER]
 
-`lost` is the rows that are missing at the end, `refused` the writes that raised an error. A write is one
-`Registry.add_metrics` of one row, which waits for the disk. A read counts the rows and opens the file anew, as
-`satm query` does, a hundred times a second at most. The seconds begin when all processes are ready.
+A write is one call of `Registry.add_metrics` with one row, which is one transaction and waits for the disk. A read
+opens the registry again, as `satm query` does, and counts the rows, at most a hundred times a second. In the table,
+`lost` is the number of rows that are missing at the end, and `refused` is the number of writes that raised an error.
+`seconds` is the time of all writes, from the moment at which all processes are ready.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from satm.errors import RegistryError
 
 
 def write(path: Path, run: str, name: str, rows: int, ready: Barrier) -> tuple[int, float]:
-    """Write `rows` rows, one a transaction; the refused writes, and the seconds of the slowest."""
+    """Write `rows` rows, each in its own transaction. Start when all processes have reached the barrier `ready`.
+
+    Returns the number of refused writes, and the seconds of the slowest write.
+    """
     refused, slowest = 0, 0.0
     with Registry.open(path) as registry:
         ready.wait()
@@ -40,7 +44,7 @@ def write(path: Path, run: str, name: str, rows: int, ready: Barrier) -> tuple[i
 
 
 def read(path: Path, ready: Barrier, ended: Event) -> tuple[int, float]:
-    """Read until `ended` is set; the number of reads, and the seconds of the slowest."""
+    """Read until `ended` is set. Returns the number of reads, and the seconds of the slowest read."""
     reads, slowest = 0, 0.0
     ready.wait()
     while not ended.is_set():
@@ -54,7 +58,7 @@ def read(path: Path, ready: Barrier, ended: Event) -> tuple[int, float]:
 
 
 def measure(folder: Path, processes: int, rows: int) -> None:
-    """Run the processes on a new registry in `folder` and print the line."""
+    """Run the processes on a new registry in `folder`, and print the table."""
     path = folder / "satm.db"
     with Registry.open(path) as registry:
         facts = {"profile": "smoke", "dataset": "digits", "seed": 0, "device": "cpu", "environment": {}, "command": ""}
@@ -80,7 +84,7 @@ def measure(folder: Path, processes: int, rows: int) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Parse the command line and run the measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--rows", type=int, default=1000, help="one-row transactions of each process")

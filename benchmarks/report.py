@@ -1,9 +1,10 @@
-"""Seconds and size of `satm report` on large registries, with the figures and without files of them.
+"""Measures `satm report` on large registries: the seconds of the command and the size of the page.
 
     python benchmarks/report.py [--sets 500] [--rows 100000] [--shape mixed|single] [--registry FILE]
 
-The registries are those of `registry_size.py`. The command runs in a process of its own; wall-clock and processor
-seconds are of the whole process, start included. The fastest of three runs counts.
+The registries are those of `registry_size.py`. The page contains its figures; no separate files of figures are written.
+The command runs in a new process. Wall-clock seconds and processor seconds include the start of the process. The
+numbers of the run with the fewest processor seconds of three are printed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.registry_size import fill
 
 
 def measured(registry: Path, output: Path) -> dict[str, float | str]:
-    """Wall-clock and processor seconds of one report, the bytes of the page, and what the command prints."""
+    """Run `satm report` once. Returns wall-clock and processor seconds, the megabytes of the page, and its output."""
     program = "from satm.cli import main; main()"
     command = [sys.executable, "-c", program, "report", "--registry", str(registry), "--output", str(output)]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -40,7 +41,7 @@ def measured(registry: Path, output: Path) -> dict[str, float | str]:
 
 
 def main() -> None:
-    """Fill a registry, or take the given one, and print a line of JSON."""
+    """Fill a registry or use the one that `--registry` names, measure the report, and print a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=500)
     parser.add_argument("--rows", type=int, default=100_000)

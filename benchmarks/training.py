@@ -1,9 +1,11 @@
-"""Time of our training and evaluation, and of a plain uncompiled loop.
+"""Measures the time of our compiled training and evaluation, and that of a plain uncompiled loop.
 
     python benchmarks/training.py [--case ipc1] [--json FILE]
 
-One process runs both modes in turn, so a drift of the machine affects both alike. The images are noise of CIFAR-10's
-shape, because the time does not depend on the content. Code is compiled before the clock starts.
+The case `experts` is one epoch of an expert's training. The cases `ipc1` and `ipc10` evaluate sets with 1 and 10 images
+per class. One process runs our code and the plain loop in turn, so a change of the machine's speed affects both alike.
+The images are noise of CIFAR-10's shape, because the time does not depend on the content. The time of the compilation
+is not included.
 """
 
 from __future__ import annotations
@@ -26,11 +28,12 @@ from satm.training import SGDConfig, accuracy, fit
 
 SHAPE, CLASSES, ARCHITECTURE = (3, 32, 32), 10, "convnet3_w32"
 EXPERT = SGDConfig(epochs=1, lr=0.01, batch_size=256)
-RECIPE = SGDConfig(epochs=300, lr=0.01, batch_size=256, momentum=0.9, weight_decay=5e-4, milestones=(151,))  # `cpu`
+# The numbers of the evaluation recipe `cpu` (evaluation/recipes.py).
+RECIPE = SGDConfig(epochs=300, lr=0.01, batch_size=256, momentum=0.9, weight_decay=5e-4, milestones=(151,))
 
 
 class Noise:
-    """`n` labelled images of noise."""
+    """`n` images of noise with random classes."""
 
     def __init__(self, n: int) -> None:
         generator = Seed(n).generator()
@@ -46,12 +49,12 @@ class Noise:
 
 
 def create() -> nn.Module:
-    """The network that both modes train."""
+    """The network that both our code and the plain loop train, always with the same initial weights."""
     return networks.create(ARCHITECTURE, num_classes=CLASSES, image_shape=SHAPE, seed=Seed(0))
 
 
 def plain(train: Noise, config: SGDConfig, test: Noise | None) -> None:
-    """Train with the usual loop and DSA, then evaluate on `test` if there is one."""
+    """Train a network with a usual PyTorch loop and DSA, then predict the classes of `test` if it is not None."""
     network, generator, augment = create().train(), Seed(1).generator(), DSA()
     optimizer = torch.optim.SGD(
         network.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
@@ -72,7 +75,7 @@ def plain(train: Noise, config: SGDConfig, test: Noise | None) -> None:
 
 
 def ours(train: Noise, config: SGDConfig, test: Noise | None, fused: Fused) -> None:
-    """The same by our functions, as experts and evaluations run them."""
+    """Do the same as `plain` with our functions, as the training of experts and evaluations use them."""
     network = create()
     fit(network, train, config, seed=Seed(1), augment=DSA(), fused=fused)
     if test is not None:
@@ -98,7 +101,8 @@ def main() -> None:
     rows = []
     for case in arguments.case or cases:
         what, repeats, train, config, test = cases[case]
-        for size in (min(len(train), 256), len(train) % 256 or 256):  # compiled before the clock starts
+        # Compile the code for both batch sizes of an epoch, the full batch and the last one, before the clock starts.
+        for size in (min(len(train), 256), len(train) % 256 or 256):
             ours(Noise(size), SGDConfig(epochs=1, lr=0.01, batch_size=256), test and Noise(512), fused)
         runs: dict[str, Callable[[], None]] = {
             "eager": lambda t=train, c=config, j=test: plain(t, c, j),  # type: ignore[misc]

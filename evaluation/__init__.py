@@ -1,6 +1,6 @@
-"""Networks of any architecture, trained from scratch on a synthetic set and tested on real images.
+"""Evaluates synthetic sets: trains networks of any architecture from scratch on a set and tests them on real images.
 
-Each name below is imported when it is first used, so `import evaluation` loads no torch.
+Each name below is imported only when it is used for the first time. So `import evaluation` does not load torch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from evaluation.train import watching as watching
     from evaluation.trainer import Trainer as Trainer
 
-_HOMES = {  # each public name and its module
+_HOMES = {  # each public name, and the module that defines it
     "DIVERGED": "evaluation.metrics",
     "METRICS": "evaluation.metrics",
     "RECIPES": "evaluation.recipes",

@@ -1,8 +1,9 @@
-"""Common corruptions of test images at five severities (Hendrycks and Dietterich 2019), for small images.
+"""Common corruptions of small test images, such as noise and blur, at five severities (Hendrycks and Dietterich 2019).
 
 The strengths are those of CIFAR-10-C (`ImageNet-C/create_c/make_cifar_c.py` of hendrycks/robustness at ca36008), which
-are made for 32 × 32 pixels. These are the ones that torch and torchvision can make. Missing are glass, motion, zoom and
-defocus blur, snow, frost, fog, spatter, elastic distortion and saturation. So a mean over these is no "mCE".
+are made for 32 × 32 pixels. This file has only the corruptions that torch, torchvision and PIL can compute. It lacks
+glass, motion, zoom and defocus blur, snow, frost, fog, spatter, elastic distortion and saturation of CIFAR-10-C. So a
+mean over the corruptions here must not be called "mCE", the mean corruption error of the paper.
 """
 
 from __future__ import annotations
@@ -20,25 +21,29 @@ from satm.rng import Seed
 from satm.types import Images
 
 SEVERITIES = (1, 2, 3, 4, 5)
-SMALLEST = 8  # pixels a side: the widest blur reaches 4 pixels
-CHUNK = 2048  # images at once
+SMALLEST = 8  # the smallest side of an image in pixels, because the widest blur reaches 4 pixels to each side
+CHUNK = 2048  # the number of images that are corrupted at once
 
 Corrupt = Callable[[Images, float, torch.Generator], Images]
-"""(images [n, C, H, W] in 0..1, strength, draws) → images, which may leave 0..1."""
+"""A function (images [n, C, H, W] in 0..1, strength, generator of random draws) → corrupted images.
+
+The values of the corrupted images may be below 0 or above 1.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corruption:
-    """One kind of damage."""
+    """One kind of corruption."""
 
     name: str
-    strengths: tuple[float, float, float, float, float]  # by severity
+    strengths: tuple[float, float, float, float, float]  # the strength at each of the severities 1 to 5
     apply: Corrupt
 
     def __call__(self, images: Images, severity: int, seed: Seed) -> Images:
-        """Images [n, C, H, W] uint8 at `severity` 1 to 5, as uint8. The draws come from `seed`.
+        """Corrupt images [n, C, H, W] uint8 at a severity from 1 to 5, and return them as uint8.
 
-        Raises ConfigError for another severity, and as `check_size`.
+        The random draws depend only on `seed`, the corruption and the severity. Raises ConfigError for another
+        severity, and for images that `check_size` does not accept.
         """
         if severity not in SEVERITIES:
             raise ConfigError(f"severity {severity}: expected 1, 2, 3, 4 or 5")
@@ -49,7 +54,7 @@ class Corruption:
 
 
 def check_size(image_shape: Sequence[int]) -> None:
-    """Raise ConfigError for images (C, H, W) of fewer than 8 pixels a side, or with neither 1 nor 3 channels."""
+    """Raise ConfigError if images of shape (C, H, W) have a side below 8 pixels, or a number of channels but 1 or 3."""
     channels, height, width = image_shape
     if min(height, width) < SMALLEST or channels not in (1, 3):
         raise ConfigError(
@@ -60,6 +65,9 @@ def check_size(image_shape: Sequence[int]) -> None:
 
 def _bytes(x: Images) -> Images:
     return (x.clamp(0, 1) * 255).to(torch.uint8)  # rounds down, as CIFAR-10-C does
+
+
+# The functions below are of the type `Corrupt`: x are the images, c is the strength.
 
 
 def _gaussian_noise(x: Images, c: float, draws: torch.Generator) -> Images:
@@ -82,12 +90,16 @@ def _speckle_noise(x: Images, c: float, draws: torch.Generator) -> Images:
 def _gaussian_blur(x: Images, c: float, draws: torch.Generator) -> Images:
     from torchvision.transforms.v2.functional import gaussian_blur
 
-    blurred: Images = gaussian_blur(x, [2 * int(4 * c + 0.5) + 1] * 2, [c, c])  # cut off at 4 sigma
+    # c is the standard deviation of the Gaussian in pixels. Its kernel ends at four standard deviations.
+    blurred: Images = gaussian_blur(x, [2 * int(4 * c + 0.5) + 1] * 2, [c, c])
     return blurred
 
 
 def _brightness(x: Images, c: float, draws: torch.Generator) -> Images:
-    """Adds c to the V of HSV: hue and saturation stay, so all channels are scaled alike. Black becomes grey."""
+    """Add c to the value V of the HSV colours, V = max(R, G, B).
+
+    Hue and saturation do not change, so all three channels are multiplied by the same factor. Black becomes grey.
+    """
     value = x.amax(dim=1, keepdim=True)
     raised = (value + c).clamp(max=1)
     return torch.where(value > 0, x * raised / value.clamp(min=1e-12), raised)
@@ -110,7 +122,7 @@ def _jpeg_compression(x: Images, c: float, draws: torch.Generator) -> Images:
     pixels, made = (x * 255).round().byte().permute(0, 2, 3, 1).numpy(), []
     for each in pixels:
         file = BytesIO()
-        Image.fromarray(each.squeeze()).save(file, "JPEG", quality=int(c))  # one channel is saved as grey
+        Image.fromarray(each.squeeze()).save(file, "JPEG", quality=int(c))  # images of one channel are saved as grey
         made.append(np.asarray(Image.open(file)).reshape(each.shape))
     return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).float() / 255
 

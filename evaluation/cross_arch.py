@@ -1,4 +1,7 @@
-"""Trains networks of one or several architectures on the same images, several times each, and tests them."""
+"""Trains networks of one or several architectures on the same images and tests them.
+
+Several networks of each architecture are trained. They are called repeats, and they differ only in their seeds.
+"""
 
 from __future__ import annotations
 
@@ -31,50 +34,53 @@ if TYPE_CHECKING:
     from satm.data import ImageData, Split
 
 RateSource: TypeAlias = Literal["learned", "fixed", "grid on validation"]
-"""The source of a learning rate: the step size of the set, a number given by the user, or the best of a grid."""
+"""The source of a learning rate: "learned" is the step size of the set, "fixed" a number that the user gives, and
+"grid on validation" the rate of a grid with the best accuracy on the validation images."""
 
 CHOOSING = -1
-"""The number that stands for a repeat if examples are drawn only to choose the learning rate on them: the first of
-several draws. The others have the numbers below it: -2, -3 …"""
+"""The number of a repeat is 0 or more. Random images that are drawn only to choose a learning rate belong to no repeat.
+Their first draw has this number in place of a repeat's number, and further draws have -2, -3 …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:
     """The metrics of one trained network on the test images, and everything that is needed to train it again.
 
-    A network whose loss was not finite has one metric, `diverged`, which is 1.
+    If the loss of a network was not finite in training, the network has only one metric, `diverged`, with the value 1.
     """
 
-    architecture: str  # canonical name
-    repeat: int  # counted from 0
-    metrics: Mapping[str, float]  # of every metric in `METRICS` that could be computed, by name
+    architecture: str  # the canonical name of the architecture
+    repeat: int  # the number of the repeat, counted from 0
+    metrics: Mapping[str, float]  # the value of every metric in `METRICS` that could be computed, by name
     learning_rate: float
     policy: RateSource  # the source of the learning rate
-    adaptation: Mapping[str, Any]  # how the network was fitted to the images; {} if it takes them as they are
-    seed: int  # 63 bits, of this network
-    seconds: float  # duration of training and test
-    training: Trained = "eager"  # compiled or not; the results differ in round-off only
-    choice: RateChoice | None = None  # how the rate was chosen, if it was
+    adaptation: Mapping[str, Any]  # how the network was changed to fit the images; {} if nothing was changed
+    seed: int  # the seed of this network, 63 bits
+    seconds: float  # the duration of training and test
+    training: Trained = "eager"  # whether the training code was compiled; the results differ only by round-off
+    choice: RateChoice | None = None  # how the learning rate was chosen from a grid; None if it was not
     predicted: torch.Tensor | None = field(default=None, compare=False, repr=False)
-    """[n] int64, the class with the largest logit of each test image (of a tie the first); None if it diverged."""
+    """[n] int64, the predicted class of each test image. It is the class with the largest logit, or the first of
+    several such classes. None if the network diverged."""
 
     @property
     def accuracy(self) -> float:
-        """Fraction in 0..1 of the test images; NaN if the network diverged."""
+        """The fraction (0..1) of the test images that are classified correctly; NaN if the network diverged."""
         return self.metrics.get("accuracy", math.nan)
 
     @property
     def diverged(self) -> bool:
-        """Whether the loss was not finite, so that there is no network to test."""
+        """Whether the loss was not finite in training. Such a network is not tested."""
         return DIVERGED in self.metrics
 
 
 @dataclass(frozen=True, kw_only=True)
 class Earlier:
-    """The results of earlier sessions of the same evaluation."""
+    """What earlier, interrupted sessions of the same evaluation have finished."""
 
-    trained: Collection[tuple[str, int]] = ()  # (architecture, repeat) of networks that need no training
-    learning_rates: Mapping[str, RateChoice] = field(default_factory=dict)  # chosen from the grid, by architecture
+    trained: Collection[tuple[str, int]] = ()  # (architecture, repeat) of each network that is trained already
+    # The learning rates that were chosen from the grid, by architecture.
+    learning_rates: Mapping[str, RateChoice] = field(default_factory=dict)
 
 
 def evaluate(
@@ -91,31 +97,38 @@ def evaluate(
     on_result: Callable[[EvaluationResult], None] | None = None,
     on_network: Callable[[EvaluationResult, nn.Module], None] | None = None,
 ) -> list[EvaluationResult]:
-    """Train `repeats` (or the recipe's) networks of each architecture on `examples`; every metric on the test images.
+    """Train several networks of each architecture on `examples`, and compute every metric on the test images.
 
     Args:
-        examples: the images to train on. If each repeat draws its own (random real images), a function from the number
-            of a repeat to its images; to choose a learning rate, `rate_networks` numbers from `CHOOSING` down.
-        data: test and validation images. For a synthetic set they are converted to its preprocessing.
-        architectures: names, as `satm.networks.plan` takes them.
-        recipe: how each network is trained, the policy of the learning rate, and `repeats` if that is None here.
-        seed: a network depends only on it, its architecture and its repeat. Stopping and reordering change no number.
-        trainer: the device and the compiled code, which several calls may share; the CPU by default.
-        teacher: labels the batches of a recipe that has its labels from one.
+        examples: the images to train on. If every repeat needs its own random real images, this is a function from the
+            number of a repeat to its images. To choose a learning rate, it is called with the numbers from `CHOOSING`
+            downwards, once for each of the recipe's `rate_networks`.
+        data: the test and validation images. For a synthetic set they are converted to the preprocessing of the set.
+        architectures: names that `satm.networks.plan` accepts.
+        recipe: how each network is trained, and how its learning rate is found.
+        seed: the seed of the evaluation. A network depends only on this seed, its architecture and its repeat. So an
+            interruption or another order of the architectures does not change the results.
+        repeats: the number of networks of each architecture; None: the number of the recipe.
+        trainer: the device and the compiled code, which several calls may share. The default is a trainer on the CPU.
+        teacher: the network that labels the training batches, if the recipe has its labels from a teacher.
         earlier: networks that are not trained again, and learning rates that are not chosen again.
         on_result: called with each result as soon as it is known.
-        on_network: called after that with each network that did not diverge, for further tests.
+        on_network: called after `on_result` with each result and its network, for further tests. It is not called for a
+            network that diverged.
 
-    Returns the new results, by architecture, then repeat. Before anything is trained, raises UnknownName or ConfigError
-    for an architecture or a teacher, and PluginError for a metric that cannot be loaded. Later raises PluginError for a
-    metric that fails, after `on_result` has the other ones; ShapeError for a set that does not fit `data`; Interrupted;
-    and, after all others, Diverged if networks diverge at every rate of a grid. One that diverges alone is a result.
+    Returns the new results, ordered by architecture and then by repeat. One network that diverges is a normal result.
+
+    Before anything is trained, raises UnknownName or ConfigError for a wrong architecture or teacher, and PluginError
+    for a metric that cannot be loaded. During the training, raises ShapeError for a set that does not fit `data`, and
+    Interrupted if the user asks to stop. Raises PluginError if a metric fails, after `on_result` was called with the
+    other metrics of the network. Raises Diverged if all networks of an architecture diverge at every learning rate of
+    the grid, after all other architectures are finished.
     """
     evaluation = _Evaluation(
         draw=examples if callable(examples) else lambda _: examples,
         data=data,
         recipe=recipe,
-        metrics=tuple(METRICS.get(name) for name in METRICS),  # loads them now, so a broken one is noticed first
+        metrics=tuple(METRICS.get(name) for name in METRICS),  # loaded before any training, to find a broken one early
         seed=seed,
         trainer=trainer or Trainer(),
         teacher=teacher,
@@ -135,7 +148,7 @@ def evaluate(
                 for repeat in todo:
                     raise_if_stopping(evaluation.trainer.progress)
                     results.append(evaluation.network(plan, repeat, bar))
-            except Diverged as error:  # at every rate of the grid: there is none for the other repeats either
+            except Diverged as error:  # no rate of the grid works, so the other repeats have no learning rate either
                 hopeless.append(str(error))
     if hopeless:
         raise Diverged("; ".join(hopeless))
@@ -146,22 +159,22 @@ def evaluate(
 class _Evaluation:
     """The inputs that all networks of one evaluation share."""
 
-    draw: Callable[[int], Examples]  # from the number of a repeat to its examples
+    draw: Callable[[int], Examples]  # (number of a repeat) → the examples to train on
     data: ImageData
     recipe: Recipe
     metrics: Sequence[Metric]
     seed: Seed
     trainer: Trainer
     teacher: Teacher | None
-    chosen: dict[str, RateChoice]  # learning rates chosen from the grid so far, by architecture
+    chosen: dict[str, RateChoice]  # the learning rates that were chosen from the grid so far, by architecture
     on_result: Callable[[EvaluationResult], None] | None
     on_network: Callable[[EvaluationResult, nn.Module], None] | None
 
     def network(self, plan: NetworkPlan, repeat: int, bar: Bar) -> EvaluationResult:
-        """Train and test one network, and give its result to `on_result`.
+        """Train and test one network, call `on_result` and `on_network`, and return the result.
 
-        Raises PluginError after that if the metric of another package failed. Raises Diverged only for a grid without a
-        rate that works.
+        If a metric of another package failed, raises PluginError after these calls. Raises Diverged only if no learning
+        rate of the grid works.
         """
         start = time.perf_counter()
         examples = self._examples(repeat)
@@ -198,7 +211,11 @@ class _Evaluation:
     def _tested(
         self, plan: NetworkPlan, examples: Examples, rate: float, seed: Seed, bar: Bar
     ) -> tuple[nn.Module | None, torch.Tensor, torch.Tensor]:
-        """Train one network; its logits [n, K] on the test images, and their classes [n]. None if it diverges."""
+        """Train one network, and predict the test images.
+
+        Returns the network, its logits [n, K] and the classes [n] of the test images. If the network diverges, returns
+        None and two empty tensors.
+        """
         fused = self.trainer.compiled(examples, plan, self.recipe)
         try:
             network = train_network(
@@ -217,7 +234,7 @@ class _Evaluation:
         return network, *predictions(network, _in_space_of(examples, self.data.test), fused=fused)
 
     def _metrics(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[dict[str, float], PluginError | None]:
-        """The metrics that can be computed, and the error of the first one that cannot."""
+        """The values of all metrics that can be computed, and the error of the first metric that fails (or None)."""
         values: dict[str, float] = {}
         broken: PluginError | None = None
         for metric in self.metrics:
@@ -228,7 +245,7 @@ class _Evaluation:
         return values, broken
 
     def _learning_rate(self, plan: NetworkPlan, examples: Examples) -> tuple[float, RateSource]:
-        """The learning rate of a network and its source. It is chosen from the grid once for each architecture."""
+        """The learning rate of a network and its source. A choice from the grid is made once for each architecture."""
         stated = stated_learning_rate(self.recipe.on(plan.name).learning_rate, examples)
         if stated is not None:
             return stated
@@ -248,7 +265,10 @@ class _Evaluation:
         return self.chosen[plan.name].rate, "grid on validation"
 
     def _examples(self, repeat: int) -> Examples:
-        """The examples of a repeat. Raises ShapeError if they are a set that does not fit the data."""
+        """The examples of a repeat, on the device of the trainer if they are a synthetic set.
+
+        Raises ShapeError if they are a synthetic set that does not fit the data.
+        """
         examples = self.draw(repeat)
         if not isinstance(examples, SyntheticSet):
             return examples
@@ -261,17 +281,17 @@ class _Evaluation:
 
 
 def _in_space_of(examples: Examples, split: Split) -> Split:
-    """`split` in the preprocessing of `examples`, because a network is tested in the space that it was trained in."""
+    """`split` with the preprocessing of `examples`: test images need the same preprocessing as the training images."""
     if not isinstance(examples, SyntheticSet) or examples.preprocessing == split.preprocessing:
         return split
     return split.with_preprocessing(examples.preprocessing)
 
 
 def value_of(metric: Metric, logits: torch.Tensor, targets: torch.Tensor) -> float:
-    """The metric as a float. Raises PluginError if the function of another package's metric fails."""
+    """The value of the metric as a float. Raises PluginError if the metric's function fails."""
     try:
         return float(metric.of(logits, targets))
-    except Exception as error:  # another package's function may raise anything
+    except Exception as error:  # the metric may come from another package, and its function may raise any exception
         raise PluginError(
             f"metric '{metric.name}' of {METRICS.owner(metric.name)} failed ({type(error).__name__}: {error}); repair "
             "or uninstall that package"

@@ -1,6 +1,8 @@
-"""The scores of DD-Ranking (Li et al. 2025, arXiv 2505.13300): what of an accuracy comes from the images themselves.
+"""The scores of DD-Ranking (Li et al. 2025, arXiv 2505.13300).
 
-All accuracies and scores are fractions. Checked against `ddranking` 0.2.0, `metrics/soft_label.py` and `aug_robust.py`.
+They measure how much of an accuracy comes from the images of a set, and not from soft labels or from augmentation. All
+accuracies and scores are fractions. The formulas were checked against the files `metrics/soft_label.py` and
+`aug_robust.py` of `ddranking` 0.2.0.
 """
 
 from __future__ import annotations
@@ -10,47 +12,47 @@ from dataclasses import dataclass
 
 from satm.errors import ConfigError
 
-WEIGHT = 0.5  # w and γ of DD-Ranking's leaderboard
+WEIGHT = 0.5  # the weights w and γ (see the scores below) that DD-Ranking's leaderboard uses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelAccuracies:
-    """The four accuracies of one label-robust score, each a fraction of the test images. Raises ConfigError."""
+    """The four test accuracies of one label-robust score. Raises ConfigError for an accuracy outside 0..1."""
 
-    real_hard: float  # of a network trained on all real training images
-    syn_hard: float  # of one trained on the set with hard labels
-    syn_any: float  # of one trained on the set as it is meant to be used
-    random_any: float  # of one trained on as many random real images in the same way
+    real_hard: float  # the accuracy of a network trained on all real training images
+    syn_hard: float  # the accuracy of a network trained on the set with hard labels
+    syn_any: float  # the accuracy of a network trained on the set as its method intends, for example with soft labels
+    random_any: float  # the accuracy of a network trained like `syn_any`, but on as many random real images
 
     def __post_init__(self) -> None:
         _check(real_hard=self.real_hard, syn_hard=self.syn_hard, syn_any=self.syn_any, random_any=self.random_any)
 
     @property
     def hard_label_recovery(self) -> float:
-        """HLR = acc(real, hard) − acc(syn, hard): what the images lose against all real ones. Less is better."""
+        """HLR = acc(real, hard) − acc(syn, hard): the loss of accuracy against all real images. Less is better."""
         return self.real_hard - self.syn_hard
 
     @property
     def improvement_over_random(self) -> float:
-        """IOR = acc(syn, any) − acc(random, any)."""
+        """IOR = acc(syn, any) − acc(random, any): the gain of accuracy over random real images. More is better."""
         return self.syn_any - self.random_any
 
     def score(self, weight: float = WEIGHT) -> float:
-        """LRS = (e^a − e^−1) / (e − e^−1) with a = w·IOR − (1 − w)·HLR, in 0..1.
+        """The label-robust score in 0..1: LRS = (e^a − e^−1) / (e − e^−1) with a = w·IOR − (1 − w)·HLR.
 
-        Raises ConfigError for a weight w outside 0..1.
+        w is `weight`. Raises ConfigError for a weight outside 0..1.
         """
         return _normalised(self.improvement_over_random, -self.hard_label_recovery, weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentationAccuracies:
-    """The four accuracies of one augmentation-robust score, each a fraction of the test images. Raises ConfigError."""
+    """The four test accuracies of one augmentation-robust score. Raises ConfigError for an accuracy outside 0..1."""
 
-    syn_aug: float  # of a network trained on the set with the augmentation of its recipe
-    random_aug: float  # on as many random real images in the same way
-    syn_plain: float  # on the set without augmentation
-    random_plain: float  # on random images without augmentation
+    syn_aug: float  # the accuracy of a network trained on the set with the augmentation of its recipe
+    random_aug: float  # the accuracy of a network trained like `syn_aug`, but on as many random real images
+    syn_plain: float  # the accuracy of a network trained on the set without augmentation
+    random_plain: float  # the accuracy of a network trained on as many random real images without augmentation
 
     def __post_init__(self) -> None:
         _check(
@@ -61,11 +63,11 @@ class AugmentationAccuracies:
         )
 
     def score(self, weight: float = WEIGHT) -> float:
-        """ARS = (e^b − e^−1) / (e − e^−1), in 0..1, with the gains over random images
+        """The augmentation-robust score in 0..1: ARS = (e^b − e^−1) / (e − e^−1). b is a mean of the gains over random:
 
             b = γ·[acc(syn, aug) − acc(random, aug)] + (1 − γ)·[acc(syn, plain) − acc(random, plain)].
 
-        Raises ConfigError for a weight γ outside 0..1.
+        γ is `weight`. Raises ConfigError for a weight outside 0..1.
         """
         return _normalised(self.syn_aug - self.random_aug, self.syn_plain - self.random_plain, weight)
 

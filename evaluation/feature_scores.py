@@ -1,6 +1,6 @@
-"""Scores of a set that need no training: how well it covers the real images, and how different its images are.
+"""Two scores of a set that need no training: its coverage of the real images, and the diversity of its own images.
 
-Both are functions of features, such as those of an expert, [n, D] float.
+Both scores are computed from features [n, D] of n images, for example the features of an expert network.
 """
 
 from __future__ import annotations
@@ -9,18 +9,24 @@ import torch
 
 from satm.errors import ShapeError
 
-EXPECTED = 0.95  # the coverage that as many real images would have; as Naeem et al. choose k
-ROWS = 2048  # real images compared at once
+EXPECTED = 0.95  # the expected coverage by which k is chosen (see `neighbours`), as in Naeem et al. 2020
+ROWS = 2048  # the number of real images that are compared at once
 
 
 def coverage(real: torch.Tensor, made: torch.Tensor) -> float:
-    """The share of the real images in whose neighbourhood an image of the set lies.
+    """The share of the real images that have at least one image of the set in their neighbourhood.
 
-    The neighbourhood of a real image is the ball that reaches its k-th nearest other real image. `neighbours` chooses
-    k so that as many real images would cover 95%; less means that the set leaves out kinds of images.
+    The neighbourhood of a real image is a ball of features around it. Its radius is the distance to the k-th nearest
+    other real image. `neighbours` chooses k so that a set of random real images of the same size has an expected
+    coverage of at least 95%. A coverage below 95% shows that the set has no image of some kinds of real images.
 
-    Source: Naeem et al. 2020, Reliable Fidelity and Diversity Metrics, Eq. 7 and section 4. Raises ShapeError for fewer
-    than two real images, none of the set, or other features.
+    Args:
+        real: [N, D], the features of the real images.
+        made: [M, D], the features of the images of the set.
+
+    Raises ShapeError for fewer than two real images, for a set without images, and for different numbers D of features.
+
+    Source: Naeem et al. 2020, Reliable Fidelity and Diversity Metrics, Eq. 7 and section 4.
     """
     if real.ndim != 2 or made.ndim != 2 or real.shape[1] != made.shape[1] or len(real) < 2 or not len(made):
         raise ShapeError(
@@ -30,17 +36,17 @@ def coverage(real: torch.Tensor, made: torch.Tensor) -> float:
     k = neighbours(len(real), len(made))
     covered = 0
     for rows in torch.arange(len(real)).split(ROWS):
-        # The nearest real image is the image itself, at distance 0.
+        # k + 1, because the nearest real image of a real image is this image itself, at distance 0.
         radius = torch.cdist(real[rows], real).kthvalue(k + 1, dim=1).values
         covered += int((torch.cdist(real[rows], made).amin(dim=1) <= radius).sum())
     return covered / len(real)
 
 
 def neighbours(real: int, made: int) -> int:
-    """The smallest k at which `made` images of the real distribution cover 95% of `real` images in the mean.
+    """The smallest k for which M = `made` random real images have an expected coverage of 95% of N = `real` images.
 
-    That mean is 1 − Π_{i=1..k} (N − i) / (M + N − i) for N real images and M others, whatever the distribution. At most
-    N − 1.
+    The expected coverage is 1 − Π_{i=1..k} (N − i) / (M + N − i). It does not depend on the distribution of the images.
+    k is at most N − 1.
     """
     missed, k = 1.0, 0
     while 1 - missed < EXPECTED and k < real - 1:
@@ -50,17 +56,18 @@ def neighbours(real: int, made: int) -> int:
 
 
 def diversity(features: torch.Tensor) -> float:
-    """The effective number of different images, as a share of all: the Vendi score over n, in 1/n..1.
+    """The effective number of different images divided by the number n of images: the Vendi score / n, in 1/n..1.
 
-    With K_ij the cosine of the features of images i and j, and λ the eigenvalues of K/n, it is exp(−Σ λ log λ) / n. It
-    is 1/n if all features have one direction, and 1 if they are orthogonal.
+    `features` are [n, D]. K [n, n] is the matrix of the cosines between the features of images i and j, and λ are the
+    eigenvalues of K/n. The result is exp(−Σ λ log λ) / n. It is 1/n if the features of all images have the same
+    direction, and 1 if they are orthogonal.
 
-    Source: Friedman and Dieng 2023, The Vendi Score, Eq. 2. Raises ShapeError if there are no images.
+    Raises ShapeError if there are no images. Source: Friedman and Dieng 2023, The Vendi Score, Eq. 2.
     """
     if features.ndim != 2 or not len(features):
         raise ShapeError(f"features {tuple(features.shape)} of a set: expected [1 or more, D]")
     unit = torch.nn.functional.normalize(features.double(), dim=1)
-    # K/n and the D × D matrix have the same eigenvalues above 0; the smaller one is quicker.
+    # F [n, D] is `unit`. FFᵀ = K and FᵀF [D, D] have the same eigenvalues above 0, so the smaller matrix is used.
     matrix = unit @ unit.T if len(unit) <= unit.shape[1] else unit.T @ unit
     values = torch.linalg.eigvalsh(matrix / len(unit)).clamp(min=0)
     entropy = -torch.special.xlogy(values, values).sum()

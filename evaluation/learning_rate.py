@@ -1,4 +1,7 @@
-"""The learning rate of an evaluation: given as a number, learned with the set, or chosen on the validation split."""
+"""Finds the learning rate of an evaluation: a given number, the set's own step size, or the best rate of a grid.
+
+The rates of a grid are compared by the accuracy of networks on the validation split.
+"""
 
 from __future__ import annotations
 
@@ -22,35 +25,38 @@ from satm.training import accuracy
 from satm.types import Examples
 
 RatePolicy: TypeAlias = Literal["learned", "grid"] | float
-"""The step size of the set, the best rate of the grid, or a number."""
+"""How a learning rate is found: "learned" is the step size of the set, "grid" the best rate of a grid. A number is the
+learning rate itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateChoice:
-    """A learning rate that was chosen from a grid, and how."""
+    """A learning rate that was chosen from a grid, and the numbers that led to the choice."""
 
-    rate: float
-    scores: Mapping[float, float] = field(default_factory=dict)  # mean validation accuracy (0..1) by rate, as tried
+    rate: float  # the chosen learning rate
+    # The mean validation accuracy (0..1) of each rate, in the order in which the rates were tried.
+    scores: Mapping[float, float] = field(default_factory=dict)
     networks: int = 1  # the number of networks in each mean
-    extended: float | None = None  # the rate that was tried beyond the grid, because the best one was at its edge
-    edge: Literal["lowest", "highest"] | None = None  # of all rates that were tried, if the chosen one is such a rate
+    extended: float | None = None  # the rate beyond the grid that was tried too; None if the grid was not extended
+    edge: Literal["lowest", "highest"] | None = None  # set if `rate` is the lowest or highest of all rates tried
 
     def facts(self) -> dict[str, Any]:
-        """For the detail of a result, JSON-able; `from_facts` is the inverse."""
+        """Everything except `rate`, as a dictionary that can be stored as JSON. `from_facts` is the inverse."""
         scores = [list(pair) for pair in self.scores.items()]
         return {"scores": scores, "networks": self.networks, "extended": self.extended, "edge": self.edge}
 
     @classmethod
     def from_facts(cls, rate: float, facts: Mapping[str, Any]) -> RateChoice:
-        """The choice of `rate` with its stored facts; {} for a result from before they were stored."""
+        """Rebuild the choice of `rate` from its stored `facts`. Results of older versions have no facts: {}."""
         return cls(**{**facts, "rate": rate, "scores": dict(facts.get("scores", ()))})
 
 
 def stated_learning_rate(policy: RatePolicy, examples: Examples) -> tuple[float, Literal["learned", "fixed"]] | None:
-    """The learning rate that is known before training, and where it came from.
+    """The learning rate and its source, if the rate is known without training; otherwise None.
 
-    It is the number of the policy ("fixed") or the step size of a synthetic set ("learned"). None if the policy is
-    "grid", or if it is "learned" and the examples have no step size; then call `choose_learning_rate`.
+    If the policy is a number, the rate is this number, and the source is "fixed". If the policy is "learned" and the
+    examples are a synthetic set with a step size, the rate is the step size, and the source is "learned". In all other
+    cases the rate has to be chosen by `choose_learning_rate`.
     """
     if not isinstance(policy, str):
         return policy, "fixed"
@@ -72,19 +78,28 @@ def choose_learning_rate(
     fused: Fused | None = None,
     progress: Progress = SILENT,
 ) -> RateChoice:
-    """The learning rate whose networks have the best mean accuracy on `validation`.
+    """Train networks at every learning rate of a grid, and choose the rate with the best mean validation accuracy.
 
-    Network r is trained on `draws[r]`, at every rate of `grid` (by default the recipe's) from the same seed. So the
-    networks of two rates are pairs that differ only in the rate. A set is given as often as networks are wanted; random
-    images are another draw each time. With a(η, r) the validation accuracy of network r at rate η, 0 if it diverges,
+    Network r is trained on `draws[r]` at every rate, each time from the same seed. So the networks of two rates are
+    pairs that differ only in the rate. Let a(η, r) be the validation accuracy of network r at rate η, or 0 if the
+    network diverges:
 
-        chosen = argmax_η mean_r a(η, r);  of equally good rates the first one.
+        chosen rate = argmax_η mean_r a(η, r)
 
-    If the best rate is the lowest or the highest of the grid, one rate beyond it is tried too: for a grid that ends in
-    η₁ and η₂, that is η₂²/η₁. Progress says so. With a single draw the grid is never extended, as before this rule.
+    Of several rates with the same mean, the first one is chosen. If the best rate is the lowest or the highest of the
+    grid, one more rate is tried. If η₂ is this best rate and η₁ is the next rate of the grid, the additional rate is
+    η₂²/η₁, and `progress` shows a message. With a single draw, the grid is never extended, as in older versions of this
+    function.
+
+    Args:
+        draws: the images to train on, one entry for each network. For a synthetic set, all entries are this set. For
+            random real images, each entry is another draw.
+        validation: the images to test on.
+        grid: the learning rates to try; None: the grid of the recipe.
+        fused: compiled code for the networks; None: train uncompiled.
 
     Raises ConfigError if there are no validation images or no draws, Diverged if every network diverges, and
-    Interrupted if the user asked to stop.
+    Interrupted if the user asks to stop.
     """
     if not len(validation):
         raise ConfigError(
@@ -122,7 +137,7 @@ def choose_learning_rate(
 
 @dataclass(frozen=True, kw_only=True)
 class _Trial:
-    """Trains the networks that judge learning rates."""
+    """Trains the networks by which learning rates are compared. Its fields are arguments of `choose_learning_rate`."""
 
     draws: Sequence[Examples]
     validation: Examples
@@ -135,13 +150,13 @@ class _Trial:
     progress: Progress
 
     def accuracies(self, rates: Sequence[float]) -> dict[float, list[float | None]]:
-        """For each rate the validation accuracy of every network; None if it diverges."""
+        """For each rate, the validation accuracy of every network, or None for a network that diverges."""
         total = len(rates) * len(self.draws) * self.recipe.epochs
         with self.progress.bar(f"{self.plan.name}: learning rate", total) as bar:
             return {rate: [self._accuracy(rate, k, bar) for k in range(len(self.draws))] for rate in rates}
 
     def choice(self, scores: Mapping[float, float], *, extended: float | None = None) -> RateChoice:
-        """The best rate of `scores`."""
+        """The choice of the best rate. `scores` are mean accuracies by rate, `extended` is a field of the result."""
         best = _best(scores)
         ends: dict[float, Literal["lowest", "highest"]] = {min(scores): "lowest", max(scores): "highest"}
         return RateChoice(
@@ -153,7 +168,10 @@ class _Trial:
         )
 
     def _accuracy(self, rate: float, number: int, bar: Bar) -> float | None:
-        """The validation accuracy of a network on draw `number`; None if it diverges."""
+        """Train a network on draw `number` at the learning rate `rate`, and return its validation accuracy.
+
+        Returns None if the network diverges.
+        """
         try:
             network = train_network(
                 self.draws[number],
@@ -172,17 +190,20 @@ class _Trial:
 
 
 def _means(accuracies: Mapping[float, Sequence[float | None]]) -> dict[float, float]:
-    """The mean accuracy of each rate; a network that diverged has 0."""
+    """The mean accuracy of each rate. A network that diverged has the accuracy 0."""
     return {rate: fmean(value or 0.0 for value in values) for rate, values in accuracies.items()}
 
 
 def _best(scores: Mapping[float, float]) -> float:
-    """The rate with the highest score; of equals the first."""
+    """The rate with the highest score. If several rates have the highest score, the first of them."""
     return max(scores, key=scores.__getitem__)
 
 
 def _beyond(grid: Sequence[float], best: float) -> float | None:
-    """One rate beyond `grid` by the ratio of its last two rates, if `best` is at an edge; None if it is not."""
+    """One rate beyond the edge of `grid` at which `best` is; None if `best` is not at an edge.
+
+    The ratio of the new rate to `best` is the ratio of `best` to its neighbour in the grid.
+    """
     rates = sorted(set(grid))
     if len(rates) < 2 or best not in (rates[0], rates[-1]):
         return None

@@ -1,4 +1,9 @@
-"""Accuracies of groups × architectures, with their intervals, drops, paired differences and rank correlations."""
+"""A matrix of accuracies: a row for each group of sets, a column for each architecture that they are evaluated on.
+
+A group holds sets that differ only in the seed of their condensation. This file computes the mean of each cell with its
+interval, the drop from the architecture that the sets were made with, the differences between rows, and the rank
+correlation between columns. All accuracies are fractions.
+"""
 
 from __future__ import annotations
 
@@ -23,57 +28,72 @@ from satm.statistics import (
 )
 
 Values = Mapping[int, Mapping[int, float]]
-"""Accuracies, as fractions, by the seed of the condensation, then by repeat."""
+"""Accuracies (fractions): seed of the condensation → repeat → accuracy of the network of this repeat."""
 
+# Texts that say which population the interval of a difference is about (`Estimate.scope`).
 TWO_SETS = "these two sets only"
 AND_DRAWS = "new condensations and new draws"
-FEWEST_SETS = 3  # two sets have one order or the other by chance
-FEWEST_SEEDS = 3  # for `kendall_interval`
+FEWEST_SETS = 3  # the fewest sets with a rank correlation; the order of two sets is often a matter of chance
+FEWEST_SEEDS = 3  # the fewest seeds for which `kendall_interval` gives an interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """The mean accuracy of a row on one architecture, over all networks: those that diverged count as chance, 1/K."""
+    """The mean accuracy of a row on one architecture, over all condensations and networks.
 
-    estimate: Estimate  # it says what its n counts, and what its interval speaks of
-    interval: tuple[float, float] | None  # 95%, within 0 and 1; None for fewer than three condensations, or networks
-    condensations: int
-    networks: int  # of each condensation; with random images, draws
-    between_condensations: float | None  # standard deviations; None if one value cannot tell
+    A network that diverged has the accuracy of a guess, 1/K for K classes.
+    """
+
+    estimate: Estimate  # the mean and its standard error
+    # The 95% interval of the mean, within 0 and 1. None if the estimate has fewer than three independent units, which
+    # are condensations, networks or draws (`Estimate.counts`).
+    interval: tuple[float, float] | None
+    condensations: int  # the number of condensations
+    networks: int  # the number of networks of each condensation; for random images, the number of draws
+    # The standard deviation between condensations, and that between networks. None if it cannot be computed, for
+    # example from a single condensation.
+    between_condensations: float | None
     between_networks: float | None
-    diverged: int
+    diverged: int  # the number of networks that diverged
     survivors: tuple[float, ...]  # the accuracies of the networks that did not diverge
-    left_out: int  # values of networks that not every condensation has; the mean is without them
+    left_out: int  # the number of values that the mean leaves out, because not all condensations have this network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatrixRow:
-    """The accuracies of one group, or of random real images in its place, on every architecture.
+    """The accuracies on every architecture of networks trained on the sets of one group, or on as many random images.
 
-    A group holds sets that differ in the seed of their condensation and in nothing else; it can be a single set.
+    A group holds sets that differ only in the seed of their condensation. It can be a single set.
     """
 
-    name: str  # of the group
-    memory: str  # condensed or random, with its prefix
+    name: str  # the name of the group
+    memory: str  # what the networks are trained on, "condensed" or "random", with the prefix if one is used
     profile: str
-    own: str  # the architecture that the sets were made with: "in-domain"
-    ipc: int  # images per class that networks are trained on
-    accuracies: Mapping[str, Values]  # of networks that did not diverge, by architecture
-    draws: bool = False  # each network has random images of its own, the same for every condensation: one seed is there
-    origins: frozenset[str] = frozenset()  # rows that share one are siblings, or come from one set
-    images: int | None = None  # test images, if they are known
-    adaptations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # to the images, by architecture
+    own: str  # the architecture that the sets were made with; the accuracy on it is called "in-domain"
+    ipc: int  # the images per class that networks are trained on
+    accuracies: Mapping[str, Values]  # the accuracies of the networks that did not diverge, by architecture
+    # Whether the row has random images. Each network then has its own draw of images, which does not depend on a
+    # condensation. So `accuracies` has only one seed.
+    draws: bool = False
+    # Labels of what the sets were made from. Two rows with a common label depend on each other, for example two sets of
+    # the same run.
+    origins: frozenset[str] = frozenset()
+    images: int | None = None  # the number of test images; None if it is not known
+    # How the networks were changed to fit the images (`NetworkPlan.adaptation`), by architecture.
+    adaptations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     diverged: Mapping[str, Mapping[int, frozenset[int]]] = field(default_factory=dict)
-    """By architecture, then seed: the repeats of the networks that diverged."""
-    chance: float | None = None  # 1/K: the accuracy that a diverged network counts with
-    policies: Mapping[str, str] = field(default_factory=dict)  # learned, grid or fixed, by architecture
+    """The repeats of the networks that diverged: architecture → seed of the condensation → repeats."""
+    chance: float | None = None  # 1/K, the accuracy that a diverged network gets; None if K is not known
+    # How the learning rates were found ("learned", "grid" or "fixed"), by architecture.
+    policies: Mapping[str, str] = field(default_factory=dict)
     rates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # the learning rates, by architecture
 
     def score(self, architecture: str) -> Score | None:
         """The mean over condensations and networks with its interval; None if no network was trained.
 
-        It is the crossed estimate of `satm.statistics.crossed`. For random images it is that of `fresh_draws`. Raises
-        ConfigError if networks diverged and `chance` is not known, and if the condensations have no network in common.
+        For sets, the estimate is that of `satm.statistics.crossed`. For random images, it is that of `fresh_draws`.
+        Raises ConfigError if networks diverged and `chance` is not known, or if no network (repeat) was trained for all
+        condensations.
         """
         values = self.values(architecture)
         if not values:
@@ -98,9 +118,10 @@ class MatrixRow:
         )
 
     def drop(self, architecture: str) -> Crossed | None:
-        """Accuracy on the sets' own architecture minus that on this one; None for their own.
+        """The accuracy on the sets' own architecture minus the accuracy on `architecture`.
 
-        It is paired by seed and repeat, since the condensation is the same on both sides, and so are random images.
+        The difference is paired by seed and repeat, because both sides use the same condensations, or the same random
+        images. None if `architecture` is the sets' own, or if the two sides have no network in common.
         """
         if architecture == self.own:
             return None
@@ -111,14 +132,14 @@ class MatrixRow:
         return replace(found, scope=fresh_draws(list(draws.values())).scope)
 
     def difference(self, other: MatrixRow, architecture: str) -> Crossed | None:
-        """This accuracy minus that of `other`, with the crossed standard error of the difference.
+        """The accuracy of this row minus that of `other`, with the standard error of `satm.statistics.crossed`.
 
-        - Two groups: paired by seed and by repeat. Networks of one repeat start from the same weights.
-        - Two single sets: paired by repeat, whatever their seeds. It speaks of these two sets only.
-        - Random images as `other`: they belong to no seed. The network of repeat r is compared with the same repeat of
-          every condensation, so that its draw counts as an effect of r.
+        - Two groups are paired by seed and by repeat. Networks of the same repeat start from the same weights.
+        - Two single sets are paired by repeat, and their seeds may differ. The interval is about these two sets only.
+        - Random images as `other` belong to no seed. Their network of repeat r is compared with the network of repeat r
+          of every condensation. So the effect of the drawn images is a part of the effect of repeat r.
 
-        None if the two have no network in common.
+        None if the two rows have no network in common.
         """
         mine, theirs = self.values(architecture), other.values(architecture)
         single = len(mine) == len(theirs) == 1
@@ -133,7 +154,7 @@ class MatrixRow:
         return replace(found, scope=AND_DRAWS) if other.draws and found.networks >= FEWEST_SETS else found
 
     def values(self, architecture: str) -> dict[int, dict[int, float]]:
-        """The accuracies of all networks by seed, then by repeat; a network that diverged has the value 1/K.
+        """The accuracies of all networks by seed, then by repeat. A network that diverged has the accuracy 1/K.
 
         Raises ConfigError if networks diverged and `chance` is not known.
         """
@@ -150,49 +171,53 @@ class MatrixRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """How well the order of the groups on an architecture agrees with their order in-domain.
-
-    `missing` says why there is no correlation, or no interval; it is empty if there are both.
-    """
+    """How well the order of the groups by accuracy on an architecture agrees with their order in-domain."""
 
     correlation: RankCorrelation | None = None
-    interval: tuple[float, float] | None = None  # 95%, of Kendall's tau, by a bootstrap of seeds, then networks
-    missing: str = ""
+    interval: tuple[float, float] | None = None  # the 95% bootstrap interval of Kendall's tau (`kendall_interval`)
+    missing: str = ""  # why there is no correlation or no interval; "" if there are both
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """Accuracies of groups × architectures under one recipe, and for each group the row it is compared with."""
+    """The accuracies of groups on several architectures under one recipe."""
 
-    recipe: str  # its name
-    policy: str = ""  # the policy of the learning rate: learned, grid or fixed; "" if it is not known
-    architectures: tuple[str, ...]  # the sets' own first
-    sets: tuple[MatrixRow, ...]  # one a group
-    randoms: tuple[MatrixRow, ...] = ()  # random images; groups for which they are the same share a row
-    against: Mapping[str, MatrixRow] = field(default_factory=dict)  # by the name of the group
+    recipe: str  # the name of the recipe
+    policy: str = ""  # how learning rates are found: "learned", "grid" or "fixed"; "" if it is not known
+    architectures: tuple[str, ...]  # the architectures that the sets were made with come first
+    sets: tuple[MatrixRow, ...]  # one row for each group
+    randoms: tuple[MatrixRow, ...] = ()  # the rows of random images; several groups may share such a row
+    # The row that each group is compared with, by the name of the group.
+    against: Mapping[str, MatrixRow] = field(default_factory=dict)
 
     @property
     def rows(self) -> tuple[MatrixRow, ...]:
-        """The groups, then random images."""
+        """The rows of the groups, then the rows of random images."""
         return (*self.sets, *self.randoms)
 
     def difference(self, row: MatrixRow, architecture: str) -> Crossed | None:
-        """`row` minus the row that it is compared with; None if there is none or it is `row`."""
+        """The accuracy of `row` minus that of the row it is compared with (`against`).
+
+        None if there is no such row, or if it is `row` itself.
+        """
         other = self.against.get(row.name) if row in self.sets else None
         return None if other is None or other is row else row.difference(other, architecture)
 
     def ranked(self, architecture: str) -> tuple[MatrixRow, ...]:
-        """The groups that have accuracies on `architecture` and in-domain, without those that were made with it."""
+        """The groups that enter the rank correlation for `architecture`.
+
+        They have accuracies on `architecture` and in-domain, and they were made with another architecture.
+        """
         return tuple(
             row for row in self.sets if row.own != architecture and row.values(row.own) and row.values(architecture)
         )
 
     def ranking(self, architecture: str) -> Ranking:
-        """The rank correlation of the groups' mean accuracies on `architecture` with those in-domain.
+        """The rank correlation of the groups' mean accuracies on `architecture` with their mean accuracies in-domain.
 
-        There is one only for three or more groups of one IPC and one policy of the learning rate. No two of them may be
-        siblings or come from one set: these are ordered alike for other reasons than the architecture. The interval of
-        Kendall's tau needs three seeds that all groups have.
+        A correlation needs three or more groups with the same IPC and the same policy of the learning rate. No two of
+        the groups may have a common origin, because their orders agree for another reason than the architecture. The
+        interval of Kendall's tau needs three seeds that all groups have.
         """
         rows = self.ranked(architecture)
         if missing := _unrankable(rows, architecture):
@@ -216,12 +241,13 @@ class Matrix:
 
 
 def cells(matrix: Matrix) -> tuple[list[str], list[list[Any]]]:
-    """Columns and lines of a table with one line for each group and architecture; numbers are fractions.
+    """The names of the columns and the lines of a table with one line for each group and architecture.
 
-    `mean` and `std` are those of the networks that did not diverge. All other numbers count a diverged network as
-    chance: `mean_all`, its interval from `low` to `high`, and the standard deviations between condensations and between
-    networks. `n` is the number of `counts` (condensations, networks or draws) behind that interval. The ends of an
-    interval are None for fewer than three of them. `rate` is None if the sets of a group have several.
+    All accuracies are fractions. `mean` and `std` are those of the networks that did not diverge. For all other
+    numbers, a diverged network has the accuracy of a guess, 1/K: `mean_all`, its interval from `low` to `high`, and the
+    standard deviations between condensations and between networks. `n` is the number of independent units behind the
+    interval, and `counts` names them: condensations, networks or draws. With fewer than three units, the ends of the
+    interval are None. `rate` is None if the sets of a group have different learning rates.
     """
     columns = ["set", "memory", "profile", "recipe", "architecture", "in_domain", "adaptation", "n", "mean", "std"]
     columns += ["low", "high", "counts", "condensations", "networks", "std_condensations", "std_networks"]
@@ -256,12 +282,15 @@ def cells(matrix: Matrix) -> tuple[list[str], list[list[Any]]]:
 
 
 def ends(found: Estimate | None) -> tuple[float | None, float | None]:
-    """The low and the high end of the 95% t-interval; None if there is no estimate, or fewer than three units."""
+    """The low and the high end of the 95% t-interval of `found`.
+
+    Both are None without an estimate, or if the estimate has fewer than three independent units.
+    """
     return (None, None) if found is None else found.ends() or (None, None)
 
 
 def _paired(mine: Values, theirs: Values) -> Crossed | None:
-    """`mine` − `theirs` over the seeds and repeats that both have; None if there are none."""
+    """The paired difference `mine` − `theirs` over the seeds and repeats that both have; None if there are none."""
     try:
         first, second = common(mine, theirs).tables
     except ConfigError:
@@ -297,5 +326,5 @@ def _mean(values: Values) -> float:
 
 
 def _mean_and_std(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """The mean, and the population standard deviation, as the field reports it; None without values."""
+    """The mean and the population standard deviation, which papers report; (None, None) without values."""
     return (statistics.fmean(values), statistics.pstdev(values)) if values else (None, None)

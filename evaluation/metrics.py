@@ -1,9 +1,9 @@
-"""The table of metrics: numbers computed from the logits of a trained network on the test images.
+"""The table `METRICS` of metrics. A metric is a number computed from a trained network's logits on the test images.
 
-Every evaluation of a network (`evaluation.evaluate`) computes all metrics of the table. To add one here, write a
-function below and one `METRICS.add(Metric(...))`. Another package adds one with an entry point of the group
-`satm.metrics`. The functions use methods of tensors only, so this file loads no torch and `satm results` can look up a
-metric's unit at once.
+Every evaluation of a network (`evaluation.evaluate`) computes all metrics of the table. To add a metric, write a
+function in this file and add it with `METRICS.add(Metric(...))`. Another package adds a metric by an entry point of the
+group `satm.metrics`. The functions use only methods of tensors. So this file does not need to import torch, and
+`satm results` can read the units of metrics without waiting for this import.
 """
 
 from __future__ import annotations
@@ -19,42 +19,46 @@ if TYPE_CHECKING:
 
 Unit = Literal["fraction", "nats"]
 DIVERGED = "diverged"
-"""The metric, 1, of a network whose loss was not finite. It has no other metric, so it is not in the table."""
+"""The name of the metric of a network that diverged: its loss was not finite in training. The value is always 1. Such a
+network has no other metric. `diverged` is not in the table, because it is not computed from logits."""
 BINS = 15
-"""Bins of the expected calibration error, as in Guo et al. 2017."""
+"""The number of bins of the expected calibration error, as in Guo et al. 2017."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A number computed from predictions.
+    """A metric of a trained network.
 
-    `of(logits, targets)` takes logits [n, K] and targets [n], int64 classes in 0..K − 1, both on the CPU. It returns a
-    finite float if the logits are finite.
+    The function `of(logits, targets)` computes it from logits [n, K] and from targets [n], which are int64 classes in
+    0..K − 1. Both are on the CPU. It must return a finite float if the logits are finite.
     """
 
-    name: str  # as results store it
+    name: str  # the name under which results store the metric
     summary: str
     of: Callable[[Tensor, Tensor], float]
-    unit: Unit = "fraction"  # a fraction is shown in percent, nats as they are
+    unit: Unit = "fraction"  # tables show a fraction in percent, and nats (units of the natural logarithm) unchanged
     higher_is_better: bool = True
     needs: Literal["logits", "predictions"] = "logits"
-    """What it is computed from. A metric that needs only the predicted classes is computed from stored predictions, so
-    no network is trained again for it. `of` then gets one-hot logits: 1 for the predicted class, 0 for all others."""
+    """The input of the metric. A metric that needs only the predicted classes can be computed from stored predictions.
+    So no network is trained again. `of` then gets one-hot logits: 1 for the predicted class, 0 for all others."""
 
 
 METRICS: Names[Metric] = Names("metric", package="evaluation.metrics", group="satm.metrics", expects=Metric)
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> float:
-    """The fraction of images whose largest logit is that of their class; the first one wins a tie."""
+    """The fraction of the images for which the class with the largest logit is the target.
+
+    If several classes have the largest logit, the first of them is the prediction.
+    """
     return float((logits.argmax(1) == targets).double().mean())
 
 
 def macro_accuracy(logits: Tensor, targets: Tensor) -> float:
-    """The mean over classes of the accuracy on the images of the class.
+    """The mean over the classes of the accuracy on the images of one class.
 
-    A class without a test image is left out. Equal to `accuracy` if all classes have equally many images; otherwise a
-    small class counts as much as a large one.
+    A class without test images is left out. Classes with few and with many images have the same weight. If all classes
+    have the same number of images, the result is equal to `accuracy`.
     """
     right = (logits.argmax(1) == targets).double()
     counts = targets.bincount().double()
@@ -69,13 +73,13 @@ def negative_log_likelihood(logits: Tensor, targets: Tensor) -> float:
 
 
 def expected_calibration_error(logits: Tensor, targets: Tensor) -> float:
-    """The mean distance between the confidence and the accuracy of a network.
+    """The expected calibration error: the mean distance between the confidence and the accuracy of a network.
 
-    The confidence of an image is the largest probability, max softmax(logits). The images are put into 15 bins by their
-    confidence: bin m, counted from 1, holds those in ((m − 1)/15, m/15], so the upper edge belongs to the bin. With
-    acc and conf the means in a bin,
+    The confidence for an image is the largest probability, max softmax(logits). The images are put into 15 bins by
+    their confidence. Bin m, counted from 1, holds the n_m images with a confidence in ((m − 1)/15, m/15]. acc_m is the
+    accuracy on the images of bin m, and conf_m is their mean confidence.
 
-        ECE = Σ_m (n_m / n) · |acc_m − conf_m|.
+        ECE = Σ_m (n_m / n) · |acc_m − conf_m|
 
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, Eqs. 2 and 3.
     """
@@ -83,7 +87,7 @@ def expected_calibration_error(logits: Tensor, targets: Tensor) -> float:
     right = (logits.argmax(1) == targets).double()
     edges = confidence.new_tensor([m / BINS for m in range(1, BINS)])
     bins = (confidence[:, None] > edges).sum(1)
-    gaps = bins.bincount(weights=right - confidence)  # n_m (acc_m − conf_m)
+    gaps = bins.bincount(weights=right - confidence)  # the sums n_m (acc_m − conf_m) of all bins
     return float(gaps.abs().sum() / len(targets))
 
 

@@ -1,4 +1,4 @@
-"""What stored predictions are good for: confusion matrices and metrics, without training a network again."""
+"""Confusion matrices and metrics from stored predictions, so that no network has to be trained again."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from evaluation.metrics import Metric
 from satm.errors import ConfigError, ShapeError
 
 SAVED_BELOW = 20_000
-"""Predictions on fewer test images than this are stored unless the user says otherwise."""
+"""Without an option of the user, predictions are stored if the data set has fewer test images than this."""
 
 
 def confusion_matrix(
     predicted: np.ndarray | Sequence[int], targets: np.ndarray | Sequence[int], num_classes: int
 ) -> np.ndarray:
-    """Counts [K, K] int64: entry (i, j) is the number of images of class i that were predicted as class j.
+    """The confusion matrix [K, K] int64. Entry (i, j) is the number of images of class i that are predicted as class j.
 
-    `predicted` and `targets` are [n], classes in 0..K − 1. The trace divided by n is the accuracy. Raises ShapeError if
-    the lengths differ, ConfigError for a class outside 0..K − 1.
+    `predicted` and `targets` are [n], classes in 0..K − 1, with K = `num_classes`. The trace divided by n is the
+    accuracy. Raises ShapeError if the lengths differ, ConfigError for a class outside 0..K − 1.
     """
     found, wanted = (np.asarray(values, dtype=np.int64) for values in (predicted, targets))
     if found.shape != wanted.shape or found.ndim != 1:
@@ -34,10 +34,10 @@ def confusion_matrix(
 
 
 def from_predictions(metric: Metric, predicted: np.ndarray, targets: np.ndarray, num_classes: int) -> float:
-    """The value of a metric that needs only predictions, from `predicted` [n] and `targets` [n].
+    """The value of a metric that needs only predicted classes, from `predicted` [n] and `targets` [n].
 
-    The metric gets one-hot logits, whose largest is that of the predicted class. Raises ConfigError if the metric needs
-    more than predictions, PluginError if its function fails.
+    The metric's function gets one-hot logits: 1 for the predicted class, 0 for all others. Raises ConfigError if the
+    metric needs real logits, PluginError if its function fails.
     """
     if metric.needs != "predictions":
         raise ConfigError(f"metric {metric.name} needs logits, and only predictions are stored; evaluate the set again")

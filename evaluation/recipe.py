@@ -1,4 +1,4 @@
-"""Recipes: how a network is trained on a synthetic set for evaluation."""
+"""The class `Recipe`: how a network is trained on a synthetic set when the set is evaluated."""
 
 from __future__ import annotations
 
@@ -20,31 +20,36 @@ from satm.training import AdamWConfig, Optimisation, SGDConfig
 from satm.types import Augment, Criterion, Mix
 
 LATER = ("restarts", "cutmix", "clip_norm", "ranges", "optimizer", "labels", "cases")
-"""Settings that the first recipes did not have. A recipe that does not use them does not list them, so it has the same
-id as before they existed, and its old results are still its own."""
+"""Settings that were added to `Recipe` later. If a recipe does not use such a setting, its description leaves the
+setting out. So the recipe still has the id under which its older results are stored."""
 
 RATE_NETWORKS = 5
-"""Networks, or draws of random images, by which a rate of the grid is judged. Ours: the field takes one network."""
+"""The number of networks by which a learning rate of the grid is judged. Published evaluations use one network; five
+is our choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """Other numbers of a recipe for some sets or networks. A field that is null fits everything, or changes nothing."""
+    """An exception in a recipe: another batch size or learning rate for some data sets, IPCs or networks.
+
+    The first four fields are conditions, and None fits everything. The last two fields are the numbers that replace
+    those of the recipe, and None changes nothing.
+    """
 
     dataset: str | None = None
-    classes: int | None = None  # K
+    classes: int | None = None  # the number of classes K
     ipc: int | None = None
-    network: str | None = None  # its canonical name
+    network: str | None = None  # the canonical name of the network's architecture
     batch_size: int | None = None
     learning_rate: float | None = None
 
     def fits(self, dataset: str, classes: int, ipc: int) -> bool:
-        """Whether these are numbers for a set of `ipc` images of each of K = `classes` classes of `dataset`."""
+        """Whether the case applies to a set of `dataset` with K = `classes` classes and `ipc` images per class."""
         wanted = ((self.dataset, dataset), (self.classes, classes), (self.ipc, ipc))
         return all(ours in (None, theirs) for ours, theirs in wanted)
 
     def change(self, recipe: Recipe) -> Recipe:
-        """`recipe` with these numbers."""
+        """`recipe` with the batch size and the learning rate of this case."""
         return replace(
             recipe,
             batch_size=recipe.batch_size if self.batch_size is None else self.batch_size,
@@ -54,38 +59,40 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How an evaluation network is trained, except for its architecture, its seed and the set.
+    """All settings of the training of an evaluation network, except the architecture, the seed and the set.
 
-    The learning rate is a number or a policy. "learned" takes the step size of the set, or chooses from the grid if the
-    set has none. "grid" takes the rate of `grid` with the best mean accuracy of `rate_networks` networks on the
-    validation split, chosen for each architecture. The recipe of a method without a step size has the published number,
-    if there is one. Raises ConfigError for a value out of its range, UnknownName for an unknown augmentation.
+    The learning rate is a number or a policy. With the policy "learned", it is the step size of the set; if the set has
+    no step size, it is chosen from the grid. With the policy "grid", it is the rate of `grid` with the best mean
+    accuracy of `rate_networks` networks on the validation split. This choice is made for each architecture. A recipe
+    for methods without a step size has the published learning rate as a number, if one is published.
+
+    Raises ConfigError for a value out of its range, UnknownName for an unknown augmentation.
     """
 
     name: str
-    summary: str = field(default="", compare=False)  # one line for lists; no part of the description or the id
-    version: int = 1  # raised when a recipe of this name changes
+    summary: str = field(default="", compare=False)  # one line for lists of recipes; not a part of the recipe's id
+    version: int = 1  # raised whenever the settings of the recipe with this name change
     epochs: int
     batch_size: int = 256
-    momentum: float = 0.9  # μ of SGD, β₁ of AdamW
+    momentum: float = 0.9  # the momentum μ of SGD, or β₁ of AdamW
     weight_decay: float = 5e-4
-    drop_at: tuple[int, ...] = ()  # epochs finished before the learning rate is multiplied by `decay`
+    drop_at: tuple[int, ...] = ()  # after each of these numbers of epochs the learning rate is multiplied by `decay`
     decay: float = 0.1
-    augment: str | None = STRATEGY  # "crop_flip": one of them for each batch, as in DSA; "crop+flip": both
-    learning_rate: Literal["learned", "grid"] | float = "learned"  # the policy, or a number
-    grid: tuple[float, ...] = (0.001, 0.005, 0.01, 0.05, 0.1)  # to choose from on validation; DD-Ranking's
-    rate_networks: int = RATE_NETWORKS  # networks for each rate of the grid; 1: one, and the grid is never extended
-    repeats: int = 5  # networks for each architecture
-    scale: Literal["paper", "cpu", "smoke"] = "paper"  # what its numbers may be called
-    source: str
-    departures: tuple[str, ...] = ()  # from the source, each with its reason
-    restarts: WarmRestarts | None = None  # in place of the drops
+    augment: str | None = STRATEGY  # "crop_flip": one of the two on each batch, as in DSA; "crop+flip": both
+    learning_rate: Literal["learned", "grid"] | float = "learned"  # the policy, or the learning rate as a number
+    grid: tuple[float, ...] = (0.001, 0.005, 0.01, 0.05, 0.1)  # the rates that "grid" tries; these are DD-Ranking's
+    rate_networks: int = RATE_NETWORKS  # the networks for each rate of the grid; with 1, the grid is never extended
+    repeats: int = 5  # the number of networks of each architecture
+    scale: Literal["paper", "cpu", "smoke"] = "paper"  # the profile that the results are labelled with
+    source: str  # the paper or code that the settings come from
+    departures: tuple[str, ...] = ()  # the differences from the source, each with its reason
+    restarts: WarmRestarts | None = None  # a schedule of the learning rate, used instead of `drop_at` and `decay`
     cutmix: CutMix | None = None
-    clip_norm: float | None = None  # a longer gradient is shortened to this norm
-    ranges: DSARanges | None = None  # how far the operations of `augment` go; null: as far as in DSA
-    optimizer: Literal["adamw"] | None = None  # AdamW with a learning rate along half a cosine; null: SGD
-    labels: TeacherLabels | None = None  # every batch is labelled by a teacher; null: the set's own labels
-    cases: tuple[Case, ...] | None = None  # of several that fit, a later one counts
+    clip_norm: float | None = None  # gradients with a larger norm are scaled down to this norm; None: no limit
+    ranges: DSARanges | None = None  # the ranges of the operations of `augment`; None: the ranges of DSA
+    optimizer: Literal["adamw"] | None = None  # AdamW with a learning rate that follows half a cosine; None: SGD
+    labels: TeacherLabels | None = None  # the teacher that labels every batch; None: the labels of the set are used
+    cases: tuple[Case, ...] | None = None  # exceptions; if several fit, later ones override earlier ones
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.repeats < 1:
@@ -106,7 +113,7 @@ class Recipe:
         _ = self.augmentation
 
     def optimisation(self, learning_rate: float) -> Optimisation:
-        """The settings of the optimiser at `learning_rate`. Raises ConfigError if that is not above 0."""
+        """The settings of the optimiser with `learning_rate`. Raises ConfigError if `learning_rate` is not above 0."""
         if self.optimizer is None:
             return self.sgd(learning_rate)
         return AdamWConfig(
@@ -119,7 +126,7 @@ class Recipe:
         )
 
     def sgd(self, learning_rate: float) -> SGDConfig:
-        """`optimisation` of a recipe that trains by SGD. Raises ConfigError for another optimiser."""
+        """The settings of SGD with `learning_rate`. Raises ConfigError if the recipe trains by another optimiser."""
         if self.optimizer is not None:
             raise ConfigError(f"recipe {self.name} trains by {self.optimizer}, not by SGD; take another recipe")
         return SGDConfig(
@@ -136,13 +143,14 @@ class Recipe:
 
     @property
     def augmentation(self) -> Augment | None:
-        """The augmentation of the images of training batches; None for none."""
+        """The augmentation of the images of a training batch; None if images are not augmented."""
         return None if self.augment is None else named(self.augment, self.ranges)
 
     def mixing(self, num_classes: int, teacher: Teacher | None = None) -> Mix | None:
-        """CutMix of the images and targets of training batches, then the labels of `teacher`; None for neither.
+        """A function that mixes the images and targets of a training batch by CutMix and then labels them by `teacher`.
 
-        `teacher` is not used if the recipe has the set's own labels; see `check_teacher`.
+        It does each of the two only if the recipe has it. None if the recipe has neither. A recipe without teacher
+        labels does not use `teacher`. For a recipe with teacher labels, call `check_teacher` before.
         """
         mix = None if self.cutmix is None else partial(self.cutmix, classes=num_classes)
         if self.labels is None or teacher is None:
@@ -150,7 +158,7 @@ class Recipe:
         return Relabelled(teacher=teacher, temperature=self.labels.temperature, mix=mix)
 
     def check_teacher(self, teacher: Teacher | None, num_classes: int, image_shape: tuple[int, int, int]) -> None:
-        """Raise ConfigError if the recipe has its labels from a teacher, and there is none that fits."""
+        """Raise ConfigError if the recipe needs a teacher and `teacher` is None or does not fit the data."""
         if self.labels is None:
             return
         if teacher is None:
@@ -162,10 +170,11 @@ class Recipe:
 
     @property
     def criterion(self) -> Criterion:
-        """The loss: cross-entropy with the set's own labels, or `distillation_loss` at the teacher's temperature T.
+        """The loss: cross-entropy for the set's own labels, or `distillation_loss` with T for a teacher's labels.
 
-        SGD takes T² times that, because its steps are as long as the gradient, which has a factor 1/T² (Hinton et al.
-        2015, section 2). Steps of AdamW do not depend on the scale, and RDED has no factor.
+        T is the temperature of the teacher's labels. With SGD, `distillation_loss` is multiplied by T². Its gradient
+        has a factor 1/T², and the steps of SGD are proportional to the gradient (Hinton et al. 2015, section 2). Steps
+        of AdamW do not depend on the scale of the loss, and RDED, which uses AdamW, has no such factor.
         """
         if self.labels is None:
             return F.cross_entropy
@@ -174,7 +183,10 @@ class Recipe:
         return partial(distillation_loss, temperature=temperature, factor=factor)
 
     def for_set(self, dataset: str, classes: int, ipc: int) -> Recipe:
-        """The recipe with its numbers for such a set; only the cases of single networks are left in it."""
+        """The recipe with the numbers of its cases for a set of this data set, number of classes and IPC.
+
+        Only the cases that depend on the network are left in the returned recipe (see `on`).
+        """
         fitting = [case for case in self.cases or () if case.fits(dataset, classes, ipc)]
         recipe = self
         for case in fitting:
@@ -183,7 +195,10 @@ class Recipe:
         return replace(recipe, cases=left or None)
 
     def on(self, network: str) -> Recipe:
-        """The recipe with its numbers for the network of this canonical name; those of certain sets need `for_set`."""
+        """The recipe with the numbers of its cases for the network with this canonical name.
+
+        Cases that also depend on the set are used only after `for_set`.
+        """
         recipe = self
         for case in self.cases or ():
             if case.network == network and (case.dataset, case.classes, case.ipc) == (None, None, None):
@@ -191,7 +206,10 @@ class Recipe:
         return replace(recipe, cases=None)
 
     def labelled(self, labels: TeacherLabels | None) -> Recipe:
-        """The same recipe with the labels of this teacher, or with the set's own; its new name says which."""
+        """The same recipe with the labels of a teacher, or with the set's own labels if `labels` is None.
+
+        If the labels change, the new name of the recipe contains the change.
+        """
         if labels is None:
             return self if self.labels is None else replace(self, name=f"{self.name}, own labels", labels=None)
         return replace(self, name=f"{self.name}, {labels.spell()}", labels=labels)
@@ -199,9 +217,14 @@ class Recipe:
     def variant(
         self, *, augment: str | None = None, learning_rate: Literal["learned", "grid"] | float | None = None
     ) -> Recipe:
-        """The same recipe with less augmentation or another learning-rate policy. Its new name lists the changes.
+        """The same recipe with fewer augmentations or with another policy of the learning rate.
 
-        Keeps only those operations of the recipe's augmentation that the DSA strategy `augment` also has.
+        The new name of the recipe lists the changes.
+
+        Args:
+            augment: a DSA strategy. Operations of the recipe's augmentation that are not in it are removed. None: no
+                operation is removed.
+            learning_rate: the new policy or number; None: the recipe keeps its own.
         """
         name, cases = self.name, self.cases
         kept = self.augment if augment is None or self.augment is None else within(self.augment, augment)
@@ -217,24 +240,24 @@ class Recipe:
         return replace(self, name=name, augment=kept, learning_rate=learning_rate, cases=cases)
 
     def without_step_size(self) -> Recipe:
-        """The recipe for images without a step size: `learned` becomes `grid`.
+        """The recipe for images without a step size: the policy "learned" becomes "grid".
 
-        A recipe with one network for each rate stays as it is. Its results keep the id that they had when that was the
-        only way.
+        A recipe with `rate_networks` = 1 is returned unchanged. With the policy "learned", it also chooses from the
+        grid, and its older results are stored under the id of the unchanged recipe.
         """
         chosen = self.learning_rate == "learned" and self.rate_networks > 1
         return self.variant(learning_rate="grid") if chosen else self
 
     @property
     def digest(self) -> str:
-        """sha256 of the whole recipe, as hex."""
+        """The SHA-256 hash of the recipe's description (`to_dict`) as hexadecimal digits."""
         return digest(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able description; `from_dict` rebuilds the recipe.
+        """A description of the recipe that can be stored as JSON. `from_dict` rebuilds the recipe from it.
 
-        It has `rate_networks` only if the policy is "grid" and the number is not 1, because only then results differ
-        from those of the time before this setting.
+        `rate_networks` is in the description only if the policy is "grid" and the number is not 1. In all other cases
+        the results are the same as those of older versions, which had no such setting, so the id must not change.
         """
         values = config.to_dict(self)
         left_out = {"summary"} | {name for name in LATER if values[name] is None}
@@ -244,8 +267,9 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Rebuild a recipe. `rate_networks` is not stored with a policy that does not use it, and becomes the usual 5.
+        """Rebuild a recipe from its description.
 
+        If `rate_networks` is missing, it becomes 1 for the policy "grid" (see `to_dict`), otherwise the default 5.
         Raises UnknownName or ConfigError for an unknown, missing or wrongly typed key.
         """
         before = {"rate_networks": 1} if values.get("learning_rate") == "grid" else {}

@@ -1,4 +1,4 @@
-"""The recipes by name: numbers with their sources."""
+"""The table `RECIPES` of evaluation recipes by name. Each recipe has its source, and lists its differences from it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from satm.names import Names
 from satm.schedule import WarmRestarts
 from satm.teachers import TEACHERS, TeacherLabels
 
+# Texts that several recipes share: sources, and departures (differences from the source).
 FIELD = "evaluate_synset of MTT (utils.py:352-389 at 50dccea), which FTD, TESLA, DATM, DC and DM share"
 MOMENTUM = "momentum is kept when the learning rate drops: the field re-creates its optimiser there, by accident"
 LAST = "the last epoch's test accuracy for the best of all epochs, which test images would choose"
@@ -278,9 +279,10 @@ BY_DATASET: Mapping[tuple[str, str], str] = {
     ("prabhu2020", "mnist"): "prabhu2020-mnist",
     ("prabhu2020", "tiny-imagenet"): "prabhu2020-tiny-imagenet",
 }
-"""The recipe to use in place of another, by that one's name and the data set: its source prints other numbers there."""
+"""The names of recipes that replace a general recipe for one data set: (name of the general recipe, data set) → name.
+The source of the general recipe prints other numbers for this data set."""
 
 
 def recipe_for(name: str, dataset: str) -> Recipe:
-    """The recipe of that name as its source prints it for `dataset`. Raises UnknownName for an unknown recipe."""
+    """The recipe `name`, or the recipe that replaces it for `dataset`. Raises UnknownName for an unknown recipe."""
     return RECIPES.get(BY_DATASET.get((name, dataset), name))

@@ -1,4 +1,4 @@
-"""Trains one network from scratch on a few images, by a recipe."""
+"""Trains one network from scratch on a synthetic set or on other images, as a recipe says."""
 
 from __future__ import annotations
 
@@ -30,12 +30,17 @@ def train_network(
     fused: Fused | None = None,
     on_epoch: Callable[[EpochStats], None] | None = None,
 ) -> nn.Module:
-    """A fresh network of `plan`, trained on `examples` by `recipe` at `learning_rate`.
+    """Train a new network of `plan` on `examples` by `recipe`, and return it.
 
-    The initial weights and every random draw of the training come from `seed`. `teacher` labels the batches of a recipe
-    that takes its labels from one. With `fused` (from `plan_training`), the training runs in compiled code. Raises
-    Diverged if the loss is not finite. Raises ConfigError if the last batch has one image and the network has batch
-    normalisation, or if the recipe needs a teacher and there is none, or one of other classes or images.
+    Args:
+        seed: the source of the initial weights and of every random draw of the training.
+        teacher: the network that labels the batches if the recipe has its labels from a teacher.
+        fused: compiled code from `plan_training`; None: train uncompiled.
+        on_epoch: called after each epoch.
+
+    Raises Diverged if the loss is not finite. Raises ConfigError if the network has batch normalisation and the last
+    batch has only one image. Raises ConfigError also if the recipe needs a teacher, and `teacher` is None or was made
+    for other classes or another image shape.
     """
     recipe = recipe.on(plan.name)
     recipe.check_teacher(teacher, plan.num_classes, plan.image_shape)
@@ -56,12 +61,15 @@ def train_network(
 
 
 def check_batches(plan: NetworkPlan, recipe: Recipe, *, examples: int) -> None:
-    """Raise the ConfigError of `train_network` for `examples` images, before anything is trained."""
+    """Raise ConfigError if the last of the batches of `examples` images is too small, as `train_network` does.
+
+    So the error comes before anything is trained.
+    """
     plan.check_batches(examples, recipe.on(plan.name).batch_size)
 
 
 def check_compilation(recipe: Recipe, compilation: Compilation) -> None:
-    """Raise ConfigError if compiled training is demanded of a recipe whose optimiser is never compiled."""
+    """Raise ConfigError if `compilation` demands compiled training and the recipe's optimiser cannot be compiled."""
     if compilation == "compiled" and recipe.optimizer is not None:
         raise ConfigError(
             f"compilation compiled: recipe {recipe.name} trains by {recipe.optimizer}, and only SGD is compiled; "
@@ -78,9 +86,10 @@ def plan_training(
     compilation: Compilation = "auto",
     progress: Progress = SILENT,
 ) -> Fused | None:
-    """Compiled code for every network of `plan` that `recipe` trains on as many `examples`; None: train uncompiled.
+    """Compiled code that trains networks of `plan` by `recipe` on as many images as `examples` has.
 
-    `satm.machine.fused.plan_fused` decides. Only SGD is compiled. Raises the ConfigError of `check_compilation`.
+    Returns None if the networks should be trained uncompiled. `satm.machine.fused.plan_fused` decides this. Only SGD is
+    compiled. Raises ConfigError as `check_compilation`.
     """
     check_compilation(recipe, compilation)
     if recipe.optimizer is not None:
@@ -96,7 +105,7 @@ def plan_training(
 
 
 def watching(progress: Progress, bar: Bar) -> Callable[[EpochStats], None]:
-    """An `on_epoch` that moves `bar` forward, and raises Interrupted if the user asked to stop."""
+    """A function for `on_epoch` that moves `bar` forward, and raises Interrupted if the user asks to stop."""
 
     def on_epoch(stats: EpochStats) -> None:
         bar.advance(loss=stats.loss)

@@ -1,4 +1,4 @@
-"""The device on which networks are trained, and the compiled code that they share."""
+"""The class `Trainer`: the device on which evaluation networks are trained, and the compiled code that they share."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from satm.types import Examples
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """A device, whether training is compiled there, and where progress goes.
+    """A device, whether training on it is compiled, and the receiver of the progress.
 
-    Evaluations that use one trainer share compiled code: it is compiled once for each architecture, number of classes,
-    image shape, length of training and loss.
+    Evaluations that use the same trainer share its compiled code. Code is compiled once for each architecture, number
+    of classes, image shape, length of the training, optimiser and loss.
     """
 
     device: torch.device | str = "cpu"
-    compilation: Compilation = "auto"  # "auto" compiles long trainings; see `satm.machine.fused`
+    compilation: Compilation = "auto"  # "auto" compiles only long trainings; see `satm.machine.fused`
     progress: Progress = SILENT
     _compiled: dict[tuple[object, ...], Fused | None] = field(default_factory=dict, init=False, repr=False)
 
     def compiled(self, examples: Examples, plan: NetworkPlan, recipe: Recipe) -> Fused | None:
-        """Compiled code for networks of `plan` that `recipe` trains on as many `examples`; None: train uncompiled.
+        """Compiled code that trains networks of `plan` by `recipe` on as many images as `examples` has.
 
-        Raises ConfigError if `compilation` is "compiled" and compiling is not possible.
+        None if the networks are trained uncompiled. Raises ConfigError if `compilation` is "compiled" and the training
+        cannot be compiled.
         """
         loss = (recipe.optimizer, recipe.labels)
         key = (plan.name, plan.num_classes, plan.image_shape, recipe.epochs, len(examples), loss)

@@ -1,6 +1,9 @@
-"""The interface of a class-incremental protocol: its entry in `PROTOCOLS`, and the learner it starts on a stream.
+"""The interface of a class-incremental protocol.
 
-To add one, write one file in `protocols/methods` that ends with `PROTOCOLS.add(…)`.
+In a class-incremental stream, the classes of a data set arrive in several steps. A protocol is a way to learn from the
+stream with the help of a memory of images. It consists of an entry in the table `PROTOCOLS` and of a learner, an object
+that learns the steps of one stream. To add a protocol, write a file in `protocols/methods` that ends with
+`PROTOCOLS.add(…)`.
 """
 
 from __future__ import annotations
@@ -19,86 +22,93 @@ from satm.rng import Seed
 from satm.types import Examples
 
 State: TypeAlias = dict[str, torch.Tensor]
-"""The tensors that a learner carries from one incremental step to the next, besides its memory."""
+"""The tensors that a learner keeps from one incremental step to the next, by name. The images of its memory are not
+among them."""
 
 
 class LabelledExamples(Examples, TypingProtocol):
-    """Examples whose classes are known without reading the images: a split of real data."""
+    """Examples with classes that are known without reading the images, such as a split of real data."""
 
     @property
     def labels(self) -> torch.Tensor:
-        """[n] int64."""
+        """The classes [n] int64 of the examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamContext:
-    """What a learner works with on one stream. The caller makes the memory; a learner never does."""
+    """The input of a learner on one stream. The images of the memory are given; a learner does not choose them."""
 
     networks: Networks
     seed: Seed
-    arriving: tuple[Any, ...]  # Avalanche data sets: the images that each step adds to the memory; () without a memory
-    buffer: int | None = None  # images that the memory holds from the start; None: it keeps every image that arrives
-    each: int = 1  # images in `arriving` that come from one stored image; `buffer` counts the stored ones
+    arriving: tuple[Any, ...]  # for each step, an Avalanche data set of the images that arrive; () without a memory
+    buffer: int | None = None  # the size of the memory in stored images; None: it keeps every image that arrives
+    each: int = 1  # how many images in `arriving` are made from one stored image (see `satm.parametrisation`)
 
     @property
     def start(self) -> nn.Module:
-        """The untrained network of this stream. The first step of every protocol starts from it."""
+        """The untrained network with which the first step of every protocol starts on this stream."""
         return self.networks.untrained(self.step_seed(0))
 
     def step_seed(self, step: int) -> Seed:
-        """The seed of the network and the training of incremental step `step`, counted from 0."""
+        """The seed of the network and of the training in incremental step `step`, counted from 0."""
         return self.seed.child("step", step)
 
 
 class Learner(TypingProtocol):
-    """A protocol at work on one stream. It draws from Torch's global stream, which the caller has seeded."""
+    """Learns the steps of one stream. It may draw from torch's global random generator, which the caller seeds."""
 
     @property
     def held(self) -> int:
-        """Number of images kept for later steps, as they are in `StreamContext.arriving`."""
+        """The number of images that the learner keeps for later steps: images as in `StreamContext.arriving`."""
 
     def learn(self, experience: Any) -> nn.Module | None:
-        """Learn one step of the Avalanche train stream.
+        """Learn one step. `experience` is the step's part of the Avalanche train stream.
 
-        Returns the network after the step, None if the step trains no network.
+        Returns the network after the step, or None if the protocol trains no network in this step.
         """
 
     def skip(self, experience: Any) -> None:
-        """Pass a step whose numbers are already known, without training. The memory grows as in `learn`."""
+        """Skip a step that an earlier session has finished: nothing is trained, but the memory grows as in `learn`."""
 
     def state(self) -> State:
-        """Everything that `restore` needs. Called after a step, only for a protocol that `builds_on` the one before."""
+        """The tensors from which `restore` can continue after this step.
+
+        Called only for protocols that train one network further in every step (`ClassIncremental.builds_on`).
+        """
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Return to the `state` saved after some step. The caller then skips the steps up to that one."""
+        """Load a `state` that was saved after a step. The caller then skips this step and all earlier ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassIncremental:
-    """An entry of `PROTOCOLS`."""
+    """An entry of the table `PROTOCOLS`: the properties of one protocol."""
 
     name: str
-    summary: str  # one line, with the paper
-    begin: Callable[[StreamContext, Any], Learner]
-    config: type[Any]  # frozen dataclass
-    reads: Literal["memory", "real"]  # its train stream: the images of the memory, or real images
-    memory: bool = True  # whether it uses a memory
-    one_hot: bool = True  # if the memory has soft labels, real targets become vectors too; ER-ACE needs classes instead
-    trains_by_recipe: bool = False  # whether `Networks.trained` trains its networks, perhaps in compiled code
-    builds_on: bool = False  # whether a step starts from the network of the step before, whose state is then saved
-    own_optimizer: bool = False  # whether its config says how it trains although no step builds on another
-    keeps_logits: bool = False  # whether K logits are kept beside each image of the memory; they count in its bytes
-    judged: Literal["every step", "last step"] = "every step"
-    recipe: str | None = None  # use this evaluation recipe if it exists; None: the set's own recipe
-    scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # changes of the config's defaults, by scale
+    summary: str  # one line for lists, with the source of the protocol
+    begin: Callable[[StreamContext, Any], Learner]  # (stream, config of the protocol) → a learner for this stream
+    config: type[Any]  # the class of the protocol's settings, a frozen dataclass
+    reads: Literal["memory", "real"]  # the images that arrive in each step: those of the memory, or real images
+    memory: bool = True  # whether the protocol uses a memory
+    # Whether the classes of real images become one-hot vectors [K] if the memory has soft labels, so that both can be
+    # in one batch. False for ER-ACE, which needs classes.
+    one_hot: bool = True
+    trains_by_recipe: bool = False  # whether `Networks.trained` trains the networks, possibly in compiled code
+    builds_on: bool = False  # whether each step continues to train the previous step's network; its state is then saved
+    own_optimizer: bool = False  # whether the config has the settings of the optimiser although `builds_on` is false
+    keeps_logits: bool = False  # whether the memory keeps K logits with each image; its size in bytes includes them
+    judged: Literal["every step", "last step"] = "every step"  # the steps after which the network is tested
+    recipe: str | None = None  # the evaluation recipe to use, if it exists; None: the recipe of the set
+    # Changes of the config's defaults for smaller runs, by scale ("cpu" or "smoke").
+    scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def trains_itself(self) -> bool:
-        """Whether its config, and not the evaluation recipe, has its learning rate and epochs."""
+        """Whether learning rate and epochs come from the protocol's config, and not from the evaluation recipe."""
         return self.builds_on or self.own_optimizer
 
     def configured(self, scale: str) -> Any:
-        """The config at a scale: `paper`, `cpu` or `smoke`."""
+        """The config with the defaults of a scale: `paper`, `cpu` or `smoke`."""
         return self.config(**self.scales.get(scale, {}))
 
 

@@ -1,4 +1,4 @@
-"""Which images of a memory are held after each step: all that have arrived, or a buffer of fixed size."""
+"""Computes which images a memory holds after each step: all that have arrived, or those of a buffer of fixed size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from satm.errors import ConfigError
 
 
 def check_buffer(size: int, num_classes: int) -> None:
-    """Raise ConfigError for a buffer that does not hold one image of each class at the end."""
+    """Raise ConfigError if a buffer of `size` images is too small for one image of each class."""
     if size < num_classes:
         raise ConfigError(
             f"buffer {size}: less than one image for each of {num_classes} classes; take {num_classes} or more"
@@ -18,22 +18,24 @@ def check_buffer(size: int, num_classes: int) -> None:
 
 
 def quota(size: int, seen: int, rank: int) -> int:
-    """Images of one class in a buffer of `size` M images when n = `seen` classes have arrived: ⌈(M − rank) / n⌉.
+    """The number of images of one class in a buffer of M = `size` images after n = `seen` classes have arrived.
 
-    `rank` counts the classes in order of arrival, from 0. The quotas of the n classes add up to M, differ by at most
-    one, and never grow when classes arrive.
+    It is ⌈(M − rank) / n⌉. `rank` is the position of the class in the order of arrival, counted from 0. The quotas of
+    the n classes add up to M and differ by at most one. A quota never grows when more classes arrive.
     """
     return -((rank - size) // seen)
 
 
 def held(arriving: Sequence[torch.Tensor], size: int | None, each: int = 1) -> list[torch.Tensor]:
-    """For each step, the positions [m] int64 of the images held after it, among all images that arrived until then.
+    """For each step, the positions [m] int64 of the images that the memory holds after the step.
+
+    The positions are counted among all images that have arrived until then, in the order of arrival.
 
     Args:
-        arriving: for each step, the classes [n] int64 of its images in the order of arrival.
-        size: M, the images that the buffer holds from the start; None: every image that arrives is kept. Of each class
-            the first `quota` images are kept, so a class with fewer leaves a part of the buffer empty.
-        each: how many images that follow one another come from one stored image. M counts the stored ones.
+        arriving: for each step, the classes [n] int64 of the images that arrive.
+        size: the number M of images in the buffer. The buffer keeps the first `quota` images of each class. If a class
+            has fewer images than its quota, a part of the buffer stays empty. None: every image is kept.
+        each: the number of consecutive images that are made from one stored image. M is a number of stored images.
     """
     if each > 1:
         stored = held([classes[::each] for classes in arriving], size)

@@ -1,4 +1,4 @@
-"""GDumb as an Avalanche strategy: store the images, and train a fresh network on everything stored.
+"""GDumb as an Avalanche strategy: it stores the images, and trains a new network on all stored images.
 
 This module imports Avalanche, so import it inside functions (as `protocols.methods.gdumb` does).
 """
@@ -18,15 +18,16 @@ from protocols.memory import GivenMemory
 
 
 class FreshNetworks(SupervisedTemplate):  # type: ignore[misc]
-    """A `Learner`: each step adds its images to the memory and, if `trains(step)`, trains a new network on all of it.
+    """A `Learner` that trains a new network on the whole memory.
 
-    Avalanche's own GDumb returns to one initialisation at every step. Here every network has its own initialisation,
-    and the evaluation recipe sets its optimiser, schedule and augmentation (docs/field.md).
+    Each step adds its images to the memory. If `trains(step)` is true, the step then trains a new network. In
+    Avalanche's own GDumb, the networks of all steps have the same initial weights. Here each network has its own
+    initial weights, and the evaluation recipe sets the optimiser, the schedule and the augmentation (docs/field.md).
     """
 
     def __init__(self, *, context: StreamContext, trains: Callable[[int], bool] = lambda step: True) -> None:
         super().__init__(
-            model=nn.Identity(),  # until the first network is trained
+            model=nn.Identity(),  # replaced when the first network is trained
             optimizer=None,
             eval_mb_size=512,
             evaluator=silent_evaluator(),
@@ -49,22 +50,22 @@ class FreshNetworks(SupervisedTemplate):  # type: ignore[misc]
         self.memory.post_adapt(self, experience)
 
     def state(self) -> State:
-        """See `Learner`: no step builds on another."""
+        """See `Learner`. The state is empty, because no step continues the training of another step."""
         return {}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """See `Learner`."""
 
     def train_dataset_adaptation(self, **kwargs: Any) -> None:
-        """Add the step's images to the memory, and train on the whole memory."""
+        """Add the images of the step to the memory, and make the whole memory the training data of the step."""
         self.memory.post_adapt(self, self.experience)
         self.adapted_dataset = self.memory.buffer
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
-        """Do nothing: each step has a new network and a new optimiser, so there is nothing to adapt."""
+        """Do nothing. Avalanche adapts an old network and its optimiser to a step here, but each step has new ones."""
 
     def training_epoch(self, **kwargs: Any) -> None:
-        """Train the network of this step, all its epochs. Avalanche counts this as one epoch."""
+        """Train the network of this step for all epochs of the recipe. For Avalanche, this is a single epoch."""
         step = self.experience.current_experience
         if self._trains(step):
             examples, seed = self.memory.examples(), self._context.step_seed(step)

@@ -1,4 +1,4 @@
-"""The input of one class-incremental run, checked before Avalanche is imported."""
+"""The input of one class-incremental run. It is checked here before Avalanche is imported, which takes long."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from satm.synthetic import SyntheticSet
 
 @dataclass(frozen=True, kw_only=True)
 class StreamJob:
-    """One protocol, one memory, one class order and one network seed.
+    """A run of one protocol with one memory, one class order and one network seed.
 
-    Raises ConfigError if `groups` do not hold every class once, if a memory is missing or not wanted, or if a buffer
-    does not hold one image of each class. Raises DataError if the memory or the test images have other classes than the
-    networks, or if a step has no image to learn from or no test image.
+    Raises ConfigError if `groups` do not contain every class exactly once, if the protocol needs a memory and there is
+    none (or the other way round), or if a buffer is too small for one image of each class. Raises DataError if the
+    memory or the test images have other classes than the networks. Raises DataError also if a step has no image to
+    learn from or no test image.
     """
 
     protocol: ClassIncremental
-    config: Any  # of the protocol
-    memory: SyntheticSet | None  # None for a protocol without a memory
-    train: LabelledExamples  # real images: read only by a protocol that `reads` them
-    test: LabelledExamples
-    groups: tuple[tuple[int, ...], ...]  # the classes of each step
+    config: Any  # the settings of the protocol, an object of the class `protocol.config`
+    memory: SyntheticSet | None  # the images of the memory; None for a protocol without a memory
+    train: LabelledExamples  # the real training images; used only by a protocol with `reads` = "real"
+    test: LabelledExamples  # the real test images
+    groups: tuple[tuple[int, ...], ...]  # the classes that arrive in each step
     networks: Networks
     seed: Seed
-    buffer: int | None = None  # stored images that the memory holds from the start; None: it grows with the classes
+    buffer: int | None = None  # the size of the memory in stored images; None: it keeps every image that arrives
 
     def __post_init__(self) -> None:
         self._check_classes()
@@ -45,33 +46,36 @@ class StreamJob:
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """The number K of classes."""
         return self.networks.plan.num_classes
 
     @property
     def test_classes(self) -> torch.Tensor:
-        """[n] int64 on the CPU: the class of each test image."""
+        """The class of each test image: [n] int64 on the CPU."""
         return self.test.labels.cpu()
 
     @property
     def train_classes(self) -> torch.Tensor:
-        """[n] int64 on the CPU: the class of each real training image."""
+        """The class of each real training image: [n] int64 on the CPU."""
         return self.train.labels.cpu()
 
     @property
     def memory_classes(self) -> torch.Tensor:
-        """[n] int64 on the CPU: the class of each image that networks see of the memory. Its target may be soft."""
+        """The class of each image of the memory, as networks see the images: [n] int64 on the CPU.
+
+        The training target of an image may be soft; the class is that of `SyntheticSet.hard_labels`.
+        """
         assert self.memory is not None
         return self.memory.decoded.hard_labels.cpu()
 
     @property
     def each(self) -> int:
-        """How many images networks see of each stored one; 1 without a memory."""
+        """How many images networks see for each stored image of the memory; 1 without a memory."""
         return 1 if self.memory is None else self.memory.parametrisation.each
 
     @property
     def absent(self) -> list[str]:
-        """The names of the classes that have no image in the memory; [] without a memory."""
+        """The names of the classes without an image in the memory; [] for a protocol without a memory."""
         if self.memory is None:
             return []
         held = set(self.memory_classes.tolist())

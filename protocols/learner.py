@@ -1,6 +1,6 @@
-"""A learner whose training loop is Avalanche's own.
+"""A learner that trains with Avalanche's own training loop.
 
-This module imports Avalanche, so import it inside functions.
+This module imports Avalanche, which takes long. So import this module only inside functions.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from satm.types import Augment, Images
 
 
 def silent_evaluator() -> EvaluationPlugin:
-    """An evaluator that measures nothing and prints nothing. Without a logger Avalanche warns at every run."""
+    """An evaluator that measures and prints nothing. It has a logger only because Avalanche warns without one."""
     return EvaluationPlugin(loggers=[BaseLogger()])
 
 
 class Augmented(nn.Module):
-    """`network` behind an augmentation of its training batches. It is the model that an Avalanche strategy trains."""
+    """A network that augments its images, in training only. It is the model that an Avalanche strategy trains."""
 
-    generator: torch.Generator | None = None
+    generator: torch.Generator | None = None  # the source of the random draws; `_Pace` sets it before each step
 
     def __init__(self, network: nn.Module, augment: Augment | None) -> None:
         super().__init__()
         self.network, self.augment = network, augment
 
     def forward(self, images: Images) -> torch.Tensor:
-        """[b, K] logits."""
+        """The logits [b, K] of images [b, C, H, W]."""
         if self.training and self.augment is not None:
             assert self.generator is not None
             images = self.augment(images, self.generator)
@@ -46,9 +46,9 @@ class Augmented(nn.Module):
 
 
 class _Pace(SupervisedPlugin):  # type: ignore[misc]
-    """Sets each epoch's learning rate and each step's augmentation draws, and advances the bar.
+    """Sets the learning rate of each epoch and the generator of each step's augmentation, and moves the progress bar.
 
-    If a stop is asked for, it ends the training between two batches.
+    If the user asks to stop, it ends the training between two batches: it raises Interrupted.
     """
 
     def __init__(self, context: StreamContext, sgd: Callable[[int], SGDConfig]) -> None:
@@ -74,20 +74,21 @@ class _Pace(SupervisedPlugin):  # type: ignore[misc]
 
 
 class AvalancheLearner:
-    """A `Learner` that drives an Avalanche strategy.
+    """A `Learner` that trains by an Avalanche strategy.
 
-    Momentum starts at zero in every step, so that a step depends only on the weights and the memory before it. A
-    strategy that keeps other tensors from step to step needs its own `state` and `restore`.
+    The momentum of the optimiser starts at zero in every step. So a step depends only on the weights and the memory
+    after the step before. If a strategy keeps more tensors from step to step, a subclass must extend `state` and
+    `restore`.
 
     Args:
         context: the stream.
-        sgd: the optimisation of a step, given its number from 0.
+        sgd: (number of a step, counted from 0) → the settings of the optimiser for this step.
         make: builds the strategy from the arguments that all strategies share (model, optimizer, device, …).
-        memory: the strategy's buffer; None for a strategy without a memory.
-        before: called with the strategy and the step's number before each step.
-        remember: called with the strategy and the experience of each skipped step. It updates what the strategy keeps
-            besides `memory`.
-        size: the number of images the strategy keeps, if they are not in `memory`.
+        memory: the buffer of the strategy; None for a strategy without a memory.
+        before: called before each step with the strategy and the number of the step.
+        remember: called for each skipped step with the strategy and the experience of the step. It must update
+            everything that the strategy keeps outside `memory`.
+        size: (strategy) → the number of images that the strategy keeps, if it keeps them outside `memory`.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class AvalancheLearner:
         self._before(self.strategy, step)
         name = f"step {step + 1}: {len(experience.dataset)} images"
         with self._context.networks.progress.bar(name, self._epochs) as self._pace.bar:
-            # Not pinned: the examples may already be on the accelerator.
+            # No pinned memory: torch pins only memory of the CPU, and the examples may already be on the accelerator.
             self.strategy.train(experience, eval_streams=[], pin_memory=False, reset_optimizer_state=True)
         network: nn.Module = self.strategy.model.network
         return network
@@ -147,7 +148,7 @@ class AvalancheLearner:
             self._memory.take(experience.current_experience)
 
     def state(self) -> State:
-        """See `Learner`: the network's weights, and the state of the memory."""
+        """See `Learner`. The state consists of the weights of the network and the state of the memory."""
         weights = self.strategy.model.network.state_dict().items()
         state = {f"network/{name}": value.detach().cpu().clone() for name, value in weights}
         return state | ({} if self._memory is None else self._memory.state())

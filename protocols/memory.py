@@ -1,6 +1,6 @@
-"""A memory of given images, as an Avalanche storage policy.
+"""A memory with given images. It is an Avalanche storage policy, the object that chooses which images are kept.
 
-This module imports Avalanche, so import it inside functions.
+This module imports Avalanche, which takes long. So import this module only inside functions.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ from satm.examples import TensorExamples
 
 
 class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
-    """A memory of given images. At each incremental step the images of that step arrive; no draw is made.
+    """A memory with given images. In each incremental step, the images of this step arrive. Nothing is drawn at random.
 
-    `arriving` holds the Avalanche data set of each step. Without `size` the memory grows: it keeps every image. With
-    `size` M it is a buffer of M images from the start, shared evenly by the classes that have arrived
-    (`protocols.buffer`). If networks see several images of each stored one (`each`), M counts the stored ones.
-    Avalanche's own balanced buffers draw from the global random stream (docs/field.md).
+    Avalanche's own balanced buffers draw their images from the global random generator (docs/field.md).
+
+    Args:
+        arriving: for each step, an Avalanche data set of the images that arrive.
+        size: the size M of the memory in stored images. All classes that have arrived share it evenly
+            (`protocols.buffer`). None: the memory grows and keeps every image.
+        each: the number of consecutive images in `arriving` that are made from one stored image.
     """
 
-    buffer: Any  # an AvalancheDataset; the base class makes it a property
+    buffer: Any  # an AvalancheDataset of the images that are held now; in the base class it is a property
 
     def __init__(self, arriving: Sequence[Any], size: int | None = None, each: int = 1) -> None:
         self.arriving, self._size = tuple(arriving), size
@@ -39,7 +42,10 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
         super().__init__(sum(map(len, self.arriving)) if size is None else size * each)
 
     def behind(self, strategy: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
-        """A `make` for `AvalancheLearner`: it builds `strategy` with `settings`, and with this memory as the buffer."""
+        """A function for the argument `make` of `AvalancheLearner`.
+
+        It builds an Avalanche strategy of the class `strategy` with `settings` and with this memory as its buffer.
+        """
 
         def make(**common: Any) -> Any:
             made = strategy(mem_size=self.max_size, **settings, **common)
@@ -49,55 +55,60 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
         return make
 
     def post_adapt(self, agent_state: Any, exp: Any) -> None:
-        """Add the images of experience `exp`."""
+        """Add the images of the step of experience `exp`. Avalanche calls this method."""
         self.take(exp.current_experience)
 
     def update(self, strategy: Any, **kwargs: Any) -> None:
-        """Do `post_adapt`. Avalanche 0.6 still calls this one, and the base class's version warns."""
+        """Call `post_adapt`. Avalanche 0.6 still calls `update`, and the method of the base class gives a warning."""
         self.post_adapt(strategy, strategy.experience)
 
     def take(self, step: int) -> None:
-        """Add the images of `step`. Raises ConfigError if there are none for it."""
+        """Add the images of `step`, counted from 0. Raises ConfigError if the memory has no images for this step."""
         if step >= len(self.arriving):
             raise ConfigError(f"experience {step + 1}: the memory has images for {len(self.arriving)} only")
         self._add(self.arriving[step], step)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The tensors that `restore` needs: none, since every image is given."""
+        """The tensors that `restore` needs. There are none, because all images are given."""
         return {}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Use `state` in the calls of `take` that follow."""
+        """Use `state` in the following calls of `take`. This memory has no state, so nothing is done."""
 
     def size_after(self, step: int) -> int:
-        """Number of images held after `step`."""
+        """The number of images that the memory holds after `step`."""
         return len(self._held[step])
 
     def _add(self, dataset: Any, step: int) -> None:
-        # If the first of two joined data sets is empty, Avalanche forgets what its items consist of.
+        # Begin with the data set of the first step, not with an empty one. If the first of two joined data sets is
+        # empty, Avalanche loses the structure of the items.
         self._arrived = dataset if self._arrived is None else self._arrived.concat(dataset)
         self.buffer = self._arrived if self._size is None else self._arrived.subset(self._held[step].tolist())
 
     def resize(self, strategy: Any, new_size: int) -> None:
-        """Raise ConfigError: the budget was fixed when the memory was made."""
+        """Raise ConfigError, because the size is fixed when the memory is made."""
         raise ConfigError(f"memory size {new_size}: a given memory keeps its {self.max_size} images; make another")
 
     def examples(self) -> TensorExamples:
-        """All images held and their targets, in order of arrival."""
+        """All images that the memory holds now and their targets, in the order of arrival."""
         images, targets, *_ = default_collate([self.buffer[i] for i in range(len(self.buffer))])
         return TensorExamples(images, targets)
 
 
 class LogitsMemory(GivenMemory):
-    """`GivenMemory` that keeps the network's logits beside each image, taken when the image arrives. DER needs them."""
+    """A `GivenMemory` that also keeps the network's logits of each image, computed when the image arrives, for DER."""
 
     def __init__(self, arriving: Sequence[Any], size: int | None = None, each: int = 1) -> None:
         super().__init__(arriving, size, each)
-        self._logits: list[torch.Tensor] = []  # [m, K] of each step, also of images that the buffer has dropped
-        self._saved: torch.Tensor | None = None  # [n, K] of the steps that are about to be skipped
+        # For each step that has arrived, the logits [m, K] of its images, also of images that were dropped since.
+        self._logits: list[torch.Tensor] = []
+        self._saved: torch.Tensor | None = None  # the restored logits [n, K] of the steps that `take` adds next
 
     def post_adapt(self, agent_state: Any, exp: Any) -> None:
-        """Add the images of the step with the logits that `agent_state`'s network gives in evaluation mode."""
+        """Add the images of the step, with the logits of the strategy's network in evaluation mode.
+
+        `agent_state` is the Avalanche strategy, and `exp` is the experience of the step.
+        """
         step = exp.current_experience
         rows = compute_dataset_logits(
             self.arriving[step], agent_state.model, agent_state.train_mb_size, agent_state.device
@@ -105,14 +116,14 @@ class LogitsMemory(GivenMemory):
         self._keep(step, torch.stack(rows))
 
     def take(self, step: int) -> None:
-        """Add the images of `step` with the restored logits. Raises ConfigError without `restore`."""
+        """Add the images of `step` with the restored logits. Raises ConfigError if `restore` was not called before."""
         if self._saved is None:
             raise ConfigError(f"no logits were kept for step {step + 1}; start this stream over")
         before = sum(map(len, self._logits))
         self._keep(step, self._saved[before : before + len(self.arriving[step])])
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The logits [n, K] of all images that have arrived."""
+        """The logits [n, K] of all images that have arrived, under the name "logits"."""
         return {"logits": torch.cat(self._logits)}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:

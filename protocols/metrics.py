@@ -1,7 +1,8 @@
-"""Continual-learning metrics: pure functions of the accuracy matrix, or of the accuracies on the classes seen.
+"""Metrics of continual learning, as pure functions.
 
-S incremental steps give `matrix` a [S][S] of fractions. Row k is measured after step k. Column j is the accuracy on the
-test images of step j's classes.
+The argument `matrix` is the accuracy matrix a [S][S] of a stream with S incremental steps. a[k][j] is the accuracy (a
+fraction) after step k on the test images of the classes of step j. The argument `seen` [S] has the accuracy after each
+step on the test images of all classes that have arrived.
 """
 
 from __future__ import annotations
@@ -11,22 +12,23 @@ from statistics import fmean
 
 
 def average_incremental_accuracy(seen: Sequence[float]) -> float:
-    """Mean over the steps of the accuracy on all classes seen so far (Rebuffi et al. 2017, iCaRL)."""
+    """The mean over the steps of the accuracy on all classes seen so far (Rebuffi et al. 2017, iCaRL)."""
     return fmean(seen)
 
 
 def final_accuracy(seen: Sequence[float]) -> float:
-    """Accuracy on all classes after the last step."""
+    """The accuracy on all classes after the last step."""
     return seen[-1]
 
 
 def forgetting(matrix: Sequence[Sequence[float]]) -> float:
-    """Mean over j < S − 1 of max_{j ≤ k < S−1} a[k][j] − a[S−1][j] (Chaudhry et al. 2018); 0 for a single step.
+    """The mean over j < S − 1 of max_{j ≤ k < S−1} a[k][j] − a[S−1][j] (Chaudhry et al. 2018); 0 for a single step.
 
-    Only a network that is trained further can forget. If every step trains a fresh network, the same number is the
-    drop in accuracy on old classes: they share one memory and one head with more and more classes. Results then call it
-    `old_class_drop`. Avalanche's stream forgetting starts from a[j][j] instead of the maximum: it is
-    −`backward_transfer`.
+    Only a network that is trained further from step to step can forget. If every step trains a new network, the same
+    formula gives the drop of accuracy on old classes, which share the memory and the network's output with more and
+    more new classes. Results then have this number under the name `old_class_drop`.
+
+    Avalanche's stream forgetting has a[j][j] instead of the maximum. So it is equal to −`backward_transfer`.
     """
     *earlier, last = matrix
     if not earlier:
@@ -35,7 +37,7 @@ def forgetting(matrix: Sequence[Sequence[float]]) -> float:
 
 
 def backward_transfer(matrix: Sequence[Sequence[float]]) -> float:
-    """Mean over j < S − 1 of a[S−1][j] − a[j][j] (Lopez-Paz & Ranzato 2017, GEM, Eq. 3); 0 for a single step."""
+    """The mean over j < S − 1 of a[S−1][j] − a[j][j] (Lopez-Paz & Ranzato 2017, GEM, Eq. 3); 0 for a single step."""
     *earlier, last = matrix
     if not earlier:
         return 0.0
@@ -43,11 +45,12 @@ def backward_transfer(matrix: Sequence[Sequence[float]]) -> float:
 
 
 def forward_transfer(matrix: Sequence[Sequence[float]], untrained: Sequence[float]) -> float:
-    """Mean over j ≥ 1 of a[j−1][j] − b[j] (Lopez-Paz & Ranzato 2017, GEM, Eq. 4); 0 for a single step.
+    """The mean over j ≥ 1 of a[j−1][j] − b[j] (Lopez-Paz & Ranzato 2017, GEM, Eq. 4); 0 for a single step.
 
-    b = `untrained` [S] is the accuracy of the network at random initialisation on each step's test images. Give both as
-    task-masked accuracies: without a mask a network hardly ever predicts a class that it has not seen, and the number
-    is about −b whatever was learnt.
+    b = `untrained` [S] are the accuracies of the network with random initial weights on the test images of each step.
+    Both arguments should be task-masked accuracies: only the classes of an image's own step can be predicted. Without
+    the mask, a network hardly ever predicts a class that it has not seen. The result is then about −b, whatever the
+    network has learnt.
     """
     if len(matrix) < 2:
         return 0.0

@@ -1,4 +1,4 @@
-"""The networks of one class-incremental evaluation: their start, their training by a recipe, their predictions."""
+"""The networks of one class-incremental evaluation: their initial weights, their training and their predictions."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from satm.types import Examples
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """One architecture and its training. All networks share one compiled code, at every memory size."""
+    """Creates, trains and runs networks of one architecture. All share the same compiled code, at every memory size."""
 
     plan: NetworkPlan
     recipe: Recipe
-    rates: tuple[float, ...]  # learning rate of each incremental step
+    rates: tuple[float, ...]  # the learning rate of each incremental step
     device: torch.device | str = "cpu"
-    teacher: Teacher | None = None  # labels the batches of a recipe that has its labels from one
-    fused: Fused | None = None
+    teacher: Teacher | None = None  # the network that labels the batches, if the recipe has its labels from a teacher
+    fused: Fused | None = None  # the compiled code; None: everything runs uncompiled
     progress: Progress = SILENT
 
     def untrained(self, seed: Seed) -> nn.Module:
-        """The network from which `trained` starts at the same seed."""
+        """A network with initial weights from `seed`. `trained` starts with the same weights for the same seed."""
         return self.plan.create(seed.child("weights")).to(self.device)
 
     def trained(self, examples: Examples, seed: Seed, *, step: int) -> nn.Module:
-        """A fresh network trained on `examples` by the recipe, at the learning rate of incremental step `step`.
+        """Train a new network on `examples` by the recipe, with the learning rate of incremental step `step`.
 
-        If it diverges, all its weights are NaN: there is nothing to test, and `judge` counts it as a guess. Otherwise
-        raises as `evaluation.train_network`, and Interrupted after an epoch if the user asks to stop.
+        If the network diverges, a network with NaN for all weights is returned. `protocols.result.judge` recognises it
+        and gives it the accuracies of a guess. Raises Interrupted after an epoch if the user asks to stop. Raises
+        ConfigError as `evaluation.train_network`.
         """
         with self.progress.bar(f"training on {len(examples)} images", self.recipe.epochs) as bar:
             try:
@@ -57,12 +58,12 @@ class Networks:
                 return _without_weights(self.untrained(seed))
 
     def logits(self, network: nn.Module, examples: Examples) -> torch.Tensor:
-        """[n, K] on the CPU."""
+        """The logits [n, K] of `network` for the n examples, on the CPU."""
         return predict(network, examples, fused=self.fused)
 
 
 def _without_weights(network: nn.Module) -> nn.Module:
-    """`network` with NaN in place of every weight."""
+    """Set every weight of `network` to NaN, and return the network in evaluation mode."""
     for weight in network.parameters():
         weight.data.fill_(torch.nan)
     return network.eval()

@@ -1,4 +1,4 @@
-"""The orders in which classes arrive in a class-incremental stream, and their division into steps."""
+"""The orders in which the classes arrive in a class-incremental stream, and the division of an order into steps."""
 
 from __future__ import annotations
 
@@ -18,31 +18,33 @@ from satm.rng import Seed
 ICARL = 1993
 """NumPy's seed for iCaRL's class order on CIFAR-100 (srebuffi/iCaRL, iCaRL-TheanoLasagne/main_cifar_100_theano.py)."""
 
-LARGEST = 2**24  # bytes of a file with a class order
+LARGEST = 2**24  # the largest size of a file with a class order, in bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassOrders:
-    """Where class orders come from. `name` goes into results; "" is the suite's own, by seed."""
+    """Gives a class order for each number by one of three rules: `fixed`, `seeds`, or else `class_order`."""
 
-    name: str = ""
-    seeds: bool = False  # whether order number n is NumPy's shuffle at seed n
-    fixed: tuple[int, ...] | None = None  # the only order
+    name: str = ""  # the name of the rule in results; "" for the default
+    seeds: bool = False  # whether order number n is the permutation that NumPy gives at seed n (`numpy_order`)
+    fixed: tuple[int, ...] | None = None  # one order that is used for every number
 
     def order(self, number: int, num_classes: int, seed: Seed) -> tuple[int, ...]:
-        """Order `number`, counted from 0: a permutation of 0..num_classes − 1. `seed` is for the suite's own."""
+        """Order `number`, counted from 0: a permutation of 0..num_classes − 1. Only the default rule uses `seed`."""
         if self.fixed is not None:
             return self.fixed
         return numpy_order(num_classes, number) if self.seeds else class_order(num_classes, seed)
 
 
 def class_orders(kind: str | None, classes: Sequence[str]) -> ClassOrders:
-    """The class orders that `kind` names, for a data set with these class names.
+    """The rule for class orders that `kind` names, for a data set with the class names `classes`.
 
-    None: by the suite's seed. `field`: NumPy's shuffles at seeds 0, 1, 2, …, as DM has them (CL_DM.py:59-62). `icarl`:
-    one order, NumPy's shuffle at seed 1993, which on CIFAR-100 is iCaRL's. Otherwise a file with one order.
+    - None: permutations by `class_order`, which depend on the suite's seed.
+    - "field": NumPy's permutations at the seeds 0, 1, 2, …, which DM uses (CL_DM.py:59-62).
+    - "icarl": always NumPy's permutation at seed 1993. For CIFAR-100 this is iCaRL's order.
+    - Any other text: the path of a file with one order (see `read_order`).
 
-    Raises ConfigError as `read_order`.
+    Raises ConfigError if the file is wrong.
     """
     if kind is None:
         return ClassOrders()
@@ -55,28 +57,30 @@ def class_orders(kind: str | None, classes: Sequence[str]) -> ClassOrders:
 
 
 def class_order(num_classes: int, seed: Seed) -> tuple[int, ...]:
-    """A permutation of 0..num_classes − 1 that depends only on `seed`: the suite's own.
+    """A permutation of 0..num_classes − 1 that depends only on `seed`. This is the suite's default order.
 
-    Other projects reseed NumPy's global stream for this (`numpy_order`), so at equal seeds their orders differ.
+    Other projects use NumPy's global random generator (`numpy_order`). So they get other orders from the same seeds.
     """
     generator = seed.child("class order").generator()
     return tuple(torch.randperm(num_classes, generator=generator).tolist())
 
 
 def numpy_order(num_classes: int, seed: int) -> tuple[int, ...]:
-    """The permutation that `np.random.seed(seed); np.random.permutation(num_classes)` gives."""
+    """The permutation that `np.random.seed(seed); np.random.permutation(num_classes)` returns."""
     return tuple(np.random.RandomState(seed).permutation(num_classes).tolist())
 
 
 def read_order(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
-    """A class order from a file: a JSON list, or one class a line. A class is its name, or its number from 0.
+    """Read a class order from a file, which is a JSON list or has one class on each line.
 
-    A name counts before a number, for data sets whose classes have numbers as their names.
+    A class is given by its name or by its number, counted from 0. An entry that can be both is read as a name, because
+    some data sets have numbers as the names of their classes.
 
-    Raises ConfigError if there is no such file, or if it does not hold every class once.
+    Raises ConfigError if there is no such file, or if it does not contain every class exactly once.
     """
     try:
-        # A device or pipe may never end, and a name may not be what the system takes.
+        # A device or a pipe is refused, because reading it may never end. A name that is no valid path on this system
+        # raises ValueError or OSError.
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise OSError("it is a device or a pipe")
         if path.is_file() and path.stat().st_size > LARGEST:
@@ -108,12 +112,14 @@ def read_order(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
 
 
 def split_classes(order: Sequence[int], steps: int, base: int | None = None) -> tuple[tuple[int, ...], ...]:
-    """`order` cut into `steps` consecutive groups: the first of `base` classes, the others of equal size.
+    """Cut `order` into `steps` consecutive groups of classes. The first group has `base` classes.
 
-    Without `base` the first is as the others. Equal sizes differ by at most one, and the larger ones come first. No
-    class is dropped if the steps do not divide their number (Avalanche's own generator drops the remainder).
+    The other groups have equal sizes. Without `base`, all groups have equal sizes. If this is not possible, the sizes
+    differ by one, and the larger groups come first. So no class is dropped. (Avalanche's own generator drops the
+    remainder.)
 
-    Raises ConfigError if there are more steps than classes, no step, or a base that leaves too few classes.
+    Raises ConfigError if there are more steps than classes, if there is no step, or if `base` leaves fewer classes than
+    there are other steps.
     """
     count = len(order)
     if not 1 <= steps <= count:
@@ -131,6 +137,6 @@ def split_classes(order: Sequence[int], steps: int, base: int | None = None) -> 
 
 
 def _even(count: int, parts: int) -> list[int]:
-    """`parts` sizes with the sum `count`, equal to within one, the larger ones first."""
+    """`parts` sizes with the sum `count`. They differ by at most one, and the larger sizes come first."""
     size, larger = divmod(count, parts)
     return [size + (part < larger) for part in range(parts)]

@@ -1,6 +1,6 @@
-"""Published class-incremental comparisons: numbers with their sources, and how a run departs from them.
+"""The settings of published class-incremental comparisons, their sources, and how a run departs from them.
 
-CL_DM.py is the class-incremental script of DM (Zhao and Bilen; repository DatasetCondensation).
+The comments cite CL_DM.py, the class-incremental script of DM (Zhao and Bilen; repository DatasetCondensation).
 """
 
 from __future__ import annotations
@@ -13,25 +13,29 @@ from satm.names import Names
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """One panel of a published figure."""
+    """The settings of one panel of a published figure."""
 
     name: str
-    summary: str  # one line
+    summary: str  # one line that says which panel this is
     dataset: str
     ipc: int
-    steps: int
+    steps: int  # the number of incremental steps
     protocol: str = "gdumb"
     architecture: str
-    orders: int = 5
-    networks: int = 3  # for each class order
-    memory: str = "condensed[per-step]"  # CL_DM.py:84-96 reads one set a step, condensed from that step's classes
-    order: str = "field"  # NumPy's shuffles at seeds 0 to 4 (CL_DM.py:59-62)
-    recipe: str = "dm"  # the evaluation that CL_DM.py calls
-    learning_rate: float = 0.01  # of that evaluation
-    source: str
+    orders: int = 5  # the number of class orders
+    networks: int = 3  # the number of networks for each class order
+    # CL_DM.py:84-96 reads one set for each step. This set was condensed from the classes of the step only.
+    memory: str = "condensed[per-step]"
+    order: str = "field"  # the class orders are NumPy's shuffles at seeds 0 to 4 (CL_DM.py:59-62)
+    recipe: str = "dm"  # the recipe of the evaluation that CL_DM.py calls
+    learning_rate: float = 0.01  # the learning rate of this evaluation
+    source: str  # the paper and the figure, and where the other settings come from
 
     def departures(self, ours: Mapping[str, object]) -> tuple[str, ...]:
-        """One line for each fact of a run (`ours`, with the same names as `theirs`) that differs."""
+        """Return one line for each setting in which a run differs from this panel.
+
+        `ours` holds the settings of the run. Its keys are those of `theirs` below.
+        """
         theirs: dict[str, object] = {
             "data set": self.dataset,
             "IPC": self.ipc,

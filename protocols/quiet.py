@@ -1,4 +1,7 @@
-"""Imports Avalanche without its warnings and without a change to NumPy's global stream. It takes about ten seconds."""
+"""Imports Avalanche without showing its warnings and without changing NumPy's global random state.
+
+The import takes about ten seconds.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,15 @@ import numpy as np
 
 
 def avalanche_stream() -> ModuleType:
-    """The module `protocols.stream`. Every part of Avalanche that trains is imported with it."""
-    state = np.random.get_state()  # noqa: NPY002 - a dependency of Avalanche draws from it when imported
+    """Import the module `protocols.stream` and return it. This also imports every part of Avalanche that trains."""
+    # A dependency of Avalanche draws from NumPy's global random state when it is imported.
+    state = np.random.get_state()  # noqa: NPY002
     try:
         with warnings.catch_warnings():
-            # Deprecation warnings come from Avalanche's dependencies: a user of this suite cannot fix them.
+            # The dependencies of Avalanche give deprecation warnings, which a user of this suite cannot fix.
             warnings.simplefilter("ignore")
-            from protocols import fresh, stream  # noqa: F401 - for what it imports
+            # `fresh` is not used here. It is imported because it imports the parts of Avalanche that train.
+            from protocols import fresh, stream  # noqa: F401
     finally:
         np.random.set_state(state)  # noqa: NPY002
     return stream

@@ -1,4 +1,4 @@
-"""The weight of the memory in the loss of a replay batch.
+"""Weights the loss of the memory's images against the loss of the stream's images in one training batch.
 
 This module imports Avalanche, so import it inside functions.
 """
@@ -15,8 +15,9 @@ from torch.nn import functional as F
 class ReplayWeight(SupervisedPlugin):  # type: ignore[misc]
     """Replaces the loss of each batch that has images of earlier steps by (1 − w) CE(stream) + w CE(memory).
 
-    Each CE is the mean over its images. The images of the memory are those whose class, the most likely one of a soft
-    target, is not among the classes of the current step.
+    w is `weight`. CE(stream) is the mean cross-entropy over the images of the current step's classes in the batch.
+    CE(memory) is the mean cross-entropy over all other images of the batch. If an image has a soft target, its class
+    is the most likely class of this target.
     """
 
     def __init__(self, weight: float) -> None:
@@ -24,7 +25,7 @@ class ReplayWeight(SupervisedPlugin):  # type: ignore[misc]
         self.weight = weight
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Set `strategy.loss`."""
+        """Set `strategy.loss` to the weighted loss. Avalanche calls this before it differentiates the loss."""
         targets = strategy.mb_y
         hard = targets if targets.ndim == 1 else targets.argmax(1)
         current = torch.tensor(list(strategy.experience.classes_in_this_experience), device=hard.device)

@@ -1,4 +1,4 @@
-"""The result of a class-incremental run: accuracies after each step, and the scores of the whole stream."""
+"""The result of a class-incremental run: the accuracies after each step, and the scores of the whole stream."""
 
 from __future__ import annotations
 
@@ -15,26 +15,33 @@ from satm.errors import ShapeError
 class StepResult:
     """The accuracies of the network after one incremental step."""
 
-    step: int  # counted from 0
-    accuracies: tuple[float, ...]  # fraction on the test images of each step's classes, also of classes not yet seen
-    seen: float  # fraction on all test images of the classes seen so far
-    masked: float  # the same, if only the classes of an image's own step can win (GDumb's task-masked accuracy)
-    masked_accuracies: tuple[float, ...]  # `accuracies` under that mask
-    memory_size: int  # images kept, as they are stored
-    diverged: bool = False  # whether the network's logits were not finite, so that it is counted as a guess
+    step: int  # the number of the incremental step, counted from 0
+    # [S] for each of the S steps of the stream, the accuracy on the test images of its classes. Later steps, which the
+    # network has not seen yet, are included. All accuracies are fractions.
+    accuracies: tuple[float, ...]
+    seen: float  # the accuracy on all test images of the classes seen so far
+    # `seen` under the task mask. With this mask, only the classes of the step that an image belongs to can be predicted
+    # for the image (GDumb's task-masked accuracy).
+    masked: float
+    masked_accuracies: tuple[float, ...]  # [S] `accuracies` under the task mask
+    memory_size: int  # the number of stored images in the memory
+    diverged: bool = False  # whether the network's logits were not finite; the accuracies are then those of a guess
     predicted: torch.Tensor | None = field(default=None, compare=False, repr=False)
-    """[n] int64, the class with the largest logit of each test image; None if it diverged, or if it is not known."""
+    """[n] int64, the class with the largest logit of each test image.
+
+    None if the network diverged, or if the predictions are not known.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncrementalResult:
-    """The result of one class order and network. Raises ShapeError if the numbers do not fit the steps."""
+    """The result of one class order and one network. Raises ShapeError if the numbers do not fit the steps."""
 
-    steps: tuple[tuple[int, ...], ...]  # S groups of classes, in the order they arrived
-    judged: tuple[StepResult, ...]  # of every step, or only of the last one
-    untrained: tuple[float, ...]  # [S] fraction on each step's test images before any training
-    masked_untrained: tuple[float, ...]  # [S] the same, if only the classes of an image's own step can win
-    fresh: bool = False  # whether every step trains a new network, which cannot forget
+    steps: tuple[tuple[int, ...], ...]  # the S groups of classes, in the order in which they arrived
+    judged: tuple[StepResult, ...]  # the results after every step, or only the result after the last step
+    untrained: tuple[float, ...]  # [S] the accuracy on each step's test images before any training, as a fraction
+    masked_untrained: tuple[float, ...]  # [S] `untrained` under the task mask (see `StepResult.masked`)
+    fresh: bool = False  # whether every step trains a new network; a new network cannot forget
 
     def __post_init__(self) -> None:
         count = len(self.steps)
@@ -46,29 +53,30 @@ class IncrementalResult:
 
     @property
     def matrix(self) -> tuple[tuple[float, ...], ...]:
-        """The accuracy matrix, as in `protocols.metrics`; one row if only the last step was judged."""
+        """The accuracy matrix [S][S] of `protocols.metrics`. It has only one row if only the last step was judged."""
         return tuple(result.accuracies for result in self.judged)
 
     @property
     def masked_matrix(self) -> tuple[tuple[float, ...], ...]:
-        """The accuracy matrix under the task mask."""
+        """The accuracy matrix under the task mask (see `StepResult.masked`)."""
         return tuple(result.masked_accuracies for result in self.judged)
 
     @property
     def seen(self) -> tuple[float, ...]:
-        """Accuracy on the classes seen so far, after every step that was judged."""
+        """The accuracy on the classes seen so far, after each judged step."""
         return tuple(result.seen for result in self.judged)
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The classes in the order they arrived."""
+        """The classes in the order in which they arrived."""
         return tuple(label for group in self.steps for label in group)
 
     def scores(self) -> dict[str, float]:
-        """The metrics of `protocols.metrics` by name, as fractions; only the final ones if only one step was judged.
+        """Return the metrics of `protocols.metrics` by name, as fractions.
 
-        Fresh networks have `old_class_drop` in place of `forgetting` and `backward_transfer`. Forward transfer is that
-        of the task-masked accuracies.
+        If only the last step was judged, only the two final accuracies are returned. If every step trains a fresh
+        network, `old_class_drop` replaces `forgetting` and `backward_transfer`. Forward transfer is computed from the
+        task-masked accuracies.
         """
         scores = {"final_accuracy": metrics.final_accuracy(self.seen), "final_masked_accuracy": self.judged[-1].masked}
         if len(self.judged) < len(self.steps):
@@ -98,14 +106,17 @@ def judge(
 ) -> StepResult:
     """Compute the accuracies of the network after incremental step `step`, without and with the task mask.
 
-    A network that diverged has logits that are not finite. It has the expected accuracies of a guess: with s classes
-    seen, 1/s on each step that has arrived and 0 on the later ones; under the mask 1/c on a step of c classes.
+    If the logits are not finite, the network diverged and gets the expected accuracies of a guess. If s classes have
+    been seen, this is 1/s on each step that has arrived and 0 on the later steps. Under the task mask it is 1/c on a
+    step of c classes.
 
     Args:
-        logits: [n, K], predicted for the test images.
+        logits: [n, K], the network's logits for the test images.
         labels: [n] int64, the classes of the test images.
-        places: for each of the S steps, the positions [m] of its test images.
+        places: for each of the S steps, the positions [m] of the test images of its classes.
         groups: for each of the S steps, its classes.
+        step: the number of the step, counted from 0.
+        memory_size: the number of stored images in the memory. It is only copied into the result.
     """
     if not bool(logits.isfinite().all()):
         return _guess(places, groups, step=step, memory_size=memory_size)
@@ -128,7 +139,11 @@ def judge(
 def _guess(
     places: Sequence[torch.Tensor], groups: Sequence[Sequence[int]], *, step: int, memory_size: int
 ) -> StepResult:
-    """The result of a network that guesses among the classes seen, or, under the mask, among those of a step."""
+    """Return the expected result of a guess.
+
+    Without the task mask, the guess is one of the classes seen so far. Under the mask, it is one of the classes of the
+    step that the image belongs to.
+    """
     chance = 1 / sum(len(group) for group in groups[: step + 1])
     among = tuple(1 / len(group) for group in groups)
     sizes = [len(at) for at in places[: step + 1]]

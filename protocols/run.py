@@ -1,4 +1,4 @@
-"""One class-incremental stream through one protocol: the loop that every protocol shares."""
+"""Runs one class-incremental stream with one protocol. All protocols share this loop."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from satm.progress import SILENT, Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Earlier:
-    """The results of an interrupted call: the steps that it judged, and its learner's state after the last of them."""
+    """What an interrupted call of `run` has already done."""
 
-    steps: tuple[StepResult, ...] = ()
-    state: Mapping[str, torch.Tensor] | None = None  # None if none was saved, or if it is lost
+    steps: tuple[StepResult, ...] = ()  # the results of the steps that the call judged
+    # The learner's state after the last of these steps; None if no state was saved, or if it is lost.
+    state: Mapping[str, torch.Tensor] | None = None
 
 
 def run(
@@ -37,17 +38,21 @@ def run(
 ) -> IncrementalResult:
     """Run the stream of `job` on Avalanche and judge the network after every step.
 
-    The memory is the set of stored images that the protocol keeps. At step k its images of that step's classes arrive.
-    Protocols that learn from real images also get the training images of these classes. The network has a head over
-    all classes, and no class is masked. After each step it is judged on the test images of all steps;
-    `StepResult.seen` is its accuracy on the classes that have arrived. A network that diverges counts as a guess
-    (`judge`). An image of the memory belongs to the class of its `hard_labels`; its target may be soft. The caller
-    prepares the memory: one set split along the class order, or each step's classes condensed on their own.
+    The memory is the set of stored images that the protocol keeps (`job.memory`). At each step, the images of this
+    step's classes arrive in the memory. If the protocol learns from real images, it also gets the real training images
+    of these classes. The network has a head over all classes, and no class is masked. After each step the network is
+    judged on the test images of all steps; `StepResult.seen` is its accuracy on the classes that have arrived. A
+    network that diverges gets the accuracies of a guess (see `judge`). The class of a memory image comes from the set's
+    `hard_labels`, even if the image has a soft target.
+
+    The caller prepares the memory in one of two ways: as one set that is split along the class order, or as a set that
+    was condensed separately for the classes of each step.
 
     Args:
-        earlier: the steps of an interrupted call for the same job. The result is the same as without the interruption.
-            If a learner needs a state and has none, the stream starts over.
-        on_step: called after each judged step with its accuracies and the learner's state, to store them.
+        earlier: the steps that an interrupted call for the same job has done. The result is the same as without the
+            interruption. If the learner needs a state and `earlier` has no state, the stream starts over.
+        on_step: called after each judged step with the step's result and the learner's state, so that the caller can
+            store both. The state is {} if no step of the protocol builds on the step before.
 
     Raises ConfigError if `earlier` does not fit the job, and Interrupted if `progress` asks to stop.
     """
@@ -69,7 +74,7 @@ def run(
                 raise Interrupted(
                     f"stopped after step {step} of {len(job.groups)}; the same command again continues from there"
                 )
-            # Avalanche's data loaders draw from the global stream.
+            # Avalanche's data loaders draw from torch's global random stream. `forked` seeds it for this block.
             with job.seed.child("avalanche", step).forked():
                 network = learner.learn(experience)
             if network is None:
@@ -91,14 +96,14 @@ def run(
 
 @dataclass(frozen=True)
 class _Judge:
-    """Judges the networks of a job on its test images."""
+    """Judges networks on the test images of a job."""
 
     job: StreamJob
     learner: Learner
-    places: Sequence[torch.Tensor]  # of each step, the positions [m] of its test images
+    places: Sequence[torch.Tensor]  # for each step, the positions [m] of its test images
 
     def __call__(self, step: int, network: nn.Module, progress: Progress) -> StepResult:
-        """The accuracies of `network` after `step`. Says if it diverged."""
+        """Return the accuracies of `network` after `step`. If the network diverged, `progress` gets a message."""
         job = self.job
         logits = job.networks.logits(network, job.test)
         size = self.learner.held // job.each
@@ -109,10 +114,13 @@ class _Judge:
 
 
 def _streams(job: StreamJob, stream: ModuleType) -> tuple[Any, tuple[Any, ...]]:
-    """The Avalanche benchmark of a job, and the data sets that its memory receives step by step."""
+    """Return the Avalanche benchmark of a job, and for each step the data set that arrives in the memory.
+
+    The second value is () if the job has no memory.
+    """
     arriving: tuple[Any, ...] = ()
     if job.memory is not None:
-        # Read `targets` once here: for a memory of logits, each access applies softmax to all rows.
+        # Read `targets` only once: if the labels of the memory are logits, each access applies softmax to all of them.
         seen = job.memory.decoded
         images = TensorExamples(seen.images, seen.targets)
         arriving = tuple(stream.split(images, job.memory_classes, job.groups))
@@ -127,7 +135,7 @@ def _streams(job: StreamJob, stream: ModuleType) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _memory_sizes(job: StreamJob) -> list[int]:
-    """The number of stored images that the memory holds after each step; [] without a memory."""
+    """Return the number of stored images that the memory holds after each step; [] if the job has no memory."""
     if job.memory is None:
         return []
     classes = job.memory_classes
@@ -136,7 +144,10 @@ def _memory_sizes(job: StreamJob) -> list[int]:
 
 
 def _check_held(job: StreamJob, learner: Learner) -> None:
-    """Raise ConfigError if a protocol of another package keeps more images than the buffer holds."""
+    """Raise ConfigError if the learner keeps more images than the buffer may hold.
+
+    Our own protocols respect the buffer, but a protocol of another package may not.
+    """
     kept = learner.held // job.each
     if job.buffer is not None and kept > job.buffer:
         raise ConfigError(
@@ -146,7 +157,11 @@ def _check_held(job: StreamJob, learner: Learner) -> None:
 
 
 def _resumed(job: StreamJob, learner: Learner, earlier: Earlier, memory_sizes: Sequence[int]) -> dict[int, StepResult]:
-    """The earlier steps by number; {} if the learner cannot continue from them. Restores the learner's state."""
+    """Restore the learner's state and return the earlier results by step number.
+
+    Returns {} if the learner needs a state and `earlier` has no state. Raises ConfigError if the earlier steps are not
+    the first judged steps of this stream.
+    """
     count = len(job.groups)
     found = [result.step for result in earlier.steps]
     fitting = all(

@@ -1,6 +1,7 @@
-"""Class-incremental Avalanche streams of labelled images: one experience for each group of classes.
+"""Makes class-incremental Avalanche streams of labelled images.
 
-This module imports Avalanche, so import it inside functions (`protocols.run`).
+A stream is a sequence of experiences. An experience holds the images of one group of classes. This module imports
+Avalanche, which is slow, so import it inside functions (see `protocols.quiet`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from satm.types import Examples, Images
 
 
 class _Items(Dataset[tuple[Images, torch.Tensor]]):
-    """Examples read one at a time, as Avalanche's data loaders read them."""
+    """Some of the examples, read one at a time as Avalanche's data loaders need it.
+
+    Item i is the example at `positions[i]`. If `one_hot` is K, a target that is a class becomes a one-hot vector [K].
+    """
 
     def __init__(self, examples: Examples, positions: torch.Tensor, one_hot: int | None) -> None:
         self.examples, self.positions, self.one_hot = examples, positions, one_hot
@@ -44,19 +48,19 @@ def class_incremental(
     *,
     one_hot: int | None = None,
 ) -> Any:
-    """An Avalanche benchmark. Its `train_stream` and `test_stream` hold one experience for each group of classes.
+    """Return an Avalanche benchmark with one experience for each group in its `train_stream` and in its `test_stream`.
 
-    The examples keep their order and their class numbers; `experience.dataset.positions` gives the position of each
-    among the examples. Avalanche's own `class_incremental_benchmark` drops a remainder of classes without a message
-    (docs/field.md).
+    The examples keep their order and their class numbers. `experience.dataset.positions` holds the position of each
+    image of the experience in `train` or `test`. Avalanche's own `class_incremental_benchmark` is not used: if the
+    classes cannot be divided evenly, it drops the remaining classes without a message (docs/field.md).
 
     Args:
-        train_classes: [n] int64 on the CPU, the class that each training example counts as. The targets stay what the
-            examples give, so soft labels pass through.
-        test_classes: the same for the test examples.
+        train_classes: [n] int64 on the CPU, the class of each training example. It decides only in which experience the
+            example is. The targets of the examples are not changed, so they may be soft labels.
+        test_classes: [m] int64 on the CPU, the class of each test example.
         groups: the classes of each step.
-        one_hot: the number of classes K. Train targets that are classes become vectors [K], so that they can share a
-            batch with soft targets.
+        one_hot: the number of classes K, or None. If it is K, training targets that are classes become one-hot vectors
+            [K], so that they can be in one batch with soft targets.
     """
     return with_classes_timeline(
         benchmark_from_datasets(
@@ -69,15 +73,17 @@ def class_incremental(
 def split(
     examples: Examples, classes: torch.Tensor, groups: Sequence[Sequence[int]], *, one_hot: int | None = None
 ) -> list[Any]:
-    """One Avalanche data set for each group: the examples whose `classes` [n] are in it, as (image, target, 0).
+    """Return one Avalanche data set for each group of classes.
 
-    0 is Avalanche's task label. The data sets have no `task_set`: a strategy that reads it, as LwF, cannot use them.
+    The data set holds the examples that have a class of the group; `classes` [n] is the class of each example. An item
+    is (image, target, 0), where 0 is Avalanche's task label. The data sets have no attribute `task_set`, so a strategy
+    that reads this attribute, such as LwF, cannot use them.
     """
     return [_of_group(examples, classes, group, one_hot) for group in groups]
 
 
 def places(stream: Any) -> list[torch.Tensor]:
-    """For each experience of a stream, the positions [m] int64 of its images among the examples."""
+    """Return for each experience of a stream the positions [m] int64 of its images among the examples."""
     return [torch.tensor(list(experience.dataset.positions)) for experience in stream]
 
 
@@ -88,7 +94,7 @@ def _of_group(examples: Examples, classes: torch.Tensor, group: Sequence[int], o
         data_attributes=[
             DataAttribute(classes[positions].tolist(), "targets"),
             DataAttribute(positions.tolist(), "positions"),
-            # DER and ER-ACE read a task label from every batch, even if there is only one task.
+            # Avalanche's DER and ER-ACE read a task label from every batch, even if there is only one task.
             DataAttribute([0] * len(positions), "targets_task_labels", use_in_getitem=True),
         ],
     )

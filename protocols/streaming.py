@@ -8,18 +8,22 @@ from satm.errors import ConfigError
 from satm.training import SGDConfig
 
 SCALES = {"cpu": {"epochs": 5}, "smoke": {"epochs": 1}}
-"""Changes of the defaults, by scale: fewer epochs than the 50 of DER's experiments."""
+"""The settings that replace defaults at a smaller scale, by the name of the scale.
+
+They have fewer epochs than the 50 epochs of DER's experiments.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
-    """Settings of SGD over each step's images.
+    """The settings of SGD on the images of each incremental step. Raises ConfigError for a value out of its range.
 
-    The defaults are those of DER++ on Split CIFAR-10 with a memory of 500 images (mammoth, `best_args` of its models).
+    The defaults are the settings of DER++ on Split CIFAR-10 with a memory of 500 images. They come from the repository
+    mammoth (`best_args` of its models).
     """
 
-    epochs: int = 50  # passes over each step's images
-    batch_size: int = 32  # images of the stream in a batch
+    epochs: int = 50  # the number of passes over the images of each step
+    batch_size: int = 32  # the number of stream images in a batch, not counting images of the memory
     learning_rate: float = 0.03
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -30,7 +34,7 @@ class StreamConfig:
         self.sgd(0)
 
     def sgd(self, step: int) -> SGDConfig:
-        """The optimiser's settings for incremental step `step`. They are the same for all steps."""
+        """Return the settings of the optimiser for incremental step `step`. They are the same for all steps."""
         return SGDConfig(
             epochs=self.epochs,
             lr=self.learning_rate,
@@ -42,11 +46,15 @@ class StreamConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayConfig(StreamConfig):
-    """`StreamConfig`, and the number of memory images that are replayed with each batch of the stream."""
+    """The settings of `StreamConfig`, and the number of memory images that are replayed with each batch of the stream.
 
-    memory_batch_size: int = 32  # images; a memory with fewer is replayed whole
+    Raises ConfigError for a value out of its range.
+    """
+
+    memory_batch_size: int = 32  # the number of memory images; if the memory holds fewer, all of them are replayed
 
     def __post_init__(self) -> None:
-        StreamConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
+        # `super()` does not work here: `slots=True` makes a new class, but `super()` refers to the old class.
+        StreamConfig.__post_init__(self)
         if self.memory_batch_size < 1:
             raise ConfigError(f"memory_batch_size {self.memory_batch_size}: expected at least 1")

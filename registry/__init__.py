@@ -37,7 +37,7 @@ __all__ = [
 
 
 class Registry(Merging, Verifying, Predictions):
-    """Sets, runs, results and predictions in one file.
+    """An open registry file with sets, runs, results and predictions.
 
     Open it with `Registry.open(path)`, preferably in a `with` statement.
     """

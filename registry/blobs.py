@@ -1,4 +1,7 @@
-"""Packs the tensors of a set into blobs: safetensors bytes named by their sha256, one blob a class."""
+"""Packs the tensors of a set into blobs, one blob for each class.
+
+A blob is a byte string in the safetensors format. Its name is its sha256.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def pack(synthetic: SyntheticSet) -> list[BlobRow]:
-    """One blob for each class that has images, in label order. A blob keeps the positions of its images in the set."""
+    """Return one blob for each class that has images, in label order.
+
+    A blob holds the images and labels of its class, and the positions of these images in the set.
+    """
     from safetensors.torch import save
 
     images, labels = synthetic.images.detach().cpu(), synthetic.labels.detach().cpu()
@@ -30,7 +36,7 @@ def pack(synthetic: SyntheticSet) -> list[BlobRow]:
 
 
 def unpack(blobs: Sequence[BlobRow]) -> tuple[Images, Labels]:
-    """Images [n, C, H, W] and labels of a whole set: the same bits in the same order as before `pack`."""
+    """Return the images [n, C, H, W] and the labels of a whole set, bit for bit and in the order before `pack`."""
     import torch
     from safetensors.torch import load
 

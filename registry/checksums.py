@@ -1,4 +1,4 @@
-"""The checksum of a stored result: it shows a row that something else than the suite has changed."""
+"""The checksum of a stored result row. It no longer fits the row if another program has changed the row."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ COLUMNS = (
     "detail",
     "run_id",
 )
-"""The columns of a result that its checksum covers: all of them, in this order. Those up to `metric` are its key."""
+"""The columns of a result row that its checksum covers, in this order. The columns up to `metric` identify the row."""
 
+# The places in `COLUMNS` of the columns that hold floats.
 _REAL = frozenset(COLUMNS.index(name) for name in ("value", "step_size"))
 
 
 def checksum(values: Sequence[Any]) -> str:
-    """The first 16 hex digits of the sha256 of a row; `values` are its `COLUMNS` as SQLite stores them."""
-    # Python writes each float as the shortest text that reads back as the same float. In a damaged file a column may
-    # hold anything.
+    """Return the first 16 hex digits of the sha256 of a row. `values` are its `COLUMNS` as SQLite stores them."""
+    # An integer in a float column is converted, so that 1 and 1.0 have the same checksum. The text of a float is exact:
+    # Python writes the shortest text from which the same float can be read again. In a damaged file a column may hold
+    # any type, so other values are left as they are.
     plain = [
         float(value) if place in _REAL and isinstance(value, int | float) else value
         for place, value in enumerate(values)

@@ -1,8 +1,9 @@
-"""SQLite connections to a registry file: for writing in WAL mode, and for reading wherever the file lies.
+"""SQLite connections to a registry file: for writing in WAL mode (write-ahead log), and for reading from any place.
 
-In WAL mode a writer appends to a log beside the file (`-wal`), so readers and the writer never wait for each other. A
-shared index (`-shm`) lies there too. SQLite copies the log into the file now and then, and removes both when the last
-connection is closed.
+In WAL mode a writer appends its changes to a log beside the registry file (its name ends with `-wal`), so readers and
+the writer never wait for each other. All connections share an index of the log, which is in a third file (`-shm`).
+SQLite copies the log into the registry file from time to time. When the last connection is closed, SQLite removes the
+log and the index.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Self
 from registry.location import network_file_system, writable
 from satm.errors import RegistryBusy, RegistryError
 
-LOG_BYTES = 64 * 2**20  # what the log may keep on disk after a large set went through it
+LOG_BYTES = 64 * 2**20  # a large set makes the log longer; SQLite cuts it to this size after copying it into the file
 
-# The advice for an error of SQLite, by a part of its message.
+# For each error of SQLite, what is wrong with the registry file and what to do. The key is a part of SQLite's message.
 _ADVICE = {
     "locked": "is in use by another process; try again when that has finished",
     "readonly": "cannot be written; name a file you can write with --registry",
@@ -40,7 +41,7 @@ def explained(path: Path) -> Iterator[None]:
     """Turn an error of SQLite into a RegistryError that begins with the file's path."""
     try:
         yield
-    except UnicodeDecodeError as error:  # a text, or the name of a table in a message, is no text any more
+    except UnicodeDecodeError as error:  # a damaged text in the file, or a damaged name in SQLite's message
         raise RegistryError(f"{path} {_ADVICE['malformed']}") from error
     except (sqlite3.Error, OverflowError) as error:
         text = " ".join(str(error).split())
@@ -49,39 +50,50 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether SQLite gave up because another connection holds a lock."""
-    return code_of(error) & 0xFF == sqlite3.SQLITE_BUSY
+    """Return whether SQLite raised this error because another connection holds a lock."""
+    return code_of(error) & 0xFF == sqlite3.SQLITE_BUSY  # the last byte of an extended code is the basic code
 
 
 def code_of(error: BaseException) -> int:
-    """SQLite's extended code of an error; 0 if Python's module raised the error by itself."""
+    """Return SQLite's extended error code; 0 if the error comes from Python's sqlite3 module and not from SQLite."""
     return int(getattr(error, "sqlite_errorcode", 0))
 
 
 def connect_for_writing(path: Path, timeout: float) -> sqlite3.Connection:
-    """A connection that may write to the file of `make_file`. Call `use_log` when the file is a registry."""
+    """Open a connection that may write to the file at `path`, which `make_file` has made.
+
+    Call `use_log` on the connection as soon as the file has the tables of a registry.
+    """
     return _connect(path, "mode=rwc", timeout)
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file at `path` unless there is something. SQLite's own files never let a group write."""
-    with suppress(OSError):  # what is wrong with the place, SQLite says
-        # Without O_EXCL, to close the file would end this process's locks on a registry that is there.
+    """Make an empty file at `path` if nothing exists there.
+
+    The file gets the usual permissions of a new file. If SQLite makes the file, other users of the group can never
+    write to it.
+    """
+    with suppress(OSError):  # if the file cannot be made, SQLite raises an error with the reason later
+        # With O_EXCL an existing registry is not opened. Opening and closing it would end all locks that this process
+        # holds on it.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def use_log(connection: sqlite3.Connection) -> bool:
     """Put the file in WAL mode. If this returns True, call `sync_log` after each commit.
 
-    A commit must survive a power cut: the saved state of a run is deleted as soon as its set is stored. With
-    `synchronous = FULL` SQLite waits for the disk while it holds the write lock, so writers wait for each other's disk
-    times. With NORMAL it does not wait, and `sync_log` does, after the lock is free. That keeps as much, and eight
-    writers are ten times faster (benchmarks/registry_writers.py).
+    A commit must survive a power cut, because the saved state of a run is deleted as soon as its set is stored. With
+    `synchronous = FULL` SQLite waits for the disk while it holds the write lock, and all other writers wait too. With
+    `synchronous = NORMAL` SQLite does not wait for the disk. Instead, `sync_log` waits after the lock is released. This
+    is as safe, and eight writers are ten times faster (benchmarks/registry_writers.py).
+
+    Returns False if another process reads a file that is not in WAL mode yet. Then SQLite waits for the disk itself.
     """
     try:
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     except sqlite3.OperationalError as error:
-        # Another process reads a file of an older version. All works in its mode too; the next opening tries again.
+        # Another process reads this file, which an older version of satm made in another mode. Everything works in
+        # that mode too. The next process that opens the file tries to change the mode again.
         if not is_busy(error):
             raise
         mode = "other"
@@ -91,9 +103,9 @@ def use_log(connection: sqlite3.Connection) -> bool:
 
 
 def sync_log(path: Path) -> None:
-    """Wait until all that was committed to the registry at `path` is on the disk.
+    """Wait until everything that was committed to the registry at `path` is on the disk.
 
-    Raises RegistryError if the log is gone or the disk fails.
+    Raises RegistryError if the log was deleted, or if it cannot be written to the disk.
     """
     log = path.with_name(path.name + "-wal")
     try:
@@ -111,7 +123,10 @@ def sync_log(path: Path) -> None:
 
 
 def inode(path: Path) -> tuple[int, int] | None:
-    """What the file system calls the file at `path`, whatever its name; None if there is no file."""
+    """Return the device and inode number of the file at `path`; None if there is no file.
+
+    These numbers stay the same if the file is renamed. A new file under the same name has other numbers.
+    """
     try:
         facts = os.stat(path)
     except OSError:
@@ -121,42 +136,46 @@ def inode(path: Path) -> tuple[int, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """The state of a file on disk. A different stamp means that somebody has written the file."""
+    """The state of a registry file on disk. If the stamp of a file changes, somebody has written to the file."""
 
-    inode: tuple[int, int]
-    size: int
-    modified: int  # nanoseconds
-    pending: int  # bytes that are not in the file yet, but in SQLite's log or journal beside it
-    appended: int  # nanoseconds: when that log was written last. SQLite writes over a log that is in the file already
+    inode: tuple[int, int]  # device and inode number
+    size: int  # the size in bytes
+    modified: int  # the time of the last change, in nanoseconds
+    pending: int  # the number of bytes in SQLite's log and journal beside the file
+    # The time at which the log or journal was last written, in nanoseconds. It is needed beside the size: SQLite writes
+    # over a log that was already copied into the file, and then the size of the log does not change.
+    appended: int
 
     @classmethod
     def of(cls, path: Path) -> Self | None:
-        """The stamp of the registry file at `path`; None if it is gone."""
+        """Return the stamp of the registry file at `path`; None if there is no file."""
         try:
             facts = path.stat()
         except OSError:
             return None
         pending = appended = 0
         for ending in ("-wal", "-journal"):
-            with suppress(OSError):  # there is none, or its writer has just removed it
+            with suppress(OSError):  # there is no such file, or its writer has just removed it
                 log = path.with_name(path.name + ending).stat()
                 pending += log.st_size
-                appended = max(appended, log.st_mtime_ns if log.st_size else 0)  # an empty one is a reader's
+                # An empty log is not used: a reader makes one too.
+                appended = max(appended, log.st_mtime_ns if log.st_size else 0)
         return cls((facts.st_dev, facts.st_ino), facts.st_size, facts.st_mtime_ns, pending, appended)
 
 
 def connect_for_reading(path: Path, timeout: float) -> tuple[sqlite3.Connection, Stamp | None]:
-    """A connection that refuses to write.
+    """Open a connection that refuses to write. Return the connection, and a stamp of the file or None.
 
-    SQLite needs to write its index even to read a file in WAL mode. If that is impossible (a read-only folder, a full
-    disk, a network file system), the file is read as one that never changes. That is right as long as nobody writes it.
-    Then the stamp of the file is returned too, and the caller compares it after reading; otherwise None is.
+    SQLite needs to write its index (`-shm`) even to read a file in WAL mode. If it cannot (a read-only folder, a full
+    disk, a network file system), the file is opened as a file that never changes. What is read is then right only if
+    nobody writes to the file meanwhile. In this case the stamp of the file is returned, and the caller must compare it
+    with the stamp after reading. In all other cases the second value is None.
 
-    Raises RegistryError if a part of the file is only in its log, sqlite3.OperationalError if it is locked for
-    `timeout` seconds.
+    Raises RegistryError if the file is opened as one that never changes but a part of its contents is only in its log.
+    Raises sqlite3.OperationalError if the file is locked for `timeout` seconds.
     """
     if network_file_system(path) is None:
-        # A connection that could write removes `-wal` and `-shm` when it is closed; one with mode=ro leaves them.
+        # With mode=rw, SQLite removes `-wal` and `-shm` when the connection is closed; with mode=ro it leaves them.
         connection = _connect(path, "mode=rw" if writable(path) else "mode=ro", timeout)
         try:
             connection.execute("PRAGMA query_only = ON")
@@ -179,8 +198,11 @@ def connect_for_reading(path: Path, timeout: float) -> tuple[sqlite3.Connection,
 
 
 def connect_to_copy(source: sqlite3.Connection) -> sqlite3.Connection:
-    """A connection to a temporary copy of a database. SQLite deletes the copy when it is closed."""
-    copy = _prepared(sqlite3.connect(""))
+    """Copy a database to a temporary file and return a connection to the copy.
+
+    SQLite deletes the copy when the connection is closed.
+    """
+    copy = _prepared(sqlite3.connect(""))  # SQLite opens a temporary file for an empty name
     try:
         source.backup(copy)
     except BaseException:
@@ -196,6 +218,6 @@ def _connect(path: Path, how: str, timeout: float) -> sqlite3.Connection:
 def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
     try:
         connection.execute("SELECT sqrt(1.0)")
-    except sqlite3.OperationalError:  # SQLite was built without mathematical functions; the views need this one
+    except sqlite3.OperationalError:  # this SQLite was built without mathematical functions, but our views use sqrt
         connection.create_function("sqrt", 1, math.sqrt, deterministic=True)
     return connection

@@ -1,4 +1,8 @@
-"""The groups that a set belongs to, from its description and its parents."""
+"""Computes the groups that a set belongs to, from its description and its parents.
+
+A group holds sets that differ only in the seed of their condensation. The parents of a set are the ids of what it was
+made from, such as `experts:` and a hash.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,24 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
 Experts: TypeAlias = Literal["own", "shared", "none"]
-"""Whether each set of a group has experts of its own seed, all sets have the same experts, or there are no experts."""
+"""The kind of experts that the sets of a group were made with.
+
+`own`: the experts of each set have the seed of this set. `shared`: all sets have the same experts. `none`: the sets
+were made without experts.
+"""
 
 
 def memberships(about: Mapping[str, Any], parents: Collection[str]) -> dict[str, Experts]:
-    """The groups that a set belongs to: the kind of experts by group id (32 hex digits).
+    """Return the groups that a set belongs to: the kind of experts by the id of the group (32 hex digits).
 
-    `about` is `SyntheticSet.describe()`. The id hashes the description without the seeds and the learned step size, and
-    the parents without experts and teachers. Experts of the set's own seed and experts that are shared make two groups;
-    the id of the second also hashes the experts' seed. A set whose experts have its own seed belongs to both, so it can
-    be compared in either.
+    `about` is `SyntheticSet.describe()`. The id of a group is a hash of this description without the seeds and the
+    learned step size, of the parents without experts and teachers, and of the kind of experts. For `shared` experts the
+    hash also contains the seed of the experts. If the experts of a set have the seed of the set, the set belongs to two
+    groups, one of kind `own` and one of kind `shared`, so it can be compared with the sets of both.
     """
     from satm.canonical import digest
 
-    # A set that was made elsewhere may have anything under these keys.
+    # A set that another program made may have values of any type under these keys.
     given = about.get("config", {}).get("condense", {})
     condensed = given if isinstance(given, Mapping) else {"condense": given}
     named = condensed.get("experts", {})
@@ -40,6 +48,6 @@ def memberships(about: Mapping[str, Any], parents: Collection[str]) -> dict[str,
 
 
 def membership_rows(set_id: str, about: Mapping[str, Any], parents: Collection[str]) -> Iterator[dict[str, str]]:
-    """The rows of the table `set_groups` for a set."""
+    """Yield the rows of the table `set_groups` for a set."""
     for group_id, experts in memberships(about, parents).items():
         yield {"set_id": set_id, "group_id": group_id, "experts": experts}

@@ -1,4 +1,4 @@
-"""Groups: sets that differ in the seed of their condensation and in nothing else."""
+"""Finds groups: sets that differ in the seed of their condensation and in nothing else."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from registry.records import SetRecord
 from registry.sets import Sets
 from satm.errors import ConfigError, RegistryError
 
-MOST = 10_000  # versions in one range
+MOST = 10_000  # the largest number of versions in one range, such as @1-3
+# A name with its versions, such as `cifar10/ipc10/satm@1-3,5`.
 VERSIONS = re.compile(r"(?P<path>.+/ipc\d+/[^/@]+)@(?P<versions>\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """One set or several that differ in the seed only, ordered by seed. `name` is a reference to them."""
+    """One set, or several sets that differ only in the seed of their condensation."""
 
-    name: str
-    sets: tuple[SetRecord, ...]
-    experts: Experts
+    name: str  # a reference to these sets, which `Groups.group` reads
+    sets: tuple[SetRecord, ...]  # ordered by seed
+    experts: Experts  # the kind of experts of the sets (`registry.group_ids`)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -41,15 +42,15 @@ class Groups(Sets):
     """The part of the registry that finds groups."""
 
     def group(self, reference: str) -> Group:
-        """The sets that `reference` names.
+        """Return the group of the sets that `reference` names.
 
-        - A name without a version (`cifar10/ipc10/satm`): the newest set, and all others that differ from it in the
-          seed only. Of sets with equal seeds, the newest one counts.
-        - A name with several versions (`cifar10/ipc10/satm@1-3,5`): these sets.
-        - Any other reference, as for `find`: that set only.
+        - A name without a version (`cifar10/ipc10/satm`): the newest set, and all other sets that differ from it only
+          in the seed. If several of them have the same seed, only the newest of these is in the group.
+        - A name with several versions (`cifar10/ipc10/satm@1-3,5`): exactly these sets.
+        - Any other reference that `find` reads: only the set that `find` returns.
 
-        Raises UnknownName for a set that is not there. Raises ConfigError for a range of versions that goes down, for
-        versions that are not of one group, and for two of them with the same seed.
+        Raises UnknownName if a set does not exist. Raises ConfigError if a range of versions goes down, if the versions
+        do not belong to one group, or if two of them have the same seed.
         """
         listed = VERSIONS.fullmatch(reference)
         if listed is not None and not listed["versions"].isdigit():
@@ -62,7 +63,10 @@ class Groups(Sets):
         return _Siblings(siblings, self._groups_of_sets()).around(record)
 
     def group_of(self, records: Sequence[SetRecord]) -> Group:
-        """The group of exactly these sets, which have one (dataset, ipc, method) and different seeds."""
+        """Return the group of exactly these sets. They must have the same dataset, ipc and method, and different seeds.
+
+        The group is named without versions if the group of that name holds the same sets.
+        """
         path = records[0].name.rpartition("@")[0]
         newest = self.group(path)
         if {each.id for each in newest.sets} == {record.id for record in records}:
@@ -70,12 +74,16 @@ class Groups(Sets):
         return self.group(f"{path}@{_spell(sorted({record.version for record in records}))}")
 
     def alone(self, records: Sequence[SetRecord]) -> list[Group]:
-        """Each set as a group by itself."""
+        """Return one group for each set, which holds only this set."""
         membership = self._groups_of_sets()
         return [Group(name=r.name, sets=(r,), experts=next(iter(membership[r.id].values()))) for r in records]
 
     def groups(self, **filters: Any) -> list[Group]:
-        """The groups of all sets, as `sets` filters them; each set is in one. A set that has no other is one alone."""
+        """Divide the stored sets into groups, so that each set is in exactly one group.
+
+        `filters` limit the sets, as in `Sets.sets`. If no other set differs from a set only in the seed, the set is a
+        group with one member.
+        """
         stored, membership = self.sets(**filters), self._groups_of_sets()
         named = defaultdict(list)
         for record in stored:
@@ -92,7 +100,7 @@ class Groups(Sets):
         return found[::-1]
 
     def _listed(self, reference: str, path: str, versions: str) -> Group:
-        """The group of exactly these versions."""
+        """Return the group of exactly these versions. `path` is the name without versions."""
         numbers = _numbers(versions)
         if numbers is None:
             raise ConfigError(f"{reference}: a range of versions goes up, such as @1-3")
@@ -113,13 +121,13 @@ class Groups(Sets):
         return Group(name=reference, sets=sets, experts=next(iter(common.values())))
 
     def _kinds(self, records: Sequence[SetRecord]) -> dict[str, Experts]:
-        """The groups that hold all these sets."""
+        """Return the groups to which all these sets belong: the kind of experts by the id of the group."""
         membership = self._groups_of_sets()
         first, *others = (_of(record, membership) for record in records)
         return {group_id: kind for group_id, kind in first.items() if all(group_id in other for other in others)}
 
     def _groups_of_sets(self) -> dict[str, dict[str, Experts]]:
-        """The groups of every set: by the id of the set, then by the id of the group."""
+        """Return the groups of every set: the kind of experts by the id of the set, then by the id of the group."""
         found: dict[str, dict[str, Experts]] = {}
         for set_id, group_id, experts in self._tuples(
             "SELECT set_id, group_id, experts FROM set_groups ORDER BY set_id, experts"
@@ -129,20 +137,25 @@ class Groups(Sets):
 
 
 class _Siblings:
-    """The sets of one name, from which groups are taken one by one. The time is that of their number."""
+    """The sets of one name, from which groups are taken one after another.
+
+    To find and remove all groups takes a time that is proportional to the number of sets.
+    """
 
     def __init__(self, sets: Sequence[SetRecord], membership: Mapping[str, Mapping[str, Experts]]) -> None:
         self._count, self._membership = len(sets), membership
-        # by the id of the group, then by seed; of one seed the newest set comes last
+        # The sets that are in no group yet: by the id of a possible group, then by seed, then by the id of the set.
+        # Among the sets with one seed, the newest set comes last.
         self._free: dict[str, dict[int, dict[str, SetRecord]]] = defaultdict(lambda: defaultdict(dict))
         for record in sets:
             for group_id in _of(record, membership):
                 self._free[group_id][record.seed][record.id] = record
 
     def around(self, record: SetRecord) -> Group:
-        """The largest group of `record` among the sets that are still here."""
+        """Return the largest group that contains `record`, made from the sets that have not been removed."""
         groups = _of(record, self._membership)
-        # Ids are ordered by `experts`, so of two groups of one size `own` wins over `shared`.
+        # The groups of a set are ordered by the kind of experts. So if two groups have the same size, `own` is chosen
+        # and not `shared`.
         largest = max(groups, key=lambda group_id: len(self._free[group_id]))
         by_seed = self._free[largest]
         sets = tuple(list(by_seed[seed].values())[-1] for seed in sorted(by_seed))
@@ -151,7 +164,7 @@ class _Siblings:
         return Group(name=name, sets=sets, experts=groups[largest])
 
     def remove(self, records: Iterable[SetRecord]) -> None:
-        """Take these sets away."""
+        """Remove these sets, so that no later group contains them."""
         for record in records:
             for group_id in self._membership[record.id]:
                 seeds = self._free[group_id]
@@ -161,7 +174,7 @@ class _Siblings:
 
 
 def _of(record: SetRecord, membership: Mapping[str, Mapping[str, Experts]]) -> Mapping[str, Experts]:
-    """The groups of a set. Each has one, so raise RegistryError if there is none."""
+    """Return the groups of a set. Every stored set has a group, so RegistryError is raised if there is no group."""
     try:
         return membership[record.id]
     except KeyError:
@@ -169,9 +182,9 @@ def _of(record: SetRecord, membership: Mapping[str, Mapping[str, Experts]]) -> M
 
 
 def _numbers(text: str) -> list[int] | None:
-    """`1-3,5` → 1, 2, 3, 5; None if a range goes down.
+    """Read version numbers: the text `1-3,5` gives [1, 2, 3, 5]. Returns None if a range goes down.
 
-    Raises ConfigError for a range of more than `MOST` numbers, which would fill the memory.
+    Raises ConfigError for a range of more than `MOST` numbers, because the list could fill the RAM.
     """
     ends = [[int(each) for each in part.split("-")] for part in text.split(",")]
     if any(pair[0] > pair[-1] for pair in ends):
@@ -182,7 +195,7 @@ def _numbers(text: str) -> list[int] | None:
 
 
 def _spell(numbers: Sequence[int]) -> str:
-    """1, 2, 3, 5 → `1-3,5`."""
+    """Write version numbers as a short text: [1, 2, 3, 5] gives `1-3,5`."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:
@@ -193,18 +206,21 @@ def _spell(numbers: Sequence[int]) -> str:
 
 
 def _differences(records: Sequence[SetRecord]) -> str:
-    """At most three settings in which the sets differ; "their data, or the run that they began at" if none does."""
+    """Name at most three settings in which the sets differ.
+
+    If no setting differs, return "their data, or the run that they began at".
+    """
     flat = [dict(_leaves(record.about)) for record in records]
     names = sorted(set().union(*flat) - {"seed", "step_size"})
     differ = [name for name in names if len({json.dumps(each.get(name)) for each in flat}) > 1]
     short = [name.removeprefix("config.condense.") for name in differ if name != "config.condense.experts.seed"]
-    # the experts' seed is named only if nothing else differs
+    # The seed of the experts is named only if no other setting differs.
     short = short or (["experts.seed"] if differ else [])
     return ", ".join(short[:3]) or "their data, or the run that they began at"
 
 
 def _leaves(value: Any, name: str = "") -> Iterable[tuple[str, Any]]:
-    """Every value inside nested dictionaries with its dotted name."""
+    """Yield every value inside nested dictionaries, with its dotted name (`config.condense.experts.seed`)."""
     if not isinstance(value, Mapping):
         yield name, value
         return

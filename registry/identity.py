@@ -1,4 +1,7 @@
-"""The identity of a registry file: a UUID in the file, which the keys of its runs hold."""
+"""The identity of a registry file: a UUID that is stored in the file. The keys of its runs contain it.
+
+The key of a run is a hash of everything that decides the run. An unfinished run is found and resumed by its key.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,28 @@ from registry.store import Store
 
 
 class Identity(Store):
-    """The part of the registry that knows which registry it is, wherever its file lies and whatever its name is."""
+    """The part of the registry that identifies the file. The identity stays if the file is moved or renamed."""
 
     @property
     def uuid(self) -> str:
-        """The UUID of this registry. A copy and a backup of the file have the same, until `separate`."""
+        """The UUID of this registry. A copy of the file has the same UUID until `separate` gives it a new one."""
         return str(self._mappings("SELECT uuid FROM identities WHERE seq = 1")[0]["uuid"])
 
     def run_key(self, facts: Mapping[str, Any]) -> str:
-        """The key of the run that `facts` decide, in this registry. Equal facts have equal keys.
+        """Return the key, in this registry, of the run that `facts` describe. Equal facts give equal keys.
 
-        It begins with 8 digits of the UUID, so the name of a saved state tells whose it is.
+        The key begins with the first 8 digits of the UUID. A saved state is named by the key of its run, so its name
+        shows which registry it belongs to.
         """
         return _key(facts, self.uuid)
 
     def former_keys(self, facts: Mapping[str, Any]) -> list[str]:
-        """All other keys that the run of these facts may have in this file.
+        """Return all other keys that the run with these facts may have in this file.
 
-        A run of an older version of satm has a key with the path of the file. It is found if the file lies where it lay
-        then, or where it lay when it was brought up to date. A run of a registry that was merged into this one, or that
-        this one was a copy of, has a key with the UUID of that registry.
+        A run of an older version of satm has a key that contains the path of the file. It is found if the file was
+        then at its present path, or at the path that it had when a newer version changed its schema. A run may also
+        come from another registry, which was merged into this one or of which this one is a copy. Its key contains the
+        UUID of that registry.
         """
         rows = self._mappings("SELECT uuid, former_path FROM identities ORDER BY seq")
         paths = [row["former_path"] for row in rows if row["former_path"] is not None]
@@ -38,15 +43,20 @@ class Identity(Store):
         return [*(_key(facts, row["uuid"]) for row in rows[1:]), *(_path_key(facts, path) for path in paths)]
 
     def former_key(self, facts: Mapping[str, Any]) -> str | None:
-        """The key of `former_keys` under which there is a run; None if there is none or if one has today's key."""
+        """Return the key of `former_keys` under which a run is stored.
+
+        Returns None if there is no such run, or if a run is stored under the present key, `run_key(facts)`.
+        """
         if self._has(self.run_key(facts)):
             return None
         return next((key for key in self.former_keys(facts) if self._has(key)), None)
 
     def separate(self, former: str | None = None) -> str | None:
-        """Give this file a new UUID, because it is a copy, and return it. Its runs can go on (`former_keys`).
+        """Give this file, which is a copy of another registry, a new UUID, and return the UUID.
 
-        With `former` only if that is still its UUID, else None: another process may have separated it since.
+        The runs in the file can still be continued, because `former_keys` finds them. If `former` is given, the UUID is
+        changed only if it is still `former`. If it is not, another process has already changed it, and None is
+        returned.
         """
         uuid = str(uuid4())
         with self._writing() as db:
@@ -58,7 +68,7 @@ class Identity(Store):
         return uuid
 
     def rename_key(self, former: str, key: str) -> None:
-        """Give the runs under the key `former` the key `key`."""
+        """Replace the key `former` by `key` in all runs that have it."""
         with self._writing() as db:
             db.execute('UPDATE runs SET "key" = ? WHERE "key" = ?', [key, former])
 
@@ -67,7 +77,10 @@ class Identity(Store):
 
 
 def is_of(key: str, uuid: str) -> bool:
-    """Whether a run's key may be only of the registry with this UUID: keys of older versions hold none."""
+    """Return whether a run with this key can belong to the registry with this UUID.
+
+    A key without a UUID, which an older version of satm made, can belong to any registry.
+    """
     return "-" not in key or key.startswith(uuid[:8])
 
 
@@ -78,7 +91,7 @@ def _key(facts: Mapping[str, Any], uuid: str) -> str:
 
 
 def _path_key(facts: Mapping[str, Any], path: str) -> str:
-    """The key as it was made until the schema of `m007_identity`."""
+    """Return the key as it was made before the migration `m007_identity` (`registry.migrations`)."""
     from satm.canonical import digest
 
     return digest({**facts, "registry": path})[:32]

@@ -1,4 +1,8 @@
-"""Copies a registry file, and takes the contents of another one into it."""
+"""Copies a registry file, and merges the contents of another registry file into it.
+
+In the SQL here, `main` is this registry and `other` is the registry that is merged into it. `ours` and `theirs` are
+rows of the two.
+"""
 
 from __future__ import annotations
 
@@ -21,35 +25,38 @@ from registry.verifying import Verifying
 from satm.errors import RegistryError
 from satm.home import write_atomically
 
-_KEY = COLUMNS[: COLUMNS.index("metric") + 1]
+_KEY = COLUMNS[: COLUMNS.index("metric") + 1]  # the columns that identify a result row
 _SAME_KEY = " AND ".join(f"ours.{name} = theirs.{name}" for name in _KEY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
-    """What `Registry.merge` took from another registry."""
+    """What `Registry.merge` has copied from another registry into this one."""
 
-    sets: tuple[tuple[str, str], ...]  # new sets: their name there, their name here
-    runs: int
-    results: int
-    differing: int  # results that both have with different numbers: ours stay, theirs are in the history
-    tags: tuple[str, ...]  # tags that name another set here, and stay as they are here
+    sets: tuple[tuple[str, str], ...]  # for each new set, its name in the other registry and its name in this one
+    runs: int  # the number of new runs
+    results: int  # the number of new results
+    # The number of results that are in both registries with different numbers. This registry keeps its own numbers, and
+    # the other numbers are stored in `result_history`.
+    differing: int
+    tags: tuple[str, ...]  # the tags that name different sets in the two registries; they are not changed here
 
 
 class Merging(Runs):
     """The part of the registry that copies and merges whole files."""
 
     def backup(self, to: Path | str) -> None:
-        """Write a copy of the registry as it is at one moment, even while other processes write to it.
+        """Write a copy of the registry to the file `to`.
 
-        Raises RegistryError if there is something at `to`, or if the copy cannot be written; then nothing is there.
+        The copy shows the registry at one moment, even while other processes write to it. Raises RegistryError if `to`
+        already exists, or if the copy cannot be written. In the second case no file remains at `to`.
         """
         to = _named(to)
         if os.path.lexists(to):
             raise RegistryError(f"{to} is there already; name a new file for the backup")
 
         def copy(file: Path) -> None:
-            # As it is, so an older file keeps its schema.
+            # The file is copied without a migration, so a registry of an older version keeps its schema.
             with explained(self.path):
                 source, frozen = connect_for_reading(self.path, PATIENCE)
             with closing(source):
@@ -60,20 +67,23 @@ class Merging(Runs):
         write_atomically(to, copy, otherwise="name another file")
 
     def merge(self, other: Path | str) -> Merged:
-        """Take all sets, runs, results, predictions and tags of the registry `other` into this one: all, or nothing.
+        """Copy all sets, runs, results, predictions and tags of the registry `other` into this one.
 
-        A set with the same id is the same set. Another set gets the next version number that is free here. If both have
-        a result with different numbers, ours stays and theirs goes to `result_history`. A run that both have keeps the
-        later record. The same merge again changes nothing. A stopped run of `other` can be continued here.
+        If an error occurs, nothing is copied. Sets with the same id are the same set and are not copied again. A new
+        set gets the next version number that is free in this registry. If both registries have a result with different
+        numbers, this registry keeps its own number, and the other number is stored in `result_history`. If both have
+        the same run, the record with the later heartbeat is kept; but a finished run here never becomes unfinished. To
+        repeat the same merge changes nothing. A stopped run of `other` can be continued here.
 
-        `other` is only read: what is merged is a temporary copy of it, with the newest schema. Raises RegistryError if
-        it is this file, if it is damaged, or if another program has changed its rows.
+        `other` is only read: a temporary copy of it gets the newest schema and is merged. Raises RegistryError if
+        `other` is this file, if it is damaged, or if another program has changed its rows.
         """
         other = _named(other)
         if other.exists() and other.samefile(self.path):
             raise RegistryError(f"{other} is this registry; name another one to merge into it")
         with _whole_copy(other) as copy, self._attached(copy, other), self._writing() as db:
-            db.execute("PRAGMA defer_foreign_keys = ON")  # runs name sets, and sets name runs
+            # Runs refer to sets and sets refer to runs, so foreign keys are checked only at the commit.
+            db.execute("PRAGMA defer_foreign_keys = ON")
             for table in ("environments", "recipes", "tests"):
                 db.execute(f"INSERT OR IGNORE INTO main.{table} SELECT * FROM other.{table}")
             _merge_blobs(db, other)
@@ -97,11 +107,11 @@ class Merging(Runs):
             self._db.execute("DETACH other")
 
     def _merge_runs(self, db: Any) -> int:
-        """Take the runs and their metrics; the number of new runs."""
+        """Copy the runs and their metrics. Returns the number of new runs."""
         names = [row[1] for row in db.execute("PRAGMA main.table_info(runs)").fetchall() if row[1] != "seq"]
         columns = ", ".join(f'"{name}"' for name in names)
         there = "FROM other.runs AS theirs WHERE id NOT IN (SELECT id FROM main.runs)"
-        # A run that is done here stays so, even if another copy of it went on later.
+        # A run that is done here stays done, even if a copy of it in the other registry was continued later.
         later = "WHERE runs.id = theirs.id AND runs.updated < theirs.updated AND NOT (runs.status = 'done' AND "
         later += "theirs.status != 'done')"
         count = int(db.execute(f"SELECT count(*) {there}").fetchone()[0])
@@ -111,7 +121,8 @@ class Merging(Runs):
             db.execute(f"INSERT OR REPLACE INTO main.metrics SELECT * FROM other.metrics WHERE run_id IN ({wanted})")
         changes = ", ".join(f'"{name}" = theirs."{name}"' for name in names if name not in ("id", "key"))
         db.execute(f"UPDATE main.runs SET {changes} FROM other.runs AS theirs {later}")
-        # Two copies of one registry may both hold an open run of one key, but a registry holds only one.
+        # Each of two copies of a registry may contain an unfinished run with the same key. One registry can contain
+        # only one such run, so the key of the new run gets its id as an ending.
         open_here = """SELECT "key" FROM main.runs WHERE status != 'done'"""
         taken = f"""CASE WHEN status != 'done' AND "key" IN ({open_here}) THEN "key" || '+' || id ELSE "key" END"""
         values = columns.replace('"key"', taken)
@@ -119,7 +130,10 @@ class Merging(Runs):
         return count
 
     def _merge_sets(self, db: Any) -> Iterator[tuple[str, str]]:
-        """Take the sets that are not here; yield the name of each there and here."""
+        """Copy the sets that this registry does not have.
+
+        Yields for each set its name in the other registry and its name in this one.
+        """
         rows = db.query("SELECT * FROM other.sets WHERE id NOT IN (SELECT id FROM main.sets) ORDER BY seq")
         for row in list(rows):
             path = [row["dataset"], row["ipc"], row["method"]]
@@ -132,10 +146,13 @@ class Merging(Runs):
             yield row["name"], name
 
     def _merge_results(self, db: Any) -> tuple[int, int]:
-        """Take the results and their history; the numbers of new results, and of results that differ from ours."""
+        """Copy the results and their history.
+
+        Returns the number of new results, and the number of results that differ from ours.
+        """
         names = ", ".join(COLUMNS)
         ours = f"SELECT 1 FROM main.results AS ours WHERE {_SAME_KEY}"
-        # INSERT OR IGNORE would call the trigger that keeps the history.
+        # INSERT OR IGNORE is not used, because it fires the trigger that writes the history.
         new = f"FROM other.results AS theirs WHERE NOT EXISTS ({ours})"
         count = int(db.execute(f"SELECT count(*) {new}").fetchone()[0])
         db.execute(f"INSERT INTO main.results ({names}, checksum) SELECT {names}, checksum {new}")
@@ -149,7 +166,7 @@ class Merging(Runs):
         return count, differing
 
     def _merge_tags(self, db: Any) -> tuple[str, ...]:
-        """Take the tags that are free here; the others that name another set."""
+        """Copy the tags that this registry does not have. Returns the tags that name another set here."""
         sql = (
             "SELECT theirs.name FROM other.tags AS theirs JOIN main.tags AS ours USING (name) "
             "WHERE ours.set_id != theirs.set_id ORDER BY 1"
@@ -161,7 +178,10 @@ class Merging(Runs):
 
 @contextmanager
 def _whole_copy(other: Path) -> Iterator[Path]:
-    """A temporary copy of the registry `other`, with the newest schema. Raises RegistryError if its rows are wrong."""
+    """Make a temporary copy of the registry `other`, with the newest schema, and yield its path.
+
+    Raises RegistryError if another program has changed rows of `other`.
+    """
     with tempfile.TemporaryDirectory(prefix="satm-merge-") as folder, _Source.open(other, read_only=True) as source:
         copy = Path(folder) / "copy.db"
         with source.whole() as connection:
@@ -170,11 +190,14 @@ def _whole_copy(other: Path) -> Iterator[Path]:
 
 
 class _Source(Verifying):
-    """A registry that is copied."""
+    """The registry that is merged into another one. It is opened only to check it and to copy it."""
 
     @contextmanager
     def whole(self) -> Iterator[sqlite3.Connection]:
-        """The connection, to read from at one moment. Raises RegistryError if a row was changed or removed."""
+        """Check all rows and yield the connection. All that is read in the context is from the same moment.
+
+        Raises RegistryError if another program has changed or removed a row.
+        """
         with self._snapshot():
             problems = [*self.differing_totals(), *self.damaged_results()]
             if problems:
@@ -189,32 +212,34 @@ class _Source(Verifying):
 
 
 def _named(file: Path | str) -> Path:
-    """The absolute path of a file that the user names. Raises RegistryError for an empty name."""
+    """Return the absolute path of a file that the user names. Raises RegistryError for an empty name."""
     if not str(file) or Path(file) == Path():
         raise RegistryError(f"'{file}' is no file; name one")
     return absolute(file)
 
 
 def _copy(source: sqlite3.Connection, path: Path, file: Path, to: Path) -> None:
-    """Copy a database in one step, so that the copy is the database at one moment.
+    """Copy a database to `file` in one step, so that the copy shows the database at one moment.
 
-    `path` and `to` are the names of both for an error.
+    `path` and `to` are the names of the database and of the copy in error messages.
     """
     make_file(file)
     try:
         with closing(sqlite3.connect(file)) as target:
             source.backup(target)
     except sqlite3.Error as error:
-        # Only the copy is written, so an error of writing is about it.
+        # SQLite does not say which of the two files an error is about. These three errors come from reading the source.
+        # All others come from writing, and only the copy is written.
         reading = any(part in str(error) for part in ("locked", "malformed", "not a database"))
         with explained(path if reading else to):
             raise error
 
 
 def _merge_predictions(db: Any) -> None:
-    """Take the predictions that are not here, if the accuracy of their network here is the one there.
+    """Copy the predictions that this registry does not have.
 
-    Predictions beside the accuracy of another network would contradict it.
+    If this registry has an accuracy of the same network, the predictions are copied only if the other registry has the
+    same accuracy. Otherwise the predictions would contradict the accuracy.
     """
     network = ("set_id", "protocol", "architecture", "memory", "recipe_id", "steps", "repeat", "step")
     same = " AND ".join(f"ours.{name} = new.{name}" for name in network)
@@ -226,7 +251,7 @@ def _merge_predictions(db: Any) -> None:
 
 
 def _merge_blobs(db: Any, other: Path) -> None:
-    """Take the blobs that are not here. Raises RegistryError for one that is damaged."""
+    """Copy the blobs that this registry does not have. Raises RegistryError if one of them is damaged."""
     columns = ", ".join(BlobRow.__slots__)
     new = f"SELECT {columns} FROM other.blobs WHERE sha256 NOT IN (SELECT sha256 FROM main.blobs)"
     for values in db.execute(new):

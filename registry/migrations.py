@@ -1,7 +1,7 @@
-"""The schema of the registry, as numbered steps from an empty file to the newest version.
+"""The schema of the registry, as numbered migration steps from an empty file to the newest version.
 
-A stored file may be at any step, so never change a step: add a new one at the end. A step that changes rows or
-columns of a table in `registry.totals.TABLES` must call `registry.totals.fill` at its end.
+A stored file may have been made by any older version, so never change a step: add a new step at the end. A step that
+changes rows or columns of a table in `registry.totals.TABLES` must call `registry.totals.fill` at its end.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from uuid import uuid4
 
 from satm.errors import RegistryError
 
-# What sqlite_utils calls this list of steps, and the table in which it notes those that are applied.
+# The name of this list of steps in sqlite_utils, and the table in which sqlite_utils stores which steps were applied.
 NAME, TABLE = "satm", "_sqlite_migrations"
 
 
 def m001_tables(db: Any) -> None:
-    """All tables. Rows of sets and blobs never change after they are written."""
+    """Add the first tables. The rows of sets and blobs never change after they are written."""
     db.executescript("""
         CREATE TABLE environments (
             id TEXT PRIMARY KEY NOT NULL,
@@ -116,7 +116,11 @@ def m001_tables(db: Any) -> None:
 
 
 def m002_views(db: Any) -> None:
-    """Views with means over repeats: of every step, of the last step, and of a class-incremental stream's accuracy."""
+    """Add views with means over repeats.
+
+    `summary` has every metric at every incremental step, `leaderboard` only the last step, and `incremental` the
+    accuracy at every step of a class-incremental stream.
+    """
     db.executescript("""
         CREATE VIEW summary AS
         SELECT set_name, set_id, dataset, ipc, method, profile, protocol, architecture, memory, recipe, recipe_id,
@@ -140,7 +144,7 @@ def m002_views(db: Any) -> None:
 
 
 def m003_protocols(db: Any) -> None:
-    """The view `incremental` shows every class-incremental protocol, not only the default one, GDumb."""
+    """Change the view `incremental`: it shows every class-incremental protocol, not only the default GDumb."""
     db.executescript("""
         DROP VIEW incremental;
         CREATE VIEW incremental AS
@@ -151,7 +155,10 @@ def m003_protocols(db: Any) -> None:
 
 
 def m004_predictions(db: Any) -> None:
-    """The classes that networks gave the test images, and the true classes once for each set of test images."""
+    """Add the table `predictions`, with the class that each network predicts for each test image.
+
+    The table `tests` holds the true classes, once for all networks that were tested on the same images.
+    """
     db.executescript("""
         CREATE TABLE tests (
             id TEXT PRIMARY KEY NOT NULL,
@@ -177,7 +184,10 @@ def m004_predictions(db: Any) -> None:
 
 
 def _leaderboard(lower: str) -> str:
-    """The view that `m005_policies` makes of `summary`; `lower` lists the metrics of which less is better."""
+    """Return the SQL of the view that `m005_policies` makes from `summary`.
+
+    `lower` lists the metrics that are better if they are lower.
+    """
     return f"""
         CREATE VIEW leaderboard AS
         SELECT *, rank() OVER (
@@ -190,15 +200,19 @@ def _leaderboard(lower: str) -> str:
 
 
 def m005_policies(db: Any) -> None:
-    """Views that keep learning-rate policies apart, count diverged networks and class orders, and rank alike results.
+    """Replace the views `summary` and `leaderboard`.
 
-    A diverged network has one row, of the metric `diverged`. In `summary`, `diverged` counts it, `n` and `mean`
-    leave it out, and `mean_all` takes its accuracy as chance, 1/K. `place` in `leaderboard` is the
-    rank within one data set, IPC, protocol, architecture, profile, recipe and policy.
+    They now separate the policies of the learning rate, count the diverged networks, and rank comparable results.
 
-    The networks of one class order share its classes and its memory. So class-incremental results first take the mean
-    over the networks of each order (repeat = order + 1000 · network), then mean, standard deviation and n over the
-    orders. More networks for one order do not move the mean. In other protocols every repeat counts.
+    A diverged network has a single row, with the metric `diverged`. In `summary`, the column `diverged` is the number
+    of diverged networks; `n` and `mean` leave them out; `mean_all` uses the accuracy of a guess, 1/K for K classes, for
+    each of them. `place` in `leaderboard` is the rank among results with the same data set, IPC, protocol,
+    architecture, profile, recipe, policy, number of steps and metric.
+
+    The networks of one class order learn the same classes in the same order from the same memory, so they are not
+    independent. For class-incremental results, `summary` therefore first takes the mean over the networks of each order
+    (repeat = order + 1000 · network), and then the mean, standard deviation and n over the orders. So an order with
+    more networks has no larger weight. In other protocols every repeat has the same weight.
     """
     cell = "set_id, profile, protocol, architecture, memory, recipe_id, policy, steps"
     incremental = "protocol = 'class-incremental' OR protocol LIKE 'class-incremental/%'"
@@ -250,7 +264,10 @@ def m005_policies(db: Any) -> None:
 
 
 def m006_groups(db: Any) -> None:
-    """The groups of each set (`registry.groups`), and views of them: which sets, and the mean of the sets' means."""
+    """Add the table of the groups of each set (`registry.groups`), and two views.
+
+    `groups` shows the sets of each group. `group_summary` shows for each group the mean of the means of its sets.
+    """
     from registry.group_ids import membership_rows
 
     db.executescript("""
@@ -287,10 +304,11 @@ def m006_groups(db: Any) -> None:
 
 
 def m007_identity(db: Any) -> None:
-    """The UUID of the file: the keys of its runs hold it, so a file that is moved or renamed keeps its runs.
+    """Add the UUID of the file. The keys of its runs contain it, so a moved or renamed file can continue its runs.
 
-    Seq 1 is the file itself; other rows are those of registries that were merged into it. Keys of older runs hold the
-    path of the file instead. `former_path` is the path at the time of this migration, if there were runs then.
+    The row with seq 1 is the UUID of this file. The other rows are the UUIDs of registries that were merged into this
+    file or that it is a copy of. The keys of older runs contain the path of the file instead. `former_path` is the path
+    at the time of this migration, if the file had runs then.
     """
     db.execute("""
         CREATE TABLE identities (
@@ -306,7 +324,10 @@ def m007_identity(db: Any) -> None:
 
 
 def m008_result_history(db: Any) -> None:
-    """A checksum for each result row, and the table of all rows that were replaced; means leave these out."""
+    """Add a checksum to each result row, and the table `result_history` of all rows that were replaced.
+
+    No mean uses the replaced rows.
+    """
     from registry.checksums import COLUMNS, checksum
 
     db.execute("ALTER TABLE results ADD COLUMN checksum TEXT")
@@ -338,7 +359,8 @@ def m008_result_history(db: Any) -> None:
     key = COLUMNS[: COLUMNS.index("metric") + 1]
     same = " AND ".join(f"{name} = NEW.{name}" for name in key)
     db.execute(f"CREATE INDEX history_of_results ON result_history ({', '.join(key)})")
-    # SQLite fires no trigger for the row that INSERT OR REPLACE deletes, so the old row is copied before the insert.
+    # By default SQLite fires no trigger for a row that INSERT OR REPLACE deletes. So the old row is copied before the
+    # insert.
     for name, event in (("replaced", "INSERT"), ("changed", "UPDATE")):
         db.execute(f"""
             CREATE TRIGGER results_are_{name} BEFORE {event} ON results BEGIN
@@ -358,7 +380,10 @@ def m008_result_history(db: Any) -> None:
 
 
 def m009_sessions(db: Any) -> None:
-    """Where a run's last session runs or ran: host, process and its start, folder and arguments. NULL in older runs."""
+    """Add to each run where its last session runs or ran: host, process and its start time, folder and arguments.
+
+    The new columns are NULL in older runs.
+    """
     for column, kind in {
         "host": "TEXT",
         "pid": "INTEGER",
@@ -370,7 +395,7 @@ def m009_sessions(db: Any) -> None:
 
 
 def m010_tags(db: Any) -> None:
-    """Names that a user gives to sets. A tag names one set; a set may have several."""
+    """Add tags: names that a user gives to sets. A tag names one set, but a set may have several tags."""
     db.execute("""
         CREATE TABLE tags (
             name TEXT PRIMARY KEY NOT NULL,
@@ -382,7 +407,10 @@ def m010_tags(db: Any) -> None:
 
 
 def m011_totals(db: Any) -> None:
-    """How many rows belong to each owner (a run or a set) in each table, and their checksum (`registry.totals`)."""
+    """Add the totals (`registry.totals`).
+
+    For each table and each owner, such as a run or a set, a total is the number of the owner's rows and their checksum.
+    """
     from registry.totals import fill
 
     db.execute("""
@@ -413,16 +441,17 @@ STEPS = (
 
 
 class OlderSchema(RegistryError):
-    """A registry that was opened read-only and needs a migration."""
+    """The error for a registry that needs a migration but was opened read-only."""
 
 
 def migrate(connection: sqlite3.Connection, *, read_only: bool = False) -> None:
-    """Bring an open registry to the newest schema, in one transaction. If a step fails, the file does not change.
+    """Change an open registry to the newest schema, in one transaction. If a step fails, the file does not change.
 
-    Raises RegistryError if the database is no registry, is empty and opened read-only, or comes from a newer version;
-    OlderSchema if it needs a step but is opened read-only.
+    Raises RegistryError if the database is no registry, if a newer version of satm made it, or if it is empty and
+    `read_only` is True. Raises OlderSchema if the registry needs a step but `read_only` is True.
     """
-    # Tables first: else a registry that another process creates between the two look-ups counts as a foreign database.
+    # This order matters: another process may create the registry between the two look-ups. In the opposite order its
+    # tables would be found but not its steps, as in a database that is no registry.
     foreign = bool(_tables(connection))
     applied = _applied(connection)
     if foreign and not applied:
@@ -441,7 +470,7 @@ def migrate(connection: sqlite3.Connection, *, read_only: bool = False) -> None:
     migrations = Migrations(NAME)
     for step in STEPS:
         migrations(name=step.__name__)(step)
-    connection.execute("BEGIN IMMEDIATE")  # one process migrates; others wait here, then find nothing to do
+    connection.execute("BEGIN IMMEDIATE")  # only one process migrates; others wait here and then find nothing to do
     try:
         migrations.apply(database(connection))
     except BaseException:
@@ -451,7 +480,7 @@ def migrate(connection: sqlite3.Connection, *, read_only: bool = False) -> None:
 
 
 def database(connection: sqlite3.Connection) -> Any:
-    """The sqlite_utils.Database of a connection."""
+    """Return the sqlite_utils.Database of a connection."""
     from sqlite_utils import Database
 
     return Database(connection, execute_plugins=False)
@@ -462,7 +491,7 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
 
 
 def _applied(connection: sqlite3.Connection) -> set[str]:
-    """The names of the steps that the file has, from the table that sqlite_utils keeps of them."""
+    """Return the names of the steps that were applied to the file, from the table in which sqlite_utils stores them."""
     if TABLE not in _tables(connection):
         return set()
     return {name for (name,) in connection.execute(f"SELECT name FROM {TABLE} WHERE migration_set = ?", [NAME])}

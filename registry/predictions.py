@@ -1,4 +1,4 @@
-"""The part of the registry for predictions: the class that each network gave each test image, and the true classes."""
+"""The part of the registry for predictions: the classes that networks predict for test images, and the true classes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from satm.errors import RegistryError
 if TYPE_CHECKING:
     import numpy as np
 
-LARGEST = {1: 2**8, 2: 2**16}  # bytes of a stored class → how many classes they can number
+LARGEST = {1: 2**8, 2: 2**16}  # for each number of bytes of a stored class, the largest possible number of classes
 
 
 class PredictionFilters(TypedDict, total=False):
-    """Which predictions to return; a filter that is None or left out allows any value."""
+    """Conditions for the predictions to return. A filter that is None or left out allows any value."""
 
     dataset: str | None
     method: str | None
@@ -33,7 +33,10 @@ class PredictionFilters(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PredictionRow:
-    """The predictions of one network on n test images. The fields up to `step` are those of its result rows."""
+    """The predictions of one network on n test images.
+
+    The fields up to `step` mean the same as in `registry.records.ResultRow`.
+    """
 
     set_id: str
     protocol: str
@@ -43,11 +46,11 @@ class PredictionRow:
     steps: int = 1
     repeat: int
     step: int = 1
-    test: str  # digest of the test images and their classes: equal for the same images in the same order
-    num_classes: int  # K
-    predicted: np.ndarray  # [n] unsigned integers, classes in 0..K − 1
+    test: str  # a hash of the test images and their classes; the same images in the same order have the same hash
+    num_classes: int  # the number of classes K
+    predicted: np.ndarray  # [n] unsigned integers, the predicted classes in 0..K − 1
     targets: np.ndarray  # [n] unsigned integers, the true classes
-    run_id: str | None = None
+    run_id: str | None = None  # the run that made the predictions
 
     @property
     def accuracy(self) -> float:
@@ -62,13 +65,13 @@ class Predictions(Results):
     """The part of the registry that stores predictions."""
 
     def add_predictions(self, rows: Sequence[PredictionRow]) -> None:
-        """Store predictions: one byte an image, two for more than 256 classes, compressed.
+        """Store predictions, compressed. Each uses one byte before compression, or two if there are over 256 classes.
 
-        A row replaces a stored row with the same key.
+        A new row replaces a stored row of the same network: the fields up to `step` are equal. The true classes are
+        stored once for all networks that were tested on the same images.
 
-        The true classes are stored once for all networks that were tested on the same images. Raises RegistryError if
-        the lengths of predictions and true classes differ, for a class that is not in 0..K − 1, and for more than
-        65,536 classes; then nothing is stored.
+        Raises RegistryError if a row has different numbers of predictions and true classes, if a class is not in
+        0..K − 1, or if there are more than 65,536 classes. Then nothing is stored.
         """
         packed = [(row, _pack(row, row.predicted), _pack(row, row.targets)) for row in rows]
         with self._writing() as db:
@@ -80,10 +83,10 @@ class Predictions(Results):
                 )
 
     def predictions(self, **filters: Unpack[PredictionFilters]) -> list[PredictionRow]:
-        """Stored predictions with the true classes, ordered by the columns that identify them.
+        """Return stored predictions with the true classes, ordered by the columns that identify them.
 
-        Two rows with equal `test` are on the same images in the same order, so their predictions can be compared
-        image by image.
+        If two rows have the same `test`, their networks were tested on the same images in the same order. So the
+        predictions of the two rows can be compared image by image.
         """
         clause, values = self._wanted(filters)
         found = self._mappings(
@@ -104,9 +107,9 @@ class Predictions(Results):
         ]
 
     def test_images(self, set_id: str) -> dict[tuple[str, str, str, str], int]:
-        """How many test images the networks of a set were tested on, by (protocol, architecture, memory, recipe id).
+        """Return the number of test images of a set's networks, by (protocol, architecture, memory, recipe id).
 
-        Only networks with stored predictions count.
+        Networks without stored predictions are left out.
         """
         found = self._mappings(
             "SELECT DISTINCT protocol, architecture, memory, recipe_id, images FROM predictions "
@@ -117,7 +120,10 @@ class Predictions(Results):
 
 
 def images_digest(images: np.ndarray, targets: np.ndarray) -> str:
-    """The id of test images [n, …] uint8 and their classes [n]: sha256 over their shape and bytes, as hex."""
+    """Return the id of test images [n, …] uint8 and their classes [n].
+
+    The id is the sha256, as hex digits, of the shape and bytes of the images and the bytes of the classes.
+    """
     found = hashlib.sha256(repr(images.shape).encode())
     found.update(images.tobytes())
     found.update(targets.astype("<i8").tobytes())

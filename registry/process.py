@@ -1,4 +1,7 @@
-"""The process of a session: where it runs, and whether it still does."""
+"""Finds out where the process of a run's session is, and whether it still runs.
+
+A run is one piece of long work. It has a new session, in a new process, each time that it is resumed.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from typing import Any
 
 from registry.records import RunRecord
 
-SILENT_SECONDS = 3600.0
-_TOLERANCE = 2.0  # seconds; the start of a process moves a little if the clock of its host is set
+SILENT_SECONDS = 3600.0  # a run on another host is `silent` if it has stored nothing for so many seconds
+_TOLERANCE = 2.0  # seconds; the start time that psutil gives changes a little if the clock of the host is changed
 
 
 def this_process() -> dict[str, Any]:
-    """Host, process, folder and arguments of this process, by the columns of a run."""
+    """Return the host, number, start time, folder and arguments of this process, by the column names of a run."""
     import psutil
 
     return {
@@ -28,15 +31,16 @@ def this_process() -> dict[str, Any]:
 
 
 def is_here(run: RunRecord) -> bool:
-    """Whether the last session of the run is or was on this host."""
+    """Return whether the last session of the run is or was on this host."""
     return run.host == socket.gethostname()
 
 
 def state(run: RunRecord) -> str:
-    """What the run does now: its status, except that a `running` run may be `dead`, `silent` or `unknown`.
+    """Return what the run does now. This is its stored status, except if that is `running`.
 
+    A run with the status `running` may be in one of four states. `running`: it still runs, as far as can be known.
     `dead`: its process on this host has ended. `silent`: it is on another host and has stored nothing for an hour.
-    `unknown`: an older version of satm started it, which stored no process.
+    `unknown`: it was started by an older version of satm, which did not store the process.
     """
     if run.status != "running":
         return run.status
@@ -49,9 +53,10 @@ def state(run: RunRecord) -> str:
 
 
 def process_of(run: RunRecord) -> Any | None:
-    """The live process (`psutil.Process`) of the run's last session; None if it has ended or is on another host.
+    """Return the running process (`psutil.Process`) of the run's last session.
 
-    Another process that has the number of an ended one started later, so its start tells them apart.
+    Returns None if the process has ended or is on another host. The system may give the number of an ended process to a
+    new one. The start times of the two differ, so the start time is compared too.
     """
     if not is_here(run) or run.pid is None or run.process_started is None:
         return None
@@ -59,7 +64,10 @@ def process_of(run: RunRecord) -> Any | None:
 
 
 def alive(*, host: str | None, pid: int, process_started: float) -> Any | None:
-    """The live process of this host that began at `process_started`; None if it has ended or is on another host."""
+    """Return the running process with number `pid` that began at `process_started` (seconds since 1970).
+
+    Returns None if the process has ended or is on another host.
+    """
     import psutil
 
     if host != socket.gethostname():

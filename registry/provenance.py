@@ -1,4 +1,4 @@
-"""Records where a run happened: software, machine and our own version. Does not load torch."""
+"""Collects facts about the place of a run: the software, the machine and the version of satm. Does not load torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = (  # besides torch, the packages whose version can change a number
+_PACKAGES = (  # packages, besides torch, that can give other numbers in another version
     "torchvision",
     "timm",
     "higher",
@@ -23,12 +23,15 @@ _PACKAGES = (  # besides torch, the packages whose version can change a number
 
 
 def usable_cores() -> int:
-    """The number of cores that this process may run on."""
+    """Return the number of CPU cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def environment() -> dict[str, Any]:
-    """Facts for `Registry.add_environment`: JSON-able, equal for equal environments. An unknown fact is None."""
+    """Return the facts for `Registry.add_environment`, which JSON can hold.
+
+    Equal environments give equal facts. A fact that is not known is None.
+    """
     return {
         "python": platform.python_version(),
         "torch": _version("torch"),
@@ -49,8 +52,13 @@ def _version(package: str) -> str | None:
 
 
 def _commit(folder: Path) -> str | None:
-    """The commit of a checkout, with `-dirty` if tracked files differ from it; None if it is not known."""
-    if not (folder / ".git").exists():  # we are installed: a repository in a folder above is not ours
+    """Return the commit of the git checkout in `folder`, followed by `-dirty` if tracked files were changed.
+
+    Returns None if the commit is not known.
+    """
+    # Without `.git`, satm is installed as a package. Then git would find a repository in a folder above, which is not
+    # the repository of satm.
+    if not (folder / ".git").exists():
         return None
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

@@ -1,4 +1,8 @@
-"""The rows of the registry as frozen dataclasses, and how each column is read and written."""
+"""The rows of the registry as frozen dataclasses, and the conversion of each column from and to SQLite.
+
+The `metadata` of a field holds the two functions of its conversion, under `read` and `write`. A field without metadata
+is stored as it is.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +19,27 @@ from satm.errors import ConfigError, RegistryError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from satm.types import LabelKind  # a run-time import would load torch
+    from satm.types import LabelKind  # imported only for type checkers, because the module loads torch
 
     Row = TypeVar("Row", bound=DataclassInstance)
 
 FRACTIONS = ("accuracy", "macro_accuracy", "masked_accuracy", "final_accuracy", "average_incremental_accuracy")
-"""The metrics whose values are checked to lie from 0 to 1."""
+"""The metrics with values that must be from 0 to 1. `ResultRow` checks this."""
 
 RunStatus = Literal["running", "done", "failed", "interrupted"]
 
 
 def to_json(value: Any) -> str:
-    """Canonical JSON of `value`; raises RegistryError if reading it back would not give the same value."""
+    """Return `value` as JSON text with sorted keys (`satm.canonical`).
+
+    Raises RegistryError if JSON cannot hold the value, or if reading the text gives another value.
+    """
     from satm.canonical import canonical_json
 
     try:
         text = canonical_json(value)
-        same = canonical_json(json.loads(text)) == text  # integer keys sort differently as text
+        # This is False for integer keys that sort differently as text: JSON has only text keys.
+        same = canonical_json(json.loads(text)) == text
     except (TypeError, ValueError) as error:
         raise RegistryError(f"cannot be stored as JSON ({error}); use plain, finite values") from error
     if not same:
@@ -52,24 +60,25 @@ OPTIONAL_NAMES = {
 class SetRecord:
     """A stored set without its tensors."""
 
-    id: str  # SyntheticSet.id
-    name: str  # cifar10/ipc10/satm@3
+    id: str  # `SyntheticSet.id`, a hash of the whole set
+    name: str  # the name with its version, such as cifar10/ipc10/satm@3
     dataset: str
-    ipc: int
+    ipc: int  # images per class
     method: str
-    version: int  # from 1, for each (dataset, ipc, method)
-    profile: str
+    version: int  # the number of the version, counted from 1 for each (dataset, ipc, method)
+    profile: str  # the scale at which the set was made: paper, cpu, smoke …
     label_kind: LabelKind
-    step_size: float | None
-    seed: int
-    images: int  # the number of images
-    image_shape: tuple[int, int, int] = field(metadata=NAMES)  # C, H, W
-    bytes: int  # the size of all its blobs
-    about: Mapping[str, Any] = field(metadata=JSON)  # SyntheticSet.describe()
-    parents: tuple[str, ...] = field(metadata=NAMES)
-    blobs: tuple[str, ...] = field(metadata=NAMES)  # sha256 of its blobs, one a class in label order
-    run_id: str | None  # the run that made it
-    created: str  # UTC, ISO 8601
+    step_size: float | None  # the learned step size α; None if the set has no learned step size
+    seed: int  # the seed of the condensation
+    images: int  # the number of stored images
+    image_shape: tuple[int, int, int] = field(metadata=NAMES)  # channels, height, width
+    bytes: int  # the size of all blobs of the set
+    about: Mapping[str, Any] = field(metadata=JSON)  # the description `SyntheticSet.describe()`
+    parents: tuple[str, ...] = field(metadata=NAMES)  # what the set was made from, such as `experts:` and a hash
+    # The sha256 of each blob of the set. There is one blob for each class, in label order.
+    blobs: tuple[str, ...] = field(metadata=NAMES)
+    run_id: str | None  # the run that made the set
+    created: str  # the time in UTC, ISO 8601
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,35 +86,37 @@ class RunRecord:
     """One piece of long work: its configuration, where it ran and how it ended."""
 
     id: str
-    key: str  # hash of everything that decides the work; an unfinished run is found and resumed by it
-    kind: str  # condense, experts, eval …
+    key: str  # a hash of everything that decides the work; an unfinished run is found and resumed by its key
+    kind: str  # the kind of work: condense, experts, eval …
     status: RunStatus
     dataset: str
     method: str | None
     ipc: int | None
     profile: str
     seed: int
-    device: str  # of the last session, as are environment_id and command
-    environment_id: str
-    command: str
+    device: str  # the device of the last session
+    environment_id: str  # the id of the `EnvironmentRecord` of the last session
+    command: str  # the command of the last session
     config: Mapping[str, Any] = field(metadata=JSON)
-    set_id: str | None  # the set that it made or worked on
-    message: str
-    seconds: float  # over all sessions
-    sessions: int  # 1 + how often it was resumed
-    started: str  # UTC, ISO 8601
-    updated: str  # the heartbeat: when the run last stored something, such as a checkpoint
-    # Where the last session runs or ran. All five are None in runs of older versions.
+    set_id: str | None  # the set that the run made or worked on
+    message: str  # what is known about the end of the last session, such as an error message; may be empty
+    seconds: float  # the time of all sessions together
+    sessions: int  # the number of sessions: 1, and 1 more each time that the run was resumed
+    started: str  # the time in UTC, ISO 8601
+    updated: str  # the heartbeat: the time at which the run last stored something, such as a checkpoint
+    # The last five fields say where the last session runs or ran. They are None in runs of older versions.
     host: str | None = None
-    pid: int | None = None
-    process_started: float | None = None  # seconds since 1970; with `pid` it names one process of the host
+    pid: int | None = None  # the number of the process
+    # The start time of the process in seconds since 1970. The system can use a `pid` again, so only both together
+    # identify a process.
+    process_started: float | None = None
     folder: str | None = None  # the working folder
-    arguments: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL_NAMES)  # the command line, word by word
+    arguments: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL_NAMES)  # the words of the command line
 
     @property
     def command_line(self) -> str:
-        """The command of the last session, ready for a shell, without the folder of `satm` itself."""
-        if not self.arguments:  # a run of an older version
+        """The command of the last session, ready for a shell. The program is written `satm`, without its folder."""
+        if not self.arguments:  # the run was made by an older version
             return self.command
         first, *others = self.arguments
         return shlex.join([Path(first).name if Path(first).name == "satm" else first, *others])
@@ -113,7 +124,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricRow:
-    """One number of one step of a run. SQLite stores NaN as NULL."""
+    """The value of one metric at one step of a run. SQLite stores NaN as NULL."""
 
     run_id: str
     step: int
@@ -123,35 +134,40 @@ class MetricRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """One evaluated number. The fields up to `metric` identify it; storing a row again replaces it.
+    """One evaluated number.
 
-    Accuracies are fractions in 0..1. Raises ConfigError if the value is not finite or the step is outside its stream.
+    The fields up to `metric` identify the row: a new row with equal fields replaces the stored row. Accuracies are
+    fractions in 0..1. Raises ConfigError if the value is not finite, if an accuracy is not in 0..1, or if `step` or
+    `repeat` is out of its range.
     """
 
     set_id: str
     protocol: str  # in-domain, cross-arch, class-incremental (GDumb), or class-incremental/NAME for another protocol
     architecture: str
-    memory: str = "condensed"  # `condensed`: the set itself; `random`: as many real images; `herding`, `none` …
+    # The images that the networks learn from. `condensed`: the set itself; `random`: equally many real images;
+    # `herding`, `none` … are other memories of class-incremental streams.
+    memory: str = "condensed"
     recipe_id: str
-    steps: int = 1  # the length of the stream; 1 if there is no stream
-    repeat: int  # from 0; each has its own seed or class order
-    step: int = 1  # from 1; a number for the whole stream is stored at its last step
+    steps: int = 1  # the number of incremental steps of the stream; 1 if there is no stream
+    repeat: int  # the number of the repeat, counted from 0; each repeat has its own seed or class order
+    step: int = 1  # the incremental step, counted from 1; a number for the whole stream is stored at the last step
     metric: str
     value: float
     profile: str
     seed: int
     step_size: float  # the learning rate of the training
-    detail: Mapping[str, Any] = field(default_factory=dict, metadata=JSON)  # class order, adaptation, lr policy …
-    run_id: str | None = None
+    # Other facts about the number, such as the class order, the adaptation of the network or the rate policy.
+    detail: Mapping[str, Any] = field(default_factory=dict, metadata=JSON)
+    run_id: str | None = None  # the run that measured the number
 
     @property
     def rate(self) -> float:
-        """The learning rate of the training: another name of `step_size`."""
+        """The learning rate of the training. This is another name for `step_size`."""
         return self.step_size
 
     @property
     def policy(self) -> str | None:
-        """Where the learning rate comes from: learned, grid or fixed; None if the row does not say."""
+        """Where the learning rate comes from: learned, grid or fixed; None if the row does not contain it."""
         return policy_name(self.detail.get("policy"))
 
     def __post_init__(self) -> None:
@@ -167,10 +183,10 @@ class ResultRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SummaryRow:
-    """The mean and standard deviation of one number over its repeats.
+    """The mean and standard deviation of one metric over its repeats.
 
-    A network that diverged has no numbers: `mean`, `std` and `n` are those of the others, NaN, NaN and 0 if there are
-    none.
+    A network that diverged has no value of the metric, so `mean`, `std` and `n` leave it out. If all networks diverged,
+    they are NaN, NaN and 0.
     """
 
     set_name: str
@@ -188,14 +204,16 @@ class SummaryRow:
     step: int
     metric: str
     mean: float = field(metadata=NUMBER)
-    std: float = field(metadata=NUMBER)  # population standard deviation, as the field reports it
-    n: int
+    std: float = field(metadata=NUMBER)  # the population standard deviation, which papers of the field report
+    n: int  # the number of values in the mean
     policy: str | None = None  # where the learning rate comes from: learned, grid or fixed
-    rate: float | None = None  # the learning rate; None if the repeats have different ones
-    diverged: int = 0  # networks that diverged, beside the n others
+    rate: float | None = None  # the learning rate; None if the repeats have different learning rates
+    diverged: int = 0  # the number of networks that diverged; `n` does not include them
     mean_all: float | None = None
-    """The mean in which each diverged network counts as chance, 1/K: what a network that guesses has. None if some
-    diverged and the metric is no accuracy."""
+    """The mean over all networks, in which a diverged network has the accuracy of a guess, 1/K for K classes.
+
+    None if networks diverged and the metric is no accuracy.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +228,7 @@ class RecipeRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentRecord:
-    """The software and the machine of a run; see `registry.provenance`."""
+    """The software and the machine of a run. `registry.provenance` collects these facts."""
 
     id: str
     facts: Mapping[str, Any] = field(metadata=JSON)
@@ -219,20 +237,26 @@ class EnvironmentRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobRow:
-    """The tensors of one class of a set, as safetensors bytes named by their sha256."""
+    """The tensors of one class of a set, as bytes in the safetensors format."""
 
-    sha256: str
-    size: int
+    sha256: str  # the sha256 of `data` as hex digits; it is the name of the blob
+    size: int  # the number of bytes
     data: bytes
 
 
 def policy_name(policy: str | None) -> str | None:
-    """Where a learning rate comes from, in one word: learned, grid or fixed; None if it is not known."""
+    """Return where a learning rate comes from, in one word: learned, grid or fixed; None if it is not known.
+
+    `policy` is the text that a result stores, which may say more after the word.
+    """
     return next((name for name in ("learned", "grid") if policy is not None and policy.startswith(name)), policy)
 
 
 def from_row(kind: type[Row], row: Mapping[str, Any]) -> Row:
-    """A record of `kind` from its columns; raises RegistryError if a column has a wrong value."""
+    """Return a record of the class `kind` from the columns of a row.
+
+    Raises RegistryError if a column has a wrong value.
+    """
     try:
         return kind(**{f.name: f.metadata.get("read", _same)(row[f.name]) for f in fields(kind)})
     except (ValueError, TypeError) as error:
@@ -240,7 +264,7 @@ def from_row(kind: type[Row], row: Mapping[str, Any]) -> Row:
 
 
 def to_row(record: DataclassInstance) -> dict[str, Any]:
-    """The columns of a record."""
+    """Return the columns of a record, as SQLite stores them."""
     return {f.name: f.metadata.get("write", _same)(getattr(record, f.name)) for f in fields(record)}
 
 

@@ -1,4 +1,4 @@
-"""The part of the registry for results: evaluated numbers, the recipes of their evaluations, means over repeats."""
+"""The part of the registry for results: evaluated numbers, the recipes of their evaluations, and means over repeats."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from satm.errors import RegistryError
 
 
 class ResultFilters(TypedDict, total=False):
-    """Which results to return; a filter that is None or left out allows any value."""
+    """Conditions for the results to return. A filter that is None or left out allows any value."""
 
     dataset: str | None
     method: str | None
     ipc: int | None
-    protocol: str | None  # `class-incremental` finds `class-incremental/der` too
+    protocol: str | None  # `class-incremental` also allows `class-incremental/der` and all other NAMEs after the slash
     architecture: str | None
     memory: str | None
     set: str | None  # a reference, as for `Registry.find`
@@ -31,14 +31,15 @@ class ResultFilters(TypedDict, total=False):
     steps: int | None
 
 
-CHANCE = ("accuracy", "macro_accuracy")  # the metrics of which a diverged network has the value of chance, 1/K
-DIVERGED = "diverged"  # the metric of the only row of a network that diverged
+CHANCE = ("accuracy", "macro_accuracy")  # in these metrics a diverged network has the value of a guess, 1/K
+DIVERGED = "diverged"  # a network that diverged has a single row, and this is its metric
 
+# The SQL expression for the parts of `detail` that a `CellKey` contains.
 NOTED = "json_extract(detail, '$.policy', '$.validation', '$.grid.edge', '$.diverged')"
 
 
 class CellKey(NamedTuple):
-    """What the values of one mean have in common. `noted` is JSON: the values of `NOTED` in `detail`."""
+    """What the values of one mean have in common. `noted` is a JSON list with the values of `NOTED`."""
 
     set_id: str
     protocol: str
@@ -53,17 +54,21 @@ class CellKey(NamedTuple):
 
 
 class CellValues(NamedTuple):
-    """The values of one cell by repeat, and their learning rates."""
+    """The values of one mean. They have one `CellKey` in common."""
 
-    values: dict[int, float]
-    rates: set[float]
+    values: dict[int, float]  # the value by the number of the repeat
+    rates: set[float]  # the learning rates of all repeats
 
 
 def recipe_id(name: str, config: Mapping[str, Any]) -> str:
-    """The id of a training recipe, whether it is stored or not. Raises RegistryError if its config cannot be stored."""
+    """Return the id of a training recipe. The recipe need not be stored.
+
+    Raises RegistryError if JSON cannot hold its config.
+    """
     from satm.canonical import digest
 
-    to_json(config)  # only for its RegistryError: `digest` raises a bare TypeError or ValueError
+    # `to_json` is called only because it raises RegistryError; `digest` raises TypeError or ValueError.
+    to_json(config)
     return digest({"name": name, "config": dict(config)})
 
 
@@ -78,11 +83,11 @@ class Results(Groups):
         return record.id
 
     def recipe(self, recipe_id: str) -> RecipeRecord:
-        """The recipe with this id; raises RegistryError if there is none."""
+        """Return the recipe with this id. Raises RegistryError if there is none."""
         return self._one(RecipeRecord, "recipes", recipe_id)
 
     def recipe_name(self, recipe_id: str) -> str:
-        """The name of the recipe with this id; raises RegistryError if there is none."""
+        """Return the name of the recipe with this id. Raises RegistryError if there is none."""
         names = self._recipe_names
         if recipe_id not in names:
             names[recipe_id] = self.recipe(recipe_id).name
@@ -90,13 +95,13 @@ class Results(Groups):
 
     @cached_property
     def _recipe_names(self) -> dict[str, str]:
-        return {}  # recipes never change
+        return {}  # `recipe_name` fills this cache; it stays right because stored recipes never change
 
     def add_results(self, rows: Sequence[ResultRow]) -> None:
-        """Store results: all of them, or none if one fails. A result that is already stored is replaced.
+        """Store results with a checksum for each row. If an error occurs, none of them is stored.
 
-        Each row gets a checksum. The table `result_history` keeps a row that is replaced by another one. The run that
-        measured the rows counts as alive now.
+        A new row replaces a stored row with the same key (the fields up to `metric`). If the two differ, the old row is
+        kept in the table `result_history`. The heartbeat (`updated`) of the runs that measured the rows becomes now.
         """
         stored = [to_row(row) for row in rows]
         for row in stored:
@@ -107,7 +112,7 @@ class Results(Groups):
                 db.execute("UPDATE runs SET updated = ? WHERE id = ?", [now(), run_id])
 
     def results(self, **filters: Unpack[ResultFilters]) -> list[ResultRow]:
-        """Single results, ordered by the columns that identify them."""
+        """Return the single results that the filters allow, ordered by the columns that identify them."""
         clause, values = self._wanted(filters)
         return self._rows(
             ResultRow,
@@ -117,14 +122,17 @@ class Results(Groups):
         )
 
     def stored_values(self, column: str) -> list[str]:
-        """The different values that a column of the results has, sorted. `column` is a field of `ResultRow`."""
+        """Return the different values of one column of the results, sorted. `column` is a field of `ResultRow`."""
         assert column in ResultRow.__slots__
         found = self._mappings(f"SELECT DISTINCT {column} AS value FROM results ORDER BY value")
         return [row["value"] for row in found]
 
     def measured_since(self, when: str) -> set[tuple[str, str, str, str, str, int]]:
-        """What was measured at `when` (ISO 8601, UTC) or later: id of the set, protocol, architecture, memory, id of
-        the recipe, steps. The time of a result is that of its run's last heartbeat, else that of its set."""
+        """Return what was measured at the time `when` (ISO 8601, UTC) or later.
+
+        Each item is (set id, protocol, architecture, memory, recipe id, steps). The time of a result is the last
+        heartbeat of the run that measured it. If this run is not known, it is the time at which the set was stored.
+        """
         rows = self._tuples(
             "SELECT DISTINCT results.set_id, protocol, architecture, memory, recipe_id, steps FROM results "
             "JOIN sets ON sets.id = results.set_id LEFT JOIN runs ON runs.id = results.run_id "
@@ -134,7 +142,11 @@ class Results(Groups):
         return set(rows)
 
     def damaged_results(self, set_id: str | None = None) -> list[str]:
-        """A line for each result, replaced result and recipe whose checksum or id is wrong: something changed it."""
+        """Return one line for each result, replaced result and recipe that another program has changed.
+
+        A changed result has a wrong checksum, and a changed recipe has a wrong id. If `set_id` is given, only the
+        results of this set are checked, but all recipes.
+        """
         clause, values = where({"set_id": set_id})
         problems = []
         for table in ("results", "result_history"):
@@ -153,12 +165,18 @@ class Results(Groups):
         ]
 
     def replaced_results(self, set_id: str | None = None) -> list[dict[str, Any]]:
-        """The rows that other rows replaced, oldest first, by column; `replaced` says when. No mean counts them."""
+        """Return the result rows that were replaced by newer rows, oldest first. No mean uses them.
+
+        A row is a dictionary by column name. The column `replaced` is the time of replacement.
+        """
         clause, values = where({"set_id": set_id})
         return self._mappings(f"SELECT * FROM result_history {clause} ORDER BY seq", values)
 
     def verify(self, reference: str | None = None) -> list[str]:
-        """The problems of a set and its results, or of the whole file, a line each; none if every hash is right."""
+        """Return one line for each problem of a set and its results, or of the whole file if `reference` is None.
+
+        The list is empty if every hash is right.
+        """
         set_id = None if reference is None else self.find(reference).id
         return [*super().verify(reference), *self.damaged_results(set_id)]
 
@@ -171,14 +189,21 @@ class Results(Groups):
         rather: Sequence[str] = (),
         **filters: Any,
     ) -> dict[CellKey, CellValues]:
-        """The values of result rows, collected by everything but their repeat; in no order.
+        """Return the values of result rows, collected into cells. The order of the cells is not defined.
 
-        It reads a million rows in seconds, since it makes no record of each. `sets` are ids; None: all sets.
-        `without` leaves out metrics that match one of these GLOB patterns; `last_only` all steps except the last.
-        `rather` leaves out other metrics than these of a network that has one of these, or diverged, at its last step.
-        A filter of an accuracy also finds the rows of the metric `diverged`.
+        The rows of one cell differ only in their repeat. A million rows are read in a few seconds, because no
+        `ResultRow` is made.
 
-        Raises RegistryError for a row that is damaged, and the errors of `results`.
+        Args:
+            sets: the ids of the sets; None: all sets.
+            without: GLOB patterns; a metric that matches one of them is left out.
+            last_only: leave out all incremental steps except the last.
+            rather: preferred metrics. If a network has one of them at its last step, or if it diverged, its other
+                metrics are left out.
+            filters: see `ResultFilters`. If `metric` is an accuracy of `CHANCE`, the rows with the metric `diverged`
+                are also returned.
+
+        Raises RegistryError if a value is not finite, and the errors that `results` raises.
         """
         metric = filters.pop("metric", None)
         clause, values = self._wanted(filters)
@@ -214,10 +239,11 @@ class Results(Groups):
         return {CellKey(*key): cell for key, cell in found.items()}
 
     def summary(self, **filters: Unpack[ResultFilters]) -> list[SummaryRow]:
-        """Mean, population standard deviation and n over repeats, separately for each step of a stream.
+        """Return the mean, the population standard deviation and n over repeats, for each step of a stream.
 
-        Of class-incremental results they are over class orders, each with the mean of its networks. Results of
-        different profiles or recipes are never averaged together.
+        For class-incremental results, the networks of each class order are averaged first, and the mean, the standard
+        deviation and n are computed over the class orders. Results with different profiles or recipes are never
+        averaged together.
         """
         clause, values = self._wanted(filters)
         return self._rows(
@@ -228,9 +254,10 @@ class Results(Groups):
         )
 
     def _wanted(self, filters: Mapping[str, Any]) -> tuple[str, list[Any]]:
-        """The WHERE clause of `filters` and its values; "" if no filter is set.
+        """Return the SQL WHERE clause of `filters` and its values. The clause is "" if no filter is set.
 
-        Raises TypeError for an unknown filter, and RegistryError if `set` names no set or several.
+        Raises TypeError for an unknown filter, UnknownName if `set` names no set, and RegistryError if it is the start
+        of several ids.
         """
         columns: dict[str, Any] = dict(filters)
         unknown = sorted(columns.keys() - ResultFilters.__annotations__.keys())

@@ -1,4 +1,4 @@
-"""Runs: long work that can be resumed, and its metrics."""
+"""The part of the registry for runs and their metrics. A run is one piece of long work that can be resumed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from registry.records import EnvironmentRecord, MetricRow, RunRecord, to_json, t
 from registry.store import now, where
 from satm.errors import RegistryError, UnknownName
 
-_COMMAND = ("command", "arguments", "folder")  # columns of a run: what was typed, and in which folder
+_COMMAND = ("command", "arguments", "folder")  # the columns of a run for the command that was typed and its folder
 
 
 class Runs(Identity):
@@ -24,14 +24,15 @@ class Runs(Identity):
         """Store the facts of `registry.provenance.environment` and return their id. Equal facts have equal ids."""
         from satm.canonical import digest
 
-        to_json(facts)  # only for its RegistryError: `digest` raises a bare TypeError or ValueError
+        # `to_json` is called only because it raises RegistryError; `digest` raises TypeError or ValueError.
+        to_json(facts)
         record = EnvironmentRecord(id=digest(facts), facts=facts, created=now())
         with self._writing() as db:
             db["environments"].insert(to_row(record), ignore=True)
         return record.id
 
     def environment(self, environment_id: str) -> EnvironmentRecord:
-        """The environment with this id; raises RegistryError if there is none."""
+        """Return the environment with this id. Raises RegistryError if there is none."""
         return self._one(EnvironmentRecord, "environments", environment_id)
 
     def start_run(
@@ -53,10 +54,11 @@ class Runs(Identity):
     ) -> str:
         """Start a run, or resume the unfinished run with this key. Returns the id of the run.
 
-        A resumed run keeps its start, config, seconds and metrics, and gets the device, environment, command and
-        process of this session. With `keep_command` it also keeps its command and folder: `satm runs resume ID` is no
-        command that makes the same again elsewhere. If the run with this key is done, a new run starts. To know this
-        before, use `find_run`.
+        A resumed run keeps its start time, config, seconds and metrics. It gets the device, environment, command and
+        process of this session. With `keep_command` it also keeps its old command and folder. This is for
+        `satm runs resume ID`, because that command cannot repeat the work in another registry.
+
+        If the run with this key is done, a new run starts. To know this before the call, use `find_run`.
         """
         session = {
             "device": device,
@@ -95,18 +97,19 @@ class Runs(Identity):
         return record.id
 
     def find_run(self, key: str) -> RunRecord | None:
-        """The newest run with this key, done or not; None if there is none."""
+        """Return the newest run with this key, whether it is done or not; None if there is none."""
         found = self._rows(RunRecord, "SELECT * FROM runs WHERE key = ? ORDER BY seq DESC LIMIT 1", [key])
         return found[0] if found else None
 
     def run(self, run_id: str) -> RunRecord:
-        """The run with this id; raises RegistryError if there is none."""
+        """Return the run with this id. Raises RegistryError if there is none."""
         return self._one(RunRecord, "runs", run_id)
 
     def run_named(self, reference: str) -> RunRecord:
-        """The run whose id begins with `reference`, or `latest`: the one that started last.
+        """Return the run with an id that begins with `reference`. For `latest`, return the run that started last.
 
-        Raises UnknownName if there is none, RegistryError if there are several.
+        Raises UnknownName if no id begins with `reference`. Raises RegistryError if several ids do, or if `latest`
+        finds no run.
         """
         if reference == "latest":
             found = self._rows(RunRecord, "SELECT * FROM runs ORDER BY seq DESC LIMIT 1")
@@ -121,9 +124,9 @@ class Runs(Identity):
         raise UnknownName("run", reference, [run.id for run in self.runs()], hint="(`satm runs list` shows them)")
 
     def remove_run(self, run_id: str) -> None:
-        """Remove a run that made nothing, with its metrics.
+        """Remove a run and its metrics.
 
-        Raises RegistryError if a set, a result, a prediction or an unfinished run needs it.
+        Raises RegistryError if a set, a result, a prediction or an unfinished run refers to the run.
         """
         with self._writing() as db:
             run = self.run(run_id)
@@ -149,12 +152,15 @@ class Runs(Identity):
         method: str | None = None,
         ipc: int | None = None,
     ) -> list[RunRecord]:
-        """Runs, oldest first."""
+        """Return the runs that have these values, oldest first. A value of None allows any value."""
         clause, values = where({"kind": kind, "status": status, "dataset": dataset, "method": method, "ipc": ipc})
         return self._rows(RunRecord, f"SELECT * FROM runs {clause} ORDER BY seq", values)
 
     def add_seconds(self, run_id: str, seconds: float) -> None:
-        """Add `seconds` of work, for example at a checkpoint, so that they count even if the session is killed."""
+        """Add `seconds` to the working time of a run.
+
+        Call this during the work, for example at each checkpoint. Then the time is not lost if the session is killed.
+        """
         with self._writing():
             self._update(run_id, seconds=self.run(run_id).seconds + seconds, updated=now())
 
@@ -169,7 +175,8 @@ class Runs(Identity):
     ) -> None:
         """End this session of a run.
 
-        `set_id` is the set that the run made; `add_seconds` are the seconds since the last call of `add_seconds`.
+        `set_id` is the id of the set that the run made; None leaves the stored id as it is. `add_seconds` is the
+        working time in seconds since the last call of the method `add_seconds`.
         """
         with self._writing():
             run = self.run(run_id)
@@ -183,16 +190,17 @@ class Runs(Identity):
             )
 
     def amend_run(self, run_id: str, **config: Any) -> None:
-        """Replace entries of a run's config. Use it for facts that only the run itself reveals."""
+        """Replace or add entries of a run's config. Use it for facts that become known only during the run."""
         with self._writing():
             self._update(run_id, config=to_json({**self.run(run_id).config, **config}), updated=now())
 
     def add_metrics(
         self, run_id: str, rows: Sequence[tuple[int, str, float]], *, seconds: float = 0.0, wait: bool = True
     ) -> None:
-        """Store (step, name, value) rows, and add `seconds` of work. A row that is already stored is replaced.
+        """Store metrics as rows (step, name, value), and add `seconds` to the working time of the run.
 
-        If `wait` is False and another process holds the registry, this raises RegistryBusy at once.
+        A new row replaces a stored row with the same step and name. If `wait` is False and another process is writing
+        to the registry, RegistryBusy is raised at once.
         """
         records = [MetricRow(run_id=run_id, step=step, name=name, value=value) for step, name, value in rows]
         with self._writing(wait=wait) as db:
@@ -202,17 +210,20 @@ class Runs(Identity):
                 self._update(run_id, seconds=run.seconds + seconds, updated=now())
 
     def drop_metrics_from(self, run_id: str, step: int) -> None:
-        """Delete the metrics of `step` and of all later steps, because a resumed run computes them again."""
+        """Delete the metrics of `step` and of all later steps. A resumed run computes them again."""
         with self._writing() as db:
             db["metrics"].delete_where("run_id = ? AND step >= ?", [run_id, step])
 
     def metrics(self, run_id: str, name: str | None = None) -> list[MetricRow]:
-        """The metrics of a run, or only the metric `name`, by step."""
+        """Return the metrics of a run, ordered by step. If `name` is given, only this metric is returned."""
         clause, values = where({"run_id": run_id, "name": name})
         return self._rows(MetricRow, f"SELECT * FROM metrics {clause} ORDER BY step, name", values)
 
     def curve(self, run_id: str, name: str) -> list[tuple[int, float]]:
-        """(step, value) of one metric of a run, by step, without the values that are not finite."""
+        """Return the pairs (step, value) of one metric of a run, ordered by step.
+
+        Values that are not finite are left out.
+        """
         sql = "SELECT step, value FROM metrics WHERE run_id = ? AND name = ? AND value IS NOT NULL ORDER BY step"
         return [(step, value) for step, value in self._tuples(sql, [run_id, name]) if math.isfinite(value)]
 

@@ -1,4 +1,4 @@
-"""A user's SQL on a registry: it only reads, its rows come one by one, and it can be stopped."""
+"""Runs a user's SQL query on a registry. The query can only read, gives its rows one by one, and can be stopped."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from typing import Any
 from registry.connection import code_of
 from satm.errors import RegistryError
 
-CHECK_EVERY = 10_000  # instructions of SQLite between two looks at the clock: well under a millisecond
+# The number of SQLite instructions between two checks of the time limit. They take well under a millisecond.
+CHECK_EVERY = 10_000
 
-LARGEST = 100_000_000  # most bytes of one text or blob in a query: SQLite cannot be interrupted while it builds one
-GRACE = 0.5  # seconds after the time limit in which SQLite should have stopped
+# The largest number of bytes of one text or blob in a query. SQLite cannot be interrupted while it builds a large one.
+LARGEST = 100_000_000
+GRACE = 0.5  # if SQLite has not stopped so many seconds after the time limit, it cannot be interrupted
 
+# The actions that SQLite's authorizer reports for a statement that only reads.
 READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-PRAGMAS = {  # those that only look
+PRAGMAS = {  # the pragmas that change nothing
     *("table_list", "table_info", "table_xinfo", "index_list", "index_info", "index_xinfo", "foreign_key_list"),
     *("foreign_key_check", "integrity_check", "quick_check", "database_list", "function_list", "compile_options"),
 }
@@ -28,7 +31,7 @@ PRAGMAS = {  # those that only look
 
 @dataclass(frozen=True)
 class Selection:
-    """The result of one SELECT. The rows are computed while they are taken."""
+    """The result of one SELECT. SQLite computes the rows only while they are read from `rows`."""
 
     columns: list[str]
     rows: Iterator[tuple[Any, ...]]
@@ -38,14 +41,16 @@ class Selection:
 def selecting(
     connection: sqlite3.Connection, sql: str, *, timeout: float | None, stuck: Callable[[str], None] | None = None
 ) -> Iterator[Selection]:
-    """The result of `sql`, while the context lasts. `timeout`: the seconds that SQLite may compute; None: no limit.
+    """Run the query `sql`. The result can be read while the context lasts.
 
-    SQLite looks at the clock between two steps, and one step may take long, such as to find one large text in another.
-    Then `stuck` is called in another thread with the message of the error that should have been raised; it may end the
-    process.
+    Args:
+        timeout: the number of seconds for which SQLite may compute; None: no limit.
+        stuck: called in another thread if SQLite does not stop after the time limit. SQLite checks the limit only
+            between two of its steps, and one step may take long, such as the search for one large text in another. The
+            argument of `stuck` is the message of the error that cannot be raised. `stuck` may end the process.
 
-    Raises RegistryError if the SQL does more than read, returns no rows or takes too long; KeyboardInterrupt on Ctrl-C;
-    sqlite3.Error if the SQL is wrong.
+    Raises RegistryError if the SQL does more than read, returns no rows or takes too long. Raises KeyboardInterrupt on
+    Ctrl-C, and sqlite3.Error if the SQL is wrong.
     """
     said = textwrap.shorten(sql, 80, placeholder=" …")
     clock = _Clock(timeout)
@@ -71,7 +76,8 @@ def _prepared(connection: sqlite3.Connection, sql: str, said: str) -> sqlite3.Cu
     try:
         return connection.execute(sql)
     except sqlite3.DatabaseError as error:
-        if code_of(error) != sqlite3.SQLITE_AUTH and "authoriz" not in str(error):  # VACUUM gives no code
+        # For VACUUM the error has no code, so its message is checked too.
+        if code_of(error) != sqlite3.SQLITE_AUTH and "authoriz" not in str(error):
             raise
         raise RegistryError(f"'{said}' does more than read, and a query only reads") from error
     finally:
@@ -79,9 +85,9 @@ def _prepared(connection: sqlite3.Connection, sql: str, said: str) -> sqlite3.Cu
 
 
 def _only_reading(action: int, name: str | None, *_: str | None) -> int:
-    """SQLite calls this for each part of a statement: allow what only reads, deny the rest.
+    """Allow the parts of a statement that only read, and deny all others. SQLite calls this for each part.
 
-    ATTACH and VACUUM INTO are denied too: they could make other files.
+    ATTACH and VACUUM INTO are denied too, because they can make other files.
     """
     allowed = action in READING or (action == sqlite3.SQLITE_PRAGMA and name in PRAGMAS)
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
@@ -97,22 +103,28 @@ def _rows(cursor: sqlite3.Cursor, clock: _Clock, said: str) -> Iterator[tuple[An
 
 
 class _Clock:
-    """Counts the seconds that SQLite computes. The time in which a reader looks at the rows does not count."""
+    """Measures for how many seconds SQLite computes, and compares them with the time limit.
+
+    The time between two rows, in which the reader of the rows works, is not included.
+    """
 
     def __init__(self, timeout: float | None) -> None:
         self._timeout = timeout
         self._spent = 0.0
-        self._since: float | None = None  # when SQLite began to compute; None while it does not
-        self.done = threading.Event()
+        self._since: float | None = None  # the time at which SQLite began to compute; None while it does not compute
+        self.done = threading.Event()  # is set at the end of the query, and ends `watch`
 
     def is_over(self, grace: float = 0.0) -> bool:
-        """Whether SQLite must stop. Python also handles Ctrl-C during this call."""
+        """Return whether SQLite has computed longer than the time limit and `grace` seconds, so that it must stop.
+
+        SQLite calls this again and again while it computes. During this call Python can also react to Ctrl-C.
+        """
         since = self._since
         now = 0.0 if since is None else time.monotonic() - since
         return self._timeout is not None and self._spent + now > self._timeout + grace
 
     def watch(self, said: str, stuck: Callable[[str], None]) -> None:
-        """Until `done`: call `stuck` if SQLite is still computing after the time limit."""
+        """Call `stuck` if SQLite still computes `GRACE` seconds after the time limit. Return when `done` is set."""
         while not self.done.wait(GRACE / 2):
             if self._since is not None and self.is_over(GRACE):
                 stuck(self._message(said))
@@ -131,7 +143,8 @@ class _Clock:
                 raise
             if self.is_over():
                 raise RegistryError(self._message(said)) from None
-            raise KeyboardInterrupt from None  # SQLite swallowed it
+            # The time limit is not over, so Ctrl-C stopped SQLite. SQLite hides the KeyboardInterrupt.
+            raise KeyboardInterrupt from None
         except sqlite3.DataError as error:
             if code_of(error) != sqlite3.SQLITE_TOOBIG:
                 raise

@@ -1,4 +1,4 @@
-"""Sets: stored once, never changed, named with a version."""
+"""The part of the registry for sets. A set gets a name with a version, is stored once and is never changed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Sets(Tags):
     """The part of the registry that stores synthetic sets."""
 
     def add_set(self, synthetic: SyntheticSet, *, run: str | None) -> SetRecord:
-        """Store a set as the next version of its (dataset, ipc, method). A set that is already stored is not changed.
+        """Store a set as the next version of its (dataset, ipc, method), and return its record.
 
-        `run` is the id of the run that made the set. Raises RegistryError if the set has no images, or if JSON cannot
-        hold its description. Raises ConfigError for a name of the data set, the method or a class that is empty or
-        cannot be shown.
+        A set that is already stored is not stored again, and the stored record is returned. `run` is the id of the run
+        that made the set. Raises RegistryError if the set has no images, or if JSON cannot hold its description. Raises
+        ConfigError if the name of the data set, the method or a class is empty or cannot be printed.
         """
         from registry.blobs import pack
 
@@ -33,7 +33,8 @@ class Sets(Tags):
         check_names("method", [synthetic.method])
         check_names("class", synthetic.classes)
 
-        to_json(synthetic.describe())  # only for its RegistryError: the digest raises TypeError
+        # `to_json` is called only because it raises RegistryError; the digest in `synthetic.id` raises TypeError.
+        to_json(synthetic.describe())
         if not len(synthetic.images):
             raise RegistryError(f"a set of {synthetic.dataset} without images cannot be stored")
         blobs = pack(synthetic)
@@ -66,24 +67,25 @@ class Sets(Tags):
             db["blobs"].insert_all(map(to_row, blobs), ignore=True)
             db["sets"].insert(to_row(record))
             db["set_groups"].insert_all(membership_rows(record.id, record.about, record.parents))
-        return self._one(SetRecord, "sets", record.id)  # the record as every later reader sees it
+        return self._one(SetRecord, "sets", record.id)  # read it back, so that it equals what later calls return
 
     def sets(self, *, dataset: str | None = None, method: str | None = None, ipc: int | None = None) -> list[SetRecord]:
-        """Stored sets, oldest first."""
+        """Return the stored sets that have these values, oldest first. A value of None allows any value."""
         clause, values = where({"dataset": dataset, "method": method, "ipc": ipc})
         return self._rows(SetRecord, f"SELECT * FROM sets {clause} ORDER BY seq", values)
 
     def find(self, reference: str) -> SetRecord:
-        """The set that `reference` names.
+        """Return the set that `reference` names.
 
-        A reference is a name (`cifar10/ipc10/satm@3`), a name without its version (the newest version), a tag, the
-        first four or more digits of an id, or `latest`. Raises UnknownName with similar names; RegistryError if several
-        ids begin with the digits, or if `latest` finds no set.
+        A reference is a name (`cifar10/ipc10/satm@3`), a name without a version (it means the newest version), a tag,
+        the first four or more digits of an id, or `latest`. Raises UnknownName, with similar names, if there is no such
+        set. Raises RegistryError if several ids begin with the digits, or if `latest` finds no set.
         """
         newest = self._rows(
             SetRecord,
             "SELECT * FROM sets WHERE ? IN (name, dataset || '/ipc' || ipc || '/' || method) "
-            # `latest` skips the sets of single steps, which are made while another set is evaluated.
+            # `latest` skips a set that was made from another set. Such a set holds the images of a single incremental
+            # step and is made during the evaluation of the other set.
             """OR (? = 'latest' AND parents NOT LIKE '%"set:%') """
             "OR id = (SELECT set_id FROM tags WHERE tags.name = ?) ORDER BY seq DESC LIMIT 1",
             [reference, reference, reference],
@@ -103,11 +105,17 @@ class Sets(Tags):
         raise UnknownName("set", reference, known, hint=f"(`satm sets list` shows those in {self.path})")
 
     def load(self, reference: str) -> SyntheticSet:
-        """The set with its tensors on the CPU; raises RegistryError unless it is exactly the set that was stored."""
+        """Return the set that `reference` names, with its tensors on the CPU.
+
+        Raises RegistryError if it is not exactly the set that was stored.
+        """
         return self._assemble(self.find(reference))
 
     def verify(self, reference: str | None = None) -> list[str]:
-        """The problems of a set or of the whole file, a line each; none if every hash is right."""
+        """Return one line for each problem of a set, or of the whole file if `reference` is None.
+
+        The list is empty if every hash is right.
+        """
         problems = []
         if reference is None:
             for pragma in ("integrity_check", "foreign_key_check"):
@@ -123,7 +131,10 @@ class Sets(Tags):
         return problems
 
     def _damaged_columns(self, record: SetRecord) -> Iterator[str]:
-        """A line for each column of a set that its description contradicts, and one if its groups are not its own."""
+        """Yield one line for each column of a set that contradicts its description.
+
+        Yields one more line if the stored groups of the set are wrong.
+        """
         facts = {**record.about, "name": f"{record.dataset}/ipc{record.ipc}/{record.method}@{record.version}"}
         for column in ("name", "dataset", "ipc", "method", "profile", "label_kind", "step_size", "seed"):
             if getattr(record, column) != facts.get(column):
@@ -133,7 +144,10 @@ class Sets(Tags):
             yield f"{record.name}: its groups were changed; restore a copy"
 
     def _assemble(self, record: SetRecord) -> SyntheticSet:
-        """Rebuild a set from its blobs and description; check every digest and the id."""
+        """Make a set from its blobs and its description.
+
+        Raises RegistryError if a blob is missing, if the sha256 of a blob is wrong, or if the id of the set is wrong.
+        """
         from registry.blobs import check, unpack
         from satm.synthetic import SyntheticSet
 

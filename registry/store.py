@@ -1,7 +1,8 @@
-"""An open registry file: its connection, its transactions, and SQLite's errors, each as one clear line.
+"""An open registry file: its connection and its transactions. Each error of SQLite becomes one clear line.
 
-`Store` depends on no table except that of the totals. The classes for sets, runs and results build on its three
-methods: `_rows` and `_one` read records, and `_writing` opens a transaction. `registry.migrations` makes the tables.
+`Store` uses no table except `totals`. The classes for sets, runs and results are subclasses of `Store`. They use three
+of its methods: `_rows` and `_one` read records, and `_writing` opens a transaction. `registry.migrations` makes the
+tables.
 """
 
 from __future__ import annotations
@@ -38,13 +39,14 @@ from satm.errors import RegistryBusy, RegistryError
 if TYPE_CHECKING:
     from registry.records import Row
 
-TRY = 1.0  # seconds that SQLite waits at one try to open a file for writing
-PATIENCE = 30.0  # seconds that a reader waits for a file that is not in WAL mode
-PAUSE, LONGEST_PAUSE = 0.001, 0.02  # seconds between two tries for the write lock: doubled each time, up to the longest
+TRY = 1.0  # the number of seconds for which SQLite waits in one try to open a file for writing
+PATIENCE = 30.0  # the number of seconds for which a reader waits for a locked file; in WAL mode a reader never waits
+# The first and the longest pause between two tries to get the write lock, in seconds. The pause is doubled each time.
+PAUSE, LONGEST_PAUSE = 0.001, 0.02
 
 
 def now() -> str:
-    """The time in UTC as ISO 8601, to the millisecond."""
+    """Return the present time in UTC as ISO 8601 text with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -66,19 +68,23 @@ class Store:
         self.path = path
         self._connection = connection
         self._timeout, self._waiting = timeout, waiting
-        self._frozen = frozen  # the stamp of a file that is read as one that never changes
-        self._logged = logged  # commits are not on the disk before `sync_log`
-        self._totals = totals  # None: the registry is only read
-        self._place = place  # the inode of the file that is written
+        # The stamp of the file if it was opened as a file that never changes (`connect_for_reading`), else None.
+        self._frozen = frozen
+        self._logged = logged  # whether `sync_log` must be called after each commit, to wait for the disk
+        self._totals = totals  # None if the registry is only read
+        self._place = place  # the device and inode number of the file, to notice that it was replaced
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """The connection itself, for a program that runs SQL of its own; it must not write."""
+        """The SQLite connection, for a program that runs its own SQL. The program must not write."""
         return self._connection
 
     @cached_property
     def _db(self) -> Any:
-        """The sqlite_utils.Database that writes. It takes longer to import than most commands take to read."""
+        """The sqlite_utils.Database of the connection.
+
+        It is made only when it is needed: the import of sqlite_utils takes longer than most commands need to read.
+        """
         return database(self._connection)
 
     @classmethod
@@ -91,19 +97,19 @@ class Store:
         timeout: float | None = 30.0,
         waiting: Callable[[float], None] = lambda seconds: None,
     ) -> Self:
-        """Open the registry at `path` and bring it to the newest schema.
+        """Open the registry at `path` and change it to the newest schema.
 
         Args:
             path: the SQLite file.
-            must_exist: raise an error if there is no file, instead of making one.
-            read_only: do not write; then the file must exist too. A registry of an older version is then copied to a
-                temporary file, and the copy is brought to the newest schema.
-            timeout: seconds that opening and each write wait for another process; None: as long as it takes.
-            waiting: called with the seconds waited so far, again and again while a write waits. It may raise an error
-                to give up.
+            must_exist: raise an error if the file does not exist. If False, the file is made.
+            read_only: never write to the file. Then the file must exist. If an older version made the registry, a
+                temporary copy gets the newest schema and is read instead.
+            timeout: the number of seconds for which opening and each write wait for another process; None: no limit.
+            waiting: called again and again while opening or a write waits. Its argument is the number of seconds waited
+                so far. It may raise an error to end the waiting.
 
-        Raises RegistryError, before anything is written, if the file is missing, cannot be written, is no registry,
-        comes from a newer version, or is to be written on a network file system.
+        Raises RegistryError, before anything is written, if the file is missing, cannot be written, is no registry, or
+        was made by a newer version. The same error is raised for writing to a network file system.
         """
         path = absolute(path)
         check(path, must_exist=must_exist or read_only, read_only=read_only)
@@ -123,7 +129,7 @@ class Store:
             )
 
     def close(self) -> None:
-        """Close the file; an open transaction is undone."""
+        """Close the file. An open transaction is undone."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -136,32 +142,33 @@ class Store:
     def select(
         self, sql: str, *, timeout: float | None = None, stuck: Callable[[str], None] | None = None
     ) -> Iterator[Selection]:
-        """The columns and rows of one SELECT; the rows can be taken one by one while the context lasts.
+        """Run one SELECT. Its rows can be read one by one while the context lasts.
 
-        `timeout` limits the seconds that SQLite computes; for `stuck` see `registry.selection`. Raises RegistryError if
-        the SQL is wrong, does more than read, returns no rows or takes longer.
+        `timeout` is the number of seconds for which SQLite may compute; for `stuck` see `registry.selection`. Raises
+        RegistryError if the SQL is wrong, does more than read, returns no rows or takes too long.
         """
         with explained(self.path), selecting(self._connection, sql, timeout=timeout, stuck=stuck) as found:
             yield found
             self._check_frozen()
 
     def query(self, sql: str, *, timeout: float | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Column names and all rows of one SELECT; see `select`."""
+        """Run one SELECT, as `select` does, and return the names of the columns and all rows."""
         with self.select(sql, timeout=timeout) as found:
             return found.columns, list(found.rows)
 
     @contextmanager
     def _writing(self, *, wait: bool = True) -> Iterator[Any]:
-        """The database in a transaction. It holds the write lock from its start, and any error undoes it.
+        """Open a transaction and yield the database. Any error undoes the transaction.
 
-        Raises RegistryBusy if another process holds the lock for the timeout, or now if `wait` is False; RegistryError
-        if the file is no longer where it was.
+        The transaction holds the write lock from its start. Raises RegistryBusy if another process holds the lock
+        longer than the timeout or, if `wait` is False, if another process holds it now. Raises RegistryError if the
+        file was deleted, moved or replaced.
         """
         with explained(self.path):
             self._check_place()
             self._lock(self._timeout if wait else 0.0)
             try:
-                self._check_place()  # the wait may have been long
+                self._check_place()  # check again: the file may have been replaced during the wait
                 if self._totals is not None:
                     self._totals.begin()
                 yield self._db
@@ -176,7 +183,7 @@ class Store:
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
-        """All that is read in this context is of one moment, even while another process writes."""
+        """Make everything that is read in this context come from one moment, even while another process writes."""
         if self._connection.in_transaction:
             yield
             return
@@ -190,8 +197,8 @@ class Store:
     def _lock(self, timeout: float | None) -> None:
         """Begin a transaction that holds the write lock.
 
-        SQLite waits 100 ms between its tries, so a process can be overtaken again and again. The pauses here are short
-        and random.
+        SQLite's own waiting is not used. It pauses for 100 ms between two tries, so other processes can get the lock
+        first again and again. The pauses here are short and random.
         """
         draws, pause, started = random.SystemRandom(), PAUSE, time.monotonic()
         (patience,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
@@ -199,7 +206,8 @@ class Store:
         try:
             while True:
                 try:
-                    # After a deferred BEGIN, a read and then a write fail at once if another process writes.
+                    # A plain BEGIN takes the lock only at the first write. If this transaction has read before and
+                    # another process writes in between, SQLite refuses the write at once.
                     self._connection.execute("BEGIN IMMEDIATE")
                     return
                 except sqlite3.OperationalError as error:
@@ -213,7 +221,7 @@ class Store:
             self._connection.execute(f"PRAGMA busy_timeout = {patience}")
 
     def _check_place(self) -> None:
-        """Raise RegistryError if the file was deleted or replaced: what is written now would be lost."""
+        """Raise RegistryError if the file was deleted or replaced, because everything written now is lost then."""
         if inode(self.path) != self._place:
             raise RegistryError(f"{self.path} was deleted, moved or replaced while it was in use; put it back")
 
@@ -222,12 +230,12 @@ class Store:
             check_unchanged(self.path, self._frozen)
 
     def _rows(self, kind: type[Row], sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        """The rows of a SELECT as records of `kind`."""
+        """Return the rows of a SELECT as records of the class `kind`."""
         with explained(self.path):
             return [from_row(kind, row) for row in self._mappings(sql, values)]
 
     def _mappings(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """The rows of a SELECT by column."""
+        """Return the rows of a SELECT as dictionaries by column name."""
         with explained(self.path):
             cursor = self._connection.execute(sql, values)
             columns = [column[0] for column in cursor.description]
@@ -236,13 +244,13 @@ class Store:
             return found
 
     def _tuples(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        """The rows of a SELECT, one at a time."""
+        """Yield the rows of a SELECT, one at a time."""
         with explained(self.path):
             yield from self._connection.execute(sql, values)
             self._check_frozen()
 
     def _one(self, kind: type[Row], table: str, row_id: str) -> Row:
-        """The record with this id; raises RegistryError if there is none."""
+        """Return the record with this id from `table`. Raises RegistryError if there is none."""
         found = self._rows(kind, f"SELECT * FROM {table} WHERE id = ?", [row_id])
         if not found:
             raise RegistryError(f"{self.path} holds nothing under id '{row_id}' in {table}")
@@ -250,24 +258,30 @@ class Store:
 
 
 def where(filters: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    """A WHERE clause and its values, for the columns whose value is not None; "" if there are none."""
+    """Return an SQL WHERE clause and its values: each column must equal its value in `filters`.
+
+    A column with the value None is left out. If no column remains, the clause is "".
+    """
     wanted = {column: value for column, value in filters.items() if value is not None}
     clause = " AND ".join(f'"{column}" = ?' for column in wanted)
     return f"WHERE {clause}" if clause else "", list(wanted.values())
 
 
 def absolute(path: Path | str) -> Path:
-    """`path` as an absolute path; raises RegistryError for the folder of a user who does not exist."""
+    """Return `path` as an absolute path. Raises RegistryError if it begins with `~NAME` and no user has this name."""
     try:
         return Path(path).expanduser().absolute()
-    except RuntimeError as error:  # a user of this name does not exist
+    except RuntimeError as error:
         raise RegistryError(f"{path}: {error}; name another file with --registry") from error
 
 
 def _patiently(
     path: Path, timeout: float | None, waiting: Callable[[float], None]
 ) -> tuple[sqlite3.Connection, bool, tuple[int, int] | None]:
-    """`_writing`; while another process holds the file, it tries again for `timeout` seconds."""
+    """Call the function `_writing` and return its result.
+
+    While another process holds the file, the call is repeated for `timeout` seconds; None: without a limit.
+    """
     started = time.monotonic()
     while True:
         try:
@@ -280,9 +294,11 @@ def _patiently(
 
 
 def _writing(path: Path, patience: float) -> tuple[sqlite3.Connection, bool, tuple[int, int] | None]:
-    """A connection for writing, to the newest schema; whether its commits need `sync_log`; and the inode of its file.
+    """Open a file for writing and change it to the newest schema.
 
-    Raises RegistryError if the file is replaced meanwhile: the connection may be to either of the two.
+    Returns the connection, whether `sync_log` must be called after each commit, and the device and inode number of the
+    file. Raises RegistryError if the file is replaced during the call. It is then unknown which of the two files the
+    connection uses.
     """
     make_file(path)
     place = inode(path)
@@ -299,13 +315,16 @@ def _writing(path: Path, patience: float) -> tuple[sqlite3.Connection, bool, tup
 
 
 def _reading(path: Path, patience: float) -> tuple[sqlite3.Connection, Stamp | None]:
-    """A connection for reading, to the newest schema; and the stamp of the file, if it is read as frozen."""
+    """Open a file, or a copy with the newest schema if an older version made the file, for reading.
+
+    Returns the connection, and a stamp if the file was opened as a file that never changes (`connect_for_reading`).
+    """
     connection, frozen = connect_for_reading(path, patience)
     try:
         _bring_up_to_date(connection, path, read_only=True)
         return connection, frozen
     except OlderSchema:
-        copy = connect_to_copy(connection)  # SQLite deletes it when it is closed
+        copy = connect_to_copy(connection)
         try:
             if frozen is not None:
                 check_unchanged(path, frozen)
@@ -333,6 +352,9 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path, *, read_only: 
 
 
 def check_unchanged(path: Path, stamp: Stamp) -> None:
-    """Raise RegistryBusy if a file that is read as one that never changes was written."""
+    """Raise RegistryBusy if the file at `path` has been written since `stamp` was made.
+
+    This is for a file that was opened as a file that never changes (`connect_for_reading`).
+    """
     if Stamp.of(path) != stamp:
         raise RegistryBusy(f"{path} was written while it was read; read it again")

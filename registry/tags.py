@@ -14,9 +14,10 @@ class Tags(Store):
     """The part of the registry that stores tags."""
 
     def add_tag(self, set_id: str, tag: str, *, move: bool = False) -> None:
-        """Let `tag` name a set; with `move` also if it names another set now.
+        """Give a set the tag `tag`. If `move` is True, the tag may be taken from another set.
 
-        Raises ConfigError for a tag that could be something else, or that names another set.
+        Raises ConfigError if the tag has a wrong form, if it could be the start of an id or `latest`, or if it names
+        another set and `move` is False.
         """
         if not _FORM.fullmatch(tag) or tag == "latest" or re.fullmatch("[0-9a-fA-F]{4,64}", tag):
             raise ConfigError(
@@ -31,12 +32,12 @@ class Tags(Store):
             db["tags"].insert({"name": tag, "set_id": set_id, "created": now()}, replace=True)
 
     def remove_tag(self, tag: str) -> None:
-        """Remove a tag; its set stays. Raises UnknownName if there is no such tag."""
+        """Remove a tag, but not the set that it names. Raises UnknownName if there is no such tag."""
         with self._writing() as db:
             if not self._mappings("SELECT 1 FROM tags WHERE name = ?", [tag]):
                 raise UnknownName("tag", tag, self.tags())
             db.execute("DELETE FROM tags WHERE name = ?", [tag])
 
     def tags(self) -> dict[str, str]:
-        """The id of the set that each tag names, by tag."""
+        """Return the tags: a dictionary from each tag to the id of the set that it names."""
         return {row["name"]: row["set_id"] for row in self._mappings("SELECT name, set_id FROM tags ORDER BY name")}

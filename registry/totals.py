@@ -1,9 +1,12 @@
-"""Totals: how many rows satm has stored, and one checksum of them, so that a row which is changed or gone is noticed.
+"""Totals: the number of rows that satm has stored, and one checksum of them. They show if a row was changed or removed.
 
-A total belongs to a table and an owner, such as all metrics of one run. Its checksum is the sum of the checksums of the
-rows, so the order of the rows does not matter and a new row costs the same in a large table. Triggers that only satm's
-own connection has report each row that is written, and the totals are stored in the same transaction. What another
-program writes is in no total. This finds accidents; it is no protection against a person.
+There is one total for each table and each owner of rows; for example, a run owns its metrics. The checksum of a total
+is the sum of the checksums of the rows. So the order of the rows does not matter, and the time to add a row does not
+depend on the size of the table.
+
+Triggers count each row that is written. They exist only in the connections of satm, and the totals are stored in the
+same transaction as the rows. So the totals do not include what another program writes. They find accidents, but they
+are no protection against a person who changes the file on purpose.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 TABLES: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "sets": ("name", ("id",)),  # the id hashes all else
+    "sets": ("name", ("id",)),  # the id is a hash of the whole set
     "recipes": ("id", ("id",)),
     "results": ("set_id", ("checksum",)),
     "result_history": ("set_id", ("checksum", "replaced")),
@@ -25,22 +28,28 @@ TABLES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "tests": ("id", ()),
     "predictions": ("set_id", ()),
 }
-"""For each table: the column with the owner of a row, and the columns that its checksum covers; (): all of them."""
+"""For each table, the column that contains the owner of a row, and the columns that the checksum of a row covers.
+
+() means that the checksum covers all columns.
+"""
 
 Total: TypeAlias = tuple[int, int]  # the number of rows, and the sum of their checksums
-Key: TypeAlias = tuple[str, str]  # table and owner
+Key: TypeAlias = tuple[str, str]  # the table and the owner
 
-_SIZE = 2**64
+_SIZE = 2**64  # sums of checksums are computed modulo this number
 
 
 class Totals:
-    """Counts what a connection writes. `begin` and `store` go around each transaction."""
+    """Counts the rows that a connection writes.
+
+    Call `begin` at the start of each transaction and `store` before its commit.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._changes: dict[Key, Total] = {}
         connection.create_function("satm_count", -1, self._count)
-        # Without this, a row that INSERT OR REPLACE removes fires no trigger.
+        # Without this setting, SQLite fires no trigger for a row that INSERT OR REPLACE removes.
         connection.execute("PRAGMA recursive_triggers = ON")
         for table, (owner, columns) in TABLES.items():
             covered = columns or _columns(connection, table)
@@ -56,11 +65,11 @@ class Totals:
                 )
 
     def begin(self) -> None:
-        """Forget what was not stored."""
+        """Forget all changes that were not stored, because their transaction was undone."""
         self._changes.clear()
 
     def store(self) -> None:
-        """Add what was written since `begin` to the stored totals."""
+        """Add the changes since `begin` to the stored totals."""
         for (table, owner), change in self._changes.items():
             stored = self._connection.execute(
                 'SELECT "rows", "sum" FROM totals WHERE part = ? AND owner = ?', [table, owner]
@@ -74,16 +83,17 @@ class Totals:
 
 
 def fill(connection: sqlite3.Connection) -> None:
-    """Take the rows that are there as right: make all totals anew."""
+    """Replace all totals by totals of the rows that are stored now."""
     connection.execute("DELETE FROM totals")
     for key, total in _counted(connection, None).items():
         _write(connection, key, total)
 
 
 def differing(connection: sqlite3.Connection, owners: frozenset[str] | None = None) -> dict[Key, tuple[int, int]]:
-    """The totals that differ from the rows that are there: the number of rows stored and found, by table and owner.
+    """Compare the stored totals with the rows, and return the totals that differ, by table and owner.
 
-    `owners` limits this to some owners.
+    For each of them, the two numbers are the number of rows in the total and the number of rows that are in the table.
+    They are equal if a row was changed. If `owners` is given, only the totals of these owners are compared.
     """
     stored = {
         (str(table), str(owner)): _read(rest)
@@ -123,8 +133,8 @@ def _read(row: Any) -> Total:
         return 0, 0
     try:
         return int(row[0]), int(row[1], 16)
-    except (TypeError, ValueError):  # a damaged file may hold anything
-        return -1, 0
+    except (TypeError, ValueError):  # in a damaged file the columns may hold anything
+        return -1, 0  # no real total has a number of rows of -1, so this one is reported
 
 
 def _plus(first: Total, second: Total) -> Total:

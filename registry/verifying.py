@@ -1,4 +1,4 @@
-"""The part of the registry that finds rows which something else than satm has changed, added or removed."""
+"""The part of the registry that finds rows which another program has changed, added or removed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ class Verifying(Results):
     """The part of the registry that compares its rows with their totals (`registry.totals`)."""
 
     def verify(self, reference: str | None = None) -> list[str]:
-        """The problems of a set and all that is measured of it, or of the whole file, a line each; none if all is well.
+        """Return one line for each problem of a set and its results, or of the whole file if `reference` is None.
 
-        Sets, blobs, results and recipes are compared with their own checksums, all rows also with their totals.
+        The list is empty if there is no problem. Sets, blobs, results and recipes are compared with their own
+        checksums. All rows are also compared with their totals.
         """
         with self._snapshot():
             if reference is None:
@@ -22,14 +23,20 @@ class Verifying(Results):
             return [*super().verify(reference), *self.differing_totals(record.id, record.name)]
 
     def differing_totals(self, *owners: str) -> list[str]:
-        """A line for each total that differs from the rows that are there; only those of `owners`, if there are any."""
+        """Return one line for each total that differs from the stored rows.
+
+        If `owners` are given, only the totals of these owners are compared.
+        """
         with self._snapshot(), explained(self.path):
             found = differing(self._connection, frozenset(owners) or None)
             names = dict(self._tuples("SELECT id, name FROM sets"))
         return [_line(table, names.get(owner, owner), *counts) for (table, owner), counts in found.items()]
 
     def accept(self) -> int:
-        """Take all rows that are there as right; the number of totals that differed. What `verify` says else, stays."""
+        """Accept all stored rows: replace the totals by totals of these rows.
+
+        Returns the number of totals that differed before. `verify` still reports rows with a wrong checksum.
+        """
         with self._writing() as db:
             count = len(differing(self._connection))
             fill(db.conn)

@@ -1,7 +1,7 @@
 """Dataset condensation that can be trusted and compared.
 
-The functions below do everything that the command line does. Each is imported when it is first used, so `import satm`
-is quick.
+The functions below do everything that the command line does. A function is imported only when it is first used, so
+`import satm` is quick.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# In the order in which a user needs them. The imports above repeat them for type checkers.
+# The public names and the module that defines each of them, in the order in which a user needs them. The imports above
+# list the same names for type checkers.
 _HOMES = {
     "choose_preset": "satm.workflow.choosing",
     "plan": "satm.workflow.condense.plan",

@@ -1,4 +1,4 @@
-"""The text of a value that is hashed, and the hash. Ids of sets, runs, recipes and groups are such hashes."""
+"""Makes a hash of a value by writing the value as JSON text. Ids of sets, runs, recipes and groups use such hashes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """The JSON text that is hashed: sorted keys, no spaces, no NaN, so that equal values have equal texts."""
+    """Return the JSON text of a value with sorted keys and without spaces, so that equal values have equal texts.
+
+    Raises ValueError for NaN and infinity, and TypeError for a value that JSON cannot hold.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest(value: Any) -> str:
-    """sha256 of the canonical JSON, as hex."""
-    # File names need not be UTF-8. Python holds their other bytes as surrogates, which only `surrogatepass` encodes.
+    """Return the sha256 of the canonical JSON of a value, as hex digits."""
+    # A file name may contain bytes that are not UTF-8. Python represents such bytes by surrogate characters, which can
+    # be encoded only with `surrogatepass`.
     return hashlib.sha256(canonical_json(value).encode(errors="surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""Frozen configuration dataclasses to plain dictionaries and back. Unknown keys and wrong types are refused."""
+"""Converts frozen configuration dataclasses to plain dictionaries and back. Unknown keys and wrong types are errors."""
 
 from __future__ import annotations
 
@@ -16,22 +16,27 @@ C = TypeVar("C")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Choice:
-    """Says how the class of a field's value is found: the value's own field `tag` holds the name of its class.
+    """An annotation of a field that can hold dataclasses of several types. It says how the type of a value is found.
 
-    It annotates the field's type:
+    Each of these dataclasses has a field that holds the name of the dataclass. `tag` is the name of this field, in the
+    following example "rule":
 
         outer: Annotated[OuterRule, Choice(tag="rule", names=OUTER, find=...)]
 
-    The value is then read from {"rule": "sam", "rho": 0.1}, or from "sam" for the defaults of that class.
+    The field `outer` is then read from {"rule": "sam", "rho": 0.1}: `find("sam")` returns the dataclass, and `rho` is a
+    field of it. The string "sam" alone means the same dataclass with its default values.
     """
 
-    tag: str
-    names: Iterable[str]  # every name there is; read again for each value, as a table grows
-    find: Callable[[str], type[Any]]  # from a name of `names` to a dataclass with a field `tag`
+    tag: str  # the field that holds the name of the dataclass
+    names: Iterable[str]  # all names; read again for each value, because a table of names can grow
+    find: Callable[[str], type[Any]]  # returns the dataclass of a name
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A JSON-able dictionary of a (nested) configuration dataclass."""
+    """The fields of a configuration dataclass as a dictionary that can be written as JSON.
+
+    A field that holds a dataclass becomes a dictionary inside it, and a tuple becomes a list.
+    """
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
@@ -42,10 +47,10 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
-    """Rebuild `cls` from the form that `to_dict` gives. `where` is put before the keys in messages.
+    """Make a `cls` from a dictionary such as `to_dict` returns. Fields with a default value may be missing.
 
-    Raises UnknownName for a key that `cls` does not have, and ConfigError for a value of the wrong type. Both name the
-    key.
+    Raises UnknownName for a key that `cls` does not have, and ConfigError for a missing field or a value of the wrong
+    type. Their messages name the key, with `where` before it.
     """
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -64,19 +69,25 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
 
 
 def _today(field: dataclasses.Field[Any], value: Any) -> Any:
-    """Today's name of `value`, if the field's metadata lists it among the former names (`formerly`); else `value`."""
+    """`value`, or its new name if `value` is a name that older versions of satm used.
+
+    The metadata of the field list such names as {"formerly": {old name: new name}}.
+    """
     return field.metadata.get("formerly", {}).get(value, value) if isinstance(value, str) else value
 
 
 def override(
     values: Mapping[str, Any], changes: Mapping[str, Any], *, either: tuple[str, str] | None = None
 ) -> dict[str, Any]:
-    """A copy of `values` (in the form of `to_dict`) with settings replaced; `values` itself stays unchanged.
+    """A copy of `values` (a dictionary such as `to_dict` returns) with the settings of `changes` replaced.
 
-    A key is dotted ("experts.count"). It may leave out leading parts ("count") if that names one setting only. It may
-    name a whole table, which is then replaced. `either` names two settings of one table, of which one is null: a change
-    of one sets the other to null, unless that is changed too. Raises UnknownName for a key that is nowhere, and
-    ConfigError for a key that is in several places.
+    A key of `changes` is a dotted name ("experts.count"). Its leading parts may be left out ("count") if only one
+    setting ends with the rest. If a key names a whole table (a nested dictionary), the table is replaced.
+
+    `either` names two settings of one table that exclude each other, so that one of them is always None. If `changes`
+    gives a value to one of the two, the other is set to None, unless `changes` holds both.
+
+    Raises UnknownName for a key that names no setting, and ConfigError for a key that fits several settings.
     """
     result = copy.deepcopy(dict(values))
     changed = {key.split(".")[-1] for key in changes}
@@ -93,7 +104,10 @@ def override(
 
 
 def setting_path(values: Mapping[str, Any], key: str) -> str:
-    """The whole dotted name of the setting `key`, which may leave out leading parts. Raises as `override`."""
+    """The whole dotted name of the setting `key`, of which leading parts may be left out.
+
+    Raises UnknownName if `key` names no setting, and ConfigError if it fits several settings.
+    """
     paths = list(_paths(values))
     matching = [path for path in paths if path == key] or [p for p in paths if p.endswith("." + key)]
     if not matching:
@@ -111,9 +125,11 @@ def _paths(values: Mapping[str, Any], prefix: str = "") -> typing.Iterator[str]:
 
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the type `hint`. JSON lists become tuples and whole numbers become floats; nothing else is converted.
+    """`value`, checked against the type `hint`.
 
-    Raises ConfigError with the name `where` for a value of another type.
+    If `hint` asks for it, a list becomes a tuple, a whole number becomes a float, and a dictionary becomes a
+    dataclass. All other values stay as they are. Raises ConfigError for a value of another type; `where` is the name of
+    the setting in the message.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
@@ -124,7 +140,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
             return _chosen(choices[0], value, where)
     elif origin in (typing.Union, types.UnionType):
         tables = [option for option in arguments if dataclasses.is_dataclass(option)]
-        if isinstance(value, Mapping) and len(tables) == 1:  # so that the message is about the wrong value inside
+        if isinstance(value, Mapping) and len(tables) == 1:  # then the message names the wrong value in it
             return from_dict(typing.cast(type, tables[0]), value, where + ".")
         for option in arguments:
             try:
@@ -155,7 +171,10 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
 
 
 def _chosen(choice: Choice, value: Mapping[str, Any] | str, where: str) -> Any:
-    """The value of the class that its tag names. A string is the name itself and means that class's defaults."""
+    """The dataclass that `value` describes. Its type is the one that `value` names under the key `choice.tag`.
+
+    If `value` is a string, it is the name itself, and all fields have their default values.
+    """
     if isinstance(value, str):
         value = {choice.tag: value}
     name = value.get(choice.tag)
@@ -167,7 +186,7 @@ def _chosen(choice: Choice, value: Mapping[str, Any] | str, where: str) -> Any:
 
 
 def _spell(hint: Any) -> str:
-    """The type in words, for a message."""
+    """The type `hint` in words, for a message."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return "a table of settings"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-TRACEBACK = "SATM_TRACEBACK"  # an environment variable; set: an error that nobody expected shows where it was raised
+TRACEBACK = "SATM_TRACEBACK"  # an environment variable: if it is set, an unexpected error is shown with a traceback
 
 
 class SatmError(Exception):
@@ -45,11 +45,11 @@ class UnknownName(UsageError):
 
 
 class PluginError(UsageError):
-    """Something that another package offers by entry point and that cannot be loaded or used."""
+    """A plugin (an entry point of another package) that cannot be loaded or used."""
 
 
 class ShapeError(SatmError):
-    """Tensors whose shapes do not fit their use."""
+    """Tensors with shapes that do not fit their use."""
 
 
 class DataError(SatmError):
@@ -61,7 +61,10 @@ class ExpertError(SatmError):
 
 
 class DamagedFile(SatmError):
-    """A file in `SATM_HOME` that does not hold what was written to it. Who can make it again does so."""
+    """A file in `SATM_HOME` with other contents than were written to it.
+
+    Code that can make the file again catches this error and makes the file again.
+    """
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = path, reason
@@ -77,7 +80,7 @@ class RegistryBusy(RegistryError):
 
 
 class Busy(SatmError):
-    """Another process does the same work. `lock` is the path of the lock that it holds."""
+    """Another process does the same work. `lock` is the path of the lock file that the other process holds."""
 
     def __init__(self, message: str, lock: str) -> None:
         super().__init__(message)
@@ -85,7 +88,7 @@ class Busy(SatmError):
 
 
 class Diverged(SatmError):
-    """A loss or gradient that is no longer finite, or explodes. `measured` holds the values seen, by name."""
+    """A loss or a gradient that is not finite, or is far too large. `measured` holds the measured values by name."""
 
     def __init__(self, message: str, *, measured: Mapping[str, float] | None = None) -> None:
         self.measured = dict(measured or {})
@@ -93,21 +96,24 @@ class Diverged(SatmError):
 
 
 class Interrupted(SatmError):
-    """Stopped on request. The state is saved, and the message says how to continue (exit code 130)."""
+    """Work that was stopped on request. Its state is saved; the message says how to continue it (exit code 130)."""
 
     exit_code = 130
 
 
 class Pruned(Interrupted):
-    """Stopped on purpose at a point of its validation curve, because others do better. The state is saved."""
+    """A trial that a search (`satm tune`) stopped at a point of its validation curve, because other trials do better.
+
+    The state of the trial is saved.
+    """
 
 
 class Shadowed(SatmError):
-    """One of our top-level packages is hidden by another of the same name."""
+    """One of our top-level packages is hidden by another package of the same name."""
 
 
 def spelled(error: Exception) -> str:
-    """Any error as one line. One that nobody expected is a fault of this suite, and the line says so."""
+    """Return a one-line message for any error. An unexpected error is a fault of this suite, and the line says so."""
     known = explained(error)
     if known is not None:
         return known
@@ -115,16 +121,23 @@ def spelled(error: Exception) -> str:
 
 
 def explained(error: Exception) -> str | None:
-    """The line of an error that is raised on purpose, of the system, or for lack of memory; None for any other."""
+    """Return a one-line message for an expected error; None for an unexpected one.
+
+    Three kinds of errors are expected: errors that this suite raises on purpose, errors of the operating system, and a
+    lack of memory.
+    """
     if isinstance(error, SatmError):
         return str(error)
-    if isinstance(error, OSError):  # of a file that no part of the library expects
+    if isinstance(error, OSError):  # mostly of a file, and not handled by any part of the library
         return f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}"
     return _no_room(error) if _out_of_memory(error) else None
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether Python, or torch on any device, found no memory. torch has a class of error for CUDA only."""
+    """Whether the error says that Python, or torch on any device, could not get memory.
+
+    torch has an error class for this on CUDA only, so the message is searched for its words.
+    """
     words = ("can't allocate memory", "out of memory")
     return isinstance(error, MemoryError) or any(each in str(error) for each in words)
 

@@ -11,7 +11,7 @@ from satm.types import Images, Labels
 
 @dataclass(frozen=True, slots=True)
 class TensorExamples:
-    """`Examples` made of tensors on one device. Targets may be soft."""
+    """`Examples` (satm/types.py) held as two tensors on one device: images and targets. Targets may be soft labels."""
 
     images: Images  # [n, C, H, W] float, preprocessed
     targets: Labels  # [n] int64 classes, or [n, K] probabilities
@@ -20,6 +20,6 @@ class TensorExamples:
         return len(self.images)
 
     def batch(self, index: torch.Tensor) -> tuple[Images, Labels]:
-        """The images and targets at `index` [b]."""
+        """Return the images and targets at the positions `index` [b] int64."""
         index = index.to(self.images.device)
         return self.images[index], self.targets[index]

@@ -13,12 +13,12 @@ from satm.types import FlatParams, Images
 
 
 def flatten(parameters: Iterable[torch.Tensor]) -> FlatParams:
-    """Join parameters to one vector [P]. Differentiable, and always a copy (never a view of live weights)."""
+    """Join parameters to one vector [P]. It is differentiable and always a copy, never a view of the parameters."""
     return torch.cat([p.reshape(-1) for p in parameters])
 
 
 def unflatten(theta: FlatParams, shapes: Sequence[torch.Size]) -> list[torch.Tensor]:
-    """Views of `theta` [P] in the given shapes. Raises ShapeError if the sizes do not add up to P."""
+    """Return views of `theta` [P] in the given shapes. Raises ShapeError if the sizes do not add up to P."""
     sizes = [prod(shape) for shape in shapes]
     if sum(sizes) != theta.numel():
         raise ShapeError(f"a parameter vector of {theta.numel()} values for a network of {sum(sizes)}")
@@ -31,7 +31,8 @@ class FlatNetwork:
     def __init__(self, network: nn.Module) -> None:
         self.network = network
         self.shapes = [p.shape for p in network.parameters()]
-        # One entry for every place of a parameter, with its position in θ. Torch's own tying of weights is off: it
+        # Every name under which the network holds a parameter, with the parameter's position in `shapes`. A shared
+        # parameter has several names. Torch can handle these itself (`tie_weights`), but that is off here, because it
         # breaks a network that holds one module under two names.
         position = {id(p): i for i, p in enumerate(network.parameters())}
         self._places = {
@@ -41,7 +42,7 @@ class FlatNetwork:
         }
 
     def __call__(self, theta: FlatParams, images: Images) -> torch.Tensor:
-        """Logits [b, K] of images [b, C, H, W] at θ."""
+        """Return the logits [b, K] of the images [b, C, H, W] at θ."""
         parts = unflatten(theta, self.shapes)
         parameters = {name: parts[i] for name, i in self._places.items()}
         logits: torch.Tensor = torch.func.functional_call(self.network, parameters, (images,), tie_weights=False)

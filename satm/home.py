@@ -1,4 +1,7 @@
-"""`SATM_HOME`, the folder of files that can be made again: its locks, and writing a file durably or not at all."""
+"""The folder `SATM_HOME` of files that can be made again, its locks, and safe writing of files.
+
+A safe write leaves either the complete new file or no change, also after a power cut.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,17 @@ from satm.progress import Progress
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-STALE_SECONDS = 3600.0  # a write that has not moved for this long was killed
-_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # file systems that cannot sync a folder say one of these
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
-_OURS = "set SATM_HOME to a folder of yours"
+STALE_SECONDS = 3600.0  # an unfinished write that has not changed for this long is taken as killed
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # the errors of file systems that cannot sync a folder
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}  # errors for which the advice is to free some space
+_OURS = "set SATM_HOME to a folder of yours"  # the usual advice
 
 
 def home() -> Path:
-    """The folder of expert trajectories, ZCA transforms and checkpoints: `SATM_HOME`, else the user's data folder."""
+    """Return the folder of expert trajectories, ZCA transforms and checkpoints.
+
+    It is `SATM_HOME` if this environment variable is set, else a folder in the user's data folder.
+    """
     named = os.environ.get("SATM_HOME")
     if named:
         return Path(named).expanduser().absolute()
@@ -36,9 +42,9 @@ def home() -> Path:
 
 
 def refused(action: str, path: Path, error: Exception, *, otherwise: str = _OURS) -> SatmError:
-    """The SatmError for an `error` of the system at `action` (`read`, `write`, `make folder`, `lock`) on `path`.
+    """Return the SatmError to raise if an `action` on `path` failed with an `error` of the operating system.
 
-    `otherwise` says what else the user can do.
+    `action` is `read`, `write`, `make folder` or `lock`. `otherwise` is the advice to the user in the message.
     """
     if isinstance(error, PermissionError):
         return SatmError(f"no permission to {action} {path}; ask its owner for it, or {otherwise}")
@@ -76,9 +82,9 @@ def sync(path: Path) -> None:
 
 
 def put_in_place(made: Path, target: Path) -> None:
-    """Give a complete file or folder its name `target`, durably: a power cut leaves all of it or none.
+    """Move a complete file or folder to its final name `target`. After a power cut, all of it is there or nothing.
 
-    Raises OSError. A file that has the name is replaced.
+    An existing file of this name is replaced. Raises OSError if the move fails.
     """
     for each in sorted(made.rglob("*")) if made.is_dir() else ():
         if not each.is_symlink():
@@ -95,12 +101,12 @@ def write_atomically(
     before: Callable[[], None] | None = None,
     otherwise: str = _OURS,
 ) -> None:
-    """Call `write` on a temporary file, then move it to `path`, durably. Its mode follows the umask.
+    """Call `write` with a temporary path, then move the file that it makes to `path`.
 
-    A reader sees either the old file or the complete new one, also after a power cut. A killed process leaves at most a
-    folder `<name>.….tmp`; a later write to the same path removes it. `before` is called when the new file is complete
-    and the old one is still there. Raises SatmError if the folder cannot be written or the disk is full; it says what
-    the user can do `otherwise`.
+    A reader sees either the old file or the complete new one, also after a power cut. The new file has the permissions
+    that the umask gives. A killed process leaves at most a folder `<name>.….tmp`, which a later write to the same path
+    removes. `before` is called when the new file is complete and the old file is still there. Raises SatmError if the
+    folder cannot be written or the disk is full; `otherwise` is the advice in its message.
     """
     from safetensors import SafetensorError
 
@@ -108,11 +114,11 @@ def write_atomically(
     folder: str | None = None
     try:
         _drop_stale(path)
-        # A folder, because writers of the libraries make temporary files of their own beside the one they are given.
+        # A temporary folder, because some libraries write temporary files of their own beside the file that they write.
         folder = tempfile.mkdtemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
         made = Path(folder) / path.name
         with made.open("xb") as empty:
-            mode = os.fstat(empty.fileno()).st_mode & 0o777  # what the umask leaves
+            mode = os.fstat(empty.fileno()).st_mode & 0o777  # the permissions that the umask gives
         write(made)
         made.chmod(mode)
         sync(made)
@@ -127,7 +133,7 @@ def write_atomically(
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` as `write_atomically` writes. Raises SatmError."""
+    """Write `data` to `path` as `write_atomically` does. Raises SatmError if that fails."""
     write_atomically(path, lambda made: _fill(made, data))
 
 
@@ -136,26 +142,26 @@ def _fill(made: Path, data: bytes) -> None:
 
 
 def _drop_stale(path: Path) -> None:
-    """Remove what killed writes to `path` have left."""
+    """Remove the temporary folders that killed writes to `path` have left."""
     for folder in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
         if is_stale(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_stale(unfinished: Path) -> bool:
-    """Whether a killed write has left this file or folder: nobody has written to it or into it for `STALE_SECONDS`."""
+    """Whether a killed write has left this file or folder: for `STALE_SECONDS`, nothing in it has changed."""
     try:
         newest = max(each.stat().st_mtime for each in (unfinished, *unfinished.glob("**/*")))
-    except OSError:  # its writer has just finished
+    except OSError:  # it is gone, because its writer has just finished
         return False
     return time.time() - newest > STALE_SECONDS
 
 
 def acquire(lock_file: Path, timeout: float) -> BaseFileLock:
-    """The lock of `lock_file`, held. Raises filelock.Timeout if another process holds it for `timeout` seconds.
+    """Take the lock of `lock_file` and return it.
 
-    If another process removes the file after this one has opened it, filelock opens it anew. Raises SatmError if the
-    file cannot be made.
+    Raises filelock.Timeout if another process holds the lock for `timeout` seconds, and SatmError if the file cannot be
+    made. If another process removes the file after this process has opened it, filelock opens it again.
     """
     from filelock import FileLock, Timeout
 
@@ -172,10 +178,10 @@ def acquire(lock_file: Path, timeout: float) -> BaseFileLock:
 
 @contextmanager
 def held_now(lock_file: Path, *, remove: bool = False) -> Iterator[None]:
-    """Hold a lock. Raises filelock.Timeout if another process holds it now.
+    """Hold the lock of `lock_file` during a `with` block. Raises filelock.Timeout if another process holds it now.
 
-    With `remove` its file is removed at the end, while the lock is still held: this is the only way to remove one, and
-    `acquire` never gives the lock of a file that is gone.
+    With `remove`, the lock file is removed at the end, while the lock is still held. A lock file must be removed in no
+    other way. `acquire` never returns the lock of a file that is gone.
     """
     lock = acquire(lock_file, timeout=0)
     try:
@@ -189,7 +195,11 @@ def held_now(lock_file: Path, *, remove: bool = False) -> Iterator[None]:
 
 @contextmanager
 def held(lock_file: Path, what: str, progress: Progress) -> Iterator[None]:
-    """Hold a lock while `what` is trained. If another process holds it, say so and wait, ready to stop."""
+    """Hold the lock of `lock_file` during a `with` block, in which `what` is trained.
+
+    If another process holds the lock, report this to `progress` and wait. Raises Interrupted if `progress` asks to stop
+    while waiting.
+    """
     from filelock import Timeout
 
     waiting = False

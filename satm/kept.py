@@ -1,8 +1,9 @@
 """Files of tensors in `SATM_HOME`: experts, teachers, checkpoints, ZCA transforms and decoded images.
 
-Each, a *kept file*, is a safetensors file with a checksum for every tensor and for its description. The checksums find
-accidental damage, such as a bad disk; they are no protection against a person. A tensor is checked when it is read.
-Files of older versions have no checksums and are read without this check.
+Such a *kept file* is a safetensors file with a description, with a checksum for every tensor, and with a checksum for
+the description and these checksums. The checksums find accidental damage, for example by a bad disk. They do not
+protect against a person who changes a file on purpose. A tensor is checked when it is read. Files that older versions
+of this suite wrote have no checksums and are read without this check.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from satm.home import refused, write_atomically
 if TYPE_CHECKING:
     import torch
 
-_ABOUT, _TENSORS, _ALL = "satm", "checksums", "checksum"  # the entries of a file's metadata
+_ABOUT, _TENSORS, _ALL = "satm", "checksums", "checksum"  # the keys of a file's metadata
 
 
 class Kept:
@@ -36,7 +37,7 @@ class Kept:
             raise self.damaged("its description cannot be read") from None
 
     def _checked(self, metadata: Mapping[str, str]) -> Mapping[str, str] | None:
-        """The checksum of each tensor; None for a file from before the checksums."""
+        """Return the checksum of each tensor by name; None for a file of an older version, which has no checksums."""
         if not set(metadata) - {_ABOUT}:
             return None
         about, tensors = metadata.get(_ABOUT, ""), metadata.get(_TENSORS, "")
@@ -48,7 +49,7 @@ class Kept:
         return checksums
 
     def tensor(self, name: str) -> torch.Tensor:
-        """The tensor `name`, a view of the memory-mapped file. Raises DamagedFile if it is missing or damaged."""
+        """Return tensor `name`, a view of the memory-mapped file. Raises DamagedFile if it is missing or damaged."""
         from safetensors import SafetensorError
 
         try:
@@ -60,30 +61,33 @@ class Kept:
         return found
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """A copy of every tensor."""
+        """Return a copy of every tensor, by name."""
         return {name: self.tensor(name).clone() for name in sorted(self.names)}
 
     def check(self) -> None:
-        """Read every tensor and compare its checksum; raises DamagedFile. A file without checksums passes."""
+        """Read every tensor and compare its checksum. Raises DamagedFile if one differs.
+
+        A file without checksums passes the check.
+        """
         for name in self.names if self._checksums is not None else ():
             self.tensor(name)
 
     def damaged(self, reason: str) -> DamagedFile:
-        """The error to raise for content that cannot be right."""
+        """Return the error to raise if the contents of the file cannot be right."""
         return DamagedFile(self.path, reason)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Kept | None]:
-    """Open a kept file; None if there is none.
+    """Open a kept file for a `with` block, which gets None if the file does not exist.
 
-    Raises DamagedFile if it is no whole safetensors file or its description is damaged, SatmError if it cannot be read
-    for another reason, such as a missing permission.
+    Raises DamagedFile if the file is not a complete safetensors file or its description is damaged. Raises SatmError if
+    it cannot be read for another reason, such as a missing permission.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
-        path.open("rb").close()  # gives a missing permission its own name
+        path.open("rb").close()  # raises PermissionError if a permission is missing
         file = safe_open(path, framework="pt")
     except (FileNotFoundError, NotADirectoryError):
         yield None
@@ -99,9 +103,10 @@ def opened(path: Path) -> Iterator[Kept | None]:
 def keep(
     path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any] | None = None, **options: Any
 ) -> None:
-    """Write the CPU tensors and their description to `path` with checksums, durably, completely or not at all.
+    """Write CPU tensors and their description `about` to `path`, with checksums, completely or not at all.
 
-    `options` are those of `write_atomically`. Raises SatmError if the folder cannot be written or the disk is full.
+    `options` are keyword arguments of `write_atomically`. Raises SatmError if the folder cannot be written or the disk
+    is full.
     """
     from safetensors.torch import save_file
 
@@ -120,7 +125,7 @@ def _tensor_checksum(tensor: torch.Tensor) -> str:
 
 
 def _checksum(*parts: Any) -> str:
-    # XXH3 reads several times as fast as SHA-256 (benchmarks/checksums.py), and a set of images can be many gigabytes.
+    # XXH3 is several times as fast as SHA-256 (benchmarks/checksums.py), and a set of images can have many gigabytes.
     import xxhash
 
     found = xxhash.xxh3_128()

@@ -1,19 +1,19 @@
-"""Tables of named things, such as methods, outer rules, protocols, layouts, data sets and networks.
+"""Tables of named objects, such as methods, outer rules, protocols, layouts, data sets and networks.
 
-A thing is registered where it is defined, in one statement at the top level of its file:
+An object is registered in the file that defines it, by one statement at the top level of the file:
 
     METHODS.add(Method(name="mtt", summary="matching training trajectories (Cazenavette et al. 2022)", ...))
 
-The table finds these statements by reading the text of its package's files, so it lists names and summaries without
-importing anything. For this, `name` and `summary` must be literal strings in the statement. A file is imported when a
-name that it registers is used.
+A table finds these statements by reading the text of the files of its package. It can therefore list the names and
+summaries without importing the files. For this, `name` and `summary` must be literal strings in the statement. A file
+is imported when a name that it registers is used.
 
-Another package offers a thing in its own metadata:
+Another package can offer an object by an entry point in its own metadata:
 
     [project.entry-points."satm.methods"]
     my-method = "my_package.method:METHOD"
 
-That thing is listed with the name of its package, and imported when its name is used.
+The table lists the name of such an object with the name of its package. The object is imported when its name is used.
 """
 
 from __future__ import annotations
@@ -38,22 +38,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A name that a file registers, read from the file's text."""
+    """A name that a file registers. It is read from the text of the file."""
 
     name: str
-    summary: str  # one line; "" if the statement gives none
+    summary: str  # one line about the object; "" if the statement has no summary
     module: str  # the module that registers it
 
 
 class Names(Generic[T]):
-    """The things of one kind ("method", "data set" …) by name.
+    """A table of objects of one kind, such as methods or data sets, by name. T is the type of the objects.
+
+    "Our" objects are those of this suite. Other packages can add objects through entry points.
 
     Args:
-        kind: what a thing is called in messages.
-        package: the package, or the single module, whose files register our things; None: only `add` registers them.
-        group: the entry-point group in which other packages offer things; None: they cannot offer any.
-        expects: the type that the object of such an entry point must have; None: any type.
-        wrap: makes a thing, given the name and the object of an entry point; None: the object is the thing.
+        kind: the word for such an object in messages, for example "method" or "data set".
+        package: the package, or the single module, with the files that register our objects. None: no files are read,
+            and only calls of `add` register objects.
+        group: the entry-point group in which other packages offer objects. None: other packages cannot offer objects.
+        expects: the type that an object loaded from an entry point must have. None: any type is allowed.
+        wrap: a function that makes the object for the table from the name and the loaded object of an entry point.
+            None: the loaded object itself is used.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class Names(Generic[T]):
         self._items: dict[str, T] = {}
 
     def add(self, item: T) -> T:
-        """Register `item` under its `name`. Raises ConfigError if the name is taken."""
+        """Register `item` under its attribute `name`, and return it. Raises ConfigError if the name is used already."""
         name: str = cast(Any, item).name
         if name in self._items:
             raise ConfigError(f"{self.kind} '{name}' is registered twice; rename one of them")
@@ -77,10 +81,10 @@ class Names(Generic[T]):
         return item
 
     def get(self, name: str) -> T:
-        """The thing called `name`. If another package offers the same name, it is ours.
+        """The object called `name`. If we and another package both have an object of this name, ours is returned.
 
-        Raises UnknownName with the nearest names if there is none. Raises PluginError if two packages offer it, or if
-        another package's thing cannot be loaded.
+        Raises UnknownName, with the nearest names, if there is no such object. Raises PluginError if two other packages
+        offer the name, or if the object of another package cannot be loaded.
         """
         if name not in self._items and name in (ours := self._listed()):
             import_module(ours[name].module)
@@ -95,26 +99,33 @@ class Names(Generic[T]):
         return self._load(found[0])
 
     def owner(self, name: str) -> str:
-        """`satm` if `name` is ours, else the packages that offer it."""
+        """The owner of `name` as text: `satm` if the name is ours, otherwise the packages that offer it."""
         offers = [owner(point) for point in self.points() if point.name == name]
         return "satm" if name in self.known() else " and ".join(sorted(offers))
 
     def known(self) -> list[str]:
-        """Our names, sorted, without those of other packages."""
+        """The sorted names of our objects, without the names that other packages offer."""
         return sorted({*self._items, *self._listed()})
 
     def summaries(self) -> dict[str, str]:
-        """One line for every name. For another package's thing, which is not loaded, the line names the package."""
+        """One line of text for every name.
+
+        The line is the summary of the object. Objects of other packages are not loaded for this, and their line names
+        the package instead.
+        """
         lines = {name: f"from {self.owner(name)}" for name in self}
         lines |= {name: str(getattr(item, "summary", "")) for name, item in self._items.items()}
         return lines | {name: listed.summary for name, listed in self._listed().items()}
 
     def points(self) -> tuple[EntryPoint, ...]:
-        """The entry points of other packages, not loaded."""
+        """The entry points of other packages in the group of this table. They are not loaded."""
         return () if self.group is None else _offers(self.group, tuple(sys.path))
 
     def problems(self) -> list[str]:
-        """One line for every thing of another package that cannot be used. Loads all things of other packages."""
+        """One line of text for every object of another package that cannot be used.
+
+        All objects of other packages are loaded for this.
+        """
         lines = []
         for point in self.points():
             if point.name in self.known():
@@ -132,7 +143,7 @@ class Names(Generic[T]):
     def _load(self, point: EntryPoint) -> T:
         try:
             item: Any = point.load()
-        except Exception as error:  # another package's import may raise anything
+        except Exception as error:  # the import of another package can raise any exception
             reason = (str(error).splitlines() or [""])[0]
             raise PluginError(
                 f"{self.kind} '{point.name}' of {owner(point)} cannot be loaded ({type(error).__name__}: {reason}); "
@@ -161,19 +172,20 @@ class Names(Generic[T]):
 
 
 def owner(point: EntryPoint) -> str:
-    """The package that an entry point comes from; the object that it names if the package is not known."""
+    """The package that defines the entry point `point`, or the object that it refers to if the package is not known."""
     return point.value if point.dist is None else f"package {point.dist.name}"
 
 
 @cache
 def registered_in(package: str) -> dict[str, Listed]:
-    """The things that the files of `package` register, by name. They are read from the text: nothing is imported.
+    """The names that the files of `package` register, with their summaries and modules.
 
-    `package` is a package (its own files, not those of packages inside it) or a single module. Raises ConfigError if
-    two files register one name.
+    They are read from the text of the files, and the files are not imported. `package` is a single module, or a
+    package. For a package, only its own files are read, and no packages inside it. Raises ConfigError if two files
+    register the same name.
     """
     top, *parts = package.split(".")
-    spec = find_spec(top)  # of the top-level package only: finding a package inside it would import its parents
+    spec = find_spec(top)  # only the top-level package, because to find an inner one, Python imports the outer one
     if spec is None or spec.origin is None:
         raise ConfigError(f"package {top} is not installed; reinstall satm")
     folder = Path(spec.origin).parent.joinpath(*parts)
@@ -189,7 +201,10 @@ def registered_in(package: str) -> dict[str, Listed]:
 
 
 def _statements(text: str) -> Iterator[tuple[str, str]]:
-    """(name, summary) of every `TABLE.add(Thing(name="…", summary="…"))` at the top level of a file."""
+    """The pair (name, summary) of every statement `TABLE.add(Thing(name="…", summary="…"))` in the file's `text`.
+
+    Only statements at the top level of the file are found.
+    """
     if ".add(" not in text:
         return
     for statement in ast.parse(text).body:
@@ -212,8 +227,9 @@ def _statements(text: str) -> Iterator[tuple[str, str]]:
 def _offers(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     """The entry points of `group` in the installed packages.
 
-    They depend on `sys.path`. `path` makes it a part of the cache's key, so that a change of it counts.
+    The result depends on `sys.path`. The argument `path` is not used in the function. It only makes `sys.path` a part
+    of the cache's key, so that the entry points are read again after a change of `sys.path`.
     """
-    from importlib.metadata import entry_points  # loads Python's mail parser, and most commands need no plug-in
+    from importlib.metadata import entry_points  # here, because this import is slow (it loads the mail parser)
 
     return tuple(entry_points(group=group))

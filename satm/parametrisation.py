@@ -1,6 +1,6 @@
-"""Parametrisations: φ is learned and stored, and networks see decode(φ).
+"""Parametrisations: the images φ are learned and stored, and networks are trained on decode(φ).
 
-This module loads torch only to decode, so that a list of sets is quick.
+The functions import torch only when they need it, so that a command that only lists sets starts fast.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ if TYPE_CHECKING:
 
 
 class Parametrisation(ABC):
-    """How the stored images φ [n, C, H, W] give the images that networks see, [n·each, C, H, W].
+    """A way to compute the images that networks see, [n·each, C, H, W], from the stored images φ [n, C, H, W].
 
-    The images that come from one stored image follow one another, so a class-major set stays class-major. Budgets of
-    images and bytes count what is stored.
+    The images that come from the same stored image follow one another. Therefore, if the stored images are sorted by
+    class, the images that networks see are sorted by class, too. Limits on the number of images and on bytes refer to
+    the stored images.
     """
 
     __slots__ = ()
-    cite: ClassVar[tuple[str, ...]] = ()  # what a user of its sets cites: keys of references.bib
+    cite: ClassVar[tuple[str, ...]] = ()  # the papers that users of such a set cite, as keys of references.bib
 
     @property
     @abstractmethod
     def each(self) -> int:
-        """How many images networks see of each stored one."""
+        """The number of images that networks see for each stored image."""
 
     @abstractmethod
     def decode(self, images: Images) -> Images:
@@ -41,11 +42,14 @@ class Parametrisation(ABC):
 
     @abstractmethod
     def encode(self, images: Images) -> Images:
-        """A φ [n, C, H, W] that decodes to about `images` [n·each, C, H, W]. A condensation starts from it."""
+        """Compute a φ [n, C, H, W] for which decode(φ) is about `images` [n·each, C, H, W].
+
+        A condensation computes its first φ from real images in this way.
+        """
 
     @abstractmethod
     def spell(self) -> str:
-        """The setting that names it, such as `factor:2`; `parametrisation_of` reads it."""
+        """The text of the setting for this parametrisation, such as `factor:2`. `parametrisation_of` is the inverse."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -53,7 +57,7 @@ class Parametrisation(ABC):
 
     @abstractmethod
     def check(self, image_shape: tuple[int, int, int]) -> None:
-        """Raise ConfigError if images of this shape (C, H, W) cannot be stored so."""
+        """Raise ConfigError if this parametrisation does not work for images of the shape (C, H, W)."""
 
     def pulled_back(self, images: Images, derivative: Images) -> Images:
         """∂F/∂φ [n, C, H, W] at φ = `images`, given `derivative` = ∂F/∂decode(φ) [n·each, C, H, W]."""
@@ -64,56 +68,65 @@ class Parametrisation(ABC):
         return derivative if seen is leaf else torch.autograd.grad(seen, leaf, derivative)[0]
 
     def spread(self, values: torch.Tensor) -> torch.Tensor:
-        """The value of each image that networks see, [n·each, …], given that of each stored one, [n, …]."""
+        """Repeat values such as labels, from one for each stored image to one for each image that networks see.
+
+        `values` are [n, …], and the result is [n·each, …].
+        """
         return values if self.each == 1 else values.repeat_interleave(self.each, dim=0)
 
     def by_stored(self, values: torch.Tensor) -> torch.Tensor:
-        """[n·each, …] → [n, each, …]: the values of the images that come from each stored one."""
+        """Group values of the images that networks see by the stored image that they come from.
+
+        `values` are [n·each, …], and the result is [n, each, …].
+        """
         found: torch.Tensor = values.unflatten(0, (-1, self.each))
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class Pixels(Parametrisation):
-    """Networks see the stored images themselves."""
+    """The parametrisation `pixels`: networks see the stored images themselves."""
 
     @property
     def each(self) -> int:
-        """See `Parametrisation`: one."""
+        """The number of images that networks see for each stored image: 1. See `Parametrisation`."""
         return 1
 
     def decode(self, images: Images) -> Images:
-        """See `Parametrisation`: `images` itself."""
+        """Return `images` itself; see `Parametrisation`."""
         return images
 
     def encode(self, images: Images) -> Images:
-        """See `Parametrisation`: `images` itself."""
+        """Return `images` itself; see `Parametrisation`."""
         return images
 
     def spell(self) -> str:
-        """See `Parametrisation`."""
+        """The text of the setting: `pixels`. See `Parametrisation`."""
         return "pixels"
 
     def to_dict(self) -> dict[str, Any]:
-        """See `Parametrisation`."""
+        """A JSON-able description; see `Parametrisation`."""
         return {"name": "pixels"}
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
-        """See `Parametrisation`: any can."""
+        """Accept every shape; see `Parametrisation`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Factor(Parametrisation):
-    """A stored image is a grid of f × f smaller ones, line by line. Each is enlarged to the size of the whole image.
+    """The parametrisation `factor:f`: each stored image is a grid of f × f smaller images, row by row.
 
-    This is IDC's multi-formation (Kim et al. 2022; `decode_zoom` in condense.py of
-    snu-mllab/Efficient-Dataset-Condensation at 086273c): bilinear, without aligned corners. If f does not divide a
-    side, the image is padded on its right and lower side first, as there. There the padding is grey (0.5 in 0..1).
+    To decode, each of the f² smaller images is enlarged to the size of the whole stored image. This is the
+    multi-formation of IDC (Kim et al. 2022; `decode_zoom` in condense.py of snu-mllab/Efficient-Dataset-Condensation at
+    086273c). The enlargement is bilinear, without aligned corners.
+
+    If f does not divide the height or the width, the stored image is first padded on its right and lower side, as in
+    IDC's code. In IDC's code the padding is grey (0.5 for pixels in 0..1). Here `padding` sets its value.
     """
 
     cite: ClassVar[tuple[str, ...]] = ("kim2022idc",)
-    factor: int  # f
-    padding: tuple[float, ...] = ()  # the value of each channel in the padding; (): 0, the mean of real images
+    factor: int  # f, the number of smaller images along each side
+    padding: tuple[float, ...] = ()  # the value of the padding for each channel; (): 0, the mean of the real images
 
     def __post_init__(self) -> None:
         if self.factor < 2:
@@ -121,11 +134,11 @@ class Factor(Parametrisation):
 
     @property
     def each(self) -> int:
-        """See `Parametrisation`: f²."""
+        """The number of images that networks see for each stored image: f². See `Parametrisation`."""
         return self.factor**2
 
     def decode(self, images: Images) -> Images:
-        """See `Parametrisation`."""
+        """Cut each stored image into its f² smaller images, and enlarge them; see `Parametrisation`."""
         from torch.nn import functional as F
 
         f, size = self.factor, images.shape[-2:]
@@ -135,7 +148,10 @@ class Factor(Parametrisation):
         return seen
 
     def encode(self, images: Images) -> Images:
-        """See `Parametrisation`: each image is made smaller by the mean over areas. IDC takes the nearest pixel."""
+        """Make each image smaller, and put f² of them into each stored image; see `Parametrisation`.
+
+        A pixel of a smaller image is the mean of an area of the original image. IDC uses the nearest pixel instead.
+        """
         from torch.nn import functional as F
 
         f, (height, width) = self.factor, images.shape[-2:]
@@ -144,19 +160,22 @@ class Factor(Parametrisation):
         return grid[..., :height, :width].contiguous()
 
     def spell(self) -> str:
-        """See `Parametrisation`."""
+        """The text of the setting, such as `factor:2`. See `Parametrisation`."""
         return f"factor:{self.factor}"
 
     def to_dict(self) -> dict[str, Any]:
-        """See `Parametrisation`."""
+        """A JSON-able description; see `Parametrisation`."""
         return {"name": "factor", "factor": self.factor, "padding": list(self.padding)}
 
     def pads(self, image_shape: tuple[int, int, int]) -> bool:
-        """Whether images of this shape (C, H, W) are padded."""
+        """Whether stored images of the shape (C, H, W) must be padded, because f does not divide a side."""
         return any(side % self.factor for side in image_shape[1:])
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
-        """See `Parametrisation`: a piece needs a pixel, and `padding` one value a channel."""
+        """Raise ConfigError if a smaller image would be padding only, or if `padding` does not fit the channels.
+
+        `padding` must have one value for each channel, or be empty. See `Parametrisation`.
+        """
         channels, *sides = image_shape
         for side in sides:
             if not _fits(self.factor, side):
@@ -187,18 +206,18 @@ class Factor(Parametrisation):
 
 
 def _fits(factor: int, side: int) -> bool:
-    """Whether every piece of a side of so many pixels has a pixel of its own."""
+    """Whether each of `factor` pieces of a side of `side` pixels has a pixel that is not padding."""
     return (factor - 1) * -(-side // factor) < side
 
 
 PIXELS = Pixels()
-"""The parametrisation of a set that names none."""
+"""The parametrisation of a set if no other one is given."""
 
 
 def parametrisation_of(text: str) -> Parametrisation:
-    """The parametrisation that the setting `text` names: `pixels`, or `factor:2`. `factor:1` is `pixels`.
+    """The parametrisation for the setting `text`: `pixels`, or `factor:N` such as `factor:2`.
 
-    Raises ConfigError for any other text.
+    `factor:1` is the same as `pixels`. Raises ConfigError for any other text.
     """
     if text == "pixels":
         return PIXELS
@@ -209,7 +228,10 @@ def parametrisation_of(text: str) -> Parametrisation:
 
 
 def parametrisation_from_dict(values: Mapping[str, Any] | None) -> Parametrisation:
-    """Rebuild a parametrisation from its `to_dict`; None is `PIXELS`. Raises ConfigError on anything else."""
+    """Make a parametrisation from the result of its `to_dict`. None gives `PIXELS`.
+
+    Raises ConfigError for any other value.
+    """
     match values:
         case None | {"name": "pixels"}:
             return PIXELS

@@ -1,7 +1,8 @@
-"""Takes images from the disk to the space of a synthetic set and back: by mean and std, or by ZCA whitening.
+"""Preprocessing of images, and its inverse: normalisation by mean and std, or ZCA whitening.
 
-A set carries its preprocessing, so an evaluation never has to guess it. Both kinds are callables on [..., C, H, W]
-images (uint8 in 0..255 or float in 0..1) and have an `invert`. The registry stores either as a plain dictionary.
+A synthetic set is stored with its preprocessing, so an evaluation can apply the same one. An object of either kind is
+called with images [..., C, H, W] (uint8 in 0..255, or float in 0..1) and returns preprocessed images. Its method
+`invert` does the inverse. The registry of sets stores both kinds as a plain dictionary.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from satm.types import Images
 
 
 def unit_range(images: Images) -> Images:
-    """Images as float in 0..1: uint8 is divided by 255, float stays as it is."""
+    """The images as float in 0..1. Images of type uint8 are divided by 255, and float images are returned unchanged."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 @dataclass(frozen=True, slots=True)
 class MeanStd:
-    """y_c = (x_c − mean_c) / std_c for every channel c of x in 0..1."""
+    """Normalisation by mean and std: y_c = (x_c − mean_c) / std_c for every channel c of an image x in 0..1."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...]  # one value for each channel
+    std: tuple[float, ...]  # one value for each channel
     kind: ClassVar[str] = "meanstd"
 
     def __post_init__(self) -> None:
@@ -40,12 +41,12 @@ class MeanStd:
             raise ConfigError(f"mean {self.mean} and std {self.std}: expected one of each a channel, std above 0")
 
     def __call__(self, images: Images) -> Images:
-        """[..., C, H, W] uint8 or 0..1 float → normalised float, on the same device."""
+        """Normalise `images` [..., C, H, W], uint8 or float in 0..1. The result is float, on the same device."""
         x = unit_range(images)
         return (x - self._channels(self.mean, x)) / self._channels(self.std, x)
 
     def invert(self, images: Images) -> Images:
-        """Normalised images back to about 0..1, not clipped."""
+        """The inverse: normalised images back to values of about 0..1. The values are not clipped."""
         return images * self._channels(self.std, images) + self._channels(self.mean, images)
 
     def _channels(self, values: tuple[float, ...], like: Images) -> torch.Tensor:
@@ -60,37 +61,44 @@ class MeanStd:
 
 @dataclass(frozen=True)
 class ZCA:
-    """ZCA whitening of flattened images x [D], D = C·H·W, in 0..1:
+    """ZCA whitening of images, which are flattened to vectors x [D] with D = C·H·W and values in 0..1:
 
         y = (x − μ) T,  T = U (S + eps)^-1/2 Uᵀ,  with U S Uᵀ the covariance of the training images
 
-    With `unit`, KIP's whitening. Each image is normalised by `unit`, centred and scaled to length 1; μ is not used:
+    μ [D] is the mean of the training images. If `unit` is given, the whitening is that of KIP. It normalises each image
+    by `unit`, subtracts the image's own mean, and scales the image to length 1. It does not use μ:
 
         y = u T,  u = (z − mean z) / ‖z − mean z‖,  z = unit(x)
 
-    Here eps is multiplied by the mean eigenvalue of u's second moment. The matrices are in
-    `SATM_HOME/zca/<key>.safetensors`. `key` hashes the data of the fit, so a lost file can be fitted again.
+    T is then computed from the second moment of the vectors u instead of the covariance, and eps is multiplied by the
+    mean eigenvalue of this second moment.
 
-    Source: kornia's ZCAWhitening(eps=0.1), as MTT uses it (docs/field.md, "Normalisation and whitening"); with `unit`
+    The matrices are stored in the file `SATM_HOME/zca/<key>.safetensors`. `key` is a hash of the data from which they
+    are computed, so they can be computed again if the file is lost.
+
+    Source: kornia's ZCAWhitening(eps=0.1), as MTT uses it (docs/field.md, "Normalisation and whitening"). With `unit`:
     KIP's whitening (Nguyen et al. 2021; google-research kip/nn_training.ipynb at 30adf0e, `_get_preprocess_op`).
     """
 
     key: str
-    eps: float
-    shape: tuple[int, int, int]  # C, H, W
-    unit: MeanStd | None = None
+    eps: float  # added to the eigenvalues S
+    shape: tuple[int, int, int]  # the shape (C, H, W) of the images
+    unit: MeanStd | None = None  # the normalisation before KIP's whitening; None: the usual ZCA whitening
     _matrices: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
     kind: ClassVar[str] = "zca"
 
     def __call__(self, images: Images) -> Images:
-        """[..., C, H, W] uint8 or 0..1 float → whitened float, on the same device."""
+        """Whiten `images` [..., C, H, W], uint8 or float in 0..1. The result is float, on the same device."""
         x = unit_range(images)
         vectors = self._flat(x)
         vectors = vectors - self._on(x, "mean") if self.unit is None else unit_vectors(self.unit(x))
         return (vectors @ self._on(x, "transform")).view(x.shape)
 
     def invert(self, images: Images) -> Images:
-        """Whitened images back to about 0..1, not clipped; with `unit`, they have the average image's contrast."""
+        """The inverse: whitened images back to values of about 0..1. The values are not clipped.
+
+        KIP's whitening (`unit`) loses the contrast of each image. The result then has the average contrast.
+        """
         vectors = self._flat(images) @ self._on(images, "inverse")
         if self.unit is None:
             return (vectors + self._on(images, "mean")).view(images.shape)
@@ -106,15 +114,18 @@ class ZCA:
 
     @cached_property
     def matrices(self) -> Mapping[str, torch.Tensor]:
-        """`mean` [D] (or `length` [] if there is a `unit`), `transform` and `inverse` [D, D], all float32.
+        """The float32 tensors of the whitening, by name.
 
-        Raises DataError if their file is missing, DamagedFile if it is damaged.
+        `mean` [D] is μ, `transform` [D, D] is T, and `inverse` [D, D] is the inverse of T. If `unit` is given, `length`
+        (0-dimensional) replaces `mean`: it is the average length of an image before it is scaled to length 1.
+
+        Raises DataError if the file with the tensors is missing, and DamagedFile if it is damaged.
         """
         return self._matrices or self._read()
 
     @property
     def available(self) -> bool:
-        """Whether the file of the matrices is there and undamaged."""
+        """Whether the file with the matrices exists and is not damaged."""
         try:
             return self.path(self.key).exists() and bool(self.matrices)
         except DamagedFile:
@@ -122,7 +133,7 @@ class ZCA:
 
     @staticmethod
     def path(key: str) -> Path:
-        """The file that keeps the matrices of `key`."""
+        """The path of the file with the matrices of the whitening `key`."""
         return home() / "zca" / f"{key}.safetensors"
 
     def _read(self) -> Mapping[str, torch.Tensor]:
@@ -142,7 +153,7 @@ class ZCA:
         return matrices
 
     def save(self) -> None:
-        """Write the matrices to `SATM_HOME`, durably, completely or not at all."""
+        """Write the matrices durably to their file in `SATM_HOME`, completely or not at all."""
         keep(self.path(self.key), self.matrices)
 
     def to_dict(self) -> dict[str, Any]:
@@ -152,7 +163,7 @@ class ZCA:
 
 
 def unit_vectors(images: Images) -> torch.Tensor:
-    """[..., C, H, W] → [..., D]: flatten each image, subtract its own mean and scale it to length 1."""
+    """Flatten each image, subtract its own mean, and scale it to length 1: [..., C, H, W] becomes [..., D]."""
     vectors = images.reshape(*images.shape[:-3], -1)
     vectors = vectors - vectors.mean(dim=-1, keepdim=True)
     return nn.functional.normalize(vectors, dim=-1)
@@ -162,7 +173,7 @@ Preprocessing: TypeAlias = MeanStd | ZCA
 
 
 def preprocessing_from_dict(values: Mapping[str, Any]) -> Preprocessing:
-    """Rebuild a preprocessing from its `to_dict`; raises ConfigError on anything else."""
+    """Make a preprocessing from the result of its `to_dict`. Raises ConfigError for any other value."""
     try:
         match values["kind"]:
             case "meanstd":

@@ -1,4 +1,4 @@
-"""Text of other people, made safe to show: names of files, classes and sets may hold what controls a terminal."""
+"""Makes foreign text safe to show: names of files, classes and sets may hold characters that control a terminal."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from unicodedata import combining, east_asian_width
 
 from satm.errors import ConfigError
 
-LONGEST = 200  # characters of a name
+LONGEST = 200  # the largest number of characters in a name
 
 
 def printable(text: str) -> str:
-    r"""`text` on one line: what cannot be seen is written as Python escapes it, so ESC is `\x1b`, a new line `\n`.
+    r"""`text` on one line. Characters that cannot be seen become Python escapes: ESC becomes `\x1b`, a new line `\n`.
 
-    These are control characters, marks that turn the direction of text, and the stand-ins of bytes that are not UTF-8
-    in the names of files.
+    Such characters are control characters, marks that change the direction of text, and the surrogate characters that
+    Python uses for bytes that are not UTF-8 in the names of files.
     """
     if text.isprintable():
         return text
@@ -22,19 +22,22 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """`printable`, but lines stay lines."""
+    """The same as `printable`, except that the line breaks of `text` are kept."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def width(text: str) -> int:
-    """The columns that a terminal needs for `text`."""
+    """The number of columns that `text` takes in a terminal: 2 for a wide character, 0 for a combining mark."""
     if text.isascii():
         return len(text)
     return sum(2 if east_asian_width(each) in "WF" else 1 for each in text if not combining(each))
 
 
 def check_names(kind: str, names: Iterable[str]) -> None:
-    """Raise ConfigError for a name that is empty or too long, or that holds what cannot be seen."""
+    """Raise ConfigError for a name that is empty, is too long or holds characters that cannot be seen.
+
+    `kind` says in the message what the names belong to: "class" or "data set".
+    """
     for name in names:
         shown = f"{kind} '{printable(name[:LONGEST])}'"
         if not name.strip() or len(name) > LONGEST:

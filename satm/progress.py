@@ -1,4 +1,4 @@
-"""How work that takes long reports its progress. The library uses this protocol; the command line draws the bars."""
+"""How long work reports its progress. The library calls these protocols; the command line draws the bars."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class Bar(Protocol):
     """One bar: a known amount of work, and how much of it is done."""
 
     def advance(self, steps: int = 1, **facts: float | str) -> None:
-        """`steps` more units are done. `facts` (a loss, an accuracy) are shown beside the bar."""
+        """Report that `steps` more units are done. `facts` (a loss, an accuracy) are shown beside the bar."""
 
     def draw(self, values: Mapping[str, float]) -> None:
-        """New values of measurements, by the names that people read. A terminal draws each as a small curve."""
+        """Report new values of measurements, by the names that people read. A terminal draws each as a small curve."""
 
     def __enter__(self) -> Self: ...
 
@@ -24,16 +24,19 @@ class Bar(Protocol):
 
 
 class Progress(Protocol):
-    """Shows bars and messages to a user, and says if the user asked to stop."""
+    """Shows bars and messages to a user, and reports whether the user asked to stop."""
 
     def bar(self, name: str, total: int, *, done: int = 0) -> Bar:
-        """A new bar of `total` units of which `done` were finished in an earlier session."""
+        """A new bar for `total` units of work. `done` of these units were finished in an earlier session."""
 
     def say(self, message: str) -> None:
         """Show one line that the user should read."""
 
     def stopping(self) -> bool:
-        """True after the user asked to stop: the caller saves its state at the next boundary and raises Interrupted."""
+        """True after the user asked to stop.
+
+        The caller then saves its state at the next point from which it can go on, and raises Interrupted.
+        """
 
 
 class _Silent:
@@ -68,11 +71,11 @@ class NoProgress:
 
 
 SILENT: Progress = NoProgress()
-"""The default of every `progress` argument. It has no state."""
+"""The default of every `progress` argument. It has no state, so all callers share it."""
 
 
 def spell_seconds(seconds: float) -> str:
-    """`seconds` in the largest unit that suits: `40 s`, `12 min`, `3.5 h`."""
+    """`seconds` as text, in the largest unit that suits: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

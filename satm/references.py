@@ -1,4 +1,4 @@
-"""What to cite: the entries of `references.bib`, by key. Methods, outer rules, data sets and networks name them."""
+"""The BibTeX entries of `references.bib`, by key. Methods, outer rules, data sets and networks name what to cite."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from importlib.resources import files
 
 from satm.errors import ConfigError
 
-SUITE = "satm"  # the key of this suite itself
+SUITE = "satm"  # the key of the entry that cites this suite
 
 
 def bibtex(cite: str) -> str:
-    """The BibTeX entry that `cite` names: a key of `references.bib`, or an entry itself, which begins with `@`.
+    """The BibTeX entry for `cite`: a key of `references.bib`, or a whole entry, which begins with `@`.
 
-    Raises ConfigError for a key that the file does not have.
+    Raises ConfigError if `references.bib` has no such key.
     """
     if cite.startswith("@"):
         return cite.strip()
@@ -24,7 +24,7 @@ def bibtex(cite: str) -> str:
 
 
 def keys() -> tuple[str, ...]:
-    """The keys of `references.bib`, in its order."""
+    """The keys of `references.bib`, in the order of the file."""
     return tuple(_entries())
 
 

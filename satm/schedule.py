@@ -10,17 +10,20 @@ from satm.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmRestarts:
-    """Cosine annealing from the learning rate to `floor` times it, in cycles, after `warmup` epochs at a lower rate.
+    """Cosine annealing with warm restarts, after `warmup` epochs at a constant lower learning rate.
 
-    At position p of a cycle of T epochs the factor is floor + (1 − floor)(1 + cos(π p/T))/2. Source: SGDR (Loshchilov
-    and Hutter 2017, Eq. 5); the first epoch at a tenth of the rate is GDumb's (src/main.py:18-29 at 4f412d7).
+    In each cycle the learning rate falls from its highest value to `floor` times this value. In epoch p of a cycle of T
+    epochs, p counted from 0, it is the highest value times floor + (1 − floor)(1 + cos(π p/T))/2.
+
+    Source: SGDR (Loshchilov and Hutter 2017, Eq. 5). A first epoch at a tenth of the rate is from GDumb
+    (src/main.py:18-29 at 4f412d7).
     """
 
-    first: int = 1  # epochs of the first cycle
-    growth: int = 2  # length of a cycle over the length of the one before
-    floor: float = 0.01  # lowest learning rate, as a fraction of the highest
-    warmup: int = 0  # epochs before the first cycle
-    warmup_factor: float = 0.1  # learning rate of those epochs, as a fraction of the highest
+    first: int = 1  # the number of epochs of the first cycle
+    growth: int = 2  # each cycle is this many times as long as the cycle before it
+    floor: float = 0.01  # the lowest learning rate, as a fraction of the highest
+    warmup: int = 0  # the number of epochs before the first cycle
+    warmup_factor: float = 0.1  # the learning rate of the warm-up epochs, as a fraction of the highest
 
     def __post_init__(self) -> None:
         if self.first < 1 or self.growth < 1 or self.warmup < 0:
@@ -33,7 +36,7 @@ class WarmRestarts:
                 raise ConfigError(f"{name} {value}: expected a fraction between 0 and 1")
 
     def factor(self, epoch: int) -> float:
-        """The factor of the learning rate in epoch `epoch`, counted from 0."""
+        """The learning rate in epoch `epoch`, counted from 0, as a fraction of the highest learning rate."""
         position, length = epoch - self.warmup, self.first
         if position < 0:
             return self.warmup_factor
@@ -43,9 +46,9 @@ class WarmRestarts:
 
 
 def half_cosine(epoch: int, epochs: int) -> float:
-    """The factor (1 + cos(π e / 2E)) / 2 of the learning rate in epoch e of E, counted from 0.
+    """The learning rate in epoch e of E, counted from 0, as a fraction of the first: (1 + cos(π e / 2E)) / 2.
 
-    It falls from 1 to nearly 1/2 only: the argument of the cosine ends at π/2. Source: RDED's LambdaLR
-    (validation/main.py:84-90 at 3f6453d), which ends there.
+    It falls from 1 only to nearly 1/2, because the argument of the cosine ends at π/2. Source: RDED's LambdaLR
+    (validation/main.py:84-90 at 3f6453d), which ends at the same value.
     """
     return (1 + math.cos(math.pi * epoch / epochs / 2)) / 2

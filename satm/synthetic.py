@@ -1,4 +1,4 @@
-"""A synthetic set: learned images with everything that describes them; and the hash that is its id."""
+"""A synthetic set: learned images with everything that describes them, and its id, which is a hash of all this."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from satm.types import Images, LabelKind, Labels
 
 
 def tensor_digest(tensor: torch.Tensor) -> str:
-    """sha256 of dtype, shape and bytes, as hex."""
+    """The sha256 of the dtype, the shape and the bytes of a tensor, in hexadecimal digits."""
     data = tensor.detach().cpu().contiguous()
     head = f"{data.dtype}{tuple(data.shape)}".encode()
     found = hashlib.sha256(head)
-    found.update(data.view(-1).view(torch.uint8).numpy().data)  # no copy: a real set can be many gigabytes
+    found.update(data.view(-1).view(torch.uint8).numpy().data)  # without a copy: a real set can have many gigabytes
     return found.hexdigest()
 
 
@@ -31,28 +31,30 @@ def tensor_digest(tensor: torch.Tensor) -> str:
 class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
     """Learned images φ with their labels, their step size α and everything that is needed to use them.
 
-    It is a torch data set of pairs (image [C, H, W], target), in class-major order: the images that networks see, which
-    `parametrisation` decodes from the n stored ones. `images`, `labels` and all that follows from these two count the
-    stored ones; `decoded` is the set of the others. `transform` takes real images of the same data set into the space
-    of φ. Raises ShapeError if the tensors do not fit each other or are not finite, and ConfigError if the
-    parametrisation does not fit the images.
+    It is a torch data set of pairs (image [C, H, W], target), sorted by class. These are the images that networks see.
+    The set stores n images, and `parametrisation` decodes them into the images that networks see: one stored image can
+    give several. `images`, `labels` and `ipc` describe the stored images. `decoded` is the same set with the images
+    that networks see.
+
+    `transform` brings real images of the same data set into the space of φ. Raises ShapeError if the tensors do not fit
+    each other or are not finite, and ConfigError if the parametrisation does not fit the images.
     """
 
-    images: Images  # [n, C, H, W] float32 in the preprocessed space, as they are stored
+    images: Images  # [n, C, H, W] float32, stored images in the preprocessed space (normalised or whitened)
     labels: Labels  # [n] int64, or [n, K] float32 probabilities or logits
     label_kind: LabelKind = "hard"
-    step_size: float | None  # α; None if the method learns none
+    step_size: float | None  # α, the learned learning rate of the inner loop; None if the method does not learn it
     dataset: str
-    classes: tuple[str, ...]  # K names, by label
+    classes: tuple[str, ...]  # the names of the K classes; the label is the index
     ipc: int
     method: str
     preprocessing: Preprocessing
-    parametrisation: Parametrisation = PIXELS  # from `images` to those that networks see
-    profile: str  # the scale it was made at: paper, cpu, smoke …; `foreign` if it was made elsewhere
+    parametrisation: Parametrisation = PIXELS  # decodes `images` into the images that networks see
+    profile: str  # the scale at which the set was made: paper, cpu, smoke …; `foreign` if it was made elsewhere
     seed: int
     config: Mapping[str, Any] = field(default_factory=dict)  # the settings of method, data, experts and network
-    parents: tuple[str, ...] = ()  # ids of its origins: data fingerprint, expert keys
-    name: str | None = None  # `cifar10/ipc10/satm@3` if it comes from a registry
+    parents: tuple[str, ...] = ()  # the ids of its origins, such as the fingerprint of the data or the experts' keys
+    name: str | None = None  # such as `cifar10/ipc10/satm@3`, if the set comes from a registry
 
     def __post_init__(self) -> None:
         n, k = len(self.images), len(self.classes)
@@ -70,7 +72,7 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
 
     @cached_property
     def decoded(self) -> SyntheticSet:
-        """The set that networks see: each image in its own pixels. It is the set itself if it stores those."""
+        """The set with the images that networks see, stored as pixels. It is this set itself if it stores pixels."""
         if self.parametrisation == PIXELS:
             return self
         with torch.no_grad():
@@ -86,16 +88,19 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
 
     @property
     def targets(self) -> torch.Tensor:
-        """The targets of a cross-entropy: [n] int64 classes, or [n, K] probabilities (the softmax of logits)."""
+        """The targets of a cross-entropy loss for the stored images.
+
+        They are classes [n] int64, or probabilities [n, K]. The probabilities of logits are their softmax.
+        """
         return self.labels.softmax(dim=1) if self.label_kind == "logits" else self.labels
 
     @property
     def hard_labels(self) -> torch.Tensor:
-        """[n] int64: the class of each image.
+        """The class of each stored image, [n] int64.
 
-        A soft label need not favour the class of its image, if it is learned or comes from a teacher. A set with `ipc`
-        images of every class is class-major, so an image's position gives its class. In other sets with soft labels
-        it is the likeliest class.
+        A soft label that is learned or comes from a teacher can be highest for another class than that of its image. So
+        if the set has `ipc` images of every class, the position of an image gives its class, because images are sorted
+        by class. In other sets with soft labels, the class is the most probable class of the label.
         """
         if self.label_kind == "hard":
             return self.labels
@@ -105,18 +110,18 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
 
     @property
     def transform(self) -> Callable[[Images], Images]:
-        """Real images (uint8, or 0..1 float) → the space of `images`."""
+        """The function that brings real images (uint8, or float in 0..1) into the space of `images`."""
         return self.preprocessing
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape (C, H, W) of a stored image."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
     @property
     def id(self) -> str:
-        """sha256 of tensors, description and parents: equal sets have equal ids on every machine."""
+        """The sha256 of tensors, description and parents. Equal sets have equal ids on every machine."""
         return digest(
             {
                 "images": tensor_digest(self.images),
@@ -127,9 +132,9 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
         )
 
     def describe(self) -> dict[str, Any]:
-        """Everything except the tensors, the name and the parents, JSON-able; `described` reads it.
+        """A description for JSON: everything except the tensors, the name and the parents. `described` is the inverse.
 
-        A parametrisation is left out if it is `PIXELS`, so that sets from before there were others keep their ids.
+        The parametrisation is left out if it is `PIXELS`. Older sets have no parametrisation and so keep their ids.
         """
         stored_so = {} if self.parametrisation == PIXELS else {"parametrisation": self.parametrisation.to_dict()}
         return {
@@ -156,8 +161,9 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
         parents: tuple[str, ...],
         name: str | None = None,
     ) -> SyntheticSet:
-        """The set of these tensors that `describe` described as `about`. Raises KeyError or TypeError for other keys,
-        and the errors of a new set.
+        """The set that these tensors and the description `about` make. `about` is a result of `describe`.
+
+        Raises KeyError or TypeError if `about` has wrong keys, and the errors of a new set.
         """
         values = {
             **about,
@@ -174,18 +180,18 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
         return self.decoded.images[index], self.decoded.targets[index]
 
     def batch(self, index: torch.Tensor) -> tuple[Images, torch.Tensor]:
-        """The images that networks see and their targets at `index` [b], as `satm.training` takes them."""
+        """The images that networks see and their targets at the positions `index` [b], for `satm.training`."""
         index = index.to(self.images.device)
         return self.decoded.images[index], self.decoded.targets[index]
 
     def to(self, device: torch.device | str) -> SyntheticSet:
-        """The same set with its tensors on `device`."""
+        """The same set, with its tensors on `device`."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def prefix(self, ipc: int) -> SyntheticSet:
-        """The first `ipc` images of each class: the smaller sets of multisize condensation (MDC).
+        """The set of the first `ipc` images of each class: a smaller set of multisize condensation (MDC).
 
-        Raises ConfigError if the set has fewer, ShapeError if its classes do not all have `self.ipc` images.
+        Raises ConfigError if the set has fewer images, ShapeError if not all of its classes have `self.ipc` images.
         """
         if not 1 <= ipc <= self.ipc:
             raise ConfigError(f"prefix {ipc}: the set has {self.ipc} images a class; choose 1 to {self.ipc}")
@@ -196,6 +202,6 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
         return replace(self, images=self.images[keep], labels=self.labels[keep], ipc=ipc)
 
     def of_classes(self, wanted: list[int]) -> SyntheticSet:
-        """The images of the classes in `wanted`, with the same labels: one step of a class-incremental stream."""
+        """The images of the classes in `wanted`, with unchanged labels: the images of one class-incremental step."""
         keep = torch.isin(self.hard_labels, torch.tensor(wanted, device=self.labels.device))
         return replace(self, images=self.images[keep], labels=self.labels[keep])

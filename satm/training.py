@@ -1,4 +1,4 @@
-"""The one supervised training loop, for experts, evaluation networks and the steps of class-incremental learning."""
+"""The supervised training loop of the whole suite: for experts, evaluation networks and class-incremental steps."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ from satm.types import Augment, Criterion, Examples, FlatParams, Images, Labels,
 
 
 class Optimisation(Protocol):
-    """What `fit` reads of a configuration: `SGDConfig` or `AdamWConfig`."""
+    """What `fit` needs from a configuration. `SGDConfig` and `AdamWConfig` have it."""
 
     @property
     def epochs(self) -> int:
-        """Passes over the examples."""
+        """The number of passes over the examples."""
 
     @property
     def batch_size(self) -> int:
-        """The last, smaller batch of an epoch is used too."""
+        """The number of images of a batch. The last batch of an epoch can be smaller; it is used too."""
 
     @property
     def clip_norm(self) -> float | None:
-        """A longer gradient is shortened to this norm, over all parameters at once."""
+        """The largest norm of a gradient, over all parameters together. A longer gradient is scaled to this norm."""
 
     def lr_at(self, epoch: int) -> float:
         """The learning rate of epoch `epoch`, counted from 0."""
 
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """The torch optimiser of the network's parameters."""
+        """A torch optimiser for the parameters of the network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SGDConfig:
     """SGD with momentum and weight decay: v ← μ v + g + λ θ, then θ ← θ − lr v.
 
-    lr drops at the milestones, and v is kept there; or lr follows warm restarts. Raises ConfigError for a value out of
-    its range.
+    θ are the parameters, g is the gradient and v the momentum buffer. Either lr drops at the milestones, where v is
+    kept, or it follows warm restarts. Raises ConfigError for a value out of its range.
     """
 
     epochs: int
-    lr: float
-    batch_size: int = 256  # the last, smaller batch of an epoch is used too
+    lr: float  # the first learning rate
+    batch_size: int = 256  # the last batch of an epoch can be smaller; it is used too
     momentum: float = 0.0  # μ
     weight_decay: float = 0.0  # λ
-    milestones: tuple[int, ...] = ()  # epochs finished before each drop
-    decay: float = 0.1  # factor of each drop
-    restarts: WarmRestarts | None = None  # instead of drops at milestones
-    clip_norm: float | None = None  # a longer gradient g is shortened to this norm, over all parameters at once
+    milestones: tuple[int, ...] = ()  # the numbers of finished epochs after which lr drops
+    decay: float = 0.1  # lr is multiplied by this factor at each milestone
+    restarts: WarmRestarts | None = None  # the warm restarts of lr, instead of milestones
+    clip_norm: float | None = None  # a longer g is scaled to this norm, over all parameters together; None: no limit
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -89,24 +89,25 @@ class SGDConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdamWConfig:
-    """AdamW (Loshchilov and Hutter 2019), with a learning rate along half a cosine (`satm.schedule.half_cosine`).
+    """AdamW (Loshchilov and Hutter 2019). Its learning rate follows half a cosine (`satm.schedule.half_cosine`).
 
-    θ ← θ − lr λ θ − lr m̂ / (√v̂ + 1e-8), in which m̂ and v̂ are the bias-corrected means of g and g² with the factors
-    β₁ and β₂. λ is zero for parameters of one axis, which are the biases and the norms' scales and shifts. Raises
-    ConfigError for a value out of its range. Source: RDED (validation/main.py and get_parameters in
-    validation/utils.py at 3f6453d).
+    θ ← θ − lr λ θ − lr m̂ / (√v̂ + 1e-8). θ are the parameters and g is the gradient. m̂ and v̂ are the bias-corrected
+    running means of g and g², with the factors β₁ and β₂. λ is 0 for parameters with one axis: the biases, and the
+    scales and shifts of normalisation layers. Raises ConfigError for a value out of its range.
+
+    Source: RDED (validation/main.py and get_parameters in validation/utils.py at 3f6453d).
     """
 
     epochs: int
-    lr: float
+    lr: float  # the first learning rate
     batch_size: int
-    beta1: float = 0.9
-    beta2: float = 0.999
+    beta1: float = 0.9  # β₁
+    beta2: float = 0.999  # β₂
     weight_decay: float = 0.01  # λ
-    clip_norm: float | None = None
+    clip_norm: float | None = None  # as in `SGDConfig`
 
     def __post_init__(self) -> None:
-        # The ranges of the numbers that the two have in common.
+        # `SGDConfig` checks the ranges of the fields that both classes have.
         SGDConfig(
             epochs=self.epochs,
             lr=self.lr,
@@ -133,11 +134,11 @@ class AdamWConfig:
 
 @dataclass(frozen=True, slots=True)
 class EpochStats:
-    """Loss and accuracy over one epoch, each batch measured before its update."""
+    """The loss and the accuracy of one epoch. Each batch is measured before its update."""
 
-    epoch: int
-    loss: float  # mean loss over the epoch's batches, weighted by size
-    accuracy: float  # fraction in 0..1 on the (augmented) training batches
+    epoch: int  # counted from 0
+    loss: float  # the mean loss of the epoch's batches, weighted by their sizes
+    accuracy: float  # as a fraction in 0..1, on the training batches after augmentation
 
 
 def plain_step(
@@ -149,9 +150,9 @@ def plain_step(
     criterion: Criterion = F.cross_entropy,
     clip_norm: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step of the optimiser on the gradient of the loss, shortened to `clip_norm`.
+    """One step of the optimiser with the gradient of the loss, which is scaled to `clip_norm` if it is longer.
 
-    Returns the loss and the logits [b, K] from before the step, detached.
+    Returns the loss and the logits [b, K] before the step, both detached.
     """
     logits = network(images)
     loss = criterion(logits, targets)
@@ -166,7 +167,10 @@ def plain_step(
 def ruled_step(
     network: nn.Module, optimizer: torch.optim.Optimizer, rule: GradientRule, *, clip_norm: float | None = None
 ) -> Update:
-    """`plain_step` with a gradient that `rule` computes for the batch, instead of the gradient at θ."""
+    """A function like `plain_step`, in which `rule` computes the gradient: for example GSAM's, for flat experts.
+
+    The function takes images and targets, and returns the loss and the logits. Its loss is the cross-entropy.
+    """
     flat, parameters = FlatNetwork(network), list(network.parameters())
 
     def step(images: Images, targets: Labels) -> tuple[torch.Tensor, torch.Tensor]:
@@ -207,16 +211,20 @@ def fit(
     on_batch: Callable[[], None] | None = None,
     rule: GradientRule | None = None,
 ) -> None:
-    """Train `network` in place on the loss `criterion`, epochs `first_epoch` to `config.epochs` − 1.
+    """Train `network` in place, in the epochs `first_epoch` to `config.epochs` − 1, counted from 0.
 
-    Epoch e takes all its random numbers (order, augmentation, layers) from `seed.child("epoch", e)`. So training goes
-    on from a stored snapshot to the same bits, if `optimizer` brings the momentum.
+    Epoch e takes all its random numbers (for the order, the augmentation and the layers) from `seed.child("epoch", e)`.
+    So training can continue from a stored snapshot with exactly the same result, if `optimizer` has the momentum of
+    that moment.
 
     Args:
-        augment, mix: change a batch, first the images, then images and targets.
-        fused: compiled SGD for this architecture and loss. It gives the same numbers except for round-off.
-        on_epoch, on_batch: called after each epoch and before each batch. Both may raise to stop.
-        rule: computes what the optimiser gets for a batch; by default its gradient. It takes the cross-entropy.
+        criterion: the loss of a batch.
+        augment, mix: change a batch: `augment` the images, then `mix` the images and the targets.
+        optimizer: an optimiser with a state; None: a new one from `config`.
+        fused: compiled SGD for this architecture and loss. It gives the same numbers up to rounding errors.
+        on_epoch, on_batch: called after each epoch and before each batch. Both may raise an error to stop.
+        rule: computes the vector that the optimiser uses as gradient; None: the gradient of the loss. With a rule the
+            loss is the cross-entropy.
 
     Raises Diverged if the loss of an epoch is not finite.
     """
@@ -231,7 +239,7 @@ def fit(
         order = torch.randperm(len(examples), generator=generator)
         total_loss = torch.zeros((), device=device)
         total_right = torch.zeros((), device=device)
-        with seed.child("epoch", epoch, "layers").forked():  # dropout takes no generator
+        with seed.child("epoch", epoch, "layers").forked():  # dropout layers take no generator
             for index in order.split(config.batch_size):
                 if on_batch is not None:
                     on_batch()
@@ -261,7 +269,7 @@ def _update(
     fused: Fused | None,
     rule: GradientRule | None,
 ) -> Update:
-    """What is done with each batch: a compiled step, a step by `rule`, or a plain one."""
+    """The function that is called with each batch: a compiled step, a step by `rule`, or `plain_step`."""
     if fused is not None:
         return fused.update(network, optimizer, rule=rule, clip_norm=clip_norm)
     if rule is not None:
@@ -272,14 +280,14 @@ def _update(
 def predict(
     network: nn.Module, examples: Examples, *, batch_size: int | None = None, fused: Fused | None = None
 ) -> torch.Tensor:
-    """Logits [n, K] on the CPU, in the order of the examples. Leaves the network in evaluation mode."""
+    """The logits [n, K] of `examples`, on the CPU and in their order. Leaves the network in evaluation mode."""
     return predictions(network, examples, batch_size=batch_size, fused=fused)[0]
 
 
 def accuracy(
     network: nn.Module, examples: Examples, *, batch_size: int | None = None, fused: Fused | None = None
 ) -> float:
-    """The fraction in 0..1 of `examples` that the network classifies correctly."""
+    """The fraction in 0..1 of `examples` that the network classifies correctly. Leaves it in evaluation mode."""
     logits, targets = predictions(network, examples, batch_size=batch_size, fused=fused)
     return float((logits.argmax(1) == targets).double().mean())
 
@@ -288,7 +296,7 @@ def accuracy(
 def predictions(
     network: nn.Module, examples: Examples, *, batch_size: int | None = None, fused: Fused | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [n, K] and classes [n] int64 on the CPU, in the order of the examples.
+    """The logits [n, K] and the classes [n] int64 of `examples`, on the CPU and in their order.
 
     Leaves the network in evaluation mode.
     """
@@ -296,7 +304,7 @@ def predictions(
     device = next(network.parameters()).device
     forward = network if fused is None else fused.forward(network)
     logits, targets = [], []
-    # On a CPU the activations of 64 images stay in its caches: half the time that 512 take.
+    # On a CPU the activations of 64 images stay in its caches. This takes half the time of batches of 512 images.
     size = batch_size or (64 if device.type == "cpu" else 512)
     for index in torch.arange(len(examples)).split(size):
         images, wanted = examples.batch(index)
@@ -306,5 +314,5 @@ def predictions(
 
 
 def hard(targets: torch.Tensor) -> torch.Tensor:
-    """[b] int64 classes of hard or soft targets."""
+    """The classes [b] int64 of targets: the targets themselves, or the most probable class of soft targets [b, K]."""
     return targets if targets.ndim == 1 else targets.argmax(dim=1)

@@ -1,4 +1,4 @@
-"""Types that all packages share: tensors by shape, augmentations, and labelled images."""
+"""Types that all packages share: tensors named by what they hold, augmentations, and labelled images."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Literal, Protocol, TypeAlias
 import torch
 
 Images: TypeAlias = torch.Tensor
-"""[n, C, H, W]: float in a set's own (normalised or whitened) space, or uint8 as in files."""
+"""Images [n, C, H, W]: float in the preprocessed (normalised or whitened) space of a set, or uint8 as in files."""
 
 Labels: TypeAlias = torch.Tensor
-"""[n] int64 class indices, or [n, K] float probabilities or logits."""
+"""Labels: class indices [n] int64, or probabilities or logits [n, K] float for K classes."""
 
 FlatParams: TypeAlias = torch.Tensor
-"""[P]: every parameter of a network in `.parameters()` order, flattened and joined."""
+"""All P parameters of a network as one vector [P], flattened and joined in the order of `.parameters()`."""
 
-LabelKind: TypeAlias = Literal["hard", "probabilities", "logits"]
+LabelKind: TypeAlias = Literal["hard", "probabilities", "logits"]  # hard: class indices
 
 Augment: TypeAlias = Callable[[Images, torch.Generator], Images]
-"""A random, differentiable transform of a batch. It draws from the generator."""
+"""A random, differentiable transform of a batch of images. It takes its random numbers from the generator."""
 
 Mix: TypeAlias = Callable[[Images, Labels, torch.Generator], tuple[Images, Labels]]
-"""A random transform of a batch that changes its targets too, as CutMix does."""
+"""A random transform of a batch of images that also changes their targets, as CutMix does."""
 
 
 Criterion: TypeAlias = Callable[[torch.Tensor, Labels], torch.Tensor]
-"""(logits [b, K], targets) → the loss of a batch, a scalar: the mean over its images."""
+"""A loss. It takes logits [b, K] and targets, and returns a scalar: the mean over the images of the batch."""
 
 
 class Examples(Protocol):
@@ -37,5 +37,5 @@ class Examples(Protocol):
     def batch(self, index: torch.Tensor) -> tuple[Images, Labels]:
         """The preprocessed images [b, C, H, W] (float) and targets ([b] int64 or [b, K] probabilities) at `index`.
 
-        `index` [b] int64 is on the CPU. Images and targets are on the examples' own device.
+        `index` [b] int64 is on the CPU. Images and targets are on the device of the examples.
         """

@@ -1,11 +1,14 @@
-"""Checks the suite on a GPU and measures it there: `engine`, `tests` and `paper`, each by itself (docs/engine.md).
+"""Tests and measures the suite on a GPU in three separate parts: `engine`, `tests` and `paper` (docs/engine.md).
 
     python benchmarks/gpu/check.py --device cuda --output OUT [--parts engine,tests,paper] [--minutes 8]
 
-Each part is a process with its own time limit; if it fails, the next one runs all the same. A part gets its share of
-what is left, so what one does not use goes to the next ones. OUT gets `tests.txt`,
-`engine.json`, `paper.json` and `check.json`, which is written anew after every part. `--device cpu --toy` tries the
-program without a GPU.
+`engine` runs benchmarks/engine.py, `tests` runs the tests that are marked `gpu`, and `paper` runs
+benchmarks/gpu/paper.py. Each part is a process with its own time limit. If a part fails, the next part still runs. When
+a part starts, it gets its share of the time that is left, so time that a part does not use goes to the later parts.
+
+The folder OUT gets the results `engine.json` and `paper.json`, the output of each part in a text file, and
+`check.json`, which says how each part ended. `check.json` is written again after every part. With
+`--device cpu --toy`, the program can be tried without a GPU.
 """
 
 from __future__ import annotations
@@ -28,29 +31,31 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.gpu.local import places  # noqa: E402
 
-SHARES = {"engine": 4.0, "tests": 2.0, "paper": 1.5}  # of the time, in minutes of 7.5; on an H200 the tests take 1.6
-ORDER = ("T6", "A", "C", "B", "D")
+# The minutes of each part if all parts together have 7.5 minutes. On an H200 the tests take 1.6 minutes.
+SHARES = {"engine": 4.0, "tests": 2.0, "paper": 1.5}
+ORDER = ("T6", "A", "C", "B", "D")  # the cases of benchmarks/engine.py, the most important first
 
 
 @dataclass(frozen=True)
 class Kit:
-    """Where and how long the parts run."""
+    """The options that all parts share."""
 
     device: str
-    toy: bool
-    output: Path
+    toy: bool  # whether everything is as small as possible, to try the program
+    output: Path  # the folder OUT
 
     def command(self, part: str, minutes: float) -> list[str]:
-        """The command of a part that has `minutes`."""
+        """The command line of a part that may take `minutes`."""
         toy = ["--toy"] if self.toy else []
         on = ["--device", self.device, *toy]
         if part == "tests":
-            # Warnings of another torch version must not hide what the tests say.
+            # The GPU machine may have another version of torch. Its warnings must not become errors, so that the tests
+            # are judged by their own checks.
             options = ["-m", "gpu", "-q", "-x" if self.toy else "-rA", "-W", "default", "-p", "no:cacheprovider"]
             return [sys.executable, "-m", "pytest", *options, "--timeout", str(60 * minutes), "tests"]
         if part == "engine":
             cases = [word for name in (ORDER[:1] if self.toy else ORDER) for word in ("--case", name)]
-            # 0.8: a compilation or a round that has started ends after that.
+            # Only 0.8 of the time, because a compilation or a round that has started runs on to its end.
             limits = ["--rounds", "2" if self.toy else "7", "--minutes", f"{0.8 * minutes:.2f}"]
             mode = ["--mode", "eager"] if self.toy else []
             into = ["--json", str(self.output / "engine.json")]
@@ -60,7 +65,10 @@ class Kit:
 
 
 def run_part(command: list[str], log: Path, minutes: float, environment: dict[str, str]) -> dict[str, Any]:
-    """Run one part; its output goes to `log`. Past its time it is asked to stop, then killed."""
+    """Run one part and write its output to `log`. Returns its exit code, seconds and command.
+
+    If it takes more than `minutes`, it gets SIGTERM. If it has not ended 10 seconds later, it is killed.
+    """
     started = time.monotonic()
     with log.open("w") as file:
         part = subprocess.Popen(
@@ -80,7 +88,7 @@ def run_part(command: list[str], log: Path, minutes: float, environment: dict[st
 
 
 def machine(device: str) -> dict[str, Any]:
-    """The card, the processor and the versions."""
+    """The names of the graphics card and the processor, and the versions of Python, torch and CUDA."""
     import torch
 
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -98,7 +106,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def summary(output: Path) -> Iterator[str]:
-    """The short table at the end: what each part found."""
+    """The lines that are printed at the end: the results of each part in short form."""
     tests = output / "tests.txt"
     if tests.exists():
         lines = tests.read_text(errors="replace").splitlines()
@@ -115,7 +123,7 @@ def summary(output: Path) -> Iterator[str]:
 
 
 def main() -> int:
-    """Run the parts one after another."""
+    """Run the parts one after another. Returns the exit code: 1 if a part failed, otherwise 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--toy", action="store_true", help="as small as it runs")

@@ -1,4 +1,7 @@
-"""Makes the data and the `SATM_HOME` of `.gpu/` usable on the machine they travelled to."""
+"""Prepares the data and the `SATM_HOME` from the folder `.gpu/` for use on the GPU machine.
+
+`prepare.py` makes `.gpu/` on another machine, and it is then copied to the GPU machine.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 KIT = Path(__file__).parent.parent.parent / ".gpu"
+# The class names of CIFAR-10, in the order of the class numbers.
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 def places(scratch: Path) -> dict[str, str]:
-    """The environment of a process that works in `scratch`: `SATM_DATA` and `SATM_HOME`, a copy of the kit's.
+    """The environment variables `SATM_DATA` and `SATM_HOME` for a process that works in the folder `scratch`.
 
-    Without pyarrow the images are unpacked to files. They then come in another order, so the data set has another
-    fingerprint, and experts that travelled are not found.
+    `SATM_HOME` is `scratch`/home, a copy of `.gpu/home`. `SATM_DATA` is left out if there are no data.
+
+    Without pyarrow, the Parquet files cannot be read. Then the images are unpacked to one file for each image. In these
+    files the images have another order, so the data set has another fingerprint. Experts belong to a fingerprint, so
+    experts that were copied with `.gpu/` are not found then.
     """
     home = scratch / "home"
     if (KIT / "home").is_dir() and not home.exists():

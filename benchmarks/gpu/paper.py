@@ -1,9 +1,11 @@
-"""One cell of the paper at its own scale: CIFAR-10, IPC 1, ConvNet of width 128, with as many outer steps as fit.
+"""Runs one experiment of the paper at its scale: CIFAR-10, IPC 1, a ConvNet of width 128 and the profile `paper`.
 
     python benchmarks/gpu/paper.py --device cuda --seconds 120 --output FILE
 
-The phases are timed: data with ZCA, experts, a short condensation that measures an outer step, the condensation, and
-the networks trained on the set. FILE is written anew after each phase.
+Two numbers are smaller than in the paper: there are 4 experts, and as many outer steps as fit into the given seconds.
+The program measures the time of each phase. The phases are: load the data with ZCA, train an expert for one epoch,
+train the experts and run a short condensation that measures the time of an outer step, run the condensation, and train
+networks on the set. FILE is written again after each phase.
 """
 
 from __future__ import annotations
@@ -31,21 +33,21 @@ from satm.experts import train_experts
 from satm.progress import NoProgress
 from satm.workflow.condense.inputs import load_data
 
-EXPERTS, TRIAL = 4, 12  # experts; outer steps of the short condensation
+EXPERTS, TRIAL = 4, 12  # the number of experts, and the outer steps of the short condensation
 
 
 class Clock(NoProgress):
-    """Notes when each outer step ends."""
+    """A `Progress` that records when each unit of work ends."""
 
     def __init__(self) -> None:
-        self.ends: dict[str, list[float]] = {}
+        self.ends: dict[str, list[float]] = {}  # the times at which the units of a bar ended, by the bar's name
 
     def bar(self, name: str, total: int, *, done: int = 0) -> Any:
-        """A bar that notes the time of each unit."""
+        """A bar that records the time at which each of its units ends."""
         return _Ticks(self.ends.setdefault(name, []))
 
     def say(self, message: str) -> None:
-        """Print the line."""
+        """Print the message."""
         print(message, flush=True)
 
 
@@ -57,7 +59,7 @@ class _Ticks:
         self.ends.append(time.perf_counter())
 
     def draw(self, values: Mapping[str, float]) -> None:
-        """Nothing: only times are kept."""
+        """Do nothing: only times are recorded."""
 
     def __enter__(self) -> Self:
         return self
@@ -67,13 +69,13 @@ class _Ticks:
 
 
 def step_seconds(clock: Clock) -> list[float]:
-    """Seconds of each outer step after the first."""
+    """The seconds of each outer step except the first."""
     ends = clock.ends.get("condense", [])
     return [after - before for before, after in pairwise(ends)]
 
 
 def cell(device: str, seconds: float, toy: bool, found: dict[str, Any], save: Any) -> None:
-    """Run the phases; `found` gets what each of them gives."""
+    """Run the phases within about `seconds`. The results of each phase are written to `found`, and `save` is called."""
     end = time.monotonic() + seconds
 
     @contextmanager
@@ -124,7 +126,10 @@ def cell(device: str, seconds: float, toy: bool, found: dict[str, Any], save: An
 
 
 def main() -> int:
-    """Run the cell and write what it gives, also if a phase fails."""
+    """Run the phases and write the results to the file. If a phase fails, write the results so far and the error.
+
+    Returns the exit code.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--toy", action="store_true", help="the digits at the profile smoke")

@@ -1,11 +1,12 @@
-"""Makes `.gpu/`, the folder that travels to a bare GPU machine: wheels, CIFAR-10 and a `SATM_HOME` (docs/engine.md).
+"""Makes the folder `.gpu/`, which is copied to a GPU machine without network access (docs/engine.md).
 
     python benchmarks/gpu/prepare.py /path/to/SATM_DATA
 
-`.gpu/wheels` holds the packages that the machine lacks. Avalanche is not among them, because it needs wandb and a dozen
-others; so no class-incremental protocol runs there. `.gpu/data/cifar10` holds the Parquet files, and
-`.gpu/images.npz` the place of each image in them, for a machine without pyarrow (`local.py`). `.gpu/home` is empty:
-copy trained experts into `.gpu/home/experts`.
+`.gpu/wheels` holds the Python packages that the GPU machine lacks. Avalanche is not included, because it needs wandb
+and a dozen other packages. So class-incremental protocols cannot run on the GPU machine. `.gpu/data/cifar10` holds the
+Parquet files of CIFAR-10. `.gpu/images.npz` holds the position of each image in these files, so that `local.py` can
+read the images without pyarrow. `.gpu/home` becomes the `SATM_HOME` of the GPU machine. It holds no experts at first:
+to use trained experts there, copy them into `.gpu/home/experts`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ import numpy as np
 
 FOLDER = Path(__file__).parent.parent.parent / ".gpu"
 WHEELS = ("sqlite-utils==4.2.1", "sqlite-fts4", "click-default-group", "platformdirs")
-SOURCES = ("higher==0.2.1",)  # only an sdist is published: its wheel is built here
-LIMIT = 64 * 2**20 - 3_000_000  # bytes that may travel, less those of the repository
+SOURCES = ("higher==0.2.1",)  # published as source only, so the wheel is built on this machine
+LIMIT = 64 * 2**20 - 3_000_000  # the largest size of the folder in bytes: 64 MiB minus 3 MB for the repository
 
 
 def wheels(folder: Path) -> None:
-    """Download or build the missing wheels."""
+    """Download or build the wheels of the packages that the GPU machine lacks."""
     shutil.rmtree(folder, ignore_errors=True)
     pip = [sys.executable, "-m", "pip"]
     for_device = ["--only-binary=:all:", "--python-version", "3.12"]
@@ -34,7 +35,7 @@ def wheels(folder: Path) -> None:
 
 
 def images(source: Path, folder: Path) -> None:
-    """Copy the Parquet files, and note where the bytes of each image lie in them."""
+    """Copy the Parquet files, and store the position of each image's bytes in its file."""
     import pyarrow.parquet as pq
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -57,7 +58,7 @@ def images(source: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Make the folder, and say how large it is."""
+    """Make the folder and print its size. Exits with an error if the folder is too large."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the data root that holds cifar10/*.parquet")
     data = parser.parse_args().data

@@ -1,15 +1,17 @@
-"""Runs cells of `benchmarks/radius.py` side by side, until the time is up.
+"""Runs the cells of `benchmarks/radius.py` in several processes at the same time, until the given time is over.
 
     python benchmarks/gpu/study.py --device cuda --workers 6 --minutes 7 --output OUT [--resume study.tar]
 
-The cells come in order of priority; the next one starts when a worker is free. On a GPU the workers share it, and each
-runs the engine `higher` uncompiled: on an H200 four of them made 2.1 outer steps a second each. With `--device cpu` a
-worker has one core; there one process first compiles, so that the others find the code.
+A cell is one condensation and the networks that are trained on its set. The most important cells come first. Each cell
+is one process, and at most `--workers` processes run at a time. On a GPU, all processes share the GPU, and each runs
+the engine `higher` uncompiled. On an H200, each of four processes made 2.1 outer steps a second. With `--device cpu`,
+each process has one core. One process first runs alone and compiles the code, so that the later processes can use it.
 
-OUT/study.tar is made anew whenever a cell finishes. It has the finished cells in `cells/`, where `radius.py --table`
-reads them. Past the time the processes get SIGTERM and save; then the file also gets what an unfinished run needs to
-go on: registries, checkpoints and experts. `--resume` unpacks such a file first. `--scratch` has a fixed default, so
-that the paths are the same on the next machine.
+OUT/study.tar is written again whenever a cell finishes. Its folder `cells/` holds the finished cells, which
+`radius.py --table` reads. When the time is over, the processes get SIGTERM and save their state. Then the file also
+gets the registries, checkpoints and experts, so that a later call can continue the unfinished cells. `--resume` unpacks
+such a file before the cells start. The default of `--scratch` is a fixed folder, so that the paths are the same on
+the next machine.
 """
 
 from __future__ import annotations
@@ -29,24 +31,25 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.gpu.local import places  # noqa: E402
 
 ARMS = ("r = 0", "default", "3 × default", "r alone", "γ alone", "mtt")
-STATE = ("runs", "experts")  # the folders of SATM_HOME from which a run goes on
+STATE = ("runs", "experts")  # the folders of SATM_HOME that an unfinished run needs to continue
+# Each cell is (the number of experts, the seed, the arm). The arms are explained in `benchmarks/radius.py`.
 CELLS = [(experts, seed, arm) for experts in (1, 4) for seed in (0, 1, 2) for arm in ARMS]
 
 
 @dataclass(frozen=True)
 class Study:
-    """Where the cells are made and how large they are."""
+    """The folders and the sizes that all cells share."""
 
-    scratch: Path
-    output: Path
+    scratch: Path  # the folder in which the processes work
+    output: Path  # the folder of study.tar
     device: str
-    steps: int
-    networks: int
+    steps: int  # the outer steps of a condensation
+    networks: int  # the number of networks that are trained on each set
     dataset: str
-    arch: str
+    arch: str  # one more architecture to evaluate each set on; "" for none
 
     def start(self, number: int, cell: tuple[int, int, str], steps: int, networks: int) -> subprocess.Popen[bytes]:
-        """The process of one cell."""
+        """Start the process of one cell. `number` distinguishes the registry and the log of the process."""
         experts, seed, arm = cell
         kind = "smoke" if self.dataset == "digits" else "cpu"
         command = [sys.executable, str(ROOT / "benchmarks/radius.py"), self.dataset, "--ipc", "1", "--profile", kind]
@@ -66,9 +69,10 @@ class Study:
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
 
     def collect(self, *, whole: bool) -> int:
-        """Put the finished cells and the logs into one file, and return how many cells there are.
+        """Write the finished cells and the logs to study.tar, and return the number of finished cells.
 
-        `whole`: also what unfinished runs need. No process may be running then.
+        With `whole`, the file also gets everything that unfinished runs need to continue. In this case no process may
+        be running.
         """
         kept = [*self.scratch.glob("cells/*.json"), *self.scratch.glob("*.log")]
         if whole:
@@ -82,13 +86,13 @@ class Study:
         return len(list(self.scratch.glob("cells/*.json")))
 
     def resume(self, tar: Path) -> None:
-        """Unpack what an earlier call collected."""
+        """Unpack the study.tar of an earlier call into the scratch folder."""
         with tarfile.open(tar) as file:
             file.extractall(self.scratch, filter="data")
 
 
 def run(study: Study, workers: int, until: float, wanted: list[tuple[int, int, str]]) -> None:
-    """Run the cells until all are finished or the time is up."""
+    """Run the cells `wanted` until all are finished or `time.monotonic` reaches `until`. Then stop all processes."""
     running: dict[int, subprocess.Popen[bytes]] = {}
     waiting = list(enumerate(wanted))
     while (running or waiting) and time.monotonic() < until:
@@ -112,7 +116,10 @@ def run(study: Study, workers: int, until: float, wanted: list[tuple[int, int, s
 
 
 def warm(study: Study, until: float) -> None:
-    """A condensation of two steps: ZCA, decoded images and, on a CPU, compiled code are then there."""
+    """Run a condensation of two steps and delete its results.
+
+    It leaves the ZCA transform, the decoded images and, on a CPU, the compiled code for the cells that follow.
+    """
     first = study.start(-1, (1, 0, "default"), 2, 1)
     try:
         first.wait(max(1.0, until - time.monotonic()))
@@ -125,7 +132,7 @@ def warm(study: Study, until: float) -> None:
 
 
 def main() -> None:
-    """Warm up, run, collect."""
+    """Prepare the scratch folder, run the cells and write study.tar."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--workers", type=int, default=6, help="processes; with --device cpu as many as cores")

@@ -1,6 +1,7 @@
-"""`cumulative`: one network, trained at each step on all real images seen so far.
+"""`cumulative`: one network, trained further in each step on all real images seen so far.
 
-The network starts each step from the one before (warm), so it is no upper bound: `joint` is.
+The network keeps its weights from step to step. So its accuracy is not an upper bound for the other protocols. The
+upper bound is the protocol `joint`, which trains a new network in each step.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ def _begin(context: StreamContext, config: StreamConfig) -> Learner:
 
     from protocols.learner import AvalancheLearner
 
+    # Adds the images of a skipped step to the data set of the strategy, without training.
     def remember(strategy: Any, experience: Any) -> None:
         strategy.experience = experience
         strategy.train_dataset_adaptation()

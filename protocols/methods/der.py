@@ -1,4 +1,8 @@
-"""`der`: Dark Experience Replay (Buzzega et al. 2020) with the memory as its buffer."""
+"""`der`: Dark Experience Replay (Buzzega et al. 2020), with the given memory as its replay buffer.
+
+The network is trained on the stream of real images. Each batch also has images of the memory, for which the network
+must keep its earlier logits.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +18,19 @@ from satm.errors import ConfigError
 class DERConfig(ReplayConfig):
     """Settings of DER and DER++. The loss of a batch is CE(stream) + α MSE(z, z₀) + β CE(memory).
 
-    z are the network's logits on memory images, z₀ those that it had after the step in which the images arrived,
-    without augmentation. CE is the cross-entropy. β = 0 is DER, β > 0 is DER++.
+    CE(stream) is the cross-entropy of the batch's real images, and CE(memory) that of its memory images. MSE is the
+    mean squared error. z [m, K] are the network's logits of the m memory images. z₀ [m, K] are the logits of the same
+    images, without augmentation, after the step in which they arrived. With β = 0 the protocol is DER, with β > 0 it is
+    DER++.
 
-    Avalanche differs from the authors' code: one forward pass over stream and memory together in place of three, one
-    replay batch for both terms in place of two, and the logits are taken after the step in place of at once on the
-    augmented image (avalanche/training/supervised/der.py, 0.6.0). The K logits of an image count in a memory's bytes.
+    Avalanche's implementation (avalanche/training/supervised/der.py, 0.6.0) differs from the authors' code in three
+    ways. It runs one forward pass over real and memory images together, the authors run three. It draws one batch of
+    memory images for both terms, the authors draw two. It stores the logits after the step, the authors store them at
+    once, on the augmented images. The size of a memory in bytes includes the K logits of each image.
     """
 
-    alpha: float = 0.2
-    beta: float = 0.5
+    alpha: float = 0.2  # α
+    beta: float = 0.5  # β
 
     def __post_init__(self) -> None:
         ReplayConfig.__post_init__(self)
@@ -40,7 +47,7 @@ def _begin(context: StreamContext, config: DERConfig) -> Learner:
     memory = LogitsMemory(context.arriving, context.buffer, context.each)
 
     def before(strategy: Any, step: int) -> None:
-        # Avalanche replays nothing, without a message, if the buffer is smaller than this batch.
+        # If the buffer has fewer images than a batch of memory images, Avalanche replays nothing and gives no warning.
         strategy.batch_size_mem = min(config.memory_batch_size, len(memory.buffer) or 1)
 
     make = memory.behind(DER, alpha=config.alpha, beta=config.beta)

@@ -1,10 +1,13 @@
-"""`er-ace`: experience replay with asymmetric cross-entropy (Caccia et al. 2022), with the memory as its buffer.
+"""`er-ace`: experience replay with asymmetric cross-entropy (Caccia et al. 2022), with the given memory as its buffer.
 
-Avalanche's version is not the online one of the paper (avalanche/training/supervised/er_ace.py, 0.6.0). It adds the
-images of the current step to the buffer before training, so replay batches hold them too. From the second step on,
-the loss is ½ CE(memory) + ½ CE(stream). CE(stream) is over the classes of its own batch only: all others, those of
-earlier and of later steps, are left out of the softmax. CE(memory) is over all classes. The first step has only
-CE(stream), over all classes.
+The paper's method learns online: it sees each image of the stream once. Avalanche's implementation, which is used here,
+is not online (avalanche/training/supervised/er_ace.py, 0.6.0). It adds the images of the current step to the buffer
+before the training of the step, so batches of memory images contain these images too.
+
+In the first step, the loss is the cross-entropy CE(stream) of the real images, with a softmax over all classes. From
+the second step on, the loss is ½ CE(memory) + ½ CE(stream). CE(memory) is the cross-entropy of the memory images, with
+a softmax over all classes. CE(stream) then has a softmax over the classes of the batch's real images only. All other
+classes, of earlier and of later steps, are left out.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ def _begin(context: StreamContext, config: ReplayConfig) -> Learner:
     memory = GivenMemory(context.arriving, context.buffer, context.each)
 
     def before(strategy: Any, step: int) -> None:
-        # ER-ACE adds the step's own images first. If the buffer is smaller than this batch, Avalanche replays
-        # nothing and says nothing.
+        # ER-ACE adds the images of the step to the buffer before the training. If the buffer then has fewer images than
+        # a batch of memory images, Avalanche replays nothing and gives no warning.
         strategy.batch_size_mem = min(config.memory_batch_size, memory.size_after(step))
 
     return AvalancheLearner(context, config.sgd, memory.behind(ER_ACE), memory=memory, before=before)

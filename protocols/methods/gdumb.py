@@ -1,4 +1,7 @@
-"""`gdumb`: trains a new network from scratch at each step, on the memory so far (Zhao & Bilen's experiment)."""
+"""`gdumb`: in each step, a new network is trained on all images of the memory (the experiment of Zhao and Bilen 2023).
+
+The method GDumb is from Prabhu et al. 2020. Their own experiment is the protocol `gdumb-original`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from protocols.base import PROTOCOLS, ClassIncremental, Learner, StreamContext
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GDumbConfig:
-    """No settings: the recipe says how each network is trained."""
+    """GDumb has no settings. The evaluation recipe says how each network is trained."""
 
 
 def _begin(context: StreamContext, config: GDumbConfig) -> Learner:

@@ -1,4 +1,4 @@
-"""`gdumb-avalanche`: Avalanche's own GDumb. Each step trains anew from the same initial weights."""
+"""`gdumb-avalanche`: Avalanche's own GDumb. Each step trains a new network, always with the same initial weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def _begin(context: StreamContext, config: GDumbConfig) -> Learner:
     def make(**common: Any) -> Any:
         strategy = GDumb(mem_size=memory.max_size, **common)
         (plugin,) = (each for each in strategy.plugins if isinstance(each, GDumbPlugin))
-        plugin.storage_policy = memory  # instead of its reservoirs, which draw at random: here every image has a place
+        # Avalanche's own policy keeps a random selection of the images. The images of our memory are given.
+        plugin.storage_policy = memory
         return strategy
 
     networks = context.networks

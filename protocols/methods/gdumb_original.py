@@ -1,4 +1,7 @@
-"""`gdumb-original`: the memory grows step by step and one network is trained at the end (Prabhu et al. 2020)."""
+"""`gdumb-original`: the memory grows in every step, and one network is trained after the last step.
+
+This is the experiment of GDumb's authors (Prabhu et al. 2020).
+"""
 
 from __future__ import annotations
 

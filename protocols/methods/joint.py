@@ -1,4 +1,7 @@
-"""`joint`: at each step a fresh network, trained on all real images seen so far. The upper bound for every memory."""
+"""`joint`: in each step, a new network is trained on all real images seen so far.
+
+Its accuracy is the upper bound for every memory.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,11 @@ def _begin(context: StreamContext, config: StreamConfig) -> Learner:
 
     from protocols.learner import AvalancheLearner
 
+    # Gives the network new initial weights before each step.
     def afresh(strategy: Any, step: int) -> None:
         strategy.model.network.load_state_dict(context.networks.untrained(context.step_seed(step)).state_dict())
 
+    # Adds the images of a skipped step to the data set of the strategy, without training.
     def remember(strategy: Any, experience: Any) -> None:
         strategy.experience = experience
         strategy.train_dataset_adaptation()

@@ -1,4 +1,7 @@
-"""`naive`: one network fine-tuned on each step's real images, without a memory. The lower bound."""
+"""`naive`: one network, trained further in each step on the real images of this step only, without a memory.
+
+Its accuracy is the lower bound for protocols with a memory.
+"""
 
 from __future__ import annotations
 

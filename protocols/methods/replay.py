@@ -1,4 +1,7 @@
-"""`replay`: the memory as Avalanche's replay buffer: each batch of real images gets memory images of earlier steps."""
+"""`replay`: one network, trained on the stream of real images. Each batch also has memory images of earlier steps.
+
+The given memory is the buffer of Avalanche's replay.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,16 @@ from satm.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightedReplayConfig(ReplayConfig):
-    """`ReplayConfig`, and the weight w of the memory: the loss of a batch is (1 − w) CE(stream) + w CE(memory).
+    """The settings of `ReplayConfig` and the weight w of the memory in the loss (1 − w) CE(stream) + w CE(memory).
 
-    With None, the loss is computed as in Avalanche: the mean over all images of the batch, so w = m / (m + b) for m
-    images of the memory (at most `memory_batch_size`) and b of the stream, m / (m + 32) by default. w then grows with
-    a memory of fewer than `memory_batch_size` images; state w to compare memories of different sizes at one weight.
+    CE(stream) is the mean cross-entropy of the b real images of a batch, CE(memory) that of its m memory images.
+
+    If w is None, the loss is that of Avalanche, the mean over all images of the batch. It is equal to w = m / (m + b),
+    which is m / (m + 32) with the default batch size. m is `memory_batch_size`, or less if the memory has fewer images.
+    So w depends on the size of a small memory. To compare memories of different sizes, set w to a number.
     """
 
-    replay_weight: float | None = None
+    replay_weight: float | None = None  # w
 
     def __post_init__(self) -> None:
         ReplayConfig.__post_init__(self)
@@ -38,7 +43,7 @@ def _begin(context: StreamContext, config: WeightedReplayConfig) -> Learner:
     memory = GivenMemory(context.arriving, context.buffer, context.each)
 
     def make(*, plugins: list[Any], **common: Any) -> Any:
-        # Avalanche's `Replay`, with this memory instead of its default storage policy.
+        # This is what Avalanche's strategy `Replay` builds, but with this memory instead of the default storage policy.
         replay = ReplayPlugin(mem_size=memory.max_size, batch_size_mem=config.memory_batch_size, storage_policy=memory)
         weighed = [] if config.replay_weight is None else [ReplayWeight(config.replay_weight)]
         return Naive(plugins=[*plugins, replay, *weighed], **common)

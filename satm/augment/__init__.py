@@ -1,4 +1,7 @@
-"""Differentiable augmentation. A draw is a value, apart from its application, so it can be applied again."""
+"""Differentiable augmentation of image batches.
+
+Drawing random parameters and applying them to images are two separate functions. So the same draw can be applied again.
+"""
 
 from satm.augment.chain import InTurn, named, within
 from satm.augment.cutmix import CutMix

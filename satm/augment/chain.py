@@ -1,4 +1,4 @@
-"""Augmentations by name: one operation for each batch (DSA), or several one after another."""
+"""Makes augmentations from their names: one operation for each batch (DSA), or several operations one after another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from satm.types import Augment, Images
 
 @dataclass(frozen=True, slots=True)
 class InTurn:
-    """All operations of `operations` ("crop+flip") on each batch, one after another, with own parameters per image."""
+    """An augmentation that applies several operations to each batch, one after another.
+
+    `operations` joins their names by plus signs ("crop+flip"). Each image gets its own random parameters.
+    """
 
     operations: str
     ranges: DSARanges = field(default_factory=DSARanges)
@@ -23,23 +26,24 @@ class InTurn:
             parse(name)
 
     def __call__(self, images: Images, generator: torch.Generator) -> Images:
-        """`images` [n, C, H, W] after each operation, with fresh draws."""
+        """Return `images` [n, C, H, W] after all operations, with newly drawn parameters."""
         for name in self.operations.split("+"):
             images = DSA(name, self.ranges)(images, generator)
         return images
 
 
 def named(strategy: str, ranges: DSARanges | None = None) -> Augment:
-    """The augmentation that `strategy` names, by default within DSA's ranges. Raises UnknownName for an unknown name.
+    """Return the augmentation that `strategy` names. `ranges` limits its parameters; None: the ranges of DSA.
 
-    `crop_flip`: one of the two on each batch (DSA). `crop+flip`: both on each batch.
+    `crop_flip` applies one of the two operations to each batch, as in DSA. `crop+flip` applies both to each batch.
+    Raises UnknownName for an unknown operation.
     """
     ranges = ranges or DSARanges()
     return InTurn(strategy, ranges) if "+" in strategy else DSA(strategy, ranges)
 
 
 def within(strategy: str, allowed: str) -> str | None:
-    """The operations of `strategy` that the DSA strategy `allowed` has too; None if there are none."""
+    """Return `strategy` without the operations that are not in the DSA strategy `allowed`; None if none remains."""
     sign = "+" if "+" in strategy else "_"
     kept = [name for name in strategy.split(sign) if name in parse(allowed)]
     return sign.join(kept) or None

@@ -1,4 +1,4 @@
-"""CutMix: replaces a box of each image by the same box of another, and mixes the targets by area."""
+"""CutMix: replaces a box of each image by the same box of another image, and mixes the targets by area."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from satm.types import Images, Labels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutMix:
-    """One box for the whole batch. Its area is a fraction 1 − λ of the image, with λ ~ Beta(alpha, alpha).
+    """CutMix with one box for the whole batch.
 
-    Cross-entropy is linear in its targets: λ CE(a) + (1 − λ) CE(b) is the cross-entropy of the mixed targets, so
-    training needs no special loss. The box is cut off at the border, and λ follows the area that is left.
-    Source: Yun et al. 2019, as in GDumb (src/utils.py:103-137 at 4f412d7).
+    The area of the box is a fraction 1 − λ of the image, with λ ~ Beta(alpha, alpha). A part of the box that is outside
+    the image is cut off, and then λ is computed from the remaining area. The targets a and b of two mixed images become
+    λ a + (1 − λ) b. Cross-entropy (CE) is linear in its targets, so the CE of the mixed targets is λ CE(a) +
+    (1 − λ) CE(b), and training needs no special loss.
+
+    Source: Yun et al. 2019, as in GDumb (src/utils.py:103-137 at commit 4f412d7).
     """
 
-    probability: float = 0.5  # that a batch is mixed
-    alpha: float = 1.0  # of the Beta distribution
+    probability: float = 0.5  # the probability that a batch is mixed
+    alpha: float = 1.0  # both parameters of the Beta distribution
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
@@ -34,14 +37,17 @@ class CutMix:
     def __call__(
         self, images: Images, targets: Labels, generator: torch.Generator, *, classes: int
     ) -> tuple[Images, Labels]:
-        """The batch [b, C, H, W] and its targets [b, `classes`] float. Both are mixed, or (by the draw) neither is."""
+        """Return the batch [b, C, H, W] and its float targets [b, `classes`].
+
+        With the chance `probability` both are mixed; otherwise neither is mixed. The argument `targets` holds classes
+        [b] or soft targets [b, `classes`].
+        """
         soft = F.one_hot(targets, classes).to(images.dtype) if targets.ndim == 1 else targets.to(images.dtype)
         if float(torch.rand((), generator=generator)) >= self.probability:
             return images, soft
         height, width = images.shape[2:]
-        draws = np.random.default_rng(
-            int(torch.randint(2**62, (), generator=generator))
-        )  # torch's Beta takes no generator
+        # NumPy draws from the Beta distribution, because torch's Beta takes no generator.
+        draws = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         side = math.sqrt(1 - draws.beta(self.alpha, self.alpha))
         top, bottom = _span(height, side, generator)
         left, right = _span(width, side, generator)
@@ -53,7 +59,10 @@ class CutMix:
 
 
 def _span(size: int, fraction: float, generator: torch.Generator) -> tuple[int, int]:
-    """First pixel of a span, and the pixel after its last: `fraction` of a side, about a random centre."""
+    """Draw one side of the box: a part of the image's side of `size` pixels around a random centre.
+
+    Its length is `fraction` of the side, or less at the border. Returns the first pixel, and the pixel after the last.
+    """
     half = int(size * fraction) // 2
     centre = int(torch.randint(size, (), generator=generator))
     return max(centre - half, 0), min(centre + half, size)

@@ -1,9 +1,12 @@
 """Differentiable siamese augmentation (DSA), as trajectory matching uses it: one operation for each batch.
 
+Each operation is linear or affine in the image, and is computed by gathers and products. So it can be differentiated
+any number of times. (Torch's grid_sample can be differentiated only once.) Crop, cutout, scale and rotate fill empty
+places with zeros. The images are already preprocessed, so a zero need not be black. Other code of the field does the
+same.
+
 Source: Zhao and Bilen, "Dataset Condensation with Differentiable Siamese Augmentation" (2021), as MTT uses it in mode S
-(utils.py:499-676 at 50dccea). Each operation is linear or affine in the image and made of gathers and products, so it
-can be differentiated any number of times (torch's grid_sample only once). Crop, cutout, scale and rotate bring in zeros
-of the preprocessed space, as in the field.
+(utils.py:499-676 at commit 50dccea).
 """
 
 from __future__ import annotations
@@ -19,15 +22,17 @@ from satm.errors import ShapeError, UnknownName
 from satm.types import Images
 
 STRATEGY = "color_crop_cutout_flip_scale_rotate"
-DIGITS_STRATEGY = "color_crop_cutout_scale_rotate"  # no flip: a mirrored digit is not a digit
+DIGITS_STRATEGY = "color_crop_cutout_scale_rotate"  # for images of digits: without flip, as a mirrored 2 is no digit
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One drawn operation and its parameters `values`, each [n], or [1] if the whole batch shares them."""
+    """One drawn operation and its parameters."""
 
-    op: str
-    values: Mapping[str, torch.Tensor]  # on the CPU
+    op: str  # the name of the operation
+    # The parameters by name, on the CPU. A parameter has the shape [n] with one value for each image, or [1] if all
+    # images share the value.
+    values: Mapping[str, torch.Tensor]
 
 
 def draw(
@@ -41,8 +46,9 @@ def draw(
 ) -> Draw:
     """Draw one operation of `strategy` and its parameters for `n` images of `image_shape` (C, H, W).
 
-    With `shared`, one set of parameters is drawn, and `apply` takes it for a batch of any size. The real and synthetic
-    batches of DC and DSA get the same transform in this way. Raises UnknownName for an unknown operation.
+    If `shared` is True, only one value of each parameter is drawn, and `apply` uses it for all images of a batch of any
+    size. In this way the real and the synthetic batch get the same transform, as in DC and DSA. Raises UnknownName for
+    an unknown operation.
     """
     operations = parse(strategy)
     op = operations[int(torch.randint(len(operations), (1,), generator=generator))]
@@ -52,11 +58,12 @@ def draw(
 
 
 def apply(images: Images, draw: Draw) -> Images:
-    """`images` [n, C, H, W] float, transformed by `draw`: same shape, dtype and device. A pure function.
+    """Return `images` [n, C, H, W] float, transformed by `draw`, with the same shape, dtype and device.
 
-    Raises ShapeError if the draw was made for another number of images.
+    This function draws nothing and changes no argument. Raises ShapeError if the draw was made for another number of
+    images.
     """
-    # In half precision, two neighbouring pixels of a large image may have the same coordinate.
+    # Use at least float32: in half precision, two neighbouring pixels of a large image may have the same coordinate.
     arithmetic = torch.promote_types(images.dtype, torch.float32)
     values = {}
     for name, value in draw.values.items():
@@ -68,7 +75,10 @@ def apply(images: Images, draw: Draw) -> Images:
 
 
 def parse(strategy: str) -> list[str]:
-    """The operations that `strategy` joins by underscores. Raises UnknownName for an unknown operation."""
+    """Return the names of the operations in `strategy`, which joins them by underscores.
+
+    Raises UnknownName for an unknown operation.
+    """
     operations = strategy.split("_")
     for name in operations:
         if name not in OPERATIONS:
@@ -78,7 +88,7 @@ def parse(strategy: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class DSA:
-    """A strategy with its ranges, as an augmentation for `satm.training.fit`: `dsa(images, generator)`."""
+    """A DSA strategy with its ranges. `dsa(images, generator)` augments a batch, as `satm.training.fit` needs it."""
 
     strategy: str = STRATEGY
     ranges: DSARanges = field(default_factory=DSARanges)
@@ -93,10 +103,10 @@ class DSA:
         return draw(self.strategy, n, image_shape, generator, self.ranges, shared=shared)
 
     def __call__(self, images: Images, generator: torch.Generator) -> Images:
-        """`images` [n, C, H, W] after a fresh draw, with own parameters for each image."""
+        """Return `images` [n, C, H, W], transformed by a new draw with its own parameters for each image."""
         n, channels, height, width = images.shape
         return apply(images, self.draw(n, (channels, height, width), generator))
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able description."""
+        """Return a description that JSON can hold."""
         return {"strategy": self.strategy, "ranges": asdict(self.ranges)}

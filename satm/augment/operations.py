@@ -1,6 +1,6 @@
-"""The six operations of DSA: the parameters that each draws, and what it does to images [n, C, H, W].
+"""The six operations of DSA: how each operation draws its parameters, and how it transforms images [n, C, H, W].
 
-An operation takes its parameters as [n, 1, 1, 1] on the images' device.
+Each parameter of an operation has the shape [n, 1, 1, 1] and is on the device of the images.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from satm.types import Images
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DSARanges:
-    """How far each operation may go."""
+    """The ranges from which the parameters of the operations are drawn. Raises ConfigError for an impossible range."""
 
-    flip: float = 0.5  # probability of a left-right flip
+    flip: float = 0.5  # the probability of a left-right flip
     scale: float = 1.2  # s: each axis is scaled by a factor in 1/s..s
-    rotate: float = 15.0  # largest angle in degrees, in either direction
-    crop: float = 0.125  # largest shift, as a fraction of the side
-    cutout: float = 0.5  # side of the hole, as a fraction of the image's
-    brightness: float = 1.0  # width of the range of the offset, around 0
-    saturation: float = 2.0  # largest factor on the distance from the grey image
-    contrast: float = 0.5  # smallest factor on the distance from the mean; the largest is one more
+    rotate: float = 15.0  # the largest angle in degrees, in either direction
+    crop: float = 0.125  # the largest shift, as a fraction of the image's side
+    cutout: float = 0.5  # the side of the hole, as a fraction of the image's side
+    brightness: float = 1.0  # w: the number that is added to all pixels is in −w/2..w/2
+    saturation: float = 2.0  # s: the factor on the difference between an image and its grey image is in 0..s
+    contrast: float = 0.5  # c: the factor on the difference between an image and its mean is in c..c + 1
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -46,7 +46,7 @@ class DSARanges:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Uniform draws for `n` images of `height` × `width` pixels."""
+    """Draws uniform random numbers for `n` images of `height` × `width` pixels."""
 
     n: int
     height: int
@@ -54,16 +54,16 @@ class Source:
     generator: torch.Generator
 
     def real(self, low: float, high: float) -> torch.Tensor:
-        """[n] float64 in low..high."""
+        """Return [n] float64 random numbers in low..high."""
         return torch.rand(self.n, generator=self.generator, dtype=torch.float64) * (high - low) + low
 
     def whole(self, low: int, high: int) -> torch.Tensor:
-        """[n] int64 in low..high, both ends included."""
+        """Return [n] int64 random numbers in low..high, including both ends."""
         return torch.randint(low, high + 1, (self.n,), generator=self.generator)
 
 
 def _round(x: float) -> int:
-    return int(x + 0.5)  # halves go up, as in the field; Python's round takes them to the even number
+    return int(x + 0.5)  # rounds 2.5 to 3, as other code of the field does; Python's `round` gives the even number 2
 
 
 def _draw_color(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
@@ -75,10 +75,15 @@ def _draw_color(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
 
 
 def _color(x: Images, *, brightness: torch.Tensor, saturation: torch.Tensor, contrast: torch.Tensor) -> Images:
-    """Brightness b, then saturation s about the grey image, then contrast c about the mean, in one affine map.
+    """Change the brightness, then the saturation, then the contrast of images `x`, in one affine map.
 
-    c (s (x + b) + (1 − s)(grey + b)) + (1 − c)(mean + b) = c s x + c (1 − s) grey + (1 − c) mean + b. The brightness
-    moves the mean by b, the saturation does not move it.
+    Brightness adds b. Saturation multiplies the difference from the grey image by s. Contrast multiplies the difference
+    from the mean by c. Together this is
+
+    c (s (x + b) + (1 − s)(grey + b)) + (1 − c)(mean + b) = c s x + c (1 − s) grey + (1 − c) mean + b,
+
+    with `grey`, the mean over the channels of x, and `mean`, the mean over all channels and pixels of each image x.
+    The mean after the first two steps is mean + b, because the saturation does not change it.
     """
     x = x.to(contrast.dtype)
     grey = x.mean(dim=1, keepdim=True)
@@ -106,7 +111,8 @@ def _draw_cutout(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
     values: dict[str, torch.Tensor] = {}
     for axis, side in (("row", source.height), ("column", source.width)):
         hole = _round(side * ranges.cutout)
-        # The centre of the hole may be on the border (for an even hole, also just beyond the last pixel).
+        # The centre of the hole may be on the border. If the side of the hole is an even number of pixels, the centre
+        # may also be one pixel after the last pixel.
         start = source.whole(0, side - hole % 2) - hole // 2
         values |= {axis: start, f"{axis}_end": start + hole}
     return values
@@ -133,7 +139,11 @@ def _draw_scale(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
 
 
 def _scale(image: Images, *, x: torch.Tensor, y: torch.Tensor) -> Images:
-    """Bilinear look-up at (x·column, y·row) about the centre, zeros outside: one matrix product for each axis."""
+    """Scale images by bilinear interpolation. The result has zeros where it would be outside the image.
+
+    Each pixel at (column, row), counted from the centre, gets the value of the image at (x·column, y·row). Because the
+    two axes are independent, this is one matrix product for each axis.
+    """
     rows, columns = _centred(image, y.dtype)
     n, channels, height, width = image.shape
     down = _interpolation(y.view(-1, 1) * rows.view(-1) + (height - 1) / 2, height)
@@ -143,7 +153,10 @@ def _scale(image: Images, *, x: torch.Tensor, y: torch.Tensor) -> Images:
 
 
 def _interpolation(position: torch.Tensor, size: int) -> torch.Tensor:
-    """Weights [n, m, size] of the pixels 0 … size − 1 in a linear look-up at `position` [n, m]; zeros outside."""
+    """Return the weights [n, m, size] for linear interpolation between `size` pixels at the positions [n, m].
+
+    The pixels are at the positions 0 … size − 1. The weights are zero for positions outside the image.
+    """
     pixels = torch.arange(size, device=position.device, dtype=position.dtype)
     return (1 - (position.unsqueeze(-1) - pixels).abs()).clamp_min(0)
 
@@ -153,10 +166,11 @@ def _draw_rotate(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
 
 
 def _rotate(x: Images, *, radians: torch.Tensor) -> Images:
-    """Bilinear look-up at the position of each pixel turned about the centre; zeros outside.
+    """Rotate images about their centre by bilinear interpolation, with zeros outside.
 
-    The rotation is in the coordinates of affine_grid, −1 to 1 between the centres of the outermost pixels. So an image
-    that is not square is also sheared a little, as in the field. Needs sides of 2 pixels or more.
+    The position of each pixel is rotated, and the pixel gets the image's value at the rotated position. The coordinates
+    are those of torch's affine_grid: −1 to 1 between the centres of the outermost pixels. In these coordinates an image
+    that is not square is also sheared a little, as in other code of the field. Both sides need at least 2 pixels.
     """
     height, width = x.shape[2:]
     rows, columns = _centred(x, radians.dtype)
@@ -164,7 +178,8 @@ def _rotate(x: Images, *, radians: torch.Tensor) -> Images:
     cos, sin = radians.cos(), radians.sin()
     row = sin * (half_y / half_x) * columns + cos * rows + half_y
     column = cos * columns - sin * (half_x / half_y) * rows + half_x
-    # Everything outside is in a frame of zeros: a position further away looks up two pixels of the frame.
+    # The image gets a frame of zeros, one pixel wide. Positions further outside are moved into this frame, so they give
+    # zero too.
     row, column = row.clamp(-1, height), column.clamp(-1, width)
     top, left = row.floor().clamp_max(height - 1), column.floor().clamp_max(width - 1)
     below, right = (row - top).flatten(2), (column - left).flatten(2)
@@ -178,30 +193,33 @@ def _rotate(x: Images, *, radians: torch.Tensor) -> Images:
 
 
 def _pixels(x: Images) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row [H, 1] and column [W] numbers, int64."""
+    """Return the row numbers [H, 1] and the column numbers [W] of all pixels, int64, counted from 0."""
     height, width = x.shape[2:]
     return torch.arange(height, device=x.device).view(-1, 1), torch.arange(width, device=x.device)
 
 
 def _centred(x: Images, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row [H, 1] and column [W] numbers, counted from the centre of the image."""
+    """Return the row numbers [H, 1] and the column numbers [W] of all pixels, counted from the centre of the image."""
     rows, columns = _pixels(x)
     height, width = x.shape[2:]
     return rows.to(dtype) - (height - 1) / 2, columns.to(dtype) - (width - 1) / 2
 
 
 def _look_up(x: Images, index: torch.Tensor) -> torch.Tensor:
-    """[n, C, p]: the pixels of `x` [n, C, H, W] at `index`, p positions in 0 … H W − 1 for each image."""
+    """Return the pixels [n, C, p] of `x` [n, C, H, W] at the p positions that `index` holds for each image.
+
+    A position is a number in 0 … H W − 1: the row times W, plus the column.
+    """
     flat = x.flatten(2)
     return flat.gather(2, index.flatten(2).expand(-1, flat.shape[1], -1))
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """How the parameters of an operation are drawn, and its function of a batch; both use the same names for them."""
+    """An operation: two functions that use the same names for its parameters."""
 
-    draw: Callable[[Source, DSARanges], dict[str, torch.Tensor]]
-    apply: Callable[..., Images]
+    draw: Callable[[Source, DSARanges], dict[str, torch.Tensor]]  # draws the parameters, each of shape [n]
+    apply: Callable[..., Images]  # transforms a batch of images, with the parameters as keyword arguments
 
 
 OPERATIONS: Mapping[str, Operation] = {

@@ -1,4 +1,7 @@
-"""Siamese augmentation by class: the real and synthetic images of a class get one operation, drawn once."""
+"""Siamese augmentation by class: the real and the synthetic images of a class get the same operation.
+
+The operation and its parameters are drawn once for each class.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,15 @@ from satm.types import Images
 def draw_per_class(
     strategy: str, classes: int, image_shape: tuple[int, int, int], generator: torch.Generator
 ) -> tuple[Draw, ...]:
-    """`classes` draws, each shared by all images of its class (DSA, Algorithm 1: a new ω for each class)."""
+    """Make one draw for each class. All images of a class share its draw (DSA, Algorithm 1: a new ω for each class)."""
     return tuple(draw(strategy, 1, image_shape, generator, shared=True) for _ in range(classes))
 
 
 def apply_per_class(images: Images, draws: Sequence[Draw]) -> Images:
-    """`images` [K, n, C, H, W], those of class k transformed by draw k. At most one call of each operation, for any K.
+    """Return `images` [K, n, C, H, W], where the n images of class k are transformed by draw k.
 
-    Raises ShapeError unless there is one draw for each class.
+    Classes with the same operation are transformed together, so each operation is called at most once. Raises
+    ShapeError if the number of draws is not K.
     """
     if len(draws) != len(images):
         raise ShapeError(f"{len(draws)} draws for images of {len(images)} classes")

@@ -14,7 +14,11 @@ from satm.errors import TRACEBACK, Interrupted, SatmError, explained, spelled
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line. The exit code: 0 done, 1 failed (the message says why), 2 wrong usage, 130 interrupted."""
+    """Run one command line and return the exit code.
+
+    The exit code is 0 if the command succeeded, 1 if it failed (a message says why), 2 for wrong usage, and 130 if it
+    was interrupted.
+    """
     accept_every_letter()
     try:
         guard()
@@ -22,7 +26,8 @@ def run(arguments: Sequence[str]) -> int:
             say_lines(overview())
             code = 0 if arguments else 2
         else:
-            from satm.cli._app import app  # with typer, which the overview does not need
+            # This import loads typer, which is slow. The overview above does not need it.
+            from satm.cli._app import app
 
             app(args=list(arguments), prog_name="satm")
             code = 0
@@ -39,13 +44,13 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _failed(message: str, code: int = 1) -> int:
-    """Print `message` as one line on stderr; the exit code."""
+    """Print `message` as one line on stderr and return the exit code `code`."""
     flushed()
-    with contextlib.suppress(OSError):  # stderr may be full too
+    with contextlib.suppress(OSError):  # writing to stderr may fail too, for example on a full disk
         say(" ".join(message.split()), err=True)
     return code
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command line of this process. The console script `satm` calls this function."""
     sys.exit(run(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The commands as typer knows them. A command is made when it is first asked for."""
+"""The typer application. A command is made only when it is first used, so that `satm` starts quickly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from satm.cli._values import quickly, taught
 
 
 class Made(Mapping[str, Any]):
-    """The commands by name."""
+    """A mapping from each name to its command, which is made at the first look-up."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in COMMANDS:
@@ -31,7 +31,10 @@ class Made(Mapping[str, Any]):
 
 @cache
 def _made(name: str) -> Any:
-    """The command of this name. What adds commands to a group does so once."""
+    """Make the command or group with this name.
+
+    The result is cached, because a module must add its commands to a group only once.
+    """
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     alone.callback()(_nothing)
     for module in COMMANDS[name].modules:
@@ -50,7 +53,7 @@ class Commands(TyperGroup):
 
 
 def _nothing() -> None:
-    """Every word of the command line belongs to a command."""
+    """Do nothing: all arguments and options belong to the commands."""
 
 
 app = typer.Typer(

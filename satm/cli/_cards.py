@@ -1,4 +1,4 @@
-"""The card of a set and of a run: what is stored of it as a page that a person can read."""
+"""Makes the card of a set or a run: a page of text that shows what the registry stores about it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from satm.workflow.grouped import GroupRow
     from satm.workflow.lineage import Origin
 
-LABEL = 15  # columns of a terminal for the names at the left
-SHORT = 12  # digits of an id
-NAMES = 12  # classes that are named
+LABEL = 15  # the width of the left column, in characters; it holds the names of the lines
+SHORT = 12  # the number of digits that are shown of an id
+NAMES = 12  # the largest number of classes whose names are shown
+# For each profile, what a reader should know about the numbers of a set or run with this profile.
 SCALES = {
     "cpu": "a small scale for a CPU: no number stands beside a paper's",
     "smoke": "a trial scale: its numbers say that it runs, and nothing else",
@@ -28,7 +29,7 @@ SCALES = {
     "foreign": "imported: made by somebody else, and nothing is known of how it was selected",
 }
 
-Line = tuple[str, str]
+Line = tuple[str, str]  # the name at the left, and the text beside it
 
 
 def set_card(
@@ -39,7 +40,11 @@ def set_card(
     origin: Origin,
     results: Sequence[GroupRow],
 ) -> list[str]:
-    """What a set is, what made it, from what, and its headline numbers."""
+    """Return the lines of a set's card: what the set is, how and from what it was made, and its most important results.
+
+    `run` is the run that made the set; None if it is not known. `origin` is the tree of everything the set was made
+    from.
+    """
     about = record.about
     classes = list(about["classes"])
     more = f" … {len(classes)} in all" if len(classes) > NAMES else ""
@@ -69,7 +74,7 @@ def set_card(
 
 
 def _parametrisation(record: SetRecord) -> list[Line]:
-    """How many images networks see of the stored ones; [] if it is these."""
+    """Return a line with the number of images that networks see; [] if networks see the stored images themselves."""
     stored = parametrisation_from_dict(record.about.get("parametrisation"))
     seen = f"{stored.spell()}: networks see {record.images * stored.each} images, {stored.each} of each"
     return [] if stored == PIXELS else [("stored as", seen)]
@@ -86,7 +91,19 @@ def run_card(
     saved: Sequence[Path | str],
     results: Sequence[GroupRow],
 ) -> list[str]:
-    """What a run did, with which settings, where, how it ended, and the headline numbers of its set."""
+    """Return the lines of a run's card.
+
+    They show the work of the run, its settings, where it ran, how it ended, and the most important results of its set.
+
+    Args:
+        state: what the run does now, as `registry.process.state` returns it.
+        sets: the names of the sets that the run made.
+        environment: the facts of `registry.provenance.environment`.
+        last_step: the last step with stored metrics; None if there are no metrics.
+        metrics: the last value of each metric, by name; None if it is NaN.
+        saved: the files with the saved state of the run.
+        results: the most important results of the set that the run made or worked on.
+    """
     ipc = "" if run.ipc is None else f", {run.ipc} a class"
     ways = {"running": "", "done": ""}.get(state, f"; satm runs resume {run.id} goes on")
     lines: list[Line] = [
@@ -109,7 +126,7 @@ def run_card(
 
 
 def _recipe(run: RunRecord) -> Iterator[Line]:
-    """The preset of a condensation, where its numbers come from, and its departures from there."""
+    """Yield the preset of a condensation, the source of its settings, its departures from this source, and notes."""
     config = run.config
     if config.get("preset"):
         yield "preset", config["preset"]
@@ -123,7 +140,7 @@ def _recipe(run: RunRecord) -> Iterator[Line]:
 
 
 def _made(run: RunRecord) -> Iterator[Line]:
-    """The exact command, where and when it ran, and how long."""
+    """Yield the exact command of a run, its folder, and how long, where and when it ran."""
     yield "command", run.command_line
     if run.folder:
         yield "in folder", run.folder
@@ -149,7 +166,10 @@ def _value(value: Any) -> str:
 
 
 def _origins(origin: Origin, depth: int = 0) -> Iterator[str]:
-    """The lineage without the ids' ends, and without the commands, which the card has already."""
+    """Yield one line for each origin, with shortened ids and indented by its depth in the tree.
+
+    The command of a run is left out.
+    """
     for each in origin.origins:
         about = each.about.partition(": ")[0] if each.kind == "run" else each.about
         shortened = each.id if each.kind == "set" else each.id[:SHORT]
@@ -162,7 +182,10 @@ def _results(rows: Sequence[GroupRow], command: str) -> list[str]:
 
 
 def _shown(lines: Sequence[Line]) -> list[str]:
-    """Names at the left, once each, and texts in what is left of the terminal."""
+    """Return the printed lines: the names at the left, and the texts wrapped to the rest of the terminal's width.
+
+    If neighbouring lines have the same name, it is shown only once.
+    """
     shown, before = [], ""
     for name, text in lines:
         parts = wrapped([printable(text)], max(20, terminal_width() - LABEL)).split("\n")

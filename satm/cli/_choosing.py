@@ -1,4 +1,4 @@
-"""From the options of `satm condense`, `satm experts` and `satm plan`, or a configuration file, to a preset."""
+"""Chooses a preset from the options of `satm condense`, `satm experts` or `satm plan`, or from a configuration file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CondenseOptions:
-    """What the user asked for: the options of a command that condenses. None: the option was not given."""
+    """The options of a command that condenses. An option is None if the user has not given it."""
 
     dataset: str | None
     ipc: int | None
     method: str | None
     outer: str | None
     profile: str | None
-    row: str | None  # --preset
-    settings: list[str] | None  # --set
+    row: str | None  # the option --preset: the name of a row of hyper-parameters
+    settings: list[str] | None  # the option --set: texts KEY=VALUE
     data_root: Path | None
-    file: Path | None = None  # --config
+    file: Path | None = None  # the option --config: a configuration file
     engine: str | None = None
     precision: str | None = None
     compilation: str | None = None
@@ -33,13 +33,17 @@ class CondenseOptions:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """Settings to replace, by name. Raises ConfigError."""
+        """The settings that replace those of the preset, by name. Raises ConfigError if a --set has a wrong form."""
         shorthands = {"engine": self.engine, "precision": self.precision, "compile": self.compilation}
         given = {name: value for name, value in shorthands.items() if value is not None}
         return parse_settings(self.settings) | given
 
     def choose(self) -> Chosen:
-        """The preset, seed and data root that the options or the file ask for. Raises UsageError."""
+        """Return the preset, the seed and the data root that the options or the configuration file choose.
+
+        Raises ConfigError if no data set is given, or if options contradict the file. Raises UsageError for any other
+        wrong value.
+        """
         if self.file is not None:
             return self._from_file(self.file)
         if self.dataset is None:

@@ -1,7 +1,7 @@
-"""Every command of `satm`: which modules make it, and its line in `satm --help`.
+"""A table of all commands of `satm`: the modules that make each command, and its text in `satm --help`.
 
-The table is here so that a command line loads the modules of its own command only. A test holds that the lines are
-those of the commands themselves.
+With this table, `satm` loads only the modules of the command that the user runs. A test checks that the texts here are
+equal to the help texts of the commands.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 ABOUT = "Condense image data sets, store every version of the results, and measure them out of domain."
-LISTS = "Lists"
+LISTS = "Lists"  # the heading in `satm --help` for the commands that list names
 
 
 class Entry(NamedTuple):
     """A command, or a group of commands."""
 
-    modules: tuple[str, ...]  # of `satm.cli`; the first one adds it, others add commands to it
-    help: str  # the first paragraph of its help
-    panel: str = "Commands"
+    modules: tuple[str, ...]  # modules of `satm.cli`: the first adds the command, the others add commands to the group
+    help: str  # the first paragraph of the command's help
+    panel: str = "Commands"  # the heading in `satm --help` under which the command is listed
 
 
 COMMANDS = {
@@ -101,4 +101,4 @@ COMMANDS = {
     "runs": Entry(("runs",), "Condensations, evaluations and imports, with what became of them."),
     "registry": Entry(("upkeep",), "The registry file itself."),
 }
-"""In the order of `satm --help`."""
+"""All commands by name, in the order of `satm --help`."""

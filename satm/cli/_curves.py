@@ -1,6 +1,7 @@
-"""Small curves of measurements under a bar of a terminal, a line each.
+"""Draws small curves of measurements below a progress bar on a terminal. Each curve is one line of text.
 
-No library draws them: what `sparklines` offers is the one expression in `_spark`, and it splits curves that cross 0.
+The package `sparklines` is not used: it only does what one expression in `_spark` does, and it splits a curve that
+crosses 0.
 """
 
 from __future__ import annotations
@@ -11,25 +12,29 @@ from statistics import fmean
 from rich.console import Console
 from rich.text import Text
 
+# A cell is the place of one character on the terminal.
 LEVELS = "▁▂▃▄▅▆▇█"
-KEPT = 256  # means of one curve: enough for every width, however long the run
-WIDEST = 60  # cells of a curve
-NAME, NUMBER, RANGE = 19, 10, 21  # cells of the other columns
-NARROWEST, LOWEST = 72, 12  # columns and lines of a terminal that curves are drawn in
-LARGEST = 1e100  # values from here on, infinity and NaN are left out
+KEPT = 256  # the number of means that a curve keeps, however long the run is; no terminal needs more
+WIDEST = 60  # the largest number of cells of a curve
+NAME, NUMBER, RANGE = 19, 10, 21  # the numbers of cells for the name, the newest value, and the lowest and highest mean
+NARROWEST, LOWEST = 72, 12  # the smallest numbers of columns and lines of a terminal on which curves are drawn
+LARGEST = 1e100  # values of this size or more, infinity and NaN are left out
 
 
 class Curve:
-    """The course of one measurement: at most `KEPT` means, each of equally many neighbouring values."""
+    """All values of one measurement, kept as fewer than `KEPT` means of neighbouring values.
+
+    Each mean has the same number of values. When there are `KEPT` means, neighbouring means are joined in pairs.
+    """
 
     def __init__(self) -> None:
         self.newest = 0.0
         self._means: list[float] = []
-        self._waiting: list[float] = []  # values of the mean that is not full yet
-        self._each = 1  # values of a mean
+        self._waiting: list[float] = []  # the newest values, which are too few for a mean
+        self._each = 1  # the number of values in each mean
 
     def add(self, value: float) -> None:
-        """Take in the newest value."""
+        """Add the newest value."""
         self.newest = value
         self._waiting.append(value)
         if len(self._waiting) < self._each:
@@ -41,7 +46,7 @@ class Curve:
             self._each *= 2
 
     def values(self, cells: int) -> list[float]:
-        """The whole course as at most `cells` means. It may be called while another thread adds values."""
+        """Return all values as at most `cells` means. This may be called while another thread adds values."""
         means, waiting = list(self._means), list(self._waiting)
         found = [*means, *([fmean(waiting)] if waiting else [])]
         count = min(cells, len(found))
@@ -49,22 +54,25 @@ class Curve:
 
 
 class Curves:
-    """The curves of one bar, in the order in which their measurements first came."""
+    """The curves of one progress bar, in the order in which their first values were added."""
 
     def __init__(self) -> None:
         self._curves: dict[str, Curve] = {}
 
     def add(self, name: str, value: float) -> None:
-        """Take in the newest value of a measurement."""
+        """Add the newest value of the measurement `name`."""
         if abs(value) < LARGEST:
             self._curves.setdefault(name, Curve()).add(value)
 
     def lines(self, width: int) -> Iterator[Text]:
-        """A line for each measurement, at most `width` cells: name, newest value, curve, lowest and highest mean."""
+        """Yield a line of at most `width` cells for each measurement.
+
+        The line shows the name, the newest value, the curve, and the lowest and the highest mean.
+        """
         cells = min(WIDEST, width - NAME - NUMBER - RANGE - 3)
         for name, curve in list(self._curves.items()):
             values = curve.values(cells)
-            if not values:  # another thread is adding the first one
+            if not values:  # another thread is just adding the first value
                 continue
             ends = f"{min(values):.3g} … {max(values):.3g}"
             line = f"{name:>{NAME}} {curve.newest:>{NUMBER}.4g} {_spark(values):<{cells}} {ends}"
@@ -72,12 +80,15 @@ class Curves:
 
 
 def fit(console: Console) -> bool:
-    """Whether a terminal is large enough for curves and can show their letters."""
+    """Return whether a terminal is large enough for curves and can show their characters."""
     return console.width >= NARROWEST and console.height >= LOWEST and console.encoding.startswith("utf")
 
 
 def _spark(values: list[float]) -> str:
-    """A letter for each value, between the lowest and the highest of them. Equal values are a line in the middle."""
+    """Return one character of `LEVELS` for each value: the first for the lowest value, the last for the highest value.
+
+    If all values are equal, all characters are the one in the middle.
+    """
     low, high = min(values), max(values)
     if high == low:
         return LEVELS[3] * len(values)

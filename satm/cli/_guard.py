@@ -1,4 +1,4 @@
-"""The check that no other package hides one of our packages."""
+"""Checks that no other package hides one of the packages of satm."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ PACKAGES = ("satm", "evaluation", "protocols", "registry")
 
 
 def guard() -> None:
-    """Raise Shadowed if our four packages do not come from one folder.
+    """Raise Shadowed if the four packages of satm are not in one folder.
 
-    Their names are common, so a package or folder of the same name may hide one of them.
+    Names such as `registry` are common. So another package or folder with the same name may be imported instead.
     """
     places = {}
     for name in PACKAGES:

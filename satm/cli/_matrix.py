@@ -1,4 +1,7 @@
-"""The matrix of groups × architectures as wide tables and a line on each order."""
+"""Writes a matrix of accuracies (groups × architectures) as tables, and how well the architectures order the sets.
+
+A group holds sets that differ only in the seed of their condensation.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from statistics import fmean
 from evaluation.matrix import Matrix, MatrixRow, Ranking
 from satm.statistics import Crossed
 
+# The part of a table's title that explains the text of a cell.
 DIFFERENCE = "mean [95% interval] condensations × networks"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of texts."""
+    """A table: a title, the names of the columns, and rows of texts."""
 
     title: str
     columns: list[str]
@@ -22,7 +26,12 @@ class Table:
 
 
 def tables(matrix: Matrix) -> list[Table]:
-    """Accuracies, what is lost from the sets' own architecture, and differences to what they are compared with."""
+    """Return wide tables, with a row for each group and a column for each architecture.
+
+    The first table shows the accuracies. The second shows how much accuracy is lost in comparison with the architecture
+    that a set was made with. The third shows the differences to the row that each group is compared with
+    (`Matrix.against`). Empty tables are left out.
+    """
     accuracy = "test accuracy (%): mean [95% interval] condensations × networks, sd between condensations / networks"
     found = [_wide(matrix, f"{accuracy}, learning rate; * = the set's own architecture", _score, _scope_of_score)]
     if len(matrix.architectures) > 1:
@@ -34,7 +43,10 @@ def tables(matrix: Matrix) -> list[Table]:
 
 
 def differences(matrix: Matrix) -> list[Table]:
-    """The tables of differences with a line for each group and architecture, so that they fit a narrow terminal."""
+    """Return the second and third table of `tables` in a form that fits a narrow terminal.
+
+    They have one row for each group and architecture.
+    """
     lost = "lost from the set's own architecture (points), paired by condensation and network"
     found = [_long(matrix, lost, MatrixRow.drop)]
     if matrix.against:
@@ -63,13 +75,17 @@ def _long(matrix: Matrix, title: str, difference: Callable[[MatrixRow, str], Cro
 
 
 def adaptations(matrix: Matrix) -> list[str]:
-    """One line for every architecture that was fitted to the images."""
+    """Return one line for each architecture whose networks were changed to fit the images, with the changes."""
     found = {name: done for line in matrix.rows for name, done in line.adaptations.items() if done}
     return [f"{name}: " + ", ".join(f"{what} {size}" for what, size in found[name].items()) for name in found]
 
 
 def orders(matrix: Matrix) -> list[str]:
-    """One line for every architecture on which there are several sets to order."""
+    """Return one line for each architecture on which several sets can be ordered by accuracy.
+
+    The line says how well this order agrees with the order of the in-domain accuracies, which are measured on the
+    architecture that each set was made with.
+    """
     return [
         f"order of the sets on {architecture} against in-domain: {_order(matrix.ranking(architecture))}"
         for architecture in matrix.architectures
@@ -107,7 +123,11 @@ def _wide(
 
 
 def _score(line: MatrixRow, architecture: str) -> str:
-    """The mean over all networks, in which those that diverged count as chance, and the mean of the others."""
+    """Return the text of one cell: the mean accuracy with interval, numbers of units, spreads and learning rates.
+
+    In this mean a diverged network has the accuracy of a guess. If networks diverged, the mean of the others is shown
+    too.
+    """
     found = line.score(architecture)
     if found is None:
         return ""
@@ -137,7 +157,7 @@ def _rate(rates: tuple[float, ...]) -> str:
 
 
 def _against(matrix: Matrix) -> str:
-    """The title of the differences, which says how they are paired."""
+    """Return the title of the table of differences. It says how the differences are paired."""
     others = list(matrix.against.values())
     names = ", ".join(sorted({line.name if line in matrix.sets else line.memory for line in others}))
     if any(line.draws for line in others):

@@ -1,8 +1,9 @@
-"""The tables of names that the command line lists: in help texts, in commands such as `satm methods`, in `satm doctor`.
+"""Lists names, such as those of all methods, for help texts, for commands such as `satm methods` and for `satm doctor`.
 
-Names and one-line summaries are read from the text of the files and from the metadata of other packages, without
-importing the tables. `satm presets` and `satm doctor` do import tables: they show the rows of each method, and whether
-the things of other packages can be loaded.
+The names are registered in tables (`satm.names.Names`). To save time, the names and their one-line summaries are read
+from the text of our files and from the metadata of other packages, and the tables are not imported. Only `satm presets`
+and `satm doctor` import tables. `satm presets` shows the rows of each method, and `satm doctor` shows whether the
+plugins of other packages can be loaded.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """An option that may stand without a value."""
+    """An option that may be given with or without a value."""
 
-    value: str  # that it then has
-    like: re.Pattern[str]  # a word after it that fits this is its value
+    value: str  # the value of the option if it is given without a value
+    like: re.Pattern[str]  # if the next word on the command line has this form, it is the value of the option
 
 
 ALONE = {
@@ -36,20 +37,20 @@ ALONE = {
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Where a table is, and where its names are registered."""
+    """The place of a table, and the places where its names are registered."""
 
-    home: str  # module:attribute of the table
-    package: str  # the package or module that registers our names, as in `Names`
-    group: str | None  # the entry-point group of other packages, as in `Names`
+    home: str  # the table, as "module:attribute"
+    package: str  # the package or module whose files register our own names, as in `Names`
+    group: str | None  # the entry-point group in which other packages offer names; None: they cannot offer any
 
     def names(self) -> Names[Any]:
-        """The names and their summaries, without importing the table."""
+        """Return the names and their summaries without importing the table."""
         from satm.names import Names
 
         return Names("name", package=self.package, group=self.group)
 
     def table(self) -> Names[Any]:
-        """The table. Imports its module."""
+        """Import the module of the table and return the table."""
         module, _, attribute = self.home.partition(":")
         return cast("Names[Any]", getattr(import_module(module), attribute))
 
@@ -66,13 +67,13 @@ LISTINGS = {
     "loggers": Listing("satm.loggers.base:LOGGERS", "satm.loggers", "satm.loggers"),
     "recipes": Listing("evaluation.recipes:RECIPES", "evaluation.recipes", None),
 }
-"""Every table that is listed, by the word that a help text uses for its names, such as `{methods}`."""
+"""All tables, by the word that is replaced by their names in a help text, such as `methods` in `{methods}`."""
 
 
 def filled(text: str, *, plugins: bool = True) -> str:
-    """`text` with each `{methods}`, `{outer}` … replaced by the names of that table, with commas between them.
+    """Return `text` with each `{methods}`, `{outer}` … replaced by the names of its table, separated by commas.
 
-    If `plugins` is False, the names of other packages are left out, so the text is the same on every machine.
+    If `plugins` is False, the names of other packages are left out. Then the text is the same on every machine.
     """
     for word, listing in LISTINGS.items():
         if f"{{{word}}}" in text:
@@ -82,18 +83,19 @@ def filled(text: str, *, plugins: bool = True) -> str:
 
 
 class Command(TyperCommand):
-    """A command whose help texts may hold `{methods}` and the like. They are filled in only when its help is shown.
+    """A command with two additions to typer's command.
 
-    Its options of `ALONE` may stand without a value.
+    Its help texts may contain `{methods}` and the other words of `LISTINGS`, which are replaced by names only when the
+    help is shown. Its options that are in `ALONE` may be given without a value.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the words of the command line."""
+        """Read the words of the command line, after the missing values of `ALONE` were added."""
         own = {name for parameter in self.params for name in parameter.opts}
         return super().parse_args(ctx, _with_values(args, [name for name in ALONE if name in own]))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help of the command."""
+        """Write the help of the command, with names in place of `{methods}` and the other words of `LISTINGS`."""
         for parameter in self.params:
             if isinstance(parameter, TyperArgument | TyperOption) and parameter.help:
                 parameter.help = filled(parameter.help)
@@ -101,7 +103,7 @@ class Command(TyperCommand):
 
 
 def _with_values(words: list[str], options: Iterable[str]) -> list[str]:
-    """The words, and after each of these options that has no value the one that it then has."""
+    """Return the words of a command line. After each of `options` without a value, its value from `ALONE` is added."""
     found: list[str] = []
     for word, later in pairwise([*words, ""]):
         found.append(word)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what turns their text into values."""
+"""Options that several commands share, and functions that convert their texts to values."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CompilationName: TypeAlias = Annotated[
 Grid: TypeAlias = Annotated[Path | None, typer.Option("--grid", help="Write the images as a grid to this PNG file.")]
 
 # Options of the commands that condense (condense, experts, plan, tune).
-# `{methods}` and the like are filled in by _names.py when help is shown.
+# When the help is shown, _names.py replaces `{methods}` and other words in braces by the names of a table.
 Dataset: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="DATASET", help="A data set: {datasets}, or the path of a folder of images.")
 ]
@@ -95,7 +95,7 @@ Log: TypeAlias = Annotated[
     ),
 ]
 
-# Options of commands that evaluate: of some or all of eval, eval-arch and eval-cl.
+# Options of the commands that evaluate: eval, eval-arch and eval-cl. Not every option belongs to all three.
 SetReference: TypeAlias = Annotated[
     str,
     typer.Argument(
@@ -177,7 +177,7 @@ AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Everything that
 
 
 class Format(StrEnum):
-    """How rows are printed."""
+    """The format in which rows are printed."""
 
     TABLE = "table"
     CSV = "csv"
@@ -186,7 +186,7 @@ class Format(StrEnum):
 
 
 class Pivot(StrEnum):
-    """What a pivot table shows side by side."""
+    """The property of results whose values become the columns of a pivot table."""
 
     ARCHITECTURE = "architecture"
     METHOD = "method"
@@ -198,9 +198,9 @@ FormatOption: TypeAlias = Annotated[Format, typer.Option("--format", help="How r
 
 
 def parse_place(workers: int | None, ray: str | None) -> Place | None:
-    """Where the work runs; None: in this process.
+    """Return the place where the work runs, from --workers or --ray; None: in this process.
 
-    Raises ConfigError for --workers beside --ray, and if Ray is not installed or nothing answers at its address.
+    Raises ConfigError if both options are given, if Ray is not installed, or if no Ray cluster is at the address.
     """
     if workers is not None and ray is not None:
         raise ConfigError(f"--workers {workers} beside --ray: they are two places; give one of them")
@@ -216,7 +216,7 @@ def parse_place(workers: int | None, ray: str | None) -> Place | None:
 
 
 def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
-    """`key=value` pairs as a dictionary. A value is read as JSON if it parses, else as text.
+    """Return `key=value` pairs as a dictionary. A value that is valid JSON is read as JSON, any other value as text.
 
     Raises ConfigError for a pair without a key or without =.
     """
@@ -233,7 +233,10 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
 
 
 def parse_logs(texts: list[str] | None) -> tuple[str, ...]:
-    """The loggers that --log names. Raises the errors of `satm.loggers.parse` before anything is done."""
+    """Return the texts of --log, after they were checked.
+
+    Raises the errors of `satm.loggers.parse`, so that a wrong text is found before the work starts.
+    """
     if texts:
         from satm.loggers import parse
 
@@ -242,7 +245,7 @@ def parse_logs(texts: list[str] | None) -> tuple[str, ...]:
 
 
 def one_of(option: str, text: str | None, *values: str) -> Any:
-    """`text`, one of `values` or None. Raises ConfigError for any other text."""
+    """Return `text` if it is one of `values` or None. Raises ConfigError for any other text."""
     if text is not None and text not in values:
         expected = f"{', '.join(values[:-1])} or {values[-1]}" if len(values) > 1 else values[0]
         raise ConfigError(f"{option} {text}: expected {expected}")
@@ -250,12 +253,15 @@ def one_of(option: str, text: str | None, *values: str) -> Any:
 
 
 def parse_compilation(text: str | None) -> Any:
-    """The value of --compilation; "auto" if the option is not given. Raises ConfigError."""
+    """Return the value of --compilation; "auto" if the option is not given. Raises ConfigError for a wrong value."""
     return one_of("--compilation", text, "auto", "compiled", "eager") or "auto"
 
 
 def parse_rate(text: str | None) -> Any:
-    """The policy of --learning-rate: learned, grid, both, a number; None: not given. Raises ConfigError."""
+    """Return the value of --learning-rate: "learned", "grid", "both" or a number; None if the option is not given.
+
+    Raises ConfigError for any other value.
+    """
     if text is None or text in ("learned", "grid", "both"):
         return text
     try:
@@ -265,9 +271,10 @@ def parse_rate(text: str | None) -> Any:
 
 
 def parse_labels(labels: str | None, teacher: str | None, temperature: float | None) -> Any:
-    """Where labels come from, as the library takes it. A teacher or its temperature implies a teacher's labels.
+    """Return where the labels come from, as the argument `labels` of `satm.evaluate`.
 
-    Raises ConfigError if `labels` is neither teacher nor own, or if a teacher or temperature is given with own.
+    If a teacher or a temperature is given, the labels come from a teacher. Raises ConfigError if `labels` is neither
+    "teacher" nor "own", or if a teacher or a temperature is given and `labels` is "own".
     """
     found = one_of("--labels", labels, "teacher", "own")
     if teacher is None and temperature is None:

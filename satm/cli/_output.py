@@ -1,4 +1,7 @@
-"""What the commands print goes through here: no name can control a terminal, and no letter can stop a command."""
+"""Prints the output of all commands safely.
+
+No printed name can control the terminal, and a character that the encoding lacks does not stop the command.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +14,35 @@ from satm.progress import NoProgress
 
 
 def say(text: object = "", *, err: bool = False) -> None:
-    """Print `text` as one line on stdout or stderr. Characters that cannot be seen are shown as escapes."""
+    """Print `text` as one line on stdout, or on stderr if `err` is True. Invisible characters are shown as escapes."""
     print(printable(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def say_lines(text: str) -> None:
-    """Print a text of several lines, such as a table or JSON, on stdout. Its names are escaped already."""
+    """Print a text of several lines, such as a table or JSON, on stdout. The caller has already escaped its names."""
     print(printable_lines(text), flush=True)
 
 
 class Spoken(NoProgress):
-    """The progress of a command that is quick: what it says is a line on stderr."""
+    """The progress of a quick command. It draws no bars, and prints its messages on stderr."""
 
     def say(self, message: str) -> None:
-        """One line on stderr."""
+        """Print one line on stderr."""
         say(message, err=True)
 
 
 def accept_every_letter() -> None:
-    r"""Let stdout and stderr show a letter that their encoding lacks as its escape: α is `\u03b1` in ASCII."""
+    r"""Let stdout and stderr write an escape for a character that their encoding lacks: `\u03b1` for α in ASCII."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def flushed() -> str | None:
-    """Write what waits for stdout; what went wrong, or None.
+    """Write the buffered output to stdout. Returns the reason if this fails, else None.
 
-    After an error stdout leads nowhere, so that Python does not try it again at its end and print a traceback.
+    After an error, stdout is redirected to the null device. Otherwise Python tries to write again when it ends, and
+    prints a traceback.
     """
     try:
         sys.stdout.flush()
@@ -49,5 +53,5 @@ def flushed() -> str | None:
 
 
 def give_up() -> None:
-    """Lead stdout nowhere."""
+    """Redirect stdout to the null device, so that all further output is lost."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""`satm --help` without typer, whose loading takes longer than everything else that it does."""
+"""Writes the text of `satm --help` without typer, because loading typer takes longer than all the rest."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from textwrap import wrap
 
 from satm.cli._commands import ABOUT, COMMANDS
 
-NARROWEST, WIDEST = 60, 100  # columns
+NARROWEST, WIDEST = 60, 100  # the smallest and the largest width of the text, in characters
 
 
 def overview() -> str:
-    """Every command with its line, in the width of the terminal."""
+    """Return the list of all commands with their help, wrapped to the width of the terminal."""
     width = min(max(get_terminal_size().columns, NARROWEST), WIDEST)
     return "\n".join(_lines(width))
 

@@ -1,4 +1,8 @@
-"""Results as a pivot table: sets and protocols at the left, and a column for each architecture, method, IPC or step."""
+"""Prints results as a pivot table.
+
+At the left are the sets, protocols and so on. At the right is one column for each architecture, method, IPC or
+incremental step.
+"""
 
 from __future__ import annotations
 
@@ -28,24 +32,27 @@ from satm.report.tables import render
 from satm.workflow.compare import WHOLE
 from satm.workflow.grouped import GroupRow
 
-ALL_CLASSES = "all classes"  # for in-domain and cross-arch in one row: networks see all classes, unlike in a stream
-OWN = "in-domain"
-LEAST = 20  # characters, at least, for the names at the left
-_WITHOUT_SET = (Pivot.METHOD, Pivot.IPC)  # the names at the left do not say which version of a set a value is of
+# The protocol of a row that has in-domain and cross-arch results. In both, networks see all classes at once, which they
+# do not in a stream.
+ALL_CLASSES = "all classes"
+OWN = "in-domain"  # the protocol of an evaluation on the architecture that the set was made with
+LEAST = 20  # the smallest number of characters for the names at the left
+# In these pivot tables, the names at the left do not contain the version of a set, so the cells show it.
+_WITHOUT_SET = (Pivot.METHOD, Pivot.IPC)
 
 
 @dataclass(frozen=True, slots=True)
 class Turned:
-    """A pivot table. If two results fall into one cell, the second gets a line of its own, named NAME (2)."""
+    """A pivot table. If two results belong to one cell, the second result gets another line, with the name NAME (2)."""
 
-    columns: tuple[str, ...]  # of the names at the left
-    names: tuple[tuple[str, ...], ...]
-    values: tuple[str, ...]  # the columns at the right
-    cells: tuple[tuple[GroupRow | None, ...], ...]
+    columns: tuple[str, ...]  # the headings of the names at the left
+    names: tuple[tuple[str, ...], ...]  # for each line, the names at the left
+    values: tuple[str, ...]  # the headings of the columns at the right
+    cells: tuple[tuple[GroupRow | None, ...], ...]  # for each line, the results at the right; None: there is no result
 
 
 def turned(rows: Sequence[GroupRow], by: Pivot) -> Turned:
-    """The rows by set, protocol and so on, with a column for each value of `by`. Nothing is averaged."""
+    """Return the results as a pivot table, with one column for each value of the property `by`. Nothing is averaged."""
     columns = tuple(name for name in ABOUT if name != by.value)
     found: dict[tuple[str, ...], dict[str, GroupRow]] = {}
     values: dict[str, Any] = {}
@@ -63,9 +70,10 @@ def turned(rows: Sequence[GroupRow], by: Pivot) -> Turned:
 
 
 def print_pivot(rows: Sequence[GroupRow], by: Pivot, form: Format, *, more: str = "") -> None:
-    """The pivot table on stdout. CSV and JSON hold mean, ends, spread and n of each cell in columns of their own.
+    """Print the results on stdout as a pivot table, with one column for each value of the property `by`.
 
-    `more` is printed last: what the table leaves out.
+    In CSV and JSON, each number of a cell (mean, ends of the interval, spreads, n …) has its own column. `more` is a
+    note about rows that are left out; it is printed below the table, but not in CSV, JSON and Markdown.
     """
     table = turned(rows, by)
     if form in (Format.CSV, Format.JSON):
@@ -78,7 +86,7 @@ def print_pivot(rows: Sequence[GroupRow], by: Pivot, form: Format, *, more: str 
         print_rows(columns, lines, form)
         return
     sizes = Counter(size_text(cell) for line in table.cells for cell in line if cell is not None)
-    same = next(iter(sizes)) if len(sizes) == 1 else None
+    same = next(iter(sizes)) if len(sizes) == 1 else None  # if all cells have the same n, the title shows it once
     marks = marks_of([notes_text(cell) for line in table.cells for cell in line if cell is not None])
     texts = [[_cell(cell, by, marks, with_n=same is None) for cell in line] for line in table.cells]
     noted = [f"{mark}: {text}" for text, mark in marks.items()]
@@ -117,7 +125,11 @@ def _lines(table: Turned, texts: Sequence[Sequence[str]], by: Pivot, same: str |
 
 
 def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
-    """The columns that stand side by side: as many as fit, at least one."""
+    """Divide the columns at the right into blocks that are printed below each other.
+
+    A block has as many columns as fit into the width `room`, but at least one. Returns the first column of each block,
+    and the column after its last.
+    """
     blocks, begin, used = [], 0, 0
     for i, each in enumerate(widths):
         if i > begin and used + each > room:
@@ -128,7 +140,10 @@ def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
 
 
 def _value(row: GroupRow, by: Pivot) -> tuple[str, Any]:
-    """The column of a row and its sort key; None: columns stay in the order of their first appearance."""
+    """Return the heading of the column that a result belongs to, and the sort key of this column.
+
+    A sort key of None means that the columns are in the order in which they first appear.
+    """
     record, cell = row.group.sets[0], row.cell
     if by is Pivot.ARCHITECTURE:
         return cell.architecture, None
@@ -140,7 +155,7 @@ def _value(row: GroupRow, by: Pivot) -> tuple[str, Any]:
 
 
 def _names(row: GroupRow, by: Pivot, columns: Sequence[str]) -> tuple[str, ...]:
-    """What a result belongs to besides its column, in the order of `columns`."""
+    """Return the names at the left of a result's line, in the order of `columns`."""
     record, named = row.group.sets[0], dict(zip(ABOUT, about(row), strict=True))
     if by is Pivot.ARCHITECTURE and row.cell.protocol in WHOLE:
         named["protocol"] = ALL_CLASSES
@@ -152,7 +167,7 @@ def _names(row: GroupRow, by: Pivot, columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _numbered(names: tuple[str, ...], again: int) -> tuple[str, ...]:
-    """The names of the line for the result number `again` of one cell."""
+    """Return the names of the line for result number `again` of one cell: the first name is followed by the number."""
     return names if again == 1 else (f"{names[0]} ({again})", *names[1:])
 
 

@@ -1,6 +1,6 @@
 """Shows progress: bars on a terminal, or a line every half minute if there is no terminal.
 
-A terminal that cannot move its cursor (`TERM=dumb`) counts as none.
+A terminal that cannot move its cursor (`TERM=dumb`) is treated as if there were no terminal.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from satm.cli._curves import Curves, fit
 from satm.printable import printable
 from satm.progress import spell_seconds
 
-LINE_SECONDS = 30.0  # between lines, if bars cannot be drawn
+LINE_SECONDS = 30.0  # the time between two lines if bars cannot be drawn
 
 
 class _Rate(TextColumn):
-    """Units a second, or seconds a unit."""
+    """The column of a bar with its speed: units per second, or seconds per unit if the work is slow."""
 
     def __init__(self) -> None:
         super().__init__("")
@@ -43,26 +43,26 @@ class _Rate(TextColumn):
 
 
 class _Bars(Progress):
-    """The bars, and below them the curves, if one bar alone has some and they fit."""
+    """All bars, and the curves below them. Curves are shown only if exactly one bar has curves, and if they fit."""
 
     def __init__(self, *columns: ProgressColumn, **settings: Any) -> None:
-        self.curves: list[Curves] = []  # of the open bars that have some
+        self.curves: list[Curves] = []  # one item for each open bar that has curves
         super().__init__(*columns, **settings)
 
     @property
     def draws_curves(self) -> bool:
-        """Whether there are curves to see now. The user may change the size of a terminal at any time."""
+        """Whether curves are shown now. This can change, because the user may change the size of the terminal."""
         return not self.disable and len(self.curves) == 1 and fit(self.console)
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """See `Progress`."""
+        """Yield what is drawn: the bars, then the lines of the curves. See `rich.progress.Progress`."""
         yield self.make_tasks_table(self.tasks)
         for curves in list(self.curves) if self.draws_curves else ():
             yield from curves.lines(self.console.width)
 
 
 class TerminalProgress:
-    """Bars on stderr, so that the output of a command can be piped."""
+    """The progress of a long command. It is shown on stderr, so that the output of the command can be piped."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -83,11 +83,11 @@ class TerminalProgress:
         self._stopping = False
 
     def bar(self, name: str, total: int, *, done: int = 0) -> TerminalBar:
-        """A new bar."""
+        """Return a new bar for `total` units of work, of which `done` are done already."""
         return TerminalBar(self, name, total, done)
 
     def say(self, message: str) -> None:
-        """One line on stderr."""
+        """Print one line on stderr."""
         self.console.print(printable(message), markup=False)
 
     def stopping(self) -> bool:
@@ -95,7 +95,7 @@ class TerminalProgress:
         return self._stopping
 
     def stop(self, message: str) -> None:
-        """Ask the work to stop."""
+        """Ask the work to stop, and print `message` on stderr."""
         self._stopping = True
         self.say(message)
 
@@ -110,24 +110,26 @@ class TerminalProgress:
 
 
 class TerminalBar:
-    """One bar on a terminal, else one line every half minute."""
+    """One bar on a terminal. If there is no terminal, it prints one line every half minute."""
 
     def __init__(self, progress: TerminalProgress, name: str, total: int, done: int) -> None:
         self._progress, self._bars, self._name, self._total = progress, progress._bars, printable(name), total
         self._done = done
-        self._curves: Curves | None = None  # the bar has none until it is given values
-        self._spoke = time.monotonic()
-        self._clock: tuple[float, int] | None = None  # when the first unit was done, and how many units were done then
+        self._curves: Curves | None = None  # None until the first call of `draw`
+        self._spoke = time.monotonic()  # the time of the last line
+        # The time of the first call of `advance`, and the number of units that were done then; None before this call.
+        self._clock: tuple[float, int] | None = None
         self._id: TaskID = self._bars.add_task(self._name, total=total, completed=done, facts="")
 
     def advance(self, steps: int = 1, **facts: float | str) -> None:
-        """`steps` more are done."""
+        """Move the bar on by `steps` units, and show `facts` beside it, such as a loss."""
         self._done += steps
         shown = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
         beside = "" if self._curves is not None and self._bars.draws_curves else printable(shown)
         self._bars.update(self._id, advance=steps, facts=beside)
         now = time.monotonic()
-        # The first unit may hold a compilation or the choice of a learning rate, so its time predicts nothing.
+        # The first unit may include a compilation or the choice of a learning rate, so its time is not used to predict
+        # the time that is left.
         since, before = self._clock = self._clock or (now, self._done)
         if not self._progress.drawing and now - self._spoke > LINE_SECONDS:
             self._spoke = now
@@ -138,7 +140,7 @@ class TerminalBar:
             sys.stderr.flush()
 
     def draw(self, values: Mapping[str, float]) -> None:
-        """Go on with the curves of the bar."""
+        """Add the newest values of measurements, by name, to the curves of the bar."""
         if self._curves is None:
             self._curves = Curves()
             self._bars.curves.append(self._curves)

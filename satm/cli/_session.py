@@ -1,4 +1,4 @@
-"""What every long command needs around its work: threads, bars, and a clean stop on Ctrl-C or SIGTERM."""
+"""Prepares and cleans up what every long command needs: CPU threads, bars, and a clean stop on Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from satm.cli._progress import TerminalProgress
 
 @contextmanager
 def working(threads: int | None) -> Iterator[TerminalProgress]:
-    """Progress for one command, and its number of threads, which is as before at the end.
+    """Set the number of CPU threads and yield the progress of one command.
 
-    The first signal asks the work to stop at its next safe point; a second ends it now.
+    `threads` is None for one thread for each core. The first signal (Ctrl-C or SIGTERM) asks the work to stop at its
+    next safe point; the second signal ends the process at once. At the end, the number of threads and the reaction to
+    signals are as before.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The short table of results: one row a set, memory and architecture, and only the columns that differ."""
+"""Prints the short table of results: one row for each set, memory and architecture, and only columns that differ."""
 
 from __future__ import annotations
 
@@ -15,32 +15,43 @@ from satm.workflow.grouped import GroupRow
 from satm.workflow.headline import Best, headlines, is_headline
 from satm.workflow.incremental.naming import BASE
 
+# The columns that describe a row. The numbers of the row come after them.
 ABOUT = ("set", "protocol", "architecture", "memory", "profile", "recipe", "rate", "metric", "step")
+# By these separators, the texts of a column are split into parts, and parts that all rows share are shown only once.
 SEPARATORS = {"set": "/", "recipe": ", "}
-ROWS = 40  # that a short table shows
-NAMED = 3  # metrics that the line above a table names; its column has their names
+ROWS = 40  # the largest number of rows in a short table, if the user does not give another number
+NAMED = 3  # the title of a table names at most so many metrics; the column `metric` names all of them
 
 
 def terminal_width() -> int:
-    """The columns of the terminal: COLUMNS if it is set, 80 if there is no terminal."""
+    """Return the width of the terminal in characters.
+
+    It is the environment variable COLUMNS if this is set, and 80 if there is no terminal.
+    """
     return shutil.get_terminal_size().columns
 
 
 def print_short(rows: Sequence[GroupRow], *, notes: Sequence[str] = (), more: str = "") -> None:
-    """The rows as a table that fits the terminal, with a note on each of them; `more` says what is left out."""
+    """Print the rows as a table that fits the terminal.
+
+    `notes` holds a note for each row, or nothing. `more` is a text about rows that are left out.
+    """
     lines = short_lines(rows, terminal_width(), notes=notes)
     say_lines("\n".join([*lines, *([wrapped([more], terminal_width())] if more else [])]))
 
 
 def print_stored(registry: Path, names: Sequence[str], **filters: Any) -> None:
-    """The headlines of sets or groups; filters as `satm.group_results` takes them."""
+    """Print the most important results (`satm.workflow.headline`) of sets or groups.
+
+    `names` are references of sets or groups. `filters` are passed to `satm.group_results`.
+    """
     import satm
 
     print_short(headlines(satm.group_results(names, registry=registry, every_step=False, **filters)))
 
 
 def print_best(found: Sequence[Best], form: Format, *, more: str = "") -> None:
-    """The best rows, each with what may be best too."""
+    """Print the best rows. A note on each row names the other rows that may be the best too."""
     if form is not Format.TABLE:
         columns, lines = plain_table([each.row for each in found])
         rivals = ["; ".join(row.group.name for row in each.rivals) for each in found]
@@ -58,7 +69,10 @@ def print_best(found: Sequence[Best], form: Format, *, more: str = "") -> None:
 
 
 def short_lines(rows: Sequence[GroupRow], limit: int, *, notes: Sequence[str] = ()) -> list[str]:
-    """The lines of the table, each at most `limit` columns wide; `notes` has one for each row, or none at all."""
+    """Return the lines of the short table, at most `limit` characters wide.
+
+    `notes` holds a note for each row, or nothing.
+    """
     if not rows:
         return ["no results"]
     noted = [notes_text(row, text) for row, text in zip(rows, notes or [""] * len(rows), strict=True)]
@@ -79,7 +93,11 @@ def short_lines(rows: Sequence[GroupRow], limit: int, *, notes: Sequence[str] = 
 
 
 def about(row: GroupRow) -> list[str]:
-    """What a row is of, in the order of `ABOUT`. A metric is named if it is not the one that is expected."""
+    """Return the texts that describe a row, in the order of `ABOUT`.
+
+    The metric is "" if it is the headline of its protocol (`satm.workflow.headline`), such as the test accuracy. The
+    step is "" if it is the last step of the stream.
+    """
     cell = row.cell
     return [
         row.group.name,
@@ -95,7 +113,11 @@ def about(row: GroupRow) -> list[str]:
 
 
 def protocol_text(row: GroupRow) -> str:
-    """`in-domain`, `cross-arch`, `cl 5 steps` for GDumb, `cl der 5 steps` for another class-incremental protocol."""
+    """Return the protocol of a row in a short form.
+
+    It is `in-domain` or `cross-arch`, or for class-incremental protocols `cl 5 steps` (GDumb) or, for example,
+    `cl der 5 steps` (any other protocol).
+    """
     cell = row.cell
     if not cell.incremental:
         return cell.protocol
@@ -104,14 +126,18 @@ def protocol_text(row: GroupRow) -> str:
 
 
 def mean_text(row: GroupRow) -> str:
-    """The mean: accuracies in percent, other numbers with their unit."""
+    """Return the text of the mean. Accuracies are in percent, other numbers have their unit."""
     scale, digits = _scale(row)
     after = "" if is_fraction(row.cell) else f" {unit(row.cell.metric)}".rstrip()
     return f"{scale * row.estimate.mean:.{digits}f}{after}"
 
 
 def ends_text(row: GroupRow) -> str:
-    """The 95% interval, else the standard deviation between condensations, else between networks."""
+    """Return the text of the 95% interval.
+
+    If there is none, return the standard deviation between condensations or, if there is only one condensation, the
+    standard deviation between networks.
+    """
     scale, digits = _scale(row)
     if (ends := row.interval) is not None:
         return f"[{scale * ends[0]:.{digits}f}, {scale * ends[1]:.{digits}f}]"
@@ -120,7 +146,10 @@ def ends_text(row: GroupRow) -> str:
 
 
 def size_text(row: GroupRow) -> str:
-    """What n counts: `3×5` condensations × networks (of streams class orders), `5` draws of random images."""
+    """Return the text of n: `3×5` for 3 condensations × 5 networks, `5` for 5 draws of random images.
+
+    In a stream, class orders take the place of the networks.
+    """
     return f"{row.networks}" if row.estimate.counts == "draws" else f"{row.condensations}×{row.networks}"
 
 
@@ -129,20 +158,20 @@ def _scale(row: GroupRow) -> tuple[int, int]:
 
 
 def notes_text(row: GroupRow, note: str = "") -> str:
-    """What a reader of the number should know."""
+    """Return the remarks on a row and the text `note`, joined by semicolons."""
     said = [f"{row.diverged} of {row.trained} networks diverged and count as chance"] if row.diverged else []
     said += [f"{count(row.left_out, 'value')} left out"] if row.left_out else []
     return "; ".join([*said, *row.remarks, *([note] if note else [])])
 
 
 def marks_of(texts: Sequence[str]) -> dict[str, str]:
-    """A letter for each different text: a, b, … z, then numbers."""
+    """Return a mark for each different text: a, b, … z, and then numbers from 27. Empty texts get no mark."""
     found = [text for text in dict.fromkeys(texts) if text]
     return {text: chr(ord("a") + i) if i < 26 else str(i + 1) for i, text in enumerate(found)}
 
 
 def what_text(rows: Sequence[GroupRow]) -> str:
-    """What the means are: `test accuracy in %`, or the names of other metrics."""
+    """Return what the means are: `test accuracy in %`, or the names of other metrics."""
     expected = ["test accuracy"] if any(is_headline(row.cell) for row in rows) else []
     names = [*expected, *sorted({row.cell.metric for row in rows if not is_headline(row.cell)})]
     names = names if len(names) <= NAMED else [f"{len(names)} metrics"]
@@ -150,7 +179,7 @@ def what_text(rows: Sequence[GroupRow]) -> str:
 
 
 def unit_text(rows: Sequence[GroupRow]) -> str:
-    """What n counts besides condensations."""
+    """Return what n counts besides condensations: class orders in streams, networks otherwise."""
     return "class orders" if all(row.cell.incremental for row in rows) else "networks"
 
 

@@ -17,18 +17,21 @@ if TYPE_CHECKING:
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: Format = Format.TABLE) -> None:
-    """Rows on stdout in the format `form`."""
+    """Print rows on stdout in the format `form`."""
     say_lines(render(columns, rows, form.value))
 
 
 def print_results(rows: Sequence[GroupRow], form: Format) -> None:
-    """Rows with mean, both spreads, interval and what n counts. CSV and JSON hold plain numbers."""
+    """Print the mean, both spreads, the interval and n of each row. CSV and JSON contain plain numbers."""
     columns, lines = plain_table(rows) if form in (Format.CSV, Format.JSON) else results_table(rows)
     print_rows(columns, lines, form)
 
 
 def plain_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and numbers: accuracies are fractions, a step is "2/5", an interval without ends has None."""
+    """Return the names of the columns, and the rows as plain values.
+
+    Accuracies are fractions. A step is a text such as "2/5". If there is no interval, its two ends are None.
+    """
     columns = ["set", "profile", "protocol", "architecture", "memory", "recipe", "policy", "rate", "step", "metric"]
     columns += ["mean", "std_condensations", "std_networks", "low", "high", "n", "counts", "scope"]
     columns += ["condensations", "networks", "diverged", "mean_of_survivors", "remarks"]
@@ -47,10 +50,10 @@ def plain_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[Any]]]:
 
 
 def results_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[str]]]:
-    """Columns and texts. Accuracies are in percent, spreads in points.
+    """Return the names of the columns, and the rows as texts. Accuracies are in percent, their spreads in points.
 
-    The first spread is the standard deviation between condensations, the second between networks (class orders if the
-    protocol is class-incremental).
+    The first spread is the standard deviation between condensations. The second is the standard deviation between
+    networks or, if the protocol is class-incremental, between class orders.
     """
     columns = ["set", "profile", "protocol", "architecture", "memory", "recipe", "learning rate", "step", "metric"]
     columns += ["mean", "95% interval", "spread: condensations", "networks", "n"]
@@ -80,7 +83,7 @@ def results_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[str]]]
 
 
 def count(number: int, name: str) -> str:
-    """`1 network`, `5 networks`."""
+    """Return a number with a noun in the right form, such as `1 network` or `5 networks`."""
     return f"{number} {name}{'' if number == 1 else 's'}"
 
 
@@ -96,7 +99,10 @@ def _step(cell: Cell) -> str:
 
 
 def shown_memory(protocol: str, memory: str) -> str:
-    """The memory as tables show it. A set that was condensed at once is marked `whole` in streams."""
+    """Return the memory as tables show it.
+
+    In a stream, a set that was condensed once for all classes, and not step by step, is marked `whole`.
+    """
     kind, _, notes = memory.removesuffix("]").partition("[")
     if kind != "condensed" or "per-step" in notes or not protocol.startswith("class-incremental"):
         return memory
@@ -104,13 +110,20 @@ def shown_memory(protocol: str, memory: str) -> str:
 
 
 def is_fraction(cell: Cell) -> bool:
-    """Whether a number is shown in percent. Those of class-incremental streams all are fractions."""
+    """Return whether the number of a cell is a fraction, which is shown in percent.
+
+    All numbers of class-incremental streams are fractions.
+    """
     return unit(cell.metric) == "fraction" or cell.incremental
 
 
 @cache
 def unit(metric: str) -> str:
-    """The unit of a metric; "" if no installed package has the metric, or if that package cannot be loaded."""
+    """Return the unit of a metric, such as "fraction".
+
+    If no installed package has the metric, or if the package cannot be loaded, the unit is "fraction" for names that
+    end with `_accuracy`, and "" for all others.
+    """
     try:
         return METRICS.get(metric).unit
     except (UnknownName, PluginError):

@@ -1,7 +1,8 @@
-"""Turns the words of a command line into values without pydantic, which typer loads for that in 0.15 s.
+"""Converts the words of a command line to values without pydantic, so that a command starts faster.
 
-Only plain words are turned here: texts, whole and decimal numbers, names of choices, paths. Everything else, and
-everything that is wrong, goes to typer, so values and messages are typer's own.
+typer converts words with pydantic, and loading pydantic takes 0.15 s. This module converts only plain words: texts,
+whole and decimal numbers, names of choices, and paths. typer still converts all other words, and it reports every wrong
+word. So the values and the error messages are the same as with typer.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+# The pattern of a plain number of each type. typer converts numbers that are written in another way.
 NUMBERS = {int: re.compile(r"-?\d{1,15}", re.ASCII), float: re.compile(r"-?\d{1,15}(\.\d{1,15})?", re.ASCII)}
-OTHER = object()  # a word that is left to typer
+OTHER = object()  # the result for a word that typer must convert
+# If a parameter has one of these settings of typer, typer converts it.
 SPECIAL = ("exists", "writable", "resolve_path", "allow_dash", "clamp", "parser")
 
 
 def quickly(command: Any) -> Any:
-    """The command, and those in it, with parameters that read plain words by themselves."""
+    """Make the parameters of `command` and of all its subcommands convert plain words without typer.
+
+    Returns `command` itself, which is changed.
+    """
     for inner in getattr(command, "commands", {}).values():
         quickly(inner)
     taught(command)
@@ -25,13 +31,14 @@ def quickly(command: Any) -> Any:
 
 
 def taught(command: Any) -> None:
-    """Make the parameters of a command, `--help` among them, read plain words by themselves."""
+    """Make the parameters of one command, also its `--help`, convert plain words without typer."""
     by_typer = command.get_params
 
     def get_params(ctx: Any) -> list[Any]:
         parameters: list[Any] = by_typer(ctx)
         for parameter in parameters:
-            # Older versions of typer have no descriptor, and load no pydantic.
+            # In older versions of typer, parameters have no `type_descriptor`. These versions do not load pydantic, so
+            # their parameters stay as they are.
             if hasattr(parameter, "type_descriptor") and "process_value" not in vars(parameter):
                 _teach(parameter)
         return parameters
@@ -40,6 +47,7 @@ def taught(command: Any) -> None:
 
 
 def _teach(parameter: Any) -> None:
+    # Replace the method `process_value` of a parameter by one that calls typer only if a word is not plain.
     by_typer = parameter.process_value
 
     def process_value(ctx: Any, word: Any) -> Any:
@@ -52,7 +60,10 @@ def _teach(parameter: Any) -> None:
 
 
 def plain(parameter: Any, word: Any) -> Any:
-    """The value of a word, or of several; `OTHER` if it is not plain."""
+    """The value of `word`, which is one text or, for a repeatable parameter, a list of texts.
+
+    `OTHER` if typer must convert it.
+    """
     kind, info = parameter.type_descriptor.annotation, parameter.type_descriptor.parameter_info
     if any(getattr(info, name, None) for name in SPECIAL) or not (info.file_okay and info.dir_okay):
         return OTHER
@@ -68,6 +79,7 @@ def plain(parameter: Any, word: Any) -> Any:
 
 
 def _value(kind: Any, word: Any, info: Any) -> Any:
+    # The value of one word as the type `kind`; `OTHER` if typer must convert it. `info` holds the parameter's limits.
     if kind is str and isinstance(word, str):
         return word
     if kind in NUMBERS and (type(word) is kind or (isinstance(word, str) and NUMBERS[kind].fullmatch(word))):
@@ -77,5 +89,6 @@ def _value(kind: Any, word: Any, info: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return next((each for each in kind if each is word or each.value == word), OTHER)
     if kind is Path and isinstance(word, str | Path):
-        return Path(word)  # what reads it says in one line what is wrong with it; typer does so in a box
+        # The path is not checked here. If it is wrong, the code that reads it prints one line; typer prints a box.
+        return Path(word)
     return OTHER

@@ -1,4 +1,4 @@
-"""`satm eval-arch`: sets and groups on other architectures, beside the architecture each was made on."""
+"""`satm eval-arch`: evaluates sets and groups on other architectures, and on the one that each set was made on."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def evaluate_architectures(
 ) -> None:
     """Train networks on the sets, in architectures that the sets were not made on, and compare the accuracies.
 
-    The architecture that a set was made on is measured too, and marked with *. A group of seeds is one row: its mean
-    over condensations and networks.
+    The architecture that a set was made on is measured too, and marked with *. A group (sets that differ in their seed
+    only) is one row of the table: the mean over its condensations and networks.
 
     Example: satm eval-arch --arch resnet18 --arch vgg11 --arch alexnet --against random
     """
@@ -109,7 +109,12 @@ def evaluate_architectures(
 
 
 def _print_narrow(matrices: Sequence[Matrix], registry: Path) -> None:
-    """The differences, the notes on adaptations and orders, and the short table, as wide as the terminal."""
+    """Print tables and notes that fit the width of the terminal.
+
+    First come the differences between architectures and between sets, then the notes, then the short table of results.
+    The notes say which architectures were adapted to the images, and how well the order of the sets on another
+    architecture agrees with their order on their own one (in-domain).
+    """
     from satm.cli._matrix import adaptations, differences, orders
     from satm.cli._short import print_short, terminal_width
     from satm.report.fit import fitted, wrapped
@@ -130,7 +135,7 @@ def _print_narrow(matrices: Sequence[Matrix], registry: Path) -> None:
 
 
 def _stored(matrix: Matrix, registry: Path) -> list[GroupRow]:
-    """The stored accuracies that a matrix shows."""
+    """The rows of the registry that hold the accuracies of `matrix`."""
     import satm
 
     shown = {line.memory: set(line.policies.values()) for line in matrix.rows}
@@ -146,11 +151,16 @@ def _stored(matrix: Matrix, registry: Path) -> list[GroupRow]:
 
 
 def _without_rate(recipe: str) -> list[str]:
+    # The parts of a recipe's text without its learning rate ("lr …").
     return [part for part in recipe.split(", ") if not part.startswith("lr ")]
 
 
 def _print(matrices: Sequence[Matrix], form: Format) -> None:
-    """One table of cells as CSV or JSON, or the wide tables as Markdown with the notes on adaptations and orders."""
+    """Print matrices in the format `form`.
+
+    CSV and JSON: one table with a line for each group and architecture. Markdown: tables with a column for each
+    architecture, and the notes of `_print_narrow`.
+    """
     from evaluation.matrix import cells
     from satm.cli._matrix import adaptations, orders, tables
     from satm.cli._tables import print_rows

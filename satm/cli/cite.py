@@ -1,4 +1,4 @@
-"""`satm cite`: what a user of a set cites."""
+"""`satm cite`: prints the references that a paper with a stored set must cite."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def register(app: typer.Typer) -> None:
 def cite(reference: option.SetReference = "latest", registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
     """Print what a user of a set cites, as a BibTeX file.
 
-    It holds its method, outer optimiser, data set and network, this suite, and the set with its id and the hash of its
-    images and labels. Example: satm cite digits/ipc1/satm@1
+    The file has entries for the set's method, outer optimiser, data set and network, for this suite, and for the set
+    itself with its id and the hash of its images and labels. Example: satm cite digits/ipc1/satm@1
     """
     import satm
 

@@ -1,4 +1,4 @@
-"""`satm compare`: groups of sets against each other, from stored results."""
+"""`satm compare`: compares groups of sets with each other by their stored results."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ Delta = Annotated[
 
 
 class Form(StrEnum):
-    """How comparisons are printed."""
+    """The format in which comparisons are printed."""
 
     TABLE = "table"
     JSON = "json"
@@ -89,8 +89,9 @@ def compare(
 ) -> None:
     """Compare groups of sets by their stored results, paired by seed and network. Nothing is trained.
 
-    Two groups: the first minus the second. More: all pairs, and those that may be best; with --against, each minus the
-    control; several comparisons are corrected by Holm's method. Example: satm compare digits/ipc1/satm digits/ipc1/mtt
+    Of two groups, the difference is the first minus the second. Of more groups, all pairs are compared, and the groups
+    that may be the best are named. With --against, the difference is each group minus the control. If there are several
+    comparisons, their p-values are corrected by Holm's method. Example: satm compare digits/ipc1/satm digits/ipc1/mtt
     """
     policy = option.one_of("--learning-rate", learning_rate, "learned", "grid", "fixed", "both")
     if not 0 < delta < float("inf"):
@@ -125,7 +126,10 @@ def compare(
 
 
 def _lines(block: Block) -> list[str]:
-    """The mean of every group, the comparisons, and the groups that may be best."""
+    """The printed lines of one block (one learning-rate policy, architecture, recipe and profile).
+
+    They are the mean of every group, the comparisons, the groups that may be the best, and remarks on missing results.
+    """
     from satm.cli._tables import shown_memory
     from satm.report.comparison import best_line, comparison_line, crossed_line, family_lines
 
@@ -161,7 +165,7 @@ def _rates(side: Side) -> str:
 
 
 def _plain(found: Compared) -> dict[str, Any]:
-    """Everything as JSON-able values; accuracies and differences are fractions."""
+    """The comparisons as a dictionary for JSON. Accuracies and differences are fractions, not percent."""
     return {
         "blocks": [
             {
@@ -179,6 +183,7 @@ def _plain(found: Compared) -> dict[str, Any]:
 
 
 def _side(side: Side) -> dict[str, Any]:
+    # The part of `_plain` about one group: its sets, its mean, and an interval if it has several condensations.
     from satm.statistics import accuracy_interval
 
     mean = side.mean
@@ -200,6 +205,9 @@ def _side(side: Side) -> dict[str, Any]:
 
 
 def _comparison(member: FamilyMember, unit: str) -> dict[str, Any]:
+    # The part of `_plain` about the comparison of two groups. `unit` says what is paired within a seed: "network", or
+    # "order" for class orders. The `p` of a comparison is uncorrected; `holm_p` and the verdict are corrected for all
+    # comparisons of the block.
     from satm.report.comparison import scope
 
     found = member.comparison

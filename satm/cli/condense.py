@@ -1,4 +1,4 @@
-"""`satm condense` and `satm experts`."""
+"""`satm condense` makes synthetic sets; `satm experts` trains the expert networks that they need."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def condense(
 ) -> None:
     """Learn a few synthetic images per class and store them in the registry.
 
-    The same command again continues an interrupted run. Example: satm condense cifar10 --ipc 50
+    If a run was interrupted, give the same command again: it continues the run. Example: satm condense cifar10 --ipc 50
     """
     options = CondenseOptions(
         dataset=dataset,
@@ -127,7 +127,10 @@ def condense(
 
 
 def _judging(every: int | None, *, keep_best: bool) -> Judging | None:
-    """How the images are judged on the way; None: not at all. Raises ConfigError for --keep-best alone."""
+    """How the images are judged during the condensation; None if they are not judged.
+
+    `every` is the value of --eval-every. Raises ConfigError for --keep-best without --eval-every.
+    """
     if every is None:
         if keep_best:
             raise ConfigError("--keep-best without --eval-every: there is no curve with a best point; give both")
@@ -140,7 +143,11 @@ def _judging(every: int | None, *, keep_best: bool) -> Judging | None:
 def _check_seeds(
     seeds: str | None, seed: int | None, start_from: str | None, grid: Path | None, *, share_experts: bool
 ) -> tuple[int, ...]:
-    """The seeds that --seeds names; none if it is not given. Raises ConfigError beside an option for one set."""
+    """The seeds of --seeds; an empty tuple if the option is not given.
+
+    Raises ConfigError if --seeds is given together with an option that is for one set only (--seed, --from, --grid),
+    and if --share-experts is given without --seeds.
+    """
     if seeds is None:
         if share_experts:
             raise ConfigError("--share-experts without --seeds: one set has no experts to share; give --seeds too")
@@ -167,6 +174,7 @@ def _condense_seeds(
     fresh: bool,
     share_experts: bool,
 ) -> None:
+    # Condense one set for each seed: one after the other or, if there is a `place`, each in a process there.
     chosen = options.choose()
 
     import satm
@@ -194,6 +202,7 @@ def _condense_seeds(
 
 
 def _preview(options: CondenseOptions, device: str, threads: int | None, judging: Judging | None) -> None:
+    # Print what --dry-run shows: what would be done, and how it departs from its source.
     chosen = options.choose()
 
     import satm
@@ -226,6 +235,7 @@ def _condense(
     start_from: str | None,
     grid: Path | None,
 ) -> None:
+    # Condense one set, and write its images as a PNG if `grid` names a file.
     chosen = options.choose()
 
     import satm
@@ -254,7 +264,7 @@ def _condense(
 
 
 def write_grid(reference: str, path: Path, registry: Path, data_root: Path | None) -> None:
-    """Write the images of a stored set as a PNG, with whitening and normalisation undone."""
+    """Write the images of a stored set as one PNG at `path`. Whitening and normalisation are undone first."""
     import satm
     from satm.report.grid import image_grid
 

@@ -1,4 +1,4 @@
-"""`satm doctor`."""
+"""`satm doctor`: shows the installation and its problems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def sqlite_problem(version: tuple[int, ...]) -> str | None:
-    """A warning if SQLite has the WAL-reset bug (https://sqlite.org/wal.html#walresetbug), else None."""
+    """A warning if this SQLite has the WAL-reset bug (https://sqlite.org/wal.html#walresetbug), else None."""
     mended = version >= (3, 51, 3) or (version[:2] == (3, 50) and version >= (3, 50, 7))
     if mended or (version[:2] == (3, 44) and version >= (3, 44, 6)):
         return None

@@ -1,4 +1,4 @@
-"""`satm eval`."""
+"""`satm eval`: evaluates a set, or every set of a group, on the architecture that it was made on."""
 
 from __future__ import annotations
 

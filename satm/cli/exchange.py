@@ -1,4 +1,4 @@
-"""`satm sets import`, `satm sets export` and `satm sets diff`."""
+"""`satm sets import`, `satm sets export` and `satm sets diff`: exchange sets with other code, and compare two sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from satm.errors import ConfigError
 
 
 class Space(StrEnum):
-    """The space that images are in."""
+    """How the images of a file are preprocessed: by mean and std, whitened by ZCA, or not at all (pixels in 0..1)."""
 
     MEANSTD = "meanstd"
     ZCA = "zca"
@@ -25,7 +25,7 @@ class Space(StrEnum):
 
 
 class Kind(StrEnum):
-    """What labels are."""
+    """What the labels of a file are: classes, or a probability or logit for each class."""
 
     HARD = "hard"
     PROBABILITIES = "probabilities"
@@ -169,7 +169,7 @@ def diff(
     form: FormatOption = Format.TABLE,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """Show what differs between two sets: images and labels by their moments, the rest key by key."""
+    """Show what differs between two sets: statistics of images and labels, and every other entry that differs."""
     import satm
     from satm.cli._tables import print_rows
 
@@ -182,6 +182,7 @@ def diff(
 
 
 def _cell(value: Any) -> str:
+    # The text of a value in a table.
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -192,6 +193,8 @@ def _value(option: StrEnum | None) -> Any:
 
 
 def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
+    # The numbers of a text such as "0.49,0.48,0.45"; None if the option is not given. Raises ConfigError. `name` is the
+    # name of the option, for the message.
     if text is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""`satm eval-cl`."""
+"""`satm eval-cl`: evaluates sets as the memory of class-incremental learning."""
 
 from __future__ import annotations
 
@@ -165,7 +165,10 @@ def evaluate_incremental(
 
 
 def _print_differences(registry: Path, name: str) -> None:
-    """Paired differences between the memories of a set or group, over condensations and class orders."""
+    """Print the differences between the memories (condensed, random, herding …) of a set or group.
+
+    A difference is paired: both memories are compared at the same condensation seed and class order.
+    """
     from satm.cli._short import terminal_width
     from satm.cli._tables import shown_memory
     from satm.report.fit import fitted, wrapped
@@ -209,7 +212,10 @@ def _print_differences(registry: Path, name: str) -> None:
 
 
 def _size(found: MemoryDifference) -> str:
-    """What n counts: `3 condensations × 5 orders`, `5 orders, this set only`."""
+    """The cell of column n: how many condensations and class orders a difference is the mean of.
+
+    For example `3 condensations × 5 orders`, or `5 orders, this set only` for a single set.
+    """
     seeds, orders = found.estimate.seeds, found.estimate.networks
     counted = f"{orders} order{'' if orders == 1 else 's'}"
     unused = f" ({found.left_out} left out)" if found.left_out else ""
@@ -217,7 +223,7 @@ def _size(found: MemoryDifference) -> str:
 
 
 def _comparison(published: str | None, preset: str | None) -> str | None:
-    """The published comparison, by either spelling of the option. Raises ConfigError if both are given."""
+    """The value of --published or of its old spelling --preset. Raises ConfigError if both options are given."""
     if published is not None and preset is not None:
         raise ConfigError("--preset is the old spelling of --published; give --published only")
     return preset if published is None else published

@@ -1,4 +1,4 @@
-"""Commands that list what there is: `satm methods`, `satm protocols`, `satm presets` and their like."""
+"""Commands that list names: `satm methods`, `satm protocols`, `satm presets` and others."""
 
 from __future__ import annotations
 
@@ -78,7 +78,10 @@ def presets(method: option.MethodName = None) -> None:
 
 
 def _rows(named_by: str, listing: str) -> list[list[str]]:
-    """The option that takes a name, the name and its summary, for every name of a table."""
+    """One row for every name of the table `listing`: the option or argument that takes the name, the name, its summary.
+
+    `named_by` is that option or argument; `listing` is a key of `LISTINGS`.
+    """
     return [[named_by, name, summary] for name, summary in sorted(LISTINGS[listing].names().summaries().items())]
 
 

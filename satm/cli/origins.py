@@ -1,4 +1,4 @@
-"""`satm sets lineage`, `satm sets rebuild` and `satm sets tag`."""
+"""`satm sets lineage`, `satm sets rebuild` and `satm sets tag`: show the origin of a set, repeat it, and name it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tag_set(
     remove: Remove = False,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """Give a set a name of your own, which every command takes in place of its name.
+    """Give a set a name of your own. Every command takes this tag instead of the set's name.
 
     Example: satm sets tag baseline digits/ipc1/satm@1
     """
@@ -69,9 +69,10 @@ def rebuild(
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
     data_root: option.DataRoot = None,
 ) -> None:
-    """Make a set once more from its record, and compare the two. Nothing is stored.
+    """Make a set once more from its record, and compare both sets. Nothing is stored.
 
-    Software, threads and device must be those of its run: else the bits may differ. The same command continues.
+    Software, threads and device must be the same as in the run that made the set, because otherwise the bits may
+    differ. If the command is interrupted, the same command continues.
     """
     from registry import Registry
     from satm.cli._session import working

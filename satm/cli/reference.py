@@ -1,6 +1,7 @@
-"""Writes the command reference, `docs/commands.md`, from the commands themselves.
+"""Writes the page `docs/commands.md`, which describes every command and option, from the commands themselves.
 
-`make docs` runs this module; a test fails if the file is out of date. The argument is the file to write.
+`make docs` runs this module as a script. Its only argument is the file to write. A test fails if the file in the
+repository is out of date.
 """
 
 from __future__ import annotations
@@ -23,17 +24,21 @@ HEAD = """# Commands
 This page is written by `make docs` from the commands themselves: do not edit it. `satm COMMAND --help` shows the same.
 Names that other installed packages add are listed by `--help` only.
 """
+# The placeholder for the value of an option of each type
 TYPES = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
 
 def reference() -> str:
-    """The whole page, the same on every machine."""
+    """The text of the whole page. It is the same on every machine, because names of plugins are left out."""
     sections = [section for command in _commands(typer.main.get_command(app), "satm") for section in _section(*command)]
     return "\n".join([HEAD, *sections])
 
 
 def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """(`satm sets list`, its command) for every command of a group and of the groups in it."""
+    """For every command of a group and of the groups inside it: its full name (`satm sets list`) and the command.
+
+    `command` is the group and `path` is the group's full name.
+    """
     for name, inner in command.commands.items():
         if hasattr(inner, "commands"):
             yield from _commands(inner, f"{path} {name}")
@@ -62,7 +67,10 @@ def _section(path: str, command: Any) -> Iterator[str]:
 
 
 def _item(parameter: Any, annotated: Any) -> str:
-    """One list item: the name, the placeholder of its value, its help, its environment variable and its default."""
+    """The list item of an argument or option: its name, the placeholder of its value, its help text and its default.
+
+    If an environment variable can set the value, the item names the variable. `annotated` is the parameter's type.
+    """
     facts = []
     if parameter.envvar:
         facts.append(f"environment variable: {parameter.envvar}")
@@ -77,7 +85,10 @@ def _item(parameter: Any, annotated: Any) -> str:
 
 
 def _name(parameter: Any) -> str:
-    """An option as it is typed; an argument as in the usage line of its help: `[SET]` may be left out."""
+    """The name of an option as it is typed (`--ipc`), or of an argument as a usage line shows it.
+
+    `[SET]` in brackets means that the argument may be left out, and `SET...` that it may be repeated.
+    """
     if parameter.param_type_name == "argument":
         name = str(parameter.metavar or parameter.name.upper())
         return f"{name if parameter.required else f'[{name}]'}{'...' if parameter.nargs == -1 else ''}"
@@ -87,7 +98,7 @@ def _name(parameter: Any) -> str:
 def _value(annotated: Any) -> str:
     """The placeholder for an option's value, such as INTEGER or `a|b`; "" for a flag."""
     kind = get_args(annotated)[0]
-    while inner := get_args(kind):  # X of `X | None` and of `list[X]`
+    while inner := get_args(kind):  # the type X in `X | None` and in `list[X]`
         kind = inner[0]
     if isinstance(kind, type) and issubclass(kind, Enum):
         return "|".join(each.value for each in kind)

@@ -1,4 +1,4 @@
-"""`satm query` and `satm sets`: commands that read the registry."""
+"""`satm query`, and `satm sets` with its commands `list`, `show` and `verify`. All of them only read the registry."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(sets)
 
 
-TABLE_ROWS = 1000  # that a table shows: its column widths need all rows in memory
+# The number of rows that a table shows at most. All shown rows are held in RAM, to find the widths of the columns.
+TABLE_ROWS = 1000
 
 
 Timeout = Annotated[
@@ -72,7 +73,10 @@ def query(
 
 
 def _end(message: str) -> None:
-    """End the process, which only reads: nothing else ends one long step of SQLite."""
+    """Print `message` and end the process at once. Nothing is lost, because a query only reads.
+
+    SQLite checks the time limit only between two of its steps. One long step can be ended in no other way.
+    """
     with contextlib.suppress(OSError):
         say(f"error: {message}", err=True)
     os._exit(RegistryError.exit_code)
@@ -110,7 +114,10 @@ def show(
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
     data_root: option.DataRoot = None,
 ) -> None:
-    """Show a set as a card: what it is, what made it, from what, and its results. --grid writes its images."""
+    """Show a set as a card: its images and labels, the run that made it, its origin, and its results.
+
+    --grid writes its images.
+    """
     import dataclasses
 
     import satm
@@ -142,7 +149,7 @@ def verify(
     reference: option.OnlySet = None,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """Hash every tensor and description again, and say what has changed."""
+    """Compute the hash of every tensor and description again, and say which of them has changed."""
     with _reading(registry) as store:
         problems = store.verify(reference)
         count = len(store.sets()) if reference is None else 1

@@ -1,4 +1,4 @@
-"""`satm report`: one page with everything that the registry holds."""
+"""`satm report`: writes one HTML page about the sets, runs and results in the registry."""
 
 from __future__ import annotations
 
@@ -82,13 +82,17 @@ def report(
         return
     say(f"written again when {registry} changes; Ctrl-C ends it")
     _follow(registry, watch, partial(write, watch), seen)
-    with contextlib.suppress(SatmError):  # a registry that is gone leaves the page as it is
-        write(None)  # the last page is not read again
+    with contextlib.suppress(SatmError):  # if the registry is gone, the page stays as it is
+        write(None)  # this last page does not reload itself in the browser
     raise Interrupted(f"stopped; {output} stays")
 
 
 def _follow(registry: Path, seconds: int, write: Callable[[], object], seen: Stamp | None) -> None:
-    """Write each time the registry has another stamp than `seen`, until Ctrl-C. A file that is gone is waited for."""
+    """Call `write` each time the registry file has changed, until Ctrl-C. If the file is gone, wait for a new one.
+
+    `seconds` is the time between two looks at the file. `seen` is the file's stamp (its state on disk) before the page
+    was first written; None if the file did not exist.
+    """
     from registry.connection import Stamp
 
     waiting, trouble = False, ""
@@ -106,9 +110,9 @@ def _follow(registry: Path, seconds: int, write: Callable[[], object], seen: Sta
                 try:
                     write()
                     seen = now
-                except RegistryBusy:  # the next look may find it free
+                except RegistryBusy:  # another process uses the file; try again at the next look
                     pass
-                except SatmError as error:  # another process may still be making what is missing
+                except SatmError as error:  # another process may still be storing what the page needs
                     if str(error) != trouble:
                         say(f"{error}; waiting for the next change", err=True)
                     trouble, seen = str(error), now

@@ -1,4 +1,4 @@
-"""`satm reproduce`."""
+"""`satm reproduce`: makes the sets of a study, such as a table of the paper, and judges the study's claims."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def reproduce(
 ) -> None:
     """Make and judge the sets of a table or figure of the paper, and say which of its claims hold.
 
-    What is stored is not made again, so the same command goes on after a stop. Example: satm reproduce table2
-    --profile cpu --only dataset=cifar10 --only method=satm,mtt
+    Sets and results that are stored already are not made again. If the command is stopped, give it again: it continues.
+    Example: satm reproduce table2 --profile cpu --only dataset=cifar10 --only method=satm,mtt
     """
     from satm.cli._session import working
     from satm.workflow.reproduce import run
@@ -102,7 +102,7 @@ def reproduce(
 
 
 def _show(found: Reproduced, output: Path) -> None:
-    """The verdicts, and where the pages are."""
+    """Print the verdict of every claim, and the path of every page."""
     from satm.report.tables import render
 
     for name, page in found.pages:

@@ -1,4 +1,4 @@
-"""`satm results`."""
+"""`satm results`: shows the stored results as tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 class Protocol(StrEnum):
-    """What was measured; `cl` and `arch` are short for class-incremental and cross-arch."""
+    """The names of protocols that --protocol takes. `cl` is short for class-incremental, `arch` for cross-arch."""
 
     IN_DOMAIN = "in-domain"
     CROSS_ARCH = "cross-arch"
@@ -41,7 +41,9 @@ class Protocol(StrEnum):
     CL = "cl"
 
 
+# The protocol that each short name stands for
 _SHORT = {Protocol.ARCH: Protocol.CROSS_ARCH, Protocol.CL: Protocol.CLASS_INCREMENTAL}
+# The days of each unit of --since: hours, days and weeks
 _UNITS = {"h": 1 / 24, "d": 1.0, "w": 7.0}
 
 OnlyProtocol = Annotated[
@@ -106,8 +108,8 @@ def results(
 ) -> None:
     """Show the stored results: one row a set or group, architecture and memory, with its accuracy, interval and n.
 
-    Of streams it is the final accuracy. The formats csv, json and markdown have every column and metric, as --all has.
-    Example: satm results --protocol cl --pivot step
+    For class-incremental streams, the accuracy is the final one. The formats csv, json and markdown have every column
+    and metric, as --all has. Example: satm results --protocol cl --pivot step
     """
     view = View(pivot=pivot, best=best, sort=sort, limit=limit, every=every, form=form)
     after = None if since is None else parse_since(since, datetime.now(UTC))
@@ -146,14 +148,17 @@ def results(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """How results are shown. Raises ConfigError if two of its options contradict each other."""
+    """The options of `satm results` that decide how rows are shown.
 
-    pivot: Pivot | None
-    best: bool
-    sort: str | None
-    limit: int | None
-    every: bool
-    form: Format
+    Raises ConfigError if more than one of --all, --pivot and --best is given.
+    """
+
+    pivot: Pivot | None  # --pivot: the column with its values side by side
+    best: bool  # --best
+    sort: str | None  # --sort: the name of a column
+    limit: int | None  # --limit
+    every: bool  # --all
+    form: Format  # --format
 
     def __post_init__(self) -> None:
         chosen = {"--all": self.every, "--pivot": self.pivot is not None, "--best": self.best}
@@ -163,42 +168,52 @@ class View:
 
     @property
     def plain(self) -> bool:
-        """Whether every column and metric is shown."""
+        """Whether every column and metric is shown, and not a short table, a pivot table or the best rows."""
         return not self.best and self.pivot is None and (self.every or self.form is not Format.TABLE)
 
     def every_step(self, metric: str | None) -> bool:
-        """Whether all steps of a stream are read, given the metric that was asked for."""
+        """Whether the results of every step of a stream are read, and not only those of the last step.
+
+        `metric` is the value of --metric.
+        """
         from satm.workflow.incremental.naming import PER_STEP
 
         asked = metric is not None and (self.plain or metric.startswith(PER_STEP))
         return self.every or asked or self.pivot is Pivot.STEP
 
     def protocol(self, asked: Protocol | None) -> Protocol | None:
-        """The protocol whose results are read. Raises ConfigError for one that has no steps in a pivot of steps."""
+        """The protocol whose results are read, given the one that --protocol names; None: all protocols.
+
+        Raises ConfigError if --pivot step is given (it shows the values of each step side by side), but the protocol
+        has no steps.
+        """
         if self.pivot is Pivot.STEP and asked not in (None, Protocol.CLASS_INCREMENTAL):
             raise ConfigError(f"--pivot step beside --protocol {asked}: only class-incremental results have steps")
         return Protocol.CLASS_INCREMENTAL if self.pivot is Pivot.STEP else asked
 
     def wanted(self, names: Mapping[str, str | None]) -> dict[str, str | None]:
-        """The filters, with the metric that the steps of a stream are shown of."""
+        """The filters `names` for the registry. With --pivot step and without --metric, the metric is accuracy."""
         metric = names["metric"] or ("accuracy" if self.pivot is Pivot.STEP else None)
         return {**names, "metric": metric}
 
     @property
     def of_headlines(self) -> bool:
-        """Whether only the headline of each set, architecture and memory is shown."""
+        """Whether one row is shown for each set, architecture and memory: its headline, such as the accuracy."""
         return not self.plain and self.pivot is not Pivot.STEP
 
     @property
     def most(self) -> int:
-        """The number of rows that are shown at most; 0: all."""
+        """The largest number of rows that are shown; 0 means all rows."""
         from satm.cli._short import ROWS
 
         short = not self.plain and self.form is Format.TABLE and self.pivot is None
         return (ROWS if short else 0) if self.limit is None else self.limit
 
     def chosen(self, pending: Sequence[PendingRow]) -> tuple[list[GroupRow], int]:
-        """The rows that may be shown, and the number of all. The means of other rows are never computed."""
+        """The rows that may be shown, and the number of rows before --limit.
+
+        The means of rows that are surely not shown are never computed, which saves time.
+        """
         from satm.workflow.headline import headlines
 
         if self.of_headlines:
@@ -207,7 +222,7 @@ class View:
         return [each.made() for each in needed], len(pending)
 
     def show(self, rows: Sequence[GroupRow], total: int) -> None:
-        """Print the rows, of so many. Raises UnknownName for a column that they cannot be sorted by."""
+        """Print `rows`. `total` is the number of rows before --limit. Raises UnknownName if --sort names no column."""
         from satm.cli._pivot import print_pivot
         from satm.cli._short import print_best, print_short
         from satm.cli._tables import print_results
@@ -231,9 +246,11 @@ class View:
 
 
 def sorted_by(rows: Sequence[GroupRow], column: str | None) -> list[GroupRow]:
-    """The rows by a column of `plain_table`, or by dataset, ipc or method: names from A, numbers from the largest.
+    """The rows sorted by `column`: texts in alphabetical order, numbers from the largest to the smallest.
 
-    A row without a value comes last, and `-` before the name turns the order. Raises UnknownName.
+    `column` is a column of `plain_table` (the table of --format csv), or `dataset`, `ipc`, `method` or `created`. A `-`
+    before its name reverses the order. Rows without a value come last. If `column` is None, the order stays as it is.
+    Raises UnknownName for any other column.
     """
     if column is None:
         return list(rows)
@@ -256,9 +273,10 @@ def sorted_by(rows: Sequence[GroupRow], column: str | None) -> list[GroupRow]:
 
 
 def parse_since(text: str, now: datetime) -> str:
-    """The time that `2026-11-20`, `2026-11-20T12:00`, `7d`, `12h` or `2w` names, as the registry spells times.
+    """The time that the value of --since names, in UTC and as the registry spells times (ISO 8601 with milliseconds).
 
-    Raises ConfigError.
+    `text` is a date or time (`2026-11-20`, `2026-11-20T12:00`), or a span of time before `now` (`12h`, `7d`, `2w`).
+    Raises ConfigError for any other text.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", text.strip())
     try:
@@ -274,7 +292,7 @@ def parse_since(text: str, now: datetime) -> str:
 
 
 def _nothing(reference: str | None, protocol: str | None, registry: Path, filters: Mapping[str, object]) -> str:
-    """One line in place of a table without rows, with the command that makes some."""
+    """The line that is printed if no result fits the filters. It names a command that makes results."""
     of = f" of {reference}" if reference else ""
     of += f" of protocol {protocol}" if protocol else ""
     given = [f"{name} {value}" for name, value in filters.items() if value is not None]
@@ -284,7 +302,10 @@ def _nothing(reference: str | None, protocol: str | None, registry: Path, filter
 
 
 def _check_names(names: Mapping[str, str | None], store: Registry, registry: Path) -> None:
-    """Raise UnknownName for a filter that fits no result and is no name that satm knows."""
+    """Raise UnknownName if the value of a filter is neither a name that satm knows nor the value of a stored result.
+
+    `names` holds the value of each filter by its kind: architecture, memory, metric, profile.
+    """
     for kind, name in names.items():
         if name is None or (kind == "architecture" and name.startswith(("timm/", "convnet"))):
             continue
@@ -294,7 +315,7 @@ def _check_names(names: Mapping[str, str | None], store: Registry, registry: Pat
 
 
 def _names_of_the_suite(kind: str) -> Iterable[str]:
-    """The architectures, memories, metrics or profiles that results can have."""
+    """The names of one `kind` (architecture, memory, metric or profile) that satm's own results can have."""
     if kind == "architecture":
         from satm.networks import known
 

@@ -1,10 +1,11 @@
-"""`satm runs`: the runs in the registry, and those that stopped."""
+"""`satm runs`: lists, shows, stops, resumes and removes the runs in the registry."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,14 +28,26 @@ RUN = "A run: the start of its id, or latest."
 RunReference = Annotated[str, typer.Argument(metavar="RUN", help=RUN)]
 RunReferences = Annotated[list[str], typer.Argument(metavar="RUN…", help=RUN)]
 Kind = Annotated[str | None, typer.Option("--kind", help="Only runs of this kind: condense, eval, eval-cl, import …")]
-State = Annotated[
-    str | None,
-    typer.Option("--state", help="Only runs in this state: running, done, interrupted, failed, dead, silent, unknown."),
-]
+
+
+class State(StrEnum):
+    """A state of a run, as `registry.process.state` returns it."""
+
+    RUNNING = "running"
+    DONE = "done"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    DEAD = "dead"
+    SILENT = "silent"
+    UNKNOWN = "unknown"
+
+
+InState = Annotated[State | None, typer.Option("--state", help="Only runs in this state.")]
 OtherDevice = Annotated[
     str | None, typer.Option("--device", help="Another device of the same kind (default: the run's).")
 ]
-_LOGGED = ("eval", "eval-arch", "eval-cl")  # the evaluations that have --log
+_LOGGED = ("eval", "eval-arch", "eval-cl")  # the evaluation commands that have the option --log
+# The commands that `resume` runs again. A condensation is resumed in another way.
 _EVALUATIONS = (*_LOGGED, "compare", "score")
 
 
@@ -46,16 +59,17 @@ def register(app: typer.Typer) -> None:
 @runs.command(name="list")
 def list_runs(
     kind: Kind = None,
-    state: State = None,
+    state: InState = None,
     dataset: option.OnlyDataset = None,
     method: option.OnlyMethod = None,
     ipc: option.OnlyIpc = None,
     form: FormatOption = Format.TABLE,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """List every run, the oldest first. A run that was killed is `dead`; `heartbeat` is when it last stored something.
+    """List every run, the oldest first. `heartbeat` is the time at which a run last stored something.
 
-    `silent`: on another host, and nothing stored for an hour. `unknown`: of an older version, which stored no process.
+    A run is `dead` if its process on this host was killed. It is `silent` if it runs on another host and has stored
+    nothing for an hour. It is `unknown` if an older version of satm started it, which did not store its process.
     """
     from registry.process import state as state_of
     from satm.cli._tables import print_rows
@@ -85,7 +99,7 @@ def show(
 ) -> None:
     """Show a run as a card: its state, settings, command, last metrics, sets and saved state.
 
-    --grid writes the images of the set that it made.
+    --grid writes the images of the set that the run made.
     """
     import dataclasses
 
@@ -131,7 +145,7 @@ def show(
 
 @runs.command()
 def stop(reference: RunReference, registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
-    """Ask a run on this host to stop at its next safe point, as Ctrl-C does. Twice ends it at once."""
+    """Ask a run on this host to stop at its next safe point, as Ctrl-C does. The second time, the run ends at once."""
     from satm.workflow.runs import stop_run
 
     with _opened(registry) as store:
@@ -149,9 +163,9 @@ def resume(
     data_root: option.DataRoot = None,
     log: option.Log = None,
 ) -> None:
-    """Go on with a run that was stopped or killed, or that failed.
+    """Continue a run that was stopped or killed, or that failed.
 
-    A condensation goes on from its stored configuration, and an evaluation by its stored arguments.
+    A condensation continues with its stored configuration. An evaluation continues by running its stored command again.
     """
     from satm.workflow.runs import check_stopped
 
@@ -181,7 +195,7 @@ def resume(
 
 @runs.command()
 def rm(references: RunReferences, registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
-    """Remove runs that made nothing, with their metrics and saved states. A run that a set or result names stays."""
+    """Remove runs that made nothing, with their metrics and saved states. A run that a set or result needs stays."""
     from satm.workflow.patience import writable_registry
     from satm.workflow.runs import remove_run
 
@@ -193,9 +207,11 @@ def rm(references: RunReferences, registry: option.RegistryPath = option.DEFAULT
 
 
 def _again(run: RunRecord, registry: Path, logs: tuple[str, ...]) -> int:
-    """Run the stored command of an evaluation again, in its folder and on this registry; the exit code.
+    """Run the stored command of an evaluation again, in the folder where it was started, and return the exit code.
 
-    `logs` replace its loggers, if there are any.
+    The command uses the registry file `registry`. If `logs` is not empty, its loggers replace those of the command.
+    Raises RegistryError if the run has no such command or the folder cannot be entered, and ConfigError for loggers of
+    a command without --log.
     """
     if run.arguments is None or run.arguments[1:2] == () or run.arguments[1] not in _EVALUATIONS:
         raise RegistryError(
@@ -217,12 +233,12 @@ def _again(run: RunRecord, registry: Path, logs: tuple[str, ...]) -> int:
             raise RegistryError(
                 f"the folder {run.folder} of run {run.id} cannot be entered: {error.strerror}"
             ) from None
-    sys.argv = [run.arguments[0], *words]  # what the run stores as its command, so that it can be resumed again
+    sys.argv = [run.arguments[0], *words]  # the run stores sys.argv as its command, so that it can be resumed again
     return run_command(words)
 
 
 def _without(words: tuple[str, ...], *options: str) -> list[str]:
-    """The words without these options and their values."""
+    """The words of a command line without these options and their values."""
     kept: list[str] = []
     rest = iter(words)
     for word in rest:

@@ -1,4 +1,4 @@
-"""`satm score`."""
+"""`satm score`: measures other properties of a set than its accuracy, such as robustness, coverage and diversity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`satm serve`: the registry in a browser."""
+"""`satm serve`: shows the registry in a browser."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def serve(
 
     def ready(address: str) -> None:
         say(f"{registry} at {address}; Ctrl-C ends it")
-        if open_page:  # beside the server: a browser of the terminal waits for the page
+        # A browser that runs in the terminal blocks until it is closed. In a thread of its own, it does not block the
+        # server.
+        if open_page:
             Thread(target=show, args=[address], daemon=True).start()
 
     def show(address: str) -> None:

@@ -1,4 +1,4 @@
-"""`satm tune`."""
+"""`satm tune`: searches settings of a condensation by many trials, judged on the validation split."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from satm.workflow.tune.run import TuneResult
     from satm.workflow.tune.study import TrialRecord
 
-SHOWN = 5  # trials in the table at the end
+SHOWN = 5  # the number of best trials in the table at the end
 
 
 def register(app: typer.Typer) -> None:
@@ -93,7 +93,8 @@ def tune(
 ) -> None:
     """Search settings for the best accuracy on the validation split. Test images are never used.
 
-    The same command again continues. Example: satm tune cifar10 --ipc 1 --search outer.radius=log:0.003:0.3 --trials 30
+    If the search was interrupted, give the same command again: it continues the search. Example: satm tune cifar10
+    --ipc 1 --search outer.radius=log:0.003:0.3 --trials 30
     """
     options = CondenseOptions(
         dataset=dataset,
@@ -144,7 +145,7 @@ def tune(
 
 
 def _check_output(path: Path) -> None:
-    """Raise SatmError now, and not after hours of work, if --output cannot be written."""
+    """Raise SatmError if the file of --output cannot be written. Called before the work, which takes hours."""
     from registry.location import writable
 
     if path.exists() and not path.is_file():
@@ -187,7 +188,10 @@ def _preview(chosen: Chosen, trials: int, workers: int, threads: int | None, arg
 
 
 def _say_result(done: TuneResult, seeds: tuple[int, ...], registry: Path) -> None:
-    """The best trials as a table, and what was not used."""
+    """Print the best trials as a table, the number of trials in each state, and where they are stored.
+
+    The trial with the preset's own settings is in the table too, even if it is not among the best.
+    """
     from satm.cli._tables import print_rows
     from satm.workflow.tune.run import spreads
 
@@ -222,7 +226,11 @@ def _row(trial: TrialRecord) -> list[str]:
 
 
 def _say_next(winner: Chosen, done: TuneResult, seeds: tuple[int, ...], output: Path | None) -> None:
-    """Write the winner if asked to, and say the command that makes new sets with it, under seeds that chose nothing."""
+    """Print the command that makes new sets with the best settings. Write these settings to `output` if it is given.
+
+    `winner` holds the best settings. The new sets get other seeds than `seeds`, which judged the trials: the best trial
+    looks better under its own seeds than it is.
+    """
     new = f"{max(seeds) + 1}-{max(seeds) + 3}"
     if output is not None:
         from satm.home import write_bytes

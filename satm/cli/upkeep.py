@@ -1,4 +1,4 @@
-"""`satm registry`: copies, joins, checks and cleans up."""
+"""`satm registry`: copies, merges, separates, checks and cleans up registry files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 def backup(to: Copy, registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
     """Copy the registry to a new file, as it is at one moment, even while runs write to it.
 
-    Use this and not cp: a copy of a file that is being written may be damaged.
+    Use this command and not cp. If a run writes to the file while cp copies it, the copy may be damaged.
     """
     from registry import Registry
 
@@ -46,10 +46,11 @@ def backup(to: Copy, registry: option.RegistryPath = option.DEFAULT_REGISTRY) ->
 
 @registry_commands.command()
 def merge(other: Other, registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
-    """Take everything in another registry into this one. The other file stays as it is.
+    """Copy everything in another registry into this one. The other file stays as it is.
 
-    The same id is the same set. Another set gets the next free version, which is said. If both have a result with
-    different numbers, the one here stays, and the other goes to the table result_history.
+    A set that this registry already has (with the same id) is not copied again. A new set gets the next version number
+    that is free here, and its new name is printed. If both registries hold a result with different numbers, the result
+    here stays, and the other number is stored in the table result_history.
     """
     from satm.workflow.patience import writable_registry
 
@@ -66,9 +67,9 @@ def merge(other: Other, registry: option.RegistryPath = option.DEFAULT_REGISTRY)
 
 @registry_commands.command()
 def separate(registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
-    """Give a copy of a registry an identity of its own, so that the two do not share the saved states of runs.
+    """Give a copied registry an id of its own, so that it does not share saved states of runs with the original.
 
-    Stopped runs can go on in both: each then has its own state.
+    A stopped run can then continue in both registries, with a state of its own in each.
     """
     from satm.workflow.patience import writable_registry
 
@@ -83,7 +84,7 @@ def gc(
     dry_run: option.DryRun = False,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """Remove files in SATM_HOME that nothing needs: states of runs that are done, free locks, leftovers of crashes.
+    """Remove files in SATM_HOME that nothing needs: states of finished runs, free locks, leftovers of crashes.
 
     Experts, teachers and data are kept.
     """
@@ -104,7 +105,7 @@ def gc(
 
 @registry_commands.command()
 def verify(accept: Accept = False, registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
-    """Check the whole file: its structure, every tensor and description, and that no row was changed or removed."""
+    """Check the whole file: its structure, every tensor and description, and whether rows were changed or removed."""
     from registry import Registry
     from satm.workflow.patience import writable_registry
 

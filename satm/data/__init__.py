@@ -1,4 +1,4 @@
-"""Real images: the catalogue of data sets, and how they are found, read, split and preprocessed."""
+"""Real images: a catalogue of data sets, and the code that finds, reads, splits and preprocesses their images."""
 
 from satm.data.catalogue import CATALOGUE, DatasetSpec
 from satm.data.dataset import ImageData, load

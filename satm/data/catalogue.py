@@ -1,8 +1,9 @@
-"""The catalogue: for each data set known by name, its size, classes and normalisation constants, with their source.
+"""The catalogue of the data sets that are known by name: image size, classes, normalisation constants and their source.
 
-To add a data set, add one `CATALOGUE.add(DatasetSpec(...))` here or in another file of this folder; nothing else has to
-change. Its `name` and `summary` must be literals, because `satm.names` reads them from the text of the file. A folder
-of the user's own needs no entry: its classes are the folder's, and its constants are measured on the images.
+To add a data set, add one statement `CATALOGUE.add(DatasetSpec(...))` here or in another file of this folder. Nothing
+else has to change. Its `name` and `summary` must be literal strings, because `satm.names` reads them from the text of
+the file. A folder of images of the user's own needs no entry. Its classes are found in the folder, and its
+normalisation constants are measured on its images.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from satm.names import Names
 if TYPE_CHECKING:
     from satm.data.raw import Raw
 
-# (index among ImageNet-1K's classes, WordNet id, name)
+# A class of ImageNet-1K: (its index among the 1,000 classes, its WordNet id, its name)
 ImageNetClass = tuple[int, str, str]
 
 
@@ -25,26 +26,30 @@ ImageNetClass = tuple[int, str, str]
 class DatasetSpec:
     """An entry of the catalogue: the facts about a data set that are known before its files are read.
 
-    If the images are in files, `folders` names their folders. If a Python package holds the images, `read` returns
-    them (see `satm.data.digits`). Raises ConfigError if the number of means or standard deviations is not `channels`.
+    If the images are in files, `folders` names the folders that may hold them. If a Python package holds the images,
+    `read` returns them (see `satm.data.digits`). Raises ConfigError if the number of means or standard deviations is
+    not `channels`.
     """
 
     name: str
-    summary: str = ""  # one line for lists
-    image_size: int  # pixels a side
-    channels: int  # 1 grey, 3 RGB
-    classes: int | tuple[str, ...]  # how many, or their names by label
-    mean: tuple[float, ...]  # of each channel, for images in 0..1
-    std: tuple[float, ...]  # of each channel, for images in 0..1
-    folders: tuple[str, ...] = ()  # the folder's name after its authors' archive is unpacked
-    augment: str = "color_crop_cutout_flip_scale_rotate"  # the DSA strategy its images may undergo
-    torchvision: str | None = None  # the class in torchvision.datasets that downloads it
-    subset: tuple[ImageNetClass, ...] = ()  # the ImageNet-1K classes it takes, in label order
-    images: tuple[int, int] | None = None  # how many for training and test, if they are only some of those of `kin`
-    kin: str | None = None  # name of a data set with the same classes but other images; never read in place of this one
-    read: Callable[[], Raw] | None = None  # returns the images; None: they are in files
-    source: str  # of the sizes and constants
-    cite: tuple[str, ...] = ()  # what a user of it cites: keys of references.bib, or whole BibTeX entries
+    summary: str = ""  # one line that describes the data set in lists
+    image_size: int  # the height and width of an image in pixels
+    channels: int  # 1 for grey images, 3 for RGB
+    classes: int | tuple[str, ...]  # the number of classes, or the names of the classes in label order
+    mean: tuple[float, ...]  # the mean of each channel, for pixels in 0..1
+    std: tuple[float, ...]  # the standard deviation of each channel, for pixels in 0..1
+    folders: tuple[str, ...] = ()  # names of the folder that unpacking the authors' archive gives
+    augment: str = "color_crop_cutout_flip_scale_rotate"  # the augmentations (DSA) that suit its images
+    torchvision: str | None = None  # the class in torchvision.datasets that downloads the data set; None if none does
+    subset: tuple[ImageNetClass, ...] = ()  # the classes of ImageNet-1K in the data set, in label order
+    # The numbers of training and test images, if they are only some of the images of data set `kin`. None otherwise.
+    images: tuple[int, int] | None = None
+    # The name of a data set with the same classes but not the same images, which is never read in place of this one.
+    # None if there is no such data set.
+    kin: str | None = None
+    read: Callable[[], Raw] | None = None  # a function that returns the images; None if the images are in files
+    source: str  # where the sizes and constants come from
+    cite: tuple[str, ...] = ()  # the works to cite: keys of references.bib, or whole BibTeX entries
 
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == self.channels:
@@ -57,20 +62,21 @@ class DatasetSpec:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes by label; their numbers if the names are not known."""
+        """The names of the classes in label order; the numbers "0", "1" … if the names are not known."""
         return tuple(map(str, range(self.classes))) if isinstance(self.classes, int) else self.classes
 
     @property
     def in_imagenet(self) -> bool:
-        """Whether it is some classes of ImageNet-1K in ImageNet's own split, so that it is also read from there.
+        """Whether the data set can be read from the files of ImageNet-1K.
 
-        False for fast.ai's archives, and for ImageNet-1K itself.
+        True if it consists of all images of some classes of ImageNet-1K, with ImageNet's own split. False for fast.ai's
+        archives, which hold only some images of each class, and for ImageNet-1K itself.
         """
         return bool(self.subset) and self.images is None
 
     @property
     def embedded(self) -> bool:
-        """Whether the data set brings its own images, so that it needs no files and no data root."""
+        """Whether a Python package holds the images, so that the data set needs no files and no data root."""
         return self.read is not None
 
 
@@ -78,7 +84,7 @@ CATALOGUE: Names[DatasetSpec] = Names("data set", package="satm.data", group="sa
 
 
 def spec_of(name: str) -> DatasetSpec | None:
-    """The catalogue's entry for `name`; None if `name` is a folder of the user's own."""
+    """The entry of data set `name` in the catalogue; None if there is none, as for a folder of the user's own."""
     return CATALOGUE.get(name) if name in CATALOGUE else None
 
 
@@ -86,8 +92,9 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-# The class lists of MTT (GeorgeCazenavette/mtt-distillation, utils.py, class Config) are ImageNet-1K indices in label
-# order. The WordNet ids and names are those of the ILSVRC 2012 synset list at the same indices.
+# The class lists below come from MTT (GeorgeCazenavette/mtt-distillation, utils.py, class Config), which lists indices
+# of ImageNet-1K's classes in label order. The WordNet ids and the names are those of the ILSVRC 2012 synset list at the
+# same indices.
 _IMAGENETTE: tuple[ImageNetClass, ...] = (
     (0, "n01440764", "tench"),
     (217, "n02102040", "English springer"),
@@ -142,7 +149,7 @@ _SUBSET_SOURCE = "classes, size and constants: MTT utils.py (GeorgeCazenavette/m
 
 
 def _imagenet_subset(name: str, summary: str, subset: tuple[ImageNetClass, ...], kin: str | None = None) -> DatasetSpec:
-    """A data set of 10 classes of ImageNet-1K at 128×128, as MTT uses them."""
+    """The entry of a data set of 10 classes of ImageNet-1K at 128×128 pixels, as MTT uses them."""
     return DatasetSpec(
         name=name,
         summary=summary,
@@ -166,9 +173,10 @@ def _fastai(
     images: tuple[int, int],
     torchvision: str | None,
 ) -> DatasetSpec:
-    """fast.ai's archive `name` of the classes of data set `of`.
+    """The entry of fast.ai's archive `name`, which has the same classes as the data set `of` but not the same images.
 
-    It holds fewer images than ImageNet and splits them 70 to 30, so numbers on the two cannot be compared.
+    The archive holds fewer images of these classes than ImageNet, and 70% of them are for training and 30% for test. So
+    accuracies on `name` and on `of` cannot be compared. `images` holds the numbers of training and test images.
     """
     archives = tuple(name + size for size in ("", "-320", "-160"))
     return DatasetSpec(
@@ -179,7 +187,8 @@ def _fastai(
         classes=tuple(each[2] for each in subset),
         mean=_IMAGENET_MEAN,
         std=_IMAGENET_STD,
-        folders=(*archives, *(f"{of}/{archive}" for archive in archives)),  # version 0.1 kept downloads under `of`
+        # Version 0.1 of satm kept a download of an archive in the folder `of`, so it is looked for there too.
+        folders=(*archives, *(f"{of}/{archive}" for archive in archives)),
         torchvision=torchvision,
         subset=subset,
         images=images,

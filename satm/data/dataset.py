@@ -22,7 +22,7 @@ from satm.printable import check_names
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 
-SPLIT_SEED = 0  # of the validation split: every run holds out the same images, whatever its own seed
+SPLIT_SEED = 0  # the seed of the validation split. Every run holds out the same images, whatever the run's own seed is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,21 +30,21 @@ class ImageData:
     """A real data set in three parts. Use `validation` to choose settings, and `test` only once, at the end."""
 
     name: str
-    classes: tuple[str, ...]  # by label
+    classes: tuple[str, ...]  # the names of the classes, in label order
     train: Split
-    validation: Split  # held out of every class's training images; empty if `validation` was 0
+    validation: Split  # some training images of every class, which are not in `train`; empty if `load` held none out
     test: Split
-    preprocessing: Preprocessing
-    fingerprint: str  # sha256 over the uint8 images and labels, the validation fraction and the split's seed
-    root: str | None  # the data root it was found under; None if it brings its own images
+    preprocessing: Preprocessing  # takes the images of all three parts to the space that networks see
+    fingerprint: str  # sha256 over the uint8 images and labels, the validation fraction and the seed of the split
+    root: str | None  # the data root that holds the files; None if a Python package holds the images
 
     def __post_init__(self) -> None:
-        check_names("data set", [self.name])  # before hours of work, not when the set is stored
+        check_names("data set", [self.name])  # a bad name is an error now, and not hours later when a set is stored
         check_names("class", self.classes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape (C, H, W) of one image."""
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
 
@@ -54,17 +54,17 @@ class ImageData:
         return len(self.classes)
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> ImageData:
-        """The same images in another space, such as a synthetic set's: `synthetic.preprocessing`."""
+        """The same images with another preprocessing, for example that of a synthetic set."""
         train, validation, test = (
             each.with_preprocessing(preprocessing) for each in (self.train, self.validation, self.test)
         )
         return replace(self, train=train, validation=validation, test=test, preprocessing=preprocessing)
 
     def of_classes(self, wanted: Sequence[int]) -> ImageData:
-        """Only the images of the classes in `wanted`, which get the labels 0, 1 … in that order.
+        """A data set with only the classes whose labels are in `wanted`.
 
-        The preprocessing of the whole data set is kept. Raises ConfigError if a class does not exist or is named
-        twice.
+        The new labels are 0, 1 … in the order of `wanted`. The preprocessing of the whole data set is kept. Raises
+        ConfigError if `wanted` is empty, names a class twice or names a class that does not exist.
         """
         if not wanted or len(set(wanted)) < len(wanted) or not 0 <= min(wanted) <= max(wanted) < len(self.classes):
             raise ConfigError(
@@ -100,17 +100,20 @@ def load(
     """Load the data set `name`.
 
     Args:
-        name: a name of the catalogue, of a folder under the data root, or the path of a folder. A path whose last part
-            is in the catalogue means that data set.
-        root: the data root, the only place to look. None: look in `SATM_DATA`, then in earlier downloads, then let
-            torchvision download the data set if it can. A data set that brings its own images needs no root.
-        image_size: pixels a side; None: the catalogue's, or that of a folder's images, all square and of one size.
-        zca: whiten images in 0..1 by ZCA. False: normalise them by the catalogue's constants, or by constants measured
-            on train if the data set is not in the catalogue.
-        validation: the fraction of every class that is held out of train, before anything is fitted; 0: none.
-        device: the device that holds the batches.
+        name: the name of a data set in the catalogue, of a folder under the data root, or the path of a folder. If the
+            last part of a path is a name of the catalogue, the path means that data set.
+        root: the data root, the only folder that is searched. None: search `SATM_DATA`, then earlier downloads, and at
+            last let torchvision download the data set if it can. Not needed if a Python package holds the images.
+        image_size: the height and width of the images in pixels. None: the size in the catalogue; for a folder that is
+            not in the catalogue, the size of its images, which must all be square and of one size.
+        zca: True whitens the images by ZCA. False normalises them by the constants in the catalogue, or by constants
+            measured on the training images if the data set is not in the catalogue.
+        validation: the fraction of every class's training images that is held out for validation. ZCA and constants
+            are fitted without these images.
+        device: the device that batches of images are on.
 
-    Raises UnknownName, ConfigError for a value outside its range, DataError for missing or damaged images, Interrupted.
+    Raises UnknownName for an unknown name, ConfigError for a value outside its range, DataError for missing or damaged
+    images, and Interrupted if `progress` asks to stop.
     """
     if image_size is not None and image_size < 1:
         raise ConfigError(f"image_size {image_size}: expected 1 pixel or more")
@@ -144,7 +147,10 @@ def load(
 
 
 def _whole(name: str, root: Path | None, image_size: int | None, progress: Progress) -> tuple[Raw, str, str | None]:
-    """All images of a data set, their digest, and the data root they were found under."""
+    """All images of data set `name`, their digest, and the data root that holds them.
+
+    The data root is None if a Python package holds the images.
+    """
     spec = spec_of(name)
     if spec is not None and spec.read is not None:
         raw, found_under = spec.read().at_size(image_size), None

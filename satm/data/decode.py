@@ -1,4 +1,4 @@
-"""Decodes images to one uint8 tensor. It uses a pool of threads, because Pillow releases the GIL while it decodes."""
+"""Decodes images to one uint8 tensor, in several threads, because Pillow releases Python's GIL while it decodes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 _CHUNK = 64  # images that a thread decodes at a time
 _LARGE = 2**24  # pixels; images with more are decoded one at a time
-_PIXEL_BYTES = 12  # of RAM for each pixel of an image while it is decoded: as stored, as RGBA and as RGB
+_PIXEL_BYTES = 12  # bytes of RAM for each pixel of a large image: copies as stored, as RGBA and as RGB
 
 
 def sizes_of(items: Iterable[Item]) -> dict[tuple[int, int], tuple[int, str]]:
-    """For each size (width, height): how many images have it, and the name of the first. Only headers are read.
+    """For each size (width, height): the number of images of this size, and the name of the first of them.
 
-    Raises DataError if an image cannot be read.
+    Only the headers of the images are read. Raises DataError if an image cannot be read.
     """
     found: dict[tuple[int, int], tuple[int, str]] = {}
     with _no_warnings():
@@ -49,14 +49,14 @@ def sizes_of(items: Iterable[Item]) -> dict[tuple[int, int], tuple[int, str]]:
 def decode(
     split: EncodedSplit, name: str, *, size: int, upright: bool = False, progress: Progress
 ) -> tuple[Images, Tally]:
-    """The images [n, 3, size, size] uint8 of `split`, and what was special about them.
+    """The images of `split` as a tensor [n, 3, size, size] uint8, and a tally of what was special about them.
 
-    They become 8-bit RGB as `satm.data.pixels` says; with `upright` they are turned as their EXIF data say. An image of
-    another size is scaled so that its shorter side is `size` pixels (bilinear, antialiased), then cropped at the
-    centre. `name` is the label of the progress bar, such as "decoding".
+    Images become 8-bit RGB by the rules in `satm.data.pixels`. If `upright` is True, they are also turned as their EXIF
+    data say. An image of another size is scaled so that its shorter side is `size` pixels (bilinear, antialiased), and
+    then cropped at the centre. `name` is the label of the progress bar, such as "decoding".
 
-    Raises DataError if an image cannot be decoded, or if the machine has too little memory for it or for all of them.
-    Raises Interrupted if `progress` asks to stop.
+    Raises DataError if an image cannot be decoded, or if the machine has too little RAM for one image or for all
+    images. Raises Interrupted if `progress` asks to stop.
     """
     check_room(len(split) * 3 * size * size, f"{name}: {len(split)} images of {size}×{size} pixels", SMALLER)
     images = torch.empty(len(split), 3, size, size, dtype=torch.uint8)
@@ -84,7 +84,10 @@ def decode(
 
 
 def _decode_one(item: Item, size: int, upright: bool, alone: threading.Lock) -> tuple[npt.NDArray[np.uint8], Seen]:
-    """The pixels [size, size, 3] of one image in RGB, and what was special about it."""
+    """The pixels [size, size, 3] of one image in RGB, and what was special about the image.
+
+    Threads hold the lock `alone` while they decode a large image, so that only one large image is in RAM at a time.
+    """
     from PIL import Image, ImageOps
 
     name = item[0]
@@ -105,7 +108,10 @@ def _decode_one(item: Item, size: int, upright: bool, alone: threading.Lock) -> 
 
 @contextmanager
 def _opened(item: Item) -> Iterator[Image.Image]:
-    """The image with only its header read; raises DataError if that fails or it claims too many pixels."""
+    """Open an image and read only its header.
+
+    Raises DataError if the header cannot be read, or if it says that the image has more pixels than Pillow allows.
+    """
     from PIL import Image, UnidentifiedImageError
 
     name, source = item
@@ -128,12 +134,15 @@ def _opened(item: Item) -> Iterator[Image.Image]:
 
 @contextmanager
 def _no_warnings() -> Iterator[None]:
-    """Silences Pillow's warnings: what they say is checked here, or makes no difference to the pixels."""
+    """A context in which Pillow prints no warnings.
+
+    The warnings are about problems that this module checks itself, or that do not change the pixels.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _said(error: Exception) -> str:
-    """An error's message in one line."""
+    """The message of an error in one line; the name of its type if it has no message."""
     return " ".join(str(error).split()) or type(error).__name__

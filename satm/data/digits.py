@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: real images that need no download."""
+"""The data set of handwritten digits that is part of scikit-learn, so it needs no download."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from satm.data.raw import Raw
 from satm.data.split import stratified
 from satm.rng import Seed
 
-TEST_FRACTION = 0.2
+TEST_FRACTION = 0.2  # the fraction of every class that is the test set
 _CLASSES = tuple("0123456789")
 
 
 def read_digits() -> Raw:
-    """1,797 images of 8×8 pixels, with their levels 0..16 scaled to 0..255.
+    """The 1,797 images of 8×8 pixels. Their grey levels 0..16 are scaled to 0..255.
 
-    scikit-learn has no test part. A fifth of every class is the test set, always the same one:
-    `Seed(0).child("digits", "test")` draws it.
+    scikit-learn does not split the images into training and test. Here a fifth of every class is the test set. It is
+    drawn with the fixed seed `Seed(0).child("digits", "test")`, so it is always the same.
     """
     from sklearn.datasets import load_digits
 
@@ -44,7 +44,7 @@ CATALOGUE.add(
         classes=_CLASSES,
         mean=(0.3054,),
         std=(0.3758,),
-        augment="color_crop_scale_rotate",  # a mirrored digit is another sign, and cutout hides half of one
+        augment="color_crop_scale_rotate",  # no flip: mirrored digits are other signs. No cutout: it hides half a digit
         read=read_digits,
         source="scikit-learn's load_digits (UCI optical digits, test part); constants measured on our training split",
     )

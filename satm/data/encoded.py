@@ -1,4 +1,4 @@
-"""A data set whose images are still encoded (PNG, JPEG …): its labels are in RAM, its images are read one by one."""
+"""A data set of encoded images (PNG, JPEG …). Its labels are in RAM, and its images are read one by one when needed."""
 
 from __future__ import annotations
 
@@ -13,46 +13,49 @@ from satm.data.catalogue import DatasetSpec
 from satm.errors import DataError
 from satm.types import Labels
 
-TEST_NAMES = ("test", "valid", "validation", "val")  # names of the held-out part, tried in this order
+TEST_NAMES = ("test", "valid", "validation", "val")  # the names that the test part can have, tried in this order
 
 Item: TypeAlias = tuple[str, Path | bytes]
-"""An image's name for error messages, and the image: a file, or its encoded bytes."""
+"""One image: its name for error messages, and the path of its file or its encoded bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedSplit:
-    """One part of a source. Its labels are in RAM, and its images are read when they are needed."""
+    """The training or the test part of a source of images."""
 
-    labels: Labels  # [n] int64
-    rows: torch.Tensor  # [n] int64, ascending: their positions in the source
-    read: Callable[[torch.Tensor], Iterator[Item]]  # rows → their images, in that order
+    labels: Labels  # [n] int64, the labels of the n images
+    rows: torch.Tensor  # [n] int64, ascending: the position of each image among all images of the part in the files
+    read: Callable[[torch.Tensor], Iterator[Item]]  # a function from rows to the images at these rows, in that order
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def items(self) -> Iterator[Item]:
-        """Every image, in the order of the labels."""
+        """Every image of the part, in the order of `labels`."""
         return self.read(self.rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """A source of encoded images: a training part and a test part."""
+    """A source of encoded images (a folder of image files or of Parquet files): a training part and a test part."""
 
-    where: str  # the folder, for messages
+    where: str  # the path of the folder, for messages
     train: EncodedSplit
     test: EncodedSplit
-    classes: tuple[str, ...] | None  # names by label; None if the source has none
+    classes: tuple[str, ...] | None  # the names of the classes in label order; None if the source does not name them
     files: tuple[Path, ...]  # all files that are read
-    notes: tuple[str, ...] = ()  # what the user should know, such as files that are passed over, a line each
+    notes: tuple[str, ...] = ()  # one line for each message to the user, such as how many files are not read
 
 
 def imagenet_subset(source: Encoded, spec: DatasetSpec) -> Encoded:
-    """The classes of `spec`, in its order. The source is ImageNet-1K, or a folder that holds only these classes.
+    """Only the images of the classes in `spec.subset`, with labels in the order of `spec.subset`.
 
-    If the source names its classes by WordNet id or by class name, they are found by these. If not, a source of 1,000
-    classes is taken in the order of ImageNet-1K. A source with exactly as many classes as `spec` keeps its own order
-    and names. Raises DataError for any other source.
+    `source` holds ImageNet-1K, or only the classes of the subset. The classes are found in the source in one of these
+    ways, and the first that applies is used:
+    1. The source names its classes by WordNet id or by the class names of `spec`.
+    2. The source has 1,000 classes. They are taken to be in the order of ImageNet-1K.
+    3. The source has exactly as many classes as `spec`. It is returned with its own order and names of the classes.
+    Raises DataError for any other source.
     """
     ids = {name: label for label, name in enumerate(source.classes or ())}
     count = len(ids) or int(source.train.labels.max()) + 1

@@ -1,4 +1,4 @@
-"""Opens folders of image files: one folder a class, or Tiny ImageNet's original layout."""
+"""Opens folders of image files, with one folder for each class or in the original layout of Tiny ImageNet."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from satm.data.encoded import TEST_NAMES, Encoded, EncodedSplit, Item
 from satm.data.passed import PassedOver, class_folders, image_files
 from satm.errors import DataError
 
-_ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet: file name, class folder and box of each validation image
+# A file of Tiny ImageNet. Each line holds the file name, the class folder and the object's box of a validation image.
+_ANNOTATIONS = "val_annotations.txt"
 
 
 def open_folder(folder: Path) -> Encoded | None:
-    """The images `train/<class>/**/*.jpg` and those of a test folder beside it; None if there is no `train` folder.
+    """The images in the folder `train` and in a test folder beside `train`; None if there is no folder `train`.
 
-    The test folder is called `test`, `valid`, `validation` or `val`. Classes are the folders of `train` in alphabetical
-    order. A test folder with other folders than these is skipped, for example Tiny ImageNet's unlabelled `test`. Files
-    that are passed over (`satm.data.passed`) are counted in the notes. Raises DataError if a part is missing or empty.
+    The images of a class are in `train/<class>`, at any depth. The classes are the folders of `train` in alphabetical
+    order. The test folder is called `test`, `valid`, `validation` or `val`. If it has folders that `train` does not
+    have, it is skipped and the next name is tried. An example is the folder `test` of Tiny ImageNet, which has no
+    labels. The notes of the result count the files that are not read (see `satm.data.passed`). Raises DataError if the
+    training or the test part is missing or empty.
     """
     train, passed = folder / "train", PassedOver(folder)
     if not train.is_dir():
@@ -41,6 +44,7 @@ def open_folder(folder: Path) -> Encoded | None:
 
 
 def _held_out(folder: Path, classes: list[str], passed: PassedOver) -> list[tuple[Path, int]]:
+    # The files and labels of the test images.
     strange = ""
     for name in TEST_NAMES:
         part = folder / name
@@ -61,6 +65,7 @@ def _held_out(folder: Path, classes: list[str], passed: PassedOver) -> list[tupl
 
 
 def _annotated(part: Path, classes: list[str]) -> list[tuple[Path, int]]:
+    # The files and labels of Tiny ImageNet's validation images, which are the test images here.
     label = {name: number for number, name in enumerate(classes)}
     files = []
     for line in (part / _ANNOTATIONS).read_text().splitlines():
@@ -75,6 +80,7 @@ def _annotated(part: Path, classes: list[str]) -> list[tuple[Path, int]]:
 
 
 def _by_class(parent: Path, classes: list[str], passed: PassedOver) -> list[tuple[Path, int]]:
+    # The image files in the folders of `classes` under `parent`, each with the label of its class.
     return [
         (path, label)
         for label, name in enumerate(classes)

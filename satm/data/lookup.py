@@ -12,16 +12,16 @@ from satm.errors import ConfigError, DataError, UnknownName
 from satm.home import home
 from satm.progress import Progress
 
-# What to put in the folder of a data set, for error messages.
+# The files that a data set's folder must hold, for error messages
 KNOWN_FILES = "train-*.parquet and test-*.parquet, or train/<class>/*.png and test/<class>/*.png"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder that may hold a data set, and the data root it belongs to."""
+    """A folder that may hold the files of a data set, and the data root under which it is searched."""
 
-    path: Path
-    root: Path
+    path: Path  # the folder
+    root: Path  # the data root
 
 
 def downloads() -> Path:
@@ -30,7 +30,10 @@ def downloads() -> Path:
 
 
 def data_root() -> Path | None:
-    """`SATM_DATA`; None if it is not set. Raises DataError if it names no folder."""
+    """The folder that the environment variable `SATM_DATA` names; None if the variable is not set.
+
+    Raises DataError if there is no such folder.
+    """
     named = os.environ.get("SATM_DATA")
     if not named:
         return None
@@ -41,15 +44,15 @@ def data_root() -> Path | None:
 
 
 def places(name: str, root: Path | None = None) -> list[Place]:
-    """The folders that may hold data set `name`, in order; `find` takes the first that exists.
+    """The folders that may hold data set `name`, in the order of search. `find` takes the first one that exists.
 
-    They lie under `root`. If it is None, they lie under `SATM_DATA` and then under our downloads. A folder has the name
-    of the data set, or the name that its authors' archive unpacks to. A subset of ImageNet is also looked for in the
-    folders of `imagenet-1k`; fast.ai's archives of the same classes are data sets of their own. A data set that brings
-    its own images has no places.
+    All folders are under `root`. If `root` is None, they are under `SATM_DATA` and under the folder of earlier
+    downloads. A folder has the name of the data set, or the name that unpacking the authors' archive gives. A subset of
+    ImageNet is also searched in the folders of `imagenet-1k`, but not in fast.ai's archives of the same classes, which
+    are other data sets. The list is empty if a Python package holds the images.
 
-    Raises DataError if the root is no folder, UnknownName if `name` is neither in the catalogue nor a folder under the
-    root.
+    Raises DataError if `root` is no folder. Raises UnknownName if `name` is neither in the catalogue nor the name of a
+    folder under `root`.
     """
     spec = spec_of(name)
     if spec is not None and spec.embedded:
@@ -62,7 +65,7 @@ def places(name: str, root: Path | None = None) -> list[Place]:
         raise DataError(f"data root {root} is no folder; give the one that holds '{name}'")
     if spec is not None:
         return [Place(path, each) for each in roots for path in _candidates(each, spec)]
-    # "" would name the root itself
+    # An empty name is refused, because `each / ""` is the root itself.
     if name and (found := [Place(each / name, each) for each in roots if (each / name).is_dir()]):
         return found
     folders = [path.name for each in roots if each.is_dir() for path in each.iterdir() if path.is_dir()]
@@ -73,10 +76,10 @@ def places(name: str, root: Path | None = None) -> list[Place]:
 
 
 def at_hand(name: str, root: Path | None) -> bool:
-    """Whether `find` needs no download for data set `name`.
+    """Whether data set `name` needs no download: its folder exists, or a Python package holds the images.
 
-    With a `root` it never downloads: it finds the folder or raises DataError. Without one, this raises what `places`
-    raises.
+    Always True if `root` is given, because `find` then never downloads: it returns the folder or raises DataError. If
+    `root` is None, this raises the same errors as `places`.
     """
     spec = spec_of(name)
     if root is not None or (spec is not None and spec.embedded):
@@ -85,8 +88,10 @@ def at_hand(name: str, root: Path | None) -> bool:
 
 
 def _candidates(root: Path, spec: DatasetSpec) -> list[Path]:
-    """Where `spec` may lie under `root`, in the order of search: root/name/archive folder, root/name, root/archive
-    folder; then, for a subset of ImageNet, the same for ImageNet.
+    """The folders under `root` that may hold the data set `spec`, in the order of search.
+
+    They are root/name/archive, root/name and root/archive, with the name of the data set and the name of the folder
+    that its authors' archive unpacks to. For a subset of ImageNet, the same folders of ImageNet follow.
     """
     own = [
         *(root / spec.name / each for each in spec.folders),
@@ -97,9 +102,9 @@ def _candidates(root: Path, spec: DatasetSpec) -> list[Path]:
 
 
 def _kin_folders(name: str, root: Path | None) -> list[Path]:
-    """The existing folders of the data set with the same classes but other images (`DatasetSpec.kin`).
+    """The existing folders of the data set that has the same classes as `name` but other images (`DatasetSpec.kin`).
 
-    [] unless `name` is a subset read from ImageNet that has one.
+    The list is empty if `name` is not a subset of ImageNet, or if there is no such data set.
     """
     spec = spec_of(name)
     if spec is None or spec.kin is None or not spec.in_imagenet:
@@ -108,9 +113,13 @@ def _kin_folders(name: str, root: Path | None) -> list[Path]:
 
 
 def split_path(name: str, root: Path | str | None) -> tuple[str, Path | None]:
-    """The name and the data root of a data set, from its name or from the path of its folder.
+    """The name of a data set and its data root, if `name` is either a name or the path of a folder.
 
-    Raises DataError if a path is no folder, ConfigError if its last part names a data set that brings its own images.
+    A path is split into its last part, which is the name, and the folder above it, which is the data root. With a plain
+    name, the data root is `root`; None if `root` is None.
+
+    Raises DataError if the path is no folder. Raises ConfigError if its last part is the name of a data set that is not
+    read from files, because a Python package holds its images.
     """
     if "/" not in name and os.sep not in name and not name.startswith((".", "~")):
         return name, (None if root is None else Path(root).expanduser().absolute())
@@ -124,14 +133,15 @@ def split_path(name: str, root: Path | str | None) -> tuple[str, Path | None]:
 
 
 def find(name: str, root: Path | None, progress: Progress) -> Place:
-    """The first of `places` that exists; if none does and no `root` is given, torchvision downloads the data set.
+    """The first folder of `places` that exists. If none exists and `root` is None, torchvision downloads the data set.
 
-    Raises DataError if the data set is not found; it names each place tried and what to put there. Also raises what
-    `places` raises.
+    Raises DataError if the data set is not found. The message names every folder that was tried, and the files to put
+    there. Also raises the errors of `places`.
     """
     tried = places(name, root)
     kin = _kin_folders(name, root)
-    # A folder that contains a kin's folder is where version 0.1 kept the kin's download; it counts as none of ours.
+    # Version 0.1 of satm kept the download of `kin` (the same classes, other images) inside a folder with this data
+    # set's name. Such a folder does not hold this data set, so it is skipped.
     for place in tried:
         if place.path.is_dir() and not any(place.path in folder.parents for folder in kin):
             return place

@@ -1,4 +1,4 @@
-"""Measures the normalisation constants of images, for example of a folder that is not in the catalogue."""
+"""Measures normalisation constants (mean and standard deviation) on images, for data sets outside the catalogue."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from satm.types import Images
 
 
 def measured_mean_std(images: Images) -> MeanStd:
-    """Mean and population standard deviation of each channel, over all pixels of `images` [n, C, H, W] uint8.
+    """The mean and population standard deviation of each channel, over all pixels of `images` [n, C, H, W] uint8.
 
-    The images are taken as numbers in 0..1 (levels / 255), and so is the result.
+    Pixels are divided by 255 first, so the results are for images in 0..1.
     """
     levels = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []
     for channel in images.unbind(1):
-        # A histogram of the 256 levels is exact and needs no float copy of the images.
+        # The histogram of the 256 levels gives exact results, and no float copy of the images is needed.
         weight = torch.bincount(channel.flatten(), minlength=256).double()
         weight /= weight.sum()
         channel_mean = float(weight @ levels)

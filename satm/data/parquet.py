@@ -1,4 +1,4 @@
-"""Opens Hub-style Parquet: `<split>-*.parquet` with a column of encoded images and a column of labels."""
+"""Opens data sets in Parquet files as the Hugging Face Hub has them: a column of encoded images and one of labels."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from satm.errors import DataError
 
 
 def open_parquet(folder: Path) -> Encoded | None:
-    """The Parquet files of `folder` (`satm.data.parquet_files` says where they lie); None if there are none.
+    """The training and test images in the Parquet files of `folder`; None if there are no Parquet files.
 
-    Labels are whole numbers or class names. The order of the names is the metadata's, else by number or alphabet. A
-    test split is skipped if all its labels are −1, which means unlabelled. Raises DataError if a split or shard is
-    missing, a file is damaged, or the columns are not recognised.
+    `satm.data.parquet_files` describes where the files may be. Labels are whole numbers or class names. Class names get
+    labels in the order of the files' metadata. If the metadata have no names, the order is by number if all names are
+    numbers, else alphabetical. A test split is skipped if all its labels are −1, which means that it has no labels.
+
+    Raises DataError if a split or one of its files is missing, if a file is damaged, or if the column of the images or
+    labels is not recognised.
     """
     found = parquet_splits(folder)
     if found is None:
@@ -55,11 +58,11 @@ def open_parquet(folder: Path) -> Encoded | None:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The files of one split and their labels as stored."""
+    """The files of one split (train or test), and their labels as the files store them."""
 
     files: list[Path]
-    labels: list[int] | list[str]
-    declared: tuple[str, ...] | None  # the class names in the metadata
+    labels: list[int] | list[str]  # one for each row of all files: a number or a class name
+    declared: tuple[str, ...] | None  # the class names in the metadata of the first file; None if it has none
 
     @classmethod
     def read(cls, files: list[Path]) -> _Part:
@@ -82,7 +85,7 @@ class _Part:
         return cls(files, labels, declared)
 
     def classes(self) -> tuple[str, ...] | None:
-        """The class names by label; None if the files do not say."""
+        """The class names in label order; None if the files hold numbers and no names."""
         named = {each for each in self.labels if isinstance(each, str)}
         if self.declared is not None or not named:
             return self.declared
@@ -115,7 +118,10 @@ def _corrupt(file: Path, error: Exception) -> DataError:
 
 
 def _images(files: list[Path], rows: torch.Tensor) -> Iterator[Item]:
-    """The images at `rows`. Only one row group is in RAM at a time."""
+    """The images at `rows` (ascending positions, counted over all `files`), each with a name for error messages.
+
+    Only one row group (a block of rows of a Parquet file) is in RAM at a time.
+    """
     import pyarrow as pa
 
     start = 0

@@ -1,4 +1,4 @@
-"""Chooses the image column and the label column of a Parquet file, and reads labels of any plain type."""
+"""Finds the image column and the label column of a Parquet file, and reads labels and class names."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 
 from satm.errors import DataError
 
-LABEL_COLUMNS = ("label", "labels", "fine_label")  # the first of these that there is
-_OTHER_LABELS = ("target", "class", "category")  # the only one of these
-_IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp")
+LABEL_COLUMNS = ("label", "labels", "fine_label")  # usual names of the label column; the first that exists is taken
+_OTHER_LABELS = ("target", "class", "category")  # less usual names; one is taken only if no other of them exists
+_IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp")  # usual names of the image column
 
 
 def image_column(schema: Any, where: str) -> str:
-    """The name of the column of encoded image bytes; raises DataError if there is none, or several may be it.
+    """The name of the column that holds encoded images. `where` is the name of the file, for messages.
 
-    If the metadata declare columns as images, it is one of them. Of several columns it is the one with a usual name.
+    Only columns of bytes are considered. If Hugging Face's metadata declare some of them as images, only these are
+    considered. If more than one column is left, the one with a usual name (`_IMAGE_COLUMNS`) is taken. Raises DataError
+    if no column or more than one column fits.
     """
     held = [field.name for field in schema if _is_binary(_bytes_of(field.type))]
     declared = [name for name in held if _declared(schema, name) == "Image"] or held
@@ -30,10 +32,11 @@ def image_column(schema: Any, where: str) -> str:
 
 
 def label_column(schema: Any, where: str) -> str:
-    """The name of the label column; raises DataError if there is none, or several may be it.
+    """The name of the column that holds the labels. `where` is the name of the file, for messages.
 
-    It is the first of `LABEL_COLUMNS` that there is, else the column that the metadata declare as class labels, else
-    the one with another usual name.
+    It is the first of `LABEL_COLUMNS` that exists. If none exists, it is the column that Hugging Face's metadata
+    declare as class labels. If there is no such column either, it is the column with a name of `_OTHER_LABELS`. Raises
+    DataError if no column or more than one column fits.
     """
     for name in LABEL_COLUMNS:
         if name in schema.names:
@@ -49,9 +52,10 @@ def label_column(schema: Any, where: str) -> str:
 
 
 def class_names_of(schema: Any, column: str, where: str) -> tuple[str, ...] | None:
-    """The class names in a schema's metadata: JSON under `class_names`, or Hugging Face's `huggingface`.
+    """The names of the classes in label order, from the metadata of a Parquet file; None if there are none.
 
-    None if there are none. Raises DataError if the metadata are damaged.
+    The metadata hold them as JSON under the key `class_names`, or under Hugging Face's key `huggingface`. Raises
+    DataError if the metadata are damaged.
     """
     metadata = schema.metadata or {}
     try:
@@ -66,7 +70,10 @@ def class_names_of(schema: Any, column: str, where: str) -> tuple[str, ...] | No
 
 
 def plain_labels(values: Any, column: str, where: str) -> list[int] | list[str]:
-    """The labels of a column: whole numbers, or the names of classes. Raises DataError for any other type."""
+    """The `values` of the label column `column` as a list of whole numbers or of class names.
+
+    Raises DataError if a value is missing, if a number is too large for a label, or for any other type of column.
+    """
     import pyarrow as pa
 
     if values.null_count:
@@ -83,19 +90,19 @@ def plain_labels(values: Any, column: str, where: str) -> list[int] | list[str]:
 
 
 def order_of(names: set[str]) -> tuple[str, ...]:
-    """Class names in label order: by number if all are numbers, else in alphabetical order."""
+    """The class names in label order: by number if all names are numbers, else in alphabetical order."""
     numbers = all(name.isascii() and name.isdigit() and len(name) < 10 for name in names)
     return tuple(sorted(names, key=(lambda name: (int(name), name)) if numbers else None))
 
 
 def _spelled(names: list[str]) -> str:
-    """Column names in one printable line."""
+    """The names of columns in one printable line of at most 200 characters."""
     line = ", ".join(map(str, names))
     return "".join(each if each.isprintable() else "?" for each in line)[:200]
 
 
 def _bytes_of(kind: Any) -> Any:
-    """The type of the encoded bytes: the column's own, or that of its field `bytes`."""
+    """The Arrow type of the values of a column. If they are structs with a field `bytes`, it is that field's type."""
     import pyarrow as pa
 
     nested = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
@@ -109,7 +116,7 @@ def _is_binary(kind: Any) -> bool:
 
 
 def _declared(schema: Any, name: str) -> str | None:
-    """The type that Hugging Face's metadata declare for a column; None if they say nothing readable."""
+    """The type that Hugging Face's metadata give for a column ("Image", "ClassLabel" …); None if there is none."""
     try:
         kind = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][name]["_type"]
     except (ValueError, KeyError, TypeError, RecursionError):

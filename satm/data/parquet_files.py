@@ -1,4 +1,4 @@
-"""Finds the Parquet files of a data set in the folder layouts that data hubs serve."""
+"""Finds the Parquet files of a data set in folders as they are downloaded from data hubs such as Hugging Face."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ _SPLITS = ("train", *TEST_NAMES)
 
 
 def parquet_splits(folder: Path) -> tuple[dict[str, list[Path]], tuple[Path, ...]] | None:
-    """The files of each split by its name, and the files that belong to none; None if there are no Parquet files.
+    """(the files of each split by the split's name, the files that belong to no split); None if no file is found.
 
-    The files lie in `folder`, in `data`, or in a folder with the name of a split (`train/0000.parquet`) in one of the
-    two. Or all of this is in a folder of its own, as a data hub's configuration is (`plain_text`). The name of a file
-    begins with the split's (`train-00000-of-00001.parquet`), or else its folder has that name.
+    A split is a part of the data set, such as `train` or `test`. The files are in one of these places:
+    - in `folder` or in `folder/data`, with names that begin with the split's (`train-00000-of-00001.parquet`);
+    - in a folder with the split's name in one of these two folders (`train/0000.parquet`);
+    - in the same places one level deeper, inside the folder of a configuration. A data hub calls a variant of a data
+      set a configuration, such as `plain_text`.
 
-    Raises DataError if there are several configurations, or a numbered file is missing.
+    Raises DataError if there are several configurations, or if a numbered file is missing.
     """
     files = _below(folder)
     if not files and not (folder / "train").is_dir():
@@ -63,7 +65,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _check_complete(files: list[Path]) -> None:
-    """Raise DataError if a shard is missing. The Hub numbers shards `-00000-of-00003`."""
+    """Raise DataError if one of the files of a split is missing. The Hub numbers such files `-00000-of-00003`."""
     counts = [int(found[1]) for file in files if (found := re.search(r"-of-(\d+)(-\w+)?\.parquet$", file.name))]
     if counts and len(files) != counts[0]:
         raise DataError(f"{files[0].parent} holds {len(files)} of {counts[0]} files like {files[0].name}; add the rest")

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and which are passed over."""
+"""Finds the class folders and image files in a folder, and collects the files that are passed over (not read)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from satm.errors import DataError
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff"}
 )
-# What operating systems and programs put among a user's files, besides names that start with a dot.
+# Names, in lower case, of files and folders that operating systems and programs put among a user's files.
 _CLUTTER = frozenset(
     {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "thumbs.db", "desktop.ini"}
 )
-_CLUTTERED = "hidden or put there by a program"
+_CLUTTERED = "hidden or put there by a program"  # the reason in the notes
 
 
 def is_clutter(name: str) -> bool:
@@ -23,23 +23,26 @@ def is_clutter(name: str) -> bool:
 
 
 class PassedOver:
-    """Collects the files and folders below `root` that are not read, by the reason."""
+    """Collects the files and folders below `root` that are not read, sorted by the reason.
+
+    `found` holds the paths for each reason, relative to `root`.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.found: dict[str, list[str]] = {}
 
     def add(self, path: Path, reason: str) -> None:
-        """Note that `path` is not read."""
+        """Note that `path` is not read, for this reason."""
         self.found.setdefault(reason, []).append(os.path.relpath(path, self.root))
 
     def take(self, other: PassedOver) -> None:
-        """Add what `other` has collected."""
+        """Add everything that `other` has collected."""
         for reason, paths in other.found.items():
             self.found.setdefault(reason, []).extend(paths)
 
     def notes(self) -> tuple[str, ...]:
-        """One line that counts them by reason, each with an example; () if there are none."""
+        """A tuple of one line: the number of paths for each reason, with an example. () if nothing is passed over."""
         if not self.found:
             return ()
         parts = [f"{len(paths)} {reason} ({paths[0]})" for reason, paths in sorted(self.found.items())]
@@ -48,9 +51,10 @@ class PassedOver:
 
 
 def class_folders(parent: Path, passed: PassedOver) -> list[str]:
-    """The names of the folders in `parent`, sorted; hidden ones are passed over. [] if `parent` is no folder.
+    """The sorted names of the folders in `parent`, which are the classes. [] if `parent` is no folder.
 
-    Raises DataError if a name is not UTF-8, because the name of a class is text.
+    Hidden folders, and images that are outside a class folder, are added to `passed`. Raises DataError if a name is not
+    UTF-8, because the name of a class must be text.
     """
     if not parent.is_dir():
         return []
@@ -70,10 +74,10 @@ def class_folders(parent: Path, passed: PassedOver) -> list[str]:
 
 
 def image_files(folder: Path, passed: PassedOver, *, deep: bool = True) -> list[Path]:
-    """The image files in `folder` and, if `deep`, in its folders at any depth, sorted.
+    """The sorted image files in `folder`. If `deep` is True, also those in its folders at any depth.
 
-    Hidden files, files of other types, broken links and links to folders are passed over. Raises DataError if a folder
-    may not be read.
+    Hidden files, files of other types, broken links and links to folders are added to `passed`. Raises DataError if a
+    folder may not be read.
     """
     images, waiting = [], [folder]
     while waiting:
@@ -88,11 +92,11 @@ def image_files(folder: Path, passed: PassedOver, *, deep: bool = True) -> list[
 
 
 def _why_not(path: Path) -> str | None:
-    """Why a file or folder below a class's folder is passed over; None if it is not."""
+    """The reason why a file or folder in a class folder is passed over; None if it is read."""
     suffix = path.suffix.lower()
     if is_clutter(path.name):
         return _CLUTTERED
-    if os.path.isdir(path):  # unlike Path.is_dir, these raise no error without permission
+    if os.path.isdir(path):  # unlike Path.is_dir, os.path.isdir raises no error if permission is missing
         return "links to folders" if path.is_symlink() else None
     if suffix not in EXTENSIONS:
         return f"of type {suffix}" if suffix else "without an extension"
@@ -102,7 +106,7 @@ def _why_not(path: Path) -> str | None:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """What is in `folder`, sorted, without the text files that Tiny ImageNet has in every class."""
+    """The sorted contents of `folder`, without the text files that Tiny ImageNet has in every class folder."""
     try:
         return sorted(each for each in folder.iterdir() if not each.name.endswith("_boxes.txt"))
     except OSError as error:

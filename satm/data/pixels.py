@@ -1,10 +1,11 @@
-"""Turns an image of any kind into 8-bit RGB, so that no pixel is clipped, hidden or misread in silence.
+"""Converts an image of any kind to 8-bit RGB by fixed rules, so that no pixel is silently clipped, hidden or misread.
 
-- 16-bit grey v becomes v / 257, rounded, so that 65535 is white.
-- A transparent image is laid on white.
-- Grey pixels of 32 bits or of floating point are refused: no file says which number is white.
-- Of an image with several frames the first is taken.
-- All else (palettes, CMYK, 8-bit grey) becomes RGB as Pillow converts it.
+The rules:
+- A 16-bit grey value v becomes v / 257, rounded, so that 65535 is white.
+- A transparent image is laid on a white background.
+- Grey images of 32-bit or floating-point numbers are refused, because no file says which number is white.
+- If an image has several frames, the first one is used.
+- All other images (palettes, CMYK, 8-bit grey) are converted to RGB by Pillow.
 """
 
 from __future__ import annotations
@@ -21,36 +22,36 @@ from satm.errors import DataError
 if TYPE_CHECKING:
     from PIL import Image
 
-RULES = 2  # the version of the rules above; part of the key of kept images
+RULES = 2  # the version of the rules above; a part of the key under which decoded images are cached
 _WIDE = ("I;16", "I;16L", "I;16B", "I;16N")  # Pillow's modes of 16-bit grey images
-_GREY = ("1", "L", "LA", "La", *_WIDE)
-_LEVELS = 32  # 16-bit images that would keep fewer grey levels than this are refused
-_ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+_GREY = ("1", "L", "LA", "La", *_WIDE)  # Pillow's modes of grey images of at most 16 bits
+_LEVELS = 32  # 16-bit images are refused if fewer grey levels than this are left of them with 8 bits
+_ORIENTATION = 0x0112  # the EXIF tag of the orientation; the value 1 means upright
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What was special about one image."""
 
-    size: tuple[int, int]  # width and height, as stored
-    grey: bool
-    transparent: bool
-    turned: bool
-    frames: bool  # more than one
-    brightest: int | None  # the largest value of a 16-bit image
+    size: tuple[int, int]  # the width and height in the file
+    grey: bool  # whether the file stores a grey image
+    transparent: bool  # whether a pixel was transparent
+    turned: bool  # whether the image was turned upright
+    frames: bool  # whether the file has more than one frame
+    brightest: int | None  # the largest value of a 16-bit grey image; None for other images
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What was special about many images."""
+    """What was special about many images: how many of them are grey, transparent and so on."""
 
-    facts: Counter[str]
-    sizes: Counter[tuple[int, int]]
-    brightest: int | None  # the largest value of all, if all are 16-bit
+    facts: Counter[str]  # the number of images for which a field of `Seen` is true, by the name of the field
+    sizes: Counter[tuple[int, int]]  # the number of images of each (width, height)
+    brightest: int | None  # the largest value of all images if all are 16-bit grey; None otherwise
 
     @classmethod
     def of(cls, images: Iterable[Seen]) -> Tally:
-        """Count `images`, of which there is at least one."""
+        """The tally of `images`. There must be at least one image."""
         seen = list(images)
         facts = {
             name: sum(getattr(each, name) for each in seen) for name in ("grey", "transparent", "turned", "frames")
@@ -70,7 +71,10 @@ class Tally:
         return self.facts["grey"] == self.sizes.total()
 
     def notes(self, size: int | None) -> list[str]:
-        """What the user should know, a line each. `size`: pixels a side of the result; None: it is known to differ."""
+        """Messages about the conversion for the user, one line each.
+
+        `size` is the height and width of the converted images. If it is None, there is no message about resized images.
+        """
         lines = []
         if size is not None and (other := self.sizes.total() - self.sizes[size, size]):
             widths, heights = zip(*self.sizes, strict=True)
@@ -90,7 +94,10 @@ class Tally:
         return lines
 
     def check_levels(self, where: str) -> None:
-        """Raise DataError if all images are 16-bit and so dark that 8 bits keep few of their grey levels."""
+        """Raise DataError if all images are 16-bit and so dark that 8 bits keep fewer than 32 of their grey levels.
+
+        `where` is the path of the images, for the message.
+        """
         if self.brightest is None:
             return
         levels = _eight_bits(self.brightest) + 1
@@ -102,14 +109,18 @@ class Tally:
 
 
 def frames_of(image: Image.Image) -> int:
-    """How many frames an open, not yet decoded image has. A camera's MPO counts as one: the others are previews."""
+    """The number of frames of an image that is open but not yet decoded.
+
+    It is 1 for a camera's MPO file, because its other frames are previews.
+    """
     return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
 
 
 def rgb_of(image: Image.Image, *, upright: bool) -> tuple[Image.Image, Seen]:
-    """The decoded `image` in 8-bit RGB, and what was special about it. `upright`: turn it as its EXIF data say.
+    """The decoded `image` in 8-bit RGB, and what was special about it.
 
-    Raises ValueError, with the way out, if its pixels have no stated range.
+    If `upright` is True, the image is turned as its EXIF data say. Raises ValueError if the pixels are 32-bit or
+    floating-point numbers; the message says what the user can do.
     """
     from PIL import Image, ImageOps
 
@@ -119,7 +130,8 @@ def rgb_of(image: Image.Image, *, upright: bool) -> tuple[Image.Image, Seen]:
     turned = upright and _orientation(image) in range(2, 9)
     if turned:
         image = ImageOps.exif_transpose(image)
-    if image.mode in _WIDE or (image.mode == "I" and kind in ("PNG", "PPM")):  # some Pillows open 16-bit PNG as 32-bit
+    # Some versions of Pillow open a 16-bit PNG in the mode "I", which is meant for 32-bit numbers.
+    if image.mode in _WIDE or (image.mode == "I" and kind in ("PNG", "PPM")):
         image, brightest, transparent = _narrowed(image)
         grey = True
     if image.mode in ("I", "F"):
@@ -138,22 +150,25 @@ def rgb_of(image: Image.Image, *, upright: bool) -> tuple[Image.Image, Seen]:
 def _orientation(image: Image.Image) -> Any:
     try:
         return image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # Pillow raises almost any error on damaged EXIF data, which say nothing then
+    except Exception:  # Pillow raises almost any error on damaged EXIF data; then the image is not turned
         return 1
 
 
 def _narrowed(image: Image.Image) -> tuple[Image.Image, int, bool]:
-    """A 16-bit grey image with 8 bits, its largest value, and whether a part of it was transparent (now white)."""
+    """(a 16-bit grey `image` with 8 bits, its largest 16-bit value, whether a pixel was transparent).
+
+    Transparent pixels become white.
+    """
     from PIL import Image
 
     values = np.asarray(image).astype(np.uint32)
     levels = _eight_bits(values).astype(np.uint8)
-    clear = image.info.get("transparency")  # the one value that is transparent, if it is a number
+    clear = image.info.get("transparency")  # the grey value that means "transparent"; None if there is none
     transparent = values == clear if isinstance(clear, int) else np.zeros(values.shape, dtype=bool)
     levels[transparent] = 255
     return Image.fromarray(levels), int(values.max()), bool(transparent.any())
 
 
 def _eight_bits(value: Any) -> Any:
-    """round(v / 257) for a 16-bit number or an array of them."""
+    """round(v / 257) for a 16-bit number v or an array of such numbers."""
     return (value + 128) // 257

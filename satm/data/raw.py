@@ -1,4 +1,4 @@
-"""A whole data set decoded to uint8, and the checks that every source must pass."""
+"""The decoded images of a whole data set, and the checks of labels and images that every data set must pass."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from satm.machine.room import check_room
 from satm.synthetic import tensor_digest
 from satm.types import Images, Labels
 
-SMALLER = "give a smaller image_size (--set image_size=N)"  # the way out if images take too much memory
-_AT_ONCE = 2**26  # numbers that are resized at once, in float32
+SMALLER = "give a smaller image_size (--set image_size=N)"  # advice for the message that RAM is too small
+_AT_ONCE = 2**26  # how many float32 numbers of the images, before or after, are held at a time when they are resized
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raw:
-    """The train and test images of a data set, with its class names by label."""
+    """The training and test images of a data set as they were read, before any split or preprocessing."""
 
     train_images: Images  # [n, C, H, W] uint8
     train_labels: Labels  # [n] int64
-    test_images: Images
-    test_labels: Labels
-    classes: tuple[str, ...]
+    test_images: Images  # like `train_images`
+    test_labels: Labels  # like `train_labels`
+    classes: tuple[str, ...]  # the names of the classes in label order
 
     @property
     def digest(self) -> str:
-        """sha256 over every image and label, as hex."""
+        """The sha256 hash over every image and label, in hexadecimal."""
         tensors = (self.train_images, self.train_labels, self.test_images, self.test_labels)
         return digest([tensor_digest(tensor) for tensor in tensors])
 
     def at_size(self, size: int | None) -> Raw:
-        """The same images with `size` pixels a side (bilinear, antialiased); unchanged if `size` is None.
+        """The same images, resized to a height and width of `size` pixels (bilinear, antialiased).
 
-        Raises DataError if the machine has too little memory for them.
+        They are unchanged if `size` is None. Raises DataError if the machine has too little RAM for the result.
         """
         if size is None or size == self.train_images.shape[-1]:
             return self
@@ -49,10 +49,12 @@ class Raw:
 
 
 def class_names(found: tuple[str, ...] | None, labels: Labels, spec: DatasetSpec | None, where: str) -> tuple[str, ...]:
-    """The names of a source's classes by label.
+    """The names of the classes of a data set, in label order.
 
-    They are the catalogue's names. If it has none, they are the source's own names `found`, else the class numbers.
-    Raises DataError if the source has another number of classes than the catalogue.
+    They are the names in the catalogue's entry `spec`. If `spec` is None or has no names, they are the names `found` in
+    the files. If `found` is None too, they are the numbers of the classes. `labels` are the labels in the files, and
+    `where` is their path, for messages. Raises DataError if the files have another number of classes than `spec`. Also
+    raises it if the classes have no names and the largest label is larger than the number of images.
     """
     if spec is None and found is None and int(labels.max()) > len(labels):
         raise DataError(
@@ -66,9 +68,11 @@ def class_names(found: tuple[str, ...] | None, labels: Labels, spec: DatasetSpec
 
 
 def check_labels(labels: Labels, classes: tuple[str, ...], where: str) -> None:
-    """Raise DataError if a label is outside the classes, or a class has no image."""
+    """Raise DataError if a label is not the number of a class, or if a class has no image."""
     low, high = int(labels.min()), int(labels.max())
-    named = classes[0] != "0"  # then a label is out of range or its class is empty, and no label is one too high
+    # If the classes are named by numbers, there may be a class for every label up to the largest. Then labels that
+    # start at 1 leave class 0 empty, and no label is too high.
+    named = classes[0] != "0"
     if low == 1 and high >= len(classes) - (0 if named else 1):
         raise DataError(f"{where}: labels start at 1 (they run from 1 to {high}); subtract 1, so that they start at 0")
     wrong = ((labels < 0) | (labels >= len(classes))).nonzero()
@@ -82,9 +86,10 @@ def check_labels(labels: Labels, classes: tuple[str, ...], where: str) -> None:
 
 
 def check_varied(raw: Raw, where: str) -> None:
-    """Raise DataError if nothing can be learned from the images, because all pixels of a part have one value.
+    """Raise DataError if nothing can be learned from some images, because all their pixels have the same value.
 
-    The parts are the training images, each of their channels and each of their classes, and the test images.
+    The check is done for all training images, all test images, each channel of the training images, and the training
+    images of each class. `where` is the path or name of the data set, for messages.
     """
     train, channels = raw.train_images, raw.train_images.shape[1]
     for part, images in (("training", train), ("test", raw.test_images)):
@@ -108,13 +113,14 @@ def check_varied(raw: Raw, where: str) -> None:
 
 
 def _flat(values: torch.Tensor) -> bool:
+    # Whether all values are equal.
     return bool(values.min() == values.max())
 
 
 def _resized(images: Images, size: int) -> Images:
     count, channels = images.shape[:2]
     ready = torch.empty(count, channels, size, size, dtype=torch.uint8)
-    step = max(1, _AT_ONCE // (channels * size * size))
+    step = max(1, _AT_ONCE // max(channels * size * size, images[0].numel()))
     for start in range(0, count, step):
         part = images[start : start + step].float()
         scaled = F.interpolate(part, (size, size), mode="bilinear", antialias=True)

@@ -1,4 +1,4 @@
-"""Reads the images of a data set's folder, in any of the layouts that we know."""
+"""Reads and decodes the images in the folder of a data set, in any of the layouts that satm knows."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from satm.progress import Progress
 
 
 def read(folder: Path, name: str, *, image_size: int | None, progress: Progress) -> tuple[Raw, str]:
-    """The images of data set `name` in `folder`, and their digest.
+    """The decoded images of data set `name` in `folder`, and their digest (a hash over all images and labels).
 
-    Images are decoded once and then kept in `SATM_HOME`. Raises DataError if the folder has no layout that we know, if
-    a part is missing, or if a file is damaged.
+    Encoded images are decoded once, and the result is kept in `SATM_HOME`. `image_size` is the height and width of the
+    result in pixels; None means the size in the catalogue or, for other folders, the images' own size. Raises DataError
+    if the files are in no layout that satm knows, if a part is missing, or if a file is damaged.
     """
     spec = spec_of(name)
     if spec is not None and (raw := read_arrays(folder, spec)) is not None:
@@ -51,7 +52,11 @@ def read(folder: Path, name: str, *, image_size: int | None, progress: Progress)
 
 
 def _check_not_kin(source: Encoded, spec: DatasetSpec) -> None:
-    """Raise DataError if an ImageNet subset has exactly as many images as the archive that goes by another name."""
+    """Raise DataError if the images are not those of the ImageNet subset `spec`, but those of fast.ai's archive.
+
+    The archive (`spec.kin`) has the same classes but other images, and is a data set of its own. It is recognised by
+    its numbers of training and test images.
+    """
     kin = spec_of(spec.kin) if spec.kin is not None and spec.in_imagenet else None
     if kin is not None and (len(source.train), len(source.test)) == kin.images:
         raise DataError(
@@ -61,9 +66,11 @@ def _check_not_kin(source: Encoded, spec: DatasetSpec) -> None:
 
 
 def _decoded(source: Encoded, name: str, classes: tuple[str, ...], size: int, *, own: bool, progress: Progress) -> Raw:
-    """The decoded images.
+    """All images of `source`, decoded to a height and width of `size` pixels.
 
-    A user's `own` are turned upright, and may be grey. The catalogue's are read as published code reads them.
+    `own` means that the data set is a user's own folder, and not one of the catalogue. Then images are turned upright
+    as their EXIF data say, and if all images are grey, the result has one channel. Images of the catalogue's data sets
+    are not turned and always get three channels, as in published code. Messages about the images go to `progress`.
     """
     count = len(source.train) + len(source.test)
     check_room(count * 3 * size * size, f"{name}: {count} images of {size}×{size} pixels", SMALLER)

@@ -1,4 +1,4 @@
-"""Finds the size of a data set's images without decoding them."""
+"""Finds the height and width of a data set's images without decoding them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from satm.data.sources import open_source
 from satm.errors import DataError
 from satm.progress import SILENT
 
-MAX_SIDE = 4096  # pixels; no network here takes larger images
+MAX_SIDE = 4096  # the largest height and width in pixels; no network of satm takes larger images
 
 
 def native_image_size(name: str, *, root: Path | None = None) -> int:
-    """Pixels a side of a data set's images, from the catalogue. For a user's own folder: those of all its images.
+    """The height and width in pixels of the images of data set `name`.
 
-    Raises UnknownName if there is no such data set, and DataError if the folder cannot be read or its images are not
-    all square and of one size.
+    It is the size in the catalogue. For a user's own folder, it is the size that all images in the folder have.
+
+    Raises UnknownName if there is no such data set. Raises DataError if the folder cannot be read, or if its images are
+    not all square and of one size.
     """
     if (spec := spec_of(name)) is not None:
         return spec.image_size
@@ -27,9 +29,9 @@ def native_image_size(name: str, *, root: Path | None = None) -> int:
 
 
 def common_side(source: Encoded) -> int:
-    """Pixels a side of all images of `source`; raises DataError unless they are square, of one size and not too large.
+    """The height and width in pixels that all images of `source` have. The header of every image is read.
 
-    Every image's header is read.
+    Raises DataError if the images are not square, not all of one size, or larger than `MAX_SIDE`.
     """
     found = sizes_of(item for split in (source.train, source.test) for item in split.items())
     smallest = min(min(MAX_SIDE, *size) for size in found)

@@ -1,4 +1,4 @@
-"""Opens the images of a data set's folder, in any of the layouts that we know."""
+"""Opens the folder of a data set, in any of the layouts that satm knows, without decoding the images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from satm.errors import DataError
 def open_source(folder: Path) -> Encoded:
     """The encoded images in `folder`, which holds Parquet files or folders of images.
 
-    Raises DataError if it has no layout that we know, if a part is missing, or if a file is damaged.
+    Raises DataError if the files are in no layout that satm knows, if a part is missing, or if a file is damaged.
     """
     source = open_parquet(folder) or open_folder(folder)
     if source is not None:

@@ -1,4 +1,4 @@
-"""One part of a data set in memory, and the split that holds out a fraction of every class."""
+"""`Split`, one part of a data set in RAM, and `stratified`, which holds out a fraction of every class."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from satm.preprocessing import Preprocessing
 from satm.rng import Seed
 from satm.types import Images, Labels
 
-# Preprocessed images up to this size are kept; larger splits are preprocessed batch by batch.
+# If all preprocessed images of a split take at most this many bytes, they are kept. Larger splits are preprocessed
+# batch by batch.
 KEPT_BYTES = 4 * 2**30
-_CHUNK = 4096  # images preprocessed at once
+_CHUNK = 4096  # the number of images that are preprocessed at once
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """Labelled uint8 images that are preprocessed batch by batch (`satm.types.Examples`).
+    """Labelled images, stored as uint8 and preprocessed when a batch of them is asked for.
 
-    The first batch preprocesses the whole split and keeps the result on `device`, if that takes at most `KEPT_BYTES`.
-    To use a few images of a large split, take their `subset` first. Raises ShapeError if the numbers of images and
-    labels differ.
+    The class implements the protocol `satm.types.Examples`. If the preprocessed images take at most `KEPT_BYTES`, the
+    first batch preprocesses all images of the split and keeps them on `device`. So, to use only a few images of a large
+    split, take a `subset` of them first. Raises ShapeError if the images are not [n, C, H, W] uint8, or if the numbers
+    of images and labels differ.
     """
 
     images: Images  # [n, C, H, W] uint8 on the CPU
     labels: Labels  # [n] int64 on the CPU
     preprocessing: Preprocessing
-    device: torch.device | str = "cpu"  # where batches lie
+    device: torch.device | str = "cpu"  # the device that batches are on
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype != torch.uint8 or self.labels.shape != self.images.shape[:1]:
@@ -42,7 +44,7 @@ class Split:
         return len(self.images)
 
     def batch(self, index: torch.Tensor) -> tuple[Images, Labels]:
-        """The preprocessed images [b, C, H, W] float32 and classes [b] int64 at `index` [b], on `device`."""
+        """The preprocessed images [b, C, H, W] float32 and the labels [b] int64 at `index` [b], both on `device`."""
         labels = self.labels[index].to(self.device)
         if self.images.numel() * 4 <= KEPT_BYTES:
             return self._preprocessed[index.to(self.device)], labels
@@ -56,27 +58,29 @@ class Split:
         return ready
 
     def to(self, device: torch.device | str) -> Split:
-        """The same images with batches on `device`."""
+        """The same split, but its batches are on `device`."""
         return replace(self, device=device)
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> Split:
-        """The same images in another space, such as the one a synthetic set was made in."""
+        """The same images with another preprocessing, for example that of a synthetic set."""
         return replace(self, preprocessing=preprocessing)
 
     def subset(self, index: torch.Tensor) -> Split:
-        """The images at `index` [b] int64, in its order."""
+        """A split with the images at `index` [b] int64, in the order of `index`."""
         return replace(self, images=self.images[index], labels=self.labels[index])
 
     def of_classes(self, wanted: list[int]) -> Split:
-        """The images of the classes in `wanted`, with the same labels in the same order."""
+        """A split with the images of the classes in `wanted`. Labels and the order of the images stay the same."""
         return self.subset(torch.isin(self.labels, torch.tensor(wanted, dtype=torch.int64)).nonzero()[:, 0])
 
 
 def stratified(labels: Labels, fraction: float, seed: Seed) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hold out `fraction` of every class: the ascending indices (kept, held out) into `labels` [n] int64.
+    """Hold out a random `fraction` of the images of every class. `labels` [n] int64 are the labels of all images.
 
-    Of each class, round(fraction × size) images are held out: at least one, but never all of them. Each class has its
-    own random generator. Raises ConfigError unless 0 ≤ fraction < 1.
+    Returns (the indices of the kept images, the indices of the images held out), both ascending. Of each class,
+    round(fraction × size of the class) images are held out, at least one but never all of them; none if `fraction` is
+    0. Each class has a random generator of its own, so the draw of one class does not depend on the other classes.
+    Raises ConfigError unless 0 ≤ fraction < 1.
     """
     if not 0 <= fraction < 1:
         raise ConfigError(f"fraction to hold out {fraction}: expected 0 ≤ fraction < 1")

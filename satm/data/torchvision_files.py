@@ -1,4 +1,4 @@
-"""torchvision's data sets: reads files that are already on disk, and downloads those that are not."""
+"""Uses torchvision to read CIFAR's files from the disk, and to download data sets that are missing."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from satm.data.raw import Raw
 from satm.errors import DataError
 from satm.home import make_folder, put_in_place
 
-_ARRAYS = ("CIFAR10", "CIFAR100")  # their files hold arrays, not encoded images
+# The names of torchvision's classes for data sets that are stored as arrays and not as encoded images
+_ARRAYS = ("CIFAR10", "CIFAR100")
 PATIENCE = 10.0  # a download gives up after this many seconds without a connection or a byte
 
 
 def read_arrays(folder: Path, spec: DatasetSpec) -> Raw | None:
-    """CIFAR's pickled arrays in `folder` (`cifar-10-batches-py` …); None if the folder is not CIFAR's.
+    """The images of CIFAR-10 or CIFAR-100 in `folder`; None if it is not the folder of one of the two.
 
-    torchvision checks the MD5 of every file before it unpickles it. Raises DataError if a file is missing or differs.
+    The folder has the name that CIFAR's archive unpacks to (`cifar-10-batches-py` …) and holds pickled arrays.
+    torchvision checks the MD5 hash of every file before it unpickles the file. Raises DataError if a file is missing or
+    has another hash.
     """
     if spec.torchvision not in _ARRAYS or folder.name not in spec.folders:
         return None
@@ -36,7 +39,8 @@ def read_arrays(folder: Path, spec: DatasetSpec) -> Raw | None:
     for train in (True, False):
         try:
             with warnings.catch_warnings():
-                # numpy 2.4.0 to 2.4.4 warn about a dtype in the published pickles, which we cannot change.
+                # numpy 2.4.0 to 2.4.4 print a warning about a dtype in CIFAR's pickled files. The published files
+                # cannot be changed, so the warning is silenced.
                 warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
                 part: Any = getattr(torchvision.datasets, spec.torchvision)(folder.parent, train=train)
         except RuntimeError as error:
@@ -52,10 +56,10 @@ def read_arrays(folder: Path, spec: DatasetSpec) -> Raw | None:
 
 
 def download(spec: DatasetSpec, folder: Path) -> None:
-    """Let torchvision download `spec` into `folder`. If the download fails, `folder` is not made.
+    """Let torchvision download the data set `spec` into `folder`. If the download fails, there is no `folder`.
 
-    torchvision draws its own bar on standard error. Raises DataError if there is no connection within `PATIENCE`
-    seconds or the download fails.
+    torchvision prints its own progress bar on standard error. Raises DataError if there is no connection within
+    `PATIENCE` seconds, or if the download fails.
     """
     import torchvision.datasets
 
@@ -68,7 +72,7 @@ def download(spec: DatasetSpec, folder: Path) -> None:
     make_folder(folder.parent)
     try:
         with tempfile.TemporaryDirectory(prefix=folder.name + ".", suffix=".tmp", dir=folder.parent) as scratch:
-            unpacked = Path(scratch) / folder.name  # its mode follows the umask, that of `scratch` does not
+            unpacked = Path(scratch) / folder.name  # a folder with the usual permissions, unlike `scratch`
             unpacked.mkdir()
             socket.setdefaulttimeout(PATIENCE)  # torchvision has no argument for a time limit
             kind(str(unpacked), download=True, **options)
@@ -80,19 +84,23 @@ def download(spec: DatasetSpec, folder: Path) -> None:
 
 
 def reachable(url: str, seconds: float) -> bool:
-    """Whether a server answers at `url` within `seconds`, including the name look-up. Uses the system's proxies."""
+    """Whether a server responds at `url` within `seconds`. The time includes the look-up of the server's name.
+
+    The proxies of the system are used.
+    """
     answered = threading.Event()
 
     def knock() -> None:
         try:
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
         except urllib.error.HTTPError:
-            pass  # a refusal is an answer; the download will report the reason
+            pass  # the server responded, with an error; the download will report the reason
         except OSError:
             return
         answered.set()
 
-    # A name look-up has no time limit, so it runs in a thread. A slow one ends with the process.
+    # The look-up of a name has no time limit of its own, so it runs in a thread, and this function waits only `seconds`
+    # for the thread. If the look-up takes longer, the thread ends at the latest with the process.
     thread = threading.Thread(target=knock, daemon=True)
     thread.start()
     thread.join(seconds)

@@ -14,12 +14,14 @@ from satm.preprocessing import ZCA, MeanStd, unit_vectors
 from satm.progress import Progress
 from satm.types import Images
 
-EPS = 0.1  # added to the eigenvalues: the field's value (kornia's ZCAWhitening(eps=0.1) in MTT utils.py)
-_VERSION = 1  # of the fit below; part of the key
-_CHUNK = 4096  # images in float64 at once
-_MATRICES = 6  # [D, D] float64 that the fit holds at its peak
+# D = C·H·W is the number of values of one flattened image.
+EPS = 0.1  # added to the eigenvalues; the usual value (kornia's ZCAWhitening(eps=0.1) in MTT utils.py)
+_VERSION = 1  # the version of the computation below; a part of the key of the stored whitening
+_CHUNK = 4096  # the number of images that are converted to float64 at once
+_MATRICES = 6  # the largest number of [D, D] float64 matrices that the fit holds at the same time
 
-Moment: TypeAlias = tuple[torch.Tensor, dict[str, torch.Tensor]]  # [D, D] float64, and the other tensors to keep
+# The covariance or second moment [D, D] float64 of the images, and other tensors to store with the whitening, by name.
+Moment: TypeAlias = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
 def fitted_zca(
@@ -31,22 +33,25 @@ def fitted_zca(
     device: torch.device | str = "cpu",
     progress: Progress,
 ) -> ZCA:
-    """The whitening of training `images` [n, C, H, W] uint8. It is read from `SATM_HOME` if it was fitted before.
+    """Fit the ZCA whitening to training `images` [n, C, H, W] uint8, or read it from `SATM_HOME` if it is stored there.
 
-    A damaged file is fitted again, and `progress` says so.
+    If the stored file is damaged, the whitening is fitted again, and `progress` says so. The result whitens images
+    by a matrix T [D, D], where D = C·H·W is the number of values of a flattened image. Below, U S Uᵀ is an
+    eigendecomposition: the columns of U are eigenvectors, and the diagonal matrix S holds the eigenvalues.
 
-    Without `unit`, the whitening that the field uses. x are the images in 0..1, flattened to D = C·H·W numbers, and μ
-    is their mean:
+    If `unit` is None, it is the usual whitening. x are the flattened images in 0..1, and μ is their mean:
 
         Cov = Σ (x − μ)(x − μ)ᵀ / (n − 1) = U S Uᵀ,  T = U (S + eps)^-1/2 Uᵀ,  T⁻¹ = U (S + eps)^1/2 Uᵀ
 
-    With `unit`, KIP's own whitening. u are the flattened images scaled to length 1 (see `ZCA`):
+    If `unit` is given, it is the whitening of the method KIP. u are the flattened images, normalised by `unit`, centred
+    and scaled to length 1 (see `ZCA`):
 
         Σ u uᵀ / n = U S Uᵀ,  T = U (S + eps · tr S / D)^-1/2 Uᵀ
 
-    If n < D, KIP's whitening does not change the directions that no image has. Both are fitted in float64 and kept in
-    float32. `fingerprint` names the data in the key. Fitting takes a few times D² · 8 bytes (D = 3072 at 32×32: 75 MB;
-    12288 at 64×64: 1.2 GB). Raises DataError on fewer than two images and SatmError if the result cannot be saved.
+    If n < D, some directions are orthogonal to all u. KIP's whitening leaves these directions unchanged. Everything is
+    computed in float64 and stored in float32. `fingerprint` identifies the images in the key of the file. The fit needs
+    a few times the memory of one [D, D] matrix, D² · 8 bytes: 75 MB at 32×32 (D = 3072), 1.2 GB at 64×64 (D = 12288).
+    Raises DataError for fewer than two images or too little memory, and SatmError if the result cannot be saved.
 
     Source: docs/field.md, "Normalisation and whitening" (MTT utils.py:137-165; kornia zca.py, whose SVD of Cov gives
     the same T); for `unit`, the source of `ZCA`.
@@ -57,7 +62,7 @@ def fitted_zca(
     found = ZCA(key=key, eps=eps, shape=(channels, height, width), unit=unit)
     if ZCA.path(key).exists():
         try:
-            _ = found.matrices  # a damaged file is found here, not in the middle of training
+            _ = found.matrices  # read the file now, so that damage is found here and not in the middle of training
             return found
         except DamagedFile as error:
             progress.say(f"{error.path} is damaged ({error.reason})")
@@ -65,13 +70,14 @@ def fitted_zca(
     progress.say(
         f"fitting ZCA whitening on {count} images of {channels}×{height}×{width} (once; kept in {ZCA.path(key)})"
     )
-    # Other devices than CUDA may have no float64.
+    # The fit needs float64, which other devices than CPU and CUDA may not have.
     resolved = torch.device(device) if torch.device(device).type == "cuda" else torch.device("cpu")
     moment, kept = _covariance(images, resolved) if unit is None else _unit_moment(images, unit, resolved)
     values, directions = torch.linalg.eigh(moment)
     values = values.clamp(min=0)  # round-off can leave an eigenvalue a little below 0
     scale = (values + (eps if unit is None else eps * values.mean())).sqrt()
     if unit is not None:
+        # Eigenvalues are in ascending order. If n < D, the first D − n belong to directions orthogonal to all images.
         scale[: max(0, len(values) - count)] = 1.0
     kept |= {"transform": (directions / scale) @ directions.T, "inverse": (directions * scale) @ directions.T}
     matrices = {name: value.float().cpu().contiguous() for name, value in kept.items()}
@@ -81,7 +87,7 @@ def fitted_zca(
 
 
 def _check_can_fit(images: Images, device: torch.device | str) -> None:
-    """Raise DataError for fewer than two images, and if the matrices do not fit the memory of `device`."""
+    """Raise DataError if there are fewer than two images, or if the matrices do not fit in the memory of `device`."""
     count, channels, height, width = images.shape
     if count < 2:
         raise DataError(f"ZCA needs at least 2 training images, got {count}; go without it")
@@ -105,7 +111,7 @@ def _covariance(images: Images, device: torch.device) -> Moment:
 
 
 def _unit_moment(images: Images, unit: MeanStd, device: torch.device) -> Moment:
-    """The second moment [D, D] of the images scaled to length 1, and the mean of their lengths before."""
+    """The second moment [D, D] of the images scaled to length 1, and the mean of the lengths that they had before."""
     size = images[0].numel()
     moment, length = torch.zeros(size, size, dtype=torch.float64, device=device), 0.0
     for chunk in images.split(_CHUNK):

@@ -1,7 +1,8 @@
-"""The inner loop and the ways to differentiate it. Uses torch only: no data, no files, no printing.
+"""The inner loop of trajectory matching, and the ways to differentiate through it.
 
-Three arguments are independent of each other: the problem (`InnerLoop`, with the `UpdateRule` of its steps), how many
-of its steps are differentiated (a `Truncation`), and how the derivative is computed (a `HypergradientPolicy`).
+This package uses torch only. It reads no data and no files, and prints nothing. Three choices are independent of each
+other: the inner loop (`InnerLoop`, with the `UpdateRule` of its steps), how many of its last steps are differentiated
+(a `Truncation`), and how the derivative is computed (a `HypergradientPolicy`).
 """
 
 from satm.engine.choice import Engine as Engine

@@ -1,7 +1,7 @@
-"""Chooses the hypergradient policy of a job from the job's size and the machine.
+"""Chooses how a job (a condensation) computes its hypergradients: one of the policies `higher`, `replay` and `tesla`.
 
-The choice does not depend on measured times. Equal jobs on one machine get equal choices, so equal seeds give equal
-bits.
+The choice depends on the size of the job and on the machine, but never on measured times. So two equal jobs on one
+machine get the same policy, and equal seeds give equal bits.
 """
 
 from __future__ import annotations
@@ -27,36 +27,44 @@ from satm.machine.ram import total_memory
 
 Engine: TypeAlias = Literal["auto", "prefer-higher", "higher", "replay", "tesla"]
 
-COMPILE_WORTH = {"cpu": 1e13, "cuda": 1e15}  # floating-point operations from which a job is worth minutes of compiling
-TAPE = 3.0  # bytes that the tape of a step holds, as a multiple of those that its forward pass saves; an upper bound
-MEMORY_SHARE = 0.6  # share of the machine's RAM that a tape may take
+# A job with fewer floating-point operations than this is not compiled, because compiling takes minutes. The key
+# is the type of the device.
+COMPILE_WORTH = {"cpu": 1e13, "cuda": 1e15}
+# An upper bound of the size of autograd's tape for one differentiated inner step, divided by the bytes that the forward
+# pass of the step saves.
+TAPE = 3.0
+MEMORY_SHARE = 0.6  # the largest share of the memory of the device that the tape may take
 
-# (higher, compiled) → (seconds of an inner step, seconds of differentiating it), in units of an uncompiled gradient.
-# Measured with a ConvNet of width 32 on 100 images, CPU (benchmarks/engine.py).
+# The time of an inner step, and the time of differentiating it, both divided by the time of one uncompiled gradient.
+# The key is (whether the policy is `higher`, whether the step is compiled). Measured with a ConvNet of width 32 on 100
+# images, on a CPU (benchmarks/engine.py).
 TIMES = {(True, False): (1.0, 2.3), (False, False): (1.0, 3.6), (False, True): (0.6, 2.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class InnerWork:
-    """The size of a job: the inner loops of one outer step, and the number of outer steps."""
+    """The size of a job: the passes through the inner loop in one outer step, and the number of outer steps."""
 
     flops: float  # floating-point operations of the forward pass of one image
     activation_bytes: int  # bytes that the forward pass of one image saves for its backward pass
-    batch: int  # images of an inner step
-    steps: int  # inner steps of all passes: N, and those of a second pass
-    taped: int  # differentiated steps of all passes
-    window: int  # differentiated steps of one pass
-    outer_steps: int
-    kept: int = 1  # vectors [P] that `replay` keeps of a differentiated step (`UpdateRule.kept`)
+    batch: int  # number of images of an inner step
+    steps: int  # inner steps of all passes in one outer step: N for the first pass, plus those of a second pass
+    taped: int  # differentiated inner steps of all passes in one outer step
+    window: int  # differentiated inner steps of one pass
+    outer_steps: int  # number of outer steps of the job
+    kept: int = 1  # number of parameter-sized vectors that `replay` stores per differentiated step (`UpdateRule.kept`)
 
     @property
     def total(self) -> float:
-        """Floating-point operations of the whole job. A gradient costs three forward passes, a product eight."""
+        """Floating-point operations of the whole job.
+
+        The gradient of an inner step costs as much as three forward passes. To differentiate the step costs eight more.
+        """
         return self.outer_steps * self.batch * self.flops * (3 * self.steps + 8 * self.taped)
 
     @property
     def tape(self) -> float:
-        """Bytes that the tape of `higher` holds for one window, roughly."""
+        """Roughly the bytes of autograd's tape that `higher` holds for all differentiated steps of one pass."""
         return TAPE * self.window * self.batch * self.activation_bytes
 
 
@@ -64,11 +72,11 @@ class InnerWork:
 class EngineChoice:
     """The chosen policy: its name, how it runs, and the reason for the choice."""
 
-    engine: Literal["higher", "replay", "tesla"]
-    compiled: bool
+    engine: Literal["higher", "replay", "tesla"]  # the name of the policy
+    compiled: bool  # whether its steps are compiled
     precision: Precision
-    reason: str
-    at_once: int | None = None  # images that a step differentiates together; None: all
+    reason: str  # one phrase for the user
+    at_once: int | None = None  # number of images that a step differentiates together; None means the whole batch
 
     def __str__(self) -> str:
         """One line, such as `engine replay, compiled (1e+14 operations are worth compiling)`."""
@@ -76,12 +84,12 @@ class EngineChoice:
         return f"engine {self.engine}{''.join(how)} ({self.reason})"
 
     def seconds(self, gradient: float, work: InnerWork) -> float:
-        """Seconds of an outer step, roughly. `gradient`: seconds of one uncompiled gradient of the inner loss."""
+        """Roughly the seconds of one outer step. `gradient`: seconds of one uncompiled gradient of the inner loss."""
         step, taped = TIMES[self.engine == "higher", self.compiled]
         return gradient * (step * work.steps + taped * work.taped)
 
     def policy(self, network: nn.Module, notify: Callable[[str], None]) -> HypergradientPolicy:
-        """The policy for inner loops on `network`. A failure to compile is reported to `notify` in one line."""
+        """The policy object for inner loops on `network`. If compiling fails, `notify` is called with one line."""
         if self.engine == "higher":
             return HigherPolicy()
         fuse = notify if self.compiled else None
@@ -98,13 +106,13 @@ def choose_engine(
     image_shape: tuple[int, int, int],
     work: InnerWork,
 ) -> EngineChoice:
-    """Choose the policy of a job: the one that the user names or, with "auto", the fastest that fits in RAM.
+    """Choose the policy of a job: the one that the user names or, with "auto", the fastest that fits in memory.
 
     "auto" takes the first of these that applies:
-    1. compiled `replay`, if the job is large enough to be worth compiling;
-    2. `higher`, if its tape fits in RAM, because its uncompiled step is faster than that of `replay`;
+    1. compiled `replay`, if the job is so large that compiling saves time;
+    2. `higher`, if its tape fits in memory: without compiling, it is faster than `replay`;
     3. uncompiled `replay`.
-    "prefer-higher" takes `higher` if its tape fits. A network that draws random numbers gets `higher`.
+    "prefer-higher" takes `higher` if its tape fits, else `replay`. A network that draws random numbers needs `higher`.
     Raises ConfigError for a combination that cannot work.
     """
     random = draws_random_numbers(network, blank_image(network, image_shape))
@@ -152,10 +160,10 @@ def choose_engine(
 
 
 def whether_compiled(asked: Compilation, operations: float, device: torch.device) -> tuple[bool, str]:
-    """Whether a job of `operations` floating-point operations is compiled, and the reason.
+    """Whether a job of `operations` floating-point operations is compiled, and the reason as text.
 
-    "auto" compiles if that is possible and saves more time than it takes. Raises ConfigError if `asked` is "compiled"
-    and nothing can be compiled.
+    With "auto", a job is compiled if the machine can compile, and if compiling saves more time than it takes. Raises
+    ConfigError if `asked` is "compiled" but the machine cannot compile.
     """
     missing = missing_compiler(device)
     if asked == "compiled" and missing:

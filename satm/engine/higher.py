@@ -1,4 +1,7 @@
-"""The reference policy: the library `higher`. Its tape is off for the first ι inner steps and on for the others."""
+"""The reference policy: the library `higher` runs the inner loop, and autograd differentiates its last steps.
+
+Autograd's tape is off for the inner steps before step ι (the first differentiated step), and on from step ι.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,17 @@ from satm.types import FlatParams
 
 
 class HigherPolicy:
-    """Autograd differentiates the recorded steps of `higher.innerloop_ctx` (paper A.3).
+    """The policy that lets autograd differentiate the steps which `higher.innerloop_ctx` records (paper A.3).
 
-    Exact. Its RAM grows with the window: autograd's tape holds every differentiated step. It runs the module itself,
-    so it is the only policy for networks that draw random numbers (dropout). It is never compiled. Use it as the
-    reference, or uncompiled if the tape fits in RAM: it is then faster than `ReplayPolicy`, which computes each step of
-    the window twice.
+    The result is exact. The RAM grows with the window, because autograd's tape holds every differentiated step. This
+    policy calls the network module itself, so it is the only one for networks that draw random numbers (dropout). It is
+    never compiled. Use it as the reference. Use it also if steps are not compiled and the tape fits in RAM: it is then
+    faster than `ReplayPolicy`, which computes each step of the window twice.
     """
 
     name = "higher"
     exact = True
-    step = None
+    step = None  # this policy has no `Step`, because it uses autograd's tape
 
     def __call__(
         self,
@@ -81,7 +84,10 @@ class HigherPolicy:
 def _run_sgd(
     loop: InnerLoop, start: Point, steps: range, at: OuterVariables, keep: int | None, *, taped: bool
 ) -> tuple[Point, Point | None]:
-    """The point after `steps` of plain SGD from `start`, and the point before step `keep` if that is among them."""
+    """Run the inner steps `steps` by plain SGD from the point `start`.
+
+    Returns the point after them, and the point before step `keep`; None in its place if `keep` is not one of the steps.
+    """
     kept: Point | None = None
     with _innerloop(loop.network, start.theta, taped=taped) as (network, optimizer):
         for step in steps:
@@ -94,7 +100,7 @@ def _run_sgd(
 def _run_rule(
     loop: InnerLoop, start: Point, steps: range, at: OuterVariables, keep: int | None, *, taped: bool
 ) -> tuple[Point, Point | None]:
-    """The same under any update rule: autograd records the rule's own update."""
+    """Run the inner steps like `_run_sgd`, but by any update rule. Autograd records the rule's own update."""
     network = FlatNetwork(loop.network.train())
     kept: Point | None = None
     point = start._replace(theta=start.theta.detach().requires_grad_())
@@ -111,7 +117,7 @@ def _run_rule(
 
 @contextmanager
 def _innerloop(network: nn.Module, theta: FlatParams, *, taped: bool) -> Iterator[tuple[Any, Any]]:
-    """`higher`'s functional network at θ, and its SGD."""
+    """The functional network of the library `higher` with the parameters θ [P], and its SGD optimiser."""
     import higher
 
     parameters = list(network.parameters())

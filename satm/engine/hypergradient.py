@@ -1,4 +1,4 @@
-"""The interface of a hypergradient policy, and its result."""
+"""`HypergradientPolicy`, the interface of all ways to differentiate an inner loop, and `Hypergradient`, its result."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from satm.types import FlatParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hypergradient:
-    """The outer loss F(φ, α) = L(θ_N) and its derivatives at one point, all detached.
+    """The outer loss F(φ, α) = L(θ_N) and its derivatives at one point. All tensors are detached from autograd.
 
-    φ are the images, α is the step size, L is the matching loss and θ_N [P] are the parameters after N inner steps. The
-    window is the differentiated steps ι … N − 1.
+    φ are the images, α is the step size, L is the matching loss, and θ_N [P] are the parameters after N inner steps.
+    The window is the differentiated steps ι … N − 1.
 
-    `images` and `labels` are the derivatives of F with θ_ι held constant (paper Eq. 8). They are exact derivatives of F
-    if every step is differentiated. `step_size` is the paper's closed form over all steps of this pass (Eq. 10).
-    `step_size_taped` is the derivative through the window only, which is exact if the window holds every step.
-    `TeslaPolicy` drops terms of `images`, `labels` and `step_size_taped`.
+    `images` and `labels` are the derivatives of F if θ_ι is held constant (paper Eq. 8). They are the exact derivatives
+    of F if every step is differentiated. `step_size` is the approximation that the paper uses: a closed form over all
+    steps of this pass (Eq. 10). `step_size_taped` is the derivative through the steps of the window only, which is
+    exact if the window holds every step. `TeslaPolicy` leaves out terms of `images`, `labels` and `step_size_taped`.
     """
 
     loss: torch.Tensor  # F(φ), 0-dimensional
     images: torch.Tensor  # ∂F/∂φ [n, C, H, W]
     labels: torch.Tensor | None  # ∂F/∂labels [n, K]; None for hard labels
     step_size: torch.Tensor | None  # ∂F/∂α by Eq. 10, 0-dimensional; None if each step has a step size of its own
-    step_size_taped: torch.Tensor  # ∂F/∂α through the differentiated steps, shaped like α
+    step_size_taped: torch.Tensor  # ∂F/∂α through the differentiated steps, with the shape of α
     theta: FlatParams  # θ_N [P]
-    kept: FlatParams | None  # θ_keep [P]; None without `keep`
-    kept_moments: Moments = ()  # those of the update rule at θ_keep
+    kept: FlatParams | None  # θ [P] before step `keep`; None if the policy was called without `keep`
+    kept_moments: Moments = ()  # the moments of the update rule before step `keep`, such as momentum
 
 
 class HypergradientPolicy(Protocol):
@@ -43,11 +43,17 @@ class HypergradientPolicy(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether the result is the exact derivative of F, also with respect to α, if every step is differentiated."""
+        """Whether the result is the exact derivative of F if every step is differentiated.
+
+        This is about the images, the labels and `step_size_taped`.
+        """
 
     @property
     def step(self) -> Step | None:
-        """The pure functions of one inner step that the policy uses, for other uses; None if it has none."""
+        """The pure functions of one inner step that the policy uses; None if it uses none.
+
+        Other code may use them too, for example `exact_step_size_derivative`.
+        """
 
     def __call__(
         self,
@@ -61,10 +67,18 @@ class HypergradientPolicy(Protocol):
         keep: int | None = None,
         moments: Moments | None = None,
     ) -> Hypergradient:
-        """Run steps `first` … N − 1 from θ_first = `theta_start` [P] and differentiate `outer_loss`(θ_N).
+        """Run the inner steps `first` … N − 1 of `loop` and differentiate `outer_loss`(θ_N).
 
-        `moments` are those of the loop's update rule at θ_first; None: zero, as at the start of a loop. With `keep`
-        (`first` ≤ keep ≤ N) the result holds a copy of θ_keep and of the moments there, from which a second pass may
-        start (trajectory reuse, paper Eq. 9). The policy changes no argument. Raises ConfigError if the truncation does
-        not fit the loop.
+        Args:
+            loop: the inner loop of N steps.
+            at: the images, labels and step size at which F is differentiated.
+            theta_start: the parameters [P] before step `first`.
+            outer_loss: the function L, from θ_N [P] to a 0-dimensional tensor.
+            truncation: says which steps are differentiated.
+            first: the first step to run.
+            keep: a step, `first` ≤ keep ≤ N. The result then holds a copy of θ and of the moments before this step, and
+                a second pass can start there (trajectory reuse, paper Eq. 9).
+            moments: the moments of the loop's update rule before step `first`; None means zero.
+
+        No argument is changed. Raises ConfigError if the truncation does not fit the loop.
         """

@@ -1,4 +1,4 @@
-"""The inner loop: N steps on the synthetic set by an update rule, with all random draws made before it starts."""
+"""The inner loop: N training steps on the synthetic set. All random draws are made before the loop starts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from satm.errors import ConfigError, ShapeError
 from satm.types import Images, Labels
 
 Criterion: TypeAlias = Callable[[torch.Tensor, Labels], torch.Tensor]
-"""(logits [b, K], labels) → the inner loss, mean over the batch, 0-dimensional."""
+"""A function from (logits [b, K], labels) to the inner loss: a 0-dimensional tensor, the mean over the batch."""
 
 
 class OuterVariables(NamedTuple):
@@ -23,22 +23,26 @@ class OuterVariables(NamedTuple):
 
     images: Images  # φ [n, C, H, W]
     labels: Labels  # [n] int64, or [n, K] probabilities
-    step_size: torch.Tensor  # α, 0-dimensional; or [N], one for each step
+    step_size: torch.Tensor  # α, 0-dimensional; or [N], one step size for each inner step
 
 
 @dataclass(frozen=True, kw_only=True)
 class InnerLoop:
-    """θ_{i+1} = θ_i − α ∇_θ L_CE(θ_i, T_i(φ[B_i])),  i = 0 … N − 1   (paper §3.1, Ξ).
+    """An inner loop of N steps. With plain SGD it is (paper §3.1, there called Ξ):
 
-    That is with plain SGD. Another `rule` moves θ along the same gradient in its own way.
-    θ [P] are the network's parameters, φ [n, C, H, W] the synthetic images, α the step size. The mini-batch B_i and the
-    augmentation T_i of each step are fixed values, so two passes over one loop see the same draws. Raises ShapeError
-    unless there is one mini-batch and one augmentation for each step, and ConfigError if there are none.
+        θ_{i+1} = θ_i − α ∇_θ L_CE(θ_i, T_i(φ[B_i])),  i = 0 … N − 1
+
+    θ_i [P] are the network's parameters before step i, φ [n, C, H, W] are the synthetic images, α is the step size, and
+    L_CE is the `criterion` (cross-entropy). B_i are the indices of the mini-batch of step i, and T_i is its
+    augmentation. Both are fixed before the loop runs, so two passes through the same loop use the same random draws.
+    Another `rule` than plain SGD uses the same gradient for another update of θ.
+
+    Raises ShapeError if the numbers of mini-batches and augmentations differ, and ConfigError if both are 0.
     """
 
     network: nn.Module
-    batches: tuple[torch.Tensor | None, ...]  # N index vectors [b] into φ; None: all of φ
-    transforms: tuple[Callable[[Images], Images], ...]  # N differentiable functions of the images only
+    batches: tuple[torch.Tensor | None, ...]  # B_i for each of the N steps: indices [b] into φ, or None for all of φ
+    transforms: tuple[Callable[[Images], Images], ...]  # T_i for each step: a differentiable function of the images
     criterion: Criterion = F.cross_entropy
     rule: UpdateRule = PLAIN_SGD
 
@@ -54,15 +58,15 @@ class InnerLoop:
         return len(self.batches)
 
     def step_size(self, step: int, at: OuterVariables) -> torch.Tensor:
-        """α of step `step`, 0-dimensional."""
+        """The step size α of inner step `step`, 0-dimensional."""
         return at.step_size if at.step_size.ndim == 0 else at.step_size[step]
 
     def batch(self, step: int, at: OuterVariables) -> tuple[Images, Labels]:
-        """φ[B_i] and its labels, before the augmentation of step `step`."""
+        """The mini-batch of inner step `step`: its images φ[B_i] before the augmentation, and their labels."""
         index = self.batches[step]
         return (at.images, at.labels) if index is None else (at.images[index], at.labels[index])
 
     def loss(self, call: Callable[[Images], torch.Tensor], step: int, at: OuterVariables) -> torch.Tensor:
-        """The inner loss of step `step`, mean over its mini-batch; `call` is the network at some θ."""
+        """The inner loss of step `step`, the mean over its mini-batch. `call` computes logits of images at some θ."""
         images, labels = self.batch(step, at)
         return self.criterion(call(self.transforms[step](images)), labels)

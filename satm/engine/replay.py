@@ -1,7 +1,11 @@
-"""Policies made of vector-Jacobian products of single steps: `ReplayPolicy` (exact) and `TeslaPolicy`.
+"""Two policies that differentiate the inner loop step by step: `ReplayPolicy` (exact) and `TeslaPolicy` (approximate).
 
-No graph is longer than one step, and each step is a pure function that can be compiled. Symbols: F(φ, α) = L(θ_N) is
-the matching loss L after N inner steps from images φ and step size α. The window is the differentiated steps ι … N − 1.
+They use vector-Jacobian products of single inner steps. So autograd's graph is never longer than one step, and each
+step is a pure function that can be compiled.
+
+Symbols: θ_i [P] are the network's parameters before inner step i. F(φ, α) = L(θ_N) is the matching loss L after N inner
+steps with the images φ and the step size α. The window is the differentiated steps ι … N − 1. The cotangent of a value
+x is ∂F/∂x, which is passed backwards from step to step.
 """
 
 from __future__ import annotations
@@ -23,18 +27,20 @@ from satm.types import FlatParams, Images, Labels
 
 @dataclass(frozen=True)
 class ReplayPolicy:
-    """Stores the parameters of the window and differentiates it backwards, one vector-Jacobian product a step.
+    """The policy that stores θ_i of every step of the window, and then goes backwards through these steps.
 
-    Start with v = ∂L/∂θ_N [P]. For i = N − 1 … ι, with the inner gradient g_i = ∇_θ L_CE(θ_i, φ) and its Hessian H_i:
-    ∂F/∂φ += −α ∂⟨g_i, v⟩/∂φ, ∂F/∂α += −⟨g_i, v⟩, v ← v − α H_i v.
+    Let g_i = ∇_θ L_CE(θ_i, φ) [P] be the inner gradient and H_i = ∂g_i/∂θ_i the Hessian of the inner loss. With plain
+    SGD, start with v = ∂L/∂θ_N [P], and for i = N − 1 … ι compute:
 
-    That is plain SGD. Another update rule first pulls v and the cotangents of its moments back through its own update:
-    that gives the cotangent u of g_i, and then ∂F/∂φ += ∂⟨g_i, u⟩/∂φ and v ← v + H_i u.
+        ∂F/∂φ += −α ∂⟨g_i, v⟩/∂φ,  ∂F/∂α += −⟨g_i, v⟩,  v ← v − α H_i v
 
-    It is exact, as `HigherPolicy` is. It holds in RAM the graph of one step and, of each step of the window, θ_i and
-    what the rule needs (`UpdateRule.kept`), P numbers each. Use it compiled for long jobs (a full window takes 0.64 to
-    0.76 of the time of MTT's own code, docs/engine.md), or uncompiled if the tape of `HigherPolicy` does not fit in
-    RAM. The network must not draw random numbers.
+    With another update rule, v and the cotangents of the rule's moments (such as momentum) first go backwards through
+    the update itself. This changes v and gives the cotangent u of g_i. Then ∂F/∂φ += ∂⟨g_i, u⟩/∂φ and v ← v + H_i u.
+
+    The result is exact, like that of `HigherPolicy`. The RAM holds the graph of one step and, for each step of the
+    window, `UpdateRule.kept` vectors [P]: θ_i and what else the rule needs. Use this policy compiled for long jobs (a
+    full window takes 0.64 to 0.76 of the time of MTT's own code, docs/engine.md). Use it uncompiled if the tape of
+    `HigherPolicy` does not fit in RAM. The network must not draw random numbers.
     """
 
     step: Step
@@ -58,7 +64,7 @@ class ReplayPolicy:
         at = OuterVariables(*(value.detach() for value in at))
         tape_from = max(first, truncation.first_taped(loop.steps))
         run = inner_path(self.step, loop, at, theta_start, range(first, loop.steps), moments=moments)
-        whole = loop.rule.kept > 1  # of plain SGD, only θ is needed on the way back
+        whole = loop.rule.kept > 1  # plain SGD needs no stored gradients on the way back, only θ
         path = {i: (point, gradient if whole else None) for i, point, gradient in run if i >= tape_from or i == keep}
         end, _ = path[loop.steps]
         loss, v = _value_and_gradient(outer_loss, end.theta)
@@ -72,13 +78,16 @@ class ReplayPolicy:
 
 @dataclass(frozen=True)
 class TeslaPolicy:
-    """TESLA's two passes (Cui et al. 2023). The derivative leaves out every path from φ through a later θ_i.
+    """The approximate policy of TESLA (Cui et al. 2023), which treats every θ_i of the window as independent of φ.
 
-    The first pass runs the steps to θ_N and gives v = ∂L/∂θ_N. The second pass runs the differentiated steps again and
-    sums ∂F/∂φ ≈ −α Σ_i ∂⟨g_i, v⟩/∂φ, with θ_i and v constant. It needs O(P) RAM and is exact only for a single step.
-    Use it for the method TESLA, or if the θ_i of a window do not fit in RAM. Otherwise use `ReplayPolicy`, which gives
-    the exact derivative in about the same time. The published code (distill.py:418 at 488842e) writes `2 * t` for a
-    tuple t. This repeats the tuple and does not double the gradient in it, so its image gradient is half of this one.
+    The first pass runs the inner steps to θ_N and computes v = ∂L/∂θ_N. The second pass runs the differentiated steps
+    again and sums ∂F/∂φ ≈ −α Σ_i ∂⟨g_i, v⟩/∂φ, where g_i = ∇_θ L_CE(θ_i, φ) and θ_i and v are constants. This needs RAM
+    for a few vectors [P] only, but it is exact only if a single step is differentiated. Use it for the method TESLA, or
+    if the θ_i of a window do not fit in RAM. Otherwise use `ReplayPolicy`, which gives the exact derivative in about
+    the same time.
+
+    TESLA's published code (distill.py:418 at 488842e) writes `2 * t` for a tuple t. This repeats the tuple and does not
+    double the gradient in it. So the published code's gradient of the images is half of the gradient here.
     """
 
     step: Step
@@ -122,10 +131,11 @@ def inner_path(
     *,
     moments: Moments | None = None,
 ) -> Iterator[tuple[int, Point, FlatParams]]:
-    """Run the inner loop from `theta` [P] without a tape: i, the point before step i and its gradient g_i [P].
+    """Run the inner steps `steps` from the parameters `theta` [P], without autograd's tape.
 
-    The last one is the point after `steps`, with a gradient of zeros. `moments` are those of the loop's update rule at
-    `theta`; None: zero.
+    Yields (i, the point before step i, the gradient g_i [P] of step i) for each step. A point holds θ and the moments
+    of the update rule. At the end it yields the point after the last step, with zeros in place of a gradient. `moments`
+    are the moments at `theta`; None means zero.
     """
     point = loop.rule.start(theta.detach())
     if moments is not None:
@@ -148,7 +158,10 @@ def _value_and_gradient(
 
 
 class _Sum:
-    """The sums over steps that make the derivatives with respect to φ, its labels and α."""
+    """The derivatives of F with respect to φ, its labels and α, which are sums over the differentiated steps.
+
+    `at` holds the outer variables, and `outer_gradient` is ∂L/∂θ_N [P].
+    """
 
     def __init__(self, loop: InnerLoop, at: OuterVariables, *, outer_gradient: FlatParams) -> None:
         self.loop, self.at, self.outer_gradient = loop, at, outer_gradient
@@ -164,10 +177,11 @@ class _Sum:
         gradient: FlatParams | None,
         after: Point,
     ) -> Point:
-        """Add the terms of step `step`, taken at the point `at`, given the cotangents `after` it.
+        """Add the terms of inner step `step` to the sums. Returns the cotangents of θ and the moments before the step.
 
-        `gradient` is g there; plain SGD needs none. Returns the cotangents before the step. The paths through θ are
-        left out if `differentiate` holds θ.
+        `at` is the point before the step, `gradient` is the inner gradient g there (None for plain SGD, which does not
+        need it), and `after` holds the cotangents after the step. `differentiate` is `Step.product`, or `Step.mixed` to
+        leave out the paths through θ.
         """
         alpha = self.loop.step_size(step, self.at)
         pulled = self.loop.rule.pulled_back(at, gradient, alpha, step, after)
@@ -195,7 +209,10 @@ class _Sum:
             into.index_add_(0, index, derivative)
 
     def result(self, loss: torch.Tensor, theta_start: FlatParams, end: Point, kept: Point | None) -> Hypergradient:
-        """The sums as the result of a policy."""
+        """The sums as the result of a policy.
+
+        `end` is the point after the last inner step. `kept` is the point before step `keep`; None without `keep`.
+        """
         return Hypergradient(
             loss=loss,
             images=self.images,
@@ -209,4 +226,5 @@ class _Sum:
 
 
 def _added(values: torch.Tensor, position: int, value: torch.Tensor) -> torch.Tensor:
+    # A copy of `values` [N] with `value` added at `position`.
     return values.index_add(0, torch.tensor([position], device=values.device), value.reshape(1))

@@ -1,4 +1,7 @@
-"""One inner step as pure functions of tensors: its gradient g, and the derivatives of g · v for a vector v."""
+"""One inner step as pure functions of tensors: the gradient g of the inner loss, and the derivatives of g · v.
+
+v [P] is a constant vector. The derivatives of g · v are what the backward pass through an inner step needs.
+"""
 
 from __future__ import annotations
 
@@ -22,47 +25,54 @@ from satm.types import FlatParams, Images, Labels
 
 
 class Product(NamedTuple):
-    """s = ⟨∇_θ L(θ, x, y), v⟩ and its derivatives, each with the shape of its variable."""
+    """s = ⟨∇_θ L(θ, x, y), v⟩ and its derivatives with respect to θ, x and y (see `Step` for the symbols)."""
 
     value: torch.Tensor  # s, 0-dimensional
-    theta: FlatParams | None  # ∂s/∂θ = H v [P]; None if θ is held constant
-    images: Images  # ∂s/∂x [b, C, H, W], the mixed derivative times v
+    theta: FlatParams | None  # ∂s/∂θ = H v [P], where H is the Hessian of L; None if θ is held constant
+    images: Images  # ∂s/∂x [b, C, H, W], the mixed second derivative of L times v
     labels: Labels | None  # ∂s/∂y [b, K]; None for hard labels
 
     def times(self, share: float) -> Product:
-        """This product if the loss were multiplied by `share`."""
+        """The product for the loss `share` · L."""
         theta, labels = (None if each is None else share * each for each in (self.theta, self.labels))
         return Product(share * self.value, theta, share * self.images, labels)
 
     def joined(self, other: Product) -> Product:
-        """The product for two parts of a batch, this one first."""
+        """The product for a batch of two parts: `self` is the product of the first part, `other` of the second.
+
+        The loss of the batch is the sum of the losses of both parts.
+        """
         theta = None if self.theta is None or other.theta is None else self.theta + other.theta
         labels = None if self.labels is None or other.labels is None else torch.cat([self.labels, other.labels])
         return Product(self.value + other.value, theta, torch.cat([self.images, other.images]), labels)
 
 
-Slope: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], torch.Tensor]  # (θ, x, y, v) → s
-Differentiate: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], Product]  # (θ, x, y, v) → s and more
+# A function from (θ, x, y, v) to s
+Slope: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], torch.Tensor]
+# A function from (θ, x, y, v) to s and its derivatives
+Differentiate: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], Product]
 
 
 @dataclass(frozen=True)
 class Step:
-    """First and second derivatives of the inner loss L(θ, x, y), the mean over a batch.
+    """The functions that compute first and second derivatives of the inner loss L(θ, x, y), the mean over a batch.
 
-    θ [P] are the parameters, x [b, C, H, W] the images of the batch and y their labels, [b] int64 or [b, K]. An inner
-    step is θ' = θ − α ∇_θ L. With s = ⟨∇_θ L, v⟩, the vector-Jacobian product of this step with a cotangent v [P] is
-    v_θ = v − α ∂s/∂θ, v_x = −α ∂s/∂x, v_y = −α ∂s/∂y, v_α = −s.
+    θ [P] are the parameters, x [b, C, H, W] are the images of the batch, and y are their labels: [b] int64 or [b, K].
+    An inner step is θ' = θ − α ∇_θ L. Let v = ∂F/∂θ' [P] be the derivative of some loss F after the step, and let
+    s = ⟨∇_θ L, v⟩. Then the vector-Jacobian product of the step with v, the derivatives of F before the step, is:
+
+        ∂F/∂θ = v − α ∂s/∂θ,  ∂F/∂x = −α ∂s/∂x,  ∂F/∂y = −α ∂s/∂y,  ∂F/∂α = −s
     """
 
     network: nn.Module
     criterion: Criterion
-    gradient: Callable[[FlatParams, Images, Labels], FlatParams]  # ∇_θ L
-    product: Differentiate
-    mixed: Differentiate  # `product` with θ held constant: its `theta` is None
-    at_once: int | None = None  # images that are differentiated together; None: the whole batch
+    gradient: Callable[[FlatParams, Images, Labels], FlatParams]  # a function from (θ, x, y) to ∇_θ L [P]
+    product: Differentiate  # computes s and its derivatives
+    mixed: Differentiate  # like `product`, but holds θ constant, so the `theta` of its result is None
+    at_once: int | None = None  # number of images that are differentiated together; None means the whole batch
 
     def check(self, loop: InnerLoop) -> None:
-        """Raise ConfigError if this step has another network or criterion than `loop`."""
+        """Raise ConfigError if this step was made for another network or criterion than those of `loop`."""
         if loop.network is not self.network or loop.criterion is not self.criterion:
             raise ConfigError("the step has another network or criterion than the inner loop")
 
@@ -75,16 +85,17 @@ def make_step(
     at_once: int | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Step:
-    """The step of `network`.
+    """Make the `Step` of `network` and `criterion`.
 
-    The network must not draw random numbers: a step that draws could not be repeated.
+    The network must not draw random numbers, because a step with random numbers could not be repeated.
 
-    notify: None: the step is not compiled. Else it is compiled, and `notify` is called with one line if that fails.
-    at_once: how many images are differentiated together (`satm.machine.pieces.images_at_once`). This changes only
-        round-off, provided that the logits of an image do not depend on the other images of its batch. For other
-        networks it must be None.
-    precision: "bf16" runs the network under torch's autocast. Convolutions and products are in bfloat16, and so are
-        activations and norms. Parameters, loss and sums over steps stay float32.
+    notify: if None, the step is not compiled. Otherwise it is compiled, and `notify` is called with one line if
+        compiling fails.
+    at_once: how many images are differentiated together (`satm.machine.pieces.images_at_once`). It changes only the
+        round-off, if the logits of an image do not depend on the other images of its batch. For other networks it must
+        be None.
+    precision: "bf16" runs the network under torch's autocast. Convolutions, matrix products, activations and norms are
+        in bfloat16. Parameters, loss and sums over steps stay float32.
     """
     flat = FlatNetwork(network.train())
     kind = next(network.parameters()).device.type
@@ -108,9 +119,9 @@ def make_step(
     product, mixed = (_differentiated(slope, hold_theta=held) for held in (False, True))
     if notify is None:
         return _by_pieces(Step(network, criterion, gradient, product, mixed), at_once)
-    # s is also the derivative of L along v. Differentiating this form needs no double backward of a convolution,
-    # which is slow: torch uses the images as kernels in it. In uncompiled code the tangents of norms cost more than
-    # this saves.
+    # s is also the directional derivative of L along v, which `tangent` computes in forward mode. To differentiate
+    # `tangent` needs no double backward of a convolution, which is slow because torch uses the images as kernels in it.
+    # In uncompiled code this does not pay, because the forward-mode derivatives of norms cost more time than it saves.
     fuse = partial(compiled, notify=notify)
     _load_forward_mode()
     step = Step(
@@ -124,7 +135,10 @@ def make_step(
 
 
 def _by_pieces(step: Step, at_once: int | None) -> Step:
-    """The same step on `at_once` images at a time: L is a mean over images, so the derivatives add up."""
+    """A step that computes the same on `at_once` images at a time.
+
+    L is a mean over the images, so the derivatives of L are weighted sums of those of the pieces.
+    """
     if at_once is None:
         return step
 
@@ -149,7 +163,10 @@ def _by_pieces(step: Step, at_once: int | None) -> Step:
 
 
 def _load_forward_mode() -> None:
-    """Load the rules of torch's forward mode. Torch does this at first use, by a call that it deprecates itself."""
+    """Load torch's rules of forward-mode differentiation, and silence the warning that torch prints then.
+
+    Torch loads the rules at the first use of forward mode, by a function that is deprecated in torch itself.
+    """
     zero = torch.zeros(())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

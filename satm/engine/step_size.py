@@ -1,4 +1,4 @@
-"""Two derivatives of F with respect to the step size α: the paper's closed form, and the exact one."""
+"""Two derivatives of the matching loss F with respect to the step size α: the paper's closed form and the exact one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from satm.types import FlatParams
 def first_order_step_size_derivative(
     outer_gradient: FlatParams, theta_start: FlatParams, theta_end: FlatParams, step_size: torch.Tensor
 ) -> torch.Tensor:
-    """∂F/∂α ≈ ∂L/∂θ_N · (−Σ_i g_i), with every inner gradient g_i = ∂L_CE(θ_i, φ)/∂θ_i constant (paper Eq. 10).
+    """Return the approximation ∂F/∂α ≈ ∂L/∂θ_N · (−Σ_i g_i), with which the paper updates α (Eq. 10).
 
-    The paper updates α with it. No gradient is stored for the sum, because SGD gives θ_N − θ_0 = −α Σ_i g_i.
+    g_i = ∂L_CE(θ_i, φ)/∂θ_i is the gradient of inner step i. The approximation treats every g_i as a constant, although
+    the later ones depend on α. The gradients need not be stored for the sum, because SGD gives θ_N − θ_0 = −α Σ_i g_i.
     `outer_gradient` [P] is ∂L/∂θ_N, `theta_start` [P] is θ_0, `theta_end` [P] is θ_N. α must not be 0.
     """
     return outer_gradient @ (theta_end - theta_start) / step_size
@@ -26,7 +27,10 @@ def first_order_step_size_derivative(
 def closed_form(
     outer_gradient: FlatParams, theta_start: FlatParams, theta_end: FlatParams, step_size: torch.Tensor
 ) -> torch.Tensor | None:
-    """`first_order_step_size_derivative`, or None if each step has a step size of its own: there is none then."""
+    """Return `first_order_step_size_derivative`, or None if each inner step has a step size of its own.
+
+    For separate step sizes there is no closed form.
+    """
     if step_size.ndim:
         return None
     return first_order_step_size_derivative(outer_gradient, theta_start, theta_end, step_size)
@@ -40,13 +44,15 @@ def exact_step_size_derivative(
     *,
     step: Step | None = None,
 ) -> torch.Tensor:
-    """dF/dα through all N steps, computed in forward mode, so that the RAM does not grow with N.
+    """Return dF/dα through all N inner steps, computed in forward mode, so that the RAM does not grow with N.
 
-    Let ω_i = dθ_i/dα [P] with ω_0 = 0. The derivative of the inner step gives ω_{i+1} = ω_i − g_i − α H_i ω_i, one
-    Hessian-vector product a step. The result is ∂L/∂θ_N · ω_N. Use it if α must follow the exact derivative and the
-    window is short. `step` is the step of `loop`, for compiled code. Another update rule than plain SGD pushes ω and
-    the tangents of its moments forward through its own update. Raises ConfigError if each step has a step size of its
-    own.
+    Let ω_i = dθ_i/dα [P] with ω_0 = 0, and let H_i be the Hessian of the inner loss at θ_i. The derivative of the inner
+    step gives ω_{i+1} = ω_i − g_i − α H_i ω_i. This needs one Hessian-vector product for each step. The result is
+    ∂L/∂θ_N · ω_N. Use this function if the window is short and α must follow the exact derivative.
+
+    The formula is for plain SGD. For another update rule, `UpdateRule.pushed_forward` computes the next ω, and with it
+    the derivatives of the rule's moments. `outer_loss` is L(θ). `step` computes the gradients and products for `loop`;
+    give one to use compiled code. Raises ConfigError if each inner step has a step size of its own.
     """
     step = step or make_step(loop.network, criterion=loop.criterion)
     step.check(loop)

@@ -9,10 +9,13 @@ from satm.errors import ConfigError
 
 
 class Truncation(Protocol):
-    """The choice of the first differentiated step ι. Steps before it run without a tape, as constants."""
+    """The choice of ι, the first differentiated inner step.
+
+    The steps before ι run without recording for autograd, so their result θ_ι is a constant.
+    """
 
     def first_taped(self, steps: int) -> int:
-        """ι, the first differentiated step of N = `steps` inner steps; N − ι steps are differentiated."""
+        """Return ι for an inner loop of N = `steps` steps. The last N − ι steps are differentiated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Full:
 class LastSteps:
     """Only the last `window` steps are differentiated: ι = N − window (paper Eq. 8).
 
-    A short window costs less time and RAM, and drops the influence of φ through the earlier steps.
+    A short window costs less time and RAM, but it ignores how φ acts through the earlier steps.
     """
 
     window: int
@@ -38,7 +41,7 @@ class LastSteps:
             raise ConfigError(f"window {self.window}: expected at least 1 differentiated step")
 
     def first_taped(self, steps: int) -> int:
-        """N − window. Raises ConfigError if the window is longer than the loop."""
+        """Return ι = N − window. Raises ConfigError if the window is longer than the loop."""
         if self.window > steps:
             raise ConfigError(f"window {self.window} is longer than the inner loop of {steps} steps; lower window")
         return steps - self.window

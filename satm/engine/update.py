@@ -1,7 +1,8 @@
-"""The update rules of the inner loop: how a step moves θ along its gradient. Each is a value without state of its own.
+"""The update rules of the inner loop: how an inner step moves the network's parameters θ along the gradient.
 
-What is solved, the `InnerLoop` with its rule, is apart from how it is differentiated, the `HypergradientPolicy`. A rule
-is a pure function of tensors, and every policy differentiates it exactly, the moments that it keeps included.
+A rule is a pure function of tensors. It has settings but no state: its moments (such as the velocity of momentum SGD)
+are arguments and return values. The `InnerLoop` with its rule says what is computed. A `HypergradientPolicy` says how
+this is differentiated. Every policy differentiates every rule exactly, including its moments.
 """
 
 from __future__ import annotations
@@ -16,50 +17,64 @@ from satm.errors import ConfigError
 from satm.types import FlatParams
 
 Moments: TypeAlias = tuple[FlatParams, ...]
-"""What a rule keeps from one step to the next: vectors [P]."""
+"""The vectors [P] that a rule keeps from one step to the next, such as the velocity of momentum SGD."""
 
 
 class Point(NamedTuple):
-    """Where the inner loop is before a step. Also a cotangent or a tangent of that."""
+    """The state of the inner loop before a step: θ_i and the moments.
 
-    theta: FlatParams  # θ_i [P]
+    The same type also holds the cotangents (or the tangents) of these tensors: for each tensor x of the state, ∂F/∂x
+    (or dx/dα), with the shape of x.
+    """
+
+    theta: FlatParams  # θ_i [P], the network's parameters before step i
     moments: Moments = ()
 
 
 class Pulled(NamedTuple):
-    """The cotangents before an update, given those after it. The cotangent of the gradient g is −`share` · `along`."""
+    """The cotangents before an update, computed from the cotangents after the update (reverse mode).
 
-    point: Point  # of θ and of the moments, without the paths through g
-    share: torch.Tensor  # 0-dimensional
-    along: FlatParams  # [P]
-    step_size: torch.Tensor | None  # of α, 0-dimensional; None: it is −⟨g, along⟩
+    The cotangent of the gradient g is stored in two parts: it is −`share` · `along`. Then one product of the second
+    derivatives with `along` is enough for θ and φ and, for plain SGD, also for α.
+    """
+
+    point: Point  # the cotangents of θ and of the moments, without the paths through g
+    share: torch.Tensor  # a factor, 0-dimensional
+    along: FlatParams  # a vector [P]
+    step_size: torch.Tensor | None  # the cotangent of α, 0-dimensional; None if it is −⟨g, along⟩
 
 
 class UpdateRule(ABC):
-    """One way to move θ: (θ, moments) and the gradient g [P] give the next (θ, moments)."""
+    """One way to move θ: `update` computes the next θ and moments from θ, the moments and the gradient g [P]."""
 
     __slots__ = ()
-    name: ClassVar[str]
+    name: ClassVar[str]  # the name of the rule in `RULES` and in settings
     moments: ClassVar[int]
-    """How many vectors [P] it keeps."""
+    """The number of vectors [P] that the rule keeps from one step to the next."""
 
     def start(self, theta: FlatParams) -> Point:
-        """The point at which an inner loop starts: all moments are zero."""
+        """Return the point at which an inner loop starts: `theta`, and moments of zero."""
         return Point(theta, tuple(torch.zeros_like(theta) for _ in range(self.moments)))
 
     @abstractmethod
     def update(self, at: Point, gradient: FlatParams, step_size: torch.Tensor, step: int) -> Point:
-        """The point after step `step` (0, 1, …) of size α = `step_size`. Differentiable in every tensor."""
+        """Return the point after inner step `step` (0, 1, …) with the step size α = `step_size`.
+
+        It is differentiable with respect to every tensor.
+        """
 
     @property
     def kept(self) -> int:
-        """How many vectors [P] a policy that goes backwards keeps of each differentiated step."""
-        return 2 + self.moments  # θ, g and the moments
+        """The number of vectors [P] that a policy in reverse mode must keep for each differentiated step."""
+        return 2 + self.moments  # 2 for θ and g
 
     def pulled_back(
         self, at: Point, gradient: FlatParams | None, step_size: torch.Tensor, step: int, after: Point
     ) -> Pulled:
-        """The cotangents before this update, given those `after` it. `gradient` may be None if `kept` is 1."""
+        """Return the cotangents before this update, given the cotangents `after` it (reverse mode).
+
+        `at` is the point before the update. `gradient` may be None for a rule that keeps only θ (`kept` is 1).
+        """
         assert gradient is not None
         leaves = [each.detach().requires_grad_() for each in (at.theta, *at.moments, gradient, step_size)]
         with torch.enable_grad():
@@ -72,14 +87,19 @@ class UpdateRule(ABC):
     def pushed_forward(
         self, at: Point, gradient: FlatParams, step_size: torch.Tensor, step: int, tangent: Point, curved: FlatParams
     ) -> Point:
-        """dω'/dα after this update, ω being θ and the moments: `tangent` is dω/dα, `curved` [P] is dg/dα."""
+        """Return the derivatives of θ and of the moments with respect to α after this update (forward mode).
+
+        `at` is the point before the update, and `tangent` holds the derivatives of θ and of the moments there. `curved`
+        [P] is dg/dα.
+        """
 
         leaves = [each.detach().requires_grad_() for each in (at.theta, *at.moments, gradient, step_size)]
         tangents = [*(tangent.theta, *tangent.moments), curved, torch.ones_like(step_size)]
         with torch.enable_grad():
             moved = self.update(Point(leaves[0], tuple(leaves[1:-2])), leaves[-2], leaves[-1], step)
             after = [moved.theta, *moved.moments]
-            # The pull back is linear in its cotangents: its own derivative along the tangents is the push forward.
+            # Two reverse passes make one forward pass. The vector-Jacobian product is linear in the cotangents `duals`.
+            # So the derivative of ⟨product, tangents⟩ with respect to `duals` is the Jacobian-vector product.
             duals = [torch.zeros_like(each).requires_grad_() for each in after]
             pulled = torch.autograd.grad(after, leaves, duals, create_graph=True, materialize_grads=True)
             along = sum(((each * t).sum() for each, t in zip(pulled, tangents, strict=True)), torch.zeros(()))
@@ -89,14 +109,14 @@ class UpdateRule(ABC):
 
 @dataclass(frozen=True, slots=True)
 class PlainSGD(UpdateRule):
-    """θ' = θ − α g. Its derivatives are written out."""
+    """Plain SGD: θ' = θ − α g. Its derivatives are written as formulas, without autograd."""
 
     name: ClassVar[str] = "sgd"
     moments: ClassVar[int] = 0
 
     @property
     def kept(self) -> int:
-        """See `UpdateRule`: θ."""
+        """See `UpdateRule`: only θ."""
         return 1
 
     def update(self, at: Point, gradient: FlatParams, step_size: torch.Tensor, step: int) -> Point:
@@ -118,7 +138,7 @@ class PlainSGD(UpdateRule):
 
 @dataclass(frozen=True, slots=True)
 class MomentumSGD(UpdateRule):
-    """m' = μ m + g, θ' = θ − α m', as `torch.optim.SGD` without dampening."""
+    """SGD with momentum: m' = μ m + g, θ' = θ − α m', as `torch.optim.SGD` without dampening."""
 
     name: ClassVar[str] = "momentum"
     moments: ClassVar[int] = 1
@@ -141,14 +161,15 @@ class Adam(UpdateRule):
         m' = β₁ m + (1 − β₁) g,   v' = β₂ v + (1 − β₂) g²
         θ' = θ − α m'/(1 − β₁^{i+1}) / (√(v'/(1 − β₂^{i+1})) + ε)
 
-    If v' is 0, g has been 0 from the start. The derivative of the root is taken as 0 there.
+    If an entry of v' is 0, that entry of g has been 0 in every step so far. The square root has no derivative at 0,
+    so 0 is used instead.
     """
 
     name: ClassVar[str] = "adam"
     moments: ClassVar[int] = 2
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
+    beta1: float = 0.9  # β₁
+    beta2: float = 0.999  # β₂
+    eps: float = 1e-8  # ε
 
     def __post_init__(self) -> None:
         for name in ("beta1", "beta2"):

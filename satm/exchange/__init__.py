@@ -1,7 +1,7 @@
-"""Reads and writes synthetic sets in the layouts of other projects, one file for each layout.
+"""Reads and writes synthetic sets in the layouts of other projects. Each layout has one Python file in this folder.
 
-No code in a file is run: pickles are read weights-only. Every failure raises a `SatmError`. A new layout is one file
-with a `LAYOUTS.add(Layout(...))`; `satm.exchange.mtt` is a short example.
+Code inside an imported file is never run: pickles are read with torch's `weights_only`. Every failure raises a
+`SatmError`. To add a layout, see satm/exchange/base.py; satm/exchange/mtt.py is a short example.
 """
 
 from satm.exchange.base import LABEL_KINDS, LAYOUTS, SPACES, Foreign, Layout, Space, lost

@@ -1,4 +1,7 @@
-"""A set's description as text, for the metadata of exported files. Read back, it is checked and gives the set again."""
+"""The description of a synthetic set as JSON text, which is stored in the metadata of exported files.
+
+`to_text` writes the text. `from_text` checks it and makes the same set from it again.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,22 @@ from satm.exchange.files import shown
 from satm.synthetic import SyntheticSet
 from satm.types import Images, Labels
 
-KEY = "satm"  # the key of this text in the metadata of Parquet and safetensors
-_PLAIN = re.compile(r"[\w][\w.+ -]{0,99}")
+KEY = "satm"  # the key of the text in the metadata of Parquet and safetensors files
+_PLAIN = re.compile(r"[\w][\w.+ -]{0,99}")  # a name that is safe in file names, SQL columns and the terminal
 
 
 def to_text(synthetic: SyntheticSet) -> str:
-    """The description, the parents and the id as JSON."""
+    """Return the description of the set, its parents (what it was made from) and its id as JSON."""
     return canonical_json(
         {"version": 1, "id": synthetic.id, "about": synthetic.describe(), "parents": list(synthetic.parents)}
     )
 
 
 def from_text(text: str | bytes, images: Images, labels: Labels, where: str) -> SyntheticSet:
-    """The set that `to_text` described; raises DataError if the text is damaged or describes other tensors."""
+    """Return the set that `to_text` described, made of the text and of the tensors `images` and `labels`.
+
+    `where` names the file in error messages. Raises DataError if the text is damaged or describes other tensors.
+    """
     try:
         carried = json.loads(text, parse_constant=_no_constant)
         about, parents = carried["about"], carried["parents"]
@@ -45,7 +51,10 @@ def _no_constant(name: str) -> Any:
 
 
 def _check(about: dict[str, Any], parents: Any) -> None:
-    """Check the values that go into file names, SQL columns or the terminal."""
+    """Check the values that are used in file names, SQL columns or the terminal.
+
+    Raises ValueError, TypeError or KeyError if one of them is not safe.
+    """
     for name in ("dataset", "method", "profile", "label_kind"):
         if not isinstance(about[name], str) or not _PLAIN.fullmatch(about[name]):
             raise ValueError(f"{name} is not a plain name")
@@ -64,7 +73,7 @@ def _check(about: dict[str, Any], parents: Any) -> None:
         raise TypeError("config is not a table")
     space = about["preprocessing"]
     if space["kind"] == "zca":
-        if not re.fullmatch("[0-9a-f]{64}", space["key"]):  # it becomes a file name
+        if not re.fullmatch("[0-9a-f]{64}", space["key"]):  # the key becomes a file name
             raise ValueError("the key of the whitening is not a sha256")
         if not isinstance(space["eps"], float) or not all(isinstance(side, int) for side in space["shape"]):
             raise ValueError("the whitening is not described by numbers")

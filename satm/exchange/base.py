@@ -3,7 +3,7 @@
 To add a layout, write one file with a `read` and a `write` function and one `LAYOUTS.add(Layout(...))`; nothing else
 has to change. Its `name` and `summary` must be literals, because `satm.names` reads them from the text of the file.
 
-`read` turns files into a `Foreign`, which holds only the facts that the files state. The user states the others as
+`read` returns a `Foreign`, which holds only the facts that the files state. The user states all other facts with the
 options of the import (`Claims`).
 """
 
@@ -22,7 +22,7 @@ from satm.synthetic import SyntheticSet
 from satm.types import Images, LabelKind
 
 Space: TypeAlias = Literal["meanstd", "zca", "none"]
-"""The space of images: normalised by mean and std, whitened, or pixels in 0..1."""
+"""The space of images: normalised by mean and std, whitened by ZCA, or pixels in 0..1."""
 
 SPACES: tuple[Space, ...] = ("meanstd", "zca", "none")
 LABEL_KINDS: tuple[LabelKind, ...] = ("hard", "probabilities", "logits")
@@ -30,45 +30,50 @@ LABEL_KINDS: tuple[LabelKind, ...] = ("hard", "probabilities", "logits")
 
 @dataclass(frozen=True, kw_only=True)
 class Foreign:
-    """The contents of an imported file or folder. Shapes, types and finite values are checked, not what they mean."""
+    """The contents of an imported file or folder.
+
+    It is checked that shapes and types are right and that all values are finite, but not what the values mean. Images
+    without labels are assumed to be class-major: first all images of class 0, then all images of class 1, and so on.
+    """
 
     images: Images  # [n, C, H, W] float32 as stored, or uint8 pixels
-    labels: torch.Tensor | None  # [n] int64 or [n, K] float32; None: class-major
-    step_size: float | None = None  # α, if the file has it
+    labels: torch.Tensor | None  # [n] int64 or [n, K] float32; None if the files hold no labels
+    step_size: float | None = None  # the step size α; None if the files hold none
     files: tuple[Path, ...]  # all files that were read
     folders: tuple[str, ...] | None = None  # names of class folders; then hard `labels` are indices into these names
-    pixels: bool = False  # float `images` are pixels in 0..1, as uint8 ones are in 0..255
-    enlarged: bool = False  # they were stored smaller, so they are smoother than real ones
-    soft: torch.Tensor | None = None  # [n, K] soft labels beside the hard `labels`
-    notes: tuple[str, ...] = ()  # facts for the user, a line each
-    says: Mapping[str, Any] = field(default_factory=dict)  # facts that the files state, by the names of `Claims`
-    whole: SyntheticSet | None = None  # the set with its description, from a file that this suite exported
+    pixels: bool = False  # whether float `images` are pixels in 0..1 (uint8 images are always pixels in 0..255)
+    enlarged: bool = False  # whether the images were stored smaller and then enlarged: they are smoother than real ones
+    soft: torch.Tensor | None = None  # soft labels [n, K], if the files hold them in addition to the hard `labels`
+    notes: tuple[str, ...] = ()  # facts that are shown to the user, one line each
+    says: Mapping[str, Any] = field(default_factory=dict)  # facts that the files state; keys are fields of `Claims`
+    whole: SyntheticSet | None = None  # the set with its whole description, if this suite exported the file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """How files of one kind are read and written.
 
-    `read(path, index)` raises DataError if the files cannot be read, and ConfigError if there are several sets and
-    `index` does not choose one. `write(synthetic, path)` makes the file or folder `path` and returns the facts that are
-    lost, a line each.
+    `read(path, index)` returns the contents of the file or folder `path`. It raises DataError if the files cannot be
+    read, and ConfigError if they hold several sets and `index` does not choose one of them. `write(synthetic, path)`
+    makes the file or folder `path` and returns the facts about the set that the layout cannot hold, one line each.
     """
 
     name: str
-    summary: str  # one line: whose files these are, and which
+    summary: str  # one line for the help: which projects have such files, and what the files are
     read: Callable[[Path, int | None], Foreign]
     write: Callable[[SyntheticSet, Path], tuple[str, ...]]
-    suffix: str = ""  # of the file that `write` makes; "" if it makes a folder
-    space: Space | None = None  # of the images, if the user states none; None: it must be stated
-    soft: LabelKind | None = None  # the kind of a label matrix [n, K], if the layout fixes it
-    method: str = "imported"  # the method that made the sets, unless the user claims another
+    suffix: str = ""  # the suffix of the file that `write` makes; "" if `write` makes a folder
+    space: Space | None = None  # the space of the images if the user states none; None: the user must state one
+    soft: LabelKind | None = None  # the kind of a label matrix [n, K]; None if the layout allows several kinds
+    method: str = "imported"  # the name of the method that made the sets, unless the user states another
     cifar10_constants: bool = (
-        False  # CIFAR-100 is normalised by CIFAR-10's mean and std, as MTT and the methods built on its code do
+        False  # whether CIFAR-100 is normalised by CIFAR-10's mean and std, as in the code of MTT and its successors
     )
-    unit_whitening: bool = False  # the whitening is KIP's, which scales each image to length 1
-    factor: bool = False  # an image may hold several smaller ones, as --factor says
+    unit_whitening: bool = False  # whether the whitening is KIP's, which scales each image to length 1
+    factor: bool = False  # whether a stored image may be a grid of smaller images; the user then gives --factor
     keeps: Callable[[SyntheticSet], bool] = lambda synthetic: False
-    """Whether `write` takes the stored images of a set whose networks see others. If not, it gets what networks see."""
+    """Whether `write` can write the stored images of this set, although networks see other images (`parametrisation`).
+    If not, `write` gets the decoded set, which holds the images that networks see."""
 
 
 LAYOUTS: Names[Layout] = Names("layout", package="satm.exchange", group="satm.layouts", expects=Layout)
@@ -82,12 +87,12 @@ DESCRIPTION_LOST = (
 def lost(
     synthetic: SyntheticSet, *, step_size: bool = False, kind: bool = False, unit_whitening: bool = False
 ) -> tuple[str, ...]:
-    """The facts about a set that a layout of bare tensors loses, a line each.
+    """Return the facts about a set that are lost in a layout that holds only tensors, one line each.
 
     Args:
         step_size: whether the layout loses the step size α.
-        kind: whether it loses the kind of the labels.
-        unit_whitening: whether its whitening is KIP's, which scales each image to length 1.
+        kind: whether the layout loses the kind of the labels.
+        unit_whitening: whether the layout's whitening is KIP's, which scales each image to length 1.
     """
     found = [DESCRIPTION_LOST]
     if step_size and synthetic.step_size is not None:

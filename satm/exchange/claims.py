@@ -1,4 +1,4 @@
-"""The facts about a file that the user states because the file does not."""
+"""The facts about an imported file that the user states because the file does not state them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ _METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """The options of an import; None: the user does not state it. Raises ConfigError if a value is impossible."""
+    """The facts that the user states with the options of an import.
+
+    A field is None if the user does not state this fact. Raises ConfigError if a value is impossible.
+    """
 
     dataset: str | None = None
     preprocessing: Space | None = None
-    step_size: float | None = None
+    step_size: float | None = None  # the step size α that belongs to the set
     labels: LabelKind | None = None
-    method: str | None = None
-    ipc: int | None = None
-    index: int | None = None
-    mean: tuple[float, ...] | None = None  # of each channel, in place of the layout's own constants
-    std: tuple[float, ...] | None = None
+    method: str | None = None  # the name of the method that made the set
+    ipc: int | None = None  # images per class
+    index: int | None = None  # the position of the set in a file that holds several sets, from 0
+    mean: tuple[float, ...] | None = None  # the mean of each channel, used instead of the layout's own constants
+    std: tuple[float, ...] | None = None  # the standard deviation of each channel, used in the same way
     architecture: str | None = None
 
     def __post_init__(self) -> None:
@@ -46,13 +49,16 @@ class Claims:
             raise ConfigError(f"mean and std are constants of meanstd, not of {self.preprocessing}; leave them out")
 
     def check(self, says: Mapping[str, Any]) -> None:
-        """Raise ConfigError if a claim contradicts `says`, the values that the file states, by the fields' names."""
+        """Raise ConfigError if a claim contradicts the file. `says` maps names of fields to the values in the file."""
         for name, value in says.items():
             claimed = getattr(self, name)
             if claimed is not None and claimed != value:
                 raise ConfigError(f"the file says {name} {value}, not {claimed}; leave --{name.replace('_', '-')} out")
 
     def completed(self, says: Mapping[str, Any]) -> Claims:
-        """The claims; those that the user does not state are taken from the file. Raises as `check`."""
+        """Return the claims with every fact that the user does not state taken from the file, given by `says`.
+
+        Raises ConfigError as `check` does.
+        """
         self.check(says)
         return replace(self, **{name: value for name, value in says.items() if getattr(self, name) is None})

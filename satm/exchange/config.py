@@ -1,4 +1,7 @@
-"""The configuration of an imported set: how to evaluate it. A condensed set gets this from its preset."""
+"""The configuration of an imported set, which says how to evaluate it.
+
+For a set that this suite condenses, the preset says how to evaluate it.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ class ImportConfig:
 
     dataset: str
     ipc: int
-    image_size: int  # pixels a side
+    image_size: int  # the height and width of the images in pixels
     space: Space
-    architecture: str  # of the in-domain evaluation; by default the field's ConvNet
-    format: str
-    index: int | None = None  # which of the file's sets, from 0
-    recipe: str | None = None  # null: that of this machine's profile; at `paper` the method's
-    validation: float = 0.1  # fraction of train that is held out, as for every set
-    moments_checked: bool = True  # false: its moments do not fit, and --force stored it
+    architecture: str  # the network of the in-domain evaluation; by default the ConvNet that most papers use
+    format: str  # the name of the layout
+    index: int | None = None  # the position of the set in a file that holds several sets, from 0
+    recipe: str | None = None  # null: the recipe of the machine's profile; at profile `paper` the method's recipe
+    validation: float = 0.1  # the fraction of the training images that is held out, as for every set
+    moments_checked: bool = True  # false: mean or std do not fit the space, but the user stored the set with --force
 
     def __post_init__(self) -> None:
         if self.ipc < 1:

@@ -1,6 +1,7 @@
-"""DatasetCondensation's `res_*.pt` (DC, DSA, DM): several sets in one file, with their accuracies as NumPy scalars.
+"""The files `res_*.pt` of the project DatasetCondensation (DC, DSA, DM): several sets in one file.
 
-A file holds {'data': [[images, labels], …], 'accs_all_exps': {architecture: [accuracy, …]}}.
+A file holds {'data': [[images, labels], …], 'accs_all_exps': {architecture: [accuracy, …]}}. The accuracies are NumPy
+scalars.
 Source: docs/field.md, "Files people have" (main.py).
 """
 
@@ -20,10 +21,10 @@ from satm.synthetic import SyntheticSet
 
 
 def read_dc(path: Path, index: int | None = None) -> Foreign:
-    """Set `index` of the file `path`, or of the only `res_*.pt` in the folder `path`.
+    """Read set `index` of the file `path`, or of the only `res_*.pt` in the folder `path`.
 
-    Raises ConfigError, which names every set, if there are several and `index` does not choose one. Raises DataError if
-    the file cannot be read.
+    `index` may be None if the file holds one set. Raises ConfigError with a list of the sets if `index` does not choose
+    one of them. Raises DataError if the file cannot be read.
     """
     path = existing(path)
     file = one_of(path, "res_*.pt") if path.is_dir() else path
@@ -49,7 +50,10 @@ def _shape(images: Any) -> str:
 
 
 def _numpy_scalars() -> list[Any]:
-    """The callables that unpickle an np.float64, by the module names of NumPy 1 and 2. None of them runs code."""
+    """Return the callables that unpickling an np.float64 needs, under the module names of NumPy 1 and of NumPy 2.
+
+    None of them runs code of the file.
+    """
     import numpy as np
 
     scalar = np.float64(0).__reduce__()[0]
@@ -63,7 +67,7 @@ def _numpy_scalars() -> list[Any]:
 
 
 def write_dc(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write a `res_*.pt` with this one set."""
+    """Write a `res_*.pt` that holds only this set. Returns the facts that are lost, one line each."""
     pair = [synthetic.images.detach().cpu().clone(), synthetic.labels.detach().cpu().clone()]
     torch.save({"data": [pair], "accs_all_exps": {}}, path)
     return lost(synthetic, step_size=True, kind=True)

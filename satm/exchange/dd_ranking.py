@@ -1,7 +1,7 @@
-"""DD-Ranking's layout: `images.pt`, `labels.pt` and `lr.pt`, class-major, and a `config.yaml` that its code can read.
+"""The layout of DD-Ranking: class-major `images.pt`, `labels.pt` and `lr.pt`, and a `config.yaml` for its code.
 
-If its code and its documents differ, the keys are those of the code. Source: docs/field.md, "DD-Ranking" (DD-Ranking
-0.2.0: metrics/hard_label.py, soft_label.py and configs/*.yaml).
+If the code and the documentation of DD-Ranking use different keys in `config.yaml`, we use the keys of the code.
+Source: docs/field.md, "DD-Ranking" (DD-Ranking 0.2.0: metrics/hard_label.py, soft_label.py and configs/*.yaml).
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def read_dd_ranking(path: Path, index: int | None = None) -> Foreign:
 
 
 def _read_config(file: Path) -> dict[str, Any]:
-    """The data set, IPC and space that a `config.yaml` gives, by the names of `Claims`.
+    """Return the data set, the IPC and the space that a `config.yaml` states. The keys are field names of `Claims`.
 
-    These keys have plain lines `key: value`, so no YAML reader is needed.
+    In the file these facts are plain lines `key: value`, so no YAML reader is needed.
     """
     with file.open("rb") as opened:
         text = opened.read(2**16).decode(errors="replace")
@@ -69,7 +69,7 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 
 def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write the tensors and `config.yaml` into the new folder `path`. Returns the losses, a line each."""
+    """Write tensors and `config.yaml` into the new folder `path`. Returns the facts that are lost, one line each."""
     make_folder(path)
     order = synthetic.hard_labels.cpu().argsort(stable=True)
     losses = list(lost(synthetic, kind=synthetic.label_kind == "probabilities"))
@@ -89,7 +89,7 @@ def write_dd_ranking(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
 
 
 def configuration(synthetic: SyntheticSet) -> str:
-    """The text of `config.yaml`, for `ddranking.config.Config.from_file`.
+    """Return the text of `config.yaml`, which `ddranking.config.Config.from_file` reads.
 
     The training settings are those that DD-Ranking's leaderboard uses for sets of trajectory-matching methods.
     """

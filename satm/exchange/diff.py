@@ -1,4 +1,4 @@
-"""Compares two sets: their tensors by moments, their descriptions key by key."""
+"""Compares two synthetic sets: their tensors by mean, standard deviation and range, their descriptions key by key."""
 
 from __future__ import annotations
 
@@ -13,20 +13,30 @@ from satm.synthetic import SyntheticSet
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference. `a` or `b` is None if that set has no such value. If `b` describes both sets, `a` is None too."""
+    """One difference between the sets a and b.
 
-    what: str  # images.std, config.condense.settings.rho …
+    `a` and `b` are the values in the two sets; None if a set has no such value. For a difference that is stated for
+    both sets together, such as the number of unequal values, `a` is None and `b` is the statement.
+    """
+
+    what: str  # the name of the value: images.std, config.condense.settings.rho …
     a: Any
     b: Any
 
 
 def differences(a: SyntheticSet, b: SyntheticSet) -> list[Difference]:
-    """The differences of tensors, then of descriptions by dotted key, then of parents. Sets of equal ids have none."""
+    """Return the differences: first in the tensors, then in the descriptions (by dotted key), then in the parents.
+
+    Two sets with the same id have no differences.
+    """
     return [*_tensors("images", a.images, b.images), *_labels(a, b), *_described(a, b)]
 
 
 def _tensors(name: str, a: torch.Tensor, b: torch.Tensor) -> Iterator[Difference]:
-    """The shape, type and moments that differ, and the largest difference; nothing if the bits are equal."""
+    """Yield the shape, type and moments that differ, then how many values differ and by how much.
+
+    Yields nothing if all bits are equal.
+    """
     a, b = a.detach().cpu(), b.detach().cpu()
     if a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b):
         return

@@ -1,4 +1,8 @@
-"""Checks for reading files that were made elsewhere: no code is run, and no file outside the named folder is read."""
+"""Checks for files that were made elsewhere.
+
+They make sure that no file outside the folder of the user is read, and that no file takes far more RAM than its length
+justifies. They run no code of the files.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,13 @@ from pathlib import Path
 
 from satm.errors import DataError
 
-# A file may claim any size, so what we allocate is bounded by the file's own length: at most SMALL bytes plus FACTOR
-# times the length, a factor that image data never compress by.
+# A file may claim any size. Therefore its own length limits what we allocate: at most SMALL bytes plus FACTOR times the
+# length. Image data never compress by such a factor.
 SMALL, FACTOR = 64 * 2**20, 20
 
 
 def existing(path: Path) -> Path:
-    """`path` made absolute; raises DataError if it does not exist."""
+    """Return `path` as an absolute path. Raises DataError if it does not exist."""
     path = path.expanduser().absolute()
     try:
         there = path.is_file() or path.is_dir()
@@ -26,7 +30,10 @@ def existing(path: Path) -> Path:
 
 
 def inside(path: Path, root: Path) -> Path:
-    """`path`, if it is a regular file inside `root`; raises DataError if it is not, or a link leads out of `root`."""
+    """Return `path` if it is a regular file inside `root`.
+
+    Raises DataError if it is not, or if a link leads out of `root`.
+    """
     if not path.resolve().is_relative_to(root.resolve()):
         raise DataError(f"{path} points outside {root}; copy the file itself there")
     if not path.is_file():
@@ -35,7 +42,10 @@ def inside(path: Path, root: Path) -> Path:
 
 
 def one_of(folder: Path, pattern: str, *, without: Sequence[str] = ()) -> Path:
-    """The only file of `folder` that matches `pattern`; raises DataError if there is none or several."""
+    """Return the only file of `folder` that matches `pattern` and none of the patterns in `without`.
+
+    Raises DataError if there is no such file or there are several.
+    """
     found = sorted(path for path in folder.glob(pattern) if not any(path.match(each) for each in without))
     if not found:
         raise DataError(f"{folder} holds no {pattern}; give the folder or file that does")
@@ -46,7 +56,10 @@ def one_of(folder: Path, pattern: str, *, without: Sequence[str] = ()) -> Path:
 
 
 def parents_of(files: Sequence[Path]) -> tuple[str, ...]:
-    """The origin of a set, by the contents of its files: `file:<sha256>` for each of up to 4 files, or one for all."""
+    """Return the parents (the origin) of a set that was read from `files`, as hashes of the files' contents.
+
+    Up to 4 files give one `file:<sha256>` each. More files give a single `file:<sha256>` for all of them together.
+    """
     try:
         hashes = [_sha256(path) for path in files]
     except OSError as error:
@@ -63,19 +76,19 @@ def _sha256(path: Path) -> str:
 
 
 def unreadable(path: Path, error: BaseException) -> DataError:
-    """A DataError with one line, from the error that a library raises on a damaged file."""
+    """Return a DataError with a one-line message, made from the error that a library raised on a damaged file."""
     said = shown(str(error)) or type(error).__name__
     return DataError(f"{path} cannot be read ({said}); copy or download it again")
 
 
 def shown(text: str, length: int = 160) -> str:
-    """Text from a file as one printable line of at most `length` characters."""
+    """Return text from a file as one printable line of at most `length` characters."""
     line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     return line if len(line) <= length else line[: length - 3] + "..."
 
 
 def check_claim(path: Path, claimed: int) -> None:
-    """Raise DataError if `path` claims to hold more bytes than a file of its length can."""
+    """Raise DataError if the file `path` claims to unpack to more bytes (`claimed`) than a file of its length can."""
     if claimed > SMALL + FACTOR * path.stat().st_size:
         raise DataError(f"{path} claims to unpack to {claimed >> 20} MiB, which its length does not allow; refused")
 

@@ -1,8 +1,9 @@
-"""IDC, DREAM, MDC and NCFM's `data.pt`: [images, labels], the images in 0..1. One may hold several smaller ones.
+"""The file `data.pt` of IDC, DREAM, MDC and NCFM: [images, labels], with pixels in 0..1.
 
-With factor f an image is a grid of f × f smaller ones. Training cuts it and enlarges each piece to the image's side.
-Import with `factor` keeps the grids and the parametrisation `Factor` does this, so that the set trains as it did with
-its authors. Whitening would change the grids otherwise than the pieces, so a whitened set keeps the pieces.
+With a factor f, each stored image is a grid of f × f smaller images. Before training, the grid is cut into its pieces,
+and each piece is enlarged to the size of the stored image. An import with a factor stores the grids, and the
+parametrisation `Factor` cuts and enlarges them, so that networks train on the same images as in the authors' code.
+A whitened set stores the enlarged pieces instead, because whitening a grid is not the same as whitening its pieces.
 
 Source: snu-mllab/Efficient-Dataset-Condensation, test.py (decode_zoom; the type `single`) and condense.py.
 """
@@ -23,12 +24,15 @@ from satm.parametrisation import Factor
 from satm.preprocessing import MeanStd
 from satm.synthetic import SyntheticSet
 
-GREY = 0.5  # of the padding, as in decode_zoom
+GREY = 0.5  # the value of the padding, as in decode_zoom of IDC's code
 _NOTE = "images are pixels in 0..1: taken into the space of --preprocessing, as their authors' training does"
 
 
 def read_idc(path: Path, index: int | None = None) -> Foreign:
-    """The images and labels of the file `path`, or of the only `data*.pt` in the folder `path`; raises DataError."""
+    """Read the images and labels of the file `path`, or of the only `data*.pt` in the folder `path`.
+
+    Raises DataError if the file cannot be read.
+    """
     path = existing(path)
     file = one_of(path, "data*.pt") if path.is_dir() else path
     content = load_torch(file)
@@ -40,11 +44,11 @@ def read_idc(path: Path, index: int | None = None) -> Foreign:
 
 
 def cut(foreign: Foreign, factor: int) -> Foreign:
-    """The set with every image cut into `factor`² pieces, each enlarged to the image's side (see `Factor`).
+    """Return the set with every image cut into `factor`² pieces, each enlarged to the size of the image (see `Factor`).
 
-    If `factor` does not divide the side, the image is padded with grey. The images are `by_class`, and the pieces of
-    one follow one another. Raises ConfigError if `factor` is not between 2 and the side, DataError if images are not
-    square floats with one class each.
+    If `factor` does not divide the side of the images, they are padded with grey. The images are sorted by class, and
+    the pieces of an image follow one another. Raises ConfigError if `factor` is not between 2 and the side. Raises
+    DataError if the images are not square, are not floats, or do not have one class each.
     """
     images, labels = foreign.images, foreign.labels
     side = images.shape[-1]
@@ -61,15 +65,16 @@ def cut(foreign: Foreign, factor: int) -> Foreign:
 
 
 def by_class(foreign: Foreign) -> Foreign:
-    """The set in the order of its classes. Images of one class keep their order."""
+    """Return the set with its images sorted by class. The images of one class keep their order."""
     order = _classes(foreign).argsort(stable=True)
     return replace(foreign, images=foreign.images[order], labels=_classes(foreign)[order])
 
 
 def as_grids(cut_out: SyntheticSet, foreign: Foreign, factor: int) -> SyntheticSet:
-    """The set that stores the grids of `foreign` and decodes to the pieces of `cut_out`, the checked set of `cut`.
+    """Return a set that stores the grids of `foreign` and decodes to the images of `cut_out`.
 
-    A whitened set stays as it is.
+    `cut_out` is the set of pieces, made from the result of `cut` and checked. If it is whitened, it is returned
+    unchanged.
     """
     space = cut_out.preprocessing
     if not isinstance(space, MeanStd):
@@ -93,19 +98,25 @@ def as_grids(cut_out: SyntheticSet, foreign: Foreign, factor: int) -> SyntheticS
 
 
 def _classes(foreign: Foreign) -> torch.Tensor:
-    assert foreign.labels is not None  # `cut` sees to it
+    assert foreign.labels is not None  # `cut` has checked this
     return foreign.labels
 
 
 def _keeps(synthetic: SyntheticSet) -> bool:
-    """Whether importing the stored images with --factor gives the set again: IDC's padding is grey in 0..1."""
+    """Whether an export of the stored images, imported again with --factor, gives the same set.
+
+    Images that need padding are excluded, because an import always pads with grey, as IDC does.
+    """
     how, space, (_, height, width) = synthetic.parametrisation, synthetic.preprocessing, synthetic.image_shape
     exact = isinstance(how, Factor) and isinstance(space, MeanStd) and not how.pads(synthetic.image_shape)
-    return exact and height == width and synthetic.label_kind == "hard"  # as `cut` needs it
+    return exact and height == width and synthetic.label_kind == "hard"  # `cut` requires both
 
 
 def write_idc(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write [images, labels], the images as pixels. Learned pixels may leave 0..1 a little; they are not clipped."""
+    """Write [images, labels], with the images as pixels. Returns the facts that are lost, one line each.
+
+    Learned pixels may be a little outside 0..1. They are not clipped.
+    """
     images = synthetic.preprocessing.invert(synthetic.images.detach().cpu())
     torch.save([images.clone(), synthetic.labels.detach().cpu().clone()], path)
     how = synthetic.parametrisation

@@ -1,4 +1,4 @@
-"""Folders of image files, one folder a class: torchvision's ImageFolder."""
+"""Folders of image files, one folder for each class, as in torchvision's ImageFolder."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from satm.progress import SILENT
 from satm.synthetic import SyntheticSet
 from satm.types import Images
 
-MAX_SIDE, MAX_PIXELS = 4096, 2**30  # a tiny PNG can claim any size; 10,000 images of 224² are half of this
+MAX_SIDE, MAX_PIXELS = 4096, 2**30  # limits, because a tiny PNG can claim any size; 10,000 images of 224² fit twice
 _PIXELS = "images are pixels: taken into the space of --preprocessing"
 
 
 def read_imagefolder(path: Path, index: int | None = None) -> Foreign:
-    """The images of `path/<class>/*.png` as uint8 pixels, ordered by class and file name; raises DataError."""
+    """Read the images `path/<class>/*.png` as uint8 pixels, ordered by class and file name.
+
+    Raises DataError if there are none or they cannot be read.
+    """
     root = existing(path)
     if not root.is_dir():
         raise DataError(f"{root} is a file; give the folder that holds one folder of images a class")
@@ -57,9 +60,10 @@ def inside_folder(folder: Path, root: Path) -> None:
 
 
 def decoded(items: list[Item]) -> tuple[Images, tuple[str, ...]]:
-    """[n, 1 or 3, side, side] uint8, and what the user should know of them, a line each.
+    """Decode images. Returns (images [n, 1 or 3, side, side] uint8, notes for the user, one line each).
 
-    Raises DataError if an image cannot be decoded or has another size.
+    An item is the image's name in error messages, and its file or its encoded bytes. Raises DataError if an image
+    cannot be decoded, is not square, is too large or has another size than the others.
     """
 
     def read(rows: torch.Tensor) -> Iterator[Item]:
@@ -82,7 +86,9 @@ def decoded(items: list[Item]) -> tuple[Images, tuple[str, ...]]:
 
 
 def pictures(synthetic: SyntheticSet) -> tuple[Images, float]:
-    """The images [n, C, H, W] as uint8 pixels, and the largest change by rounding and clipping, in 0..1.
+    """Return the images [n, C, H, W] as uint8 pixels, and the largest change of a pixel by rounding and clipping.
+
+    The change is on the scale where pixels are 0..1.
 
     Raises DataError if the images are neither grey nor RGB, or if their whitening is not on this machine.
     """
@@ -94,9 +100,10 @@ def pictures(synthetic: SyntheticSet) -> tuple[Images, float]:
 
 
 def write_pictures(synthetic: SyntheticSet, path: Path, folders: list[str], file: str) -> tuple[str, ...]:
-    """Write each image to `path/<its class's folder>/<file>.png` and return what is lost, a line each.
+    """Write each image to `path/<folder of its class>/<file>.png`. Returns the facts that are lost, one line each.
 
-    `file` is a format string for the class and the image's number in its class.
+    `folders` holds the folder name of each class. `file` is a format string with two arguments: the class, and the
+    number of the image within its class.
     """
     from PIL import Image
 
@@ -121,7 +128,10 @@ def write_pictures(synthetic: SyntheticSet, path: Path, folders: list[str], file
 
 
 def write_imagefolder(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write PNG files in folders named after the classes; by number if a class name cannot name a folder."""
+    """Write PNG files into folders named after the classes. Returns the facts that are lost, one line each.
+
+    If a class name cannot be used as a folder name, or two are the same, the folders are named by class number.
+    """
     make_folder(path)
     plain = all(re.fullmatch(r"[\w][\w .'()-]*", name) and name == name.strip() for name in synthetic.classes)
     distinct = len({name.lower() for name in synthetic.classes}) == len(synthetic.classes)

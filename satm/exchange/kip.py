@@ -1,7 +1,7 @@
-"""KIP's `.npz`: images [n, H, W, C] and labels [n, K], a regression target for each class.
+"""The `.npz` files of KIP: images [n, H, W, C] and labels [n, K], which are a regression target for each class.
 
-Source: docs/field.md, "Normalisation and whitening", and DC-BENCH's loader (data_loader/kip_data_loader.py). As in that
-loader, an image has the class with the largest target.
+The class of an image is the one with the largest target, as in DC-BENCH's loader of these files.
+Source: docs/field.md, "Normalisation and whitening", and that loader (data_loader/kip_data_loader.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from satm.synthetic import SyntheticSet
 
 
 def read_kip(path: Path, index: int | None = None) -> Foreign:
-    """The arrays `images` and `labels` of the file `path`, or of the only `.npz` in the folder; raises DataError."""
+    """Read the arrays `images` and `labels` of the file `path`, or of the only `.npz` in the folder `path`.
+
+    Raises DataError if the file cannot be read.
+    """
     path = existing(path)
     file = one_of(path, "*.npz") if path.is_dir() else path
     arrays = load_npz(file)
@@ -34,7 +37,10 @@ def read_kip(path: Path, index: int | None = None) -> Foreign:
 
 
 def write_kip(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write `images` [n, H, W, C] and `labels` [n, K]; classes become KIP's targets, 1 − 1/K and −1/K."""
+    """Write `images` [n, H, W, C] and `labels` [n, K]. Returns the facts that are lost, one line each.
+
+    Hard labels become KIP's targets: 1 − 1/K for the class of the image, and −1/K for the others.
+    """
     import numpy as np
 
     labels = synthetic.labels.detach().cpu()

@@ -1,4 +1,7 @@
-"""Finds the kind of a foreign file's labels (classes, probabilities, logits), and checks that they fit the data set."""
+"""Finds the kind of the labels in an imported file (classes, probabilities, logits).
+
+It also checks that the labels fit the data set.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,15 @@ def settled_labels(
     claimed: LabelKind | None,
     default: LabelKind | None,
 ) -> tuple[Labels, LabelKind, int]:
-    """The labels as a `SyntheticSet` takes them, their kind, and the number of images of each class.
+    """Return the labels as a `SyntheticSet` holds them, their kind, and the number of images of each class.
 
-    If `labels` is None, the images are assumed to be class-major. A matrix [n, K] has the kind `claimed`; if that is
-    None, the layout's kind `default`. With the kind `hard`, each row becomes its likeliest class.
+    `n` is the number of images. If `labels` is None, the images are assumed to be class-major. A matrix [n, K] has the
+    kind `claimed`, which the user states. If the user states none, it has the kind `default` of the layout. With the
+    kind `hard`, each row of the matrix becomes the class with the largest entry.
 
-    Raises ConfigError if a claim is missing or contradicts the file. Raises DataError if labels are outside the
-    classes, the matrix has another width, or probabilities do not add up to 1.
+    Raises ConfigError if the user must state the kind, or states one that contradicts the file. Raises DataError if the
+    labels are outside the classes, if the matrix does not have K columns, if the classes do not have equally many
+    images (`ipc` of each, unless it is None), or if probabilities do not add up to 1.
     """
     per_class = _per_class(n, num_classes, ipc)
     if labels is None:
@@ -60,11 +65,11 @@ def settled_labels(
 
 
 def labels_by_folder(labels: Labels, folders: Sequence[str], label_of: dict[str, int], num_classes: int) -> Labels:
-    """Turn indices into `folders` into the data set's labels, by the names of the folders.
+    """Turn `labels`, which are indices into `folders`, into labels of the data set, by the names of the folders.
 
     The name of a folder is a key of `label_of` (a class name or another name of the class) or the class number (`3`,
-    `00003`). If no folder has such a name and there are as many folders as classes, the folders are the classes in
-    alphabetical order. Raises DataError if neither is the case.
+    `00003`). If no folder has such a name and there are as many folders as classes, the folders are taken as
+    classes 0, 1, … in alphabetical order. Raises DataError if neither is the case.
     """
     known = [label_of.get(name, _number(name)) for name in folders]
     if all(label is not None and 0 <= label < num_classes for label in known):

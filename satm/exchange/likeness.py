@@ -1,9 +1,11 @@
-"""Finds out which pixel space images lie in, by a model of real images there that allows for growth and noise.
+"""Finds the space that learned images most likely belong to: pixels, normalised or whitened.
 
-Learned images are longer than real ones and hold structure of their own, so their mean and standard deviation do not
-tell the spaces apart. Their shape does. Along the principal directions u_k of the real pixels, pixels and normalised
-images have variances that fall by a factor of thousands (CIFAR-10: 57 to 0.05 over 200 directions), whitened images
-have nearly equal ones, λ/(λ + eps) for pixel variance λ. Pixels also have another mean image than the rest.
+It fits a model of the real images of each space, which allows for two effects of learning: growth and noise. Learned
+images have larger norms than real ones and have structure of their own. Therefore their mean and standard deviation do
+not show their space. Their space shows in how their variance is spread over directions. Let u_k be the principal
+directions of the real pixels. Along them, the variances of pixels and of normalised images fall by a factor of
+thousands (CIFAR-10: from 57 to 0.05 over 200 directions). The variances of whitened images are nearly equal:
+λ/(λ + eps) if the pixels have the variance λ. Pixels also differ from the other spaces in their mean image.
 """
 
 from __future__ import annotations
@@ -17,33 +19,36 @@ import torch
 
 from satm.types import Images
 
-DIRECTIONS = 256  # principal directions at most
-LEAST_VARIANCE = 0.01  # of the real pixels along a direction; all spaces agree in the directions below it
-GROWTHS = tuple(2 ** (k / 2) for k in range(-4, 9))  # g: learned sets were up to 10 times as long as real ones
-NOISES = (0.0, *(2 ** (k / 2) for k in range(-6, 5)))  # σ, in standard deviations of real images of the space
-FLOOR = 1e-4  # least noise variance, in variances of the space
-MARGIN = 0.05  # nats a band by which another space must fit better
-_AT_MOST = 500  # learned images that are looked at
+DIRECTIONS = 256  # the largest number of principal directions that are used
+LEAST_VARIANCE = 0.01  # directions in which real pixels have less variance are not used: all spaces agree in them
+GROWTHS = tuple(2 ** (k / 2) for k in range(-4, 9))  # growths g to try: learned images had up to 10 times the real norm
+NOISES = (0.0, *(2 ** (k / 2) for k in range(-6, 5)))  # noises σ to try, in standard deviations of the real images
+FLOOR = 1e-4  # the least noise variance, as a fraction of the variance of the real images
+MARGIN = 0.05  # how much better another space must fit, in nats of log-likelihood per band (`Directions.weights`)
+_AT_MOST = 500  # about how many learned images are used
 
 
 @dataclass(frozen=True, kw_only=True)
 class Projection:
-    """Images [n, C, H, W] in principal directions of real pixels."""
+    """Images [n, C, H, W], described by their coordinates in K principal directions of real pixels."""
 
     coordinates: torch.Tensor  # [n, K] float64
-    rest: float  # mean square a dimension outside these directions
-    std: float  # over all values
+    rest: float  # the mean square per dimension of what is left outside these directions
+    std: float  # the standard deviation over all values of the images
 
 
 @dataclass(frozen=True)
 class Directions:
-    """The principal directions of real pixels, with the bands in which they are weighed."""
+    """The principal directions of real pixels, with their weights in the comparison of spaces."""
 
-    vectors: torch.Tensor  # [D, K] float32, orthonormal
+    vectors: torch.Tensor  # [D, K] float32: K orthonormal columns, D = C·H·W
 
     @classmethod
     def of(cls, pixels: Images) -> Directions:
-        """Those of `pixels` [n, C, H, W] in 0..1 with a variance above `LEAST_VARIANCE`, the largest first."""
+        """Return the principal directions of `pixels` [n, C, H, W] in 0..1, the one with the largest variance first.
+
+        Directions with a variance below `LEAST_VARIANCE` are left out.
+        """
         centred = pixels.flatten(1) - pixels.flatten(1).mean(0)
         variances, vectors = torch.linalg.eigh((centred @ centred.T).double() / len(centred))
         count = min(DIRECTIONS, int((variances > LEAST_VARIANCE).sum()))
@@ -51,7 +56,7 @@ class Directions:
         return cls(centred.T @ (vectors / lengths).flip(1)[:, :count].float())
 
     def project(self, images: Images) -> Projection:
-        """The images in these directions."""
+        """Return the projection of the images [n, C, H, W] to these directions."""
         flat = images.flatten(1).float()
         coordinates = (flat @ self.vectors).double()
         outside = flat.double().square().sum() - coordinates.square().sum()
@@ -61,9 +66,10 @@ class Directions:
 
     @property
     def weights(self) -> torch.Tensor:
-        """[K] float64: the weight of each direction in a mean over bands; with that of the rest they add up to 1.
+        """The weight of each direction in a mean over bands, [K] float64. All bands have the same weight.
 
-        The bands are the directions 1, 2, 3–4, 5–8, …, because the spectrum falls like a power, and the rest.
+        The bands are the directions 1, 2, 3–4, 5–8, …, because the variances fall like a power of the direction's
+        number. One more band is everything outside the K directions. Its weight and the K weights add up to 1.
         """
         count = self.vectors.shape[1]
         edges = [0, *(2**k for k in range(count.bit_length()) if 2**k < count), count]
@@ -73,40 +79,46 @@ class Directions:
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceModel:
-    """Real images of one space in K principal directions."""
+    """A model of the real images of one space: their statistics in K principal directions."""
 
     mean: torch.Tensor  # [K] float64
     variance: torch.Tensor  # [K] float64
-    rest: float  # mean square a dimension outside these directions
-    std: float  # over all values
+    rest: float  # the mean square per dimension of what is left outside these directions
+    std: float  # the standard deviation over all values of the images
 
     @classmethod
     def of(cls, real: Projection) -> SpaceModel:
-        """The model of real images."""
+        """Return the model of the real images with the projection `real`."""
         mean, variance = real.coordinates.mean(0), real.coordinates.var(0, correction=0)
         return cls(mean=mean, variance=variance, rest=real.rest, std=real.std)
 
     def whitened(self, eps: float, *, dimensions: int) -> SpaceModel:
-        """Of ZCA images, if this is the model of pixels: each variance λ becomes λ/(λ + eps), and the mean 0."""
+        """Return the model of ZCA-whitened images, if this is the model of pixels.
+
+        Each variance λ becomes λ/(λ + eps), and the mean becomes 0. `dimensions` is the number of values of an image.
+        """
         variance, rest = self.variance / (self.variance + eps), self.rest / (self.rest + eps)
         total = float(variance.sum()) + rest * (dimensions - len(variance))
         return SpaceModel(mean=0 * self.mean, variance=variance, rest=rest, std=math.sqrt(total / dimensions))
 
     def fit(self, images: Projection, directions: Directions, *, growths: tuple[float, ...] = GROWTHS) -> float:
-        """The log-likelihood of images y = g x + n a band, at the best growth g and noise σ; higher fits better:
+        """Return the log-likelihood of learned images under this model, per band. A higher value is a better fit.
+
+        A learned image is modelled as y = g x + n. x is a real image, g is the growth, and n ~ N(0, σ² I) is white
+        noise, the structure that learning adds. The result is taken at the best g and σ:
 
             max over g, σ of −½ mean over bands of (ln v + d²/v),  v = g² s + σ²,  d² = mean (c − g m)²
 
-        c are the coordinates of the images, m and s the mean and variance of real images x. The n of learning is
-        white: N(0, σ² I). What lies outside the directions is one more band, with m = 0 and s = `rest`.
+        c are the coordinates of the images y; m and s are the mean and variance of the real images x. Everything
+        outside the directions is one more band, with m = 0 and s = `rest`.
         """
         weights = directions.weights
-        white = (torch.tensor(NOISES, dtype=torch.float64)[:, None] ** 2 + FLOOR) * self.std**2  # [σ, 1]
+        white = (torch.tensor(NOISES, dtype=torch.float64)[:, None] ** 2 + FLOOR) * self.std**2  # [number of σ, 1]
         best = -math.inf
         for growth in growths:
             squares = (images.coordinates - growth * self.mean).square().mean(0)
             variance, outside = growth**2 * self.variance + white, growth**2 * self.rest + white[:, 0]
-            within = (variance.log() + squares / variance) @ weights  # [σ]
+            within = (variance.log() + squares / variance) @ weights  # [number of σ]
             beyond = (1 - weights.sum()) * (outside.log() + images.rest / outside)
             best = max(best, -0.5 * float((within + beyond).min()))
         return best
@@ -115,15 +127,16 @@ class SpaceModel:
 def better_space(
     images: Images, claimed: str, spaces: Mapping[str, SpaceModel], directions: Directions
 ) -> tuple[str, float] | None:
-    """A space that fits `images` [n, C, H, W] clearly better than the `claimed` one, and by how much a band.
+    """Return a space that fits `images` [n, C, H, W] clearly better than the `claimed` space; None if there is none.
 
-    None if there is none. It must fit better than white noise too, because images without real structure, as those
-    that were learned from noise, lie in any space.
+    The result is (the name of that space, its lead in nats per band). The space must also fit better than white noise,
+    because images without real structure, such as images learned from noise, fit every space.
 
-    Error rates with real test images of digits and of CIFAR-10, 1 and 10 a class, multiplied by 1 to 10: 0 of 150 right
-    claims refused and 0 of 330 wrong ones accepted, for each data set. With sets that `mtt` learned at high rates (IPC
-    1): no right claim refused at any growth (up to 22); wrong ones refused on CIFAR-10 at every growth (up to 17), on
-    digits up to a growth of about 1.5 (normalised) or 9 (whitened).
+    Measured error rates: with real test images (digits and CIFAR-10, 1 and 10 per class, multiplied by 1 to 10), 0 of
+    150 right claims were refused and 0 of 330 wrong claims were accepted, for each data set. With sets that `mtt`
+    learned at high learning rates (IPC 1), no right claim was refused at any growth (up to 22). Wrong claims were
+    refused on CIFAR-10 at every growth (up to 17), and on digits up to a growth of about 1.5 (normalised) or 9
+    (whitened).
     """
     shown = directions.project(images[:: max(1, len(images) // _AT_MOST)])
     fits = {name: model.fit(shown, directions) for name, model in spaces.items()}

@@ -1,4 +1,4 @@
-"""Checks by range, mean and standard deviation whether images can lie in the space that the user claims."""
+"""Checks by range, mean and standard deviation whether images can belong to the space that the user claims."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from satm.exchange.base import Space
 from satm.preprocessing import MeanStd
 from satm.types import Images
 
-MEAN_TOLERANCE = 1.0  # how far a channel's mean may be off, in standard deviations of the real images
-SHRINKING, GROWTH = 3.0, 30.0  # the standard deviation may be so many times smaller or larger
-MARGIN, SHARE = 0.5, 0.9  # learned pixels leave 0..1 a little: SHARE of them must stay above −MARGIN
+MEAN_TOLERANCE = 1.0  # how far a channel's mean may be from that of real images, in standard deviations (`misfit`)
+SHRINKING, GROWTH = 3.0, 30.0  # how many times smaller, or larger, a standard deviation may be than in real images
+MARGIN, SHARE = 0.5, 0.9  # learned pixels may be a little outside 0..1: at least SHARE of them must be above −MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,12 @@ class Moments:
 
 
 def misfit(found: Moments, expected: Moments) -> bool:
-    """Whether `found` (μ, σ) is out of all proportion to `expected` (μ₀, σ₀).
+    """Whether the moments `found` (μ, σ) of learned images are implausible, given those of real images (μ₀, σ₀).
 
-    A channel fits if σ₀ / 3 ≤ σ ≤ 30 σ₀ and |μ − μ₀| ≤ max(σ₀, σ) or |μ| ≤ max(1, σ/σ₀) |μ₀|. Learned images grow: a
-    set of MTT's own scripts (CIFAR-10, IPC 1, ZCA, 300 steps) has σ = 0.88, real whitened images 0.26. So the spaces
-    overlap here, and `satm.exchange.likeness` tells them apart.
+    `expected` holds μ₀ and σ₀. A channel fits if σ₀ / 3 ≤ σ ≤ 30 σ₀, and if |μ − μ₀| ≤ max(σ₀, σ) or
+    |μ| ≤ max(1, σ/σ₀) |μ₀|. The limits are wide because learned images grow: a set of MTT's own scripts (CIFAR-10,
+    IPC 1, ZCA, 300 steps) has σ = 0.88, real whitened images have 0.26. Within such limits, the moments of the same
+    images can fit several spaces. `satm.exchange.likeness` then tells the spaces apart.
     """
     for mean, std, mean0, std0 in zip(found.mean, found.std, expected.mean, expected.std, strict=True):
         near = abs(mean - mean0) <= MEAN_TOLERANCE * max(std0, std) or abs(mean) <= max(1.0, std / std0) * abs(mean0)
@@ -51,7 +52,10 @@ def misfit(found: Moments, expected: Moments) -> bool:
 
 
 def check_moments(images: Images, expected: Moments, space: Space, *, of: str) -> None:
-    """Raise DataError if `images` [n, C, H, W] cannot be images of the data set `of` in `space`."""
+    """Raise DataError if `images` [n, C, H, W] cannot be images of the data set `of` in `space`.
+
+    `expected` are the moments of its real images in this space.
+    """
     found = Moments.of(images)
     above = float((images >= -MARGIN).double().mean())
     if space == "none" and above < SHARE:

@@ -1,7 +1,7 @@
-"""MTT, FTD and TESLA's `images_*.pt` + `labels_*.pt`, and DATM's with `lr_*.pt` beside them.
+"""The files `images_*.pt` and `labels_*.pt` of MTT, FTD, TESLA and DATM; DATM also has `lr_*.pt`.
 
-Images are float32 in the space of the training. Labels are int64 and class-major, or float [n, K] (TESLA:
-probabilities, DATM: logits). Source: docs/field.md, "Files people have" (MTT distill.py, DATM.py).
+Images are float32, preprocessed as for training. Labels are int64 and class-major, or a float matrix [n, K]
+(probabilities in TESLA, logits in DATM). Source: docs/field.md, "Files people have" (MTT distill.py, DATM.py).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from satm.exchange.tensors import as_images, as_labels, as_step_size, step_size_
 from satm.home import make_folder
 from satm.synthetic import SyntheticSet
 
-_NAME = "best"  # the name that the peers' own loaders look for
+_NAME = "best"  # in `images_best.pt`, a name that the loaders of these projects look for
 
 
 def read_mtt(path: Path, index: int | None = None) -> Foreign:
-    """The images and labels of `path`: a folder with one pair of files, or the images file of a pair.
+    """Read the images and labels at `path`: a folder with one pair of files, or the images file of a pair.
 
     Raises DataError if a file cannot be read.
     """
@@ -30,7 +30,10 @@ def read_mtt(path: Path, index: int | None = None) -> Foreign:
 
 
 def read_datm(path: Path, index: int | None = None) -> Foreign:
-    """As `read_mtt`, with the step size from `lr_*.pt`, which must exist; raises DataError."""
+    """Read as `read_mtt` does, and also the step size from `lr_*.pt`, which must exist.
+
+    Raises DataError if a file cannot be read.
+    """
     return _read(path, step_size=True)
 
 
@@ -53,7 +56,10 @@ def _read(path: Path, *, step_size: bool) -> Foreign:
 
 
 def _beside(images: Path, what: str) -> Path:
-    """`labels_3.pt` for `images_3.pt`. `images_zca_3.pt`, with the whitening undone, has the same labels file."""
+    """Return the path of the file `what` that belongs to an images file: `labels_3.pt` for `images_3.pt`.
+
+    `images_zca_3.pt` holds images with the whitening undone; it has the same labels file.
+    """
     name = images.name.replace("images_zca", "images").replace("images", what)
     found = images.with_name(name)
     if not found.exists():
@@ -62,7 +68,7 @@ def _beside(images: Path, what: str) -> Path:
 
 
 def write_mtt(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write `images_best.pt` and `labels_best.pt` into the new folder `path`."""
+    """Write `images_best.pt` and `labels_best.pt` into the new folder `path`. Returns the facts that are lost."""
     make_folder(path)
     torch.save(synthetic.images.detach().cpu().clone(), path / f"images_{_NAME}.pt")
     torch.save(synthetic.labels.detach().cpu().clone(), path / f"labels_{_NAME}.pt")
@@ -70,7 +76,7 @@ def write_mtt(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
 
 
 def write_datm(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """As `write_mtt`, with `lr_best.pt`; raises DataError if the set has no step size."""
+    """Write as `write_mtt` does, and also `lr_best.pt`. Raises DataError if the set has no step size."""
     if synthetic.step_size is None:
         raise DataError("the set has no step size, which this format needs; export it as mtt or safetensors")
     write_mtt(synthetic, path)

@@ -14,7 +14,10 @@ from satm.exchange.files import check_claim, not_empty, unreadable
 
 
 def load_npz(path: Path) -> dict[str, Any]:
-    """The arrays of an `.npz` file by name. Arrays of Python objects are refused. Raises DataError."""
+    """Return the arrays of an `.npz` file by name.
+
+    Raises DataError if the file is damaged or holds an array of Python objects.
+    """
     import numpy as np
 
     not_empty(path)
@@ -33,7 +36,10 @@ def load_npz(path: Path) -> dict[str, Any]:
 
 
 def array_tensor(array: Any, path: Path) -> torch.Tensor:
-    """A NumPy array of the file `path` as a tensor. Raises DataError for text, objects and other types without one."""
+    """Return a NumPy array of the file `path` as a tensor.
+
+    Raises DataError for text, Python objects and other types that a tensor cannot hold.
+    """
     import numpy as np
 
     try:
@@ -43,7 +49,7 @@ def array_tensor(array: Any, path: Path) -> torch.Tensor:
 
 
 def _check_array(opened: Any, size: int, path: Path) -> None:
-    """Raise DataError if an `.npy` header claims more than its member of the archive holds."""
+    """Raise DataError if the header of an `.npy` file in the archive claims more bytes than this file has (`size`)."""
     import numpy as np
 
     version = np.lib.format.read_magic(opened)

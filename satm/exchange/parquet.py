@@ -1,4 +1,7 @@
-"""Hub-style Parquet: encoded images and labels, which a data hub can show. A file of ours holds exact tensors too."""
+"""Parquet files as data hubs use them: encoded images, which a hub can show, and labels.
+
+A file that this suite writes holds the exact tensors too.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,10 @@ PIXELS, SOFT = "tensor", "soft_label"  # columns of exact float32 values
 
 
 def read_parquet(path: Path, index: int | None = None) -> Foreign:
-    """A file of ours, or any Parquet file with a column of encoded images and a column of integer labels.
+    """Read a file of this suite, or any Parquet file with a column of encoded images and a column of integer labels.
 
-    The `train*.parquet` of a folder, else its `*.parquet`, are joined in the order of their names. Raises DataError.
+    If `path` is a folder, its files `train*.parquet` are joined in the order of their names. If there are none, all its
+    files `*.parquet` are joined. Raises DataError if a file cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -41,7 +45,7 @@ def read_parquet(path: Path, index: int | None = None) -> Foreign:
         tables = []
         for file in files:
             with pq.ParquetFile(file) as opened:
-                if opened.metadata.num_rows > file.stat().st_size:  # a few bytes can claim billions
+                if opened.metadata.num_rows > file.stat().st_size:  # a file of a few bytes can claim billions
                     raise DataError(f"{file} claims {opened.metadata.num_rows} rows, more than its bytes; refused")
                 tables.append(_read(opened, file))
         table = pa.concat_tables(tables)
@@ -51,11 +55,12 @@ def read_parquet(path: Path, index: int | None = None) -> Foreign:
 
 
 def _read(opened: Any, file: Path) -> Any:
-    """The table of an open ParquetFile; raises DataError if it unpacks to more than `check_claim` allows.
+    """Return the table of an open ParquetFile. Raises DataError if it unpacks to more than `check_claim` allows.
 
-    The bytes of pages are read from their own headers, because the footer's sizes may be false. With a dictionary,
-    every row can repeat one long value, and no size in the file counts these repeats. So the decoded bytes are counted
-    too. Rows are decoded in batches so small that a batch of the longest value stays within `SMALL` bytes.
+    The sizes of the pages are read from the headers of the pages, because the sizes in the footer may be false. If a
+    column has a dictionary, every row can repeat one long value, and no size in the file includes these repeats.
+    Therefore the decoded bytes are counted too. Rows are decoded in small batches: even if every row of a batch is the
+    longest value, the batch takes at most `SMALL` bytes.
     """
     import pyarrow as pa
 
@@ -91,7 +96,7 @@ def _from_table(table: Any, files: list[Path]) -> Foreign:
 
 
 def _matrix(table: Any, name: str, where: str) -> torch.Tensor:
-    """A column of fixed-size lists of float32 as a tensor [rows, size]."""
+    """Return a column of fixed-size lists of float32 as a tensor [rows, size]."""
     import pyarrow as pa
 
     column = table.column(name).combine_chunks()
@@ -135,7 +140,11 @@ def _image_bytes(table: Any, where: str) -> list[bytes]:
 
 
 def write_parquet(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write one row an image: `image` (PNG), `label`, `tensor` (exact), `soft_label`. Metadata describe the set."""
+    """Write one row for each image, and the description of the set as metadata.
+
+    The columns are `image` (PNG), `label`, `tensor` (the exact values) and, for soft labels, `soft_label`. Returns the
+    facts that are lost, one line each.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,7 +1,8 @@
-"""Counts the bytes that a Parquet file unpacks to, from the headers of its pages: its footer can give any number.
+"""Counts the bytes that a Parquet file unpacks to, from the headers of its pages.
 
-A page header is a struct in Thrift's compact protocol (parquet-format, `PageHeader`). Field 2 is the size of the page
-unpacked, field 3 its size in the file. The next page follows directly.
+The footer of the file states sizes too, but they may be false. A page header is a struct in Thrift's compact protocol
+(`PageHeader` in parquet-format). Field 2 is the size of the unpacked page, field 3 is the size of the page in the file.
+The page follows its header directly, and the header of the next page follows the page.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ _DEPTH = 8  # how deep structs may be nested; a real header has 3 levels
 
 
 def unpacked_bytes(metadata: Any, file: Path) -> int:
-    """The unpacked bytes of all pages of all columns; raises DataError if a chunk is not a series of pages."""
+    """Return the unpacked bytes of all pages of all columns. `metadata` is the file's metadata as pyarrow reads it.
+
+    Raises DataError if the bytes of a column are not a series of pages.
+    """
     total = 0
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for group in range(metadata.num_row_groups):
@@ -35,7 +39,8 @@ def unpacked_bytes(metadata: Any, file: Path) -> int:
 class _Header:
     """The page header at position `at` of `content`.
 
-    `unpacked` and `size` are the bytes of its page unpacked and in the file; `end` is the position after the header.
+    `unpacked` is the size of the unpacked page, and `size` is the size of the page in the file, both in bytes. `end` is
+    the position after the header.
     """
 
     def __init__(self, content: mmap.mmap, at: int, file: Path) -> None:
@@ -65,13 +70,14 @@ class _Header:
         raise IndexError
 
     def _struct(self, numbers: dict[int, int], depth: int) -> None:
-        """Read a struct to its end; put its whole numbers into `numbers` by field."""
+        """Read a struct to its end. Put its whole numbers into `numbers`, with the field number as the key."""
         name = 0
         while head := self._byte():
             zigzag = head >> 4 or self._varint()
+            # The upper 4 bits are the distance to the last field number. If they are 0, the field number follows.
             name = name + zigzag if head >> 4 else (zigzag >> 1) ^ -(zigzag & 1)
             kind = head & 0xF
-            if kind in (4, 5, 6):
+            if kind in (4, 5, 6):  # whole numbers of 16, 32 or 64 bits
                 value = self._varint()
                 numbers[name] = (value >> 1) ^ -(value & 1)
             elif kind not in (1, 2):  # kinds 1 and 2 are the booleans; they have no bytes of their own
@@ -81,21 +87,21 @@ class _Header:
         if not depth:
             raise IndexError
         match kind:
-            case 1 | 2 | 3:
+            case 1 | 2 | 3:  # a boolean in a list, or a byte
                 self.end += 1
-            case 4 | 5 | 6:
+            case 4 | 5 | 6:  # whole numbers
                 self._varint()
-            case 7:
+            case 7:  # a float of 64 bits
                 self.end += 8
-            case 8:
+            case 8:  # bytes or text
                 size = self._varint()
                 self.end += size
-            case 9 | 10:
+            case 9 | 10:  # a list or a set
                 head = self._byte()
                 for _ in range(head >> 4 if head >> 4 < 15 else self._varint()):
                     self._skip(head & 0xF, depth - 1)
-                    self.content[self.end - 1]  # stops at the end of the file, however large the count is
-            case 12:
+                    self.content[self.end - 1]  # IndexError at the end of the file, however large the count is
+            case 12:  # a struct
                 self._struct({}, depth - 1)
-            case _:  # maps and others: a page header has none
+            case _:  # maps and other types, which a page header does not contain
                 raise IndexError

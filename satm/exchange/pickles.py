@@ -2,8 +2,8 @@
 
 torch's weights-only reader runs no code of the file. But it calls tensor classes, rebuild functions and bytearray with
 sizes from the file, and it trusts the stated length of a storage. So a file of a few hundred bytes can take gigabytes
-of RAM. Therefore `satm.exchange.stand_ins` runs the pickle first, with harmless stand-ins. They compare each claim with
-the bytes that are in the file. Then torch reads the file.
+of RAM. Therefore `satm.exchange.stand_ins` runs the pickle first, with harmless stand-ins for these functions. The
+stand-ins compare each claimed size with the bytes that are in the file. Only then does torch read the file.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from satm.errors import DataError
 from satm.exchange.files import check_claim, not_empty, shown, unreadable
 from satm.exchange.stand_ins import run_pickle
 
-ZIP = b"PK\x03\x04"  # torch looks at these first bytes, zipfile at the end of the file
+ZIP = b"PK\x03\x04"  # the first bytes of a zip archive: torch checks these, but zipfile checks the end of the file
 
 
 def load_torch(path: Path, *, also: Iterable[Any] = ()) -> Any:
     """Read the object that `torch.save` wrote to `path`: tensors, plain containers, and results of callables in `also`.
 
-    None of the file's code is run. Raises DataError if the file is damaged, or if its pickle calls for anything else or
-    for more memory than its tensors have bytes in the file.
+    No code of the file is run. Raises DataError if the file is damaged, if its pickle calls any other function, or if
+    it claims more memory than its tensors have bytes in the file.
     """
     not_empty(path)
     try:
@@ -49,10 +49,10 @@ def load_torch(path: Path, *, also: Iterable[Any] = ()) -> Any:
 
 
 def _checked(path: Path) -> io.BytesIO:
-    """The contents of `path` for `torch.load`, after checking that they claim no more than the file holds.
+    """Return the contents of `path` for `torch.load`, after a check that they claim no more than the file holds.
 
-    torch loads exactly what was checked: a zip archive is packed again from the records that torch reads. Raises
-    DataError if something is refused, and any error that `pickle` and `zipfile` raise on damaged bytes.
+    A zip archive is packed again, with only the records that torch reads, so that torch loads exactly what was checked.
+    Raises DataError if something is refused, and any error that `pickle` and `zipfile` raise on damaged bytes.
     """
     with path.open("rb") as file:
         zipped = file.read(len(ZIP)) == ZIP
@@ -88,7 +88,11 @@ def _archive(path: Path) -> io.BytesIO:
 
 
 def _legacy(path: Path) -> io.BytesIO:
-    """The format before torch 1.6: pickles in a row (a number, a version, a system, the object, its storages' keys)."""
+    """Return the contents of a file in the format before torch 1.6, after the same check as in `_checked`.
+
+    Such a file is five pickles in a row, followed by the storages of the tensors. The pickles are a magic number, a
+    version, facts about the system, the object, and the keys of the storages.
+    """
     content = io.BytesIO(path.read_bytes())
     claimed: dict[str, int] = {}
 

@@ -1,4 +1,4 @@
-"""RDED-style folders: images in `00000/`, `00001/` … by class number, and soft labels beside them if they are stored.
+"""Folders in the style of RDED: images in `00000/`, `00001/` … by class number, and a file of soft labels if stored.
 
 Source: LINs-lab/RDED, synthesize/main.py (folder and file names). RDED itself stores no labels, because it makes them
 during training. Stored labels are in `soft_labels.pt` [n, K], one row for each image, ordered by class and file name.
@@ -19,11 +19,11 @@ from satm.exchange.tensors import as_labels
 from satm.home import make_folder
 from satm.synthetic import SyntheticSet
 
-SOFT_LABELS = ("soft_labels.pt", "labels.pt")
+SOFT_LABELS = ("soft_labels.pt", "labels.pt")  # the names that a file of soft labels may have; we write the first
 
 
 def read_rded(path: Path, index: int | None = None) -> Foreign:
-    """The images, and the soft labels if the folder has them; raises DataError."""
+    """Read the images, and the soft labels if the folder has them. Raises DataError if a file cannot be read."""
     root = existing(path)
     found = read_imagefolder(root)
     for name in SOFT_LABELS:
@@ -34,7 +34,10 @@ def read_rded(path: Path, index: int | None = None) -> Foreign:
 
 
 def write_rded(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write PNG files in folders by class number, and `soft_labels.pt` if the set has soft labels."""
+    """Write PNG files into folders by class number, and `soft_labels.pt` if the set has soft labels.
+
+    Returns the facts that are lost, one line each.
+    """
     make_folder(path)
     numbers = [f"{label:05d}" for label in range(len(synthetic.classes))]
     found = write_pictures(synthetic, path, numbers, "class{0:05d}_id{1:05d}")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from satm.errors import DataError
 from satm.exchange.files import shown
 
-# Bytes of an element of each storage type.
+# The types of torch's storages, with the number of bytes of one element.
 STORAGES = {
     **dict.fromkeys(("ByteStorage", "CharStorage", "BoolStorage"), 1),
     **dict.fromkeys(("ShortStorage", "HalfStorage", "BFloat16Storage"), 2),
@@ -25,19 +25,19 @@ STORAGES = {
     **dict.fromkeys(("LongStorage", "DoubleStorage", "ComplexFloatStorage"), 8),
     "ComplexDoubleStorage": 16,
 }
-FLOATS = {"f4": 4, "f8": 8}
-MAX_PICKLE = 4 * 2**20  # bytes; the tensors' bytes lie outside the pickle
+FLOATS = {"f4": 4, "f8": 8}  # the NumPy types that are allowed, with their number of bytes
+MAX_PICKLE = 4 * 2**20  # bytes; the values of the tensors are not inside the pickle
 
 
 def run_pickle(content: io.BytesIO, path: Path, storage: Callable[[object, int], None]) -> Any:
-    """Run the next pickle of `content` with the stand-ins and return its object.
+    """Run the next pickle of `content` with the stand-ins and return the object that it makes.
 
-    `storage(key, size)` checks that the file holds `size` bytes for the tensor `key`. Raises DataError if the pickle is
-    too large or calls anything that has no stand-in.
+    `storage(key, size)` is called for each storage. It must raise DataError if the file does not hold `size` bytes
+    under `key`. Raises DataError if the pickle is too large, or calls a function that has no stand-in.
     """
     start = content.tell()
     for opcode, argument, at in pickletools.genops(content):
-        # A high place in the memo takes memory for all places below it.
+        # An unpickler keeps objects in an array, the memo. To use a high place there takes memory for all lower places.
         wanted = argument if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) else 0
         if max(wanted, (at or 0) - start) > MAX_PICKLE:
             raise DataError(f"{path} holds a pickle of over {MAX_PICKLE >> 20} MiB besides its tensors; refused")
@@ -48,15 +48,15 @@ def run_pickle(content: io.BytesIO, path: Path, storage: Callable[[object, int],
 
 
 class _Storage(NamedTuple):
-    """Stands for a storage that the file holds. It is a tuple, so a pickle cannot set attributes of it."""
+    """Stands for a storage that the file holds. It is a tuple, so that a pickle cannot set its attributes."""
 
-    length: int
+    length: int  # the number of elements
 
 
 class _Float(NamedTuple):
     """Stands for a NumPy float type."""
 
-    size: int
+    size: int  # in bytes
 
     def __setstate__(self, state: object) -> None:
         if state not in [(3, order, None, None, None, -1, -1, 0) for order in "<>="]:
@@ -64,10 +64,10 @@ class _Float(NamedTuple):
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler that finds the stand-ins by name, and nothing else."""
+    """An unpickler that finds only the stand-ins: any other name in the pickle raises DataError."""
 
     def __init__(self, content: io.BytesIO, path: Path, storage: Callable[[object, int], None]) -> None:
-        super().__init__(content, encoding="utf-8")  # as torch reads
+        super().__init__(content, encoding="utf-8")  # the encoding with which torch reads pickles
         self.path, self.storage = path, storage
 
     def find_class(self, module: str, name: str) -> Any:
@@ -90,7 +90,10 @@ class _Reader(pickle.Unpickler):
 
 
 def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> object:
-    """Stands for `torch._utils._rebuild_tensor_v2`, which would let a storage grow to the size of the shape."""
+    """Stands for `torch._utils._rebuild_tensor_v2`.
+
+    torch's function would enlarge the storage to the size that the shape claims. This one refuses such a shape.
+    """
     if type(storage) is not _Storage or type(size) is not tuple or type(stride) is not tuple:
         raise pickle.UnpicklingError("a tensor is not made of a storage")
     if any(type(each) is not int or each < 0 for each in (offset, *size, *stride)):
@@ -102,12 +105,12 @@ def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple
 
 
 def _parameter(data: object, *_: object) -> object:
-    """Stands for `torch._utils._rebuild_parameter`, whose tensor is checked already."""
+    """Stands for `torch._utils._rebuild_parameter`. Its tensor has been checked by `_tensor` already."""
     return object()
 
 
 def _dtype(name: str, *_: object) -> _Float:
-    """Stands for `numpy.dtype`; only float32 and float64 are taken."""
+    """Stands for `numpy.dtype`. Only float32 and float64 are allowed."""
     if name not in FLOATS:
         raise pickle.UnpicklingError("a NumPy type is not a plain float")
     return _Float(FLOATS[name])
@@ -121,7 +124,7 @@ def _scalar(kind: _Float, content: bytes) -> object:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stands for `_codecs.encode`, with which pickles that Python 2 can read hold bytes."""
+    """Stands for `_codecs.encode`. Pickles in a protocol that Python 2 can read use it to store bytes."""
     if encoding != "latin1":
         raise pickle.UnpicklingError("bytes in another encoding")
     return text.encode("latin1")

@@ -1,4 +1,7 @@
-"""One safetensors file with `images` and `labels`. A file of ours has the whole description as metadata."""
+"""One safetensors file with the tensors `images` and `labels`.
+
+A file that this suite writes also has the whole description of the set as metadata.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from satm.synthetic import SyntheticSet
 
 
 def read_safetensors(path: Path, index: int | None = None) -> Foreign:
-    """The tensors `images`, `labels` and, if the file has it, `step_size`; raises DataError."""
+    """Read the tensors `images`, `labels` and, if the file has it, `step_size`. Raises DataError if that fails."""
     from safetensors import SafetensorError, safe_open
 
     path = existing(path)
@@ -36,12 +39,12 @@ def read_safetensors(path: Path, index: int | None = None) -> Foreign:
 
 
 def write_safetensors(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write the tensors with the description, the parents and the id; nothing is lost."""
+    """Write the tensors with the description, the parents and the id of the set. Nothing is lost."""
     from safetensors.torch import save_file
 
     tensors = {"images": synthetic.images, "labels": synthetic.labels}
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # Written by itself, the library makes a file that only its owner can read.
+    # `save_file` makes files that only their owner can read; `write_atomically` gives the usual permissions.
     write_atomically(
         path, lambda to: save_file(ready, to, metadata={KEY: to_text(synthetic)}), otherwise="name another file"
     )

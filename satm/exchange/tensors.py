@@ -1,4 +1,7 @@
-"""Turns the values of a file into images, labels and a step size, or raises DataError with the reason."""
+"""Turns the values of a file into images, labels and a step size.
+
+Every function raises DataError with the reason if a value does not fit. `what` is the value's name in that message.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
 def as_tensor(value: Any, what: str) -> torch.Tensor:
-    """`value` as a plain dense tensor on the CPU; raises DataError for anything else."""
+    """Return `value` if it is a plain dense tensor on the CPU. Raises DataError for anything else."""
     if not isinstance(value, torch.Tensor):
         raise DataError(f"{what}: expected a tensor, found {type(value).__name__}")
     if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
@@ -24,7 +27,7 @@ def as_tensor(value: Any, what: str) -> torch.Tensor:
 
 
 def as_images(value: Any, what: str) -> Images:
-    """[n, C, H, W] float32, or uint8 if `value` is uint8; raises DataError."""
+    """Return `value` as images [n, C, H, W], uint8 or float32. Raises DataError if it does not hold images."""
     images = as_tensor(value, what)
     if not images.is_floating_point() and images.dtype != torch.uint8:
         raise DataError(f"{what}: images are {spell(images.dtype)}; expected float or uint8")
@@ -40,7 +43,10 @@ def as_images(value: Any, what: str) -> Images:
 
 
 def as_labels(value: Any, what: str, *, n: int) -> torch.Tensor:
-    """[n] int64 classes or [n, K] float32; raises DataError if the labels are anything else or not finite."""
+    """Return `value` as labels of n images: classes [n] int64, or a matrix [n, K] float32.
+
+    Raises DataError if `value` is anything else or not finite.
+    """
     labels = as_tensor(value, what)
     if labels.ndim not in (1, 2) or len(labels) != n or not labels.numel():
         raise DataError(f"{what}: labels have shape {list(labels.shape)}; expected [{n}] or [{n}, classes]")
@@ -61,7 +67,10 @@ def as_labels(value: Any, what: str, *, n: int) -> torch.Tensor:
 
 
 def as_step_size(value: Any, what: str) -> float:
-    """A finite number above 0, from a number or a tensor with one number; raises DataError."""
+    """Return `value`, a number or a tensor with one number, as a float.
+
+    Raises DataError unless it is a finite number above 0.
+    """
     if isinstance(value, torch.Tensor):
         tensor = as_tensor(value, what)
         if tensor.numel() != 1 or tensor.is_complex() or tensor.dtype == torch.bool:
@@ -69,17 +78,20 @@ def as_step_size(value: Any, what: str) -> float:
         value = tensor.double().item()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DataError(f"{what}: the step size is a {type(value).__name__}; expected a number")
-    if not abs(value) < 1e30 or value <= 0:  # NaN too
+    if not abs(value) < 1e30 or value <= 0:  # the first part is true for NaN too
         raise DataError(f"{what}: the step size is {value:g}; expected a finite number above 0")
     return float(value)
 
 
 def step_size_tensor(value: float) -> torch.Tensor:
-    """A scalar that holds `value` exactly: float32 if possible, as the peers write it, else float64."""
+    """Return a 0-dimensional tensor that holds `value` exactly.
+
+    It is float32 if that is possible, as other projects write it, else float64.
+    """
     single = torch.tensor(value, dtype=torch.float32)
     return single if single.double().item() == value else torch.tensor(value, dtype=torch.float64)
 
 
 def spell(dtype: torch.dtype) -> str:
-    """`float32`, not `torch.float32`."""
+    """Return the name of a type without the prefix `torch.`, for example `float32`."""
     return str(dtype).removeprefix("torch.")

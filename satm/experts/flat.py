@@ -1,4 +1,7 @@
-"""Flat expert trajectories: FTD's GSAM on top of the experts' own optimiser (Du et al. 2023; Zhuang et al. 2022)."""
+"""Flat expert trajectories: FTD trains with GSAM on top of the experts' optimiser (Du et al. 2023).
+
+GSAM is a sharpness-aware training step (Zhuang et al. 2022). It leads the experts to flat regions of the loss.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from satm.types import FlatParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlatConfig:
-    """The settings of GSAM. ρ is what the scripts of FTD and DATM pass."""
+    """The settings of GSAM. The default of `rho` is the value in the scripts of FTD and DATM."""
 
-    rho: float = 0.01  # ρ: constant, because the learning rate is constant (the scripts' rho_max = rho_min)
-    gap_weight: float = 0.4  # a, which GSAM calls α: the default of FTD's script; presets have the printed ones
-    adaptive: bool = True  # as in ASAM: the radius scales with each weight
+    rho: float = 0.01  # ρ, the length of the perturbation; constant, as the learning rate is (rho_max = rho_min there)
+    gap_weight: float = 0.4  # a in `FlatGradient` (GSAM's α), as in FTD's script; presets use the values in the papers
+    adaptive: bool = True  # as in ASAM: the perturbation of a weight scales with the size of this weight
 
     def __post_init__(self) -> None:
         if not (0 <= self.rho < math.inf and 0 <= self.gap_weight < math.inf):
@@ -32,14 +35,15 @@ class FlatGradient:
     """A `satm.machine.fused.GradientRule` that computes two gradients on one mini-batch.
 
     L is the loss of the mini-batch at the parameters θ [P]. With g = ∇L(θ), the perturbation is ε = ρ g/‖g‖, or
-    ε = ρ θ² ⊙ g/‖ |θ| ⊙ g ‖ if `adaptive`. The second gradient is g_p = ∇L(θ + ε). The optimiser gets g_p − a g_⊥. Here
-    g_⊥ is the part of g that is orthogonal to g_p. The optimiser moves θ, not θ + ε.
+    ε = ρ θ² ⊙ g/‖ |θ| ⊙ g ‖ if `adaptive` (⊙ multiplies entry by entry). The second gradient is g_p = ∇L(θ + ε). The
+    optimiser gets g_p − a g_⊥. Here g_⊥ is the part of g that is orthogonal to g_p, and a is `gap_weight`. The
+    optimiser moves θ, not θ + ε.
     """
 
     config: FlatConfig
 
     def __call__(self, at: GradientAt, theta: FlatParams) -> tuple[FlatParams, torch.Tensor, torch.Tensor]:
-        """g_p − a g_⊥ [P], the loss at θ and the logits at θ."""
+        """Return g_p − a g_⊥ [P], the loss at θ and the logits at θ. `at` computes gradients on the mini-batch."""
         g, loss, logits = at(theta)
         scale = theta.abs() if self.config.adaptive else torch.ones_like(theta)
         scaled = scale * g

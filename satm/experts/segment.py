@@ -14,18 +14,18 @@ from satm.types import FlatParams
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of one expert's trajectory: from its snapshot after epoch t to the one M epochs later."""
+    """A piece of one expert's trajectory: from the snapshot after epoch t to the snapshot M epochs later."""
 
-    expert: int  # its index
-    epoch: int  # t
+    expert: int  # the index of the expert
+    epoch: int  # t, the start epoch
     start: FlatParams  # θ_t [P]
     target: FlatParams  # θ_{t+M} [P]
 
 
 def start_epochs(max_start_epoch: int, *, inclusive: bool) -> int:
-    """The number of start epochs t, given T = `max_start_epoch`: t < T as in MTT's code, or t ≤ T if `inclusive`.
+    """Return the number of start epochs t for T = `max_start_epoch`: t < T as in MTT's code, or t ≤ T if `inclusive`.
 
-    The paper calls T a maximum, which means t ≤ T. Raises ConfigError if there is no start epoch.
+    The paper calls T the maximum start epoch, which means t ≤ T. Raises ConfigError if there is no start epoch.
     """
     count = max_start_epoch + inclusive
     if count < 1:
@@ -42,7 +42,10 @@ def draw_segment(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> Segment:
-    """Draw an expert and a start epoch `first` ≤ t < `starts`, both uniformly. The segment is M = `epochs` long."""
+    """Draw an expert and a start epoch `first` ≤ t < `starts`, both uniformly.
+
+    Returns the segment of M = `epochs` epochs, with its snapshots on `device`.
+    """
     expert = int(torch.randint(len(experts), (), generator=generator))
     t = int(torch.randint(first, starts, (), generator=generator))
     trajectory = experts[expert]

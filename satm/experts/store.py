@@ -1,4 +1,7 @@
-"""The trajectory store: one safetensors file for each expert. Its folder is named by a hash of all that shapes it."""
+"""The trajectory store: one safetensors file for each expert.
+
+The folder of the files is named by a hash of the data, the network and the training of the experts.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,12 @@ from satm.types import FlatParams
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """The mean loss of one epoch of training, and accuracies as fractions."""
+    """The mean loss of one epoch of training, and accuracies as fractions (0..1)."""
 
     loss: float
-    train: float  # on the augmented batches of the epoch
-    validation: float | None  # after the epoch; None: no images are held out
-    compiled: bool = False  # whether the training step was compiled; this changes round-off only, so no key has it
+    train: float  # accuracy on the augmented batches of the epoch
+    validation: float | None  # accuracy on the validation images after the epoch; None if no images are held out
+    compiled: bool = False  # whether the training step was compiled; not part of the key: it changes round-off only
 
 
 @dataclass(frozen=True)
@@ -36,22 +39,25 @@ class Trajectory:
 
     path: Path
     epochs: int  # E: the file holds snapshots 0 … E
-    records: tuple[EpochRecord, ...]  # E of them
+    records: tuple[EpochRecord, ...]  # E records, one for each epoch
 
     def snapshot(self, epoch: int) -> FlatParams:
-        """θ_epoch [P], a copy. Raises ExpertError for an epoch that is not stored, DamagedFile for a damaged one."""
+        """Return a copy of θ_epoch [P].
+
+        Raises ExpertError if this epoch is not stored, and DamagedFile if the stored snapshot is damaged.
+        """
         if not 0 <= epoch <= self.epochs:
             raise ExpertError(f"{self.path} holds epochs 0 to {self.epochs}, not epoch {epoch}; train the expert on")
         with self._opened() as file:
-            return file.tensor(_name(epoch)).clone()  # the file is closed again, and the tensor is a view of it
+            return file.tensor(_name(epoch)).clone()  # a copy: the tensor is a view of the file, which is closed now
 
     def momentum(self) -> torch.Tensor | None:
-        """The momentum of the optimiser after the last epoch, [P]; None if the expert trains without momentum."""
+        """Return the momentum of the optimiser after the last epoch [P]; None if the expert trains without momentum."""
         with self._opened() as file:
             return file.tensor("momentum").clone() if "momentum" in file.names else None
 
     def check(self) -> None:
-        """Read the whole file and compare its checksums; raises DamagedFile."""
+        """Read the whole file and compare its checksums. Raises DamagedFile if one differs."""
         with self._opened() as file:
             file.check()
 
@@ -66,8 +72,8 @@ class Trajectory:
 class TrajectoryStore:
     """All experts of one kind: `SATM_HOME/experts/<key>/<index>.safetensors`.
 
-    `facts` are the data, the network and the training of these experts, and the key is a hash of them. The number of
-    epochs and the number of experts are not in the key, so that an expert can be trained for more epochs, and more
+    `facts` describe the data, the network and the training of these experts. The key is a hash of the facts. The number
+    of epochs and the number of experts are not in the key, so that an expert can be trained for more epochs, and more
     experts can be added.
     """
 
@@ -77,13 +83,13 @@ class TrajectoryStore:
         self.folder = home() / "experts" / self.key
 
     def path(self, index: int) -> Path:
-        """The file of expert `index`."""
+        """Return the path of the file of expert `index`."""
         return self.folder / f"{index:04d}.safetensors"
 
     def find(self, index: int) -> Trajectory | None:
-        """Expert `index`, or None if it is not stored. Its snapshots are not read.
+        """Return expert `index`, or None if it is not stored. Its snapshots are not read.
 
-        Raises DamagedFile if the file is no whole file of this expert.
+        Raises DamagedFile if the file is not a complete file of this expert.
         """
         path = self.path(index)
         with opened(path) as file:
@@ -98,7 +104,7 @@ class TrajectoryStore:
         return Trajectory(path, len(records), records)
 
     def epochs(self, index: int) -> int:
-        """The stored epochs of expert `index`; 0 if its file is missing or damaged."""
+        """Return the number of stored epochs of expert `index`; 0 if its file is missing or damaged."""
         try:
             found = self.find(index)
         except DamagedFile:
@@ -112,7 +118,10 @@ class TrajectoryStore:
         records: Sequence[EpochRecord],
         momentum: torch.Tensor | None,
     ) -> Trajectory:
-        """Store the snapshots 0 … E of expert `index`. Replaces an older file completely, or not at all."""
+        """Store the snapshots 0 … E of expert `index` and return them as a trajectory.
+
+        An older file is replaced completely or, if the write fails, not at all.
+        """
         tensors = {_name(epoch): theta for epoch, theta in enumerate(snapshots)}
         if momentum is not None:
             tensors["momentum"] = momentum
@@ -122,5 +131,5 @@ class TrajectoryStore:
 
 
 def _name(epoch: int) -> str:
-    """The tensor of the snapshot after `epoch`."""
+    """Return the name of the tensor that holds the snapshot after `epoch`."""
     return f"epoch/{epoch:04d}"

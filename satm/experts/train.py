@@ -30,14 +30,14 @@ from satm.training import EpochStats, SGDConfig, accuracy, fit
 class ExpertConfig:
     """How each expert is trained: by MTT's plain SGD at a constant learning rate, or by FTD's flat steps."""
 
-    count: int = 100  # experts; no published preset needs more (MTT)
+    count: int = 100  # the number of experts, as in MTT; no published preset needs more
     lr: float = 0.01
     momentum: float = 0.0
     weight_decay: float = 0.0
     batch_size: int = 256
-    augment: str | None = "color_crop_cutout_flip_scale_rotate"  # DSA's strategy; None: no augmentation
-    flat: FlatConfig | None = None  # GSAM on top of SGD, as FTD trains; None: plain SGD
-    seed: int = 0  # of the experts only, so that condensations with other seeds share them
+    augment: str | None = "color_crop_cutout_flip_scale_rotate"  # augmentations in DSA's notation; None: none
+    flat: FlatConfig | None = None  # the settings of GSAM on top of SGD, as in FTD; None: plain SGD
+    seed: int = 0  # the seed of the experts only, so that condensations with different seeds share the experts
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -46,7 +46,10 @@ class ExpertConfig:
         self.transform()
 
     def sgd(self, epochs: int) -> SGDConfig:
-        """The settings of the training loop for `epochs` epochs. Raises ConfigError if one is out of its range."""
+        """Return the settings of the training loop for `epochs` epochs.
+
+        Raises ConfigError if a setting is outside its range.
+        """
         return SGDConfig(
             epochs=epochs,
             lr=self.lr,
@@ -56,19 +59,22 @@ class ExpertConfig:
         )
 
     def transform(self) -> DSA | None:
-        """The augmentation of the training batches."""
+        """Return the augmentation of the training batches; None if there is none."""
         return None if self.augment is None else DSA(self.augment)
 
 
 def expert_store(data: ImageData, architecture: str, config: ExpertConfig) -> TrajectoryStore:
-    """The store of experts trained by `config`. Its key hashes the data, preprocessing, network and training."""
+    """Return the store of the experts trained with `config`.
+
+    Its key is a hash of the data, the preprocessing, the network and the training.
+    """
     facts: dict[str, Any] = {
         "version": 1,
         "data": data.fingerprint,
         "preprocessing": data.preprocessing.to_dict(),
         "architecture": architecture,
         "image_shape": list(data.image_shape),
-        # A `flat` of None is left out, so that experts from before `flat` existed are found.
+        # If `flat` is None it is left out: experts that were stored before this setting existed keep their key.
         "training": {k: v for k, v in to_dict(config).items() if k != "count" and (k, v) != ("flat", None)},
     }
     return TrajectoryStore(facts)
@@ -87,14 +93,14 @@ def train_experts(
 ) -> list[Trajectory]:
     """Return `config.count` experts of at least `epochs` epochs each. Trains only the epochs that the store lacks.
 
-    `only` are the indices of some of them, if the others are not wanted.
+    `only` holds the indices of the experts that are needed; None: all of them.
 
-    A snapshot is stored after every epoch. An interrupted training continues from the last whole epoch and gives the
-    same bits. With `compilation` "auto", training is compiled if this saves time in a single epoch. The choice does not
-    depend on the number of epochs, so an expert that gets more epochs is trained in the same way as before. The record
-    of every epoch says how it was trained.
+    A snapshot is stored after every epoch. An interrupted training continues from the last complete epoch and gives the
+    same bits as one without interruption. If `compilation` is "auto", training is compiled if this saves time in
+    a single epoch. The choice does not depend on the number of epochs, so an expert that is trained further is trained
+    in the same way as before. The record of every epoch says whether the training was compiled.
 
-    Stored experts are read and checked. A damaged one is trained again, and `progress` says so.
+    Stored experts are read and checked. A damaged expert is trained again, and `progress` reports this.
 
     Raises Interrupted if `progress` asks to stop, Diverged if a loss is not finite.
     """
@@ -126,11 +132,14 @@ def train_experts(
 
 
 def _found(store: TrajectoryStore, indices: Sequence[int], progress: Progress) -> dict[int, Trajectory | None]:
-    """The stored experts; None for one that is missing or damaged. Reads all of them, which shows as a bar."""
+    """Return the stored experts by index; None for an expert that is missing or damaged.
+
+    It reads all their files and shows a progress bar for this.
+    """
     found: dict[int, Trajectory | None] = dict.fromkeys(indices)
     with progress.bar("check experts", len(indices)) as bar:
         for index in indices:
-            with suppress(DamagedFile):  # the training says it
+            with suppress(DamagedFile):  # `_Training.expert` reports the damage
                 found[index] = _whole(store, index)
             bar.advance(1)
             if found[index] and progress.stopping():
@@ -139,7 +148,7 @@ def _found(store: TrajectoryStore, indices: Sequence[int], progress: Progress) -
 
 
 def _whole(store: TrajectoryStore, index: int) -> Trajectory | None:
-    """Expert `index`, checked; None if it is not stored. Raises DamagedFile."""
+    """Return expert `index` after a check of its file; None if it is not stored. Raises DamagedFile for a bad file."""
     expert = store.find(index)
     if expert is not None:
         expert.check()
@@ -160,7 +169,10 @@ class _Training:
     progress: Progress
 
     def expert(self, index: int, bar: Bar) -> Trajectory:
-        """Expert `index`, trained further from its last stored epoch. Other processes that need it wait."""
+        """Train expert `index` further from its last stored epoch, and return it.
+
+        A lock makes other processes that need this expert wait.
+        """
         with held(self.store.folder / f"{index:04d}.lock", f"expert {index}", self.progress):
             try:
                 stored = _whole(self.store, index)

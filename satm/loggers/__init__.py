@@ -1,4 +1,4 @@
-"""Loggers: where the metrics, images and settings of a run go beside the registry, one file a tool."""
+"""Loggers: they send the metrics, images and settings of a run to other tools. There is one file for each tool."""
 
 from satm.loggers.base import LOGGERS as LOGGERS
 from satm.loggers.base import LoggedRun as LoggedRun

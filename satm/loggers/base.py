@@ -1,7 +1,7 @@
-"""What a logger is given and what it implements, and the table of loggers.
+"""The interface of loggers: the data that a logger gets (`LoggedRun`), its methods (`Logger`), the table of loggers.
 
-To add one here, write a file with one `LOGGERS.add(LoggerKind(...))`. Another package adds one with an entry point of
-the group `satm.loggers`. No tool is imported before its name is used.
+To add a logger to this package, write a file with one `LOGGERS.add(LoggerKind(...))`. Another package adds a logger
+with an entry point of the group `satm.loggers`. A tool is imported only when a user names its logger.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from satm.names import Names
 if TYPE_CHECKING:
     import numpy as np
 
-Row = tuple[int, str, float]  # (step, name, value): `step` counts the outer steps that are done
-Ending = Literal["done", "failed", "interrupted"]
+Row = tuple[int, str, float]  # (step, name, value) of a metric: `step` is the number of steps done (`LoggedRun.counts`)
+Ending = Literal["done", "failed", "interrupted"]  # how a run ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedRun:
-    """The run that a logger tells of."""
+    """The facts about a run that a logger gets."""
 
-    id: str  # as in the registry; a run that continues has the same id
-    name: str  # what people read: data set, IPC, method and seed
-    project: str  # the TEXT of `--log NAME:TEXT`, else the logger's own word
-    first: int  # outer steps done before this session
-    settings: Mapping[str, Any]  # everything that decides the result: nested, JSON-able
-    counts: str = "outer_step"  # what the steps of its metrics count: else `network` or `incremental_step`
+    id: str  # the id in the registry; a run that continues keeps its id
+    name: str  # the name for people: data set, IPC, method and seed
+    project: str  # where the tool puts the run: the TEXT of `--log NAME:TEXT`, else `LoggerKind.project`
+    first: int  # the number of outer steps that were done before this session of the run
+    settings: Mapping[str, Any]  # everything that decides the result: a nested mapping of JSON values
+    counts: str = "outer_step"  # what the steps of the metrics count: `outer_step`, `network` or `incremental_step`
 
     @property
     def flat(self) -> dict[str, str | int | float | bool]:
@@ -40,9 +40,12 @@ class LoggedRun:
 
 
 class Logger(Protocol):
-    """An open logger of one run. It may raise anything: `satm` says so and goes on without it."""
+    """An open logger of one run.
 
-    place: str  # how a person looks at what is logged, such as a command
+    Its methods may raise any exception: `satm` then reports it and continues the run without this logger.
+    """
+
+    place: str  # how a person can look at the logged data, such as a command or an address
 
     def metrics(self, rows: Sequence[Row]) -> None:
         """Log values, in the order of their steps."""
@@ -51,19 +54,19 @@ class Logger(Protocol):
         """Log a picture, [H, W, 3] uint8."""
 
     def close(self, ending: Ending) -> None:
-        """Write what waits, and say how the run ends. Called once."""
+        """Write everything that is not written yet, and record how the run ended. It is called once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggerKind:
-    """A tool that runs can be logged to."""
+    """A tool to which runs can be logged."""
 
-    name: str  # as `--log` takes it
-    summary: str
+    name: str  # the name in the option `--log`
+    summary: str  # one line for the help
     module: str  # the Python package that must be installed
     install: str  # the command that installs it
-    project: str  # what `LoggedRun.project` is if the user names none
-    open: Callable[[LoggedRun], Logger]  # imports the tool
+    project: str  # the value of `LoggedRun.project` if the user names none
+    open: Callable[[LoggedRun], Logger]  # imports the tool and opens a logger
     check: Callable[[], None] = field(default=lambda: None)
     """Raises ConfigError, before any work is done, if the tool cannot be used here."""
 
@@ -73,17 +76,17 @@ LOGGERS: Names[LoggerKind] = Names("logger", package="satm.loggers", group="satm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A logger that the user asks for."""
+    """A logger that the user asks for, with its `LoggedRun.project`."""
 
     kind: LoggerKind
     project: str
 
 
 def parse(texts: Sequence[str]) -> tuple[Wanted, ...]:
-    """The loggers that `NAME` or `NAME:PROJECT` ask for, none of them opened.
+    """Return the loggers that the texts `NAME` or `NAME:PROJECT` name. None of them is opened.
 
-    Raises UnknownName for an unknown logger; ConfigError for one that is named twice, that is not installed, or that
-    cannot be used here.
+    Raises UnknownName for an unknown logger. Raises ConfigError for a logger that is named twice, that is not
+    installed, or that cannot be used here.
     """
     found: dict[str, Wanted] = {}
     for text in texts:
@@ -101,10 +104,10 @@ def parse(texts: Sequence[str]) -> tuple[Wanted, ...]:
 
 
 def shown_name(metric: str) -> str:
-    """The name of a run's metric in a logger, where a slash makes a section.
+    """Return the name under which loggers show a metric of a run. The part before a slash is the section of the metric.
 
-    `loss` is `train/loss`, `validation_accuracy` is `validation/accuracy`, and `event.rollback` is `event/rollback`. A
-    name of an evaluation has its sections already.
+    `loss` becomes `train/loss`, `validation_accuracy` becomes `validation/accuracy`, and `event.rollback` becomes
+    `event/rollback`. A metric of an evaluation has slashes in its name already, and keeps the name.
     """
     if "/" in metric:
         return metric

@@ -1,4 +1,7 @@
-"""MLflow: a run of an experiment in the store of MLFLOW_TRACKING_URI, by default `mlflow.db` and `mlruns` here."""
+"""Logs to MLflow: each run becomes a run of an MLflow experiment.
+
+It is stored at the address MLFLOW_TRACKING_URI, by default in `mlflow.db` and `mlruns` in the current folder.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,15 @@ from satm.loggers.base import LOGGERS, Ending, LoggedRun, LoggerKind, Row, shown
 if TYPE_CHECKING:
     import numpy as np
 
-MOST = 1000  # metrics of one request, MLflow's own limit
-PARAMETERS = 100  # parameters of one request, MLflow's own limit
-LONGEST = 6000  # characters of a parameter, MLflow's own limit
-STATUS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
-RUN = "satm.run"  # the tag with the id of the run, by which a session finds the run of the session before
+MOST = 1000  # the largest number of metrics in one request, a limit of MLflow
+PARAMETERS = 100  # the largest number of parameters in one request, a limit of MLflow
+LONGEST = 6000  # the largest number of characters in a parameter, a limit of MLflow
+STATUS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}  # MLflow's names for each `Ending`
+RUN = "satm.run"  # the tag that holds the id of the run; with it, a later session finds the same MLflow run
 
 
 class MLflow:
-    """Metrics, parameters and images of one MLflow run. It uses a client of its own and no active run."""
+    """Logs metrics, parameters and images of one run. It has its own client and does not use MLflow's active run."""
 
     def __init__(self, run: LoggedRun) -> None:
         with _quiet():
@@ -66,7 +69,7 @@ class MLflow:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No notes of MLflow about its own store, such as one line for each of its migrations."""
+    """Hide MLflow's messages about its own store during a `with` block, such as one line for each migration."""
     logger = logging.getLogger("mlflow")
     before = logger.level
     logger.setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""TensorBoard: event files in `FOLDER/RUN`, FOLDER `runs` by default."""
+"""Logs to TensorBoard: event files in `FOLDER/RUN`. The default of FOLDER is `runs`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class TensorBoard:
-    """Scalars, images and the HPARAMS tab. A run that continues hides what it logs again."""
+    """Logs scalars, images, and the settings in the HPARAMS tab.
+
+    If a run continues and repeats steps, the new values hide the old values of these steps.
+    """
 
     def __init__(self, run: LoggedRun) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -21,10 +24,10 @@ class TensorBoard:
 
         folder = Path(run.project, f"{run.name}-{run.id}")
         self.place = f"tensorboard --logdir {run.project}"
-        # No session of an evaluation logs again what one before has logged.
+        # Only a condensation repeats steps. An evaluation that continues logs only what is not logged yet.
         again = run.first + 1 if run.counts == "outer_step" else None
         self._writer = SummaryWriter(str(folder), purge_step=again)
-        # `SummaryWriter.add_hparams` would put them in a folder of their own, beside the curves.
+        # `SummaryWriter.add_hparams` would put the settings in a separate folder and not with the curves.
         for summary in hparams(run.flat, {"train/loss": 0.0, "validation/accuracy": 0.0}):
             self._writer.file_writer.add_summary(summary)
 

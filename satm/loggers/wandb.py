@@ -1,4 +1,7 @@
-"""Weights & Biases: a run of a project. `WANDB_MODE=offline` keeps it in the folder `wandb` here."""
+"""Logs to Weights & Biases: each run becomes a run of a W&B project.
+
+With `WANDB_MODE=offline` it is kept in the folder `wandb` of the current folder.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from satm.loggers.base import LOGGERS, Ending, LoggedRun, LoggerKind, Row, shown
 if TYPE_CHECKING:
     import numpy as np
 
-START_SECONDS = 60.0  # to reach the server
+START_SECONDS = 60.0  # how long to wait for W&B's server at the start
 
 
 class WandB:
-    """Metrics, configuration and images of one W&B run, which a later session of the same run goes on with.
+    """Logs the metrics, configuration and images of one run. A later session of the run continues the same W&B run.
 
-    W&B's own service process ends with the program: other runs of the program may need it.
+    W&B's own service process runs until the program ends, because other runs of the program may need it.
     """
 
     def __init__(self, run: LoggedRun) -> None:
@@ -31,7 +34,7 @@ class WandB:
             id=run.id,
             config=dict(run.settings),
             resume="allow",
-            reinit="create_new",  # leaves a run of the user's own program alone
+            reinit="create_new",  # a W&B run that the user's own program has open is not changed
             settings=wandb.Settings(console="off", silent=True, init_timeout=START_SECONDS),
         )
         self._axis = run.counts  # the x axis of every metric
@@ -57,10 +60,10 @@ class WandB:
 
 
 def check_key() -> None:
-    """Raise ConfigError if W&B would ask for a key in the middle of the work."""
+    """Raise ConfigError if no API key is known: W&B would then ask for one in the middle of the work."""
     import wandb
 
-    mode = os.environ.get("WANDB_MODE") or wandb.setup().settings.mode  # `wandb offline` writes a settings file
+    mode = os.environ.get("WANDB_MODE") or wandb.setup().settings.mode  # `wandb offline` stores the mode in a file
     if mode == "online" and not wandb.login(prompt=False, verify=False):
         raise ConfigError("--log wandb: no API key is known; run wandb login once, or wandb offline")
 

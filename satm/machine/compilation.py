@@ -1,4 +1,7 @@
-"""Compiles a function of tensors with `torch.compile`, and says whether this machine can and where the code is kept."""
+"""Compiles functions of tensors with `torch.compile`.
+
+It also checks whether this machine can compile, and chooses the folder in which compiled code is kept.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,15 @@ from satm.home import home
 F = TypeVar("F", bound=Callable[..., Any])
 
 Compilation: TypeAlias = Literal["auto", "compiled", "eager"]
-"""How steps are run: `auto` compiles if that saves time, `compiled` and `eager` decide by hand."""
+"""How steps are run: `auto` compiles them if this saves time, `compiled` compiles them always, `eager` never."""
 
 FORMERLY = {"formerly": {"yes": "compiled", "no": "eager"}}
-"""Metadata of a setting of type `Compilation`: the words that older stored configurations have for its values."""
+"""Metadata of a setting of type `Compilation`. Older stored configurations have other words (`yes`, `no`) for its
+values; this maps them to the present words."""
 
 
 def missing_compiler(device: torch.device | str = "cpu") -> str | None:
-    """Why nothing can be compiled for `device`, as the end of a sentence; None if it can."""
+    """Return why nothing can be compiled for `device`, as the end of a sentence; None if compilation is possible."""
     if torch.device(device).type == "cuda":
         from importlib.util import find_spec
 
@@ -38,18 +42,18 @@ def missing_compiler(device: torch.device | str = "cpu") -> str | None:
 
 
 def compiled(function: F, *, notify: Callable[[str], None], otherwise: F | None = None) -> F:
-    """`function`, a pure function of tensors, compiled by `torch.compile` once for each shape of its arguments.
+    """Return `function`, a pure function of tensors, compiled by `torch.compile` once for each shape of its arguments.
 
-    The code is kept for later processes, in `SATM_HOME/compiled` or the folder that `TORCHINDUCTOR_CACHE_DIR` names.
-    If the path of `SATM_HOME` has a space, it is kept in torch's own folder. If the compilation fails, `notify` gets
-    one line, once. Then `otherwise` runs, which computes the same, or the uncompiled `function` if there is no
-    `otherwise`.
+    The compiled code is kept for later processes, in `SATM_HOME/compiled` or in the folder that
+    `TORCHINDUCTOR_CACHE_DIR` names. If the path of `SATM_HOME` has a space, the code is kept in torch's own folder. If
+    a compilation fails, `notify` is called with one line, once. From then on `otherwise` runs instead, which must
+    compute the same; if `otherwise` is None, the uncompiled `function` runs.
     """
     _drop_truncated(_code_folder())
     if not isinstance(function, FunctionType):
         raise TypeError(f"{function!r}: expected a plain function")
-    # Torch limits how many compilations it keeps for a code object. With its own code object, this function shares the
-    # limit with no other.
+    # Torch limits how many compilations it keeps for a code object. With a code object of its own, this function does
+    # not share the limit with other functions.
     own = FunctionType(
         function.__code__.replace(),
         function.__globals__,
@@ -60,7 +64,7 @@ def compiled(function: F, *, notify: Callable[[str], None], otherwise: F | None 
     fast = torch.compile(own, fullgraph=True, dynamic=False)
     failed = False
 
-    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException  # the second: any failure to compile
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException  # the latter is any failure to compile
 
     def call(*arguments: Any) -> Any:
         nonlocal failed
@@ -68,7 +72,7 @@ def compiled(function: F, *, notify: Callable[[str], None], otherwise: F | None 
             try:
                 return fast(*arguments)
             except FailOnRecompileLimitHit:
-                pass  # too many shapes for torch: this one runs uncompiled, the others stay compiled
+                pass  # too many shapes for torch: this shape runs uncompiled, the earlier shapes stay compiled
             except TorchDynamoException as error:
                 failed = True
                 first = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -79,10 +83,11 @@ def compiled(function: F, *, notify: Callable[[str], None], otherwise: F | None 
 
 
 def _code_folder() -> Path:
-    """The folder in which torch keeps compiled code from now on."""
+    """Choose the folder in which torch keeps compiled code from now on, and return it."""
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    # Torch reads this variable at each write. The first compilation of a process, ours or not, sets it to the default.
+    # Torch reads this variable at each write. The first compilation of a process, ours or not, sets it to torch's
+    # default. Therefore the default value is replaced as if the variable were not set.
     if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
         ours = str(home() / "compiled")
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = ours if _is_one_word(ours) else default_cache_dir()
@@ -90,7 +95,7 @@ def _code_folder() -> Path:
 
 
 def _is_one_word(path: str) -> bool:
-    """Whether a path stays whole in the commands that torch gives the compiler: it splits them at spaces."""
+    """Whether the path can be used in the commands of torch's compiler, which torch splits at spaces."""
     try:
         return shlex.split(path) == [path]
     except ValueError:  # a quote without its partner
@@ -98,9 +103,9 @@ def _is_one_word(path: str) -> bool:
 
 
 def _drop_truncated(folder: Path) -> None:
-    """Remove libraries that a killed linker left unfinished, but not one that a linker is writing now.
+    """Remove libraries that a killed linker left unfinished. A library that a linker is writing now is kept.
 
-    Torch would load such a library in every later process. Loading it raises OSError, or SIGBUS ends the process.
+    Torch would load an unfinished library in every later process. That raises OSError, or SIGBUS ends the process.
     """
     from filelock import FileLock
 
@@ -115,8 +120,8 @@ def _drop_truncated(folder: Path) -> None:
 
 
 def _whole(library: Path) -> bool:
-    """Whether a 64-bit ELF file contains the end of its section table, which linkers write last."""
-    header = struct.Struct("<4s36xQ10xHH2x")  # e_ident's magic, e_shoff, e_shentsize, e_shnum
+    """Whether a 64-bit ELF file is complete: it contains the end of its section table, which linkers write last."""
+    header = struct.Struct("<4s36xQ10xHH2x")  # of the ELF header: magic number, e_shoff, e_shentsize, e_shnum
     with library.open("rb") as file:
         start = file.read(header.size)
         size = os.fstat(file.fileno()).st_size

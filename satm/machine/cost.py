@@ -7,9 +7,9 @@ from torch import nn
 
 
 def forward_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple[float, int]:
-    """The cost of a forward pass of one image [C, H, W]: (floating-point operations, bytes).
+    """Return the cost of a forward pass of one image with the shape (C, H, W): (floating-point operations, bytes).
 
-    The bytes are those that the pass saves for its backward pass.
+    The bytes are those of the tensors that the forward pass saves for the backward pass, without the parameters.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -27,10 +27,10 @@ def forward_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> tuple
         torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
     ):
         output = network.train()(blank_image(network, image_shape))
-    del output  # kept until here: two tensors at one freed address would be counted as one
+    del output  # kept until here: if tensors were freed earlier, two could have the same address and count as one
     return float(counter.get_total_flops()), sum(saved.values())
 
 
 def blank_image(network: nn.Module, image_shape: tuple[int, int, int]) -> torch.Tensor:
-    """Zeros [1, C, H, W] of the parameters' dtype, on their device."""
+    """Return zeros [1, C, H, W] with the dtype and on the device of the network's parameters."""
     return next(network.parameters()).new_zeros(1, *image_shape)

@@ -8,9 +8,9 @@ from satm.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device called `name`: `auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps` …
+    """Return the device called `name`: `auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps` …
 
-    Raises ConfigError for a device that this machine lacks.
+    Raises ConfigError for an unknown name, and for a device that this machine does not have.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

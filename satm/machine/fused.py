@@ -1,11 +1,11 @@
-"""Compiled training: whether it is worth it (`plan_fused`), and the compiled code of one architecture (`Fused`).
+"""Compiled training: whether it saves time (`plan_fused`), and the compiled code of one architecture (`Fused`).
 
-The gradient and the forward pass are compiled once for all networks of the architecture.
+The gradient and the forward pass are compiled once for all networks of the architecture. The compiled code gets the
+parameters as one vector, so networks with different weights share it, and so do batches of different sizes.
 
-The code takes the parameters as one vector, so networks with other weights and batches of other sizes share it.
-`torch.func.vmap` could train several networks at once, but it is not used. It makes one grouped convolution of theirs,
-which was slower on a CPU than compiled steps one after another (five ConvNets of width 32 on 10 images: 7.7 against 5.9
-ms a network).
+`torch.func.vmap` could train several networks at once, but it is not used. It turns the convolutions of the networks
+into one grouped convolution. On a CPU that was slower than compiled steps one after another (five ConvNets of width 32
+on 10 images: 7.7 against 5.9 ms for each network).
 """
 
 from __future__ import annotations
@@ -28,26 +28,28 @@ from satm.machine.purity import obstacle
 from satm.types import Criterion, FlatParams, Images, Labels
 
 Update: TypeAlias = Callable[[Images, Labels], tuple[torch.Tensor, torch.Tensor]]
-"""One SGD step on a batch. Returns the mean loss and the logits [b, K] from before the step, detached."""
+"""(images, labels) → (mean loss, logits [b, K]): one SGD step on a batch. Both results are from before the step and
+detached."""
 
 GradientAt: TypeAlias = Callable[[FlatParams], tuple[FlatParams, torch.Tensor, torch.Tensor]]
-"""θ [P] → (∇L(θ) [P], L(θ), logits [b, K]) of one batch."""
+"""θ [P] → (∇L(θ) [P], L(θ), logits [b, K]), where L is the loss of one batch."""
 
 GradientRule: TypeAlias = Callable[[GradientAt, FlatParams], tuple[FlatParams, torch.Tensor, torch.Tensor]]
-"""(`GradientAt` of a batch, θ) → (what the optimiser takes instead of ∇L(θ), L(θ), logits)."""
+"""(`GradientAt` of a batch, θ) → (the vector [P] that the optimiser uses instead of ∇L(θ), L(θ), logits)."""
 
 Trained: TypeAlias = Literal["compiled", "eager"]
-"""How networks were trained."""
+"""How networks were trained: with compiled code, or uncompiled (eager)."""
 
 WORTHWHILE = 2_000_000
-"""Pixels that one training sees (images × rows × columns) from which it is worth a minute of compiling."""
+"""Compiling takes about a minute. It pays off if one training sees at least this many pixels (images × rows × columns,
+where an image counts once in each epoch)."""
 
 
 class Fused:
-    """The compiled code of all networks with the architecture of `network`.
+    """The compiled code that all networks with the architecture of `network` share.
 
-    If a compilation fails, the function runs uncompiled and `notify` gets one line about it. Raises ConfigError if the
-    network's output depends on more than its parameters and images (`satm.machine.purity.obstacle`).
+    If a compilation fails, the function runs uncompiled and `notify` is called with one line about it. Raises
+    ConfigError if the network's output depends on more than its parameters and images (`satm.machine.purity.obstacle`).
     """
 
     def __init__(
@@ -93,11 +95,11 @@ class Fused:
         rule: GradientRule | None = None,
         clip_norm: float | None = None,
     ) -> Update:
-        """The SGD step of `optimizer` on `network`.
+        """Return a function that does one SGD step of `optimizer` on `network`.
 
-        The parameters of the network become views of one vector, and so do the momenta. The gradient, or what `rule`
-        makes of it, is scaled down to the norm `clip_norm` if it is longer. Raises ShapeError for a network of another
-        architecture.
+        The parameters of the network become views of one vector, and so do the momenta of the optimiser. `rule` can
+        replace the gradient by another vector. A vector with a norm above `clip_norm` is scaled down to this norm.
+        Raises ShapeError for a network of another architecture.
         """
         theta = self._flat(network)
         velocity = torch.zeros_like(theta)
@@ -126,7 +128,10 @@ class Fused:
     def _of_batch(
         self, theta: FlatParams, images: Images, targets: Labels
     ) -> tuple[FlatParams, torch.Tensor, torch.Tensor]:
-        """Gradient [P], mean loss and logits [b, K] of a batch, in pieces that fit the CPU's caches."""
+        """Return the gradient [P], the mean loss and the logits [b, K] of a batch.
+
+        They are computed in pieces that fit the CPU's caches.
+        """
         gradient, value, logits = torch.zeros_like(theta), theta.new_zeros(()), []
         for share, x, y in pieces(self.at_once, images, targets):
             part, loss, predicted = self._gradient((theta,), (x, y))
@@ -136,7 +141,10 @@ class Fused:
         return gradient, value, torch.cat(logits)
 
     def forward(self, network: nn.Module) -> Callable[[Images], torch.Tensor]:
-        """Images → logits of `network` with its present weights. Raises ShapeError for another architecture."""
+        """Return a function from images to the logits of `network` with the weights that it has now.
+
+        Raises ShapeError for a network of another architecture.
+        """
         theta = self._flat(network)
         return lambda images: self._forward((theta,), (images,))
 
@@ -150,7 +158,7 @@ class Fused:
 
 
 def how_trained(fused: Fused | None) -> Trained:
-    """How the last network was trained with `fused`: "eager" if that is None or the compilation of its step failed."""
+    """Return how the last network was trained: "eager" if `fused` is None or its step could not be compiled."""
     return "eager" if fused is None else fused.training
 
 
@@ -163,12 +171,13 @@ def plan_fused(
     criterion: Criterion = F.cross_entropy,
     notify: Callable[[str], None],
 ) -> Fused | None:
-    """The compiled training of networks that `build` makes, on `images` images each (epochs × examples).
+    """Decide whether to compile the training of the networks that `build` makes. Returns the compiled code, or None.
 
-    None: they are trained uncompiled. "auto" compiles if that saves time and the network allows it. Both conditions
-    depend only on architecture, image shape and recipe, so another session trains such networks in the same way. If
-    there is no compiler, `notify` gets one line. Raises ConfigError if `compilation` is "compiled" and nothing can be
-    compiled.
+    `images` is the number of images that the training of one network sees (epochs × examples). None means that the
+    networks are trained uncompiled. If `compilation` is "auto", the training is compiled if this saves time and the
+    network allows it. Both conditions depend only on architecture, image shape and recipe, so another session trains
+    such networks in the same way. If there is no compiler, `notify` is called with one line. Raises ConfigError if
+    `compilation` is "compiled" and nothing can be compiled.
     """
     if compilation not in get_args(Compilation):
         raise ConfigError(f"compilation '{compilation}': expected {', '.join(get_args(Compilation))}")
@@ -197,16 +206,17 @@ def _shapes(network: nn.Module) -> dict[str, torch.Size]:
 def _any_batch(
     function: Callable[..., Any], notify: Callable[[str], None]
 ) -> Callable[[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]], Any]:
-    """`function(*state, *batch)`, with one compilation for all batch sizes."""
+    """Return call(state, batch) = `function(*state, *batch)`, with one compilation for all batch sizes."""
     fast = compiled(function, notify=notify)
 
     def call(state: tuple[torch.Tensor, ...], batch: tuple[torch.Tensor, ...]) -> Any:
         from torch._dynamo import maybe_mark_dynamic
 
-        if len(batch[0]) == 1:  # torch would make a compilation of its own for size 1
+        if len(batch[0]) == 1:  # torch would compile again for size 1
             return function(*state, *batch)
         for tensor in batch:
-            maybe_mark_dynamic(tensor, 0)  # "maybe": a batch size that a layer also has gets its own
+            # "maybe": torch may compile separately for a batch size that is also the size of a layer.
+            maybe_mark_dynamic(tensor, 0)
         return fast(*state, *batch)
 
     return call

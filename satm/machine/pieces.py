@@ -8,30 +8,31 @@ from torch import nn
 from satm.machine.cost import forward_cost
 from satm.machine.purity import independent
 
-CACHE = 24e6  # bytes of saved activations of one piece: most of the cache that a CPU's cores share
-FEWEST = 4  # images of a piece, at least: a batch of one is never compiled, and each piece adds its own gradient
+CACHE = 24e6  # bytes that the saved activations of a piece may take: most of the cache that a CPU's cores share
+FEWEST = 4  # least images of a piece: a batch of one image is never compiled, and each piece costs adding a gradient
 
 
 def images_at_once(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
-    """How many images to differentiate together on a CPU, so that the saved activations stay in its caches.
+    """Return how many images to differentiate together on a CPU, so that the saved activations stay in its caches.
 
-    A batch then takes the RAM of one piece, and no more time (docs/engine.md). The result is None if the batch is not
-    to be cut: on other devices, or if the logits of an image depend on the other images (batch normalisation) or on
-    chance.
+    A batch that is cut into pieces takes the RAM of one piece, and not more time (docs/engine.md). The result is None
+    if batches must not be cut: on other devices, or if the logits of an image depend on the other images of its batch
+    (batch normalisation) or on random numbers (dropout).
     """
     if next(network.parameters()).device.type != "cpu" or not independent(network, image_shape):
         return None
-    parameters = sum(p.nbytes for p in network.parameters())  # each piece reads them and adds a gradient as large
+    parameters = sum(p.nbytes for p in network.parameters())  # a piece reads them all and adds a gradient of this size
     return max(FEWEST, int(max(CACHE, parameters) / forward_cost(network, image_shape)[1]))
 
 
 def pieces(
     at_once: int | None, images: torch.Tensor, labels: torch.Tensor
 ) -> list[tuple[float, torch.Tensor, torch.Tensor]]:
-    """A batch cut into parts of at most `at_once` images: (share of the batch, images, labels) of each.
+    """Cut a batch into parts of at most `at_once` images. Returns (share of the batch, images, labels) of each part.
 
-    All parts have one size if a size between `at_once`/2 and `at_once` divides the batch. Otherwise they have two
-    sizes, and code is compiled for each. A mean over the batch is the sum over the parts of share × the part's mean.
+    If `at_once` is None, the batch is one part. All parts have the same size if a size between `at_once`/2 and
+    `at_once` divides the batch. Otherwise the parts have two sizes, and code is compiled for both. The mean of a value
+    over the batch is the sum over the parts of share × mean over the part.
     """
     n = len(images)
     if at_once is None or n <= at_once:

@@ -1,4 +1,7 @@
-"""Checks whether a network is a pure function of its parameters and images, and of each image independently."""
+"""Checks whether the output of a network depends only on its parameters and images.
+
+It also checks whether the output for an image depends on the other images of its batch.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from torch import nn
 
 
 def obstacle(network: nn.Module, image_shape: tuple[int, int, int]) -> str | None:
-    """Why the output of `network` depends on more than its parameters and images (buffers, dropout); else None."""
+    """Return why the output of `network` depends on more than its parameters and images (buffers, dropout), or None."""
     if next(network.buffers(), None) is not None:
         return "the network has buffers (batch normalisation)"
     like = next(network.parameters())
@@ -19,7 +22,10 @@ def obstacle(network: nn.Module, image_shape: tuple[int, int, int]) -> str | Non
 
 
 def draws_random_numbers(network: nn.Module, images: torch.Tensor) -> bool:
-    """Whether a training pass of `images` draws random numbers, as dropout does. Changes no random stream."""
+    """Whether a training pass of `images` draws random numbers, as dropout does.
+
+    Afterwards torch's random state is the same as before.
+    """
     device = images.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
         before = _streams(device)
@@ -29,14 +35,14 @@ def draws_random_numbers(network: nn.Module, images: torch.Tensor) -> bool:
 
 @torch.no_grad()
 def independent(network: nn.Module, image_shape: tuple[int, int, int]) -> bool:
-    """Whether the logits of an image are the same in every batch."""
+    """Whether the logits of an image do not depend on the other images of its batch (up to round-off)."""
     like = next(network.parameters())
     images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0)).to(like)
     with torch.random.fork_rng():
         copy = deepcopy(network).train()  # a copy: the pass would change running statistics
         try:
             apart = torch.cat([copy(images[:1]), copy(images[1:])])
-        except ValueError:  # batch normalisation refuses one value per channel
+        except ValueError:  # batch normalisation refuses a batch with one value per channel
             return False
         return torch.allclose(copy(images), apart, rtol=1e-3, atol=1e-5)
 

@@ -12,22 +12,23 @@ from pathlib import Path
 
 import torch
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-MACHINE, CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of this process: its memory, and a reset
+MACHINE, CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")  # the memory of the machine and of the container
 
 
 class Peak:
     """The result of `measured_peak`, filled in at the end of its block."""
 
-    bytes: int | None = None  # None if this system cannot tell
+    bytes: int | None = None  # None if this system does not report it
 
 
 @contextmanager
 def measured_peak(device: torch.device | str = "cpu") -> Iterator[Peak]:
-    """The peak RAM of the block, in bytes above the RAM held at its start.
+    """Measure the peak memory of a `with` block, in bytes above the memory that is used at its start.
 
-    It is the memory of the CUDA device or, without one, of this process (on Linux only). Before the block, the
-    allocator gives back the memory that it keeps from earlier work. The block would use that memory uncounted.
+    For a CUDA device it is the memory of the device. For another device it is the RAM of this process (on Linux only).
+    In this case the allocator first gives the memory that it keeps from earlier work back to the system, because the
+    block could use such memory without being counted.
     """
     peak, device = Peak(), torch.device(device)
     gc.collect()
@@ -49,7 +50,7 @@ def measured_peak(device: torch.device | str = "cpu") -> Iterator[Peak]:
 
 
 def resident(device: torch.device | str = "cpu") -> int | None:
-    """Bytes used now, on the CUDA device or else by this process; None if this system cannot tell."""
+    """Return the bytes used now, on the CUDA device or else by this process; None if the system does not report it."""
     device = torch.device(device)
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
@@ -57,7 +58,7 @@ def resident(device: torch.device | str = "cpu") -> int | None:
 
 
 def total_memory(device: torch.device) -> int:
-    """Bytes of RAM of the CUDA device, else those of this machine or container."""
+    """Return the bytes of memory of the CUDA device, else the bytes of RAM of this machine or container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -68,7 +69,10 @@ def total_memory(device: torch.device) -> int:
 
 
 def free_memory(device: torch.device | str = "cpu") -> int:
-    """Bytes that can still be taken on the CUDA device, else by this process; all of RAM if this system cannot tell."""
+    """Return the bytes that are still free, on the CUDA device or else for this process.
+
+    The result is all of the RAM if the system does not report what is free.
+    """
     device = torch.device(device)
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
@@ -79,7 +83,10 @@ def free_memory(device: torch.device | str = "cpu") -> int:
 
 
 def _left_of_container() -> float:
-    """Bytes below the container's limit. The kernel gives back files that it keeps in memory, so these do not count."""
+    """Return the bytes that are left below the container's limit; infinity if there is no limit.
+
+    Files that the kernel keeps in memory count as free, because the kernel drops them when the memory is needed.
+    """
     try:
         limit, used = (int((CONTAINER / name).read_text()) for name in ("memory.max", "memory.current"))
         lines = (CONTAINER / "memory.stat").read_text().splitlines()
@@ -89,7 +96,7 @@ def _left_of_container() -> float:
 
 
 def _left_of_process() -> float:
-    """Bytes of address space below the process's own limit (ulimit -v)."""
+    """Return the bytes of address space left below the limit of this process (ulimit -v); infinity without a limit."""
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]

@@ -1,4 +1,4 @@
-"""Matching losses: distances between what a network does on the synthetic set and on the real set."""
+"""Matching losses: they measure how different the effects of the synthetic set and the real set on a network are."""
 
 from satm.matching.characteristic import characteristic as characteristic
 from satm.matching.characteristic import characteristic_distance as characteristic_distance

@@ -6,8 +6,9 @@ import torch
 
 
 def distribution_distance(synthetic: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Σ_classes ‖mean of ψ(S_k) − mean of ψ(T_k)‖², 0-dimensional; DM Eq. 5, the maximum mean discrepancy of means.
+    """Return Σ_k ‖mean of ψ(S_k) − mean of ψ(T_k)‖², 0-dimensional (DM Eq. 5, a maximum mean discrepancy).
 
-    `synthetic` [K, n, D] and `real` [K, m, D] hold embeddings by class; n and m may differ.
+    S_k and T_k are the synthetic and the real images of class k, and ψ is the embedding. `synthetic` [K, n, D] holds
+    ψ(S_k), and `real` [K, m, D] holds ψ(T_k). n and m may differ.
     """
     return (synthetic.mean(dim=1) - real.mean(dim=1)).square().sum()

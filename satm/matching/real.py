@@ -1,4 +1,4 @@
-"""The loss on real images (Wang et al. 2018): how well a network that was trained on the synthetic set does on them."""
+"""The loss on real images of a network that was trained on the synthetic set (Wang et al. 2018)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from torch.utils.checkpoint import checkpoint
 from satm.functional import FlatNetwork
 from satm.types import FlatParams, Images, Labels
 
-PIECE = 512  # images whose activations are held at once
+PIECE = 512  # the largest number of images with activations in memory at the same time
 
 
 @dataclass(frozen=True)
 class RealLoss:
     """L(θ) = mean L_CE(x, y; θ) over one batch of real images x [b, C, H, W] with labels y [b].
 
-    Of a large batch, the tape of one piece is held at a time: its forward pass is run again for the derivative.
+    A large batch is computed in pieces of `PIECE` images, to save memory. The activations of a piece are not kept: its
+    forward pass is run again for the derivative (checkpointing).
     """
 
     network: FlatNetwork
@@ -26,7 +27,7 @@ class RealLoss:
     labels: Labels
 
     def __call__(self, theta: FlatParams) -> torch.Tensor:
-        """The loss at θ [P], 0-dimensional."""
+        """Return the loss at θ [P], 0-dimensional."""
         if len(self.images) <= PIECE:
             return self._sum(theta, self.images, self.labels) / len(self.images)
         pieces = zip(self.images.split(PIECE), self.labels.split(PIECE), strict=True)

@@ -1,4 +1,4 @@
-"""Trajectory matching (Cazenavette et al. 2022; paper Eq. 1)."""
+"""The loss of trajectory matching (Cazenavette et al. 2022; paper Eq. 1)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from satm.types import FlatParams
 class TrajectoryLoss:
     """L(θ) = ‖θ − θ^E_{t+M}‖² / δ,  δ = ‖θ^E_t − θ^E_{t+M}‖².
 
-    It is 1 at the start of the segment and 0 at its end. δ belongs to the segment, so a second pass that starts in the
-    middle has the same δ. Raises ExpertError if the two snapshots are equal (for example, stored without a copy).
+    θ^E_t and θ^E_{t+M} are the first and the last snapshot of a segment of an expert's trajectory. L is 1 at the start
+    of the segment and 0 at its end. δ depends only on the segment, so it is the same for a second pass that starts in
+    the middle of the inner loop. Raises ExpertError if the two snapshots are equal (for example, because they were
+    stored without a copy).
     """
 
     start: FlatParams  # θ^E_t [P]
@@ -33,5 +35,5 @@ class TrajectoryLoss:
         return (self.start - self.target).square().sum()
 
     def __call__(self, theta: FlatParams) -> torch.Tensor:
-        """The loss at θ [P], 0-dimensional."""
+        """Return the loss at θ [P], 0-dimensional."""
         return (theta - self.target).square().sum() / self.delta

@@ -1,4 +1,4 @@
-"""Condensation methods, one file each. To add one, begin with base.py."""
+"""Condensation methods, one file each. To add a method, read base.py first."""
 
 from satm.methods.base import METHODS as METHODS
 from satm.methods.base import Condensation as Condensation

@@ -1,4 +1,4 @@
-"""Adam, as φ and the step sizes of some methods use it in their outer updates."""
+"""Adam for outer updates: some methods use it for the images φ or for the step sizes."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ class AdamMove:
         m ← β₁ m + (1 − β₁) g,   v ← β₂ v + (1 − β₂) g²
         x ← x − s · lr · m/(1 − β₁^t) / (√(v/(1 − β₂^t)) + ε)
 
-    s is 1, or less if a failed outer step is tried again. This is `torch.optim.Adam`, as a pure function of one state
-    vector: m, v, the usual norm e and t. With `clip`, g is first shortened to at most `clip` times e, after
-    e ← 0.9 e + 0.1 ‖g‖. At the first move e = ‖g‖ (RaT-BPTT's code).
+    s is 1, or less if a failed outer step is tried again. This computes the same as `torch.optim.Adam`, but as a pure
+    function. m and v start at 0. The state is one vector: m, v, a running mean e of the norm ‖g‖, and the number of
+    moves done. At the first move e = ‖g‖, at each later move e ← 0.9 e + 0.1 ‖g‖. With `clip`, g is then shortened to a
+    norm of at most `clip` · e, before m and v are computed (RaT-BPTT's code).
     """
 
     lr: float
-    beta1: float
-    beta2: float = 0.999
-    eps: float = 1e-8
-    clip: float | None = None
+    beta1: float  # β₁
+    beta2: float = 0.999  # β₂
+    eps: float = 1e-8  # ε
+    clip: float | None = None  # None: g is not shortened
 
     def at_rest(self, value: torch.Tensor) -> torch.Tensor:
-        """The state before the first move of x = `value`: [2·size + 2]."""
+        """Return the state [2·size + 2] before the first move of x = `value`."""
         return value.new_zeros(2 * value.numel() + 2)
 
     def __call__(
         self, value: torch.Tensor, state: torch.Tensor, gradient: torch.Tensor, scale: float = 1.0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The new x and the new state."""
+        """Return the new x and the new state, given x = `value`, its state, g = `gradient` and s = `scale`."""
         size = value.numel()
         m, v, usual, done = (
             state[:size],
             state[size:-2],
             state[-2],
             state[-1].floor(),
-        )  # half taken back, t is no integer
+        )  # if the guard took back half of a move, the stored number is not an integer
         g, norm, t = gradient.flatten(), gradient.norm(), done + 1
         usual = norm if done == 0 else 0.9 * usual + 0.1 * norm
         if self.clip is not None:

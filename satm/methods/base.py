@@ -8,10 +8,11 @@ A method is one file in this folder. It holds three things:
 
        METHODS.add(Method(name="mine", summary="what it does (paper)", config=MyConfig, begin=MyCondensation))
 
-`random.py` is a short example of a plain `Method`. A method that matches expert trajectories registers a
-`TrajectoryMethod` (trajectory/method.py), one that matches gradients or features a `DirectMethod` (direct/method.py),
-and one whose outer loss is taken on real images a `RealLossMethod` (real/method.py): most of the work is done there.
-Numbers from papers do not belong here: `satm/presets/numbers.py` has an entry for every method.
+`random.py` is a short example of a plain `Method`. For three kinds of methods most of the code exists already: a method
+that matches expert trajectories registers a `TrajectoryMethod` (trajectory/method.py), a method that matches gradients
+or features registers a `DirectMethod` (direct/method.py), and a method with an outer loss on real images registers a
+`RealLossMethod` (real/method.py). Numbers from papers do not belong in this folder: `satm/presets/numbers.py` has an
+entry for every method.
 """
 
 from __future__ import annotations
@@ -40,16 +41,19 @@ def _ignore(message: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The inputs of a condensation. Raises ConfigError if a class has fewer training images than networks see."""
+    """The inputs of a condensation.
+
+    Raises ConfigError if a class of the real set has fewer training images than networks see synthetic images of it.
+    """
 
     data: ImageData  # the real set, preprocessed: K classes, images [C, H, W]
-    ipc: int  # synthetic images of each class, as they are stored
-    parametrisation: Parametrisation = PIXELS  # from the stored images to those that networks see
-    architecture: str  # name of the network of the experts and of the inner loop
-    seed: Seed  # of every random draw
+    ipc: int  # the number of stored synthetic images of each class
+    parametrisation: Parametrisation = PIXELS  # how the stored images give the images that networks see
+    architecture: str  # the name of the network of the experts and of the inner loop
+    seed: Seed  # the seed of every random draw
     device: torch.device
-    experts: Sequence[Trajectory] = ()
-    teacher: Teacher | None = None  # None for a method without one
+    experts: Sequence[Trajectory] = ()  # empty for a method without experts
+    teacher: Teacher | None = None  # None for a method without a teacher
     notify: Callable[[str], None] = _ignore  # receives messages for the user, such as a failed compilation
 
     def __post_init__(self) -> None:
@@ -57,12 +61,12 @@ class Task:
 
     @property
     def seen_ipc(self) -> int:
-        """The images of each class that networks see."""
+        """The number of images of each class that networks see."""
         return self.ipc * self.parametrisation.each
 
 
 def check_ipc(data: ImageData, ipc: int, parametrisation: Parametrisation = PIXELS) -> None:
-    """Raise ConfigError if `ipc` is below 1, or if a class has fewer training images than networks see of it."""
+    """Raise ConfigError if `ipc` is below 1, or so large that networks see more images of a class than `data` has."""
     smallest = int(torch.bincount(data.train.labels, minlength=len(data.classes)).min())
     most = smallest // parametrisation.each
     if 1 <= ipc <= most:
@@ -80,7 +84,7 @@ class Request:
     method: str
     settings: Any  # the method's configuration
     architecture: str
-    experts: ExpertConfig
+    experts: ExpertConfig  # how the experts are trained
     data: ImageData
     ipc: int
     parametrisation: Parametrisation = PIXELS
@@ -88,30 +92,30 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """The facts about a data set that a preset knows before any image is read."""
+    """The facts about a data set that are known before any image is read. Presets use them."""
 
-    image_size: int  # pixels a side
-    augment: str  # DSA's strategy for these images
+    image_size: int  # the height and width of the images in pixels
+    augment: str  # the augmentations for these images, in DSA's notation
 
 
 @dataclass(frozen=True, kw_only=True)
 class OuterWork:
-    """How long the outer steps take, compared with a training step that can be timed before the work starts."""
+    """How long the outer steps take, in relation to a training step that can be timed before the work starts."""
 
-    steps: int  # outer steps in all
-    batch: int  # images of the training step that is timed
-    seconds: Callable[[float], float]  # seconds of one outer step, given the seconds of that training step
-    reach: float = 1.0  # the largest share of the synthetic images that one outer step gives a gradient
+    steps: int  # the number of outer steps
+    batch: int  # the number of images of the training step that is timed
+    seconds: Callable[[float], float]  # gives the seconds of one outer step, given the seconds of that training step
+    reach: float = 1.0  # the largest fraction of the synthetic images that get a gradient in one outer step
 
 
 class Outcome(NamedTuple):
     """The synthetic set that a condensation returns, on the CPU."""
 
-    images: Images  # [K·ipc, C, H, W] float32, class-major, as they are stored
+    images: Images  # the stored images [K·ipc, C, H, W] float32, class-major
     labels: Labels  # [K·ipc] int64, or [K·ipc, K] float32
     label_kind: LabelKind
-    step_size: float | None  # α; None: an evaluation chooses it on the validation split
-    siblings: Mapping[str, Outcome] = {}  # other sets of the same run, by name; stored as `METHOD-NAME`
+    step_size: float | None  # α; None if none is learned: an evaluation then chooses it on the validation split
+    siblings: Mapping[str, Outcome] = {}  # other sets of the same run, by name; each is stored as `METHOD-NAME`
 
 
 class Condensation(Protocol):
@@ -121,24 +125,24 @@ class Condensation(Protocol):
     tensors of `state`.
     """
 
-    step: int  # outer steps done
-    steps: int  # outer steps in all
+    step: int  # the number of outer steps done
+    steps: int  # the number of outer steps in all
     notes: Mapping[str, str]  # how the steps are computed, by name; shown at the start and stored with the run
 
     def advance(self) -> Mapping[str, float]:
-        """Do one outer step and return its measurements by name. The name of an event begins with `event.`.
+        """Do one outer step and return its measurements by name. The names of events begin with `event.`.
 
-        If a value is not finite, the state stays as it was before the step, and Diverged is raised.
+        Raises Diverged if a value is not finite; the state is then the same as before the step.
         """
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Everything that `restore` needs, including the number of steps done."""
+        """Return everything that `restore` needs, including the number of steps done."""
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Return to `state`. All later steps are equal, bit for bit, to those of an uninterrupted run."""
 
     def result(self) -> Outcome:
-        """The synthetic set after the steps done so far."""
+        """Return the synthetic set after the steps done so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,67 +155,69 @@ class Method:
 
     name: str
     summary: str
-    """One line, with the paper."""
+    """What the method does, in one line, with the paper."""
     config: type[Any]
     """The class of its settings, a frozen dataclass."""
     begin: Callable[[Task, Any], Condensation]
-    """Starts a condensation, given a task and the settings."""
+    """Returns a condensation at its start, given a task and the settings."""
     cite: tuple[str, ...] = ()
-    """What a user of its sets cites: keys of references.bib, or whole BibTeX entries."""
+    """What a user of its sets should cite: keys of references.bib, or whole BibTeX entries."""
     check: Callable[[Request], None] = lambda request: None
     """Raises ConfigError for a request that cannot work, before anything is trained."""
 
     recipe: str = "mtt"
-    """The evaluation recipe of its publication, which judges its sets at profile `paper`. MTT's takes the learned step
-    size, or the best of a grid if there is none."""
+    """The recipe with which its sets are evaluated at profile `paper`: that of its publication. The recipe `mtt` uses
+    the learned step size or, if the set has none, the best learning rate of a grid."""
 
     decodes: bool = False
-    """Whether its condensations honour `Task.parametrisation`. If not, only `pixels` is accepted."""
+    """Whether its condensations use `Task.parametrisation`. If not, only the parametrisation `pixels` is accepted."""
 
-    # Its experts.
+    # The experts of the method.
     expert_epochs: Callable[[Any], int | None] = lambda settings: None
     """The epochs that an expert must have, given the settings; None: the method needs no experts. For a trajectory
-    method this is the last snapshot of any segment, not M, the setting of the same name."""
+    method this is the epoch of the last snapshot that a segment can have. It is not the setting `expert_epochs` (M)."""
     expert_count: int | None = None
-    """The number of experts that it uses; None: as many as the profile trains."""
+    """The number of experts that the method uses; None: as many as the profile trains."""
     experts: Callable[[ExpertConfig], ExpertConfig] = lambda plain: plain
-    """How its experts are trained, given the configuration of MTT's plain experts."""
+    """Returns the configuration of its experts' training, given the configuration for MTT's plain experts."""
     compilation: Callable[[Any], Compilation] = lambda settings: "auto"
-    """How the training of its experts runs, given the settings: `auto`, `compiled` or `eager`."""
+    """Whether the training of its experts is compiled, given the settings: `auto`, `compiled` or `eager`."""
 
     teacher: Callable[[Any], TeacherConfig | None] = lambda settings: None
-    """The teacher that it needs under these settings; None: the method needs none."""
+    """The teacher that the method needs, given the settings; None: it needs no teacher."""
 
-    # Its sets.
+    # The sets of the method.
     variant: Callable[[Any], str] = lambda settings: ""
-    """The suffix that the name of a set adds to the method's name, given the settings: for example `+sam` if the outer
-    rule is SAM and that is not the default."""
+    """The suffix after the method's name in the name of a set, given the settings. For example, it is `+sam` if the
+    outer rule is SAM and SAM is not the method's default."""
 
-    # Its presets (satm/presets/find.py).
+    # The presets of the method (satm/presets/find.py).
     unrolls: bool = False
     """Whether the settings are those of `UnrolledConfig`, which include an outer rule (`--outer`)."""
     matches_trajectories: bool = False
-    """Whether they are those of `TrajectoryConfig`, whose numbers are rows."""
+    """Whether the settings are those of `TrajectoryConfig`. The published numbers of such a method are rows of tables
+    (satm/presets)."""
     base: str | None = None
-    """The name of the method that it extends by default; None: it extends no method. If it extends one,
-    `config.over(base, **settings)` makes its settings."""
+    """The name of the method that this method extends by default; None: it extends no method. If it extends a method,
+    `config.over(base, **settings)` makes the settings."""
     whitening: bool = True
-    """Whether a preset may give it ZCA-whitened images; False: its images are always normalised by mean and std."""
+    """Whether a preset may use ZCA-whitened images; False: the images are always normalised by mean and std."""
     data_settings: Callable[[Traits], Mapping[str, Any]] = lambda traits: {}
     """The settings that follow from the data set, by name, given its traits."""
 
-    # The cost of its outer steps.
+    # The cost of the outer steps.
     outer_work: Callable[[Any, nn.Module, ImageData, int], OuterWork | None] = lambda settings, network, data, ipc: None
     """The work of the outer steps, given the settings, a network, the data and the images of each class that networks
-    see; None: too little to count."""
+    see; None: the work is so small that it is left out."""
     within: Callable[[Any, int, int, int], Any] = lambda settings, images, classes, ipc: settings
-    """`within(settings, images, classes, ipc)`: the settings with so few outer steps that at most `images` images pass
-    through the network, forwards and backwards, in all steps together. A profile limits the time of a run with it."""
+    """Returns the settings with fewer outer steps, so few that at most `images` images pass through the network,
+    forwards and backwards, in all steps together. The arguments are the settings, `images`, the number of classes and
+    the images of each class. A profile uses this to limit the time of a run."""
 
 
 METHODS: Names[Method] = Names("method", package="satm.methods", group="satm.methods", expects=Method)
 
 
 def class_major_labels(classes: int, ipc: int) -> torch.Tensor:
-    """The class-major labels of K = `classes` classes, [K·ipc] int64: `ipc` times 0, then `ipc` times 1, …"""
+    """Return the class-major labels of K = `classes` classes, [K·ipc] int64: `ipc` times 0, then `ipc` times 1, …"""
     return torch.arange(classes).repeat_interleave(ipc)

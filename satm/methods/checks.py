@@ -1,6 +1,6 @@
-"""Checks of requests that several methods share: what they refuse before anything is trained.
+"""Checks that several methods share. A check refuses a user's request before anything is trained.
 
-A method gives one of these, or its own function, as `Method.check`.
+A method sets its field `Method.check` to one of these functions, or to a function of its own.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from satm.rng import Seed
 
 
 def check_features(request: Request) -> None:
-    """Raise ConfigError for an architecture without features: a vector of each image before the last layer."""
+    """Raise ConfigError for an architecture without features (the vector of each image before the last layer)."""
     networks.features(networks.plan_for(request.architecture, request.data).create(Seed(0)))
 
 
 def check_network(request: Request) -> None:
-    """Raise ConfigError for an architecture that keeps running statistics."""
+    """Raise ConfigError for an architecture that keeps running statistics (batch normalisation)."""
     stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))
 
 
@@ -32,7 +32,10 @@ def check_distribution_matching(request: Request) -> None:
 
 
 def check_gradient_matching(request: Request) -> None:
-    """Raise ConfigError for an architecture whose gradient is not a function of only the images and the parameters."""
+    """Raise ConfigError if the gradient of the architecture depends on more than the images and the parameters.
+
+    This is so for an architecture with running statistics or with dropout.
+    """
     network = stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))
     if draws_random_numbers(network, torch.zeros(1, *request.data.image_shape)):
         raise ConfigError(

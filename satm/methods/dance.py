@@ -22,30 +22,31 @@ from satm.types import FlatParams, Images
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DANCEConfig(DMConfig):
-    """DM on networks between the start and the end of an expert, and a calibration by that expert. Each outer step:
+    """DM on networks between the start and the end of an expert, plus a calibration by that expert. Each outer step:
 
         θ = λ θ^E_0 + (1 − λ) θ^E_T, λ uniform in 0..1, E one of the experts, T = `expert_epochs`
         φ descends Σ_k ‖mean ψ_θ(A(φ_k, ω)) − mean ψ_θ(A(T_k, ω))‖²     (inner-class view)
         φ descends Σ_k mean L_CE(A(φ_k, ω'); θ^E_T), `calibrations` times (inter-class view)
 
-    Both share the learning rate and the momentum. The numbers are those of DANCE's code (DANCE.py and arguments/ of
-    Hansong-Zhang/DANCE at 1b56b68). With `expert_epochs` 0 and no calibration it is DM on the experts' initial
-    networks.
+    φ_k and T_k are the synthetic and the real images of class k. ψ_θ is the network with the parameters θ and without
+    its last layer. A is the augmentation, ω and ω' are its random draws. All updates of φ use the same learning rate
+    and momentum. The default values are those of DANCE's code (DANCE.py and arguments/ of Hansong-Zhang/DANCE at
+    1b56b68). If `expert_epochs` and `calibrations` are 0, this is DM on the experts' initial networks.
     """
 
     outer_steps: int = 10_000
     expert_epochs: int = 60
-    calibrations: int = 1  # moves along the cross-entropy after each move along the distance of the means
-    augment: str | None = "color_crop_cutout"
+    calibrations: int = 1  # updates of φ by the cross-entropy after each update by the distance of the means
+    augment: str | None = "color_crop_cutout"  # augmentations in DSA's notation; null: none
 
     def __post_init__(self) -> None:
-        DMConfig.__post_init__(self)  # see `DMConfig`
+        DMConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
         for name in ("expert_epochs", "calibrations"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} {getattr(self, name)}: expected 0 or more")
 
     def stored_epochs(self) -> int:
-        """The epochs that an expert needs."""
+        """Return the number of epochs that an expert must have."""
         return self.expert_epochs
 
     def images_a_step(self, classes: int, ipc: int) -> float:
@@ -54,10 +55,13 @@ class DANCEConfig(DMConfig):
 
 
 class DANCE(DistributionMatching):
-    """One outer step is one blend of an expert's start and end, and 1 + `calibrations` updates of φ."""
+    """A condensation by DANCE.
+
+    In each outer step, an expert's start and end are blended, and φ is updated 1 + `calibrations` times.
+    """
 
     def __init__(self, task: Task, config: DANCEConfig) -> None:
-        """Raises ExpertError without experts."""
+        """Raise ExpertError if the task has no experts."""
         if not task.experts:
             raise ExpertError("DANCE blends the start and the end of experts, and there is none; train some")
         super().__init__(task, config)
@@ -74,7 +78,7 @@ class DANCE(DistributionMatching):
         self.calibrate = self.fused(calibrate)
 
     def chosen(self, seed: Seed) -> tuple[FlatParams, FlatParams]:
-        """The blend θ [P] of this outer step, and the end θ^E_T [P] of its expert E."""
+        """Return the blend θ [P] of this outer step, and the end θ^E_T [P] of the expert E that it is made of."""
         generator = seed.generator()
         expert = self.task.experts[int(torch.randint(len(self.task.experts), (), generator=generator))]
         share = float(torch.rand((), generator=generator))
@@ -83,23 +87,26 @@ class DANCE(DistributionMatching):
         return share * start + (1 - share) * end, end
 
     def parameters(self, seed: Seed) -> FlatParams:
-        """See `DirectCondensation`: the parameters of ψ at the blend."""
+        """See `DirectCondensation`: the parameters of ψ_θ for the blend θ."""
         blend, _ = self.chosen(seed)
         FlatNetwork(self.network).load(blend)
         return flatten(networks.features(self.network).parameters()).detach()
 
     def follow(self, moved: Moved, seed: Seed) -> Moved:
-        """See `DirectCondensation`: the calibrations."""
+        """See `DirectCondensation`: makes the calibrations."""
         _, end = self.chosen(seed.child("network"))
         for number in range(self.config.calibrations):
             own = seed.child("calibration", number)
-            with own.child("layers").forked():  # dropout uses the global generator only
+            with own.child("layers").forked():  # dropout takes no generator, only the global random state
                 gradient, value = self.calibration(moved.images, end, own)
             moved = self.move(moved, gradient, {**moved.measured, "calibration": value})
         return moved
 
     def calibration(self, images: Images, theta: FlatParams, seed: Seed) -> tuple[Images, float]:
-        """Σ_k mean L_CE of class k of φ = `images` at θ [P]: the gradient, and the mean over the classes."""
+        """Return the gradient of Σ_k mean L_CE at θ [P], and the mean of L_CE over the classes.
+
+        The inner mean is over the images of class k. The gradient is with respect to φ = `images`.
+        """
         leaf = images.detach().requires_grad_()
         seen = self.by_class(leaf)
         classes, n = seen.shape[:2]

@@ -19,29 +19,31 @@ from satm.types import Images, Labels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DATMConfig(TrajectoryConfig):
-    """MTT with a range of start epochs that grows, and labels that are learned.
+    """MTT with a range of start epochs that grows, and with learned labels.
 
-    Start epochs are t ∈ [min, upper). `upper` grows from `first_upper_epoch` to T over `expansion_steps` outer steps.
-    The inner loss is L_CE = −Σ softmax(y) log softmax(logits) at temperature 1. The logits y [n, K] are learned with φ
-    and α. The first images are ones that an expert gets right after `teacher_epoch` epochs. The first y are the mean
-    logits of the experts that are right then. If the first images are real ones drawn at random, the first y are all
-    logits of one expert, right or wrong (DATM.py:269-319 at 97ae510). An outer step whose loss is above `threshold` is
-    skipped.
+    Start epochs are t ∈ [`min_start_epoch`, upper). The limit `upper` grows from `first_upper_epoch` to T, the maximum
+    start epoch, over `expansion_steps` outer steps. The inner loss is L_CE = −Σ softmax(y) log softmax(logits) at
+    temperature 1. The logits y [n, K] are the labels; they are learned together with φ and α.
+
+    φ starts from real images that an expert classifies correctly after `teacher_epoch` epochs. The y of an image starts
+    from the mean logits of those experts that classify this image correctly. If φ starts from real images drawn at
+    random, y starts from the logits of one expert, right or wrong (DATM.py:269-319 at 97ae510). An outer step with a
+    matching loss above `threshold` is skipped.
     """
 
     min_start_epoch: int = 0
     first_upper_epoch: int | None = None  # `upper` at outer step 0; null: T, so that the range does not grow
-    expansion_steps: int = 1  # outer steps until `upper` is T
+    expansion_steps: int = 1  # the number of outer steps until `upper` is T
     labels: Literal["learned", "hard"] = "learned"
-    first_labels: Literal["right", "one"] | None = None  # mean of the experts that are right, or one; null: by `init`
+    first_labels: Literal["right", "one"] | None = None  # y starts from all right experts, or one; null: by `init`
     lr_labels: float = 2.0
     momentum_labels: float = 0.9
-    teacher_epoch: int | None = None  # of the experts behind the first images and labels; null: the last of any segment
-    threshold: float | None = 1.0  # of the matching loss, above which an outer step is skipped; null: none is skipped
+    teacher_epoch: int | None = None  # the epoch of the experts from which φ and y start; null: the last one in use
+    threshold: float | None = 1.0  # the largest matching loss of an outer step that is not skipped; null: no limit
     init: Literal["right", "real", "noise"] = "right"  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        TrajectoryConfig.__post_init__(self)  # see `SATMConfig`
+        TrajectoryConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
         first = self.starts() if self.first_upper_epoch is None else self.first_upper_epoch
         if not 0 <= self.min_start_epoch < first <= self.starts():
             raise ConfigError(
@@ -57,7 +59,7 @@ class DATMConfig(TrajectoryConfig):
         self.label_rule()
 
     def teacher(self) -> int:
-        """The epoch of the experts that give the first images and labels."""
+        """Return the epoch of the experts that give the first images and labels."""
         return TrajectoryConfig.stored_epochs(self) if self.teacher_epoch is None else self.teacher_epoch
 
     def stored_epochs(self) -> int:
@@ -96,7 +98,10 @@ class DATMConfig(TrajectoryConfig):
         return images, task.parametrisation.by_stored(logits).mean(dim=1)
 
     def accepts(self, loss: float) -> bool:
-        """See `TrajectoryConfig`: F is at most the threshold. Infinity and NaN pass, so that the guard reports them."""
+        """See `TrajectoryConfig`: whether the loss is at most the threshold.
+
+        Infinity and NaN are accepted here, so that the guard reports them.
+        """
         return self.threshold is None or not math.isfinite(loss) or loss <= self.threshold
 
 

@@ -17,8 +17,8 @@ class DCConfig(GradientMatchingConfig):
 
         min_φ E_θ0 Σ_t Σ_k D(∇θ L(φ_k; θ_t), ∇θ L(T_k; θ_t))
 
-    φ_k and T_k are the synthetic and the real images of class k, D is `gradient_distance`. θ_0 is a fresh network, and
-    θ_{t+1} is θ_t trained further on φ.
+    φ_k and T_k are the synthetic and the real images of class k. L is the cross-entropy, and D is `gradient_distance`.
+    θ_0 is a fresh network, and θ_{t+1} is θ_t trained further on φ.
     """
 
     init: Literal["real", "noise"] = "noise"

@@ -17,27 +17,28 @@ from satm.methods.trajectory.unrolled import default_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DDConfig(RealLossConfig):
-    """F(φ, α) = L_CE(θ_N on real images) with θ_{i+1} = θ_i − α_i ∇L_CE(θ_i, φ[B_i]), every step differentiated.
+    """F(φ, α) = L_CE(θ_N on real images) with θ_{i+1} = θ_i − α_i ∇L_CE(θ_i, φ[B_i]).
 
-    The set is split into N/`passes` parts, at most IPC, which the steps see in turn, `passes` times. Each step has a
-    learned step size of its own, α_i = softplus(a_i). φ and a descend by one Adam. The numbers are those of DD's code
-    (base_options.py of ssnl/dataset-distillation at 98e4894).
+    Every inner step is differentiated. The set φ is split into N/`passes` parts, but at most IPC parts. Each inner step
+    sees one part B_i, and the N steps go through all parts `passes` times. Each step has its own learned step size,
+    α_i = softplus(a_i). One Adam updates both φ and a. The default values are those of DD's code (base_options.py of
+    ssnl/dataset-distillation at 98e4894).
     """
 
     inner_steps: int = 30
     outer_steps: int = 19_600  # 400 epochs of CIFAR-10 in batches of 1,024
-    lr_images: float = 0.01  # of φ and of a
+    lr_images: float = 0.01  # the learning rate of φ and of a
     momentum_images: float = 0.5
     step_size: float = 0.001
-    halvings: int = 9  # after every 40th of 400 epochs
+    halvings: int = 9  # the learning rate is halved after every 40 of 400 epochs
     update: Literal["sgd", "momentum", "adam"] = "sgd"
     batch_real: int = 1024
     learn_step_size: bool = True
-    passes: int = 3
-    windows: ClassVar[bool] = False
+    passes: int = 3  # how often the inner steps go through all parts of the set
+    windows: ClassVar[bool] = False  # no shorter window is possible: every inner step is differentiated
 
     def __post_init__(self) -> None:
-        RealLossConfig.__post_init__(self)  # see `TrajectoryConfig`
+        RealLossConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
         if self.passes < 1:
             raise ConfigError(f"passes {self.passes}: expected at least 1")
         if self.iota:
@@ -66,11 +67,11 @@ class DDConfig(RealLossConfig):
         return max(1, min(images, self.most_parts()))
 
     def most_parts(self) -> int:
-        """Into how many parts the set is split if it has enough images."""
+        """Return the number of parts into which the set is split if it has enough images."""
         return self.inner_steps // self.passes
 
     def resized(self, steps: int, window: int, **changes: Any) -> DDConfig:
-        """See `UnrolledConfig`: each step sees as many images as before."""
+        """See `UnrolledConfig`. The number of parts stays, so each step sees as many images as before."""
         same = {each.name: getattr(self, each.name) for each in fields(self)} | changes
         return _Resized(**same | {"inner_steps": steps, "window": window, "parts": self.most_parts()})
 

@@ -24,7 +24,7 @@ from satm.rng import Seed
 from satm.types import FlatParams, Images
 
 AT_ONCE = 256
-"""At most this many images of several classes are embedded together. The number does not change the loss."""
+"""Several classes are embedded together if they have at most this many images in all. This does not change the loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +33,14 @@ class DMConfig(DirectConfig):
 
         min_φ E_ψ E_ω Σ_k ‖mean ψ(A(φ_k, ω)) − mean ψ(A(T_k, ω))‖²
 
-    ψ is a fresh network without its last layer, A the augmentation, ω one draw for each class. φ_k and T_k are the
-    synthetic and the real images of class k. The numbers are those of DM's code (main_DM.py at 53f63a6).
+    φ_k and T_k are the synthetic and the real images of class k. ψ is a fresh network without its last layer. A is the
+    augmentation, and ω is its random draw, one for each class. The default values are those of DM's code (main_DM.py at
+    53f63a6).
     """
 
-    outer_steps: int = 20_000  # each with a fresh network and one update of φ
+    outer_steps: int = 20_000  # each step draws a fresh network and updates φ once
     lr_images: float = 1.0
-    augment: str | None = STRATEGY  # DSA's strategy, one draw per class for both sides; null: none
+    augment: str | None = STRATEGY  # augmentations in DSA's notation, the same draw for φ_k and T_k; null: none
 
     def __post_init__(self) -> None:
         DirectConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
@@ -50,7 +51,7 @@ class DMConfig(DirectConfig):
 
     @property
     def steps(self) -> int:
-        """Updates of φ in all."""
+        """The number of updates of φ."""
         return self.outer_steps
 
     def at_most(self, steps: int) -> Self:
@@ -58,12 +59,12 @@ class DMConfig(DirectConfig):
         return replace(self, outer_steps=min(self.outer_steps, steps))
 
     def images_a_step(self, classes: int, ipc: int) -> float:
-        """See `DirectConfig`. Real images pass only forwards, which costs about a third."""
+        """See `DirectConfig`. Real images pass the network only forwards, so each costs about a third."""
         return classes * (self.batch_real / 3 + ipc)
 
 
 class DistributionMatching(DirectCondensation):
-    """One outer step is one fresh network and one update of φ."""
+    """A condensation by distribution matching. Each outer step draws a fresh network and updates φ once."""
 
     def __init__(self, task: Task, config: DMConfig) -> None:
         super().__init__(task, config, config.augment)
@@ -93,7 +94,7 @@ class DistributionMatching(DirectCondensation):
 
     @torch.no_grad()
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
-        """See `DirectCondensation`: the squared distance of the mean features under ψ at θ."""
+        """See `DirectCondensation`: the squared distance between the mean features, with the parameters θ of ψ."""
         classes = len(synthetic)
         k = classes_at_once(classes, synthetic.shape[1], AT_ONCE)
         k_real = classes_at_once(k, real.shape[1], AT_ONCE)

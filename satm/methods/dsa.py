@@ -15,11 +15,12 @@ from satm.methods.direct.method import DirectMethod
 class DSAConfig(GradientMatchingConfig):
     """DC with the distance D(∇θ L(A(φ_k, ω); θ), ∇θ L(A(T_k, ω); θ)).
 
-    A is the augmentation. Each class has one draw ω at each step, the same for synthetic and real images (siamese). The
-    training of the network between two updates is augmented too, with one draw for each image.
+    The other symbols are those of `DCConfig`. A is the augmentation. In each step, each class has one random draw ω,
+    which is the same for synthetic and real images (siamese). The training of the network between two updates of φ is
+    augmented too, with one draw for each image.
     """
 
-    augment: str | None = STRATEGY  # DSA's strategy; null: none, which is DC
+    augment: str | None = STRATEGY  # augmentations in DSA's notation; null: none, which gives DC
 
     def __post_init__(self) -> None:
         GradientMatchingConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one

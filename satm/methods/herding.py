@@ -12,10 +12,11 @@ from satm.methods.selection.coreset import CoresetConfig, coreset
 
 
 def herd(features: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices [count] of rows of `features` [m, D] whose running mean stays near the mean μ of all rows.
+    """Return the indices [count] of chosen rows of `features` [m, D].
 
-    The k-th choice is argmin_i ‖μ − (f_i + s) / k‖ over the rows f_i that are not chosen yet. s is the sum of the rows
-    chosen before. The first of equal rows wins.
+    After each choice, the mean of the rows chosen so far is as near as possible to the mean μ of all rows. The k-th
+    choice is argmin_i ‖μ − (f_i + s) / k‖ over the rows f_i that are not chosen yet, where s is the sum of the rows
+    chosen before. Of equal rows, the first is chosen.
     """
     mean, summed = features.mean(dim=0), torch.zeros_like(features[0])
     squares = features.square().sum(dim=1)

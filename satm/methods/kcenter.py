@@ -12,10 +12,11 @@ from satm.methods.selection.coreset import CoresetConfig, coreset
 
 
 def spread(features: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices [count] of rows of `features` [m, D] that cover all rows.
+    """Return the indices [count] of rows of `features` [m, D] that cover all rows: every row is near a chosen row.
 
-    The first is the row nearest to the mean. Each next one is the row with the largest distance to its nearest chosen
-    row. The largest distance that remains is at most twice the smallest possible one. The first of equal rows wins.
+    The first choice is the row nearest to the mean. Each next choice is the row with the largest distance to its
+    nearest chosen row. In the end, the largest such distance is at most twice as large as with the best possible
+    choice. Of equal rows, the first is chosen.
     """
     chosen = [(features - features.mean(dim=0)).square().sum(dim=1).argmin()]
     nearest = torch.full_like(features[:, 0], torch.inf)

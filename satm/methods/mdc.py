@@ -26,35 +26,38 @@ from satm.types import Images
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MDCConfig(TrajectoryConfig):
-    """The base method's loss plus the adaptive subset loss:
+    """The loss of a base method plus the adaptive subset loss:
 
         F = F_base(φ) + F_base(φ[:j])
 
-    φ[:j] holds the first j images of each class, the most learnable subset. j is the size whose feature distance to the
-    real images changed most since the last choice, `period` outer steps ago. The first choice is the smallest size. The
-    images of the largest earlier choice below j are frozen.
+    φ[:j] holds the first j images of each class. Every `period` outer steps, a new size j is chosen: the most learnable
+    subset. This is the size for which the feature distance between φ[:j] and the real images has changed most since the
+    last choice. The first choice is the smallest size. Let i be the largest size below j that was chosen before. Then
+    the images φ[:i] are frozen.
 
-    The base method runs under the shared settings given here. Settings that only the base has (DATM's range of start
-    epochs, TESLA's labels) keep their defaults. `over` starts from the base's defaults instead of these.
-    Source: MDC's code (condense_reg.py and reg_ipcx.py at e9b9f7e). There `period` is 100 of 2,000 outer steps; at
-    a1b0786 it was 2,000. Its base is IDC or DREAM, ours trajectory matching.
+    The base method gets the settings of this class that it shares. Settings that only the base method has (DATM's range
+    of start epochs, TESLA's labels) keep their defaults. `over` uses the defaults of the base method instead of the
+    defaults of this class.
+
+    Source: MDC's code (condense_reg.py and reg_ipcx.py at e9b9f7e). In it, `period` is 100 of 2,000 outer steps (2,000
+    at the commit a1b0786), and the base method is IDC or DREAM. Here the base method is trajectory matching.
     """
 
-    base: str = "mtt"
-    sizes: tuple[int, ...] | None = None  # the sizes that compete, in images per class; null: 1 … IPC − 1
-    period: int | None = None  # Δt: outer steps from one choice to the next; null: a twentieth of all
-    batch_real: int = 64  # real images per class for the feature distance
-    init: Literal["right", "real", "noise"] = "real"  # type: ignore[assignment]  # `right` under DATM only
+    base: str = "mtt"  # the name of the base method
+    sizes: tuple[int, ...] | None = None  # the sizes j to choose from, in images per class; null: 1 … IPC − 1
+    period: int | None = None  # Δt: outer steps from one choice to the next; null: a twentieth of all outer steps
+    batch_real: int = 64  # real images of each class for the feature distance
+    init: Literal["right", "real", "noise"] = "real"  # type: ignore[assignment]  # `right` only if the base is DATM
 
     @classmethod
     def over(cls, base: str, **given: Any) -> MDCConfig:
-        """A configuration on `base`. Shared settings that are not `given` have the base's defaults."""
+        """Return a configuration on the method `base`. Shared settings not in `given` have that method's defaults."""
         kind = base_kind(base)
         defaults = {each.name: default_of(kind, each.name) for each in fields(TrajectoryConfig)}
         return cls(base=base, **{name: value for name, value in defaults.items() if value is not MISSING} | given)
 
     def __post_init__(self) -> None:
-        TrajectoryConfig.__post_init__(self)  # see `SATMConfig`
+        TrajectoryConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
         if self.period is not None and self.period < 1:
             raise ConfigError(f"period {self.period}: expected at least 1 outer step, or null for a twentieth of all")
         if self.sizes is not None and (list(self.sizes) != sorted(set(self.sizes)) or min(self.sizes, default=1) < 1):
@@ -66,32 +69,35 @@ class MDCConfig(TrajectoryConfig):
         self.base_config()  # raises ConfigError for settings that the base refuses
 
     def base_config(self) -> TrajectoryConfig:
-        """The base method's configuration, with the shared settings given here."""
+        """Return the configuration of the base method, with the shared settings of this configuration."""
         return base_kind(self.base)(**{each.name: getattr(self, each.name) for each in fields(TrajectoryConfig)})
 
     def default_window(self) -> int:
-        """See `TrajectoryConfig`: the base's."""
+        """See `TrajectoryConfig`: that of the base method."""
         return base_kind(self.base).default_window(self)
 
     def own_outer(self) -> AnyOuter:
-        """See `TrajectoryConfig`: the base's."""
+        """See `TrajectoryConfig`: that of the base method."""
         return default_outer(base_kind(self.base))
 
     def stored_epochs(self) -> int:
-        """See `TrajectoryConfig`: the base's."""
+        """See `TrajectoryConfig`: those of the base method."""
         return self.base_config().stored_epochs()
 
     def steps_between_choices(self) -> int:
-        """Δt."""
+        """Return Δt, the number of outer steps from one choice of the subset to the next."""
         return self.period or max(1, self.outer_steps // 20)
 
     def competing(self, ipc: int) -> tuple[int, ...]:
-        """The sizes below `ipc` that compete, in images per class."""
+        """Return the sizes below `ipc` to choose from, in images per class."""
         return tuple(range(1, ipc)) if self.sizes is None else tuple(size for size in self.sizes if size < ipc)
 
 
 def base_kind(base: str) -> type[TrajectoryConfig]:
-    """The configuration class of method `base`. Raises UnknownName, or ConfigError if it matches no trajectories."""
+    """Return the configuration class of the method `base`.
+
+    Raises UnknownName for an unknown method, and ConfigError for a method that does not match trajectories.
+    """
     kind: type[Any] = METHODS.get(base).config
     if not issubclass(kind, TrajectoryConfig) or issubclass(kind, MDCConfig):
         kinds = {name: METHODS.get(name).config for name in METHODS.known()}
@@ -102,18 +108,19 @@ def base_kind(base: str) -> type[TrajectoryConfig]:
 
 @dataclass(frozen=True, kw_only=True)
 class WithSubset:
-    """Asks the rule `base` twice, at the whole set and at a subset of its images, and adds both answers.
+    """An outer rule that calls the rule `base` twice, for the whole set and for a subset, and adds the two updates.
 
-    The frozen images get a direction of zero. The whole set's draws are those that it has without the subset. The rule
-    sees its state for the subset's images (`OuterRule.part`), but only the whole set's answer changes the state.
+    The update of the frozen images is zero. The random draws for the whole set are the same as without the subset. For
+    the subset, `base` gets the part of its state that belongs to the images of the subset (`OuterRule.part`). The new
+    state is the one that the call for the whole set returns.
     """
 
     base: OuterRule
-    rows: torch.Tensor  # [j·K] int64: the images of the subset
-    frozen: torch.Tensor  # [m] int64: the images that do not move
-    draw: Callable[[torch.Generator, int], InnerLoop]  # an inner loop over that many images
-    seed: Seed  # of the subset's draws
-    policy: HypergradientPolicy | None = None  # of the subset's inner loop; None: the problem's
+    rows: torch.Tensor  # [j·K] int64: the indices of the images of the subset
+    frozen: torch.Tensor  # [m] int64: the indices of the images that do not move
+    draw: Callable[[torch.Generator, int], InnerLoop]  # draws an inner loop over the given number of images
+    seed: Seed  # the seed of the draws for the subset
+    policy: HypergradientPolicy | None = None  # differentiates the inner loop of the subset; None: as the problem does
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
         """See `OuterRule`."""
@@ -142,7 +149,10 @@ class WithSubset:
 
 
 class MDC(TrajectoryCondensation):
-    """The base's condensation with the subset loss added. If no smaller size competes, it is the base itself."""
+    """The condensation of the base method with the subset loss added.
+
+    If there are no sizes to choose from, it is the condensation of the base method itself.
+    """
 
     def __init__(self, task: Task, config: MDCConfig) -> None:
         base = config.base_config()
@@ -150,9 +160,9 @@ class MDC(TrajectoryCondensation):
         # Not compiled: each size would need a separate compilation.
         self.subset_policy = replace(self.engine, compiled=False).policy(self.network, task.notify)
         self.sizes, self.period = config.competing(task.ipc), config.steps_between_choices()
-        self.past = torch.zeros(task.ipc, dtype=torch.bool)  # [j] whether size j was chosen, now or before
-        self.size = 0  # j; 0 before the first choice
-        self.distances = torch.zeros(len(self.sizes))  # D at the last choice
+        self.past = torch.zeros(task.ipc, dtype=torch.bool)  # entry j: whether size j is or was chosen
+        self.size = 0  # the chosen size j; 0 before the first choice
+        self.distances = torch.zeros(len(self.sizes))  # the feature distance D for each size, at the last choice
         self._rows, self._held = self._prefix(self.sizes[0] if self.sizes else 0), self._prefix(0)
         if self.sizes:
             seed = task.seed.child("features")
@@ -175,7 +185,7 @@ class MDC(TrajectoryCondensation):
         return {**measured, "subset": float(size), "frozen": float(frozen)}
 
     def beginning(self, retry: Retry) -> Beginning:
-        """See `TrajectoryCondensation`: the rule is also called for the subset, and frozen images lose their momentum.
+        """See `TrajectoryCondensation`: the rule is also called for the subset. The momentum of frozen images is zero.
 
         A retry draws new mini-batches, augmentations and noise for the subset too.
         """
@@ -196,7 +206,7 @@ class MDC(TrajectoryCondensation):
         )
 
     def _prefix(self, ipc: int) -> torch.Tensor:
-        """[ipc·K] int64: the first `ipc` images of each class."""
+        """Return the indices [ipc·K] int64 of the first `ipc` images of each class."""
         rows = torch.arange(len(self.images), device=self.images.device)
         return rows[rows % self.task.ipc < ipc]
 
@@ -216,15 +226,19 @@ class MDC(TrajectoryCondensation):
 
 
 def most_learnable(before: torch.Tensor, now: torch.Tensor) -> int:
-    """argmax_j |D_j(t − Δt) − D_j(t)|: the position of the most learnable subset, the first if several are equal."""
+    """Return argmax_j |D_j(t − Δt) − D_j(t)|, the position of the most learnable subset.
+
+    `before` and `now` are the distances D at the last choice and now. Of equal positions, the first is returned.
+    """
     return int((before - now).abs().argmax())
 
 
 class Probe:
-    """Measures the feature distance of every prefix of φ to one batch of real images.
+    """Measures the feature distance between every prefix of φ and one batch of real images.
 
-    The features are those of the first expert at its start snapshots. MDC's code uses the networks that it trains at
-    the time. With fixed networks and a fixed batch, only the images change the distance.
+    The features are those of the first expert at its snapshots 0 … `starts` − 1, from which segments can start. MDC's
+    code uses the networks that it trains at that moment. Here the networks and the batch are fixed, so that a distance
+    changes only if the images change.
     """
 
     def __init__(self, task: Task, starts: int, real: Images) -> None:
@@ -239,10 +253,11 @@ class Probe:
 
     @torch.no_grad()
     def distances(self, images: Images, ipc: int) -> torch.Tensor:
-        """D [ipc]: for each j, the mean over classes k and snapshots f of ‖mean f(φ_k[:j]) − mean f(T_k)‖².
+        """Return D [ipc]: for each j = 1 … ipc, the mean of ‖mean f(φ_k[:j]) − mean f(T_k)‖² over classes k and f.
 
-        φ_k are the synthetic and T_k the real images of class k. `images` [n, C, H, W] are the images that networks
-        see of K·ipc stored ones, class-major. They are equally many of each, and φ_k[:j] are those of the first j.
+        f are the features at one snapshot. φ_k are the synthetic and T_k the real images of class k. `images`
+        [n, C, H, W] are the synthetic images as networks see them, class-major. Each of the K·ipc stored images gives
+        equally many of them. φ_k[:j] are those from the first j stored images of class k.
         """
         count = torch.arange(1, ipc + 1, device=images.device).view(1, -1, 1)
         total = torch.zeros(ipc)
@@ -254,7 +269,10 @@ class Probe:
 
 
 def _check(request: Request) -> None:
-    """Raise ConfigError for a size above the IPC, for experts that the base cannot use, or as the base's check does."""
+    """Raise ConfigError for a request that cannot work.
+
+    This is a size above the IPC, experts that the base method cannot use, or what the base method's own check refuses.
+    """
     config: MDCConfig = request.settings
     if config.sizes and max(config.sizes) > request.ipc:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The optimisers of the outer updates, as pure functions: φ, the labels and the step size α use them."""
+"""SGD with momentum as a pure function. It updates the images φ, the labels and the step size α after an outer step."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ class MomentumSGD:
         v ← μ v + g
         x ← x − s · lr · v
 
-    x, v and g have one shape. v starts at zero. The scale s is 1, or less if a failed outer step is tried again with a
-    smaller move (`satm.methods.trajectory.guard`). This is `torch.optim.SGD` without dampening. It is written as a pure
-    function, so that an outer step can be rejected after its moves are computed.
+    v is the velocity and μ the momentum. x, v and g have the same shape, and v starts at zero. The scale s is 1, or
+    less if a failed outer step is tried again with a smaller move (`satm.methods.trajectory.guard`). The equations are
+    those of `torch.optim.SGD` without dampening. This version is a pure function and changes no tensor in place, so
+    that an outer step can be rejected after its moves are computed.
     """
 
-    lr: float
+    lr: float  # the learning rate
     momentum: float  # μ, 0 ≤ μ < 1
 
     def __call__(
         self, value: torch.Tensor, velocity: torch.Tensor, gradient: torch.Tensor, scale: float = 1.0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The new x and the new v, given x = `value`, v = `velocity` and g = `gradient`."""
+        """Return the new x and the new v, given x = `value`, v = `velocity`, g = `gradient` and s = `scale`."""
         velocity = self.velocity(velocity, gradient)
         return value - self.move(velocity, scale), velocity
 
     def velocity(self, velocity: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        """The new v: μ v + g."""
+        """Return the new v, which is μ v + g."""
         return self.momentum * velocity + gradient
 
     def move(self, velocity: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
-        """s · lr · v: the amount to subtract from x."""
+        """Return the move s · lr · v, which is subtracted from x."""
         return scale * self.lr * velocity

@@ -11,10 +11,15 @@ from satm.methods.trajectory.method import TrajectoryMethod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MTTConfig(TrajectoryConfig):
-    """F = ‖θ_N − θ^E_{t+M}‖²/‖θ^E_t − θ^E_{t+M}‖², with exact derivatives through all N inner steps, for α too.
+    """The settings of MTT, which minimises this matching loss:
 
-    θ_N is the end of the inner loop from θ^E_t, the expert E after t epochs. The simplest method of this kind, and the
-    one to compare the others with.
+        F = ‖θ_N − θ^E_{t+M}‖² / ‖θ^E_t − θ^E_{t+M}‖²
+
+    θ^E_t are the parameters of expert E after t epochs, and θ^E_{t+M} those after M more epochs. The inner loop starts
+    at θ^E_t and trains for N steps on the synthetic images. θ_N are the parameters at its end. F is differentiated
+    exactly, through all N inner steps, with respect to the images and to the step size α.
+
+    MTT is the simplest method that matches trajectories. The other methods are compared with it.
     """
 
 

@@ -25,17 +25,22 @@ from satm.rng import Seed
 from satm.types import FlatParams, Images
 
 WEIGHT = 300
-"""Of the distance, beside the calibration (NCFM.py)."""
+"""The factor of the distance in the loss; the factor of the calibration is 1 (NCFM.py in NCFM's code)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NCFMConfig(DANCEConfig):
-    """DANCE with the distance of characteristic functions in place of that of means:
+    """The settings of NCFM, which is DANCE with another distance between synthetic and real features.
+
+    The distance is that of the characteristic functions of the features, and not that of their means:
 
         min_φ max_ψ Σ_k 300 E_{t ~ p_ψ} √(a (|Φ_k| − |Ψ_k|)² + (1 − a) 2 |Φ_k| |Ψ_k| (1 − cos(∠Φ_k − ∠Ψ_k)))
 
-    Φ_k(t) and Ψ_k(t) are the characteristic functions of the synthetic and the real features of class k, at length 1.
-    φ descends by Adam. The numbers are those of NCFM's code (config/ of gszfwsb/NCFM at de92fb8), which draws
+    Φ_k(t) and Ψ_k(t) are the characteristic functions of the synthetic and of the real features of class k, after each
+    feature vector is scaled to length 1. The angle ∠ is the phase of a complex number. t is a frequency, and p_ψ is the
+    distribution from which the frequencies are drawn. It is N(0, 1), or a mixture given by a network with parameters ψ.
+
+    φ is updated by Adam. The numbers are those of NCFM's code (config/ of gszfwsb/NCFM at de92fb8). That code draws
     t ~ N(0, 1) and learns no ψ.
     """
 
@@ -43,13 +48,13 @@ class NCFMConfig(DANCEConfig):
     batch_real: int = 1024
     lr_images: float = 0.004
     momentum_images: float = 0.9  # β₁ of Adam; β₂ is 0.999
-    frequencies: int = 4096  # t of each class and step
-    sampler: Literal["normal", "learned"] = "normal"  # t ~ N(0, 1), or a mixture that ascends the distance
-    lr_sampler: float = 1e-3  # of ψ, the network of the mixture; its momentum is 0.5
-    amplitude: float = 0.5  # a, the share of the amplitudes
+    frequencies: int = 4096  # the number of frequencies t for each class in each outer step
+    sampler: Literal["normal", "learned"] = "normal"  # t ~ N(0, 1), or a mixture learned so as to raise the distance
+    lr_sampler: float = 1e-3  # the learning rate of ψ, the mixture's network; the momentum of ψ is 0.5
+    amplitude: float = 0.5  # a, the weight of the amplitudes |Φ_k|, |Ψ_k| in the distance; the phases have 1 − a
 
     def __post_init__(self) -> None:
-        DANCEConfig.__post_init__(self)  # see `DMConfig`
+        DANCEConfig.__post_init__(self)  # not super(), for the reason given in `DMConfig`
         if self.frequencies < 1:
             raise ConfigError(f"frequencies {self.frequencies}: expected at least 1")
         if self.sampler == "learned" and self.frequencies <= SHARED:
@@ -63,10 +68,14 @@ class NCFMConfig(DANCEConfig):
 
 
 class NCFM(DANCE):
-    """One outer step is one blend of an expert's start and end, 1 + `calibrations` updates of φ and one of ψ."""
+    """The condensation of NCFM.
+
+    Each outer step blends the start and the end of an expert, updates φ 1 + `calibrations` times, and updates ψ once if
+    ψ is learned.
+    """
 
     def __init__(self, task: Task, config: NCFMConfig) -> None:
-        """Raises ExpertError without experts."""
+        """Raises ExpertError if the task has no experts."""
         super().__init__(task, config)
         self.settings, self.adam = config, AdamMove(lr=config.lr_images, beta1=config.momentum_images)
         self.velocity = self.adam.at_rest(self.images)
@@ -98,13 +107,13 @@ class NCFM(DANCE):
         self.compare = self.fused(compare)
 
     def parameters(self, seed: Seed) -> FlatParams:
-        """See `DirectCondensation`. The frequencies of this step are drawn from the same seed."""
+        """The parameters θ of this outer step; see `DirectCondensation`. Also stores the seed for `frequencies`."""
         self._draws = seed.child("frequencies")
         return super().parameters(seed)
 
     @torch.no_grad()
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
-        """See `DirectCondensation`: the distance of the characteristic functions under ψ at θ."""
+        """The gradient and the value of the distance of the characteristic functions; see `DirectCondensation`."""
         classes = len(synthetic)
         k = classes_at_once(classes, synthetic.shape[1] + real.shape[1], AT_ONCE)
         found, total, slope = [], theta.new_zeros(()), theta.new_zeros(())
@@ -121,18 +130,21 @@ class NCFM(DANCE):
         return torch.cat(found), total
 
     def frequencies(self, psi: torch.Tensor | None, label: int) -> torch.Tensor:
-        """t [F, D] of a class in this outer step."""
+        """The frequencies t [F, D] of class `label` in this outer step: F frequencies, D features.
+
+        `psi` is ψ, or None if the frequencies are drawn from N(0, 1).
+        """
         count, seed = self.settings.frequencies, self._draws.child(label)
         if self.learned is None or psi is None:
             return normal_frequencies(count, self.size, seed)
         return self.learned.draw(psi, count, seed)
 
     def updated(self, at: Moved, gradient: Images) -> tuple[Images, torch.Tensor]:
-        """See `DirectCondensation`: by Adam."""
+        """The new φ and the new state of Adam; see `DirectCondensation`."""
         return self.adam(at.images, at.velocity, gradient)
 
     def follow(self, moved: Moved, seed: Seed) -> Moved:
-        """See `DirectCondensation`: the calibrations, and a move of ψ."""
+        """Do the calibrations, and update ψ if it is learned; see `DirectCondensation`."""
         moved = super().follow(moved, seed)
         if self.learned is not None:
             psi, velocity = self.learned.ascended(self.slope)
@@ -142,11 +154,11 @@ class NCFM(DANCE):
         return moved
 
     def state(self) -> dict[str, torch.Tensor]:
-        """See `Condensation`."""
+        """Everything that `restore` needs; see `Condensation` in base.py."""
         return super().state() | ({} if self.learned is None else self.learned.state())
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """See `Condensation`."""
+        """Return to `state`; see `Condensation` in base.py."""
         super().restore(state)
         if self.learned is not None:
             self.learned.restore(state)

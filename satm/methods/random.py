@@ -1,4 +1,4 @@
-"""`random`: real images drawn at random, the same number from each class; the baseline of every comparison."""
+"""`random`: real images drawn at random, the same number from each class. It is the baseline of every comparison."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from satm.types import Images
 
 
 def random_images(data: ImageData, ipc: int, seed: Seed) -> Images:
-    """Preprocessed training images [K·ipc, C, H, W], class-major: `ipc` different ones of each class."""
+    """Draw `ipc` different training images of each class at random.
+
+    Returns preprocessed images [K·ipc, C, H, W] in class-major order: all images of class 0 first, then those of class
+    1, and so on. K is the number of classes.
+    """
     generator = seed.generator()
     chosen = []
     for label in range(len(data.classes)):
@@ -25,7 +29,7 @@ def random_images(data: ImageData, ipc: int, seed: Seed) -> Images:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomConfig:
-    """No settings."""
+    """The settings of `random`. There are none."""
 
 
 def _begin(task: Task, config: RandomConfig) -> Condensation:

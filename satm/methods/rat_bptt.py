@@ -14,16 +14,21 @@ from satm.methods.real.method import RealLossMethod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaTBPTTConfig(RealLossConfig):
-    """F(φ) = L_CE(θ_{ι+w} on real images), differentiated through the w = `window` steps ι … ι + w − 1 only.
+    """The settings of RaT-BPTT. Its outer loss is differentiated through a window of only w = `window` inner steps:
 
-    ι is drawn anew at each outer step, uniformly from `first_place` … N − w, with N = `inner_steps`. The inner loop
-    ends with its window. It trains by Adam at a fixed α, whose moments go through the early steps too. The numbers are
-    those of RaT-BPTT's code (README.md and main.py of fengyzpku/Simple_Dataset_Distillation at 7915c5a).
+        F(φ) = L_CE(θ_{ι+w} on real images), differentiated through the inner steps ι … ι + w − 1
+
+    θ_i are the parameters before inner step i. ι is the first step of the window. Each outer step draws a new ι,
+    uniformly from `first_place` … N − w, with N = `inner_steps`. The inner loop ends after the last step of its window.
+    It trains by Adam with a fixed step size α. The steps before the window also update Adam's moments.
+
+    The numbers are those of RaT-BPTT's code (README.md and main.py of fengyzpku/Simple_Dataset_Distillation at
+    7915c5a).
     """
 
     inner_steps: int = 200
     window: int | None = 60
-    outer_steps: int = 600_000  # 60,000 epochs of CIFAR-10 in batches of 5,000
+    outer_steps: int = 600_000  # as many as 60,000 epochs of CIFAR-10 in batches of 5,000 images
     lr_images: float = 0.001
     step_size: float = 0.001
     init: Literal["real", "noise", "unit"] = "unit"
@@ -32,10 +37,10 @@ class RaTBPTTConfig(RealLossConfig):
     clip: float | None = 2.0
     update: Literal["sgd", "momentum", "adam"] = "adam"
     batch_real: int = 5000
-    first_place: int = 0
+    first_place: int = 0  # the smallest ι
 
     def __post_init__(self) -> None:
-        RealLossConfig.__post_init__(self)  # see `TrajectoryConfig`
+        RealLossConfig.__post_init__(self)  # `super()` does not work in a dataclass with slots
         if not 0 <= self.first_place <= self.iota:
             raise ConfigError(
                 f"first_place {self.first_place}: with {self.inner_steps} inner steps and a window of "
@@ -45,16 +50,16 @@ class RaTBPTTConfig(RealLossConfig):
             raise ConfigError("outer.tau: the window of rat-bptt has no fixed place; set outer.tau=null")
 
     def resized(self, steps: int, window: int, **changes: Any) -> Self:
-        """See `UnrolledConfig`: the window is at the end."""
+        """The same settings with `steps` inner steps and a window that is always at their end; see `UnrolledConfig`."""
         return replace(self, inner_steps=steps, window=window, first_place=steps - window, **changes)
 
     def places(self) -> range:
-        """See `RealLossConfig`."""
+        """The values of ι that an outer step can draw; see `RealLossConfig`."""
         return range(self.first_place, self.iota + 1)
 
 
 def _augmentation(traits: Traits) -> Mapping[str, Any]:
-    """Flips and rotations, without flips of images that they would change (digits)."""
+    """The augmentation: rotations, and flips if the data set allows them. A flip would change the class of a digit."""
     strategy = "flip_rotate" if "flip" in traits.augment else "rotate"
     return {"augment": strategy, "augment_real": strategy}
 

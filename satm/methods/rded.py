@@ -19,29 +19,36 @@ from satm.preprocessing import MeanStd, unit_range
 from satm.teachers import TeacherConfig
 from satm.types import FlatParams, Images
 
-BATCH = 500  # patches scored at once
+BATCH = 500  # the largest number of patches that are scored together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RDEDConfig:
-    """Each synthetic image is made of `factor`² patches of real images, those that a teacher finds most real.
+    """The settings of RDED, which assembles each synthetic image from `factor`² patches of real images.
 
-    The numbers are those of RDED's code (argument.py and scripts/ at 3f6453d). Its `factor` is 1 at 32 and 64 pixels,
-    and 2 for larger images. Its teacher is a network with batch normalisation (`satm.teachers`). It labels every batch
-    when networks are trained on the set, by the recipe `rded`, and the set itself keeps the classes (`labels` hard).
+    A teacher network scores the patches, and the patches with the best scores are used (see `realism`). There are two
+    versions, which differ in the teacher and in the labels:
 
-    Without `teacher`, the first expert after `expert_epochs` epochs takes its place, as `rded-static` has it. With
-    `labels` soft, the set keeps one static label an image, given when the set is made.
+    `rded` is the published method. Its teacher is a network with batch normalisation (`satm.teachers`). The set keeps
+    the classes as labels (`labels` is hard). When a network is trained on the set by the recipe `rded`, the teacher
+    labels every augmented batch.
+
+    `rded-static` has no `teacher` of its own. The first expert, after `expert_epochs` epochs of training, is its
+    teacher. The set keeps one fixed soft label for each image, which the teacher gives when the set is made (`labels`
+    is soft).
+
+    The numbers are those of RDED's code (argument.py and scripts/ at 3f6453d). There `factor` is 1 for images of 32 and
+    64 pixels a side, and 2 for larger images.
     """
 
     teacher: TeacherConfig | None = None  # null: the first expert is the teacher
-    expert_epochs: int = 50  # of that expert
-    factor: int = 1  # patches along each side of an image
-    candidates: int = 300  # real images of each class that are cropped; all of them if there are fewer
-    crops: int = 5  # random crops of each candidate; the most real one is kept
+    expert_epochs: int = 50  # the epochs of training of the expert that is the teacher
+    factor: int = 1  # the number of patches along each side of a synthetic image
+    candidates: int = 300  # the number of real images of each class that are cropped; a class with fewer: all of them
+    crops: int = 5  # the number of random crops of each candidate; the crop with the best score is kept
     min_area: float = 0.08  # smallest area of a crop, as a fraction of its image; the largest area is 1
-    labels: Literal["soft", "hard"] = "soft"  # soft: the teacher's probabilities of the whole image
-    temperature: float = 1.0  # of the softmax of soft labels
+    labels: Literal["soft", "hard"] = "soft"  # soft: the teacher's probabilities for the synthetic image; hard: classes
+    temperature: float = 1.0  # the temperature of the softmax that makes soft labels
 
     def __post_init__(self) -> None:
         for name in ("factor", "candidates", "crops"):
@@ -55,23 +62,23 @@ class RDEDConfig:
             raise ConfigError(f"temperature {self.temperature}: expected a finite number above 0")
 
     def stored_epochs(self) -> int | None:
-        """Epochs that the expert needs; None if a teacher takes its place."""
+        """The number of epochs that the expert needs; None if a teacher is used and no expert."""
         return self.expert_epochs if self.teacher is None else None
 
     def own_teacher(self) -> TeacherConfig | None:
-        """The teacher that is not an expert."""
+        """The settings of the teacher that is trained for this purpose; None if an expert is the teacher."""
         return self.teacher
 
 
 class Judge(Protocol):
-    """A network that scores patches and labels images: a teacher, or an expert."""
+    """The interface of a network that scores patches and labels images. Teachers and `Expert` implement it."""
 
     def logits(self, images: Images) -> torch.Tensor:
         """Logits [n, K] of preprocessed images [n, C, H, W]."""
 
 
 class Expert:
-    """A network at θ [P] in the place of a teacher."""
+    """An expert network that is used as the teacher, with the parameters `theta` [P]."""
 
     def __init__(self, network: FlatNetwork, theta: FlatParams) -> None:
         self.network, self.theta = network, theta
@@ -79,20 +86,23 @@ class Expert:
 
     @torch.no_grad()
     def logits(self, images: Images) -> torch.Tensor:
-        """See `Judge`."""
+        """Logits [n, K] of `images`, computed in batches; see `Judge`."""
         return torch.cat([self.network(self.theta, part) for part in images.split(BATCH)])
 
 
 def realism(judge: Judge, patches: Images, label: int) -> torch.Tensor:
-    """Scores [n]: log p(label | patch). Higher is more real. RDED's cross-entropy is the negative of this."""
+    """The scores [n] of the patches: log p(label | patch). A patch with a higher score is called more real.
+
+    The cross-entropy in RDED's code is the negative of this score.
+    """
     return judge.logits(patches).log_softmax(dim=1)[:, label]
 
 
 def random_crops(images: Images, size: int, min_area: float, generator: torch.Generator) -> Images:
-    """One square crop of each of `images` [n, C, H, W], resized to [n, C, size, size].
+    """Cut one random square from each of `images` [n, C, H, W], and resize the squares to [n, C, size, size].
 
-    The area of a crop, as a fraction of its image, is uniform in [min_area, 1].
-    Source: RDED's RandomResizedCrop with aspect ratio 1 and antialiasing.
+    The area of a square, as a fraction of its image, is drawn uniformly from [min_area, 1].
+    Source: RandomResizedCrop in RDED's code, with aspect ratio 1 and antialiasing.
     """
     from torchvision.transforms.v2.functional import resized_crop
 
@@ -110,23 +120,27 @@ def random_crops(images: Images, size: int, min_area: float, generator: torch.Ge
 
 
 def centred(patches: Images, size: int) -> Images:
-    """`patches` [n, C, s, s] in the middle of zeros [n, C, size, size]: the input of the teacher."""
+    """Pad `patches` [n, C, s, s] with zeros on all sides to [n, C, size, size], the input size of the teacher."""
     before, after = (size - patches.shape[-1]) // 2, (size - patches.shape[-1] + 1) // 2
     return F.pad(patches, (before, after, before, after))
 
 
 def assembled(patches: Images, factor: int) -> Images:
-    """Images [n, C, s·factor, s·factor] from patches [n·factor², C, s, s], the most real patch first.
+    """Assemble n images [n, C, s·factor, s·factor] from the patches [n·factor², C, s, s].
 
-    The n most real patches fill the first cell of the n images. The next n patches fill the second cell, and so on, row
-    by row.
+    The patches are sorted by their score, the most real patch first. Each image is a grid of factor × factor cells. The
+    n most real patches fill the first cell of the n images. The next n patches fill the second cell of the n images,
+    and so on, row by row.
     """
-    cells: Images = patches.unflatten(0, (factor, factor, -1))  # row, column, image, C, s, s
+    cells: Images = patches.unflatten(0, (factor, factor, -1))  # the axes are row, column, image, C, s, s
     return cells.permute(2, 3, 0, 4, 1, 5).flatten(4, 5).flatten(2, 3)
 
 
 def _judge(task: Task, config: RDEDConfig) -> Judge:
-    """The teacher of the task, or its first expert. Raises ExpertError if the one that is needed is missing."""
+    """The network that scores patches and labels images: the task's teacher, or its first expert if none is set.
+
+    Raises ExpertError if the task does not hold this network.
+    """
     if config.teacher is None:
         network = plan_for(task.architecture, task.data).create(task.seed.child("net")).to(task.device)
         return Expert(FlatNetwork(network), last_snapshot(task, config.expert_epochs))
@@ -162,7 +176,7 @@ def _begin(task: Task, config: RDEDConfig) -> Condensation:
 
 
 def _data_settings(traits: Traits) -> Mapping[str, Any]:
-    return {"factor": 1 if traits.image_size <= 64 else 2}  # RDED's code (scripts/ at 3f6453d)
+    return {"factor": 1 if traits.image_size <= 64 else 2}  # as in RDED's code (scripts/ at 3f6453d)
 
 
 def _check(request: Request) -> None:

@@ -13,17 +13,21 @@ from satm.methods.trajectory.method import TrajectoryMethod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SATMConfig(TrajectoryConfig):
-    """MTT with three changes: the sharpness-aware rule, a window of int(N/3) steps (§5.2), and α by Eq. 10.
+    """The settings of SATM, which is MTT with three changes:
 
-    The window and the closed form of Eq. 10 cost less than MTT's full derivatives. The rule takes a second pass.
+    1. The outer rule is sharpness-aware (`satm.methods.outer.satm`). It needs a second pass through the inner loop.
+    2. Only the last int(N/3) of the N inner steps are differentiated (the window, §5.2).
+    3. The derivative of the loss with respect to the step size α is the closed form of Eq. 10.
+
+    The second and the third change make an outer step cheaper than MTT's, which differentiates all inner steps.
     """
 
     outer: AnyOuter = field(default_factory=SATM)
     step_size_derivative: StepSizeDerivative = "first_order"
-    momentum_step_size: float = 0.0  # the printed Eq. 10 has none
+    momentum_step_size: float = 0.0  # no momentum, because the printed Eq. 10 has none
 
     def default_window(self) -> int:
-        """int(N/3), at least 1."""
+        """The window if `window` is null: int(N/3) inner steps, and at least 1."""
         return max(1, self.inner_steps // 3)
 
 

@@ -14,14 +14,18 @@ from satm.methods.trajectory.method import TrajectoryMethod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SATMDAConfig(DATMConfig):
-    """DATM's start epochs, labels, initial images and threshold, with SATM's rule, window and α."""
+    """The settings of SATM-DA, which combines two methods.
+
+    The start epochs of the segments, the labels, the initial images and the threshold are those of DATM. The outer
+    rule, the window and the derivative and momentum of the step size α are those of SATM (satm.py).
+    """
 
     outer: AnyOuter = field(default_factory=SATM)
     step_size_derivative: StepSizeDerivative = "first_order"
     momentum_step_size: float = 0.0
 
     def default_window(self) -> int:
-        """int(N/3), at least 1."""
+        """The window if `window` is null: int(N/3) of the N inner steps, and at least 1."""
         return max(1, self.inner_steps // 3)
 
 

@@ -1,4 +1,7 @@
-"""SATM-FI ("flat inner-loop"): SATM on the flat experts of FTD (Gao et al. 2025, A.6 and Table 9)."""
+"""SATM-FI ("flat inner-loop"): SATM with experts that are trained for flat minima, as in FTD.
+
+Source: Gao et al. 2025, A.6 and Table 9.
+"""
 
 from __future__ import annotations
 

@@ -17,12 +17,15 @@ from satm.types import FlatParams, Images, Labels
 
 
 def noise_images(data: ImageData, ipc: int, seed: Seed) -> Images:
-    """Images [K·ipc, C, H, W] of standard normal noise."""
+    """Draw images [K·ipc, C, H, W] of standard normal noise, `ipc` images for each of K classes."""
     return torch.randn((len(data.classes) * ipc, *data.image_shape), generator=seed.generator())
 
 
 def first_images(task: Task, init: Literal["real", "noise"]) -> Images:
-    """φ [K·ipc, C, H, W] before the first outer step: random training images, or N(0, 1)."""
+    """The synthetic images φ [K·ipc, C, H, W] before the first outer step, as they are stored.
+
+    They are random training images if `init` is `real`, and standard normal noise if `init` is `noise`.
+    """
     seed = task.seed.child("init")
     if init == "noise":
         return noise_images(task.data, task.ipc, seed)
@@ -30,9 +33,10 @@ def first_images(task: Task, init: Literal["real", "noise"]) -> Images:
 
 
 def images_an_expert_gets_right(task: Task, network: FlatNetwork, theta: FlatParams, seed: Seed) -> Images:
-    """φ [K·ipc, C, H, W], class-major, of training images that the expert at `theta` [P] classifies correctly.
+    """The first φ [K·ipc, C, H, W], in class-major order, from training images that an expert classifies correctly.
 
-    They are drawn at random. If a class has too few of them, the rest are drawn from its other images.
+    `theta` [P] are the expert's parameters. The training images are drawn at random. If a class has too few correctly
+    classified images, the missing ones are drawn from the other images of the class.
     """
     generator = seed.generator()
     train, chosen = task.data.train, []
@@ -51,17 +55,18 @@ def images_an_expert_gets_right(task: Task, network: FlatNetwork, theta: FlatPar
 
 
 def logits_of_experts(task: Task, network: FlatNetwork, last: Iterable[FlatParams], images: Images) -> Labels:
-    """Labels [n, K]: for each image the mean logits of the experts that classify it correctly (DATM).
+    """Labels [n, K]: for each image the mean of the logits of those experts that classify it correctly (DATM).
 
-    `images` [n, C, H, W] are class-major, equally many of each class.
+    `images` [n, C, H, W] are in class-major order, with the same number for each class. `last` holds the parameters [P]
+    of each expert, one snapshot for each.
 
-    `last` holds one snapshot [P] of each expert. If no expert classifies an image correctly, its label is the mean of
-    all experts, with two entries exchanged: the largest one and that of the right class. Without this exchange the
-    label would name a wrong class, which is worse than a hard label.
+    If no expert classifies an image correctly, its label is the mean of the logits of all experts, with two entries
+    exchanged: the largest entry and the entry of the right class. Without this exchange, the largest entry of the label
+    would belong to a wrong class, which is worse than a hard label.
     """
     count = len(images) // len(task.data.classes)
     classes = class_major_labels(len(task.data.classes), count).to(images.device)
-    logits = torch.stack([predict(network, theta, images) for theta in last])  # [E, n, K]
+    logits = torch.stack([predict(network, theta, images) for theta in last])  # [E, n, K] for E experts
     right = (logits.argmax(dim=2) == classes).unsqueeze(2)
     those = right.sum(dim=0)
     mean = (logits * right).sum(dim=0) / those.clamp(min=1)

@@ -1,4 +1,4 @@
-"""TESLA: trajectory matching at constant memory, on ImageNet-1K with labels of the target expert (Cui et al. 2023)."""
+"""TESLA: trajectory matching with memory that does not grow with the number of inner steps (Cui et al. 2023)."""
 
 from __future__ import annotations
 
@@ -16,24 +16,36 @@ from satm.types import Images, Labels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TESLAConfig(TrajectoryConfig):
-    """∂F/∂φ ≈ −α Σ_i (∂F/∂θ_N) · ∂g_i/∂φ, with every θ_i held constant. g_i is the gradient of inner step i.
+    """The settings of TESLA, which approximates the derivative of the matching loss F with respect to the images φ:
 
-    So inner steps are differentiated one at a time, in constant memory. The derivative is not that of MTT, because the
-    paths through θ_i are missing; only for N = 1 are the two equal. With `labels` teacher, each outer step makes new
-    labels, the softmax of the target expert's logits, and the set keeps the last ones. α follows the closed form of
-    Eq. 10. The published code takes half of this gradient by mistake (`2 * tuple`). Ours is the whole.
+        ∂F/∂φ ≈ −α Σ_i (∂F/∂θ_N) · ∂g_i/∂φ
+
+    α is the step size, θ_i the parameters before inner step i, and g_i the gradient of the network's loss in inner step
+    i. Every θ_i is held constant. The inner steps can therefore be differentiated one at a time, in constant memory.
+    The derivative differs from that of MTT, because the paths through θ_i are missing. The two are equal only if
+    there is a single inner step.
+
+    If `labels` is `teacher`, each outer step makes new labels: the softmax of the logits of the expert at the end of
+    the segment. TESLA does so on ImageNet-1K. The set keeps the labels of the last outer step.
+
+    The published code of TESLA uses half of ∂F/∂φ by mistake: it multiplies a tuple by 2, which repeats the tuple and
+    does not double the gradient in it. Here the whole derivative is used. The derivative of F with respect to α is the
+    closed form of Eq. 10 in the SATM paper.
     """
 
-    labels: Literal["teacher", "hard"] = "hard"  # its code's default; teacher: as it labels ImageNet-1K
-    engine: Engine = "tesla"  # the two passes
+    labels: Literal["teacher", "hard"] = "hard"  # hard is the default of TESLA's code; teacher: used for ImageNet-1K
+    engine: Engine = "tesla"  # differentiates the inner steps one at a time, in two passes
     step_size_derivative: StepSizeDerivative = "first_order"
 
     def label_rule(self) -> LabelRule:
-        """See `TrajectoryConfig`: teacher labels, or hard ones."""
+        """How the images are labelled, as `labels` says; see `TrajectoryConfig`."""
         return HardLabels() if self.labels == "hard" else TeacherLabels()
 
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
-        """See `TrajectoryConfig`. The first expert gives the labels, at the latest epoch at which a segment ends."""
+        """The images and labels before the first outer step; see `TrajectoryConfig`.
+
+        If `labels` is `teacher`, the labels are those of the first expert at the last epoch at which a segment can end.
+        """
         images, classes = TrajectoryConfig.begin_with(self, task, network)
         if self.labels == "hard":
             return images, classes

@@ -1,4 +1,4 @@
-"""Networks by name: the field's own in their published sizes, and every network that timm knows."""
+"""Networks by name: those of the papers on dataset condensation, in their published sizes, and all networks of timm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AlexNet as the field trains it on 32×32 images."""
+"""AlexNet for 32×32 images, as papers on dataset condensation use it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from satm.types import Images
 
 
 class AlexNet(nn.Module):
-    """Five convolutions with biases, three max poolings and one linear layer; no norm and no dropout.
+    """Five convolutions with biases, three max poolings and one linear layer, without norms and without dropout.
 
-    Images [n, in_chans, H, W] with sides of 32 pixels or more → logits [n, num_classes]. The average pooling to 4×4
-    changes nothing at 32×32; for larger images it keeps the size of the linear layer.
-    Source: MTT networks.py AlexNet (docs/field.md).
+    The input is images [n, in_chans, H, W] with sides of 32 pixels or more, and the output logits [n, num_classes]. The
+    average pooling before the linear layer gives maps of 4×4. It changes nothing for images of 32×32. For larger images
+    it keeps the input of the linear layer at the same size.
+    Source: AlexNet in networks.py of MTT's code (docs/field.md).
     """
 
     def __init__(self, *, num_classes: int, in_chans: int) -> None:
@@ -39,7 +40,7 @@ class AlexNet(nn.Module):
         self.classifier = nn.Linear(192 * 4 * 4, num_classes)
 
     def forward(self, images: Images) -> torch.Tensor:
-        """Logits [n, num_classes]."""
+        """The logits [n, num_classes] of `images`."""
         logits: torch.Tensor = self.classifier(self.pool(self.features(images)).flatten(1))
         return logits
 

@@ -1,4 +1,4 @@
-"""From an architecture's name to a network: which network it is, how it fits the images, and its creation."""
+"""Finds a network by its name, fits it to the size of the images, and creates it."""
 
 from __future__ import annotations
 
@@ -20,27 +20,32 @@ from satm.rng import Seed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPlan:
-    """How a network of this name is made for one image shape and number of classes."""
+    """Everything that is needed to create a network for images of one shape and a number of classes."""
 
-    name: str  # canonical: `convnet3`, `convnetbn3_w32`, `resnet18`, `timm/resnet18`
-    num_classes: int  # K
-    image_shape: Shape  # C, H, W
-    timm_name: str | None  # its name in timm; None: another package's network, built by its entry in `NETWORKS`
-    options: Mapping[str, Any]  # arguments of `timm.create_model`, or of that entry's `build`; JSON-able
+    name: str  # the full name, such as `convnet3`, `convnetbn3_w32`, `resnet18`, `timm/resnet18`
+    num_classes: int  # the number of classes K
+    image_shape: Shape  # the shape (C, H, W) of the images
+    timm_name: str | None  # the name in timm; None: the network of another package, built by its entry in `NETWORKS`
+    options: Mapping[str, Any]  # JSON-able arguments of `timm.create_model`, or of `build` of the entry in `NETWORKS`
     adaptation: Mapping[str, Any] = field(default_factory=dict)
-    """What was done to fit the images, JSON-able, {} for nothing. A size is a side in pixels, or [H, W] if not square.
-    `resize`: images are resized to it. `img_size`: timm builds the network for it, not for the network's own default.
-    `adaptive_pool`: the network is made for 32×32; its last pooling brings larger images to maps of this side."""
+    """What was changed to fit the network to the images, as a JSON-able dictionary. It is empty if nothing was changed.
+    It can have these keys:
+    - `resize`: the size in pixels to which images are resized before the network.
+    - `img_size`: the image size in pixels for which timm builds the network, if it is not timm's default.
+    - `adaptive_pool`: the side of the maps that the last pooling makes, if a network for 32×32 sees larger images.
+
+    A size is one number for a square, otherwise [H, W]."""
 
     def create(self, seed: Seed) -> nn.Module:
-        """A freshly initialised network on the CPU: images [n, *image_shape] float32 → logits [n, num_classes].
+        """Create the network on the CPU with freshly initialised weights.
 
-        Ours have PyTorch's default initialisation, timm's have their own. Both depend on `seed` only and leave the
-        global random state as it is.
+        It computes logits [n, num_classes] from float32 images [n, *image_shape]. The networks of this suite have
+        PyTorch's default initialisation, and those of timm have timm's. The weights depend on `seed` only. The global
+        random state is not changed.
         """
         import timm
 
-        import satm.networks.entrypoints  # noqa: F401 (registers ours with timm)
+        import satm.networks.entrypoints  # noqa: F401 (the import registers our networks with timm)
 
         with seed.forked():
             network: nn.Module
@@ -56,10 +61,11 @@ class NetworkPlan:
     def check_batches(
         self, images: int, batch_size: int, *, way_out: str = "change the batch size or the architecture"
     ) -> None:
-        """Raise ConfigError if `images` in batches of `batch_size` leave a last batch that the network cannot train on.
+        """Raise ConfigError if the network cannot train on the last batch of `images` images.
 
-        Such a batch has one image, and the network has batch normalisation over maps of one pixel. The method runs a
-        forward pass on torch's meta device: only shapes. `way_out` ends the message.
+        The images are split into batches of `batch_size`. The network cannot train on the last batch if this batch has
+        only one image, and the network has a batch normalisation over maps of one pixel. The check runs a forward pass
+        on torch's meta device, which computes only shapes. `way_out` is the end of the error message.
         """
         if (images - 1) % batch_size:
             return
@@ -76,19 +82,20 @@ class NetworkPlan:
 
 
 def known() -> list[str]:
-    """Our short names; a ConvNet of another width is `convnet3_w32`."""
+    """The names of the networks of this suite. A ConvNet of another width has its width added, as in `convnet3_w32`."""
     return NETWORKS.known()
 
 
 def plan(name: str, *, num_classes: int, image_shape: Shape) -> NetworkPlan:
-    """How network `name` is made for `num_classes` and images of `image_shape` (C, H, W).
+    """The plan to create the network `name` for `num_classes` classes and images of `image_shape` (C, H, W).
 
-    `name` is one of these:
-    - one of `known()`, or a ConvNet with its width (`convnetbn3_w32`);
-    - a network that another package offers under the entry points `satm.networks`;
-    - `timm/NAME`, one of timm's own. `timm/` may be left out if the name is not ours too.
+    `name` can be:
+    - a name of the list `known()`, or a ConvNet with its width, such as `convnetbn3_w32`;
+    - the name of a network that another package offers under the entry-point group `satm.networks`;
+    - `timm/NAME` for the network NAME of timm. `timm/` can be left out if this suite has no network called NAME.
 
-    Raises UnknownName, PluginError, and ConfigError for images that the network cannot take.
+    Raises UnknownName if there is no such network, PluginError if another package's network cannot be loaded, and
+    ConfigError if the network cannot take images of this shape.
     """
     if num_classes < 1 or len(image_shape) != 3 or min(image_shape) < 1:
         raise ConfigError(
@@ -117,31 +124,31 @@ def plan(name: str, *, num_classes: int, image_shape: Shape) -> NetworkPlan:
 
 
 def create(name: str, *, num_classes: int, image_shape: Shape, seed: Seed) -> nn.Module:
-    """`plan(name, num_classes=…, image_shape=…).create(seed)`."""
+    """Plan the network `name` (see `plan`) and create it with freshly initialised weights that depend on `seed`."""
     return plan(name, num_classes=num_classes, image_shape=image_shape).create(seed)
 
 
 class Classified(Protocol):
-    """What has classes and images of one shape: a real data set, or a synthetic set."""
+    """The interface of an object with classes and with images of one shape: a real data set, or a synthetic set."""
 
     @property
     def classes(self) -> Sequence[str]:
-        """Class names by label."""
+        """The names of the classes, in the order of their labels."""
 
     @property
     def image_shape(self) -> Shape:
-        """C, H, W."""
+        """The shape (C, H, W) of an image."""
 
 
 def plan_for(name: str, data: Classified) -> NetworkPlan:
-    """`plan` for the classes and images of a real or synthetic set."""
+    """The plan to create the network `name` for the classes and images of `data`; see `plan`."""
     return plan(name, num_classes=len(data.classes), image_shape=data.image_shape)
 
 
 def batch_normed_name(name: str) -> str:
-    """The name of the same network with batch norm in place of instance norm; `name` itself if there is none.
+    """The name of the network that equals `name`, but has batch norm instead of instance norm.
 
-    `convnet3_w32` gives `convnetbn3_w32`.
+    For example, `convnet3_w32` gives `convnetbn3_w32`. If there is no such network, `name` itself is returned.
     """
     found = _ours(name)
     if found is None or found[0].twin is None:
@@ -150,16 +157,21 @@ def batch_normed_name(name: str) -> str:
 
 
 def cited(name: str) -> tuple[str, ...]:
-    """What a user of this network cites (`Network.cite`); nothing for one of timm's own and for an unknown name."""
+    """The papers that users of the network `name` cite (`Network.cite`).
+
+    The result is empty for networks of timm and for unknown names.
+    """
     if found := _ours(name):
         return found[0].cite
     return NETWORKS.get(name).cite if name in NETWORKS else ()
 
 
 def _ours(name: str) -> tuple[Network, int | None] | None:
-    """Our network of that name, and the width that the name gives; None for anyone else's.
+    """The network of this suite called `name`, and the width in the name.
 
-    timm's name for one of ours is known too: `dd_resnet18`, `timm/dd_resnet18`. `timm/resnet18` is not ours.
+    The width is None if the name has no width. The whole result is None if this suite has no such network. The names
+    under which timm knows our networks are accepted, too: `dd_resnet18` and `timm/dd_resnet18`. The network
+    `timm/resnet18` is timm's, not ours.
     """
     in_timm = name.removeprefix("timm/")
     name = in_timm.removeprefix("dd_") if in_timm.startswith("dd_") else name
@@ -189,7 +201,7 @@ def _known_to_timm(name: str) -> str:
     names = timm.list_models(exclude_filters="dd_*")
     if bare not in names:
         offered = {f"timm/{n}": f"timm/{n}" for n in names}
-        if name == bare:  # it may also be meant as one of ours, or as one of timm's without the prefix
+        if name == bare:  # the user may mean a network of ours, or one of timm without the prefix
             offered = {n: f"timm/{n}" for n in names} | {n: n for n in NETWORKS}
         near = [offered[n] for n in get_close_matches(name, offered, n=3, cutoff=0.5)]
         raise UnknownName("architecture", name, near or known(), "(timm's own are written timm/NAME)")

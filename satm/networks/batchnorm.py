@@ -1,4 +1,4 @@
-"""The field's networks with batch normalisation in place of instance norm."""
+"""Makes a network with batch normalisation from a network with instance normalisation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from torch import nn
 
 
 def batch_normed(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """`build` with every GroupNorm(C, C) of its network replaced by BatchNorm2d(C).
+    """A function like `build` that returns the same network with each GroupNorm(C, C) replaced by BatchNorm2d(C).
 
-    Both norms start with scale 1 and shift 0, so a network and its twin start from the same weights. Running statistics
-    are buffers. Such a network is used to evaluate a set, not to condense it, and is trained uncompiled.
-    Source: MTT networks.py with norm="batchnorm" (ConvNetBN, ResNet18BN, VGG11BN; docs/field.md).
+    GroupNorm(C, C) is instance norm for C channels. Both norms start with scale 1 and shift 0, so both networks start
+    from the same weights. The network with batch norm has running statistics, which are buffers. Therefore it is used
+    to evaluate a set and not to condense it, and it is trained uncompiled.
+    Source: networks.py of MTT's code with norm="batchnorm" (ConvNetBN, ResNet18BN, VGG11BN; docs/field.md).
     """
 
     def build_twin(**options: Any) -> nn.Module:

@@ -1,4 +1,4 @@
-"""ConvNet: the field's condensation network, its names, and its depth for each image size."""
+"""ConvNet: the network with which most papers condense, its names, and its depth for each image size."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from satm.networks.base import NETWORKS, Fit, Network, Shape, sides
 from satm.networks.batchnorm import batch_normed
 from satm.types import Images
 
-DEPTHS = (3, 4, 5)
-WIDTH = 128  # channels of the field's ConvNet
+DEPTHS = (3, 4, 5)  # the depths that have an entry in `NETWORKS`
+WIDTH = 128  # the number of channels of the ConvNet in the papers
 
 
 class ConvNet(nn.Module):
-    """`depth` × [3×3 convolution, instance norm, ReLU, 2×2 average pooling], then one linear layer.
+    """`depth` blocks of [3×3 convolution, instance norm, ReLU, 2×2 average pooling], then one linear layer.
 
-    Images [n, in_chans, *img_size] → logits [n, num_classes]. `width` is the number of channels of each block. The norm
-    is GroupNorm(C, C) with scale and shift, so there are no buffers: the parameters are the whole state. The first
-    convolution pads sides of 28 pixels to 32. Raises ConfigError for images too small for `depth` poolings.
-    Source: MTT networks.py ConvNet with "instancenorm" and "avgpooling" (docs/field.md).
+    The input is images [n, in_chans, *img_size], and the output logits [n, num_classes]. `width` is the number of
+    channels C of each block. The norm is GroupNorm(C, C) with scale and shift. It has no running statistics, so the
+    parameters are the whole state of the network. The first convolution pads sides of 28 pixels to 32. Raises
+    ConfigError if the images are too small for `depth` poolings.
+    Source: ConvNet in networks.py of MTT's code with "instancenorm" and "avgpooling" (docs/field.md).
     """
 
     def __init__(
@@ -41,17 +42,18 @@ class ConvNet(nn.Module):
         self.classifier = nn.Linear(width * rows * columns, num_classes)
 
     def forward(self, images: Images) -> torch.Tensor:
-        """Logits [n, num_classes]."""
+        """The logits [n, num_classes] of `images`."""
         logits: torch.Tensor = self.classifier(self.features(images).flatten(1))
         return logits
 
 
 class _Block(nn.Module):
-    """Convolution, instance norm, ReLU and pooling.
+    """One block: convolution, instance norm, ReLU and average pooling.
 
-    Uncompiled code calls torch's own kernels. Under `torch.compile`, norm, ReLU and pooling are plain arithmetic on
-    [n, H/2, 2, W/2, 2, C]. With the channels last it vectorises. With each 2×2 cell on two axes of its own, the
-    derivative of the cell's mean needs no index arithmetic. This takes 0.6 of the time of torch's kernels, compiled.
+    Uncompiled code calls torch's own kernels for all four. Under `torch.compile`, the norm, the ReLU and the pooling
+    are computed by plain arithmetic on a tensor of shape [n, H/2, 2, W/2, 2, C]. The channels are the last axis, so
+    that the compiled code is vectorised. Each 2×2 cell that is pooled has two axes of its own, so that the derivative
+    of its mean needs no index arithmetic. This takes 0.6 of the time that torch's kernels take if they are compiled.
     """
 
     def __init__(self, in_channels: int, channels: int, padding: tuple[int, int]) -> None:
@@ -60,7 +62,7 @@ class _Block(nn.Module):
         self.norm = nn.GroupNorm(channels, channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[n, in_channels, H, W] → [n, channels, H/2, W/2]."""
+        """The output [n, channels, H/2, W/2] of the block for the input `x` [n, in_channels, H, W]."""
         if not (torch.compiler.is_compiling() and isinstance(self.norm, nn.GroupNorm)):
             return F.avg_pool2d(F.relu(self.norm(self.conv(x))), 2)
         last = torch.channels_last
@@ -71,7 +73,7 @@ class _Block(nn.Module):
             padding=self.conv.padding,
         )
         n, channels, height, width = x.shape
-        if height % 2 or width % 2:  # the norm takes all rows and columns, the pooling drops the last one
+        if height % 2 or width % 2:  # the pooling drops the last row or column, but the norm uses it
             return F.avg_pool2d(F.relu(self.norm(x)), 2)
         cells = x.permute(0, 2, 3, 1).reshape(n, height // 2, 2, width // 2, 2, channels)
         centred = cells - cells.mean((1, 2, 3, 4), keepdim=True)
@@ -80,7 +82,10 @@ class _Block(nn.Module):
 
 
 def feature_size(depth: int, img_size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of the maps after `depth` poolings. Raises ConfigError if there are none left."""
+    """The numbers of rows and columns of the maps after `depth` poolings.
+
+    Raises ConfigError if no row or no column is left.
+    """
     padded = [side + 2 * (_first_padding(side) - 1) for side in img_size]
     rows, columns = (side >> depth for side in padded)
     if not (rows and columns):
@@ -98,19 +103,25 @@ def _first_padding(side: int) -> int:
 
 
 def convnet_name(depth: int, width: int, norm: Literal["", "bn"] = "") -> str:
-    """The name of a ConvNet, such as `convnet3` or `convnetbn3_w32`. Raises ConfigError if there is no such network."""
+    """The name of a ConvNet, such as `convnet3` or `convnetbn3_w32`.
+
+    `norm` is "bn" for batch norm, and "" for instance norm. Raises ConfigError if there is no such network.
+    """
     if depth not in DEPTHS or width < 1:
         raise ConfigError(f"ConvNet of depth {depth} and width {width}: expected depth 3, 4 or 5 and width 1 or more")
     return f"convnet{norm}{depth}" if width == WIDTH else f"convnet{norm}{depth}_w{width}"
 
 
 def convnet_depth(image_size: int) -> int:
-    """The field's depth for images of `image_size` pixels a side: 3 up to 32, 4 up to 64, 5 above (paper A.8)."""
+    """The usual depth for images of `image_size` pixels a side: 3 up to 32, 4 up to 64, 5 above (paper A.8)."""
     return 3 if image_size <= 32 else 4 if image_size <= 64 else 5
 
 
 def _build(depth: int) -> Callable[..., nn.Module]:
-    """`Network.build` of a ConvNet; without `img_size`, for the largest images that the field gives this depth."""
+    """The function `Network.build` of a ConvNet of this depth.
+
+    By default, it builds the network for the largest images that usually have this depth: 32, 64 or 128 pixels a side.
+    """
 
     def build(*, img_size: int | Sequence[int] = 8 << (depth - 1), **options: Any) -> nn.Module:
         rows, columns = (img_size, img_size) if isinstance(img_size, int) else img_size
@@ -120,7 +131,7 @@ def _build(depth: int) -> Callable[..., nn.Module]:
 
 
 def _fit(depth: int) -> Callable[[Shape], Fit]:
-    """`Network.fit` of a ConvNet: it is built for the images' size."""
+    """The function `Network.fit` of a ConvNet of this depth. The network is built for the size of the images."""
 
     def fit(shape: Shape) -> Fit:
         channels, height, width = shape

@@ -1,6 +1,7 @@
-"""Our networks in timm's registry: after this import, `timm.create_model("dd_convnet3", num_classes=10)` works.
+"""Registers the networks of this suite with timm.
 
-timm has other networks called vgg11 and resnet18, so the names of ours start with `dd_` there.
+After an import of this module, `timm.create_model("dd_convnet3", num_classes=10)` works. The names start with `dd_` in
+timm, because timm has other networks called vgg11 and resnet18.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from torch import nn
 from satm.errors import ConfigError
 from satm.networks.base import NETWORKS, Network
 
-__all__: list[str] = []  # timm adds the names that it registers, and needs a list for that
+__all__: list[str] = []  # `register_model` adds each registered name to this list of the module
 
-_BOOKKEEPING = {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}  # timm passes these to every network
+_BOOKKEEPING = {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}  # timm passes these, and ours do not use them
 
 
 def _entry_point(network: Network) -> Callable[..., nn.Module]:
-    """`network` as timm calls it: num_classes (10), in_chans (3), and for a ConvNet `width` and `img_size`."""
+    """The function by which timm creates `network`.
+
+    Its arguments are `num_classes` (10 by default) and `in_chans` (3 by default). A ConvNet also has `width` and
+    `img_size`.
+    """
 
     def create(pretrained: bool = False, **options: Any) -> nn.Module:
         if pretrained:

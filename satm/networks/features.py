@@ -1,4 +1,4 @@
-"""The features of a network: the input of its last linear layer."""
+"""Makes, from a network, the network that computes its features: the input of its last linear layer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from satm.errors import ConfigError
 
 
 def features(network: nn.Module) -> nn.Module:
-    """A copy of `network` without its last linear layer: images [n, C, H, W] → [n, D].
+    """A copy of `network` without its last linear layer. It computes features [n, D] from images [n, C, H, W].
 
-    Its parameters are those of the other layers, in the same order. Raises ConfigError if there is no linear layer.
+    The parameters of the copy are those of the other layers, in the same order. Raises ConfigError if `network` has no
+    linear layer.
     """
     linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and name]
     if not linear:

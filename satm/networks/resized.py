@@ -1,4 +1,7 @@
-"""Networks made for 32×32 images, on images of other sizes: a resize before them, or a pooling at their end."""
+"""Fits networks that are made for one image size to images of other sizes.
+
+There are two ways: the images are resized before the network, or a pooling at the end of the network adapts its maps.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ from satm.types import Images
 
 
 class Resized(nn.Module):
-    """`network` on images resized (bilinear, antialiased) to `size` (H, W).
+    """A network that first resizes the images to `size` (H, W), and then applies `network` to them.
 
-    For a network that cannot take images of their own size. The resize can be differentiated twice and adds no
-    parameters.
+    It is used if `network` cannot take images of their original size. The resize is bilinear and antialiased. It can be
+    differentiated twice, and adds no parameters.
     """
 
     def __init__(self, network: nn.Module, size: tuple[int, int]) -> None:
@@ -25,16 +28,17 @@ class Resized(nn.Module):
         self.network, self.size = network, size
 
     def forward(self, images: Images) -> torch.Tensor:
-        """The network's output on the resized images."""
+        """The output of `network` for the resized images."""
         output: torch.Tensor = self.network(F.interpolate(images, size=self.size, mode="bilinear", antialias=True))
         return output
 
 
 def fit_to_32(pooled: int) -> Callable[[Shape], Fit]:
-    """The `Network.fit` of a network for 32×32 images that ends in an average pooling to `pooled`×`pooled` maps.
+    """The function `Network.fit` of a network that is made for images of 32×32 pixels.
 
-    Images with a side below 32 pixels are resized to 32. Larger images need nothing: the pooling makes the maps fit the
-    linear layer.
+    The network ends in an average pooling to maps of `pooled`×`pooled`, before its linear layer. A side below 32 pixels
+    is resized to 32. Larger images are not resized, because the pooling brings their maps to the size that the linear
+    layer needs.
     """
 
     def fit(shape: Shape) -> Fit:

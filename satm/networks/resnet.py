@@ -1,4 +1,4 @@
-"""ResNet18 as the field trains it on 32×32 images."""
+"""ResNet18 for 32×32 images, as papers on dataset condensation use it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from satm.types import Images
 
 
 class ResNet18(nn.Module):
-    """A 3×3 stem without max pooling, four stages of two basic blocks (64 to 512 channels), one linear layer.
+    """A first 3×3 convolution without max pooling, four stages of two basic blocks, and one linear layer.
 
-    Images [n, in_chans, H, W] with sides of 32 pixels or more → logits [n, num_classes]. Convolutions have no bias, the
-    norms are GroupNorm(C, C). For 32×32 images the maps before the average pooling are 4×4.
-    Source: MTT networks.py ResNet18 (docs/field.md).
+    The input is images [n, in_chans, H, W] with sides of 32 pixels or more, and the output logits [n, num_classes]. The
+    stages have 64, 128, 256 and 512 channels. The convolutions have no bias. The norms are GroupNorm(C, C), which is
+    instance norm. For images of 32×32, the maps before the average pooling are 4×4.
+    Source: ResNet18 in networks.py of MTT's code (docs/field.md).
     """
 
     def __init__(self, *, num_classes: int, in_chans: int) -> None:
@@ -32,7 +33,7 @@ class ResNet18(nn.Module):
         self.classifier = nn.Linear(512, num_classes)
 
     def forward(self, images: Images) -> torch.Tensor:
-        """Logits [n, num_classes]."""
+        """The logits [n, num_classes] of `images`."""
         x = F.relu(self.norm1(self.conv1(images)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         logits: torch.Tensor = self.classifier(self.pool(x).flatten(1))
@@ -40,7 +41,11 @@ class ResNet18(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """relu(shortcut(x) + norm(conv(relu(norm(conv(x)))))); the first convolution and the shortcut have `stride`."""
+    """The residual block relu(shortcut(x) + norm(conv(relu(norm(conv(x)))))).
+
+    The first convolution and the shortcut have the stride `stride`. The shortcut is the identity if the stride is 1 and
+    the number of channels stays the same.
+    """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -56,7 +61,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[n, in_channels, H, W] → [n, channels, H/stride, W/stride]."""
+        """The output [n, channels, H/stride, W/stride] for the input `x` [n, in_channels, H, W]."""
         inner = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
         return F.relu(inner + self.shortcut(x))
 

@@ -1,4 +1,4 @@
-"""timm's own networks: the input size that one of them needs, found by a trial on shapes only."""
+"""Finds the input size that a network of timm needs, by trial forward passes that compute only shapes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ import torch
 from satm.errors import ConfigError
 
 SMALLEST = 32
-"""Pixels a side. timm's networks shrink an image up to 32 times: a smaller image would shrink to less than one pixel,
-so that only padding is left."""
-LARGER = (64, 96, 128, 224)  # pixels a side, tried in this order if a network cannot take the images' own size
+"""The smallest input size that is tried, in pixels a side. The maps in timm's networks are up to 32 times smaller than
+the image. A smaller image would become less than one pixel, so that only padding would be left."""
+LARGER = (64, 96, 128, 224)  # sizes in pixels a side, tried in this order if a network cannot take the original size
 
 
 @cache
 def fit(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> tuple[tuple[int, int], bool]:
-    """The input size (H, W) for images of `image_shape`, and whether the network must be built for it (`img_size`).
+    """The input size that timm's network `name` needs for images of `image_shape` (C, H, W).
 
-    The size is the first of these that works: the images' own size, but at least `SMALLEST`; then the sizes of `LARGER`
-    that exceed it; then timm's default for the network. Raises ConfigError if none works.
+    Returns the size (H, W), and whether the network must be built for this size (timm's argument `img_size`).
+
+    These sizes are tried in order, and the first one that works is returned:
+    1. the original size of the images, with sides of at least `SMALLEST`;
+    2. the sizes in `LARGER` that are larger than this size;
+    3. timm's default size for the network.
+
+    Raises ConfigError if no size works.
     """
     from timm.models import PretrainedCfg, get_pretrained_cfg
 
-    config = get_pretrained_cfg(name) or PretrainedCfg()  # a network that a user registered may have none
+    config = get_pretrained_cfg(name) or PretrainedCfg()  # a network that a user has registered may have none
     default = (config.input_size[1], config.input_size[2])
     reason = ""
     for size in _sizes(image_shape, default):
@@ -50,9 +56,9 @@ def _sizes(image_shape: tuple[int, int, int], default: tuple[int, int]) -> Itera
 
 
 def _failure(name: str, options: dict[str, Any], size: tuple[int, int]) -> str | None:
-    """Why the network cannot take images of `size`; None if it can.
+    """The reason why the network cannot take images of `size` (H, W), as text; None if it can take them.
 
-    Runs on torch's meta device: only shapes, no memory, no random numbers.
+    The trial runs on torch's meta device, which computes only shapes and needs no memory and no random numbers.
     """
     import timm
 
@@ -62,7 +68,7 @@ def _failure(name: str, options: dict[str, Any], size: tuple[int, int]) -> str |
             if (patch := _patch(network)) and (size[0] % patch[0] or size[1] % patch[1]):
                 return f"its patches are {patch[0]}×{patch[1]}, and they do not cover the whole image"
             logits = network(torch.empty(2, options["in_chans"], *size))
-    except Exception as error:  # timm's networks may raise anything for a size that does not fit
+    except Exception as error:  # for a wrong size, timm's networks raise many kinds of exceptions
         return (str(error).splitlines() or [type(error).__name__])[0]
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, options["num_classes"]):
         return "its output is not one score per class"
@@ -70,6 +76,6 @@ def _failure(name: str, options: dict[str, Any], size: tuple[int, int]) -> str |
 
 
 def _patch(network: torch.nn.Module) -> tuple[int, int] | None:
-    """Sides of the patches that a transformer cuts its images into; None for other networks."""
+    """The height and width of the patches into which a transformer cuts its images; None for other networks."""
     sides = getattr(getattr(network, "patch_embed", None), "patch_size", None)
     return tuple(sides) if isinstance(sides, tuple) and len(sides) == 2 else None

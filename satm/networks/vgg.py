@@ -1,4 +1,4 @@
-"""VGG11 as the field trains it on 32×32 images."""
+"""VGG11 for 32×32 images, as papers on dataset condensation use it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from satm.networks.batchnorm import batch_normed
 from satm.networks.resized import fit_to_32
 from satm.types import Images
 
-STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels; a max pooling ends each stage
+STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # the channels of the convolutions in each stage
 
 
 class VGG11(nn.Module):
-    """Eight [3×3 convolution with bias, instance norm, ReLU] in five stages, then one linear layer.
+    """Eight times [3×3 convolution with bias, instance norm, ReLU] in five stages, then one linear layer.
 
-    Images [n, in_chans, H, W] with sides of 32 pixels or more → logits [n, num_classes]. The norm is GroupNorm(C, C).
-    The average pooling to 1×1 changes nothing at 32×32; for larger images it keeps the size of the linear layer.
-    Source: MTT networks.py VGG11 (docs/field.md).
+    The input is images [n, in_chans, H, W] with sides of 32 pixels or more, and the output logits [n, num_classes].
+    Each stage ends with a max pooling. The norm is GroupNorm(C, C), which is instance norm. The average pooling before
+    the linear layer gives maps of 1×1. It changes nothing for images of 32×32. For larger images it keeps the input of
+    the linear layer at the same size.
+    Source: VGG11 in networks.py of MTT's code (docs/field.md).
     """
 
     def __init__(self, *, num_classes: int, in_chans: int) -> None:
@@ -35,7 +37,7 @@ class VGG11(nn.Module):
         self.classifier = nn.Linear(channels, num_classes)
 
     def forward(self, images: Images) -> torch.Tensor:
-        """Logits [n, num_classes]."""
+        """The logits [n, num_classes] of `images`."""
         logits: torch.Tensor = self.classifier(self.pool(self.features(images)).flatten(1))
         return logits
 

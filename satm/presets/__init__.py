@@ -1,4 +1,4 @@
-"""Presets: the numbers of the papers, each with its source, and the rules that scale them down."""
+"""Presets: the hyper-parameters that the papers print, each with its source, and rules that scale them down."""
 
 from satm.presets._types import CondenseConfig as CondenseConfig
 from satm.presets._types import Numbers as Numbers

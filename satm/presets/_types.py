@@ -1,4 +1,8 @@
-"""The types of a preset: a whole configuration, a row of hyper-parameters, the numbers of a method."""
+"""The data types of presets.
+
+`CondenseConfig` is the whole configuration of a condensation. `Row` is a row of a published table of hyper-parameters.
+`Numbers` are all published numbers of a method. `Preset` is a configuration with the source of its numbers.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +21,20 @@ from satm.parametrisation import PIXELS, Parametrisation, parametrisation_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CondenseConfig:
-    """Everything that decides a condensation, except its seed and its device."""
+    """Everything on which the result of a condensation depends, except its seed and its device."""
 
     dataset: str
-    classes: tuple[int, ...] | None = None  # only these, for one step of a class-incremental stream; null: all
-    ipc: int
+    classes: tuple[int, ...] | None = None  # the classes of one step of a class-incremental stream; null: all classes
+    ipc: int  # synthetic images per class, as they are stored
     method: str
-    architecture: str  # the network of the experts and of the inner loop
-    image_size: int | None  # pixels a side; null: the data set's own
-    zca: bool  # ZCA whitening instead of mean/std
-    validation: float = 0.1  # fraction of train held out before anything is fitted; 0: none, and nothing is selected
-    recipe: str  # how a network is trained on the set when it is evaluated
-    parametrisation: str = "pixels"  # or factor:N: each stored image is a grid of N × N that networks see
+    architecture: str  # the name of the network of the experts and of the inner loop
+    image_size: int | None  # pixels a side; null: the size of the data set's images
+    zca: bool  # True: the images are preprocessed by ZCA whitening; False: by mean and std
+    validation: float = 0.1  # the fraction of the training images in a validation split; 0: there is no such split
+    recipe: str  # the name of the recipe by which networks are trained on the set in its evaluation
+    parametrisation: str = "pixels"  # or factor:N, in which each stored image is a grid of N × N images
     experts: ExpertConfig
-    settings: Any  # the method's own configuration
+    settings: Any  # the settings that belong to the method, an object of its class `config`
 
     def __post_init__(self) -> None:
         if self.ipc < 1:
@@ -46,28 +50,31 @@ class CondenseConfig:
         expected = METHODS.get(self.method).config
         if not isinstance(self.settings, expected):
             raise ConfigError(f"settings of {type(self.settings).__name__} for method {self.method}")
-        parametrisation_of(self.parametrisation)  # raises ConfigError
+        parametrisation_of(self.parametrisation)  # raises ConfigError for an unknown one
 
     @property
     def decoding(self) -> Parametrisation:
-        """How the stored images give those that networks see."""
+        """The parametrisation: how the images that networks see are computed from the stored images."""
         return parametrisation_of(self.parametrisation)
 
     @property
     def seen_ipc(self) -> int:
-        """The images of each class that networks see."""
+        """The number of images of each class that networks see."""
         return self.ipc * self.decoding.each
 
     @property
     def held_out(self) -> tuple[str, ...]:
-        """The departure that a validation split is: the publications train on all of train. () if there is none."""
+        """A sentence that says that a validation split is held out; () if none is.
+
+        This is a departure from the papers, which use all training images.
+        """
         if not self.validation:
             return ()
         return (f"{1 - self.validation:.0%} of train: a validation split is held out (validation=0 holds out none)",)
 
     @property
     def set_dataset(self) -> str:
-        """The start of the set's name: `cifar10`, or `cifar10:3,5` if only those classes are condensed."""
+        """The first part of the set's name: `cifar10`, or `cifar10:3,5` if only the classes 3 and 5 are condensed."""
         if self.classes is None:
             return self.dataset
         named = ",".join(map(str, self.classes))
@@ -77,26 +84,31 @@ class CondenseConfig:
 
     @property
     def set_method(self) -> str:
-        """The part of the set's name that says how it is made: `mtt`, or `mtt+sam` under another outer rule.
+        """The part of the set's name that says how it was made, such as `mtt`.
 
-        A parametrisation other than `pixels` is named too: `mtt+factor2`.
+        If the outer rule is not the default of the method, its name is added: `mtt+sam`. A parametrisation other than
+        `pixels` is added, too: `mtt+factor2`.
         """
         stored = "" if self.decoding == PIXELS else f"+{self.decoding.spell().replace(':', '')}"
         return self.method + METHODS.get(self.method).variant(self.settings) + stored
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able dictionary; `from_dict` is its inverse."""
-        # Left out if it is as it always was, so that runs and sets from before this setting existed are still found.
+        """The configuration as a JSON-able dictionary; `from_dict` is the inverse."""
+        # The setting `parametrisation` is left out if it is `pixels`. Otherwise runs and sets that were stored before
+        # this setting existed would not be found any more, because their stored configurations do not have it.
         values = self.every_setting()
         return values if self.decoding != PIXELS else {k: v for k, v in values.items() if k != "parametrisation"}
 
     def every_setting(self) -> dict[str, Any]:
-        """The same with every setting that may be replaced, for `satm.config.override`."""
+        """The same dictionary, but always with `parametrisation`, so that `satm.config.override` can replace it."""
         return {key: value for key, value in plain(self).items() if (key, value) != ("classes", None)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CondenseConfig:
-        """The inverse of `to_dict`. Raises UnknownName for unknown settings, ConfigError for wrong or missing ones."""
+        """Make a configuration from the result of `to_dict`.
+
+        Raises UnknownName for an unknown setting, and ConfigError for a wrong or missing one.
+        """
         values = _today(values)
         names = [each.name for each in fields(cls)]
         for key in values:
@@ -111,11 +123,14 @@ class CondenseConfig:
         return from_dict(_Shared, rest).with_settings(settings)
 
 
-_FIRST_RULE = ("rho", "gamma", "noise", "tau", "redraw")
+_FIRST_RULE = ("rho", "gamma", "noise", "tau", "redraw")  # the settings of SATM's outer rule in version 0.1
 
 
 def _today(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A stored configuration in today's form. In version 0.1, SATM's rule was among the method's own settings."""
+    """A stored configuration, converted to the present form if it is from version 0.1.
+
+    In version 0.1, the settings of SATM's outer rule were settings of the method. Now they are grouped under `outer`.
+    """
     settings = values.get("settings")
     if values.get("method") != "satm" or not isinstance(settings, Mapping) or "outer" in settings:
         return values
@@ -126,7 +141,7 @@ def _today(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shared:
-    """`CondenseConfig` without the settings of the method, whose type depends on the method."""
+    """The fields of `CondenseConfig` without `settings`. The type of `settings` depends on the method."""
 
     dataset: str
     classes: tuple[int, ...] | None = None
@@ -141,67 +156,72 @@ class _Shared:
     experts: ExpertConfig
 
     def with_settings(self, settings: Any) -> CondenseConfig:
-        """The whole configuration."""
+        """The whole configuration: these fields, and `settings`."""
         return CondenseConfig(**{each.name: getattr(self, each.name) for each in fields(self)}, settings=settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One row of a paper's table of hyper-parameters, in the symbols of the paper."""
+    """One row of a paper's table of hyper-parameters for trajectory matching, with the symbols of the SATM paper."""
 
-    method: str  # whose table it is in
+    method: str  # the method that the table is for
     dataset: str
-    ipc: int
-    depth: int  # of the ConvNet
-    image_size: int
-    inner_steps: int  # N
-    expert_epochs: int  # M
-    max_start_epoch: int  # T
-    batch_syn: int | None
-    lr_images: float
-    lr_step_size: float  # λ
-    zca: bool
+    ipc: int  # synthetic images per class
+    depth: int  # the number of blocks of the ConvNet
+    image_size: int  # pixels a side
+    inner_steps: int  # N, the number of inner steps
+    expert_epochs: int  # M, the epochs of an expert that one outer step matches
+    max_start_epoch: int  # T, the limit of the start epoch
+    batch_syn: int | None  # the number of synthetic images in one inner step; None: all
+    lr_images: float  # the learning rate of the synthetic images φ
+    lr_step_size: float  # λ, the learning rate of the step size α
+    zca: bool  # True: ZCA whitening; False: normalisation by mean and std
     source: str
     outer_steps: int = 10_000  # updates of φ (SATM's paper, §5.2; TESLA's and DATM's code)
-    expert_lr: float = 0.01  # MTT's; the paper prints none
-    step_size: float | None = None  # α at the start; null: the experts' learning rate
-    expert_batch: int = 256  # MTT's; the paper prints none
-    expert_count: int = 100  # MTT's; the paper prints none
-    flat: FlatConfig | None = None  # how GSAM trains flat experts; null: FTD's script, or no flat experts
+    expert_lr: float = 0.01  # the experts' learning rate; MTT's value, because the SATM paper prints none
+    step_size: float | None = None  # α at the start; None: the learning rate of the experts
+    expert_batch: int = 256  # the experts' mini-batch; MTT's value, because the SATM paper prints none
+    expert_count: int = 100  # the number of experts; MTT's value, because the SATM paper prints none
+    flat: FlatConfig | None = None  # how flat experts are trained; None: as in FTD's script, if the method uses any
     departures: tuple[str, ...] = ()  # each way in which the row differs from its source
-    settings: Mapping[str, Any] = field(default_factory=dict)  # that only this method has
-    donor: bool = True  # whether data sets without rows of their own may take this one
+    settings: Mapping[str, Any] = field(default_factory=dict)  # settings that only this method has, by name
+    donor: bool = True  # whether this row may be used for data sets that have no rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """The numbers of one method, as its paper or its code prints them."""
+    """The numbers of one method, as its paper or its code prints them.
 
-    rows: tuple[Row, ...] = ()  # its own table
-    stand_ins: tuple[str, ...] = ("satm",)  # the methods whose rows are taken where it has none, the first one first
-    values: Mapping[str, Any] = field(default_factory=dict)  # settings that are the same for all data sets
-    by_ipc: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # settings for each printed IPC
-    by_set: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)  # for one data set and IPC
-    values_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # for one data set, before `values`
-    per_image: Mapping[str, float] = field(default_factory=dict)  # settings that are proportional to the IPC: at IPC 1
-    per_image_of: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # of one data set
-    source: str = ""  # of all of these; a row has its own source
-    departures: tuple[str, ...] = ()
-    departures_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # further ones, of a data set
-    experts: ExpertConfig | None = None  # how its experts are trained; None: as the method says, from MTT's
-    most_experts: Mapping[str, int] = field(default_factory=dict)  # by profile: no more of `experts`
-    limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by profile; before `Profile.max_settings`
-    by_profile: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings for each profile
-    recipes: Mapping[str, str] = field(default_factory=dict)  # by profile: its own recipe, in place of the profile's
-    batch_normed: bool = False  # whether its ConvNet has batch norm in place of instance norm
+    In the comments, "settings" are a dictionary from the name of a setting to its value. A profile is a scale of the
+    work: `paper`, `cpu` or `smoke`. If two fields give a value for the same setting, the more specific field is used.
+    The entries of `limits` and `recipes` replace those of the profile.
+    """
+
+    rows: tuple[Row, ...] = ()  # the rows of the method's own table, for a method that matches trajectories
+    stand_ins: tuple[str, ...] = ("satm",)  # the methods whose rows are used where `rows` has none, earlier ones first
+    values: Mapping[str, Any] = field(default_factory=dict)  # the settings for all data sets
+    by_ipc: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # the settings for each printed IPC
+    by_set: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)  # for a data set and an IPC
+    values_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the settings for a data set
+    per_image: Mapping[str, float] = field(default_factory=dict)  # settings that are multiplied by the IPC
+    per_image_of: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # as `per_image`, but for a data set
+    source: str = ""  # the source of these numbers; each row has its own source
+    departures: tuple[str, ...] = ()  # the ways in which a run with these numbers differs from the source
+    departures_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # further departures for a data set
+    experts: ExpertConfig | None = None  # how experts are trained; None: as `Method.experts` says
+    most_experts: Mapping[str, int] = field(default_factory=dict)  # the largest number of experts in a profile
+    limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # the largest values of settings in a profile
+    by_profile: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the settings for a profile
+    recipes: Mapping[str, str] = field(default_factory=dict)  # the recipe of the evaluation in a profile
+    batch_normed: bool = False  # whether the ConvNet has batch norm instead of instance norm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """A configuration, the source of its numbers, and each way in which it differs from the source."""
+    """A configuration with the source of its numbers, and each way in which it differs from the source."""
 
-    name: str  # satm/cifar10/ipc10
-    profile: str
+    name: str  # the name, for example satm/cifar10/ipc10
+    profile: str  # the scale of the work: `paper`, `cpu` or `smoke`
     config: CondenseConfig
     source: str
     departures: tuple[str, ...]

@@ -1,4 +1,7 @@
-"""A chosen row of hyper-parameters: what `find_preset` hands to the two builders of presets."""
+"""`Choice`: a request for a preset, with the row of hyper-parameters that was chosen for it.
+
+`find_preset` makes a `Choice`. The functions `matching_preset` and `printed_preset` make a preset from it.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +20,28 @@ from satm.presets.rows import nearest_row, own_table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A request for a preset, with the row and the scale that answer it."""
+    """A request for a preset, with the row of hyper-parameters and the profile that were chosen for it."""
 
     method: Method
-    base: Method  # the method whose numbers and experts count: `method` itself unless it extends another
-    numbers: Mapping[str, Numbers]  # of every method
+    base: Method  # the method whose numbers and experts are used: `method`, or the method that `method` extends
+    numbers: Mapping[str, Numbers]  # the published numbers of each method, by the name of the method
     dataset: str
-    ipc: int
-    classes: int | None  # of the data set; None: not known before it is read
-    outer: str | None  # the outer rule that `--outer` names; None: the method's own
-    scale: Profile
-    printed: Row  # as the source prints it
-    row: Row  # as it runs: fitted to the data set and within the limits of the scale
-    row_ipc: int  # the IPC whose numbers are wanted: the named row's, else `ipc`
+    ipc: int  # synthetic images per class
+    classes: int | None  # the number of classes of the data set; None if it is not known before the data are read
+    outer: str | None  # the outer rule of the option `--outer`; None: the method's default
+    scale: Profile  # the profile, which limits the size of the work
+    printed: Row  # the chosen row, as its source prints it
+    row: Row  # the row that is used: `printed`, fitted to the data set and to the limits of `scale`
+    row_ipc: int  # the IPC for which numbers are looked up: that of the row that the user named, otherwise `ipc`
     augment: str  # DSA's strategy for the data set
-    departures: tuple[str, ...]  # of the row from the request
+    departures: tuple[str, ...]  # how the chosen row differs from its source and from the request
 
     def data_settings(self) -> Mapping[str, Any]:
-        """The settings of the method that follow from the data set."""
+        """The settings of the method that follow from the data set, by name."""
         return self.method.data_settings(Traits(image_size=self.row.image_size, augment=self.augment))
 
     def plain_experts(self) -> ExpertConfig:
-        """MTT's experts, as many as the method uses at this scale."""
+        """The configuration of experts trained as in MTT, in the number that the method uses under this profile."""
         return ExpertConfig(
             count=self.method.expert_count or self.row.expert_count,
             lr=self.row.expert_lr,
@@ -47,18 +50,20 @@ class Choice:
         )
 
     def own_row(self) -> Row | None:
-        """The row of the base's own table whose settings count: one of the data set's own, or the nearest.
+        """The row with the settings that only the method `base` has; None if no row of its table has such settings.
 
-        None: the base has no settings of its own. They count even if another method's row stands in for the rest.
+        It is a row for this data set if there is one, and otherwise the nearest row of another data set. These settings
+        are used even if the other numbers come from a row of another method.
         """
         rows = [row for row in own_table(self.numbers, self.base.name) if row.settings]
         rows = [row for row in rows if row.dataset == self.dataset] or [row for row in rows if row.donor]
         return nearest_row(rows, self.ipc, self.row.image_size) if rows else None
 
     def build(self, given: Mapping[str, Any]) -> Any:
-        """The configuration of the method with the settings `given`, under its base if it extends another method.
+        """Make the configuration of the method with the settings `given`.
 
-        Raises PluginError if the method of another package has a setting that is not given and has no default.
+        If the method extends another method, all other settings have the defaults of that method. Raises PluginError if
+        a method of another package has a setting that is not in `given` and has no default.
         """
         kind = self.method.config
         if self.method.base is not None:
@@ -78,11 +83,11 @@ class Choice:
 
     @property
     def recipe(self) -> str:
-        """The evaluation recipe of the scale, or that of the publication whose numbers count."""
+        """The recipe of the evaluation: that of the profile, or that of the publication if the profile has none."""
         return self.scale.recipe or self.base.recipe
 
     def config(self, settings: Any, experts: ExpertConfig) -> CondenseConfig:
-        """The whole configuration."""
+        """The whole configuration of the condensation, with the method's `settings` and the `experts`."""
         return CondenseConfig(
             dataset=self.dataset,
             ipc=self.ipc,

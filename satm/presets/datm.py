@@ -1,4 +1,4 @@
-"""DATM's numbers, from its configuration files. No logic."""
+"""The hyper-parameters of DATM, from the configuration files of its code. This file holds data only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from satm.experts import FlatConfig
 from satm.presets._types import Row
 
 _SOURCE = "DATM 97ae510, configs/{}/ConvIN/IPC{}.yaml"
-_FLAT = FlatConfig(gap_weight=0.3)  # README's buffer command; its author says the same for all sets (issue 6)
+# From the command in DATM's README that trains the experts ("buffer"). The author says that the numbers are the same
+# for all data sets (issue 6).
+_FLAT = FlatConfig(gap_weight=0.3)
 
 ROWS: tuple[Row, ...] = (
     Row(

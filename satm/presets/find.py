@@ -32,21 +32,23 @@ def find_preset(
     base: str | None = None,
     numbers: Mapping[str, Numbers] = NUMBERS,
 ) -> Preset:
-    """The preset for a data set of `image_size` pixels a side.
+    """The preset for the data set `dataset`, with images of `image_size` pixels a side and `ipc` images per class.
 
-    `row` names the row of hyper-parameters, such as `cifar10/ipc10`. If it is None, the first of these rows is taken:
+    A preset uses a row of published hyper-parameters. `row` is the name of this row, such as `cifar10/ipc10`. If it is
+    None, the first row of this list that exists is used:
 
-    1. the data set's row at this IPC;
-    2. the data set's row at the nearest IPC;
-    3. of the data sets with the nearest image size, the row at the nearest IPC.
+    1. the row of the data set for this IPC;
+    2. the row of the data set for the nearest IPC;
+    3. the row of another data set: one with the nearest image size, and among these the row for the nearest IPC.
 
-    The second and the third are departures. `outer` names an outer rule that replaces the method's own. `base` names
-    the method that `mdc` extends, `mtt` by default: `mdc` takes the numbers, defaults and experts of that method. A
-    method that extends no other ignores `base`. `numbers` are those of every method, the published ones unless a test
-    gives others.
+    If the second or the third case is used, the preset says so as a departure.
 
-    Raises UnknownName for an unknown `row`, `profile`, `method`, `outer` or `base`. Raises ConfigError for an IPC below
-    1, for `outer` if the method differentiates no inner loop, and for a `base` that matches no trajectories.
+    `outer` is the name of an outer rule that replaces the method's default. `base` is the name of the method that the
+    method `mdc` extends, `mtt` by default: `mdc` uses the numbers, defaults and experts of this method. Methods that
+    extend no other method ignore `base`. `numbers` are the published numbers of every method. Tests can replace them.
+
+    Raises UnknownName for an unknown `row`, `profile`, `method`, `outer` or `base`. Raises ConfigError if `ipc` is
+    below 1, if `outer` is given for a method that differentiates no inner loop, or if `base` matches no trajectories.
     """
     scale, entry = get_profile(profile), METHODS.get(method)
     if ipc < 1:

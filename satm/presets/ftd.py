@@ -1,4 +1,7 @@
-"""FTD's numbers: its Table 7, its scripts, and its author's comment on the subsets of ImageNet. No logic."""
+"""The hyper-parameters of FTD. This file holds data only.
+
+They are from FTD's Table 7, from its scripts, and from its author's comment on the subsets of ImageNet.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _SUBSETS_SOURCE = "FTD's author (FTD-distillation, issue 3): IPC 1 and 10 of the
 _ZCA = "ZCA: Table 7 does not say; on, as in the scripts"
 _STEP_SIZE = "α starts at 0.01: the author's comment gives '0.01/0.001'"
 
-# EMA's `spans` is (1 − d) · 5,000, given the printed decay d of 5,000 outer steps.
+# FTD prints the decay d of its moving average for 5,000 outer steps. The setting `spans` of EMA is (1 − d) · 5,000.
 ROWS: tuple[Row, ...] = (
     Row(
         method="ftd",

@@ -1,4 +1,4 @@
-"""The preset of a method that matches trajectories: its row of hyper-parameters, within the limits of a profile."""
+"""Makes the preset of a method that matches trajectories from a row of hyper-parameters, within a profile's limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ BASE_SOURCE = "the paper's base is IDC or DREAM: here {}, under its own numbers 
 
 
 def matching_preset(choice: Choice) -> Preset:
-    """The numbers of `choice.row`, with the method's own outer rule unless `choice.outer` names another."""
+    """The preset with the numbers of `choice.row`.
+
+    Its outer rule is `choice.outer`, or the method's default if that is None.
+    """
     scale = choice.scale
     settings, departures = _settings(choice)
     config = choice.config(settings, _experts(choice))
@@ -39,7 +42,7 @@ def matching_preset(choice: Choice) -> Preset:
 
 
 def _stand_in(choice: Choice) -> tuple[str, ...]:
-    """Whose numbers the row holds, if it is not in the table of the method (or of the base that the method extends)."""
+    """A sentence about the source of the row's numbers; () if they are from the method `choice.base` itself."""
     row, scale = choice.printed, choice.scale
     if row.method == choice.base.name:
         return ()
@@ -49,13 +52,16 @@ def _stand_in(choice: Choice) -> tuple[str, ...]:
 
 
 def _experts(choice: Choice) -> ExpertConfig:
-    """The experts as the base trains them; flat ones under the numbers of its own table."""
+    """The configuration of the experts: that of the method `choice.base`.
+
+    If this method uses flat experts and its own table has numbers for them, these numbers are used.
+    """
     experts, own = choice.base.experts(choice.plain_experts()), choice.own_row()
     return experts if experts.flat is None or own is None or own.flat is None else replace(experts, flat=own.flat)
 
 
 def _settings(choice: Choice) -> tuple[Any, tuple[str, ...]]:
-    """The method's settings, and how they depart from the printed numbers."""
+    """The method's configuration, and the sentences that say how it differs from the printed numbers."""
     row, scale = choice.row, choice.scale
     own, departures = _own_settings(choice)
     given = {
@@ -86,15 +92,18 @@ def _settings(choice: Choice) -> tuple[Any, tuple[str, ...]]:
 
 
 def _own_settings(choice: Choice) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The settings that only this method's table has, fitted to the row that runs, and their departures."""
+    """The settings that only this method has, and the sentences that say how they differ from the printed numbers.
+
+    The settings are scaled to the row that is used (`choice.row`).
+    """
     row = choice.own_row()
     if row is None:
         return {}, ()
-    known = {each.name for each in fields(choice.method.config)}  # MDC has only the settings that all methods share
+    known = {each.name for each in fields(choice.method.config)}  # MDC does not have the settings of its base
     row = replace(row, settings={name: value for name, value in row.settings.items() if name in known})
     settings = scaled_settings(row, choice.row)
     if "teacher_epoch" in settings and choice.scale.max_start_epoch is not None:
-        settings["teacher_epoch"] = None  # experts are no longer than segments need
+        settings["teacher_epoch"] = None  # the profile limits T, so experts are trained only as long as segments need
     departures = settings_changes(row.settings, settings, choice.scale)
     if settings and (row.dataset, row.ipc) != (choice.dataset, choice.ipc):
         settings_of = f"no settings of {choice.base.name}'s own for this set: those of {row.dataset} IPC {row.ipc}"

@@ -1,4 +1,7 @@
-"""MTT's numbers, as DC-BENCH and its author's comment print them (its README has them only as an image). No logic."""
+"""The hyper-parameters of MTT. This file holds data only.
+
+They are as DC-BENCH and a comment of MTT's author print them, because MTT's README has them only as an image.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ _README = (
 )
 
 SUBSETS = ("imagenette", "imagewoof", "imagefruit", "imagemeow")
-"""The subsets of ImageNet in the catalogue, for which MTT and FTD print one row each."""
+"""The subsets of ImageNet in the catalogue. MTT prints the same numbers for all of them, and so does FTD."""
 
 ROWS: tuple[Row, ...] = (
     Row(

@@ -1,4 +1,7 @@
-"""The numbers of every method. Tables of rows are in files of their own (satm.py, mtt.py, …). No logic."""
+"""`NUMBERS`: the published numbers of every method. This file holds data only.
+
+For the methods that match trajectories, the rows of hyper-parameters are in other files (satm.py, mtt.py, …).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ DC_CODE = "DC's code (main.py and utils.py at 53f63a6)"
 DSA_CODE = f"{DC_CODE}, its README's --init real"
 DM_CODE = "DM's code (main_DM.py at 53f63a6) and its README"
 DANCE_CODE = "DANCE's code (DANCE.py and arguments/ of Hansong-Zhang/DANCE at 1b56b68), its --reproduce"
-DANCE_LR = 0.16  # an image: the printed 0.01 is of pixels in 0..1; of images divided by a std s it is 0.01/s², s = 0.25
+DANCE_LR = 0.16  # times IPC; 0.01 is printed for pixels in 0..1; for images divided by a std s = 0.25 it is 0.01/s²
 DANCE_SUBSETS = ("imagenette", "imagewoof", "imagemeow", "imagefruit")
 DANCE_DEPARTURES = (
     "lr_images 0.16 IPC for 0.01 IPC: images are normalised by a std of about 0.25, and DANCE learns pixels in 0..1",
@@ -23,8 +26,10 @@ DANCE_DEPARTURES = (
     "judged by DM's recipe: 1,000 epochs without CutMix",
 )
 NCFM_CODE = "NCFM's code (config/ of gszfwsb/NCFM at de92fb8)"
-# Of Adam. The printed 0.01 · 0.1 is of pixels in 0..1; of images divided by a std s it is 0.001/s = 0.004. NCFM's code
-# moves all images once for each of K classes, with the gradient of that class only: √K as far as one joint move.
+# Learning rates of Adam for the images: the default, and those of some data sets. NCFM's files print 0.01 · 0.1 = 0.001
+# for pixels in 0..1. For images divided by a std s = 0.25, this is 0.001/s = 0.004. NCFM's code moves all images K
+# times in a step, once for each of the K classes, with the gradient of that class only. Together these moves are √K
+# times as long as one move with the gradient of all classes, so the number here is 0.004 √K.
 NCFM_LR, NCFM_LR_OF = 0.0126, {"cifar100": 0.04, "tiny-imagenet": 0.0566, "imagenet-1k": 0.126}
 NCFM_DEPARTURES = (
     "lr_images 0.004 √K for 0.001: images are normalised by a std of about 0.25, and all K classes move at once",
@@ -60,7 +65,8 @@ EXPERT_SOURCE = (
 SHARED_SPACE = "in the space of the trajectory methods"
 FLAT_SOURCE = "GSAM's numbers of the flat experts are not printed: those of FTD's script (ρ 0.01, a 0.4)"
 
-# get_loops in DC's utils.py, by IPC: updates of φ with each network, and epochs of its training between two updates.
+# From get_loops in DC's utils.py. The keys are the IPC. `updates` is the number of updates of φ with each network, and
+# `inner_epochs` the number of epochs for which the network is trained between two updates.
 LOOPS = {
     1: {"updates": 1, "inner_epochs": 1},
     10: {"updates": 10, "inner_epochs": 50},
@@ -70,7 +76,8 @@ LOOPS = {
     50: {"updates": 50, "inner_epochs": 10},
 }
 
-# The README's commands, by data set and IPC. For other data sets it is the code's default.
+# DM's learning rate of the images for a data set and an IPC, from the commands in DM's README. For other data sets, the
+# default of DM's code is used.
 DM_LR_IMAGES = {
     "cifar10": {1: 1.0, 10: 1.0, 50: 1.0, 100: 10.0, 200: 10.0, 500: 10.0, 1000: 10.0, 1250: 10.0},
     "cifar100": {1: 1.0, 10: 1.0, 50: 1.0, 100: 1.0, 125: 1.0},
@@ -78,26 +85,28 @@ DM_LR_IMAGES = {
 
 RULE_SOURCE = "the numbers of the outer optimiser are not printed for images: ours (docs/choices.md)"
 PRINTED_RULES = {"sgd": "", "ema": "a decay for the same share of all outer steps as the printed one of 5,000 steps"}
-"""The outer rules whose numbers are printed for images, and how these change if the outer steps are not 5,000."""
+"""The outer rules that have published numbers for synthetic images, with a text for each of them. The text says how the
+numbers change if a run has not 5,000 outer steps; "" if they do not change."""
 
 NUMBERS: Mapping[str, Numbers] = {
     "satm": Numbers(rows=satm.ROWS, stand_ins=(), departures=(MOMENTUM_SOURCE,)),
     "satm-fi": Numbers(departures=(MOMENTUM_SOURCE, FLAT_SOURCE)),
-    # Table 7 of the paper prints no numbers of its own.
+    # Table 7 of the SATM paper, which has the results of SATM-DA, prints no numbers for it.
     "satm-da": Numbers(stand_ins=("datm", "satm"), departures=(MOMENTUM_SOURCE,)),
     "mtt": Numbers(rows=mtt.ROWS),
     "ftd": Numbers(rows=ftd.ROWS, stand_ins=("mtt", "satm")),
     "tesla": Numbers(rows=tesla.ROWS, stand_ins=("mtt", "satm")),
     "datm": Numbers(rows=datm.ROWS),
-    "mdc": Numbers(stand_ins=("mtt", "satm")),  # MDC's own numbers are IDC's
-    # From here on no method learns α. DC and DSA train their networks on φ at learning rate 0.01 in batches of 256.
+    "mdc": Numbers(stand_ins=("mtt", "satm")),  # the numbers that MDC prints are those of IDC
+    # The methods from here on match no trajectories. DC and DSA train their networks on φ with the learning rate 0.01
+    # and batches of 256.
     "dc": Numbers(
         values={"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "noise"}, by_ipc=LOOPS, source=DC_CODE
     ),
     "dsa": Numbers(
         values={"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "real"},
         by_ipc=LOOPS,
-        by_set={"cifar10": {100: {"updates": 100, "inner_epochs": 2}}},  # the author, issue 2
+        by_set={"cifar10": {100: {"updates": 100, "inner_epochs": 2}}},  # from the author's comment in issue 2
         source=DSA_CODE,
     ),
     "dm": Numbers(

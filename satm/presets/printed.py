@@ -1,4 +1,7 @@
-"""The preset of a method that matches no trajectories: its printed numbers, within the limits of a profile."""
+"""Builds the preset of a method that matches no trajectories from its printed numbers.
+
+"Printed" means: published in the paper or in the code of the method.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +39,11 @@ def spell_printed(method: str) -> list[str]:
 
 
 def spell_row(row: Row, method: str) -> list[str]:
-    """Lines of text with a row of hyper-parameters, the settings that only its method has, and its departures.
+    """Lines of text with a row's hyper-parameters, the settings that only its method has, and its departures.
 
-    The length of the perturbation is that of the outer rule of `method`, which takes the row.
+    A departure is a way in which the row differs from its source. `Row` explains the symbols N, M, T and λ. `method` is
+    the method that uses the row; the row can be printed for another method. The length of the perturbation is that of
+    the outer rule of `method`.
     """
     length = perturbation(method, row)
     batch = "all" if row.batch_syn is None else row.batch_syn
@@ -54,7 +59,7 @@ def spell_row(row: Row, method: str) -> list[str]:
 
 
 def _rule(per_image: Mapping[str, float]) -> dict[str, str]:
-    """The settings that are proportional to the IPC, in words."""
+    """The settings that are proportional to the IPC, as text: 0.16 for each image becomes `0.16 IPC`."""
     return {name: f"{value:g} IPC" for name, value in per_image.items()}
 
 
@@ -63,7 +68,7 @@ def _spell(values: Mapping[str, Any]) -> str:
 
 
 def _parts(name: str, value: Any) -> list[str]:
-    """A setting in words; a group of settings in the words of each that is set."""
+    """One setting as text. A group of settings (a dataclass) gives one text for each setting that is not None."""
     if not is_dataclass(value):
         return [f"{name} {value}"]
     held = [(each.name, getattr(value, each.name)) for each in fields(value)]
@@ -71,7 +76,10 @@ def _parts(name: str, value: Any) -> list[str]:
 
 
 def printed_preset(choice: Choice) -> Preset:
-    """The printed numbers of `choice.method`. If some depend on the IPC, those of the nearest printed IPC."""
+    """The preset with the printed numbers of `choice.method`, within the limits of the profile `choice.scale`.
+
+    If some numbers depend on the IPC, the numbers of the nearest printed IPC are used.
+    """
     method, scale, name = choice.method, choice.scale, choice.method.name
     numbers = numbers_of(name, choice.numbers)
     values, departures = _values(choice, numbers)
@@ -103,7 +111,11 @@ def printed_preset(choice: Choice) -> Preset:
 
 
 def _experts(choice: Choice, numbers: Numbers) -> ExpertConfig:
-    """The printed experts, no more than the scale has; else the method's own."""
+    """How the experts are trained.
+
+    These are the printed experts, with at most as many experts as the profile allows. If no experts are printed, they
+    are the experts that the method itself defines.
+    """
     printed = numbers.experts
     if printed is None:
         return choice.method.experts(choice.plain_experts())
@@ -112,9 +124,11 @@ def _experts(choice: Choice, numbers: Numbers) -> ExpertConfig:
 
 
 def _values(choice: Choice, numbers: Numbers) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The printed settings. Some depend on the IPC.
+    """The printed settings, and the departures that they cause.
 
-    If a rule is printed, they follow it. If rows are printed, they are those of the nearest row, which is a departure.
+    Some settings depend on the IPC. If they are printed as a rule (a number for each image of a class), the rule is
+    applied to the IPC. If they are printed for some IPCs, the numbers of the nearest of these IPCs are used; it is a
+    departure if this is not the requested IPC.
     """
     own = numbers.by_set.get(choice.dataset, {})
     printed = {**numbers.by_ipc, **own}
@@ -130,7 +144,7 @@ def _values(choice: Choice, numbers: Numbers) -> tuple[dict[str, Any], tuple[str
 
 
 def _other_departures(choice: Choice, config: CondenseConfig) -> tuple[str, ...]:
-    """How the network, the data, the evaluation and the experts differ from the source."""
+    """The departures of the network, the data, the evaluation and the experts from the source, in words."""
     scale = choice.scale
     width = () if scale.width == 128 else (f"{scale.name}: width of the ConvNet {scale.width} instead of 128",)
     with_experts = choice.method.expert_epochs(config.settings) is not None

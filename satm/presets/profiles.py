@@ -1,4 +1,4 @@
-"""The three scales that a preset runs at, as limits on the paper's numbers."""
+"""The three profiles `paper`, `cpu` and `smoke`: scales of the work, given as limits on the printed numbers."""
 
 from __future__ import annotations
 
@@ -11,31 +11,39 @@ from satm.errors import UnknownName
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A scale. A limit of null means: as the row says."""
+    """How large the work of a preset is.
+
+    Most fields are upper limits on the numbers of a printed row of hyper-parameters. A limit of None leaves the number
+    of the row as it is. The symbols are: N inner steps, M epochs of the expert that one outer step matches, T the
+    largest start epoch, α the step size of the inner loop.
+    """
 
     name: str
-    width: int  # of the ConvNet
-    experts: int
-    outer_steps: int  # at most
-    recipe: str | None  # evaluation; null: the recipe of the method
-    max_inner_steps: int | None = None  # N at most
-    max_expert_epochs: int | None = None  # M at most
-    max_start_epoch: int | None = None  # T at most
-    max_batch_syn: int | None = None  # synthetic images an inner step at most
-    max_zca_size: int | None = None  # no ZCA on larger images (pixels a side)
-    max_inner_images: int | None = None  # outer steps × N × mini-batch at most; bounds the time
-    image_step: float = 1.0  # factor on lr_images
-    # At most, if the row belongs to another data set, which may be many times as large. With mini-batches of 256 an
-    # epoch of 9,000 images is too short to match, and α swings between its minimum and its start (tiny-imagenet-20).
+    width: int  # the width of the ConvNet
+    experts: int  # the largest number of experts
+    outer_steps: int  # the largest number of outer steps
+    recipe: str | None  # the recipe of the evaluation; None: the recipe of the method's publication
+    max_inner_steps: int | None = None  # the largest N
+    max_expert_epochs: int | None = None  # the largest M
+    max_start_epoch: int | None = None  # the largest T
+    max_batch_syn: int | None = None  # the largest number of synthetic images in one inner step
+    max_zca_size: int | None = None  # the largest image side in pixels at which ZCA is used
+    max_inner_images: int | None = None  # the largest product outer steps × N × mini-batch; it bounds the time
+    image_step: float = 1.0  # a factor on `lr_images`, the learning rate of the images
+    # The next two limits apply only if the row belongs to another data set, which may have many times as many images.
+    # With the mini-batches of 256 of such a row, an epoch on 9,000 images has too few steps to be matched, and α
+    # swings between its minimum and its start value. This was seen on tiny-imagenet-20.
     max_borrowed_expert_batch: int | None = None
     max_borrowed_lr_step_size: float | None = None
-    # Limits of the methods that match no trajectories.
-    max_settings: Mapping[str, int] = field(default_factory=dict)  # at most, by the name of the setting
-    max_images: int | None = None  # that pass a network forwards and backwards in all steps; bounds the time
-    shared_rows: bool = False  # all trajectory methods take SATM's rows, so that they differ only in the method
-    class_orders: int = 5  # of a class-incremental evaluation; DM's number
-    networks_an_order: int = 3  # fresh networks for each class order; DM's number
-    engine: Engine = "auto"  # how inner loops are differentiated
+    # The next two limits apply to the methods that match no trajectories.
+    max_settings: Mapping[str, int] = field(default_factory=dict)  # maps the name of a setting to its largest value
+    # The largest number of images that pass a network forwards and backwards, added over all steps. It bounds the time.
+    max_images: int | None = None
+    # Whether all trajectory methods use SATM's rows, so that only the method differs between them.
+    shared_rows: bool = False
+    class_orders: int = 5  # the number of class orders of a class-incremental evaluation; 5 is DM's number
+    networks_an_order: int = 3  # the number of fresh networks for each class order; 3 is DM's number
+    engine: Engine = "auto"  # how inner loops are differentiated (`--engine`)
 
 
 PROFILES = {
@@ -84,30 +92,34 @@ PROFILES = {
 
 
 CUSTOM = "custom"
-"""The label of numbers at paper scale whose settings were changed by hand."""
+"""The label of presets and results at paper scale of which a user changed some settings."""
 
 FOREIGN = "foreign"
-"""The label of sets made elsewhere, whose scale this suite cannot check, and of numbers at paper scale on them."""
+"""The label of sets that were made elsewhere, and of results at paper scale on such sets.
 
+This suite cannot check the scale at which these sets were made.
+"""
+
+# All labels, from the label that claims least to the label that claims most.
 ORDER = ("smoke", "cpu", CUSTOM, FOREIGN, "paper")
 
 
 def weaker(*names: str) -> str:
-    """The label that claims least. A number that comes from several scales has this label."""
+    """The label of `names` that claims least. A number that comes from several scales gets this label."""
     return min(names, key=ORDER.index)
 
 
 def class_incremental_repeats(label: str) -> tuple[int, int]:
-    """Class orders of a class-incremental evaluation at this label, and networks for each order.
+    """Two numbers for a class-incremental evaluation at the scale `label`: class orders, and networks for each order.
 
-    `custom` and `foreign` have the numbers of `paper`.
+    The labels `custom` and `foreign` have the numbers of the profile `paper`.
     """
     profile = PROFILES.get(label, PROFILES["paper"])
     return profile.class_orders, profile.networks_an_order
 
 
 def get_profile(name: str) -> Profile:
-    """The profile of that name. Raises UnknownName."""
+    """The profile called `name`. Raises UnknownName if there is no such profile."""
     if name not in PROFILES:
         raise UnknownName("profile", name, PROFILES)
     return PROFILES[name]

@@ -1,4 +1,4 @@
-"""Chooses the row of hyper-parameters that a data set takes."""
+"""Chooses the row of hyper-parameters for a data set and an IPC."""
 
 from __future__ import annotations
 
@@ -12,24 +12,32 @@ from satm.methods.trajectory.config import default_outer
 from satm.presets._types import Numbers, Row
 from satm.presets.numbers import NUMBERS
 
-WHITENED = 0.25  # standard deviation of a whitened pixel: CIFAR-10's images have a norm of 13.6 (docs/choices.md)
+# The standard deviation of a pixel after ZCA whitening: whitened images of CIFAR-10 have a norm of 13.6
+# (docs/choices.md).
+WHITENED = 0.25
 
 
 def numbers_of(method: str, numbers: Mapping[str, Numbers] = NUMBERS) -> Numbers:
-    """The numbers of a method. A plug-in's method has its own defaults, or SATM's rows if it matches trajectories."""
+    """The printed numbers of `method`.
+
+    For a method of a plug-in there are none, so the result is empty except for a source: the method uses its own
+    defaults, or SATM's rows if it matches trajectories.
+    """
     return numbers[method] if method in numbers else Numbers(source=f"the defaults of {METHODS.owner(method)}")
 
 
 def own_table(numbers: Mapping[str, Numbers], method: str) -> tuple[Row, ...]:
-    """The method's own rows, or those of the first method that stands in for it if it has none."""
+    """The rows of the method itself. If it has none, the rows of the first method that lends it rows (`stand_ins`)."""
     own = numbers_of(method, numbers)
     return own.rows or numbers_of(own.stand_ins[0], numbers).rows
 
 
 def all_rows(method: str = "satm", numbers: Mapping[str, Numbers] = NUMBERS) -> dict[str, Row]:
-    """Every printed or chosen row that a method may take, by name, `cifar10/ipc10`. Raises UnknownName.
+    """Every row that `method` may use, printed or chosen by us. The keys are names such as `cifar10/ipc10`.
 
-    A row of the method's own comes before one of the same name that stands in for it.
+    These are the rows of the method itself, and of the methods that lend it rows: the list `stand_ins` of its numbers.
+    If two rows have the same name, the row of the method itself is used, then that of the earlier method of the list.
+    Raises UnknownName for an unknown method.
     """
     METHODS.get(method)
     own = numbers_of(method, numbers)
@@ -40,10 +48,10 @@ def all_rows(method: str = "satm", numbers: Mapping[str, Numbers] = NUMBERS) -> 
 def choose_row(
     rows: dict[str, Row], dataset: str, ipc: int, *, image_size: int, named: str | None
 ) -> tuple[Row, tuple[str, ...]]:
-    """The row for a request, and its departures from the request.
+    """The row for a request, and the departures: how the row differs from its source and from the request.
 
-    It is the row called `named`, if given. Otherwise it is the data set's own row of the nearest IPC. If the data set
-    has none, it is the nearest row of another data set. Raises UnknownName if there is no row called `named`.
+    It is the row called `named`, if a name is given. Otherwise it is the data set's own row with the nearest IPC. If
+    the data set has no row, it is the nearest row of another data set. Raises UnknownName if no row is called `named`.
     """
     if named is not None:
         if named not in rows:
@@ -59,10 +67,13 @@ def choose_row(
 
 
 def perturbation(method: str, row: Row) -> str:
-    """The length of the perturbation of the method's own outer rule on a set of `row`: `r 0.02, ρ ≈ 0.88`.
+    """The length of the perturbation of the method's own outer rule, as text: `r 0.02, ρ ≈ 0.88`.
 
-    ‖φ‖ is estimated for real images, at which φ starts: a pixel of standard deviation 1 by mean/std, `WHITENED` by
-    ZCA. Empty if the rule has no perturbation.
+    r is relative to the norm ‖φ‖ of all images φ of a set made by `row`, and ρ = r·‖φ‖. The norm is estimated for real
+    images, because φ starts at real images. One pixel has the standard deviation 1 if the images are normalised by
+    mean/std, and `WHITENED` if they are whitened by ZCA.
+
+    "" if the rule has no perturbation, or if the data set of the row is not in the catalogue.
     """
     length = default_outer(METHODS.get(method).config).perturbation_length()
     known = spec_of(row.dataset)
@@ -73,5 +84,5 @@ def perturbation(method: str, row: Row) -> str:
 
 
 def nearest_row(rows: Sequence[Row], ipc: int, image_size: int) -> Row:
-    """The row of the nearest image size. Ties go to the nearest IPC, then to the lower IPC."""
+    """The row with the nearest image size. If several are equally near: the nearest IPC, then the lower IPC."""
     return min(rows, key=lambda row: (abs(row.image_size - image_size), abs(row.ipc - ipc), row.ipc))

@@ -1,4 +1,4 @@
-"""SATM's numbers: the paper's Table 11, and rows of ours for data sets that are not in it. No logic."""
+"""SATM's rows of hyper-parameters: the paper's Table 11, and our own rows for the sets that it lacks. No logic."""
 
 from __future__ import annotations
 

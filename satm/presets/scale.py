@@ -1,4 +1,4 @@
-"""Applies the limits of a profile to a row, and puts the changes into words."""
+"""Applies the limits of a profile to a row of hyper-parameters, and puts the changes into words."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ N = TypeVar("N", int, float)
 
 
 def scaled(row: Row, scale: Profile, *, images: int | None, borrowed: bool = False) -> Row:
-    """`row` within the limits of a profile.
+    """`row` within the limits of the profile `scale`.
 
     `images` is the number of synthetic images, or None if it is not known. `borrowed` means that the row belongs to
-    another data set.
+    another data set, for which a profile has two further limits.
     """
     inner_steps = at_most(row.inner_steps, scale.max_inner_steps)
     batch = scale.max_batch_syn if row.batch_syn is None else at_most(row.batch_syn, scale.max_batch_syn)
@@ -45,7 +45,11 @@ def scaled(row: Row, scale: Profile, *, images: int | None, borrowed: bool = Fal
 
 
 def scaled_settings(printed: Row, chosen: Row) -> dict[str, Any]:
-    """The settings that only this method has, from `printed`, scaled to the T and the outer steps of `chosen`."""
+    """The settings of `printed` that only its method has, scaled to the numbers of `chosen`.
+
+    `printed` is the row as its source prints it, `chosen` the row that runs. Start epochs are scaled by the ratio of
+    the largest start epochs T of the two rows, numbers of outer steps by the ratio of the outer steps.
+    """
     settings = dict(printed.settings)
     epochs = chosen.max_start_epoch / printed.max_start_epoch
     first = int(settings.get("min_start_epoch", 0) * epochs)
@@ -60,7 +64,7 @@ def scaled_settings(printed: Row, chosen: Row) -> dict[str, Any]:
 
 
 def changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
-    """How the row that runs differs from the printed row, in words."""
+    """How the row that runs (`chosen`) differs from the row as its source prints it (`printed`), in words."""
     names = {
         "expert_count": "experts",
         "image_size": "pixels a side",
@@ -82,12 +86,18 @@ def changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
 
 
 def recipe_change(scale: Profile, recipe: str, more: str = "") -> tuple[str, ...]:
-    """That the scale evaluates by `recipe`, in words; nothing at a scale that takes the recipe of the publication."""
+    """A tuple with one sentence: that the evaluation uses `recipe`, followed by the text `more`.
+
+    () if the profile `scale` has no recipe of its own: then the recipe of the method's publication is used.
+    """
     return () if scale.recipe is None else (f"{scale.name}: evaluated by the recipe `{recipe}`{more}",)
 
 
 def settings_changes(printed: Mapping[str, Any], chosen: Mapping[str, Any], scale: Profile) -> tuple[str, ...]:
-    """How the settings that only this method has differ from the printed ones, in words."""
+    """How the values in `chosen` differ from those in `printed`, in words.
+
+    Both map the names of settings that only one method has to their values.
+    """
     return tuple(
         f"{scale.name}: {name} {spell(chosen[name], null='null')} instead of {spell(printed[name])}"
         for name in printed
@@ -96,7 +106,7 @@ def settings_changes(printed: Mapping[str, Any], chosen: Mapping[str, Any], scal
 
 
 def spell(value: float | str | None, *, null: str = "all") -> str:
-    """A setting in words."""
+    """The value of a setting as text. `null` is the text for None."""
     if value is None:
         return null
     if isinstance(value, str):
@@ -105,5 +115,5 @@ def spell(value: float | str | None, *, null: str = "all") -> str:
 
 
 def at_most(value: N, limit: N | None) -> N:
-    """`value`, or `limit` if it is smaller. No limit is None."""
+    """The smaller one of `value` and `limit`. A limit of None is no limit."""
     return value if limit is None else min(value, limit)

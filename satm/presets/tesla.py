@@ -1,4 +1,4 @@
-"""TESLA's numbers, as far as its README prints them; MTT's are used for the rest. No logic."""
+"""TESLA's rows of hyper-parameters, from its README. For other data sets and IPCs, MTT's rows are used. No logic."""
 
 from __future__ import annotations
 
@@ -59,6 +59,6 @@ ROWS: tuple[Row, ...] = (
         source=_SOURCE,
         settings={"labels": "teacher"},
         departures=(_HALF,),
-        donor=False,  # only ImageNet-1K has teacher labels
+        donor=False,  # no other data set may use this row: it has teacher labels
     ),
 )

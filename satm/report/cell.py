@@ -1,4 +1,4 @@
-"""HTML of single cells of a table, for pages that another program makes. Every text is escaped."""
+"""HTML of single cells of a table, for the pages of Datasette (`satm serve`). Every text is escaped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from markupsafe import Markup
 
 
 def picture_cell(address: str, set_id: str) -> Markup:
-    """The picture at `address` above the first digits of the set's id. Browsers load it when it comes into view."""
+    """A cell with the picture at the URL `address`, and the first 12 digits of the set's id below it.
+
+    Browsers load the picture when it comes into view.
+    """
     return Markup(
         '<a href="{0}"><img src="{0}" alt="Images of set {1}" loading="lazy" '
         'style="max-width: 320px; max-height: 320px"></a><br>{1}'
@@ -16,7 +19,7 @@ def picture_cell(address: str, set_id: str) -> Markup:
 
 
 def no_picture(problem: str) -> str:
-    """An SVG picture of a text."""
+    """An SVG picture that shows the text `problem`, in place of images that cannot be shown."""
     lines = textwrap.wrap(problem, 48)
     shown = Markup("").join(
         Markup('<text x="0" y="{}">{}</text>').format(16 * k, line) for k, line in enumerate(lines, 1)

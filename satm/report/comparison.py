@@ -1,4 +1,4 @@
-"""Estimates, verdicts and families of comparisons as short lines of text. Fractions are printed as points."""
+"""Estimates, verdicts and families of comparisons as short lines of text. Accuracies are fractions, shown as points."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from collections.abc import Sequence
 
 from satm.statistics import FEWEST, Comparison, Crossed, FamilyMember, Verdict, accuracy_interval
 
-POINTS = 100.0  # of a fraction
+POINTS = 100.0  # the factor from a fraction to points, which are hundredths
 
+# The two ends (low, high) of an interval, as fractions.
 Ends = tuple[float, float]
 
 
 def crossed_line(found: Crossed, ends: Ends | None = None, *, unit: str = "network") -> str:
     """A mean accuracy: "70.5 [66.1, 74.5], 3 condensations × 5 networks, between condensations 4.0, networks 1.8".
 
-    `ends` is the interval to print, for example one of new test images; by default that of `accuracy_interval`. A
-    single set has none that speaks of the method: its line says "this set only". `unit` names what the columns are.
+    `ends` is the interval that is shown, for example an interval for new test images. Without `ends` it is the interval
+    of `accuracy_interval`. A single set has no interval that is about its method, and its line says "this set only".
+
+    `found` comes from a table of condensations × networks. `unit` is the name of its columns: "network", or "order" if
+    they are class orders.
     """
     size = _size(found, unit)
     spreads = {"condensations": found.between_condensations, f"{unit}s": found.between_networks}
@@ -23,15 +27,18 @@ def crossed_line(found: Crossed, ends: Ends | None = None, *, unit: str = "netwo
 
 
 def comparison_line(first: str, second: str, found: Comparison, *, unit: str = "network") -> str:
-    """A comparison: "A − B: +1.3 [0.2, 2.5], 3 condensations × 5 networks: holds at δ = 1"."""
+    """A comparison: "A − B: +1.3 [0.2, 2.5], 3 condensations × 5 networks: holds at δ = 1".
+
+    `first` and `second` are the names of A and B. `unit` is as in `crossed_line`.
+    """
     return f"{_difference(first, second, found, unit)}: {_verdict(found, found.verdict)}"
 
 
 def family_lines(members: Sequence[FamilyMember], *, unit: str = "network") -> list[str]:
-    """One line for each comparison.
+    """One line for each comparison of a family.
 
-    The verdict and p are corrected for all lines together. The interval, the power and the number of condensations are
-    of the comparison by itself.
+    The verdicts and the p-values of the lines are corrected together. The interval, the power and the number of
+    condensations in a line belong to its comparison without a correction.
     """
     lines = []
     for member in members:
@@ -42,12 +49,15 @@ def family_lines(members: Sequence[FamilyMember], *, unit: str = "network") -> l
 
 
 def best_line(names: Sequence[str], methods: int) -> str:
-    """The methods of `may_be_best`: "may be best of 5 methods (95%): datm, satm"."""
+    """The methods that may be the best: "may be best of 5 methods (95%): datm, satm".
+
+    `names` is the result of `may_be_best`, and `methods` the number of all methods.
+    """
     return f"may be best of {_count(methods, 'method')} (95%): {', '.join(names)}"
 
 
 def scope(found: Comparison, unit: str = "network") -> str:
-    """What the interval of a comparison speaks of; `unit` names what the columns are."""
+    """What the interval of a comparison is about, such as "this set only". `unit` is as in `crossed_line`."""
     return found.difference.scope.replace("networks", "class orders" if unit == "order" else "networks")
 
 

@@ -1,4 +1,7 @@
-"""Tables that fit the width of a terminal. What all rows share is said above them; names are cut only if they must."""
+"""Fits tables to the width of a terminal.
+
+A value that all rows share is shown once above the table. Names are shortened only if this is not enough.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +12,41 @@ from dataclasses import dataclass
 from satm.printable import printable, width
 from satm.report.tables import render
 
-GAP = 2  # columns of a terminal between two columns of a table
-LEAST = 6  # characters that a cut name keeps
+GAP = 2  # the columns of a terminal between two columns of a table
+LEAST = 6  # the number of characters that a shortened name has at least
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A table fitted to a width, and the lines above it that replace the columns left out."""
+    """A table that fits a width, and the lines above it that replace the columns left out."""
 
-    # Lines above the table: "recipe cpu" is the same in all rows; in "rate grid (memory random), learned (memory
-    # condensed)" the column `memory` decides the rate.
+    # Lines above the table. "recipe cpu": all rows have the recipe `cpu`. "rate grid (memory random), learned (memory
+    # condensed)": the value of the column `memory` decides the value of `rate`, which is left out of the table.
     shared: tuple[str, ...]
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    cut: bool  # whether names are cut
+    cut: bool  # whether names were shortened
 
     def text(self) -> str:
-        """The table as lines."""
+        """The table as text, one line for each row. The lines in `shared` are not part of it."""
         return render(self.columns, self.rows, "table")
 
 
 def fitted(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, about: int, limit: int, separators: Mapping[str, str]
 ) -> Fitted:
-    """The rows in at most `limit` columns of a terminal.
+    """The rows as a table of at most `limit` columns of a terminal.
 
-    The first `about` columns describe the row (set, recipe, …), and the others always stay. A column with one value in
-    all rows is moved above the table. If `separators` has a separator for a column, the parts that all its texts share
-    are moved too. Of two equal columns the first one stays. If the table is still too wide, a column whose value is
-    decided by another column is moved too, and at last names lose their middle. A table of many columns can be wider
-    than a very small `limit`.
+    The first `about` columns of the table describe a row (set, recipe, …). Only these can be left out or shortened:
+
+    1. A column with the same value in all rows is moved above the table.
+    2. If `separators` has a separator for a column, it splits the texts of the column into parts, and the parts that
+       all texts share are moved above the table.
+    3. Of two equal columns the first one stays.
+    4. If the table is still too wide, a column whose value is decided by another column is moved above the table.
+    5. If the table is still too wide, the longest names lose their middle.
+
+    A table of many columns can still be wider than a very small `limit`.
     """
     lines = [[printable(cell) for cell in row] for row in rows]
     names = list(columns[:about])
@@ -67,24 +75,27 @@ def fitted(
 
 
 def widths_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """The columns of a terminal that each column of a table takes, without the gap behind it."""
+    """For each column of a table, the columns of a terminal that it takes, without the gap behind it."""
     return [max(map(width, (name, *(row[i] for row in rows)))) for i, name in enumerate(columns)]
 
 
 def wrapped(texts: Sequence[str], limit: int, *, before: str = "", between: str = ", ") -> str:
-    """The texts one after the other, on lines of at most `limit` columns."""
+    """`texts` with `between` between them, after the text `before`, on lines of at most `limit` columns."""
     text = before + between.join(texts)
     return "\n".join(textwrap.wrap(text, max(20, limit), subsequent_indent="  ", break_on_hyphens=False))
 
 
 def _without_common(texts: Sequence[str], separator: str | None) -> tuple[str, list[str]]:
-    """What all texts share, and the texts without it."""
+    """What all texts share, and the texts without it.
+
+    `separator` splits each text into parts that can be shared. None means that only equal texts share anything.
+    """
     if len(set(texts)) == 1:
         return texts[0], [""] * len(texts)
     if separator is None:
         return "", list(texts)
     parts = [text.split(separator) for text in texts]
-    if separator == "/":  # a path: what it begins with, but never all of it
+    if separator == "/":  # paths: only their first parts are shared, and the last part always stays
         most = min(map(len, parts)) - 1
         count = next((i for i in range(most) if len({each[i] for each in parts}) > 1), most)
         begin = "/".join(parts[0][:count])
@@ -94,9 +105,10 @@ def _without_common(texts: Sequence[str], separator: str | None) -> tuple[str, l
 
 
 def _follows(name: str, kept: Sequence[str], cells: Mapping[str, Sequence[str]]) -> str:
-    """The column `name` as one line, if another kept column decides its value: "rate grid (memory random), …".
+    """The column `name` as one line, if the value of another kept column always decides its value.
 
-    Else empty.
+    The line is such as "rate grid (memory random), learned (memory condensed)". It is "" if no column with at most
+    three different values decides the column `name`.
     """
     for other in kept:
         found = dict(zip(cells[other], cells[name], strict=True))
@@ -112,7 +124,10 @@ def _wide(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
 
 
 def _cut(columns: Sequence[str], cells: list[list[str]], room: int) -> bool:
-    """Take the middle out of the longest names until the columns need no more than `room`; whether any was cut."""
+    """Shorten the longest names in `cells`, in place, until the columns fit into `room`.
+
+    A name loses its middle. Return whether any name was shortened.
+    """
     cut = False
     while cells and _wide(columns, cells) > room:
         widths = [max(map(width, texts)) for texts in cells]
@@ -126,10 +141,10 @@ def _cut(columns: Sequence[str], cells: list[list[str]], room: int) -> bool:
 
 
 def _shorter(text: str, size: int) -> str:
-    """`text` in at most `size` columns of a terminal, `…` in place of its middle."""
+    """`text` in at most `size` columns of a terminal, with `…` in place of its middle."""
     if width(text) <= size:
         return text
-    head, _, tail = text.rpartition("…")  # if it was cut before
+    head, _, tail = text.rpartition("…")  # there are two parts already if the text was shortened before
     if not head:
         head, tail = text[: len(text) // 2], text[len(text) // 2 :]
     while width(head) + 1 + width(tail) > size:

@@ -1,4 +1,4 @@
-"""A synthetic set as one picture: a row of images for each class."""
+"""Draws a synthetic set as one picture, with a row of images for each class."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from torch.nn import functional as F
 from satm.errors import SatmError
 from satm.synthetic import SyntheticSet
 
-SHOWN = 10  # at most this many images of a class
-SIDE = 64  # smaller images are enlarged to about this many pixels a side
-MOST = 200  # images of a grid in a page
+SHOWN = 10  # the largest number of images of a class in a grid
+SIDE = 64  # smaller images are enlarged to a side of about this many pixels
+MOST = 200  # the largest number of images in a grid for a page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridPNG:
-    """A grid for a page: one pixel of the file is one of the images, unless they are larger than `SIDE`."""
+    """A grid of images for a page, as a small PNG that the page enlarges to `size`.
+
+    One pixel of the PNG is one pixel of an image, unless the images are larger than `SIDE`: then they are reduced.
+    """
 
     png: bytes
-    images: int  # that it shows
-    size: tuple[int, int]  # width and height as they are shown
+    images: int  # the number of images in the grid
+    size: tuple[int, int]  # the width and height in pixels at which the page shows the grid
 
     def enlarged(self) -> bytes:
-        """The PNG at the size at which it is shown, for a reader that does not enlarge it."""
+        """The PNG at the size at which the grid is shown, for programs that do not enlarge it themselves."""
         from PIL import Image
 
         file = io.BytesIO()
@@ -36,10 +39,10 @@ class GridPNG:
 
 
 def image_grid(synthetic: SyntheticSet, path: Path) -> None:
-    """Write the images that networks see as a PNG. Normalisation or whitening is undone, and pixels are clipped
-    to 0..1.
+    """Write the images that networks see as a PNG file.
 
-    Raises SatmError if the file cannot be written, DataError if the ZCA transform is missing.
+    Normalisation or whitening is undone, and pixels are clipped to 0..1. Raises SatmError if the file cannot be
+    written, DataError if the ZCA transform is missing.
     """
     from torchvision.utils import make_grid, save_image
 
@@ -53,11 +56,11 @@ def image_grid(synthetic: SyntheticSet, path: Path) -> None:
 
 
 def grid_png(synthetic: SyntheticSet) -> GridPNG:
-    """The images that networks see as a small PNG, at most `MOST` of them; the reader enlarges it.
+    """The images that networks see as a small PNG, at most `MOST` of them. The page enlarges it.
 
-    Raises DataError as `image_grid`.
+    Raises DataError if the ZCA transform is missing.
     """
-    from PIL import Image  # torchvision's grids would load it and a compiler, for seconds
+    from PIL import Image  # torchvision is not used here: loading it, and a compiler with it, takes seconds
 
     grid, count, side = _small_grid(synthetic)
     file = io.BytesIO()
@@ -69,7 +72,7 @@ def grid_png(synthetic: SyntheticSet) -> GridPNG:
 def grid_pixels(synthetic: SyntheticSet) -> np.ndarray:
     """The images that networks see as one picture, [H, W, 3] uint8, at most `MOST` of them.
 
-    Raises DataError as `image_grid`.
+    Raises DataError if the ZCA transform is missing.
     """
     grid, _, side = _small_grid(synthetic)
     times = max(1, SIDE // min(side, SIDE))
@@ -77,8 +80,11 @@ def grid_pixels(synthetic: SyntheticSet) -> np.ndarray:
 
 
 def _small_grid(synthetic: SyntheticSet) -> tuple[np.ndarray, int, int]:
-    """A grid of at most `MOST` images, [H, W, 3] uint8; their number, and the longer side of one before it is made
-    smaller."""
+    """A grid of at most `MOST` images.
+
+    Returns the grid, [H, W, 3] uint8, the number of its images, and the longer side of one image in pixels. The side is
+    that of the original image, before a large image is reduced to `SIDE`.
+    """
     images, across = _chosen(synthetic.decoded, MOST)
     side = max(images.shape[-2:])
     if side > SIDE:
@@ -92,11 +98,14 @@ def _small_grid(synthetic: SyntheticSet) -> tuple[np.ndarray, int, int]:
 
 
 def _chosen(synthetic: SyntheticSet, most: int) -> tuple[torch.Tensor, int]:
-    """Images in display space [n, C, H, W], about `most` at most, and how many of them make a row."""
+    """The images to draw, [n, C, H, W] with pixels in 0..1, and the number of images in one row of the grid.
+
+    From each class at most `SHOWN` images are taken, and from so many classes that there are at most about `most`.
+    """
     columns = min(SHOWN, synthetic.ipc)
     labels = synthetic.hard_labels
     classes = max(1, min(len(synthetic.classes), most // columns))
     chosen = [i for k in range(classes) for i in (labels == k).nonzero()[:columns, 0].tolist()]
-    # With one image a class, one row for each class would make a tall column: classes share rows.
+    # If each class has one image, a row for each class would make a tall column. So classes share a row.
     across = columns if columns > 1 else min(SHOWN, len(synthetic.classes))
     return synthetic.preprocessing.invert(synthetic.images[chosen]).clamp(0, 1), across

@@ -1,4 +1,4 @@
-"""A page of sections, each with paragraphs and a table, as Markdown and as one HTML file without anything to load."""
+"""A page of sections with paragraphs and tables, as Markdown and as one HTML file that loads nothing else."""
 
 from __future__ import annotations
 

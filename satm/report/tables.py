@@ -1,4 +1,4 @@
-"""Rows as text: tables, CSV, JSON and Markdown."""
+"""Rows as text: aligned tables, CSV, JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from satm.printable import printable, width
 
 
 def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> str:
-    """The rows as `table` (columns side by side), `csv`, `json` (a list of objects) or `markdown`.
+    """The rows in the format `form`: `table` (aligned columns), `csv`, `json` (a list of objects) or `markdown`.
 
-    Characters that cannot be seen are escaped, and a text that a spreadsheet would take for a formula gets an
-    apostrophe before it in CSV. Raises ConfigError for another form.
+    Characters that cannot be seen are escaped. In CSV a text that a spreadsheet would read as a formula gets an
+    apostrophe in front. Raises ConfigError for any other `form`.
     """
     if form == "table":
         return _aligned([columns, *rows])
@@ -37,9 +37,9 @@ def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str) -> 
 
 
 def to_json(value: Any) -> str:
-    """Indented JSON. Characters that cannot be seen are `\\u` escapes, so it reads back as the same value.
+    """`value` as indented JSON. Characters that cannot be seen become `\\u` escapes, which are read back unchanged.
 
-    JSON has no infinity and no NaN: they become null.
+    JSON has no infinity and no NaN, so they become null.
     """
     try:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
@@ -49,7 +49,7 @@ def to_json(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A cell as text on one line: "" for None, and the size of a blob instead of its bytes."""
+    """The value of a cell as text on one line. None becomes "", and bytes become their number: "<12 bytes>"."""
     return "" if value is None else printable(str(_plain(value)))
 
 
@@ -77,7 +77,10 @@ def _cell(value: Any) -> str:
 
 
 def _no_formula(value: Any) -> str:
-    """A cell of CSV. Spreadsheets run texts that begin with =, +, - or @; numbers do too, and stay as they are."""
+    """The value of a cell as text for CSV, with an apostrophe before a text that a spreadsheet would run.
+
+    Spreadsheets run texts that begin with =, +, - or @. Numbers can begin so too, and stay as they are.
+    """
     text = shown(value)
     if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) and not _is_number(text):
         return f"'{text}"
@@ -93,7 +96,7 @@ def _is_number(text: str) -> bool:
 
 
 def _aligned(lines: Sequence[Sequence[Any]]) -> str:
-    """Columns as wide as their widest cell, two spaces apart."""
+    """The lines with aligned columns: each is as wide as its widest cell, and two spaces separate them."""
     cells = [[shown(value) for value in line] for line in lines]
     widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
     return "\n".join(

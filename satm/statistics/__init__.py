@@ -1,13 +1,14 @@
-"""Means, intervals, comparisons and rank correlations. Pure functions of numbers.
+"""Means, intervals, comparisons and rank correlations. All are pure functions of numbers.
 
-Which estimate to use for values y:
+Which function to use for which values:
 
-- condensation seeds × networks: `crossed`; two methods of the same seeds and networks: `compare`; several: `all_pairs`,
-  `against_control`, `may_be_best`;
-- networks within class orders: `nested`; a fresh draw of images for each network: `fresh_draws`;
-- independent values without such a design: `interval`, `paired_interval`, `difference_interval`.
+- A table with a row for each condensation (seed) and a column for each network: `crossed` for one method, `compare` for
+  two methods with the same seeds and networks, `all_pairs`, `against_control` or `may_be_best` for several methods.
+- Several networks for each class order: `nested`.
+- A new draw of random images for each network: `fresh_draws`.
+- Independent values without such a structure: `interval`, `paired_interval`, `difference_interval`.
 
-`accuracy_interval` keeps the interval of an accuracy within 0 and 1.
+`accuracy_interval` keeps the interval of an accuracy between 0 and 1.
 """
 
 from satm.statistics.agreement import Agreement, mcnemar

@@ -1,4 +1,4 @@
-"""Whether two networks are wrong on the same test images."""
+"""Tests whether two networks differ in accuracy, by the test images on which only one of them is right."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Numbers of test images on which two networks are right or wrong, and McNemar's p-value."""
+    """How many test images both, one or neither of two networks classify right, and the p-value of McNemar's test."""
 
     both: int
     only_first: int
     only_second: int
     neither: int
-    p: float  # two-sided, exact binomial: of equal accuracies on new images
+    p: float  # two-sided, exact: a small p speaks against equal accuracies of the two networks on new images
 
     @property
     def difference(self) -> float:
-        """Accuracy of the first minus that of the second."""
+        """The accuracy of the first network minus the accuracy of the second, as a fraction."""
         return (self.only_first - self.only_second) / (self.both + self.only_first + self.only_second + self.neither)
 
 
 def mcnemar(first: npt.ArrayLike, second: npt.ArrayLike, targets: npt.ArrayLike) -> Agreement:
-    """McNemar's exact test of two vectors of predicted classes [m] against the true classes [m].
+    """McNemar's exact test of the predicted classes `first` [m] and `second` [m]; `targets` [m] are the true classes.
 
-    Of the images on which only one network is right, each network has half if they are equally good: p is the binomial
-    test's. It speaks of these two networks on new images, and says nothing about the methods behind them.
+    Consider the images on which exactly one network is right. If both networks are equally good, each of them is right
+    on half of these images on average. p is the p-value of a binomial test of this half. The test is about these two
+    networks on new images, and says nothing about the methods behind the networks.
 
-    Raises ConfigError for vectors of different lengths, or none.
+    Raises ConfigError for vectors of different lengths, and for empty vectors.
 
     Source: McNemar (1947), "Note on the sampling error of the difference between correlated proportions".
     """

@@ -1,7 +1,7 @@
 """The incomplete beta function I_x(a, b), its inverse, and the quantiles of Student's t that follow from it.
 
-SciPy has them too. Importing it takes longer than all of `satm results`, so tests hold these functions to SciPy's
-values instead.
+SciPy has the same functions, but importing SciPy takes longer than the whole command `satm results`. Tests compare the
+values of this module with SciPy's.
 """
 
 from __future__ import annotations
@@ -10,30 +10,35 @@ import math
 from functools import lru_cache
 from statistics import NormalDist
 
-TINY = 1e-300  # in place of 0 in a continued fraction
-STEPS = 10_000  # at most; the continued fraction needs about √max(a, b), Newton's method fewer than 20
-CLOSE = 1e-9  # a last step of Newton's: it squares the relative error
-MANY = 5_000  # degrees of freedom
-SMALL = 16.0  # from here on Stirling's series has all digits
-STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)  # of x⁻¹, x⁻³, …
+TINY = 1e-300  # replaces a 0 in a continued fraction, by which it would divide
+STEPS = 10_000  # the most steps; the continued fraction needs about √max(a, b), Newton's method fewer than 20
+# Newton's method ends after a relative step of this size. The step squares the relative error, so the error is then far
+# below the rounding error.
+CLOSE = 1e-9
+MANY = 5_000  # from this many degrees of freedom on, `t_quantile` uses the series only
+SMALL = 16.0  # from this x on, the terms of Stirling's series below give all digits
+STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)  # coefficients of x⁻¹, x⁻³, …
 
 
 def beta_cdf(x: float, a: float, b: float, rest: float | None = None) -> float:
-    """I_x(a, b) for 0 ≤ x ≤ 1 and a, b > 0: the chance that a value of the beta distribution is at most x.
+    """I_x(a, b) for 0 ≤ x ≤ 1 and a, b > 0: the probability that a value of the beta distribution is at most x.
 
-    `rest` is 1 − x, for an x so near to 1 that the difference would lose digits.
+    `rest` is 1 − x. Give it if x is so near to 1 that computing 1 − x would lose digits.
     """
     y = 1 - x if rest is None else rest
     if x <= 0 or y <= 0:
         return float(y <= 0)
-    if x > (a + 1) / (a + b + 2):  # the fraction converges quickly below the mean only
+    if x > (a + 1) / (a + b + 2):  # the fraction converges fast only below about the mean; so use 1 − I_y(b, a)
         return 1 - _front(y, x, b, a) * _fraction(y, b, a) / b
     return _front(x, y, a, b) * _fraction(x, a, b) / a
 
 
 @lru_cache(maxsize=4096)
 def beta_quantile(probability: float, a: float, b: float) -> float:
-    """The x with I_x(a, b) = `probability`: Newton's steps, and the middle of the bracket if a step leaves it."""
+    """The x with I_x(a, b) = `probability`, by Newton's method.
+
+    The solution always stays in a bracket. If a step of Newton's method leaves the bracket, its middle is used instead.
+    """
     low, high = 0.0, 1.0
     x = a / (a + b)
     for _ in range(STEPS):
@@ -50,15 +55,16 @@ def beta_quantile(probability: float, a: float, b: float) -> float:
 
 @lru_cache(maxsize=4096)
 def t_quantile(probability: float, freedom: float) -> float:
-    """The quantile of Student's t with `freedom` degrees of freedom, which need not be whole.
+    """The quantile of Student's t with `freedom` degrees of freedom, which need not be a whole number.
 
-    Newton's method, begun at the first terms of a series in 1/`freedom`. The distribution is concave above 0, so at
-    most the first step goes too far; the normal quantile, which is nearer to 0, limits it. From `MANY` degrees of
-    freedom on the series itself is exact to rounding, and the beta function is not.
+    Newton's method, which starts from the first terms of a series in 1/`freedom`. Above 0 the distribution function is
+    concave, so at most the first step goes too far; the quantile of the normal distribution, which is nearer to 0,
+    limits it. From `MANY` degrees of freedom on the series alone is used: it is exact up to rounding, and the beta
+    function is not.
     """
     if probability <= 0.5:
         return 0.0 if probability == 0.5 else -t_quantile(1 - probability, freedom)
-    z, outside = NormalDist().inv_cdf(probability), 2 * (1 - probability)  # P(|T| > t)
+    z, outside = NormalDist().inv_cdf(probability), 2 * (1 - probability)  # `outside` is P(|T| > t)
     t = _series(z, freedom)
     for _ in range(STEPS if freedom < MANY else 0):
         y, x = freedom / (freedom + t * t), t * t / (freedom + t * t)
@@ -70,7 +76,7 @@ def t_quantile(probability: float, freedom: float) -> float:
 
 
 def _series(z: float, freedom: float) -> float:
-    """The quantile of t from that of the normal distribution, z.
+    """The quantile of Student's t as a series in 1/`freedom`, from the quantile z of the normal distribution.
 
     Source: Abramowitz and Stegun (1964), "Handbook of Mathematical Functions", 26.7.5.
     """
@@ -84,7 +90,9 @@ def _series(z: float, freedom: float) -> float:
 
 
 def _front(x: float, y: float, a: float, b: float) -> float:
-    """xᵃyᵇ/B(a, b) for y = 1 − x, without the digits that a difference of logarithms of Γ would lose.
+    """xᵃyᵇ/B(a, b) for y = 1 − x, with B the beta function.
+
+    It is computed without differences of logarithms of Γ, which would lose digits.
 
     Source: Loader (2000), "Fast and Accurate Computation of Binomial Probabilities".
     """
@@ -94,14 +102,14 @@ def _front(x: float, y: float, a: float, b: float) -> float:
 
 
 def _stirling(x: float) -> float:
-    """log Γ(x + 1) − [(x + ½) log x − x + ½ log 2π]."""
+    """The error of Stirling's formula: log Γ(x + 1) − [(x + ½) log x − x + ½ log 2π]."""
     if x < SMALL:
         return math.lgamma(x + 1) - (x + 0.5) * math.log(x) + x - 0.5 * math.log(2 * math.pi)
     return math.fsum(c * x ** -(2 * k + 1) for k, c in enumerate(STIRLING))
 
 
 def _deviance(x: float, mean: float) -> float:
-    """x log(x/mean) + mean − x, also for x near the mean."""
+    """x log(x/mean) + mean − x, without a loss of digits for x near the mean."""
     if abs(x - mean) >= 0.1 * (x + mean):
         return x * math.log(x / mean) + mean - x
     v = (x - mean) / (x + mean)
@@ -116,7 +124,7 @@ def _deviance(x: float, mean: float) -> float:
 
 
 def _fraction(x: float, a: float, b: float) -> float:
-    """The continued fraction of I_x(a, b) a/(xᵃ(1 − x)ᵇ/B(a, b)), by Lentz's method.
+    """The continued fraction by which xᵃ(1 − x)ᵇ/(a B(a, b)) is multiplied to give I_x(a, b), by Lentz's method.
 
     Source: Press et al., "Numerical Recipes", section 6.4.
     """

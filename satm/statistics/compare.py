@@ -1,4 +1,4 @@
-"""The paired difference of two methods, and what it says about a claim."""
+"""The paired difference of two methods, and what this difference says about a claim."""
 
 from __future__ import annotations
 
@@ -15,57 +15,59 @@ from satm.statistics.estimate import FEWEST, LEVEL, checked, spread
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-DELTA = 0.01  # one point of accuracy: the smallest difference that matters, fixed before looking
-FEW_NETWORKS = 3  # with fewer, the spread between networks is not known: t on the seeds' means
-SIGN_FLIPS = range(6, 17)  # condensations for which all 2^S flips are tried; fewer cannot give p < 0.05
+DELTA = 0.01  # the default δ, one point of accuracy: the smallest difference that matters, chosen before the results
+FEW_NETWORKS = 3  # with fewer networks, t is computed only from the means of the seeds (see `compare`)
+SIGN_FLIPS = range(6, 17)  # numbers S of condensations for which all 2^S signs are tried; S < 6 cannot give p < 0.05
 THESE_NETWORKS = "new condensations, these networks only"
-POWER = 0.8
+POWER = 0.8  # the power that `seeds_needed` aims at
 Question: TypeAlias = Literal["better", "equal"]
-"""What is asked of a comparison: is the first better than the second, or are they equal within ±δ?"""
+"""What a comparison asks: is the first method better than the second, or are both equal within ±δ?"""
 
 
 class Verdict(StrEnum):
-    """What [L, U], the 95% interval of first − second, says about the claim "first is better than second".
+    """What the 95% interval [L, U] of first − second says about the claim "first is better than second".
 
-    About "first and second are equal" it says: equivalent, or does not hold (L ≥ δ or U ≤ −δ), or cannot tell.
+    If the claim is "first and second are equal", the verdict is one of three: equivalent, does not hold (L ≥ δ or
+    U ≤ −δ), and cannot tell. The rules below are tried from the top.
     """
 
     AT_LEAST = "holds, by at least δ"  # L > δ
     HOLDS = "holds"  # L > 0
-    EQUIVALENT = "equivalent"  # otherwise, and the 90% interval lies in (−δ, δ)
-    DOES_NOT_HOLD = "does not hold"  # otherwise, and U < δ
-    CANNOT_TELL = "cannot tell"  # otherwise, and for fewer than three condensations
+    EQUIVALENT = "equivalent"  # no rule above applies, and the 90% interval is inside (−δ, δ)
+    DOES_NOT_HOLD = "does not hold"  # no rule above applies, and U < δ
+    CANNOT_TELL = "cannot tell"  # no rule above applies, or there are fewer than three condensations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """The paired difference first − second, and what it says about "first is better than second" at `delta`.
 
-    Single sets cannot tell, and neither can pairs of two: p, power and every verdict but "cannot tell" need three
-    condensations. If it `asks` "equal", p and the verdicts are about "first and second are equal, within ±δ".
+    With fewer than three condensations p and power are None, and the verdict is "cannot tell". If `asks` is "equal", p
+    and the verdicts are about "first and second are equal, within ±δ".
     """
 
     difference: Crossed
-    seed_means: tuple[float, ...]  # d̄_s: the difference of each condensation seed, in the unit of the values
-    delta: float  # in the unit of the values
+    seed_means: tuple[float, ...]  # d̄_s, the mean difference of each condensation seed s, in the unit of the values
+    delta: float  # δ, the smallest difference that matters, in the unit of the values
     asks: Question = "better"
-    exact: bool = False  # whether the values hold no chance, so that a spread of 0 is certain: peak memory on a GPU
+    exact: bool = False  # whether the values are free of chance, such as peak memory: then a spread of 0 is real
 
     @property
     def known(self) -> bool:
-        """Whether there are enough condensations, and differences that vary, for an interval of the methods.
+        """Whether the difference has an interval that is about the methods.
 
-        A standard error of 0 would claim to be certain after a few condensations, unless the values are `exact`.
+        It needs three condensations, and differences that vary. Without variation the standard error is 0 and would
+        claim certainty after a few condensations. This is accepted only if the values are `exact`.
         """
         return self.difference.seeds >= FEWEST and (self.exact or bool(self.difference.se))
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict at 95%."""
+        """The verdict from the 95% interval."""
         return self.verdict_at(LEVEL)
 
     def verdict_at(self, level: float) -> Verdict:
-        """The verdict from the interval at `level`, as a family of comparisons needs it."""
+        """The verdict from the interval at `level`. A family of comparisons uses a level above 95%."""
         ends = self.difference.ends(level)
         if not self.known or ends is None:
             return Verdict.CANNOT_TELL
@@ -82,27 +84,31 @@ class Comparison:
 
     @property
     def equivalent(self) -> bool:
-        """Whether the 90% interval lies in (−δ, δ), whatever the verdict."""
+        """Whether the 90% interval is inside (−δ, δ). The verdict can be another one, such as "holds"."""
         return self.equivalent_at(LEVEL)
 
     def equivalent_at(self, level: float) -> bool:
-        """Whether the interval at 1 − 2(1 − `level`) lies in (−δ, δ): two one-sided tests, each at 1 − `level`."""
+        """Whether the interval at the level 1 − 2(1 − `level`) is inside (−δ, δ).
+
+        This is the same as two one-sided tests, each at the significance level 1 − `level`.
+        """
         ends = self.difference.ends(2 * level - 1)
         return self.known and ends is not None and -self.delta < ends[0] and ends[1] < self.delta
 
     @property
     def p(self) -> float | None:
-        """The two-sided p-value of the t that the interval uses; `equivalence_p` if it asks whether both are equal."""
+        """The two-sided p-value of the interval's t; `equivalence_p` if the question is whether both are equal."""
         if self.asks == "equal":
             return self.equivalence_p
         return self.difference.p() if self.known else None
 
     @property
     def equivalence_p(self) -> float | None:
-        """The p-value of two one-sided tests (TOST): the larger one of "below −δ" and "above δ".
+        """The larger p-value of two one-sided tests (TOST), against "the difference is below −δ" and "it is above δ".
 
-        It is at most a if the interval at 1 − 2a lies in (−δ, δ). Source: Schuirmann (1987), "A comparison of the two
-        one-sided tests procedure and the power approach for assessing the equivalence of average bioavailability".
+        It is at most a if the interval at the level 1 − 2a is inside (−δ, δ). Source: Schuirmann (1987), "A comparison
+        of the two one-sided tests procedure and the power approach for assessing the equivalence of average
+        bioavailability".
         """
         found = self.difference
         if not self.known or found.se is None or found.freedom is None:
@@ -116,16 +122,17 @@ class Comparison:
 
     @property
     def sign_flip_p(self) -> float | None:
-        """The exact two-sided p-value of the seed means if each sign were a coin toss.
+        """The exact two-sided p-value of a test in which the sign of each seed mean is as random as a coin toss.
 
-        None outside 6 to 16 condensations. It assumes no normal distribution. The smallest value is 2/2^S.
+        The test does not assume a normal distribution. With S condensations the smallest possible p-value is 2/2^S.
+        None if there are fewer than 6 or more than 16 condensations.
         """
         if len(self.seed_means) not in SIGN_FLIPS:
             return None
         import numpy as np
         from scipy.stats import permutation_test
 
-        flips = 2 ** len(self.seed_means)  # all of them: the test is exact
+        flips = 2 ** len(self.seed_means)  # all combinations of signs, so the test is exact
         found = permutation_test(
             (np.array(self.seed_means),),
             np.mean,
@@ -138,7 +145,10 @@ class Comparison:
 
     @property
     def power(self) -> float | None:
-        """The chance that L > 0 if the true difference is δ: P(t'(df, δ/SE) > t_{.975}), t' the noncentral t."""
+        """The probability that L > 0 if the true difference is δ: P(t'(df, δ/SE) > t_{.975}).
+
+        t' follows the noncentral t distribution with df degrees of freedom and the noncentrality δ/SE.
+        """
         found = self.difference
         if not self.known or found.se is None or found.freedom is None:
             return None
@@ -146,7 +156,7 @@ class Comparison:
 
     @property
     def seeds_needed(self) -> int | None:
-        """Condensations for a power of 0.8 at δ, as `seeds_needed` finds them; None for a single set."""
+        """The number of condensations for a power of 0.8 at δ, from `seeds_needed`; None for a single condensation."""
         return seeds_needed(spread(self.seed_means), self.delta) if len(self.seed_means) > 1 else None
 
 
@@ -158,11 +168,14 @@ def compare(
     asks: Question = "better",
     exact: bool = False,
 ) -> Comparison:
-    """Compare y [S, R] of two methods: row s is the same condensation seed, column r the same initial network.
+    """Compare the values y [S, R] of two methods: row s is the same condensation seed, column r the same network start.
 
-    d[s, r] = first − second gets the crossed standard error. With fewer than three networks this error would rest on
-    one degree of freedom. Then SE and t are those of the S means d̄_s, with S − 1 df, and the scope is these networks
-    only. `delta` has the unit of the values; fix it before looking. `asks` and `exact`: see `Comparison`.
+    The differences d[s, r] = first − second get the standard error of `crossed`. With fewer than three networks this
+    error would rest on one degree of freedom. In this case the standard error and t are those of the S means d̄_s, with
+    S − 1 degrees of freedom, and the scope of the interval is these networks only.
+
+    `delta` has the unit of the values and must be fixed before looking at the results. `Comparison` explains `asks` and
+    `exact`.
 
     Raises ConfigError for tables of different shapes, and for a delta that is not above 0.
     """
@@ -183,17 +196,19 @@ def compare(
 
 
 def seeds_needed(std: float, delta: float = DELTA, goal: float = POWER) -> int:
-    """The smallest number of condensations S, at least three, for which t with S − 1 df has the power `goal` at δ.
+    """The smallest number S of condensations, at least three, with which a t-test has the power `goal` at δ = `delta`.
 
-    `std` is the standard deviation of the seed means d̄_s and has the unit of `delta`. The number comes from the
-    noncentral t and is close to (t.975 + t.8)² sd²/δ². It speaks of the networks at hand: a spread between networks
-    does not shrink with S. Raises ConfigError for a delta that is not above 0.
+    `std` is the standard deviation of the seed means d̄_s, in the unit of `delta`. The number comes from the noncentral
+    t distribution with S − 1 degrees of freedom, and is close to (t.975 + t.8)² std²/δ². It is valid for the networks
+    at hand only: a spread between networks does not get smaller with more condensations.
+
+    Raises ConfigError for a delta that is not above 0.
     """
     from scipy.special import ndtri
 
     _check_delta(delta)
     normal = float(ndtri((1 + LEVEL) / 2) + ndtri(goal)) * std / delta
-    seeds = max(FEWEST, math.floor(normal**2))  # t needs more than the normal distribution
+    seeds = max(FEWEST, math.floor(normal**2))  # a lower bound: t needs more than the normal distribution
     while _power(delta, std / math.sqrt(seeds), seeds - 1) < goal:
         seeds += 1
     return seeds

@@ -1,4 +1,4 @@
-"""The mean of condensation seeds × networks, with a standard error that both of them enter."""
+"""The mean of a table of condensation seeds × networks. Its standard error includes the chance of both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Table: TypeAlias = tuple[tuple[float, ...], ...]
-"""y [S, R]: a row for each condensation, a column for each network."""
+"""The values y [S, R], with a row for each of S condensations and a column for each of R networks."""
 
 THIS_SET = "this set only"
 THIS_NETWORK = "this network only"
@@ -23,42 +23,48 @@ CROSSED = "new condensations and new networks"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossed(Estimate):
-    """The mean of y [S, R]: S condensations, evaluated by the same R initial networks each.
+    """The mean of a table y [S, R]: each of S condensations is evaluated by networks with the same R starts.
 
-    The three standard deviations are components of variance by the method of moments, at least 0. They are None if the
-    design cannot tell them. For one condensation, `between_networks` is the standard deviation of its networks. For one
-    network, `between_condensations` is that of the condensations.
+    The last three fields are standard deviations, estimated as components of variance by the method of moments. They
+    are at least 0, and None if the table has too few rows or columns to estimate them. With one condensation,
+    `between_networks` is the standard deviation of its networks. With one network, `between_condensations` is the
+    standard deviation of the condensations.
     """
 
     seeds: int  # S
     networks: int  # R
     between_condensations: float | None
     between_networks: float | None
-    rest: float | None  # of a network on one condensation, after both effects
+    rest: float | None  # of single values, after the effects of their condensation and of their network are subtracted
 
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """Tables [S, R] of the seeds and networks that all groups have."""
+    """Tables [S, R] of the condensation seeds and networks that all groups of sets have."""
 
-    seeds: tuple[int, ...]
-    networks: tuple[int, ...]
-    tables: tuple[Table, ...]  # one for each group, in the order given
-    left_out: int  # values that are not in the tables
+    seeds: tuple[int, ...]  # the S condensation seeds, which are the rows
+    networks: tuple[int, ...]  # the numbers of the R networks, which are the columns
+    tables: tuple[Table, ...]  # one table for each group, in the order in which the groups were given
+    left_out: int  # the number of values that are in no table
 
 
 def crossed(y: npt.ArrayLike) -> Crossed:
-    """The mean of y [S, R] with the standard error of a crossed design of two random effects.
+    """The mean of y [S, R], with the standard error of a design with two crossed random effects.
 
+    With ȳ_s· the mean of row s, ȳ_·r that of column r and ȳ that of all values, the mean squares are
     MS_S = R Σ(ȳ_s· − ȳ)²/(S − 1), MS_N = S Σ(ȳ_·r − ȳ)²/(R − 1), MS_E = Σ(y − ȳ_s· − ȳ_·r + ȳ)²/((S − 1)(R − 1)).
-    SE² = V/(SR) with V = MS_S + MS_N − MS_E, at least max(MS_S, MS_N). The degrees of freedom are Satterthwaite's,
-    V²/[MS_S²/(S − 1) + MS_N²/(R − 1) + MS_E²/((S − 1)(R − 1))]. If V is raised to the larger mean square, they are that
-    mean square's own. They are never below min(S, R) − 1.
+    SE² = V/(SR) with V = MS_S + MS_N − MS_E, at least max(MS_S, MS_N).
 
-    `n` counts the condensations. For one condensation it counts the networks, and the scope is "this set only": SE² =
-    s²/R says nothing about the method. For one network, SE² = s²/S and the scope is "this network only".
+    The degrees of freedom are Satterthwaite's, V²/[MS_S²/(S − 1) + MS_N²/(R − 1) + MS_E²/((S − 1)(R − 1))]. If V was
+    raised to the larger one of MS_S and MS_N, they are the degrees of freedom of this mean square. They are never below
+    min(S, R) − 1.
 
-    Raises ConfigError for rows of different lengths, and for values that are not numbers: use `common` first.
+    `n` is the number of condensations. With one condensation it is the number of networks, and the scope is "this set
+    only": SE² = s²/R says nothing about the method (s² is the variance of the networks). With one network, SE² = s²/S
+    (s² is the variance of the condensations), and the scope is "this network only".
+
+    Raises ConfigError for rows of different lengths, and for values that are not numbers. `common` makes tables that
+    have neither.
 
     Source: Satterthwaite (1946), "An approximate distribution of estimates of variance components"; Searle, Casella and
     McCulloch (1992), "Variance Components".
@@ -88,10 +94,11 @@ def crossed(y: npt.ArrayLike) -> Crossed:
 
 
 def common(*groups: Mapping[int, Mapping[int, float]]) -> Common:
-    """Tables of the condensation seeds and networks that all `groups` have: accuracies by seed, then by network.
+    """Tables of the condensation seeds and networks that all `groups` have.
 
-    A seed must be in every group. A network must be in every one of those seeds of every group. So one seed with few
-    networks costs all seeds networks; `left_out` counts what is lost. Raises ConfigError if nothing is common.
+    A group maps each seed to its networks, and each network to its accuracy. Only a seed that every group has is kept,
+    and only a network that all kept seeds of all groups have. So one seed with few networks removes networks from all
+    seeds; `left_out` says how many values are removed. Raises ConfigError if nothing is common.
     """
     if not groups:
         raise ConfigError("no group to compare; expected one or more")
@@ -108,10 +115,10 @@ def common(*groups: Mapping[int, Mapping[int, float]]) -> Common:
 
 
 def fullest(*groups: Mapping[int, Mapping[int, float]]) -> Common | None:
-    """Tables as of `common`, of those seeds that make them largest; None if nothing is common.
+    """Tables as those of `common`, but of the seeds that give the largest tables; None if nothing is common.
 
-    A seed with few networks is left out, if this keeps three seeds or more and the tables then hold more values. So a
-    seed whose evaluation has only begun does not cost the other seeds their networks.
+    A seed with few networks is left out if three or more seeds remain and the tables then hold more values. So a seed
+    whose evaluation has only begun does not remove networks from the other seeds.
     """
     seeds = sorted(set.intersection(*(set(group) for group in groups))) if groups else []
     shared = {seed: frozenset.intersection(*(frozenset(group[seed]) for group in groups)) for seed in seeds}
@@ -129,7 +136,7 @@ def fullest(*groups: Mapping[int, Mapping[int, float]]) -> Common | None:
 
 
 def _table(y: npt.ArrayLike) -> Table:
-    """`y` as rows of floats; raises ConfigError if it is no table, or holds NaN or infinity."""
+    """`y` as rows of floats. Raises ConfigError if it is not a table, and for NaN and infinity."""
     shape = "a table [condensations, networks]"
     found: Any = y.tolist() if hasattr(y, "tolist") else y
     try:
@@ -143,7 +150,7 @@ def _table(y: npt.ArrayLike) -> Table:
 
 
 def _mean_squares(table: Table) -> tuple[float, float, float]:
-    """MS_S, MS_N and MS_E of y [S, R]; exactly 0 for effects that are equal up to rounding."""
+    """The mean squares MS_S, MS_N and MS_E of y [S, R], as `crossed` defines them. Pure rounding errors become 0."""
     seeds, networks = len(table), len(table[0])
     mean = math.fsum(value for row in table for value in row) / (seeds * networks)
     by_seed = [math.fsum(row) / networks - mean for row in table]
@@ -161,7 +168,7 @@ def _squares(effects: Sequence[float]) -> float:
 
 
 def _single(table: Table) -> Crossed:
-    """One condensation or one network: the mean of the other's independent values."""
+    """The mean of a table with one row or one column, whose values are independent of each other."""
     seeds, networks = len(table), len(table[0])
     counts, scope = ("networks", THIS_SET) if seeds == 1 else ("condensations", THIS_NETWORK)
     values = [value for row in table for value in row]

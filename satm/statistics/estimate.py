@@ -1,4 +1,4 @@
-"""An estimate of a mean with its standard error and degrees of freedom, and its t-interval."""
+"""An estimate of a mean, with its standard error, its degrees of freedom and its t-interval."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-LEVEL = 0.95
-FEWEST = 3  # independent units from which an interval is given: two always agree or disagree by chance
-ROUNDING = 1e-12  # of means of fractions or points
+LEVEL = 0.95  # the level of intervals
+FEWEST = 3  # an interval needs this many independent units: two can be close, or far apart, by chance
+ROUNDING = 1e-12  # differences of fractions or points that are not larger than this are rounding errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """A mean, and how far it may be from the mean of the population that `scope` names.
 
-    `n` is the number of independent units behind `se`, and `counts` names them: condensations, networks, orders or
-    draws. Numbers have the unit of the values: fractions, or points if the values are points.
+    `n` is the number of independent units that `se` is estimated from. `counts` names these units: condensations,
+    networks, orders or draws. `mean` and `se` have the unit of the values: fractions, or points if the values are
+    points.
     """
 
     mean: float
@@ -32,10 +33,10 @@ class Estimate:
     freedom: float | None  # degrees of freedom of `se`; None for a single unit
     n: int
     counts: str
-    scope: str  # what the interval speaks of
+    scope: str  # the population that the interval is about, such as "this set only"
 
     def ends(self, level: float = LEVEL) -> tuple[float, float] | None:
-        """The two-sided t-interval mean ± t·SE at `level`; None for fewer than three units."""
+        """The two-sided t-interval mean ± t·SE at `level`, as (low, high); None for fewer than three units."""
         if self.se is None or self.freedom is None or self.n < FEWEST:
             return None
         half = t_quantile((1 + level) / 2, self.freedom) * self.se
@@ -43,16 +44,16 @@ class Estimate:
 
     @property
     def low(self) -> float | None:
-        """Lower end of the 95% interval; None for fewer than three units."""
+        """The lower end of the 95% interval; None for fewer than three units."""
         return None if (ends := self.ends()) is None else ends[0]
 
     @property
     def high(self) -> float | None:
-        """Upper end of the 95% interval; None for fewer than three units."""
+        """The upper end of the 95% interval; None for fewer than three units."""
         return None if (ends := self.ends()) is None else ends[1]
 
     def p(self) -> float | None:
-        """The two-sided p-value of Student's t against a mean of 0; None for fewer than three units."""
+        """The two-sided p-value of a t-test of the mean against 0; None for fewer than three units."""
         if self.se is None or self.freedom is None or self.n < FEWEST:
             return None
         if self.se == 0:
@@ -63,7 +64,10 @@ class Estimate:
 
 
 def sample(values: npt.ArrayLike, *, counts: str, scope: str) -> Estimate:
-    """The mean of n independent values: SE² = s²/n, n − 1 degrees of freedom. Raises ConfigError without values."""
+    """The mean of n independent values: SE² = s²/n, with s their standard deviation, and n − 1 degrees of freedom.
+
+    Raises ConfigError if there are no values.
+    """
     found = listed(values, shape="n values")
     if len(found) == 1:
         return Estimate(mean=found[0], se=None, freedom=None, n=1, counts=counts, scope=scope)
@@ -72,7 +76,7 @@ def sample(values: npt.ArrayLike, *, counts: str, scope: str) -> Estimate:
 
 
 def center(values: Sequence[float]) -> float:
-    """The mean; exactly the value that all share if they are equal."""
+    """The mean. If all values are equal it is exactly this value, without a rounding error."""
     return float(values[0] if tied(values) else math.fsum(values) / len(values))
 
 
@@ -90,9 +94,10 @@ def tied(values: Sequence[float]) -> bool:
 
 
 def listed(values: npt.ArrayLike, *, shape: str) -> list[float]:
-    """`values` as a list of floats, without NumPy, which takes longer to load than a table of results to print.
+    """`values` as a list of floats. NumPy is not used: loading it takes longer than printing a table of results.
 
-    Raises ConfigError for none, for values in rows, and for NaN or infinity.
+    `shape` says in messages what was expected. Raises ConfigError if there are no values, if the values are in rows,
+    and for NaN and infinity.
     """
     found: Any = values.tolist() if hasattr(values, "tolist") else values
     try:
@@ -108,7 +113,11 @@ def listed(values: npt.ArrayLike, *, shape: str) -> list[float]:
 
 
 def checked(values: npt.ArrayLike, *, dimensions: int, shape: str) -> npt.NDArray[np.float64]:
-    """`values` as an array of floats. Raises ConfigError for another number of dimensions, none, or NaN or infinity."""
+    """`values` as an array of floats.
+
+    `shape` says in messages what was expected. Raises ConfigError for another number of dimensions, if there are no
+    values, and for NaN and infinity.
+    """
     import numpy as np
 
     try:

@@ -1,4 +1,4 @@
-"""Several comparisons at once: Holm's correction, the methods that may be best, and ranks across data sets."""
+"""Several comparisons at once: Holm's correction, the methods that may be the best, and ranks across data sets."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyMember:
-    """One comparison of a family of k, corrected for the other k − 1.
+    """One comparison of a family of k comparisons, corrected for the k − 1 other ones.
 
-    "Holds", and "equivalent" for a comparison that asks whether both are equal, need Holm's p ≤ 0.05. The other
-    verdicts use the interval at level 1 − 0.05/k, which is valid for all k together.
+    The verdict "holds" needs Holm's p ≤ 0.05. So does "equivalent" in a comparison that asks whether both methods are
+    equal. The other verdicts use the interval at the level 1 − 0.05/k, which is valid for all k comparisons together.
     """
 
     first: str
     second: str
-    comparison: Comparison  # by itself, not corrected
-    p: float | None  # Holm's: two-sided, or of two one-sided tests (TOST); None for fewer than three condensations
-    verdict: Verdict
+    comparison: Comparison  # the comparison without a correction
+    p: float | None  # Holm's p, two-sided or of `equivalence_p` (TOST); None for fewer than three condensations
+    verdict: Verdict  # the corrected verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +38,17 @@ class RankTest:
     Two methods differ if their mean ranks differ by at least `critical`.
     """
 
-    statistic: float  # chi-squared with k − 1 df
+    statistic: float  # follows a chi-squared distribution with k − 1 degrees of freedom if the methods are equal
     p: float
-    ranks: tuple[float, ...]  # mean rank of each method; 1 is the highest score
-    critical: float  # at the 5% level
+    ranks: tuple[float, ...]  # the mean rank of each method; rank 1 is the highest score
+    critical: float  # the critical difference of two mean ranks, at the 5% level
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values: max over j ≤ i of (k − j + 1)·p_(j), at most 1. In the order given.
+    """Holm's adjusted p-values, in the order of `p`.
+
+    The adjusted value of the i-th smallest of k p-values is the maximum over j ≤ i of (k − j + 1)·p_(j), at most 1,
+    where p_(j) is the j-th smallest.
 
     Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
     """
@@ -57,20 +60,23 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def all_pairs(groups: Mapping[str, npt.ArrayLike], delta: float = DELTA) -> list[FamilyMember]:
-    """Every pair of methods, the one with the higher mean first, with Holm's correction.
+    """The comparisons of all pairs of methods, with Holm's correction. In each pair the higher mean is first.
 
-    Each table [S, R] has the same condensation seeds and networks. Raises ConfigError for fewer than two methods.
+    `groups` maps the name of a method to its table [S, R] of condensation seeds × networks. All tables have the same
+    seeds and networks. Raises ConfigError for fewer than two methods.
     """
     names = sorted(_several(groups), key=lambda name: -crossed(groups[name]).mean)
     return _family(groups, list(combinations(names, 2)), delta)
 
 
 def against_control(groups: Mapping[str, npt.ArrayLike], control: str, delta: float = DELTA) -> list[FamilyMember]:
-    """Every other method − `control`, with Holm's correction of p-values paired by seed.
+    """The comparisons of every other method with `control` (method − control), with Holm's correction.
 
-    Dunnett's test (`scipy.stats.dunnett`) is for independent samples. Here all methods share seeds and networks, which
-    Dunnett's correlations leave out. Holm's correction needs no assumption about them. Raises ConfigError for fewer
-    than two methods, or a control that is none of them.
+    `groups` is as in `all_pairs`. Dunnett's test (`scipy.stats.dunnett`) is not used: it is for independent samples.
+    Here all methods share seeds and networks, and Dunnett's test leaves out the correlations that this causes. Holm's
+    correction needs no assumption about them.
+
+    Raises ConfigError for fewer than two methods, or if `control` is not one of them.
     """
     _several(groups)
     if control not in groups:
@@ -79,14 +85,15 @@ def against_control(groups: Mapping[str, npt.ArrayLike], control: str, delta: fl
 
 
 def may_be_best(groups: Mapping[str, npt.ArrayLike]) -> tuple[str, ...]:
-    """The methods of which no other is shown to be better: {i: for all j, d̄_ji − t(1 − 0.05/(k − 1))·SE_ji ≤ 0}.
+    """The methods that no other method is shown to beat, in the order of `groups`.
 
-    d_ji = y_j − y_i as in `compare`. The best method is among them with a chance of at least 95%. For fewer than three
-    condensations nothing is shown, so all methods may be best. In the order given.
+    With d_ji = y_j − y_i as in `compare`, d̄_ji its mean and SE_ji its standard error, these are the methods
+    {i: for all j, d̄_ji − t(1 − 0.05/(k − 1))·SE_ji ≤ 0} of k methods. The best method is among them with a probability
+    of at least 95%. With fewer than three condensations nothing is shown, so all methods may be the best.
     """
     if len(groups) < 2:
         return tuple(groups)
-    worst = (1 - LEVEL) / (len(groups) - 1)  # one-sided, for each of the k − 1 others
+    worst = (1 - LEVEL) / (len(groups) - 1)  # the one-sided significance level for each of the k − 1 other methods
 
     def beaten(by: str, name: str) -> bool:
         found = compare(groups[by], groups[name])
@@ -97,11 +104,12 @@ def may_be_best(groups: Mapping[str, npt.ArrayLike]) -> tuple[str, ...]:
 
 
 def rank_test(scores: npt.ArrayLike) -> RankTest:
-    """Friedman's test of scores [N data sets, k methods], higher is better, with Nemenyi's critical difference.
+    """Friedman's test of scores [N data sets, k methods], with Nemenyi's critical difference. Higher scores are better.
 
-    critical = q √(k(k + 1)/(6N)), q the 95% quantile of the studentised range of k with infinite df, divided by √2.
-    If all methods tie on every data set, the statistic is 0 and p is 1. Raises ConfigError for fewer than three methods
-    or two data sets.
+    critical = q √(k(k + 1)/(6N)), where q is the 95% quantile of the studentised range of k values with infinite
+    degrees of freedom, divided by √2. If all methods are equal on every data set, the statistic is 0 and p is 1.
+
+    Raises ConfigError for fewer than three methods or two data sets.
 
     Source: Demšar (2006), "Statistical Comparisons of Classifiers over Multiple Data Sets", section 3.2.2.
     """
@@ -124,10 +132,10 @@ def rank_test(scores: npt.ArrayLike) -> RankTest:
 
 
 def corrected(found: Sequence[tuple[str, str, Comparison]], size: int | None = None) -> list[FamilyMember]:
-    """(first, second, their comparison) as members of a family of `size` comparisons; None: of these.
+    """The members of a family of `size` comparisons, corrected together. `found` holds (first, second, comparison).
 
-    A family that is declared before the work may have members that are not measured yet; they count in `size`. Raises
-    ConfigError if it is smaller than the number of comparisons.
+    A family that was declared before the work can have members that are not measured yet. `size` includes them. If it
+    is None, the family has only the comparisons in `found`. Raises ConfigError if `size` is smaller than their number.
     """
     k = len(found) if size is None else size
     if k < len(found):
@@ -137,7 +145,7 @@ def corrected(found: Sequence[tuple[str, str, Comparison]], size: int | None = N
     members = []
     for (first, second, each), p in zip(found, adjusted, strict=False):
         decided = each.verdict_at(1 - (1 - LEVEL) / k)
-        if each.known and p <= 1 - LEVEL:  # Holm's method rejects more than the interval does
+        if each.known and p <= 1 - LEVEL:  # Holm's method decides in some cases in which the interval does not
             if each.asks == "equal":
                 decided = Verdict.EQUIVALENT
             elif each.difference.mean > 0 and decided is not Verdict.AT_LEAST:

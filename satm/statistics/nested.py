@@ -1,4 +1,4 @@
-"""Means of networks within class orders, and of networks that were each trained on a random draw of its own."""
+"""The mean of networks within class orders, and of networks that were each trained on a new draw of random images."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ DRAWS = "new draws"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nested(Estimate):
-    """The mean of y [A, R], one value of each network: A class orders, and R networks for each order.
+    """The mean of y [A, R]: A class orders, R networks for each class order, and one value for each network.
 
-    The standard deviations are components of variance by the method of moments, at least 0; None if the design cannot
-    tell them.
+    The last two fields are standard deviations, estimated as components of variance by the method of moments. They are
+    at least 0, and None if the table has too few orders or networks to estimate them.
     """
 
     orders: int  # A
-    networks: int  # R, of one order
+    networks: int  # R, the networks of one order
     between_orders: float | None
-    between_networks: float | None  # of one order
+    between_networks: float | None  # between the networks of one order
 
 
 def nested(y: npt.ArrayLike) -> Nested:
-    """The mean of y [A, R] over class orders: SE² = s²/A with s² the sample variance of the A order means; A − 1 df.
+    """The mean of y [A, R] over class orders: SE² = s²/A, with s² the sample variance of the means of the A orders.
 
-    Networks of one order share the order and, with a random memory, the draw. So they are no independent values: only
-    orders count. For one order `n` counts its networks, and the scope is "this order only".
+    It has A − 1 degrees of freedom. The networks of one order share this order, and also the draw of the images if the
+    memory is random. So their values are not independent, and only the number of orders decides SE. With one order, `n`
+    is the number of its networks, and the scope is "this order only".
 
-    Raises ConfigError for orders with different numbers of networks: pooled values would give an order with more
-    networks more weight.
+    Raises ConfigError for orders with different numbers of networks, because an order with more networks would have
+    more weight in the mean.
     """
     table = checked(
         y, dimensions=2, shape="a table [class orders, networks], the same number of networks for each order"
@@ -44,7 +45,7 @@ def nested(y: npt.ArrayLike) -> Nested:
     orders, networks = table.shape
     means = table.mean(axis=1)
     within = [spread(row) ** 2 for row in table.tolist()] if networks > 1 else []
-    inside = sum(within) / orders if within else None  # mean square within orders
+    inside = sum(within) / orders if within else None  # the mean variance between the networks of one order
     outside = None if orders == 1 or inside is None else max(spread(means.tolist()) ** 2 - inside / networks, 0.0)
     found = (
         sample(table[0], counts="networks", scope=THIS_ORDER)
@@ -66,8 +67,9 @@ def nested(y: npt.ArrayLike) -> Nested:
 
 
 def fresh_draws(values: npt.ArrayLike) -> Estimate:
-    """The mean of n networks that were each trained on a fresh draw of random images: SE² = s²/n, n − 1 df.
+    """The mean of n networks that were each trained on a new draw of random images.
 
-    Nothing is shared, so every network is an independent value. Raises ConfigError if there are no values.
+    SE² = s²/n, with s² the sample variance of the values, and n − 1 degrees of freedom. The networks share nothing, so
+    their values are independent. Raises ConfigError if there are no values.
     """
     return sample(values, counts="draws", scope=DRAWS)

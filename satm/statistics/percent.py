@@ -1,4 +1,4 @@
-"""Intervals of an accuracy, which stay within 0 and 1."""
+"""Intervals of an accuracy that stay between 0 and 1."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ if TYPE_CHECKING:
 def accuracy_interval(
     found: Estimate, *, images: int | None = None, right: npt.ArrayLike | None = None, level: float = LEVEL
 ) -> tuple[float, float] | None:
-    """The interval of a mean accuracy p (a fraction) on the logit scale: expit(logit p ± d), d = t·SE/(p(1 − p)).
+    """The interval of the mean accuracy p = `found.mean` (a fraction), as (low, high).
 
-    Without `right` it speaks of the test images that were used. `right` [m] makes it speak of new images of the same
-    kind: p_i is the share of networks that are right on test image i, and Σ(p_i − p)²/(m(m − 1)) is added to SE².
-    The degrees of freedom are then Satterthwaite's of the two terms. The interval is never narrower than without it.
+    It is computed on the logit scale: expit(logit p ± d) with d = t·SE/(p(1 − p)), where logit p = log(p/(1 − p)) and
+    expit is its inverse.
 
-    None for fewer than three units: `found.counts` names what they are. A standard error of 0 gives no interval either,
-    for it would claim to be certain. Given the number of test `images` (or `right`), it gives Clopper and Pearson's
-    exact interval of p·m right ones among m images. So p = 1 never gives [1, 1].
+    Without `right` the interval is about the test images that were used. With `right` [m] it is about new images of the
+    same kind, and never narrower: p_i = right[i] is the share of networks that classify test image i right,
+    Σ(p_i − p)²/(m(m − 1)) is added to SE², and the degrees of freedom are Satterthwaite's for the sum of both terms.
 
-    Raises ConfigError if p or a share is outside 0 to 1, or for fewer than two images.
+    None for fewer than three units (`found.counts` names the units). A standard error of 0 gives no interval either,
+    because it would claim certainty. But if the number of test `images` (or `right`) is given, a standard error of 0
+    gives Clopper and Pearson's exact interval for p·m right images of m. So p = 1 never gives [1, 1].
+
+    Raises ConfigError if p or a share is outside 0 to 1, and for fewer than two images.
     """
     p = found.mean
     if not 0 <= p <= 1:
@@ -44,7 +47,8 @@ def accuracy_interval(
     if shares is not None:
         own, sampling = found.se**2, float(shares.var(ddof=1)) / len(shares)
         freedom = (own + sampling) ** 2 / (own**2 / found.freedom + sampling**2 / (len(shares) - 1))
-        # More degrees of freedom can make t smaller by more than the error grows; new images never make us surer.
+        # More degrees of freedom make t smaller, sometimes by more than SE grows. New images must not make the interval
+        # narrower, so the wider one is used.
         half = max(half, t_quantile((1 + level) / 2, freedom) * (own + sampling) ** 0.5)
     half /= p * (1 - p)
     logit = math.log(p) - math.log1p(-p)
@@ -52,7 +56,10 @@ def accuracy_interval(
 
 
 def clopper_pearson(right: int, images: int, level: float = LEVEL) -> tuple[float, float]:
-    """The exact binomial interval of `right` of `images`. Raises ConfigError unless 0 ≤ right ≤ images."""
+    """The exact binomial interval of an accuracy: `right` of `images` test images are classified right.
+
+    Raises ConfigError unless 0 ≤ right ≤ images and images ≥ 1.
+    """
     if not 0 <= right <= images or images < 1:
         raise ConfigError(f"{right} right of {images} images: expected a number from 0 to the number of images")
     outside = (1 - level) / 2
@@ -62,7 +69,7 @@ def clopper_pearson(right: int, images: int, level: float = LEVEL) -> tuple[floa
 
 
 def _expit(x: float) -> float:
-    """1/(1 + e⁻ˣ), without an overflow."""
+    """1/(1 + e⁻ˣ). Two formulas avoid an overflow for large |x|."""
     return 1 / (1 + math.exp(-x)) if x > 0 else math.exp(x) / (1 + math.exp(x))
 
 

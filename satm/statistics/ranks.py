@@ -1,4 +1,4 @@
-"""Rank correlation of two measures of the same things, with a bootstrap interval."""
+"""The rank correlation of two measures of the same things, with a bootstrap interval."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RankCorrelation:
-    """How well two measures agree on the order of n things.
+    """How well two measures agree on the order of n things, such as methods.
 
-    `spearman`, `kendall` and `p` are None if there are fewer than three things, or if one measure is the same for all
-    of them. `p` is the chance of a |tau| at least this large if the two orders are unrelated (scipy's `kendalltau`:
-    exact for few values without ties, otherwise approximate). Without ties it is at least 1/3 for three things and 1/12
-    for four. So only five or more things can show an agreement at the 5% level.
+    `spearman`, `kendall` and `p` are None if there are fewer than three things, or if one measure has the same value
+    for all things. `p` is the probability of a |tau| at least this large if the two orders are unrelated. It comes from
+    scipy's `kendalltau`, and is exact for few values without ties, otherwise approximate.
+
+    Without ties p is at least 1/3 for three things and at least 1/12 for four. So only five or more things can show an
+    agreement at the 5% level.
     """
 
-    spearman: float | None  # Pearson's correlation of the ranks, ties sharing their mean rank
-    kendall: float | None  # tau-b
-    p: float | None  # two-sided, of Kendall's tau
-    n: int
+    spearman: float | None  # Pearson's correlation of the ranks; equal values have their mean rank
+    kendall: float | None  # Kendall's tau-b
+    p: float | None  # the two-sided p-value of Kendall's tau
+    n: int  # the number of things
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCorrelation:
     """Spearman's and Kendall's rank correlation of two measures of the same things.
 
-    `first[i]` and `second[i]` belong to the same thing. The things must have one IPC and one rate policy: otherwise
-    IPC orders them, and both measures agree about that. Raises ConfigError if the lengths differ.
+    `first[i]` and `second[i]` are the two measures of the same thing. All things must have the same IPC and the same
+    rate policy (how the learning rate of the evaluation is found). Otherwise the IPC decides most of the order, and
+    both measures agree about it. Raises ConfigError if the lengths differ.
     """
     if len(first) != len(second):
         raise ConfigError(f"{len(first)} and {len(second)} values: expected two measures of the same things")
@@ -50,15 +53,19 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCor
 def kendall_interval(
     first: npt.ArrayLike, second: npt.ArrayLike, generator: np.random.Generator, draws: int = 2000
 ) -> tuple[float, float] | None:
-    """The 95% bootstrap interval of Kendall's tau-b between two measures' means over seeds and networks.
+    """The 95% bootstrap interval of Kendall's tau-b between two measures, as (low, high).
 
-    `first` [k, S, R] and `second` [k, S, Q] hold k things of one IPC and rate policy, from the same S condensation
-    seeds. Each draw resamples the seeds, the same for all things and both measures, then the networks of each measure,
-    the same for all things. The ends are percentiles of tau over `draws`; draws in which a measure ties all things are
-    left out. Differences between things near 0 make it wide.
+    `first` [k, S, R] and `second` [k, S, Q] are the values of k things, of the same S condensation seeds, and of R or Q
+    networks. All things have the same IPC and rate policy. tau-b compares the means of the things over seeds and
+    networks.
 
-    None for fewer than three things or three seeds. With three to five seeds it is too narrow: read it as the least
-    uncertainty. Raises ConfigError if the things or the seeds differ in number.
+    Each of the `draws` draws resamples the seeds, in the same way for all things and both measures. It also resamples
+    the networks of each measure, in the same way for all things. The ends of the interval are percentiles of tau over
+    the draws. Draws in which a measure is equal for all things are left out. The interval is wide if differences
+    between things are near 0.
+
+    None for fewer than three things or three seeds. With three to five seeds the interval is too narrow: the true
+    uncertainty is at least this large. Raises ConfigError if `first` and `second` differ in things or seeds.
 
     Source: Owen (2007), "The pigeonhole bootstrap".
     """
@@ -76,7 +83,7 @@ def kendall_interval(
     chosen = _weights(generator, draws, seeds)
     means = [np.einsum("ksr,ds,dr->dk", each, chosen, _weights(generator, draws, each.shape[2])) for each in (a, b)]
     one, other = np.triu_indices(things, 1)
-    signs = [np.sign(np.round(each[:, one] - each[:, other], 12)) for each in means]  # equal up to rounding is a tie
+    signs = [np.sign(np.round(each[:, one] - each[:, other], 12)) for each in means]  # means equal up to rounding tie
     untied = np.sqrt((signs[0] ** 2).sum(axis=1) * (signs[1] ** 2).sum(axis=1))
     kept = untied > 0
     if not kept.any():
@@ -87,7 +94,7 @@ def kendall_interval(
 
 
 def _weights(generator: np.random.Generator, draws: int, size: int) -> npt.NDArray[np.float64]:
-    """[draws, size]: how often each of `size` units is drawn with replacement, as a share."""
+    """Weights [draws, size]: how often each of `size` units is drawn with replacement, divided by `size`."""
     import numpy as np
 
     return generator.multinomial(size, np.full(size, 1 / size), size=draws) / size

@@ -1,4 +1,4 @@
-"""Studies: which cells are compared, the claims about them, and the paper's numbers. Data in files, no computation."""
+"""Studies: the cells that are compared, the claims about them, and the paper's numbers. Nothing is computed here."""
 
 from satm.studies.claims import Claim as Claim
 from satm.studies.claims import Comparison as Comparison

@@ -1,4 +1,4 @@
-"""Claims about the cells of a study, and the comparisons that each of them is."""
+"""The claims of a study about its cells, and the comparisons that a claim consists of."""
 
 from __future__ import annotations
 
@@ -16,32 +16,37 @@ if TYPE_CHECKING:
 Says: TypeAlias = Literal["above", "below", "equal"]
 Summary: TypeAlias = Literal["mean", "variance", "last", "early", "late"]
 RUN = "run."
-"""How a metric begins that the outer steps of a condensation measured: `run.sharpness`."""
+"""The start of the name of a metric that a condensation measures at its outer steps: `run.sharpness`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """`first` is above, below or equal to `second`, in every cell that has both and that `where` allows.
+    """A claim of a study about arms (ways to make a set): `first` is above, below or equal to `second`.
 
-    Each comparison is paired by condensation seed and network, and gets a verdict at δ. The claim holds if at least
-    `at_least` comparisons hold, and does not hold as soon as that cannot be any more.
+    It is judged by comparisons of two arms. There is a comparison for each condition (data set, IPC, varied settings,
+    profile) under which the study has both arms, and for each evaluation and architecture. `where` and `without` leave
+    some of them out. A comparison is paired by condensation seed and network, and gets a verdict at δ. The claim holds
+    if at least `at_least` comparisons hold. It does not hold as soon as too few comparisons are left for this.
     """
 
-    text: str  # one sentence
-    first: tuple[str, ...]  # arms
-    second: tuple[str, ...]
+    text: str  # the claim in one sentence
+    first: tuple[str, ...]  # the names of arms; each is compared with each of `second`
+    second: tuple[str, ...]  # the names of arms
     says: Says = "above"
-    evaluation: tuple[str, ...] = ()  # names; none: the metric is one of the runs
+    evaluation: tuple[str, ...] = ()  # the names of evaluations; empty if the metric is one of the runs (`run.…`)
     metric: str = "accuracy"
-    summary: Summary = "mean"  # of a metric of the run, over its outer steps; early, late: their first and last fifth
-    second_summary: Summary | None = None  # of `second`; null: the same
-    scale: Literal["difference", "ratio"] = "difference"  # ratio: of the logarithms, for times, memory and norms
-    times: float = 1.0  # for a ratio: `first` is compared with this many times `second`
-    delta: float | None = None  # the smallest difference that matters, or ratio − 1; null: the study's
-    family: Literal["condition", "claim"] = "condition"  # which comparisons are corrected together by Holm's method
-    where: object = field(default_factory=dict)  # a table: only where dataset, ipc, architecture … have these values
-    without: object = ()  # tables, as `where`: not there
-    at_least: int | None = None  # comparisons that must hold; null: all
+    # How the values of a run's metric are made one number. `early` and `late` use the first and the last fifth of the
+    # outer steps.
+    summary: Summary = "mean"
+    second_summary: Summary | None = None  # the summary of `second`; None: the same as for `first`
+    scale: Literal["difference", "ratio"] = "difference"  # ratio: compares logarithms; for times, memory and norms
+    times: float = 1.0  # only for a ratio: `first` is compared with this many times `second`
+    delta: float | None = None  # the smallest difference that matters (of a ratio: ratio − 1); None: the study's δ
+    # Which comparisons Holm's method corrects together: those of one condition, or those of the claim.
+    family: Literal["condition", "claim"] = "condition"
+    where: object = field(default_factory=dict)  # a table of the values that dataset, ipc, architecture … must have
+    without: object = ()  # tables like `where`; a comparison that fits one of them is left out
+    at_least: int | None = None  # the number of comparisons that must hold; None: all of them
 
     def __post_init__(self) -> None:
         check_table(self.where, "where")
@@ -60,11 +65,11 @@ class Claim:
 
     @property
     def of_runs(self) -> bool:
-        """Whether it is about what condensations measured, and not about networks that learned from the sets."""
+        """Whether the metric was measured during condensations, and not on networks that learned from the sets."""
         return self.metric.startswith(RUN)
 
     def allows(self, facts: Mapping[str, Any]) -> bool:
-        """Whether a comparison with these facts belongs to the claim."""
+        """Whether a comparison belongs to the claim. `facts` maps dataset, ipc, architecture … to its values."""
         return _matches(check_table(self.where, "where"), facts) and not any(
             _matches(check_table(each, "without"), facts) for each in _tables(self.without)
         )
@@ -72,24 +77,24 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One comparison of a claim: two arms under one condition, by one evaluation on one architecture."""
+    """One comparison of a claim: two arms under one condition, in one evaluation on one architecture."""
 
-    first: str
-    second: str
+    first: str  # the name of an arm
+    second: str  # the name of an arm
     condition: Condition
-    evaluation: str  # "" for a metric of the runs
-    architecture: str  # "" for the sets' own
+    evaluation: str  # the name of an evaluation; "" if the metric is one of the runs
+    architecture: str  # "" for the architecture that the sets were made with
 
     @property
     def where(self) -> str:
-        """Everything that the two arms share, in words."""
+        """What the two arms have in common, in words: condition, architecture and evaluation."""
         return ", ".join(filter(None, [str(self.condition), self.architecture, self.evaluation]))
 
 
 def comparisons(study: Study, claim: Claim) -> tuple[Comparison, ...]:
     """The comparisons of a claim, in the order of the study's cells.
 
-    Raises ConfigError if there is none, or fewer than must hold.
+    Raises ConfigError if there are none, or fewer than the claim needs to hold.
     """
     cells: dict[Condition, dict[str, set[str]]] = {}
     for cell in study.cells():
@@ -126,7 +131,7 @@ def comparisons(study: Study, claim: Claim) -> tuple[Comparison, ...]:
 
 
 def _judged(study: Study, claim: Claim, both: Iterable[str]) -> list[tuple[str, str]]:
-    """(evaluation, architecture) of the claim, as far as both arms have them."""
+    """Pairs (evaluation, architecture) of the claim. `both` are the evaluations that both arms have."""
     if claim.of_runs:
         return [("", "")]
     there = set(both)

@@ -1,4 +1,4 @@
-"""The paper's numbers, as `paper.csv` holds them (tests/golden/paper.py writes it from a table of them)."""
+"""The paper's numbers, read from `paper.csv` (tests/golden/paper.py writes this file from its own table of them)."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from importlib.resources import files
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperNumber:
-    """One printed number. An accuracy is in percent, memory in GB, time in seconds."""
+    """One number that the paper prints. An accuracy is in percent, memory in GB, time in seconds."""
 
     table: str
     dataset: str
     ipc: int | None
-    arm: str  # as the studies call it
-    architecture: str  # "" for the sets' own
+    arm: str  # the name that the studies use for the paper's method
+    architecture: str  # "" for the architecture that the sets were made with
     metric: str
     value: float
-    spread: float | None  # as printed; the paper does not say of what
+    spread: float | None  # the ± value; the paper does not say what it measures
 
 
 @cache
 def paper_numbers() -> dict[tuple[str, str, int | None, str, str, str], PaperNumber]:
-    """Every number of the paper's tables, by (table, data set, IPC, arm, architecture, metric)."""
+    """Every number of the paper's tables. The key is (table, data set, IPC, arm, architecture, metric)."""
     found = {}
     with (files("satm.studies") / "paper.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):

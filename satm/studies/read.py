@@ -1,4 +1,4 @@
-"""Reads a study from its TOML file, and refuses what cannot work, with one line that names the file and the key."""
+"""Reads a study from its TOML file, and refuses wrong contents with a message of one line that names file and key."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from satm.studies.study import Arm, Block, Condition, Evaluation, Head, Study, c
 
 T = TypeVar("T")
 
-LARGEST = 2**20  # bytes of a study
+LARGEST = 2**20  # the largest size of a study's file, in bytes
 PARTS = ("arms", "evaluations", "cells", "claims")
-STREAM = ("final_accuracy", "average_incremental_accuracy")
+STREAM = ("final_accuracy", "average_incremental_accuracy")  # metrics of a class-incremental stream
+# Metrics that a condensation measures at its outer steps.
 RUN_METRICS = tuple(
     RUN + name for name in ("hypergradient_norm", "sharpness", "step_size", "loss", "outer_step_seconds", "peak_bytes")
 )
 
 
 def shipped() -> tuple[str, ...]:
-    """The names of the studies that come with the suite: the tables first, each kind by number."""
+    """The names of the studies that come with the suite: first the tables, then the figures, then others; by number."""
     names = (each.name.removesuffix(".toml") for each in files("satm.studies").iterdir() if each.name.endswith(".toml"))
     return tuple(sorted(names, key=_by_number))
 
@@ -43,10 +44,10 @@ def _by_number(name: str) -> tuple[int, str, int]:
 
 
 def read_study(name: str, *, data_root: Path | None = None) -> Study:
-    """The study called `name`, or the one in the file `name` (a path that ends in .toml).
+    """The study called `name`, or the study in the file `name` (a path that ends in .toml).
 
-    Raises UnknownName for a name that is none, ConfigError for a file that cannot be read or that holds an unknown
-    key, method, data set, metric … or a claim without a cell. Every message begins with the file.
+    Raises UnknownName if no study is called `name`. Raises ConfigError for a file that cannot be read, for unknown
+    keys, methods, data sets, metrics … and for a claim without a cell. Every message begins with the file.
     """
     if name in shipped():
         path, folder = Path(str(files("satm.studies") / f"{name}.toml")), Path.cwd()
@@ -64,7 +65,7 @@ def read_study(name: str, *, data_root: Path | None = None) -> Study:
 
 @contextmanager
 def _named(where: str) -> Iterator[None]:
-    """Puts `where` before the message of an error."""
+    """Within this block, an error's message begins with `where`, and the error becomes a ConfigError."""
     try:
         yield
     except SatmError as error:
@@ -92,7 +93,7 @@ def _study(name: str, folder: Path, values: Mapping[str, Any]) -> Study:
     judged = check_table(values.get("evaluations", {}), "evaluations").items()
     evaluations = {key: _part(Evaluation, each, f"evaluations.{key}") for key, each in judged}
     blocks = [_part(Block, _listed(each), f"cells {i}") for i, each in enumerate(_list(values, "cells"), 1)]
-    for block in blocks:  # an arm without settings needs no entry: its name is the method's
+    for block in blocks:  # an arm without settings needs no table in the file: its name is then the name of a method
         arms |= {each: Arm(method=each) for each in block.arms if each not in arms}
     claims = [
         _part(Claim, _listed(each, ("first", "second", "evaluation")), f"claims {i}")
@@ -122,14 +123,14 @@ def _list(values: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _listed(values: Any, keys: tuple[str, ...] = ("dataset", "ipc", "arms", "evaluations")) -> Any:
-    """`values` with a single value of these keys as a list of one."""
+    """`values`, with a list of one value where one of `keys` has a single value."""
     if not isinstance(values, Mapping):
         return values
     return {key: [v] if key in keys and not isinstance(v, list) else v for key, v in values.items()}
 
 
 def _check(study: Study, data_root: Path | None) -> None:
-    """Raise SatmError for a name that is none, a number out of range, and a claim without cells."""
+    """Raise SatmError for an unknown name, a number out of its range, or a claim without cells."""
     head = study.head
     if head.seeds < 1 or (head.networks is not None and head.networks < 1):
         raise ConfigError(f"seeds {head.seeds}, networks {head.networks}: expected 1 or more")
@@ -178,7 +179,7 @@ def _check_block(study: Study, block: Block, data_root: Path | None) -> None:
 
 
 def _check_settings(study: Study) -> None:
-    """Raise ConfigError if an arm has two meanings under one condition."""
+    """Raise ConfigError if two cells with the same condition and arm have different settings."""
     seen: dict[tuple[Condition, str], Mapping[str, Any]] = {}
     for cell in study.cells():
         if seen.setdefault((cell.condition, cell.name), cell.settings) != cell.settings:
@@ -201,7 +202,7 @@ def _check_claim(study: Study, claim: Claim) -> None:
 
 
 def _table_of(kind: str, package: str, group: str | None = None) -> Names[Any]:
-    """The names in a table of `evaluation` or `protocols`, which this package must not import: to look names up."""
+    """The names in a table of `evaluation` or `protocols`, which this package must not import. Only for look-ups."""
     return Names(kind, package=package, group=group)
 
 

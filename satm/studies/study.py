@@ -1,4 +1,4 @@
-"""The parts of a study: arms, evaluations, blocks of cells, and the cells that the blocks stand for."""
+"""The parts of a study: arms, evaluations, blocks of cells, and the cells that the blocks describe."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ class Arm:
     """One way to make a set: a method, its outer rule, and settings that replace those of the preset."""
 
     method: str
-    outer: str | None = None  # null: the method's own
-    settings: object = field(default_factory=dict)  # a table: values by the name of the setting, as --set takes them
+    outer: str | None = None  # the name of the outer rule; None: the method's own
+    settings: object = field(default_factory=dict)  # a table: the name of a setting and its value, as for --set
     config: str | None = None
-    """A configuration file, as `satm tune` and `satm condense --print-config` write it. `{dataset}`, `{ipc}` and
-    `{arm}` stand for those of the cell."""
-    take: tuple[str, ...] = ()  # only these settings of that file, for an arm of another method; empty: all of them
+    """The path of a configuration file, as `satm tune` and `satm condense --print-config` write it.
 
-    keep: int | None = None  # k: a window of the last int(N/k) inner steps, at least 1; null: the method's own
+    `{dataset}`, `{ipc}` and `{arm}` in the path are replaced by the values of the cell.
+    """
+    take: tuple[str, ...] = ()  # the only settings to use of `config`, if it is for another method; empty: all of them
+
+    keep: int | None = None  # k: the last int(N/k) inner steps, at least 1, are differentiated; None: the method's own
 
     def __post_init__(self) -> None:
         check_table(self.settings, "settings")
@@ -42,17 +44,20 @@ class Arm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """How the sets are judged: on their own architecture, on others (`architectures`), or in a stream (`steps`)."""
+    """How sets are judged: on their own architecture, on others (`architectures`), or in a stream (`steps`).
+
+    A stream is class-incremental: groups of classes arrive one after another.
+    """
 
     architectures: tuple[str, ...] = ()
-    steps: int | None = None  # of a class-incremental stream
-    protocol: str = "gdumb"  # of that stream
-    orders: int | None = None  # class orders of that stream; null: the profile's number
+    steps: int | None = None  # the number of steps of a class-incremental stream; None: no stream
+    protocol: str = "gdumb"  # the protocol of the stream
+    orders: int | None = None  # the number of class orders of the stream; None: the profile's number
     networks: int | None = (
-        None  # of each condensation, or of each class order; null: of a stream the profile's, else the study's
+        None  # for each condensation, or each class order; None: the profile's number for a stream, else the study's
     )
-    rate: Rate = "own"  # own: as the recipe says; learned: the α of the set; grid: the best of the grid
-    recipe: str | None = None  # null: the set's own
+    rate: Rate = "own"  # the learning rate; own: as the recipe says; learned: the α of the set; grid: best of a grid
+    recipe: str | None = None  # None: the recipe in the set's configuration
 
     def __post_init__(self) -> None:
         if self.architectures and self.steps is not None:
@@ -60,23 +65,23 @@ class Evaluation:
 
     @property
     def incremental(self) -> bool:
-        """Whether it is a class-incremental stream."""
+        """Whether this evaluation is a class-incremental stream."""
         return self.steps is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Cells with the same evaluations: every data set × IPC × arm × value of `vary`."""
+    """Cells with the same evaluations: one for each data set × IPC × arm × combination of the values in `vary`."""
 
     dataset: tuple[str, ...]
     ipc: tuple[int, ...]
     arms: tuple[str, ...]
-    evaluations: tuple[str, ...] = ()  # names; empty: claims read what the condensation runs measured
-    settings: object = field(default_factory=dict)  # a table, for every arm; the settings of an arm replace them
-    vary: object = field(default_factory=dict)  # a table: for the name of a setting, the list of its values
-    profile: str | None = None  # null: the profile that the user asks for
-    seeds: int | None = None  # condensations; null: the study's
-    stage: int = 1  # a stage begins when the one before has ended
+    evaluations: tuple[str, ...] = ()  # names; empty if claims use only what the condensations measured (`run.…`)
+    settings: object = field(default_factory=dict)  # a table for every arm; an arm's own settings replace these
+    vary: object = field(default_factory=dict)  # a table: the name of a setting and the list of its values
+    profile: str | None = None  # None: the profile that the user chooses
+    seeds: int | None = None  # the number of condensations of each cell; None: the study's number
+    stage: int = 1  # the cells of a stage start only after the stage before is finished
     images: bool = False  # whether the images are written as PNG files beside the report
 
     def __post_init__(self) -> None:
@@ -93,19 +98,19 @@ class Block:
             raise ConfigError(f"seeds {self.seeds}: expected 1 or more")
 
     def variants(self) -> Iterator[tuple[tuple[str, Value], ...]]:
-        """The combinations of the values in `vary`."""
+        """The combinations of the values in `vary`, as pairs (name, value)."""
         table = check_table(self.vary, "vary")
         for values in product(*table.values()):
             yield tuple(zip(table, values, strict=True))
 
 
 class Condition(NamedTuple):
-    """What the arms of one comparison share."""
+    """What the arms of one comparison have in common."""
 
     dataset: str
     ipc: int
-    variant: tuple[tuple[str, Value], ...]  # settings that the block varies
-    profile: str | None  # null: the profile that the user asks for
+    variant: tuple[tuple[str, Value], ...]  # the settings that the block varies, as pairs (name, value)
+    profile: str | None  # None: the profile that the user chooses
 
     def __str__(self) -> str:
         more = [f"{name}={value}" for name, value in self.variant] + ([self.profile] if self.profile else [])
@@ -114,16 +119,16 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """The sets of one arm under one condition: one for each condensation seed."""
+    """The sets of one arm under one condition. There is one set for each condensation seed."""
 
     condition: Condition
-    name: str  # of the arm
+    name: str  # the name of the arm
     arm: Arm
-    settings: Mapping[str, Value]  # that replace those of the preset: the block's, the arm's and the variant's
+    settings: Mapping[str, Value]  # these replace the preset's: from the block, then the arm, then the variant
     evaluations: tuple[str, ...]
-    seeds: int
-    stage: int
-    images: bool
+    seeds: int  # the number of condensation seeds
+    stage: int  # as in `Block`
+    images: bool  # as in `Block`
 
     def __str__(self) -> str:
         return f"{self.condition}, {self.name}"
@@ -131,21 +136,24 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What a study's file says before its parts."""
+    """The keys at the top of a study's file, before its tables."""
 
     title: str
-    source: str  # a table or figure of a publication, or who asks
+    source: str  # a table or figure of a publication, or the origin of the question
     about: str = ""
-    notes: tuple[str, ...] = ()  # what a reader should know: where the paper contradicts itself, what is read how
+    notes: tuple[str, ...] = ()  # for readers: where the paper contradicts itself, and how unclear parts are understood
     delta: float = 0.01  # the smallest difference that matters, in the unit of the values
-    seeds: int = 3  # condensations of each cell
-    networks: int | None = None  # for each condensation; null: the recipe's number
-    paper: str | None = None  # the table in the paper's numbers; null: the paper prints none
+    seeds: int = 3  # the number of condensations of each cell
+    networks: int | None = None  # the number of networks for each condensation; None: the recipe's number
+    paper: str | None = None  # the name of the table in `paper.csv`; None: the paper prints no numbers for this study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """One file: cells and claims. It fixes, before anything runs, what is compared, by which δ and in which family."""
+    """A study: its cells and claims, from one file.
+
+    It fixes before anything runs what is compared, with which δ, and in which family of comparisons.
+    """
 
     name: str
     head: Head
@@ -153,10 +161,10 @@ class Study:
     evaluations: Mapping[str, Evaluation]
     blocks: tuple[Block, ...]
     claims: tuple[Claim, ...]
-    folder: str  # that paths of configuration files start from
+    folder: str  # the folder that relative paths of configuration files start from
 
     def cells(self, *, seeds: int | None = None) -> tuple[Cell, ...]:
-        """The cells in the order of the file. A cell that two blocks name is there twice.
+        """The cells in the order of the file. A cell that two blocks describe appears twice.
 
         `seeds` replaces the number of condensations of every cell.
         """
@@ -180,13 +188,16 @@ class Study:
         return tuple(found)
 
     def networks_of(self, evaluation: str) -> int | None:
-        """Networks of each condensation (or class order); None: of a stream the profile's number, else the recipe's."""
+        """The networks for each condensation, or for each class order of a stream.
+
+        None means the profile's number for a stream, and the recipe's number for other evaluations.
+        """
         own = self.evaluations[evaluation]
         return own.networks or (None if own.incremental else self.head.networks)
 
 
 def check_table(value: object, name: str) -> Mapping[str, Any]:
-    """`value` as a table. Raises ConfigError."""
+    """`value`, checked to be a table (a mapping). Raises ConfigError if it is not; `name` is its key in the message."""
     if not isinstance(value, Mapping):
         raise ConfigError(f"{name} is {value!r}: expected a table")
     return value

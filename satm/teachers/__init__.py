@@ -1,4 +1,4 @@
-"""Teachers: networks trained on the real images, whose predictions are the labels of synthetic ones."""
+"""Teachers: networks trained on the real images. Their predictions are the labels of synthetic images."""
 
 from satm.teachers.config import TEACHERS as TEACHERS
 from satm.teachers.config import TeacherConfig as TeacherConfig

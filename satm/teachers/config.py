@@ -1,4 +1,4 @@
-"""How a teacher is trained, at each scale, and how its labels are used."""
+"""How a teacher is trained in each profile, and how its labels are used."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from satm.types import Augment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherConfig:
-    """The architecture of a teacher and its training: SGD with momentum, whose learning rate drops once.
+    """The architecture of a teacher and its training: SGD with momentum, with a learning rate that drops once.
 
-    The numbers are ours: RDED downloads its teachers ready-made, and no file of its repository trains one. The
-    learning rate is chosen on validation images of digits (docs/choices.md). Raises ConfigError for a value out of its
-    range, UnknownName for an unknown augmentation.
+    The numbers are ours. RDED downloads trained teachers, and no file of its repository trains one. The learning rate
+    was chosen on validation images of the data set `digits` (docs/choices.md).
+
+    Raises ConfigError for a value out of its range, UnknownName for an unknown augmentation.
     """
 
-    architecture: str | None = None  # null: the set's own network, a ConvNet with batch norm in place of instance norm
+    architecture: str | None = None  # None: the set's own network, a ConvNet, with batch norm instead of instance norm
     epochs: int = 50
     lr: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4
     batch_size: int = 128
     drop_at: float = 0.8  # the learning rate is divided by 10 after this fraction of the epochs
-    augment: str | None = STRATEGY  # DSA's strategy; null: no augmentation
-    seed: int = 0  # of the teacher only, so that every set of a data set shares it
+    augment: str | None = STRATEGY  # a strategy of DSA (differentiable Siamese augmentation); None: no augmentation
+    seed: int = 0  # separate from the condensation seed, so that all sets of a data set use the same teacher
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -52,11 +53,14 @@ class TeacherConfig:
 
     @property
     def augmentation(self) -> Augment | None:
-        """The augmentation of the training batches; None for none."""
+        """The augmentation of the training batches; None if there is none."""
         return None if self.augment is None else named(self.augment)
 
     def on(self, architecture: str, augment: str | None) -> TeacherConfig:
-        """The same training of this architecture, with those operations only that the DSA strategy `augment` has."""
+        """The same training for `architecture`. The DSA strategy `augment` limits its augmentation.
+
+        Only operations that this strategy also has are kept.
+        """
         kept = self.augment if augment is None or self.augment is None else within(self.augment, augment)
         return replace(self, architecture=architecture, augment=kept)
 
@@ -66,18 +70,18 @@ TEACHERS: Mapping[str, TeacherConfig] = {
     "cpu": TeacherConfig(epochs=10),
     "smoke": TeacherConfig(epochs=5, batch_size=64),
 }
-"""The training of a teacher at each scale."""
+"""The training of a teacher in each profile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherLabels:
-    """Labels by a teacher: every batch of a training is labelled after it is augmented and mixed.
+    """Labels that a teacher gives: every training batch is labelled after it is augmented and mixed.
 
-    The target of an image is the softmax of the teacher's logits over T, the loss is `distillation_loss`, by T²
-    under SGD (`evaluation.Recipe.criterion`).
+    The target of an image is softmax(teacher's logits / T). The loss is `distillation_loss`, multiplied by T² if the
+    network is trained by SGD (`evaluation.Recipe.criterion`).
     """
 
-    temperature: float = 20.0  # T; RDED's beside CutMix (argument.py:205-208 at 3f6453d)
+    temperature: float = 20.0  # T; the value that RDED uses with CutMix (argument.py:205-208 at 3f6453d)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
 
     def __post_init__(self) -> None:
@@ -88,5 +92,5 @@ class TeacherLabels:
             )
 
     def spell(self) -> str:
-        """The teacher and T in words, for the name of a recipe."""
+        """The teacher and T as text, for the name of a recipe."""
         return f"teacher {self.teacher.architecture or 'of the set'}, T {self.temperature:g}"

@@ -1,4 +1,4 @@
-"""The teacher store: one safetensors file for each teacher, under a key that hashes everything that shaped it."""
+"""The teacher store: one safetensors file for each teacher. Its key is a hash of all that decides the teacher."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from satm.home import home
 from satm.kept import keep, opened
 from satm.types import Images
 
-BATCH = 512  # images labelled at once
+BATCH = 512  # the number of images that are labelled at once
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherEpoch:
-    """The mean loss of one epoch of training, and accuracies as fractions."""
+    """The mean training loss of one epoch, and accuracies as fractions."""
 
     loss: float
-    train: float  # on the augmented batches of the epoch
-    validation: float | None  # after the epoch; None without validation images
+    train: float  # the accuracy on the augmented batches of the epoch
+    validation: float | None  # the accuracy after the epoch; None if there are no validation images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Teacher:
-    """A trained network that labels images. It is in evaluation mode, and nothing trains it further."""
+    """A trained network that labels images. It is in evaluation mode and is not trained further."""
 
-    id: str  # the key of its store
+    id: str  # the key of the teacher in its store
     network: nn.Module
     num_classes: int  # K
-    image_shape: tuple[int, int, int]  # C, H, W
+    image_shape: tuple[int, int, int]  # (C, H, W)
     records: tuple[TeacherEpoch, ...]
 
     @property
     def bytes(self) -> int:
-        """Bytes of its parameters and buffers: what a set that is labelled by it must store besides its images."""
+        """The bytes of the network's parameters and buffers. A set with this teacher's labels must store them too."""
         return stored_bytes(self.network)
 
     def spell_validation(self) -> str:
-        """`, validation accuracy 93.1`; nothing without validation images."""
+        """The last validation accuracy as text: `, validation accuracy 93.1`. "" if there are no validation images."""
         found = self.records[-1].validation if self.records else None
         return "" if found is None else f", validation accuracy {100 * found:.1f}"
 
     @torch.no_grad()
     def logits(self, images: Images) -> torch.Tensor:
-        """Logits [n, K] of preprocessed images [n, C, H, W], on their device."""
+        """The logits [n, K] of preprocessed images [n, C, H, W]. Images and network must be on the same device."""
         return torch.cat([self.network(part) for part in images.split(BATCH)])
 
     def probabilities(self, images: Images, temperature: float) -> torch.Tensor:
-        """softmax(logits / T) [n, K]."""
+        """The probabilities softmax(logits / T) [n, K] with T = `temperature`, of images [n, C, H, W]."""
         return (self.logits(images) / temperature).softmax(dim=1)
 
     def check_fits(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
-        """Raise ConfigError if the teacher has another number of classes, or takes other images (C, H, W)."""
+        """Raise ConfigError if the teacher has another number of classes or another image shape (C, H, W)."""
         if (self.num_classes, self.image_shape) != (num_classes, image_shape):
             raise ConfigError(
                 f"labels teacher: the teacher knows {self.num_classes} classes of images {self.image_shape}, the set "
@@ -67,12 +67,15 @@ class Teacher:
 
 
 def stored_bytes(network: nn.Module) -> int:
-    """Bytes of the parameters and buffers of a network."""
+    """The bytes of the parameters and buffers of a network."""
     return sum(each.nbytes for each in network.state_dict().values())
 
 
 class TeacherStore:
-    """One teacher on disk: `SATM_HOME/teachers/<key>.safetensors`, and its state after its last whole epoch."""
+    """The file of one teacher, `SATM_HOME/teachers/<key>.safetensors`: its state after the last complete epoch.
+
+    `facts` are everything that decides the teacher, as a JSON-able dictionary. The key is their hash.
+    """
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         self.facts = dict(facts)
@@ -81,9 +84,9 @@ class TeacherStore:
         self.path = self.folder / f"{self.key}.safetensors"
 
     def read(self) -> tuple[dict[str, torch.Tensor], tuple[TeacherEpoch, ...]] | None:
-        """The stored tensors and the record of each epoch; None if nothing is stored.
+        """The stored tensors, as `write` describes them, and the record of each epoch. None if nothing is stored.
 
-        The tensors are those of `write`. Raises DamagedFile.
+        Raises DamagedFile if the file cannot be used.
         """
         with opened(self.path) as file:
             if file is None:
@@ -97,9 +100,9 @@ class TeacherStore:
             return file.tensors(), records
 
     def write(self, tensors: Mapping[str, torch.Tensor], records: Sequence[TeacherEpoch]) -> None:
-        """Store the state after the last of `records` and replace an older file: completely, or not at all.
+        """Store the state after the last epoch in `records`. An older file is replaced completely, or not at all.
 
-        `tensors` are `network/NAME` for each entry of the network's state. Before the last epoch they are also
+        `tensors` has `network/NAME` for each entry of the network's state. If the training is not finished, it also has
         `momentum/NAME` for each parameter.
         """
         about = {"facts": self.facts, "epochs": [asdict(record) for record in records]}

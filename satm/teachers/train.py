@@ -1,4 +1,4 @@
-"""Trains a teacher on the real training images. The training stops and goes on as an expert's does."""
+"""Trains a teacher on the real training images. An interrupted training can continue, as for an expert."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ from satm.teachers.config import TeacherConfig
 from satm.teachers.store import Teacher, TeacherEpoch, TeacherStore
 from satm.training import EpochStats, accuracy, fit
 
-MOMENTUM = "momentum_buffer"  # torch's name of the momentum in the state of its SGD
+MOMENTUM = "momentum_buffer"  # the key of the momentum in the state of torch's SGD
 
 
 def train_teacher(
     data: ImageData, config: TeacherConfig, *, device: torch.device | str = "cpu", progress: Progress = SILENT
 ) -> Teacher:
-    """The teacher of `data` that `config` describes, stored or newly trained.
+    """The teacher of `data` that `config` describes. It is read from the store, or trained if it is not there.
 
-    It learns from `data.train` only. The last epoch is kept: nothing selects, and the validation images only measure.
-    The state is stored after every epoch, so an interrupted training continues from the last whole epoch, to the same
-    bits.
+    It is trained on `data.train` only. The network after the last epoch is the teacher; the validation images only
+    measure it and select nothing. The state is stored after every epoch. So an interrupted training continues from the
+    last complete epoch, with exactly the same result.
 
-    A damaged file is trained again, and `progress` says so.
+    If the stored file is damaged, the teacher is trained again, and `progress` shows a message.
 
-    Raises as `check_teacher`; Interrupted if `progress` asks to stop; Diverged if a
-    loss is not finite.
+    Raises the errors of `check_teacher`, Interrupted if `progress` asks to stop, and Diverged if a loss is not finite.
     """
     plan = check_teacher(data, config)
     store = teacher_store(data, config)
@@ -59,10 +58,10 @@ def train_teacher(
 
 
 def check_teacher(data: ImageData, config: TeacherConfig) -> NetworkPlan:
-    """How the network of the teacher is made, checked before anything is trained.
+    """The plan from which the teacher's network is made, after checks that its training can work.
 
-    Raises UnknownName for an architecture, and ConfigError if it cannot take or train on the images of `data`, if it is
-    not named, or if a class has no training image.
+    Raises UnknownName for an unknown architecture. Raises ConfigError if no architecture is named, if the network does
+    not fit the images of `data` or cannot be trained on them, or if a class has no training image.
     """
     if config.architecture is None:
         raise ConfigError("teacher.architecture is not named; give one, as convnetbn3 (--teacher)")
@@ -78,7 +77,7 @@ def check_teacher(data: ImageData, config: TeacherConfig) -> NetworkPlan:
 
 
 def teacher_store(data: ImageData, config: TeacherConfig) -> TeacherStore:
-    """The store of the teacher. Its key hashes the data, the preprocessing, the network, its training and its seed."""
+    """The store of the teacher. Its key is a hash of the data, the preprocessing, the network, training and seed."""
     facts: dict[str, Any] = {
         "version": 1,
         "data": data.fingerprint,
@@ -90,7 +89,7 @@ def teacher_store(data: ImageData, config: TeacherConfig) -> TeacherStore:
 
 
 def missing_epochs(data: ImageData, config: TeacherConfig) -> int:
-    """Epochs for which the teacher must still be trained."""
+    """The number of epochs that the teacher must still be trained for. A damaged file has no epochs."""
     try:
         found = teacher_store(data, config).read()
     except DamagedFile:
@@ -106,7 +105,7 @@ def _train(
     device: torch.device | str,
     progress: Progress,
 ) -> None:
-    """Train the teacher on from its last stored epoch. Does nothing if another process has finished it meanwhile."""
+    """Train the teacher from its last stored epoch to the end. Does nothing if another process has finished it."""
     seed, sgd = Seed(config.seed).child("teacher"), config.sgd()
     network = plan.create(seed.child("init")).to(device)
     optimizer = sgd.optimizer(network)
@@ -155,7 +154,7 @@ def _train(
 
 
 def _state(network: nn.Module, optimizer: torch.optim.Optimizer, *, last: bool) -> dict[str, torch.Tensor]:
-    """The tensors that `TeacherStore.write` takes. After the last epoch, nobody needs the momentum."""
+    """The tensors that `TeacherStore.write` stores. After the last epoch no momentum is needed, so it is left out."""
     state = {f"network/{name}": each for name, each in network.state_dict().items()}
     if not last:
         for name, parameter in network.named_parameters():

@@ -1,4 +1,4 @@
-"""The state of an unfinished run on disk: a dictionary of tensors, in two generations."""
+"""The state of an unfinished run on disk, as a dictionary of tensors. The last two states are kept."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from satm.progress import SILENT, Progress
 
 
 class Checkpoint:
-    """The files `SATM_HOME/runs/<key>.safetensors` and `<key>.previous.safetensors`: the newest state, the one before.
+    """The saved states of the run `key`: `SATM_HOME/runs/<key>.safetensors`, and the state that was saved before it.
 
-    A lock, `<key>.lock`, lets only one process at a time continue a run.
+    The earlier state is in `<key>.previous.safetensors`. A lock, `<key>.lock`, ensures that only one process at a time
+    continues the run.
     """
 
     def __init__(self, key: str) -> None:
@@ -27,7 +28,7 @@ class Checkpoint:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock of this run. Raises Busy if another process holds it."""
+        """A block in which this process holds the lock of the run. Raises Busy if another process holds it."""
         from filelock import Timeout
 
         with ExitStack() as stack:
@@ -40,9 +41,9 @@ class Checkpoint:
             yield
 
     def states(self, progress: Progress = SILENT) -> Iterator[Mapping[str, torch.Tensor]]:
-        """The saved states that are whole, newest first. `progress` says which file is damaged.
+        """The saved states that are not damaged, newest first. `progress` shows which file is damaged.
 
-        Raises SatmError if there is no permission to read one.
+        Raises SatmError if a file may not be read.
         """
         for path in (self.path, self.previous):
             try:
@@ -54,9 +55,9 @@ class Checkpoint:
                 yield found
 
     def load(self, progress: Progress = SILENT) -> Mapping[str, torch.Tensor] | None:
-        """The newest saved state that is whole, or None if nothing is saved.
+        """The newest saved state that is not damaged, or None if no state is saved.
 
-        Raises SatmError if something is saved and none of it is whole, or if it cannot be read.
+        Raises SatmError if states are saved but all are damaged, or if a file may not be read.
         """
         found = next(self.states(progress), None)
         if found is None and (self.path.exists() or self.previous.exists()):
@@ -64,20 +65,20 @@ class Checkpoint:
         return found
 
     def save(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Save a new state, durably. The newest one becomes the one before."""
+        """Save a new state, so that it survives a crash. The newest state until now becomes the previous state."""
         keep(self.path, state, before=self._step_back)
 
     def _step_back(self) -> None:
         try:
             whole = _read(self.path) is not None
         except DamagedFile:
-            whole = False  # it must not replace the one before
+            whole = False  # a damaged state must not replace the previous state
         if whole:
             os.replace(self.path, self.previous)
 
     def remove(self) -> None:
         """Remove both saved states."""
-        # The older one first: if this is killed in between, no run continues from an outdated state.
+        # The older state is removed first. If the process is killed in between, no run continues from an old state.
         self.previous.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Chooses the preset of a condensation by data set, IPC and method, and replaces single settings of it."""
+"""Chooses the preset of a condensation by data set, IPC and method, and replaces single settings of the preset."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from satm.presets import CondenseConfig, Preset, find_preset
 from satm.presets.profiles import CUSTOM
 
 LENGTHS = ("radius", "rho")
-"""The settings for the length of a sharpness-aware rule's perturbation. Exactly one is set."""
+"""The two settings for the length of a sharpness-aware rule's perturbation. Only one of them is set at a time."""
 
 PERTURBATION = ("outer.radius", "outer.rho", "outer.ramp")
 NEUTRAL = ("engine", "compile")
-"""Settings that choose how a derivative is computed. They change round-off only, so replacing them is no departure."""
+"""Settings that choose how a derivative is computed. They change only rounding errors, so they cause no departure."""
 
 
 def default_profile() -> str:
-    """The profile of a preset if none is named: `paper` if a CUDA device is found, else `cpu`."""
+    """The name of the profile that is used if none is given: `paper` if a CUDA device is found, else `cpu`."""
     return "paper" if torch.cuda.is_available() else "cpu"
 
 
@@ -41,23 +41,23 @@ def choose_preset(
     settings: Mapping[str, Any] | None = None,
     data_root: Path | None = None,
 ) -> Preset:
-    """Choose the preset of a data set at an IPC, and replace single settings of it.
+    """The preset of a data set at an IPC, with single settings replaced.
 
     Args:
         dataset: the name of a data set.
-        ipc: synthetic images of each class.
+        ipc: the number of synthetic images of each class.
         method: the condensation method.
-        outer: the outer optimiser; None: the method's own.
+        outer: the name of the outer optimiser; None: the method's own.
         profile: `paper`, `cpu` or `smoke`; None: `default_profile()`.
-        preset: the row of hyper-parameters, such as `cifar10/ipc10`; None: the data set's own row at this IPC or, if it
-            has none, the nearest row (`satm.presets.find_preset` gives the order).
-        settings: new values of settings, by name. Dots lead to a nested setting: `outer_steps`, `experts.count`.
+        preset: the name of a row of hyper-parameters, such as `cifar10/ipc10`; None: the data set's own row with the
+            nearest IPC or, if it has no row, the nearest row of another data set (`satm.presets.find_preset`).
+        settings: new values of settings, by name. Dots lead to a nested setting, as in `experts.count`.
         data_root: the only folder in which data sets are looked for; None: the usual places.
 
     Raises UsageError for an unknown name or a setting that is out of range.
     """
     settings = settings or {}
-    # These two decide which row the preset has, so they are read before the other settings are replaced.
+    # `image_size` and `base` decide which row the preset has, so they are read before the other settings are replaced.
     size, base = settings.get("image_size"), settings.get("base", settings.get("settings.base"))
     found = find_preset(
         dataset,
@@ -69,18 +69,18 @@ def choose_preset(
         row=preset,
         base=base if isinstance(base, str) else None,
     )
-    RECIPES.get(found.config.recipe)  # a method of another package may name one that is not there
+    RECIPES.get(found.config.recipe)  # raises UnknownName: a method of another package may name an unknown recipe
     return with_settings(found, settings)
 
 
 def with_settings(preset: Preset, settings: Mapping[str, Any], *, by: str = "set by hand") -> Preset:
-    """`preset` with single settings replaced; the departures say `by` whom.
+    """`preset` with single settings replaced. `by` is the text with which the new departures begin.
 
-    Each replaced setting adds one line to the departures, also if its value stays the same. The settings in `NEUTRAL`
-    add none. `validation=0` takes a line away: all of train is used, as published. A preset of profile `paper` that
-    gets a line has the profile `custom`.
+    Each replaced setting adds one line to the departures, even if its value stays the same. The settings in `NEUTRAL`
+    add no line. `validation=0` removes a line: then all of train is used, as in the publications. If lines are added to
+    a preset of the profile `paper`, its profile becomes `custom`.
 
-    Raises ConfigError for `dataset`, `ipc` and `method`: they are not settings, they choose the preset.
+    Raises ConfigError for `dataset`, `ipc` and `method`: these are not settings, because they choose the preset.
     """
     if not settings:
         return preset
@@ -91,7 +91,7 @@ def with_settings(preset: Preset, settings: Mapping[str, Any], *, by: str = "set
             )
     _check_perturbation(preset, settings)
     config = CondenseConfig.from_dict(override(preset.config.every_setting(), settings, either=LENGTHS))
-    RECIPES.get(config.recipe)  # only to raise UnknownName now: an evaluation would notice it after the condensation
+    RECIPES.get(config.recipe)  # raises UnknownName now; the evaluation would raise it only after the condensation
     settings = {key: value for key, value in settings.items() if key.split(".")[-1] not in NEUTRAL}
     changed = tuple(f"{by}: {k} = {v}" for k, v in settings.items() if (k, v) != ("validation", 0))
     kept = [each for each in preset.departures if each not in preset.config.held_out]
@@ -102,7 +102,7 @@ def with_settings(preset: Preset, settings: Mapping[str, Any], *, by: str = "set
 
 
 def _check_perturbation(preset: Preset, settings: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a setting of the perturbation if the outer optimiser has none."""
+    """Raise ConfigError for a setting of the perturbation if the preset's outer optimiser has no perturbation."""
     rule = getattr(preset.config.settings, "outer", None)
     for name in settings:
         if rule is not None and rule.perturbation_length() is None and name.removeprefix("settings.") in PERTURBATION:

@@ -1,4 +1,4 @@
-"""A preset with its seed and data root, and the file that holds it (`--print-config`, `--config`, `satm tune`)."""
+"""A preset with a seed and a data root, and its configuration file (`--print-config`, `--config`, `satm tune`)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from evaluation import RECIPES
 from satm.errors import ConfigError
 from satm.presets import ORDER, CondenseConfig, Preset
 
-LARGEST = 2**20  # bytes of a configuration
+LARGEST = 2**20  # the largest size of a configuration file, in bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """A preset with its seed and data root: what is condensed, and what --print-config writes and --config reads."""
+    """A preset with a seed and a data root. `--print-config` writes it as a file, and `--config` reads this file."""
 
     preset: Preset
     seed: int
@@ -39,7 +39,7 @@ class Chosen:
 
     @classmethod
     def read(cls, path: Path) -> Chosen:
-        """The configuration in a file. Raises ConfigError if --print-config cannot have written it."""
+        """Read a configuration file. Raises ConfigError if `--print-config` cannot have written it."""
         try:
             values = json.loads(_text_of(path))
             texts = [values["preset"], values["source"], *values["departures"]]
@@ -70,7 +70,7 @@ def _reason(error: Exception) -> str:
 
 
 def _text_of(path: Path) -> str:
-    """The text of the file. Raises ConfigError for a device or pipe, which may never end, and for a large file."""
+    """The text of a file. Raises ConfigError for a large file, and for a device or pipe, which might never end."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode) and not path.is_dir():
         raise ConfigError(f"--config {path} is no file; write one with --print-config")
@@ -80,7 +80,7 @@ def _text_of(path: Path) -> str:
 
 
 def _check(path: Path, values: dict[str, Any], texts: list[Any]) -> None:
-    """Raise ConfigError for values of the wrong kind, KeyError for missing ones."""
+    """Raise ConfigError for values of a wrong type, KeyError for missing values. `texts` must be strings."""
     seed, root, profile = values["seed"], values["data_root"], values["profile"]
     known = {"preset", "profile", "source", "departures", "seed", "data_root", "config"}
     unknown = sorted(values.keys() - known)

@@ -1,4 +1,4 @@
-"""What a user of a stored set cites: the papers of all that made it, this suite, and the set itself."""
+"""What a user of a stored set must cite: the papers behind everything that made it, this suite, and the set itself."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from satm.synthetic import SyntheticSet, tensor_digest
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One thing that a set is made from, and what its user cites for it."""
+    """One thing that a set is made with, and what a user of the set cites for it."""
 
     what: str  # method, outer optimiser, data set, network or suite
     name: str
-    entries: tuple[str, ...]  # BibTeX
-    missing: str = ""  # what to do if this suite knows no reference
+    entries: tuple[str, ...]  # BibTeX entries
+    missing: str = ""  # what the user should do if this suite knows no reference; else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Citation:
-    """What a user of a set cites. `bibtex()` is all of it as one file."""
+    """Everything that a user of a set cites. `bibtex()` returns it as the text of one file."""
 
-    name: str  # of the set
-    id: str  # sha256 of its tensors, description and parents
-    content: str  # sha256 of its images and labels alone
+    name: str  # the name of the set
+    id: str  # the id of the set: the sha256 of its tensors, description and parents
+    content: str  # the sha256 of its images and labels only
     sources: tuple[Source, ...]
 
     def bibtex(self) -> str:
-        """A BibTeX file: each source under a line that says what it is for, each entry once, the set itself last.
+        """The text of a BibTeX file.
 
-        BibTeX reads an `@` even in a line that begins with `%`, so no such line holds one.
+        A comment line says what each source is for, followed by its entries. An entry appears only once. The entry of
+        the set itself is last. BibTeX also reads an `@` in lines that begin with `%`, so `@` is replaced there.
         """
         parts: list[str] = []
         for source in self.sources:
@@ -61,7 +62,7 @@ class Citation:
 
 
 def cite(reference: str = "latest", *, registry: Path | str = "satm.db") -> Citation:
-    """What a user of a stored set cites.
+    """Everything that a user of a stored set cites.
 
     `reference` is a name such as `digits/ipc1/satm@1`, a tag, the first digits of an id, or `latest`. Raises
     UnknownName for an unknown reference, RegistryError for damaged tensors.
@@ -78,7 +79,7 @@ def cite(reference: str = "latest", *, registry: Path | str = "satm.db") -> Cita
 
 
 def _sources(synthetic: SyntheticSet) -> Iterator[Source]:
-    made: Mapping[str, Any] = synthetic.config.get("condense", {})  # a set made elsewhere has none
+    made: Mapping[str, Any] = synthetic.config.get("condense", {})  # a set that was made elsewhere has no such entry
     settings: Mapping[str, Any] = made.get("settings", {})
     yield _of_table("method", made.get("method", synthetic.method), METHODS)
     if base := settings.get("base"):
@@ -111,5 +112,5 @@ _TEX |= {sign: f"\\{sign}" for sign in "_%&#$"}
 
 
 def _escaped(text: str) -> str:
-    """`text` as TeX prints it. Braces become parentheses, because BibTeX counts the braces of an entry."""
+    """`text` with TeX's special characters escaped. Braces become parentheses, because BibTeX counts braces."""
     return "".join(_TEX.get(sign, sign) for sign in text)

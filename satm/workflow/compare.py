@@ -25,49 +25,49 @@ from satm.workflow.grouped import Cell, GroupRow, group_rows
 from satm.workflow.incremental.differences import STREAM_METRICS
 from satm.workflow.incremental.naming import BASE
 
-POLICIES = ("learned", "grid", "fixed")
-WHOLE = ("in-domain", "cross-arch")  # networks trained on all classes at once
-SHORT = {"cl": BASE, "arch": "cross-arch"}
+POLICIES = ("learned", "grid", "fixed")  # ways to find the learning rate of an evaluation
+WHOLE = ("in-domain", "cross-arch")  # protocols whose networks are trained on all classes at once
+SHORT = {"cl": BASE, "arch": "cross-arch"}  # short names of protocols
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
     """One group in a comparison."""
 
-    row: GroupRow  # all that is stored of the group here
-    mean: Crossed  # of the seeds and networks (or class orders) that all groups have
+    row: GroupRow  # all stored results of the group for this comparison
+    mean: Crossed  # the mean over only the seeds and networks (or class orders) that all groups have
 
     @property
     def name(self) -> str:
-        """The reference of the group."""
+        """The name of the group, by which it can be looked up."""
         return self.row.group.name
 
     @property
     def unevaluated(self) -> tuple[int, ...]:
-        """The seeds of the group that have no result here."""
+        """The seeds of the group that have no result for this comparison."""
         return tuple(seed for seed in self.row.group.seeds if seed not in self.row.values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """The comparisons of one policy, architecture, recipe and profile: one family, corrected together."""
+    """The comparisons at one rate policy, architecture, recipe and profile. They are one family, corrected together."""
 
     cell: Cell  # what all values have in common; its protocol is "" if the groups' protocols differ
-    recipe: str  # its name
-    sides: tuple[Side, ...]  # in the order given; the control last
+    recipe: str  # the name of the recipe
+    sides: tuple[Side, ...]  # in the order in which the groups were given; a control is last
     comparisons: tuple[FamilyMember, ...]
-    may_be_best: tuple[str, ...] | None  # None against a control, and for two groups
-    left_out: int  # values of seeds or networks that not every group has
+    may_be_best: tuple[str, ...] | None  # None if there is a control, and for two groups
+    left_out: int  # the number of values whose seed or network not every group has
 
     @property
     def unit(self) -> Literal["network", "order"]:
-        """What is paired within a seed: networks, or class orders of class-incremental protocols."""
+        """What is paired within a seed: networks, or class orders if the protocol is class-incremental."""
         return "order" if self.cell.incremental else "network"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """The answer of `compare`: one block for each policy and architecture, and what is missing, a line each."""
+    """The result of `compare`: the blocks, and a line for each policy and architecture that has no block."""
 
     blocks: tuple[Block, ...]
     missing: tuple[str, ...]
@@ -77,24 +77,25 @@ class Compared:
 class Question:
     """Which results are compared."""
 
-    architectures: tuple[str, ...]  # none: every architecture that all groups have
+    architectures: tuple[str, ...]  # empty: every architecture that all groups have
     metric: str
-    protocol: str | None  # None: in-domain and cross-arch
-    policies: tuple[str, ...]
-    recipe: str | None
-    profile: str | None
+    protocol: str | None  # None: both in-domain and cross-arch
+    policies: tuple[str, ...]  # the rate policies, from `POLICIES`
+    recipe: str | None  # None: every recipe
+    profile: str | None  # None: every profile
 
     @property
     def incremental(self) -> bool:
-        """Whether results of class-incremental streams are compared."""
+        """Whether the results are of class-incremental streams."""
         return self.protocol is not None and self.protocol.startswith(BASE)
 
     def wants(self, row: GroupRow) -> bool:
-        """Whether this row can be compared: condensed images, the metric, a policy, the recipe, and of streams the last
-        step.
+        """Whether a row can be compared.
 
-        If no protocol is named, it must be in-domain or cross-arch. A named protocol and the profile are filtered by
-        `group_rows`, the architecture by `_is_of`.
+        It must be of condensed images and have the metric, one of the policies and the recipe. In a class-incremental
+        stream it must be of the last step. If no protocol is named, it must be in-domain or cross-arch.
+
+        A named protocol and the profile are checked by `group_rows`, and the architecture by `_is_of`.
         """
         cell = row.cell
         return (
@@ -107,7 +108,7 @@ class Question:
         )
 
     def command(self, groups: Sequence[Group], policy: str, *, architecture: str = "", recipe: str = "") -> str:
-        """The commands that store what these groups lack."""
+        """The commands that make the results which `groups` lack, as text for a message."""
         rate = "NUMBER" if policy == "fixed" else policy
         recipe = _plain(recipe or self.recipe or "")
         options = f" --learning-rate {rate}" + (f" --recipe {recipe}" if recipe else "")
@@ -136,30 +137,35 @@ def compare(
     delta: float = DELTA,
     registry: Path | str = "satm.db",
 ) -> Compared:
-    """Compare groups of sets by their stored results: d[s, r] = y_A − y_B of condensation seed s and network r.
+    """Compare groups of sets by their stored results.
 
-    Two references: the first − the second. Three or more: all pairs and the groups that may be best. Given `against`:
-    every other group − this one. Several comparisons are corrected by Holm's method, separately for each block. A block
-    holds one policy of the learning rate, architecture, recipe and profile: nothing is averaged over them, because the
-    sign of a difference can change with the policy. Results of class-incremental protocols are paired by seed and class
-    order, each order with the mean of its networks.
+    The differences are d[s, r] = y_A − y_B for condensation seed s and network r, where y are the results of the groups
+    A and B. For class-incremental protocols r is a class order, and y is the mean over the networks of this order.
+
+    With two references, A is the first and B the second. With three or more, all pairs are compared, and the groups
+    that may be the best are named. With `against`, every other group is compared with this one, which is then B.
+
+    The comparisons are made in blocks of one rate policy, one architecture, one recipe and one profile. Nothing is
+    averaged over blocks, because the sign of a difference can change with the policy. Holm's method corrects the
+    comparisons of each block separately.
 
     Args:
-        references: groups or sets, as `Registry.group` takes them. Single sets say nothing about their methods: their
-            verdict is "cannot tell (this set only)".
+        references: groups or sets, in the form that `Registry.group` accepts. Single sets say nothing about their
+            methods, so their verdict is "cannot tell (this set only)".
         against: the control.
-        architectures: only these; default: every architecture that all groups have.
-        metric: a fraction of which more is better; default: accuracy, for streams the final accuracy.
-        protocol: in-domain, cross-arch or class-incremental (or class-incremental/NAME); default: the first two.
-        learning_rate: a policy; "both": learned and grid, each by itself, and fixed numbers if all groups have them.
-        recipe: only results by this recipe, whatever its policy.
-        profile: only results of this profile.
-        delta: the smallest difference that matters, as a fraction. Fix it before looking.
-        registry: the file, which is only read.
+        architectures: the only architectures to compare on; empty: every architecture that all groups have.
+        metric: a fraction for which more is better; None: accuracy, or for streams the final accuracy.
+        protocol: in-domain, cross-arch or class-incremental (or class-incremental/NAME); None: the first two.
+        learning_rate: a rate policy. "both" means learned and grid rates in separate blocks, and also fixed rates if
+            all groups have them.
+        recipe: use only results with this recipe, whatever its rate policy.
+        profile: use only results of this profile.
+        delta: the smallest difference that matters, as a fraction. It must be fixed before looking at the results.
+        registry: the registry's file, which is only read.
 
-    Raises ConfigError for fewer than two groups, for groups of different images or IPC, for groups that share a set or
-    share no seed, and for a delta that is not above 0. Raises UnknownName for an unknown name. Raises RegistryError if
-    no results can be compared; its message names the commands that make them.
+    Raises ConfigError for fewer than two groups, for groups with different images or IPC, for groups with a set in
+    common or without a seed in common, and for a delta that is not above 0. Raises UnknownName for an unknown name.
+    Raises RegistryError if no results can be compared; its message names the commands that make them.
     """
     if not 0 < delta < float("inf"):
         raise ConfigError(f"delta {delta:g}: expected a fraction above 0, such as {DELTA:g} (one point)")
@@ -184,7 +190,7 @@ def compare(
 def _answer(
     question: Question, groups: Sequence[Group], rows: Sequence[Sequence[GroupRow]], *, control: bool, delta: float
 ) -> Compared:
-    """A block for every policy and architecture that all groups have, and what keeps the others from one."""
+    """A block for each policy and architecture that all groups have, and for each other one what is missing."""
     blocks: list[Block] = []
     missing = []
     for policy in question.policies:
@@ -192,7 +198,7 @@ def _answer(
             part = [[row for row in each if _is_of(row, policy, architecture)] for each in rows]
             keys = _shared(part)
             blocks += [_block(key, part, control=control, delta=delta) for key in keys]
-            # fixed rates are an extra under "both": nothing is missing if not all groups have them
+            # Fixed rates are an extra if `learning_rate` is "both": then nothing is missing if some groups lack them.
             if not keys and (policy != "fixed" or question.policies == ("fixed",)):
                 missing.append(f"at {policy} rates: {_missing(question, groups, part, policy, architecture)}")
     if not blocks:
@@ -201,7 +207,7 @@ def _answer(
 
 
 def _block(key: Cell, rows: Sequence[Sequence[GroupRow]], *, control: bool, delta: float) -> Block:
-    """The comparisons of the rows with this key; `control`: against the last group."""
+    """The block of all rows with the key `key`. `control` means that the last group is the control."""
     chosen = [next(row for row in each if _key(row) == key) for each in rows]
     table = _paired(chosen)
     names = [row.group.name for row in chosen]
@@ -219,16 +225,16 @@ def _block(key: Cell, rows: Sequence[Sequence[GroupRow]], *, control: bool, delt
 
 
 def _paired(rows: Sequence[GroupRow]) -> Common:
-    """Tables of common seeds and networks. Single sets need no common seed: they say nothing about their methods."""
+    """The tables [seeds, networks] of the rows. Single sets need no common seed: they say nothing about methods."""
     single = all(len(row.group.sets) == 1 for row in rows)
     return common(*({0: next(iter(row.values.values()))} if single else row.values for row in rows))
 
 
 def _key(row: GroupRow) -> Cell:
-    """What two rows must share to be compared.
+    """What two rows must have in common to be compared.
 
-    In-domain and cross-arch count as one protocol, because a network can be the own architecture of one set and not of
-    the other.
+    In-domain and cross-arch are treated as one protocol: the same network can be the own architecture of one set and
+    another architecture for the other set.
     """
     return replace(row.cell, protocol="") if row.cell.protocol in WHOLE else row.cell
 
@@ -238,7 +244,7 @@ def _is_of(row: GroupRow, policy: str, architecture: str) -> bool:
 
 
 def _shared(rows: Sequence[Sequence[GroupRow]]) -> list[Cell]:
-    """The keys that all groups have; the first group's own architecture first."""
+    """The keys that all groups have. The own architecture of the first group comes first."""
     ordered = sorted(rows[0], key=lambda row: (row.cell.protocol != "in-domain", row.cell.architecture, row.recipe))
     others = [{_key(row) for row in each} for each in rows[1:]]
     return [key for key in map(_key, ordered) if all(key in other for other in others)]
@@ -247,7 +253,7 @@ def _shared(rows: Sequence[Sequence[GroupRow]]) -> list[Cell]:
 def _missing(
     question: Question, groups: Sequence[Group], rows: Sequence[Sequence[GroupRow]], policy: str, architecture: str
 ) -> str:
-    """Why these groups share no result, and the command that changes it."""
+    """Why these groups have no result in common, and the command that makes the missing results, in words."""
     lacking = [group for group, found in zip(groups, rows, strict=True) if not found]
     bare = [group for group in lacking if policy == "learned" and all(each.step_size is None for each in group.sets)]
     if bare:
@@ -274,12 +280,12 @@ def _missing(
 
 
 def _made(commands: str, what: str = "them") -> str:
-    """The end of a message: these commands make `what`, which is results or one result."""
+    """The end of a message: `commands` make `what`. `what` is "them" for results and "it" for one result."""
     return f"{commands} {'make' if '` and `' in commands else 'makes'} {what}"
 
 
 def _facets(rows: Sequence[Sequence[GroupRow]]) -> dict[str, list[set[str]]]:
-    """For each thing that results must share: the values that each group has."""
+    """For each property that results must have in common, the values that it has in each group."""
     return {
         "architectures": [{row.cell.architecture for row in each} for each in rows],
         "recipes": [{row.recipe for row in each} for each in rows],
@@ -291,7 +297,7 @@ def _facets(rows: Sequence[Sequence[GroupRow]]) -> dict[str, list[set[str]]]:
 
 
 def _groups(store: Registry, references: Sequence[str], against: str | None) -> list[Group]:
-    """The groups to compare, the control last. Raises ConfigError if they cannot be compared."""
+    """The groups to compare, with the control last. Raises ConfigError if they cannot be compared."""
     if "random" in (*references, against):
         other = next((name for name in references if name != "random"), "SET")
         raise ConfigError(
@@ -325,19 +331,19 @@ def _groups(store: Registry, references: Sequence[str], against: str | None) -> 
 
 
 def _must_share(one: Group, other: Group) -> Iterator[tuple[str, Any, Any]]:
-    """What two groups must share: its name, and the value that each has."""
+    """Triples: the name of a property that two groups must have in common, and its value in each of the two."""
     a, b = one.sets[0], other.sets[0]
     yield "data sets", a.dataset, b.dataset
     yield "IPCs", a.ipc, b.ipc
     yield "image shapes", a.image_shape, b.image_shape
     yield "classes", list(a.about["classes"]), list(b.about["classes"])
     data = [sorted(parent for parent in each.parents if parent.startswith("data:")) for each in (a, b)]
-    if all(data):  # an imported set may not name its data
+    if all(data):  # an imported set may have no `data:` parent
         yield "real images", data[0][0], data[1][0]
 
 
 def _canonical(store: Registry, groups: Sequence[Group], name: str) -> str:
-    """The name under which results of an architecture are stored. Raises UnknownName."""
+    """The name under which the results of an architecture are stored. Raises UnknownName for an unknown one."""
     if store.results(set=groups[0].sets[0].id, architecture=name):
         return name
     from satm.networks import plan
@@ -347,7 +353,7 @@ def _canonical(store: Registry, groups: Sequence[Group], name: str) -> str:
 
 
 def _protocol(name: str | None) -> str:
-    """The protocol as results spell it; "" for None. Raises UnknownName."""
+    """The name of a protocol as results are stored with it; "" for None. Raises UnknownName for an unknown one."""
     name = SHORT.get(name or "", name or "")
     if name and name not in (*WHOLE, BASE) and not name.startswith(f"{BASE}/"):
         raise UnknownName("protocol", name, (*WHOLE, BASE, f"{BASE}/NAME"))
@@ -370,7 +376,7 @@ def _known_recipe(store: Registry, name: str | None) -> str | None:
 
 
 def _check_metric(question: Question) -> None:
-    """Raise UnknownName or ConfigError unless the metric is a fraction of which more is better."""
+    """Raise UnknownName or ConfigError unless the metric is a fraction for which more is better."""
     from evaluation import METRICS
 
     name = question.metric

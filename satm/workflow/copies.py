@@ -1,4 +1,8 @@
-"""Notices a copy of a registry: two files with one UUID would share the saved states of their runs. Loads no torch."""
+"""Detects that a registry file is a copy of another one, and gives the copy a UUID of its own.
+
+The keys of saved states contain the UUID of the registry, so two files with the same UUID would share the saved states
+of their runs. This module does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -13,41 +17,46 @@ from satm.errors import SatmError
 from satm.home import home, write_bytes
 from satm.progress import Progress
 
-FOLDER = "registries"  # in SATM_HOME: a file for each UUID, with the path of the registry that works with it
-SCRATCH = "ray"  # in SATM_HOME: registries of Ray workers, whose runs are those of the registry that started the work
+# A folder in SATM_HOME with one file for each UUID. The file is named by the UUID and holds the path of the registry
+# that has this UUID.
+FOLDER = "registries"
+# A folder in SATM_HOME for the registries of Ray workers. They have the UUID of the registry that started the work.
+SCRATCH = "ray"
 
 
 def scratch_folder() -> Path:
-    """Where Ray workers keep their registries: in SATM_HOME, or on a disk of this machine if machines share that.
+    """Return the folder in which Ray workers keep their registries.
 
-    SQLite's locks need a disk of this machine.
+    It is in SATM_HOME. If SATM_HOME is on a network file system, the folder is in the temporary folder of this machine,
+    because the locks of SQLite need a local disk.
     """
     if network_file_system(home()) is None:
         return home() / SCRATCH
-    user = os.getuid() if hasattr(os, "getuid") else os.getlogin()  # Windows has no numbers of users
+    user = os.getuid() if hasattr(os, "getuid") else os.getlogin()  # on Windows there is no os.getuid
     return Path(tempfile.gettempdir()) / f"satm-{SCRATCH}-{user}"
 
 
 def separate_copy(store: Registry, progress: Progress) -> None:
-    """Give the registry a UUID of its own if another file with the same one has worked with the saved states here.
+    """Give the registry a new UUID if it is a copy: another file with the same UUID was used with this SATM_HOME.
 
-    Stopped runs go on in both files: each then has the saved states under keys of its own. A file that was moved is no
-    copy: the other path then holds no such registry. Raises RegistryError if the file cannot be written.
+    Stopped runs can be continued in both files, because each file then has saved states under its own keys. A registry
+    that was only moved keeps its UUID, because no registry with this UUID is left at the old path. Raises RegistryError
+    if the file cannot be written.
     """
     here, uuid = store.path.resolve(), store.uuid
     other = _path_in(home() / FOLDER / uuid)
     if other == here or here.is_relative_to(scratch_folder().resolve()):
         return
-    # Of two commands that start together on one copy, one separates it.
+    # If two commands start at the same time on the same copy, `separate` gives a new UUID in only one of them.
     if other is not None and _may_be(other, uuid) and not _same(other, here) and store.separate(uuid):
         progress.say(f"{store.path} is a copy of {other}: it now has an identity and saved states of its own")
     note = home() / FOLDER / store.uuid
-    with suppress(SatmError):  # a SATM_HOME that may only be read holds no new state either
+    with suppress(SatmError):  # if SATM_HOME is read-only, no saved state can be written there either
         write_bytes(note, str(here).encode("utf-8", "surrogateescape"))
 
 
 def gone() -> list[Path]:
-    """The notes of registries that are no longer at their path."""
+    """Return the files in FOLDER that name a registry which is no longer at its path."""
     return [note for note in sorted((home() / FOLDER).glob("*")) if note.is_file() and not _exists(_path_in(note))]
 
 
@@ -60,7 +69,7 @@ def _path_in(note: Path) -> Path | None:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether both paths lead to one file. One that cannot be reached is another file."""
+    """Return whether both paths lead to the same file; False if one of the paths cannot be reached."""
     try:
         return one.samefile(other)
     except OSError:
@@ -75,7 +84,7 @@ def _exists(path: Path | None) -> bool:
 
 
 def _may_be(path: Path, uuid: str) -> bool:
-    """Whether a registry with this UUID may lie at `path`. One that cannot be read may be it."""
+    """Return whether there may be a registry with this UUID at `path`. True if the file exists but cannot be read."""
     if not _exists(path):
         return False
     try:

@@ -1,4 +1,9 @@
-"""Continues a run that is stored under an earlier key: that of an older version, or of a registry that was merged."""
+"""Finds runs that are stored under an earlier key, and gives them and their saved states their present key.
+
+The key of a run is a hash of the facts that decide it and of the UUID of the registry. An older version of satm used
+the path of the registry in place of the UUID. A run from a registry that was merged or copied has the UUID of that
+registry in its key.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +19,27 @@ from satm.workflow.housekeeping import run_files
 
 
 def continue_former(store: Registry, facts: Mapping[str, Any], progress: Progress = SILENT) -> None:
-    """Give the run of these facts its key of today, and its saved state too, if it is stored under another key.
+    """Give the run of these facts, and its saved state, its present key if it is stored under an earlier key.
 
-    Keys of older versions hold the path of the registry. If the file lay elsewhere when such a run stopped, the run is
-    not found; then a stopped condensation of the same configuration and seed is named. Raises SatmError if another
-    process continues the run.
+    `facts` decide the run: its configuration, seed, data and so on. The run of an older version is not found if the
+    registry file was at another path when the run stopped, because its key contains the path. Then a message names the
+    stopped condensations of the same configuration and seed. Raises SatmError if another process works on the run.
     """
     former = store.former_key(facts)
     if former is None:
         _say_lost(store, facts, progress)
         return
     key = store.run_key(facts)
-    _take_state(former, key)  # the state first: if this is cut off in the middle, the run is still found
+    # The state is moved first. If the process is killed before the key changes, the run is still found the next time.
+    _take_state(former, key)
     store.rename_key(former, key)
 
 
 def state_of(store: Registry, facts: Mapping[str, Any]) -> Checkpoint:
-    """The saved state of these facts, for work that is not stored as a run. A state under an earlier key counts too."""
+    """Return the saved state of these facts, for work that is not stored as a run.
+
+    If there is a state only under an earlier key, it is given the present key.
+    """
     key = store.run_key(facts)
     for former in store.former_keys(facts):
         if run_files(former) and not run_files(key):
@@ -39,15 +48,16 @@ def state_of(store: Registry, facts: Mapping[str, Any]) -> Checkpoint:
 
 
 def _take_state(former: str, key: str) -> None:
-    """Give all files of a saved state another key, except its lock.
+    """Give all files of a saved state the name of another key, except the lock file.
 
-    The registry whose UUID a key holds may still need its own, so its files get a second name. They never change: a new
-    state is a new file.
+    If the key `former` has the UUID of another registry, that registry may still need the files. The files then keep
+    their first name and get a second name (a hard link). This is safe because a saved file is never changed: a new
+    state is written as a new file.
     """
     with Checkpoint(former).held():
         for file in run_files(former):
             named = file.with_name(key + file.name.removeprefix(former))
-            if "-" not in former:  # a key with the path of this file, of an older version
+            if "-" not in former:  # a key of an older version, made from the path of this registry: no other needs it
                 os.replace(file, named)
                 continue
             try:
@@ -59,11 +69,11 @@ def _take_state(former: str, key: str) -> None:
 
 
 def _say_lost(store: Registry, facts: Mapping[str, Any], progress: Progress) -> None:
-    """Name the stopped runs of an older version that may be this one, but whose key was made at another path."""
+    """Show a message for each stopped run of an older version that may be this run but cannot be found by its key."""
     if "config" not in facts or store.find_run(store.run_key(facts)) is not None:
         return
     for run in store.runs(kind="condense", dataset=facts["config"]["dataset"]):
-        older = run.host is None and run.status != "done"  # an older version stored no host
+        older = run.host is None and run.status != "done"  # older versions of satm did not store the host of a run
         if older and run.config["condense"] == facts["config"] and run.seed == facts["seed"]:
             progress.say(
                 f"run {run.id} of the same configuration and seed cannot be continued: an older version of satm "

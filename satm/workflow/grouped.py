@@ -1,4 +1,8 @@
-"""The stored results of groups: means over condensations and networks, with the spread of each and an interval."""
+"""Reads the stored results of groups, and computes their means, spreads and intervals.
+
+A group holds sets that differ only in the seed of their condensation. A mean is taken over these condensations and over
+the networks that were trained on each set.
+"""
 
 from __future__ import annotations
 
@@ -16,76 +20,84 @@ from satm.statistics import Estimate, accuracy_interval, common, crossed, fresh_
 from satm.workflow.incremental.differences import depends_on_seed, in_orders, order_means
 from satm.workflow.incremental.naming import BASE, ORDERS, PER_STEP
 
-APART = "its group shares no network"  # the remark on a set that is shown by itself
+APART = "its group shares no network"  # the remark on a set that has a row of its own, although it is in a group
 
+# The metrics that a reader looks at first: the accuracy of single networks, the final accuracy of class-incremental
+# streams.
 HEADLINES = ("accuracy", "final_accuracy")
-SCORE_METRICS = ("coverage", "diversity", "label_robust_score", "augmentation_robust_score")  # from 0 to 1
-"""The metrics that are looked at first: of streams the final accuracy, else the accuracy."""
+SCORE_METRICS = ("coverage", "diversity", "label_robust_score", "augmentation_robust_score")
+"""Metrics with values from 0 to 1, in addition to the accuracies and the calibration error."""
 
 Images = Mapping[str, Mapping[tuple[str, str, str, str], int]]
-"""The numbers of test images by the id of the set, then by protocol, architecture, memory and id of the recipe."""
+"""The number of test images: set id → (protocol, architecture, memory, recipe id) → number."""
 
 BySeed = Mapping[int, Mapping[int, float]]
-"""Values by the seed of the condensation, then by the network, or by the class order (the mean of its networks)."""
+"""Values: seed of the condensation → network → value. In class-incremental streams the class orders take the place of
+the networks, and a value is the mean over the networks of the order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """What the values of one mean have in common."""
+    """The facts that all values of one mean have in common."""
 
     protocol: str
     architecture: str
     memory: str
     recipe_id: str
     profile: str
-    policy: str | None  # where the learning rate comes from
-    steps: int
-    step: int
+    policy: str | None  # how the learning rate was found: learned, grid or fixed
+    steps: int  # the number of incremental steps of the stream; 1 if there is no stream
+    step: int  # the incremental step after which the value was measured; 1 if there is no stream
     metric: str
 
     @property
     def incremental(self) -> bool:
-        """Whether the values are of class-incremental streams, so that class orders take the place of networks."""
+        """Whether the values come from class-incremental streams. Class orders then take the place of networks."""
         return self.protocol.startswith(BASE)
 
     @property
     def bounded(self) -> bool:
-        """Whether the metric lies from 0 to 1. Drops, transfers and forgetting can be negative."""
+        """Whether all values of the metric are from 0 to 1. Drops, transfers and forgetting can be negative."""
         return "accuracy" in self.metric or self.metric in ("expected_calibration_error", *SCORE_METRICS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRow:
-    """One number of a group: its mean over condensations and networks.
+    """One number of a group: its mean over condensations and networks, with spreads and an interval.
 
-    `estimate` says what it counts and what its interval speaks of. Networks of a class-incremental protocol count as
-    class orders. Random images do not depend on the condensation, so their draws are counted instead.
+    `estimate` says which units its n counts and what its interval is about. In a class-incremental protocol the class
+    orders take the place of the networks. Random images do not depend on the condensation, so their draws are counted
+    instead of condensations.
     """
 
     group: Group
     cell: Cell
-    recipe: str  # its name
-    rate: float | None  # the learning rate; None if there are several
-    rates: tuple[float, ...]  # all of them, ascending
+    recipe: str  # the name of the recipe
+    rate: float | None  # the learning rate of the networks; None if they do not all have the same
+    rates: tuple[float, ...]  # all learning rates of the networks, ascending
     estimate: Estimate
-    condensations: int
-    networks: int  # of each condensation; class orders if the protocol is class-incremental
-    between_condensations: float | None  # standard deviations; None if one value cannot tell
-    between_networks: float | None
+    condensations: int  # the number of condensations
+    networks: int  # the number of networks of each condensation, or of class orders if the protocol is incremental
+    between_condensations: float | None  # the standard deviation between condensations; None for one condensation
+    between_networks: float | None  # the standard deviation between networks; None for one network
     values: BySeed
-    trained: int  # networks that the mean counts: of streams an order may have several
-    fixed: bool = False  # the images are the same whatever the seed of the condensation, so `values` has one seed
-    diverged: int = 0  # those of `trained` that diverged; as an accuracy each counts as chance, 1/K
-    survivors: float | None = None  # the mean without them; None if none diverged, or if none is left
-    left_out: int = 0  # values of networks that not every condensation has
-    images: int | None = None  # test images; None if no predictions are stored
+    trained: int  # the number of networks in the mean; in a stream one class order may have several networks
+    fixed: bool = False  # whether the images do not depend on the seed of the condensation; `values` has one seed then
+    diverged: int = 0  # how many of the `trained` networks diverged; the accuracy of such a network is chance, 1/K
+    survivors: float | None = None  # the mean over the networks that did not diverge; None if none or all diverged
+    left_out: int = 0  # the number of values that are not used, because not every condensation has their network
+    images: int | None = None  # the number of test images; None if no predictions are stored
     right: tuple[float, ...] | None = None
-    """For each test image the share of the networks that are right on it. Intervals then speak of new images too."""
+    """For each test image, the share of the networks that classify it correctly. If it is given, intervals are also
+    about new test images."""
     remarks: tuple[str, ...] = ()  # what a reader of the number should know, a few words each
 
     @property
     def size(self) -> str:
-        """What n counts: `3 condensations × 5 networks`, `5 networks, this set only`, `5 draws`."""
+        """A text about the units of the mean: `3 condensations × 5 networks`, `5 networks, this set only` or `5 draws`.
+
+        It also says if values are left out, and if the interval is about new test images.
+        """
         if self.estimate.counts == "draws":
             return _count(self.networks, "draw")
         unit = "order" if self.cell.incremental else "network"
@@ -99,11 +111,12 @@ class GroupRow:
     def interval(self) -> tuple[float, float] | None:
         """The 95% interval of the mean; None for fewer than three units.
 
-        For metrics from 0 to 1 it stays there. If all networks have the same accuracy, it is Clopper and Pearson's for
-        `images` test images, or None if their number is not known.
+        For a metric with values from 0 to 1 the interval is within 0 and 1. If all networks have the same accuracy, it
+        is the interval of Clopper and Pearson for `images` test images, or None if the number of test images is not
+        known.
         """
         if 1 < self.networks < 3 and self.cell.incremental:
-            return None  # two orders always agree or disagree by chance
+            return None  # two class orders are too few to measure the spread between orders
         if self.cell.bounded and 0 <= self.estimate.mean <= 1:
             return accuracy_interval(self.estimate, images=self.images, right=self.right)
         return self.estimate.ends()
@@ -122,15 +135,19 @@ def group_results(
     registry: Path | str = "satm.db",
     **filters: Any,
 ) -> list[GroupRow]:
-    """The results of the groups that `references` name, or of all groups.
+    """Return the results of the groups that `references` name, or of all groups of the registry.
 
-    `filters` are those of `results` except `set`. `each` keeps the sets of a group apart.
-    `new_images` makes intervals of accuracies speak of new test images too, if the predictions of all networks are
-    stored: the sampling of the test images is added to the standard error.
-    `every_step=False` leaves out all steps of a stream except the last, and the matrix of accuracies.
-    If the sets of a group share no network, each of them has a row with a remark.
+    Args:
+        references: names of sets or groups; None: all groups.
+        each: every set gets its own rows, and no mean over the sets of a group is taken.
+        new_images: intervals of accuracies are also about new test images: the spread due to the choice of the test
+            images is added to the standard error. This needs the stored predictions of all networks.
+        every_step: with False, only the last step of a class-incremental stream is returned, without the matrix of
+            accuracies.
+        filters: the filters of `Registry.results`, except `set`.
 
-    Raises the errors of `Registry.group`.
+    If the sets of a group have no network in common, no mean over the group exists. Each set then has its own row with
+    a remark. Raises the errors of `Registry.group`.
     """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         found = pending_rows(
@@ -141,11 +158,11 @@ def group_results(
 
 @dataclass(frozen=True, slots=True)
 class PendingRow:
-    """A row whose values are read, and whose mean is computed when it is needed."""
+    """A row with values that are read already, and with a mean that is computed only when it is needed."""
 
     group: Group
     cell: Cell
-    made: Callable[[], GroupRow]  # while the registry is open
+    made: Callable[[], GroupRow]  # computes the row; it must be called while the registry is open
 
 
 def pending_rows(
@@ -158,9 +175,9 @@ def pending_rows(
     every_step: bool = True,
     **filters: Any,
 ) -> Iterator[PendingRow]:
-    """The rows of `group_results`, which computes all of them.
+    """Yield the rows of `group_results` with means that are not computed yet.
 
-    `headlines` leaves out what is not a headline of its network (`HEADLINES`), unless the network has none of them.
+    With `headlines` only the metrics in `HEADLINES` are read. If a network has none of them, all its metrics are read.
     """
     which = {key: filters[key] for key in ("dataset", "method", "ipc") if filters.get(key) is not None}
     groups = store.groups(**which) if references is None else [store.group(reference) for reference in references]
@@ -174,9 +191,10 @@ def pending_rows(
 
 
 def stored_rows(store: Registry, groups: Sequence[Group], *, some: bool, matrix: bool = True) -> Iterator[GroupRow]:
-    """All results of several groups, read at once.
+    """Yield all results of several groups. The registry is read once for all of them.
 
-    `some`: they are not all groups of the file. `matrix=False` leaves out the matrices of accuracies.
+    `some` says that `groups` are only some of the groups of the registry; then only their sets are read. `matrix=False`
+    leaves out the matrices of accuracies of class-incremental streams.
     """
     sets = [record.id for group in groups for record in group.sets] if some else None
     found = _read(store, sets, matrix=matrix)
@@ -184,9 +202,9 @@ def stored_rows(store: Registry, groups: Sequence[Group], *, some: bool, matrix:
 
 
 def group_rows(store: Registry, group: Group, *, new_images: bool = False, **filters: Any) -> Iterator[GroupRow]:
-    """The results of one group: a row for every `Cell` of its result rows.
+    """Yield the results of one group: one row for every `Cell` of its result rows.
 
-    Values have the unit of their metric; accuracies are fractions.
+    Values have the unit of their metric. Accuracies are fractions from 0 to 1.
     """
     found = _read(store, [record.id for record in group.sets], **filters)
     return (row.made() for row in _rows(store, group, found, filters.get("metric"), new_images))
@@ -196,9 +214,9 @@ def group_rows(store: Registry, group: Group, *, new_images: bool = False, **fil
 class _Part:
     """The result rows of one cell and one set."""
 
-    values: dict[int, float] = field(default_factory=dict)  # by repeat
-    rates: set[float] = field(default_factory=set)
-    guessed: set[int] = field(default_factory=set)  # the repeats that diverged, whose stored values are a guess's
+    values: dict[int, float] = field(default_factory=dict)  # maps the repeat (the number of a network) to its value
+    rates: set[float] = field(default_factory=set)  # the learning rates of the networks
+    guessed: set[int] = field(default_factory=set)  # the repeats that diverged; their stored values are those of chance
     remarks: set[str] = field(default_factory=set)
 
 
@@ -211,7 +229,10 @@ def _read(
     rather: Sequence[str] = (),
     **filters: Any,
 ) -> dict[str, dict[Cell, _Part]]:
-    """The stored values by the id of the set, then by cell."""
+    """Read the stored values: set id → cell → the values. The other arguments are those of `Registry.cells`.
+
+    `matrix=False` leaves out the matrices of accuracies of class-incremental streams.
+    """
     found: dict[str, dict[Cell, _Part]] = defaultdict(dict)
     without = () if matrix else tuple(f"{prefix}*" for prefix in PER_STEP)
     read = store.cells(sets, without=without, last_only=last_only, rather=rather, **filters)
@@ -228,7 +249,11 @@ def _read(
 
 @cache
 def _read_noted(noted: str) -> tuple[str | None, frozenset[str], bool]:
-    """The policy of the rate, what a reader of the number should know, and whether the value is a guess's."""
+    """Return what the JSON text `noted` of a value says, as three parts.
+
+    They are the policy of the learning rate, remarks that a reader of the number should know, and whether the value is
+    that of chance, because the network diverged.
+    """
     policy, validation, edge, guessed = json.loads(noted)
     remarks = {"validation=0": validation == 0, "rate at the grid's edge": bool(edge)}
     return policy_name(policy), frozenset(text for text, holds in remarks.items() if holds), bool(guessed)
@@ -246,7 +271,11 @@ def _rows(
     *,
     apart: bool = False,
 ) -> Iterator[PendingRow]:
-    """The rows of `group`. `apart`: if its sets share no network, a row for each of them, not ConfigError."""
+    """Yield the rows of `group`.
+
+    The mean over a group needs a network that all its sets have. If there is none, `apart` gives each set its own row.
+    Without `apart` ConfigError is raised then, when the row is computed.
+    """
     found: dict[Cell, dict[int, _Part]] = defaultdict(dict)
     for record in group.sets:
         for cell, part in _with_guesses(stored.get(record.id, {}), len(record.about["classes"]), metric).items():
@@ -264,7 +293,7 @@ def _rows(
         if cell.metric != DIVERGED:
             lost = found.get(replace(cell, metric=DIVERGED), {}) if any_lost and cell.metric in CHANCE else {}
             repeats: dict[int, Collection[int]] = {seed: part.values.keys() for seed, part in lost.items()}
-            if cell.incremental:  # a guess is stored as such
+            if cell.incremental:  # streams store the values of chance of a diverged network, and mark them
                 repeats = {seed: part.guessed for seed, part in found[cell].items()}
             for each, parts in _apart(store, group, cell, found[cell]) if apart else [(group, found[cell])]:
                 yield PendingRow(each, cell, partial(made, each, cell, parts, repeats))
@@ -273,7 +302,10 @@ def _rows(
 def _apart(
     store: Registry, group: Group, cell: Cell, parts: Mapping[int, _Part]
 ) -> Iterator[tuple[Group, Mapping[int, _Part]]]:
-    """`group` with its `parts`; if they share no network, each set by itself, for they have no common mean."""
+    """Yield `group` with its `parts`, by the seed of the set.
+
+    If the sets have no network in common, they have no common mean. Then each set is yielded as a group of its own.
+    """
     networks = [set(order_means(part.values) if cell.incremental else part.values) for part in parts.values()]
     if set.intersection(*networks) or not depends_on_seed(cell.memory, group.sets):
         yield group, parts
@@ -291,9 +323,9 @@ def _order(cell: Cell) -> tuple[Any, ...]:
 
 
 def _with_images(store: Registry, row: GroupRow, images: Callable[[], Images], *, new_images: bool) -> GroupRow:
-    """`row` with the number of its test images, and with `right` if the interval is to speak of new images."""
+    """Return `row` with the number of its test images, if predictions are stored. `new_images` also adds `right`."""
     cell = row.cell
-    if cell.incremental or cell.metric not in CHANCE:  # in a stream only some of the test images count
+    if cell.incremental or cell.metric not in CHANCE:  # a stream is tested only on the classes that have arrived
         return row
     key = (cell.protocol, cell.architecture, cell.memory, cell.recipe_id)
     counts = {each[key] for each in images().values() if key in each}
@@ -306,12 +338,15 @@ def _with_images(store: Registry, row: GroupRow, images: Callable[[], Images], *
 def _row(
     store: Registry, group: Group, cell: Cell, parts: Mapping[int, _Part], lost: Mapping[int, Collection[int]]
 ) -> GroupRow:
-    """The row of one cell. `parts`: the results by condensation seed; `lost`: the repeats that diverged, by seed."""
+    """Compute the row of one cell.
+
+    `parts` are the results, and `lost` are the repeats that diverged; both are by the seed of the condensation.
+    """
     fixed = not depends_on_seed(cell.memory, group.sets)
-    if fixed:  # the set with the most networks speaks for all
+    if fixed:  # the images are the same for every set, so only the results of the set with the most networks are used
         fullest = max(parts, key=lambda seed: len(parts[seed].values))
         parts = {fullest: parts[fullest]}
-    # The values of a class-incremental protocol are by class order, each the mean of its networks.
+    # In a class-incremental protocol there is one value for each class order: the mean over its networks.
     values = {seed: order_means(part.values) if cell.incremental else part.values for seed, part in parts.items()}
     table = common(values)
     rates = sorted(set().union(*(part.rates for part in parts.values())))
@@ -347,9 +382,9 @@ def _row(
 
 
 def _shares(store: Registry, row: GroupRow) -> tuple[float, ...] | None:
-    """For each test image the share of the row's networks that are right on it.
+    """Return, for each test image, the share of the row's networks that classify it correctly.
 
-    None if a network has no stored predictions, or if the networks were tested on different images.
+    Returns None if a network has no stored predictions, or if the networks were tested on different images.
     """
     cell = row.cell
     found = []
@@ -372,9 +407,10 @@ def _shares(store: Registry, row: GroupRow) -> tuple[float, ...] | None:
 
 
 def _with_guesses(parts: Mapping[Cell, _Part], classes: int, wanted: str | None) -> dict[Cell, _Part]:
-    """`parts` with accuracy 1/K for each network that diverged, of the kinds of accuracy that the other networks have.
+    """Return `parts` with an accuracy of 1/K for each network that diverged, where K is the number of `classes`.
 
-    Neither is the mapping changed, nor its parts.
+    The accuracy is added for each metric of accuracy that the other networks have. `wanted` is the only metric that was
+    read; None means that all metrics were read. `parts` itself does not change.
     """
     found = dict(parts)
     others = {cell.metric for cell in parts} - {DIVERGED}

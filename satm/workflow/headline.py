@@ -1,4 +1,4 @@
-"""The one number of a set that is looked at first, and the best sets by the rule of the leaderboard."""
+"""Chooses the headline of each set, the number that a reader looks at first, and the best sets of the leaderboard."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ from satm.workflow.grouped import HEADLINES, BySeed, Cell, GroupRow, PendingRow
 
 R = TypeVar("R", bound=GroupRow | PendingRow)
 
+# The metrics that can be a headline, in the order of preference: of single networks, and of class-incremental streams.
 NETWORK_HEADLINES = (HEADLINES[0], "label_robust_score", "augmentation_robust_score")
 STREAM_HEADLINES = HEADLINES[::-1]
-ORDER = ("in-domain", "cross-arch")
-PARTS = "corruptions/"  # the protocols of single corruptions begin so
-LESS_IS_BETTER = ("forgetting", "old_class_drop")  # of streams; METRICS has those of single networks
+ORDER = ("in-domain", "cross-arch")  # the protocols that are listed first
+PARTS = "corruptions/"  # the names of the protocols of single corruptions begin with this text
+# The metrics of streams of which a smaller value is better. For metrics of single networks, METRICS says it.
+LESS_IS_BETTER = ("forgetting", "old_class_drop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
-    """The row with the best mean of those that may be compared."""
+    """The row with the best mean among rows that may be compared with each other."""
 
     row: GroupRow
-    of: int  # rows that were compared, this one included
-    rivals: tuple[GroupRow, ...]  # those of which it is not shown that `row` is better
+    of: int  # the number of rows that were compared, with this one
+    rivals: tuple[GroupRow, ...]  # the rows for which it is not shown that `row` is better than they are
 
 
 def is_headline(cell: Cell) -> bool:
-    """Whether the metric is the one that a reader expects of this protocol."""
+    """Return whether the metric of the cell is the first headline: accuracy, or final accuracy in a stream."""
     return cell.metric == _headlines(cell)[0]
 
 
 def headlines(rows: Iterable[R]) -> list[R]:
-    """Of each group, protocol, architecture, memory, recipe, profile and policy one row.
+    """Return one row for each group, protocol, architecture, memory, recipe, profile, policy and number of steps.
 
-    It is the accuracy, of streams the final accuracy, else the first metric that is there; and its last step. Of
-    corruptions only the mean is a headline. The
-    groups stay in the order given; of each, in-domain results come first and those of streams last.
+    It is the row of the accuracy or, in a class-incremental stream, of the final accuracy. If there is none, it is the
+    row of another metric. It belongs to the last step. Results on single corruptions are left out; only the mean over
+    the corruptions is a headline. The groups stay in their order. Within a group, in-domain results come first and
+    results of streams last.
     """
     found: dict[tuple[Any, ...], R] = {}
     for row in rows:
@@ -71,12 +74,15 @@ def _rank(cell: Cell) -> tuple[int, int]:
 
 
 def best(rows: Sequence[GroupRow]) -> list[Best]:
-    """The best row of each part of the leaderboard: one data set, IPC, architecture, protocol, profile, recipe, policy,
-    number of steps and metric. Nothing is compared across parts. `rows` holds headlines.
+    """Return the best row of each part of the leaderboard. `rows` are headlines.
 
-    A row is a rival if the best one is not shown to be better than it, at a level that holds for the whole part. Rows
-    are compared by condensation seed and network, as `compare` does it. Real images that belong to no seed are compared
-    with every condensation, network by network. Rows that share fewer than three seeds show nothing about each other.
+    The rows of a part agree in data set, IPC, architecture, protocol, profile, recipe, policy, number of steps and
+    metric. Rows of different parts are never compared.
+
+    A row is a rival of the best row if it is not shown that the best row is better. The level of significance is
+    corrected for the number of comparisons in the part. Two rows are compared in pairs of the same condensation seed
+    and the same network, as in `satm.statistics.compare`. Real images that do not depend on the seed are compared with
+    every condensation, network by network. Nothing can be shown for two rows with fewer than three common seeds.
     """
     parts: dict[tuple[Any, ...], list[GroupRow]] = defaultdict(list)
     for row in rows:
@@ -95,9 +101,10 @@ def _best(part: Sequence[GroupRow]) -> Best:
 
 
 def _beaten(row: GroupRow, first: GroupRow, comparisons: int, sign: int) -> bool:
-    """Whether `first` is shown to be better, at a level that holds for so many comparisons.
+    """Return whether `first` is shown to be better than `row`, at a level corrected for the number of `comparisons`.
 
-    The best row is not the best method for sure, so a row stays unless it is shown to be worse.
+    The row with the best mean is not certainly the best one. Therefore a row is left out only if it is shown to be
+    worse. `sign` is 1 if a larger value is better, and -1 if a smaller value is better.
     """
     from satm.statistics import FEWEST, LEVEL, common, compare
 
@@ -106,7 +113,7 @@ def _beaten(row: GroupRow, first: GroupRow, comparisons: int, sign: int) -> bool
         return False
     try:
         table = common(better, worse)
-    except ConfigError:  # no network in common
+    except ConfigError:  # the two rows have no network in common
         return False
     found = compare(table.tables[0], table.tables[1])
     ends = found.difference.ends(1 - 2 * (1 - LEVEL) / comparisons)
@@ -114,7 +121,10 @@ def _beaten(row: GroupRow, first: GroupRow, comparisons: int, sign: int) -> bool
 
 
 def _by_seed(first: GroupRow, second: GroupRow) -> tuple[BySeed, BySeed]:
-    """The values of both. Those of images that belong to no seed are repeated for every seed of the other row."""
+    """Return the values of both rows, ready to be compared seed by seed.
+
+    If the images of one row do not depend on the seed, its values are repeated for every seed of the other row.
+    """
     ours, theirs = first.values, second.values
     if first.fixed and not second.fixed:
         ours = dict.fromkeys(theirs, next(iter(ours.values())))
@@ -130,9 +140,9 @@ def _less_is_better(metric: str) -> bool:
 
 
 def measured_since(rows: Iterable[R], when: str, store: Registry) -> list[R]:
-    """The rows with a result of a run that stored something at `when` (ISO 8601, UTC) or later.
+    """Return the rows with a result whose run stored something at the time `when` (ISO 8601, UTC) or later.
 
-    Results that no run of this registry names count as old as their set.
+    If the run of a result is not in this registry, the time at which its set was stored is used.
     """
     found = store.measured_since(when)
     return [

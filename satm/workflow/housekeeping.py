@@ -1,4 +1,7 @@
-"""Files in `SATM_HOME` that nothing needs any more: states of runs that are done, locks and unfinished files."""
+"""Finds and removes files in `SATM_HOME` that nothing needs any more.
+
+These are saved states of finished runs, locks that no process holds, and files that a crash left half written.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ FOLDERS = (
     "registries",
     "ray",
     "downloads",
-)  # of `SATM_HOME`: all else in there is not ours
-DAY = 86400.0
+)  # the folders in SATM_HOME that satm makes; nothing else in SATM_HOME is touched
+DAY = 86400.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,42 +35,45 @@ class Garbage:
     """A file that can be removed."""
 
     path: Path
-    why: str
-    bytes: int
+    why: str  # the reason, shown to the user
+    bytes: int  # the size
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What `collect_garbage` found."""
+    """The result of `collect_garbage`."""
 
-    garbage: tuple[Garbage, ...]
-    others: int  # saved states of runs that this registry does not know, which stay
-    refused: tuple[Path, ...]  # files that the system lets this user not remove, as those of a colleague
+    garbage: tuple[Garbage, ...]  # the files that were removed, or would be removed without `dry_run`
+    others: int  # the number of files of runs that this registry does not know; they are not removed
+    refused: tuple[Path, ...]  # files that this user has no permission to remove, for example a colleague's
 
 
 def lock_of(key: str) -> Path:
-    """The lock of the saved state of a run."""
+    """Return the lock file of the saved state of the run with this key."""
     return home() / "runs" / f"{key}.lock"
 
 
 def run_files(key: str) -> list[Path]:
-    """The files of the saved state of a run, except its lock."""
+    """Return the files of the saved state of the run with this key, except its lock and unfinished files."""
     return [file for file in (home() / "runs").glob(f"{key}.*") if file.suffix not in (".lock", ".tmp")]
 
 
 def collect_garbage(store: Registry, *, older_than: float | None = None, dry_run: bool = False) -> Found:
     """Remove the files in `SATM_HOME` that nothing needs; with `dry_run` only find them.
 
-    These are saved states of runs that are done in this registry, locks that no process holds, and files that a crash
-    left half written. Saved states of runs that this registry does not know stay: a copy of the registry may know them.
-    With `older_than`, those that nobody has written to for so many days are removed. A state in use always stays. So do
-    files that the system lets this user not remove: in a shared `SATM_HOME` they are a colleague's.
+    These are saved states of runs that are finished in this registry, locks that no process holds, and files that a
+    crash left half written.
+
+    Saved states of runs that this registry does not know stay, because another registry may need them. With
+    `older_than` (days), such a state is removed if it was not written to for that long. A state that a process uses is
+    never removed. Files that this user has no permission to remove stay too: in a shared `SATM_HOME` they belong to a
+    colleague.
     """
     states, others = _states(store, older_than)
     removal = _Removal(dry_run=dry_run)
     for each in states:
         lock = lock_of(each.path.name.split(".")[0])
-        # Held, so that no process starts with the state that is removed.
+        # The lock is held during the removal, so that no process starts from the state that is removed.
         removal.remove(each, lock=lock, and_lock=not lock.exists())
     for each in _unfinished():
         removal.remove(each)
@@ -77,7 +83,7 @@ def collect_garbage(store: Registry, *, older_than: float | None = None, dry_run
 
 
 class _Removal:
-    """Removes files, or only finds out which can be removed."""
+    """Removes files, or with `dry_run` only finds out which files can be removed."""
 
     def __init__(self, *, dry_run: bool) -> None:
         self.removed: list[Garbage] = []
@@ -85,7 +91,10 @@ class _Removal:
         self._dry_run = dry_run
 
     def remove(self, garbage: Garbage, *, lock: Path | None = None, and_lock: bool = False) -> None:
-        """Remove it while `lock` is held, unless another process holds that; `and_lock`: also the lock's file."""
+        """Remove the file `garbage` while `lock` is held. If another process holds the lock, nothing is removed.
+
+        With `and_lock` the lock file is removed too.
+        """
         from filelock import Timeout
 
         try:
@@ -108,10 +117,10 @@ def _delete(path: Path) -> None:
 
 
 def _states(store: Registry, older_than: float | None) -> tuple[list[Garbage], int]:
-    """The saved states that nothing needs, and the number of those of runs that this registry does not know."""
+    """Return the files of saved states that nothing needs, and the number of files that belong to unknown runs."""
     runs = store.runs()
     needed = {run.key for run in runs if run.status != "done"}
-    # A state with the UUID of another registry, which was copied or merged, may be needed there.
+    # A key with the UUID of another registry comes from a copy or a merge. That registry may still need the state.
     done = {run.key for run in runs if is_of(run.key, store.uuid)} - needed
     garbage, others = [], 0
     for file in _files(home() / "runs"):
@@ -128,10 +137,10 @@ def _states(store: Registry, older_than: float | None) -> tuple[list[Garbage], i
 
 
 def _unfinished() -> list[Garbage]:
-    """Notes of registries that are gone, and what a killed write leaves: a folder with the file, or the file alone."""
+    """Return notes of registries that are gone (`satm/workflow/copies.py`), and files or folders of killed writes."""
     found = [_garbage(note, "its registry is gone") for note in gone()]
     for place in (place for folder in FOLDERS for place in sorted((home() / folder).glob("**/*.tmp"))):
-        with suppress(FileNotFoundError):  # another gc has just removed it
+        with suppress(FileNotFoundError):  # raised if another process has just removed the file
             if is_stale(place):
                 found.append(_garbage(place, "left over from a crash"))
     return found

@@ -1,4 +1,7 @@
-"""Where a set comes from, as a tree: under a set its run, experts, teacher, parents and data. Loads no torch."""
+"""The lineage of a set as a tree: under the set are the things that it was made from.
+
+These are its run, experts, teacher, parent sets and data. This module does not import torch, so that it loads fast.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,24 @@ from satm.home import home
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """One node of a lineage, and what it was made from."""
+    """One node of a lineage: a thing, and the things that it was made from."""
 
     kind: str  # set, run, experts, teacher, data, file or environment
-    id: str  # of a stored set its name
-    about: str
-    origins: tuple[Origin, ...] = ()
+    id: str  # the name of a set that is stored in this registry; for other things their id or hash
+    about: str  # a description in one line, or ""
+    origins: tuple[Origin, ...] = ()  # the things that it was made from
 
     def lines(self, depth: int = 0) -> Iterator[str]:
-        """The tree as indented lines."""
+        """The tree as lines of text, indented by two spaces for each level from `depth` on."""
         yield f"{'  ' * depth}{self.kind} {self.id}{f': {self.about}' if self.about else ''}"
         for origin in self.origins:
             yield from origin.lines(depth + 1)
 
 
 def lineage(reference: str, store: Registry) -> Origin:
-    """The lineage of a stored set. Parents that are sets or runs of the registry have lineages of their own.
+    """The lineage of the stored set that `reference` names.
+
+    A parent that is a set or a run of the registry is followed to its own origins.
 
     Raises the errors of `Registry.find` for `reference`.
     """
@@ -35,6 +40,8 @@ def lineage(reference: str, store: Registry) -> Origin:
 
 
 def _of_set(reference: str, store: Registry, above: frozenset[str]) -> Origin:
+    # `above` has the ids of the sets on the path from the root to this node. They are not followed again, so that the
+    # tree is finite.
     record = store.find(reference)
     origins = [] if record.run_id is None else [_of_run(record.run_id, store)]
     parents = [parent.partition(":") for parent in record.parents]

@@ -1,4 +1,7 @@
-"""Sends the metrics of a run, and the images of a condensation, to loggers. One that fails never costs the run."""
+"""Sends the metrics of a run, and the images of a condensation, to loggers such as TensorBoard.
+
+A logger that fails never ends the run.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,23 @@ from satm.synthetic import SyntheticSet
 from satm.workflow.workspace import Workspace
 
 IMAGES = "synthetic_images"
-PICTURES = 10  # of the images, spread over a run
-SECONDS = 5.0  # between two writes: a logger may need longer for one than an outer step takes
+PICTURES = 10  # how many times a run logs its images, at even distances
+SECONDS = 5.0  # metrics are written at most this often, because a write to a logger can take longer than an outer step
 
 
 class Loggers:
     """The loggers of one run.
 
-    An error of a logger is said in one line, and then the run goes on without that logger. `describe` makes a set of
-    the images of a moment; None: the run makes none. `counts` says what a step is, as in `LoggedRun`.
+    If a logger fails, the user gets one line about its error, and the run goes on without that logger.
+
+    Args:
+        wanted: the loggers that the user asked for.
+        run: the id of the run in the registry.
+        first: the number of outer steps that were done before this session.
+        settings: everything that decides the result; also used to name the run in the loggers.
+        describe: makes a synthetic set from the current state of a condensation, so that its images can be logged.
+            None: the run makes no images.
+        counts: what the steps of the metrics count, as in `LoggedRun`: outer steps, networks or incremental steps.
     """
 
     def __init__(
@@ -60,7 +71,10 @@ class Loggers:
         self._progress.say(f"logged to {wanted.kind.name}: {logger.place}")
 
     def add(self, step: int, measured: Mapping[str, float]) -> None:
-        """Take in what step `step` has measured. Steps count from 0 here, and from 1 in the loggers."""
+        """Log the metrics that step `step` has measured, at the latest with the next write.
+
+        Steps are counted from 0 here, and from 1 in the loggers.
+        """
         if not self._open:
             return
         self._rows.extend((step + 1, name, float(value)) for name, value in measured.items())
@@ -68,7 +82,7 @@ class Loggers:
             self._write()
 
     def picture(self, condensation: Condensation) -> None:
-        """Log the images if a tenth of the steps is done since the last picture, and at the start and the end."""
+        """Log the images at the start, at the end, and whenever a tenth of the steps is done since the last picture."""
         step, steps = condensation.step, condensation.steps
         due = step >= self._pictured + max(1, steps / PICTURES) or (step >= steps and step > self._pictured)
         if not self._open or self._describe is None or (self._pictured >= 0 and not due):
@@ -76,19 +90,19 @@ class Loggers:
         self._pictured = step
         try:
             shown = self._describe(condensation.result())
-            if not len(shown):  # a coreset that has chosen no image yet
+            if not len(shown):  # a coreset method that has not yet chosen a real image
                 return
             pixels = grid_pixels(shown)
-        except SatmError:  # a set that has no whole image yet, or one that cannot be shown without its ZCA file
+        except SatmError:  # the set has no complete image yet, or its ZCA file, which undoes the whitening, is missing
             return
-        except Exception as error:  # a logger never costs a run
+        except Exception as error:  # logging must never end the run
             self._progress.say(f"the images cannot be logged ({type(error).__name__}); the run goes on")
             return
         for name in list(self._open):
             self._guarded(name, partial(self._open[name].image, IMAGES, step, pixels))
 
     def close(self, ending: Ending) -> None:
-        """Write what waits and close every logger."""
+        """Write the metrics that are not written yet, and close every logger. `ending` says how the run ended."""
         self._write()
         for name in list(self._open):
             self._guarded(name, partial(self._open[name].close, ending))
@@ -101,7 +115,10 @@ class Loggers:
         self._written = time.monotonic()
 
     def _guarded(self, name: str, call: Callable[[], None]) -> None:
-        """Do `call`. If it fails, say so and drop the logger; warnings of its tool are not ours to show."""
+        """Run `call`, which uses logger `name`. If it fails, tell the user and drop the logger.
+
+        Warnings of the logging tool are not shown.
+        """
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -119,9 +136,10 @@ class Loggers:
 def logged(
     workspace: Workspace, record: SetRecord, run: str, kind: str, settings: Mapping[str, Any]
 ) -> Iterator[Loggers]:
-    """The loggers of the workspace, open for the evaluation of a set in the block, and told how the block ends.
+    """Context manager for the loggers of an evaluation of a set. It opens the workspace's loggers and closes them.
 
-    `kind` is that of the run, `settings` describe the request.
+    On closing, each logger records whether the block was done, failed or was interrupted. `run` is the id of the run
+    and `kind` its kind in the registry, such as "eval-cl". `settings` describe the request.
     """
     about = {"dataset": record.dataset, "method": record.method, "ipc": record.ipc, "seed": record.seed, "kind": kind}
     found = Loggers(
@@ -146,9 +164,10 @@ def logged(
 def logged_names(
     protocol: str, architecture: str, memory: str, values: Mapping[str, float], *, network: int | None = None
 ) -> dict[str, float]:
-    """The finite `values` of a network by their names in loggers: `cross-arch/resnet18/condensed/accuracy`.
+    """The `values` of a network under the names that loggers show, such as `cross-arch/resnet18/condensed/accuracy`.
 
-    A stream has a curve of its own for each `network`: `class-incremental/convnet3/condensed/accuracy.0`.
+    Values that are not finite are left out. For a class-incremental stream, `network` is the repeat number; it is added
+    to the name, so that every network has its own curve: `class-incremental/convnet3/condensed/accuracy.0`.
     """
     number = "" if network is None else f".{network}"
     found = {name: value for name, value in values.items() if math.isfinite(value)}
@@ -156,5 +175,5 @@ def logged_names(
 
 
 def _plain(name: str) -> str:
-    """`name` with only the letters that every tool takes: `condensed[:3]` is `condensed_3`."""
+    """`name` with only the characters that every logging tool accepts: `condensed[:3]` becomes `condensed_3`."""
     return re.sub(r"_*(/|$)", r"\1", re.sub(r"[^\w./-]+", "_", name, flags=re.ASCII))

@@ -21,10 +21,13 @@ def load(
 ) -> SyntheticSet:
     """A stored set: a torch data set with its step size α (`step_size`) and its `transform` for real images.
 
-    `reference` is a name such as `digits/ipc1/satm@1`, the first digits of its id, or `latest`. If the ZCA transform of
-    the set is not in `SATM_HOME`, it is fitted again on the set's data. If these data are not on this machine, only a
-    call of `transform` raises DataError. Raises UnknownName for an unknown reference, RegistryError for damaged
-    tensors.
+    `reference` is the set's name such as `digits/ipc1/satm@1`, the first digits of the set's id, or `latest`.
+
+    `transform` of a set that was whitened by ZCA needs the ZCA matrix. If it is not in `SATM_HOME`, it is fitted again
+    on the set's real data. If these data are not on this machine, `load` still works, and calling `transform` raises
+    DataError.
+
+    Raises UnknownName for an unknown reference, and RegistryError for damaged tensors.
     """
     from satm.workflow.evaluate.prepared import restore_whitening
 
@@ -35,7 +38,7 @@ def load(
 
 
 def results(*, registry: Path | str = "satm.db", **filters: Any) -> list[SummaryRow]:
-    """Mean, standard deviation and n of stored results. `registry.Registry.summary` takes the same filters."""
+    """Mean, standard deviation and n of stored results. The filters are those of `registry.Registry.summary`."""
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         return store.summary(**filters)
 
@@ -43,9 +46,9 @@ def results(*, registry: Path | str = "satm.db", **filters: Any) -> list[Summary
 def query(
     sql: str, *, registry: Path | str = "satm.db", timeout: float | None = None
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and rows of an SQL statement that only reads.
+    """Run an SQL statement that only reads the registry. Returns the names of its columns, and its rows.
 
-    Raises RegistryError for bad SQL, and for a query that takes longer than `timeout` seconds.
+    Raises RegistryError for wrong SQL, and for a query that takes longer than `timeout` seconds.
     """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         return store.query(sql, timeout=timeout)

@@ -1,6 +1,6 @@
-"""How long a command waits for another process: as long as it takes, until the user stops it.
+"""How a command waits for another process: without a time limit, until the other process is ready or the user stops.
 
-Loads no torch.
+This module does not import torch, so that it loads fast.
 """
 
 from __future__ import annotations
@@ -17,21 +17,27 @@ from satm.progress import Progress
 
 T = TypeVar("T")
 
-SAY_AFTER, STOP_AFTER = 2.0, 1.0  # seconds of a wait for the registry
-LOOK_SECONDS = 0.5  # between two looks at whether another process has ended its work
+# Seconds of a wait for the registry: after SAY_AFTER the user is told that the command waits; after STOP_AFTER the
+# command stops if the user asked it to stop.
+SAY_AFTER, STOP_AFTER = 2.0, 1.0
+LOOK_SECONDS = 0.5  # seconds between two checks whether another process has ended its work
 
 
 def writable_registry(path: Path | str, progress: Progress, *, must_exist: bool = True) -> Registry:
-    """The registry file at `path`, opened to be written.
+    """Open the registry file at `path` for writing.
 
-    To open it and to write wait as long as another process uses the file, and say so; they raise Interrupted if the
-    user asks to stop. Raises RegistryError for a file that is missing, cannot be written or is no registry.
+    While another process uses the file, opening it and later each write to it wait. The user is told that they wait.
+    If the user asks to stop during a wait, Interrupted is raised. Raises RegistryError for a file that is missing (if
+    `must_exist`), that cannot be written, or that is not a registry.
     """
     return Registry.open(path, must_exist=must_exist, timeout=None, waiting=_waiting(path, progress))
 
 
 def _waiting(path: Path | str, progress: Progress) -> Callable[[float], None]:
-    """For `Registry.open`: says once that a write waits for another process, and gives up if the user asks to stop."""
+    """The function that `Registry.open` calls repeatedly while it waits, with the seconds that it has waited so far.
+
+    It tells the user once that another process uses the file. It raises Interrupted if the user asks to stop.
+    """
     before = 0.0
 
     def wait(seconds: float) -> None:
@@ -48,9 +54,12 @@ def _waiting(path: Path | str, progress: Progress) -> Callable[[float], None]:
 
 
 def when_free(work: Callable[[], T], what: str, progress: Progress) -> T:
-    """The result of `work`. If another process does the same, wait for it and try again: its result is found then.
+    """Call `work` and return its result. If another process is doing the same work, wait for that process first.
 
-    Raises Interrupted if the user asks to stop while it waits, and what `work` raises.
+    `work` raises Busy in that case. After the wait it is called again, and then finds the result that the other process
+    stored. `what` names the thing that is made, for messages to the user.
+
+    Raises Interrupted if the user asks to stop during the wait, and the other errors of `work`.
     """
     while True:
         try:

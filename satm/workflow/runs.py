@@ -1,4 +1,4 @@
-"""Stops and removes runs. Loads no torch."""
+"""Stops and removes runs. This module does not import torch, so that it loads fast."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from satm.workflow.housekeeping import lock_of, run_files
 
 
 def stop_run(run: RunRecord) -> int:
-    """Ask the process of a run to stop at its next safe point, as Ctrl-C does. Returns the number of the process.
+    """Ask the process of a run to stop at its next safe point, as Ctrl-C does. Returns the process id.
 
-    Raises RegistryError if the run is not running, or if its process is not a live one of this host that really is the
-    run's: another process may have its number by now.
+    Raises RegistryError if the run is not running, if it runs on another host, or if its process has ended. The process
+    is also taken as ended if its id now belongs to another process.
     """
     import psutil
 
@@ -43,9 +43,10 @@ def check_stopped(run: RunRecord) -> None:
 
 
 def remove_run(store: Registry, run: RunRecord) -> int:
-    """Remove a run that made nothing, its metrics and its saved state. Returns the bytes of the state.
+    """Remove a run that made no set or result, with its metrics and its saved state.
 
-    Raises RegistryError if the run is running, or if something needs it.
+    Returns the number of bytes of the saved state. Raises RegistryError if the run is running, or if something stored
+    refers to it.
     """
     from filelock import Timeout
 
@@ -53,7 +54,8 @@ def remove_run(store: Registry, run: RunRecord) -> int:
     try:
         with held_now(lock_of(run.key), remove=True):
             store.remove_run(run.id)
-            # A copy of a registry lists runs whose states belong to the original.
+            # If this registry is a copy of another one, the saved states of some of its runs belong to the original
+            # registry. These states are not removed.
             files = run_files(run.key) if is_of(run.key, store.uuid) else []
             size = sum(file.stat().st_size for file in files)
             for file in files:

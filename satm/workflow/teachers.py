@@ -1,4 +1,4 @@
-"""The teacher of a set: which one it is, and its training on the set's real data."""
+"""The teacher of a set: a network that labels images. This module chooses it and trains it on the set's real data."""
 
 from __future__ import annotations
 
@@ -21,15 +21,22 @@ from satm.teachers.train import teacher_store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByTeacher:
-    """Labels of an evaluation by a teacher; None means as the recipe has it, if its labels are a teacher's."""
+    """The user's choice that a teacher labels the images of an evaluation.
 
-    architecture: str | None = None  # of the teacher; None: the set's own, with batch norm in place of instance norm
-    temperature: float | None = None  # T; None: 20
+    A field that is None has the value of the recipe, if the recipe's labels come from a teacher. Otherwise it has the
+    default that its comment gives.
+    """
+
+    # The architecture of the teacher. Default: the one that the set was made with, with batch norm in place of instance
+    # norm.
+    architecture: str | None = None
+    temperature: float | None = None  # T, by which the teacher's logits are divided before the softmax; default: 20
 
     def labels(self, recipe: Recipe) -> TeacherLabels:
-        """The labels under `recipe`; without a teacher of its own it gets the teacher of its scale.
+        """The labels by the teacher of `recipe`, with the user's architecture and temperature.
 
-        Raises ConfigError for a temperature of 0 or less.
+        If the recipe has no teacher, the default teacher of the recipe's scale is used. Raises ConfigError for a
+        temperature of 0 or less.
         """
         usual = recipe.labels or TeacherLabels(teacher=TEACHERS[recipe.scale])
         return TeacherLabels(
@@ -39,11 +46,14 @@ class ByTeacher:
 
 
 Labelling: TypeAlias = Literal["teacher", "own"] | ByTeacher
-"""Where the labels of an evaluation come from: a teacher labels every batch, or the set has them."""
+"""Where the labels of an evaluation come from: a teacher labels every batch, or the set's own labels are used."""
 
 
 def chosen_labels(labelling: Labelling | None, recipe: Recipe) -> TeacherLabels | None:
-    """The labels under `recipe`; None: the set's own. A `labelling` of None means: as the recipe has them."""
+    """The labels of an evaluation by `recipe`, if the user chose `labelling`.
+
+    A `labelling` of None means that the recipe decides. A result of None means that the set's own labels are used.
+    """
     if labelling is None:
         return recipe.labels
     if isinstance(labelling, ByTeacher):
@@ -52,17 +62,17 @@ def chosen_labels(labelling: Labelling | None, recipe: Recipe) -> TeacherLabels 
 
 
 def resolved(teacher: TeacherConfig, architecture: str, dataset: str) -> TeacherConfig:
-    """`teacher` for a set of `dataset` whose own network is `architecture`.
+    """`teacher` with its open values filled in, for a set of `dataset` that was made with `architecture`.
 
-    A teacher without an architecture gets the set's own, with batch norm in place of instance norm. The augmentation
-    keeps only those operations that the data set allows.
+    A teacher without an architecture gets the set's architecture, with batch norm in place of instance norm. Its
+    augmentation keeps only the operations that are allowed for the data set.
     """
     augment = CATALOGUE.get(dataset).augment if dataset in CATALOGUE else None
     return teacher.on(teacher.architecture or batch_normed_name(architecture), augment)
 
 
 def own_teacher(config: CondenseConfig) -> TeacherConfig | None:
-    """The teacher that a condensation needs; None if it needs none."""
+    """The configuration of the teacher that a condensation needs; None if it needs no teacher."""
     teacher = METHODS.get(config.method).teacher(config.settings)
     return None if teacher is None else resolved(teacher, config.architecture, config.dataset)
 
@@ -70,7 +80,7 @@ def own_teacher(config: CondenseConfig) -> TeacherConfig | None:
 def prepare_teacher(
     config: CondenseConfig, data: ImageData, *, device: str = "auto", progress: Progress = SILENT
 ) -> Teacher | None:
-    """The teacher that a condensation needs, trained if it is not stored; None if it needs none."""
+    """The teacher that a condensation needs; None if it needs no teacher. It is trained if it is not stored."""
     teacher = own_teacher(config)
     if teacher is None:
         return None
@@ -78,9 +88,10 @@ def prepare_teacher(
 
 
 def label_facts(data: ImageData, labels: TeacherLabels | None) -> Mapping[str, Any]:
-    """What result rows say of a teacher's labels: its id, its architecture, T and its bytes; {} for a set's own labels.
+    """The details about a teacher's labels that are stored with result rows; {} for a set's own labels.
 
-    The teacher need not be trained yet.
+    They are the teacher's id and architecture, the temperature T and the teacher's size in bytes. The teacher need not
+    be trained yet.
     """
     if labels is None:
         return {}

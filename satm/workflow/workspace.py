@@ -1,4 +1,4 @@
-"""What every job of the workflow needs: the registry, the device, the data root, and where progress goes."""
+"""The workspace of every job: the registry, the device, the data root, and the receiver of progress messages."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from satm.workflow.patience import writable_registry
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """An open registry, and the machine that the work runs on."""
+    """An open registry, with the device and the folders that a job works with."""
 
     store: Registry
     device: torch.device
-    data_root: Path | None = None  # the only folder in which data sets are looked for; None: the usual places
+    data_root: Path | None = None  # the only folder in which data sets are searched; None: the usual folders
     progress: Progress = SILENT
-    log: tuple[Wanted, ...] = ()  # tools that evaluations are logged to
+    log: tuple[Wanted, ...] = ()  # the loggers, such as TensorBoard, that also receive the metrics of evaluations
 
 
 @contextmanager
@@ -39,11 +39,14 @@ def opened(
     read_only: bool = False,
     log: Sequence[str] = (),
 ) -> Iterator[Workspace]:
-    """A workspace with the registry file open. The file is closed at the end.
+    """Context manager: a workspace with the registry file open. The file is closed at the end of the block.
 
-    A write waits as long as another process uses the file, and says so; it raises Interrupted if the user asks to stop.
-    A copy of a registry that has worked here gets a UUID of its own. Raises ConfigError for a device that this machine
-    lacks, RegistryError for a file that is missing or no registry, the errors of `satm.loggers.parse` for `log`.
+    While another process uses the file, a write waits, and the user is told that it waits. If the user asks to stop
+    during a wait, Interrupted is raised. If the file is a copy of a registry that was used on this machine, the copy
+    gets a new UUID (`separate_copy`).
+
+    Raises ConfigError for a device that this machine does not have, RegistryError for a file that is missing (if
+    `must_exist`) or is not a registry, and the errors of `satm.loggers.parse` for `log`.
     """
     wanted = parse(log)
     resolved = resolve_device(device)

@@ -28,13 +28,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectConfig:
-    """SGD on the images φ. Each step compares them with batches of real images."""
+    """The settings of all direct methods: SGD on the images φ, which each step compares with batches of real images."""
 
     lr_images: float
-    momentum_images: float = 0.5  # of φ's SGD
-    batch_real: int = 256  # real images per class and step; at most the size of the smallest class
+    momentum_images: float = 0.5  # the momentum of the SGD on φ
+    batch_real: int = 256  # real images of each class in each step, at most the size of the smallest class
     init: Literal["real", "noise"] = "real"  # φ at the start: random training images, or N(0, 1)
-    # Whether the steps are compiled; auto: if there is enough work.
+    # Whether the steps are compiled; `auto` compiles them if there is enough work.
     compile: Compilation = field(default="auto", metadata=FORMERLY)
 
     def __post_init__(self) -> None:
@@ -55,16 +55,19 @@ class DirectConfig:
         raise NotImplementedError
 
     def images_a_step(self, classes: int, ipc: int) -> float:
-        """Images that pass a network forwards and backwards in one outer step. Its time is proportional to them."""
+        """Return how many images pass a network forwards and backwards in one outer step.
+
+        The time of the step is proportional to this number.
+        """
         raise NotImplementedError
 
 
 class Moved(NamedTuple):
-    """φ and its velocity v after an update, and what was measured."""
+    """The images φ and their velocity v after an update, and the measurements."""
 
     images: Images  # φ [K·ipc, C, H, W]
-    velocity: torch.Tensor
-    measured: Mapping[str, float]
+    velocity: torch.Tensor  # v, with the shape of φ
+    measured: Mapping[str, float]  # the measurements of the outer step, by name
 
 
 class DirectCondensation:
@@ -72,9 +75,10 @@ class DirectCondensation:
 
         g = ∂/∂φ Σ_k D_θ(φ_k, x_k),   v ← μ v + g,   φ ← φ − lr v
 
-    φ_k [n, C, H, W] are the images that networks see of the synthetic ones of class k, x_k [b, C, H, W] a batch of its
-    real images. μ is `momentum_images`, lr is `lr_images`. A subclass defines the parameters θ and the distance D. With
-    `augment` (DSA's strategy), both sides of a class are augmented with the same draw (siamese).
+    φ_k [n, C, H, W] are the synthetic images of class k as networks see them, and x_k [b, C, H, W] is a batch of real
+    images of class k. μ is `momentum_images`, lr is `lr_images`. A subclass defines the network parameters θ and the
+    distance D. `augment` names augmentations in DSA's notation. If it is given, φ_k and x_k are augmented with the same
+    random draw (siamese).
     """
 
     def __init__(self, task: Task, config: DirectConfig, augment: str | None) -> None:
@@ -92,15 +96,21 @@ class DirectCondensation:
         self.notes: Mapping[str, str] = {"steps": f"steps {'compiled' if self.compiles else 'uncompiled'} ({why})"}
 
     def parameters(self, seed: Seed) -> FlatParams:
-        """θ [P] of this outer step. Every random draw comes from `seed`."""
+        """Return θ [P] of this outer step. Every random draw comes from `seed`."""
         raise NotImplementedError
 
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
-        """Σ_k D_θ of `synthetic` [K, n, C, H, W] and `real` [K, b, C, H, W]: its gradient at `synthetic`, its value."""
+        """Return the gradient of Σ_k D_θ with respect to `synthetic` [K, n, C, H, W], and the value of Σ_k D_θ.
+
+        `real` is [K, b, C, H, W].
+        """
         raise NotImplementedError
 
     def gradient(self, seed: Seed) -> tuple[Images, dict[str, float]]:
-        """g [K·ipc, C, H, W] of this outer step, and the mean distance. Every random draw comes from `seed`."""
+        """Return g [K·ipc, C, H, W] of this outer step, and the mean distance over the classes as `loss`.
+
+        Every random draw comes from `seed`.
+        """
         theta = self.parameters(seed.child("network"))
         real = self.real.draw(seed.child("real").generator())
         leaf = self.images.detach().requires_grad_()
@@ -114,12 +124,15 @@ class DirectCondensation:
         return gradient, {"loss": float(total) / len(synthetic)}
 
     def by_class(self, images: Images) -> Images:
-        """The images that networks see of φ = `images`, [K, n, C, H, W]."""
+        """Return the images that networks see if φ = `images`, grouped by class: [K, n, C, H, W]."""
         seen: Images = self.task.parametrisation.decode(images).unflatten(0, (-1, self.task.seen_ipc))
         return seen
 
     def move(self, at: Moved, gradient: Images, measured: Mapping[str, float]) -> Moved:
-        """φ and v moved along `gradient`. Raises Diverged if φ or a value of `measured` is not finite."""
+        """Return φ and v after an update with `gradient`.
+
+        Raises Diverged if the new φ or a value of `measured` is not finite.
+        """
         images, velocity = self.updated(at, gradient)
         bad = [name for name, value in measured.items() if not math.isfinite(value)]
         bad += [] if torch.isfinite(images).all() else ["the images' update"]
@@ -128,13 +141,14 @@ class DirectCondensation:
         return Moved(images, velocity, measured)
 
     def updated(self, at: Moved, gradient: Images) -> tuple[Images, torch.Tensor]:
-        """The new φ and the new v; by default those of SGD with momentum."""
+        """Return the new φ and the new v. Here they are those of SGD with momentum; a subclass may override this."""
         return self.sgd(at.images, at.velocity, gradient)
 
     def follow(self, moved: Moved, seed: Seed) -> Moved:
-        """Called with the new φ before it is stored; what it returns is stored.
+        """Return what is stored after this outer step, given the new φ and v. Here it is `moved` itself.
 
-        May raise Diverged, and then must leave the state as it was.
+        A subclass may do further work of the outer step here. It may raise Diverged, but must not change the state
+        then.
         """
         return moved
 
@@ -149,11 +163,11 @@ class DirectCondensation:
         return moved.measured
 
     def drawn(self, seed: Seed) -> nn.Module:
-        """A freshly initialised network, on the device of the task."""
+        """Return a freshly initialised network, on the device of the task."""
         return stateless_network(plan_for(self.task.architecture, self.task.data), seed).to(self.task.device)
 
     def fused(self, function: F) -> F:
-        """`function`, compiled if the steps are compiled."""
+        """Return `function`, compiled if the steps are compiled."""
         return compiled(function, notify=self.task.notify) if self.compiles else function
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -180,14 +194,14 @@ class ClassBatches:
         self.size = min(size, *(len(each) for each in self._members))
 
     def draw(self, generator: torch.Generator) -> Images:
-        """Images [K, size, C, H, W]. Within a class, no image is drawn twice."""
+        """Draw images [K, size, C, H, W]. Within a class, no image is drawn twice."""
         index = [each[torch.randperm(len(each), generator=generator)[: self.size]] for each in self._members]
         drawn: Images = self._train.batch(torch.cat(index))[0].unflatten(0, (len(index), self.size))
         return drawn
 
 
 def stateless_network(plan: NetworkPlan, seed: Seed) -> nn.Module:
-    """A fresh network on the CPU. Raises ConfigError for an architecture that keeps running statistics."""
+    """Return a fresh network on the CPU. Raises ConfigError for an architecture that keeps running statistics."""
     network = plan.create(seed)
     if any(True for _ in network.buffers()):
         raise ConfigError(
@@ -198,5 +212,8 @@ def stateless_network(plan: NetworkPlan, seed: Seed) -> nn.Module:
 
 
 def classes_at_once(classes: int, images: int, limit: int) -> int:
-    """How many classes of `images` images to handle together: a divisor of `classes`, for at most `limit` images."""
+    """Return how many classes to compute together, if each class has `images` images.
+
+    The result is the largest divisor of `classes` for which they have at most `limit` images in all, or 1.
+    """
     return max(k for k in range(1, classes + 1) if classes % k == 0 and (k == 1 or k * images <= limit))

@@ -12,19 +12,20 @@ from satm.methods.momentum import MomentumSGD
 from satm.rng import Seed
 
 SHARED = 16
-"""Frequencies with the same σ in a learned mixture (NCFM's code, SampleNet.py)."""
+"""The number of frequencies that have the same σ in a learned mixture (NCFM's code, SampleNet.py)."""
 
 
 def normal_frequencies(count: int, size: int, seed: Seed) -> torch.Tensor:
-    """t [count, size] ~ N(0, 1), on the CPU."""
+    """Draw frequencies t [count, size] from N(0, 1), on the CPU."""
     return torch.randn((count, size), generator=seed.generator())
 
 
 class LearnedFrequencies:
-    """A scale mixture of normal distributions, t = σ_ψ(z) ⊙ n with z, n ~ N(0, 1), that moves to a larger distance.
+    """A learned scale mixture of normal distributions: t = σ_ψ(z) ⊙ n with z, n ~ N(0, 1).
 
-    σ_ψ is a network of three layers of `size` units, each with batch norm, the last one with tanh. Groups of `SHARED`
-    frequencies have one z. ψ ascends the distance: v ← μ v − ∂F/∂ψ, ψ ← ψ − lr v.
+    ⊙ multiplies entry by entry. σ_ψ is a network with the parameters ψ [P]: three linear layers of `size` units, each
+    with batch norm, and tanh at the end. `SHARED` frequencies have the same z. ψ is trained so that the distance F at
+    these frequencies grows: v ← μ v − ∂F/∂ψ, ψ ← ψ − lr v, with lr and μ of `sgd`.
     """
 
     def __init__(self, size: int, sgd: MomentumSGD, seed: Seed, device: torch.device) -> None:
@@ -39,17 +40,17 @@ class LearnedFrequencies:
         self.velocity = torch.zeros_like(self.psi)
 
     def draw(self, psi: torch.Tensor, count: int, seed: Seed) -> torch.Tensor:
-        """t [count, size], a differentiable function of ψ = `psi` [P]."""
+        """Draw frequencies t [count, size]. They are a differentiable function of ψ = `psi` [P]."""
         noise = normal_frequencies(-(-count // SHARED), self.size, seed.child("scales")).to(psi)
         sigma: torch.Tensor = self.scale(psi, noise).repeat_interleave(SHARED, dim=0)[:count]
         return sigma * normal_frequencies(count, self.size, seed).to(psi)
 
     def ascended(self, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The new ψ and its velocity, given ∂F/∂ψ = `slope` [P]. Nothing is changed."""
+        """Return the new ψ and its velocity v, given ∂F/∂ψ = `slope` [P]. The object itself is not changed."""
         return self.sgd(self.psi, self.velocity, -slope)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Everything that `restore` needs."""
+        """Return everything that `restore` needs."""
         return {"psi": self.psi.cpu(), "psi_velocity": self.velocity.cpu()}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:

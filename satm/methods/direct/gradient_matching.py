@@ -1,6 +1,6 @@
-"""Gradient matching: φ is updated so that a network's gradient on φ matches its gradient on real images.
+"""Gradient matching: φ is updated so that a network's gradient on φ matches the network's gradient on real images.
 
-Between two updates the network is trained on φ.
+Between two updates of φ, the network is trained on φ.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ is slower for classes of 64, because the weight gradients of the classes become 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientMatchingConfig(DirectConfig):
-    """The settings of DC's Algorithm 1. The defaults are those of its code (main.py at 53f63a6)."""
+    """The settings of DC's Algorithm 1. The defaults are those of DC's code (main.py at 53f63a6)."""
 
-    networks: int = 1000  # the K of Algorithm 1: random networks, used one after another
-    updates: int  # T: updates of φ with each network
-    inner_epochs: int  # ς_θ: epochs of training the network on φ between two updates
+    networks: int = 1000  # K in Algorithm 1: the number of random networks, which are used one after another
+    updates: int  # T in Algorithm 1: the number of updates of φ with each network
+    inner_epochs: int  # ς_θ in Algorithm 1: the epochs of training the network on φ between two updates of φ
     lr_images: float = 0.1
     lr_network: float = 0.01
     batch_syn: int = 256  # synthetic images in one step of the training between two updates
@@ -56,38 +56,43 @@ class GradientMatchingConfig(DirectConfig):
         return self.networks * self.updates
 
     def at_most(self, steps: int) -> Self:
-        """See `DirectConfig`: fewer networks first; if `steps` is below `updates`, one network with fewer updates."""
+        """See `DirectConfig`: with fewer networks or, if `steps` is below `updates`, one network with fewer updates."""
         networks = max(1, steps // self.updates)
         return replace(self, networks=min(self.networks, networks), updates=min(self.updates, steps))
 
     def training(self) -> SGDConfig:
-        """How the network is trained on φ between two updates."""
+        """Return the settings with which the network is trained on φ between two updates of φ."""
         return SGDConfig(epochs=self.inner_epochs, lr=self.lr_network, batch_size=self.batch_syn)
 
     def images_a_step(self, classes: int, ipc: int) -> float:
-        """See `DirectConfig`: real images, synthetic ones (differentiated twice) and the training in between."""
+        """See `DirectConfig`. Synthetic images count 3 times, because they are differentiated twice.
+
+        The images of the training between two updates are added.
+        """
         between = self.inner_epochs * (self.updates - 1) / self.updates
         return classes * (self.batch_real + (3 + between) * ipc)
 
 
 class ClassGradients:
-    """The distances between the gradients ∇θ L_CE of synthetic and real images, by class.
+    """Computes the distances D between the gradients ∇θ L_CE of synthetic and real images, class by class.
 
-    D is `gradient_distance`. With g = ∇θ L(φ_k; θ) and u = ∂D/∂g, the derivative with respect to the images is
-    ∂⟨g, u⟩/∂φ_k at fixed u. `Step.mixed` computes it, as it does for trajectory matching.
+    D is `gradient_distance`. φ_k are the synthetic images of class k. With g = ∇θ L(φ_k; θ) and u = ∂D/∂g, the
+    derivative with respect to the images is ∂⟨g, u⟩/∂φ_k at fixed u. `Step.mixed` computes it, as it does for
+    trajectory matching.
     """
 
     def __init__(
         self, network: nn.Module, *, at_once: int | None = None, notify: Callable[[str], None] | None = None
     ) -> None:
         self.shapes = [p.shape for p in network.parameters()]
-        self.plain = make_step(network)  # not compiled: under vmap ConvNet has no compiled layout
+        # The step for vmap is not compiled: the memory layout of ConvNet's compiled code does not exist under vmap.
+        self.plain = make_step(network)
         self.step = make_step(network, at_once=at_once, notify=notify)
 
     def __call__(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
-        """Σ_k D at θ [P]: its gradient with respect to `synthetic` [K, n, C, H, W], and its value.
+        """Return the gradient of Σ_k D at θ [P] with respect to `synthetic` [K, n, C, H, W], and the value of Σ_k D.
 
-        `real` is [K, b, C, H, W]. The images of index k have label k.
+        `real` is [K, b, C, H, W]. The images at index k have the label k.
         """
         classes, n, b = len(synthetic), synthetic.shape[1], real.shape[1]
         label = torch.arange(classes, device=synthetic.device).unsqueeze(1)
@@ -105,9 +110,10 @@ class ClassGradients:
     def _by_class(
         self, size: int, function: Callable[..., torch.Tensor], theta: FlatParams, *by_class: torch.Tensor
     ) -> torch.Tensor:
-        """`function(step, theta, *parts)` for each class k, stacked. Small classes run several at a time.
+        """Return the results of `function(step, theta, *parts)` for each class k, stacked to one tensor.
 
-        The parts are the entries [k] of every tensor in `by_class` [K, …].
+        `parts` are the entries [k] of all tensors in `by_class` [K, …]. `size` is the number of images of each class.
+        If it is small, several classes are computed together.
         """
         k = classes_at_once(len(by_class[0]), size, AT_ONCE)
         if k == 1:
@@ -126,7 +132,10 @@ def _images(step: Step, theta: FlatParams, images: Images, labels: Labels, towar
 
 
 class GradientMatching(DirectCondensation):
-    """One outer step is one update of φ. After `updates` steps a new network is drawn. `augment` makes it DSA."""
+    """A condensation by gradient matching: DC or, with `augment`, DSA.
+
+    One outer step is one update of φ. After every `updates` steps a new network is drawn.
+    """
 
     def __init__(self, task: Task, config: GradientMatchingConfig, augment: str | None = None) -> None:
         super().__init__(task, config, augment)

@@ -1,4 +1,4 @@
-"""What the methods that match gradients or features directly have in common, for their entries in `METHODS`."""
+"""The kind of `METHODS` entry for methods that match gradients or features directly."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from satm.methods.direct.condensation import DirectConfig
 
 
 def _outer_work(settings: DirectConfig, network: nn.Module, data: ImageData, ipc: int) -> OuterWork | None:
-    """An outer step takes as long as `images_a_step` images take in training steps of 256 images."""
+    """Return the work: an outer step takes as long as `images_a_step` images in training steps of 256 images."""
     images, batch = settings.images_a_step(len(data.classes), ipc), min(256, len(data.train))
     return OuterWork(steps=settings.steps, batch=batch, seconds=lambda step: images * step / batch)
 
 
 def _within(settings: DirectConfig, images: int, classes: int, ipc: int) -> DirectConfig:
-    """The settings with as many outer steps as `images` images allow, and at least one."""
+    """Return the settings with as many outer steps as `images` images allow, and at least one."""
     return settings.at_most(max(1, int(images / settings.images_a_step(classes, ipc))))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DirectMethod(Method):
-    """A method whose `config` is a subclass of `DirectConfig`. By default it needs no experts. It is never whitened."""
+    """A method with settings that are a subclass of `DirectConfig`.
+
+    By default it needs no experts. Its images are never whitened.
+    """
 
     config: type[DirectConfig]
     expert_count: int | None = 1

@@ -1,11 +1,12 @@
-"""Outer optimisers: ways to turn hypergradients into the direction that φ descends. One published rule a file.
+"""Outer optimisers: rules that compute, from hypergradients, the direction in which the images φ move.
 
-A rule (`OuterRule`) is a frozen dataclass of settings. It is called with an `OuterProblem`: F at one expert segment,
-with every random draw fixed. It asks the problem for as many hypergradients as it needs and answers with an
-`OuterUpdate`. Rules know nothing of experts, data or momentum, so every trajectory method works with every rule.
+Each file holds one published rule. A rule (`OuterRule`) is a frozen dataclass of settings. It is called with an
+`OuterProblem`, which is the matching loss F for one segment of an expert with every random draw fixed. The rule
+computes as many hypergradients of the problem as it needs, and returns an `OuterUpdate`. A rule uses no experts, real
+data or momentum itself, so every trajectory method works with every rule.
 
-To add one, write a file like `sgd.py` (one pass) or `sam.py` (two passes) here. It is then a choice of `--outer`.
-Another package offers a rule as an `OuterOptimiser` under the entry-point group `satm.outer`.
+To add a rule, write a file like `sgd.py` (one pass) or `sam.py` (two passes) in this folder. `--outer` then accepts its
+name. Another package can add a rule as an `OuterOptimiser` under the entry-point group `satm.outer`.
 """
 
 from satm.methods.outer.asam import ASAM as ASAM

@@ -16,30 +16,31 @@ from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ASAM(TwoPasses):
-    """SAM with a radius in proportion to each pixel:
+    """SAM with a perturbation ε that is larger at pixels with a larger absolute value:
 
         T = diag(|φ| + η)
         ε = r‖φ‖₂ T² ∇F(φ)/‖T² ∇F(φ)‖₂       if `radius` is set
         ε = ρ T² ∇F(φ)/‖T ∇F(φ)‖₂            if `rho` is set: the worst point of the ball ‖T⁻¹ε‖₂ ≤ ρ, as published
         φ descends ∇F(φ + ε)
 
-    The two directions are the same. r has the meaning that it has in every rule, the length of ε over that of φ. ρ is
-    relative to the pixels and not in their unit. The rule suits sets whose pixels differ much in size.
+    diag(…) is the diagonal matrix with one entry for each pixel, and η is `eta`. ε has the same direction in both
+    cases. r means the same as in every rule: ‖ε‖₂ divided by ‖φ‖₂. ρ is relative to the pixels and has no unit. The
+    rule suits sets in which the absolute values of the pixels differ much.
     """
 
     rule: Literal["asam"] = "asam"
-    eta: float = 0.01  # η keeps T away from zero; ASAM's value
+    eta: float = 0.01  # η, which keeps the entries of T away from zero; the value of the ASAM paper
 
     def __post_init__(self) -> None:
-        TwoPasses.__post_init__(self)  # see `GSAM`
+        TwoPasses.__post_init__(self)  # `super()` does not work in a dataclass with slots
         not_negative(eta=self.eta)
 
     def perturbation_length(self) -> Length:
-        """See `OuterRule`. ρ is a length relative to the pixels."""
+        """The length of ε, with ρ relative to the pixels; see `OuterRule`."""
         return Length(self.radius, self.rho, self.ramp, elementwise=True)
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
-        """See `OuterRule`."""
+        """Return the update of one outer step; see `OuterRule`."""
         scale, length = problem.at.images.abs() + self.eta, self.length_at(problem)
 
         def perturb(gradient: torch.Tensor) -> torch.Tensor:

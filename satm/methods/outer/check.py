@@ -1,4 +1,4 @@
-"""Range checks that several rules share."""
+"""Checks of the ranges of settings, used by several outer rules."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def not_negative(**values: float) -> None:
 
 
 def fraction(name: str, value: float, *, one: bool) -> None:
-    """Raise ConfigError unless 0 ≤ value < 1, or, with `one`, unless 0 < value ≤ 1."""
+    """Raise ConfigError if `value` is outside its range: 0 < value ≤ 1 if `one` is true, otherwise 0 ≤ value < 1."""
     if not (0 < value <= 1 if one else 0 <= value < 1):
         raise ConfigError(f"{name} {value}: expected {'0 < ' + name + ' ≤ 1' if one else '0 ≤ ' + name + ' < 1'}")

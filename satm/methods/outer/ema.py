@@ -1,4 +1,4 @@
-"""FTD's outer rule: plain descent whose result is a moving average of the images (Du et al. 2023, §3.3)."""
+"""FTD's outer rule: plain descent, with a moving average of the images as the result (Du et al. 2023, §3.3)."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from satm.types import Images
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EMA(Rule):
-    """φ descends ∇F(φ), as with `SGD`. The result is an average v of φ over the outer steps.
+    """φ descends ∇F(φ), as with `SGD`. The result is an exponential moving average v of φ over the outer steps.
 
-    v starts at φ_0, and after every applied outer step:
+    v starts at the initial images φ_0. It is updated after every outer step that moved φ:
 
         v ← d v + (1 − d) φ
 
-    φ never depends on v. The stored set is v; φ is stored too, as `METHOD-raw`. α and the labels are not averaged: FTD
-    averages only the images. If d = 0, the two sets are the same. The state `shadow` holds v [n, C, H, W].
+    φ never depends on v. The condensation stores v as its set, and φ as a second set with the name `METHOD-raw`. If
+    d = 0, these two sets are the same. α and the labels are not averaged, because FTD averages only the images. The
+    state of the rule holds v [n, C, H, W] under the name `shadow`.
     """
 
     rule: Literal["ema"] = "ema"
     decay: float | None = None
-    """d. null: max(0, 1 − spans / outer steps)."""
+    """The decay d; null: d is max(0, 1 − spans / number of outer steps)."""
     spans: float = 5.0
-    """How many times the average's own reach, 1/(1 − d) outer steps, fits into the run. So a shorter run averages over
-    the same share of its steps. FTD prints d for 5,000 outer steps: 0.9999, 0.9995 and 0.999 are 0.5, 2.5 and 5 spans.
-    Its code's default is 0.999."""
+    """The number of outer steps of the run, divided by the length of the average, which is 1/(1 − d) outer steps. With
+    a fixed number of spans, a shorter run averages over the same share of its steps. The FTD paper prints d for 5,000
+    outer steps: 0.9999, 0.9995 and 0.999, which are 0.5, 2.5 and 5 spans. The default of FTD's code is 0.999."""
 
     def __post_init__(self) -> None:
         not_negative(spans=self.spans)
@@ -41,25 +42,25 @@ class EMA(Rule):
             fraction("decay", self.decay, one=False)
 
     def over(self, steps: int) -> EMA:
-        """See `OuterRule`: if `decay` is null, d = max(0, 1 − spans/steps)."""
+        """The same rule with a number for `decay`: max(0, 1 − spans/steps) if it is null. See `OuterRule`."""
         return self if self.decay is not None else replace(self, decay=max(0.0, 1 - self.spans / max(steps, 1)))
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
-        """See `OuterRule`."""
+        """Return the update of one outer step; see `OuterRule`."""
         return descend(problem, state)
 
     def init(self, images: Images) -> State:
-        """See `OuterRule`: v = φ_0."""
+        """The state before the first outer step, v = φ_0; see `OuterRule`."""
         return {"shadow": images.clone()}
 
     def moved(self, state: State, images: Images) -> State:
-        """See `OuterRule`: v ← d v + (1 − d) φ."""
+        """The state after φ has moved to `images`: v ← d v + (1 − d) φ. See `OuterRule`."""
         if self.decay is None:
             raise ConfigError("decay null: it depends on the number of outer steps; call over(steps) first")
         return {"shadow": self.decay * state["shadow"] + (1 - self.decay) * images}
 
     def averaged(self, state: State) -> Images | None:
-        """See `OuterRule`: v."""
+        """The average v, which is the result of the condensation; see `OuterRule`."""
         return state["shadow"]
 
 

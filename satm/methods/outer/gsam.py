@@ -20,19 +20,20 @@ class GSAM(TwoPasses):
         ε = ρ ∇F(φ)/‖∇F(φ)‖₂, with ρ = r‖φ‖₂ (see `TwoPasses`)
         φ descends ∇F(φ + ε) − a ∇F(φ)_⊥
 
-    ∇F(φ)_⊥ is the part of ∇F(φ) at right angles to ∇F(φ + ε). This term lowers h and leaves F(φ + ε) unchanged to first
-    order. a = 0 is SAM. In the paper ρ follows the schedule of the learning rate. That of φ is constant here, so ρ is.
+    ∇F(φ)_⊥ is the part of ∇F(φ) at right angles to ∇F(φ + ε). The term with the weight a lowers h and leaves F(φ + ε)
+    unchanged to first order. With a = 0 the rule is SAM. In the GSAM paper ρ follows the schedule of the learning rate.
+    Here the learning rate of φ is constant, so ρ is constant, too, unless `ramp` is set.
     """
 
     rule: Literal["gsam"] = "gsam"
-    gap_weight: float = 0.4  # a, called α in GSAM; FTD's default for its experts
+    gap_weight: float = 0.4  # a, called α in the GSAM paper; the value is FTD's default for its experts
 
     def __post_init__(self) -> None:
         TwoPasses.__post_init__(self)  # `super()` does not work in a dataclass with slots
         not_negative(gap_weight=self.gap_weight)
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
-        """See `OuterRule`."""
+        """Return the update of one outer step; see `OuterRule`."""
         both = ascend(self, problem, redraw)
         vertical = at_right_angles(both.first.images, to=both.second.images)
         return both.update(
@@ -42,7 +43,7 @@ class GSAM(TwoPasses):
 
 
 def at_right_angles(vector: torch.Tensor, *, to: torch.Tensor) -> torch.Tensor:
-    """`vector` minus its projection on `to`; `vector` itself if `to` is zero."""
+    """Return `vector` minus its projection on `to`, or `vector` itself if `to` is zero."""
     square = (to * to).sum()
     return vector - ((vector * to).sum() / square) * to if square > 0 else vector
 

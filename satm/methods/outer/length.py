@@ -1,4 +1,4 @@
-"""How long the perturbation ε of a sharpness-aware rule is."""
+"""The length of the perturbation ε of a sharpness-aware rule."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from dataclasses import dataclass
 
 from satm.errors import ConfigError
 
-LONGEST = 1.0  # r above this would move the images further than they are long
+LONGEST = 1.0  # the largest allowed radius r: with a larger r, ε is longer than the images φ are
 
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """‖ε‖₂, over the whole set:
+    """The length ‖ε‖₂ of the perturbation, with norms over the whole set of images φ:
 
         ‖ε‖₂ = r ‖φ‖₂   if `radius` is set
-        ‖ε‖₂ = ρ        if `rho` is set; with `elementwise`, ‖T⁻¹ε‖₂ = ρ, as `ASAM` scales the pixels by T
+        ‖ε‖₂ = ρ        if `rho` is set and `elementwise` is false
+        ‖T⁻¹ε‖₂ = ρ     if `rho` is set and `elementwise` is true; T is the diagonal matrix of `ASAM`
 
-    r has no unit, so that one value suits every pixel space and IPC. ρ has the unit of the pixels. If `ramp` is s > 0,
-    the length is multiplied by min(1, p/s). p is the share of the outer steps that are done.
+    r has no unit, so that the same value suits every preprocessing of the pixels and every number of images per class.
+    ρ has the unit of the pixels, or no unit if `elementwise` is true. If the ramp s is above 0, the length is
+    multiplied by min(1, p/s), where p is the share of the outer steps that are done.
 
-    Exactly one of `radius` and `rho` is a number. Raises ConfigError if both are, and unless r and s lie in 0 … 1 and ρ
-    is finite and not negative.
+    Exactly one of `radius` and `rho` is a number. Raises ConfigError if both are numbers, if r or s is outside 0 … 1,
+    or if ρ is negative or not finite.
     """
 
-    radius: float | None  # r
-    rho: float | None  # ρ
-    ramp: float = 0.0  # s; 0: the length is constant
-    elementwise: bool = False  # ρ is relative to each pixel
+    radius: float | None  # r, or None if `rho` is set
+    rho: float | None  # ρ, or None if `radius` is set
+    ramp: float = 0.0  # the ramp s; 0: the length is constant
+    elementwise: bool = False  # True: ρ is relative to each pixel
 
     def __post_init__(self) -> None:
         if self.radius is not None and self.rho is not None:
@@ -46,27 +48,27 @@ class Length:
             raise ConfigError(f"outer.ramp {self.ramp:g}: expected 0 to 1, a share of the outer steps")
 
     def of(self, norm: float, progress: float = 1.0) -> float:
-        """‖ε‖₂ for images with ‖φ‖₂ = `norm`, after the share `progress` (p) of the outer steps.
+        """The length ‖ε‖₂ for images with ‖φ‖₂ = `norm`, after the share p = `progress` of the outer steps.
 
-        It is ‖T⁻¹ε‖₂ if ρ is element-wise.
+        If `rho` is set and `elementwise` is true, the number is ‖T⁻¹ε‖₂ instead.
         """
         risen = min(1.0, progress / self.ramp) if self.ramp else 1.0
         if self.radius is not None:
             return risen * self.radius * norm
-        assert self.rho is not None  # checked above
+        assert self.rho is not None  # because `radius` is None; for the type checker
         return risen * self.rho
 
     @property
     def off(self) -> bool:
-        """Whether the length is 0, by choice."""
+        """Whether the user has set the length to 0."""
         return not (self.rho if self.radius is None else self.radius)
 
     def setting(self) -> str:
-        """The setting that decides, and its value: `outer.radius 0.05`."""
+        """The name and the value of the setting that decides the length, such as `outer.radius 0.05`."""
         return f"outer.rho {self.rho:g}" if self.radius is None else f"outer.radius {self.radius:g}"
 
     def spell(self, norm: float) -> str:
-        """Both lengths for images with ‖φ‖₂ = `norm`: `r 0.05, ρ 2.15`. An element-wise ρ has no r."""
+        """The length for images with ‖φ‖₂ = `norm`, as r and as ρ: `r 0.05, ρ 2.15`. An element-wise ρ has no r."""
         length = self.of(norm)
         if self.elementwise and self.radius is None:
             return f"ρ {length:.3g}, relative to each pixel"

@@ -1,4 +1,8 @@
-"""The question that an outer rule answers: F at one expert segment (`OuterProblem`), and its answer (`OuterUpdate`)."""
+"""The input of an outer rule, `OuterProblem`, and its result, `OuterUpdate`.
+
+An `OuterProblem` is the matching loss F for one segment of an expert. An `OuterUpdate` holds the directions in which
+the images φ, the labels and the step size α move.
+"""
 
 from __future__ import annotations
 
@@ -22,28 +26,30 @@ from satm.types import FlatParams, Images, Labels
 
 StepSizeDerivative: TypeAlias = Literal["first_order", "taped", "exact"]
 State: TypeAlias = Mapping[str, torch.Tensor]
-"""The tensors that a rule remembers from one outer step to the next, by name."""
+"""The tensors that a rule keeps from one outer step to the next, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OuterProblem:
-    """F(φ) = L(θ_N(φ)) for one expert segment, with every random draw fixed.
+    """The outer loss F(φ) = L(θ_N(φ)) for one segment of an expert, with every random draw fixed.
 
-    θ_N is the end of the inner loop from θ_0 = `theta_start`, and L is `loss`. The inner loop runs on the images that
-    networks see, decode(φ) (`parametrisation`), with the label of the stored image that each of them comes from.
-    Because the draws are fixed, F is a plain function: a rule may ask for its derivatives at as many φ as it needs. φ,
-    noise and perturbations are all of stored images.
+    The inner loop trains N steps from θ_0 = `theta_start`. θ_N are the parameters at its end, and L is `loss`. φ are
+    the stored images. The inner loop trains on decode(φ), the images that networks see: `parametrisation` computes them
+    from φ. Each image that networks see has the label of the stored image from which it was computed.
+
+    Because the draws are fixed, F is a plain function: a rule can compute its derivatives at as many φ as it needs.
+    Noise and perturbations are added to the stored images φ.
     """
 
-    loop: InnerLoop  # N steps, their mini-batches and augmentations of the images that networks see
-    at: OuterVariables  # φ, labels and α before this outer step
-    theta_start: FlatParams  # θ_0 [P]: the expert's parameters at the start of the segment
-    loss: Callable[[FlatParams], torch.Tensor]  # L: from θ_N [P] to a 0-dimensional tensor
+    loop: InnerLoop  # the N inner steps, with their mini-batches and augmentations of the images that networks see
+    at: OuterVariables  # φ, the labels and α before this outer step
+    theta_start: FlatParams  # θ_0 [P], the parameters at the start of the segment
+    loss: Callable[[FlatParams], torch.Tensor]  # L, a function of θ_N [P] that returns a 0-dimensional tensor
     policy: HypergradientPolicy  # how the inner loop is differentiated
-    truncation: Truncation  # which inner steps are differentiated
-    parametrisation: Parametrisation = PIXELS  # from φ to the images that networks see
-    progress: float = 1.0  # the share of the outer steps that are done, 0 … 1, for rules with a schedule
-    derivative: StepSizeDerivative = "first_order"  # which derivative of α; see `step_size_derivative`
+    truncation: Truncation  # says which inner steps are differentiated
+    parametrisation: Parametrisation = PIXELS  # computes the images that networks see from φ
+    progress: float = 1.0  # the share of the outer steps that are done, 0 … 1; used by rules with a schedule
+    derivative: StepSizeDerivative = "first_order"  # how ∂F/∂α is computed; see `step_size_derivative`
 
     @property
     def iota(self) -> int:
@@ -51,7 +57,7 @@ class OuterProblem:
         return self.truncation.first_taped(self.loop.steps)
 
     def seen(self, images: Images) -> OuterVariables:
-        """The images that networks see at φ = `images`, their labels, and α."""
+        """The inputs of the inner loop at φ = `images`: the images that networks see, their labels, and α."""
         decoded = self.parametrisation.decode(images.detach())
         return OuterVariables(decoded, self.parametrisation.spread(self.at.labels), self.at.step_size)
 
@@ -64,11 +70,12 @@ class OuterProblem:
         moments: Moments | None = None,
         keep: int | None = None,
     ) -> Hypergradient:
-        """F and its derivatives at φ = `images` [n, C, H, W] (paper Eq. 8).
+        """Compute F and its derivatives at φ = `images` [n, C, H, W] (paper Eq. 8).
 
-        A second pass runs steps `first` … N − 1 only, from θ_first = `theta` [P] (paper Eq. 9) and the `moments` of the
-        loop's update rule there. With `keep`, the result holds a copy of both at step `keep`, from which such a pass
-        can start.
+        By default all N inner steps run. A second pass runs only the steps `first` … N − 1 (paper Eq. 9). It then needs
+        the state of the inner loop before step `first`: the parameters `theta` [P], and `moments`, the tensors of the
+        loop's update rule, such as Adam's. If `keep` is given, the result holds a copy of the parameters and the
+        moments before step `keep`. A second pass can start from this copy.
         """
         found = self.policy(
             self.loop,
@@ -90,15 +97,19 @@ class OuterProblem:
         )
 
     def step_size_derivative(self, images: Images, found: Hypergradient) -> torch.Tensor:
-        """∂F/∂α at φ = `images`, shaped like α. `found` is the hypergradient there, over the whole inner loop.
+        """∂F/∂α at φ = `images`, with the shape of α.
 
-        `first_order`: the closed form of the paper's Eq. 10, which holds every inner gradient constant. It is free.
-        `taped`: through the differentiated steps only. It is free too.
-        `exact`: through all steps. It is free if the window is the whole inner loop. Otherwise it costs one
-        Hessian-vector product for each inner step.
+        `found` is the hypergradient at `images` over the whole inner loop.
+
+        The setting `derivative` selects how it is computed:
+        `first_order`: by the closed form of the paper's Eq. 10, in which every inner gradient is a constant. It costs
+        nothing, because `found` already holds it.
+        `taped`: by differentiation through the steps of the window only. `found` holds it, too.
+        `exact`: by differentiation through all steps. If the window is the whole inner loop and the policy is exact,
+        `found` holds it. Otherwise it costs one Hessian-vector product for each inner step.
         """
         if self.derivative == "first_order":
-            assert found.step_size is not None  # a configuration refuses it for step sizes of each step
+            assert found.step_size is not None  # it is None if each step has its own α; configurations forbid that here
             return found.step_size
         if self.derivative == "taped" or (self.iota == 0 and self.policy.exact):
             return found.step_size_taped
@@ -109,14 +120,15 @@ class OuterProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OuterUpdate:
-    """The answer of an outer rule: the directions that φ, the labels and α descend.
+    """The result of an outer rule: the directions that φ, the labels and α descend.
 
-    The condensation applies them with momentum, learning rates and limits. No rule does that itself.
+    The rule only computes the directions. The condensation moves φ, the labels and α along them, with its momentum,
+    learning rates and limits.
     """
 
-    images: torch.Tensor  # the direction that φ descends, [n, C, H, W]
+    images: torch.Tensor  # the direction that φ descends, [n, C, H, W]; φ moves against it
     labels: Labels | None = None  # ∂F/∂labels [n, K]; None for hard labels
     step_size: torch.Tensor  # the derivative that α descends, 0-dimensional
-    perturbation: torch.Tensor | None = None  # ε [n, C, H, W], to measure sharpness L(φ + ε) − L(φ); None: no ascent
-    measured: Mapping[str, float]  # stored as metrics of this outer step; `loss` is required
+    perturbation: torch.Tensor | None = None  # ε [n, C, H, W], used to measure the sharpness; None: the rule has no ε
+    measured: Mapping[str, float]  # metrics of this outer step, by name; they must include `loss`
     state: State = field(default_factory=dict)  # the rule's state for its next call

@@ -14,19 +14,19 @@ from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SAM(TwoPasses):
-    """φ descends the hypergradient at the worst point within radius ρ, to first order:
+    """φ descends the hypergradient at φ + ε, to first order the point with the largest F within the distance ρ of φ:
 
         ε = ρ ∇F(φ)/‖∇F(φ)‖₂, with ρ = r‖φ‖₂ (see `TwoPasses`)
         φ descends ∇F(φ + ε)
 
-    ε and φ are [n, C, H, W], and norms are over the whole set. It costs one more pass than SGD and prefers flat
-    minima. SATM adds smoothing noise to the first pass.
+    ε and φ are [n, C, H, W], and norms are over the whole set. The rule costs one more pass than `SGD`, and leads to
+    flatter minima. The rule `SATM` is this rule with smoothing noise in the first pass.
     """
 
     rule: Literal["sam"] = "sam"
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
-        """See `OuterRule`."""
+        """Return the update of one outer step; see `OuterRule`."""
         return ascend(self, problem, redraw).update()
 
 

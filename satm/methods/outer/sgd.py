@@ -13,26 +13,26 @@ from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw, Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SGD(Rule):
-    """φ moves against ∇F(φ).
+    """Plain descent: φ moves against ∇F(φ).
 
-    One pass: the cheapest rule, and the one to compare the others with. The momentum of φ belongs to the condensation
-    and is the same under every rule.
+    The rule needs one pass. It is the cheapest rule, and other rules are compared with it. The momentum of φ is no part
+    of the rule: the condensation applies the same momentum under every rule.
     """
 
     rule: Literal["sgd"] = "sgd"
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
-        """See `OuterRule`."""
+        """Return the update of one outer step; see `OuterRule`."""
         return descend(problem, state)
 
 
 def descend(problem: OuterProblem, state: State) -> OuterUpdate:
-    """The direction of plain descent, ∇F(φ), in one pass. The condensation moves φ against it.
+    """Compute the direction of plain descent, ∇F(φ), in one pass. The condensation moves φ against this direction.
 
-    `state` is returned unchanged.
+    The returned update holds `state` unchanged.
     """
     images = problem.at.images
-    # found.images is ∂F/∂φ [n, C, H, W], found.labels ∂F/∂labels (None for hard labels)
+    # found.images is ∂F/∂φ [n, C, H, W]; found.labels is ∂F/∂labels, or None for hard labels
     found = problem.hypergradient(images)
     return OuterUpdate(
         images=found.images,

@@ -22,19 +22,21 @@ class VaSSO(TwoPasses):
         ε = ρ d/‖d‖₂, with ρ = r‖φ‖₂ (see `TwoPasses`)
         φ descends ∇F(φ + ε)
 
-    d, ε and φ are [n, C, H, W]. The average removes the noise of single segments from the ascent direction. θ = 1 is
-    SAM. The state `average` holds d, and zeros before the first outer step.
+    θ is the weight of the newest hypergradient. d, ε and φ are [n, C, H, W]. The hypergradients of single outer steps
+    are noisy, because each of them uses another segment. The average reduces this noise in the ascent direction. With
+    θ = 1 the rule is SAM. The state of the rule holds d under the name `average`, and zeros before the first outer
+    step.
     """
 
     rule: Literal["vasso"] = "vasso"
-    weight: float = 0.9  # θ; its code's default (configs/defaulf_cfg.py:61 at 3524bad)
+    weight: float = 0.9  # θ; the default of VaSSO's code (configs/defaulf_cfg.py:61 at 3524bad)
 
     def __post_init__(self) -> None:
-        TwoPasses.__post_init__(self)  # see `GSAM`
+        TwoPasses.__post_init__(self)  # `super()` does not work in a dataclass with slots
         fraction("weight", self.weight, one=True)
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:
-        """See `OuterRule`."""
+        """Return the update of one outer step; see `OuterRule`."""
         average, length = state["average"], self.length_at(problem)
 
         def perturb(gradient: torch.Tensor) -> torch.Tensor:
@@ -47,7 +49,10 @@ class VaSSO(TwoPasses):
         return both.update(state={"average": average})
 
     def init(self, images: Images) -> State:
-        """See `OuterRule`: zeros, so that the first call takes its own gradient."""
+        """The state before the first outer step: zeros, so that the first call sets d to its gradient.
+
+        See `OuterRule`.
+        """
         return {"average": torch.zeros_like(images)}
 
 

@@ -1,4 +1,4 @@
-"""A condensation whose outer loss is the cross-entropy of θ_N on a batch of real images."""
+"""A condensation that computes its outer loss on a batch of real images, after an inner loop on synthetic images."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ from satm.types import Images
 
 
 class RealLossCondensation(TrajectoryCondensation):
-    """A `Condensation` without experts. One outer step:
+    """A `Condensation` that needs no experts. Each outer step does the following:
 
-    1. draws a fresh network θ_0, a batch of real images, and a place for the window: the inner loop ends with it;
-    2. asks the outer rule for the direction in which φ descends F(φ) = L_CE(θ_N(φ) on the real batch);
-    3. moves φ by Adam and α by its `StepSizeRule`.
+    1. It draws a fresh network with parameters θ_0, a batch of real images, and the place of the window, which is the
+       part of the inner loop that is differentiated. The inner loop ends with the last step of the window.
+    2. It calls the outer rule, which returns the direction in which the synthetic images φ move in order to lower
+       F(φ) = L_CE(θ_N(φ) on the real batch). θ_N(φ) are the parameters at the end of the inner loop on φ.
+    3. It moves φ by Adam, and the step size α by its `StepSizeRule`.
     """
 
     @property
     def settings(self) -> RealLossConfig:
-        """The configuration."""
+        """The configuration, with the type of methods with a loss on real images."""
         return cast("RealLossConfig", self.config)
 
     def check(self) -> None:
-        """See `TrajectoryCondensation`: nothing is needed."""
+        """Check nothing, because no experts are needed; see `TrajectoryCondensation`."""
 
     def at_rest(self) -> torch.Tensor:
-        """See `TrajectoryCondensation`."""
+        """The state of Adam before the first move of φ; see `TrajectoryCondensation`."""
         return self.settings.images_adam().at_rest(self.images)
 
     def aim(self, labels: State, seed: Seed) -> Aim:
-        """See `TrajectoryCondensation`."""
+        """Draw the fresh network, the real batch and the window of an outer step; see `TrajectoryCondensation`."""
         config, data = self.settings, self.task.data
         places = config.places()
         place = int(torch.randint(places.start, places.stop, (), generator=seed.child("place").generator()))
@@ -58,7 +60,7 @@ class RealLossCondensation(TrajectoryCondensation):
         )
 
     def move_images(self, velocity: torch.Tensor, gradient: torch.Tensor, scale: float) -> tuple[Images, torch.Tensor]:
-        """See `TrajectoryCondensation`: by Adam."""
+        """φ after a move by Adam, and the new state of Adam; see `TrajectoryCondensation`."""
         return self.settings.images_adam()(self.images, velocity, gradient, scale)
 
     def _descend(
@@ -71,9 +73,12 @@ class RealLossCondensation(TrajectoryCondensation):
         parts = min(self.settings.steps_in_turn(self.seen_count), self.task.seen_ipc)
         if parts < 2:
             return super()._draw_batches(n, steps, generator)
-        within = torch.arange(n, device=self.images.device) % self.task.seen_ipc  # the position within its class
+        within = torch.arange(n, device=self.images.device) % self.task.seen_ipc  # an image's position in its class
         return [(within % parts == step % parts).nonzero().squeeze(1) for step in range(steps)]
 
     def rate(self) -> float | None:
-        """See `TrajectoryCondensation`: none, because networks of an evaluation are trained by another rule."""
+        """None: α suits only the update rule of the inner loop, and an evaluation trains its networks by another rule.
+
+        See `TrajectoryCondensation`.
+        """
         return None

@@ -1,4 +1,4 @@
-"""The settings of the methods whose outer loss is taken on real images."""
+"""The settings of the methods that compute their outer loss on real images."""
 
 from __future__ import annotations
 
@@ -21,24 +21,29 @@ from satm.types import Images, Labels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealLossConfig(UnrolledConfig):
-    """F(φ) = L_CE(θ_N on a batch of real images). θ_0 is a fresh network at every outer step; φ descends by Adam."""
+    """The settings of a method with the outer loss F(φ) = L_CE(θ_N on a batch of real images).
 
-    update: Literal["sgd", "momentum", "adam"]  # how an inner step moves the network
-    batch_real: int  # real images of an outer step, all classes together; at most the training set
-    augment_real: str | None = None  # DSA's strategy for them; null: none
-    learn_step_size: bool = False  # whether α is learned
-    lr_step_size: float = 1e-5  # of α, if it is learned
+    θ_N are the parameters at the end of the inner loop on the synthetic images φ. Every outer step starts its inner
+    loop at a fresh network θ_0. φ is updated by Adam.
+    """
+
+    update: Literal["sgd", "momentum", "adam"]  # how an inner step updates the parameters of the network
+    batch_real: int  # the number of real images in an outer step, of all classes together; at most the training set
+    augment_real: str | None = None  # DSA's strategy for the real images; null: they are not augmented
+    learn_step_size: bool = False  # whether the step size α of the inner loop is learned
+    lr_step_size: float = 1e-5  # the learning rate of α, if α is learned
     step_size_derivative: StepSizeDerivative = "taped"
     augment: str | None = None
-    # unit: noise, each image of norm 1. The other methods do not have it, so the type is wider than theirs.
+    # The value `unit` means noise with each image scaled to norm 1. Only the methods with a loss on real images allow
+    # it, so the type of this field is wider than the type in `UnrolledConfig`.
     init: Literal["real", "noise", "unit"] = "noise"  # type: ignore[assignment]
-    momentum_images: float = 0.9  # β₁ of φ's Adam
-    second_moment: float = 0.999  # β₂ of φ's Adam
-    clip: float | None = None  # most of ‖∂F/∂φ‖, in units of its running mean; null: no limit
-    halvings: int = 0  # how often the learning rates are halved, at equal distances, over the whole run
+    momentum_images: float = 0.9  # β₁ of the Adam that updates φ
+    second_moment: float = 0.999  # β₂ of the Adam that updates φ
+    clip: float | None = None  # the limit of ‖∂F/∂φ‖, as a multiple of the running mean of ‖∂F/∂φ‖; null: no limit
+    halvings: int = 0  # the number of times that the learning rates are halved, at equal intervals of the whole run
 
     def __post_init__(self) -> None:
-        UnrolledConfig.__post_init__(self)  # see `TrajectoryConfig`
+        UnrolledConfig.__post_init__(self)  # `super()` does not work in a dataclass with slots
         if self.batch_real < 1:
             raise ConfigError(f"batch_real {self.batch_real}: expected at least 1 image")
         if not 0 <= self.second_moment < 1:
@@ -53,53 +58,63 @@ class RealLossConfig(UnrolledConfig):
             raise ConfigError("engine tesla: it drops paths that the real loss needs; set engine=auto")
 
     def update_rule(self) -> UpdateRule:
-        """See `UnrolledConfig`."""
+        """How an inner step updates the network, as `update` says; see `UnrolledConfig`."""
         return RULES[self.update]
 
     def images_adam(self) -> AdamMove:
-        """How φ moves."""
+        """The Adam that updates φ in an outer step."""
         return AdamMove(lr=self.lr_images, beta1=self.momentum_images, beta2=self.second_moment, clip=self.clip)
 
     def share(self, progress: float) -> float:
-        """The factor of the learning rates after the share `progress` of the outer steps."""
+        """The factor of the learning rates when the share `progress` (0 … 1) of the outer steps is done."""
         return 0.5 ** int((self.halvings + 1) * progress)
 
     def step_size_rule(self) -> StepSizeRule:
-        """See `UnrolledConfig`: α is fixed unless `learn_step_size`."""
+        """How α is learned: not at all, unless `learn_step_size` is true; see `UnrolledConfig`."""
         return UnrolledConfig.step_size_rule(self) if self.learn_step_size else FixedStepSize()
 
     def places(self) -> range:
-        """The first differentiated steps ι that an outer step draws from; its inner loop ends with its window."""
+        """The values of ι, the first differentiated inner step, from which an outer step draws one.
+
+        The inner loop then ends after the last step of its window. By default there is one value.
+        """
         return range(self.iota, self.iota + 1)
 
     def mean_steps(self) -> float:
-        """See `UnrolledConfig`: up to the end of the window, in the mean over its places."""
+        """The mean number of inner steps of an outer step, over all values of ι; see `UnrolledConfig`.
+
+        An inner loop has ι steps before its window and then the steps of the window.
+        """
         places = self.places()
         return (places.start + places.stop - 1) / 2 + self.inner_steps - self.iota
 
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
-        """See `UnrolledConfig`."""
+        """The images and labels before the first outer step; see `UnrolledConfig`."""
         images = first_images(task, "noise" if self.init == "unit" else self.init)
         if self.init == "unit":
             images = images / images.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
         return images, class_major_labels(len(task.data.classes), task.ipc)
 
     def steps_in_turn(self, images: int) -> int:
-        """Into how many parts the images are split that inner steps see in turn; 0: mini-batches are drawn."""
+        """The number of parts into which the set of `images` images is split, if inner steps use the parts in turn.
+
+        0 means that mini-batches are drawn at random instead.
+        """
         return 0
 
     def images_at_once(self, images: int) -> int:
-        """See `UnrolledConfig`."""
+        """The number of images that the network sees in one inner step; see `UnrolledConfig`."""
         return math.ceil(UnrolledConfig.images_at_once(self, images) / max(1, self.steps_in_turn(images)))
 
     def alpha_setting(self) -> str | None:
-        """See `UnrolledConfig`."""
+        """The name of the setting with the learning rate of α; None if α is fixed. See `UnrolledConfig`."""
         return "lr_step_size" if self.learn_step_size else None
 
     def images_a_step(self, images: int) -> float:
-        """Images that pass a network forwards and backwards in one outer step, given how many the set has.
+        """The number of images that pass a network forwards and backwards in one outer step.
 
-        A differentiated step costs three more. Real images pass once.
+        `images` is the number of images of the set. In a differentiated inner step each image is counted three more
+        times, for the cost of the derivative. Each real image is counted once.
         """
         batch = self.images_at_once(images)
         window = self.inner_steps - self.iota

@@ -1,4 +1,4 @@
-"""What the methods with a loss on real images have in common, for their entries in `METHODS`."""
+"""`RealLossMethod`: the entry in the table `METHODS` of a method that computes its outer loss on real images."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from satm.methods.trajectory.method import unrolled_variant
 
 
 def _outer_work(settings: RealLossConfig, network: nn.Module, data: ImageData, ipc: int) -> OuterWork | None:
-    """An outer step takes as long as `images_a_step` images take in training steps of 256 images."""
+    """Estimate the time of an outer step as the time of `images_a_step` images in training steps of 256 images."""
     images, batch = settings.images_a_step(ipc * len(data.classes)), min(256, len(data.train))
     return OuterWork(steps=settings.outer_steps, batch=batch, seconds=lambda step: images * step / batch)
 
 
 def _within(settings: RealLossConfig, images: int, classes: int, ipc: int) -> RealLossConfig:
-    """The settings with as many outer steps as `images` images allow, and at least one."""
+    """The settings with at most so many outer steps that `images` images pass the network in all, and at least one."""
     return settings.at_most(max(1, int(images / settings.images_a_step(classes * ipc))))
 
 
@@ -34,7 +34,10 @@ def _compilation(settings: RealLossConfig) -> Compilation:
 
 @dataclass(frozen=True, kw_only=True)
 class RealLossMethod(Method):
-    """A method whose `config` is a subclass of `RealLossConfig`. It needs no experts; `--outer` replaces its rule."""
+    """A method whose `config` is a subclass of `RealLossConfig`.
+
+    It needs no experts. The option `--outer` replaces its outer rule.
+    """
 
     config: type[RealLossConfig]
     begin: Callable[[Task, Any], Condensation] = RealLossCondensation

@@ -1,4 +1,8 @@
-"""Condensations that choose or assemble their images: all at once, or one class at each outer step."""
+"""Condensations that select real images or assemble images from them, and learn none.
+
+`Selection` makes all images at once. `ClassByClass` makes the images of one class in each outer step. Both implement
+the protocol `Condensation` in satm/methods/base.py.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from satm.types import FlatParams, Images, Labels
 
 
 class Selection:
-    """A `Condensation` without outer steps: its outcome is given at the start."""
+    """A `Condensation` without outer steps. It returns the outcome that it was created with."""
 
     step = steps = 0
     notes: Mapping[str, str] = MappingProxyType({})
@@ -22,62 +26,72 @@ class Selection:
         self._learnt = learnt
 
     def advance(self) -> Mapping[str, float]:
-        """See `Condensation`: does nothing."""
+        """Do nothing, because there are no outer steps; see `Condensation`."""
         return {}
 
     def state(self) -> dict[str, torch.Tensor]:
-        """See `Condensation`: empty."""
+        """An empty state, because nothing changes; see `Condensation`."""
         return {}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """See `Condensation`: does nothing, because the same seed makes the same choice."""
+        """Do nothing, because the same seed leads to the same images; see `Condensation`."""
 
     def result(self) -> Outcome:
-        """See `Condensation`."""
+        """The outcome; see `Condensation`."""
         return self._learnt
 
 
 class ClassByClass:
-    """A `Condensation` whose outer step makes the images of one class."""
+    """A `Condensation` that makes the images of one class in each outer step."""
 
     notes: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self, task: Task, make: Callable[[int], Images], finish: Callable[[Images], Outcome] | None = None
     ) -> None:
-        """`make` returns the images [ipc, C, H, W] of a class, `finish` the outcome; without it labels are hard."""
+        """Prepare the outer steps; no image is made yet.
+
+        `make` returns the images [ipc, C, H, W] of the class with a given index. `finish` returns the outcome for the
+        images of all classes. If `finish` is None, the outcome has the classes as hard labels.
+        """
         self.step, self.steps = 0, len(task.data.classes)
         self._ipc, self._make, self._finish = task.ipc, make, finish
-        self._images = torch.empty(0, *task.data.image_shape)  # [step·ipc, C, H, W], on the CPU
+        self._images = torch.empty(0, *task.data.image_shape)  # the images made so far [step·ipc, C, H, W], on the CPU
 
     def advance(self) -> Mapping[str, float]:
-        """See `Condensation`."""
+        """Make the images of the next class; see `Condensation`."""
         self._images = torch.cat([self._images, self._make(self.step).cpu()])
         self.step += 1
         return {}
 
     def state(self) -> dict[str, torch.Tensor]:
-        """See `Condensation`."""
+        """The number of classes done, and their images; see `Condensation`."""
         return {"step": torch.tensor(self.step), "images": self._images}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """See `Condensation`."""
+        """Return to `state`; see `Condensation`."""
         self.step, self._images = int(state["step"]), state["images"].cpu()
 
     def result(self) -> Outcome:
-        """See `Condensation`: the classes done so far."""
+        """The images of the classes done so far, with labels; see `Condensation`."""
         if self._finish is not None:
             return self._finish(self._images)
         return Outcome(self._images, class_major_labels(self.step, self._ipc), "hard", None)
 
 
 def selected(images: Images, labels: Labels) -> Selection:
-    """Real images and their classes. The step size is None: an evaluation chooses it on the validation split."""
+    """A condensation that returns real `images` with their classes `labels` and no learned step size.
+
+    An evaluation therefore chooses its learning rate on the validation split.
+    """
     return Selection(Outcome(images.cpu(), labels.cpu(), "hard", None))
 
 
 def last_snapshot(task: Task, epochs: int) -> FlatParams:
-    """θ [P] of the task's first expert after `epochs` epochs. Raises ExpertError if it has fewer."""
+    """The parameters [P] of the task's first expert after `epochs` epochs.
+
+    Raises ExpertError if the task has no expert, or if the first expert has fewer epochs.
+    """
     if not task.experts:
         raise ExpertError(f"an expert of {epochs} epochs is needed and there is none; train one (satm experts)")
     return task.experts[0].snapshot(epochs).to(task.device)

@@ -1,4 +1,4 @@
-"""Coresets: real images of each class, chosen by their features in an expert network."""
+"""Coresets: real images of each class, selected by the features that an expert network computes from them."""
 
 from __future__ import annotations
 
@@ -15,31 +15,40 @@ from satm.methods.base import Condensation, Task
 from satm.methods.selection.condensation import ClassByClass, last_snapshot
 from satm.types import Images
 
-BATCH = 512  # images embedded at once
+BATCH = 512  # the number of images for which features are computed together
 
 Choice: TypeAlias = Callable[[torch.Tensor, int], torch.Tensor]
-"""Given the features [m, D] of a class and a number n: the indices [n] int64 of n different rows, the best first."""
+"""A function that selects images of one class by their features.
+
+It takes the features [m, D] of the m images of a class, and a number n. It returns the indices [n] int64 of n different
+images, the best image first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoresetConfig:
-    """Features are what the first expert feeds to its last linear layer, after `expert_epochs` epochs of training."""
+    """The settings of a coreset.
 
-    expert_epochs: int = 50  # MTT's experts
+    The features of an image are the input of the last linear layer of the first expert, after `expert_epochs` epochs of
+    training.
+    """
+
+    expert_epochs: int = 50  # as many as the experts of MTT have
 
     def __post_init__(self) -> None:
         if self.expert_epochs < 0:
             raise ConfigError(f"expert_epochs {self.expert_epochs}: expected 0 or more")
 
     def stored_epochs(self) -> int:
-        """Epochs that the expert needs."""
+        """The number of epochs that the expert needs."""
         return self.expert_epochs
 
 
 def coreset(task: Task, config: CoresetConfig, choose: Choice) -> Condensation:
-    """Select training images of each class, class-major, in the order that `choose` returns.
+    """A condensation that selects training images of each class with `choose`.
 
-    They are as many as networks see, so with `factor:2` four of them share a stored image.
+    The images are in class-major order (all of class 0 first), and within a class in the order that `choose` returns.
+    Their number is the number of images that networks see. With the parametrisation `factor:2`, four selected images
+    are stored in one image, so four times as many images are selected as are stored.
     """
     data = task.data
     network = networks.plan_for(task.architecture, data).create(task.seed.child("net")).to(task.device)

@@ -1,4 +1,4 @@
-"""Watches whether the perturbation of a sharpness-aware rule changes the loss at all."""
+"""A check during a run: whether the perturbation of a sharpness-aware outer rule changes the loss at all."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ import torch
 
 from satm.methods.outer import OuterRule
 
-STEPS = 100  # outer steps that are watched, from the end of the ramp on
-RISES = ("relative_rise", "relative_rise_linear")  # of `Ascent.rises`
-LEAST = 1e-3  # a median relative rise under this means that the rule does nothing; both numbers are ours
+STEPS = 100  # the number of outer steps that are watched, starting when the ramp of the perturbation's length ends
+RISES = ("relative_rise", "relative_rise_linear")  # the metrics that are watched; see `Ascent.rises` in outer/ascent.py
+LEAST = 1e-3  # if the medians of both rises are below this, ε has no effect; we chose this number and `STEPS`
 
 
 class Acting:
-    """Says once if the perturbation changes nothing over the first `STEPS` outer steps.
+    """Watches `STEPS` outer steps, and returns one message for the user if the perturbation ε changed nothing in them.
 
-    That is if the medians of `relative_rise` and of `relative_rise_linear` both stay under `LEAST`. The first one alone
-    would not do: noise in the first pass lowers it, however long ε is.
+    The perturbation changes nothing if the medians of `relative_rise` and of `relative_rise_linear` are both below
+    `LEAST`. `relative_rise` is not sufficient for this decision, because the noise of a rule's first pass can make it
+    small even if ε is long.
     """
 
     def __init__(self, rule: OuterRule, steps: int) -> None:
-        """`steps` is the number of outer steps of the run. A run of fewer than `STEPS` is watched to its end."""
+        """Prepare the watch of `rule` in a run of `steps` outer steps. A run of few steps is watched to its end."""
         length = rule.perturbation_length()
-        self.length = None if length is None or length.off else length  # None: there is nothing to watch
+        self.length = None if length is None or length.off else length  # None: nothing is watched
         self.first = 0 if self.length is None else math.ceil(self.length.ramp * steps)
         self.rises = torch.zeros(len(RISES), min(STEPS, max(0, steps - self.first)))
 
     def see(self, step: int, measured: Mapping[str, float]) -> str | None:
-        """Take in what outer step `step` measured. Returns the message if there is one to say now."""
+        """Watch outer step `step` with the metrics `measured`. Returns the message for the user, or None."""
         at, watched = step - self.first, self.rises.shape[1]
         if self.length is None or not measured.keys() >= set(RISES) or not 0 <= at < watched:
             return None
@@ -44,11 +45,11 @@ class Acting:
         )
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What was watched so far, for a saved state; empty if there is nothing to watch."""
+        """The rises seen so far, for a saved state. The result is empty if nothing is watched."""
         return {"rises": self.rises} if self.length is not None else {}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take what was watched from `state`, unless another number of steps was watched there."""
+        """Take the rises seen so far from `state`, unless `state` belongs to a watch of another number of steps."""
         rises = state.get("rises")
         if rises is not None and rises.shape == self.rises.shape:
             self.rises = rises

@@ -1,11 +1,12 @@
-"""The cost of an outer step of trajectory matching, found by timing a few short ones.
+"""Measures the cost of an outer step of trajectory matching, by timing a few outer steps with short inner loops.
 
 The cost is linear in the number of inner steps N and in the window w, under every engine:
 
     time T(N, w) = a + b N + c w        peak memory M(w) = m + k w
 
-An inner step costs a gradient. A differentiated one also costs its Hessian-vector products, twice if the outer rule has
-a second pass. Only the steps of the window are kept in memory.
+`calibrate` finds a, b, c, m and k. The window is the last w inner steps, which are differentiated. Every inner step
+computes a gradient. A differentiated inner step also computes Hessian-vector products, twice if the outer rule has a
+second pass. Only the steps of the window are kept in memory.
 """
 
 from __future__ import annotations
@@ -18,38 +19,52 @@ from satm.machine.ram import measured_peak
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.guard import GuardConfig
 
-SHORT, LONG = 2, 6  # inner steps of the timed loops; the long one grows if its time allows
-SECONDS = 1.5  # a long loop takes about this; the longer it is, the less the noise of a slope is multiplied
-ROUNDS = 3  # timed, after one that is not
+SHORT, LONG = 2, 6  # the numbers of inner steps of the timed loops; the long loop gets more steps if they are fast
+SECONDS = 1.5  # about the time of a long loop; in a longer loop, noise changes the time per step less
+ROUNDS = 3  # the number of timed runs of each loop; one run that is not timed precedes them
 NO_LIMITS = GuardConfig(max_loss=None, max_update_ratio=None, max_step_size_growth=None, retries=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepCost:
-    """The coefficients of the model, in seconds and bytes. Memory is None if this system cannot measure it."""
+    """The coefficients of the linear model of the cost, in seconds and bytes (see the start of this file).
 
-    fixed: float  # a
-    step: float  # b
-    taped: float  # c
-    diagnosis: float  # seconds per inner step, for an outer step that measures sharpness and α's derivative
-    memory_fixed: float | None  # m
-    memory_taped: float | None  # k
-    memory_diagnosis: float | None  # peak of such a measurement
+    An outer step with diagnostics also measures the sharpness and the derivative with respect to α. The memory fields
+    are None if this system cannot measure memory.
+    """
+
+    fixed: float  # a, the seconds of an outer step that do not depend on N and w
+    step: float  # b, the seconds of an inner step
+    taped: float  # c, the additional seconds of a differentiated inner step
+    diagnosis: float  # the additional seconds per inner step, in an outer step with diagnostics
+    memory_fixed: float | None  # m, the bytes that do not depend on w
+    memory_taped: float | None  # k, the bytes of a differentiated inner step
+    memory_diagnosis: float | None  # the peak in bytes of an outer step with diagnostics
 
     def seconds(self, steps: float, window: int, diagnostics_every: int = 0) -> float:
-        """Mean time of an outer step with N = `steps` inner steps."""
+        """The mean time in seconds of an outer step with N = `steps` inner steps and w = `window`.
+
+        Every `diagnostics_every`-th outer step has diagnostics; 0: none has.
+        """
         share = 1 / diagnostics_every if diagnostics_every else 0.0
         return self.fixed + steps * (self.step + share * self.diagnosis) + self.taped * window
 
     def memory(self, window: int, *, diagnosed: bool = False) -> float | None:
-        """Peak bytes above those of the loaded process."""
+        """The peak memory in bytes, in addition to the memory of the process before the outer step.
+
+        If `diagnosed` is true, outer steps with diagnostics are included. The result is None if the memory could not be
+        measured.
+        """
         if self.memory_fixed is None or self.memory_taped is None:
             return None
         peak = self.memory_fixed + self.memory_taped * window
         return max(peak, self.memory_diagnosis or 0.0) if diagnosed else peak
 
     def largest_window(self, steps: int, available: float, *, diagnosed: bool = False) -> int | None:
-        """The longest window of at most `steps` whose peak is at most `available` bytes; 0 if none fits."""
+        """The longest window of at most `steps` inner steps with a peak memory of at most `available` bytes.
+
+        The result is 0 if no window fits, and None if the memory could not be measured.
+        """
         if self.memory_fixed is None or self.memory_taped is None:
             return None
         if diagnosed and (self.memory_diagnosis or 0.0) > available:
@@ -61,15 +76,15 @@ class StepCost:
 
 
 def calibrate(condensation: TrajectoryCondensation) -> StepCost:
-    """Run a few outer steps with short inner loops. `condensation` stays unchanged.
+    """Measure the cost of an outer step of `condensation` by a few outer steps with short inner loops.
 
-    Code that has to be compiled is compiled first and not counted.
+    `condensation` stays unchanged. Code that is compiled is compiled before the timing starts.
     """
     config = condensation.config
     window = config.inner_steps - config.iota
-    whole = window == config.inner_steps  # then the window grows with the inner loop
+    whole = window == config.inner_steps  # if so, the window of every timed loop is its whole inner loop
     short = min(SHORT, config.inner_steps)
-    points = [(short, short if whole else 1)]  # (inner steps, window) of the timed loops
+    points = [(short, short if whole else 1)]  # the pairs (inner steps, window) of the timed loops
     runs = [_Run(condensation, *points[0])]
     full = [runs[0].seconds()]
     long = min(max(LONG, int(SECONDS / full[0] * short)), config.inner_steps)
@@ -101,23 +116,26 @@ def calibrate(condensation: TrajectoryCondensation) -> StepCost:
 def _memory(
     condensation: TrajectoryCondensation, peaks: list[int | None], windows: list[int]
 ) -> tuple[float | None, float | None]:
-    """m and k in bytes, from the peaks measured at each of `windows`; None if one could not be measured."""
+    """The coefficients m and k in bytes. `peaks` are the peaks in bytes, one for each of `windows`.
+
+    Both results are None if a peak could not be measured.
+    """
     measured = [float(peak) for peak in peaks if peak is not None]
     if len(measured) < len(peaks):
         return None, None
     if condensation.engine.engine == "higher":
         kept = _slope(measured[-2:], windows[-2:])
-    else:  # a step of the window keeps a few vectors like θ, too little for a slope between peaks of many megabytes
+    else:  # a differentiated step keeps only a few vectors of θ's size, too little to see in peaks of many megabytes
         theta = sum(p.nbytes for p in condensation.network.parameters())
         kept = float(condensation.config.update_rule().kept * theta)
     return max(m - kept * w for m, w in zip(measured, windows, strict=True)), kept
 
 
 def _mean_batch(condensation: TrajectoryCondensation, point: tuple[int, int], full: float) -> float:
-    """The mean time of a mini-batch over that of a full one.
+    """The mean time of a mini-batch, divided by the time of a full mini-batch.
 
-    The timed loops use full mini-batches only, but a pass over the images may end with a smaller one. `full` is the
-    time of a loop at `point` (inner steps, window) with full ones.
+    The timed loops use full mini-batches only, but a pass over the images may end with a smaller mini-batch. `full` is
+    the time in seconds of a loop with full mini-batches. `point` is its number of inner steps and its window.
     """
     images = condensation.seen_count
     count, rest = divmod(images, min(condensation.config.batch_syn or images, images))
@@ -127,12 +145,18 @@ def _mean_batch(condensation: TrajectoryCondensation, point: tuple[int, int], fu
 
 
 def _slope(values: list[float], at: list[int]) -> float:
-    """Of the line through two points. Never negative: a negative one is noise."""
+    """The slope of the line through two points with the x-values `at` and the y-values `values`.
+
+    A negative slope is noise of the measurement, and 0 is returned for it.
+    """
     return max(0.0, (values[1] - values[0]) / (at[1] - at[0])) if at[1] > at[0] else 0.0
 
 
 class _Run:
-    """The next outer step with an inner loop of another size, as often as it is called, always from the same state."""
+    """An object that, if it is called, runs the next outer step of a condensation with an inner loop of another size.
+
+    Every call starts from the same state, and leaves the condensation unchanged.
+    """
 
     def __init__(
         self,
@@ -155,12 +179,12 @@ class _Run:
         )
 
     def __call__(self) -> None:
-        """Raises Diverged, with advice, if the step is not finite."""
+        """Run the outer step. Raises Diverged, with advice for the user, if a value in it is not finite."""
         shortened = self.condensation.under(self.config, full_batches_only=True)
         shortened.guard.advance(shortened)
 
     def seconds(self) -> float:
-        """Median time."""
+        """The median time of the outer step in seconds."""
         self()
         found = []
         for _ in range(ROUNDS):
@@ -170,8 +194,8 @@ class _Run:
         return statistics.median(found)
 
     def peak(self) -> int | None:
-        """Peak memory in bytes; None if this system cannot measure it."""
+        """The peak memory of the outer step in bytes; None if this system cannot measure it."""
         with measured_peak(self.condensation.task.device) as peak:
-            for _ in range(ROUNDS):  # the allocator's peak still grows after the first
+            for _ in range(ROUNDS):  # the memory allocator's peak still grows after the first run
                 self()
         return peak.bytes

@@ -1,4 +1,8 @@
-"""A condensation by trajectory matching: it draws outer problems, updates φ, labels and α, saves and restores."""
+"""The condensation of all trajectory-matching methods.
+
+It draws the random inputs of each outer step, updates the images φ, the labels and the step size α, and can save and
+restore its state.
+"""
 
 from __future__ import annotations
 
@@ -28,47 +32,49 @@ from satm.rng import Seed
 from satm.types import FlatParams, Images, Labels
 
 Ask: TypeAlias = Callable[[OuterProblem, torch.Generator, Redraw, State], OuterUpdate]
-"""An outer rule, or a function of the same form that calls one; see `OuterRule.__call__`."""
+"""An outer rule, or a function with the same arguments that calls an outer rule; see `OuterRule.__call__`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beginning:
-    """What one try at an outer step begins with."""
+    """The rule and the states with which one try at an outer step begins."""
 
-    ask: Ask
-    images_velocity: torch.Tensor  # of φ's momentum, [n, C, H, W]
-    label_state: State
+    ask: Ask  # the outer rule that the try calls
+    images_velocity: torch.Tensor  # the state of φ's optimiser; for SGD with momentum the velocity [n, C, H, W]
+    label_state: State  # the state of the label rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """Where the inner loop of one outer step starts, and what its end is judged by."""
+    """The start of the inner loop of one outer step, its length, and the loss that is computed at its end."""
 
-    start: FlatParams  # θ_0 [P]
-    loss: Callable[[FlatParams], torch.Tensor]  # L of θ_N [P], 0-dimensional
-    labels: State  # of the label rule
-    steps: int  # N
-    measured: Mapping[str, float]  # stored as metrics
+    start: FlatParams  # θ_0 [P], the parameters at which the inner loop starts
+    loss: Callable[[FlatParams], torch.Tensor]  # L, a function of θ_N [P] that returns a 0-dimensional tensor
+    labels: State  # the state of the label rule for this outer step
+    steps: int  # N, the number of inner steps
+    measured: Mapping[str, float]  # further metrics of this outer step, by name
 
 
 class TrajectoryCondensation:
-    """A `Condensation` whose outer steps match expert trajectories. One outer step:
+    """A `Condensation` that matches expert trajectories. Each outer step does the following:
 
-    1. draws a segment θ_t → θ_{t+M} of an expert, and mini-batches and augmentations for N inner steps;
-    2. asks the outer rule for the direction in which φ descends F(φ) = ‖θ_N(φ) − θ_{t+M}‖²/‖θ_t − θ_{t+M}‖²;
-    3. moves φ by SGD with momentum, the labels by their `LabelRule` and α by its `StepSizeRule`.
+    1. It draws a segment θ_t → θ_{t+M} of an expert, and mini-batches and augmentations for N inner steps. θ_t are the
+       expert's parameters after t epochs.
+    2. It calls the outer rule, which returns the direction in which the images φ move in order to lower
+       F(φ) = ‖θ_N(φ) − θ_{t+M}‖²/‖θ_t − θ_{t+M}‖². θ_N(φ) are the parameters after the N inner steps on φ.
+    3. It moves φ by SGD with momentum, the labels by their `LabelRule`, and the step size α by its `StepSizeRule`.
 
-    The guard checks the result and tries a failed step again. A subclass may override `beginning`. All tensors of the
-    state are replaced and never changed in place, so that a try can fail without a trace.
+    The guard (guard.py) checks the result, and tries a failed outer step again. A subclass may override `beginning`.
+    The tensors of the state are replaced by new ones and never changed in place, so that a failed try changes nothing.
     """
 
     def __init__(self, task: Task, config: UnrolledConfig, rule: OuterRule | None = None) -> None:
-        """`rule` replaces the outer rule of `config`."""
+        """Start a condensation of `task` under `config`. If `rule` is given, it replaces the outer rule of `config`."""
         self.task = task
         self._run_under(config, config.outer.over(config.outer_steps) if rule is None else rule)
         self.step, self.steps = 0, config.outer_steps
         self.check()
-        # Its initial weights do not matter: no inner loop starts from them.
+        # The initial weights of this network do not matter, because no inner loop starts from them.
         plan = networks.plan_for(task.architecture, task.data)
         self.network = plan.create(task.seed.child("net")).to(task.device)
         images, labels = config.begin_with(task, FlatNetwork(self.network))
@@ -82,7 +88,7 @@ class TrajectoryCondensation:
         self._policy = self.engine.policy(self.network, task.notify)
 
     def check(self) -> None:
-        """Raise an error if the task does not have what the method needs: experts that are long enough."""
+        """Raise ExpertError if the task has no experts, or experts with fewer epochs than the method needs."""
         check_experts(self.task, self.matching)
 
     def at_rest(self) -> torch.Tensor:
@@ -90,7 +96,7 @@ class TrajectoryCondensation:
         return torch.zeros_like(self.images)
 
     def _run_under(self, config: UnrolledConfig, rule: OuterRule, *, full_batches_only: bool = False) -> None:
-        """Set everything that says how an outer step is run."""
+        """Set the configuration, the rules, the optimiser of φ and the guard, which decide how an outer step is run."""
         self.config, self.rule, self.full_batches_only = config, rule, full_batches_only
         self.images_sgd = MomentumSGD(config.lr_images, config.momentum_images)
         self.label_rule = config.label_rule()
@@ -99,18 +105,19 @@ class TrajectoryCondensation:
         self.acting = Acting(rule, config.outer_steps)
 
     def _perturbation(self) -> dict[str, str]:
-        """How long the rule's perturbation is at the start, in words; empty if it has none."""
+        """A note about the length of the rule's perturbation at the start; empty if the rule has no perturbation."""
         length = self.rule.perturbation_length()
         if length is None:
             return {}
         return {"perturbation": f"perturbation {length.spell(float(self.images.norm()))} of {self.rule.rule}"}
 
     def under(self, config: UnrolledConfig, *, full_batches_only: bool = False) -> Self:
-        """A condensation in the same state that runs its outer steps under `config`. This one never changes with it.
+        """A copy of this condensation, in the same state, that runs its outer steps under `config`.
 
-        Both share the network, the engine and the experts. The other one has a new guard, without an earlier state to
-        fall back to. `full_batches_only` leaves out the smaller mini-batch at the end of a pass over the
-        images. `config` must have the same kinds of rules (outer, labels, α), because the state is theirs.
+        The outer steps of the copy do not change this condensation. Both share the network, the engine and the experts.
+        The copy has a new guard, which has no earlier state to which it could return. If `full_batches_only` is true,
+        the copy leaves out the smaller mini-batch at the end of a pass over the images. `config` must have the same
+        kinds of outer rule, label rule and step-size rule, because the copied state belongs to these rules.
         """
         other = copy(self)
         other._run_under(config, config.outer.over(config.outer_steps), full_batches_only=full_batches_only)
@@ -118,38 +125,38 @@ class TrajectoryCondensation:
 
     @property
     def seen_count(self) -> int:
-        """The number of images that the network sees of φ."""
+        """The number of images that the network sees. Several of them may come from one stored image of φ."""
         return len(self.images) * self.task.parametrisation.each
 
     @property
     def labels(self) -> Labels:
-        """The labels now, of the label rule's kind."""
+        """The present labels: classes, probabilities or logits, according to the label rule."""
         return self.label_state["labels"]
 
     @property
     def step_size(self) -> torch.Tensor:
-        """α now, 0-dimensional."""
+        """The present step size α: 0-dimensional, or [N] if each inner step has its own."""
         return self.step_size_state["step_size"]
 
     def advance(self) -> Mapping[str, float]:
-        """See `Condensation`."""
+        """Do one outer step, and return its metrics; see `Condensation`."""
         return self.guard.advance(self)
 
     def beginning(self, retry: Retry) -> Beginning:
-        """What the try `retry` begins with.
+        """The rule and the states with which the try `retry` at an outer step begins.
 
-        A subclass overrides it to call the rule more than once, or to hold images still.
+        A subclass can override this method to call the outer rule more than once, or to keep some images unchanged.
         """
         return Beginning(ask=self.rule, images_velocity=self.images_velocity, label_state=self.label_state)
 
     def attempt(self, retry: Retry) -> dict[str, float]:
-        """See `Retryable`."""
+        """Try the next outer step, and return its metrics; see `Retryable` in guard.py."""
         seed = retry.seed(self.task.seed.child("outer", self.step))
         start = self.beginning(retry)
         aim = self.aim(start.label_state, seed)
         problem, labels = self._problem(aim, seed), aim.labels
         redraw = partial(self._draw_loop, seed.child("loop", 2).generator(), steps=aim.steps)
-        with seed.child("layers").forked():  # dropout uses the global generator only
+        with seed.child("layers").forked():  # fixes torch's global random state, which dropout uses
             update = start.ask(problem, seed.child("noise").generator(), redraw, self.outer_state)
             measured = {**update.measured, **aim.measured}
             if self.config.diagnostics_every and self.step % self.config.diagnostics_every == 0:
@@ -170,9 +177,9 @@ class TrajectoryCondensation:
     def _descend(
         self, update: OuterUpdate, images_velocity: torch.Tensor, labels: State, scale: float
     ) -> dict[str, float]:
-        """Move φ, the labels and α; all moves are multiplied by `scale`. Returns what was measured.
+        """Move φ, the labels and α, with all moves multiplied by `scale`. Returns the metrics of the moves.
 
-        Raises StepFailed, with nothing changed, if the guard refuses the moves.
+        Raises StepFailed if the guard does not allow the moves. Nothing is changed then.
         """
         images, images_velocity = self.move_images(images_velocity, update.images, scale)
         step_size = self.step_size_rule.descend(self.step_size_state, update.step_size, scale)
@@ -181,17 +188,17 @@ class TrajectoryCondensation:
         self.images, self.images_velocity, self.label_state = images, images_velocity, labels
         self.outer_state = self.rule.moved(update.state, images)
         self.step_size_state = self.step_size_rule.projected(step_size)
-        measured["step_size"] = float(self.step_size.mean())  # α after this step, while the loss is before it
+        measured["step_size"] = float(self.step_size.mean())  # α after this step, while `loss` is F before it
         if not torch.equal(self.step_size, step_size["step_size"]):
             measured["event.step_size_projected_from"] = float(step_size["step_size"].mean())
         return measured
 
     def move_images(self, velocity: torch.Tensor, gradient: torch.Tensor, scale: float) -> tuple[Images, torch.Tensor]:
-        """φ after a move against `gradient`, and the new state of its optimiser. The move is multiplied by `scale`."""
+        """φ after a move against `gradient`, and the new state of φ's optimiser. `scale` multiplies the move."""
         return self.images_sgd(self.images, velocity, gradient, scale)
 
     def advice(self, failed: StepFailed, retry: Retry) -> str:
-        """See `Retryable`."""
+        """Which settings the user can change after the failure `failed`; see `Retryable` in guard.py."""
         config, alpha = self.config, float(self.step_size.mean())
         of_alpha = config.alpha_setting()
         rates = "lower " + " or ".join(
@@ -213,7 +220,7 @@ class TrajectoryCondensation:
 
     @property
     def matching(self) -> TrajectoryConfig:
-        """The configuration, with its segments of experts."""
+        """The configuration, with the type of methods that use segments of experts."""
         return cast("TrajectoryConfig", self.config)
 
     def _draw_segment(self, generator: torch.Generator) -> Segment:
@@ -228,7 +235,7 @@ class TrajectoryCondensation:
         )
 
     def aim(self, labels: State, seed: Seed) -> Aim:
-        """Where the inner loop of an outer step starts and what it is judged by. All draws come from `seed`."""
+        """Draw the start of the inner loop and the loss at its end for one outer step. All draws come from `seed`."""
         segment = self._draw_segment(seed.child("segment").generator())
         seen = self.task.parametrisation.decode(self.images)
         return Aim(
@@ -255,9 +262,10 @@ class TrajectoryCondensation:
     def _draw_loop(
         self, generator: torch.Generator, count: int | None = None, *, steps: int | None = None
     ) -> InnerLoop:
-        """N mini-batches and N augmentations, drawn now and fixed, for `count` stored images; None: for all.
+        """Draw an inner loop: N mini-batches and N augmentations, which are fixed from then on.
 
-        `steps` is N; None: that of the configuration.
+        `count` is the number of stored images that the loop trains on; None: all. `steps` is N; None: the number of
+        inner steps of the configuration.
         """
         n = self.seen_count if count is None else count * self.task.parametrisation.each
         batches = self._draw_batches(n, self.config.inner_steps if steps is None else steps, generator)
@@ -272,7 +280,10 @@ class TrajectoryCondensation:
         return InnerLoop(network=self.network, batches=tuple(batches), transforms=tuple(transforms), rule=rule)
 
     def _draw_batches(self, n: int, steps: int, generator: torch.Generator) -> list[torch.Tensor | None]:
-        """The mini-batches of `steps` inner steps: they pass over all n images in a random order, then in another."""
+        """Draw the mini-batches of `steps` inner steps, each as the indices of its images; None means all n images.
+
+        The mini-batches pass over all n images in a random order, and then again in a new random order.
+        """
         size = min(self.config.batch_syn or n, n)
         batches: list[torch.Tensor | None] = [None] * steps
         if size < n:
@@ -285,7 +296,7 @@ class TrajectoryCondensation:
         return batches
 
     def state(self) -> dict[str, torch.Tensor]:
-        """See `Condensation`."""
+        """Everything that `restore` needs, by name; see `Condensation`."""
         return {
             "step": torch.tensor(self.step),
             "images": self.images.cpu(),
@@ -298,9 +309,10 @@ class TrajectoryCondensation:
         }
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """See `Condensation`.
+        """Return to `state`; see `Condensation`.
 
-        A tensor that `state` lacks stays as it is at the start: `--from` may continue a run under other rules.
+        A tensor that is missing in `state` keeps its initial value. It can be missing, because the option `--from`
+        continues a run that may have had other rules.
         """
         device = self.task.device
         self.step = int(state["step"])
@@ -313,11 +325,15 @@ class TrajectoryCondensation:
         self.guard.restore(state)
 
     def rate(self) -> float | None:
-        """The step size that an evaluation may train with; None: it chooses one."""
+        """The learned step size, with which an evaluation can train; None: the evaluation chooses a learning rate."""
         return float(self.step_size)
 
     def result(self) -> Outcome:
-        """See `Condensation`. A rule that averages gives its average; φ itself is then the sibling `raw`."""
+        """The synthetic set after the outer steps done so far; see `Condensation`.
+
+        If the outer rule averages the images, the set has the average, and φ itself is a second set with the name
+        `raw`.
+        """
         labels, kind, step_size = self.labels.cpu(), self.label_rule.kind, self.rate()
         learnt = Outcome(self.images.cpu(), labels, kind, step_size)
         averaged = self.rule.averaged(self.outer_state)
@@ -325,7 +341,7 @@ class TrajectoryCondensation:
 
 
 def check_experts(task: Task, config: TrajectoryConfig) -> None:
-    """Raise ExpertError if there are no experts, or if one has fewer epochs than `config` needs."""
+    """Raise ExpertError if `task` has no experts, or if an expert has fewer epochs than `config` needs."""
     stored = min((expert.epochs for expert in task.experts), default=-1)
     if stored < config.stored_epochs():
         have = "there are no experts" if stored < 0 else f"an expert has {stored}"

@@ -1,4 +1,4 @@
-"""The settings that every trajectory-matching method shares, and what follows from them."""
+"""The settings of every trajectory-matching method, and the values that follow from them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from satm.methods.trajectory.unrolled import default_outer as default_outer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrajectoryConfig(UnrolledConfig):
-    """Matching training trajectories: the inner loop starts at a snapshot of an expert and shall end at a later one."""
+    """The settings of a method that matches training trajectories of experts.
 
-    expert_epochs: int  # M, expert epochs a segment spans
-    max_start_epoch: int  # T
-    start_epochs: Literal["below", "up_to"] = "below"  # t < T as MTT's code draws, or t ≤ T as the paper writes
+    A segment is the part of an expert's trajectory from its parameters after epoch t to those after epoch t + M. The
+    inner loop starts at the first parameters of a segment. The images are learned so that the inner loop ends near
+    the last parameters.
+    """
+
+    expert_epochs: int  # M, the number of an expert's epochs from the start to the end of a segment
+    max_start_epoch: int  # T, the limit of the start epoch t
+    start_epochs: Literal["below", "up_to"] = "below"  # below: t < T, as in MTT's code; up_to: t ≤ T, as in the paper
 
     def __post_init__(self) -> None:
         if self.expert_epochs < 1:
@@ -27,17 +32,17 @@ class TrajectoryConfig(UnrolledConfig):
         self.starts()
 
     def starts(self) -> int:
-        """How many start epochs t there are: t = 0 … this − 1."""
+        """The number of possible start epochs t. The smallest t is 0."""
         return start_epochs(self.max_start_epoch, inclusive=self.start_epochs == "up_to")
 
     def stored_epochs(self) -> int:
-        """The last epoch an expert needs: the largest t plus M."""
+        """The number of epochs that an expert needs: the largest t plus M."""
         return self.starts() - 1 + self.expert_epochs
 
     def epochs_asked(self) -> str:
-        """The settings that `stored_epochs` depends on, in words."""
+        """The settings on which `stored_epochs` depends, with their values, for an error message."""
         return f"max_start_epoch {self.max_start_epoch} and expert_epochs {self.expert_epochs}"
 
     def starts_at(self, step: int) -> range:
-        """The start epochs that outer step `step` draws from."""
+        """The start epochs t from which outer step `step` draws one."""
         return range(self.starts())

@@ -1,4 +1,4 @@
-"""Measurements of an outer step besides its loss: sharpness, and ∂F/∂α both exactly and by Eq. 10."""
+"""Additional measurements in an outer step: the sharpness, and ∂F/∂α both exactly and by the paper's Eq. 10."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from satm.types import FlatParams
 
 
 def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[str, float]:
-    """Sharpness L(φ + ε) − L(φ), and ∂F/∂α by Eq. 10 and exactly, all at φ without noise (paper Figures 2 and 3).
+    """Measure the sharpness F(φ + ε) − F(φ), and ∂F/∂α exactly and by Eq. 10 (paper Figures 2 and 3).
 
-    `perturbation` is ε [n, C, H, W]. If the rule does not ascend, it is None and there is no sharpness. Each
-    measurement runs all N steps from the start of the segment, with the problem's draws.
+    F is the outer loss of `problem`, α the step size of its inner loop, and `perturbation` is ε [n, C, H, W]. If it is
+    None, the rule has no perturbation and no sharpness is measured. Every measurement is at φ without noise. It runs
+    all N inner steps from the start of the segment, with the mini-batches and augmentations of `problem`. If each inner
+    step has its own step size, ∂F/∂α is not measured. Returns the measurements by name.
     """
     at = problem.seen(problem.at.images)
     clean = _final(problem, at)
@@ -33,7 +35,7 @@ def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[s
         perturbed = _final(problem, problem.seen(problem.at.images + perturbation))
         measured["sharpness"] = float(problem.loss(perturbed) - loss.detach())
     measured["loss_clean"] = float(loss.detach())
-    if at.step_size.ndim:  # each step has one of its own
+    if at.step_size.ndim:  # each inner step has its own step size, and Eq. 10 is for a single one
         return measured
     first_order = first_order_step_size_derivative(outer_gradient, problem.theta_start, clean.detach(), at.step_size)
     exact = exact_step_size_derivative(problem.loop, at, problem.theta_start, problem.loss, step=problem.policy.step)
@@ -44,7 +46,10 @@ def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[s
 
 
 def _final(problem: OuterProblem, at: OuterVariables) -> FlatParams:
-    """θ_N [P] after N plain steps. They run in full precision, whatever precision the policy uses."""
+    """The parameters θ_N [P] after the N inner steps, not differentiated.
+
+    The steps run in full precision, even if the problem's policy uses a lower precision.
+    """
     replayed = problem.policy.step
     at_once = None if replayed is None else replayed.at_once
     step = make_step(problem.loop.network, criterion=problem.loop.criterion, at_once=at_once)

@@ -1,4 +1,4 @@
-"""The flat experts of FTD, and the check of the methods that need them."""
+"""Flat experts, which are trained for flat minima as in FTD, and a check that a request uses them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from satm.methods.base import Request
 
 
 def flat_experts(plain: ExpertConfig) -> ExpertConfig:
-    """How experts are trained for flatness: MTT's settings with GSAM (FTD)."""
+    """The configuration of flat experts: that of `plain` experts, with GSAM in their training (FTD)."""
     return replace(plain, flat=FlatConfig())
 
 
 def need_flat_experts(request: Request) -> None:
-    """Raise ConfigError if the experts are plain ones."""
+    """Raise ConfigError if the experts of `request` are not trained for flat minima."""
     if request.experts.flat is None:
         other = "satm" if request.method.startswith("satm") else "mtt --outer ema"
         raise ConfigError(

@@ -1,10 +1,14 @@
-"""Outer steps that fail: how a failure is found, rolled back and tried again, and when the run gives up.
+"""The guard of a condensation: it finds outer steps that fail, tries them again, and stops the run if they fail again.
 
 An outer step fails if a value in it is not finite or exceeds a limit of `GuardConfig`. A failed try changes nothing.
-A retry draws a new segment, new mini-batches, augmentations and noise, and halves the moves of φ, α and labels. If a
-move was too long, it halves them so often that this move comes within its limit. If F or its derivative failed, a
-smaller move does not help, because φ, α or the draw is at fault. Then each retry also takes back half of what is left
-of the last accepted step, momenta included.
+
+A retry draws a new segment, new mini-batches, augmentations and noise. It also halves the moves of the images φ, the
+step size α and the labels. If a move was too long, it is halved as many times as are needed to bring it within its
+limit.
+
+If the loss F or its derivative failed, smaller moves do not help: the cause is the present φ or α, or the random draw.
+Each retry then also moves the whole state back towards the state before the last accepted outer step. The first retry
+goes half of the way, and each further retry goes half of the way that is left.
 """
 
 from __future__ import annotations
@@ -19,19 +23,19 @@ import torch
 from satm.errors import ConfigError, Diverged
 from satm.rng import Seed
 
-BEFORE = "before."  # prefix, in a saved state, of the state before the last accepted step
+BEFORE = "before."  # the prefix, in a saved state, of the tensors of the state before the last accepted outer step
 
-MOST_HALVINGS = 20  # of one outer step's moves; if less than a millionth of a move is allowed, the settings are wrong
+MOST_HALVINGS = 20  # the most halvings of a move, to about a millionth; if more are needed, the settings are wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardConfig:
-    """The limits beyond which an outer step fails, and how often it is tried again. Null: no limit."""
+    """The limits above which an outer step fails, and the number of retries. A limit of null means no limit."""
 
-    max_loss: float | None = 10_000.0  # matching loss F; 1 at the start, but hundreds if an expert hardly moves
-    max_update_ratio: float | None = 10.0  # ‖move of φ‖ / ‖φ‖ of one outer step; healthy first steps reach 2
-    max_step_size_growth: float | None = 10.0  # α after an outer step, over the larger of α before it and at the start
-    retries: int = 5  # of one outer step; then the run stops. 0: it stops at the first failure
+    max_loss: float | None = 10_000.0  # the limit of the loss F: 1 at the start, hundreds if an expert hardly moves
+    max_update_ratio: float | None = 10.0  # the limit of ‖move of φ‖ / ‖φ‖; successful first outer steps reach 2
+    max_step_size_growth: float | None = 10.0  # the limit of new α / max(α before the outer step, α at the start)
+    retries: int = 5  # retries of one outer step, after which the run stops; 0: the run stops at the first failure
 
     def __post_init__(self) -> None:
         for name, least in (("max_loss", 0), ("max_update_ratio", 0), ("max_step_size_growth", 1)):
@@ -46,64 +50,69 @@ class GuardConfig:
 class Retry:
     """One try at an outer step."""
 
-    number: int = 0  # of failed tries before it
-    halvings: int = 0  # of its moves
+    number: int = 0  # the number of failed tries before this one
+    halvings: int = 0  # how many times the moves of this try are halved
 
     @property
     def scale(self) -> float:
-        """The factor of the step's moves: 2^−halvings, exactly 1 in the first try."""
+        """The factor by which all moves are multiplied: 2^−halvings. It is 1 in the first try."""
         return 0.5**self.halvings
 
     def seed(self, seed: Seed) -> Seed:
-        """The seed of this try's draws: `seed` itself in the first try."""
+        """The seed of this try's random draws. In the first try it is the argument `seed` itself."""
         return seed.child("retry", self.number) if self.number else seed
 
 
 class StepFailed(Exception):
-    """One try at an outer step failed, and changed nothing."""
+    """Raised if one try at an outer step fails. The try has changed nothing."""
 
     def __init__(self, what: str, value: float, reason: str, *, at_start: bool, limit: float = math.inf) -> None:
         super().__init__(reason)
-        self.what = what  # `not_finite`, `loss`, `update_ratio` or `step_size_growth`
-        self.value, self.limit = value, limit
-        self.at_start = at_start  # F or its derivative failed, before any move
+        self.what = what  # the failed check: `not_finite`, `loss`, `update_ratio` or `step_size_growth`
+        self.value, self.limit = value, limit  # the value that failed and its limit; infinity: there is no limit
+        self.at_start = at_start  # True: F or its derivative failed, before any move
 
     @property
     def halvings(self) -> int:
-        """How many halvings bring a too long move within its limit; 1 if that is not known."""
+        """The number of halvings that bring a too long move within its limit; 1 if the move was not too long."""
         return 1 if self.at_start or math.isinf(self.limit) else max(1, math.ceil(math.log2(self.value / self.limit)))
 
 
 class Retryable(Protocol):
-    """A condensation whose next outer step can be tried."""
+    """The interface of a condensation that a `Guard` runs: it can try its next outer step."""
 
-    step: int
+    step: int  # the number of outer steps done
 
     def attempt(self, retry: Retry) -> dict[str, float]:
-        """Try the next outer step. Returns what was measured. Raises StepFailed, with nothing changed, if it fails."""
+        """Try the next outer step, and return its metrics.
+
+        Raises StepFailed if the outer step fails. Nothing is changed then.
+        """
 
     def state(self) -> dict[str, torch.Tensor]:
-        """See `Condensation`."""
+        """Everything that `restore` needs; see `Condensation` in satm/methods/base.py."""
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """See `Condensation`."""
+        """Return to `state`; see `Condensation` in satm/methods/base.py."""
 
     def advice(self, failed: StepFailed, retry: Retry) -> str:
-        """Which settings the user can change after this failure, with their values; the end of the message."""
+        """The end of the error message: which settings the user can change after this failure, with their values."""
 
 
 class Guard:
-    """The checks of one condensation, and the state before its last accepted step."""
+    """The guard of one condensation. It checks the outer steps, and keeps the state before the last accepted one."""
 
     def __init__(self, config: GuardConfig, *, step_size: float) -> None:
         self.config = config
-        self._first_step_size = step_size  # α at the start, so that α may grow again after a projection
-        self._before: dict[str, torch.Tensor] = {}  # empty before the first accepted step
+        self._first_step_size = step_size  # α at the start of the run; if α has shrunk, it may grow back to this value
+        self._before: dict[str, torch.Tensor] = {}  # the state before the last accepted step; empty: there is none
 
     def advance(self, condensation: Retryable) -> dict[str, float]:
-        """Take one outer step, in several tries if necessary. Returns what was measured, failures under `event.`.
+        """Do one outer step, in several tries if necessary.
 
-        Raises Diverged after `retries` retries. The error holds the events, and the state is the one before the step.
+        Returns the metrics of the outer step. The names of the metrics about failed tries start with `event.`. Raises
+        Diverged if all `retries` retries fail, too. The error holds these metrics, and the state of the condensation is
+        that before the outer step.
         """
         saved, previous = condensation.state(), self._before
         now = start = {name: value for name, value in saved.items() if not name.startswith(BEFORE)}
@@ -147,9 +156,10 @@ class Guard:
         moved_step_size: torch.Tensor,
         moved_labels: Mapping[str, torch.Tensor],
     ) -> dict[str, float]:
-        """Returns the size of φ's move. Raises StepFailed if φ, α or the labels are not finite after their moves.
+        """Check the moves of φ (`images`), of α (`step_size`) and of the labels.
 
-        It also raises StepFailed if φ or α moves beyond its limit.
+        Returns the metric `update_ratio`, which is ‖move of φ‖ / ‖φ‖, or nothing if φ is zero. Raises StepFailed if φ,
+        α or the labels are not finite after their moves, or if φ or α moves further than its limit allows.
         """
         moves = {"the images": moved_images, "the step size": moved_step_size}
         moves["the labels"] = torch.cat([value.flatten().float() for value in moved_labels.values()])
@@ -159,7 +169,7 @@ class Guard:
         if bad:
             raise StepFailed("not_finite", len(bad), f"{', '.join(bad)} not finite", at_start=False)
         ratio = float(_norm(moved_images - images) / _norm(images))
-        if math.isfinite(ratio):  # if φ = 0, there is no size to compare with
+        if math.isfinite(ratio):  # it is infinite or NaN if φ = 0, and is not checked then
             self._limit("update_ratio", ratio, at_start=False)
         least = step_size.double().clamp(min=self._first_step_size)
         growth = float((moved_step_size.double() / least).max())
@@ -173,18 +183,24 @@ class Guard:
             raise StepFailed(what, value, reason, at_start=at_start, limit=limit)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The guard's part of a saved state. The tensors are copies, because a file holds no tensor twice."""
+        """The guard's part of a saved state.
+
+        The tensors are copies, because the file format does not allow the same tensor under two names.
+        """
         return {BEFORE + name: value.clone() for name, value in self._before.items()}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take the guard's part from `state`. If there is none, there is no earlier state to fall back to."""
+        """Take the guard's part from `state`. If `state` has no such part, no earlier state is kept."""
         self._before = {n.removeprefix(BEFORE): value for n, value in state.items() if n.startswith(BEFORE)}
 
 
 def _between(
     before: Mapping[str, torch.Tensor], now: Mapping[str, torch.Tensor], share: float
 ) -> dict[str, torch.Tensor]:
-    """The state `share` of the way from `before` to `now`. Integers (the position, classes) are those of `now`."""
+    """A state on the way from `before` to `now`: `before` if `share` is 0, `now` if it is 1.
+
+    Tensors of integers, such as the number of steps and the classes, are taken from `now`.
+    """
     return {
         name: torch.lerp(before[name], value, share) if value.is_floating_point() and name in before else value
         for name, value in now.items()
@@ -196,6 +212,6 @@ def _finite(value: torch.Tensor | None) -> bool:
 
 
 def _norm(value: torch.Tensor) -> torch.Tensor:
-    """In double precision, because the square of a finite float32 may be infinite."""
+    """The norm of all entries, in double precision because the square of a finite float32 may be infinite."""
     norm: torch.Tensor = value.flatten().norm(dtype=torch.float64)
     return norm

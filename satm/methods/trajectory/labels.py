@@ -1,7 +1,7 @@
-"""How the synthetic images are labelled: classes, a teacher's probabilities, or logits that are learned.
+"""The labels of the synthetic images: classes, probabilities that a teacher gives, or logits that are learned.
 
 Symbols: φ [n, C, H, W] are the synthetic images. A segment is the part of an expert's trajectory that one outer step
-matches, and θ* [P] is the snapshot at its end. F is the matching loss.
+matches. θ* [P] are the expert's parameters at the end of the segment. F is the matching loss.
 """
 
 from __future__ import annotations
@@ -17,110 +17,115 @@ from satm.errors import ConfigError
 from satm.methods.momentum import MomentumSGD
 from satm.types import FlatParams, Images, LabelKind, Labels
 
-BATCH = 512  # images that an expert sees at once
+BATCH = 512  # the number of images that pass through an expert together
 State = Mapping[str, torch.Tensor]
 
 
 class LabelRule(Protocol):
-    """One way to label n images of K classes. `state` holds the labels under `labels`, and any other tensors it keeps.
+    """One way to label n images of K classes.
 
-    A method chooses its rule in `label_rule` of its configuration.
+    The object itself never changes. Its methods take and return `state`, a dictionary of tensors. `state` holds the
+    labels under the name `labels`, and other tensors if the rule needs them. The function `label_rule` of a method's
+    configuration returns the rule of the method.
     """
 
-    kind: ClassVar[LabelKind]
+    kind: ClassVar[LabelKind]  # the kind of the stored labels: `hard` (classes), `probabilities` or `logits`
 
     def init(self, labels: Labels) -> State:
-        """The state before the first outer step, for a set that starts with `labels` of this rule's kind."""
+        """The state before the first outer step. `labels` are the labels at the start, of the kind `kind`."""
 
     def taught(self, state: State, network: FlatNetwork, target: FlatParams, images: Images) -> State:
-        """The state for an outer step whose segment ends at θ* = `target` [P].
+        """The state for one outer step, in which the teacher's parameters are θ* = `target` [P].
 
-        `images` are those that the network sees, in the order of the n stored ones that they come from.
+        `images` are the images that the network sees. They are in the order of the n stored images, and several of them
+        may come from one stored image.
         """
 
     def targets(self, state: State) -> Labels:
         """The targets of the inner loop's cross-entropy: classes [n] or probabilities [n, K]."""
 
     def descend(self, state: State, derivative: Labels | None, scale: float = 1.0) -> State:
-        """The state after an outer step, given ∂F/∂targets = `derivative` [n, K]. `scale` multiplies the move."""
+        """The state after the labels moved, given ∂F/∂targets = `derivative` [n, K]. `scale` multiplies the move."""
 
     def at_rest(self, state: State, rows: torch.Tensor) -> State:
-        """The state with the momentum of the labels of images `rows` [m] int64 set to zero."""
+        """The same state, with the momentum set to zero for the labels of the m images with the indices `rows` [m]."""
 
 
 @dataclass(frozen=True, slots=True)
 class HardLabels:
-    """Classes [n] int64. They never change."""
+    """A `LabelRule` with the classes [n] int64 as labels. They never change."""
 
     kind: ClassVar[LabelKind] = "hard"
 
     def init(self, labels: Labels) -> State:
-        """See `LabelRule`."""
+        """The state before the first outer step; see `LabelRule`."""
         return {"labels": labels}
 
     def taught(self, state: State, network: FlatNetwork, target: FlatParams, images: Images) -> State:
-        """See `LabelRule`."""
+        """Return `state` unchanged; see `LabelRule`."""
         return state
 
     def targets(self, state: State) -> Labels:
-        """See `LabelRule`: the classes."""
+        """The classes [n]; see `LabelRule`."""
         return state["labels"]
 
     def descend(self, state: State, derivative: Labels | None, scale: float = 1.0) -> State:
-        """See `LabelRule`."""
+        """Return `state` unchanged; see `LabelRule`."""
         return state
 
     def at_rest(self, state: State, rows: torch.Tensor) -> State:
-        """See `LabelRule`."""
+        """Return `state` unchanged; see `LabelRule`."""
         return state
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherLabels:
-    """Probabilities [n, K] of a teacher: the softmax of its logits on φ, without augmentation (TESLA).
+    """A `LabelRule` with probabilities [n, K] as labels: the softmax of a teacher's logits on φ (TESLA).
 
-    If networks see several images of each stored one, its label is their mean.
-    The teacher has the parameters θ* at the end of the segment, so each outer step makes new labels.
+    The images are not augmented for this. The teacher is the expert at the end of the segment, with the parameters θ*,
+    so each outer step makes new labels. If networks see several images for each stored image, the label of a stored
+    image is the mean of the probabilities of these images.
     """
 
     kind: ClassVar[LabelKind] = "probabilities"
 
     def init(self, labels: Labels) -> State:
-        """See `LabelRule`."""
+        """The state before the first outer step; see `LabelRule`."""
         return {"labels": labels}
 
     def taught(self, state: State, network: FlatNetwork, target: FlatParams, images: Images) -> State:
-        """See `LabelRule`: new labels from θ*."""
+        """The state with the new labels of this outer step; see `LabelRule`."""
         seen = predict(network, target, images).softmax(dim=1)
         return {"labels": seen.unflatten(0, (len(state["labels"]), -1)).mean(dim=1)}
 
     def targets(self, state: State) -> Labels:
-        """See `LabelRule`: the probabilities."""
+        """The probabilities [n, K]; see `LabelRule`."""
         return state["labels"]
 
     def descend(self, state: State, derivative: Labels | None, scale: float = 1.0) -> State:
-        """See `LabelRule`."""
+        """Return `state` unchanged; see `LabelRule`."""
         return state
 
     def at_rest(self, state: State, rows: torch.Tensor) -> State:
-        """See `LabelRule`."""
+        """Return `state` unchanged; see `LabelRule`."""
         return state
 
 
 @dataclass(frozen=True, slots=True)
 class LearnedLogits:
-    """Logits y [n, K] that are learned: they descend F by SGD with momentum. The targets are p = softmax(y) (DATM):
+    """A `LabelRule` with learned logits y [n, K] as labels. They descend F by SGD with momentum (DATM):
 
         ∂F/∂y = p ⊙ (∂F/∂p − ⟨p, ∂F/∂p⟩)
         v ← μ v + ∂F/∂y
         y ← y − lr v
 
-    ⟨·,·⟩ is the inner product over the classes of one image.
+    The inner loop uses the targets p = softmax(y). v [n, K] is the velocity and μ the momentum. ⊙ is the product of
+    each entry, and ⟨·,·⟩ the inner product over the classes of one image.
     """
 
     kind: ClassVar[LabelKind] = "logits"
-    lr: float
-    momentum: float  # μ
+    lr: float  # the learning rate
+    momentum: float  # μ, 0 ≤ μ < 1
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
@@ -129,19 +134,19 @@ class LearnedLogits:
             raise ConfigError(f"momentum_labels {self.momentum}: expected 0 ≤ momentum < 1")
 
     def init(self, labels: Labels) -> State:
-        """See `LabelRule`: v = 0."""
+        """The state before the first outer step, with v = 0; see `LabelRule`."""
         return {"labels": labels, "labels_velocity": torch.zeros_like(labels)}
 
     def taught(self, state: State, network: FlatNetwork, target: FlatParams, images: Images) -> State:
-        """See `LabelRule`."""
+        """Return `state` unchanged; see `LabelRule`."""
         return state
 
     def targets(self, state: State) -> Labels:
-        """See `LabelRule`: p = softmax(y)."""
+        """The probabilities p = softmax(y) [n, K]; see `LabelRule`."""
         return state["labels"].softmax(dim=1)
 
     def descend(self, state: State, derivative: Labels | None, scale: float = 1.0) -> State:
-        """See `LabelRule`."""
+        """The state after one step of SGD with momentum on y; see `LabelRule`."""
         assert derivative is not None
         p = self.targets(state)
         gradient = p * (derivative - (p * derivative).sum(dim=1, keepdim=True))
@@ -150,13 +155,13 @@ class LearnedLogits:
         return {"labels": logits, "labels_velocity": velocity}
 
     def at_rest(self, state: State, rows: torch.Tensor) -> State:
-        """See `LabelRule`."""
+        """The same state, with v = 0 for the images `rows`; see `LabelRule`."""
         return {**state, "labels_velocity": state["labels_velocity"].index_fill(0, rows, 0.0)}
 
 
 @torch.no_grad()
 def predict(network: FlatNetwork, theta: FlatParams, images: Images) -> torch.Tensor:
-    """The logits [n, K] of the network with parameters `theta` [P], in evaluation mode."""
+    """Compute the logits [n, K] of `images` by the network with the parameters `theta` [P], in evaluation mode."""
     training = network.network.training
     network.network.eval()
     try:

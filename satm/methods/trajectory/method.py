@@ -1,4 +1,4 @@
-"""What all methods that match expert trajectories have in common, for their entries in `METHODS`."""
+"""`TrajectoryMethod`: the entry in the table `METHODS` of a method that matches expert trajectories."""
 
 from __future__ import annotations
 
@@ -17,27 +17,33 @@ from satm.methods.trajectory.unrolled import UnrolledConfig
 
 
 def _expert_epochs(settings: TrajectoryConfig) -> int | None:
-    """Epochs of an expert: the last snapshot that a segment needs."""
+    """The number of epochs that an expert needs: the epoch of the last parameters that a segment can use."""
     return settings.stored_epochs()
 
 
 def _augmentation(traits: Traits) -> Mapping[str, Any]:
-    """The inner loop augments as suits the data set."""
+    """The setting `augment`: the inner loop uses the augmentation that suits the data set."""
     return {"augment": traits.augment}
 
 
 def _compilation(settings: TrajectoryConfig) -> Compilation:
-    """The setting `compile` decides for inner steps and experts alike."""
+    """Whether the training of the experts is compiled. The setting `compile` decides this, and for inner steps too."""
     return settings.compile
 
 
 def unrolled_variant(settings: UnrolledConfig) -> str:
-    """`+sam` if SAM is not the default outer rule of the method."""
+    """The suffix of the method's name in the name of a set: `+NAME` for another outer rule than the method's default.
+
+    For example, it is `+sam` if the outer rule is SAM and the default is not.
+    """
     return "" if settings.outer.rule == settings.own_outer().rule else f"+{settings.outer.rule}"
 
 
 def _outer_work(settings: TrajectoryConfig, network: nn.Module, data: ImageData, ipc: int) -> OuterWork | None:
-    """An outer step takes the inner steps of all its passes, each on a mini-batch of synthetic images."""
+    """The work of the outer steps, from which their time is estimated; see `Method.outer_work`.
+
+    An outer step consists of the inner steps of all its passes. Each inner step uses a mini-batch of synthetic images.
+    """
     choice, work = settings.choose_engine(network, data.image_shape, ipc * len(data.classes))
     return OuterWork(
         steps=settings.outer_steps,
@@ -51,8 +57,8 @@ def _outer_work(settings: TrajectoryConfig, network: nn.Module, data: ImageData,
 class TrajectoryMethod(Method):
     """A method whose `config` is a subclass of `TrajectoryConfig`.
 
-    Name, summary and configuration are enough. Its numbers come from rows of hyper-parameters, and `--outer` replaces
-    its outer rule.
+    An entry only has to give the name, the summary and the configuration. The numbers of the method come from rows of
+    published hyper-parameters (satm/presets). The option `--outer` replaces its outer rule.
     """
 
     config: type[TrajectoryConfig]

@@ -1,4 +1,4 @@
-"""The settings of every method that differentiates an unrolled inner loop, and what follows from them."""
+"""The settings of every method that differentiates through an inner loop, and the values that follow from them."""
 
 from __future__ import annotations
 
@@ -36,32 +36,34 @@ from satm.types import Images, Labels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnrolledConfig:
-    """The outer loop around an inner loop of N steps: the symbols of the paper's Table 11, and MTT's further settings.
+    """The settings of an outer loop that learns the synthetic images φ through an inner loop of N training steps.
 
-    A method is a subclass. It may have other defaults, settings of its own, and other versions of the methods below.
+    They include the symbols of the paper's Table 11 and further settings of MTT. A subclass holds the settings of a
+    method. It may have other defaults and further settings, and may override the methods of this class.
     """
 
-    outer_steps: int  # updates of φ
-    inner_steps: int  # N, SGD steps on the synthetic set
-    window: int | None = None  # N − ι differentiated steps; null: the method's own: N, or a third of it (SATM)
-    batch_syn: int | None = None  # synthetic images that the network sees in one inner step; null: all
-    lr_images: float  # outer learning rate of φ
-    momentum_images: float = 0.5  # μ of φ's SGD; the paper prints none, this is MTT's
-    lr_step_size: float  # λ of Eq. 10
-    momentum_step_size: float = 0.5  # μ of α's SGD; MTT's
-    step_size_derivative: StepSizeDerivative = "exact"  # or first_order (Eq. 10), or taped: through the window only
-    step_size: float = 0.01  # α at the start: the experts' learning rate (MTT)
-    min_step_size: float = 1e-5  # α is projected to at least this
-    log_step_size: bool = False  # learn log α instead of α
-    init: Literal["real", "noise"] = "real"  # φ at the start: random training images, or N(0, 1)
-    augment: str | None = "color_crop_cutout_flip_scale_rotate"  # DSA in the inner loop
-    diagnostics_every: int = 50  # outer steps between measurements of sharpness and α's exact derivative; 0: never
-    engine: Engine = "auto"  # how the inner loop is differentiated; prefer-higher: the reference if memory allows
-    # Whether inner steps and the training of the experts are compiled; auto: if there is enough work.
+    outer_steps: int  # the number of updates of φ
+    inner_steps: int  # N, the number of training steps on the synthetic set in the inner loop
+    window: int | None = None  # N − ι, the number of differentiated steps; null: N, or int(N/3) for the SATM methods
+    batch_syn: int | None = None  # the number of synthetic images that the network sees in one inner step; null: all
+    lr_images: float  # the learning rate of φ in the outer loop
+    momentum_images: float = 0.5  # μ of the SGD that updates φ; MTT's value, because the paper prints none
+    lr_step_size: float  # λ of Eq. 10, the learning rate of α
+    momentum_step_size: float = 0.5  # μ of the SGD that updates α; MTT's value
+    step_size_derivative: StepSizeDerivative = "exact"  # ∂F/∂α; see `OuterProblem.step_size_derivative`
+    step_size: float = 0.01  # the step size α at the start; the learning rate of the experts, as in MTT
+    min_step_size: float = 1e-5  # α_min; after each outer step α is raised to this value if it is below
+    log_step_size: bool = False  # True: log α is learned; False: α is learned
+    init: Literal["real", "noise"] = "real"  # φ at the start: random training images, or noise from N(0, 1)
+    augment: str | None = "color_crop_cutout_flip_scale_rotate"  # the strategy of DSA in the inner loop; null: none
+    diagnostics_every: int = 50  # outer steps from one measurement of sharpness and exact ∂F/∂α to the next; 0: none
+    engine: Engine = "auto"  # how the inner loop is differentiated; prefer-higher: engine `higher` if memory allows
+    # Whether the inner steps and the training of the experts are compiled; auto: they are if there is enough work.
+    # `FORMERLY` holds the names of these values in older stored configurations.
     compile: Compilation = field(default="auto", metadata=FORMERLY)
-    precision: Precision = "float32"  # of the network's products and convolutions in the inner loop
-    guard: GuardConfig = field(default_factory=GuardConfig)  # which outer steps fail, and how often one is tried again
-    outer: AnyOuter = field(default_factory=SGD)  # the outer optimiser; `--outer` names another
+    precision: Precision = "float32"  # the precision of the network's products and convolutions in the inner loop
+    guard: GuardConfig = field(default_factory=GuardConfig)  # when an outer step fails, and how often it is retried
+    outer: AnyOuter = field(default_factory=SGD)  # the outer optimiser; the option `--outer` replaces it
     windows: ClassVar[bool] = True  # whether the window may be shorter than the inner loop
 
     def __post_init__(self) -> None:
@@ -85,7 +87,7 @@ class UnrolledConfig:
             DSA(self.augment)
 
     def truncation(self) -> LastSteps:
-        """Which inner steps are differentiated: the last `window`."""
+        """The rule that says which inner steps are differentiated: the last `window` steps."""
         return LastSteps(self.default_window() if self.window is None else self.window)
 
     def default_window(self) -> int:
@@ -94,48 +96,55 @@ class UnrolledConfig:
 
     @property
     def iota(self) -> int:
-        """ι = N − window."""
+        """ι = N − window, the first differentiated inner step."""
         return self.truncation().first_taped(self.inner_steps)
 
     def resized(self, steps: int, window: int, **changes: Any) -> Self:
-        """The same settings with `steps` inner steps, `window` of them differentiated, and `changes`; for timings."""
+        """The same settings with `steps` inner steps, `window` differentiated steps and `changes`; used for timings."""
         return replace(self, inner_steps=steps, window=window, **changes)
 
     def mean_steps(self) -> float:
-        """The inner steps of an outer step, in the mean: N."""
+        """The mean number of inner steps of an outer step. Here it is always N."""
         return self.inner_steps
 
     def update_rule(self) -> UpdateRule:
-        """How an inner step moves the network: by plain SGD."""
+        """The rule by which an inner step updates the network's parameters: plain SGD."""
         return PLAIN_SGD
 
     def own_outer(self) -> AnyOuter:
-        """The method's default outer optimiser."""
+        """The outer optimiser that this method uses if none is chosen."""
         return default_outer(type(self))
 
     def label_rule(self) -> LabelRule:
-        """How the images are labelled: by classes."""
+        """The rule that labels the synthetic images: here with their classes."""
         return HardLabels()
 
     def step_size_rule(self) -> StepSizeRule:
-        """How α is learned: by SGD with momentum on α, or on log α."""
+        """The rule that learns α: SGD with momentum on α, or on log α."""
         kind = LogStepSize if self.log_step_size else PlainStepSize
         return kind(sgd=MomentumSGD(self.lr_step_size, self.momentum_step_size), minimum=self.min_step_size)
 
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
-        """The images [K·ipc, C, H, W] and labels before the first outer step."""
+        """The images [K·ipc, C, H, W] and the labels before the first outer step.
+
+        `network` is a network of the task's architecture, for subclasses that need it for the labels or the images.
+        """
         labels = class_major_labels(len(task.data.classes), task.ipc)
         return first_images(task, self.init), labels
 
     def choose_engine(
         self, network: nn.Module, image_shape: tuple[int, int, int], images: int
     ) -> tuple[EngineChoice, InnerWork]:
-        """How inner loops of `network` on `images` images are differentiated, and the work of an outer step."""
+        """Choose how inner loops of `network` on `images` images are differentiated.
+
+        Returns the choice, and the estimate of the work of an outer step that it is based on.
+        """
         flops, activation_bytes = forward_cost(network, image_shape)
         window = self.inner_steps - self.iota
         more = self.outer.passes - 1
-        later = self.inner_steps - (self.outer.second_start(self.iota) or 0)  # inner steps of each of these passes
-        forward = self.inner_steps if self.step_size_derivative == "exact" and self.iota else 0  # α's, in forward mode
+        later = self.inner_steps - (self.outer.second_start(self.iota) or 0)  # the inner steps of each later pass
+        # If the window is shorter than the inner loop, the exact ∂F/∂α needs a further pass, in forward mode.
+        forward = self.inner_steps if self.step_size_derivative == "exact" and self.iota else 0
         work = InnerWork(
             flops=flops,
             activation_bytes=activation_bytes,
@@ -152,25 +161,25 @@ class UnrolledConfig:
         return choice, work
 
     def images_at_once(self, images: int) -> int:
-        """The synthetic images that the network sees in one inner step, given how many the set has."""
+        """The number of images that the network sees in one inner step. `images` is the number of all of them."""
         return min(self.batch_syn or images, images)
 
     def alpha_setting(self) -> str | None:
-        """The setting that is the learning rate of α; None if α is fixed."""
+        """The name of the setting that is the learning rate of α; None if α is fixed."""
         return "lr_step_size"
 
     def accepts(self, loss: float) -> bool:
-        """Whether an outer step with this matching loss is applied. If not, it is skipped."""
+        """Whether an outer step with the matching loss `loss` is applied. If not, the outer step moves nothing."""
         return True
 
 
 def default_outer(config: type[UnrolledConfig]) -> AnyOuter:
-    """A method's default outer optimiser."""
+    """The default outer optimiser of the method with the configuration class `config`."""
     rule: AnyOuter = default_of(config, "outer")
     return rule
 
 
 def default_of(config: type[UnrolledConfig], name: str) -> Any:
-    """The default of a setting; `MISSING` if it has none."""
+    """The default of the setting `name` of the class `config`; `dataclasses.MISSING` if it has none."""
     (setting,) = (each for each in fields(config) if each.name == name)
     return setting.default if setting.default_factory is MISSING else setting.default_factory()

@@ -1,4 +1,4 @@
-"""Draws a chart with matplotlib: as SVG with a text for each value, and as SVG and PNG files."""
+"""Draws a chart with matplotlib: as SVG for a page, where each value has a text, or as SVG and PNG files."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-POINT = 72  # SVG units an inch
-WIDE, PLOT = 5.2, 2.7  # inches: the figure's width, and the height of its axes
-LEFT, RIGHT, BELOW, ABOVE, LINE = 0.75, 0.15, 0.55, 0.2, 0.19  # margins, and the height of a line of text
-LABEL = 34  # letters of a name beside a heat map; longer ones are cut in the middle
+POINT = 72  # SVG units per inch
+WIDE, PLOT = 5.2, 2.7  # in inches: the width of a figure, and the height of its axes
+LEFT, RIGHT, BELOW, ABOVE, LINE = 0.75, 0.15, 0.55, 0.2, 0.19  # in inches: the margins, and the height of a text line
+LABEL = 34  # the largest number of letters of a name beside a heat map; a longer name loses its middle
 PNG_DPI = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A place of the picture that has a text: a circle, or a rectangle if it has a size. In SVG units."""
+    """A place of the picture that has a text: a circle, or a rectangle if it has a size.
+
+    `x` and `y` are the centre of the place, and `size` is its width and height, all in SVG units. `said` is the text.
+    """
 
     x: float
     y: float
@@ -40,31 +43,40 @@ class Hit:
 
 @contextmanager
 def drawn(chart: Chart) -> Iterator[tuple[Figure, list[Hit]]]:
-    """The picture of `chart`, and its texts, while the context lasts."""
+    """Yield the picture of `chart`, and a `Hit` for each value. Use both inside the `with` block only.
+
+    Outside the block matplotlib has other settings again.
+    """
     import matplotlib as mpl
 
     with mpl.rc_context({**SETTINGS, "svg.hashsalt": chart.key}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # the reader's fonts may have what ours lack
+        # This warning says that a letter is missing in our fonts. The fonts of the page's reader may have it.
+        warnings.filterwarnings("ignore", message="Glyph")
         yield _lines(chart) if isinstance(chart, Lines) else _heat(chart)
 
 
 def svg(figure: Figure, hits: Sequence[Hit], key: str) -> str:
-    """The picture as an `<svg>` element for a page: each value is a `.hit` with its text as a title."""
+    """The picture as an `<svg>` element for a page. Each value is an element of the class `hit` with a text as title.
+
+    `key` is put in front of the ids of the picture, so that they differ from the ids of other pictures on the page.
+    """
     text = re.sub(r"^.*?(?=<svg)|<metadata>.*?</metadata>", "", _bytes(figure, "svg").decode(), flags=re.DOTALL)
     text = text.replace("xlink:href", "href")
-    # Ids that nothing refers to, such as axes_1, would be in every picture of a page; others are made its own.
+    # Every picture has the same ids, such as axes_1. An id that the picture refers to gets `key` in front of it, and an
+    # id that nothing refers to is removed.
     used = set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", text))
     text = re.sub(r' id="([^"]+)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", text)
     text = re.sub(r"(url\(|href=\")#", rf"\g<1>#{key}-", text)
     wide = figure.get_figwidth()
-    least = f' style="min-width: {wide * POINT:.0f}px"' if wide > WIDE else ""  # a phone scrolls a wide one sideways
+    # A wide picture gets a least width, so that a phone scrolls it sideways and does not shrink it.
+    least = f' style="min-width: {wide * POINT:.0f}px"' if wide > WIDE else ""
     head = rf'<svg xmlns="http://www.w3.org/2000/svg" viewBox="\1"{least}>'
     text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', head, text)
     return text.replace("</svg>", f'<g class="hits">{"".join(map(_element, hits))}</g></svg>')
 
 
 def write(figure: Figure, key: str, folder: Path) -> None:
-    """The files `key`.svg and `key`.png in `folder`. Raises SatmError if they cannot be written."""
+    """Write the files `key`.svg and `key`.png into `folder`. Raises SatmError if they cannot be written."""
     for form in ("svg", "png"):
         write_bytes(folder / f"{key}.{form}", _bytes(figure, form))
 
@@ -105,7 +117,7 @@ def _lines(chart: Lines) -> tuple[Figure, list[Hit]]:
 
 
 def _scale(axes: Axes, chart: Lines) -> None:
-    """Logarithmic axes with plain numbers, and whole numbers where x counts something."""
+    """Set logarithmic axes, labelled with plain numbers, and mark only whole numbers on x if x counts something."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
     x, y = ({getattr(p, name) for each in chart.series for p in each.points} for name in ("x", "y"))
@@ -116,7 +128,7 @@ def _scale(axes: Axes, chart: Lines) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
             low, high = axis.get_view_interval()
-            # Few decades have few powers of ten, so their halves and fifths are marked too.
+            # Up to two decades have few powers of ten, so two and five times each power are marked too.
             axis.set_major_locator(LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0), numticks=9))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
             axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
@@ -125,7 +137,7 @@ def _scale(axes: Axes, chart: Lines) -> None:
 
 
 def _line(axes: Axes, series: Series, *, joined: bool) -> Any:
-    """Draw one series; its handle for the legend."""
+    """Draw one series, and return its handle for the legend."""
     colour, marker, dashes = look(series.kin)
     x, y = [p.x for p in series.points], [p.y for p in series.points]
     many = len(x) > 12
@@ -154,7 +166,7 @@ def _line(axes: Axes, series: Series, *, joined: bool) -> Any:
 
 def _hits(figure: Figure, axes: Axes, series: Series) -> Iterator[Hit]:
     high = figure.get_figheight() * POINT
-    axes.get_xlim(), axes.get_ylim()  # the scales are settled when they are asked for
+    axes.get_xlim(), axes.get_ylim()  # matplotlib computes the final scales only when the limits are read
     for point in series.points:
         x, y = axes.transData.transform((point.x, point.y))
         yield Hit(float(x), high - float(y), f"{series.name}: {point.said}")
@@ -184,12 +196,12 @@ def _cells(chart: Heat, figure: Figure, axes: Axes) -> Iterator[Hit]:
 
     known = [value for row in chart.values for value in row if value is not None]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    colours = mpl.colormaps["cividis"]  # it rises evenly in lightness, for every kind of colour vision
+    colours = mpl.colormaps["cividis"]  # its lightness rises evenly, so it suits every kind of colour vision
     for i, row in enumerate(chart.values):
         for j, value in enumerate(row):
             share = 0.5 if value is None or high == low else (value - low) / (high - low)
             face = "white" if value is None else colours(share)
-            axes.add_artist(  # `add_patch` would fit the limits to each cell, and they are set
+            axes.add_artist(  # not `add_patch`: it would change the limits of the axes, which are already set
                 Rectangle((j, i), 1, 1, facecolor=face, edgecolor="white", hatch="///" if value is None else None)
             )
             text = "" if value is None else f"{100 * value:.1f}"
@@ -214,6 +226,6 @@ def _figure(
 
 
 def short(name: str, most: int = 62) -> str:
-    """`name` with at most `most` letters: the middle of a longer one is left out."""
+    """`name` with at most `most` letters. A longer name loses its middle."""
     name = printable(name)
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"

@@ -1,4 +1,4 @@
-"""What a chart shows, as plain data. Nothing here draws."""
+"""What a chart shows, as plain data. This module draws nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One value of a series. `low` and `high` are the ends of its band; `said` is its whole text, with n and unit."""
+    """One value of a series.
+
+    `low` and `high` are the ends of the band around the value, if it has one. `said` is the text of the value with its
+    unit, and with n, the number of measured values behind it.
+    """
 
     x: float
     y: float
@@ -19,7 +23,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Points with one name, ordered by x. `kin` numbers what is alike: series of one kin have one colour and marker."""
+    """Points with one name, ordered by x. Series with the same number `kin` have the same colour, marker and dashes."""
 
     name: str
     points: tuple[Point, ...]
@@ -28,31 +32,31 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """Lines over x, each with the band that its points have."""
+    """A chart of lines over x. Points that have a band are drawn with it."""
 
-    key: str  # the name of its files, and of its place in a page
+    key: str  # the name of the chart's files, and the chart's id in a page
     title: str
-    about: str  # what a point and a band are, and what n counts
+    about: str  # explains what a point and a band are, and what n counts
     x_label: str
     y_label: str
     series: tuple[Series, ...]
     log_x: bool = False
     log_y: bool = False
-    joined: bool = True  # a line joins the points
-    whole_x: bool = False  # x counts something: only whole numbers are marked
+    joined: bool = True  # whether a line joins the points
+    whole_x: bool = False  # whether x counts something, so that only whole numbers are marked on its axis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heat:
-    """A table of fractions as colours, dark for low values. A value that is None is an empty cell."""
+    """A table of fractions shown as colours, dark for low values. None is an empty cell."""
 
     key: str
     title: str
     about: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    values: tuple[tuple[float | None, ...], ...]  # [rows][columns], fractions
-    said: tuple[tuple[str, ...], ...]  # the whole text of each cell, with n
+    values: tuple[tuple[float | None, ...], ...]  # fractions; `values[row][column]`
+    said: tuple[tuple[str, ...], ...]  # the text of each cell, with n; `said[row][column]`
 
 
 Chart: TypeAlias = Lines | Heat

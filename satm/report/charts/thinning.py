@@ -1,4 +1,4 @@
-"""Fewer points for the same line: neighbouring points become one, with their range."""
+"""Reduces the points of a long line: neighbouring values become one point, with their range as its band."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from satm.report.charts.model import Point
 def thinned(
     values: Sequence[tuple[float, float]], most: int, said: Callable[[float, float, int], str]
 ) -> tuple[Point, ...]:
-    """At most `most` points of the (x, y) `values`, which are ordered by x.
+    """At most `most` points for the pairs (x, y) in `values`, which are ordered by x.
 
-    If there are more values, each point is the mean of equally many neighbours, and its band is their range: no peak is
-    hidden. `said(x, y, count)` is the text of a point; `count` values are in it.
+    If there are more values, each point stands for a group of neighbouring values: it has the x in the middle of the
+    group and the mean of the group's y, and its band is the range of these y. So no peak is hidden.
+
+    `said(x, y, count)` returns the text of a point, where `count` is the number of values in its group.
     """
     each = max(1, -(-len(values) // most))
     found = []

@@ -8,8 +8,11 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A cell of a table. `by` is the number that it is sorted by; `link` leads to a card of the page; `note` stands
-    below the text."""
+    """A cell of a table.
+
+    The table is sorted by the number `by`, or by the text if there is none. `link` is the key of a card of the page.
+    `note` is a second text, below the first.
+    """
 
     text: str
     by: float | None = None
@@ -19,7 +22,10 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. `choices`: the reader can filter by one of its values. `about` explains the name."""
+    """A column of a table. `about` explains its name.
+
+    `number` means that the column holds numbers. `choices` means that the reader can filter by one of its values.
+    """
 
     name: str
     number: bool = False
@@ -29,9 +35,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows that the reader can sort and filter."""
+    """Rows that the reader of the page can sort and filter."""
 
-    key: str  # its id in the HTML, as of all other blocks
+    key: str  # the id of the table in the HTML; every block has a key
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Value, ...], ...]
@@ -39,25 +45,25 @@ class Table:
     left_out: str = ""  # which rows are left out, and where to find them
 
     def choices(self, column: int) -> list[str]:
-        """The different values of a column, sorted."""
+        """The different texts of a column, sorted. `column` is its index."""
         return sorted({row[column].text for row in self.rows})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A chart as an SVG element, with its values as a table for those who cannot see it."""
+    """A chart as an SVG element, with its values as a table for readers who cannot see the chart."""
 
     key: str
     title: str
     about: str
     alt: str  # what the chart shows, for a screen reader
     svg: str
-    values: tuple[tuple[str, ...], ...]  # a line for each value; the first names the columns
+    values: tuple[tuple[str, ...], ...]  # the first line names the columns; then a line for each value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """The images of a set, as PNG; or why they are not shown."""
+    """The images of a set as a PNG. If they cannot be shown, `png` is None and `problem` says why."""
 
     key: str
     title: str
@@ -70,16 +76,16 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """All that is known of one set."""
+    """The description of one set: everything that is known of it."""
 
     key: str
     name: str
     summary: str
     facts: tuple[tuple[str, str], ...]
-    command: str  # that made the set
+    command: str  # the command that made the set
     departures: tuple[str, ...]
-    lineage: str  # lines, indented
-    config: str  # indented JSON
+    lineage: str  # what the set was made from, as indented lines
+    config: str  # the settings of the condensation, as indented JSON
 
 
 Block: TypeAlias = Table | Figure | Picture | Card
@@ -87,7 +93,7 @@ Block: TypeAlias = Table | Figure | Picture | Card
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A part of the page. `missing` says what to run if it has no blocks."""
+    """A part of the page. If it has no blocks, `missing` says which command to run."""
 
     key: str
     title: str
@@ -99,11 +105,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A report."""
+    """A report page."""
 
     title: str
     made: str  # when the page was made, as text
     facts: tuple[str, ...]
-    warning: str  # what every reader must know first; "" for nothing
+    warning: str  # what every reader must know first; "" if there is nothing
     sections: tuple[Section, ...]
-    refresh: int | None = field(default=None)  # seconds after which a browser with the page open reads the file again
+    refresh: int | None = field(default=None)  # seconds until an open browser reads the file again; None: never

@@ -1,4 +1,4 @@
-"""A report page as HTML: everything is inside the one file, and nothing but its own script can run."""
+"""Renders a report page as HTML: one file that holds everything, in which only the page's own script can run."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ KINDS = {Table: "table", Figure: "figure", Picture: "picture", Card: "card"}
 def render_page(page: Page) -> str:
     """The page as one HTML text.
 
-    Texts are escaped by the template. A policy in the page's head lets the browser run the page's own script only,
-    named by its hash, and load nothing from elsewhere.
+    The template escapes all texts. The head of the page has a content security policy: the browser runs only the script
+    with the given hash, which is the page's own script, and loads nothing from elsewhere.
     """
     parts = ["page.js", *(["page.again.js"] if page.refresh else [])]
     script = "".join((HERE / part).read_text(encoding="utf-8") for part in parts)
@@ -53,7 +53,7 @@ def _template() -> Template:
 
 
 def _markup(text: str) -> Any:
-    """Text that the template takes as HTML: our own style, script and SVG."""
+    """`text` as HTML that the template does not escape. Used only for our own style, script and SVG."""
     from markupsafe import Markup
 
     return Markup(text)

@@ -1,4 +1,4 @@
-"""The work of a condensation, said before it starts, and the time of an epoch from a few timed training steps."""
+"""The work of a condensation in words before it starts, and the time of an epoch from a few timed training steps."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from satm.teachers import missing_epochs
 from satm.training import SGDConfig, fit
 from satm.workflow.teachers import own_teacher
 
-FEW = 0.9  # of the synthetic images; an outer step that reaches fewer is warned of (ours)
-COMPILED = 0.5  # time of a compiled training step, as a fraction of a plain one (benchmarks/training.py)
+# A warning is shown if one outer step reaches a smaller share of the synthetic images. The number is ours.
+FEW = 0.9
+COMPILED = 0.5  # the time of a compiled training step, as a fraction of a plain step (benchmarks/training.py)
 
 
 def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps_done: int = 0) -> str:
-    """One line: `profile cpu (cpu): satm/cifar10/ipc1, 6 expert epochs, 600 outer steps`.
+    """The work in one line: `profile cpu (cpu): satm/cifar10/ipc1, 6 expert epochs, 600 outer steps`.
 
-    It names no time: before the code is compiled and the first outer steps are taken, an estimate can be wrong by a
-    factor of ten. `run_outer_steps` says the time that is left as soon as it is measured; `satm plan` predicts it.
+    The line says no time. Before the code is compiled and the first outer steps are done, an estimate can be wrong by a
+    factor of ten. `run_outer_steps` shows the remaining time as soon as it is measured, and `satm plan` predicts it.
+    `steps_done` is the number of outer steps that an earlier session finished.
     """
     config = preset.config
     missing = missing_expert_epochs(config, data)
@@ -48,14 +50,14 @@ def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps
 
 
 def spell_reach(work: OuterWork | None) -> str:
-    """A warning if an outer step gives few of the images a gradient; else empty."""
+    """A warning if one outer step gives only a small share of the images a gradient; else ""."""
     if work is None or work.reach >= FEW:
         return ""
     return f"the window reaches at most {work.reach:.0%} of the images in one outer step: raise window or batch_syn"
 
 
 def missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:
-    """Epochs for which the experts of a condensation must still be trained, all experts together."""
+    """The number of epochs that the experts of a condensation must still be trained for, summed over the experts."""
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
     if epochs is None:
         return 0
@@ -64,10 +66,11 @@ def missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:
 
 
 def epoch_seconds(config: CondenseConfig, data: ImageData, device: torch.device) -> float:
-    """Seconds of one epoch of one expert, from a few timed training steps."""
+    """The seconds that one epoch of one expert takes, estimated from a few timed training steps."""
     size = min(config.experts.batch_size, len(data.train))
     compiled = worthwhile(len(data.train), data.image_shape) and missing_compiler(device) is None
-    share = (COMPILED if compiled else 1.0) * (1.0 if config.experts.flat is None else 2.0)  # flat: two gradients
+    # The training of flat experts computes two gradients in each step.
+    share = (COMPILED if compiled else 1.0) * (1.0 if config.experts.flat is None else 2.0)
     return share * _step_seconds(config.architecture, data, size, device) * len(data.train) / size
 
 
@@ -76,7 +79,7 @@ def _network(architecture: str, data: ImageData, device: torch.device) -> nn.Mod
 
 
 def _step_seconds(architecture: str, data: ImageData, batch: int, device: torch.device) -> float:
-    """Seconds of the fastest of a few training steps of the network at this batch size."""
+    """The seconds of the fastest of a few training steps of the network with batches of `batch` images."""
     examples = data.train.subset(torch.arange(min(batch, len(data.train))))
     ends = [time.perf_counter()]
     fit(

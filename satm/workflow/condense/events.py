@@ -1,4 +1,4 @@
-"""Events of a run: metrics named `event.*`, such as a roll-back. They are said when they begin, and counted."""
+"""Events of a run: metrics called `event.*`, such as a step that was rolled back. They are shown and counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EVENT = "event."
 
 
 class Events:
-    """Says one line for each step with an event that the step before did not have."""
+    """Shows a line for each outer step that has an event which the step before it did not have."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -19,7 +19,7 @@ class Events:
         self._before: frozenset[str] = frozenset()
 
     def see(self, step: int, measured: Mapping[str, float]) -> None:
-        """Take in what outer step `step` has measured. Steps count from 0."""
+        """Record the metrics that outer step `step`, counted from 0, has measured."""
         events = {_spell(name): value for name, value in measured.items() if name.startswith(EVENT)}
         if not events.keys() <= self._before:
             said = ", ".join(f"{name} {value:.4g}" for name, value in events.items())
@@ -28,7 +28,7 @@ class Events:
         self.steps.update(events.keys())
 
     def close(self) -> None:
-        """If there were events, say at how many outer steps each of them happened."""
+        """Show how many outer steps had each event. Shows nothing if there were no events."""
         if self.steps:
             said = ", ".join(f"{name} at {count}" for name, count in self.steps.items())
             self.progress.say(f"outer steps with events: {said}; they are metrics named event.* (satm query)")

@@ -1,4 +1,4 @@
-"""Trains experts at once, in worker processes or on a Ray cluster."""
+"""Trains several experts at the same time, in worker processes or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from satm.workflow.fan_out import LocalWorkers, Place, Work, fan_out
 
 @dataclass(frozen=True, kw_only=True)
 class TrainExperts:
-    """The task of some of the experts of a configuration."""
+    """A task that trains some of the experts of a configuration."""
 
     config: CondenseConfig
     indices: tuple[int, ...]
 
     @property
     def name(self) -> str:
-        """What people read."""
+        """The name of the task that is shown to users."""
         return f"expert{'s' if len(self.indices) > 1 else ''} {', '.join(map(str, self.indices))}"
 
     def run(self, work: Work) -> None:
-        """Train these experts, or train them on, or find them."""
+        """Train these experts. A stored expert is trained further if epochs are missing, otherwise it is used."""
         data = load_data(self.config, data_root=work.data_root, device=work.device, progress=work.progress)
         prepare_experts(self.config, data, only=self.indices, device=work.device, progress=work.progress)
 
@@ -42,25 +42,25 @@ def fan_out_experts(
     data_root: Path | None = None,
     progress: Progress = SILENT,
 ) -> None:
-    """Train the experts of `config` that are missing, at `place`. A local worker trains several one after another.
+    """Train the missing experts of `config` at `place`. A local worker trains several experts one after another.
 
-    Raises SatmError if a task failed, or if experts lie on another host and not here; Interrupted if the user asks to
-    stop.
+    Raises SatmError if a task failed, or if experts were stored on another host and cannot be read on this one. Raises
+    Interrupted if the user asks to stop.
     """
-    here = device if place.is_here else "auto"  # this machine may lack the device of the others
+    here = device if place.is_here else "auto"  # this machine may not have the device of the other hosts
     data = load_data(config, data_root=data_root, device=here, progress=progress)
     check_request(config, data)
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
     if epochs is None:
         return
     store = expert_store(data, config.architecture, config.experts)
-    del data  # each worker has its own
+    del data  # each worker loads its own data
 
     def missing() -> list[int]:
         return [index for index in range(config.experts.count) if store.epochs(index) < epochs]
 
     absent = missing()
-    # A process costs seconds to start, and its data and a compilation more.
+    # Each process takes seconds to start, and more time to load its data and to compile. So there are few processes.
     parts = min(place.count, len(absent)) if isinstance(place, LocalWorkers) else len(absent)
     tasks = [TrainExperts(config=config, indices=tuple(absent[part::parts])) for part in range(parts)]
     work = Work(registry=home() / "experts.db", device=device, threads=threads, data_root=data_root, progress=progress)

@@ -1,4 +1,4 @@
-"""The inputs of a condensation: the data, checked against the request, and the experts."""
+"""The inputs of a condensation: the data, which are checked against the request, and the experts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from satm.workflow.teachers import own_teacher
 def load_data(
     config: CondenseConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
 ) -> datasets.ImageData:
-    """The preprocessed data set of a configuration. If the configuration names classes, it holds only these."""
+    """The preprocessed data set of a configuration. If the configuration names classes, only their images are kept."""
     data = datasets.load(
         config.dataset,
         root=data_root,
@@ -36,7 +36,7 @@ def load_data(
 
 
 def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
-    """Raise ConfigError for a request that these images or this network cannot serve, before anything is trained."""
+    """Raise ConfigError for a request that does not work with these images or this network, before any training."""
     config.decoding.check(data.image_shape)
     check_ipc(data, config.ipc, config.decoding)
     method = METHODS.get(config.method)
@@ -65,7 +65,7 @@ def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
 
 
 def _check_decodes(config: CondenseConfig, method: Method) -> None:
-    """Raise ConfigError for a method that cannot learn images that are stored in another form."""
+    """Raise ConfigError for a parametrisation other than pixels if the method can learn only pixels."""
     if config.decoding != PIXELS and not method.decodes:
         able = ", ".join(name for name in METHODS.known() if METHODS.get(name).decodes)
         raise ConfigError(
@@ -82,7 +82,10 @@ def prepare_experts(
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> list[Trajectory]:
-    """The experts that a condensation needs, or `only` some. Missing ones are trained. [] if the method needs none."""
+    """The experts that a condensation needs. Missing experts are trained. [] if the method needs none.
+
+    `only` are the indices of the experts to train and return; None: all of them.
+    """
     method = METHODS.get(config.method)
     epochs = method.expert_epochs(config.settings)
     if epochs is None:

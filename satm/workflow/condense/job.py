@@ -1,4 +1,4 @@
-"""One condensation job: the key of its run, the facts that the registry stores of it, and the set that it makes."""
+"""One condensation job: the key of its run, what the registry stores about the run, and the set that it makes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from satm.teachers.train import teacher_store
 from satm.workflow.condense.start_from import Start
 from satm.workflow.teachers import own_teacher
 
-BEST = "best"  # the sibling that is the set of the best point of the validation curve
+BEST = "best"  # the sibling: another set of the same run, made at the best point of the validation curve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,21 +29,21 @@ class Job:
     data: ImageData
     seed: int
     device: torch.device
-    store: Registry  # which stores its run
-    start: Start | None = None  # the saved state of another run, from which this run begins; None: no other run
-    parent: str | None = None  # id of the set of all classes, if this set is one step of a class-incremental stream
+    store: Registry  # stores the run of this job
+    start: Start | None = None  # a saved state of another run, from which this run starts; None: a new start
+    parent: str | None = None  # the id of the set of all classes, if this set is for one class-incremental step
 
     @property
     def key(self) -> str:
-        """The key of the run. Equal jobs have equal keys, so a job finds its run again.
+        """The key of the run. Equal jobs have equal keys, so a job that is started again finds its run.
 
-        The UUID of the registry is part of it, because the metrics of a run are stored in one registry.
+        The UUID of the registry is part of the key, because the metrics of a run are stored in one registry only.
         """
         return self.store.run_key(self.key_facts)
 
     @property
     def key_facts(self) -> dict[str, Any]:
-        """What decides the run. The type of the device does: results are equal bit for bit only on one type."""
+        """Everything that decides the run. This includes the type of the device: on another type, bits can differ."""
         return {
             "version": 1,
             "config": self.preset.config.to_dict(),
@@ -55,7 +55,7 @@ class Job:
         }
 
     def facts(self, notes: Mapping[str, str]) -> dict[str, Any]:
-        """The arguments of `Registry.start_run` for this job. `notes` say how the condensation is computed."""
+        """The arguments of `Registry.start_run` for this job. `notes` says how the condensation is computed."""
         preset, config = self.preset, self.preset.config
         later = () if self.start is None else (self.start.departure,)
         return {
@@ -81,7 +81,7 @@ class Job:
         }
 
     def describe(self, outcome: Outcome, *, sibling: str | None = None) -> SyntheticSet:
-        """The set that the registry stores for `outcome`. `sibling` names another set of the same run."""
+        """The set that the registry stores for `outcome`. `sibling` is the suffix of another set of the same run."""
         config = self.preset.config
         method = config.set_method
         return SyntheticSet(
@@ -102,7 +102,7 @@ class Job:
         )
 
     def _parents(self) -> tuple[str, ...]:
-        """The set's origins as `KIND:ID`: its data, its experts, the run it continues, the set it is a step of."""
+        """The origins of the set as `KIND:ID`: data, experts, teacher, the run that it continues, the whole set."""
         config = self.preset.config
         parents = [f"data:{self.data.fingerprint}"]
         if METHODS.get(config.method).expert_epochs(config.settings) is not None:

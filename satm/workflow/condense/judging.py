@@ -1,4 +1,4 @@
-"""The validation curve of a condensation: its images are judged on the validation split while it runs."""
+"""The validation curve of a condensation: while it runs, its images are evaluated on the validation split."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from satm.training import accuracy
 from satm.workflow.condense.job import BEST, Job
 
 CURVE = "validation_accuracy"
-"""The metric of a run: the mean of the networks, 0..1. `validation_accuracy.0` is that of the first network."""
-ROOT = Seed(0).child("judging")  # network k starts alike at every point of every run, so two points are paired
-STATE = "judging."  # the names of our tensors in a saved state begin so
+"""The name of a run's metric: the mean accuracy of the networks, in 0..1. `validation_accuracy.0` is network 0's."""
+ROOT = Seed(0).child("judging")  # network k has the same start at every point of every run, so that points are paired
+STATE = "judging."  # the prefix of the names of this module's tensors in a saved state
 
 
 def judging_recipe(*, networks: int = 3, epochs: int = 100) -> Recipe:
-    """The small recipe that judges: the field's, with fewer epochs. Its `repeats` are the networks of one point.
+    """The small recipe that judges images: the usual recipe of this field, with fewer epochs and networks.
 
-    Raises ConfigError for a number below 1.
+    Its `repeats` is the number of networks of one point. Raises ConfigError for a number below 1.
     """
     return Recipe(
         name="judging",
@@ -53,29 +53,32 @@ RECIPE = judging_recipe()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judging:
-    """How often and how the images are judged during a condensation. It never changes the set that is made.
+    """How and how often the images are judged during a condensation. Judging never changes the set that is made.
 
-    A point of the curve is the validation accuracy of `recipe.repeats` networks that `recipe` trains on the images of
-    that moment, at their step size α. Images without α are trained at every rate of the recipe's grid, and the rate
-    with the best mean counts. A network that diverges counts as chance, 1/K. Raises ConfigError for a value out of
-    its range.
+    A point of the curve is the validation accuracy of `recipe.repeats` networks. They are trained by `recipe` on the
+    images of this moment, with the images' step size α as learning rate. Without α they are trained with each rate of
+    the recipe's grid, and the rate with the best mean is used. The accuracy of a network that diverges is taken as
+    1/K, a random guess among K classes. Raises ConfigError for a value out of its range.
     """
 
-    every: int  # outer steps between two points; the end is always judged
+    every: int  # the number of outer steps between two points; the last images are always judged
     recipe: Recipe = RECIPE
-    keep_best: bool = False  # also store the set of the point with the best mean, as `METHOD-best`
+    keep_best: bool = False  # whether to store also the set of the point with the best mean, as `METHOD-best`
 
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ConfigError(f"judged every {self.every} outer steps: expected 1 or more")
 
     def on(self, dataset: str) -> Judging:
-        """The same with only those augmentations that suit the data set."""
+        """The same judging with only those augmentations that suit the data set."""
         known = CATALOGUE.get(dataset).augment if dataset in CATALOGUE else None
         return replace(self, recipe=self.recipe.variant(augment=known))
 
     def check(self, config: CondenseConfig, data: ImageData) -> None:
-        """Raise ConfigError if there is nothing to judge on, before anything is trained."""
+        """Raise ConfigError if the images cannot be judged, before anything is trained.
+
+        This is so if there are no validation images, or if the recipe's batches do not suit the network.
+        """
         if not len(data.validation):
             raise ConfigError(
                 f"{config.dataset} holds out no validation images (validation={config.validation:g}) to judge on; hold "
@@ -95,34 +98,34 @@ class Judging:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One point of the curve."""
+    """One point of the validation curve."""
 
-    step: int  # outer steps done
-    accuracies: tuple[float, ...]  # of each network on the validation split, 0..1
+    step: int  # the number of outer steps done
+    accuracies: tuple[float, ...]  # the accuracy of each network on the validation split, in 0..1
     rate: float  # the learning rate of the networks
-    diverged: int = 0  # networks that count as chance
+    diverged: int = 0  # the number of networks that diverged; their accuracy is 1/K
 
     @property
     def mean(self) -> float:
-        """The mean accuracy."""
+        """The mean accuracy of the networks."""
         return fmean(self.accuracies)
 
     def metrics(self) -> dict[str, float]:
-        """The metrics of the run, by name."""
+        """The metrics that a run stores for this point, by name."""
         found = {CURVE: self.mean, "validation_rate": self.rate}
         found |= {f"{CURVE}.{k}": value for k, value in enumerate(self.accuracies)}
         return found | ({"validation_diverged": float(self.diverged)} if self.diverged else {})
 
 
 class Watcher(Protocol):
-    """Follows the curve while it grows, and may stop the run."""
+    """Follows the curve while the run goes on, and may stop the run."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Stored with the run as `tuning`; JSON-able."""
+        """What is stored with the run as `tuning`; it can be written as JSON."""
 
     def judged(self, points: Sequence[Point]) -> str | None:
-        """Called with the whole curve after each point. A text is the reason to stop the run now."""
+        """Called with the whole curve after each new point. Returns a reason to stop the run now, or None."""
 
 
 class Judge:
@@ -132,31 +135,31 @@ class Judge:
         config = job.preset.config
         self.judging, self.watcher = judging, watcher
         self.points: list[Point] = []
-        self.best: tuple[int, Outcome] | None = None  # outer steps done, and the images of that moment
+        self.best: tuple[int, Outcome] | None = None  # the outer steps done, and the images at that time
         self._job, self._progress = job, progress
         self._plan: NetworkPlan = plan_for(config.architecture, job.data)
         compilation = METHODS.get(config.method).compilation(config.settings)
         self._trainer = Trainer(device=job.device, compilation=compilation, progress=progress)
 
     def due(self, condensation: Condensation) -> bool:
-        """Whether the images of this moment are a point of the curve that is not there yet."""
+        """Whether the images of this moment must be judged, and are not judged yet."""
         step = condensation.step
         if self.points and self.points[-1].step >= step:
             return False
         return step >= condensation.steps or (step > 0 and step % self.judging.every == 0)
 
     def judge(self, condensation: Condensation) -> Point:
-        """Add a point to the curve. Raises Interrupted if the user asks to stop; then there is no new point."""
+        """Judge the images of this moment and add the point. If the user asks to stop, raises Interrupted instead."""
         outcome = condensation.result()
         point = self._point(condensation.step, self._job.describe(outcome))
         if self.judging.keep_best and point.mean > max((each.mean for each in self.points), default=-1.0):
-            # A copy: the condensation may go on to change these very tensors.
+            # A copy, because the condensation may later change these tensors in place.
             self.best = (point.step, outcome._replace(images=outcome.images.clone(), labels=outcome.labels.clone()))
         self.points.append(point)
         return point
 
     def reason_to_stop(self) -> str | None:
-        """What the watcher says about the curve."""
+        """A reason to stop the run now, from the watcher; None to go on."""
         return None if self.watcher is None else self.watcher.judged(self.points)
 
     def _point(self, step: int, synthetic: SyntheticSet) -> Point:
@@ -197,7 +200,7 @@ class Judge:
         return accuracy(network, self._job.data.validation, fused=fused)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The curve and the best images, for a saved state."""
+        """The curve and the best images, as tensors for a saved state."""
         points = [[each.step, list(each.accuracies), each.rate, each.diverged] for each in self.points]
         facts: dict[str, Any] = {"recipe": self.judging.recipe.digest, "points": points}
         tensors = {}
@@ -208,7 +211,7 @@ class Judge:
         return tensors | {f"{STATE}facts": torch.tensor(list(json.dumps(facts).encode()), dtype=torch.uint8)}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take in the curve and the best images of `state`. A curve of another recipe is left out."""
+        """Load the curve and the best images from `state`. A curve that was made by another recipe is not used."""
         facts = json.loads(bytes(state[f"{STATE}facts"].tolist())) if f"{STATE}facts" in state else {}
         if facts.get("recipe") != self.judging.recipe.digest:
             if int(state.get("step", torch.tensor(0))):
@@ -224,14 +227,14 @@ class Judge:
             self.best = (step, Outcome(images=images, labels=labels, label_kind=kind, step_size=step_size))
 
     def best_set(self) -> SyntheticSet | None:
-        """The set of the best point; None if it is not kept."""
+        """The set of the best point; None if no best images are kept."""
         if self.best is None:
             return None
         found = self._job.describe(self.best[1], sibling=BEST)
         return replace(found, config={**found.config, "judging": self.judging.to_dict()})
 
     def about(self) -> dict[str, Any]:
-        """What the run stores: how it is judged and, at the end, which point is the best of those that are kept."""
+        """What the run stores: how it is judged, and the best point if its images are kept."""
         if self.best is None:
             return {"judging": self.judging.to_dict()}
         step = self.best[0]

@@ -1,4 +1,4 @@
-"""Finds the run of a configuration and seed in a registry, and the set that it made."""
+"""Finds the condensation run of a preset and a seed in a registry, and the synthetic set that the run made."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ from satm.presets import Preset
 
 
 def set_key(preset: Preset, seed: int) -> str:
-    """Names what is condensed: a configuration, its profile and the seed. Runs on any device and data have it."""
+    """A hash of what is condensed: the configuration, its profile and the seed.
+
+    The device and the data files are not part of it, so runs on two devices have the same key.
+    """
     return digest([preset.config.to_dict(), preset.profile, seed])
 
 
 @dataclass(frozen=True)
 class MadeRuns:
-    """The condensations of a registry by `set_key`, read once. Those that began at another run, or are a step of a
-    class-incremental stream, do not count.
+    """The condensation runs of a registry, found by their `set_key`. The registry is read once, at the first use.
+
+    Two kinds of runs are left out: runs that began at the saved state of another run, and runs that made the set of one
+    step of a class-incremental stream.
     """
 
     store: Registry
-    dataset: str | None = None  # None: of all data sets
+    dataset: str | None = None  # the only data set whose runs are read; None: the runs of all data sets are read
 
     @cached_property
     def by_key(self) -> Mapping[str, RunRecord]:
-        """The newest finished run, else the newest run, of each key."""
+        """One run for each key: the newest finished run of the key, or its newest run if none is finished."""
         found: dict[str, RunRecord] = {}
         for run in self.store.runs(kind="condense", dataset=self.dataset):
             config = run.config.get("condense")
@@ -44,11 +49,11 @@ class MadeRuns:
         return self.by_key.get(set_key(preset, seed))
 
     def record(self, preset: Preset, seed: int) -> SetRecord | None:
-        """The set of this preset and seed; None if it is not finished."""
+        """The stored set of this preset and seed; None if no run of them is finished."""
         run = self.run(preset, seed)
         return self.store.find(run.set_id) if run is not None and is_finished(run) and run.set_id else None
 
 
 def is_finished(run: RunRecord) -> bool:
-    """Whether the run has made its set."""
+    """Return whether the run is done and has stored its set."""
     return run.status == "done" and run.set_id is not None

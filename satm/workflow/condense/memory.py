@@ -1,4 +1,4 @@
-"""Foresees the memory of several condensations at once."""
+"""Predicts how much memory several condensations need if they run at the same time, each in its own process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from satm.rng import Seed
 def warn_of_memory(
     count: int, preset: Preset, data: ImageData, device: torch.device, progress: Progress, *, free: int | None = None
 ) -> None:
-    """Say so if `count` condensations at once may not fit in the memory that is free. `free` is for tests."""
+    """Warn the user if `count` condensations at the same time may need more memory than is free.
+
+    `free` replaces the measured free memory (bytes) in tests.
+    """
     each = foreseen_bytes(preset, data, device)
     left = free_memory(device) if free is None else free
     if count * each > left:
@@ -28,10 +31,12 @@ def warn_of_memory(
 
 
 def foreseen_bytes(preset: Preset, data: ImageData, device: torch.device) -> int:
-    """The peak memory of one condensation, roughly: a process with its data, as this one, and the inner loop.
+    """Return the peak memory (bytes) of one condensation, roughly: the process with its data, and the inner loop.
 
-    The inner loop is the tape of its window with `higher`; otherwise it is the window's parameters and the tape of one
-    step. Other methods have no inner loop that is kept.
+    The process is counted with the bytes of this one, which has loaded the same data. The inner loop needs memory for
+    its window, the last inner steps, which are differentiated. With the engine `higher` that is the autograd graph (the
+    tape) of the whole window. With another engine it is the parameters of each step of the window, and the tape of one
+    step. A method without an inner loop that is differentiated adds nothing.
     """
     loaded = resident(device) or 0
     settings = preset.config.settings

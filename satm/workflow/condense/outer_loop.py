@@ -1,4 +1,7 @@
-"""The outer steps of a session: each is measured, and the work can be stopped after any of them."""
+"""Takes the outer steps of a condensation. Each step is measured, and the user can stop the work after any step.
+
+A session is the part of a run that one process works on without a stop.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,15 @@ from satm.workflow.condense.meter import Meter
 from satm.workflow.condense.run_log import RunLog
 from satm.workflow.workspace import Workspace
 
-SAVE_SECONDS = 60.0  # between checkpoints: what a crash can cost
+SAVE_SECONDS = 60.0  # the time between two checkpoints; a crash loses about this much work at most
 DRAWN = {
     "loss": "loss",
     "step_size": "step size α",
     "hypergradient_norm": "hypergradient norm",
     "relative_rise": "relative sharpness",
 }
-"""The metrics of an outer step that are drawn as curves, and what people call them."""
-ACCURACY = "validation accuracy"  # what people call the validation curve
+"""The metrics of an outer step that are drawn as curves: the name of the metric, and the title of its curve."""
+ACCURACY = "validation accuracy"  # the title of the validation curve
 
 
 def run_outer_steps(
@@ -38,10 +41,12 @@ def run_outer_steps(
 ) -> None:
     """Take all outer steps that are left. The state is saved every minute, at a stop, at a failure and at the end.
 
-    The state is saved first, then the measurements are stored. While another process holds the registry they wait in
-    `log`; only at the end this waits for the registry. Raises Interrupted if the user asks to stop, Pruned if the
-    watcher of `judge` does, SatmError if an outer step fails or does not fit the memory of the device, RegistryError if
-    the registry cannot be written.
+    The state is saved first, then the measurements are stored in the registry. While another process holds the
+    registry, the measurements wait in `log` and the outer steps go on. Only at the end does this function wait for the
+    registry.
+
+    Raises Interrupted if the user asks to stop, Pruned if the watcher of `judge` asks to stop, SatmError if an outer
+    step fails or does not fit the memory of the device, RegistryError if the registry cannot be written.
     """
     session = _Session(condensation, checkpoint, workspace, log, judge)
     with workspace.progress.bar("condense", condensation.steps, done=condensation.step) as bar:
@@ -57,7 +62,7 @@ def run_outer_steps(
 
 
 class _Session:
-    """One session of outer steps."""
+    """One session of outer steps, with the objects that measure, judge and store them."""
 
     def __init__(
         self,
@@ -71,16 +76,19 @@ class _Session:
         self.judge = judge
         self.events, self.meter = Events(workspace.progress), Meter(workspace.device)
         self._last_save = time.monotonic()
-        self._said = False
+        self._said = False  # whether the user was told how long the steps that are left will take
 
     def save(self) -> None:
-        """Save the state."""
+        """Save a checkpoint: the condensation, the measurements that are not stored yet, and the validation curve."""
         judged = {} if self.judge is None else self.judge.state()
         self.checkpoint.save({**self.condensation.state(), **self.log.state(), **judged})
         self._last_save = time.monotonic()
 
     def step(self, bar: Bar) -> None:
-        """Take one outer step."""
+        """Take one outer step and show what it measured. Save the state if it is time, or if the user asks to stop.
+
+        Raises Interrupted if the user asks to stop, and SatmError if the step fails.
+        """
         condensation, log, progress = self.condensation, self.log, self.workspace.progress
         step = condensation.step
         try:
@@ -115,7 +123,7 @@ class _Session:
             )
 
     def _say_left(self) -> None:
-        """Say once how long the outer steps that are left will take, as soon as enough of them are measured."""
+        """Tell the user how long the outer steps that are left will take. Done once, when enough steps are measured."""
         seconds, left = self.meter.step_seconds, self.condensation.steps - self.condensation.step
         if self._said or seconds is None:
             return
@@ -127,12 +135,16 @@ class _Session:
             )
 
     def draw_earlier(self, bar: Bar) -> None:
-        """Draw the validation curve of earlier sessions."""
+        """Draw the points of the validation curve that earlier sessions measured."""
         for point in () if self.judge is None else self.judge.points:
             bar.draw({ACCURACY: point.mean})
 
     def judge_if_due(self, bar: Bar) -> None:
-        """Add a point to the validation curve, if one is due. It belongs to the outer step before it."""
+        """Add a point to the validation curve, if one is due. It is stored as a metric of the last outer step.
+
+        Raises Interrupted if the user asks to stop during the judging, and Pruned if the watcher of `judge` asks to
+        stop after it.
+        """
         judge, condensation = self.judge, self.condensation
         if judge is None or not judge.due(condensation):
             return
@@ -156,19 +168,22 @@ class _Session:
             raise Pruned(reason)
 
     def _newest(self) -> dict[str, float]:
-        """The newest validation accuracy, for the bar."""
+        """Return the newest validation accuracy to show beside the bar, by its name; empty before the first point."""
         points = [] if self.judge is None else self.judge.points
         return {CURVE: points[-1].mean} if points else {}
 
     def _save_what_is_there(self) -> None:
-        """Save after an error. If the registry has one too, the first error is what the user needs to know."""
+        """Save the state after an error, and store the measurements if the registry can be written.
+
+        An error of the registry is ignored here, because the user needs to see the first error.
+        """
         self.save()
         with suppress(RegistryError):
             self.log.offer()
 
 
 def _smaller(condensation: Condensation) -> str:
-    """How an outer step needs less memory."""
+    """Return the advice for an outer step that does not fit: how it needs less memory."""
     if not isinstance(condensation, TrajectoryCondensation):
         return "lower batch_real or the IPC, or take a smaller network (--arch)"
     if not condensation.config.windows:

@@ -34,33 +34,37 @@ from satm.workflow.condense.meter import PEAK_BYTES, STEP_SECONDS
 class Measured:
     """The measured cost of a finished run of the same configuration."""
 
-    name: str  # of the set that it made
-    step_seconds: float
-    peak_bytes: float | None
+    name: str  # the name of the set that the run made
+    step_seconds: float  # the mean seconds of an outer step
+    peak_bytes: float | None  # the peak memory above that of the loaded process; None if it was not measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A prediction. Bytes are None if this system does not report them; peaks are above the loaded process."""
+    """The predicted time and memory of a condensation.
+
+    A number of bytes is None if this system does not report it. Peak memory is counted above that of the process with
+    its data loaded.
+    """
 
     preset: Preset
     engine: str
     outer_steps: int
-    step_seconds: float  # mean of an outer step
-    expert_epochs: int  # to be trained first
-    epoch_seconds: float
-    calibration_seconds: float  # what the plan itself took, with compilation
+    step_seconds: float  # the mean seconds of an outer step
+    expert_epochs: int  # the epochs of experts that must be trained first, because no stored expert has them
+    epoch_seconds: float  # the seconds of one such epoch; 0 if no epoch is missing
+    calibration_seconds: float  # the seconds that the plan itself took, with compilation
     peak_bytes: float | None
-    loaded_bytes: int | None  # the process with its data, before the first outer step
+    loaded_bytes: int | None  # the memory of the process with its data, before the first outer step
     inner_steps: int  # N
-    window: int
-    warning: str  # if an outer step reaches few of the images; else empty
-    largest_window: int | None  # that fits the given memory
-    measured: tuple[Measured, ...]
+    window: int  # the number of last inner steps that are differentiated
+    warning: str  # a text if one outer step changes only a few of the images; otherwise empty
+    largest_window: int | None  # the largest window that fits the given memory; None if none is given or it is unknown
+    measured: tuple[Measured, ...]  # what finished runs of the same configuration took on this machine
 
     @property
     def seconds(self) -> float:
-        """The whole job, experts included."""
+        """The seconds of the whole job: the outer steps and the training of missing experts."""
         return self.outer_steps * self.step_seconds + self.expert_epochs * self.epoch_seconds
 
 
@@ -75,11 +79,15 @@ def plan(
 ) -> Plan:
     """Predict the cost of a condensation with an inner loop by timing a few short outer steps. Nothing is stored.
 
-    With `memory` (bytes of the whole process), the plan also finds the largest window that fits. Random trajectories
-    stand in for the experts: their values do not change the cost. Raises UsageError for a method without
-    trajectories, and whatever `condense` raises before it starts.
+    With `memory` (bytes of the whole process), the plan also finds the largest window that fits. The experts are
+    replaced by random trajectories, because the values of the parameters do not change the cost. Missing experts are
+    not trained. Finished runs of the same configuration are read from `registry`.
+
+    Raises UsageError for a method without an inner loop that is differentiated, and the errors that `condense` raises
+    before it starts.
     """
     config = preset.config
+    _check_unrolls(config.method)
     resolved = resolve_device(device)
     data = load_data(config, data_root=data_root, device=device, progress=progress)
     check_request(config, data)
@@ -87,7 +95,6 @@ def plan(
     network = plan_for(config.architecture, data).create(Seed(0))
     experts = [RandomTrajectory(network, epochs or 0, Seed(0).child("plan", i)) for i in range(2)]
     started = time.perf_counter()
-    _check_matches(config.method)
     loaded = resident(resolved)
     task = Task(
         data=data,
@@ -125,7 +132,7 @@ def plan(
     )
 
 
-def _check_matches(method: str) -> None:
+def _check_unrolls(method: str) -> None:
     """Raise UsageError for a method without an inner loop that is differentiated."""
     if not METHODS.get(method).unrolls:
         raise UsageError(
@@ -135,7 +142,7 @@ def _check_matches(method: str) -> None:
 
 
 def _begin(method: str, task: Task, settings: UnrolledConfig) -> TrajectoryCondensation:
-    """The condensation at outer step 0. Raises PluginError if the method begins one of another kind."""
+    """Return the condensation at outer step 0. Raises PluginError if it is no TrajectoryCondensation."""
     condensation = METHODS.get(method).begin(task, settings)
     if not isinstance(condensation, TrajectoryCondensation):
         raise PluginError(
@@ -153,7 +160,7 @@ def _largest_window(cost: StepCost, settings: UnrolledConfig, memory: float | No
 
 
 def _measured(registry: Path, preset: Preset, device: str) -> tuple[Measured, ...]:
-    """Finished runs of exactly this configuration, on this device and in this environment."""
+    """Return the costs of finished runs of exactly this configuration, on this device and with this CPU and torch."""
     if not registry.exists():
         return ()
     wanted: dict[str, Any] = {"condense": preset.config.to_dict(), "departures": list(preset.departures)}
@@ -180,7 +187,10 @@ def _measured(registry: Path, preset: Preset, device: str) -> tuple[Measured, ..
 
 
 class RandomTrajectory:
-    """A trajectory of initial weights plus noise. It has the sizes of a real one."""
+    """A trajectory whose snapshots are random: the initial weights of the network plus noise.
+
+    The snapshots have the same size as those of a trained expert.
+    """
 
     def __init__(self, network: torch.nn.Module, epochs: int, seed: Seed) -> None:
         from satm.engine import flatten
@@ -190,6 +200,6 @@ class RandomTrajectory:
         self._seed = seed
 
     def snapshot(self, epoch: int) -> FlatParams:
-        """θ_epoch [P]."""
+        """The parameters after `epoch` epochs, a flat vector [P]. The same epoch always gives the same vector."""
         generator = self._seed.child(epoch).generator()
         return self._start + 0.01 * torch.randn(self._start.shape, generator=generator)

@@ -1,4 +1,4 @@
-"""Reads back a condensation from the facts that its run stored: the same work again, without the text of a command."""
+"""Reads the arguments of a condensation back from its stored run, so that the same work can be done again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from satm.workflow.condense.judging import Judging
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """The arguments of `condense` that a run stored. Runs of older versions know neither `threads` nor `parent`."""
+    """The arguments of `condense` that a run stored.
+
+    Runs of older versions of satm did not store `threads` and `parent`; both are None then.
+    """
 
     preset: Preset
     seed: int
@@ -22,17 +25,21 @@ class Recorded:
     data_root: Path | None
     start_from: str | None
     parent: str | None
-    threads: int | None  # of the last session
+    threads: int | None  # the number of CPU threads of the last process that worked on the run
     judging: Judging | None = None
 
     @classmethod
     def of(cls, run: RunRecord) -> Recorded:
-        """The condensation of a run. Raises RegistryError for a run of another kind, or one without its facts."""
+        """Read the arguments from a stored run.
+
+        Raises RegistryError if the run is no condensation, or if a fact that is needed was not stored.
+        """
         if run.kind != "condense":
             raise RegistryError(f"run {run.id} is of the kind {run.kind}: it condensed nothing")
         facts = run.config
         try:
-            # The last departure of a run that began at another one speaks of that; `condense` says it again.
+            # Departures are the ways in which a run differs from its source. If the run began at the saved state of
+            # another run, its last departure says so. This one is left out, because `condense` adds it again.
             departures = facts["departures"][: -1 if facts.get("start") else None]
             preset = Preset(
                 name=facts["preset"],
@@ -58,7 +65,7 @@ class Recorded:
 
 
 def check_continues(store: Registry, run_id: str | None, job: Job) -> None:
-    """Raise ConfigError unless the job is the one of the run `run_id`, if there is one."""
+    """Raise ConfigError if `job` is not the job of the run `run_id`. With `run_id` None nothing is checked."""
     if run_id is not None and store.run(run_id).key != job.key:
         raise ConfigError(
             f"run {run_id} cannot be continued from here: its images have changed, it ran on another kind of device "

@@ -1,4 +1,7 @@
-"""Condenses from what a run stored: goes on with a stopped run, or makes a stored set once more to compare the two."""
+"""Condenses with the arguments that a run stored.
+
+`resume` goes on with a stopped run. `rebuild` makes a stored set a second time and compares it with the stored set.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,11 @@ def resume(
     log: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> CondensationResult:
-    """Go on with a stopped condensation, from the configuration that its run stored.
+    """Go on with a stopped condensation, with the configuration that its run stored.
 
-    `device` and `data_root` replace those of the run, and `log` is that of `condense`. Raises ConfigError if this would
-    be another run: with other images, or on another kind of device.
+    `device` and `data_root` replace the stored ones if they are given. `log` is the argument `log` of `condense`.
+    Raises ConfigError if the images of the data set have changed or the kind of device is another, because then the run
+    cannot be continued.
     """
     recorded = Recorded.of(run)
     return condense(
@@ -52,12 +56,12 @@ def resume(
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuilt:
-    """A set that was made once more. It is the same bit for bit if there are no differences."""
+    """The result of making a stored set a second time."""
 
     record: SetRecord  # the stored set
-    id: str  # of the set that was made now
-    differences: tuple[Difference, ...]
-    elsewhere: tuple[str, ...]  # in what the two environments differ, a line each
+    id: str  # the id of the set that was made now
+    differences: tuple[Difference, ...]  # the differences between the two sets; empty if they are equal bit for bit
+    elsewhere: tuple[str, ...]  # one line for each difference between the two environments (software, threads, device)
 
 
 def rebuild(
@@ -69,13 +73,14 @@ def rebuild(
     anyway: bool = False,
     progress: Progress = SILENT,
 ) -> Rebuilt:
-    """Make a stored set once more from what its run stored, and compare the two. The registry does not change.
+    """Make a stored set a second time with the arguments that its run stored, and compare the two sets.
 
-    The work lies in `SATM_HOME/rebuilds` until it is done, so the same call continues after a stop. Experts that are in
-    `SATM_HOME` are used.
+    The registry does not change. The new set is kept in a registry of its own in `SATM_HOME/rebuilds` until the work is
+    done, so the same call continues after a stop. Experts that are in `SATM_HOME` are used again and not trained anew.
 
     Raises RegistryError for a set that was not condensed here, or that began at the saved state of another run. Raises
-    ConfigError if software, threads or device differ from those of the run, unless `anyway`: then the bits may differ.
+    ConfigError if software, threads or device differ from those of the run. With `anyway` they may differ; then the two
+    sets may differ in their bits too.
     """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         record, stored = store.find(reference), store.load(reference)
@@ -107,13 +112,13 @@ def rebuild(
     made = [each for each in (done.record, *done.siblings) if each.method == record.method]
     with Registry.open(place, read_only=True) as store:
         again = store.load(made[0].id)
-    for file in place.parent.glob(f"{place.name}*"):  # SQLite keeps files beside it
+    for file in place.parent.glob(f"{place.name}*"):  # the registry, and files that SQLite keeps beside it
         file.unlink()
     return Rebuilt(record=record, id=again.id, differences=tuple(differences(stored, again)), elsewhere=elsewhere)
 
 
 def _elsewhere(before: Mapping[str, Any], recorded: Recorded, device: str) -> list[str]:
-    """In what the environment, the threads and the device of a run differ from those of this process."""
+    """Return one line for each difference between a run and this process: in environment, threads or device."""
     here = environment()
     found = [
         f"{name} {before.get(name)}, here {here[name]}"

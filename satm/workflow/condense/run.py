@@ -43,10 +43,10 @@ from satm.workflow.workspace import Workspace, opened
 class CondensationResult:
     """The stored sets of one `condense` call."""
 
-    record: SetRecord
+    record: SetRecord  # the set that was asked for
     run: str  # the id of the run
-    new: bool  # False: the registry already had it
-    siblings: tuple[SetRecord, ...] = ()  # other sets of the same run, for example the one that is not averaged
+    new: bool  # False if the registry already had the set `record`
+    siblings: tuple[SetRecord, ...] = ()  # other sets of the same run, for example the set before it is averaged
 
 
 def preview(
@@ -57,7 +57,10 @@ def preview(
     judging: Judging | None = None,
     progress: Progress = SILENT,
 ) -> str:
-    """The first line that `condense` says: the scale and the work to do. Stores nothing."""
+    """Return the first line that `condense` prints: the scale and the work to do. Nothing is stored.
+
+    The arguments are checked as `condense` checks them.
+    """
     data = load_data(preset.config, data_root=data_root, device=device, progress=progress)
     check_request(preset.config, data)
     if judging is not None:
@@ -93,22 +96,23 @@ def condense(
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         registry: the registry file. If it does not exist, a new one is made.
         data_root: the only folder in which data sets are looked for; None: the usual places.
-        fresh: start over, even if the run is unfinished or finished.
-        since: with `fresh`, a time (UTC, ISO 8601). What the run did since then is continued: a command that starts a
-            dead worker again must not start its work over.
+        fresh: start over, even if there is a saved state or a finished run.
+        since: with `fresh`, a time (UTC, ISO 8601). Work that the run has done after this time is continued and not
+            started over. It is used by a command that starts a dead worker again: the worker goes on from its own work.
         start_from: id of an unfinished run. The new run begins at the saved state of that run, under the settings of
-            `preset`. The new run and its set say so.
+            `preset`. The id is stored with the new run and its set.
         parent: id of the set of all classes, if this set is one step of a class-incremental stream.
-        continuing: id of the run that the call must continue; None: the run that it finds, else a new one.
-        judging: judge the images on the validation split on the way. The set stays the same, bit for bit.
+        continuing: id of the run that the call must continue. None: the call continues the run of the same preset,
+            seed, data and kind of device if there is one, and otherwise starts a new run.
+        judging: judge the images on the validation split during the run. The set stays the same, bit for bit.
         watcher: follows the validation curve and may stop the run.
-        log: tools that the metrics, images and settings go to as well: `tensorboard`, `mlflow` or `wandb`, each with
-            `:PROJECT` if the usual one is not wanted. One that fails is left out, and the run goes on.
-        progress: where bars and messages go.
+        log: tools that also receive the metrics, images and settings: `tensorboard`, `mlflow` or `wandb`. A project
+            other than the default is written as `wandb:PROJECT`. If a tool fails, it is left out and the run goes on.
+        progress: receives the bars and messages.
 
-    Raises Interrupted after everything is saved (Pruned if the watcher stops the run), and Diverged after the last good
-    state is saved; ConfigError if the call would not continue the run `continuing`, has nothing to judge on, or cannot
-    use a logger.
+    Raises Interrupted if the user asks to stop, and Pruned if the watcher stops the run; everything is saved before.
+    Raises Diverged if an outer step fails; the last good state is saved before. Raises ConfigError if the call cannot
+    continue the run `continuing`, if there are no validation images to judge on, or if a logger cannot be used.
     """
     wanted = loggers.parse(log)
     _refuse_other_file(Path(registry), progress)
@@ -145,7 +149,10 @@ def _job(
 
 
 def _dropped(checkpoint: Checkpoint, before: RunRecord | None, since: str | None) -> bool:
-    """Drop the saved state for a fresh start. False, and nothing is dropped, if the run has worked since then."""
+    """Remove the saved state for a fresh start, and return True.
+
+    If the run has worked since the time `since`, nothing is removed and False is returned.
+    """
     if since is not None and before is not None and before.updated >= since:
         return False
     checkpoint.remove()
@@ -153,20 +160,26 @@ def _dropped(checkpoint: Checkpoint, before: RunRecord | None, since: str | None
 
 
 def _refuse_other_file(registry: Path, progress: Progress) -> None:
-    """Raise RegistryError for a file that is no registry, before the data set is read. A new file is made later."""
+    """Raise RegistryError if the file exists and is no registry. This is checked before the data set is read."""
     if registry.exists():
         writable_registry(registry, progress).close()
 
 
 def _checked(judging: Judging, preset: Preset, data: ImageData) -> Judging:
-    """`judging` as it suits the data set. Raises ConfigError if there is nothing to judge on."""
+    """Return `judging` with only the augmentations that suit the data set.
+
+    Raises ConfigError if there are no validation images to judge on.
+    """
     suited = judging.on(preset.config.dataset)
     suited.check(preset.config, data)
     return suited
 
 
 def _stored(job: Job, before: RunRecord | None, store: Registry, judging: Judging | None) -> CondensationResult | None:
-    """The sets of the run `before`; None if there is no such run, it is not finished or lacks the curve."""
+    """Return the stored sets of the run `before`, or None if the run must work.
+
+    The run must work if it is None, if it is not finished, or if its images were not judged as `judging` asks.
+    """
     if before is None or before.status != "done" or not before.set_id:
         return None
     if judging is not None and before.config.get("judging") != judging.to_dict():
@@ -189,9 +202,13 @@ def _carry_out(
     fresh: bool,
     by_id: str | None,
 ) -> CondensationResult:
-    """Run the outer steps that are left and store the sets. `before` is the newest run with the same key.
+    """Take the outer steps that are left, store the sets, and return them.
 
-    by_id: the id of the run, if the caller continues it by that: then this call's command does not describe it.
+    Args:
+        before: the stored run with the same key; None if there is none.
+        wanted: the loggers that were asked for.
+        by_id: the id of the run, if the caller continues it by its id. Then the stored command of the run is kept,
+            because the command of this process does not describe the run.
     """
     store, progress = workspace.store, workspace.progress
     saved = _saved_state(job, checkpoint, before, fresh, progress)
@@ -224,7 +241,7 @@ def _carry_out(
 
 
 def _loggers(wanted: Sequence[Wanted], job: Job, progress: Progress, run: str, step: int) -> Loggers:
-    """The loggers of a run that goes on after outer step `step`."""
+    """Return the loggers of a run of which `step` outer steps are done."""
     facts = job.facts({})
     about = {name: facts[name] for name in ("dataset", "method", "ipc", "seed", "profile", "device")}
     settings = {**about, "preset": job.preset.name, "run": run, "condense": job.preset.config.to_dict()}
@@ -234,9 +251,10 @@ def _loggers(wanted: Sequence[Wanted], job: Job, progress: Progress, run: str, s
 def _saved_state(
     job: Job, checkpoint: Checkpoint, before: RunRecord | None, fresh: bool, progress: Progress
 ) -> Mapping[str, torch.Tensor] | None:
-    """The state to continue from: the saved state of this run, else that of `job.start`.
+    """Return the state to continue from: the saved state of this run, or else the state of `job.start`.
 
-    None: begin at outer step 0. Raises RegistryError if the state of `job.start` is needed and is gone.
+    None means that the run begins at outer step 0. `before` is the stored run with the same key. Raises RegistryError
+    if the state of `job.start` is needed and its file is gone.
     """
     saved = None if fresh else checkpoint.load(progress)
     if saved is not None and before is not None and before.status == "done":
@@ -250,12 +268,16 @@ def _saved_state(
         return saved
     if job.start.state is None:
         raise RegistryError(f"run {job.start.run} left no saved state to continue from; start over without --from")
+    # The validation curve and the measurements that are not stored yet belong to the other run: they are left out.
     ours = {name: tensor for name, tensor in job.start.state.items() if not name.startswith(STATE)}
-    return {name: tensor for name, tensor in ours.items() if name != WAITING}  # those are the other run's
+    return {name: tensor for name, tensor in ours.items() if name != WAITING}
 
 
 def _note_judging(store: Registry, run: str, judge: Judge | None) -> None:
-    """Store with the run how its images are judged, and for whom. A session may judge otherwise than the one before."""
+    """Store with the run how its images are judged, and the facts of the watcher that follows the curve.
+
+    It is stored at every start, because a session may judge in another way than the session before it.
+    """
     facts: dict[str, Any] = {"judging": None} if judge is None else judge.about()
     if judge is not None and judge.watcher is not None:
         facts["tuning"] = dict(judge.watcher.facts)
@@ -265,7 +287,7 @@ def _note_judging(store: Registry, run: str, judge: Judge | None) -> None:
 
 
 def _begin(job: Job, workspace: Workspace) -> Condensation:
-    """The condensation at outer step 0. Missing experts and a missing teacher are trained first."""
+    """Return the condensation at outer step 0. Missing experts and a missing teacher are trained first."""
     config = job.preset.config
     task = Task(
         data=job.data,
@@ -282,7 +304,10 @@ def _begin(job: Job, workspace: Workspace) -> Condensation:
 
 
 def _say_notes(condensation: Condensation, earlier: Mapping[str, str], progress: Progress) -> None:
-    """Say the notes of the condensation, and warn if those of the session before, `earlier`, were different."""
+    """Show the notes of the condensation, which say how it is computed.
+
+    Warn if a note of the session before, in `earlier`, was different.
+    """
     for name, note in condensation.notes.items():
         progress.say(note)
         if earlier.get(name, note) != note:
@@ -294,17 +319,17 @@ def _say_notes(condensation: Condensation, earlier: Mapping[str, str], progress:
 
 @dataclass(frozen=True, kw_only=True)
 class AmendedNotes:
-    """Passes a message of a condensation to the user, and adds it to the notes of the run.
+    """A function that shows a message of a condensation to the user, and adds it to every note of the run.
 
-    The notes are stored when the run starts, so a later event can make them wrong. For example, they say that a step is
-    compiled, and then its compilation fails. If the run has not started yet, the message is not stored.
+    The notes are stored when the run starts, so a later event can make them wrong. For example, a note says that a step
+    is compiled, and then its compilation fails. If the run has not started yet, the message is only shown.
     """
 
-    key: str  # of the run
+    key: str  # the key of the run
     workspace: Workspace
 
     def __call__(self, message: str) -> None:
-        """Say `message`, and store it if the run has started."""
+        """Show `message`, and store it if the run has started."""
         self.workspace.progress.say(message)
         store = self.workspace.store
         run = store.find_run(self.key)
@@ -315,7 +340,7 @@ class AmendedNotes:
 def _store_sets(
     job: Job, condensation: Condensation, store: Registry, run: str, judge: Judge | None
 ) -> CondensationResult:
-    """Store the set that the condensation has made, and its siblings. `new` is False if the registry had the set."""
+    """Store the set that the condensation has made, and its siblings, and return their records."""
     known = {record.id for record in store.sets()}
     outcome = condensation.result()
     sets = [job.describe(outcome), *(job.describe(each, sibling=name) for name, each in outcome.siblings.items())]
@@ -328,10 +353,11 @@ def _store_sets(
 
 @contextmanager
 def _ending(store: Registry, run: str, condensation: Condensation, loggers: Loggers) -> Iterator[None]:
-    """Close the loggers. If the work ends early, store that with the run, and raise the error again.
+    """Run the body of the `with`, then close the loggers. If the body fails, store how the run ended.
 
-    The messages of Diverged and RegistryError then also say how to continue from the last saved state. If the registry
-    cannot be written, the first error is the one that counts.
+    The error of the body is raised again. The messages of Diverged and RegistryError are extended: they say how to
+    continue from the last saved state. If the registry cannot be written at that moment, its error is ignored and the
+    error of the body is raised.
     """
     ending: Ending = "failed"
     try:

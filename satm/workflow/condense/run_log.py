@@ -1,4 +1,7 @@
-"""The measurements of a run on their way to the registry: a busy registry does not stop the run."""
+"""Collects the measurements of a run and stores them in the registry.
+
+While another process holds the registry, the measurements are kept in memory and the run goes on.
+"""
 
 from __future__ import annotations
 
@@ -18,42 +21,44 @@ WAITING = "waiting_measurements"  # the name of the tensor of unstored measureme
 
 
 class RunLog:
-    """The measurements and seconds that the registry has not stored yet.
+    """The measurements and the working seconds of a run that are not in the registry yet.
 
-    The measurements are also in the saved state; the seconds are lost if the process is killed.
+    The measurements are also a part of the saved state (the checkpoint), so they survive if the process is killed. The
+    seconds since the last write are lost then. The measurements also go to `loggers`, if there are any.
     """
 
     def __init__(self, store: Registry, run: str, progress: Progress, loggers: Loggers | None = None) -> None:
         self._store, self._run, self._progress, self._loggers = store, run, progress, loggers
         self._rows: list[tuple[int, str, float]] = []
-        self._counted = time.monotonic()  # the seconds before this are stored
-        self._said = False
+        self._counted = time.monotonic()  # the time until which the seconds are stored
+        self._said = False  # whether the user was told that the registry is in use
 
     def add(self, step: int, measured: Mapping[str, float]) -> None:
-        """Take in what outer step `step` has measured. Steps count from 0."""
+        """Add the metrics that outer step `step` has measured, by name. The first step is 0."""
         self._rows.extend((step, name, float(value)) for name, value in measured.items())
         if self._loggers is not None:
             self._loggers.add(step, measured)
 
     def picture(self, condensation: Condensation) -> None:
-        """Show the loggers the images, if it is time for that."""
+        """Send the images to the loggers. The loggers decide whether a new picture is due."""
         if self._loggers is not None:
             self._loggers.picture(condensation)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The measurements that wait, for a saved state: JSON as bytes, uint8 [length]."""
+        """Return the measurements that are not stored yet, for the saved state: JSON bytes, a tensor uint8 [length]."""
         return {WAITING: torch.tensor(list(json.dumps(self._rows).encode()), dtype=torch.uint8)}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take in the measurements that waited when `state` was saved."""
+        """Add the measurements that were not stored yet when `state` was saved."""
         if WAITING in state:
             rows = json.loads(bytes(state[WAITING].tolist()))
             self._rows.extend((int(step), str(name), float(value)) for step, name, value in rows)
 
     def offer(self) -> None:
-        """Store what waits. If another process holds the registry, it goes on waiting and tells the user once.
+        """Store all measurements now, if the registry is free.
 
-        Raises RegistryError if the registry cannot be written.
+        If another process holds the registry, they stay in memory and the user is told once. Raises RegistryError if
+        the registry cannot be written.
         """
         try:
             self._write(wait=False)
@@ -65,7 +70,7 @@ class RunLog:
             self._said = True
 
     def settle(self) -> None:
-        """Store what waits, and wait for the registry as long as it takes.
+        """Store all measurements, and wait as long as another process holds the registry.
 
         Raises RegistryError if the registry cannot be written, Interrupted if the user stops the wait.
         """

@@ -13,7 +13,7 @@ from satm.progress import SILENT, Progress
 from satm.workflow.condense.judging import Judging
 from satm.workflow.condense.run import CondensationResult, condense
 
-MOST = 10_000  # seeds in one range
+MOST = 10_000  # the largest number of seeds in one range such as 0-4
 
 
 def condense_seeds(
@@ -30,14 +30,15 @@ def condense_seeds(
     progress: Progress = SILENT,
     on_set: Callable[[int, CondensationResult], None] = lambda seed, done: None,
 ) -> Group:
-    """Condense once for each seed, and return the group of the sets. `on_set` is called after each of them.
+    """Condense `preset` once for each seed, one after another, and return the group of the sets.
 
-    The experts of each set are trained with the seed of the set, so that the spread between the sets includes the
-    spread between experts. `share_experts` uses the experts of the preset for every set; then means and intervals speak
-    of these experts only. The same call again continues where an earlier one stopped. The other arguments are those of
+    `on_set(seed, result)` is called after each set. By default the experts of a set are trained with the seed of the
+    set, so that the spread between the sets includes the spread between experts. With `share_experts` every set uses
+    the experts of the preset; then means and intervals are valid for these experts only. The same call again continues
+    where an earlier call stopped. The other arguments are those of `condense`.
+
+    Raises ConfigError if a seed is negative, if a seed is given twice, or if no seed is given. Raises the errors of
     `condense`.
-
-    Raises ConfigError if a seed is negative or given twice, or if there is none; otherwise what `condense` raises.
     """
     check_seeds(seeds)
     made = []
@@ -60,21 +61,24 @@ def condense_seeds(
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
-    """Raise ConfigError if a seed is negative or given twice, or if there is none."""
+    """Raise ConfigError if a seed is negative, if a seed is given twice, or if no seed is given."""
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds {', '.join(map(str, seeds)) or 'none'}: expected different whole numbers from 0")
 
 
 def with_expert_seed(preset: Preset, seed: int) -> Preset:
-    """`preset` with experts of this seed. This is no departure: the publications fix no seed of the experts."""
+    """Return `preset` with `seed` as the seed of its experts.
+
+    This is not listed as a departure from the publication, because no publication fixes the seed of the experts.
+    """
     config = preset.config
     return replace(preset, config=replace(config, experts=replace(config.experts, seed=seed)))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """`0,1,2` or `0-4` or `0-2,7` as numbers in the order written.
+    """Return the seeds of a text such as `0,1,2`, `0-4` or `0-2,7`, in the order in which they are written.
 
-    Raises ConfigError for any other text and for a range of more than 10,000 seeds.
+    Raises ConfigError for a text of another form, a seed that is there twice, and a range of more than 10,000 seeds.
     """
     found: list[int] = []
     for part in text.split(","):

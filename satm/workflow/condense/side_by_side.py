@@ -1,4 +1,4 @@
-"""Condenses one preset under several seeds at once, in worker processes or on a Ray cluster."""
+"""Condenses one preset under several seeds at the same time, in worker processes or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -25,23 +25,25 @@ from satm.workflow.fan_out import LocalWorkers, Outcome, Place, Work, fan_out
 
 @dataclass(frozen=True, kw_only=True)
 class CondenseSeed:
-    """The task of one seed."""
+    """The task of one seed: a condensation that a worker process runs."""
 
-    preset: Preset  # with the experts of this seed
+    preset: Preset  # with the seed of its experts already chosen
     seed: int
     fresh: bool = False
     since: str | None = field(default=None, repr=False)
-    """For `fresh`: when the command began, so that a worker that died is continued. Not a part of what is made."""
+    """The time at which the command began, used with `fresh`: if a worker dies, the next worker continues the work done
+    since then. It is not a part of the repr, because the repr decides which scratch registry a task uses on a Ray
+    worker, and the set does not depend on this time."""
     judging: Judging | None = None
     log: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """What people read."""
+        """The name that messages show."""
         return f"seed {self.seed}"
 
     def run(self, work: Work) -> None:
-        """Condense, or continue, or find the stored set."""
+        """Condense the set, continue its unfinished run, or find that it is stored already."""
         condense(
             self.preset,
             seed=self.seed,
@@ -72,21 +74,24 @@ def condense_side_by_side(
     progress: Progress = SILENT,
     on_set: Callable[[int, CondensationResult], None] = lambda seed, done: None,
 ) -> Group:
-    """What `condense_seeds` does, with a process for each seed at `place`; `threads` are those of each process.
+    """Do what `condense_seeds` does, but condense each seed in its own process at `place`.
 
-    Equal seeds give equal sets, bit for bit, as one after another with as many threads. Their version numbers follow
-    the order in which they end. A seed that fails stops no other one. Shared experts are trained first, at `place` too.
+    `place` says where the processes run: on this machine or on a Ray cluster. `threads` is the number of CPU threads of
+    each process. The sets are equal, bit for bit, to those that `condense_seeds` makes with as many threads. Their
+    version numbers follow the order in which they end. If one seed fails, the other seeds go on. Shared experts are
+    trained first, also at `place`.
 
-    Raises SatmError if a seed failed, after the others are done; Interrupted after everything is saved.
+    Raises SatmError if a seed failed, after all other seeds are done. Raises Interrupted if the user asks to stop;
+    everything is saved before.
     """
     check_seeds(seeds)
-    here = device if place.is_here else "auto"  # this machine may lack the device of the others
+    here = device if place.is_here else "auto"  # this machine may lack the device of the cluster's machines
     data = load_data(preset.config, data_root=data_root, device=here, progress=progress)
     check_request(preset.config, data)
     progress.say(f"{opening_line(preset, data, resolve_device(here))}; this for each of {len(seeds)} seeds")
     if isinstance(place, LocalWorkers):
         warn_of_memory(min(place.count, len(seeds)), preset, data, resolve_device(here), progress)
-    del data  # each worker has its own
+    del data  # each worker loads the data for itself
     before = _stored(registry, preset, seeds, share_experts=share_experts)
     work = Work(registry=Path(registry), device=device, threads=threads, data_root=data_root, progress=progress)
     if share_experts:
@@ -116,7 +121,7 @@ def _of_seed(preset: Preset, seed: int, *, share_experts: bool) -> Preset:
 
 
 def _stored(registry: Path | str, preset: Preset, seeds: Sequence[int], *, share_experts: bool) -> dict[int, SetRecord]:
-    """The sets that are stored of these seeds: of each, that of the newest run that is done."""
+    """Return the stored sets by seed: for each seed the set of its newest finished run. Other seeds are left out."""
     if not Path(registry).exists():
         return {}
     with Registry.open(registry, read_only=True) as store:
@@ -126,7 +131,7 @@ def _stored(registry: Path | str, preset: Preset, seeds: Sequence[int], *, share
 
 
 def _found(registry: Path | str, preset: Preset, seeds: Sequence[int], *, share_experts: bool) -> list[SetRecord]:
-    """The sets of these seeds, in their order. Raises RegistryError if one is missing."""
+    """Return the stored set of each seed, in the order of `seeds`. Raises RegistryError if a set is missing."""
     stored = _stored(registry, preset, seeds, share_experts=share_experts)
     for seed in seeds:
         if seed not in stored:

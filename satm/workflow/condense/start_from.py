@@ -1,4 +1,7 @@
-"""Continues from the saved state of another run under other settings: the way out of a run that diverged."""
+"""Finds the saved state of another run, so that a new run can begin there under other settings.
+
+This is how a user continues from a run that diverged.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,18 @@ from satm.workflow.checkpoint import Checkpoint
 class Start:
     """The saved state of another run, at which a new run begins."""
 
-    run: str  # its id
+    run: str  # the id of the other run
     state: Mapping[str, torch.Tensor] | None
-    """None if the file is gone. Then only a run that already began can continue."""
-    departure: str  # what the new run says about its first outer steps
+    """The saved tensors by name; None if the file is gone. A new run cannot begin then, but a run that began at this
+    state earlier can continue from its own saved state."""
+    departure: str  # a sentence that is stored with the new run: which run made its first outer steps, and how
 
 
 def find_start(reference: str, preset: Preset, store: Registry) -> Start:
-    """The state of the unfinished run whose id begins with `reference`.
+    """Return the saved state of the run with an id that begins with `reference`.
 
-    Raises RegistryError if there is not exactly one such run, ConfigError if `preset` differs from the preset of that
-    run in more than the settings of the method.
+    `preset` is the preset of the new run. Raises RegistryError if no run or more than one run has such an id. Raises
+    ConfigError if `preset` differs from the preset of that run in more than the settings of the method.
     """
     runs = [run for run in store.runs(kind="condense") if run.id.startswith(reference)]
     if len(runs) != 1:

@@ -1,4 +1,8 @@
-"""In-domain and cross-architecture evaluation of a stored set. It can stop after any network and continue later."""
+"""Evaluates a stored set: trains fresh networks on it and tests them.
+
+The networks have the architecture that the set was made with (in-domain) or another one (cross-architecture). The work
+can stop after any network and continue later.
+"""
 
 from __future__ import annotations
 
@@ -57,34 +61,40 @@ def evaluate(
     log: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Group:
-    """Train networks from scratch on stored sets and store their metrics on test images; `group_results` reads them.
+    """Train networks from scratch on stored sets, and store their metrics on the test images.
 
-    `reference` names one set, or a group (`Registry.group`): then every set of the group is evaluated, each by networks
-    with the same initial weights.
+    The return value is the group of the evaluated sets; `group_results` reads the stored metrics.
 
-    Each network gets a row for every metric of `evaluation.METRICS`. A network that is stored with every metric is not
-    trained again.
+    `reference` names one set, or a group of sets that differ only in their seed (`Registry.group`). Every set of a
+    group is evaluated, and the networks of the same repeat have the same initial weights for every set.
+
+    One result row is stored for each network and each metric of `evaluation.METRICS`. A network that has a stored row
+    for every metric is not trained again.
 
     Args:
-        architectures: the networks to train. By default the set's own ("in-domain"); any other is "cross-arch".
-        baseline: "random" also trains on as many random real images under the same recipe. Each repeat draws new
-            ones, and their learning rate is chosen on the validation split.
-        recipe, learning_rate: the name of a recipe and the policy of its learning rate; by default those of the set's
-            profile. "both" evaluates under "learned", then under "grid"; the results lie side by side.
-        repeats: networks for each architecture and memory; by default the recipe's number.
-        prefix: train only on the first `prefix` images of each class, and on as many random ones. The results are
-            stored under the memory `condensed[:PREFIX]`.
-        labels: "teacher" or `ByTeacher`: a network trained on the set's real images labels every batch, of random
-            images too. "own": the set's labels. By default as the recipe has them.
-        save_predictions: whether the class that each network gives each test image is stored, a byte each. By default
-            it is for fewer than 20,000 test images. True also trains stored networks without predictions again.
-        compilation: "compiled" or "eager" forces how networks are trained; "auto" compiles long trainings. Every result
-            says how it was trained.
+        architectures: the networks to train. By default only the architecture that the set was made with
+            ("in-domain"); the results of any other architecture are stored as "cross-arch".
+        baseline: "random" also trains networks on as many random real images under the same recipe. Each repeat draws
+            new images. The learning rate for random images is chosen on the validation split.
+        recipe: the name of the recipe by which the networks are trained; by default the recipe of the set's profile.
+        learning_rate: how the learning rate is found: "learned", "grid" or a number; by default as the recipe says.
+            "both" evaluates with "learned" first and then with "grid", and stores the results of both.
+        repeats: the number of networks for each architecture, on the set and on random images each; by default the
+            recipe's number.
+        prefix: train only on the first `prefix` images of each class, and on as many random images. The results are
+            stored under the name `condensed[:PREFIX]` in the field `memory`.
+        labels: "teacher" or `ByTeacher`: a network that was trained on the set's real data labels every batch, also
+            the batches of random images. "own": the stored labels of the set are used. By default as the recipe says.
+        save_predictions: whether to store the class that each network predicts for each test image, one byte for each
+            prediction. By default predictions are stored if there are fewer than 20,000 test images. With True, stored
+            networks without predictions are trained again.
+        compilation: "compiled" or "eager" forces how networks are trained; "auto" compiles long trainings. The way is
+            stored with every result.
         dry_run: check the request and train nothing.
-        log: tools that every metric goes to as well, as in `condense`.
+        log: tools that also receive every metric, as in `condense`.
 
-    Raises ConfigError before anything is trained if a learning rate would be chosen on validation images and the set
-    holds out none (`validation=0`), and Interrupted with every finished network stored.
+    Raises ConfigError before anything is trained if a learning rate must be chosen on validation images and the set
+    has none (`validation=0`). Raises Interrupted if the user asks to stop; every finished network is stored before.
     """
     choices = [
         Judging(recipe=recipe, learning_rate=policy, prefix=prefix, labels=labels) for policy in policies(learning_rate)
@@ -111,9 +121,12 @@ def _works(
     baseline: MemoryKind | None,
     repeats: int | None,
 ) -> Iterator[tuple[Judging, Entrant, Wanted]]:
-    """What is trained for each set of the group under each choice. Raises the errors of `_wanted`."""
+    """Yield the choices, the set and the networks to train, for each set of the group under each of the `choices`.
+
+    Raises the errors of `_wanted`.
+    """
     for record, judging in product(group.sets, choices):
-        # Random images do not depend on the seed of the condensation: they are judged once, beside the first set.
+        # Random images do not depend on the seed of the condensation, so they are evaluated only with the first set.
         beside = baseline if record is group.sets[0] else None
         entrant = find_entrant(store, record.id, judging)
         yield judging, entrant, _wanted(entrant, architectures, beside, repeats)
@@ -122,7 +135,10 @@ def _works(
 def _wanted(
     subject: Entrant, architectures: Sequence[str] | None, baseline: MemoryKind | None, repeats: int | None
 ) -> Wanted:
-    """The networks that `evaluate` needs. Raises ConfigError for an architecture or a learning rate that cannot be."""
+    """Return the networks that `evaluate` needs for one set.
+
+    Raises ConfigError if an architecture cannot be trained on the set, or if its learning rate cannot be found.
+    """
     names = [subject.config.architecture] if architectures is None else list(architectures)
     wanted = Wanted(
         architectures=tuple(subject.canonical(name) for name in names),
@@ -140,13 +156,13 @@ class Wanted:
     """The networks that an evaluation of one set needs."""
 
     architectures: tuple[str, ...]  # canonical names
-    memories: tuple[MemoryKind, ...]
-    repeats: int  # networks for each architecture and memory
-    kind: Literal["eval", "eval-arch"]  # as the run is stored
-    save_predictions: bool | None = None  # None: if there are fewer than `SAVED_BELOW` test images
+    memories: tuple[MemoryKind, ...]  # the kinds of images that networks are trained on: the set, real images …
+    repeats: int  # the number of networks for each architecture and memory
+    kind: Literal["eval", "eval-arch"]  # the kind of run under which the evaluation is stored
+    save_predictions: bool | None = None  # None: predictions are stored if there are fewer than SAVED_BELOW test images
 
     def opening(self, subject: Entrant) -> str:
-        """One line that says what is trained."""
+        """Return one line that describes what is trained."""
         beside = "".join(f", beside {memory}" for memory in self.memories if memory != "condensed")
         return (
             f"{subject.record.name} ({subject.profile}{subject.remark}): {self.repeats} networks each of "
@@ -154,7 +170,11 @@ class Wanted:
         )
 
     def complete(self, rows: NetworkRows) -> set[tuple[str, int]]:
-        """The networks that need no training. If predictions were asked for, those without them do."""
+        """Return the networks that need no training, as pairs (architecture, repeat).
+
+        If `save_predictions` is True, a network without stored predictions is trained again. A network that diverged
+        has no predictions and is not trained again.
+        """
         done = rows.complete()
         if not self.save_predictions:
             return done
@@ -162,18 +182,18 @@ class Wanted:
         return done & (diverged | rows.predicted().keys())
 
     def facts(self, subject: Subject) -> dict[str, Any]:
-        """The facts about the request that the run stores, JSON-able."""
+        """Return the facts about the request that the run stores, as values that JSON can represent."""
         facts = {"architectures": list(self.architectures), "memories": list(self.memories)}
         facts |= {"recipe": subject.recipe.to_dict(), "repeats": self.repeats}
-        if subject.hardened:  # left out otherwise, so that runs from before are still found
+        if subject.hardened:  # the key of a run is a hash of the facts; without the entry, older runs keep their key
             facts["hardened"] = True
         return facts if subject.prefix is None else facts | {"prefix": subject.prefix}
 
 
 def tested_images(subject: Subject, save_predictions: bool | None) -> Tested | None:
-    """The test images whose predictions are stored; None: no predictions are.
+    """Return the test images for which predictions are stored, or None if no predictions are stored.
 
-    By default (None) they are stored for fewer than `SAVED_BELOW` test images.
+    If `save_predictions` is None, predictions are stored if there are fewer than `SAVED_BELOW` test images.
     """
     test = subject.data.test
     saved = len(test) < SAVED_BELOW if save_predictions is None else save_predictions
@@ -181,15 +201,16 @@ def tested_images(subject: Subject, save_predictions: bool | None) -> Tested | N
 
 
 def trainer_of(workspace: Workspace, compilation: Compilation) -> Trainer:
-    """A trainer on the workspace's device."""
+    """Return a trainer of networks on the device of the workspace."""
     return Trainer(device=workspace.device, compilation=compilation, progress=workspace.progress)
 
 
 def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, trainer: Trainer) -> None:
-    """Train the networks that are not stored or lack a metric, and store what is missing.
+    """Train the networks that are not stored or lack a metric, and store the missing metrics.
 
-    A network that lacks a metric is trained again with its own seed. Its stored rows do not change. A teacher that is
-    missing is trained first. Raises the same errors as `evaluation.evaluate`; every finished network is stored before.
+    A network that lacks a metric is trained again with the same seed as before. Its stored rows do not change. If the
+    recipe needs a teacher that is not stored, the teacher is trained first. Raises the same errors as
+    `evaluation.evaluate`; every network that is finished by then is stored.
     """
     store, progress = workspace.store, workspace.progress
     check_compilation(subject.recipe, trainer.compilation)  # before a teacher is trained
@@ -223,7 +244,7 @@ def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, traine
 
 
 def _keep(result: EvaluationResult, *, rows: NetworkRows, log: Loggers, **facts: Any) -> None:
-    """Store and log the metrics of a network. `facts` are those of `NetworkRows.add`."""
+    """Store and log the metrics of one network. `facts` are the other arguments of `NetworkRows.add`."""
     rows.add(result, **facts)
     protocol = rows.entrant.protocol(result.architecture)
     log.add(result.repeat, logged_names(protocol, result.architecture, rows.memory, result.metrics))
@@ -231,10 +252,10 @@ def _keep(result: EvaluationResult, *, rows: NetworkRows, log: Loggers, **facts:
 
 @contextmanager
 def recorded(store: Registry, subject: Subject, kind: str, facts: dict[str, Any], device: str) -> Iterator[str]:
-    """Store a run for the evaluation in the block, and yield the run's id. Stores how the block ends, and its seconds.
+    """Store a run for the evaluation in the `with` block, and yield the id of the run.
 
-    `facts` describe the request; the run's key is a hash of them. Raises SatmError if another process does the same
-    evaluation.
+    At the end it stores how the block ended and how many seconds it took. `facts` describe the request; the key of the
+    run is a hash of `kind`, the set and these facts. Raises SatmError if another process does the same evaluation.
     """
     deciding = {"kind": kind, "set": subject.record.id, **facts}
     continue_former(store, deciding)

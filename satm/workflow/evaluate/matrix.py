@@ -1,4 +1,4 @@
-"""Evaluates several sets on several architectures. It can stop after any network and continue later."""
+"""Evaluates several sets on several architectures. The work can stop after any network and continue later."""
 
 from __future__ import annotations
 
@@ -45,23 +45,27 @@ def evaluate_matrix(
 ) -> Matrix:
     """Train networks on every set under one recipe, and compare the sets.
 
-    Each reference names a set or a group, as `Registry.group` reads it. All sets of a group are evaluated, and the
-    matrix has one row for the group. The architectures are those given and the sets' own. A network depends only on its
-    architecture, its repeat and its memory, so a network in the registry is not trained again, even if another command
-    trained it.
+    Each reference names a set, or a group of sets that differ only in their seed (`Registry.group`). All sets of a
+    group are evaluated, and the matrix has one row for the group. Networks of all given architectures are trained, and
+    of the architectures that the sets were made with. A network depends only on the recipe, its architecture, its
+    repeat and the images that it learns from. So a network that is stored in the registry is not trained again, even if
+    another command trained it.
 
-    `against` chooses the other side of the comparison: "random" for as many random real images, or a set or group,
-    which is then also evaluated. `baseline="random"` trains on random images too; without `against`, they are the other
-    side. Differences are paired, as `MatrixRow.difference` says. Sets with the same random images share the networks
-    trained on them. `dry_run` trains nothing and returns the stored results. The other arguments are those of
-    `evaluate`.
+    `against` chooses what every set is compared with: "random" means as many random real images; a set or a group is
+    also evaluated. `baseline="random"` also trains networks on random images; without `against`, every set is compared
+    with them. Differences are paired, as `MatrixRow.difference` describes. Sets for which the same random images are
+    drawn share the networks trained on them. With `dry_run` nothing is trained, and the stored results are returned.
+    The other arguments are those of `evaluate`; `evaluate_matrices` also accepts "both" as the learning rate.
 
-    Raises ConfigError if the sets belong to different data sets, or if no recipe is named and their own recipes differ.
-    The same holds if `against` names a set of another IPC or rate policy, one set for a group or a group for one set,
-    or a group without two seeds of the other. Raises the errors of `Registry.group`, and UnknownName or ConfigError for
-    an architecture. All this is before anything is trained. Raises Interrupted if
-    the user stops it; the networks finished until then are stored. Raises Diverged, after all other networks, if a grid
-    has no rate at which a network can be trained. `evaluate_matrices` takes "both" as the learning rate.
+    Before anything is trained it raises
+    - ConfigError if the sets belong to different data sets, or if no recipe is named and the sets' own recipes differ,
+    - ConfigError if `against` names a set with another IPC or another way to find the learning rate, a single set to
+      compare with a group, a group to compare with a single set, or a group that has fewer than two seeds in common
+      with the compared group,
+    - the errors of `Registry.group`, and UnknownName or ConfigError for an architecture.
+
+    Later it raises Interrupted if the user asks to stop; the networks that are finished by then are stored. It raises
+    Diverged, after all other networks are trained, if no rate of the grid can train a network.
     """
     (matrix,) = evaluate_matrices(
         references,
@@ -105,9 +109,10 @@ def evaluate_matrices(
     log: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> tuple[Matrix, ...]:
-    """`evaluate_matrix` under each policy of the learning rate: for "both" the matrix at learned rates, then at grid's.
+    """Return one matrix for each policy of the learning rate, made as in `evaluate_matrix`.
 
-    A memory without a step size, such as random images, has only grid rates. It is trained once and stands in both
+    For "both" the first matrix has learned rates and the second has rates that are chosen from the grid. Images without
+    a step size, such as random images, only have grid rates. Their networks are trained once and appear in both
     matrices. All requests are checked before anything is trained.
     """
     requests = tuple(
@@ -141,10 +146,10 @@ class MatrixRequest:
     references: tuple[str, ...]
     architectures: tuple[str, ...]
     baseline: Literal["random"] | None
-    against: str | None  # "random" or a set; None: the baseline, if there is one
-    repeats: int | None
+    against: str | None  # what every set is compared with: "random", or a set or group; None: the baseline, if given
+    repeats: int | None  # the number of networks for each architecture and memory; None: the recipe's number
     judging: Judging
-    save_predictions: bool | None = None  # None: if there are few enough test images
+    save_predictions: bool | None = None  # None: predictions are stored if there are few test images (`evaluate`)
 
     @property
     def against_random(self) -> bool:
@@ -153,49 +158,49 @@ class MatrixRequest:
 
     @property
     def against_set(self) -> str | None:
-        """The set that all sets are compared with."""
+        """The name of the set or group that all sets are compared with; None if there is none."""
         return None if self.against == "random" else self.against
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A group of the matrix: its sets with their recipe. Often it is a single set."""
+    """One group of the matrix: its sets, each with the recipe that it is evaluated by. A group can be a single set."""
 
     group: Group
-    entrants: tuple[Entrant, ...]  # by seed
+    entrants: tuple[Entrant, ...]  # the sets of the group, in the order of their seeds
 
     @property
     def name(self) -> str:
-        """The name of its row: the group's, or that of its only set."""
+        """The name of the group's row in the matrix: the name of the group or, of a single set, the name of the set."""
         return self.group.name if len(self.entrants) > 1 else self.entrants[0].record.name
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids of its sets."""
+        """The ids of the sets of the group."""
         return tuple(each.record.id for each in self.entrants)
 
     @property
     def first(self) -> Entrant:
-        """The set with the lowest seed. All sets have the same images' shape, recipe, profile and architecture."""
+        """The set with the lowest seed. All sets of a group agree in image shape, recipe, profile and architecture."""
         return self.entrants[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixPlan:
-    """A matrix whose groups, architectures and recipe are found and checked."""
+    """The plan of a matrix: its groups, architectures and recipe, found in the registry and checked."""
 
     request: MatrixRequest
     contenders: tuple[Contender, ...]
-    other: Contender | None  # the group that all groups are compared with
+    other: Contender | None  # the group that all groups are compared with; None if there is no such group
     randoms: Mapping[str, Entrant]
-    """By the name of a group: the set of the matrix under which the random images for it are stored. Several groups can
-    share one. It is empty if no random images are used."""
-    architectures: tuple[str, ...]  # canonical; the sets' own first
-    repeats: int
+    """Maps the name of a group to the set of the matrix under which the results of the group's random images are
+    stored. Several groups can share one such set. The mapping is empty if no random images are used."""
+    architectures: tuple[str, ...]  # canonical names; first the architectures that the sets were made with
+    repeats: int  # the number of networks for each architecture and memory
 
     @property
     def entrants(self) -> tuple[Entrant, ...]:
-        """All sets, each once."""
+        """All sets of the matrix, without repetitions."""
         return _once(self.contenders)
 
     @property
@@ -204,26 +209,29 @@ class MatrixPlan:
         return self.contenders[0].first.recipe
 
     def memories(self, entrant: Entrant) -> tuple[MemoryKind, ...]:
-        """The memories of a set that networks are trained on: the set, and random images if they are stored with it."""
+        """Return what networks are trained on for this set: its own images, and random images if the set stores them.
+
+        `randoms` says which sets store the results of random images.
+        """
         holders = {each.record.id for each in self.randoms.values()}
         return ("condensed", "random") if entrant.record.id in holders else ("condensed",)
 
     def rows(self, store: Registry, entrant: Entrant, memory: MemoryKind) -> NetworkRows:
-        """The stored results of one memory of a set."""
+        """Return the stored results of one memory of a set: of its own images, or of the random images."""
         return _stored(store, entrant, memory, self.architectures)
 
     def all_rows(self, store: Registry) -> list[NetworkRows]:
-        """The stored results of every memory of every set."""
+        """Return the stored results of every memory of every set."""
         return [self.rows(store, entrant, memory) for entrant in self.entrants for memory in self.memories(entrant)]
 
     def stored(self, store: Registry) -> tuple[int, int]:
-        """The number of networks that are stored, and the number that the matrix has in all."""
+        """Return two numbers: how many networks of the matrix are stored, and how many networks it has in all."""
         rows = self.all_rows(store)
         total = len(rows) * len(self.architectures) * self.repeats
         return sum(len(each.accuracies(self.repeats)) + len(each.diverged(self.repeats)) for each in rows), total
 
     def finished(self, store: Registry) -> bool:
-        """Whether every network is stored with every metric, and with its predictions if they were asked for."""
+        """Return whether every network is stored with every metric, and with its predictions if they were requested."""
         there, total = self.stored(store)
         rows = self.all_rows(store)
         if there < total or any(each.lacking(self.repeats) for each in rows):
@@ -233,7 +241,7 @@ class MatrixPlan:
         )
 
     def opening(self, store: Registry) -> str:
-        """One line that describes the matrix and says how many of its networks are stored."""
+        """Return one line that describes the matrix and says how many of its networks are stored."""
         there, total = self.stored(store)
         sets = "1 set" if len(self.entrants) == 1 else f"{len(self.entrants)} sets"
         if len(self.entrants) > len(self.contenders):
@@ -247,7 +255,10 @@ class MatrixPlan:
 
 
 def plan_matrix(store: Registry, request: MatrixRequest) -> MatrixPlan:
-    """Find the groups and their recipe, and check that they can be compared. Raises as `evaluate_matrix`."""
+    """Find the groups and their recipe, and check that they can be compared.
+
+    Raises the errors that `evaluate_matrix` raises before anything is trained.
+    """
     wanted = [*request.references, *([request.against_set] if request.against_set is not None else [])]
     found = [_contender(store, name, request.judging) for name in wanted]
     contenders = tuple({each.ids: each for each in reversed(found)}.values())[::-1]
@@ -275,7 +286,10 @@ def plan_matrix(store: Registry, request: MatrixRequest) -> MatrixPlan:
 
 
 def train_matrix(workspace: Workspace, plan: MatrixPlan, trainer: Trainer) -> None:
-    """Train the missing networks, one memory after another. Raises Diverged after all others are trained."""
+    """Train the missing networks, one set and memory after another.
+
+    Raises Diverged, after all other networks are trained, if no learning rate could train the networks of a memory.
+    """
     diverged = []
     for entrant in plan.entrants:
         subject = open_subject(workspace, entrant.record.id, plan.request.judging)
@@ -296,7 +310,7 @@ def train_matrix(workspace: Workspace, plan: MatrixPlan, trainer: Trainer) -> No
 
 
 def read_matrix(store: Registry, plan: MatrixPlan) -> Matrix:
-    """The stored accuracies of a plan, and for each group the row that it is compared with."""
+    """Return the matrix of the stored accuracies, and for each group the row that the group is compared with."""
     sets = {each.name: _matrix_row(store, plan, each) for each in plan.contenders}
     holders = {each.record.id: each for each in plan.randoms.values()}
     randoms = {key: _random_row(store, plan, holder) for key, holder in holders.items()}
@@ -322,7 +336,7 @@ def _contender(store: Registry, reference: str, judging: Judging) -> Contender:
 
 
 def _once(contenders: Sequence[Contender]) -> tuple[Entrant, ...]:
-    """The sets of all groups, each once: groups can share sets."""
+    """Return the sets of all groups without repetitions. Two groups can have a set in common."""
     return tuple({each.record.id: each for one in contenders for each in one.entrants}.values())
 
 
@@ -336,7 +350,7 @@ def _check_comparable(entrants: Sequence[Entrant]) -> None:
     first = entrants[0]
     for other in entrants[1:]:
         here, there = ((e.config.dataset, e.synthetic.image_shape, e.synthetic.classes) for e in (first, other))
-        # The data are compared only if both sets name them; an imported set may name none.
+        # The data files are compared only if both sets name their data files; an imported set may not name them.
         known = [data for data in (_data(first), _data(other)) if data]
         if here != there or known[:1] != known[-1:]:
             raise ConfigError(
@@ -360,7 +374,11 @@ def _data(entrant: Entrant) -> list[str]:
 
 
 def _check_pair(one: Contender, other: Contender) -> None:
-    """Raise ConfigError if a difference of these two would mix what must be equal, or has no pairs."""
+    """Raise ConfigError if these two groups cannot be compared.
+
+    This is so if they have different IPC, if their learning rates are found in different ways, if only one of them is a
+    single set, or if both are groups of several sets with fewer than two common seeds.
+    """
     first, second = one.first, other.first
     if first.synthetic.ipc != second.synthetic.ipc:
         raise ConfigError(
@@ -392,10 +410,11 @@ def _check_pair(one: Contender, other: Contender) -> None:
 def _sharing_random(
     store: Registry, contenders: Sequence[Contender], architectures: Sequence[str]
 ) -> dict[str, Entrant]:
-    """By the name of a group: the set under which its random images are stored.
+    """Return, by the name of a group, the set under which the results of its random images are stored.
 
-    Sets can share them if the images have the same pixels, and their rows the same protocol and profile. Of such sets
-    it is the one with the most networks in the registry, else the first.
+    Several sets can share these results if the same random images are drawn for them and the result rows have the same
+    protocol and profile. Among such sets, the one with the most stored networks on random images is chosen; if several
+    have equally many, the first of them is chosen.
     """
     alike: dict[str, list[Entrant]] = {}
     for entrant in _once(contenders):
@@ -408,7 +427,7 @@ def _sharing_random(
 
 
 def _kind(entrant: Entrant) -> str:
-    """A hash that is the same for sets with the same random images."""
+    """Return a hash that is equal for sets that can share the results of their random images."""
     return digest(
         {
             "ipc": entrant.synthetic.ipc,
@@ -429,11 +448,15 @@ def _matrix_row(store: Registry, plan: MatrixPlan, contender: Contender) -> Matr
 def _random_row(store: Registry, plan: MatrixPlan, holder: Entrant) -> MatrixRow:
     named = next(each for each in plan.contenders if holder.record.id in each.ids)
     rows = plan.rows(store, holder, "random")
-    return replace(_row_of(plan, {0: rows}), name=named.name, draws=True)  # random images belong to no seed
+    # Random images do not depend on the seed of a condensation, so all of them are stored under the one seed 0.
+    return replace(_row_of(plan, {0: rows}), name=named.name, draws=True)
 
 
 def _row_of(plan: MatrixPlan, by_seed: Mapping[int, NetworkRows]) -> MatrixRow:
-    """The stored networks of one memory of sets that differ in the seed only."""
+    """Return the matrix row of the stored networks of one memory.
+
+    `by_seed` has the stored networks of each set, by the seed of the set. The sets differ only in their seed.
+    """
     accuracies: dict[str, dict[int, dict[int, float]]] = {}
     diverged: dict[str, dict[int, frozenset[int]]] = {}
     found: list[ResultRow] = []
@@ -464,10 +487,13 @@ def _row_of(plan: MatrixPlan, by_seed: Mapping[int, NetworkRows]) -> MatrixRow:
 
 
 def _origins(entrant: Entrant) -> set[str]:
-    """What makes two sets depend on each other: a group, the images, and the set or run that a set began at."""
+    """Return labels for the origins of a set. Two sets with a common label depend on each other.
+
+    The labels name the groups of the set, its images, its own run, and the sets and runs that it was made from.
+    """
     record = entrant.record
     parents = {parent for parent in record.parents if parent.startswith(("set:", "run:"))}
-    # Imported sets have no condensation that could tell strangers apart.
+    # The group of an imported set says nothing about its origin, because its condensation is not described.
     groups = memberships(record.about, record.parents) if "condense" in record.about["config"] else {}
     runs = {f"run:{record.run_id}"} if record.run_id else set()
     return {*groups, *parents, *runs, f"set:{record.id}", f"images:{digest(list(record.blobs))}"}

@@ -1,4 +1,4 @@
-"""Loads the real data of a stored set, in the set's preprocessing."""
+"""Loads the real data that belong to a stored set, preprocessed in the same way as the set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from satm.workflow.condense.inputs import load_data
 
 
 class SetConfig(Protocol):
-    """The settings that an evaluation reads from the configuration of a condensed or an imported set."""
+    """The settings that an evaluation reads from the configuration of a condensed or an imported set.
+
+    `validation` is the share of the training images that is held out.
+    """
 
     @property
     def dataset(self) -> str: ...  # noqa: D102
@@ -35,7 +38,7 @@ class SetConfig(Protocol):
 
 
 def set_config(synthetic: SyntheticSet) -> CondenseConfig | ImportConfig:
-    """The configuration of a condensed or an imported set. Raises RegistryError for a set that has none."""
+    """Return the configuration that a condensed or an imported set stores. Raises RegistryError if it stores none."""
     if "condense" in synthetic.config:
         return CondenseConfig.from_dict(synthetic.config["condense"])
     if "import" in synthetic.config:
@@ -49,10 +52,11 @@ def set_config(synthetic: SyntheticSet) -> CondenseConfig | ImportConfig:
 def load_prepared(
     synthetic: SyntheticSet, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
 ) -> datasets.ImageData:
-    """The real data set of `synthetic` in its preprocessing. Raises the errors of `satm.data.load`.
+    """Return the real data set of `synthetic`, in the preprocessing of the set. Raises the errors of `satm.data.load`.
 
-    Version 0.1 read fast.ai's archive `imagewoof2` as `imagewoof`, and `imagenette2` as `imagenette`. A set that was
-    made from those images gets them again, and a message says so.
+    Version 0.1 of satm read fast.ai's archive `imagewoof2` under the name `imagewoof`, and `imagenette2` under the name
+    `imagenette`. For a set that was made from the images of such an archive, the archive is read again and a message
+    says so.
     """
     config = set_config(synthetic)
     former = _former_archive(config.dataset, data_root)
@@ -87,7 +91,7 @@ def _loaded(
 
 
 def _former_archive(dataset: str, data_root: Path | None) -> str | None:
-    """The archive on this machine that version 0.1 read under the name `dataset`; None if there is none."""
+    """Return the archive on this machine that version 0.1 of satm read under the name `dataset`, or None."""
     spec = spec_of(dataset)
     if spec is None or spec.kin is None or not spec.in_imagenet:
         return None
@@ -95,12 +99,16 @@ def _former_archive(dataset: str, data_root: Path | None) -> str | None:
 
 
 def _made_from(synthetic: SyntheticSet, data: datasets.ImageData) -> bool:
-    """Whether the set says that it was made from, or checked against, exactly these images."""
+    """Return whether the set was made from, or checked against, exactly these images. The set stores their hash."""
     return f"data:{data.fingerprint}" in synthetic.parents
 
 
 def check_fits(synthetic: SyntheticSet, data: datasets.ImageData) -> None:
-    """Raise DataError if the set was made from or checked against other images than `data`, or if shapes differ."""
+    """Raise DataError if `data` are not the images of the set.
+
+    This is so if the set was made from or checked against other images, or if the image shape or the number of classes
+    differs.
+    """
     named = any(parent.startswith("data:") for parent in synthetic.parents)
     if named and not _made_from(synthetic, data):
         ours = "condense" in synthetic.config
@@ -120,7 +128,10 @@ def check_fits(synthetic: SyntheticSet, data: datasets.ImageData) -> None:
 def load_imported(
     config: ImportConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
 ) -> datasets.ImageData:
-    """The data set of an imported set, normalised by the catalogue's constants; the caller applies any other space."""
+    """Return the real data set of an imported set, normalised by the catalogue's mean and standard deviation.
+
+    If the set has another space, such as ZCA whitening, the caller changes the preprocessing afterwards.
+    """
     return datasets.load(
         config.dataset,
         root=data_root,
@@ -132,9 +143,11 @@ def load_imported(
 
 
 def whitening(config: ImportConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT) -> ZCA:
-    """The ZCA transform of the set's layout (the field's or KIP's own), fitted on every training image.
+    """Return the ZCA whitening transform of an imported set, fitted on every training image.
 
-    The validation images count too, because the authors of the set whitened it with them.
+    The layout of the set's files decides which transform it is: the usual one, or that of KIP, which scales each image
+    to length 1. The validation images are also used, because the authors of the set fitted their transform on all
+    training images.
     """
     resolved = resolve_device(device)
     data = datasets.load(
@@ -153,7 +166,10 @@ def whitening(config: ImportConfig, *, data_root: Path | None, device: str = "cp
 
 
 def restore_whitening(synthetic: SyntheticSet, *, data_root: Path | None, progress: Progress) -> None:
-    """Fit the set's ZCA transform again if its file is lost or damaged. If that fails, as without the data, say so."""
+    """Fit the set's ZCA transform again if its file is lost or damaged.
+
+    If this fails, for example because the data are not there, a message tells the user and nothing is raised.
+    """
     space = synthetic.preprocessing
     if isinstance(space, ZCA) and not space.available:
         try:

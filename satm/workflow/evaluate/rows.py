@@ -1,4 +1,7 @@
-"""The result rows of evaluation networks: what is stored, which metrics are missing, and how a result is stored."""
+"""Reads and stores the result rows of evaluation networks, and finds the metrics that are missing.
+
+A row is one number: one metric of one network.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +20,32 @@ from satm.data import Split
 from satm.progress import Progress
 from satm.workflow.evaluate.subject import Entrant, MemoryKind
 
-ROUND_OFF = 1e-9  # two accuracies that differ by less are the same number
-NOT_FINITE = "not_finite"  # key of the detail of an accuracy row: the metrics of its network that were not finite
-GRID = "grid"  # key of the detail of a row whose rate was chosen from the grid: `RateChoice.facts`
+ROUND_OFF = 1e-9  # two accuracies that differ by less than this are regarded as the same number
+# A key in the `detail` of an accuracy row. Its value lists the metrics of the same network that were not finite.
+NOT_FINITE = "not_finite"
+# A key in the `detail` of a row with a learning rate that was chosen from the grid. Its value is `RateChoice.facts`.
+GRID = "grid"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tested:
-    """The test images of an evaluation, as predictions on them are stored."""
+    """What is stored about the test images of an evaluation beside the predictions on them."""
 
-    digest: str
+    digest: str  # a hash of the images and their labels
     num_classes: int
-    targets: np.ndarray  # [n]
+    targets: np.ndarray  # the true classes of the n test images [n]
 
     @classmethod
     def of(cls, test: Split, num_classes: int) -> Self:
-        """The images of a split."""
+        """Return the facts about the images of the split `test`."""
         targets = test.labels.numpy()
         return cls(digest=images_digest(test.images.numpy(), targets), num_classes=num_classes, targets=targets)
 
     def row(self, predicted: torch.Tensor, **network: Any) -> PredictionRow:
-        """The predictions [n] of a network as they are stored; `network` are the other fields of the row."""
+        """Return the row that stores the predicted classes [n] of a network.
+
+        `network` has the other fields of the row: they say which network it is.
+        """
         return PredictionRow(
             **network,
             test=self.digest,
@@ -49,19 +57,22 @@ class Tested:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRows:
-    """The networks of one memory under one recipe, with one row for each metric."""
+    """The stored networks that one recipe trained on one memory (the set, or real images in its place).
+
+    Each network has one row for each metric.
+    """
 
     store: Registry
     entrant: Entrant
-    memory: str  # as results call it
+    memory: str  # the name of the memory in stored results, such as `condensed[:3]`
     recipe_id: str
-    found: Mapping[tuple[str, int], Mapping[str, ResultRow]]  # by (architecture, repeat), then metric
+    found: Mapping[tuple[str, int], Mapping[str, ResultRow]]  # (architecture, repeat) → name of the metric → its row
 
     @classmethod
     def read(
         cls, store: Registry, entrant: Entrant, memory: MemoryKind, architectures: Sequence[str], recipe_id: str
     ) -> Self:
-        """The rows that the registry holds for these architectures, which are canonical names."""
+        """Read the stored rows of these architectures from the registry. The architectures are canonical names."""
         name = entrant.stored_memory(memory)
         found: dict[tuple[str, int], dict[str, ResultRow]] = {}
         for row in store.results(set=entrant.record.id, memory=name, recipe_id=recipe_id):
@@ -70,28 +81,35 @@ class NetworkRows:
         return cls(store=store, entrant=entrant, memory=name, recipe_id=recipe_id, found=found)
 
     def accuracies(self, repeats: int) -> list[ResultRow]:
-        """The accuracy row of each network of the first `repeats` repeats."""
+        """Return the accuracy row of each network of the first `repeats` repeats."""
         rows = [by_metric["accuracy"] for by_metric in self.found.values() if "accuracy" in by_metric]
         return [row for row in rows if row.repeat < repeats]
 
     def diverged(self, repeats: int) -> list[ResultRow]:
-        """The row of each network of the first `repeats` repeats that diverged."""
+        """Return one row for each diverged network of the first `repeats` repeats. The row says that it diverged."""
         rows = [by_metric[DIVERGED] for by_metric in self.found.values() if DIVERGED in by_metric]
         return [row for row in rows if row.repeat < repeats]
 
     def lacking(self, repeats: int) -> dict[tuple[str, int], set[str]]:
-        """The networks of the first `repeats` repeats that lack a metric of the table, and those metrics."""
+        """Return the networks that lack a metric of the table `METRICS`, each with the names of its missing metrics.
+
+        Only networks of the first `repeats` repeats are returned. The keys are (architecture, repeat).
+        """
         missing = {network: set(METRICS) - _done(by_metric) for network, by_metric in self.found.items()}
         return {network: names for network, names in missing.items() if names and network[1] < repeats}
 
     def complete(self) -> set[tuple[str, int]]:
-        """The networks that have every metric of the table, and those that diverged: nothing more can be known."""
+        """Return the networks (architecture, repeat) that have every metric of the table `METRICS`.
+
+        A network that diverged is among them, because no metric of it can be measured.
+        """
         return {network for network, by_metric in self.found.items() if set(METRICS) <= _done(by_metric)}
 
     def predicted(self) -> dict[tuple[str, int], PredictionRow]:
-        """The stored predictions of the networks that have rows."""
+        """Return the stored predictions by network (architecture, repeat), for the networks that have rows."""
         rows = self.store.predictions(set=self.entrant.record.id, memory=self.memory, recipe_id=self.recipe_id)
-        by_network = {  # real images have predictions of class-incremental streams too
+        # The protocol is compared because class-incremental streams also store predictions for real images.
+        by_network = {
             (row.architecture, row.repeat): row
             for row in rows
             if row.protocol == self.entrant.protocol(row.architecture)
@@ -99,10 +117,11 @@ class NetworkRows:
         return {network: by_network[network] for network in self.found if network in by_network}
 
     def with_metrics_of_predictions(self, repeats: int) -> Self:
-        """The rows, after every metric that needs only predictions is computed for the networks that lack it.
+        """Compute missing metrics from stored predictions, store them, and return the rows with the new ones.
 
-        It is stored for those of the first `repeats` repeats whose predictions are stored, so that no network is
-        trained for it. Raises PluginError for a metric that fails.
+        Some metrics need only the predictions of a network. They are computed for the networks of the first `repeats`
+        repeats that lack them and have stored predictions, so that these networks are not trained again. Raises
+        PluginError for a metric that fails.
         """
         wanted = {name for name in METRICS if METRICS.get(name).needs == "predictions"}
         lacking = {network: names & wanted for network, names in self.lacking(repeats).items()}
@@ -125,7 +144,7 @@ class NetworkRows:
         return replace(self, found=found)
 
     def learning_rates(self) -> dict[str, RateChoice]:
-        """The learning rates that an earlier session chose from the grid, by architecture."""
+        """Return the learning rates that an earlier session chose from the grid, by architecture."""
         rows = [row for by_metric in self.found.values() for row in by_metric.values()]
         return {
             row.architecture: RateChoice.from_facts(row.step_size, row.detail.get(GRID, {}))
@@ -141,20 +160,20 @@ class NetworkRows:
         progress: Progress,
         test: Tested | None = None,
     ) -> None:
-        """Store the metrics that the network lacks. Rows that are stored already do not change.
+        """Store the metrics of a trained network that are not stored yet. Stored rows do not change.
 
-        `labels` says which teacher labelled the batches; it is empty for the set's own labels. Given `test`, the
-        network's predictions on these images are stored too, unless it was trained again and has another accuracy.
-        A network that diverged has one row, which says so.
+        `labels` says which teacher labelled the batches; it is empty if the set's own labels were used. If `test` is
+        given, the predictions of the network on these images are stored too. They are not stored if the network was
+        trained again and its accuracy differs from the stored one. A network that diverged gets one row that says so.
 
-        A metric that is not finite has no row. The detail of the accuracy row names it, so that the network counts as
-        done and is not trained again for it. Tells the user of such a metric, and if a network that was trained again
-        has another accuracy than the stored one.
+        A metric that is not finite gets no row. Its name is stored in the detail of the accuracy row, so that the
+        network is not trained again because of it. The user is told of such a metric, and also if a network that was
+        trained again has another accuracy than the stored one.
         """
         stored = self.found.get((result.architecture, result.repeat), {})
         network = f"{result.architecture} (repeat {result.repeat})"
         before = stored["accuracy"].value if "accuracy" in stored else result.accuracy
-        differs = abs(before - result.accuracy) > ROUND_OFF  # never of a NaN
+        differs = abs(before - result.accuracy) > ROUND_OFF  # False if an accuracy is NaN
         if differs:
             progress.say(
                 f"{network} has accuracy {result.accuracy:.4f} when trained again, but {before:.4f} is stored and "
@@ -175,7 +194,7 @@ class NetworkRows:
             self.store.add_predictions([test.row(result.predicted, **self._network(result), run_id=run_id)])
 
     def _network(self, result: EvaluationResult) -> dict[str, Any]:
-        """What the rows and the predictions of one network have in common."""
+        """Return the fields that the rows and the predictions of one network have in common."""
         return {
             "set_id": self.entrant.record.id,
             "protocol": self.entrant.protocol(result.architecture),
@@ -188,7 +207,7 @@ class NetworkRows:
     def row(
         self, result: EvaluationResult, metric: str, value: float, run_id: str, labels: Mapping[str, Any]
     ) -> ResultRow:
-        """The row of one metric of a network."""
+        """Return the result row of one metric of a network."""
         return ResultRow(
             **self._network(result),
             metric=metric,
@@ -199,7 +218,7 @@ class NetworkRows:
             detail={
                 "policy": result.policy,
                 "adaptation": dict(result.adaptation),
-                "preprocessing": self.entrant.synthetic.preprocessing.kind,  # of the set and of the test images
+                "preprocessing": self.entrant.synthetic.preprocessing.kind,  # the same for the set and the test images
                 "seconds": result.seconds,
                 "training": result.training,
                 **({} if result.choice is None else {GRID: result.choice.facts()}),
@@ -211,9 +230,9 @@ class NetworkRows:
 
 
 def _done(by_metric: Mapping[str, ResultRow]) -> set[str]:
-    """The metrics of a network that need no computing: those with a row, and those that were not finite.
+    """Return the metrics of a network that need no computing.
 
-    All of them if the network diverged.
+    They are the metrics with a row, and those that were not finite. If the network diverged, they are all metrics.
     """
     if DIVERGED in by_metric:
         return set(METRICS)

@@ -1,4 +1,4 @@
-"""The subject of an evaluation: a stored set, the recipe that its networks are trained by, and its real data."""
+"""The subject of an evaluation: a stored set, the recipe by which networks are trained on it, and its real data."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ from satm.workflow.teachers import Labelling, chosen_labels, resolved
 from satm.workflow.workspace import Workspace
 
 MemoryKind = Literal["condensed", "random", "herding", "none"]
-"""The images that networks learn from: the set itself, or real images in its place."""
-ROOT = Seed(0)  # one seed for every set: networks of one repeat start alike, so results of two sets are paired
+"""The images that networks learn from: the set itself, real images in its place, or no images."""
+# The seed of all evaluations. It is the same for every set, so two networks of the same repeat start from the same
+# weights, and the results of two sets can be compared in pairs.
+ROOT = Seed(0)
 
 
 NO_STEP_SIZE = "without a learned step size, so its rate is chosen from the grid"
@@ -37,68 +39,72 @@ NO_STEP_SIZE = "without a learned step size, so its rate is chosen from the grid
 class Judging:
     """The user's choices for the evaluation of sets."""
 
-    recipe: str | None = None  # its name; None: the set's own
-    learning_rate: RatePolicy | None = None  # None: the policy of the recipe
-    prefix: int | None = None  # only this many images of each class, the first ones
-    labels: Labelling | None = None  # a teacher's or the set's own; None: as the recipe has them
+    recipe: str | None = None  # the name of the recipe; None: the set's own recipe
+    learning_rate: RatePolicy | None = None  # how the learning rate is found; None: as the recipe says
+    prefix: int | None = None  # use only this many first images of each class; None: use all images
+    labels: Labelling | None = None  # the labels of a teacher, or the set's own labels; None: as the recipe says
 
 
 def policies(learning_rate: RatePolicy | Literal["both"] | None) -> tuple[RatePolicy | None, ...]:
-    """The policies to evaluate under, one after the other: `both` stands for learned and grid.
+    """Return the policies of the learning rate to evaluate with, one after the other; "both" means learned and grid.
 
-    The results of two policies have two recipes, so they lie side by side. A memory without a step size has only the
-    grid: under `both` it is trained once.
+    The policy is a part of the recipe. Results of two policies are therefore stored under two recipes, and do not
+    replace each other. Images without a learned step size can only use the grid; with "both" their networks are trained
+    once.
     """
     return ("learned", "grid") if learning_rate == "both" else (learning_rate,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entrant:
-    """A stored set and the recipe that its networks are trained by. Its real data are not read."""
+    """A stored set and the recipe by which networks are trained on it. Its real data are not read yet."""
 
     record: SetRecord
     synthetic: SyntheticSet
     config: SetConfig
     recipe: Recipe
-    prefix: int | None = None  # only this many images of each class, the first ones
-    hardened: bool = False  # its soft labels are replaced by the class of each image
+    prefix: int | None = None  # only this many first images of each class are used; None: all images
+    hardened: bool = False  # True if the soft labels of the set are replaced by the class of each image
 
     @property
     def profile(self) -> str:
-        """The scale of results of this set under this recipe: the smaller scale of the two."""
+        """The profile of results of this set under this recipe: the smaller one of the set's and the recipe's scale."""
         return weaker(self.record.profile, self.recipe.scale)
 
     @property
     def own(self) -> str:
-        """The canonical name of the architecture that the set was made with: "in-domain"."""
+        """The canonical name of the architecture that the set was made with; evaluations on it are "in-domain"."""
         return self.plan(self.config.architecture).name
 
     def plan(self, architecture: str) -> NetworkPlan:
-        """How a network of this name is made for the set's images. Raises as `satm.networks.plan`."""
+        """Return how a network of this name is made for the set's images. Raises the errors of `satm.networks.plan`."""
         return plan_for(architecture, self.synthetic)
 
     def canonical(self, architecture: str) -> str:
-        """The canonical name of an architecture.
+        """Return the canonical name of an architecture.
 
-        Raises the errors of `plan`, and ConfigError if the network cannot train on the set.
+        Raises the errors of `plan`, and ConfigError if the network cannot be trained on the set with this recipe.
         """
         plan = self.plan(architecture)
         check_batches(plan, self.recipe, examples=len(self.synthetic))
         return plan.name
 
     def recipe_of(self, memory: MemoryKind) -> Recipe:
-        """The recipe that results of `memory` are stored under: without a step size, `learned` is `grid`."""
+        """Return the recipe under which results of `memory` are stored.
+
+        If the images have no learned step size, the policy `learned` of the recipe is replaced by `grid`.
+        """
         learnt = memory == "condensed" and self.synthetic.step_size is not None
         return self.recipe if learnt else self.recipe.without_step_size()
 
     @property
     def policy(self) -> RatePolicy:
-        """The policy of the learning rate on the set itself: a set without a step size has only the grid."""
+        """The policy of the learning rate on the set itself; `grid` in place of `learned` if it has no step size."""
         policy = self.recipe.learning_rate
         return "grid" if policy == "learned" and self.synthetic.step_size is None else policy
 
     def check_learning_rate(self, memory: MemoryKind) -> None:
-        """Raise ConfigError if a rate for `memory` would be chosen on validation images, and none are held out."""
+        """Raise ConfigError if the rate for `memory` must be chosen on validation images and there are none."""
         policy = self.recipe.learning_rate
         learned = policy == "learned" and memory == "condensed" and self.synthetic.step_size is not None
         if self.config.validation or learned or not isinstance(policy, str):
@@ -110,24 +116,27 @@ class Entrant:
 
     @property
     def held_out(self) -> dict[str, float]:
-        """For the details of every result: `validation` 0 if no images are held out; else nothing."""
+        """An entry for the details of every result: `validation` is 0 if no images are held out; otherwise empty."""
         return {} if self.config.validation else {"validation": 0.0}
 
     @property
     def remark(self) -> str:
-        """For the opening line: that no images are held out, and that a learned rate is asked for and there is none."""
+        """A text for the line that is shown first.
+
+        It says if no images are held out, and if a learned rate is requested although the set has no step size.
+        """
         held = "" if self.config.validation else ", all training images used and nothing selected (validation=0)"
         learned = self.recipe.learning_rate == "learned" and self.synthetic.step_size is None
         return held + (f", {NO_STEP_SIZE}" if learned else "")
 
     def protocol(self, architecture: str) -> str:
-        """The protocol of an evaluation on the network of this canonical name."""
+        """Return the protocol of an evaluation on the architecture with this canonical name."""
         return "in-domain" if architecture == self.own else "cross-arch"
 
     def stored_memory(self, memory: MemoryKind) -> str:
-        """The name in results: `condensed`, or `condensed[:3]` for the first 3 images of each class.
+        """Return the name of a memory in stored results: `condensed`, or `condensed[:3]` for 3 images of each class.
 
-        `condensed[hard]` has the class of each image in place of the set's soft labels.
+        In `condensed[hard]` the soft labels of the set are replaced by the class of each image.
         """
         notes = [*([] if self.prefix is None else [f":{self.prefix}"]), *(["hard"] if self.hardened else [])]
         return f"{memory}[{','.join(notes)}]" if notes else memory
@@ -140,9 +149,9 @@ class Subject(Entrant):
     data: ImageData
 
     def trained_teacher(self, workspace: Workspace) -> Teacher | None:
-        """The teacher of the recipe's labels, trained on the set's real data if it is not stored; None: there is none.
+        """Return the teacher that labels the batches, or None if the recipe uses no teacher.
 
-        Raises as `train_teacher`.
+        A teacher that is not stored is trained on the set's real data. Raises the errors of `train_teacher`.
         """
         labels = self.recipe.labels
         if labels is None:
@@ -150,9 +159,10 @@ class Subject(Entrant):
         return train_teacher(self.data, labels.teacher, device=workspace.device, progress=workspace.progress)
 
     def draws(self, memory: MemoryKind) -> Callable[[int], SyntheticSet]:
-        """The examples of each repeat: the set itself, or random real images of the same number per class.
+        """Return a function that gives the training images of a repeat.
 
-        Raises ConfigError for another memory.
+        For "condensed" it always gives the set itself. For "random" it gives new random real images, as many of each
+        class as the set has. Raises ConfigError for another memory.
         """
         if memory == "condensed":
             return lambda repeat: self.synthetic
@@ -161,17 +171,21 @@ class Subject(Entrant):
         raise ConfigError(f"memory {memory}: expected condensed or random")
 
     def random(self, repeat: int, ipc: int) -> SyntheticSet:
-        """`ipc` real images of each class, new ones for each repeat."""
+        """Return `ipc` random real images of each class. Each repeat has other images."""
         return self.real(random_images(self.data, ipc, ROOT.child("random memory", repeat)), ipc, "random")
 
     def real(self, images: Images, ipc: int, method: str) -> SyntheticSet:
-        """Real images [K·ipc, C, H, W], class-major, as a set with the classes and the preprocessing of this one."""
+        """Return real images as a set with the classes and the preprocessing of this set.
+
+        `images` [K·ipc, C, H, W] are sorted by class: first the `ipc` images of class 0, then those of class 1, and so
+        on. K is the number of classes.
+        """
         return replace(
             self.synthetic,
             images=images.cpu(),
             labels=class_major_labels(len(self.data.classes), ipc),
             label_kind="hard",
-            step_size=None,  # chosen on the validation split
+            step_size=None,  # real images have no learned step size; the rate is chosen on the validation split
             ipc=ipc,
             method=method,
             parametrisation=PIXELS,
@@ -180,10 +194,10 @@ class Subject(Entrant):
 
 
 def open_subject(workspace: Workspace, reference: str, judging: Judging) -> Subject:
-    """The set that `reference` names, with its recipe and its real data.
+    """Return the set that `reference` names, with its recipe and its real data.
 
-    Raises the errors of `find_entrant`, DataError if the images differ from those that the set was made from, and the
-    errors of `check_teacher` for a teacher that cannot be trained.
+    Raises the errors of `find_entrant`, DataError if the real images differ from those that the set was made from, and
+    the errors of `check_teacher` for a teacher that cannot be trained.
     """
     found = find_entrant(workspace.store, reference, judging)
     labels = found.recipe.labels
@@ -200,14 +214,16 @@ def open_subject(workspace: Workspace, reference: str, judging: Judging) -> Subj
 
 
 def find_entrant(store: Registry, reference: str, judging: Judging) -> Entrant:
-    """The set that `reference` names and its recipe. Its real data are not read.
+    """Return the set that `reference` names, with its recipe. Its real data are not read.
 
-    The recipe is the one that `judging` names. By default it is the one that the set's configuration names: at profile
-    `paper` its method's. For an imported set it is that of this machine's default profile, at `paper` that of the
-    method that made the set. If the recipe's source prints other numbers for the data set, these count. The recipe
-    keeps only the augmentations that the data set allows, and has the labels that `judging` names. Raises UnknownName
-    for a set, recipe or teacher, ConfigError for a prefix that the set does not have and for a temperature that is not
-    above 0.
+    The recipe is the first of these that is given: the recipe that `judging` names, the recipe in the configuration of
+    the set, `usual_recipe` for this machine's default profile. (The configuration of an imported set may name none.)
+    If the source of the recipe prints other numbers for the data set or for sets of this size, these numbers are used.
+    Only the augmentations that the data set allows are kept. The learning rate and the labels are those that `judging`
+    names, if it names any.
+
+    Raises UnknownName for an unknown set, recipe or teacher. Raises ConfigError for a prefix that the set does not
+    have, and for a temperature of the teacher that is not above 0.
     """
     record = store.find(reference)
     synthetic = store.load(record.id)
@@ -220,24 +236,32 @@ def find_entrant(store: Registry, reference: str, judging: Judging) -> Entrant:
     labels = chosen_labels(judging.labels, base)
     if labels is not None:
         labels = replace(labels, teacher=resolved(labels.teacher, config.architecture, config.dataset))
-        plan_for(labels.teacher.architecture or "", synthetic)  # refuses it before any data are read
+        plan_for(labels.teacher.architecture or "", synthetic)  # raises for a wrong teacher before any data are read
     chosen = base.variant(augment=augment, learning_rate=judging.learning_rate).labelled(labels)
     return Entrant(record=record, synthetic=synthetic, config=config, recipe=chosen, prefix=judging.prefix)
 
 
 def usual_recipe(method: str, profile: str) -> str:
-    """The recipe of a profile; at `paper` that of `method`, or MTT's for a method that the suite does not have."""
+    """Return the name of the recipe of a profile.
+
+    The profile `paper` has no recipe of its own; the recipe of `method` is used then, or the recipe of MTT if the suite
+    does not have the method.
+    """
     usual = METHODS.get(method).recipe if method in METHODS else Method.recipe
     return get_profile(profile).recipe or usual
 
 
 def _found(dataset: str, root: Path) -> bool:
-    """Whether data set `dataset` has a folder under `root`."""
+    """Return whether the data set `dataset` has a folder under `root`."""
     return dataset in CATALOGUE and root.is_dir() and any(each.path.is_dir() for each in places(dataset, root))
 
 
 def _load(workspace: Workspace, record: SetRecord, synthetic: SyntheticSet) -> ImageData:
-    """The set's real data, from the workspace's data root or the usual places, else from where its run had them."""
+    """Return the set's real data.
+
+    They are read from the data root of the workspace or from the usual places. If they are not there, they are read
+    from the folder in which the run of the set found them.
+    """
     device, progress = str(workspace.device), workspace.progress
     try:
         return load_prepared(synthetic, data_root=workspace.data_root, device=device, progress=progress)

@@ -1,4 +1,4 @@
-"""A synthetic set from bare tensors and what the user claims of them."""
+"""Builds a synthetic set from the tensors of a file and from what the user states about them (the claims)."""
 
 from __future__ import annotations
 
@@ -27,21 +27,24 @@ from satm.workflow.exchange.reference import Reference
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A set that fits its claims and may be stored."""
+    """A set that was checked and may be stored."""
 
     synthetic: SyntheticSet
-    root: str | None = None  # the data root of the real images it was checked against
-    notes: tuple[str, ...] = ()  # what was assumed, a line each
+    root: str | None = None  # the data root of the real images that the set was checked against; None if there are none
+    notes: tuple[str, ...] = ()  # what was assumed about the set, one line for each assumption
 
 
 def claimed_set(
     foreign: Foreign, layout: Layout, claims: Claims, *, force: bool, data_root: Path | None, progress: Progress
 ) -> Checked:
-    """The set that `foreign` holds, given the user's claims and the layout's conventions.
+    """Build and check the set that `foreign`, the contents of a file, holds.
 
-    Settles in turn the data set, the labels, the preprocessing and the step size. Raises ConfigError if a claim is
-    missing or contradicts the file, DataError if the images or labels do not fit the data set; `force` accepts images
-    with other moments.
+    What the file does not say is taken from the user's claims, then from the conventions of the layout. The function
+    finds the data set first, then the labels, the preprocessing and the step size. `force` accepts images with a mean
+    or standard deviation that does not fit the data set.
+
+    Raises ConfigError if a claim is missing or contradicts the file, and DataError if the images or labels do not fit
+    the data set.
     """
     claims, root = _completed(claims, foreign.says, data_root)
     reference = Reference.find(_configuration(foreign, layout, claims), root, progress)
@@ -49,13 +52,15 @@ def claimed_set(
     config = replace(reference.config, ipc=ipc)
     channels, height, width = images.shape[1:]
     shape = (channels, height, width)
-    networks.plan(config.architecture, num_classes=len(reference.classes), image_shape=shape)  # raises if it cannot fit
+    # Raises an error if the architecture cannot take images of this shape.
+    networks.plan(config.architecture, num_classes=len(reference.classes), image_shape=shape)
     preprocessing = reference.preprocessing(claims, layout, channels)
     if foreign.pixels:
         if foreign.enlarged and not force:
             _check_pixels(images)
         images = preprocessing(images).contiguous()
-    # Enlarged images are too smooth for the model of a space; that they are pixels is checked before.
+    # Enlarged images are smoother than real ones, so they would not fit the model of any space. For them only
+    # `_check_pixels` above checks that they are pixels.
     images, misfit = _in_space(images, preprocessing, reference, force=force, alike=not foreign.enlarged)
     step_size = _step_size(foreign, claims)
     data = reference.data
@@ -85,18 +90,26 @@ def claimed_set(
 
 
 def _completed(claims: Claims, says: Mapping[str, Any], data_root: Path | None) -> tuple[Claims, Path | None]:
-    """The claims, completed by the configuration beside the file, with the data set by name; and its data root."""
+    """Return the claims, completed by what the file says of itself, and the data root of the data set.
+
+    The data set in the returned claims is a name and not a path.
+    """
     dataset = says.get("dataset") if claims.dataset is None else claims.dataset
     if dataset is None:
         raise ConfigError("the file does not say what data set it condenses; give --dataset")
     name, root = split_path(dataset, data_root)
     if claims.preprocessing == "none" and says.get("preprocessing") == "meanstd":
-        says = {**says, "preprocessing": "none"}  # a configuration says only whether the images are whitened
+        # A configuration only says whether the images are whitened: if not, it says `meanstd`. So `none` is no
+        # conflict.
+        says = {**says, "preprocessing": "none"}
     return replace(claims, dataset=name).completed(says), root
 
 
 def _configuration(foreign: Foreign, layout: Layout, claims: Claims) -> ImportConfig:
-    """How the set will be evaluated. Its IPC is not known before its labels are."""
+    """Return the configuration that says how the set is evaluated.
+
+    The IPC in it is only the claimed one. The true IPC is known when the labels are read, and the caller replaces it.
+    """
     space = claims.preprocessing or layout.space
     if space is None:
         raise ConfigError(
@@ -106,7 +119,7 @@ def _configuration(foreign: Foreign, layout: Layout, claims: Claims) -> ImportCo
     height, width = foreign.images.shape[2:]
     if height != width:
         raise DataError(f"images are {height}×{width} pixels; expected square ones")
-    assert claims.dataset is not None  # `_completed` sees to it
+    assert claims.dataset is not None  # `_completed` has raised ConfigError otherwise
     return ImportConfig(
         dataset=claims.dataset,
         ipc=claims.ipc or 1,
@@ -121,7 +134,7 @@ def _configuration(foreign: Foreign, layout: Layout, claims: Claims) -> ImportCo
 def _labelled(
     foreign: Foreign, layout: Layout, claims: Claims, reference: Reference
 ) -> tuple[Images, Labels, LabelKind, int]:
-    """The images with their labels, the kind of the labels, and the images per class."""
+    """Return the images, their labels, the kind of the labels, and the number of images per class."""
     images, labels, num_classes = foreign.images, foreign.labels, len(reference.classes)
     if foreign.folders is not None and labels is not None:
         labels = labels_by_folder(labels, foreign.folders, reference.label_of, num_classes)
@@ -143,9 +156,11 @@ def _labelled(
 def _in_space(
     images: Images, preprocessing: Preprocessing, reference: Reference, *, force: bool, alike: bool
 ) -> tuple[Images, str | None]:
-    """The images in the space of `preprocessing`: pixels are taken there, other images are checked to lie there.
+    """Return the images in the space of `preprocessing`, and how they do not fit it.
 
-    Also returns how the images do not fit, if `force` accepts that. `alike`: no other space may fit them better.
+    uint8 images are pixels and are preprocessed. Float images are only checked: their moments must fit the space and,
+    if `alike` is True, no other space may fit them clearly better. The second value is None if the images fit.
+    Otherwise DataError is raised; with `force` nothing is raised, and the second value is the text of the error.
     """
     if not images.is_floating_point():
         return preprocessing(images).contiguous(), None
@@ -162,7 +177,7 @@ def _in_space(
 
 
 def _check_pixels(images: Images) -> None:
-    """Raise DataError if many values leave 0..1, which learned pixels do a little."""
+    """Raise DataError if too many values are outside 0..1. Learned pixels may leave 0..1 a little."""
     if (inside := float(((images >= -MARGIN) & (images <= 1 + MARGIN)).double().mean())) < SHARE:
         raise DataError(
             f"the images are no pixels in 0..1: {inside:.0%} of their values are from {-MARGIN} to {1 + MARGIN} "

@@ -1,4 +1,4 @@
-"""A synthetic set from a file of ours, which describes itself."""
+"""Checks an imported set whose file was exported by satm: such a file describes the set completely."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from satm.workflow.evaluate.prepared import set_config
 
 
 def check_described(whole: SyntheticSet, claims: Claims, data_root: Path | None) -> None:
-    """Raise DataError if an evaluation cannot read the set's description, ConfigError if a claim contradicts it."""
+    """Check the description of the set `whole` and compare it with what the user states about it (the claims).
+
+    Raises DataError if an evaluation cannot use the description, and ConfigError if a claim contradicts it.
+    """
     if claims.index is not None:
         raise ConfigError(f"the file holds one set, not several to choose number {claims.index} of; leave --index out")
     if claims.dataset is not None:
@@ -33,7 +36,7 @@ def check_described(whole: SyntheticSet, claims: Claims, data_root: Path | None)
 
 
 def _says(whole: SyntheticSet, architecture: str) -> dict[str, Any]:
-    """What the set says of itself, by the names of `Claims`."""
+    """Return the facts in the description of the set. The keys are the field names of `Claims`."""
     space = whole.preprocessing
     constants = (space.mean, space.std) if isinstance(space, MeanStd) else (None, None)
     pixels = isinstance(space, MeanStd) and not any(space.mean) and set(space.std) == {1.0}

@@ -19,9 +19,9 @@ from satm.workflow.lookup import load
 class Exported:
     """The result of `export_set`."""
 
-    record: SetRecord
-    path: Path
-    losses: tuple[str, ...]  # what the layout cannot carry, a line each
+    record: SetRecord  # the stored set that was exported
+    path: Path  # the file or folder that was written
+    losses: tuple[str, ...]  # the facts about the set that the layout cannot hold, one line each
 
 
 def export_set(
@@ -33,10 +33,11 @@ def export_set(
     data_root: Path | None = None,
     progress: Progress = SILENT,
 ) -> Exported:
-    """Write a stored set in another layout, completely or not at all, and report what the layout cannot carry.
+    """Write a stored set to files in another layout, and return which facts about the set the layout cannot hold.
 
-    `path` becomes a file or, if the layout has several files, a folder. Raises DataError if `path` exists already or
-    cannot be written, UnknownName if the set or the format is not known.
+    A file is made at `path` or, if the layout has several files, a folder. If writing fails, nothing is left at `path`.
+    Raises DataError if `path` exists already or cannot be written, and UnknownName if the set or the format is not
+    known.
     """
     chosen = LAYOUTS.get(format)
     target = Path(path).expanduser().absolute()
@@ -64,6 +65,9 @@ def export_set(
 
 
 def diff(a: str, b: str, *, registry: Path | str = "satm.db") -> list[Difference]:
-    """The differences of two stored sets; none for two names of one set. Raises UnknownName if a set is not known."""
+    """Return the differences between two stored sets. The list is empty if both names mean the same set.
+
+    Raises UnknownName if a set is not known.
+    """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         return differences(store.load(a), store.load(b))

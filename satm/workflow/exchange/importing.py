@@ -1,4 +1,4 @@
-"""Stores sets that were made elsewhere in the registry: read the file, check the set, store it."""
+"""Imports sets that were made by other code: reads the files, checks the set and stores it in the registry."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Imported:
     """The result of `import_set`."""
 
     synthetic: SyntheticSet
-    record: SetRecord | None  # None after a dry run
-    new: bool  # False: the registry already has the set
-    notes: tuple[str, ...]  # what was assumed or found, a line each
+    record: SetRecord | None  # the stored set; None after a dry run
+    new: bool  # False if the registry had the set already
+    notes: tuple[str, ...]  # what was assumed or found out about the set, one line each
 
 
 def import_set(
@@ -53,14 +53,18 @@ def import_set(
     data_root: Path | None = None,
     progress: Progress = SILENT,
 ) -> Imported:
-    """Read a set that was made elsewhere, check it, and store it as a new version like any other set.
+    """Read a set that was made by other code, check it, and store it as a new version like any other set.
 
-    The keywords claim what the file does not say; if the file does say it, a claim must agree. The moments of the
-    images must fit `preprocessing`; with `force` other images are stored too, and the set says so. `dry_run` stores
-    nothing. The data set is read if it is on this machine and never downloaded; without it, the catalogue's constants
-    are used. If an image is a grid of smaller ones (format `idc`), `factor` says how many there are in a row.
+    The arguments from `dataset` to `architecture` state facts about the set (the claims). They are needed if the file
+    does not contain the fact. If the file contains it, the argument must agree with the file.
 
-    Raises ConfigError or UnknownName if a claim is missing or wrong, DataError if the file is. Nothing is stored then.
+    The mean and standard deviation of the images must fit `preprocessing`. With `force` other images are stored too,
+    and this is noted in the set. With `dry_run` nothing is stored. The real data set is used for the checks if it is on
+    this machine. It is never downloaded; if it is not there, the mean and standard deviation in the catalogue are used.
+    If an image is a grid of smaller images (format `idc`), `factor` is the number of small images in one row of it.
+
+    Raises ConfigError or UnknownName if an argument is missing or wrong, and DataError if the file is damaged or does
+    not fit the data set. Nothing is stored then.
     """
     layout = LAYOUTS.get(format)
     claims = Claims(
@@ -76,7 +80,7 @@ def import_set(
         architecture=architecture,
     )
     if Path(registry).exists():
-        writable_registry(registry, progress).close()  # finds out before any work whether the file is a registry
+        writable_registry(registry, progress).close()  # raises before any work is done if the file is no registry
     if factor != 1 and not layout.factor:
         raise ConfigError(f"factor {factor}: images of format {format} are whole; leave it out")
     foreign = layout.read(Path(path), index)
@@ -94,7 +98,10 @@ def import_set(
 
 
 def _grids(foreign: Foreign, layout: Layout, claims: Claims, factor: int, given: Mapping[str, Any]) -> Checked:
-    """The set of grids of `factor`² images: these are checked, with the arguments `given`, and the grids are kept."""
+    """Return the checked set whose images are grids of `factor`² smaller images.
+
+    The smaller images are checked, with the arguments `given` of `_checked`. The returned set stores the grids.
+    """
     pieces = cut(foreign, factor)
     seen = replace(claims, ipc=None if claims.ipc is None else claims.ipc * factor**2)
     checked = _checked(pieces, layout, seen, **given)
@@ -104,7 +111,10 @@ def _grids(foreign: Foreign, layout: Layout, claims: Claims, factor: int, given:
 def _checked(
     foreign: Foreign, layout: Layout, claims: Claims, *, force: bool, data_root: Path | None, progress: Progress
 ) -> Checked:
-    """The set in a file, from the file's own description or from the claims."""
+    """Return the checked set of a file.
+
+    It is the set that the file describes or, if the file has no description, a set that is built with the claims.
+    """
     if foreign.whole is not None:
         check_described(foreign.whole, claims, data_root)
         checked = Checked(synthetic=foreign.whole, notes=("the file describes itself: taken as it is",))
@@ -114,9 +124,10 @@ def _checked(
 
 
 def _stored(registry: Path, checked: Checked, origin: Mapping[str, Any], progress: Progress) -> tuple[SetRecord, bool]:
-    """Store the set with a run that says where it came from; the record, and whether the set is new.
+    """Store the set, together with a run that says where the set came from.
 
-    If the registry refuses the set, its run is marked as failed.
+    Returns the record of the set, and whether the set is new in the registry. If the registry raises an error for the
+    set, the run is marked as failed.
     """
     synthetic = checked.synthetic
     with writable_registry(registry, progress, must_exist=False) as store:
@@ -124,7 +135,7 @@ def _stored(registry: Path, checked: Checked, origin: Mapping[str, Any], progres
         there = {record.id: record for record in store.sets()}
         if synthetic.id in there:
             before = store.find_run(key)
-            if before is not None and before.status != "done":  # it was killed after it had stored the set
+            if before is not None and before.status != "done":  # an import was killed just after it stored the set
                 store.finish_run(before.id, status="done", set_id=synthetic.id)
             return there[synthetic.id], False
         run = store.start_run(

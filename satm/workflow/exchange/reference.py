@@ -18,48 +18,55 @@ from satm.preprocessing import ZCA, MeanStd, Preprocessing, unit_range
 from satm.progress import Progress
 from satm.workflow.evaluate.prepared import load_imported, whitening
 
-_SAMPLE = 5000  # real images that expected moments are measured on
-_MODELLED, _FEWEST = 2000, 40  # real images that the spaces are modelled on: half give directions, half their variances
-_VALUES = 2**26  # of these images in memory, at most
+_SAMPLE = 5000  # the largest number of real images whose mean and standard deviation are measured
+# The largest and the smallest number of real images for the models of the spaces. One half of the images gives the
+# principal directions, and the other half gives the variances in these directions.
+_MODELLED, _FEWEST = 2000, 40
+_VALUES = 2**26  # the largest number of pixel values of these images, so that they fit in memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A real data set: its images if they are on this machine, else the facts of its catalogue entry."""
+    """A real data set: its images if they are on this machine, or else the facts of its catalogue entry."""
 
     config: ImportConfig
-    spec: DatasetSpec | None  # None: a folder of the user's own
-    data: ImageData | None  # None: the images are not on this machine, and `spec` is known
-    root: Path | None
+    spec: DatasetSpec | None  # the catalogue entry; None if the data set is a folder of the user
+    data: ImageData | None  # the real data; None if they are not on this machine (then `spec` is not None)
+    root: Path | None  # the data root; None: the usual places
     progress: Progress
 
     @classmethod
     def find(cls, config: ImportConfig, root: Path | None, progress: Progress) -> Reference:
-        """The data set of `config`, never downloaded. Raises as `satm.data.load` does."""
+        """Find the data set of `config`. It is never downloaded. Raises the errors of `satm.data.load`."""
         here = at_hand(config.dataset, root)
         data = load_imported(config, data_root=root, progress=progress) if here else None
         return cls(config=config, spec=spec_of(config.dataset), data=data, root=root, progress=progress)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes by label."""
+        """The names of the classes, in the order of their labels."""
         if self.data is not None:
             return self.data.classes
-        assert self.spec is not None  # `at_hand` refuses a name that is neither in the catalogue nor a folder
+        assert self.spec is not None  # `at_hand` raises for a name that is neither in the catalogue nor a folder
         return self.spec.class_names
 
     @property
     def label_of(self) -> dict[str, int]:
-        """The label for every name that the folder of a class may have: its own, or its WordNet id."""
+        """Maps every name that the folder of a class may have to the label of the class.
+
+        The folder can have the name of the class or its WordNet id, as in ImageNet.
+        """
         subset = self.spec.subset if self.spec is not None else ()
         ids = {wnid: label for label, (_, wnid, _) in enumerate(subset)}
         return ids | {name: label for label, name in enumerate(self.classes)}
 
     def preprocessing(self, claims: Claims, layout: Layout, channels: int) -> Preprocessing:
-        """The transform that takes real images into the set's space.
+        """Return the transform that brings real images into the space of the set.
 
-        Its constants are the user's, else the layout's, else the catalogue's, else measured on the images. Raises
-        DataError if a whitening cannot be fitted or the images have another number of channels.
+        Its mean and standard deviation are the first of these that is known: those that the user states, those that the
+        layout prescribes, those of the catalogue, those that are measured on the images. Raises DataError if a
+        whitening cannot be fitted, or if the images do not have the data set's number of channels. Raises ConfigError
+        if the user's numbers are not one for each of the `channels`.
         """
         if self.config.space == "none":
             return MeanStd(mean=(0.0,) * channels, std=(1.0,) * channels)
@@ -84,9 +91,12 @@ class Reference:
         return self.data.preprocessing
 
     def spaces(self, preprocessing: Preprocessing) -> tuple[Directions, dict[str, SpaceModel]] | None:
-        """Models of the real images in every space that a set may lie in; None if there are no images, or too few.
+        """Return models of the real images in every space that the images of a set may have.
 
-        `bytes` are pixels in 0..255. `preprocessing` is that of the claimed space; the others are the usual ones.
+        They are the principal directions of real pixels, and a model for each space by its name: `none` (pixels in
+        0..1), `bytes` (pixels in 0..255), `meanstd` (normalised) and `zca` (whitened). `preprocessing` is the transform
+        of the claimed space; the other spaces have their usual transform. Returns None if there are no real images, or
+        too few.
         """
         if self.data is None:
             return None
@@ -104,14 +114,15 @@ class Reference:
             "meanstd": SpaceModel.of(directions.project(normalised(held_out))),
             "zca": pixels.whitened(EPS, dimensions=held_out[0].numel()),
         }
-        if isinstance(preprocessing, ZCA) and preprocessing.unit is not None:  # KIP's own
+        if isinstance(preprocessing, ZCA) and preprocessing.unit is not None:  # KIP's own kind of whitening
             models["zca"] = SpaceModel.of(directions.project(preprocessing(held_out)))
         return directions, models
 
     def expected_moments(self, preprocessing: Preprocessing) -> Moments:
-        """The moments of the real images in the space of `preprocessing`.
+        """Return the mean and standard deviation of the real images in the space of `preprocessing`.
 
-        They are measured on a sample of the images; without images, the catalogue's constants are taken to that space.
+        They are measured on a sample of the images. If there are no images, they are computed from the mean and
+        standard deviation in the catalogue.
         """
         if self.data is not None:
             some = self.data.train.images[:: max(1, len(self.data.train) // _SAMPLE)]
@@ -121,7 +132,7 @@ class Reference:
         else:
             assert self.spec is not None
             pixels = MeanStd(mean=self.spec.mean, std=self.spec.std)
-        assert isinstance(preprocessing, MeanStd)  # whitening is fitted on images only
+        assert isinstance(preprocessing, MeanStd)  # without images no whitening can be fitted
         if len(pixels.mean) != len(preprocessing.mean):
             raise DataError(
                 f"images have {len(preprocessing.mean)} channels; {self.config.dataset} has {len(pixels.mean)}"

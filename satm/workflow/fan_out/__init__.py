@@ -1,4 +1,4 @@
-"""Runs tasks that do not need each other: one after another, in several processes, or on a Ray cluster."""
+"""Runs tasks that do not depend on each other: one after another, in several processes, or on a Ray cluster."""
 
 from satm.workflow.fan_out.local import LocalWorkers
 from satm.workflow.fan_out.one_process import OneProcess

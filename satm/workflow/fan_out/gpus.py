@@ -1,4 +1,4 @@
-"""The GPUs that workers share."""
+"""Finds the GPUs that several worker processes can share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 
 
 def visible_gpus(device: str) -> tuple[str, ...]:
-    """The GPUs that `device` leaves open, as CUDA_VISIBLE_DEVICES names them; none for a certain GPU or another device.
+    """Return the GPUs that workers with the setting `device` can use, named as in CUDA_VISIBLE_DEVICES.
 
-    `auto` and `cuda` take any GPU, `cuda:1` the second one.
+    `auto` and `cuda` allow every GPU of this machine. For one certain GPU, such as `cuda:1`, and for other devices the
+    result is empty, because then there is nothing to choose.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Runs tasks in several processes of this machine."""
+"""Runs tasks in several worker processes on this machine."""
 
 from __future__ import annotations
 
@@ -23,22 +23,24 @@ from satm.workflow.fan_out.shown import Shown
 from satm.workflow.fan_out.task import Outcome, Task, Work, died_too_often, spell_threads, starts_again, stopped
 from satm.workflow.fan_out.worker import STOPPED, carry_out
 
-LOOK_SECONDS = 0.2  # between two looks at whether the user asked to stop
+LOOK_SECONDS = 0.2  # the time between two checks whether the user has asked to stop
 
 
 @dataclass(frozen=True)
 class LocalWorkers:
-    """Processes of this machine, `count` of them at once, a new one for each task. All write to the same registry.
+    """The place that runs each task in a new process on this machine, `count` processes at the same time.
 
-    Unless `Work.threads` is given, the cores are shared out evenly. If there are several GPUs, each worker takes one.
+    All processes write to the same registry. Unless `Work.threads` is given, each process gets an equal share of the
+    CPU cores. If there are several GPUs, each process gets one of them; with more processes than GPUs, some share one.
+    Raises ConfigError if `count` is below 1.
     """
 
-    count: int
-    gpus: Callable[[str], Sequence[str]] = visible_gpus
+    count: int  # the number of processes that run at the same time
+    gpus: Callable[[str], Sequence[str]] = visible_gpus  # finds the GPUs for a device setting; tests replace it
 
     @property
     def is_here(self) -> bool:
-        """Every process is one of this machine."""
+        """True: every process runs on this machine."""
         return True
 
     def __post_init__(self) -> None:
@@ -48,7 +50,10 @@ class LocalWorkers:
     def run(
         self, tasks: Sequence[Task], work: Work, *, retries: int, on_end: Callable[[Outcome], None]
     ) -> list[Outcome]:
-        """Run the tasks. A worker that dies is started again, at most `retries` times for a task."""
+        """Run the tasks and return their outcomes in order. Raises Interrupted if the user asks to stop.
+
+        If the process of a task dies, a new one is started, at most `retries` times for each task.
+        """
         count = min(self.count, len(tasks))
         threads = work.threads or max(1, usable_cores() // count)
         gpus = tuple(self.gpus(work.device))
@@ -65,27 +70,27 @@ class LocalWorkers:
 
 @dataclass
 class _Waiting:
-    """A task that has not begun, or whose process died."""
+    """A task that waits for a process: it has not begun, or its process died."""
 
-    index: int
+    index: int  # the position of the task in the list of all tasks
     task: Task
-    deaths: int = 0
+    deaths: int = 0  # how many times its process has died
 
 
 @dataclass
 class _Worker:
-    """A task in its process."""
+    """A worker: a process that runs one task."""
 
-    waiting: _Waiting
+    waiting: _Waiting  # the task
     process: BaseProcess
-    connection: Connection
-    shown: Shown
-    slot: int
-    began: bool = False
-    ended: Ended | None = None
+    connection: Connection  # this process's end of the pipe to the worker
+    shown: Shown  # what the user sees of the worker
+    slot: int  # the lowest number that no other running worker has; it chooses the GPU
+    began: bool = False  # whether the worker has sent that it began
+    ended: Ended | None = None  # the message that the task has ended; None until it comes
 
     def read(self) -> bool:
-        """Take the messages that have come; False if no more can come."""
+        """Read the messages that have arrived. Returns False if the worker has closed its end of the pipe."""
         with suppress(EOFError, OSError):
             while self.connection.poll():
                 message: Message = self.connection.recv()
@@ -99,24 +104,27 @@ class _Worker:
 
 @dataclass
 class _Running:
-    """The tasks of one fan-out."""
+    """The state of one call of `LocalWorkers.run`: the tasks that wait, that run and that have ended."""
 
     work: Work
-    gpus: Sequence[str]
+    gpus: Sequence[str]  # the GPUs that the workers share; empty if there are fewer than two
     retries: int
     on_end: Callable[[Outcome], None]
     waiting: deque[_Waiting] = field(default_factory=deque)
     workers: list[_Worker] = field(default_factory=list)
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)  # by the position of the task
 
     def until_done(self, count: int) -> None:
-        """Keep up to `count` workers at work until all tasks have ended. Raises Interrupted."""
+        """Run up to `count` workers at the same time until all tasks have ended.
+
+        Raises Interrupted if the user asks to stop, after the running workers have ended.
+        """
         total, stopping = len(self.waiting), False
         while self.workers or (self.waiting and not stopping):
             if not stopping and self.work.progress.stopping():
                 stopping = True
                 for worker in self.workers:
-                    with suppress(OSError):  # it may have ended by itself
+                    with suppress(OSError):  # the worker may just have ended by itself
                         worker.connection.send("stop")
             while self.waiting and len(self.workers) < count and not stopping:
                 self.workers.append(self._start(self.waiting.popleft()))
@@ -139,7 +147,7 @@ class _Running:
         )
         with _interrupts_held_back():
             process.start()
-        theirs.close()  # so that reading ends when the worker does
+        theirs.close()  # only the worker has that end open now, so reading fails as soon as the worker has ended
         return _Worker(
             waiting=waiting,
             process=process,
@@ -149,7 +157,7 @@ class _Running:
         )
 
     def _end(self, worker: _Worker, *, stopping: bool) -> None:
-        """The process of a worker has closed its connection: take its outcome, or start its task again."""
+        """Handle a worker that has closed its connection: store the outcome of its task, or start the task again."""
         worker.process.join()
         worker.connection.close()
         worker.shown.close()
@@ -179,7 +187,10 @@ class _Running:
 
     @contextmanager
     def ended_at_the_end(self) -> Iterator[None]:
-        """End the workers that are left if an error, or a second Ctrl-C, cuts the work off."""
+        """Kill the workers that still run at the end of the `with` block.
+
+        There are such workers only if an error or a second Ctrl-C has ended the block early.
+        """
         try:
             yield
         finally:
@@ -191,7 +202,11 @@ class _Running:
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """A process that starts meanwhile gets no Ctrl-C before it is ready for it."""
+    """Block SIGINT during the `with` block.
+
+    A process that is started in the block inherits this. It gets no Ctrl-C until it unblocks SIGINT, which it does when
+    it is ready to handle it.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -210,31 +225,36 @@ def _spell_exit(code: int | None) -> str:
 
 
 class _Pipe:
-    """The worker's end of its pipe."""
+    """The worker's end of the pipe to the process that started it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._asked = False
 
     def send(self, message: Message) -> None:
-        """Send a message."""
+        """Send a message to the process that started this worker."""
         self._connection.send(message)
 
     def stop_asked(self) -> bool:
-        """Whether something came: the only thing that ever comes is the request to stop."""
+        """Return whether the worker was asked to stop.
+
+        The request to stop is the only thing that is ever sent to a worker, so anything that has arrived is this
+        request.
+        """
         self._asked = self._asked or self._connection.poll()
         return self._asked
 
 
 def _work(pickled: bytes, work: Work, gpu: str | None, connection: Connection) -> None:
-    """The whole life of a worker process."""
+    """Run one pickled task: the main function of a worker process."""
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before anything uses CUDA
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # this must be set before CUDA is used for the first time
     threading.Thread(target=_end_with_parent, daemon=True).start()
     carry_out(pickled, work, _Pipe(connection))
 
 
 def _end_with_parent() -> None:
+    # Runs in a thread of the worker: if the process that started the worker ends, the worker must end too.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -10,17 +10,24 @@ from satm.workflow.fan_out.task import Outcome, Task, Work, attempt
 
 @dataclass(frozen=True)
 class OneProcess:
-    """This process. It cannot outlive a task that kills it, so nothing is tried again: the same command continues."""
+    """The place that runs all tasks in this process.
+
+    If a task kills the process, nothing is left that could start the task again. The user gives the same command again
+    to continue.
+    """
 
     @property
     def is_here(self) -> bool:
-        """Every process is one of this machine."""
+        """True: the tasks run on this machine."""
         return True
 
     def run(
         self, tasks: Sequence[Task], work: Work, *, retries: int, on_end: Callable[[Outcome], None]
     ) -> list[Outcome]:
-        """Run the tasks in their order. Raises Interrupted if the user asks to stop."""
+        """Run the tasks in their order and return their outcomes. Raises Interrupted if the user asks to stop.
+
+        `retries` is not used.
+        """
         outcomes = []
         for task in tasks:
             outcome = Outcome(task=task, error=attempt(task, work))

@@ -1,4 +1,7 @@
-"""What a Ray worker takes over from the process that started it: the environment, and the command that runs store."""
+"""What a Ray worker copies from the process that started the work: its folders, and its command line.
+
+The command line is needed because each run stores the command that started it.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +18,30 @@ _FOLDERS = ("SATM_HOME", "SATM_DATA")
 
 @dataclass(frozen=True)
 class Origin:
-    """The process that started the work."""
+    """The process that started the work: where it runs, and with what settings."""
 
-    host: str
-    folder: str
-    arguments: tuple[str, ...]
-    folders: Mapping[str, str | None]  # SATM_HOME and SATM_DATA; None: not set
+    host: str  # the name of its machine
+    folder: str  # its working directory
+    arguments: tuple[str, ...]  # its command line, sys.argv
+    folders: Mapping[str, str | None]  # its variables SATM_HOME and SATM_DATA as absolute paths; None if not set
 
     @classmethod
     def of_this_process(cls) -> Self:
-        """This process."""
+        """Return the description of this process."""
         named = {name: os.environ.get(name) for name in _FOLDERS}
         folders = {name: None if not path else str(Path(path).expanduser().absolute()) for name, path in named.items()}
         return cls(socket.gethostname(), os.getcwd(), tuple(sys.argv), folders)
 
     @property
     def is_here(self) -> bool:
-        """Whether it is or was on this host."""
+        """Whether the described process runs, or ran, on the host of this process."""
         return self.host == socket.gethostname()
 
     def adopt(self) -> None:
-        """Work as that process does. On another host the folders that are set there stay."""
+        """Give this process the command line, the folders and the working directory of the described process.
+
+        On another host the working directory stays, and so do SATM_HOME and SATM_DATA if they are set there.
+        """
         for name, path in self.folders.items():
             if self.is_here:
                 os.environ.pop(name, None)

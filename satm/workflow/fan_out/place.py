@@ -1,4 +1,4 @@
-"""Where tasks run: in this process, in several, or on a Ray cluster."""
+"""The interface of the places where tasks run: this process, several processes, or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from satm.workflow.fan_out.task import Outcome, Task, Work
 
 
 class Place(Protocol):
-    """Where tasks run."""
+    """A place where tasks run."""
 
     @property
     def is_here(self) -> bool:
@@ -18,7 +18,13 @@ class Place(Protocol):
     def run(
         self, tasks: Sequence[Task], work: Work, *, retries: int, on_end: Callable[[Outcome], None]
     ) -> list[Outcome]:
-        """Run all tasks; their outcomes in the order of `tasks`. Raises Interrupted if the user asks to stop.
+        """Run all tasks, and return their outcomes in the order of `tasks`.
 
-        The paths of `work` are absolute.
+        Args:
+            tasks: the tasks; none depends on another.
+            work: what each task works with. Its paths are absolute.
+            retries: how many times a task is started again if its process dies.
+            on_end: is called in this process after each task, with its outcome.
+
+        Raises Interrupted if the user asks to stop.
         """

@@ -1,4 +1,4 @@
-"""Runs tasks on a Ray cluster. This process alone writes to the registry."""
+"""Runs tasks on a Ray cluster. Only this process writes to the user's registry."""
 
 from __future__ import annotations
 
@@ -31,35 +31,39 @@ from satm.workflow.fan_out.task import (
     stopped,
 )
 
-CONNECT_SECONDS = 5.0  # until a host that does not answer counts as no cluster
-LOOK_SECONDS = 0.5  # between two looks at the board
+CONNECT_SECONDS = 5.0  # how long to wait for a host; if it does not answer by then, there is no cluster
+LOOK_SECONDS = 0.5  # the time between two checks of the board, which collects the messages of the workers
 
 
 @dataclass(frozen=True)
 class RayCluster:
-    """A Ray cluster that is running: `auto` is that of this machine, otherwise `HOST:PORT` or `ray://HOST:PORT`.
+    """The place that runs each task in its own process on a node of a running Ray cluster.
 
-    Each task runs in a process of its own on any node. It writes a scratch registry in the `SATM_HOME` of its host,
-    which this process merges when the task has ended. Experts lie in `SATM_HOME` too, so workers of one host share
-    them, and another host trains its own, which are the same.
+    A task writes to a temporary registry on its host, the scratch registry (`satm/workflow/fan_out/scratch.py`). When
+    the task has ended, this process merges the scratch registry into the user's registry. Experts are stored in the
+    `SATM_HOME` of a host, so workers on the same host share them. Another host trains the same experts for itself.
     """
 
-    address: str = "auto"
+    address: str = "auto"  # `auto`: the cluster of this machine; otherwise `HOST:PORT` or `ray://HOST:PORT`
 
     @property
     def is_here(self) -> bool:
-        """Its nodes may be other machines."""
+        """False: the nodes may be other machines."""
         return False
 
     def check(self) -> None:
-        """Raise ConfigError if Ray is not installed here or nothing answers at the address."""
+        """Raise ConfigError if Ray is not installed here, or if there is no cluster at the address."""
         _ray()
         _check_answers(self.address)
 
     def run(
         self, tasks: Sequence[Task], work: Work, *, retries: int, on_end: Callable[[Outcome], None]
     ) -> list[Outcome]:
-        """Run the tasks. One whose worker or node dies is started again, at most `retries` times."""
+        """Run the tasks and return their outcomes in order. Raises Interrupted if the user asks to stop.
+
+        If the worker or the node of a task dies, the task is started again, at most `retries` times. Raises SatmError
+        if the cluster fails, and ConfigError if there is no cluster or it lacks the CPUs or GPUs.
+        """
         with _connected(self.address) as ray:
             running = _Running(
                 ray=ray,
@@ -81,8 +85,8 @@ class RayCluster:
 
 
 def _ray() -> Any:
-    """The module `ray`. Raises ConfigError if it is not installed."""
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what is wrong, its exceptions say too
+    """Import and return the module `ray`. Raises ConfigError if it is not installed."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the log is not needed: Ray's exceptions say what is wrong
     try:
         with _same_signals():
             import ray
@@ -93,7 +97,7 @@ def _ray() -> Any:
 
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
-    """The module `ray`, connected to the cluster. A connection of this process is used if there is one."""
+    """Yield the module `ray`, connected to the cluster. If this process already has a connection, it is used."""
     ray = _ray()
     if ray.is_initialized():
         yield ray
@@ -112,16 +116,20 @@ def _connected(address: str) -> Iterator[Any]:
 
 
 def _keep_quiet() -> None:
-    """Ray prints a paragraph on stdout when a worker dies, whatever `log_to_driver` says; we say it in our words."""
-    with suppress(ImportError, AttributeError, KeyError, ValueError):  # this part of Ray is not public
+    """Remove the handler with which Ray prints a long text on stdout when a worker dies.
+
+    Ray does so even with `log_to_driver=False`. satm shows a message of its own instead.
+    """
+    with suppress(ImportError, AttributeError, KeyError, ValueError):  # this part of Ray is private and may change
         from ray._private.ray_logging import global_worker_stdstream_dispatcher
 
         global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
-        global_worker_stdstream_dispatcher.add_handler("ray_print_logs", lambda data: None)  # Ray removes it at its end
+        # An empty handler of the same name is needed, because Ray removes the handler when it shuts down.
+        global_worker_stdstream_dispatcher.add_handler("ray_print_logs", lambda data: None)
 
 
 def _check_answers(address: str) -> None:
-    """Raise ConfigError if nothing answers at the address. Ray itself would try for a minute."""
+    """Raise ConfigError if no program listens at the address. Ray itself tries for a minute before it raises."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
@@ -140,7 +148,7 @@ def _no_cluster(address: str, reason: str) -> ConfigError:
 
 @contextmanager
 def _same_signals() -> Iterator[None]:
-    """Ray takes over SIGTERM when it is imported and when it connects; give it back."""
+    """Restore the handler of SIGTERM after the `with` block. Ray replaces it when it is imported or connects."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -156,14 +164,15 @@ def _first_line(error: BaseException) -> str:
 
 
 def shares(ray: Any, work: Work, tasks: int) -> dict[str, int]:
-    """The CPUs and GPUs of each task. Raises ConfigError if no single node has so many.
+    """Return the CPUs and GPUs that each task gets, as the options `num_cpus` and `num_gpus` of Ray.
 
-    Unless `Work.threads` is given, the CPUs of the nodes that can take a task are shared out evenly.
+    `tasks` is the number of tasks. Unless `Work.threads` is given, each task gets an equal share of the CPUs of all
+    nodes that can run a task. Raises ConfigError if no node has enough CPUs or the GPU that is asked for.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     if not nodes:
         raise ConfigError("the Ray cluster has no CPUs; start its nodes with: ray start --num-cpus N")
-    if work.device.startswith("cuda:"):  # a worker sees the GPU that Ray gave it, and no other
+    if work.device.startswith("cuda:"):  # a worker sees only the GPU that Ray has given it, so it cannot choose
         raise ConfigError(f"device {work.device}: on a Ray cluster each task gets a GPU of its own; use --device cuda")
     having = [node for node in nodes if node.get("GPU", 0) >= 1]
     if work.device == "cuda" and not having:
@@ -182,39 +191,42 @@ def shares(ray: Any, work: Work, tasks: int) -> dict[str, int]:
 
 @dataclass
 class _Running:
-    """The tasks of one fan-out on a cluster."""
+    """The state of one call of `RayCluster.run`. A task is named by its number, its position in `tasks`."""
 
-    ray: Any
+    ray: Any  # the module
     tasks: Sequence[Task]
     work: Work
     retries: int
     on_end: Callable[[Outcome], None]
-    resources: dict[str, int]
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-    open: dict[Any, int] = field(default_factory=dict)  # the results that are awaited, and the numbers of their tasks
-    deaths: dict[int, int] = field(default_factory=dict)
-    began: dict[int, Began] = field(default_factory=dict)
-    shown: dict[int, Shown] = field(default_factory=dict)
+    resources: dict[str, int]  # the CPUs and GPUs of each task (`shares`)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)  # by the number of the task
+    open: dict[Any, int] = field(default_factory=dict)  # maps each result that Ray still owes to the number of its task
+    deaths: dict[int, int] = field(default_factory=dict)  # how many times the worker of a task has died, by its number
+    began: dict[int, Began] = field(default_factory=dict)  # the newest message that a task has begun, by its number
+    shown: dict[int, Shown] = field(default_factory=dict)  # what the user sees of a task, by its number
 
     def __post_init__(self) -> None:
         with Registry.open(self.work.registry, timeout=None) as store:
             self._uuid = store.uuid
         self._base = self.ray.put(as_bytes(self.work.registry))
-        # On the node of this process: if another node dies, the messages are still there.
+        # The board runs on the node of this process, so that the messages are not lost if another node dies.
         here = self._affinity(self.ray.get_runtime_context().get_node_id(), soft=True)
         self._board = self.ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
         self._origin = Origin.of_this_process()
-        # A process of its own for each task; deaths are counted here.
+        # With max_calls=1 each task gets a new process. With max_retries=0 Ray starts nothing again; `_died` does it.
         self._remote = self.ray.remote(max_calls=1, max_retries=0, **self.resources)(remote_task)
 
     def _affinity(self, node: str, *, soft: bool) -> Any:
-        """A strategy that schedules on this node. `soft`: elsewhere if it is gone."""
+        """Return Ray's strategy to run something on the node with the id `node`.
+
+        With `soft` another node is used if that node is gone.
+        """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         return NodeAffinitySchedulingStrategy(node, soft=soft)
 
     def until_done(self) -> None:
-        """Start all tasks and wait for them. Raises Interrupted."""
+        """Start all tasks and wait until they have ended. Raises Interrupted at the end if the user asked to stop."""
         for number in range(len(self.tasks)):
             self._start(number)
         stopping = False
@@ -230,7 +242,10 @@ class _Running:
             raise stopped(self.outcomes.values(), len(self.tasks))
 
     def close(self) -> None:
-        """End what is left if an error, or a second Ctrl-C, cuts the work off."""
+        """Cancel the tasks that still run, and end the board.
+
+        There are such tasks only if an error or a second Ctrl-C has ended the work early.
+        """
         for shown in self.shown.values():
             shown.close()
         with suppress(self.ray.exceptions.RayError):
@@ -241,7 +256,7 @@ class _Running:
     def _start(self, number: int) -> None:
         task = self.tasks[number]
         remote = self._remote
-        if (before := self.began.pop(number, None)) is not None:  # its saved state lies on this node
+        if (before := self.began.pop(number, None)) is not None:  # the saved state of the task is on that node
             remote = remote.options(scheduling_strategy=self._affinity(before.place, soft=True))
         work = replace(self.work, progress=SILENT, threads=self.resources["num_cpus"])
         result = remote.remote(pickle.dumps(task), number, work, self._base, self._uuid, self._board, self._origin)
@@ -249,7 +264,7 @@ class _Running:
         self.shown[number] = Shown(task.name, self.work.progress)
 
     def _stop(self) -> None:
-        """Ask the tasks that have begun to stop, and take back the others."""
+        """Ask the tasks that have begun to stop, and cancel the tasks that have not begun."""
         self.ray.get(self._board.ask_to_stop.remote())
         self._show()
         for result, number in self.open.items():
@@ -264,14 +279,14 @@ class _Running:
                 self.shown[number].see(message)
 
     def _end(self, number: int, result: Any, *, stopping: bool) -> None:
-        """A task has ended: merge what it made and take its outcome, or start it again if its worker died."""
+        """Handle a task that has ended: merge what it made and store its outcome, or start it again if it died."""
         self.shown.pop(number).close()
         errors = self.ray.exceptions
         try:
             returned: Returned = self.ray.get(result)
         except errors.TaskCancelledError:
             return
-        except errors.RayTaskError as error:  # before our code runs: no satm on that host, or another version
+        except errors.RayTaskError as error:  # raised before our code runs: satm is missing there, or another version
             self._take(number, f"its Ray worker failed: {_first_line(error.cause or error)}")
         except errors.RayError as error:
             self._died(number, _spell_death(error), stopping=stopping)
@@ -283,7 +298,7 @@ class _Running:
         if returned.content != b"":
             try:
                 take(returned, self.work.registry)
-            except (SatmError, OSError) as failed:  # the scratch registry stays, so nothing is lost
+            except (SatmError, OSError) as failed:  # the scratch registry is not removed, so nothing is lost
                 error = f"{spelled(failed)}; what it made is kept, and the same command takes it"
         if error is None:
             self._remove(number, returned)
@@ -297,7 +312,7 @@ class _Running:
         elif (began := self.began.get(number)) is not None:
             where = self._affinity(began.place, soft=False)
             done = self.ray.remote(num_cpus=0, scheduling_strategy=where)(remove_scratch).remote(returned.path)
-            with suppress(self.ray.exceptions.RayError):  # that node is gone, and the file with it
+            with suppress(self.ray.exceptions.RayError):  # raised if that node is gone; then the file is gone too
                 self.ray.get(done, timeout=60)
 
     def _died(self, number: int, why: str, *, stopping: bool) -> None:

@@ -1,4 +1,4 @@
-"""What runs on a Ray cluster: the tasks, and the board that carries their messages."""
+"""The code that runs on a Ray cluster: the tasks, and the board through which they send messages."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ from satm.workflow.fan_out.scratch import Returned, as_bytes, held, prepare, rem
 from satm.workflow.fan_out.task import Work
 from satm.workflow.fan_out.worker import carry_out
 
-ASK_SECONDS = 1.0  # between two questions to the board
+ASK_SECONDS = 1.0  # the time between two requests in which a worker asks the board whether it should stop
 
 
 class Board:
-    """A Ray actor: workers leave their messages here, and learn if they are asked to stop."""
+    """A Ray actor that keeps the messages of all workers until they are read, and the request to stop.
+
+    Workers add messages. The process that started the work takes them, and asks the workers to stop.
+    """
 
     def __init__(self) -> None:
         self._messages: list[tuple[int, Message]] = []
         self._stop = False
 
     def add(self, task: int, messages: list[Message]) -> bool:
-        """Leave messages of a task. Returns whether all workers are asked to stop."""
+        """Add messages of the task with the number `task`. Returns whether all workers are asked to stop."""
         self._messages += [(task, message) for message in messages]
         return self._stop
 
     def take(self) -> list[tuple[int, Message]]:
-        """The messages since the last call."""
+        """Return the messages that were added since the last call, each with the number of its task."""
         taken, self._messages = self._messages, []
         return taken
 
@@ -42,19 +45,19 @@ class Board:
 
 
 class BoardChannel:
-    """A worker's way to the board."""
+    """The channel of a worker: it sends messages to the board, and asks the board whether to stop."""
 
     def __init__(self, board: Any, task: int) -> None:
         self._board, self._task = board, task
-        self._answer: Any = None  # the last answer that the board owes
-        self._asked, self._stop = 0.0, False
+        self._answer: Any = None  # Ray's handle of an answer that has not come yet; None if no answer is awaited
+        self._asked, self._stop = 0.0, False  # the time of the last request, and whether the worker is asked to stop
 
     def send(self, message: Message) -> None:
-        """Send a message. It does not wait for the board."""
+        """Send a message without waiting for the board."""
         self._send([message])
 
     def stop_asked(self) -> bool:
-        """Whether the board has said so. It is asked once a second."""
+        """Return whether the worker is asked to stop. The board is asked at most once a second."""
         import ray
 
         if not self._stop and self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
@@ -72,12 +75,23 @@ class BoardChannel:
 def remote_task(
     pickled: bytes, number: int, work: Work, base: bytes, registry: str, board: Any, origin: Origin
 ) -> Returned:
-    """Run a task on a scratch registry. `registry` is the UUID of the registry that `base` is a copy of."""
+    """Run a pickled task on a scratch registry, and return how it ended and what it made.
+
+    Args:
+        pickled: the task.
+        number: the number of the task in the fan-out.
+        work: what the task works with; its registry is replaced by the scratch registry.
+        base: the bytes of a copy of the user's registry.
+        registry: the UUID of the user's registry.
+        board: receives the messages of the task.
+        origin: the process that started the work.
+    """
     import ray
 
     origin.adopt()
     context = ray.get_runtime_context()
-    if gpus := context.get_accelerator_ids().get("GPU"):  # Ray hides the others only if nothing tells it not to
+    # Ray hides the other GPUs only if its settings do not forbid it, so it is done here in any case.
+    if gpus := context.get_accelerator_ids().get("GPU"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     scratch = scratch_path(registry, pickle.loads(pickled))
     channel = BoardChannel(board, number)
@@ -88,10 +102,10 @@ def remote_task(
             return Returned(ended, scratch, None if origin.is_here else as_bytes(scratch))
     except Busy as busy:
         return Returned(Ended(str(busy)), scratch, b"")
-    except Exception as error:  # the disk of this host may be full
+    except Exception as error:  # for example if the disk of this host is full
         return Returned(Ended(spelled(error)), scratch, None if origin.is_here and scratch.exists() else b"")
 
 
 def remove_scratch(path: Path) -> None:
-    """Remove the scratch registry of a task that is done, on the host where it lies."""
+    """Remove the scratch registry of a task that is done. This runs on the host on which the file is."""
     remove(path)

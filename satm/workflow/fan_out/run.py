@@ -1,4 +1,4 @@
-"""The entrance: runs tasks at a place."""
+"""The main function of this package: runs tasks at a place."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def fan_out(
     retries: int = 2,
     on_end: Callable[[Outcome], None] = _ignore,
 ) -> list[Outcome]:
-    """Run all `tasks` at `place`. Returns their outcomes in the order of `tasks`.
+    """Run all `tasks` at `place`, and return their outcomes in the order of `tasks`.
 
-    A task that fails has an outcome with the message of its error, and the others go on. A task whose process dies is
-    started again up to `retries` times, and continues from what it saved. `on_end` is called in this process when a
-    task has ended.
+    If a task fails, its outcome has the message of the error, and the other tasks go on. If the process of a task dies,
+    the task is started again up to `retries` times and continues from its saved state. `on_end` is called in this
+    process after each task, with its outcome.
 
-    Raises Interrupted if the user asks to stop, after every task has saved its state; ConfigError if two tasks have the
-    same name or the place lacks what `work` asks for.
+    Raises Interrupted if the user asks to stop, after every task has saved its state. Raises ConfigError if two tasks
+    have the same name, or if the place does not have the device or the threads of `work`.
     """
     names = [task.name for task in tasks]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"two tasks are called {twice}; each needs a name of its own")
     if not tasks:
         return []
-    # A worker may start in another folder.
+    # The paths are made absolute, because a worker may have another working directory.
     work = replace(
         work,
         registry=work.registry.expanduser().absolute(),

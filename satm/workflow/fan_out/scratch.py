@@ -1,4 +1,8 @@
-"""The registry that one task writes on a Ray worker, and its way into the registry of the process that started it."""
+"""The scratch registry of a task on a Ray worker, and its merge into the user's registry.
+
+Each task on a Ray cluster writes to its own temporary registry on its host. When the task has ended, the process that
+started the work merges this scratch registry into the user's registry.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +25,17 @@ from satm.workflow.fan_out.task import Task
 
 
 def scratch_path(registry: str, task: Task) -> Path:
-    """Where the scratch registry of a task lies on this host: the same place whenever it runs. `registry` is a UUID.
+    """Return the path of the scratch registry of a task on this host.
 
-    Tasks of two commands have different places, even if they have one name, unless they are equal.
+    The same task always has the same path, so a task that is started again finds what it has done before. Different
+    tasks have different paths, even if they have the same name. `registry` is the UUID of the user's registry.
     """
     return scratch_folder() / f"{registry[:8]}-{digest([registry, type(task).__qualname__, repr(task)])[:16]}.db"
 
 
 @contextmanager
 def held(scratch: Path) -> Iterator[None]:
-    """Hold the lock of a scratch registry. Raises Busy if another command does the same task on this host."""
+    """Hold the lock of a scratch registry. Raises Busy if another command runs the same task on this host."""
     lock = scratch.with_suffix(".lock")
     try:
         with held_now(lock, remove=True):
@@ -40,9 +45,10 @@ def held(scratch: Path) -> Iterator[None]:
 
 
 def prepare(scratch: Path, base: bytes) -> None:
-    """Make the scratch registry a copy of `base`, so that it knows all that is done. What it holds already stays.
+    """Copy the contents of `base`, the bytes of the user's registry, into the scratch registry.
 
-    A copy has the UUID of its original, so a run has the same key and the same saved state in both.
+    The task then finds all work that is already done. If the scratch registry exists, its own contents stay. A copy has
+    the UUID of its original, so a run has the same key and the same saved state in both.
     """
     make_folder(scratch.parent)
     _check_ours(scratch.parent)
@@ -57,7 +63,7 @@ def prepare(scratch: Path, base: bytes) -> None:
 
 
 def as_bytes(registry: Path) -> bytes:
-    """A copy of a registry at one moment."""
+    """Return the bytes of a copy of the registry file, as it is at this moment."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.db"
         with Registry.open(registry) as store:
@@ -66,14 +72,17 @@ def as_bytes(registry: Path) -> bytes:
 
 
 def remove(scratch: Path) -> None:
-    """Remove a scratch registry, with the files that SQLite keeps beside it, unless another command uses it now."""
+    """Remove a scratch registry and the files that SQLite keeps beside it, unless another command uses it now."""
     with suppress(Busy), held(scratch):
         for file in scratch.parent.glob(f"{scratch.name}*"):
             file.unlink(missing_ok=True)
 
 
 def _check_ours(folder: Path) -> None:
-    """Make the folder private. Raises SatmError if it is another user's, who could change what lies in it."""
+    """Make the folder private to this user.
+
+    Raises SatmError if the folder belongs to another user, who could change its files.
+    """
     if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
         raise SatmError(f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of yours")
     folder.chmod(0o700)
@@ -81,15 +90,17 @@ def _check_ours(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Returned:
-    """What a Ray worker gives back."""
+    """The return value of a Ray worker."""
 
-    ended: Ended
-    path: Path  # of the scratch registry on its host
-    content: bytes | None  # of the scratch registry; None: it lies on the host of the process that started the work
+    ended: Ended  # how the task ended
+    path: Path  # the path of the scratch registry on the worker's host
+    # The bytes of the scratch registry; empty if there is nothing to merge. None if the worker ran on the same host as
+    # the process that started the work: that process then reads the file at `path`.
+    content: bytes | None
 
 
 def take(returned: Returned, registry: Path) -> None:
-    """Merge what a Ray worker gave back into `registry`. Raises RegistryError or SatmError if that fails."""
+    """Merge the scratch registry of a Ray worker into `registry`. Raises RegistryError or SatmError if that fails."""
     with Registry.open(registry, timeout=None) as store:
         if returned.content is None:
             store.merge(returned.path)

@@ -1,4 +1,4 @@
-"""Shows what a worker does: its newest bar as one line, and what it says, with the name of its task."""
+"""Shows the progress of a worker to the user: its newest progress bar and its messages, with the name of its task."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from satm.workflow.fan_out.messages import Advanced, Closed, Message, Opened, Sa
 
 @dataclass
 class _Open:
-    """A bar of the worker."""
+    """A progress bar that the worker has opened and not closed."""
 
     name: str
-    total: int
-    done: int
+    total: int  # the units of work in all
+    done: int  # the units that are done
 
 
 class Shown:
-    """One worker on the screen. Use `close` at the worker's end."""
+    """Shows one worker on the screen. Call `close` when the worker has ended.
+
+    A worker can have several progress bars open, one inside another. Only the newest one is shown.
+    """
 
     def __init__(self, task: str, progress: Progress) -> None:
         self._task, self._progress = task, progress
-        self._open: dict[int, _Open] = {}  # by number, the newest last
-        self._bar: Bar | None = None  # on the screen: the newest one
-        self._number = 0
+        self._open: dict[int, _Open] = {}  # the open bars by their number; the newest bar has the largest number
+        self._bar: Bar | None = None  # the bar on the screen; None if there is none
+        self._number = 0  # the number of the bar on the screen; 0 if there is none
 
     def see(self, message: Message) -> None:
-        """Show a message."""
+        """Show a message of the worker."""
         match message:
             case Said(text):
                 self._progress.say(f"{self._task}: {text}")
@@ -43,7 +46,7 @@ class Shown:
                 self._show_newest()
 
     def close(self) -> None:
-        """Take the worker from the screen."""
+        """Remove the bar of the worker from the screen."""
         self._open.clear()
         self._show_newest()
 

@@ -1,4 +1,4 @@
-"""What is fanned out: a task, what it works with, and how it ended."""
+"""The interface of a task, what a task works with, and how it ended."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ from satm.progress import SILENT, Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a task works with. A worker has its own: its registry, its device, its threads, its progress."""
+    """What a task works with. Each worker gets its own `Work`."""
 
     registry: Path
     device: str = "auto"
-    threads: int | None = None  # CPU threads of each task; None: the cores of the machine, shared out fairly
-    data_root: Path | None = None
+    threads: int | None = None  # the CPU threads of each task; None: each task gets an equal share of the CPU cores
+    data_root: Path | None = None  # the only folder in which data sets are looked for; None: the usual places
     progress: Progress = SILENT
 
 
 class Task(Protocol):
-    """A piece of work that needs no other one. It can be pickled, so it is a frozen dataclass of plain values."""
+    """A piece of work that does not depend on another task.
+
+    A task must be picklable, because it is sent to another process. Therefore every task is a frozen dataclass of
+    plain values.
+    """
 
     @property
     def name(self) -> str:
-        """Names the task to people. No two tasks of one fan-out have the same name."""
+        """The name that the user sees. All tasks of one call of `fan_out` must have different names."""
 
     def run(self, work: Work) -> None:
-        """Do the task. What is done already is found, and what is unfinished is continued. Raises SatmError."""
+        """Do the task. Finished work is not repeated, and unfinished work is continued. Raises SatmError."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +45,14 @@ class Outcome:
 
     task: Task
     error: str | None = None  # one line that says what went wrong; None: the task is done
-    deaths: int = 0  # how many times its process died before
+    deaths: int = 0  # how many times the process of the task has died
 
 
 def attempt(task: Task, work: Work) -> str | None:
-    """Run a task. Returns what went wrong in one line, None if nothing did. Raises Interrupted.
+    """Run a task. Returns one line about what went wrong, or None if nothing went wrong.
 
-    With SATM_TRACEBACK set, the progress also shows where an error that nobody expected was raised.
+    Raises Interrupted if the user asks to stop. If the variable SATM_TRACEBACK is set, the traceback of an unexpected
+    error is shown to the user.
     """
     try:
         task.run(work)
@@ -62,12 +67,12 @@ def attempt(task: Task, work: Work) -> str | None:
 
 
 def starts_again(why: str) -> str:
-    """What the user reads if a process died and its task starts again."""
+    """Return the message for the user if a process died and its task starts again."""
     return f"its process died ({why}); it starts again from what is saved"
 
 
 def died_too_often(deaths: int, why: str) -> str:
-    """The error of a task whose process died more often than it may."""
+    """Return the error message of a task whose process died more often than it is started again."""
     times = "once" if deaths == 1 else f"{deaths} times"
     return (
         f"its process died {times}, at last by {why}; if memory ran out, give fewer workers; the same command "
@@ -76,7 +81,7 @@ def died_too_often(deaths: int, why: str) -> str:
 
 
 def stopped(outcomes: Collection[Outcome], total: int) -> Interrupted:
-    """The error that ends a fan-out of `total` tasks if the user asks to stop."""
+    """Return the error that ends the work on `total` tasks if the user asks to stop."""
     done = sum(outcome.error is None for outcome in outcomes)
     return Interrupted(
         f"stopped with {done} of {total} tasks done, and what the others did is saved; the same command continues "
@@ -85,5 +90,5 @@ def stopped(outcomes: Collection[Outcome], total: int) -> Interrupted:
 
 
 def spell_threads(threads: int) -> str:
-    """`1 CPU thread`, `2 CPU threads`."""
+    """Return the number with its unit: `1 CPU thread`, `2 CPU threads`."""
     return f"{threads} CPU thread{'' if threads == 1 else 's'}"

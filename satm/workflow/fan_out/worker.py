@@ -1,4 +1,4 @@
-"""What runs in a worker process: one task, whose progress goes to the process that started it."""
+"""The code that runs in a worker process: one task. Its progress is sent to the process that started the worker."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ from satm.errors import Interrupted, spelled
 from satm.workflow.fan_out.messages import Advanced, Began, Channel, Closed, Ended, Opened, Said
 from satm.workflow.fan_out.task import Task, Work, attempt
 
-SEND_SECONDS = 0.2  # between two messages about one bar
-STOPPED = 130  # the exit code of a worker that a second signal ended at once
+SEND_SECONDS = 0.2  # the least time between two messages about the same progress bar
+STOPPED = 130  # the exit code of a worker that was ended at once by a second signal
 
 
 def carry_out(pickled: bytes, work: Work, channel: Channel, *, place: str = "") -> Ended:
-    """Run a pickled task with the threads of `work`. How it ended is returned, and sent last."""
+    """Run a pickled task with the number of threads of `work`.
+
+    The function returns how the task ended, and also sends it as the last message. `place` is the id of the Ray node,
+    empty without Ray.
+    """
     import torch
 
     torch.set_num_threads(work.threads or 1)
@@ -38,7 +42,7 @@ def carry_out(pickled: bytes, work: Work, channel: Channel, *, place: str = "") 
 def _ended(pickled: bytes, work: Work) -> Ended:
     try:
         task: Task = pickle.loads(pickled)
-    except Exception as error:  # its module may be missing here
+    except Exception as error:  # for example if the module of the task is missing on this machine
         return Ended(f"the worker cannot read its task: {spelled(error)}")
     try:
         return Ended(attempt(task, work))
@@ -48,7 +52,11 @@ def _ended(pickled: bytes, work: Work) -> Ended:
 
 @contextmanager
 def _signals(progress: SentProgress) -> Iterator[None]:
-    """The first SIGINT or SIGTERM asks the task to stop at its next safe point; a second ends the worker now."""
+    """Handle SIGINT and SIGTERM during the `with` block.
+
+    The first signal asks the task to stop at the next point at which its state can be saved. A second signal ends the
+    worker at once.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         if progress.stopping():
@@ -56,7 +64,7 @@ def _signals(progress: SentProgress) -> Iterator[None]:
         progress.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    if hasattr(signal, "pthread_sigmask"):  # what came since the start of this process was held back
+    if hasattr(signal, "pthread_sigmask"):  # SIGINT was blocked when this process was started (`local.py`)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     try:
         yield
@@ -66,7 +74,7 @@ def _signals(progress: SentProgress) -> Iterator[None]:
 
 
 class SentProgress:
-    """The progress of a task, sent over a channel."""
+    """A `Progress` that sends the bars and messages of a task over a channel."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -74,17 +82,17 @@ class SentProgress:
         self._stopping = False
 
     def bar(self, name: str, total: int, *, done: int = 0) -> SentBar:
-        """A new bar."""
+        """Open a new bar."""
         self._bars += 1
         self.channel.send(Opened(self._bars, name, total, done))
         return SentBar(self.channel, self._bars)
 
     def say(self, message: str) -> None:
-        """Send one line."""
+        """Send one line of text for the user."""
         self.channel.send(Said(message))
 
     def stopping(self) -> bool:
-        """Whether a signal or the process that started this worker has asked it to stop."""
+        """Return whether the task is asked to stop, by a signal or by the process that started this worker."""
         self._stopping = self._stopping or self.channel.stop_asked()
         return self._stopping
 
@@ -94,7 +102,7 @@ class SentProgress:
 
 
 class SentBar:
-    """A bar whose steps are sent a few times a second."""
+    """A progress bar that sends its steps over a channel, a few times a second."""
 
     def __init__(self, channel: Channel, number: int) -> None:
         self._channel, self._number = channel, number
@@ -102,14 +110,14 @@ class SentBar:
         self._sent = 0.0
 
     def advance(self, steps: int = 1, **facts: float | str) -> None:
-        """`steps` more are done."""
+        """Note that `steps` more units are done. `facts` are values to show beside the bar."""
         self._waiting += steps
         self._facts = facts
         if time.monotonic() - self._sent > SEND_SECONDS:
             self._send()
 
     def draw(self, values: Mapping[str, float]) -> None:
-        """Nothing: beside other workers a terminal has no room for curves."""
+        """Do nothing: a terminal that shows several workers has no room for curves."""
 
     def _send(self) -> None:
         self._channel.send(Advanced(self._number, self._waiting, self._facts))

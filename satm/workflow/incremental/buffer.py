@@ -1,4 +1,4 @@
-"""A condensed memory for Avalanche's own strategies."""
+"""Gives a condensed set to the strategies of Avalanche, a library for continual learning, as their memory."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ def avalanche_buffer(
     size: int | None = None,
     hard_labels: bool = False,
 ) -> Any:
-    """An Avalanche `ExemplarsBuffer` whose images are given: no draw is made and none is chosen.
+    """Return an Avalanche `ExemplarsBuffer` that holds the given images. It never draws or chooses images itself.
 
-    After experience k of an Avalanche stream (`experience.current_experience`) it adds the images of the classes in
-    `groups[k]`. Use it wherever Avalanche takes a storage policy: `ReplayPlugin(mem_size=buffer.max_size,
-    storage_policy=buffer)`, or `strategy.storage_policy = buffer` for ER_ACE and its like. Images are in the space of
-    the set, so the stream's must be too: pass them through `SyntheticSet.transform`. A strategy that reads the groups
-    of Avalanche's own buffers (MIR) or keeps logits (DER) needs a buffer of its own kind.
+    After experience k of an Avalanche stream (`experience.current_experience`) the buffer adds the images of the
+    classes in `groups[k]`. It can be used wherever Avalanche takes a storage policy:
+    `ReplayPlugin(mem_size=buffer.max_size, storage_policy=buffer)`, or `strategy.storage_policy = buffer` for ER_ACE
+    and similar strategies. The images are in the space of the set, so the images of the stream must be in the same
+    space: pass them through `SyntheticSet.transform`. Two kinds of strategies cannot use this buffer: those that read
+    the groups of Avalanche's own buffers (MIR), and those that store logits in the buffer (DER).
 
     Args:
         images: a synthetic set, or images [n, C, H, W] and their classes [n] int64.
-        groups: the classes of each experience, with the numbers that the images have.
-        size: M, the stored images held from the start, shared by the classes that have arrived; None: all that arrived.
-        hard_labels: take the likeliest class of soft labels. Otherwise soft targets are vectors [K], which cannot share
-            a batch with a stream of classes.
+        groups: the classes of each experience, numbered as in the labels of the images.
+        size: M, the number of stored images in the buffer from the start, shared by the classes that have arrived.
+            None: the buffer holds the images of all classes that have arrived.
+        hard_labels: replace soft labels by their most probable class. Otherwise a soft label is a vector [K] over the K
+            classes, which cannot be in one batch with the class numbers of the stream.
 
-    Raises ConfigError if `groups` repeat a class, miss one of the images' classes, or have a step without an image, and
-    for a `size` below one image a class.
+    Raises ConfigError if `groups` contain a class twice, if a class of the images is in no group, if a group has no
+    image, or if `size` is less than one image for each class.
     """
     each = 1
     if isinstance(images, SyntheticSet):

@@ -1,4 +1,8 @@
-"""Paired differences between the memories of a group, over condensation seeds and class orders."""
+"""Computes the differences between the memories of a group in class-incremental streams.
+
+A memory is what the networks of a stream keep: condensed or real images. Two memories are compared in pairs of the same
+condensation seed and the same class order.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,15 @@ SEEDS_AND_ORDERS = "new condensations and new class orders"
 FEW_ORDERS = "these class orders only"
 
 ByRepeat = dict[int, dict[int, float]]
-"""Values by the seed of the condensation, then by the repeat (order + 1000 · network)."""
+"""Values: seed of the condensation → repeat → value. A repeat is the number order + 1000 · network (`naming.py`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryDifference:
-    """memory − other: the mean over condensation seeds and class orders of the difference of their order means."""
+    """The difference of a metric: `memory` minus `other`.
+
+    It is the mean over condensation seeds and class orders. The value of a class order is the mean over its networks.
+    """
 
     protocol: str
     architecture: str
@@ -35,16 +42,17 @@ class MemoryDifference:
     metric: str
     memory: str
     other: str
-    policies: tuple[str, str]  # where the learning rates of the two come from
-    estimate: Crossed  # its `networks` are class orders
-    left_out: int  # differences of orders that not every seed has
+    policies: tuple[str, str]  # how the learning rate was found, with `memory` and with `other`
+    estimate: Crossed  # the mean difference and its standard error; `networks` is the number of class orders
+    left_out: int  # the number of differences that are not used, because not every seed has their class order
 
 
 def depends_on_seed(memory: str, sets: Sequence[SetRecord]) -> bool:
-    """Whether a memory differs between the sets of a group.
+    """Return whether a memory differs between the sets of a group. `memory` is its name in results.
 
-    Condensed images do. Real images drawn at random are the same for every set. Those chosen by herding differ if the
-    sets' experts have different seeds; of one set nobody can tell.
+    Condensed images differ. Real images that are drawn at random are the same for every set. Real images that are
+    chosen by herding differ if the experts of the sets have different seeds. For a single set this cannot be seen, and
+    True is returned.
     """
     if memory.startswith("herding"):
         if len(sets) == 1:
@@ -55,7 +63,10 @@ def depends_on_seed(memory: str, sets: Sequence[SetRecord]) -> bool:
 
 
 def order_means(values: Mapping[int, float]) -> dict[int, float]:
-    """The mean of the networks of each class order, given the value of each repeat (order + 1000 · network)."""
+    """Return, by class order, the mean over the networks of the order.
+
+    `values` has the value of each repeat, which is the number order + 1000 · network.
+    """
     networks = defaultdict(list)
     for repeat, value in values.items():
         networks[repeat % ORDERS].append(value)
@@ -63,23 +74,27 @@ def order_means(values: Mapping[int, float]) -> dict[int, float]:
 
 
 def paired_by_order(values: Mapping[int, float], others: Mapping[int, float]) -> dict[int, float]:
-    """d_o for each class order o: the mean over its networks of value − other, of the repeats that both have."""
+    """Return, by class order, the mean over its networks of the difference: a value minus the other value.
+
+    Only repeats that both `values` and `others` have are used.
+    """
     return order_means({repeat: values[repeat] - others[repeat] for repeat in values.keys() & others.keys()})
 
 
 def in_orders(found: E) -> E:
-    """The same estimate in the words of streams: class orders are in the place of networks."""
+    """Return the same estimate with the texts for streams, which say "class orders" and not "networks"."""
     if not isinstance(found, Crossed) or found.counts != "condensations":
         return replace(found, counts="orders")
     return replace(found, scope=SEEDS_AND_ORDERS if found.networks >= FEWEST else FEW_ORDERS)
 
 
 def difference(by_seed: Mapping[int, Mapping[int, float]]) -> tuple[Crossed, int] | None:
-    """The mean of d[s, o], by seed s and class order o, and the number of values left out; None if nothing is common.
+    """Return the mean of the differences d[s, o] by seed s and class order o, and the number of values left out.
 
-    The standard error is that of `satm.statistics.crossed` with class orders in the place of networks: n counts the
-    condensations. For one set n counts its class orders, and the scope is "this set only". Fewer than three orders have
-    no standard error.
+    A class order is left out if not every seed has it. Returns None if the seeds have no class order in common. The
+    standard error is that of `satm.statistics.crossed`, with class orders in place of networks; n is the number of
+    condensations. For a single set n is the number of class orders, and the scope is "this set only". With fewer than
+    three class orders there is no standard error.
     """
     paired = {seed: orders for seed, orders in by_seed.items() if orders}
     if not paired or not set.intersection(*(set(orders) for orders in paired.values())):
@@ -92,9 +107,10 @@ def difference(by_seed: Mapping[int, Mapping[int, float]]) -> tuple[Crossed, int
 
 
 def memory_differences(registry: Path | str, reference: str) -> list[MemoryDifference]:
-    """Every condensed memory of a set or group against every other, on the same protocol, network and recipe.
+    """Compare every condensed memory of a set or group with every other memory.
 
-    A memory that does not depend on the seed is compared with the condensed memory of every seed. Raises the errors of
+    `reference` names the set or group. Two memories are compared on the same protocol, network and recipe. A memory
+    that does not depend on the seed is compared with the condensed memory of every seed. Raises the errors of
     `Registry.group`.
     """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
@@ -103,7 +119,11 @@ def memory_differences(registry: Path | str, reference: str) -> list[MemoryDiffe
 
 
 def without_partner(registry: Path | str, reference: str) -> list[tuple[str, str]]:
-    """The condensed memories and others that have one protocol, but no recipe and no policy of the rate in common."""
+    """Return pairs of memories that cannot be compared: a condensed memory and another memory of the same protocol.
+
+    They have results on the same protocol, architecture and number of steps, but not under the same recipe. The policy
+    of the learning rate is a part of the recipe.
+    """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         found: dict[tuple[str, str, int], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for rows in _comparable(store, store.group(reference).sets):
@@ -122,7 +142,10 @@ Rows = list[tuple[int, ResultRow]]
 
 
 def _comparable(store: Registry, sets: Sequence[SetRecord]) -> list[Rows]:
-    """The rows of the sets that may be compared: of one protocol, network, recipe, length and metric."""
+    """Return lists of rows that may be compared.
+
+    The rows of one list agree in protocol, architecture, recipe, number of steps and metric.
+    """
     found: dict[tuple[str, str, str, int, str], Rows] = defaultdict(list)
     for record in sets:
         for row in store.results(set=record.id, protocol=BASE):
@@ -133,7 +156,7 @@ def _comparable(store: Registry, sets: Sequence[SetRecord]) -> list[Rows]:
 
 
 def _pairs(memories: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Each condensed memory with each other memory, condensed ones first."""
+    """Yield each pair of a condensed memory and another memory. A pair of two condensed memories comes only once."""
     ours = sorted(memories, key=lambda name: (not name.startswith("condensed"), name))
     return ((memory, other) for memory, other in combinations(ours, 2) if memory.startswith("condensed"))
 
@@ -147,7 +170,8 @@ def _differences(rows: Rows, sets: Sequence[SetRecord]) -> Iterator[MemoryDiffer
     like = rows[0][1]
     for memory, other in _pairs(values):
         ours, theirs = values[memory], values[other]
-        if not depends_on_seed(other, sets):  # the set with the most networks speaks for all
+        # If the other memory is the same for every set, only the results of the set with the most networks are used.
+        if not depends_on_seed(other, sets):
             theirs = dict.fromkeys(ours, max(theirs.values(), key=len))
         found = difference({seed: paired_by_order(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()})
         if found is not None:

@@ -1,4 +1,7 @@
-"""Real images chosen by herding, on the features of an expert of the set that they are compared with."""
+"""Chooses real images by herding, as a memory that is compared with a condensed set.
+
+Herding chooses images by the features of a network. The network is an expert of the condensed set.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,9 @@ from satm.workflow.workspace import Workspace
 
 
 def herded(workspace: Workspace, subject: Subject, ipc: int) -> SyntheticSet:
-    """`ipc` real images of each class, chosen by herding on the features of the first of the set's own experts.
+    """Return `ipc` real images of each class, chosen by herding with the features of the set's first expert.
 
-    Raises as `feature_expert`.
+    Raises the errors of `feature_expert`.
     """
     config, expert = feature_expert(subject, ipc)
     task = Task(
@@ -41,9 +44,12 @@ def herded(workspace: Workspace, subject: Subject, ipc: int) -> SyntheticSet:
 
 
 def feature_expert(subject: Subject, ipc: int) -> tuple[CondenseConfig, Trajectory]:
-    """The first of the set's own experts, and herding's configuration, which says after how many epochs it is used.
+    """Return the configuration of herding for this set, and the expert that gives the features.
 
-    Raises ExpertError, with the command that trains it, if that expert is missing or has too few epochs.
+    The expert is the first one that the set was condensed with. For an imported set, and for a set that was made with a
+    teacher, it is the first expert of herding's own preset. The configuration says after how many epochs the parameters
+    of the expert are used. Raises ExpertError if this expert is missing or has too few epochs; the message has the
+    command that trains it.
     """
     profile = subject.record.profile if subject.record.profile in PROFILES else default_profile()
     plain = find_preset(
@@ -54,7 +60,9 @@ def feature_expert(subject: Subject, ipc: int) -> tuple[CondenseConfig, Trajecto
         own = subject.config
         experts = replace(own.experts, count=1)
         config = replace(plain, architecture=own.architecture, zca=own.zca, image_size=own.image_size, experts=experts)
-        if own_teacher(own) is not None:  # its network has batch norm, and it has no experts
+        # A set that was made with a teacher has no experts, and its network has batch norm. Herding then uses an expert
+        # of its own preset.
+        if own_teacher(own) is not None:
             config = replace(config, architecture=plain.architecture, experts=replace(plain.experts, count=1))
     return config, _first_expert(subject, plain, config, profile)
 
@@ -73,7 +81,10 @@ def _first_expert(subject: Subject, plain: CondenseConfig, config: CondenseConfi
 
 
 def _changes(plain: CondenseConfig, config: CondenseConfig) -> list[str]:
-    """The options that turn herding's own configuration `plain` into `config`; the number of experts is left out."""
+    """Return the command-line options that change herding's own configuration `plain` into `config`.
+
+    The number of experts is left out.
+    """
     options = [
         f"--set {name}={str(getattr(config, name)).lower()}"
         for name in ("architecture", "zca")

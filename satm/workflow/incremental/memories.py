@@ -1,4 +1,7 @@
-"""The memories of class-incremental protocols: condensed whole, condensed step by step, or real images."""
+"""Makes the memories of class-incremental protocols: the images that networks learn from when new classes arrive.
+
+A memory is a condensed set, a set of which each step's classes were condensed separately, real images, or nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,46 +28,48 @@ Groups: TypeAlias = tuple[tuple[int, ...], ...]
 WHOLE = "whole set, split along the class order"
 PER_STEP = "each step's classes on their own"
 SAW_ALL = "saw_all_classes"
-"""The key in a result's detail of what knew classes before they arrived: one line each; not there if nothing did."""
+"""A key in the detail of a result. Its value lists the parts of the memory that used images of classes before these
+classes arrived in the stream, one line for each part. Without such a part the key is missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What the networks of one class order learn from."""
+    """The memory of one class order: the images that its networks learn from."""
 
-    images: SyntheticSet | None
-    step_sizes: tuple[float | None, ...]  # for each incremental step, the learned α of the images held then
-    parts: tuple[str, ...] = ()  # ids of the sets that are joined in it
+    images: SyntheticSet | None  # None if the protocol keeps no images
+    # For each incremental step, the learned step size α of the images that are held then; None if it was not learned.
+    step_sizes: tuple[float | None, ...]
+    parts: tuple[str, ...] = ()  # the ids of the sets that were joined to this memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemorySource:
-    """Gives a memory for each class order. `detail` describes the memory and its cost in every result."""
+    """A kind of memory, with a function that makes the memory of each class order."""
 
     kind: MemoryKind
-    name: str  # in results
-    detail: Mapping[str, Any]
-    at: Callable[[int, Groups], Memory]  # of a class order: its number and the classes of its steps
-    remarks: tuple[str, ...] = ()  # to say before the work starts
+    name: str  # the name of the memory in results
+    detail: Mapping[str, Any]  # describes the memory and its cost; stored with every result
+    at: Callable[[int, Groups], Memory]  # makes the memory of a class order, from its number and its steps' classes
+    remarks: tuple[str, ...] = ()  # lines to show to the user before the work starts
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryTerms:
-    """The memory that is asked for."""
+    """The description of the memory that the user asks for."""
 
     kind: MemoryKind
-    groups: Groups  # the steps of the first class order
-    budget: Budget = "images"  # whether real images equal the set in number or in bytes (`real_images_a_class`)
-    buffer: int | None = None  # images held from the start; None: the memory grows with the classes
-    condense_per_step: bool = False  # each step's classes on their own
-    keeps_logits: bool = False  # whether the protocol keeps K logits beside each image
+    groups: Groups  # the classes of each step, in the first class order
+    budget: Budget = "images"  # in what real images cost as much as the set: in number or bytes (`real_images_a_class`)
+    buffer: int | None = None  # the fixed number of images in the memory; None: the memory grows with the classes
+    condense_per_step: bool = False  # whether the classes of each step are condensed separately
+    keeps_logits: bool = False  # whether the protocol stores K logits with each image (K: the number of classes)
 
 
 def memory_source(workspace: Workspace, subject: Subject, terms: MemoryTerms) -> MemorySource:
-    """The source of memories on these `terms`, checked as far as possible before anything is stored.
+    """Return the source of the memory that `terms` describe. Everything is checked that can be checked in advance.
 
-    Raises ConfigError for a step that cannot be condensed, for more real images than a class has, and for a buffer that
-    is smaller than one image a class or larger than the set. Raises ExpertError if herding's expert is missing.
+    Raises ConfigError if a step cannot be condensed, if a class has fewer real images than are needed, or if the buffer
+    is smaller than one image for each class or larger than the set. Raises ExpertError if herding's expert is missing.
     """
     if terms.kind == "none":
         nothing = Memory(images=None, step_sizes=())
@@ -78,7 +83,7 @@ def memory_source(workspace: Workspace, subject: Subject, terms: MemoryTerms) ->
         raise ConfigError(f"buffer {terms.buffer}: {subject.record.name} has {size} images; take at most {size}")
     if not terms.condense_per_step:
         return _condensed_whole(subject, terms)
-    step_presets(workspace.store, subject, terms.groups)  # refuses what cannot be condensed
+    step_presets(workspace.store, subject, terms.groups)  # raises ConfigError if a step cannot be condensed
     return _condensed_per_step(workspace, subject, terms)
 
 
@@ -112,7 +117,7 @@ def _condensed_per_step(workspace: Workspace, subject: Subject, terms: MemoryTer
 
 
 def _real(workspace: Workspace, subject: Subject, terms: MemoryTerms) -> MemorySource:
-    """Real images: new ones for each class order, or chosen once by herding."""
+    """Return the source of real images. They are drawn anew for each class order, or chosen once by herding."""
     synthetic, kind, budget = subject.synthetic, terms.kind, terms.budget
     ipc = real_images_a_class(synthetic, budget, keeps_logits=terms.keeps_logits)
     images = ipc * len(synthetic.classes)
@@ -127,7 +132,7 @@ def _real(workspace: Workspace, subject: Subject, terms: MemoryTerms) -> MemoryS
     if kind == "herding":
         chosen = herded(workspace, subject, ipc)
         detail |= {SAW_ALL: ["herding's expert was trained on all classes"]}
-    # With logits, equal bytes are another number of images than without: the two must not share a name.
+    # Equal bytes mean another number of images if logits are stored too, so the memory has another name then.
     unit = "" if budget == "images" else "bytes+logits" if terms.keeps_logits else "bytes"
     return MemorySource(
         kind=kind,
@@ -138,13 +143,13 @@ def _real(workspace: Workspace, subject: Subject, terms: MemoryTerms) -> MemoryS
 
 
 def _name(kind: str, terms: MemoryTerms, *notes: str) -> str:
-    """The name of a memory in results: its kind, with notes in brackets."""
+    """Return the name of a memory in results: its kind, with the notes and the size of the buffer in brackets."""
     notes = tuple(filter(None, (*notes, f"M={terms.buffer}" if terms.buffer is not None else "")))
     return f"{kind}[{','.join(notes)}]" if notes else kind
 
 
 def _unfilled(subject: Subject, terms: MemoryTerms) -> tuple[str, ...]:
-    """A remark if a condensed set cannot fill the buffer in the first steps."""
+    """Return a remark if the set has too few images of the first step's classes to fill the buffer; otherwise ()."""
     ipc, first = subject.record.ipc, len(terms.groups[0])
     if terms.buffer is None or terms.buffer <= ipc * first:
         return ()
@@ -155,14 +160,18 @@ def _unfilled(subject: Subject, terms: MemoryTerms) -> tuple[str, ...]:
 
 
 def real_images_a_class(synthetic: SyntheticSet, budget: Budget, *, keeps_logits: bool = False) -> int:
-    """The number of real images a class that cost as much as the set.
+    """Return how many real images of each class cost as much as the set, in number or in bytes.
 
-    In images: as many as the set has. In bytes: as many as fit the bytes of the set's tensors, which are its images
-    (four bytes a value) and its soft labels. A real image has one byte a value. Hard labels cost the same for both and
-    are not counted; nor is a step size. If the protocol keeps logits, each image of either kind costs 4·K bytes more. A
-    teacher that labels every batch labels those of real images too, so it costs the same for both. It is counted in the
-    bytes of each memory, and does not change the number of real images. Images count as they are stored; a protocol
-    keeps logits of each image that networks see.
+    With the budget "images" it is the IPC of the set. With "bytes" it is the largest number of real images that take no
+    more bytes than the set. What is counted:
+
+    - An image of the set has four bytes for each value of a stored image; soft labels are counted too.
+    - A real image has one byte for each value.
+    - If the protocol keeps logits, 4·K bytes are added for each real image and for each synthetic image that networks
+      see (K: the number of classes).
+    - Hard labels and the step size are not counted. Hard labels cost the same for both kinds of images.
+    - A teacher that labels every batch costs the same for both kinds of images. Its bytes are reported with every
+      memory, and do not change the number of real images.
     """
     if budget == "images":
         return synthetic.ipc
@@ -172,19 +181,19 @@ def real_images_a_class(synthetic: SyntheticSet, budget: Budget, *, keeps_logits
 
 
 def tensor_bytes(synthetic: SyntheticSet) -> int:
-    """Bytes of the images and of soft labels."""
+    """Return the bytes of the set's images and of its soft labels. Hard labels are not counted."""
     labels = 0 if synthetic.label_kind == "hard" else synthetic.labels.nbytes
     return synthetic.images.nbytes + labels
 
 
 def teacher_bytes(subject: Subject) -> int:
-    """Bytes of the teacher that labels the memory's batches: its parameters and buffers; 0 without one."""
+    """Return the bytes of the teacher's parameters and buffers; 0 if no teacher labels the batches."""
     facts = label_facts(subject.data, subject.recipe.labels)
     return int(facts["labels"]["bytes"]) if facts else 0
 
 
 def _condensed_cost(subject: Subject, terms: MemoryTerms) -> dict[str, Any]:
-    """Images and bytes of the condensed memory at its largest."""
+    """Return the largest number of images and bytes that the condensed memory has, for the detail of results."""
     synthetic = subject.synthetic
     stored = len(synthetic.images)
     images = stored if terms.buffer is None else terms.buffer
@@ -193,7 +202,7 @@ def _condensed_cost(subject: Subject, terms: MemoryTerms) -> dict[str, Any]:
 
 
 def _logits(synthetic: SyntheticSet, terms: MemoryTerms) -> int:
-    """Bytes of the logits that the protocol keeps beside one image."""
+    """Return the bytes of the logits that the protocol stores with one image; 0 if it stores none."""
     return 4 * len(synthetic.classes) if terms.keeps_logits else 0
 
 

@@ -1,20 +1,22 @@
-"""How a class-incremental stream and its networks are called in result rows."""
+"""Names class-incremental protocols, and numbers the networks of a stream, as they are stored in result rows."""
 
 from __future__ import annotations
 
-BASE = "class-incremental"
+BASE = "class-incremental"  # the first part of the name of every class-incremental protocol
 PER_STEP = ("accuracy_on_step_", "masked_accuracy_on_step_")
-"""How the metrics of the two accuracy matrices begin: there is one for each step that is tested."""
-ORDERS = 1000  # class orders at most: repeat = order + ORDERS · network
+"""The first part of the names of the metrics in the two matrices of accuracies. A matrix has one metric for each step
+on whose classes the network is tested; the number of the step follows."""
+ORDERS = 1000  # the largest number of class orders; the number of a repeat is order + ORDERS · network
 
 GUESSED = "diverged"
-"""Key of the detail of a row: its network diverged, and its values are those of a guess."""
+"""A key in the detail of a result row. It says that the network diverged, and that the row has the values of chance."""
 
 
 def protocol_name(protocol: str, stream: str = "") -> str:
-    """The name of a protocol in results. GDumb is `class-incremental`, any other `class-incremental/NAME`.
+    """Return the name of a protocol in results. GDumb is `class-incremental`, and any other `class-incremental/NAME`.
 
-    A `stream` that is not the suite's own is part of the name: `class-incremental/gdumb[order field, base 50]`.
+    `stream` describes a stream that differs from the usual one of satm; empty for the usual one. It becomes a part of
+    the name, as in `class-incremental/gdumb[order field, base 50]`.
     """
     if stream:
         return f"{BASE}/{protocol}[{stream}]"
@@ -22,8 +24,9 @@ def protocol_name(protocol: str, stream: str = "") -> str:
 
 
 def repeat_of(order: int, network: int) -> int:
-    """The repeat number of a class order's network: 2 is the third order's first network, 1002 its second.
+    """Return the number under which a network of a class order is stored: order + 1000 · network.
 
-    More class orders or more networks can follow later: every stored repeat keeps its number.
+    For example, 2 is the first network of the third class order, and 1002 is its second network. If more class orders
+    or more networks are added later, the stored networks keep their numbers.
     """
     return order + ORDERS * network

@@ -1,4 +1,8 @@
-"""Condenses each step's classes on their own: a faithful and expensive class-incremental memory."""
+"""Condenses the classes of each incremental step separately, and joins the sets to one memory.
+
+Such a memory is faithful to class-incremental learning, because no step uses the images of later classes. It is
+expensive, because every step is a condensation.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,10 @@ from satm.workflow.workspace import Workspace
 
 
 def step_presets(store: Registry, subject: Subject, groups: Sequence[Sequence[int]]) -> list[Preset]:
-    """The configuration of the source set, with only the classes of each group.
+    """Return one preset for each group of classes: the preset of the subject's set, with only these classes.
 
-    Raises ConfigError for a set that was not condensed here, for one that began from another run, and for a group of
-    one class.
+    Raises ConfigError if the set was not condensed here, if it began at the saved state of another run, if it is itself
+    the set of one step, or if a group has only one class.
     """
     record, config = subject.record, subject.config
     if not isinstance(config, CondenseConfig):
@@ -55,10 +59,11 @@ def step_presets(store: Registry, subject: Subject, groups: Sequence[Sequence[in
 
 
 def condense_steps(workspace: Workspace, subject: Subject, groups: Sequence[Sequence[int]]) -> list[SetRecord]:
-    """The stored set of each group. Missing sets are condensed, experts included, as children of the subject's set.
+    """Return the stored set of each group of classes. Missing sets and their experts are made first.
 
-    The order of the classes in a group does not matter: two class orders that share a step share its set. Raises as
-    `condense`. Interrupted leaves every finished step stored and the current one saved.
+    A set that is made here stores the subject's set as its parent. The order of the classes in a group does not matter,
+    so two class orders that have a step with the same classes use the same set. Raises the errors of `condense`. If it
+    raises Interrupted, every finished step is stored and the state of the current step is saved.
     """
     made = []
     for step, preset in enumerate(step_presets(workspace.store, subject, groups)):
@@ -80,10 +85,11 @@ def condense_steps(workspace: Workspace, subject: Subject, groups: Sequence[Sequ
 
 
 def joined(whole: SyntheticSet, parts: Sequence[SyntheticSet], groups: Sequence[Sequence[int]]) -> SyntheticSet:
-    """One memory of all classes, joined from the steps' sets `parts`: class-major, in the space of `whole`.
+    """Return one set of all classes, joined from `parts`, the sets of the steps.
 
-    Label i of a part is the i-th class of its group in rising order. Labels that are not hard become probabilities over
-    all classes, 0 outside the group. The step size is the mean over the images.
+    Its images are sorted by class and have the preprocessing of `whole`. Label i of a part means the i-th class of its
+    group in ascending order. If a part has soft labels, all labels become probabilities over all classes; they are 0
+    for the classes outside the group. The step size is the mean over the images.
     """
     images, hard, soft = [], [], []
     for part, group in zip(parts, groups, strict=True):
@@ -110,7 +116,7 @@ def joined(whole: SyntheticSet, parts: Sequence[SyntheticSet], groups: Sequence[
 
 
 def mean_step_size(parts: Sequence[SyntheticSet]) -> float | None:
-    """The mean step size α over the images, each with the α of its set; None if a set has none."""
+    """Return the mean of the step size α over all images; an image has the α of its set. None if a set has no α."""
     sizes = [part.step_size for part in parts]
     if None in sizes:
         return None
@@ -119,5 +125,8 @@ def mean_step_size(parts: Sequence[SyntheticSet]) -> float | None:
 
 
 def _root(subject: Subject, data_root: Path | None) -> Path | None:
-    """The folder that the set's data were read from. The data of a step are read only from there."""
+    """Return the data root for the steps: `data_root`, or else the folder from which the set's data were read.
+
+    So the data of the steps are read from the same folder as those of the set.
+    """
     return data_root if data_root is not None or subject.data.root is None else Path(subject.data.root)

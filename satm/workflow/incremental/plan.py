@@ -25,18 +25,20 @@ from satm.workflow.workspace import Workspace
 
 @dataclass(frozen=True, kw_only=True)
 class IncrementalPlan:
-    """Everything that a class-incremental evaluation trains, on which memory, and under which names.
+    """What a class-incremental evaluation trains, the memory it trains on, and the names that its results get.
 
     A dry run shows the plan and stops.
     """
 
     request: IncrementalRequest
     subject: Subject
-    config: Any  # the settings of the protocol
+    config: Any  # the settings of the protocol: an object of the protocol's own config class
     network: NetworkPlan
-    stream: str  # in results: where class orders come from and the base; "" for the suite's own orders and equal steps
-    groups: tuple[Groups, ...]  # for each class order, the classes of each step
-    networks: int  # networks trained for each class order
+    # The name of the stream in results: where the class orders come from and how many classes the first step has, such
+    # as "order field, base 50". It is "" for the suite's own class orders and steps of equal size.
+    stream: str
+    groups: tuple[Groups, ...]  # one entry for each class order: the classes of each of its incremental steps
+    networks: int  # the number of networks that are trained for each class order
     source: MemorySource  # makes the memory of each class order
 
     @property
@@ -56,12 +58,15 @@ class IncrementalPlan:
 
     @property
     def profile(self) -> str:
-        """The profile of the results: the subject's, or `custom` if that is `paper` and protocol settings differ."""
+        """The profile of the results: the subject's profile.
+
+        If the subject's profile is `paper` and the user changed settings of the protocol, it is `custom`.
+        """
         return CUSTOM if self.request.settings and self.subject.profile == "paper" else self.subject.profile
 
     @property
     def departures(self) -> tuple[str, ...]:
-        """One line for each difference from the published comparison."""
+        """One line for each difference from the published comparison; empty if the run does not repeat one."""
         comparison, recipe = self.request.comparison, self.subject.recipe
         if comparison is None:
             return ()
@@ -75,13 +80,13 @@ class IncrementalPlan:
                 "memory": self.source.name,
                 "source of class orders": self.request.order or "the suite's seeds",
                 "architecture": self.network.name,
-                "recipe": recipe.name.split(",")[0],  # what follows is its learning rate or labels
+                "recipe": recipe.name.split(",")[0],  # after the comma the name gives the learning rate or the labels
                 "learning rate": recipe.on(self.network.name).learning_rate,
             }
         )
 
     def stored(self, store: Registry) -> int:
-        """The number of stored results of the same memory, protocol, network and steps."""
+        """The number of results of this set in `store` with this plan's memory, protocol, network and step count."""
         return len(
             store.results(
                 set=self.subject.record.id,
@@ -95,8 +100,8 @@ class IncrementalPlan:
     def recipe(self) -> tuple[str, dict[str, Any]]:
         """The name and the config of the recipe that the results are stored under.
 
-        If the protocol `builds_on` earlier steps, they come from the protocol's own settings, else from the subject's
-        recipe.
+        If the protocol `trains_itself` (its own settings, and not a recipe, have its learning rate and epochs), both
+        describe the protocol's settings. Otherwise they are those of the subject's recipe.
         """
         recipe = self.subject.recipe
         if not self.protocol.trains_itself:
@@ -109,7 +114,7 @@ class IncrementalPlan:
         return name, stated | settings
 
     def opening(self) -> list[str]:
-        """The lines to say before the work starts."""
+        """The lines that tell the user, before the work starts, what is about to run."""
         lines, groups = [], self.groups[0]
         if len({len(group) for group in groups}) > 1:
             sizes = ", ".join(str(len(group)) for group in groups)
@@ -138,7 +143,7 @@ class IncrementalPlan:
         return lines
 
     def announce(self, progress: Progress) -> None:
-        """Say the opening lines."""
+        """Show the user the lines of `opening`."""
         for line in self.opening():
             progress.say(line)
 
@@ -169,9 +174,10 @@ def plan_group(
 ) -> tuple[IncrementalPlan, ...]:
     """Plan every request for every set of `group`. Stores nothing.
 
-    A memory that is the same for all seeds is planned beside one set only: the one with the most results of it.
+    A memory that is the same for every set of the group, such as random real images, is planned for one set only: the
+    set that already has the most stored results with this memory.
 
-    Raises UnknownName, ConfigError, RegistryError, DataError or ExpertError if one of them cannot be carried out.
+    Raises UnknownName, ConfigError, RegistryError, DataError or ExpertError if a request cannot be carried out.
     """
     plans: list[IncrementalPlan] = []
     for request in requests:
@@ -180,7 +186,8 @@ def plan_group(
             subject = open_subject(workspace, record.id, request.judging)
             first = next(iter([*plans, *found]), None)
             if first is not None and first.subject.data.fingerprint == subject.data.fingerprint:
-                subject = replace(subject, data=first.subject.data)  # sets of a group are of one data set: read once
+                # The sets of a group come from the same data set: keep one copy of its images in RAM.
+                subject = replace(subject, data=first.subject.data)
             found.append(plan_incremental(workspace, subject, request))
         if len(found) > 1 and not depends_on_seed(found[0].source.name, group.sets):
             found = [max(found, key=lambda plan: plan.stored(workspace.store))]
@@ -191,7 +198,7 @@ def plan_group(
 
 
 def plan_incremental(workspace: Workspace, subject: Subject, request: IncrementalRequest) -> IncrementalPlan:
-    """Plan the evaluation of one set. Raises as `plan_group`."""
+    """Plan the evaluation of one set. Raises the same errors as `plan_group`."""
     if not request.entry.trains_itself:
         subject.check_learning_rate(request.memory_kind)
         subject = replace(subject, recipe=subject.recipe_of(request.memory_kind))

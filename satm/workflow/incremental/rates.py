@@ -1,4 +1,4 @@
-"""The learning rate of each incremental step."""
+"""How the learning rate of each incremental step is found."""
 
 from __future__ import annotations
 
@@ -18,17 +18,24 @@ from satm.workflow.workspace import Workspace
 
 @dataclass(kw_only=True)
 class Rates:
-    """Finds the learning rates: the protocol's own, a given number, the learned α, or the best on validation."""
+    """Finds the learning rates of a plan's networks.
+
+    A rate is the protocol's own, a number from the user, the step size α that was learned with the set, or the rate of
+    the recipe's grid with the best accuracy on validation images.
+    """
 
     workspace: Workspace
     plan: IncrementalPlan
     rows: Rows
-    teacher: Teacher | None
-    fused: Fused | None
-    chosen: RateChoice | None = None  # from the grid: one for all class orders
+    teacher: Teacher | None  # labels the training images; None if they keep their own labels
+    fused: Fused | None  # compiled training code; None if there is none
+    chosen: RateChoice | None = None  # the rate chosen from the grid, for all class orders; None until it is chosen
 
     def of(self, memory: Memory, groups: Groups) -> tuple[tuple[float, ...], str]:
-        """One learning rate for each step of a class order, and where they come from."""
+        """Find the learning rates of one class order, with this memory and these classes of each step.
+
+        Returns one rate for each step, and the source of the rates: "fixed", "learned …" or "grid on validation".
+        """
         steps = self.plan.steps
         policy = self.plan.subject.recipe.on(self.plan.network.name).learning_rate
         if self.plan.protocol.trains_itself:
@@ -45,7 +52,11 @@ class Rates:
         return (self.chosen.rate,) * steps, GRID
 
     def _from_grid(self, memory: Memory, groups: Groups) -> RateChoice:
-        """The best rate of the recipe's grid. If memories are drawn at random, it is chosen on draws of its own."""
+        """The best rate of the recipe's grid.
+
+        If the memory is random real images, the rate is chosen on separate random draws (their numbers are `CHOOSING`
+        and below), which are used for nothing else.
+        """
         source, recipe = self.plan.source, self.plan.subject.recipe
         numbers = range(CHOOSING, CHOOSING - recipe.rate_networks, -1)
         drawn = [source.at(number, groups) if source.kind == "random" else memory for number in numbers]
@@ -62,6 +73,9 @@ class Rates:
         )
 
     def _at_the_end(self, images: SyntheticSet) -> SyntheticSet:
-        """The images that are held after the last step: all of a growing memory, fewer a class of a fixed buffer."""
+        """The part of `images` that the memory holds after the last step.
+
+        A growing memory holds all of them. A buffer of fixed size holds only the first images of each class.
+        """
         buffer = self.plan.request.buffer
         return images if buffer is None else images.prefix(min(images.ipc, buffer // len(images.classes)))

@@ -1,4 +1,4 @@
-"""The request of a class-incremental evaluation: what is to be measured, checked before any set is read."""
+"""The request of a class-incremental evaluation: what the user wants to measure, checked before any set is read."""
 
 from __future__ import annotations
 
@@ -26,29 +26,37 @@ STEPS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class IncrementalRequest:
-    """What is to be measured. Raises UnknownName for a name, and ConfigError if the parts do not fit together.
+    """What the user wants to measure.
 
-    None means: the value of the published comparison, otherwise the default beside the field.
+    A field that is None has the value of the published comparison, if one is named, and otherwise the default that its
+    comment gives.
+
+    Raises UnknownName for a name that does not exist, and ConfigError if the fields contradict each other.
     """
 
-    protocol: str | None = None  # a name of `PROTOCOLS`; default: gdumb
-    steps: int | None = None  # in which the classes arrive; default: 5
-    base: int | None = None  # classes of the first step; default: as many as of the others
-    order: str | None = None  # field, icarl, or a file; default: the suite's own orders, by seed
-    memory: MemoryKind | None = None  # default: condensed; none for a protocol without a memory
-    budget: Budget = "images"  # whether real images equal the set in number or in bytes
-    buffer: int | None = None  # images that the memory holds from the start; default: it grows with the classes
-    condense_per_step: bool = False  # condense each step's classes on their own
-    published: str | None = None  # a name of `PUBLISHED`
-    orders: int | None = None  # class orders; default: the profile's number
-    networks: int | None = None  # for each class order; default: the profile's number
-    architecture: str | None = None  # default: the set's own
-    recipe: str | None = None  # default: the protocol's, otherwise the set's own
-    learning_rate: RatePolicy = None  # default: the recipe's
-    labels: Labelling | None = None  # a teacher's or the memory's own; default: as the recipe has them
-    replay_weight: float | None = None  # of the memory in the loss of `replay`; default: m / (m + 32)
-    save_predictions: bool | None = None  # at every step; None: for fewer than 20,000 test images; True: of stored too
-    settings: Mapping[str, Any] = field(default_factory=dict)  # replace single settings of the protocol
+    protocol: str | None = None  # the name of a protocol in `PROTOCOLS`; default: gdumb
+    steps: int | None = None  # the number of steps in which the classes arrive; default: 5
+    base: int | None = None  # the number of classes of the first step; default: as many as in the other steps
+    order: str | None = None  # the class order: "field", "icarl" or a file; default: the suite's own orders, by seed
+    memory: MemoryKind | None = None  # default: condensed, or none for a protocol without a memory
+    budget: Budget = "images"  # whether a memory of real images equals the set in number of images or in bytes
+    # The number of images that the memory holds from the first step on. Default: the memory grows with the classes.
+    buffer: int | None = None
+    condense_per_step: bool = False  # whether each step's classes are condensed separately
+    published: str | None = None  # the name of a published comparison in `PUBLISHED`; None: no comparison
+    orders: int | None = None  # the number of class orders; default: the number of the profile
+    networks: int | None = None  # the number of networks for each class order; default: the number of the profile
+    architecture: str | None = None  # default: the architecture that the set was made with
+    recipe: str | None = None  # default: the recipe of the protocol, or of the set if the protocol has none
+    learning_rate: RatePolicy = None  # default: the learning rate of the recipe
+    labels: Labelling | None = None  # labels from a teacher, or the memory's own; default: what the recipe says
+    # The weight of the memory's images in the loss of protocol `replay`. Default: m / (m + 32), if a batch has m images
+    # of the memory and 32 of the stream.
+    replay_weight: float | None = None
+    # Whether predictions on the test images are stored after every step. True: also for stored results that lack them,
+    # which are run again. None: only if there are fewer than 20,000 test images.
+    save_predictions: bool | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)  # new values for single settings of the protocol
 
     def __post_init__(self) -> None:
         comparison = self.comparison
@@ -79,7 +87,7 @@ class IncrementalRequest:
 
     @property
     def comparison(self) -> Published | None:
-        """The published comparison to repeat."""
+        """The published comparison to repeat; None if none is named."""
         return None if self.published is None else PUBLISHED.get(self.published)
 
     @property
@@ -96,17 +104,20 @@ class IncrementalRequest:
 
     @property
     def one_order(self) -> bool:
-        """Whether there is only one class order: iCaRL's, or that of a file."""
+        """Whether there is only one class order: iCaRL's, or the order in a file."""
         return self.order not in (None, "field")
 
     @property
     def memory_kind(self) -> MemoryKind:
-        """The kind of memory that the protocol is given."""
+        """The kind of memory that the protocol uses."""
         return (self.memory or "condensed") if self.entry.memory else "none"
 
     @property
     def judging(self) -> Judging:
-        """How the set is judged. `learning_rate` replaces the recipe's unless the protocol has one of its own."""
+        """The choices of recipe, learning rate and labels for the evaluation of the set.
+
+        `learning_rate` replaces the recipe's learning rate, except for a protocol that has its own learning rate.
+        """
         recipe = self.recipe or (self.entry.recipe if self.entry.recipe in RECIPES else None)
         return Judging(
             recipe=recipe,
@@ -115,9 +126,10 @@ class IncrementalRequest:
         )
 
     def reference(self, given: str, store: Registry) -> str:
-        """The set to judge. `latest` beside a published comparison is the newest set of its data set and IPC.
+        """The name of the set to judge, if the user named `given`.
 
-        Raises RegistryError if there is no such set.
+        It is `given` itself, with one exception: if a published comparison is repeated and `given` is `latest`, it is
+        the newest set with the data set and the IPC of the comparison. Raises RegistryError if there is no such set.
         """
         comparison = self.comparison
         if comparison is None or given != "latest":
@@ -132,7 +144,10 @@ class IncrementalRequest:
         return found[-1].name
 
     def repeats(self, profile: str) -> tuple[int, int]:
-        """The numbers of class orders and of networks for each, for a set of this profile."""
+        """The number of class orders, and the number of networks for each order, for a set of this profile.
+
+        Raises ConfigError for a number that is not allowed.
+        """
         usual = class_incremental_repeats(profile)
         if self.comparison is not None and profile not in ("cpu", "smoke"):
             usual = self.comparison.orders, self.comparison.networks
@@ -147,7 +162,10 @@ class IncrementalRequest:
         return orders, networks
 
     def config(self, recipe: Recipe) -> Any:
-        """The protocol's settings at the recipe's scale, single ones replaced. Raises ConfigError."""
+        """The settings of the protocol at the scale of `recipe`, with the user's changes.
+
+        Raises ConfigError if the protocol cannot use the learning rate, the recipe or a changed setting.
+        """
         protocol, rate = self.entry, self.learning_rate
         if protocol.trains_itself and isinstance(rate, str):
             raise ConfigError(

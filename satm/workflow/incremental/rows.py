@@ -1,4 +1,4 @@
-"""The result rows of one class-incremental evaluation: stored step by step, and read back by a later session."""
+"""The result rows of one class-incremental evaluation: stored after each step, and read again if it is resumed."""
 
 from __future__ import annotations
 
@@ -24,41 +24,43 @@ from satm.workflow.incremental.memories import SAW_ALL
 from satm.workflow.incremental.naming import GUESSED, repeat_of
 
 GRID = "grid on validation"
-"""The policy of a learning rate that was chosen from the recipe's grid."""
+"""How results name the source of a learning rate that was chosen from the recipe's grid."""
 ON_ALL = "the learning rate was chosen on validation images of all classes"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One class order and network of an evaluation."""
+    """One network on one class order of an evaluation."""
 
-    order: int
-    network: int
-    groups: tuple[tuple[int, ...], ...]
-    rates: tuple[float, ...]  # learning rate of each step
-    policy: str  # where the rates come from
-    choice: RateChoice | None = None  # how the rate was chosen, if it comes from the grid
+    order: int  # the number of the class order, from 0
+    network: int  # the number of the network on this class order, from 0
+    groups: tuple[tuple[int, ...], ...]  # the classes of each incremental step
+    rates: tuple[float, ...]  # the learning rate of each step
+    policy: str  # where the learning rates come from, such as "fixed" or `GRID`
+    choice: RateChoice | None = None  # how the learning rate was chosen; None if it does not come from the grid
     seed: Seed
-    parts: tuple[str, ...]  # of the memory
-    trained: Callable[[], Trained]  # how the networks are trained: known only after training
+    parts: tuple[str, ...]  # the ids of the sets that are joined in the memory; () if it is a single set
+    # Returns how the networks were trained (for example in compiled code). It is a function because this is known only
+    # after the training.
+    trained: Callable[[], Trained]
 
     @property
     def repeat(self) -> int:
-        """See `repeat_of`."""
+        """The repeat number in result rows: order + 1000 · network (`repeat_of`)."""
         return repeat_of(self.order, self.network)
 
 
 @dataclass(kw_only=True)
 class Rows:
-    """The stored rows of one evaluation. `like` is a row with everything that its cells share."""
+    """Stores and reads the result rows of one evaluation."""
 
     store: Registry
-    like: ResultRow
-    detail: Mapping[str, Any]  # of every row
-    last_only: bool
-    tested: Tested | None = None  # the test images, if predictions on them are stored
-    must_have_predictions: bool = False  # whether a stored cell without predictions is run again
-    there: list[ResultRow] = field(init=False)
+    like: ResultRow  # a model for new rows: it has the values that are the same in all rows of the evaluation
+    detail: Mapping[str, Any]  # details that are stored with every row
+    last_only: bool  # whether the protocol is judged only after the last step
+    tested: Tested | None = None  # the test images, if the predictions on them are stored
+    must_have_predictions: bool = False  # whether a cell is run again if its predictions are not stored
+    there: list[ResultRow] = field(init=False)  # the rows that were stored before this session
 
     def __post_init__(self) -> None:
         found = self.store.results(set=self.like.set_id, **self._same)
@@ -66,26 +68,27 @@ class Rows:
 
     @property
     def _same(self) -> dict[str, Any]:
-        """What all rows and predictions of this evaluation have in common, besides the set."""
+        """The values, apart from the set, that all rows and predictions of this evaluation share."""
         names = ("protocol", "architecture", "memory", "recipe_id", "steps")
         return {name: getattr(self.like, name) for name in names}
 
     def chosen_rate(self) -> RateChoice | None:
-        """The learning rate that an earlier session chose from the grid; None if none did."""
+        """The learning rate that an earlier session chose from the grid; None if no session did."""
         chosen = (row for row in self.there if "grid" in row.detail["policy"])
         return next((RateChoice.from_facts(row.step_size, row.detail.get(CHOICE, {})) for row in chosen), None)
 
     def complete(self, cell: Cell) -> bool:
-        """Whether every number of this cell is stored, and its predictions if they must be."""
+        """Whether every number of this cell is stored, and also its predictions if `must_have_predictions`."""
         values = self._values(cell)
+        # `add_scores` stores this metric and the scores last, in one transaction: if it is there, all rows are there.
         return (_untrained(_on(0)), self.like.steps) in values and not self._lacks_predictions(cell, values)
 
     def final(self, cell: Cell) -> float:
-        """The last accuracy of a complete cell."""
+        """The final accuracy of a complete cell."""
         return self._values(cell)["final_accuracy", self.like.steps].value
 
     def earlier(self, cell: Cell) -> Earlier:
-        """The stored steps of a cell up to the first gap, and its learner's state after them."""
+        """The stored results of a cell's steps up to the first missing step, and the learner's state after them."""
         values, steps = self._values(cell), self.like.steps
         if self._lacks_predictions(cell, values):
             return Earlier()
@@ -106,13 +109,18 @@ class Rows:
                     diverged=accuracy.detail.get(GUESSED, False),
                 )
             )
-        # A kill between the two writes of `add_step` leaves a newest state of one step more. The one before it fits.
+        # `add_step` saves the state first and then the rows. If the process was killed in between, the newest state is
+        # one step ahead of the rows. Then the state before the newest one is used.
         saved = self._checkpoint(cell).states() if found else iter(())
         state = next((each for each in saved if int(each["steps"]) == len(found)), None)
         return Earlier(steps=tuple(found), state=state)
 
     def add_step(self, result: StepResult, state: State, *, cell: Cell) -> None:
-        """Store one step: the accuracy on the classes seen, the row of both accuracy matrices, the learner's state."""
+        """Store the learner's state after one step and the step's results.
+
+        The results are the accuracies on the classes seen so far, this step's row of the accuracy matrix and of the
+        task-masked accuracy matrix, and the predictions if they are stored.
+        """
         if state:
             self._checkpoint(cell).save({**state, "steps": torch.tensor(result.step + 1)})
         values = {"accuracy": result.seen, "masked_accuracy": result.masked}
@@ -130,7 +138,10 @@ class Rows:
             self.store.add_predictions([row])
 
     def add_scores(self, result: IncrementalResult, *, cell: Cell) -> None:
-        """Store the scores of the whole stream and the untrained network's accuracies, at its last step."""
+        """Store the scores of the whole stream and the accuracies of the untrained network, as rows of the last step.
+
+        The learner's saved state is removed, because the cell is now complete.
+        """
         values = result.scores() | {_untrained(_on(j)): value for j, value in enumerate(result.untrained)}
         values |= {_untrained(_masked_on(j)): value for j, value in enumerate(result.masked_untrained)}
         guessed = {GUESSED: True} if result.judged[-1].diverged else {}
@@ -167,7 +178,10 @@ class Rows:
         )
 
     def _values(self, cell: Cell) -> dict[tuple[str, int], ResultRow]:
-        """The stored rows of a cell by metric and step. Rows of another memory or learning rate do not count."""
+        """The stored rows of a cell, with (metric, step) as keys.
+
+        Rows that were measured with another memory or another learning rate are left out.
+        """
         return {
             (row.metric, row.step): row
             for row in self.there
@@ -177,7 +191,10 @@ class Rows:
         }
 
     def _lacks_predictions(self, cell: Cell, values: Mapping[tuple[str, int], ResultRow]) -> bool:
-        """Whether predictions must be stored and a step of `values` has none. One that diverged never has any."""
+        """Whether predictions must be stored, and a step of `values` has none.
+
+        A step whose network diverged never has predictions, so it is not counted.
+        """
         if not self.must_have_predictions:
             return False
         judged = {step for (metric, step), row in values.items() if metric == "accuracy" and GUESSED not in row.detail}
@@ -185,7 +202,7 @@ class Rows:
 
     @cached_property
     def _predicted(self) -> set[tuple[int, int]]:
-        """(repeat, step) of the predictions that earlier sessions stored."""
+        """The pairs (repeat, step) whose predictions are stored by earlier sessions."""
         found = self.store.predictions(set=self.like.set_id, **self._same)
         return {(row.repeat, row.step) for row in found if row.protocol == self.like.protocol}
 
@@ -196,15 +213,15 @@ class Rows:
 
 
 def _on(step: int) -> str:
-    """The metric name of column `step` (from 0) of the accuracy matrix."""
+    """The metric name of the accuracy on the classes of step `step` (from 0): a column of the accuracy matrix."""
     return f"accuracy_on_step_{step + 1}"
 
 
 def _masked_on(step: int) -> str:
-    """The same under the task mask."""
+    """The metric name of the same accuracy under the task mask: only the classes of that step can win."""
     return f"masked_{_on(step)}"
 
 
 def _untrained(metric: str) -> str:
-    """The metric name of an accuracy on a step's classes before any training: GEM's b."""
+    """The metric name of accuracy `metric` before any training (b in the GEM paper), for forward transfer."""
     return f"{metric}_untrained"

@@ -1,4 +1,7 @@
-"""Class-incremental evaluation of a stored set: request, plan, run. It resumes step by step."""
+"""Class-incremental evaluation of a stored set: request, plan and run.
+
+Results are stored after each incremental step. An interrupted evaluation continues after the last stored step.
+"""
 
 from __future__ import annotations
 
@@ -63,16 +66,19 @@ def evaluate_incremental(
     progress: Progress = SILENT,
     preset: str | None = None,
 ) -> Group:
-    """Judge stored sets as the memory of a class-incremental stream; `group_results` reads the numbers.
+    """Judge stored sets as the memory of a class-incremental stream.
 
-    `reference` names one set, or a group (`Registry.group`): then every set of it is judged in turn, on the same class
-    orders and initial networks. A memory that does not depend on the seed (random images) is judged beside one set.
+    `reference` names one set or a group of sets (`Registry.group`). Every set of a group is judged, one after the
+    other, on the same class orders and initial networks. A memory that is the same for all sets of the group (random
+    images) is judged once. The group is returned; `group_results` reads the numbers.
 
-    `IncrementalRequest` describes what is measured; stored numbers are not computed again. `learning_rate` "both"
-    judges under "learned", then "grid". `compilation` and `log` are those of `evaluate`. `preset` is the old name of
-    `published`.
+    The arguments from `protocol` to `settings` are the fields of `IncrementalRequest`, which explains them. Stored
+    numbers are not computed again. With `learning_rate` "both" the sets are judged with "learned" and then with "grid".
+    `compilation` and `log` are the same as for `evaluate`. A dry run shows the plan and stops. `preset` is the old name
+    of `published`.
 
-    Raises UsageError before anything is stored if the request cannot work, and Interrupted with finished steps stored.
+    Raises UsageError before anything is stored if the request cannot work. Raises Interrupted if the user stops the
+    work; finished steps are stored.
     """
     request = IncrementalRequest(
         protocol=protocol,
@@ -103,7 +109,7 @@ def evaluate_incremental(
 def _judge(
     workspace: Workspace, reference: str, requests: Sequence[IncrementalRequest], compilation: Compilation | None
 ) -> Group:
-    """Announce every plan of the group that `reference` names, and run it; without `compilation` it is a dry run."""
+    """Announce and run every plan of the group that `reference` names. With `compilation` None nothing is run."""
     group = workspace.store.group(requests[0].reference(reference, workspace.store))
     for plan in plan_group(workspace, group, requests):
         plan.announce(workspace.progress)
@@ -113,7 +119,7 @@ def _judge(
 
 
 def run_plan(workspace: Workspace, plan: IncrementalPlan, compilation: Compilation) -> None:
-    """Train every network of a plan whose numbers are not stored, and store them step by step."""
+    """Train every network of a plan that has no complete stored results, and store its results after each step."""
     name = f"{plan.protocol.name} on {plan.source.name}: networks"
     facts, device, record = plan.run_facts(), str(workspace.device), plan.subject.record
     with (
@@ -145,13 +151,13 @@ def run_plan(workspace: Workspace, plan: IncrementalPlan, compilation: Compilati
 
 @dataclass(frozen=True, kw_only=True)
 class _Runner:
-    """Runs the networks of a plan, one stream each."""
+    """Runs the streams of a plan: one stream for each network of each class order."""
 
     workspace: Workspace
     plan: IncrementalPlan
     rows: Rows
-    teacher: Teacher | None  # labels the batches of the recipe
-    fused: Fused | None
+    teacher: Teacher | None  # labels the training images; None if they keep their own labels
+    fused: Fused | None  # compiled training code; None if there is none
     log: Loggers
 
     def finals(self) -> Iterator[float]:
@@ -177,7 +183,7 @@ class _Runner:
                 yield self.rows.final(cell) if self.rows.complete(cell) else self._run(cell, images)
 
     def _run(self, cell: Cell, images: SyntheticSet | None) -> float:
-        """Run one stream from its first step that is not stored; its final accuracy."""
+        """Run one stream from its first step that is not stored. Returns the final accuracy."""
         job = StreamJob(
             protocol=self.plan.protocol,
             config=self.plan.config,
@@ -212,13 +218,14 @@ class _Runner:
         self._log(cell, result.step, {"accuracy": result.seen, "masked_accuracy": result.masked})
 
     def _log(self, cell: Cell, step: int, values: Mapping[str, float]) -> None:
-        """Log values of a network. Steps count from 0."""
+        """Log the values of one network. `step` is counted from 0."""
         like = self.rows.like
         self.log.add(step, logged_names(like.protocol, like.architecture, like.memory, values, network=cell.repeat))
 
 
 def _rows(store: Registry, plan: IncrementalPlan, run_id: str) -> Rows:
-    """The result rows of a plan. The fields that differ from row to row are empty in `like`."""
+    """The reader and writer of a plan's result rows."""
+    # The model of new rows. The fields that differ from row to row (repeat, step, metric, value …) are placeholders.
     like = ResultRow(
         set_id=plan.subject.record.id,
         protocol=protocol_name(plan.protocol.name, plan.stream),
@@ -246,7 +253,7 @@ def _rows(store: Registry, plan: IncrementalPlan, run_id: str) -> Rows:
 
 
 def _one_name(published: str | None, preset: str | None) -> str | None:
-    """The published comparison, by either spelling. Raises ConfigError for both."""
+    """The published comparison, from option `published` or its old name `preset`. Raises ConfigError for both."""
     if published is not None and preset is not None:
         raise ConfigError(f"published {published} and preset {preset}: these are one option; leave preset out")
     return published if preset is None else preset

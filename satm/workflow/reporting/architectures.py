@@ -1,4 +1,7 @@
-"""Sets against the architectures that learn from them: the paper's Table 5, as a table and as a heat map."""
+"""The section of the report on architectures: the accuracy of each set on each architecture.
+
+It is shown as a table, like the paper's Table 5, and as a heat map.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from satm.workflow.reporting.figures import Easel
 from satm.workflow.reporting.material import Material, left_out, panels
 from satm.workflow.reporting.words import arm, card_key, cell_of, said
 
-HEAT_ROWS = 30  # of a heat map; the table has all
+HEAT_ROWS = 30  # the largest number of rows of a heat map; the table has all rows
 
 
 def section(material: Material, easel: Easel, cards: frozenset[str]) -> Section:
     """A table and a heat map for each data set, IPC, profile and recipe with more than one architecture.
 
-    `cards`: the ids of the sets that have a card.
+    `cards` has the ids of the sets that have a card on the page; the table links to these cards.
     """
     found = [row for row in material.rows if row.cell.protocol in WHOLE and row.cell.metric == "accuracy"]
     chosen, more = panels(found, _key, most=4 * 6)

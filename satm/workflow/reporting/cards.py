@@ -1,4 +1,4 @@
-"""A card for each set: lineage, configuration, departures, and the command that made it."""
+"""The section of the report with a card for each set: its facts, command, departures, lineage and configuration."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ CARDS = 100
 
 
 def shown(material: Material) -> list[SetRecord]:
-    """The sets that have a card, the newest first. The newest set of a group comes before older sets of any."""
+    """The sets that have a card: at most `CARDS`.
+
+    First come the newest set of every group, then all other sets, each part sorted from new to old.
+    """
     newest = {group.newest.id for group in material.groups}
     youngest = material.sets[::-1]
     return sorted(youngest, key=lambda each: each.id not in newest)[:CARDS]
 
 
 def section(material: Material) -> Section:
-    """The cards."""
+    """The section with the cards."""
     tags: dict[str, list[str]] = {}
     for tag, set_id in material.store.tags().items():
         tags.setdefault(set_id, []).append(tag)

@@ -1,4 +1,4 @@
-"""Accuracy on each class, from the stored predictions of networks."""
+"""The section of the report on classes: the accuracy on each class, computed from stored predictions of networks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from satm.workflow.reporting.figures import Easel
 from satm.workflow.reporting.material import Material, left_out, panels
 from satm.workflow.reporting.words import arm, percent
 
-SETS = 12  # columns of a table
-HEAT_CLASSES = 20  # columns of a heat map
+SETS = 12  # the largest number of sets in a table, one column for each
+HEAT_CLASSES = 20  # the largest number of classes for which a heat map is drawn, one column for each
 
 
 def section(material: Material, easel: Easel) -> Section:
-    """A table for each data set, architecture, profile and recipe; with few classes also a heat map."""
+    """A table for each data set, architecture, profile and recipe, and a heat map if there are few classes."""
     wanted = [
         row
         for row in material.rows
@@ -86,13 +86,14 @@ def _blocks(
 
 
 def _by_class(row: GroupRow, store: Registry) -> list[tuple[Crossed, int]] | None:
-    """For each class the estimate of its accuracy and the number of its test images.
+    """For each class: the estimate of the accuracy on it, and the number of its test images.
 
-    None if a network of the row has no stored predictions, if networks saw other test images, or if a class has none.
+    The result is None if a network of the row has no stored predictions, if the networks were tested on different test
+    images, or if a class has no test images.
     """
     cell, tests = row.cell, set()
-    shares: list[dict[int, dict[int, float]]] = []
-    counts: list[int] = []
+    shares: list[dict[int, dict[int, float]]] = []  # for each class, the accuracy by condensation seed and repeat
+    counts: list[int] = []  # for each class, the number of its test images
     for record in row.group.sets:
         wanted = row.values.get(record.seed, {})
         for each in (

@@ -1,5 +1,7 @@
-"""How condensations went: loss and validation accuracy, hypergradient and sharpness (the paper's Figure 2), step size
-(Figure 3).
+"""The section of the report with the measurements of condensations, as curves over the outer steps.
+
+The curves are the loss, the validation accuracy, the hypergradient's norm and the sharpness (as in the paper's Figure
+2), the step size, and its derivative (Figure 3).
 """
 
 from __future__ import annotations
@@ -14,25 +16,25 @@ from satm.report.page import Figure, Section
 from satm.workflow.reporting.figures import Easel
 from satm.workflow.reporting.material import LINES, Material, left_out, panels
 
-POINTS = 40  # of a line
+POINTS = 40  # the largest number of points of a line
 
 
 class Trace(NamedTuple):
     """A run whose measurements are drawn."""
 
-    name: str  # of its set, or of the run itself until it has one
+    name: str  # how the legend names it: by its set, or by the run itself if the run has no set yet
     run: RunRecord
 
 
 class Curve(NamedTuple):
-    """A chart of one metric, or of several side by side, over the outer steps."""
+    """What a chart shows over the outer steps: one metric, or several metrics in one chart."""
 
     key: str
     title: str
-    label: str
+    label: str  # the text at the vertical axis
     about: str
-    metrics: tuple[tuple[str, str], ...]  # (the metric, what its series is called; "" if there is one only)
-    log: bool = False
+    metrics: tuple[tuple[str, str], ...]  # pairs (metric, name of its line); the name is "" if there is only one metric
+    log: bool = False  # whether the vertical axis is logarithmic, if all values are positive
 
 
 CURVES = (
@@ -78,7 +80,7 @@ CURVES = (
 
 
 def section(material: Material, easel: Easel) -> Section:
-    """The curves of each data set, IPC and profile."""
+    """The section: a group of figures for each data set, IPC and profile."""
     chosen, more = panels(list(_traces(material)), _key, most=3)
     figures = [
         figure for n, (key, found) in enumerate(chosen, 1) for figure in _figures(n, key, found, material, easel)
@@ -96,7 +98,10 @@ def section(material: Material, easel: Easel) -> Section:
 
 
 def _traces(material: Material) -> Iterator[Trace]:
-    """The runs of the sets, the newest first; if no sets were asked for, also the runs that have no set yet."""
+    """The condensation runs that made the sets of the report, the newest first.
+
+    If the report is about all sets, the condensation runs that have no set yet are included.
+    """
     made = {each.run_id: each for each in material.sets if each.run_id is not None}
     for run in reversed(material.runs.values()):
         if run.kind == "condense" and run.id in made:
@@ -117,6 +122,7 @@ def _figures(
     for curve in CURVES:
         most = LINES // len(curve.metrics)
         chosen = _spread(traces, most)
+        # `kin` numbers the colours and markers: lines of one method and one metric look the same.
         series = [
             each
             for trace in chosen
@@ -141,7 +147,7 @@ def _figures(
 
 
 def _spread(traces: list[Trace], most: int) -> list[Trace]:
-    """At most `most` runs, in turn from each method."""
+    """At most `most` of the runs, taken in turn from each method, so that every method is shown."""
     methods: dict[str | None, list[Trace]] = {}
     for trace in traces:
         methods.setdefault(trace.run.method, []).append(trace)

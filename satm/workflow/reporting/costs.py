@@ -1,4 +1,8 @@
-"""Accuracy against what a set costs: seconds of its condensation, bytes, and images (with the prefixes of a set)."""
+"""The section of the report on costs: accuracy over what a set costs.
+
+The costs are the seconds of the set's condensation, its bytes, and its number of images. A prefix of a set (the first
+images of each class) is one more point over the number of images.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +19,15 @@ from satm.workflow.reporting.figures import Easel
 from satm.workflow.reporting.material import LINES, Material, left_out, panels
 from satm.workflow.reporting.words import PERCENT, policy_of, said
 
-MOST = 3  # data sets and architectures that are shown
-PREFIX = re.compile(r"\[:(\d+)\]$")
+MOST = 3  # the largest number of groups of figures; a group has one data set, architecture, profile and recipe
+PREFIX = re.compile(r"\[:(\d+)\]$")  # how the memory of a result names a prefix: `condensed[:3]`
 
 
 def section(material: Material, easel: Easel) -> Section:
     """For each data set, architecture, profile and recipe: accuracy over images, bytes and seconds."""
 
     def seconds(row: GroupRow) -> float | None:
-        """The mean of the stored seconds of the condensations, of the whole set only."""
+        """The mean of the seconds that the condensations of the group took; None for a prefix of the set."""
         runs = [material.run_of(each) for each in row.group.sets]
         known = [run.seconds for run in runs if run is not None and run.seconds > 0]
         return fmean(known) if known and row.cell.memory == "condensed" else None

@@ -9,18 +9,18 @@ from satm.report.charts import Chart, Lines
 from satm.report.charts.drawing import drawn, svg, write
 from satm.report.page import Figure
 
-MANY = 3  # names in a description; more are counted
+MANY = 3  # a text description names at most so many lines of a chart, and gives the number of the others
 
 
 @dataclass(slots=True)
 class Easel:
-    """Draws the figures of one report. `folder`: also as SVG and PNG files there."""
+    """Draws the figures of one report."""
 
-    folder: Path | None = None
-    drawn: list[str] = field(default_factory=list)  # the keys of the figures so far
+    folder: Path | None = None  # every figure is also written to this folder, as SVG and PNG; None: no files
+    drawn: list[str] = field(default_factory=list)  # the keys of the figures that are drawn so far
 
     def figure(self, chart: Chart) -> Figure:
-        """The figure of a chart. Raises SatmError if its files cannot be written."""
+        """Draw a chart and return it as a figure of the page. Raises SatmError if its files cannot be written."""
         with drawn(chart) as (picture, hits):
             element = svg(picture, hits, chart.key)
             if self.folder is not None:

@@ -1,4 +1,4 @@
-"""Accuracy after each step of class-incremental streams, drawn as in the paper's Figure 1."""
+"""The section of the report on class-incremental streams: accuracy after each step, as in the paper's Figure 1."""
 
 from __future__ import annotations
 

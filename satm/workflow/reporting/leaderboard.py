@@ -1,4 +1,8 @@
-"""The headline numbers of all groups, the best first, and the table of every number after the last step."""
+"""The section of the report with two tables of results.
+
+The first table has the headline numbers of all groups (the accuracy, or the final accuracy of a class-incremental
+stream), with the best first. The second table has every metric after the last step.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,8 @@ CSV = "satm results --format csv prints all."
 
 
 def section(material: Material, cards: frozenset[str]) -> Section:
-    """Both tables. `cards`: the ids of the sets that have a card."""
-    # Accuracies on damaged images and scores have their place among all numbers.
+    """The section with both tables. `cards` has the ids of the sets that have a card; the tables link to these."""
+    # The headline table leaves out scores, and also accuracies on corrupted images. The second table has both.
     chosen = [
         row
         for row in headlines(material.rows)
@@ -39,6 +43,8 @@ def section(material: Material, cards: frozenset[str]) -> Section:
 
 def _leaderboard(rows: list[GroupRow], cards: frozenset[str]) -> Table:
     ordered = sorted(rows, key=_family)
+    # The rows that may be the best of their kind: the row with the best mean, and its rivals, the rows for which it is
+    # not shown that the best row is better.
     leading = {id(row) for found in best(rows) if found.of > 1 for row in (found.row, *found.rivals)}
     columns = [Column("set"), Column("accuracy (%)", number=True), *SPREADS[:1], *SPREADS[-1:]]
     columns += [
@@ -114,7 +120,10 @@ KEPT = ("set", "profile", "95% interval", "n")
 
 
 def _without_shared(table: Table) -> Table:
-    """`table` without the columns that say the same in every row; they are said above it."""
+    """`table` without empty columns and without columns that have the same text in every row.
+
+    The text above the table then names these columns and their common text.
+    """
     shared = {
         position: table.rows[0][position].text
         for position, column in enumerate(table.columns)
@@ -132,6 +141,7 @@ def _without_shared(table: Table) -> Table:
 
 
 def _family(row: GroupRow) -> tuple[Any, ...]:
+    # The sort key of the headline table: comparable rows are neighbours, the row with the highest mean first.
     record, cell = row.group.newest, row.cell
     shared = (cell.protocol, cell.architecture, cell.profile, row.recipe, cell.recipe_id, cell.policy or "", cell.steps)
     return (record.dataset, record.ipc, cell.protocol != "in-domain", *shared, -row.estimate.mean)

@@ -1,4 +1,4 @@
-"""What a report is made of: the groups, their results, and the runs that made them, read once."""
+"""The data of a report: the groups of sets, their results, and the runs that made them. They are read only once."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ from satm.workflow.grouped import GroupRow, stored_rows
 
 T = TypeVar("T")
 
-PANELS = 6  # figures of one kind on a page
-LINES = 8  # series of a figure: more cannot be told apart
-ROWS = 2000  # of a table: more are slow in a browser, and nobody reads them
+PANELS = 6  # the largest number of figures of one kind on a page
+LINES = 8  # the largest number of lines in a figure; a reader cannot tell more lines apart
+ROWS = 2000  # the largest number of rows of a table; more rows are slow in a browser, and nobody reads them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """Everything that the parts of a report read. `store` is open for reading."""
+    """The data that the sections of a report read."""
 
-    store: Registry
-    references: tuple[str, ...]  # the sets that were asked for; none: all
+    store: Registry  # open for reading
+    references: tuple[str, ...]  # the names of the sets and groups that the user chose; () means all
     groups: tuple[Group, ...]
-    rows: tuple[GroupRow, ...]  # the results after the last step, without the matrices of accuracies
-    steps: tuple[GroupRow, ...]  # accuracy after each step of class-incremental streams
-    runs: dict[str, RunRecord]  # by id
+    rows: tuple[GroupRow, ...]  # the results after the last step, without the accuracy matrices of streams
+    steps: tuple[GroupRow, ...]  # the accuracies after each step of class-incremental streams
+    runs: dict[str, RunRecord]  # all runs of the registry; the keys are their ids
 
     def recipe(self, row: GroupRow) -> str:
-        """The recipe of a row as titles name it: with the start of its id if another recipe has the same name."""
+        """The name of a row's recipe in titles.
+
+        If another recipe has the same name, the first digits of the recipe's id follow in brackets.
+        """
         return f"{row.recipe} ({row.cell.recipe_id[:8]})" if row.recipe in self._shared_names else row.recipe
 
     @cached_property
     def _shared_names(self) -> set[str]:
-        """The names that several recipes have."""
+        """The recipe names that more than one recipe has."""
         recipes = {(row.recipe, row.cell.recipe_id) for row in (*self.rows, *self.steps)}
         return {name for name, count in Counter(name for name, _ in recipes).items() if count > 1}
 
@@ -45,12 +48,15 @@ class Material:
         return sorted((each for group in self.groups for each in group.sets), key=lambda each: each.created)
 
     def run_of(self, record: SetRecord) -> RunRecord | None:
-        """The run that made a set; None for an imported one."""
+        """The run that made a set; None for an imported set."""
         return None if record.run_id is None else self.runs.get(record.run_id)
 
 
 def gather(store: Registry, references: Sequence[str]) -> Material:
-    """The material about the sets that `references` name, or about all sets. Raises the errors of `Registry.group`."""
+    """Read the data of a report about the sets that `references` name, or about all sets if there are none.
+
+    Raises the errors of `Registry.group`.
+    """
     groups = [store.group(name) for name in references] if references else store.groups()
     rows = list(stored_rows(store, groups, some=bool(references), matrix=False))
     return Material(
@@ -66,7 +72,11 @@ def gather(store: Registry, references: Sequence[str]) -> Material:
 def panels(
     rows: Iterable[T], key: Callable[[T], Hashable], most: int = PANELS
 ) -> tuple[list[tuple[Any, list[T]]], int]:
-    """The rows by key, those with the most rows first, at most `most` keys; and how many keys are left out."""
+    """Group the rows by their `key`.
+
+    Returns at most `most` pairs (key, its rows), the key with the most rows first, and the number of keys that are left
+    out.
+    """
     found: dict[Any, list[T]] = {}
     for row in rows:
         found.setdefault(key(row), []).append(row)
@@ -75,7 +85,7 @@ def panels(
 
 
 def left_out(number: int, what: str) -> str:
-    """The line that says that a page does not show everything; "" if it does."""
+    """The line that says how many things a page leaves out; "" if `number` is 0. `what` names them."""
     return (
         f"{number:,} more {what} are not shown: satm report SET… shows those of the sets that you name."
         if number

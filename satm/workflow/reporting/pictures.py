@@ -1,4 +1,7 @@
-"""The images of sets as a viewer sees them: normalisation or whitening is undone (the paper's Figures 4 to 7)."""
+"""The section of the report with the images of sets, as in the paper's Figures 4 to 7.
+
+The normalisation or whitening of the images is undone, so that they can be looked at.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,15 @@ from satm.parametrisation import parametrisation_from_dict
 from satm.report.page import Picture, Section
 from satm.workflow.reporting.material import Material, left_out
 
-GRIDS = 12  # on a page
-LARGEST = 5_000_000  # bytes of all grids
+GRIDS = 12  # the largest number of image grids on a page
+LARGEST = 5_000_000  # when the grids on the page have this many bytes together, no further grid is added
 
 
 def section(material: Material, folder: Path | None) -> Section:
-    """A grid of the newest set of each group, the newest group first. `folder`: the grids as PNG files there too."""
+    """A grid of the images of each group's newest set, the newest group first.
+
+    If `folder` is given, the grids are also written there as PNG files.
+    """
     groups = sorted(material.groups, key=lambda group: group.newest.created, reverse=True)
     pictures: list[Picture] = []
     for number, group in enumerate(groups[:GRIDS], 1):

@@ -1,4 +1,8 @@
-"""Numbers of a report as text: each with its interval, its spreads, and what n counts."""
+"""Writes the numbers of a report as text, with their intervals, their spreads and n.
+
+"A fraction" means the mean of a metric from 0 to 1, such as the accuracy; it is written in percent. n is the number of
+condensations and networks (or class orders) in the mean, such as "3 condensations × 5 networks".
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ PERCENT = 100.0
 
 
 def percent(value: float) -> str:
-    """A fraction in percent, with one digit."""
+    """A fraction in percent, with one digit after the decimal point."""
     return f"{PERCENT * value:.1f}"
 
 
@@ -20,12 +24,15 @@ def ends(row: GroupRow) -> str:
 
 
 def spreads(row: GroupRow) -> str:
-    """Both standard deviations in points: between condensations, then between networks or class orders; – for none."""
+    """Both standard deviations, in percentage points, such as "1.2 / 0.4".
+
+    The first is between condensations, the second between networks or class orders. "–" means that it is not known.
+    """
     return " / ".join("–" if s is None else percent(s) for s in (row.between_condensations, row.between_networks))
 
 
 def said(row: GroupRow) -> str:
-    """A fraction with all that a reader must know of it."""
+    """A fraction with everything that a reader must know about it: interval, n, spreads, profile and learning rate."""
     cell = row.cell
     parts = [f"{percent(row.estimate.mean)} % {ends(row)}".strip(), row.size, f"spreads {spreads(row)}"]
     parts += [f"profile {cell.profile}", f"rate {cell.policy or 'unknown'}"]
@@ -34,14 +41,17 @@ def said(row: GroupRow) -> str:
 
 
 def cell_of(row: GroupRow) -> Value:
-    """A fraction as a cell: mean and interval; below them the spreads, and what n counts."""
+    """A fraction as a table cell: its mean and interval, and below them the spreads and n."""
     return Value(
         f"{percent(row.estimate.mean)} {ends(row)}".strip(), row.estimate.mean, note=f"{spreads(row)} · {row.size}"
     )
 
 
 def arm(row: GroupRow) -> str:
-    """The method of a row, with its memory unless that is the set itself, and its policy of the learning rate."""
+    """How tables and legends name a row: its group, its memory and where its learning rate comes from.
+
+    The memory is left out if it is the whole condensed set.
+    """
     memory, policy = row.cell.memory, policy_of(row)
     if memory == "condensed":
         return f"{row.group.name} ({policy})"
@@ -51,19 +61,22 @@ def arm(row: GroupRow) -> str:
 
 
 def policy_of(row: GroupRow) -> str:
-    """Where the learning rate comes from; a fixed one by its number, because it tells rows apart."""
+    """Where the learning rate of a row comes from.
+
+    A rate from the user is shown with its number, because rows may differ only in this number.
+    """
     if row.cell.policy == "fixed" and row.rate is not None:
         return f"fixed {row.rate:g}"
     return row.cell.policy or "rate unknown"
 
 
 def card_key(set_id: str) -> str:
-    """The place of a set's card in the page."""
+    """The anchor (HTML id) of a set's card in the page, for links."""
     return f"set-{set_id[:16]}"
 
 
 def sized(count: int) -> str:
-    """Bytes as a reader takes them in: 1.2 MB."""
+    """A number of bytes in a unit that is easy to read, such as 1.2 MB."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.1f} {unit}"

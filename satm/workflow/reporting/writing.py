@@ -1,4 +1,4 @@
-"""Writes a report: reads the registry, puts the parts of the page together, and writes the files."""
+"""Writes a report: reads the registry, joins the sections of the page, and writes the files."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from satm.workflow.reporting import (
 from satm.workflow.reporting.figures import Easel
 from satm.workflow.reporting.material import Material, gather
 
-SQLITE = b"SQLite format 3\0"  # how a registry begins
+SQLITE = b"SQLite format 3\0"  # the first bytes of an SQLite file, such as a registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A report that was written."""
+    """What is known about a report that was written."""
 
     path: Path
-    bytes: int
-    sets: int
-    numbers: int  # means over the networks and condensations of a group
-    figures: int  # charts, without the grids of images
+    bytes: int  # the size of the page
+    sets: int  # the number of sets on the page
+    numbers: int  # the number of results; each is a mean over the networks and condensations of a group
+    figures: int  # the number of charts; grids of images are not counted
 
 
 def write_report(
@@ -48,17 +48,18 @@ def write_report(
 ) -> Report:
     """Write a page about the sets that `references` name, or about all sets, to the file `output`.
 
-    Everything comes from stored rows: nothing is trained, and the registry is only read. The page needs no network.
+    Everything comes from stored rows: nothing is trained, and the registry is only read. The page can be read without
+    an internet connection.
 
     Args:
         output: the HTML file; an older one is replaced.
-        references: sets or groups, as `Registry.group` takes them.
-        figures: also write every figure to this folder: charts as SVG and PNG, grids of images as PNG.
-        refresh: seconds after which a browser that shows the page reads the file again.
+        references: names of sets or groups, in any form that `Registry.group` accepts.
+        figures: a folder; every figure is also written there, charts as SVG and PNG, grids of images as PNG.
+        refresh: the number of seconds after which a browser that shows the page reads the file again; None: never.
         registry: the registry file.
 
-    Raises the errors of `Registry.group` for a reference, and of `Registry.open`. Raises SatmError if a file cannot be
-    written, ConfigError if `output` is the registry.
+    Raises the errors of `Registry.group` for a reference, and the errors of `Registry.open`. Raises SatmError if a file
+    cannot be written, and ConfigError if `output` is a registry.
     """
     path, folder = Path(output), None if figures is None else Path(figures)
     if path.absolute() == Path(registry).absolute() or (path.exists() and _is_database(path)):

@@ -1,4 +1,8 @@
-"""Which studies are asked for, and how much of them: laid out, with what cannot run here."""
+"""The user's choice of studies and of cells in them, and the layout of the chosen studies.
+
+A study is a file of cells and claims (`satm.studies`). Laying a study out means finding the preset of each cell, or the
+reason why the cell cannot run on this machine.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +25,13 @@ ALL = "all"
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Which studies are reproduced, and how much of them."""
+    """The user's choice: which studies to reproduce, and how much of them."""
 
-    study: str  # a name, `all` for those of the paper, or the path of a file
-    profile: str | None = None  # None: the machine's default
-    only: tuple[str, ...] = ()  # filters of cells, as `parse_only` takes them
-    seeds: int | None = None  # condensations of each cell; None: the study's
-    networks: int | None = None  # for each condensation; None: the study's
+    study: str  # the name of a study, the path of a study file, or `all` for all studies of the paper
+    profile: str | None = None  # the scale of the condensations; None: the default profile of this machine
+    only: tuple[str, ...] = ()  # filters of cells, such as "dataset=cifar10" (`parse_only`)
+    seeds: int | None = None  # the number of condensations of each cell; None: the number in the study
+    networks: int | None = None  # the number of networks for each condensation; None: the number in the study
 
     def __post_init__(self) -> None:
         for name in ("seeds", "networks"):
@@ -38,30 +42,32 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """One study, laid out: all its cells, and those that are asked for."""
+    """One study with its cells laid out."""
 
     study: Study
-    laid: tuple[Laid, ...]
-    only: Only
+    laid: tuple[Laid, ...]  # all cells of the study
+    only: Only  # the user's filters of cells
 
     @property
     def asked(self) -> tuple[Laid, ...]:
-        """The cells that are asked for."""
+        """The cells that the user's filters select."""
         return tuple(each for each in self.laid if lets_through(self.only, each.cell))
 
 
 def paper_studies() -> tuple[str, ...]:
-    """The studies of the paper's tables and figures."""
+    """The names of the studies of the paper's tables and figures."""
     return tuple(name for name in shipped() if name.startswith(("table", "fig", "grids")))
 
 
 def layouts(
     asked: Asked, *, data_root: Path | None = None, progress: Progress = SILENT, download: bool = False
 ) -> tuple[Layout, ...]:
-    """The studies that are asked for, with the preset of each cell.
+    """Read the studies that `asked` names, and find the preset of each cell.
 
-    `download`: the data sets of the cells that are asked for, if they are not here.
-    Raises UnknownName and ConfigError for a study that is none or cannot be, and for filters that let no cell through.
+    With `download`, the missing data sets of the selected cells are downloaded.
+
+    Raises UnknownName or ConfigError for a study that does not exist or is not valid, and ConfigError for wrong filters
+    and for filters that select no cell.
     """
     only = parse_only(asked.only)
     names = paper_studies() if asked.study == ALL else (asked.study,)
@@ -84,7 +90,7 @@ def layouts(
 
 @contextmanager
 def opened_if_there(registry: Path) -> Iterator[MadeRuns | None]:
-    """What the registry holds; None if there is none yet."""
+    """Context manager: the condensation runs of the registry; None if the registry file does not exist yet."""
     if not registry.exists():
         yield None
         return
@@ -93,7 +99,10 @@ def opened_if_there(registry: Path) -> Iterator[MadeRuns | None]:
 
 
 def fitting(found: Sequence[Layout], machine: Machine, made: MadeRuns | None) -> tuple[Layout, ...]:
-    """The layouts, in which cells with sets to be made that do not fit the memory of the device say so."""
+    """The layouts, with `too_large` set on the cells whose condensation does not fit the memory of the device.
+
+    Cells whose sets are all stored in `made` are not checked, because nothing is condensed for them.
+    """
 
     def checked(laid: Laid) -> Laid:
         if laid.preset is None or laid.obstacle or (made is not None and _is_made(laid, made)):

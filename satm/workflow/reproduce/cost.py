@@ -1,4 +1,4 @@
-"""Time and memory of a condensation and of its evaluations, foreseen without its data."""
+"""Predicts the time and memory of a condensation and of the evaluations of its set, without reading its data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from evaluation import recipe_for
+from evaluation import Recipe, recipe_for
 from satm.canonical import digest
 from satm.data.catalogue import CATALOGUE
 from satm.engine import EngineChoice, InnerWork
@@ -30,22 +30,25 @@ from satm.workflow.reproduce.stored import stream_size
 TRAINING = {"cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000, "imagenet-1k": 1_281_167} | dict.fromkeys(
     ("imagenette", "imagewoof", "imagefruit", "imagemeow"), 13_000
 )
-"""Training images of the data sets whose files need not be here to foresee a study."""
+"""The number of training images of data sets that need not be on this machine to predict the cost of a study."""
 
 TABLE_6 = 100 * 101.2e6 * (3 * 50 + 8 * 50) / 12.1
-"""Floating-point operations a second of the paper's A6000: MTT's outer step in its Table 6 takes 12.1 s, with 50 inner
-steps of 100 images, all differentiated, on a ConvNet that takes 101.2 million a forward pass."""
-RATES = 5  # learning rates that a grid tries
-TIMED = 64  # images of the training step that is timed
+"""The speed of the paper's GPU, an A6000, in floating-point operations per second.
+
+In the paper's Table 6, an outer step of MTT takes 12.1 s. It has 50 inner steps of 100 images, and all of them are
+differentiated. The ConvNet's forward pass takes 101.2 million operations an image. The gradient of a step takes 3
+forward passes, and differentiating a step takes 8 (`InnerWork.total`).
+"""
+TIMED = 64  # the batch size of the training step that is timed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outer:
-    """The outer steps of one condensation. None: it cannot be foreseen."""
+    """The predicted cost of all outer steps of one condensation."""
 
-    seconds: float | None
-    peak: float | None  # bytes above the loaded process
-    operations: float
+    seconds: float | None  # None: the time cannot be predicted
+    peak: float | None  # the largest use of memory in bytes, above that of the loaded process; None: not predictable
+    operations: float  # floating-point operations
 
 
 UNKNOWN = Outer(seconds=None, peak=None, operations=0.0)
@@ -53,26 +56,34 @@ UNKNOWN = Outer(seconds=None, peak=None, operations=0.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one condensation takes, and the evaluations of its set."""
+    """The predicted cost of one condensation and of the evaluations of its set."""
 
     outer: Outer
-    epochs: int  # that each of its experts needs; 0: it has none
-    epoch_seconds: float  # of one epoch of one expert; 0 if it cannot be foreseen
-    judging: Mapping[str, float]  # seconds of each evaluation, by name
+    epochs: int  # the number of epochs that each expert must be trained for; 0: the method uses no experts
+    epoch_seconds: float  # seconds of one epoch of one expert; 0 if this cannot be predicted
+    judging: Mapping[str, float]  # seconds of each evaluation; the keys are the names of the evaluations
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Foresees the time of a training step from its operations, and from how long a known network takes here."""
+    """Predicts the time of a training step on this machine.
+
+    The time is the number of operations of the step, divided by the speed that was measured on a small ConvNet.
+    """
 
     device: torch.device
+    # Caches. Networks and costs have the key (architecture, number of classes, image shape). Outer steps have a hash of
+    # the configuration as key, because several studies use the same configuration.
     _costs: dict[tuple[object, ...], tuple[float, int]] = field(default_factory=dict)
     _networks: dict[tuple[object, ...], nn.Module] = field(default_factory=dict)
-    _outer: dict[str, Outer] = field(default_factory=dict)  # by configuration: studies share many
+    _outer: dict[str, Outer] = field(default_factory=dict)
 
     @cached_property
     def speed(self) -> float:
-        """Floating-point operations a second in a training step of the ConvNet of width 32."""
+        """The measured speed, in floating-point operations per second, of a training step of a ConvNet of width 32.
+
+        It is measured once, as the fastest of four steps on random images.
+        """
         shape = (3, 32, 32)
         network = self.network("convnet3_w32", 10, shape)
         images = torch.randn((TIMED, *shape), generator=Seed(0).child("timing").generator()).to(self.device)
@@ -85,18 +96,21 @@ class Machine:
         return 3 * TIMED * forward_cost(network, shape)[0] / min(taken)
 
     def step(self, architecture: str, classes: int, shape: tuple[int, int, int], batch: int) -> float:
-        """Seconds of a training step: three times the operations of the forward pass."""
+        """The predicted seconds of a training step on `batch` images of shape (C, H, W).
+
+        A training step has three times the operations of its forward pass.
+        """
         return 3 * batch * self.forward(architecture, classes, shape)[0] / self.speed
 
     def forward(self, architecture: str, classes: int, shape: tuple[int, int, int]) -> tuple[float, int]:
-        """Operations and kept bytes of a forward pass of one image."""
+        """The cost of a forward pass of one image: (floating-point operations, bytes saved for the backward pass)."""
         key = (architecture, classes, shape)
         if key not in self._costs:
             self._costs[key] = forward_cost(self.network(architecture, classes, shape), shape)
         return self._costs[key]
 
     def network(self, architecture: str, classes: int, shape: tuple[int, int, int]) -> nn.Module:
-        """A network, the same one each time."""
+        """A network of this architecture on the device. Calls with the same arguments return the same object."""
         key = (architecture, classes, shape)
         if key not in self._networks:
             made = plan_network(architecture, num_classes=classes, image_shape=shape)
@@ -104,8 +118,8 @@ class Machine:
         return self._networks[key]
 
     def work_of(self, config: CondenseConfig) -> Outer:
-        """The outer steps of a condensation."""
-        if config.dataset not in CATALOGUE:  # a folder of the user's own: its classes are not known before it is read
+        """The predicted cost of the outer steps of a condensation."""
+        if config.dataset not in CATALOGUE:  # a folder of the user: its classes are not known until it is read
             return UNKNOWN
         key = digest({**config.to_dict(), "experts": None})
         if key not in self._outer:
@@ -115,10 +129,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Blank:
-    """What of a real data set decides the cost of working on it."""
+    """Replaces a real data set in cost predictions: it has the classes, the shape and the number of images only."""
 
     dataset: str
-    size: int
+    size: int  # the height and the width of its images, in pixels
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -132,15 +146,17 @@ class Blank:
 
     @property
     def train(self) -> range:
-        """As many as there are training images."""
+        """A range whose length is the number of training images; 2,000 if the number is not in `TRAINING`."""
         return range(TRAINING.get(self.dataset, 2_000))
 
 
 def cost_of(laid: Laid, machine: Machine, networks: Mapping[str, int | None]) -> Cost:
-    """What one condensation of a cell and its evaluations take on this machine, roughly.
+    """The predicted cost, on this machine, of one condensation of a cell and of the evaluations of its set.
 
-    The model is that of `satm plan`: time is linear in the inner steps and in the differentiated ones, memory in the
-    window. `networks`: of each evaluation, by name; None: the recipe's number.
+    It is a rough prediction with the model of `satm plan`: the time grows linearly with the number of inner steps and
+    with the number of differentiated inner steps, and the memory grows linearly with the window.
+
+    `networks` has the number of networks of each evaluation, by the evaluation's name; None is the recipe's number.
     """
     assert laid.preset is not None
     config = laid.preset.config
@@ -174,7 +190,11 @@ def _outer(config: CondenseConfig, data: Blank, machine: Machine) -> Outer:
 
 
 def _peak(choice: EngineChoice, work: InnerWork, network: nn.Module) -> float:
-    """Bytes of one outer step: the tape of the window, or of one step and θ of every step of the window."""
+    """The bytes that one outer step needs.
+
+    Engine `higher` keeps the tape of the whole window (the values that autograd saves). The other engines keep the tape
+    of one inner step, and parameter vectors θ of every step of the window.
+    """
     if choice.engine == "higher":
         return work.tape
     parameters = float(sum(each.nbytes for each in network.parameters()))
@@ -183,19 +203,22 @@ def _peak(choice: EngineChoice, work: InnerWork, network: nn.Module) -> float:
 
 
 def _epoch(config: CondenseConfig, data: Blank, machine: Machine) -> float:
-    """Seconds of one epoch of one expert; 0 if the training images are not counted."""
+    """The predicted seconds of one epoch of one expert; 0 if the number of training images is not known."""
     if config.dataset not in TRAINING and not CATALOGUE.get(config.dataset).embedded:
         return 0.0
     batch = min(config.experts.batch_size, len(data.train))
     step = machine.step(config.architecture, len(data.classes), data.image_shape, batch)
-    twice = 1 if config.experts.flat is None else 2  # flat experts take two gradients
+    twice = 1 if config.experts.flat is None else 2  # flat experts (of FTD) compute two gradients in each step
     return twice * len(data.train) / batch * step
 
 
 def _judging(
     config: CondenseConfig, data: Blank, evaluation: Evaluation, networks: int | None, machine: Machine, profile: str
 ) -> float:
-    """Seconds of one evaluation of one set."""
+    """The predicted seconds of one evaluation of one set.
+
+    `networks` is the number of networks; None: the recipe's number. `profile` decides the size of a stream.
+    """
     recipe = recipe_for(evaluation.recipe or config.recipe, config.dataset)
     images = config.seen_ipc * len(data.classes)
     seconds = 0.0
@@ -203,16 +226,30 @@ def _judging(
         epoch = machine.step(name, len(data.classes), data.image_shape, images)
         if evaluation.incremental:
             orders, each = stream_size(evaluation, profile)
-            count = orders * each * ((evaluation.steps or 1) + 1) / 2  # the memory grows with the steps
+            # The memory grows with the steps: after step k of S it has k/S of the images. The training of all steps
+            # therefore takes as long as (S + 1) / 2 trainings on the whole set.
+            count = orders * each * ((evaluation.steps or 1) + 1) / 2
         else:
             count = networks or recipe.repeats
-        chosen = RATES * recipe.repeats if evaluation.rate == "grid" else 0
+        chosen = len(recipe.grid) * recipe.rate_networks if _by_grid(config, recipe, evaluation) else 0
         seconds += (count + chosen) * recipe.epochs * epoch
     return seconds
 
 
+def _by_grid(config: CondenseConfig, recipe: Recipe, evaluation: Evaluation) -> bool:
+    """Whether the learning rate of an evaluation is chosen from a grid, by networks that are trained for each rate.
+
+    A method without an inner loop learns no step size, so its sets have no learned rate and use the grid instead.
+    """
+    policy = recipe.learning_rate if evaluation.rate == "own" else evaluation.rate
+    return policy == "grid" or (policy == "learned" and not METHODS.get(config.method).unrolls)
+
+
 def too_large(peak: float | None, machine: Machine) -> str:
-    """Why a condensation with this peak does not fit the memory; "" if it does."""
+    """The reason why a condensation does not fit the machine's memory; "" if it does.
+
+    `peak` is the number of bytes that it needs; None, an unknown number, is taken as fitting.
+    """
     memory = total_memory(machine.device)
     if peak is None or peak <= memory:
         return ""

@@ -1,4 +1,4 @@
-"""The experts of a study's cells that are stored already, in epochs."""
+"""Finds how many epochs of the experts of a study's cells are already stored."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ from satm.workflow.condense.inputs import load_data
 
 @dataclass(frozen=True)
 class StoredExperts:
-    """Counts the stored epochs of experts. A data set is read only if experts of such a training are stored at all."""
+    """Counts the stored epochs of experts.
+
+    The key of stored experts depends on the images of the data set, so the data set must be read to find them. It is
+    read only if experts with the same architecture and training settings are stored for any data set.
+    """
 
     data_root: Path | None
-    _data: dict[tuple[object, ...], ImageData | None] = field(default_factory=dict)
+    _data: dict[tuple[object, ...], ImageData | None] = field(default_factory=dict)  # the data sets read so far
 
     @cached_property
     def trainings(self) -> tuple[Mapping[str, Any], ...]:
-        """Network and training of each kind of experts in SATM_HOME."""
+        """The architecture and the training settings of each group of experts that is stored in SATM_HOME."""
         found = []
         for folder in (home() / "experts").glob("*/"):
             file = next(iter(sorted(folder.glob("*.safetensors"))), None)
@@ -39,8 +43,10 @@ class StoredExperts:
         return tuple(found)
 
     def epochs(self, config: CondenseConfig) -> tuple[int, ...]:
-        """The stored epochs of each expert of a configuration."""
+        """For each expert of a configuration, the number of its epochs that are stored."""
         none = (0,) * config.experts.count
+        # The settings in the form that `expert_store` writes: without the number of experts, and without a `flat` that
+        # is None.
         training = {k: v for k, v in to_dict(config.experts).items() if k != "count" and (k, v) != ("flat", None)}
         if {"architecture": config.architecture, "training": training} not in self.trainings:
             return none
@@ -51,18 +57,18 @@ class StoredExperts:
         return tuple(store.epochs(index) for index in range(config.experts.count))
 
     def _read(self, config: CondenseConfig) -> ImageData | None:
-        """The data of a configuration; None if they are not here."""
+        """The data set of a configuration; None if it is not on this machine or cannot be read."""
         key = (config.dataset, config.image_size, config.zca, config.validation, config.classes)
         if key not in self._data:
             self._data[key] = None
             if at_hand(config.dataset, self.data_root):
-                with suppress(SatmError):  # it is said where the data are used
+                with suppress(SatmError):  # the user sees this error later, when a condensation reads the data
                     self._data[key] = load_data(config, data_root=self.data_root, progress=SILENT)
         return self._data[key]
 
 
 def _facts(file: Path) -> Mapping[str, Any] | None:
-    """What an expert's file says of itself; None if it is damaged."""
+    """The description that is stored in an expert's file; None if the file is damaged."""
     try:
         with opened(file) as kept:
             return None if kept is None else dict(kept.about["facts"])

@@ -1,4 +1,8 @@
-"""What a study would take: its cells, what is there, time and memory foreseen, and what cannot run here."""
+"""Predicts what a study costs before it runs.
+
+Shows the cells of the study, what is already stored, the predicted time and memory of the rest, and what cannot run on
+this machine.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +36,11 @@ def foresee(
     data_root: Path | None = None,
     progress: Progress = SILENT,
 ) -> str:
-    """The cells of a study with what is stored, and time and memory of what is left, as text. Makes nothing.
+    """A text with the cells of a study, what is stored of them, and the predicted time and memory of the rest.
 
-    What cells share is counted once. Raises as `reproduce`, except for what cannot run here: that is in the text.
+    Nothing is made. Sets, evaluations and experts that several cells share are counted once. Raises the errors of
+    `layouts` and of `Registry.open`. Cells that cannot run on this machine raise no error: the text says why they
+    cannot run.
     """
     machine = Machine(resolve_device(device))
     laid_out = layouts(asked, data_root=data_root)
@@ -53,15 +59,18 @@ def foresee(
 
 @dataclass(frozen=True)
 class Foreseeing:
-    """Foresees studies on one machine and registry."""
+    """Predicts the cost of studies on one machine, with one registry."""
 
     asked: Asked
     machine: Machine
-    made: MadeRuns | None
+    made: MadeRuns | None  # the stored condensation runs; None: there is no registry yet
     experts: StoredExperts
 
     def table(self, layout: Layout, together: Total) -> Iterator[str]:
-        """The table of one study and its sums. What is left is also added to `together`."""
+        """The lines of text about one study: a table of its cells, and the sums over the cells.
+
+        What is left to do is also added to `together`, the sums over all studies.
+        """
         networks = networks_by_name(layout.study, self.asked)
         rows: list[tuple[str, ...]] = []
         total = Total()
@@ -71,7 +80,7 @@ class Foreseeing:
             if laid.preset is None:
                 rows.append((*cell, "", f"0/{len(seeds)}", "", "", "", f"cannot run here: {laid.obstacle}"))
                 for sums in (total, together):
-                    sums.blocked |= {f"{laid.cell}, seed {seed}" for seed in seeds}
+                    sums.blocked |= {f"{layout.study.name}: {laid.cell}, seed {seed}" for seed in seeds}
                 continue
             pieces = [self.piece(laid, seed, cost_of(laid, self.machine, networks), networks) for seed in seeds]
             seconds = sum([total.add(each) for each in pieces])
@@ -93,10 +102,15 @@ class Foreseeing:
         yield from total.lines()
 
     def piece(self, laid: Laid, seed: int, cost: Cost, networks: dict[str, int | None]) -> Piece:
-        """One condensation of a cell with its evaluations: what of it is left."""
+        """The work that is left of one condensation of a cell and of its evaluations.
+
+        `networks` has the number of networks of each evaluation, by the evaluation's name; None is the recipe's number.
+        """
         preset = laid.seeded(seed)
         record = None if self.made is None else self.made.record(preset, seed)
         evaluations = laid.study.evaluations
+        # The predicted seconds of each evaluation that is not stored completely. The key is a hash of the evaluation,
+        # so that the same evaluation of the same set in two studies is counted once.
         judging = {
             digest([to_dict(evaluations[name]), networks[name]]): cost.judging.get(name, 0.0)
             for name in laid.cell.evaluations
@@ -125,36 +139,47 @@ class Foreseeing:
 
 
 def _experts_key(config: CondenseConfig) -> str:
-    """Names the experts of a configuration; how many there are is left out, since fewer are the first ones of more."""
+    """A hash that names the experts of a configuration.
+
+    The number of experts is not part of it: a configuration with fewer experts uses the first experts of one with more.
+    """
     training = {**to_dict(config.experts), "count": None}
     return digest([config.dataset, config.image_size, config.architecture, config.zca, config.validation, training])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """What is left of one condensation and its evaluations."""
+    """The work that is left of one condensation and its evaluations. All seconds are predictions."""
 
-    key: str  # names the set
-    made: bool
+    key: str  # a hash that names the set (`set_key`)
+    made: bool  # whether the set is stored
     outer: float  # seconds of the outer steps
-    operations: float  # of the outer steps
-    judging: dict[str, float]  # seconds of each evaluation that is left
-    experts: dict[tuple[str, int], float]  # seconds of each expert that is not trained far enough
-    blocked: str  # why it cannot be done here; "": it can
+    operations: float  # floating-point operations of the outer steps
+    judging: dict[str, float]  # seconds of each evaluation that is left; the keys are hashes of the evaluations
+    # Seconds of the missing training of each expert. The keys are the hash of `_experts_key` and the expert's number.
+    experts: dict[tuple[str, int], float]
+    blocked: str  # the reason why the work cannot be done on this machine; "" if it can
 
 
 @dataclass(kw_only=True)
 class Total:
-    """The sums of one study or of several. What pieces share is counted once."""
+    """The sums over the pieces of one study or of several studies.
 
-    outer: dict[str, float] = field(default_factory=dict)  # seconds on this machine, by set
-    judging: dict[tuple[str, str], float] = field(default_factory=dict)  # by set and evaluation
-    experts: dict[tuple[str, int], float] = field(default_factory=dict)
-    operations: dict[str, float] = field(default_factory=dict)  # of the outer steps, also of those that are blocked
-    blocked: set[str] = field(default_factory=set)
+    Each value is stored under the key of its set, evaluation or expert, so work that pieces share is counted once.
+    """
+
+    outer: dict[str, float] = field(default_factory=dict)  # seconds of the outer steps of each set
+    judging: dict[tuple[str, str], float] = field(default_factory=dict)  # seconds, by (set, evaluation)
+    experts: dict[tuple[str, int], float] = field(default_factory=dict)  # seconds of training, as in `Piece.experts`
+    # Operations of the outer steps of each set that is not stored, also of the sets that cannot be made here.
+    operations: dict[str, float] = field(default_factory=dict)
+    blocked: set[str] = field(default_factory=set)  # names or set keys of the condensations that cannot run here
 
     def add(self, piece: Piece) -> float:
-        """Add what is left of a piece; the seconds without experts that it adds on this machine."""
+        """Add the work that is left of a piece.
+
+        Returns by how many seconds the sum of outer steps and evaluations grows. Experts are not part of this sum.
+        """
         if not piece.made:
             self.operations[piece.key] = piece.operations
         if piece.blocked:
@@ -170,11 +195,11 @@ class Total:
 
     @property
     def seconds(self) -> float:
-        """Of outer steps and evaluations."""
+        """The predicted seconds of all outer steps and evaluations on this machine."""
         return sum(self.outer.values()) + sum(self.judging.values())
 
     def lines(self) -> Iterator[str]:
-        """The sums in words."""
+        """The sums as lines of text."""
         yield (
             f"left: about {spell_seconds(self.seconds)} on this machine, and "
             f"{spell_seconds(sum(self.experts.values()))} for experts that are not stored yet"

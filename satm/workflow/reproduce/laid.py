@@ -1,4 +1,4 @@
-"""Lays out a study: the preset of every cell, and what keeps a cell from being made here."""
+"""Lays out a study: finds the preset of every cell, and the reason if a cell cannot be made on this machine."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from satm.workflow.reproduce.only import Only, lets_through
 
 @dataclass(frozen=True, kw_only=True)
 class Laid:
-    """A cell with its preset, whose experts have seed 0; or the reason why it cannot be made here."""
+    """A cell of a study with its preset, or with the reason why it cannot be made on this machine."""
 
     study: Study
     cell: Cell
-    preset: Preset | None  # None: what it needs is not here
-    obstacle: str = ""  # why it can be neither made nor judged here; "": it can
-    too_large: str = ""  # why it cannot be made here, although a stored set can be judged
+    preset: Preset | None  # its experts have seed 0; None: the data set or a file that the preset needs is missing
+    obstacle: str = ""  # the reason why its sets can be neither made nor judged on this machine; "" if they can
+    too_large: str = ""  # the reason why new sets cannot be made on this machine; stored sets can still be judged
 
     def seeded(self, seed: int) -> Preset:
-        """The preset of one condensation: its experts have the seed of the condensation."""
+        """The preset of the condensation with this seed: its experts get the same seed."""
         assert self.preset is not None
         return with_expert_seed(self.preset, seed)
 
@@ -45,11 +45,15 @@ def lay_out(
     progress: Progress = SILENT,
     download: Only | None = None,
 ) -> tuple[Laid, ...]:
-    """Every cell of the study at `profile`, with its preset.
+    """Find the preset of every cell of the study.
 
-    `download`: the data sets of the cells that these filters let through are downloaded now, if they are not here and
-    can be; None: nothing is. Raises ConfigError, with the study and the cell, for settings that the cell's method does
-    not have.
+    Args:
+        profile: the scale of the presets; None: the default profile of this machine.
+        seeds: the number of condensations of each cell; None: the number in the study.
+        download: filters of cells. The data sets of the cells that they let through are downloaded now, if they are
+            missing and can be downloaded. None: nothing is downloaded.
+
+    Raises ConfigError, which names the study and the cell, for settings that the cell's method does not have.
     """
     profile = profile or default_profile()
     cells = study.cells(seeds=seeds)
@@ -66,7 +70,10 @@ def lay_out(
 
 
 def _missing(dataset: str, data_root: Path | None, progress: Progress, *, download: bool) -> str:
-    """Why the data set cannot be read here; "" if it can, or if it would be downloaded."""
+    """The reason why the data set cannot be read on this machine.
+
+    It is "" if the data set can be read, or if a later step of the work can download it.
+    """
     spec = spec_of(dataset)
     if spec is not None and spec.embedded:
         return ""
@@ -80,7 +87,10 @@ def _missing(dataset: str, data_root: Path | None, progress: Progress, *, downlo
 
 
 def _preset(study: Study, cell: Cell, profile: str, data_root: Path | None, missing: str) -> tuple[Preset | None, str]:
-    """The preset, or None with what it waits for."""
+    """The pair (preset of the cell, ""), or the pair (None, the reason why there is no preset yet).
+
+    `missing` is the reason why the data set cannot be read; "" if it can.
+    """
     arm = cell.arm
     if missing and spec_of(cell.condition.dataset) is None:
         return None, missing
@@ -119,7 +129,7 @@ def _chosen(cell: Cell, profile: str, settings: dict[str, Any], data_root: Path 
 
 
 def _kept(preset: Preset, keep: int | None) -> Preset:
-    """`preset` with a window of int(N/keep) steps."""
+    """`preset` with a window of int(N/keep) of the N inner steps, at least 1; unchanged if `keep` is None."""
     if keep is None:
         return preset
     return with_settings(preset, {"settings.window": max(1, preset.config.settings.inner_steps // keep)})

@@ -1,4 +1,4 @@
-"""What is left of the studies that are asked for: tasks by stage, and what cannot be done here."""
+"""The work that is left of the chosen studies: tasks by stage, and the reasons why some tasks cannot be done here."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from satm.workflow.reproduce.task import CellTask
 
 @dataclass(frozen=True, kw_only=True)
 class Left:
-    """What is left of the studies."""
+    """The work that is left of the studies."""
 
-    stages: dict[int, list[CellTask]]  # the tasks that can be done here, by stage
-    unreached: tuple[str, ...]  # a line for each reason why others cannot
+    # The tasks that can be done on this machine, by stage. A stage begins when all tasks of the earlier stages ended.
+    stages: dict[int, list[CellTask]]
+    unreached: tuple[str, ...]  # one line for each reason why tasks cannot be done on this machine
 
 
 def left_of(found: Sequence[Layout], asked: Asked, made: MadeRuns | None) -> Left:
-    """The tasks of which something is not stored yet, and why some of them cannot be done here."""
+    """Find the tasks whose set or evaluations are not all stored yet.
+
+    Tasks that cannot be done on this machine are replaced by lines with the reasons.
+    """
     reasons: dict[str, list[str]] = {}
     for layout in found:
         for laid in layout.asked:
@@ -43,7 +47,11 @@ def left_of(found: Sequence[Layout], asked: Asked, made: MadeRuns | None) -> Lef
 
 
 def tasks_of(found: Sequence[Layout], asked: Asked) -> dict[int, list[CellTask]]:
-    """The tasks by stage, seeds first. Cells of several studies that make the same set are one task."""
+    """All tasks of the studies, by stage.
+
+    In a stage the tasks are sorted by condensation seed: first seed 0 of all cells, then seed 1. Cells that make the
+    same set, in one study or in several, become one task with the evaluations of all these cells.
+    """
     stages: dict[int, dict[str, CellTask]] = {}
     cells = [(each, laid, seed) for each in found for laid in each.asked for seed in seeds_of(laid.cell, each.only)]
     for layout, laid, seed in sorted(cells, key=lambda each: (each[1].cell.stage, each[2])):
@@ -69,12 +77,16 @@ def tasks_of(found: Sequence[Layout], asked: Asked) -> dict[int, list[CellTask]]
 
 
 def networks_of(study: Study, evaluation: str, asked: Asked) -> int | None:
-    """Networks of each condensation, or of each class order; None: the recipe's or the profile's number."""
+    """The number of networks that an evaluation of the study trains.
+
+    It is the number for each condensation, or for each class order of a class-incremental evaluation. None is the
+    number of the recipe, or of the profile for a class-incremental evaluation.
+    """
     if study.evaluations[evaluation].incremental:
         return study.networks_of(evaluation)
     return asked.networks or study.networks_of(evaluation)
 
 
 def networks_by_name(study: Study, asked: Asked) -> dict[str, int | None]:
-    """`networks_of` every evaluation of the study."""
+    """The result of `networks_of` for every evaluation of the study; the keys are the names of the evaluations."""
     return {name: networks_of(study, name, asked) for name in study.evaluations}

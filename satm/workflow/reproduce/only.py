@@ -1,4 +1,4 @@
-"""Filters of a study's cells: `--only dataset=cifar10`."""
+"""The filters that select cells of a study, such as `--only dataset=cifar10`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from satm.studies import Cell
 
 ONLY = ("dataset", "ipc", "method", "arm", "stage", "seed")
 Only: TypeAlias = Sequence[tuple[str, tuple[str, ...]]]
-"""Filters of cells: a key and the values that it may have."""
+"""Filters of cells: for each filter a key of `ONLY`, and the values that this key may have."""
 
 
 def parse_only(texts: Sequence[str]) -> Only:
-    """`method=satm,mtt` as ("method", ("satm", "mtt")). Raises ConfigError."""
+    """Parse filters: `method=satm,mtt` becomes ("method", ("satm", "mtt")). Raises ConfigError for a wrong filter."""
     found = []
     for text in texts:
         key, sign, values = text.partition("=")
@@ -28,7 +28,7 @@ def parse_only(texts: Sequence[str]) -> Only:
 
 
 def lets_through(only: Only, cell: Cell) -> bool:
-    """Whether the filters let the cell through, and at least one of its seeds."""
+    """Whether the filters select the cell and at least one of its seeds."""
     return all(_passes(cell, key, values) for key, values in only) and any(True for _ in seeds_of(cell, only))
 
 
@@ -44,7 +44,7 @@ def _passes(cell: Cell, key: str, values: tuple[str, ...]) -> bool:
 
 
 def seeds_of(cell: Cell, only: Only) -> Iterator[int]:
-    """The condensation seeds of a cell that the filters let through."""
+    """The condensation seeds of a cell that the filters select. Only filters of key `seed` are used here."""
     for seed in range(cell.seeds):
         if all(key != "seed" or str(seed) in values for key, values in only):
             yield seed

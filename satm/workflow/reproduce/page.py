@@ -1,4 +1,4 @@
-"""The page of a study: its claims with their verdicts, the paper's numbers beside ours, and what was not reached."""
+"""The page of a study: its claims with their verdicts, the paper's numbers beside ours, and the unfinished cells."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ SPREADS = (
 
 
 def page_of(study: Study, values: Values, failures: Sequence[str] = ()) -> Page:
-    """The page, from the registry alone. `failures`: what failed in this session, a line each."""
+    """The page of a study. Its numbers come only from the registry.
+
+    `failures` has one line for each task that failed in this session.
+    """
     found = answers(study, values)
     scales = sorted({each.preset.profile for each in values.laid if each.preset is not None})
     unlike = [each for each in scales if each != "paper"]
@@ -88,7 +91,8 @@ def _comparison(claim: Claim, judged: Judged) -> tuple[str, ...]:
         return (*named, "", "", "", "", judged.spelt, judged.remark)
     found = member.comparison.difference
     ends = found.ends() if member.comparison.known else None
-    turn = -1.0 if claim.says == "below" else 1.0  # the difference is shown as first − second
+    # For a claim "below", the difference is stored as second − first. The page always shows first − second.
+    turn = -1.0 if claim.says == "below" else 1.0
     mean, pair = turn * found.mean, None if ends is None else sorted(turn * end for end in ends)
     return (
         *named,
@@ -102,7 +106,11 @@ def _comparison(claim: Claim, judged: Judged) -> tuple[str, ...]:
 
 
 def _change(claim: Claim, value: float) -> str:
-    """A difference: in points, as a factor for ratios, else as it is."""
+    """A difference as text.
+
+    A ratio is written as a factor: `value` is then the difference of logarithms. Another metric of a run is written in
+    its own unit, and an accuracy in percentage points.
+    """
     if claim.scale == "ratio":
         return f"×{math.exp(value):.3g}"
     return f"{value:+.3g}" if claim.of_runs else f"{100 * value:+.2f}"
@@ -135,9 +143,12 @@ def _numbers_of(study: Study, values: Values, condition: Condition, arm: str) ->
 
 
 def _ours(row: GroupRow) -> str:
-    """`45.2 (0.6; 0.4), 3 × 5 [cpu]`. A seed whose evaluation has only begun is left out, and said."""
+    """Our number as text, such as `45.2 (0.6; 0.4), 3 × 5 [cpu]`; the constant `SPREADS` explains its parts.
+
+    A seed whose evaluation is not finished is left out, and the text names it.
+    """
     table = fullest(row.values)
-    if table is None:  # a group without a number has no row
+    if table is None:  # no seed has a value
         return "not reached"
     found, half = crossed(table.tables[0]), sorted(row.values.keys() - set(table.seeds))
     spreads = "; ".join(
@@ -163,7 +174,10 @@ def _scale(cells: Sequence[Laid]) -> str:
 
 
 def _paper(study: Study, condition: Condition, arm: str, architecture: str, metric: str) -> str:
-    """The paper's number; "" if it prints none. A variant of ours has none."""
+    """The paper's number as text; "" if the paper prints none.
+
+    A condition with varied settings is not in the paper, so it has no number.
+    """
     if study.head.paper is None or condition.variant:
         return ""
     numbers = paper_numbers()
@@ -176,7 +190,10 @@ def _paper(study: Study, condition: Condition, arm: str, architecture: str, metr
 
 
 def _left(values: Values) -> Iterator[tuple[str, ...]]:
-    """The cells of which a set is not made or not judged to the end, with the reason."""
+    """The rows of the cells that are not finished: a set is not made, or not completely judged.
+
+    A row has the cell, how many sets are made, how many sets are judged, and the reason.
+    """
     for laid in values.laid:
         wanted = laid.cell.seeds
         if laid.preset is None:

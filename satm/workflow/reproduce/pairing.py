@@ -1,4 +1,7 @@
-"""The paired difference of the two arms of a comparison: of what both have, with what is missing in words."""
+"""The paired difference between the two arms of a comparison.
+
+It is computed from the condensation seeds and networks that both arms have. A remark names what is missing.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +16,26 @@ from satm.studies.claims import RUN
 from satm.workflow.grouped import BySeed
 from satm.workflow.reproduce.values import Values
 
-PEAK = RUN + "peak_bytes"  # on a GPU it holds no chance
+PEAK = RUN + "peak_bytes"  # the peak memory of a run; on a GPU it does not vary by chance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paired:
-    """What the stored values of two arms give."""
+    """The result of comparing the stored values of two arms."""
 
-    difference: Comparison | None  # `first` − `second`, turned round if the claim says "below"; None: nothing to pair
-    reached: bool  # whether both arms have values
-    by_design: bool  # whether the study has too few condensations for any verdict
-    remark: str  # what is missing, and what was not compared; "": nothing
+    # The difference `first` − `second`, or `second` − `first` if the claim says "below". None: no values can be paired.
+    difference: Comparison | None
+    reached: bool  # whether both arms have values for at least one common seed
+    by_design: bool  # whether the study plans too few condensations for any verdict
+    remark: str  # what is missing or was not compared; "" if nothing
 
 
 def paired(study: Study, claim: Claim, asked: Asked, values: Values) -> Paired:
-    """The difference over the condensation seeds and networks that both arms have.
+    """The difference of a comparison over the condensation seeds and networks that both arms have.
 
-    A seed whose evaluation has only begun is left out if it would cost the other seeds their networks. Times are
-    compared only if both were measured in one place.
+    A seed whose evaluation is not finished is left out if the other seeds can then be compared over more networks
+    (`fullest`). For times and peak memory, a seed is compared only if both arms were measured on the same hardware
+    (`PLACES`). `asked` is the comparison, with its two arms and their condition.
     """
     sides = [
         values.of_claim(claim, asked, asked.first, claim.summary),
@@ -42,6 +47,7 @@ def paired(study: Study, claim: Claim, asked: Asked, values: Values) -> Paired:
     if not shared:
         return Paired(difference=None, reached=False, by_design=few, remark=design)
     places = [values.places(claim, asked, arm) for arm in (asked.first, asked.second)]
+    # The seeds whose two values were measured on different or unknown hardware.
     apart = [seed for seed in shared if not _one_place([each[seed] for each in places if each is not None])]
     first, second = (_of_seeds(side, shared, apart) for side in sides)
     delta = claim.delta or study.head.delta
@@ -63,12 +69,12 @@ def _of_seeds(values: BySeed, shared: Sequence[int], apart: Sequence[int]) -> By
 
 
 def _one_place(places: Sequence[str | None]) -> bool:
-    """Whether all are the same known place; no places: the metric does not depend on them."""
+    """Whether all places are known and the same. True for no places: the metric does not depend on the hardware."""
     return not places or (len(set(places)) == 1 and places[0] is not None)
 
 
 def _missing(kept: Sequence[int], planned: int, shared: Sequence[int], apart: Sequence[int]) -> str:
-    """`2 of 3 condensations; seed 1 is not judged by all networks`."""
+    """The remark on missing seeds, such as `2 of 3 condensations; seed 1 not judged by all networks`; "" if none is."""
     if len(kept) >= planned:
         return ""
     half = [seed for seed in shared if seed not in kept and seed not in apart]
@@ -77,7 +83,10 @@ def _missing(kept: Sequence[int], planned: int, shared: Sequence[int], apart: Se
 
 
 def _apart(apart: Sequence[int], places: Sequence[Mapping[int, str | None] | None]) -> str:
-    """`seed 0 not compared: measured on a, cpu, 2 threads and on b, cpu, 2 threads`."""
+    """The remark on seeds that were measured on different hardware; "" if there is none.
+
+    Example: `seed 0 not compared: measured on a, cpu, 2 threads and on b, cpu, 2 threads`.
+    """
     if not apart:
         return ""
     where = " and ".join(f"on {each[apart[0]] or 'an unknown host'}" for each in places if each is not None)
@@ -93,5 +102,5 @@ def _count(number: int) -> str:
 
 
 def _logarithms(values: BySeed, times: float) -> BySeed:
-    """ln(times · value), without the values that are not above 0: they have no ratio."""
+    """ln(times · value) of every value. Values of 0 or less are left out, because they have no logarithm."""
     return {seed: {k: math.log(times * v) for k, v in each.items() if v > 0} for seed, each in values.items()}

@@ -1,4 +1,4 @@
-"""Runs studies: task after task, stage after stage, and writes their pages."""
+"""Runs studies, one stage after the other, and writes their pages."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from satm.workflow.reproduce.values import Values
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduced:
-    """What `reproduce` did: a page for each study, and what failed or could not run, a line each."""
+    """The result of `reproduce`."""
 
-    pages: tuple[tuple[str, Page], ...]  # by the name of the study
-    failed: tuple[str, ...]
-    unreached: tuple[str, ...]
+    pages: tuple[tuple[str, Page], ...]  # pairs (name of the study, its page)
+    failed: tuple[str, ...]  # one line for each task that failed
+    unreached: tuple[str, ...]  # one line for each reason why tasks could not run on this machine
 
 
 def reproduce(
@@ -45,24 +45,27 @@ def reproduce(
     data_root: Path | None = None,
     progress: Progress = SILENT,
 ) -> Reproduced:
-    """Make what the cells of a study need and the registry does not hold, and say which claims hold.
+    """Run the studies that `asked` names: make the sets and results that the registry lacks, and judge the claims.
 
-    A task is one condensation with its evaluations. Seeds come first: a study that is cut short has whole seeds. A task
-    that fails is reported, and the others go on. The same call again goes on where this one stopped.
+    A task is one condensation with its evaluations. Tasks are sorted by condensation seed, so that a study that is
+    stopped early has complete seeds. If a task fails, the failure is reported and the other tasks go on. If the same
+    call is made again, it continues where this call stopped.
 
     Args:
-        asked: the study, its scale, and which of its cells.
+        asked: the studies, their scale, and the filters of their cells.
         place: where the tasks run; None: in this process.
-        output: the folder for STUDY.md, STUDY.html and image grids; None: no files.
-        registry, device, threads, data_root, progress: as for `condense`.
+        output: the folder for STUDY.md, STUDY.html and image grids; None: no files are written.
+        registry, device, threads, data_root, progress: the same as for `condense`.
 
-    Raises ConfigError for a study that cannot be, SatmError if another process does the same study in this registry,
-    or if nothing of it can run here, and Interrupted with everything finished stored.
+    Raises ConfigError for a study that is not valid. Raises SatmError if another process runs the same study in this
+    registry, and if nothing of the studies can run on this machine. Raises Interrupted if the user stops the work;
+    everything finished is stored.
     """
     registry = Path(registry)
     laid_out = layouts(asked, data_root=data_root, progress=progress, download=True)
     with opened_if_there(registry) as made:
-        # Of other machines neither the memory is known nor whether they have the device.
+        # If the tasks run on other machines, it is not known how much memory they have or whether they have the device.
+        # Then the cells are not checked against the memory.
         near = place is None or place.is_here
         found = fitting(laid_out, Machine(resolve_device(device)), made) if near else laid_out
         left = left_of(found, asked, made)
@@ -84,7 +87,7 @@ def reproduce(
 
 
 def _has_a_set(layout: Layout, made: MadeRuns) -> bool:
-    """Whether a set that is asked for is stored."""
+    """Whether the set of at least one selected cell and seed is stored."""
     return any(
         made.record(laid.seeded(seed), seed) is not None
         for laid in layout.asked
@@ -101,7 +104,10 @@ def report(
     device: str = "auto",
     data_root: Path | None = None,
 ) -> Reproduced:
-    """The pages of a study from the registry alone: nothing is made. Raises as `layouts`, and RegistryError."""
+    """Write the pages of studies from what the registry holds. No set and no result is made.
+
+    The arguments are those of `reproduce`. Raises the errors of `layouts`, and RegistryError.
+    """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         made = MadeRuns(store)
         found = fitting(layouts(asked, data_root=data_root), Machine(resolve_device(device)), made)
@@ -113,7 +119,7 @@ def report(
 
 
 def _run(stages: dict[int, list[CellTask]], place: Place, work: Work) -> list[Outcome]:
-    """Run the stages one after another: sets of one stage may be judged further in the next."""
+    """Run the tasks, one stage after the other, because a later stage may evaluate the sets of an earlier stage."""
     outcomes: list[Outcome] = []
     total, progress = sum(map(len, stages.values())), work.progress
 
@@ -130,7 +136,7 @@ def _run(stages: dict[int, list[CellTask]], place: Place, work: Work) -> list[Ou
 def pages_of(
     found: Sequence[Layout], asked: Asked, registry: Path, failed: Sequence[str] = ()
 ) -> tuple[tuple[str, Page], ...]:
-    """The page of each study."""
+    """The page of each study, as pairs (name of the study, page). `failed` has a line for each failed task."""
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         made = MadeRuns(store)
         return tuple(
@@ -147,7 +153,7 @@ def pages_of(
 
 
 def write_pages(pages: Sequence[tuple[str, Page]], output: Path) -> None:
-    """Write STUDY.md and STUDY.html of each page. Raises SatmError if the folder cannot be written."""
+    """Write each page as STUDY.md and as STUDY.html. Raises SatmError if the folder cannot be written."""
     for name, page in pages:
         for suffix, text in ((".md", markdown(page)), (".html", html(page))):
             write_bytes(output / f"{name}{suffix}", text.encode("utf-8", "backslashreplace"))
@@ -178,7 +184,7 @@ def _held(studies: Sequence[str], registry: Path) -> Iterator[None]:
     from filelock import Timeout
 
     with Registry.open(registry, must_exist=True, read_only=True) as store:
-        uuid = store.run_key({"reproduce": "locks"})[:32]  # differs from registry to registry
+        uuid = store.run_key({"reproduce": "locks"})[:32]  # a value that is different for every registry
     with ExitStack() as stack:
         for name in studies:
             file = home() / "runs" / f"reproduce-{digest([uuid, name])[:32]}.lock"

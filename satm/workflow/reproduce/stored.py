@@ -1,4 +1,4 @@
-"""What the registry holds of a study: which sets are judged to the end, and their values."""
+"""Reads the results of a study from the registry: which sets are completely judged, and their values."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ from satm.workflow.evaluate.subject import Entrant, Judging, find_entrant
 from satm.workflow.grouped import GroupRow, group_rows
 from satm.workflow.incremental.naming import protocol_name, repeat_of
 
-FIFTH = 5  # the early and the late part of a run are the first and the last fifth of its outer steps
+FIFTH = 5  # summaries "early" and "late" use the first and the last fifth of the outer steps of a run
+# The rate policy of an evaluation for the `rate` of a study file. None: the policy of the recipe.
 POLICY: Mapping[str, RatePolicy | None] = {"own": None, "learned": "learned", "grid": "grid"}
 
 
 def judging_of(evaluation: Evaluation) -> Judging:
-    """How sets are judged by `evaluation`."""
+    """The recipe and the learning rate with which `evaluation` judges sets."""
     return Judging(recipe=evaluation.recipe, learning_rate=POLICY[evaluation.rate])
 
 
 def stream_size(evaluation: Evaluation, profile: str) -> tuple[int, int]:
-    """Class orders of a stream, and networks for each."""
+    """The number of class orders of a stream, and the number of networks for each class order."""
     orders, networks = class_incremental_repeats(profile)
     return evaluation.orders or orders, evaluation.networks or networks
 
 
 def is_judged(store: Registry, record: SetRecord, evaluation: Evaluation, networks: int | None) -> bool:
-    """Whether every network of the evaluation of this set is stored. `networks` None: the recipe's number.
+    """Whether the results of every network of this evaluation of this set are stored.
 
-    A set that cannot be judged is not: the task that tries to judge it says why.
+    `networks` is the number of networks; None: the recipe's number. False for a set that cannot be judged: the task
+    that tries to judge it then reports the reason.
     """
     try:
         entrant = find_entrant(store, record.id, judging_of(evaluation))
@@ -52,16 +54,17 @@ def is_judged(store: Registry, record: SetRecord, evaluation: Evaluation, networ
 
 
 def _streams_wanted(evaluation: Evaluation, entrant: Entrant) -> set[int]:
-    """The repeats of every class order and network."""
+    """The repeat numbers (`repeat_of`) of all networks on all class orders of the evaluation."""
     orders, networks = stream_size(evaluation, entrant.profile)
     return {repeat_of(order, network) for order in range(orders) for network in range(networks)}
 
 
 def _streams_stored(store: Registry, record: SetRecord, evaluation: Evaluation, entrant: Entrant) -> set[int]:
-    """The repeats that have come to their last step, under this protocol, memory, network and recipe."""
+    """The repeat numbers of the stored streams of the evaluation that have reached their last step."""
     last: dict[str, Any] = {"metric": "final_accuracy", "steps": evaluation.steps, "architecture": entrant.own}
     cells = [row.cell for row in group_rows(store, _alone(record), **last) if _fits_stream(row, evaluation, entrant)]
-    fitting = {(cell.protocol, cell.memory, cell.recipe_id) for cell in cells[-1:]}  # the one that the page shows
+    # If several cells fit, only the last one is used, because the page shows that one.
+    fitting = {(cell.protocol, cell.memory, cell.recipe_id) for cell in cells[-1:]}
     rows = store.results(set=record.id, **last)
     return {row.repeat for row in rows if (row.protocol, row.memory, row.recipe_id) in fitting}
 
@@ -78,9 +81,10 @@ def _alone(*records: SetRecord) -> Group:
 def results_of(
     store: Registry, records: Mapping[int, SetRecord], evaluation: Evaluation, architecture: str, metric: str
 ) -> GroupRow | None:
-    """The stored values of these sets (by seed) under the evaluation; None if there are none.
+    """The stored values of these sets under the evaluation; None if there are none.
 
-    `architecture` "" is the sets' own. Sets that were made from other images than the newest one are left out.
+    `records` has the sets by condensation seed. Architecture "" is the one that the sets were made with. Sets that were
+    made from other real images than the newest set are left out.
     """
     if not records:
         return None
@@ -89,7 +93,7 @@ def results_of(
     try:
         entrant = find_entrant(store, newest.id, judging_of(evaluation))
         name = entrant.canonical(architecture) if architecture else entrant.own
-    except SatmError:  # it cannot be judged
+    except SatmError:  # the set cannot be judged, so there are no results
         return None
     group = _alone(*(same[seed] for seed in sorted(same)))
     if evaluation.incremental:
@@ -120,7 +124,7 @@ def _data(record: SetRecord) -> list[str]:
 
 
 def measured_of(store: Registry, runs: Mapping[int, RunRecord], metric: str, summary: Summary) -> dict[int, float]:
-    """One number of each finished run, by seed: a summary of a metric over its outer steps."""
+    """For each finished run, by seed, the `summary` of the values of `metric` over the run's outer steps."""
     found = {}
     for seed, run in runs.items():
         values = [row.value for row in store.metrics(run.id, metric.removeprefix(RUN))]
@@ -130,7 +134,10 @@ def measured_of(store: Registry, runs: Mapping[int, RunRecord], metric: str, sum
 
 
 def summed_up(values: Sequence[float], summary: Summary) -> float:
-    """The mean, the variance, the last value, or the mean of the first (early) or last fifth (late)."""
+    """One number for all `values`, which are in the order of the outer steps.
+
+    It is the mean, the variance, the last value, the mean of the first fifth ("early") or of the last fifth ("late").
+    """
     part = max(1, len(values) // FIFTH)
     match summary:
         case "mean":

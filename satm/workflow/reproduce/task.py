@@ -1,4 +1,4 @@
-"""One piece of a study's work: a condensation of one cell and seed, and the evaluations of its set."""
+"""The task of a study: the condensation of one cell and seed, and the evaluations of the set that it makes."""
 
 from __future__ import annotations
 
@@ -24,21 +24,23 @@ ROOM = 64 * 2**20  # bytes that must be free on the registry's disk before a tas
 
 @dataclass(frozen=True, kw_only=True)
 class CellTask:
-    """See `satm.workflow.fan_out.Task`. Sets and results that the registry already holds are not made again."""
+    """One condensation with its evaluations, as a task of `satm.workflow.fan_out`.
+
+    Sets and results that the registry already holds are not made again.
+    """
 
     name: str
     preset: Preset
     seed: int
-    evaluations: tuple[
-        tuple[Evaluation, int | None], ...
-    ]  # each with its number of networks; None: the profile's or the recipe's
-    obstacle: str = ""  # why nothing of it can be done here; "": it can
-    too_large: str = ""  # why the set cannot be made here, although a stored one can be judged
+    # Pairs (evaluation, its number of networks). None: the number of the recipe, or of the profile for a stream.
+    evaluations: tuple[tuple[Evaluation, int | None], ...]
+    obstacle: str = ""  # the reason why nothing of the task can be done on this machine; "" if it can
+    too_large: str = ""  # the reason why the set cannot be made on this machine; a stored set can still be judged
 
     def run(self, work: Work) -> None:
-        """Condense, unless the set is stored, and train the networks that are not stored. Raises SatmError.
+        """Make the set unless it is stored, and train the networks whose results are not stored. Raises SatmError.
 
-        Another study may need the same set at the same time: then it waits for that one.
+        If another process is making the same set or the same evaluation, this task waits until that process is ready.
         """
         free = shutil.disk_usage(work.registry.absolute().parent).free
         if free < ROOM:
@@ -63,7 +65,11 @@ class CellTask:
             when_free(judge, f"an evaluation of {record.name}", work.progress)
 
     def left(self, made: MadeRuns | None) -> str | None:
-        """Why what is left of it cannot be done here; "" if it can, None if nothing is left. None: no registry yet."""
+        """Whether work is left, and whether it can be done on this machine.
+
+        Returns None if nothing is left, "" if the rest can be done, and otherwise the reason why it cannot be done.
+        `made` has the stored condensation runs; None: there is no registry yet.
+        """
         record = None if made is None else made.record(self.preset, self.seed)
         if made is not None and record is not None:
             if all(is_judged(made.store, record, *each) for each in self.evaluations):

@@ -1,4 +1,4 @@
-"""The stored values of a study's cells; results are read once and kept."""
+"""The stored values of a study's cells. Results are read from the registry only once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from satm.workflow.reproduce.stored import is_judged, measured_of, results_of
 
 
 def _host(run: RunRecord) -> str | None:
-    """Host, device and threads of a run; None if one of them is not known."""
+    """The hardware of a run as text: its host, its device and its threads. None if one of them is not known."""
     threads = run.config.get("threads")
     if run.host is None or threads is None:
         return None
@@ -26,21 +26,22 @@ PLACES: Mapping[str, Callable[[RunRecord], str | None]] = {
     "run.outer_step_seconds": _host,
     "run.peak_bytes": lambda run: run.device,
 }
-"""Metrics that can be compared only if both runs had the same hardware: the function names a run's hardware.
+"""The metrics that can be compared only between runs on the same hardware.
 
-It gives None if the hardware is not known.
+For each such metric there is a function that returns the name of a run's hardware, or None if it is not known.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Values:
-    """What the registry holds of the cells of one study."""
+    """Reads from the registry what is stored of the cells of one study."""
 
     study: Study
-    made: MadeRuns
-    laid: Sequence[Laid]
-    networks: Mapping[str, int | None]  # that each evaluation trains, by its name; None: as many as the recipe says
-    _rows: dict[tuple[object, ...], GroupRow | None] = field(default_factory=dict)
+    made: MadeRuns  # finds the stored condensation runs
+    laid: Sequence[Laid]  # the cells of the study with their presets
+    # The number of networks that each evaluation trains, by the evaluation's name. None: the number of the recipe.
+    networks: Mapping[str, int | None]
+    _rows: dict[tuple[object, ...], GroupRow | None] = field(default_factory=dict)  # the results that `row` has read
 
     def cells(self, condition: Condition, arm: str) -> list[Laid]:
         """The cells of one arm under one condition.
@@ -50,7 +51,7 @@ class Values:
         return [each for each in self.laid if (each.cell.condition, each.cell.name) == (condition, arm)]
 
     def runs(self, condition: Condition, arm: str) -> dict[int, RunRecord]:
-        """The newest run of each seed that has one."""
+        """The condensation run of each seed that has one, by seed. The run may be unfinished."""
         found = {}
         for laid in self.cells(condition, arm):
             for seed in range(laid.cell.seeds) if laid.preset is not None else ():
@@ -60,7 +61,7 @@ class Values:
         return found
 
     def records(self, condition: Condition, arm: str) -> dict[int, SetRecord]:
-        """The finished sets by seed."""
+        """The stored sets, by seed."""
         return {
             seed: self.made.store.find(run.set_id)
             for seed, run in self.runs(condition, arm).items()
@@ -68,7 +69,7 @@ class Values:
         }
 
     def row(self, condition: Condition, arm: str, evaluation: str, architecture: str, metric: str) -> GroupRow | None:
-        """The results of one cell; None if there are none."""
+        """The values of one metric of one arm under one condition and evaluation; None if there are none."""
         key = (condition, arm, evaluation, architecture, metric)
         if key not in self._rows:
             judged = self.study.evaluations[evaluation]
@@ -77,11 +78,11 @@ class Values:
         return self._rows[key]
 
     def measured(self, condition: Condition, arm: str, metric: str, summary: Summary) -> dict[int, float]:
-        """A summary of what the runs of a cell measured, by seed."""
+        """For each finished run of an arm, by seed, the `summary` of the values of `metric` over its outer steps."""
         return measured_of(self.made.store, self.runs(condition, arm), metric, summary)
 
     def is_judged(self, laid: Laid, run: RunRecord) -> bool:
-        """Whether the set of a finished run is judged to the end by every evaluation of its cell."""
+        """Whether every evaluation of the cell is complete for the set of this finished run."""
         record = self.made.store.find(run.set_id or "")
         return all(
             is_judged(self.made.store, record, self.study.evaluations[name], self.networks[name])
@@ -89,25 +90,27 @@ class Values:
         )
 
     def planned(self, each: Comparison) -> int:
-        """Condensations that both arms of a comparison are to have."""
+        """The number of condensations that the study plans for both arms of a comparison: the smaller of the two."""
         return min(
             max((laid.cell.seeds for laid in self.cells(each.condition, arm)), default=0)
             for arm in (each.first, each.second)
         )
 
     def places(self, claim: Claim, each: Comparison, arm: str) -> dict[int, str | None] | None:
-        """On which hardware each run of one side of a comparison was measured, by seed.
+        """The hardware on which the runs of one arm of a comparison were measured, by seed.
 
-        None if the metric does not depend on it.
-
-        A run's hardware is None if it is not known.
+        An entry is None if the hardware of its run is not known. The result is None if the metric does not depend on
+        the hardware.
         """
         if claim.metric not in PLACES:
             return None
         return {seed: PLACES[claim.metric](run) for seed, run in self.runs(each.condition, arm).items()}
 
     def of_claim(self, claim: Claim, each: Comparison, arm: str, summary: Summary) -> BySeed:
-        """The values of one side of a comparison, by seed and network."""
+        """The values of one arm of a comparison, by seed and network.
+
+        A metric of the runs has one value for each seed; it is stored as network 0.
+        """
         if claim.of_runs:
             return {s: {0: value} for s, value in self.measured(each.condition, arm, claim.metric, summary).items()}
         row = self.row(each.condition, arm, each.evaluation, each.architecture, claim.metric)

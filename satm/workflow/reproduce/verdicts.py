@@ -1,4 +1,4 @@
-"""What the stored values say about the claims of a study."""
+"""The verdicts on the claims of a study, from the stored values."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ class Holds(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A comparison of a claim, and what the stored values say about it."""
+    """One comparison of a claim, with its verdict."""
 
     comparison: Comparison
-    member: FamilyMember | None  # of `first` − `second`, or of `second` − `first` for "below"; None: no values to pair
+    # The difference with its corrected p-value: `first` − `second`, or `second` − `first` if the claim says "below".
+    # None: no values can be paired.
+    member: FamilyMember | None
     holds: Holds
-    size: int  # number of comparisons in its family, also of those without values
+    size: int  # the number of comparisons in its family; comparisons without values are counted too
     reached: bool  # whether both arms have values
-    by_design: bool = False  # whether the study has too few condensations for any verdict
-    remark: str = ""  # what is missing, and what was not compared
+    by_design: bool = False  # whether the study plans too few condensations for any verdict
+    remark: str = ""  # what is missing or was not compared
 
     @property
     def spelt(self) -> str:
@@ -55,7 +57,7 @@ class Answer:
 
     @property
     def counts(self) -> str:
-        """How many comparisons hold, and how many are needed: `3 of 8 hold, 8 needed; 2 do not, 1 not reached`."""
+        """How many comparisons hold and how many must hold: `3 of 8 hold, 8 needed; 2 do not, 1 not reached`."""
         total, need = len(self.judged), self.claim.at_least or len(self.judged)
         yes = sum(each.holds is Holds.YES for each in self.judged)
         no = sum(each.holds is Holds.NO for each in self.judged)
@@ -65,11 +67,15 @@ class Answer:
 
 
 Key: TypeAlias = tuple[int, Comparison]
-"""The index of a claim, and one of its comparisons: two claims may ask for the same comparison."""
+"""The index of a claim, and one of its comparisons. The index is needed because two claims may share a comparison."""
 
 
 def answers(study: Study, values: Values) -> tuple[Answer, ...]:
-    """The verdict on every claim, corrected in the families that the study declares."""
+    """The verdict on every claim.
+
+    The p-values and verdicts of the comparisons of one family are corrected together (Holm's method). The claims of the
+    study say which comparisons are one family.
+    """
     asked = [(i, each) for i, claim in enumerate(study.claims) for each in comparisons(study, claim)]
     families: dict[object, list[Key]] = {}
     for i, each in asked:
@@ -81,7 +87,10 @@ def answers(study: Study, values: Values) -> tuple[Answer, ...]:
 
 
 def _family(claim: Claim, each: Comparison) -> object:
-    """What the members of a family share. Families hold comparisons that are not reached yet, too."""
+    """The key of the family that a comparison belongs to.
+
+    It does not depend on stored values, so comparisons without values are members of their families too.
+    """
     if claim.family == "claim":
         return claim.text
     return each.condition, each.evaluation, each.architecture, claim.metric, claim.summary

@@ -1,4 +1,7 @@
-"""Accuracy and calibration on damaged test images: ordinary metrics, with the severity as the step."""
+"""The score `corruptions`: accuracy and calibration on corrupted test images.
+
+The metrics are those of an ordinary evaluation. The results are stored with the severity of the corruption as the step.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +29,18 @@ from satm.workflow.teachers import label_facts
 
 
 def check_corruptions(scored: Scored) -> None:
-    """Raise ConfigError for images that are too small, or a rate that cannot be chosen."""
+    """Raise ConfigError if the images are too small to corrupt, or if no learning rate can be chosen."""
     check_size(scored.subject.data.image_shape)
     for memory in scored.memories:
         scored.subject.check_learning_rate(memory)
 
 
 def score_corruptions(scored: Scored) -> None:
-    """Store every metric on each corruption at each severity, and the mean over all of them.
+    """Store every metric on each corruption at each severity, and the mean of each metric over all of them.
 
-    The rows have the protocol `corruptions/NAME`, with the severity as the step; those of the mean have `corruptions`.
-    The networks are those of `evaluate`, and their plain results are stored too.
+    A row of one corruption has the protocol `corruptions/NAME` and the severity as its step. A row of the mean has the
+    protocol `corruptions`. The networks are trained in the same way as by `evaluate`, and their results on the
+    original test images are stored too.
     """
     store, subject = scored.workspace.store, scored.subject
     teacher, facts = subject.trained_teacher(scored.workspace), label_facts(subject.data, subject.recipe.labels)
@@ -66,7 +70,10 @@ def score_corruptions(scored: Scored) -> None:
 
 
 def _done(scored: Scored, memory: MemoryKind, recipe_id: str) -> set[tuple[str, int]]:
-    """The networks that have the mean of every metric, and those that diverged."""
+    """The networks that need no more work, as pairs (architecture, repeat).
+
+    For these networks the mean of every metric is stored, or it is stored that they diverged.
+    """
     subject = scored.subject
     found: dict[tuple[str, int], set[str]] = defaultdict(set)
     for row in scored.workspace.store.results(
@@ -80,7 +87,11 @@ def _done(scored: Scored, memory: MemoryKind, recipe_id: str) -> set[tuple[str, 
 def _keep(
     scored: Scored, plain: NetworkRows, result: EvaluationResult, *, labels: Mapping[str, Any], test: Tested | None
 ) -> None:
-    """Store the result on undamaged images. A network that diverged counts as chance on damaged ones too."""
+    """Store the result of one network on the original test images.
+
+    If the network diverged, this is also stored under the protocol `corruptions`. There, as in every evaluation, its
+    accuracy is taken as chance, 1/K for K classes.
+    """
     plain.add(result, scored.run, labels, scored.workspace.progress, test)
     if DIVERGED in result.metrics:
         row = plain.row(result, DIVERGED, result.metrics[DIVERGED], scored.run, labels)
@@ -90,7 +101,7 @@ def _keep(
 def _test(
     scored: Scored, plain: NetworkRows, labels: Mapping[str, Any], result: EvaluationResult, network: nn.Module
 ) -> None:
-    """Test one network on all damaged images and store the rows."""
+    """Test one network on the test images under every corruption and severity, and store the rows."""
     test, progress = scored.subject.data.test, scored.workspace.progress
     rows: list[ResultRow] = []
     with progress.bar(f"corruptions of repeat {result.repeat}", len(CORRUPTIONS) * len(SEVERITIES)) as bar:
@@ -113,7 +124,7 @@ def _test(
 
 
 def _means(rows: list[ResultRow], protocol: str) -> list[ResultRow]:
-    """A row for each metric: its mean over corruptions and severities."""
+    """One row for each metric, with its mean over all corruptions and severities."""
     found: dict[str, list[ResultRow]] = defaultdict(list)
     for row in rows:
         found[row.metric].append(row)

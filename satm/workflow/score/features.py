@@ -1,4 +1,7 @@
-"""Coverage and diversity of a set, in the features of its own expert, beside as many random real images."""
+"""The scores `coverage` and `diversity` of a set, computed from features of an expert of the set.
+
+The same scores of as many random real images are stored too, for comparison.
+"""
 
 from __future__ import annotations
 
@@ -19,43 +22,43 @@ from satm.types import Images
 from satm.workflow.incremental.herding import feature_expert
 from satm.workflow.score.scored import Scored
 
-BATCH = 512  # images embedded at once
-DRAWS = 5  # of random images
+BATCH = 512  # the number of images whose features are computed at once
+DRAWS = 5  # how many times random real images are drawn and scored
 
-Of = Callable[["_Space", SyntheticSet], float]
+Of = Callable[["_Space", SyntheticSet], float]  # a function that computes a score of a set from features
 
 
 def score_coverage(scored: Scored) -> None:
-    """Store the coverage of the set, the mean over its classes, and that of random real images."""
+    """Store the coverage of the set (the mean over its classes), and the coverage of random real images."""
     _store(scored, "coverage", _coverage)
 
 
 def score_diversity(scored: Scored) -> None:
-    """Store the diversity of the set, and that of random real images."""
+    """Store the diversity of the set, and the diversity of random real images."""
     _store(scored, "diversity", lambda space, made: diversity(space.of(made.decoded.images)))
 
 
 def check_features(scored: Scored) -> None:
-    """Raise ExpertError, with the command that trains it, if the expert is missing whose features are compared."""
+    """Raise ExpertError, which names the command to train it, if the expert that computes the features is missing."""
     feature_expert(scored.subject, scored.subject.synthetic.ipc)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Space:
-    """The features of an expert, and those of the real training images by class."""
+    """A network that computes features, and the features of the real training images."""
 
-    embed: nn.Module
+    embed: nn.Module  # computes the features of an image: the expert without its last layer
     device: torch.device
-    real: list[torch.Tensor]  # [m, D] of each class
+    real: list[torch.Tensor]  # for each class, the features [m, D] of its m real training images
 
     @torch.no_grad()
     def of(self, images: Images) -> torch.Tensor:
-        """The features [n, D] of preprocessed images, on the CPU."""
+        """The features [n, D] of preprocessed images [n, C, H, W]. The result is on the CPU."""
         return torch.cat([self.embed(part.to(self.device)).flatten(1).cpu() for part in images.split(BATCH)])
 
 
 def _coverage(space: _Space, made: SyntheticSet) -> float:
-    """The mean over classes, of those that have an image in the set."""
+    """The coverage of the set `made`: the mean over the classes that have an image in the set."""
     features, labels = space.of(made.decoded.images), made.decoded.hard_labels
     present = sorted(set(labels.tolist()))
     return fmean(coverage(space.real[label], features[labels == label]) for label in present)
@@ -77,7 +80,8 @@ def _store(scored: Scored, metric: str, of: Of) -> None:
         {"architecture": config.architecture, "epochs": epochs, "experts": config.to_dict()["experts"]},
     )
     made = [("condensed", 0, subject.synthetic)]
-    # As many as networks see of the set: more images cover more. A class may have fewer.
+    # The number of random real images of each class. It equals the number of images of the set that networks see,
+    # because more images have a higher coverage. It is smaller if a class has fewer real images.
     count = min(subject.synthetic.decoded.ipc, *map(len, space.real))
     made += [("random", draw, subject.random(draw, count)) for draw in range(DRAWS)]
     store.add_results(

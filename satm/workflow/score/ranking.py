@@ -1,4 +1,7 @@
-"""DD-Ranking's label- and augmentation-robust scores, from networks that are stored as ordinary results too."""
+"""The label-robust and the augmentation-robust score of DD-Ranking (`evaluation.dd_ranking` has the formulas).
+
+The scores are computed from accuracies of networks. These networks are ordinary evaluations and are stored as such.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +19,23 @@ from satm.workflow.score.scored import Scored
 from satm.workflow.teachers import resolved
 
 BOTH: tuple[MemoryKind, MemoryKind] = ("condensed", "random")
-RAW = "accuracy"  # `syn_any` is stored as the metric `syn_any_accuracy`
+RAW = "accuracy"  # the end of metric names for the accuracies in a score: `syn_any_accuracy` for `syn_any`
 
 
 def check_labels(scored: Scored) -> None:
-    """Raise ConfigError if a learning rate would be chosen on validation images, and none are held out."""
+    """Raise ConfigError if a learning rate must be chosen on validation images, but no images are held out."""
     with_hard_labels(scored.subject).check_learning_rate("condensed")
     scored.subject.check_learning_rate("random")
 
 
 def score_labels(scored: Scored) -> None:
-    """Store the label-robust score of each network, its two terms and its four accuracies.
+    """Store the label-robust score of each repeat, its two terms and its four accuracies.
 
-    Networks of the same repeat belong together. All real images have one network, which every repeat shares.
+    A score combines the networks of the same repeat. For all real images there is only one network, which is used in
+    every repeat.
     """
     subject, hard = scored.subject, with_hard_labels(scored.subject)
+    # `meant`: accuracies on the set with the labels that its method intends. `plain`: on the set with hard labels.
     meant = _accuracies(scored, subject, BOTH)
     plain = meant["condensed"] if hard is subject else _accuracies(scored, hard, BOTH[:1])["condensed"]
     real = _real_accuracy(scored)
@@ -57,7 +62,7 @@ def score_labels(scored: Scored) -> None:
 
 
 def check_augmentation(scored: Scored) -> None:
-    """Raise ConfigError for a recipe without augmentation, or a learning rate that cannot be chosen."""
+    """Raise ConfigError if the recipe has no augmentation, or if no learning rate can be chosen."""
     scored.subject.check_learning_rate("random")
     recipe = scored.subject.recipe
     if recipe.augment is None and recipe.cutmix is None:
@@ -68,7 +73,7 @@ def check_augmentation(scored: Scored) -> None:
 
 
 def score_augmentation(scored: Scored) -> None:
-    """Store the augmentation-robust score of each network and its four accuracies."""
+    """Store the augmentation-robust score of each repeat and its four accuracies."""
     subject = scored.subject
     recipe = subject.recipe
     bare = replace(recipe, name=f"{recipe.name}, no augmentation", augment=None, cutmix=None)
@@ -95,10 +100,11 @@ def score_augmentation(scored: Scored) -> None:
 
 
 def with_hard_labels(subject: Subject) -> Subject:
-    """The set with the class of each image as its label, and no teacher; itself if that is how it is.
+    """The set with hard labels: the label of each image is its class, and no teacher labels the batches.
 
-    A step size that was learned with soft labels is not that of hard ones, so the rate is chosen from the grid, as
-    DD-Ranking searches it, unless the user gave a number.
+    A set that already is like this is returned unchanged. If soft labels are replaced, the step size that was learned
+    with them does not fit the hard labels. The learning rate is then chosen from the grid, because DD-Ranking also
+    searches it; a number from the user is kept.
     """
     synthetic = subject.synthetic
     recipe = subject.recipe.labelled(None)
@@ -110,7 +116,10 @@ def with_hard_labels(subject: Subject) -> Subject:
 
 
 def _accuracies(scored: Scored, subject: Subject, memories: Sequence[MemoryKind]) -> dict[MemoryKind, dict[int, float]]:
-    """The accuracy of each repeat on each memory, trained if it is not stored. One that diverged counts as chance."""
+    """For each memory, the accuracy of the network of each repeat. Networks that are not stored are trained.
+
+    The accuracy of a network that diverged is taken as chance, 1/K for K classes.
+    """
     wanted = Wanted(architectures=(subject.own,), memories=tuple(memories), repeats=scored.repeats, kind="eval")
     train_missing(scored.workspace, subject, wanted, scored.trainer)
     found = {}
@@ -124,7 +133,10 @@ def _accuracies(scored: Scored, subject: Subject, memories: Sequence[MemoryKind]
 
 
 def _real_accuracy(scored: Scored) -> float:
-    """The test accuracy of the set's own architecture on all real training images, trained as a teacher is."""
+    """The test accuracy of a network that is trained on all real training images.
+
+    It has the architecture that the set was made with, and is trained in the way of a teacher.
+    """
     subject = scored.subject
     own = replace(TEACHERS[subject.recipe.scale], architecture=subject.own)
     config = resolved(own, subject.own, subject.config.dataset)
@@ -135,7 +147,10 @@ def _real_accuracy(scored: Scored) -> float:
 
 
 def _store(scored: Scored, values: Sequence[Mapping[str, float]], recipes: Mapping[str, str]) -> None:
-    """Store the values of each repeat, by metric. `recipes`: the names of those that are compared."""
+    """Store for each repeat the values in `values`, which are given by metric name.
+
+    `recipes` has the names of the recipes that the score compares; they are stored with every row.
+    """
     subject = scored.subject
     recipe = subject.recipe_of("condensed")
     recipe_id = scored.workspace.store.add_recipe(recipe.name, recipe.to_dict())

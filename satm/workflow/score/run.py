@@ -1,4 +1,4 @@
-"""Scores stored sets: DD-Ranking's two, corruptions, coverage and diversity."""
+"""Computes the scores of stored sets: DD-Ranking's two scores, corruptions, coverage and diversity."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from satm.workflow.workspace import Workspace, opened
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """One score that a set can be given."""
+    """A kind of score that can be computed for a set."""
 
-    protocol: str  # of its results
-    work: str  # what is done for it, in a few words
-    store: Callable[[Scored], None]  # computes it and stores its rows
-    check: Callable[[Scored], None] = lambda scored: None  # raises ConfigError before anything is trained
+    protocol: str  # the protocol under which its results are stored
+    work: str  # a few words for the user about the work that the score needs
+    store: Callable[[Scored], None]  # computes the score and stores its rows
+    check: Callable[[Scored], None] = lambda scored: None  # raises an error if the score cannot be computed
 
 
 SCORES: Mapping[str, Score] = {
@@ -74,24 +74,26 @@ def score(
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> Group:
-    """Score stored sets and store the scores as results; `group_results` reads them.
+    """Compute scores of stored sets and store them as results; `group_results` reads them. Returns the scored group.
 
-    Scores are fractions; `corruptions` stores every metric in its unit.
+    Scores are fractions. `corruptions` stores every metric in its own unit.
 
-    Networks are those of `evaluate`: stored ones are not trained again, except for `corruptions`, which needs the
-    networks themselves.
+    The networks are trained in the same way as by `evaluate`. Networks whose results are stored are not trained again.
+    `corruptions` is an exception: it must train them again, because it tests the networks themselves.
 
     Args:
-        reference: one set, or a group; then every set of the group is scored.
-        scores: names of `SCORES`. `lrs` and `ars` are DD-Ranking's label- and augmentation-robust scores. `corruptions`
-            tests on damaged images. `coverage` and `diversity` compare features of the set's own expert.
-        baseline: "random" also tests on damaged images what is trained on random real images. The other scores have
-            random images beside them in any case.
-        recipe, repeats, learning_rate: how networks are trained, as for `evaluate`.
+        reference: the name of a set or of a group; every set of a group is scored.
+        scores: names of `SCORES`. `lrs` and `ars` are DD-Ranking's label-robust and augmentation-robust score.
+            `corruptions` tests networks on corrupted images. `coverage` and `diversity` compare features that an expert
+            of the set computes.
+        baseline: "random": `corruptions` also tests networks that are trained on random real images. The other scores
+            always include random real images.
+        recipe, repeats, learning_rate: how the networks are trained, as for `evaluate`.
         dry_run: check the request, and compute nothing.
 
-    Raises UnknownName and ConfigError before anything is trained; ExpertError,
-    with the command that trains it, if `coverage` or `diversity` need an expert that is not there; Interrupted.
+    Raises UnknownName or ConfigError before anything is trained. Raises ExpertError, which names the command that
+    trains the expert, if `coverage` or `diversity` need an expert that is missing. Raises Interrupted if the user stops
+    the work.
     """
     wanted = {name: _found(name) for name in scores}
     if not wanted:
@@ -103,7 +105,8 @@ def score(
         for record in group.sets:
             entrant = find_entrant(workspace.store, record.id, judging)
             count = entrant.recipe.repeats if repeats is None else repeats
-            beside = baseline if record is group.sets[0] else None  # random images belong to no seed
+            # Random images do not depend on the condensation seed, so they are tested for one set of the group only.
+            beside = baseline if record is group.sets[0] else None
             for name, each in wanted.items():
                 progress.say(f"{record.name} ({entrant.profile}): {name}, {each.work}")
             subject = open_subject(workspace, record.id, judging)
@@ -124,7 +127,7 @@ def _found(name: str) -> Score:
 def _scored(
     workspace: Workspace, subject: Subject, trainer: Trainer, repeats: int, beside: MemoryKind | None
 ) -> Scored:
-    subject.canonical(subject.config.architecture)  # raises if it cannot be trained on the set
+    subject.canonical(subject.config.architecture)  # raises if the network cannot be trained on the set
     subject.check_learning_rate("condensed")
     memories: tuple[MemoryKind, ...] = ("condensed",) if beside is None else ("condensed", beside)
     return Scored(workspace=workspace, subject=subject, trainer=trainer, repeats=repeats, memories=memories)

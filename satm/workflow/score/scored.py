@@ -1,4 +1,4 @@
-"""What every score is given: a set with its real data, and how networks are trained on it."""
+"""The input of every score: a set with its real data, and how networks are trained on it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from satm.workflow.workspace import Workspace
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """A set that is scored."""
+    """A set for which a score is computed, with everything that the computation needs."""
 
     workspace: Workspace
     subject: Subject
     trainer: Trainer
-    repeats: int  # networks
-    memories: tuple[MemoryKind, ...]  # that are tested on damaged images
-    run: str = ""  # the id of the run that the rows name
-    protocol: str = ""  # of the rows
+    repeats: int  # the number of networks
+    memories: tuple[MemoryKind, ...]  # what the networks of score `corruptions` are trained on
+    run: str = ""  # the id of the run that is stored with the result rows
+    protocol: str = ""  # the protocol of the result rows
 
     def of_run(self, run: str, protocol: str) -> Self:
-        """The same, with the run and the protocol of its rows."""
+        """A copy with this run and this protocol for its result rows."""
         return replace(self, run=run, protocol=protocol)
 
     def row(
@@ -39,7 +39,10 @@ class Scored:
         memory: str = "condensed",
         rate: float = 0.0,
     ) -> ResultRow:
-        """A result row of the set's own architecture. `rate` is the learning rate; 0 if nothing is trained."""
+        """A result row for the architecture that the set was made with.
+
+        `rate` is the learning rate of the network; 0 if no network is trained.
+        """
         return ResultRow(
             set_id=self.subject.record.id,
             protocol=self.protocol,

@@ -1,4 +1,4 @@
-"""The registry in a browser: datasette, read-only, with the images of the sets."""
+"""Shows the registry in a browser, with the images of the sets. It uses datasette, which only reads the registry."""
 
 from __future__ import annotations
 

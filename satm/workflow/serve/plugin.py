@@ -1,4 +1,7 @@
-"""A plugin of datasette: images of sets in the table of sets and in every column `grid`, and errors as a page only."""
+"""A plugin of datasette that shows the images of sets, and that shows errors as a page without a traceback.
+
+The images are shown in the table of sets and in every column with the name `grid`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _ID = re.compile(r"[0-9a-f]{64}")
 
 @hookimpl
 def render_cell(value: Any, column: str, table: str | None, datasette: Any) -> Any:
-    """The images of a set in place of its id; None leaves a cell to datasette."""
+    """Show the images of a set in a cell that holds the set's id. None: datasette shows the cell in its usual way."""
     shown = column == GRID or (table == "sets" and column == "id")
     if not shown or not isinstance(value, str) or not _ID.fullmatch(value):
         return None
@@ -28,13 +31,16 @@ def render_cell(value: Any, column: str, table: str | None, datasette: Any) -> A
 
 @hookimpl
 def register_routes() -> list[tuple[str, Any]]:
-    """The address of a picture."""
+    """Register the address of a set's picture, which contains the set's id."""
     return [(r"^/-/grids/(?P<id>[0-9a-f]{64})$", _picture)]
 
 
 @hookimpl
 def handle_exception(datasette: Any, request: Any, exception: Exception) -> Any:
-    """An error is a page with its message, and no traceback. `status` is in datasette's own errors."""
+    """Answer an error with a page, or with JSON, that has the error's message and no traceback.
+
+    The HTTP status comes from attribute `status`, which datasette's own errors have. For other errors it is 500.
+    """
     status = getattr(exception, "status", None) or 500
 
     async def page() -> Any:
@@ -53,7 +59,10 @@ async def _picture(request: Any, datasette: Any) -> Any:
 
 
 def _drawn(path: Path, set_id: str) -> tuple[str, bytes | str]:
-    """The type and content of a set's picture; what is wrong, as a picture, if it cannot be shown."""
+    """The media type and the content of a set's picture.
+
+    If the images cannot be shown, the picture contains the error message.
+    """
     from satm.report.grid import grid_png
 
     try:

@@ -1,11 +1,11 @@
-"""What datasette shows first: titles, facets, and queries with a name."""
+"""The settings of the pages that datasette shows: titles, facets (filters with counts), and named queries."""
 
 from __future__ import annotations
 
 from typing import Any
 
-DATABASE = "satm"  # the registry's name in every address, whatever its file is called
-GRID = "grid"  # a column of this name that holds the id of a set is shown as the set's images
+DATABASE = "satm"  # the registry's name in every web address; it does not depend on the name of the file
+GRID = "grid"  # in a column with this name, the id of a set is shown as the set's images
 
 _HIDDEN = ("blobs", "identities", "predictions", "result_history", "set_groups", "tests", "totals")
 _FACETS = {
@@ -43,7 +43,7 @@ _QUERIES = {
 
 
 def metadata(registry: str) -> dict[str, Any]:
-    """datasette's metadata for the registry file `registry`."""
+    """The metadata that datasette needs for the registry file with the name `registry`."""
     tables: dict[str, Any] = {name: {"hidden": True} for name in _HIDDEN}
     tables |= {name: {"facets": facets} for name, facets in _FACETS.items()}
     tables["sets"] |= {"label_column": "name", "sort_desc": "seq"}

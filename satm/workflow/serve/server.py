@@ -1,4 +1,4 @@
-"""Serves a registry to the browsers of this machine until Ctrl-C."""
+"""The web server that shows a registry to browsers of this machine, until the user presses Ctrl-C."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def serve(
     port: int = 8001,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Show the registry in datasette, read-only, until Ctrl-C.
+    """Show the registry in datasette until the user presses Ctrl-C. The registry is only read.
 
     Args:
         registry: the SQLite file.
-        host: the address to listen at. The default can be reached from this machine only.
-        port: the port; 0: a free one.
-        ready: called with the address of the page when it can be opened.
+        host: the address to listen at. The default address can be reached from this machine only.
+        port: the port; 0: any free port.
+        ready: a function that is called with the web address of the page as soon as the page can be opened.
 
     Raises ConfigError if datasette is not installed or the port cannot be used, and the errors of `Registry.open`.
     """
@@ -42,7 +42,7 @@ def serve(
             app = _only_for((*_LOCAL, host), site.app()) if _is_local(host) else site.app()
             settings = uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
             ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/satm")
-            with suppress(KeyboardInterrupt):  # uvicorn has ended in order and raises it again
+            with suppress(KeyboardInterrupt):  # uvicorn stops properly on Ctrl-C and then raises the error again
                 uvicorn.Server(settings).run(sockets=[listener])
 
 
@@ -63,9 +63,10 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _only_for(hosts: tuple[str, ...], app: Any) -> Any:
-    """`app`, but only for requests to one of `hosts`.
+    """An app that passes requests on to `app` if their Host header is in `hosts`, and refuses other requests.
 
-    Any web page may give a name of its own the address 127.0.0.1 and then read what this server shows (DNS rebinding).
+    This stops DNS rebinding: a web page on the internet can let its own host name point to 127.0.0.1. Then the page can
+    read what this server shows. Such requests have the page's host name in the Host header.
     """
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:

@@ -1,4 +1,4 @@
-"""datasette on a registry file, opened as every command that reads opens it."""
+"""Sets datasette up for a registry file. The file is opened in the same way as by every command that reads it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from satm.workflow.serve.queries import DATABASE, metadata
 _SETTINGS = {
     "sql_time_limit_ms": 20_000,  # some views count every result
     "facet_time_limit_ms": 2_000,
-    "suggest_facets": False,  # a try for every column of a view takes long, and the useful facets are there
-    "truncate_cells_html": 120,  # characters; a description is a page of JSON
+    "suggest_facets": False,  # datasette would try every column of a view, which is slow; `metadata` has useful facets
+    "truncate_cells_html": 120,  # characters shown of a cell, because the description of a set is a long JSON text
     "allow_download": False,
 }
 
 
 @contextmanager
 def browsing(registry: Path) -> Iterator[Any]:
-    """A `Datasette` that shows the registry and cannot write it.
+    """Context manager: a `Datasette` object that shows the registry and cannot write to it.
 
     Raises ConfigError if datasette is not installed, and the errors of `Registry.open` if the file cannot be read.
     """
@@ -37,21 +37,25 @@ def browsing(registry: Path) -> Iterator[Any]:
     from satm.workflow.serve import plugin
 
     with Registry.open(registry, must_exist=True, read_only=True):
-        pass  # what is wrong with the file is said before anything is served
+        pass  # raises an error now, before anything is served, if the file cannot be read
 
     class Read(Database):  # type: ignore[misc]
-        """The registry. datasette's own way to open a file does not quote its name and cannot read every folder."""
+        """The registry as a database of datasette.
+
+        It replaces datasette's own code for opening a file, which does not quote the file's name and cannot read files
+        in every folder.
+        """
 
         def __init__(self, app: Any, path: Path) -> None:
             super().__init__(app, path=str(path))
             self.registry = path
 
         def connect(self, write: bool = False) -> sqlite3.Connection:
-            """A connection of the thread that calls; it refuses to write."""
+            """Open a connection for the calling thread. The connection refuses to write."""
             return Registry.open(self.registry, must_exist=True, read_only=True).connection
 
         async def execute(self, sql: str, params: Any = None, **options: Any) -> Any:
-            """The rows of a query. An error is raised and not also printed."""
+            """The rows of a query. An error is raised; datasette does not print it as well."""
             return await super().execute(sql, params, **options | {"log_sql_errors": False})
 
     with _plugged(pm, plugin):
@@ -61,12 +65,17 @@ def browsing(registry: Path) -> Iterator[Any]:
             yield app
         finally:
             app.executor.shutdown()
-            gc.collect()  # its threads have ended, but cycles of objects still hold their connections
+            # The threads of datasette have ended, but their connections are still held by objects that refer to each
+            # other. The garbage collector frees them.
+            gc.collect()
 
 
 @contextmanager
 def _plugged(manager: Any, plugin: Any) -> Iterator[None]:
-    """`plugin` in place of datasette's own handler of errors, which runs beside any other and prints tracebacks."""
+    """Context manager: `plugin` replaces datasette's own error handler in the block.
+
+    The own handler must be removed, because it also runs if another handler is registered, and it prints tracebacks.
+    """
     name = "datasette.handle_exception"
     own = manager.unregister(name=name)
     manager.register(plugin)

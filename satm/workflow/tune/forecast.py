@@ -1,4 +1,4 @@
-"""Foresees how long a tuning takes, by timing a few outer steps and one judging network."""
+"""Predicts how long a tuning takes. It times a few outer steps, and the training of one network that judges a set."""
 
 from __future__ import annotations
 
@@ -22,23 +22,28 @@ from satm.workflow.condense.seeds import with_expert_seed
 from satm.workflow.tune.run import Tuning, outer_steps
 from satm.workflow.tune.study import HALVING
 
-EPOCHS = 5  # of the network that is timed
+EPOCHS = 5  # the number of epochs of the training that is timed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """The seconds of a tuning with one worker. All are None for a method whose outer steps cannot be foreseen."""
+    """The predicted seconds of a tuning with one worker.
 
-    expert_seconds: float  # once, for all trials
-    run_seconds: float | None  # one condensation with its judging
-    longest: float | None  # if no trial is stopped
-    halved: float | None  # if successive halving stops half of the trials at each rung
+    For a method whose outer steps cannot be predicted, everything except `expert_seconds` is None.
+    """
+
+    expert_seconds: float  # the training of missing experts, which is done once for all trials
+    run_seconds: float | None  # one condensation, including the networks that judge it
+    longest: float | None  # the whole tuning, if no trial is stopped early
+    # The whole tuning, if half of the trials are stopped at each rung (a number of outer steps at which trials are
+    # compared).
+    halved: float | None
 
 
 def forecast(
     tuning: Tuning, data: ImageData, *, trials: int, device: str, data_root: Path | None, progress: Progress
 ) -> Forecast:
-    """The time of `trials` trials."""
+    """Predict the time of `trials` trials of `tuning` on the real data `data`."""
     objective = tuning.objective
     preset, judging, resolved = objective.preset, objective.judging, resolve_device(device)
     seeds = objective.seeds
@@ -61,11 +66,17 @@ def forecast(
 
 
 def expected_runs(steps: int, every: int, seeds: int) -> float:
-    """Condensations of a trial in the mean, in units of a whole one, if half of the trials end at each rung.
+    """The mean number of condensations of a trial, if half of the trials end at each rung.
 
-    The rungs of the first seed are `every` × 1, 2, 4 … outer steps. The other seeds are condensed if it ends.
+    A part of a condensation counts as its share of the outer steps. The rungs of the first seed are at `every` × 1, 2,
+    4 … outer steps. The other seeds are condensed only if the first seed is not stopped at any rung.
+
+    Args:
+        steps: outer steps of a whole condensation.
+        every: outer steps from one judged point to the next.
+        seeds: condensation seeds of a trial.
     """
-    alive, done, rung, total = 1.0, 0, every, 0.0
+    alive, done, rung, total = 1.0, 0, every, 0.0  # `alive` is the share of the trials that are not stopped yet
     while rung <= steps:
         total += alive * (rung - done) / steps
         alive, done, rung = alive / HALVING, rung, rung * HALVING
@@ -73,7 +84,7 @@ def expected_runs(steps: int, every: int, seeds: int) -> float:
 
 
 def _network_seconds(tuning: Tuning, data: ImageData, device: torch.device) -> float:
-    """Seconds in which one network is trained by the judging recipe and judged."""
+    """The predicted seconds in which one network is trained by the judging recipe and tested on validation images."""
     config, recipe = tuning.objective.preset.config, tuning.objective.judging.recipe
     count = min(config.seen_ipc * len(data.classes), len(data.train))
     examples = data.train.subset(torch.arange(count))

@@ -1,4 +1,4 @@
-"""The work of one trial: it condenses under every seed, and is judged on the validation split only."""
+"""The work of one trial: a condensation under every seed. The sets are judged on the validation split only."""
 
 from __future__ import annotations
 
@@ -22,23 +22,29 @@ from satm.workflow.tune.study import TakenTrial
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What is measured of a trial: the validation accuracy at the end, over condensation seeds and networks."""
+    """Runs trials, and measures their validation accuracy at the end over condensation seeds and networks."""
 
-    preset: Preset  # with the settings that are not searched
-    seeds: tuple[int, ...]
-    judging: Judging
-    share_experts: bool = False
+    preset: Preset  # has the values of the settings that are not searched
+    seeds: tuple[int, ...]  # the condensation seeds of each trial
+    judging: Judging  # how the images are judged on the validation split, and how often
+    share_experts: bool = False  # whether all seeds use the experts of the preset; else the experts of their own seed
 
     def preset_of(self, settings: Mapping[str, Any], *, study: str) -> Preset:
-        """The preset with the settings of a trial. Raises ConfigError if they do not fit each other."""
+        """The preset with the settings of a trial of study `study`.
+
+        Raises ConfigError if the settings contradict each other.
+        """
         return with_settings(self.preset, settings, by=f"tuned ({study})")
 
     def run(self, trial: TakenTrial, registry: Path, device: str, data_root: Path | None, progress: Progress) -> None:
-        """Do the trial and tell the study how it ended.
+        """Run the trial and store in the study how it ended.
 
-        A trial that the study prunes, that diverges or whose settings cannot work has ended too. Raises Interrupted if
-        the user asks to stop, RegistryError if the registry or the storage cannot be written, and any error of the
-        first trial, because a preset that fails says nothing about the search: then the trial is left for later.
+        A trial ends if it is complete, if the study prunes it (stops it early), or if it fails: it diverges, or its
+        settings cannot work.
+
+        Raises Interrupted if the user asks to stop, and RegistryError if the registry or the storage cannot be written.
+        Raises any error of the first trial, because this trial is the preset itself and the search cannot work if the
+        preset fails. In all these cases the trial is not ended, and a later session continues it.
         """
         try:
             trial.complete(self._accuracies(trial, registry, device, data_root, progress))
@@ -60,7 +66,10 @@ class Objective:
     def _accuracies(
         self, trial: TakenTrial, registry: Path, device: str, data_root: Path | None, progress: Progress
     ) -> list[tuple[float, ...]]:
-        """For each seed the accuracies of the networks. Raises Pruned if the first seed is not good enough."""
+        """For each seed, the validation accuracies of the networks at the end of the condensation.
+
+        Raises Pruned if the first seed is not good enough.
+        """
         preset = self.preset_of(trial.settings, study=trial.study.name)
         found = []
         for number, seed in enumerate(self.seeds):
@@ -76,10 +85,12 @@ class Objective:
                 watcher=follower,
                 progress=progress,
             )
-            done = when_free(make, f"trial {trial.number}, seed {seed},", progress)  # another trial may be equal
+            # Two trials may have the same settings. Then this waits for the other trial's process and uses its run.
+            done = when_free(make, f"trial {trial.number}, seed {seed},", progress)
             trial.add_run(done.run)
             curve = curve_of(registry, done.run)
-            if reason := follower.judged(curve):  # a stored run was not followed
+            # If the run was already stored, `follower` has not seen its curve yet.
+            if reason := follower.judged(curve):
                 raise Pruned(reason)
             found.append(curve[-1].accuracies)
         return found
@@ -87,20 +98,20 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Follower:
-    """Reports the curve of the first seed to the study, and stops a run that is not good enough."""
+    """Reports the validation curve of the first seed to the study, and stops the run if it is not good enough."""
 
     trial: TakenTrial
     seed: int
-    first: bool
+    first: bool  # whether this is the first seed of the trial; the curves of the other seeds are not reported
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Stored with the run."""
+        """Facts about the trial that are stored with the run."""
         trial = self.trial
         return {"study": trial.study.name, "trial": trial.number, "settings": dict(trial.settings)}
 
     def judged(self, points: Sequence[Point]) -> str | None:
-        """The reason to stop the run, if there is one."""
+        """The reason why the run must stop after these points of its curve; None if it goes on."""
         if not self.first:
             return None
         for point in points:
@@ -113,7 +124,7 @@ class Follower:
 
 
 def curve_of(registry: Path, run: str) -> tuple[Point, ...]:
-    """The validation curve that a run stored. Raises RegistryError if it has none."""
+    """The validation curve of a stored run, read from its metrics. Raises RegistryError if the run has no curve."""
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         rows = store.metrics(run)
     points: dict[int, dict[str, float]] = {}

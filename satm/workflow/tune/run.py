@@ -1,4 +1,4 @@
-"""The entrance: tunes the settings of a preset, in this process or in several."""
+"""Tunes the settings of a preset, in this process or in several processes. `tune` is the function to call."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ from satm.workflow.tune.objective import Objective
 from satm.workflow.tune.space import read_space
 from satm.workflow.tune.study import Study, TrialRecord, check_storage
 
-RUNGS = 4  # judged points of a trial, unless `eval_every` is given
+RUNGS = 4  # the number of points at which a condensation is judged, unless `eval_every` is given
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """A tuning with everything that decides its trials. It can be pickled."""
+    """A tuning with everything that decides its trials. It can be pickled, so that worker processes can use it."""
 
     objective: Objective
-    search: Mapping[str, str]
-    fixed: tuple[str, ...]  # settings that the user gave, so that they cannot be searched
-    seed: int  # of the sampler
-    name: str  # of the study
-    storage: Path
+    search: Mapping[str, str]  # the range of each searched setting, as text (`tune`)
+    fixed: tuple[str, ...]  # names of settings that the user has set, so that they cannot be searched
+    seed: int  # the seed of the sampler, which draws the settings of each trial
+    name: str  # the name of the Optuna study
+    storage: Path  # the file of the Optuna studies
 
     def study(self) -> Study:
-        """The study in its storage; a new one if it is not there."""
+        """Open the study in its storage, or make a new study if the storage does not have it."""
         space = read_space(self.objective.preset, self.search, self.fixed)
         return Study(self.storage, self.name, seed=self.seed, first_rung=self.objective.judging.every, space=space)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneResult:
-    """How a tuning ended."""
+    """The result of a tuning."""
 
     study: str
     storage: Path
     trials: tuple[TrialRecord, ...]
-    best: TrialRecord  # of the complete trials the one with the highest mean
-    default: TrialRecord  # the preset as it is
-    preset: Preset  # with the settings of the best trial
+    best: TrialRecord  # the complete trial with the highest mean accuracy
+    default: TrialRecord  # the first trial, which has the unchanged settings of the preset
+    preset: Preset  # the tuned preset: it has the settings of the best trial
 
 
 def spreads(trial: TrialRecord) -> Crossed:
-    """Mean, both spreads and n of a complete trial: condensation seeds × networks."""
+    """The statistics of a complete trial over its condensation seeds and networks: mean, both spreads and n."""
     return crossed(trial.accuracies)
 
 
@@ -81,32 +81,36 @@ def tune(
     data_root: Path | None = None,
     progress: Progress = SILENT,
 ) -> TuneResult:
-    """Search settings of `preset` for the best accuracy on the validation split. No test image is used.
+    """Search the settings of `preset` that give the best accuracy on the validation split. No test image is used.
 
-    The value of a trial is the mean validation accuracy of its images at the end, over `seeds` and `networks`. On the
-    way the first seed is judged every `eval_every` outer steps. At the rungs (1, 2, 4 … times that) successive halving
-    stops each trial that is not in the better half of those that have come there. The other seeds are condensed only
-    if the first one has come to its end. The first trial is `preset` itself. It is never stopped.
+    A trial condenses with one choice of settings. Its value is the mean validation accuracy of networks that are
+    trained on its final images, over `seeds` and `networks`. During the condensation of the first seed, the images are
+    judged every `eval_every` outer steps. The rungs are 1, 2, 4 … times this number of outer steps. At each rung,
+    successive halving stops the trial if it is not in the better half of the trials that have reached this rung. The
+    other seeds are condensed only if the first seed is not stopped. The first trial is `preset` itself; it is never
+    stopped.
 
-    Every condensation is a run of the registry, and the trials are in a storage of Optuna. The same call again
-    continues: ended trials stay, and a trial that was stopped or killed goes on. More `trials` go on with the same
-    study. With one worker the trials depend on the arguments only.
+    Every condensation is a run of the registry, and the trials are in a storage of Optuna. If the same call is made
+    again, it continues: ended trials are kept, and a trial that was stopped or killed goes on. A call with a larger
+    `trials` adds trials to the same study. With one worker the trials depend only on the arguments.
 
     Args:
-        preset: what is tuned, from `satm.choose_preset`.
+        preset: the preset to tune, from `satm.choose_preset`.
         search: a range for each setting, as text: `log:0.003:0.3`, `0:1`, `int:1:8` or a list such as `0,0.1,0.3`.
-        trials: the number of trials, the first one included.
-        seeds: the condensation seeds of each trial. Each has experts of its own seed, unless `share_experts`.
-        networks, epochs: networks that judge each set, and the epochs of each.
-        eval_every: outer steps from one judged point to the next; None: a quarter of the outer steps.
-        fixed: names of settings that are not to be searched.
-        sampler_seed: of the draws of the sampler.
-        workers: processes that work at the trials. With several, which trials are drawn depends on their timing.
-        storage: the file of the studies; None: beside the registry, `satm.tune.db` for `satm.db`.
+        trials: the number of trials, including the first one.
+        seeds: the condensation seeds of each trial.
+        networks, epochs: the number of networks that judge each set, and the epochs of each network.
+        eval_every: the number of outer steps from one judged point to the next; None: a quarter of the outer steps.
+        fixed: names of settings that the user has set; they cannot be searched.
+        share_experts: use the same experts for all seeds. By default each seed has experts of the same seed.
+        sampler_seed: the seed of the sampler, which draws the settings of each trial.
+        workers: the number of processes that run trials. With more than one, the settings that are drawn depend on
+            which trials end first.
+        storage: the file of the studies; None: a file beside the registry, `satm.tune.db` for `satm.db`.
 
     The other arguments are those of `condense`. Raises ConfigError or UnknownName for a search that cannot work, before
-    anything runs; RegistryError for a storage or registry that cannot be used; Interrupted if the user asks to stop;
-    SatmError if no trial is complete.
+    anything runs. Raises RegistryError if the storage or the registry cannot be used, Interrupted if the user asks to
+    stop, and SatmError if no trial is complete.
     """
     registry = Path(registry)
     tuning, data = prepare(
@@ -154,7 +158,7 @@ def prepare(
     data_root: Path | None,
     progress: Progress,
 ) -> tuple[Tuning, ImageData]:
-    """The tuning that the arguments of `tune` ask for, checked, and its data. Nothing is written."""
+    """Check the arguments of `tune` and return the tuning that they describe, and its real data. Nothing is written."""
     if len(seeds) < 2 or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise ConfigError(
             f"seeds {', '.join(map(str, seeds)) or 'none'}: expected two or more different whole numbers, because a "
@@ -194,7 +198,7 @@ def prepare(
 
 
 def outer_steps(preset: Preset, data: ImageData) -> int:
-    """The outer steps of one condensation; 1 for a method that has none."""
+    """The number of outer steps of one condensation; 1 for a method without outer steps."""
     config = preset.config
     network = plan_for(config.architecture, data).create(Seed(0))
     work = METHODS.get(config.method).outer_work(config.settings, network, data, config.seen_ipc)
@@ -202,7 +206,7 @@ def outer_steps(preset: Preset, data: ImageData) -> int:
 
 
 def _facts(tuning: Tuning, data: ImageData) -> dict[str, Any]:
-    """What the study stores of itself, for people who open it in Optuna's dashboard."""
+    """Facts about the tuning that are stored with the study, for people who open it in Optuna's dashboard."""
     objective = tuning.objective
     return {
         "search": dict(tuning.search),
@@ -216,7 +220,7 @@ def _facts(tuning: Tuning, data: ImageData) -> dict[str, Any]:
 
 
 def carry_out(tuning: Tuning, study: Study, trials: int, work: Work) -> None:
-    """Work at the trials of a study until it has `trials`. Raises as `tune`."""
+    """Run trials of a study until it has `trials` trials. Raises the errors of `tune`."""
     progress = work.progress
     with progress.bar("tune", trials, done=sum(each.state != "unfinished" for each in study.trials())) as bar:
         while (trial := study.take(trials)) is not None:
@@ -239,25 +243,25 @@ def _opening(number: int, settings: Mapping[str, Any], trials: int, *, is_defaul
 
 
 def spell_settings(settings: Mapping[str, Any]) -> str:
-    """`outer.radius = 0.0213, outer.gamma = 0.1`."""
+    """Settings as text, such as `outer.radius = 0.0213, outer.gamma = 0.1`."""
     return ", ".join(f"{k} = {f'{v:.4g}' if isinstance(v, float) else v}" for k, v in settings.items())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """One of several processes that work at the same study: a task of a fan-out."""
+    """One of several processes that run trials of the same study. It is a task of `satm.workflow.fan_out`."""
 
     name: str
     tuning: Tuning
     trials: int
 
     def run(self, work: Work) -> None:
-        """Take trials until there are enough."""
+        """Run trials until the study has enough of them."""
         carry_out(self.tuning, self.tuning.study(), self.trials, work)
 
 
 def _carry_out_together(tuning: Tuning, trials: int, workers: int, work: Work) -> None:
-    """Work at the trials in several processes. A worker that dies is started again, and takes up its trial."""
+    """Run trials in several processes. A worker that dies is started again, and continues its trial."""
     tasks = [Worker(name=f"worker {number}", tuning=tuning, trials=trials) for number in range(workers)]
     outcomes = fan_out(tasks, LocalWorkers(workers), work)
     failed = [each for each in outcomes if each.error is not None]
@@ -268,7 +272,7 @@ def _carry_out_together(tuning: Tuning, trials: int, workers: int, work: Work) -
 
 
 def result_of(tuning: Tuning, trials: Sequence[TrialRecord]) -> TuneResult:
-    """The result of trials that have ended. Raises RegistryError if none is complete."""
+    """The result of a tuning with these trials. Raises RegistryError if the first trial is not complete."""
     complete = [each for each in trials if each.state == "complete"]
     default = [each for each in complete if each.is_default]
     if not default:

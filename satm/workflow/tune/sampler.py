@@ -1,4 +1,7 @@
-"""The sampler of a study: TPE, whose draws for a trial depend only on the seed, its number and the trials before."""
+"""The sampler of a study, which draws the settings of each trial: Optuna's TPE, seeded anew for every trial.
+
+The draws for a trial depend only on the seed, the number of the trial and the earlier trials.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ from satm.rng import Seed
 
 
 class SeededTPE(BaseSampler):
-    """Optuna's TPE with a fresh seed for each trial.
+    """Optuna's TPE sampler (tree-structured Parzen estimator) with a new seed for each trial.
 
-    Optuna's own seed starts a stream that goes from trial to trial, and starts it again in each session: a study that
-    is continued would draw its first trials once more.
+    With a seed of Optuna itself, all trials of a session share one stream of random numbers. The stream starts again in
+    each session, so a continued study would draw the same numbers as for its first trials.
     """
 
     def __init__(self, seed: int) -> None:
@@ -25,21 +28,21 @@ class SeededTPE(BaseSampler):
         self._tpe = TPESampler(seed=0)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Begin the stream of this trial."""
+        """Start the random numbers of this trial."""
         self._tpe = TPESampler(seed=self._seed.child("trial", trial.number).value % 2**32)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """As TPE."""
+        """Do the same as TPE."""
         return self._tpe.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As TPE."""
+        """Do the same as TPE."""
         return self._tpe.sample_relative(study, trial, dict(search_space))
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """As TPE."""
+        """Do the same as TPE."""
         return self._tpe.sample_independent(study, trial, param_name, param_distribution)

@@ -1,4 +1,7 @@
-"""What is searched: a range of values for each setting, read from text and checked before anything runs."""
+"""The search space of a tuning: a range of values for each searched setting.
+
+The ranges are read from text and checked before anything runs.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ FIXED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """All numbers from `low` to `high`: uniform, uniform in the logarithm, or whole numbers."""
+    """All numbers from `low` to `high`.
+
+    Values are drawn uniformly ("linear"), uniformly in the logarithm ("log"), or as whole numbers ("int").
+    """
 
     low: float
     high: float
@@ -40,7 +46,7 @@ class Interval:
 
     @property
     def samples(self) -> tuple[Any, ...]:
-        """Values by which the range is checked: both ends."""
+        """The values that are tried in the preset to check the range: both ends."""
         return (int(self.low), int(self.high)) if self.scale == "int" else (self.low, self.high)
 
 
@@ -55,7 +61,7 @@ class Choices:
 
     @property
     def samples(self) -> tuple[Any, ...]:
-        """Values by which the range is checked: all."""
+        """The values that are tried in the preset to check the range: all of them."""
         return self.values
 
 
@@ -64,24 +70,26 @@ Range: TypeAlias = Interval | Choices
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """The searched settings: the range and the text of each, by the name that the user gave it."""
+    """The searched settings. The keys of all three mappings are the names of the settings as the user wrote them."""
 
     ranges: Mapping[str, Range]
-    texts: Mapping[str, str]
-    defaults: Mapping[str, Any]  # their values in the preset
+    texts: Mapping[str, str]  # the ranges as the user wrote them
+    defaults: Mapping[str, Any]  # the values of the settings in the preset
 
     @property
     def holds_defaults(self) -> bool:
-        """Whether the values of the preset lie in the ranges."""
+        """Whether all values of the preset are in the ranges."""
         return all(value in self.ranges[name] for name, value in self.defaults.items())
 
 
 def read_space(preset: Preset, search: Mapping[str, str], fixed: Sequence[str] = ()) -> Space:
-    """The space that `search` describes: a text for each setting, in one of the forms of `FORMS`.
+    """Read the search space from `search`, which has a text for each setting in one of the forms of `FORMS`.
 
-    `fixed` are settings that the user has set already. Each end of a range and each value of a list is tried in the
-    preset. Raises UnknownName for a setting that does not exist, ConfigError for a range that is empty or of the wrong
-    type, a value that the method refuses, and a setting that is fixed, is named twice or cannot be searched.
+    `fixed` has the names of settings that the user has set to one value. Each end of a range and each value of a list
+    is tried in the preset.
+
+    Raises UnknownName for a setting that does not exist. Raises ConfigError for a range that is empty or has the wrong
+    type, for a value that the method refuses, and for a setting that is fixed, is named twice or cannot be searched.
     """
     if not search:
         raise ConfigError("nothing to search: name a setting and its range, as in --search outer.radius=log:0.003:0.3")
@@ -101,7 +109,7 @@ def read_space(preset: Preset, search: Mapping[str, str], fixed: Sequence[str] =
 
 
 def parse_range(name: str, text: str) -> Range:
-    """The range of a setting as text says it. Raises ConfigError."""
+    """Read the range of setting `name` from text. Raises ConfigError for a text in none of the forms of `FORMS`."""
     words = text.split(":")
     if words[0] in ("log", "int") or (len(words) == 2 and all(_is_number(word) for word in words)):
         scale: Scale = "log" if words[0] == "log" else "int" if words[0] == "int" else "linear"
@@ -134,7 +142,7 @@ def _is_number(text: str) -> bool:
 
 
 def _value(name: str, text: str, word: str) -> Any:
-    """One value of a list: JSON if it parses, else the text itself."""
+    """One value of a list: `word` read as JSON, or `word` itself as a string if it is not valid JSON."""
     try:
         value = json.loads(word)
     except (json.JSONDecodeError, RecursionError):
@@ -174,7 +182,7 @@ def _at(values: Mapping[str, Any], path: str) -> Any:
 
 
 def parse_search(pairs: Sequence[str]) -> dict[str, str]:
-    """`key=range` texts as a dictionary. Raises ConfigError."""
+    """Read texts `key=range` as a dictionary. Raises ConfigError for another form and for a key that is there twice."""
     return dict(_pairs(pairs))
 
 

@@ -1,4 +1,8 @@
-"""The trials of a tuning in Optuna's SQLite storage: taken by one worker, reported, told, and never lost."""
+"""The trials of a tuning, kept in an SQLite storage of Optuna.
+
+Only one worker at a time runs a trial. The trial's accuracies and its end are stored at once, so a trial whose process
+is killed can be continued.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +27,9 @@ from satm.home import acquire
 from satm.workflow.tune.sampler import SeededTPE
 from satm.workflow.tune.space import Choices, Space
 
-HALVING = 2  # of the trials at a rung, the better half goes on
-MOST_DEATHS = 3  # a trial that has killed its worker this many times is not tried again
-WAIT = 60.0  # seconds that SQLite waits for another worker
+HALVING = 2  # at each rung the best 1/HALVING of the trials, the better half, goes on
+MOST_DEATHS = 3  # a trial is not tried again if its worker process died so many times
+WAIT = 60.0  # how many seconds SQLite waits while another worker writes
 State: TypeAlias = Literal["complete", "pruned", "failed", "unfinished"]
 ENDED: Mapping[TrialState, State] = {
     TrialState.COMPLETE: "complete",
@@ -38,18 +42,28 @@ ENDED: Mapping[TrialState, State] = {
 class TrialRecord:
     """One trial of a study."""
 
-    number: int  # from 0; trial 0 has the settings of the preset
+    number: int  # counted from 0; trial 0 has the settings of the preset
     state: State
-    settings: Mapping[str, Any]  # the searched settings; {} for the preset itself
-    is_default: bool
-    curve: Mapping[int, float]  # mean validation accuracy by outer steps done, of the first seed
-    accuracies: tuple[tuple[float, ...], ...]  # at the end, for each seed of each network; () if it is not complete
-    runs: tuple[str, ...]  # ids of its runs
-    reason: str  # why it was pruned or failed; else empty
+    # The values of the searched settings. {} for the preset itself, if its values are not all in the searched ranges.
+    settings: Mapping[str, Any]
+    is_default: bool  # whether this is the first trial, which is the preset itself
+    curve: Mapping[int, float]  # for the first seed: outer steps done → mean validation accuracy
+    # The accuracies at the end: for each seed, one for each network. () if the trial is not complete.
+    accuracies: tuple[tuple[float, ...], ...]
+    runs: tuple[str, ...]  # the ids of the trial's condensation runs
+    reason: str  # why the trial was pruned or failed; "" for other trials
 
 
 class Study:
-    """One study of an Optuna storage. Several processes may work at it."""
+    """One study of an Optuna storage. Several processes may run trials of it at the same time.
+
+    Args:
+        path: the file of the storage.
+        name: the name of the study.
+        seed: the seed of the sampler.
+        first_rung: the number of outer steps at which trials are first compared.
+        space: the searched settings.
+    """
 
     def __init__(self, path: Path, name: str, *, seed: int, first_rung: int, space: Space) -> None:
         self.path, self.name, self.space = path, name, space
@@ -65,7 +79,7 @@ class Study:
             )
 
     def begin(self, facts: Mapping[str, Any]) -> None:
-        """Store `facts` with a new study, and make its first trial: the preset as it is."""
+        """If the study is new, store `facts` with it and add its first trial, which is the preset itself."""
         with self._alone(), _explained(self.path):
             if self._optuna.get_trials(deepcopy=False):
                 return
@@ -75,16 +89,16 @@ class Study:
             self._optuna.enqueue_trial(fixed, user_attrs={"default": True})
 
     def trials(self) -> tuple[TrialRecord, ...]:
-        """All trials that have begun, by number."""
+        """All trials that have begun, sorted by number."""
         with _explained(self.path):
             found = self._optuna.get_trials(deepcopy=False)
         return tuple(_record(each) for each in found if each.state != TrialState.WAITING)
 
     def take(self, wanted: int) -> TakenTrial | None:
-        """A trial that no live process works at, or a new one; None if the study has `wanted` trials.
+        """Take a trial that no live process runs, or a new trial. None if the study already has `wanted` trials.
 
-        A trial whose process was stopped or killed is taken first, with its settings. Its condensations continue from
-        their saved states.
+        An unfinished trial whose process was stopped or killed is taken first. It keeps its settings, and its
+        condensations continue from their saved states.
         """
         with self._alone(), _explained(self.path):
             for each in self._optuna.get_trials(deepcopy=False):
@@ -96,7 +110,7 @@ class Study:
             return self._mine(self._optuna.ask(), None)
 
     def _may_continue(self, trial: FrozenTrial) -> bool:
-        """Whether a trial whose process is gone is tried again. If not, it has failed from now on."""
+        """Whether a trial whose process has ended may be tried again. If not, the trial is stored as failed."""
         deaths = trial.user_attrs.get("deaths", 0) + (not trial.user_attrs.get("stopped", False))
         taken = Trial(self._optuna, trial._trial_id)
         taken.set_user_attr("deaths", deaths)
@@ -112,12 +126,14 @@ class Study:
         trial.set_user_attr("stopped", False)
         default = bool(trial.user_attrs.get("default"))
         reported = set() if before is None else set(before.intermediate_values)
+        # If values of the preset are outside the searched ranges, Optuna cannot store them as settings of a trial. The
+        # first trial then has no settings of its own.
         settings = {} if default and not self.space.holds_defaults else _suggested(self.space, trial)
         return TakenTrial(study=self, trial=trial, settings=settings, is_default=default, reported=reported)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Only one process at a time takes a trial, so that no two take the same one."""
+        """Context manager: only one process at a time is in the block, so no two processes take the same trial."""
         lock = acquire(self.path.with_name(f"{self.path.name}.lock"), timeout=-1)
         try:
             yield
@@ -127,23 +143,24 @@ class Study:
 
 @dataclass
 class TakenTrial:
-    """A trial that this process works at."""
+    """A trial that this process runs."""
 
     study: Study
-    trial: Trial
-    settings: Mapping[str, Any]
-    is_default: bool
-    reported: set[int]  # outer steps whose accuracy the storage has
+    trial: Trial  # the trial as an object of Optuna
+    settings: Mapping[str, Any]  # the values of the searched settings; {} means that the preset is not changed
+    is_default: bool  # whether this is the first trial, which is the preset itself
+    reported: set[int]  # the outer steps for which the storage already has an accuracy
 
     @property
     def number(self) -> int:
-        """From 0."""
+        """The number of the trial, counted from 0."""
         return self.trial.number
 
     def report(self, step: int, accuracy: float) -> bool:
-        """Report the accuracy after `step` outer steps. True: of the trials there it is not in the better half.
+        """Store the accuracy after `step` outer steps. Returns whether the trial must be pruned.
 
-        The first trial is never pruned, because the others are compared with it.
+        A trial is pruned if `step` reaches a rung and the trial is not in the better half of the trials there. The
+        first trial is never pruned, because the other trials are compared with it.
         """
         with _explained(self.study.path):
             if step not in self.reported:
@@ -152,34 +169,37 @@ class TakenTrial:
             return self.trial.should_prune() and not self.is_default
 
     def add_run(self, run: str) -> None:
-        """Note a run of this trial."""
+        """Store that the run with id `run` belongs to this trial."""
         with _explained(self.study.path):
             runs = self.trial.user_attrs.get("runs", [])
             if run not in runs:
                 self.trial.set_user_attr("runs", [*runs, run])
 
     def stop(self) -> None:
-        """Leave the trial for a later session. If this cannot be written, its process will be gone."""
+        """Leave the trial for a later session.
+
+        An error while writing is ignored: the later session then finds that this process has ended.
+        """
         with suppress(RegistryError), _explained(self.study.path):
             self.trial.set_user_attr("stopped", True)
             self.trial.set_user_attr("worker", None)
 
     def complete(self, accuracies: Sequence[Sequence[float]]) -> None:
-        """End the trial with the accuracies of each seed and network. Their mean is its value."""
+        """End the trial as complete, with the accuracies of each seed and network. The trial's value is their mean."""
         flat = [value for row in accuracies for value in row]
         with _explained(self.study.path):
             self.trial.set_user_attr("accuracies", [list(row) for row in accuracies])
             self.study._optuna.tell(self.trial, sum(flat) / len(flat))
 
     def give_up(self, reason: str, *, pruned: bool) -> None:
-        """End the trial as pruned or failed."""
+        """End the trial as pruned, or else as failed, and store the reason."""
         with _explained(self.study.path):
             self.trial.set_user_attr("reason", reason)
             self.study._optuna.tell(self.trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
 
 
 def _suggested(space: Space, trial: Trial) -> dict[str, Any]:
-    """The values of the searched settings for this trial. Asked again, the storage gives the same."""
+    """The values of the searched settings for this trial. For a trial that is continued, Optuna returns the same."""
     found: dict[str, Any] = {}
     for name, each in space.ranges.items():
         if isinstance(each, Choices):
@@ -192,7 +212,10 @@ def _suggested(space: Space, trial: Trial) -> dict[str, Any]:
 
 
 def _worked_at(trial: FrozenTrial) -> bool:
-    """Whether another live process works at the trial. One of another host is taken for alive."""
+    """Whether another live process runs the trial.
+
+    A process on another host cannot be checked, so it is taken as alive.
+    """
     worker, here = trial.user_attrs.get("worker"), this_process()
     if worker is None or (worker["host"], worker["pid"]) == (here["host"], here["pid"]):
         return False
@@ -214,12 +237,15 @@ def _record(trial: FrozenTrial) -> TrialRecord:
 
 
 def _storage(path: Path) -> RDBStorage:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it prints a line for each trial
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # otherwise Optuna prints a line for each trial
     return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": WAIT}})
 
 
 def check_storage(path: Path, registry: Path) -> None:
-    """Raise RegistryError if `path` cannot hold studies: it is the registry, no regular file, or something else."""
+    """Raise RegistryError if `path` cannot hold studies.
+
+    This is so if it is the registry, another database or no regular file, or if Optuna cannot open its name.
+    """
     if odd := sorted(set(str(path.absolute())) & set("?#%{}")):  # Optuna takes the path as part of a URL
         raise RegistryError(f"{path}: Optuna cannot open a path with {' '.join(odd)}; name another with --storage")
     try:
@@ -244,7 +270,7 @@ def check_storage(path: Path, registry: Path) -> None:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Errors of Optuna and its database as one line."""
+    """Context manager: an error of Optuna or of its database is raised as a RegistryError with one line of text."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="optuna")
