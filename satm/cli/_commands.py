@@ -40,7 +40,7 @@ COMMANDS = {
     ),
     "eval-cl": Entry(
         ("incremental",),
-        "Class-incremental continual learning with a set, or every set of a group, as the memory.",
+        "Measure a set, or every set of a group, as the memory in class-incremental continual learning.",
     ),
     "score": Entry(
         ("score",),
@@ -57,18 +57,18 @@ COMMANDS = {
     ),
     "results": Entry(
         ("results",),
-        "Show the stored results: one row a set or group, architecture and memory, with its accuracy, interval and n.",
+        "Show the stored results. A row is a set or group on an architecture, with accuracy, interval and n.",
     ),
     "report": Entry(
         ("report",),
-        "Write a page with figures, tables and images from the stored rows. Nothing is trained; it needs no network.",
+        "Write an HTML page with figures, tables and images of the stored results. Nothing is trained.",
     ),
     "serve": Entry(
         ("serve",),
         "Browse the registry in datasette, read-only: tables with facets, images, named queries, SQL. Ctrl-C ends it.",
     ),
-    "query": Entry(("registry",), "Run SQL on the registry, which is only read."),
-    "cite": Entry(("cite",), "Print what a user of a set cites, as a BibTeX file."),
+    "query": Entry(("registry",), "Run an SQL query on the registry. The registry is only read."),
+    "cite": Entry(("cite",), "Print the works that a user of a set should cite, as BibTeX."),
     "methods": Entry(("lists",), "List the condensation methods and the outer optimisers.", LISTS),
     "presets": Entry(("lists",), "List the presets: rows of hyper-parameters and the source of each.", LISTS),
     "protocols": Entry(

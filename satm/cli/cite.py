@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def cite(reference: option.SetReference = "latest", registry: option.RegistryPath = option.DEFAULT_REGISTRY) -> None:
-    """Print what a user of a set cites, as a BibTeX file.
+    """Print the works that a user of a set should cite, as BibTeX.
 
     The file has entries for the set's method, outer optimiser, data set and network, for this suite, and for the set
     itself with its id and the hash of its images and labels. Example: satm cite digits/ipc1/satm@1

@@ -114,7 +114,7 @@ def evaluate_incremental(
     dry_run: option.DryRun = False,
     log: option.Log = None,
 ) -> None:
-    """Class-incremental continual learning with a set, or every set of a group, as the memory.
+    """Measure a set, or every set of a group, as the memory in class-incremental continual learning.
 
     Example: satm eval-cl --steps 5 --protocol der
     """

@@ -48,7 +48,7 @@ def query(
     limit: Limit = None,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """Run SQL on the registry, which is only read.
+    """Run an SQL query on the registry. The registry is only read.
 
     Tables: sets, set_groups, blobs, runs, metrics, results, predictions, recipes, environments. Example: satm query
     "select * from leaderboard"

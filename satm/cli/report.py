@@ -58,7 +58,7 @@ def report(
     watch: Watch = None,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """Write a page with figures, tables and images from the stored rows. Nothing is trained; it needs no network.
+    """Write an HTML page with figures, tables and images of the stored results. Nothing is trained.
 
     Example: satm report --output report.html --open
     """

@@ -106,7 +106,7 @@ def results(
     form: FormatOption = Format.TABLE,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """Show the stored results: one row a set or group, architecture and memory, with its accuracy, interval and n.
+    """Show the stored results. A row is a set or group on an architecture, with accuracy, interval and n.
 
     For class-incremental streams, the accuracy is the final one. The formats csv, json and markdown have every column
     and metric, as --all has. Example: satm results --protocol cl --pivot step
