@@ -1,9 +1,10 @@
 """Common corruptions of small test images, such as noise and blur, at five severities (Hendrycks and Dietterich 2019).
 
 The strengths are those of CIFAR-10-C (`ImageNet-C/create_c/make_cifar_c.py` of hendrycks/robustness at ca36008), which
-are made for 32 × 32 pixels. This file has only the corruptions that torch, torchvision and PIL can compute. It lacks
-glass, motion, zoom and defocus blur, snow, frost, fog, spatter, elastic distortion and saturation of CIFAR-10-C. So a
-mean over the corruptions here must not be called "mCE", the mean corruption error of the paper.
+are made for 32 × 32 pixels. This file has 9 of the 19 corruptions of CIFAR-10-C, and computes them with torch,
+torchvision and PIL alone. Ten are missing: glass, motion, zoom and defocus blur, snow, frost, fog, spatter, elastic
+distortion and saturation. So a mean over the corruptions of this file must not be called "mCE", the mean corruption
+error of the paper.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from satm.rng import Seed
 from satm.types import Images
 
 SEVERITIES = (1, 2, 3, 4, 5)
-SMALLEST = 8  # the smallest side of an image in pixels, because the widest blur reaches 4 pixels to each side
+SMALLEST = 8  # the smallest allowed side of an image, in pixels; the widest blur reaches 4 pixels to each side
 CHUNK = 2048  # the number of images that are corrupted at once
 
 Corrupt = Callable[[Images, float, torch.Generator], Images]
@@ -42,7 +43,7 @@ class Corruption:
     def __call__(self, images: Images, severity: int, seed: Seed) -> Images:
         """Corrupt images [n, C, H, W] uint8 at a severity from 1 to 5, and return them as uint8.
 
-        The random draws depend only on `seed`, the corruption and the severity. Raises ConfigError for another
+        The random draws depend only on `seed`, the corruption and the severity. Raises ConfigError for any other
         severity, and for images that `check_size` does not accept.
         """
         if severity not in SEVERITIES:
@@ -54,7 +55,7 @@ class Corruption:
 
 
 def check_size(image_shape: Sequence[int]) -> None:
-    """Raise ConfigError if images of shape (C, H, W) have a side below 8 pixels, or a number of channels but 1 or 3."""
+    """Raise ConfigError for images of shape (C, H, W) with a side below 8 pixels, or with neither 1 nor 3 channels."""
     channels, height, width = image_shape
     if min(height, width) < SMALLEST or channels not in (1, 3):
         raise ConfigError(
@@ -67,7 +68,8 @@ def _bytes(x: Images) -> Images:
     return (x.clamp(0, 1) * 255).to(torch.uint8)  # rounds down, as CIFAR-10-C does
 
 
-# The functions below are of the type `Corrupt`: x are the images, c is the strength.
+# The functions below are of the type `Corrupt`: x are the images, c is the strength. What c means differs from function
+# to function. In some of them, such as `_shot_noise`, a smaller c is a stronger corruption.
 
 
 def _gaussian_noise(x: Images, c: float, draws: torch.Generator) -> Images:

@@ -34,17 +34,18 @@ if TYPE_CHECKING:
     from satm.data import ImageData, Split
 
 RateSource: TypeAlias = Literal["learned", "fixed", "grid on validation"]
-"""The source of a learning rate: "learned" is the step size of the set, "fixed" a number that the user gives, and
-"grid on validation" the rate of a grid with the best accuracy on the validation images."""
+"""The source of a learning rate: "learned" is the step size of the set, and "fixed" a number that the recipe or the
+user gives. With "grid on validation", several rates (the grid) were tried, and the one with the best mean accuracy on
+the validation images was chosen."""
 
 CHOOSING = -1
-"""The number of a repeat is 0 or more. Random images that are drawn only to choose a learning rate belong to no repeat.
+"""Repeats have the numbers 0, 1, 2 … Random images that are drawn only to choose a learning rate belong to no repeat.
 Their first draw has this number in place of a repeat's number, and further draws have -2, -3 …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:
-    """The metrics of one trained network on the test images, and everything that is needed to train it again.
+    """The metrics of one trained network on the test images, and how it was trained, for example its seed.
 
     If the loss of a network was not finite in training, the network has only one metric, `diverged`, with the value 1.
     """
@@ -101,9 +102,10 @@ def evaluate(
 
     Args:
         examples: the images to train on. If every repeat needs its own random real images, this is a function from the
-            number of a repeat to its images. To choose a learning rate, it is called with the numbers from `CHOOSING`
-            downwards, once for each of the recipe's `rate_networks`.
-        data: the test and validation images. For a synthetic set they are converted to the preprocessing of the set.
+            number of a repeat to its images. To choose a learning rate, the function is called once for each of the
+            `recipe.rate_networks` networks, with the numbers `CHOOSING`, `CHOOSING` − 1, …
+        data: the test and validation images. If the networks are trained on a synthetic set, these images are converted
+            to the preprocessing of the set.
         architectures: names that `satm.networks.plan` accepts.
         recipe: how each network is trained, and how its learning rate is found.
         seed: the seed of the evaluation. A network depends only on this seed, its architecture and its repeat. So an
@@ -173,8 +175,8 @@ class _Evaluation:
     def network(self, plan: NetworkPlan, repeat: int, bar: Bar) -> EvaluationResult:
         """Train and test one network, call `on_result` and `on_network`, and return the result.
 
-        If a metric of another package failed, raises PluginError after these calls. Raises Diverged only if no learning
-        rate of the grid works.
+        If a metric failed, raises PluginError after these calls. A network that diverges is a normal result. Raises
+        Diverged only if the network diverges at every learning rate of the grid, so that no rate can be chosen.
         """
         start = time.perf_counter()
         examples = self._examples(repeat)
@@ -281,7 +283,10 @@ class _Evaluation:
 
 
 def _in_space_of(examples: Examples, split: Split) -> Split:
-    """`split` with the preprocessing of `examples`: test images need the same preprocessing as the training images."""
+    """`split`, a part of the real data, with the preprocessing of `examples`, the images that a network is trained on.
+
+    If `examples` is not a synthetic set, the two agree already.
+    """
     if not isinstance(examples, SyntheticSet) or examples.preprocessing == split.preprocessing:
         return split
     return split.with_preprocessing(examples.preprocessing)

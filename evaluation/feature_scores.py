@@ -16,9 +16,10 @@ ROWS = 2048  # the number of real images that are compared at once
 def coverage(real: torch.Tensor, made: torch.Tensor) -> float:
     """The share of the real images that have at least one image of the set in their neighbourhood.
 
-    The neighbourhood of a real image is a ball of features around it. Its radius is the distance to the k-th nearest
-    other real image. `neighbours` chooses k so that a set of random real images of the same size has an expected
-    coverage of at least 95%. A coverage below 95% shows that the set has no image of some kinds of real images.
+    The neighbourhood of a real image is a ball in the space of features, with the real image at its centre. Its radius
+    is the distance to the k-th nearest other real image. `neighbours` chooses k so that as many random real images as
+    the set has images would have an expected coverage of at least 95%. So a lower coverage shows that some kinds of
+    real images have no similar image in the set.
 
     Args:
         real: [N, D], the features of the real images.
@@ -46,7 +47,7 @@ def neighbours(real: int, made: int) -> int:
     """The smallest k for which M = `made` random real images have an expected coverage of 95% of N = `real` images.
 
     The expected coverage is 1 − Π_{i=1..k} (N − i) / (M + N − i). It does not depend on the distribution of the images.
-    k is at most N − 1.
+    If even k = N − 1 gives less than 95%, the result is N − 1, because a real image has no more neighbours.
     """
     missed, k = 1.0, 0
     while 1 - missed < EXPECTED and k < real - 1:

@@ -1,6 +1,13 @@
 """Finds the learning rate of an evaluation: a given number, the set's own step size, or the best rate of a grid.
 
-The rates of a grid are compared by the accuracy of networks on the validation split.
+The rates of a grid are compared by the accuracy of networks on the validation split. Network r is trained on the same
+images at every rate, each time from the same seed. So the networks of two rates are pairs that differ only in the rate.
+Let a(η, r) be the validation accuracy of network r at rate η, or 0 if the network diverges:
+
+    chosen rate = argmax_η mean_r a(η, r)
+
+Of several rates with the same mean, the first one is chosen. If the best rate is the lowest or the highest of the grid,
+one more rate is tried. This rate is η₂²/η₁, where η₂ is the best rate and η₁ is its only neighbour in the sorted grid.
 """
 
 from __future__ import annotations
@@ -25,8 +32,8 @@ from satm.training import accuracy
 from satm.types import Examples
 
 RatePolicy: TypeAlias = Literal["learned", "grid"] | float
-"""How a learning rate is found: "learned" is the step size of the set, "grid" the best rate of a grid. A number is the
-learning rate itself."""
+"""How a learning rate is found: "learned" is the step size of the set, and "grid" is the best of several rates, which
+are called the grid. A number is the learning rate itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +45,8 @@ class RateChoice:
     scores: Mapping[float, float] = field(default_factory=dict)
     networks: int = 1  # the number of networks in each mean
     extended: float | None = None  # the rate beyond the grid that was tried too; None if the grid was not extended
-    edge: Literal["lowest", "highest"] | None = None  # set if `rate` is the lowest or highest of all rates tried
+    # Whether `rate` is the lowest or the highest of all rates tried; None if it is neither, or if only one was tried.
+    edge: Literal["lowest", "highest"] | None = None
 
     def facts(self) -> dict[str, Any]:
         """Everything except `rate`, as a dictionary that can be stored as JSON. `from_facts` is the inverse."""
@@ -47,7 +55,7 @@ class RateChoice:
 
     @classmethod
     def from_facts(cls, rate: float, facts: Mapping[str, Any]) -> RateChoice:
-        """Rebuild the choice of `rate` from its stored `facts`. Results of older versions have no facts: {}."""
+        """Rebuild the choice of `rate` from its stored `facts`. For a result of an older version, `facts` is {}."""
         return cls(**{**facts, "rate": rate, "scores": dict(facts.get("scores", ()))})
 
 
@@ -80,20 +88,12 @@ def choose_learning_rate(
 ) -> RateChoice:
     """Train networks at every learning rate of a grid, and choose the rate with the best mean validation accuracy.
 
-    Network r is trained on `draws[r]` at every rate, each time from the same seed. So the networks of two rates are
-    pairs that differ only in the rate. Let a(η, r) be the validation accuracy of network r at rate η, or 0 if the
-    network diverges:
-
-        chosen rate = argmax_η mean_r a(η, r)
-
-    Of several rates with the same mean, the first one is chosen. If the best rate is the lowest or the highest of the
-    grid, one more rate is tried. If η₂ is this best rate and η₁ is the next rate of the grid, the additional rate is
-    η₂²/η₁, and `progress` shows a message. With a single draw, the grid is never extended, as in older versions of this
-    function.
+    If the grid is extended by one more rate (see the top of this file), `progress` shows a message. With a single draw
+    it is never extended, as in older versions of this function.
 
     Args:
-        draws: the images to train on, one entry for each network. For a synthetic set, all entries are this set. For
-            random real images, each entry is another draw.
+        draws: the images to train on, one entry for each network. For a synthetic set, every entry is this same set.
+            For random real images, each entry is another random draw of images.
         validation: the images to test on.
         grid: the learning rates to try; None: the grid of the recipe.
         fused: compiled code for the networks; None: train uncompiled.
@@ -137,7 +137,7 @@ def choose_learning_rate(
 
 @dataclass(frozen=True, kw_only=True)
 class _Trial:
-    """Trains the networks by which learning rates are compared. Its fields are arguments of `choose_learning_rate`."""
+    """Trains the networks that are used to compare rates. The fields are arguments of `choose_learning_rate`."""
 
     draws: Sequence[Examples]
     validation: Examples
@@ -200,9 +200,10 @@ def _best(scores: Mapping[float, float]) -> float:
 
 
 def _beyond(grid: Sequence[float], best: float) -> float | None:
-    """One rate beyond the edge of `grid` at which `best` is; None if `best` is not at an edge.
+    """A new rate outside `grid`, next to `best`, if `best` is the lowest or the highest rate of the grid.
 
-    The ratio of the new rate to `best` is the ratio of `best` to its neighbour in the grid.
+    The ratio of the new rate to `best` is the ratio of `best` to its neighbour in the grid. Returns None if `best` is
+    neither the lowest nor the highest rate, or if the grid has a single rate.
     """
     rates = sorted(set(grid))
     if len(rates) < 2 or best not in (rates[0], rates[-1]):

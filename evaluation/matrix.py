@@ -30,10 +30,10 @@ from satm.statistics import (
 Values = Mapping[int, Mapping[int, float]]
 """Accuracies (fractions): seed of the condensation → repeat → accuracy of the network of this repeat."""
 
-# Texts that say which population the interval of a difference is about (`Estimate.scope`).
+# Texts for `Estimate.scope`. They say for which sets and images the interval of a difference holds.
 TWO_SETS = "these two sets only"
 AND_DRAWS = "new condensations and new draws"
-FEWEST_SETS = 3  # the fewest sets with a rank correlation; the order of two sets is often a matter of chance
+FEWEST_SETS = 3  # a rank correlation needs at least as many sets; the order of two sets is often a matter of chance
 FEWEST_SEEDS = 3  # the fewest seeds for which `kendall_interval` gives an interval
 
 
@@ -56,7 +56,8 @@ class Score:
     between_networks: float | None
     diverged: int  # the number of networks that diverged
     survivors: tuple[float, ...]  # the accuracies of the networks that did not diverge
-    left_out: int  # the number of values that the mean leaves out, because not all condensations have this network
+    # The number of accuracies that the mean leaves out. It has only the repeats that are trained for all condensations.
+    left_out: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +68,18 @@ class MatrixRow:
     """
 
     name: str  # the name of the group
-    memory: str  # what the networks are trained on, "condensed" or "random", with the prefix if one is used
+    # What the networks are trained on: "condensed" or "random". A note in brackets, as in "condensed[:3]", says that
+    # only the first 3 images of each class are used.
+    memory: str
     profile: str
     own: str  # the architecture that the sets were made with; the accuracy on it is called "in-domain"
     ipc: int  # the images per class that networks are trained on
     accuracies: Mapping[str, Values]  # the accuracies of the networks that did not diverge, by architecture
-    # Whether the row has random images. Each network then has its own draw of images, which does not depend on a
-    # condensation. So `accuracies` has only one seed.
+    # Whether the networks are trained on random images. Each network then has its own draw of images, which does not
+    # depend on a condensation. So `accuracies` has only one seed.
     draws: bool = False
-    # Labels of what the sets were made from. Two rows with a common label depend on each other, for example two sets of
-    # the same run.
+    # Labels of what the sets were made from, for example of a run. If two rows have a common label, their accuracies
+    # depend on each other.
     origins: frozenset[str] = frozenset()
     images: int | None = None  # the number of test images; None if it is not known
     # How the networks were changed to fit the images (`NetworkPlan.adaptation`), by architecture.
@@ -136,8 +139,9 @@ class MatrixRow:
 
         - Two groups are paired by seed and by repeat. Networks of the same repeat start from the same weights.
         - Two single sets are paired by repeat, and their seeds may differ. The interval is about these two sets only.
-        - Random images as `other` belong to no seed. Their network of repeat r is compared with the network of repeat r
-          of every condensation. So the effect of the drawn images is a part of the effect of repeat r.
+        - If `other` is a row of random images, its networks belong to no seed. Its network of repeat r is compared with
+          the network of repeat r of every condensation. So the effect of the drawn images is a part of the effect of
+          repeat r.
 
         None if the two rows have no network in common.
         """
@@ -216,8 +220,8 @@ class Matrix:
         """The rank correlation of the groups' mean accuracies on `architecture` with their mean accuracies in-domain.
 
         A correlation needs three or more groups with the same IPC and the same policy of the learning rate. No two of
-        the groups may have a common origin, because their orders agree for another reason than the architecture. The
-        interval of Kendall's tau needs three seeds that all groups have.
+        the groups may have a common origin, because such groups are similar on every architecture for this reason
+        alone. The interval of Kendall's tau needs three seeds that all groups have.
         """
         rows = self.ranked(architecture)
         if missing := _unrankable(rows, architecture):
@@ -243,10 +247,10 @@ class Matrix:
 def cells(matrix: Matrix) -> tuple[list[str], list[list[Any]]]:
     """The names of the columns and the lines of a table with one line for each group and architecture.
 
-    All accuracies are fractions. `mean` and `std` are those of the networks that did not diverge. For all other
-    numbers, a diverged network has the accuracy of a guess, 1/K: `mean_all`, its interval from `low` to `high`, and the
-    standard deviations between condensations and between networks. `n` is the number of independent units behind the
-    interval, and `counts` names them: condensations, networks or draws. With fewer than three units, the ends of the
+    All accuracies are fractions. `mean` and `std` are those of the networks that did not diverge. In all other
+    numbers, a diverged network has the accuracy of a guess, 1/K. `mean_all` is the mean with these networks, and `low`
+    and `high` are the ends of its interval. `n` is the number of independent units behind the interval. The column
+    `counts` says whether these units are condensations, networks or draws. With fewer than three units, the ends of the
     interval are None. `rate` is None if the sets of a group have different learning rates.
     """
     columns = ["set", "memory", "profile", "recipe", "architecture", "in_domain", "adaptation", "n", "mean", "std"]

@@ -39,8 +39,9 @@ class Metric:
     unit: Unit = "fraction"  # tables show a fraction in percent, and nats (units of the natural logarithm) unchanged
     higher_is_better: bool = True
     needs: Literal["logits", "predictions"] = "logits"
-    """The input of the metric. A metric that needs only the predicted classes can be computed from stored predictions.
-    So no network is trained again. `of` then gets one-hot logits: 1 for the predicted class, 0 for all others."""
+    """What the metric is computed from. If it needs only the predicted classes ("predictions"), it can be computed from
+    stored predictions, and no network has to be trained again. `of` then gets one-hot logits: 1 for the predicted
+    class, 0 for all others."""
 
 
 METRICS: Names[Metric] = Names("metric", package="evaluation.metrics", group="satm.metrics", expects=Metric)

@@ -13,7 +13,7 @@ from evaluation.metrics import Metric
 from satm.errors import ConfigError, ShapeError
 
 SAVED_BELOW = 20_000
-"""Without an option of the user, predictions are stored if the data set has fewer test images than this."""
+"""If the user does not choose by an option, predictions are stored if the data set has fewer test images than this."""
 
 
 def confusion_matrix(

@@ -20,8 +20,9 @@ from satm.training import AdamWConfig, Optimisation, SGDConfig
 from satm.types import Augment, Criterion, Mix
 
 LATER = ("restarts", "cutmix", "clip_norm", "ranges", "optimizer", "labels", "cases")
-"""Settings that were added to `Recipe` later. If a recipe does not use such a setting, its description leaves the
-setting out. So the recipe still has the id under which its older results are stored."""
+"""Settings that older versions of `Recipe` did not have. The id of a recipe is computed from its description
+(`to_dict`). If a recipe does not use one of these settings, the description leaves the setting out. So the recipe still
+has the id under which its older results are stored."""
 
 RATE_NETWORKS = 5
 """The number of networks by which a learning rate of the grid is judged. Published evaluations use one network; five
@@ -32,8 +33,8 @@ is our choice."""
 class Case:
     """An exception in a recipe: another batch size or learning rate for some data sets, IPCs or networks.
 
-    The first four fields are conditions, and None fits everything. The last two fields are the numbers that replace
-    those of the recipe, and None changes nothing.
+    The first four fields are conditions: each must be equal to that of the set or network, or None, which fits
+    everything. The last two fields are the numbers that replace those of the recipe, and None changes nothing.
     """
 
     dataset: str | None = None
@@ -44,7 +45,10 @@ class Case:
     learning_rate: float | None = None
 
     def fits(self, dataset: str, classes: int, ipc: int) -> bool:
-        """Whether the case applies to a set of `dataset` with K = `classes` classes and `ipc` images per class."""
+        """Whether the case applies to a set of `dataset` with K = `classes` classes and `ipc` images per class.
+
+        The condition on the network is not checked here (see `Recipe.on`).
+        """
         wanted = ((self.dataset, dataset), (self.classes, classes), (self.ipc, ipc))
         return all(ours in (None, theirs) for ours, theirs in wanted)
 
@@ -149,8 +153,9 @@ class Recipe:
     def mixing(self, num_classes: int, teacher: Teacher | None = None) -> Mix | None:
         """A function that mixes the images and targets of a training batch by CutMix and then labels them by `teacher`.
 
-        It does each of the two only if the recipe has it. None if the recipe has neither. A recipe without teacher
-        labels does not use `teacher`. For a recipe with teacher labels, call `check_teacher` before.
+        The function leaves out what the recipe does not have. Returns None if the recipe has neither CutMix nor labels
+        from a teacher. If the recipe has no labels from a teacher, `teacher` is not used. If it has them, call
+        `check_teacher` before, because without a teacher this method leaves the labels out and raises no error.
         """
         mix = None if self.cutmix is None else partial(self.cutmix, classes=num_classes)
         if self.labels is None or teacher is None:
@@ -172,9 +177,10 @@ class Recipe:
     def criterion(self) -> Criterion:
         """The loss: cross-entropy for the set's own labels, or `distillation_loss` with T for a teacher's labels.
 
-        T is the temperature of the teacher's labels. With SGD, `distillation_loss` is multiplied by T². Its gradient
-        has a factor 1/T², and the steps of SGD are proportional to the gradient (Hinton et al. 2015, section 2). Steps
-        of AdamW do not depend on the scale of the loss, and RDED, which uses AdamW, has no such factor.
+        T is the temperature of the teacher's labels. With SGD, `distillation_loss` is multiplied by T². The reason is
+        that its gradient has a factor 1/T², and a step of SGD is proportional to the gradient (Hinton et al. 2015,
+        section 2). A step of AdamW does not depend on the scale of the loss. So it needs no such factor, and RDED,
+        which uses AdamW, has none.
         """
         if self.labels is None:
             return F.cross_entropy
@@ -197,7 +203,8 @@ class Recipe:
     def on(self, network: str) -> Recipe:
         """The recipe with the numbers of its cases for the network with this canonical name.
 
-        Cases that also depend on the set are used only after `for_set`.
+        Only cases without a condition on the set are used. So call `for_set` first: it removes these conditions from
+        the cases that fit the set.
         """
         recipe = self
         for case in self.cases or ():
@@ -208,7 +215,8 @@ class Recipe:
     def labelled(self, labels: TeacherLabels | None) -> Recipe:
         """The same recipe with the labels of a teacher, or with the set's own labels if `labels` is None.
 
-        If the labels change, the new name of the recipe contains the change.
+        The name of the returned recipe says which labels these are. Only a recipe that uses the set's own labels, and
+        is to keep them, is returned unchanged.
         """
         if labels is None:
             return self if self.labels is None else replace(self, name=f"{self.name}, own labels", labels=None)
@@ -219,7 +227,8 @@ class Recipe:
     ) -> Recipe:
         """The same recipe with fewer augmentations or with another policy of the learning rate.
 
-        The new name of the recipe lists the changes.
+        The new name of the recipe lists the changes. If the learning rate changes, it changes for all networks: the
+        cases of the recipe lose their learning rates.
 
         Args:
             augment: a DSA strategy. Operations of the recipe's augmentation that are not in it are removed. None: no
@@ -242,8 +251,9 @@ class Recipe:
     def without_step_size(self) -> Recipe:
         """The recipe for images without a step size: the policy "learned" becomes "grid".
 
-        A recipe with `rate_networks` = 1 is returned unchanged. With the policy "learned", it also chooses from the
-        grid, and its older results are stored under the id of the unchanged recipe.
+        A recipe with `rate_networks` = 1 is returned unchanged, because its older results are stored under the id of
+        the unchanged recipe. Its training is the same: for images without a step size, "learned" also chooses from the
+        grid.
         """
         chosen = self.learning_rate == "learned" and self.rate_networks > 1
         return self.variant(learning_rate="grid") if chosen else self

@@ -38,9 +38,9 @@ def train_network(
         fused: compiled code from `plan_training`; None: train uncompiled.
         on_epoch: called after each epoch.
 
-    Raises Diverged if the loss is not finite. Raises ConfigError if the network has batch normalisation and the last
-    batch has only one image. Raises ConfigError also if the recipe needs a teacher, and `teacher` is None or was made
-    for other classes or another image shape.
+    Raises Diverged if the loss is not finite. Raises ConfigError if the last batch has only one image and the network
+    cannot train on it (see `NetworkPlan.check_batches`). Raises ConfigError also if the recipe needs a teacher, and
+    `teacher` is None or was made for another number of classes or another image shape.
     """
     recipe = recipe.on(plan.name)
     recipe.check_teacher(teacher, plan.num_classes, plan.image_shape)
@@ -61,9 +61,9 @@ def train_network(
 
 
 def check_batches(plan: NetworkPlan, recipe: Recipe, *, examples: int) -> None:
-    """Raise ConfigError if the last of the batches of `examples` images is too small, as `train_network` does.
+    """Raise the ConfigError that `train_network` would raise if the last batch of `examples` images is too small.
 
-    So the error comes before anything is trained.
+    A caller can use this function to find the error before anything is trained.
     """
     plan.check_batches(examples, recipe.on(plan.name).batch_size)
 
@@ -88,8 +88,8 @@ def plan_training(
 ) -> Fused | None:
     """Compiled code that trains networks of `plan` by `recipe` on as many images as `examples` has.
 
-    Returns None if the networks should be trained uncompiled. `satm.machine.fused.plan_fused` decides this. Only SGD is
-    compiled. Raises ConfigError as `check_compilation`.
+    Returns None if the networks should be trained uncompiled. This is the case for every optimiser except SGD; for SGD,
+    `satm.machine.fused.plan_fused` decides it. Raises ConfigError as `check_compilation`.
     """
     check_compilation(recipe, compilation)
     if recipe.optimizer is not None:
@@ -105,7 +105,7 @@ def plan_training(
 
 
 def watching(progress: Progress, bar: Bar) -> Callable[[EpochStats], None]:
-    """A function for `on_epoch` that moves `bar` forward, and raises Interrupted if the user asks to stop."""
+    """A function for `on_epoch` of `train_network`. It moves `bar`, and raises Interrupted if the user asks to stop."""
 
     def on_epoch(stats: EpochStats) -> None:
         bar.advance(loss=stats.loss)

@@ -16,10 +16,10 @@ from satm.types import Examples
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """A device, whether training on it is compiled, and the receiver of the progress.
+    """A device, the choice whether training on it is compiled, and the object that shows the progress.
 
-    Evaluations that use the same trainer share its compiled code. Code is compiled once for each architecture, number
-    of classes, image shape, length of the training, optimiser and loss.
+    Evaluations that use the same trainer share its compiled code. Code is compiled once for each combination of
+    architecture, number of classes, image shape, number of epochs, number of images, optimiser and loss.
     """
 
     device: torch.device | str = "cpu"

@@ -22,7 +22,7 @@ from satm.rng import Seed
 from satm.types import Examples
 
 State: TypeAlias = dict[str, torch.Tensor]
-"""The tensors that a learner keeps from one incremental step to the next, by name. The images of its memory are not
+"""The tensors, by name, that a learner needs to continue after an incremental step. The images of its memory are not
 among them."""
 
 
@@ -36,11 +36,12 @@ class LabelledExamples(Examples, TypingProtocol):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamContext:
-    """The input of a learner on one stream. The images of the memory are given; a learner does not choose them."""
+    """The input of a learner on one stream. The images of the memory are given, so a learner does not select them."""
 
     networks: Networks
     seed: Seed
-    arriving: tuple[Any, ...]  # for each step, an Avalanche data set of the images that arrive; () without a memory
+    # For each step, an Avalanche data set of the images that arrive in the memory in this step; () without a memory.
+    arriving: tuple[Any, ...]
     buffer: int | None = None  # the size of the memory in stored images; None: it keeps every image that arrives
     each: int = 1  # how many images in `arriving` are made from one stored image (see `satm.parametrisation`)
 
@@ -59,7 +60,10 @@ class Learner(TypingProtocol):
 
     @property
     def held(self) -> int:
-        """The number of images that the learner keeps for later steps: images as in `StreamContext.arriving`."""
+        """The number of images that the learner keeps for later steps.
+
+        If several images are made from one stored image (`StreamContext.each`), each of them is counted.
+        """
 
     def learn(self, experience: Any) -> nn.Module | None:
         """Learn one step. `experience` is the step's part of the Avalanche train stream.
@@ -68,16 +72,19 @@ class Learner(TypingProtocol):
         """
 
     def skip(self, experience: Any) -> None:
-        """Skip a step that an earlier session has finished: nothing is trained, but the memory grows as in `learn`."""
+        """Pass over a step that was already learnt before the stream was interrupted.
+
+        Nothing is trained, but the images of the step are added to the memory as in `learn`.
+        """
 
     def state(self) -> State:
-        """The tensors from which `restore` can continue after this step.
+        """The tensors from which `restore` can continue after the step that was learnt last.
 
         Called only for protocols that train one network further in every step (`ClassIncremental.builds_on`).
         """
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Load a `state` that was saved after a step. The caller then skips this step and all earlier ones."""
+        """Load a `state` that was saved after a step. The caller then calls `skip` for all steps up to this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +95,7 @@ class ClassIncremental:
     summary: str  # one line for lists, with the source of the protocol
     begin: Callable[[StreamContext, Any], Learner]  # (stream, config of the protocol) → a learner for this stream
     config: type[Any]  # the class of the protocol's settings, a frozen dataclass
-    reads: Literal["memory", "real"]  # the images that arrive in each step: those of the memory, or real images
+    reads: Literal["memory", "real"]  # the images that make up the stream: those of the memory, or real images
     memory: bool = True  # whether the protocol uses a memory
     # Whether the classes of real images become one-hot vectors [K] if the memory has soft labels, so that both can be
     # in one batch. False for ER-ACE, which needs classes.
@@ -98,7 +105,7 @@ class ClassIncremental:
     own_optimizer: bool = False  # whether the config has the settings of the optimiser although `builds_on` is false
     keeps_logits: bool = False  # whether the memory keeps K logits with each image; its size in bytes includes them
     judged: Literal["every step", "last step"] = "every step"  # the steps after which the network is tested
-    recipe: str | None = None  # the evaluation recipe to use, if it exists; None: the recipe of the set
+    recipe: str | None = None  # the default evaluation recipe; None, or not in `RECIPES`: the recipe of the set
     # Changes of the config's defaults for smaller runs, by scale ("cpu" or "smoke").
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

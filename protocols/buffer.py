@@ -1,4 +1,7 @@
-"""Computes which images a memory holds after each step: all that have arrived, or those of a buffer of fixed size."""
+"""Computes which images a memory holds after each incremental step.
+
+A memory without a fixed size holds all images that have arrived. A memory of fixed size is called a buffer here.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,9 @@ def held(arriving: Sequence[torch.Tensor], size: int | None, each: int = 1) -> l
 
     Args:
         arriving: for each step, the classes [n] int64 of the images that arrive.
-        size: the number M of images in the buffer. The buffer keeps the first `quota` images of each class. If a class
-            has fewer images than its quota, a part of the buffer stays empty. None: every image is kept.
+        size: the number M of images in the buffer; None: every image is kept. The buffer keeps the first images of each
+            class, as many as the function `quota` gives. If a class has fewer images than its quota, a part of the
+            buffer stays empty.
         each: the number of consecutive images that are made from one stored image. M is a number of stored images.
     """
     if each > 1:

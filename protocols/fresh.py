@@ -1,6 +1,7 @@
 """GDumb as an Avalanche strategy: it stores the images, and trains a new network on all stored images.
 
-This module imports Avalanche, so import it inside functions (as `protocols.methods.gdumb` does).
+This module imports Avalanche, which takes long. So import this module only inside functions, as
+`protocols.methods.gdumb` does.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from protocols.memory import GivenMemory
 class FreshNetworks(SupervisedTemplate):  # type: ignore[misc]
     """A `Learner` that trains a new network on the whole memory.
 
-    Each step adds its images to the memory. If `trains(step)` is true, the step then trains a new network. In
+    The images of each step are added to the memory. If `trains(step)` is true, a new network is then trained. In
     Avalanche's own GDumb, the networks of all steps have the same initial weights. Here each network has its own
     initial weights, and the evaluation recipe sets the optimiser, the schedule and the augmentation (docs/field.md).
     """
@@ -62,10 +63,13 @@ class FreshNetworks(SupervisedTemplate):  # type: ignore[misc]
         self.adapted_dataset = self.memory.buffer
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
-        """Do nothing. Avalanche adapts an old network and its optimiser to a step here, but each step has new ones."""
+        """Do nothing. In other strategies, this method adapts the network of the step before; here each one is new."""
 
     def training_epoch(self, **kwargs: Any) -> None:
-        """Train the network of this step for all epochs of the recipe. For Avalanche, this is a single epoch."""
+        """Train the network of this step for all epochs of the recipe.
+
+        Avalanche calls this method once for each step, because its own number of epochs is 1 here.
+        """
         step = self.experience.current_experience
         if self._trains(step):
             examples, seed = self.memory.examples(), self._context.step_seed(step)

@@ -1,4 +1,7 @@
-"""The input of one class-incremental run. It is checked here before Avalanche is imported, which takes long."""
+"""The input of one class-incremental run, and its checks.
+
+The input is checked before Avalanche is imported, because this import takes long.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,16 @@ class StreamJob:
     """A run of one protocol with one memory, one class order and one network seed.
 
     Raises ConfigError if `groups` do not contain every class exactly once, if the protocol needs a memory and there is
-    none (or the other way round), or if a buffer is too small for one image of each class. Raises DataError if the
-    memory or the test images have other classes than the networks. Raises DataError also if a step has no image to
-    learn from or no test image.
+    none, if there is a memory and the protocol uses none, or if a buffer is too small for one image of each class.
+    Raises DataError if the memory or the test images have other classes than the networks, and if there is no test
+    image of a step's classes, no memory image of them, or no real training image of them (if the protocol uses these).
     """
 
     protocol: ClassIncremental
     config: Any  # the settings of the protocol, an object of the class `protocol.config`
-    memory: SyntheticSet | None  # the images of the memory; None for a protocol without a memory
+    # The images of the memory; None for a protocol without a memory. The caller makes this set in one of two ways: it
+    # was condensed from all classes together, or it joins sets that were condensed separately, one for each step.
+    memory: SyntheticSet | None
     train: LabelledExamples  # the real training images; used only by a protocol with `reads` = "real"
     test: LabelledExamples  # the real test images
     groups: tuple[tuple[int, ...], ...]  # the classes that arrive in each step
@@ -61,16 +66,17 @@ class StreamJob:
 
     @property
     def memory_classes(self) -> torch.Tensor:
-        """The class of each image of the memory, as networks see the images: [n] int64 on the CPU.
+        """The class of each decoded image of the memory: [n] int64 on the CPU.
 
-        The training target of an image may be soft; the class is that of `SyntheticSet.hard_labels`.
+        The images are decoded into those that networks are trained on (see `each`). The training target of an image may
+        be soft; its class here is that of `SyntheticSet.hard_labels`.
         """
         assert self.memory is not None
         return self.memory.decoded.hard_labels.cpu()
 
     @property
     def each(self) -> int:
-        """How many images networks see for each stored image of the memory; 1 without a memory."""
+        """How many images for the networks are made from each stored image of the memory; 1 without a memory."""
         return 1 if self.memory is None else self.memory.parametrisation.each
 
     @property

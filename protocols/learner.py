@@ -48,7 +48,7 @@ class Augmented(nn.Module):
 class _Pace(SupervisedPlugin):  # type: ignore[misc]
     """Sets the learning rate of each epoch and the generator of each step's augmentation, and moves the progress bar.
 
-    If the user asks to stop, it ends the training between two batches: it raises Interrupted.
+    If the user asks to stop, this plug-in raises Interrupted before the next batch.
     """
 
     def __init__(self, context: StreamContext, sgd: Callable[[int], SGDConfig]) -> None:
@@ -76,9 +76,9 @@ class _Pace(SupervisedPlugin):  # type: ignore[misc]
 class AvalancheLearner:
     """A `Learner` that trains by an Avalanche strategy.
 
-    The momentum of the optimiser starts at zero in every step. So a step depends only on the weights and the memory
-    after the step before. If a strategy keeps more tensors from step to step, a subclass must extend `state` and
-    `restore`.
+    The momentum of the optimiser starts at zero in every step. So of all that the earlier steps have computed, a step
+    depends only on the weights and the memory. If a strategy keeps more tensors from step to step, a subclass must
+    extend `state` and `restore`.
 
     Args:
         context: the stream.
@@ -86,9 +86,10 @@ class AvalancheLearner:
         make: builds the strategy from the arguments that all strategies share (model, optimizer, device, …).
         memory: the buffer of the strategy; None for a strategy without a memory.
         before: called before each step with the strategy and the number of the step.
-        remember: called for each skipped step with the strategy and the experience of the step. It must update
-            everything that the strategy keeps outside `memory`.
-        size: (strategy) → the number of images that the strategy keeps, if it keeps them outside `memory`.
+        remember: called for each skipped step (see `Learner.skip`) with the strategy and the experience of the step. It
+            must update everything that the strategy keeps outside `memory`.
+        size: (strategy) → the number of images that the strategy keeps. It is needed if the strategy keeps images
+            outside `memory`.
     """
 
     def __init__(

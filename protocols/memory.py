@@ -59,7 +59,7 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
         self.take(exp.current_experience)
 
     def update(self, strategy: Any, **kwargs: Any) -> None:
-        """Call `post_adapt`. Avalanche 0.6 still calls `update`, and the method of the base class gives a warning."""
+        """Call `post_adapt`. Avalanche 0.6 still calls `update`; without this method, the base class would warn."""
         self.post_adapt(strategy, strategy.experience)
 
     def take(self, step: int) -> None:
@@ -73,7 +73,7 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
         return {}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Use `state` in the following calls of `take`. This memory has no state, so nothing is done."""
+        """Do nothing, because this memory has no state. A subclass uses `state` in the following calls of `take`."""
 
     def size_after(self, step: int) -> int:
         """The number of images that the memory holds after `step`."""
@@ -96,11 +96,11 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
 
 
 class LogitsMemory(GivenMemory):
-    """A `GivenMemory` that also keeps the network's logits of each image, computed when the image arrives, for DER."""
+    """A `GivenMemory` for DER, which needs for each image the logits that the network gave after the image's step."""
 
     def __init__(self, arriving: Sequence[Any], size: int | None = None, each: int = 1) -> None:
         super().__init__(arriving, size, each)
-        # For each step that has arrived, the logits [m, K] of its images, also of images that were dropped since.
+        # For each step that has arrived, the logits [m, K] of its images. Images that the buffer dropped are included.
         self._logits: list[torch.Tensor] = []
         self._saved: torch.Tensor | None = None  # the restored logits [n, K] of the steps that `take` adds next
 

@@ -1,8 +1,8 @@
 """Metrics of continual learning, as pure functions.
 
-The argument `matrix` is the accuracy matrix a [S][S] of a stream with S incremental steps. a[k][j] is the accuracy (a
-fraction) after step k on the test images of the classes of step j. The argument `seen` [S] has the accuracy after each
-step on the test images of all classes that have arrived.
+For a stream with S incremental steps, numbered from 0, the argument `matrix` has S rows and S columns. Its entry
+a[k][j] is the accuracy (a fraction) after step k on the test images of the classes of step j. The argument `seen` [S]
+has the accuracy after each step on the test images of all classes that have arrived.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def forgetting(matrix: Sequence[Sequence[float]]) -> float:
     """The mean over j < S − 1 of max_{j ≤ k < S−1} a[k][j] − a[S−1][j] (Chaudhry et al. 2018); 0 for a single step.
 
     Only a network that is trained further from step to step can forget. If every step trains a new network, the same
-    formula gives the drop of accuracy on old classes, which share the memory and the network's output with more and
-    more new classes. Results then have this number under the name `old_class_drop`.
+    formula gives the drop of accuracy on old classes. They lose accuracy because more and more new classes get a part
+    of the memory and of the network's output. Results then have this number under the name `old_class_drop`.
 
-    Avalanche's stream forgetting has a[j][j] instead of the maximum. So it is equal to −`backward_transfer`.
+    Avalanche's metric "stream forgetting" has a[j][j] instead of the maximum. So it is equal to −`backward_transfer`.
     """
     *earlier, last = matrix
     if not earlier:

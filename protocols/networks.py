@@ -20,7 +20,7 @@ from satm.types import Examples
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """Creates, trains and runs networks of one architecture. All share the same compiled code, at every memory size."""
+    """Creates, trains and runs networks of one architecture. All of them share the compiled code `fused`."""
 
     plan: NetworkPlan
     recipe: Recipe

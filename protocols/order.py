@@ -23,14 +23,18 @@ LARGEST = 2**24  # the largest size of a file with a class order, in bytes
 
 @dataclass(frozen=True, kw_only=True)
 class ClassOrders:
-    """Gives a class order for each number by one of three rules: `fixed`, `seeds`, or else `class_order`."""
+    """Gives class orders by one of three rules: the order `fixed`, the orders of `seeds`, or else `class_order`."""
 
     name: str = ""  # the name of the rule in results; "" for the default
     seeds: bool = False  # whether order number n is the permutation that NumPy gives at seed n (`numpy_order`)
     fixed: tuple[int, ...] | None = None  # one order that is used for every number
 
     def order(self, number: int, num_classes: int, seed: Seed) -> tuple[int, ...]:
-        """Order `number`, counted from 0: a permutation of 0..num_classes − 1. Only the default rule uses `seed`."""
+        """Order `number`, counted from 0: a permutation of 0..num_classes − 1.
+
+        The default rule uses only `seed`, so the caller must give another seed for each number. The other rules do not
+        use `seed`.
+        """
         if self.fixed is not None:
             return self.fixed
         return numpy_order(num_classes, number) if self.seeds else class_order(num_classes, seed)
@@ -114,9 +118,9 @@ def read_order(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
 def split_classes(order: Sequence[int], steps: int, base: int | None = None) -> tuple[tuple[int, ...], ...]:
     """Cut `order` into `steps` consecutive groups of classes. The first group has `base` classes.
 
-    The other groups have equal sizes. Without `base`, all groups have equal sizes. If this is not possible, the sizes
-    differ by one, and the larger groups come first. So no class is dropped. (Avalanche's own generator drops the
-    remainder.)
+    The other groups have equal sizes. Without `base`, all groups have equal sizes. If equal sizes are not possible,
+    they differ by at most one, and the larger groups come first. So every class is in a group, but Avalanche's own
+    generator drops the classes that are left over.
 
     Raises ConfigError if there are more steps than classes, if there is no step, or if `base` leaves fewer classes than
     there are other steps.

@@ -1,6 +1,6 @@
 """Weights the loss of the memory's images against the loss of the stream's images in one training batch.
 
-This module imports Avalanche, so import it inside functions.
+This module imports Avalanche, which takes long. So import this module only inside functions.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 
 class ReplayWeight(SupervisedPlugin):  # type: ignore[misc]
-    """Replaces the loss of each batch that has images of earlier steps by (1 − w) CE(stream) + w CE(memory).
+    """Replaces the loss of a batch by (1 − w) CE(stream) + w CE(memory). A batch without memory images keeps its loss.
 
-    w is `weight`. CE(stream) is the mean cross-entropy over the images of the current step's classes in the batch.
-    CE(memory) is the mean cross-entropy over all other images of the batch. If an image has a soft target, its class
-    is the most likely class of this target.
+    w is `weight`. CE(stream) is the mean cross-entropy over the images of the batch that have a class of the current
+    step. CE(memory) is the mean cross-entropy over all other images of the batch, which come from the memory. If an
+    image has a soft target, its class is the most likely class of this target.
     """
 
     def __init__(self, weight: float) -> None:

@@ -24,7 +24,7 @@ class StepResult:
     # for the image (GDumb's task-masked accuracy).
     masked: float
     masked_accuracies: tuple[float, ...]  # [S] `accuracies` under the task mask
-    memory_size: int  # the number of stored images in the memory
+    memory_size: int  # the number of stored images that the learner keeps after the step
     diverged: bool = False  # whether the network's logits were not finite; the accuracies are then those of a guess
     predicted: torch.Tensor | None = field(default=None, compare=False, repr=False)
     """[n] int64, the class with the largest logit of each test image.
@@ -116,7 +116,7 @@ def judge(
         places: for each of the S steps, the positions [m] of the test images of its classes.
         groups: for each of the S steps, its classes.
         step: the number of the step, counted from 0.
-        memory_size: the number of stored images in the memory. It is only copied into the result.
+        memory_size: the number of stored images that the learner keeps. It is only copied into the result.
     """
     if not bool(logits.isfinite().all()):
         return _guess(places, groups, step=step, memory_size=memory_size)

@@ -36,21 +36,18 @@ def run(
     on_step: Callable[[StepResult, State], None] | None = None,
     progress: Progress = SILENT,
 ) -> IncrementalResult:
-    """Run the stream of `job` on Avalanche and judge the network after every step.
+    """Run the stream of `job` on Avalanche, and judge the network after every step in which the protocol trains one.
 
-    The memory is the set of stored images that the protocol keeps (`job.memory`). At each step, the images of this
-    step's classes arrive in the memory. If the protocol learns from real images, it also gets the real training images
-    of these classes. The network has a head over all classes, and no class is masked. After each step the network is
-    judged on the test images of all steps; `StepResult.seen` is its accuracy on the classes that have arrived. A
-    network that diverges gets the accuracies of a guess (see `judge`). The class of a memory image comes from the set's
-    `hard_labels`, even if the image has a soft target.
-
-    The caller prepares the memory in one of two ways: as one set that is split along the class order, or as a set that
-    was condensed separately for the classes of each step.
+    The memory consists of the images of `job.memory`. At each step, the images of this step's classes arrive in the
+    memory; `StreamJob.memory_classes` are their classes. If the protocol learns from real images, it also gets the real
+    training images of these classes. From the first step on, the network has an output for every class of the data set.
+    It is judged on the test images of all steps; `StepResult.seen` is its accuracy on the classes that have arrived. A
+    network that diverges gets the accuracies of a guess (see `judge`).
 
     Args:
         earlier: the steps that an interrupted call for the same job has done. The result is the same as without the
-            interruption. If the learner needs a state and `earlier` has no state, the stream starts over.
+            interruption. If the protocol needs the learner's state (`builds_on`) and `earlier` has none, the stream
+            starts over.
         on_step: called after each judged step with the step's result and the learner's state, so that the caller can
             store both. The state is {} if no step of the protocol builds on the step before.
 
@@ -159,8 +156,8 @@ def _check_held(job: StreamJob, learner: Learner) -> None:
 def _resumed(job: StreamJob, learner: Learner, earlier: Earlier, memory_sizes: Sequence[int]) -> dict[int, StepResult]:
     """Restore the learner's state and return the earlier results by step number.
 
-    Returns {} if the learner needs a state and `earlier` has no state. Raises ConfigError if the earlier steps are not
-    the first judged steps of this stream.
+    Returns {} if the protocol needs the learner's state (`builds_on`) and `earlier` has none. Raises ConfigError if the
+    earlier steps are not the first judged steps of this stream.
     """
     count = len(job.groups)
     found = [result.step for result in earlier.steps]

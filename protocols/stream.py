@@ -1,7 +1,7 @@
 """Makes class-incremental Avalanche streams of labelled images.
 
 A stream is a sequence of experiences. An experience holds the images of one group of classes. This module imports
-Avalanche, which is slow, so import it inside functions (see `protocols.quiet`).
+Avalanche, which takes long. So import this module only inside functions (see `protocols.quiet`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from satm.types import Examples, Images
 
 
 class _Items(Dataset[tuple[Images, torch.Tensor]]):
-    """Some of the examples, read one at a time as Avalanche's data loaders need it.
+    """The examples at `positions`, read one at a time as Avalanche's data loaders need it.
 
     Item i is the example at `positions[i]`. If `one_hot` is K, a target that is a class becomes a one-hot vector [K].
     """

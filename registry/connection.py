@@ -1,9 +1,9 @@
-"""SQLite connections to a registry file: for writing in WAL mode (write-ahead log), and for reading from any place.
+"""SQLite connections to a registry file: for writing in WAL mode, and for reading also where nothing can be written.
 
-In WAL mode a writer appends its changes to a log beside the registry file (its name ends with `-wal`), so readers and
-the writer never wait for each other. All connections share an index of the log, which is in a third file (`-shm`).
-SQLite copies the log into the registry file from time to time. When the last connection is closed, SQLite removes the
-log and the index.
+In WAL mode (write-ahead log) a writer appends its changes to a log, a file beside the registry file with a name that
+ends with `-wal`. So readers and the writer never wait for each other. All connections share an index of the log, which
+is in a third file (`-shm`). SQLite copies the log into the registry file from time to time. When the last connection is
+closed, SQLite removes the log and the index.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def connect_for_writing(path: Path, timeout: float) -> sqlite3.Connection:
 def make_file(path: Path) -> None:
     """Make an empty file at `path` if nothing exists there.
 
-    The file gets the usual permissions of a new file. If SQLite makes the file, other users of the group can never
-    write to it.
+    The file gets the usual permissions of a new file. If SQLite makes the file, other users of the file's Unix group
+    can never write to it.
     """
     with suppress(OSError):  # if the file cannot be made, SQLite raises an error with the reason later
         # With O_EXCL an existing registry is not opened. Opening and closing it would end all locks that this process
@@ -158,7 +158,7 @@ class Stamp:
             with suppress(OSError):  # there is no such file, or its writer has just removed it
                 log = path.with_name(path.name + ending).stat()
                 pending += log.st_size
-                # An empty log is not used: a reader makes one too.
+                # The time of an empty log is ignored, because a reader makes an empty log too.
                 appended = max(appended, log.st_mtime_ns if log.st_size else 0)
         return cls((facts.st_dev, facts.st_ino), facts.st_size, facts.st_mtime_ns, pending, appended)
 
@@ -166,13 +166,14 @@ class Stamp:
 def connect_for_reading(path: Path, timeout: float) -> tuple[sqlite3.Connection, Stamp | None]:
     """Open a connection that refuses to write. Return the connection, and a stamp of the file or None.
 
-    SQLite needs to write its index (`-shm`) even to read a file in WAL mode. If it cannot (a read-only folder, a full
-    disk, a network file system), the file is opened as a file that never changes. What is read is then right only if
-    nobody writes to the file meanwhile. In this case the stamp of the file is returned, and the caller must compare it
-    with the stamp after reading. In all other cases the second value is None.
+    SQLite needs to write its index (`-shm`) even to read a file in WAL mode. If SQLite cannot write there (a read-only
+    folder, a full disk, a network file system), this function tells SQLite that the file never changes, and SQLite
+    makes no index. What is read is then right only if nobody writes to the file meanwhile. So in this case the stamp of
+    the file is returned, and the caller must compare it with the stamp after reading. In all other cases the second
+    value is None.
 
-    Raises RegistryError if the file is opened as one that never changes but a part of its contents is only in its log.
-    Raises sqlite3.OperationalError if the file is locked for `timeout` seconds.
+    Raises RegistryError if SQLite cannot write there and a part of the contents is only in the log. Raises
+    sqlite3.OperationalError if the file is locked for `timeout` seconds.
     """
     if network_file_system(path) is None:
         # With mode=rw, SQLite removes `-wal` and `-shm` when the connection is closed; with mode=ro it leaves them.

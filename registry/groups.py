@@ -65,7 +65,8 @@ class Groups(Sets):
     def group_of(self, records: Sequence[SetRecord]) -> Group:
         """Return the group of exactly these sets. They must have the same dataset, ipc and method, and different seeds.
 
-        The group is named without versions if the group of that name holds the same sets.
+        If the name without versions stands for exactly these sets (see `group`), it is the name of the returned group.
+        Otherwise the name lists the versions.
         """
         path = records[0].name.rpartition("@")[0]
         newest = self.group(path)
@@ -137,9 +138,9 @@ class Groups(Sets):
 
 
 class _Siblings:
-    """The sets of one name, from which groups are taken one after another.
+    """The sets that share a name without version, from which groups are taken one after another.
 
-    To find and remove all groups takes a time that is proportional to the number of sets.
+    The time to find and remove all groups is proportional to the number of sets.
     """
 
     def __init__(self, sets: Sequence[SetRecord], membership: Mapping[str, Mapping[str, Experts]]) -> None:
@@ -206,7 +207,7 @@ def _spell(numbers: Sequence[int]) -> str:
 
 
 def _differences(records: Sequence[SetRecord]) -> str:
-    """Name at most three settings in which the sets differ.
+    """Return the names of at most three settings in which the sets differ.
 
     If no setting differs, return "their data, or the run that they began at".
     """

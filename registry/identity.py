@@ -29,12 +29,12 @@ class Identity(Store):
         return _key(facts, self.uuid)
 
     def former_keys(self, facts: Mapping[str, Any]) -> list[str]:
-        """Return all other keys that the run with these facts may have in this file.
+        """Return all keys, other than `run_key(facts)`, that the run with these facts may have in this file.
 
-        A run of an older version of satm has a key that contains the path of the file. It is found if the file was
-        then at its present path, or at the path that it had when a newer version changed its schema. A run may also
-        come from another registry, which was merged into this one or of which this one is a copy. Its key contains the
-        UUID of that registry.
+        A run of an older version of satm has a key that contains the path of the registry file at that time. Two paths
+        are tried: the present path of the file, and the path that it had when a newer version of satm changed its
+        schema. A run may also come from another registry, which was merged into this one or of which this one is a
+        copy. The key of such a run contains the UUID of that registry.
         """
         rows = self._mappings("SELECT uuid, former_path FROM identities ORDER BY seq")
         paths = [row["former_path"] for row in rows if row["former_path"] is not None]
@@ -54,9 +54,9 @@ class Identity(Store):
     def separate(self, former: str | None = None) -> str | None:
         """Give this file, which is a copy of another registry, a new UUID, and return the UUID.
 
-        The runs in the file can still be continued, because `former_keys` finds them. If `former` is given, the UUID is
-        changed only if it is still `former`. If it is not, another process has already changed it, and None is
-        returned.
+        The runs in the file can still be continued, because `former_keys` gives their keys. If `former` is given, the
+        UUID is changed only if it is still equal to `former`. If it is not, another process has already changed it, and
+        None is returned.
         """
         uuid = str(uuid4())
         with self._writing() as db:

@@ -38,8 +38,8 @@ def check(path: Path, *, must_exist: bool, read_only: bool) -> None:
             raise RegistryError(f"the folder of {path} does not exist; make it first")
     if read_only:
         return
-    # SQLite finds a file that cannot be written only at the first write, perhaps after an hour of work. The folder must
-    # be writable too, because SQLite makes its log there.
+    # SQLite notices only at the first write, perhaps after an hour of work, that a file cannot be written. The folder
+    # must be writable too, because SQLite makes its log there.
     if not writable(path):
         raise RegistryError(f"{path} cannot be written; name a file you can write with --registry")
     if (kind := network_file_system(path)) is not None:

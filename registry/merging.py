@@ -1,7 +1,7 @@
 """Copies a registry file, and merges the contents of another registry file into it.
 
-In the SQL here, `main` is this registry and `other` is the registry that is merged into it. `ours` and `theirs` are
-rows of the two.
+In the SQL here, `main` is this registry and `other` is the registry that is merged into it. `ours` is a row of `main`,
+and `theirs` is a row of `other`.
 """
 
 from __future__ import annotations
@@ -70,10 +70,11 @@ class Merging(Runs):
         """Copy all sets, runs, results, predictions and tags of the registry `other` into this one.
 
         If an error occurs, nothing is copied. Sets with the same id are the same set and are not copied again. A new
-        set gets the next version number that is free in this registry. If both registries have a result with different
-        numbers, this registry keeps its own number, and the other number is stored in `result_history`. If both have
-        the same run, the record with the later heartbeat is kept; but a finished run here never becomes unfinished. To
-        repeat the same merge changes nothing. A stopped run of `other` can be continued here.
+        set gets the next version number that is free in this registry. If both registries have the same result (of the
+        same set, recipe, repeat …) with different numbers, this registry keeps its own number, and the other number is
+        stored in `result_history`. If both have the same run, the record that was updated last is kept; but a finished
+        run here never becomes unfinished. A second merge of the same file changes nothing. A stopped run of `other` can
+        be continued here.
 
         `other` is only read: a temporary copy of it gets the newest schema and is merged. Raises RegistryError if
         `other` is this file, if it is damaged, or if another program has changed its rows.
@@ -152,7 +153,7 @@ class Merging(Runs):
         """
         names = ", ".join(COLUMNS)
         ours = f"SELECT 1 FROM main.results AS ours WHERE {_SAME_KEY}"
-        # INSERT OR IGNORE is not used, because it fires the trigger that writes the history.
+        # INSERT OR IGNORE is not used: it fires the trigger that writes the history even for a row that it ignores.
         new = f"FROM other.results AS theirs WHERE NOT EXISTS ({ours})"
         count = int(db.execute(f"SELECT count(*) {new}").fetchone()[0])
         db.execute(f"INSERT INTO main.results ({names}, checksum) SELECT {names}, checksum {new}")

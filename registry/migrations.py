@@ -203,16 +203,14 @@ def m005_policies(db: Any) -> None:
     """Replace the views `summary` and `leaderboard`.
 
     They now separate the policies of the learning rate, count the diverged networks, and rank comparable results.
-
     A diverged network has a single row, with the metric `diverged`. In `summary`, the column `diverged` is the number
     of diverged networks; `n` and `mean` leave them out; `mean_all` uses the accuracy of a guess, 1/K for K classes, for
-    each of them. `place` in `leaderboard` is the rank among results with the same data set, IPC, protocol,
-    architecture, profile, recipe, policy, number of steps and metric.
+    each of them, and is NULL for other metrics than accuracies if a network diverged. `place` in `leaderboard` is the
+    rank among results that agree in data set, IPC, protocol, architecture, profile, recipe, policy, steps and metric.
 
-    The networks of one class order learn the same classes in the same order from the same memory, so they are not
-    independent. For class-incremental results, `summary` therefore first takes the mean over the networks of each order
-    (repeat = order + 1000 · network), and then the mean, standard deviation and n over the orders. So an order with
-    more networks has no larger weight. In other protocols every repeat has the same weight.
+    For class-incremental results, `summary` first takes the mean over the networks of each class order (repeat = order
+    + 1000 · network), because these networks are not independent. Then it takes the mean, standard deviation and n over
+    the orders. In other protocols every repeat has the same weight.
     """
     cell = "set_id, profile, protocol, architecture, memory, recipe_id, policy, steps"
     incremental = "protocol = 'class-incremental' OR protocol LIKE 'class-incremental/%'"
@@ -304,7 +302,7 @@ def m006_groups(db: Any) -> None:
 
 
 def m007_identity(db: Any) -> None:
-    """Add the UUID of the file. The keys of its runs contain it, so a moved or renamed file can continue its runs.
+    """Add the UUID of the file. The keys of its runs contain the UUID, so they stay valid if the file is moved.
 
     The row with seq 1 is the UUID of this file. The other rows are the UUIDs of registries that were merged into this
     file or that it is a copy of. The keys of older runs contain the path of the file instead. `former_path` is the path
@@ -380,9 +378,9 @@ def m008_result_history(db: Any) -> None:
 
 
 def m009_sessions(db: Any) -> None:
-    """Add to each run where its last session runs or ran: host, process and its start time, folder and arguments.
+    """Add columns to `runs`: the host, process, start time of the process, folder and arguments of the last session.
 
-    The new columns are NULL in older runs.
+    A session is one call of a command that works on the run. The new columns are NULL in older runs.
     """
     for column, kind in {
         "host": "TEXT",

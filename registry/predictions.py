@@ -67,8 +67,8 @@ class Predictions(Results):
     def add_predictions(self, rows: Sequence[PredictionRow]) -> None:
         """Store predictions, compressed. Each uses one byte before compression, or two if there are over 256 classes.
 
-        A new row replaces a stored row of the same network: the fields up to `step` are equal. The true classes are
-        stored once for all networks that were tested on the same images.
+        A new row replaces a stored row with the same values in the fields up to `step`. The true classes are stored
+        once for all networks that were tested on the same images.
 
         Raises RegistryError if a row has different numbers of predictions and true classes, if a class is not in
         0..K − 1, or if there are more than 65,536 classes. Then nothing is stored.
@@ -107,9 +107,9 @@ class Predictions(Results):
         ]
 
     def test_images(self, set_id: str) -> dict[tuple[str, str, str, str], int]:
-        """Return the number of test images of a set's networks, by (protocol, architecture, memory, recipe id).
+        """Return on how many test images the networks of a set were tested.
 
-        Networks without stored predictions are left out.
+        The keys are (protocol, architecture, memory, recipe id). Networks without stored predictions are left out.
         """
         found = self._mappings(
             "SELECT DISTINCT protocol, architecture, memory, recipe_id, images FROM predictions "

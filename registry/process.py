@@ -13,7 +13,7 @@ from typing import Any
 
 from registry.records import RunRecord
 
-SILENT_SECONDS = 3600.0  # a run on another host is `silent` if it has stored nothing for so many seconds
+SILENT_SECONDS = 3600.0  # a run on another host is `silent` if it has stored nothing for more seconds than this
 _TOLERANCE = 2.0  # seconds; the start time that psutil gives changes a little if the clock of the host is changed
 
 
@@ -36,11 +36,12 @@ def is_here(run: RunRecord) -> bool:
 
 
 def state(run: RunRecord) -> str:
-    """Return what the run does now. This is its stored status, except if that is `running`.
+    """Return what the run does now. If its stored status is not `running`, this is the stored status.
 
-    A run with the status `running` may be in one of four states. `running`: it still runs, as far as can be known.
-    `dead`: its process on this host has ended. `silent`: it is on another host and has stored nothing for an hour.
-    `unknown`: it was started by an older version of satm, which did not store the process.
+    A run with the stored status `running` is in one of four states. `running`: its process runs on this host, or it is
+    on another host and has stored something within the last hour. `dead`: its process on this host has ended. `silent`:
+    it is on another host and has stored nothing for an hour. `unknown`: its last session was one of an older version of
+    satm, which did not store the process.
     """
     if run.status != "running":
         return run.status

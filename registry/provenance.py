@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = (  # packages, besides torch, that can give other numbers in another version
+_PACKAGES = (  # the packages, besides torch, whose version can change the results of a run
     "torchvision",
     "timm",
     "higher",
@@ -28,7 +28,7 @@ def usable_cores() -> int:
 
 
 def environment() -> dict[str, Any]:
-    """Return the facts for `Registry.add_environment`, which JSON can hold.
+    """Return the facts that `Registry.add_environment` stores, as a dictionary that JSON can hold.
 
     Equal environments give equal facts. A fact that is not known is None.
     """
@@ -56,8 +56,8 @@ def _commit(folder: Path) -> str | None:
 
     Returns None if the commit is not known.
     """
-    # Without `.git`, satm is installed as a package. Then git would find a repository in a folder above, which is not
-    # the repository of satm.
+    # If `folder` has no `.git`, satm is installed as a package. Git would then search the folders above, and could find
+    # a repository that is not the one of satm.
     if not (folder / ".git").exists():
         return None
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

@@ -32,13 +32,15 @@ RunStatus = Literal["running", "done", "failed", "interrupted"]
 def to_json(value: Any) -> str:
     """Return `value` as JSON text with sorted keys (`satm.canonical`).
 
-    Raises RegistryError if JSON cannot hold the value, or if reading the text gives another value.
+    Raises RegistryError if JSON cannot hold the value, or if the value that is read back from the text has another
+    text.
     """
     from satm.canonical import canonical_json
 
     try:
         text = canonical_json(value)
-        # This is False for integer keys that sort differently as text: JSON has only text keys.
+        # This is False if keys are integers and sort differently as texts (2 < 10, but "10" < "2"). JSON makes them
+        # texts.
         same = canonical_json(json.loads(text)) == text
     except (TypeError, ValueError) as error:
         raise RegistryError(f"cannot be stored as JSON ({error}); use plain, finite values") from error
@@ -100,7 +102,7 @@ class RunRecord:
     config: Mapping[str, Any] = field(metadata=JSON)
     set_id: str | None  # the set that the run made or worked on
     message: str  # what is known about the end of the last session, such as an error message; may be empty
-    seconds: float  # the time of all sessions together
+    seconds: float  # the working time of all sessions together
     sessions: int  # the number of sessions: 1, and 1 more each time that the run was resumed
     started: str  # the time in UTC, ISO 8601
     updated: str  # the heartbeat: the time at which the run last stored something, such as a checkpoint
@@ -186,7 +188,7 @@ class SummaryRow:
     """The mean and standard deviation of one metric over its repeats.
 
     A network that diverged has no value of the metric, so `mean`, `std` and `n` leave it out. If all networks diverged,
-    they are NaN, NaN and 0.
+    there is a row for the metric `accuracy` only, with `mean` and `std` NaN and `n` 0.
     """
 
     set_name: str
@@ -212,7 +214,7 @@ class SummaryRow:
     mean_all: float | None = None
     """The mean over all networks, in which a diverged network has the accuracy of a guess, 1/K for K classes.
 
-    None if networks diverged and the metric is no accuracy.
+    None if networks diverged and the metric is neither `accuracy` nor `macro_accuracy`.
     """
 
 
@@ -245,9 +247,9 @@ class BlobRow:
 
 
 def policy_name(policy: str | None) -> str | None:
-    """Return where a learning rate comes from, in one word: learned, grid or fixed; None if it is not known.
+    """Return where a learning rate comes from, in one word: learned, grid or fixed; None if `policy` is None.
 
-    `policy` is the text that a result stores, which may say more after the word.
+    `policy` is the text that a result stores. It may say more after the first word, as in "grid on validation".
     """
     return next((name for name in ("learned", "grid") if policy is not None and policy.startswith(name)), policy)
 

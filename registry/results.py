@@ -31,8 +31,10 @@ class ResultFilters(TypedDict, total=False):
     steps: int | None
 
 
-CHANCE = ("accuracy", "macro_accuracy")  # in these metrics a diverged network has the value of a guess, 1/K
-DIVERGED = "diverged"  # a network that diverged has a single row, and this is its metric
+CHANCE = ("accuracy", "macro_accuracy")  # for these metrics a diverged network has the value of a guess, 1/K
+# The metric of the single row that a diverged network has. In a class-incremental stream, a diverged network has all
+# its rows instead, with the values of a guess, and their `detail` contains the key `diverged`.
+DIVERGED = "diverged"
 
 # The SQL expression for the parts of `detail` that a `CellKey` contains.
 NOTED = "json_extract(detail, '$.policy', '$.validation', '$.grid.edge', '$.diverged')"
@@ -67,7 +69,7 @@ def recipe_id(name: str, config: Mapping[str, Any]) -> str:
     """
     from satm.canonical import digest
 
-    # `to_json` is called only because it raises RegistryError; `digest` raises TypeError or ValueError.
+    # For a config that JSON cannot hold, `digest` would raise TypeError or ValueError. `to_json` raises RegistryError.
     to_json(config)
     return digest({"name": name, "config": dict(config)})
 
@@ -131,7 +133,8 @@ class Results(Groups):
         """Return what was measured at the time `when` (ISO 8601, UTC) or later.
 
         Each item is (set id, protocol, architecture, memory, recipe id, steps). The time of a result is the last
-        heartbeat of the run that measured it. If this run is not known, it is the time at which the set was stored.
+        heartbeat of the run that measured it. If no run is stored with the result, it is the time at which the set was
+        stored.
         """
         rows = self._tuples(
             "SELECT DISTINCT results.set_id, protocol, architecture, memory, recipe_id, steps FROM results "
@@ -144,8 +147,8 @@ class Results(Groups):
     def damaged_results(self, set_id: str | None = None) -> list[str]:
         """Return one line for each result, replaced result and recipe that another program has changed.
 
-        A changed result has a wrong checksum, and a changed recipe has a wrong id. If `set_id` is given, only the
-        results of this set are checked, but all recipes.
+        A changed result has a wrong checksum, and a changed recipe has a wrong id. If `set_id` is given, the results of
+        other sets are not checked. All recipes are checked in any case.
         """
         clause, values = where({"set_id": set_id})
         problems = []
@@ -175,7 +178,7 @@ class Results(Groups):
     def verify(self, reference: str | None = None) -> list[str]:
         """Return one line for each problem of a set and its results, or of the whole file if `reference` is None.
 
-        The list is empty if every hash is right.
+        The list is empty if there is no problem. All recipes are checked in any case.
         """
         set_id = None if reference is None else self.find(reference).id
         return [*super().verify(reference), *self.damaged_results(set_id)]
@@ -191,17 +194,17 @@ class Results(Groups):
     ) -> dict[CellKey, CellValues]:
         """Return the values of result rows, collected into cells. The order of the cells is not defined.
 
-        The rows of one cell differ only in their repeat. A million rows are read in a few seconds, because no
-        `ResultRow` is made.
+        The rows of one cell have the same `CellKey` and different repeats. A million rows are read in a few seconds,
+        because no `ResultRow` is made.
 
         Args:
             sets: the ids of the sets; None: all sets.
             without: GLOB patterns; a metric that matches one of them is left out.
             last_only: leave out all incremental steps except the last.
-            rather: preferred metrics. If a network has one of them at its last step, or if it diverged, its other
-                metrics are left out.
-            filters: see `ResultFilters`. If `metric` is an accuracy of `CHANCE`, the rows with the metric `diverged`
-                are also returned.
+            rather: preferred metrics. If a network has at least one of them at its last step, or if it diverged, its
+                rows with all other metrics except `diverged` are left out.
+            filters: see `ResultFilters`. If `metric` is one of `CHANCE`, the rows with the metric `diverged` are also
+                returned.
 
         Raises RegistryError if a value is not finite, and the errors that `results` raises.
         """
@@ -242,8 +245,8 @@ class Results(Groups):
         """Return the mean, the population standard deviation and n over repeats, for each step of a stream.
 
         For class-incremental results, the networks of each class order are averaged first, and the mean, the standard
-        deviation and n are computed over the class orders. Results with different profiles or recipes are never
-        averaged together.
+        deviation and n are computed over the class orders. Results with different profiles, recipes or policies of the
+        learning rate are never averaged together.
         """
         clause, values = self._wanted(filters)
         return self._rows(
@@ -256,8 +259,8 @@ class Results(Groups):
     def _wanted(self, filters: Mapping[str, Any]) -> tuple[str, list[Any]]:
         """Return the SQL WHERE clause of `filters` and its values. The clause is "" if no filter is set.
 
-        Raises TypeError for an unknown filter, UnknownName if `set` names no set, and RegistryError if it is the start
-        of several ids.
+        Raises TypeError for an unknown filter, UnknownName if the filter `set` names no set, and RegistryError if the
+        filter `set` is the start of several ids.
         """
         columns: dict[str, Any] = dict(filters)
         unknown = sorted(columns.keys() - ResultFilters.__annotations__.keys())

@@ -24,7 +24,7 @@ class Runs(Identity):
         """Store the facts of `registry.provenance.environment` and return their id. Equal facts have equal ids."""
         from satm.canonical import digest
 
-        # `to_json` is called only because it raises RegistryError; `digest` raises TypeError or ValueError.
+        # For facts that JSON cannot hold, `digest` would raise TypeError or ValueError. `to_json` raises RegistryError.
         to_json(facts)
         record = EnvironmentRecord(id=digest(facts), facts=facts, created=now())
         with self._writing() as db:
@@ -54,9 +54,10 @@ class Runs(Identity):
     ) -> str:
         """Start a run, or resume the unfinished run with this key. Returns the id of the run.
 
-        A resumed run keeps its start time, config, seconds and metrics. It gets the device, environment, command and
-        process of this session. With `keep_command` it also keeps its old command and folder. This is for
-        `satm runs resume ID`, because that command cannot repeat the work in another registry.
+        A resumed run keeps its start time, config, seconds and metrics. Its device, environment, process, command and
+        folder are replaced by those of this session. If `keep_command` is True, its command and folder are not
+        replaced. `satm runs resume ID` needs this: the text `satm runs resume ID` as the stored command could not
+        repeat the work in another registry, where nothing has this id.
 
         If the run with this key is done, a new run starts. To know this before the call, use `find_run`.
         """
@@ -175,8 +176,8 @@ class Runs(Identity):
     ) -> None:
         """End this session of a run.
 
-        `set_id` is the id of the set that the run made; None leaves the stored id as it is. `add_seconds` is the
-        working time in seconds since the last call of the method `add_seconds`.
+        `set_id` is the id of the set that the run made; None leaves the stored id as it is. `add_seconds` is the part
+        of the working time, in seconds, that no call of the methods `add_seconds` and `add_metrics` has added yet.
         """
         with self._writing():
             run = self.run(run_id)

@@ -14,12 +14,14 @@ from typing import Any
 from registry.connection import code_of
 from satm.errors import RegistryError
 
-# The number of SQLite instructions between two checks of the time limit. They take well under a millisecond.
+# The number of SQLite instructions between two checks of the time limit. So many instructions usually take well under a
+# millisecond.
 CHECK_EVERY = 10_000
 
-# The largest number of bytes of one text or blob in a query. SQLite cannot be interrupted while it builds a large one.
+# The largest number of bytes of one text or blob in a query. SQLite cannot be interrupted while it builds a large text
+# or blob.
 LARGEST = 100_000_000
-GRACE = 0.5  # if SQLite has not stopped so many seconds after the time limit, it cannot be interrupted
+GRACE = 0.5  # seconds; if SQLite still computes this long after the time limit, it cannot be interrupted
 
 # The actions that SQLite's authorizer reports for a statement that only reads.
 READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -76,7 +78,7 @@ def _prepared(connection: sqlite3.Connection, sql: str, said: str) -> sqlite3.Cu
     try:
         return connection.execute(sql)
     except sqlite3.DatabaseError as error:
-        # For VACUUM the error has no code, so its message is checked too.
+        # If the authorizer denies a VACUUM, the error has no code, so its message is checked too.
         if code_of(error) != sqlite3.SQLITE_AUTH and "authoriz" not in str(error):
             raise
         raise RegistryError(f"'{said}' does more than read, and a query only reads") from error
@@ -85,7 +87,7 @@ def _prepared(connection: sqlite3.Connection, sql: str, said: str) -> sqlite3.Cu
 
 
 def _only_reading(action: int, name: str | None, *_: str | None) -> int:
-    """Allow the parts of a statement that only read, and deny all others. SQLite calls this for each part.
+    """Allow the parts of a statement that only read, and deny all others. SQLite calls this function for each part.
 
     ATTACH and VACUUM INTO are denied too, because they can make other files.
     """
@@ -117,7 +119,7 @@ class _Clock:
     def is_over(self, grace: float = 0.0) -> bool:
         """Return whether SQLite has computed longer than the time limit and `grace` seconds, so that it must stop.
 
-        SQLite calls this again and again while it computes. During this call Python can also react to Ctrl-C.
+        SQLite calls this method again and again while it computes. During such a call Python can also react to Ctrl-C.
         """
         since = self._since
         now = 0.0 if since is None else time.monotonic() - since
@@ -143,7 +145,8 @@ class _Clock:
                 raise
             if self.is_over():
                 raise RegistryError(self._message(said)) from None
-            # The time limit is not over, so Ctrl-C stopped SQLite. SQLite hides the KeyboardInterrupt.
+            # The time limit is not over, so Ctrl-C raised KeyboardInterrupt in `is_over`. This stopped SQLite, which
+            # reports an error of its own instead.
             raise KeyboardInterrupt from None
         except sqlite3.DataError as error:
             if code_of(error) != sqlite3.SQLITE_TOOBIG:

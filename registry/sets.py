@@ -33,7 +33,8 @@ class Sets(Tags):
         check_names("method", [synthetic.method])
         check_names("class", synthetic.classes)
 
-        # `to_json` is called only because it raises RegistryError; the digest in `synthetic.id` raises TypeError.
+        # For a description that JSON cannot hold, `synthetic.id` would raise TypeError or ValueError. `to_json` raises
+        # RegistryError.
         to_json(synthetic.describe())
         if not len(synthetic.images):
             raise RegistryError(f"a set of {synthetic.dataset} without images cannot be stored")
@@ -84,8 +85,8 @@ class Sets(Tags):
         newest = self._rows(
             SetRecord,
             "SELECT * FROM sets WHERE ? IN (name, dataset || '/ipc' || ipc || '/' || method) "
-            # `latest` skips a set that was made from another set. Such a set holds the images of a single incremental
-            # step and is made during the evaluation of the other set.
+            # `latest` skips a set that has another set as a parent. Such a set holds the images of a single incremental
+            # step, and was made during the evaluation of its parent.
             """OR (? = 'latest' AND parents NOT LIKE '%"set:%') """
             "OR id = (SELECT set_id FROM tags WHERE tags.name = ?) ORDER BY seq DESC LIMIT 1",
             [reference, reference, reference],
@@ -107,14 +108,15 @@ class Sets(Tags):
     def load(self, reference: str) -> SyntheticSet:
         """Return the set that `reference` names, with its tensors on the CPU.
 
-        Raises RegistryError if it is not exactly the set that was stored.
+        Raises RegistryError if what is read now is not exactly the set that was stored.
         """
         return self._assemble(self.find(reference))
 
     def verify(self, reference: str | None = None) -> list[str]:
         """Return one line for each problem of a set, or of the whole file if `reference` is None.
 
-        The list is empty if every hash is right.
+        The list is empty if there is no problem. For each set, its blobs, its id, its columns and its groups are
+        checked. For the whole file, SQLite also checks the structure of the file and the foreign keys.
         """
         problems = []
         if reference is None:
@@ -131,7 +133,7 @@ class Sets(Tags):
         return problems
 
     def _damaged_columns(self, record: SetRecord) -> Iterator[str]:
-        """Yield one line for each column of a set that contradicts its description.
+        """Yield one line for each column of a set that contradicts the description of the set.
 
         Yields one more line if the stored groups of the set are wrong.
         """

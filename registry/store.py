@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from registry.records import Row
 
 TRY = 1.0  # the number of seconds for which SQLite waits in one try to open a file for writing
-PATIENCE = 30.0  # the number of seconds for which a reader waits for a locked file; in WAL mode a reader never waits
+# The number of seconds for which a reader without a timeout waits for a locked file. In WAL mode a reader never waits.
+PATIENCE = 30.0
 # The first and the longest pause between two tries to get the write lock, in seconds. The pause is doubled each time.
 PAUSE, LONGEST_PAUSE = 0.001, 0.02
 
@@ -104,12 +105,14 @@ class Store:
             must_exist: raise an error if the file does not exist. If False, the file is made.
             read_only: never write to the file. Then the file must exist. If an older version made the registry, a
                 temporary copy gets the newest schema and is read instead.
-            timeout: the number of seconds for which opening and each write wait for another process; None: no limit.
+            timeout: the number of seconds for which opening and each write wait for another process; None: no limit
+                (if the file is only read: `PATIENCE`).
             waiting: called again and again while opening or a write waits. Its argument is the number of seconds waited
                 so far. It may raise an error to end the waiting.
 
-        Raises RegistryError, before anything is written, if the file is missing, cannot be written, is no registry, or
-        was made by a newer version. The same error is raised for writing to a network file system.
+        Raises RegistryError, before anything is written, if the file must exist and is missing, is no registry, or was
+        made by a newer version of satm. If `read_only` is False, it is also raised if the file cannot be written or is
+        on a network file system.
         """
         path = absolute(path)
         check(path, must_exist=must_exist or read_only, read_only=read_only)
@@ -183,7 +186,7 @@ class Store:
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
-        """Make everything that is read in this context come from one moment, even while another process writes."""
+        """Open a context in which all reads see the state of one moment, even if another process writes meanwhile."""
         if self._connection.in_transaction:
             yield
             return
@@ -221,7 +224,7 @@ class Store:
             self._connection.execute(f"PRAGMA busy_timeout = {patience}")
 
     def _check_place(self) -> None:
-        """Raise RegistryError if the file was deleted or replaced, because everything written now is lost then."""
+        """Raise RegistryError if the file was deleted, moved or replaced. What is written now would be lost."""
         if inode(self.path) != self._place:
             raise RegistryError(f"{self.path} was deleted, moved or replaced while it was in use; put it back")
 
@@ -280,7 +283,7 @@ def _patiently(
 ) -> tuple[sqlite3.Connection, bool, tuple[int, int] | None]:
     """Call the function `_writing` and return its result.
 
-    While another process holds the file, the call is repeated for `timeout` seconds; None: without a limit.
+    While another process holds the file, the call is repeated, but only for `timeout` seconds; None: without a limit.
     """
     started = time.monotonic()
     while True:
@@ -315,9 +318,10 @@ def _writing(path: Path, patience: float) -> tuple[sqlite3.Connection, bool, tup
 
 
 def _reading(path: Path, patience: float) -> tuple[sqlite3.Connection, Stamp | None]:
-    """Open a file, or a copy with the newest schema if an older version made the file, for reading.
+    """Open a file for reading. If an older version made the file, a copy with the newest schema is opened instead.
 
-    Returns the connection, and a stamp if the file was opened as a file that never changes (`connect_for_reading`).
+    Returns the connection, and a stamp if the connection is to the file itself and the file was opened as a file that
+    never changes (`connect_for_reading`), else None.
     """
     connection, frozen = connect_for_reading(path, patience)
     try:

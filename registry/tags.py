@@ -16,8 +16,8 @@ class Tags(Store):
     def add_tag(self, set_id: str, tag: str, *, move: bool = False) -> None:
         """Give a set the tag `tag`. If `move` is True, the tag may be taken from another set.
 
-        Raises ConfigError if the tag has a wrong form, if it could be the start of an id or `latest`, or if it names
-        another set and `move` is False.
+        Raises ConfigError if the tag has a wrong form, if it is `latest`, if it could be the start of an id, or if it
+        names another set and `move` is False.
         """
         if not _FORM.fullmatch(tag) or tag == "latest" or re.fullmatch("[0-9a-fA-F]{4,64}", tag):
             raise ConfigError(

@@ -4,9 +4,10 @@ There is one total for each table and each owner of rows; for example, a run own
 is the sum of the checksums of the rows. So the order of the rows does not matter, and the time to add a row does not
 depend on the size of the table.
 
-Triggers count each row that is written. They exist only in the connections of satm, and the totals are stored in the
-same transaction as the rows. So the totals do not include what another program writes. They find accidents, but they
-are no protection against a person who changes the file on purpose.
+SQLite triggers count each row that is written or removed. They exist only in the connections of satm, and the totals
+are stored in the same transaction as the rows. If another program changes rows, the totals stay as they are, so they
+differ from the rows, and this difference shows the change. The totals find accidents, but they are no protection
+against a person who changes the file on purpose.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _SIZE = 2**64  # sums of checksums are computed modulo this number
 
 
 class Totals:
-    """Counts the rows that a connection writes.
+    """Counts the rows that a connection writes and removes.
 
     Call `begin` at the start of each transaction and `store` before its commit.
     """
@@ -65,7 +66,7 @@ class Totals:
                 )
 
     def begin(self) -> None:
-        """Forget all changes that were not stored, because their transaction was undone."""
+        """Forget the changes that were counted in an earlier transaction. If they are still here, it was undone."""
         self._changes.clear()
 
     def store(self) -> None:
@@ -92,8 +93,9 @@ def fill(connection: sqlite3.Connection) -> None:
 def differing(connection: sqlite3.Connection, owners: frozenset[str] | None = None) -> dict[Key, tuple[int, int]]:
     """Compare the stored totals with the rows, and return the totals that differ, by table and owner.
 
-    For each of them, the two numbers are the number of rows in the total and the number of rows that are in the table.
-    They are equal if a row was changed. If `owners` is given, only the totals of these owners are compared.
+    The two numbers of each are the number of rows that satm has stored (from the total) and the number of rows that are
+    in the table now. If the two are equal, the contents of a row were changed. If `owners` is given, only the totals of
+    these owners are compared.
     """
     stored = {
         (str(table), str(owner)): _read(rest)

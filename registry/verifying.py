@@ -23,7 +23,7 @@ class Verifying(Results):
             return [*super().verify(reference), *self.differing_totals(record.id, record.name)]
 
     def differing_totals(self, *owners: str) -> list[str]:
-        """Return one line for each total that differs from the stored rows.
+        """Return one line for each total that differs from the rows in its table.
 
         If `owners` are given, only the totals of these owners are compared.
         """
@@ -33,9 +33,10 @@ class Verifying(Results):
         return [_line(table, names.get(owner, owner), *counts) for (table, owner), counts in found.items()]
 
     def accept(self) -> int:
-        """Accept all stored rows: replace the totals by totals of these rows.
+        """Accept the rows as they are now: replace all totals by totals of these rows.
 
-        Returns the number of totals that differed before. `verify` still reports rows with a wrong checksum.
+        Returns the number of totals that differed before. A result has a checksum of its own as well, so `verify` still
+        reports a result that was changed.
         """
         with self._writing() as db:
             count = len(differing(self._connection))

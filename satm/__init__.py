@@ -1,6 +1,6 @@
 """Dataset condensation that can be trusted and compared.
 
-The functions below do everything that the command line does. A function is imported only when it is first used, so
+The functions and classes below do the work of the commands. Each is imported only when it is first used, so
 `import satm` is quick.
 """
 

@@ -136,7 +136,8 @@ def explained(error: Exception) -> str | None:
 def _out_of_memory(error: Exception) -> bool:
     """Whether the error says that Python, or torch on any device, could not get memory.
 
-    torch has an error class for this on CUDA only, so the message is searched for its words.
+    torch has an error class of its own for this on CUDA only. Therefore the message is searched for the words that
+    torch uses in such an error on every device.
     """
     words = ("can't allocate memory", "out of memory")
     return isinstance(error, MemoryError) or any(each in str(error) for each in words)

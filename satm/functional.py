@@ -26,7 +26,7 @@ def unflatten(theta: FlatParams, shapes: Sequence[torch.Size]) -> list[torch.Ten
 
 
 class FlatNetwork:
-    """`network(x)` with its parameters taken from a flat vector θ [P]. A call never changes the network itself."""
+    """`network(x)` with its parameters taken from a flat vector θ [P]. A call leaves the network's own parameters."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network

@@ -29,7 +29,7 @@ _OURS = "set SATM_HOME to a folder of yours"  # the usual advice
 
 
 def home() -> Path:
-    """Return the folder of expert trajectories, ZCA transforms and checkpoints.
+    """Return the folder of all files that can be made again, such as expert trajectories and ZCA transforms.
 
     It is `SATM_HOME` if this environment variable is set, else a folder in the user's data folder.
     """
@@ -180,8 +180,9 @@ def acquire(lock_file: Path, timeout: float) -> BaseFileLock:
 def held_now(lock_file: Path, *, remove: bool = False) -> Iterator[None]:
     """Hold the lock of `lock_file` during a `with` block. Raises filelock.Timeout if another process holds it now.
 
-    With `remove`, the lock file is removed at the end, while the lock is still held. A lock file must be removed in no
-    other way. `acquire` never returns the lock of a file that is gone.
+    If `remove` is True, the lock file is removed at the end, while the lock is still held. This is the only safe way to
+    remove a lock file: a process that waits for the lock then gets it on a new file (`acquire`), and not on the removed
+    one.
     """
     lock = acquire(lock_file, timeout=0)
     try:
@@ -195,10 +196,10 @@ def held_now(lock_file: Path, *, remove: bool = False) -> Iterator[None]:
 
 @contextmanager
 def held(lock_file: Path, what: str, progress: Progress) -> Iterator[None]:
-    """Hold the lock of `lock_file` during a `with` block, in which `what` is trained.
+    """Hold the lock of `lock_file` during a `with` block that trains something; `what` is its name for messages.
 
     If another process holds the lock, report this to `progress` and wait. Raises Interrupted if `progress` asks to stop
-    while waiting.
+    while this process waits.
     """
     from filelock import Timeout
 

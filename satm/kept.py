@@ -1,9 +1,9 @@
 """Files of tensors in `SATM_HOME`: experts, teachers, checkpoints, ZCA transforms and decoded images.
 
-Such a *kept file* is a safetensors file with a description, with a checksum for every tensor, and with a checksum for
-the description and these checksums. The checksums find accidental damage, for example by a bad disk. They do not
-protect against a person who changes a file on purpose. A tensor is checked when it is read. Files that older versions
-of this suite wrote have no checksums and are read without this check.
+Such a *kept file* is a safetensors file. Its metadata hold a description, a checksum for every tensor, and one more
+checksum, for the description together with the other checksums. The checksums find accidental damage, for example by a
+bad disk. They do not protect against a person who changes a file on purpose. A tensor is checked when it is read. Files
+that older versions of this suite wrote have no checksums and are read without this check.
 """
 
 from __future__ import annotations

@@ -4,11 +4,12 @@ An object is registered in the file that defines it, by one statement at the top
 
     METHODS.add(Method(name="mtt", summary="matching training trajectories (Cazenavette et al. 2022)", ...))
 
-A table finds these statements by reading the text of the files of its package. It can therefore list the names and
-summaries without importing the files. For this, `name` and `summary` must be literal strings in the statement. A file
-is imported when a name that it registers is used.
+A table has a package (for `METHODS` it is `satm.methods`). It finds these statements by reading the text of the files
+in this package. It can therefore list the names and summaries without importing the files. For this, `name` and
+`summary` must be literal strings in the statement. A file is imported only when one of the names that it registers is
+used.
 
-Another package can offer an object by an entry point in its own metadata:
+A package that does not belong to this suite can offer an object by an entry point in its own metadata:
 
     [project.entry-points."satm.methods"]
     my-method = "my_package.method:METHOD"
@@ -56,8 +57,8 @@ class Names(Generic[T]):
             and only calls of `add` register objects.
         group: the entry-point group in which other packages offer objects. None: other packages cannot offer objects.
         expects: the type that an object loaded from an entry point must have. None: any type is allowed.
-        wrap: a function that makes the object for the table from the name and the loaded object of an entry point.
-            None: the loaded object itself is used.
+        wrap: a function that gets the name and the loaded object of an entry point, and returns the object for the
+            table. None: the loaded object itself is used.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Names(Generic[T]):
         return self._load(found[0])
 
     def owner(self, name: str) -> str:
-        """The owner of `name` as text: `satm` if the name is ours, otherwise the packages that offer it."""
+        """The owner of `name` as text: `satm` if the name is ours, otherwise the packages that offer the name."""
         offers = [owner(point) for point in self.points() if point.name == name]
         return "satm" if name in self.known() else " and ".join(sorted(offers))
 
@@ -110,8 +111,8 @@ class Names(Generic[T]):
     def summaries(self) -> dict[str, str]:
         """One line of text for every name.
 
-        The line is the summary of the object. Objects of other packages are not loaded for this, and their line names
-        the package instead.
+        The line is the summary of the object. Objects of other packages are not loaded for this: their line says from
+        which package they are.
         """
         lines = {name: f"from {self.owner(name)}" for name in self}
         lines |= {name: str(getattr(item, "summary", "")) for name, item in self._items.items()}
@@ -124,7 +125,8 @@ class Names(Generic[T]):
     def problems(self) -> list[str]:
         """One line of text for every object of another package that cannot be used.
 
-        All objects of other packages are loaded for this.
+        Either we have an object of the same name, or the object cannot be loaded. To find out, all objects of other
+        packages are loaded.
         """
         lines = []
         for point in self.points():
@@ -172,7 +174,10 @@ class Names(Generic[T]):
 
 
 def owner(point: EntryPoint) -> str:
-    """The package that defines the entry point `point`, or the object that it refers to if the package is not known."""
+    """The package that defines the entry point `point`, as text.
+
+    If the package is not known, the text is the value of the entry point, such as `my_package.method:METHOD`.
+    """
     return point.value if point.dist is None else f"package {point.dist.name}"
 
 
@@ -180,9 +185,9 @@ def owner(point: EntryPoint) -> str:
 def registered_in(package: str) -> dict[str, Listed]:
     """The names that the files of `package` register, with their summaries and modules.
 
-    They are read from the text of the files, and the files are not imported. `package` is a single module, or a
-    package. For a package, only its own files are read, and no packages inside it. Raises ConfigError if two files
-    register the same name.
+    They are read from the text of the files, and the files are not imported. `package` is the name of a package or of a
+    single module. For a package, only the files directly in its folder are read, and none in folders below. Raises
+    ConfigError if a name is registered twice.
     """
     top, *parts = package.split(".")
     spec = find_spec(top)  # only the top-level package, because to find an inner one, Python imports the outer one

@@ -1,4 +1,4 @@
-"""Parametrisations: the images φ are learned and stored, and networks are trained on decode(φ).
+"""Parametrisations: a set stores the images φ, which are learned, and networks are trained on decode(φ).
 
 The functions import torch only when they need it, so that a command that only lists sets starts fast.
 """
@@ -24,12 +24,12 @@ class Parametrisation(ABC):
     """A way to compute the images that networks see, [n·each, C, H, W], from the stored images φ [n, C, H, W].
 
     The images that come from the same stored image follow one another. Therefore, if the stored images are sorted by
-    class, the images that networks see are sorted by class, too. Limits on the number of images and on bytes refer to
+    class, the images that networks see are sorted by class, too. A limit on the number of images or bytes is a limit on
     the stored images.
     """
 
     __slots__ = ()
-    cite: ClassVar[tuple[str, ...]] = ()  # the papers that users of such a set cite, as keys of references.bib
+    cite: ClassVar[tuple[str, ...]] = ()  # what users of a set with this parametrisation cite: keys of references.bib
 
     @property
     @abstractmethod
@@ -49,7 +49,7 @@ class Parametrisation(ABC):
 
     @abstractmethod
     def spell(self) -> str:
-        """The text of the setting for this parametrisation, such as `factor:2`. `parametrisation_of` is the inverse."""
+        """The setting for this parametrisation as text, such as `factor:2`. `parametrisation_of` reads it."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Parametrisation(ABC):
         return values if self.each == 1 else values.repeat_interleave(self.each, dim=0)
 
     def by_stored(self, values: torch.Tensor) -> torch.Tensor:
-        """Group values of the images that networks see by the stored image that they come from.
+        """Group values by stored image: from one for each image that networks see to `each` for each stored image.
 
         `values` are [n·each, …], and the result is [n, each, …].
         """
@@ -101,7 +101,7 @@ class Pixels(Parametrisation):
         return images
 
     def spell(self) -> str:
-        """The text of the setting: `pixels`. See `Parametrisation`."""
+        """The setting as text: `pixels`. See `Parametrisation`."""
         return "pixels"
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,7 +126,8 @@ class Factor(Parametrisation):
 
     cite: ClassVar[tuple[str, ...]] = ("kim2022idc",)
     factor: int  # f, the number of smaller images along each side
-    padding: tuple[float, ...] = ()  # the value of the padding for each channel; (): 0, the mean of the real images
+    # The value of the padding for each channel. If it is empty, the value is 0, the mean of normalised real images.
+    padding: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.factor < 2:
@@ -160,7 +161,7 @@ class Factor(Parametrisation):
         return grid[..., :height, :width].contiguous()
 
     def spell(self) -> str:
-        """The text of the setting, such as `factor:2`. See `Parametrisation`."""
+        """The setting as text, such as `factor:2`, without the padding. See `Parametrisation`."""
         return f"factor:{self.factor}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,7 +173,7 @@ class Factor(Parametrisation):
         return any(side % self.factor for side in image_shape[1:])
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
-        """Raise ConfigError if a smaller image would be padding only, or if `padding` does not fit the channels.
+        """Raise ConfigError if one of the f² smaller images would be padding only, or if `padding` is wrong.
 
         `padding` must have one value for each channel, or be empty. See `Parametrisation`.
         """
@@ -206,7 +207,7 @@ class Factor(Parametrisation):
 
 
 def _fits(factor: int, side: int) -> bool:
-    """Whether each of `factor` pieces of a side of `side` pixels has a pixel that is not padding."""
+    """Whether each piece has a pixel that is not padding, if a side of `side` pixels is cut into `factor` pieces."""
     return (factor - 1) * -(-side // factor) < side
 
 

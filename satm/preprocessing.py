@@ -1,8 +1,9 @@
 """Preprocessing of images, and its inverse: normalisation by mean and std, or ZCA whitening.
 
-A synthetic set is stored with its preprocessing, so an evaluation can apply the same one. An object of either kind is
-called with images [..., C, H, W] (uint8 in 0..255, or float in 0..1) and returns preprocessed images. Its method
-`invert` does the inverse. The registry of sets stores both kinds as a plain dictionary.
+A synthetic set is stored with its preprocessing, so an evaluation can apply the same one. There are two classes,
+`MeanStd` and `ZCA`. An object of either class is called with images [..., C, H, W] (uint8 in 0..255, or float in 0..1)
+and returns preprocessed images. Its method `invert` does the inverse. The registry of sets stores the result of its
+method `to_dict`.
 """
 
 from __future__ import annotations
@@ -63,10 +64,11 @@ class MeanStd:
 class ZCA:
     """ZCA whitening of images, which are flattened to vectors x [D] with D = C·H·W and values in 0..1:
 
-        y = (x − μ) T,  T = U (S + eps)^-1/2 Uᵀ,  with U S Uᵀ the covariance of the training images
+        y = (x − μ) T,  T = U (S + eps)^-1/2 Uᵀ
 
-    μ [D] is the mean of the training images. If `unit` is given, the whitening is that of KIP. It normalises each image
-    by `unit`, subtracts the image's own mean, and scales the image to length 1. It does not use μ:
+    μ [D] is the mean of the training images, and U S Uᵀ their covariance. If `unit` is given, the whitening is that of
+    KIP. It normalises each image by `unit`, subtracts the image's own mean, and scales the image to length 1. It does
+    not use μ:
 
         y = u T,  u = (z − mean z) / ‖z − mean z‖,  z = unit(x)
 
@@ -97,7 +99,8 @@ class ZCA:
     def invert(self, images: Images) -> Images:
         """The inverse: whitened images back to values of about 0..1. The values are not clipped.
 
-        KIP's whitening (`unit`) loses the contrast of each image. The result then has the average contrast.
+        KIP's whitening (`unit`) loses the contrast of each image. Every image of the result then has the average
+        contrast of the training images.
         """
         vectors = self._flat(images) @ self._on(images, "inverse")
         if self.unit is None:
@@ -117,15 +120,19 @@ class ZCA:
         """The float32 tensors of the whitening, by name.
 
         `mean` [D] is μ, `transform` [D, D] is T, and `inverse` [D, D] is the inverse of T. If `unit` is given, `length`
-        (0-dimensional) replaces `mean`: it is the average length of an image before it is scaled to length 1.
+        (0-dimensional) replaces `mean`: it is the average length of the images before they are scaled to length 1.
 
-        Raises DataError if the file with the tensors is missing, and DamagedFile if it is damaged.
+        Raises DataError if the file with the tensors is missing or holds another whitening, and DamagedFile if it is
+        damaged.
         """
         return self._matrices or self._read()
 
     @property
     def available(self) -> bool:
-        """Whether the file with the matrices exists and is not damaged."""
+        """Whether the file with the matrices exists and is not damaged.
+
+        Raises DataError if the file holds another whitening.
+        """
         try:
             return self.path(self.key).exists() and bool(self.matrices)
         except DamagedFile:

@@ -1,4 +1,4 @@
-"""How long work reports its progress. The library calls these protocols; the command line draws the bars."""
+"""The interface by which work that takes long reports its progress: the library calls it, the command line draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The BibTeX entries of `references.bib`, by key. Methods, outer rules, data sets and networks name what to cite."""
+"""The BibTeX entries of `references.bib`. Methods, outer rules, data sets and networks cite them by their keys."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SUITE = "satm"  # the key of the entry that cites this suite
 
 
 def bibtex(cite: str) -> str:
-    """The BibTeX entry for `cite`: a key of `references.bib`, or a whole entry, which begins with `@`.
+    """The BibTeX entry for `cite`, which is a key of `references.bib` or already a whole entry (it begins with `@`).
 
-    Raises ConfigError if `references.bib` has no such key.
+    Raises ConfigError for a key that `references.bib` does not have.
     """
     if cite.startswith("@"):
         return cite.strip()

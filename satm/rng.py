@@ -1,8 +1,8 @@
 """Random numbers from one root seed. Each part of the work has a named seed; torch's global stream is not changed.
 
-The generator of a named part ("expert 3, epoch 2") depends only on the root seed and on the name. So work can be
-stopped, reordered or extended without any change to the draws of other parts. All generators are on the CPU, so the
-draws are the same on every device.
+The draws of a named part ("expert 3, epoch 2") depend only on the root seed and on the name. So the work can be
+stopped and continued, reordered or extended, and each part still has the same draws. All generators are on the CPU, so
+the draws are the same on every device.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ class WarmRestarts:
     In each cycle the learning rate falls from its highest value to `floor` times this value. In epoch p of a cycle of T
     epochs, p counted from 0, it is the highest value times floor + (1 − floor)(1 + cos(π p/T))/2.
 
-    Source: SGDR (Loshchilov and Hutter 2017, Eq. 5). A first epoch at a tenth of the rate is from GDumb
-    (src/main.py:18-29 at 4f412d7).
+    Source: SGDR (Loshchilov and Hutter 2017, Eq. 5). The warm-up is from GDumb, which has one epoch at a tenth of the
+    highest rate (src/main.py:18-29 at 4f412d7).
     """
 
     first: int = 1  # the number of epochs of the first cycle

@@ -31,10 +31,10 @@ def tensor_digest(tensor: torch.Tensor) -> str:
 class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
     """Learned images φ with their labels, their step size α and everything that is needed to use them.
 
-    It is a torch data set of pairs (image [C, H, W], target), sorted by class. These are the images that networks see.
     The set stores n images, and `parametrisation` decodes them into the images that networks see: one stored image can
     give several. `images`, `labels` and `ipc` describe the stored images. `decoded` is the same set with the images
-    that networks see.
+    that networks see. As a torch data set, it holds pairs (image [C, H, W], target) of the images that networks see,
+    sorted by class.
 
     `transform` brings real images of the same data set into the space of φ. Raises ShapeError if the tensors do not fit
     each other or are not finite, and ConfigError if the parametrisation does not fit the images.
@@ -53,7 +53,7 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
     profile: str  # the scale at which the set was made: paper, cpu, smoke …; `foreign` if it was made elsewhere
     seed: int
     config: Mapping[str, Any] = field(default_factory=dict)  # the settings of method, data, experts and network
-    parents: tuple[str, ...] = ()  # the ids of its origins, such as the fingerprint of the data or the experts' keys
+    parents: tuple[str, ...] = ()  # the ids of the set's origins: the fingerprint of the data, the experts' keys …
     name: str | None = None  # such as `cifar10/ipc10/satm@3`, if the set comes from a registry
 
     def __post_init__(self) -> None:
@@ -163,7 +163,7 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
     ) -> SyntheticSet:
         """The set that these tensors and the description `about` make. `about` is a result of `describe`.
 
-        Raises KeyError or TypeError if `about` has wrong keys, and the errors of a new set.
+        Raises KeyError or TypeError if `about` has wrong keys, and ConfigError or ShapeError if its values do not fit.
         """
         values = {
             **about,
@@ -191,7 +191,8 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
     def prefix(self, ipc: int) -> SyntheticSet:
         """The set of the first `ipc` images of each class: a smaller set of multisize condensation (MDC).
 
-        Raises ConfigError if the set has fewer images, ShapeError if not all of its classes have `self.ipc` images.
+        Raises ConfigError if the set has fewer than `ipc` images per class, and ShapeError if not all of its classes
+        have `self.ipc` images.
         """
         if not 1 <= ipc <= self.ipc:
             raise ConfigError(f"prefix {ipc}: the set has {self.ipc} images a class; choose 1 to {self.ipc}")

@@ -33,7 +33,10 @@ class Optimisation(Protocol):
 
     @property
     def clip_norm(self) -> float | None:
-        """The largest norm of a gradient, over all parameters together. A longer gradient is scaled to this norm."""
+        """The largest norm of a gradient, over all parameters together; None: no limit.
+
+        A longer gradient is scaled to this norm.
+        """
 
     def lr_at(self, epoch: int) -> float:
         """The learning rate of epoch `epoch`, counted from 0."""
@@ -89,7 +92,7 @@ class SGDConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdamWConfig:
-    """AdamW (Loshchilov and Hutter 2019). Its learning rate follows half a cosine (`satm.schedule.half_cosine`).
+    """AdamW (Loshchilov and Hutter 2019). Its learning rate lr follows half a cosine (`satm.schedule.half_cosine`).
 
     θ ← θ − lr λ θ − lr m̂ / (√v̂ + 1e-8). θ are the parameters and g is the gradient. m̂ and v̂ are the bias-corrected
     running means of g and g², with the factors β₁ and β₂. λ is 0 for parameters with one axis: the biases, and the
@@ -150,7 +153,7 @@ def plain_step(
     criterion: Criterion = F.cross_entropy,
     clip_norm: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step of the optimiser with the gradient of the loss, which is scaled to `clip_norm` if it is longer.
+    """One step of the optimiser with the gradient of the loss. A gradient longer than `clip_norm` is scaled to it.
 
     Returns the loss and the logits [b, K] before the step, both detached.
     """
@@ -167,9 +170,10 @@ def plain_step(
 def ruled_step(
     network: nn.Module, optimizer: torch.optim.Optimizer, rule: GradientRule, *, clip_norm: float | None = None
 ) -> Update:
-    """A function like `plain_step`, in which `rule` computes the gradient: for example GSAM's, for flat experts.
+    """A function that does a step as `plain_step`, but `rule` computes the vector that is used as the gradient.
 
-    The function takes images and targets, and returns the loss and the logits. Its loss is the cross-entropy.
+    An example of a rule is GSAM, which trains flat experts. The function takes images and targets, and returns the loss
+    and the logits. Its loss is the cross-entropy.
     """
     flat, parameters = FlatNetwork(network), list(network.parameters())
 
@@ -213,20 +217,16 @@ def fit(
 ) -> None:
     """Train `network` in place, in the epochs `first_epoch` to `config.epochs` − 1, counted from 0.
 
-    Epoch e takes all its random numbers (for the order, the augmentation and the layers) from `seed.child("epoch", e)`.
-    So training can continue from a stored snapshot with exactly the same result, if `optimizer` has the momentum of
-    that moment.
+    Epoch e takes all random numbers from `seed.child("epoch", e)`. So training can continue from a stored snapshot with
+    exactly the same result, if `optimizer` has the momentum of that point. Raises Diverged if a loss is not finite.
 
     Args:
-        criterion: the loss of a batch.
+        criterion: the loss of a batch; with a `rule` the loss is always the cross-entropy.
         augment, mix: change a batch: `augment` the images, then `mix` the images and the targets.
         optimizer: an optimiser with a state; None: a new one from `config`.
-        fused: compiled SGD for this architecture and loss. It gives the same numbers up to rounding errors.
+        fused: compiled SGD with this loss, with the same result up to rounding errors; None: steps are not compiled.
         on_epoch, on_batch: called after each epoch and before each batch. Both may raise an error to stop.
-        rule: computes the vector that the optimiser uses as gradient; None: the gradient of the loss. With a rule the
-            loss is the cross-entropy.
-
-    Raises Diverged if the loss of an epoch is not finite.
+        rule: computes the vector that the optimiser uses as gradient; None: the gradient of the loss.
     """
     network.train()
     device = next(network.parameters()).device
@@ -287,7 +287,10 @@ def predict(
 def accuracy(
     network: nn.Module, examples: Examples, *, batch_size: int | None = None, fused: Fused | None = None
 ) -> float:
-    """The fraction in 0..1 of `examples` that the network classifies correctly. Leaves it in evaluation mode."""
+    """The fraction in 0..1 of `examples` that the network classifies correctly.
+
+    Leaves the network in evaluation mode.
+    """
     logits, targets = predictions(network, examples, batch_size=batch_size, fused=fused)
     return float((logits.argmax(1) == targets).double().mean())
 

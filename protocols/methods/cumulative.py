@@ -1,7 +1,8 @@
 """`cumulative`: one network, trained further in each step on all real images seen so far.
 
-The network keeps its weights from step to step. So its accuracy is not an upper bound for the other protocols. The
-upper bound is the protocol `joint`, which trains a new network in each step.
+The network begins each step with the weights of the step before, and this can make it worse than a new network. So its
+accuracy is not an upper bound for the other protocols. The upper bound is the protocol `joint`, which trains a new
+network in each step.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ def _begin(context: StreamContext, config: StreamConfig) -> Learner:
 
     from protocols.learner import AvalancheLearner
 
-    # Adds the images of a skipped step to the data set of the strategy, without training.
+    # If an interrupted stream is continued, the finished steps are not trained again (`Learner.skip`). This function
+    # adds their images to the data set of the strategy.
     def remember(strategy: Any, experience: Any) -> None:
         strategy.experience = experience
         strategy.train_dataset_adaptation()

@@ -1,7 +1,7 @@
 """`der`: Dark Experience Replay (Buzzega et al. 2020), with the given memory as its replay buffer.
 
-The network is trained on the stream of real images. Each batch also has images of the memory, for which the network
-must keep its earlier logits.
+The network is trained on the stream of real images. Each batch also has images of the memory. For these, the loss keeps
+the network's logits near those that it gave after the step in which the images arrived.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def _begin(context: StreamContext, config: DERConfig) -> Learner:
     memory = LogitsMemory(context.arriving, context.buffer, context.each)
 
     def before(strategy: Any, step: int) -> None:
-        # If the buffer has fewer images than a batch of memory images, Avalanche replays nothing and gives no warning.
+        # If the buffer has fewer images than a batch of memory images needs, Avalanche replays nothing and gives no
+        # warning. So the batch is made smaller.
         strategy.batch_size_mem = min(config.memory_batch_size, len(memory.buffer) or 1)
 
     make = memory.behind(DER, alpha=config.alpha, beta=config.beta)

@@ -28,7 +28,7 @@ def _begin(context: StreamContext, config: ReplayConfig) -> Learner:
 
     def before(strategy: Any, step: int) -> None:
         # ER-ACE adds the images of the step to the buffer before the training. If the buffer then has fewer images than
-        # a batch of memory images, Avalanche replays nothing and gives no warning.
+        # a batch of memory images needs, Avalanche replays nothing and gives no warning. So the batch is made smaller.
         strategy.batch_size_mem = min(config.memory_batch_size, memory.size_after(step))
 
     return AvalancheLearner(context, config.sgd, memory.behind(ER_ACE), memory=memory, before=before)

@@ -1,6 +1,6 @@
 """`joint`: in each step, a new network is trained on all real images seen so far.
 
-Its accuracy is the upper bound for every memory.
+Its accuracy is the upper bound for the protocols that keep only some images in a memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ def _begin(context: StreamContext, config: StreamConfig) -> Learner:
     def afresh(strategy: Any, step: int) -> None:
         strategy.model.network.load_state_dict(context.networks.untrained(context.step_seed(step)).state_dict())
 
-    # Adds the images of a skipped step to the data set of the strategy, without training.
+    # If an interrupted stream is continued, the finished steps are not trained again (`Learner.skip`). This function
+    # adds their images to the data set of the strategy.
     def remember(strategy: Any, experience: Any) -> None:
         strategy.experience = experience
         strategy.train_dataset_adaptation()

@@ -19,9 +19,10 @@ class WeightedReplayConfig(ReplayConfig):
 
     CE(stream) is the mean cross-entropy of the b real images of a batch, CE(memory) that of its m memory images.
 
-    If w is None, the loss is that of Avalanche, the mean over all images of the batch. It is equal to w = m / (m + b),
-    which is m / (m + 32) with the default batch size. m is `memory_batch_size`, or less if the memory has fewer images.
-    So w depends on the size of a small memory. To compare memories of different sizes, set w to a number.
+    If w is None, the loss is that of Avalanche, the mean over all images of the batch. This is the loss above with
+    w = m / (m + b), which is m / (m + 32) with the default batch size. m is `memory_batch_size`, or less if the memory
+    has fewer images. So w depends on the size of a small memory. To compare memories of different sizes, set w to a
+    number.
     """
 
     replay_weight: float | None = None  # w

@@ -33,7 +33,7 @@ class InTurn:
 
 
 def named(strategy: str, ranges: DSARanges | None = None) -> Augment:
-    """Return the augmentation that `strategy` names. `ranges` limits its parameters; None: the ranges of DSA.
+    """Return the augmentation that `strategy` names. Its parameters are drawn from `ranges`; None: those of DSA.
 
     `crop_flip` applies one of the two operations to each batch, as in DSA. `crop+flip` applies both to each batch.
     Raises UnknownName for an unknown operation.
@@ -43,7 +43,7 @@ def named(strategy: str, ranges: DSARanges | None = None) -> Augment:
 
 
 def within(strategy: str, allowed: str) -> str | None:
-    """Return `strategy` without the operations that are not in the DSA strategy `allowed`; None if none remains."""
+    """Keep the operations of `strategy` that are also in the DSA strategy `allowed`; None if no operation remains."""
     sign = "+" if "+" in strategy else "_"
     kept = [name for name in strategy.split(sign) if name in parse(allowed)]
     return sign.join(kept) or None

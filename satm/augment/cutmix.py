@@ -18,9 +18,9 @@ class CutMix:
     """CutMix with one box for the whole batch.
 
     The area of the box is a fraction 1 − λ of the image, with λ ~ Beta(alpha, alpha). A part of the box that is outside
-    the image is cut off, and then λ is computed from the remaining area. The targets a and b of two mixed images become
-    λ a + (1 − λ) b. Cross-entropy (CE) is linear in its targets, so the CE of the mixed targets is λ CE(a) +
-    (1 − λ) CE(b), and training needs no special loss.
+    the image is cut off, and then λ is computed from the remaining area. If an image with the target p gets the box of
+    an image with the target q, its new target is λ p + (1 − λ) q. Cross-entropy (CE) is linear in its targets, so the
+    CE of the mixed target is λ CE(p) + (1 − λ) CE(q), and training needs no special loss.
 
     Source: Yun et al. 2019, as in GDumb (src/utils.py:103-137 at commit 4f412d7).
     """
@@ -61,7 +61,8 @@ class CutMix:
 def _span(size: int, fraction: float, generator: torch.Generator) -> tuple[int, int]:
     """Draw one side of the box: a part of the image's side of `size` pixels around a random centre.
 
-    Its length is `fraction` of the side, or less at the border. Returns the first pixel, and the pixel after the last.
+    Its length is `fraction` of the side, rounded down to an even number of pixels, or less if a part of it is outside
+    the image. Returns the number of the first pixel, and of the pixel after the last.
     """
     half = int(size * fraction) // 2
     centre = int(torch.randint(size, (), generator=generator))

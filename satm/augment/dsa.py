@@ -61,7 +61,7 @@ def apply(images: Images, draw: Draw) -> Images:
     """Return `images` [n, C, H, W] float, transformed by `draw`, with the same shape, dtype and device.
 
     This function draws nothing and changes no argument. Raises ShapeError if the draw was made for another number of
-    images.
+    images; a shared draw fits any number.
     """
     # Use at least float32: in half precision, two neighbouring pixels of a large image may have the same coordinate.
     arithmetic = torch.promote_types(images.dtype, torch.float32)

@@ -1,6 +1,7 @@
 """The six operations of DSA: how each operation draws its parameters, and how it transforms images [n, C, H, W].
 
-Each parameter of an operation has the shape [n, 1, 1, 1] and is on the device of the images.
+A drawn parameter has the shape [n] and is on the CPU. `satm.augment.dsa.apply` passes it to the operation with the
+shape [n, 1, 1, 1], on the device of the images.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def _color(x: Images, *, brightness: torch.Tensor, saturation: torch.Tensor, con
 
     c (s (x + b) + (1 − s)(grey + b)) + (1 − c)(mean + b) = c s x + c (1 − s) grey + (1 − c) mean + b,
 
-    with `grey`, the mean over the channels of x, and `mean`, the mean over all channels and pixels of each image x.
-    The mean after the first two steps is mean + b, because the saturation does not change it.
+    Here `grey` is the mean over the channels of x, and `mean` is the mean over all channels and pixels of each image x.
+    The mean after the first two steps is mean + b, because the saturation does not change the mean.
     """
     x = x.to(contrast.dtype)
     grey = x.mean(dim=1, keepdim=True)
@@ -111,8 +112,8 @@ def _draw_cutout(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
     values: dict[str, torch.Tensor] = {}
     for axis, side in (("row", source.height), ("column", source.width)):
         hole = _round(side * ranges.cutout)
-        # The centre of the hole may be on the border. If the side of the hole is an even number of pixels, the centre
-        # may also be one pixel after the last pixel.
+        # The centre of the hole may be any pixel of the image. A hole with an even side has no middle pixel. Its centre
+        # is then the pixel right after the middle, and may also be number `side`, which is just outside the image.
         start = source.whole(0, side - hole % 2) - hole // 2
         values |= {axis: start, f"{axis}_end": start + hole}
     return values
@@ -139,7 +140,7 @@ def _draw_scale(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
 
 
 def _scale(image: Images, *, x: torch.Tensor, y: torch.Tensor) -> Images:
-    """Scale images by bilinear interpolation. The result has zeros where it would be outside the image.
+    """Scale images by bilinear interpolation. All pixels outside the image count as zero.
 
     Each pixel at (column, row), counted from the centre, gets the value of the image at (x·column, y·row). Because the
     two axes are independent, this is one matrix product for each axis.
@@ -153,9 +154,10 @@ def _scale(image: Images, *, x: torch.Tensor, y: torch.Tensor) -> Images:
 
 
 def _interpolation(position: torch.Tensor, size: int) -> torch.Tensor:
-    """Return the weights [n, m, size] for linear interpolation between `size` pixels at the positions [n, m].
+    """Return the weights [n, m, size] of `size` pixels in the linearly interpolated values at the positions [n, m].
 
-    The pixels are at the positions 0 … size − 1. The weights are zero for positions outside the image.
+    The pixels are at the positions 0 … size − 1, and further pixels outside count as zero. So less than one pixel
+    outside the image only the weight of the outermost pixel is above 0, and further outside all weights are 0.
     """
     pixels = torch.arange(size, device=position.device, dtype=position.dtype)
     return (1 - (position.unsqueeze(-1) - pixels).abs()).clamp_min(0)
@@ -166,7 +168,7 @@ def _draw_rotate(source: Source, ranges: DSARanges) -> dict[str, torch.Tensor]:
 
 
 def _rotate(x: Images, *, radians: torch.Tensor) -> Images:
-    """Rotate images about their centre by bilinear interpolation, with zeros outside.
+    """Rotate images about their centre by bilinear interpolation. All pixels outside the image count as zero.
 
     The position of each pixel is rotated, and the pixel gets the image's value at the rotated position. The coordinates
     are those of torch's affine_grid: −1 to 1 between the centres of the outermost pixels. In these coordinates an image
@@ -178,8 +180,8 @@ def _rotate(x: Images, *, radians: torch.Tensor) -> Images:
     cos, sin = radians.cos(), radians.sin()
     row = sin * (half_y / half_x) * columns + cos * rows + half_y
     column = cos * columns - sin * (half_x / half_y) * rows + half_x
-    # The image gets a frame of zeros, one pixel wide. Positions further outside are moved into this frame, so they give
-    # zero too.
+    # The image gets a frame of zeros, one pixel wide. Positions further outside are moved onto this frame, so the value
+    # there is zero too.
     row, column = row.clamp(-1, height), column.clamp(-1, width)
     top, left = row.floor().clamp_max(height - 1), column.floor().clamp_max(width - 1)
     below, right = (row - top).flatten(2), (column - left).flatten(2)
@@ -216,10 +218,10 @@ def _look_up(x: Images, index: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation: two functions that use the same names for its parameters."""
+    """An operation: `draw` returns its random parameters by name, and `apply` takes them as keyword arguments."""
 
     draw: Callable[[Source, DSARanges], dict[str, torch.Tensor]]  # draws the parameters, each of shape [n]
-    apply: Callable[..., Images]  # transforms a batch of images, with the parameters as keyword arguments
+    apply: Callable[..., Images]  # transforms a batch of images, with the parameters in the shape [n, 1, 1, 1]
 
 
 OPERATIONS: Mapping[str, Operation] = {

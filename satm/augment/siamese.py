@@ -1,6 +1,6 @@
 """Siamese augmentation by class: the real and the synthetic images of a class get the same operation.
 
-The operation and its parameters are drawn once for each class.
+The operation and its parameters are drawn once for each class, and then applied to both batches.
 """
 
 from __future__ import annotations

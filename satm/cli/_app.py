@@ -15,7 +15,7 @@ from satm.cli._values import quickly, taught
 
 
 class Made(Mapping[str, Any]):
-    """A mapping from each name to its command, which is made at the first look-up."""
+    """A mapping from each name to its command or group of commands, which is made at the first look-up."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in COMMANDS:

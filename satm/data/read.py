@@ -21,9 +21,10 @@ from satm.progress import Progress
 def read(folder: Path, name: str, *, image_size: int | None, progress: Progress) -> tuple[Raw, str]:
     """The decoded images of data set `name` in `folder`, and their digest (a hash over all images and labels).
 
-    Encoded images are decoded once, and the result is kept in `SATM_HOME`. `image_size` is the height and width of the
-    result in pixels; None means the size in the catalogue or, for other folders, the images' own size. Raises DataError
-    if the files are in no layout that satm knows, if a part is missing, or if a file is damaged.
+    Encoded images (PNG, JPEG …) are decoded once, and the result is kept in `SATM_HOME` for later calls. `image_size`
+    is the height and width of the result in pixels. None means the size in the catalogue or, for a data set that is not
+    in the catalogue, the size that all its images have. Raises DataError if the files are in no layout that satm knows,
+    if a part is missing, if a file is damaged, or if `image_size` is needed because the images differ in size.
     """
     spec = spec_of(name)
     if spec is not None and (raw := read_arrays(folder, spec)) is not None:
@@ -52,10 +53,10 @@ def read(folder: Path, name: str, *, image_size: int | None, progress: Progress)
 
 
 def _check_not_kin(source: Encoded, spec: DatasetSpec) -> None:
-    """Raise DataError if the images are not those of the ImageNet subset `spec`, but those of fast.ai's archive.
+    """Raise DataError if `source` does not hold the ImageNet subset `spec`, but fast.ai's data set of the same classes.
 
-    The archive (`spec.kin`) has the same classes but other images, and is a data set of its own. It is recognised by
-    its numbers of training and test images.
+    fast.ai's data set (`spec.kin`) has the same classes but other images, and an entry of its own in the catalogue.
+    `source` is taken to be fast.ai's data set if it has the same numbers of training and test images.
     """
     kin = spec_of(spec.kin) if spec.kin is not None and spec.in_imagenet else None
     if kin is not None and (len(source.train), len(source.test)) == kin.images:
@@ -68,9 +69,10 @@ def _check_not_kin(source: Encoded, spec: DatasetSpec) -> None:
 def _decoded(source: Encoded, name: str, classes: tuple[str, ...], size: int, *, own: bool, progress: Progress) -> Raw:
     """All images of `source`, decoded to a height and width of `size` pixels.
 
-    `own` means that the data set is a user's own folder, and not one of the catalogue. Then images are turned upright
-    as their EXIF data say, and if all images are grey, the result has one channel. Images of the catalogue's data sets
-    are not turned and always get three channels, as in published code. Messages about the images go to `progress`.
+    `own` is True if the data set is a user's own folder, and False if it is in the catalogue. Images of an own folder
+    are turned upright as their EXIF data say; if all of them are grey, the result has one channel, else three. Images
+    of the catalogue's data sets are not turned and always get three channels, as in published code. Messages about the
+    images go to `progress`.
     """
     count = len(source.train) + len(source.test)
     check_room(count * 3 * size * size, f"{name}: {count} images of {size}×{size} pixels", SMALLER)

@@ -18,7 +18,8 @@ MAX_SIDE = 4096  # the largest height and width in pixels; no network of satm ta
 def native_image_size(name: str, *, root: Path | None = None) -> int:
     """The height and width in pixels of the images of data set `name`.
 
-    It is the size in the catalogue. For a user's own folder, it is the size that all images in the folder have.
+    For a data set of the catalogue, it is the size that the catalogue states. For a user's own folder, it is the size
+    that all images in the folder have.
 
     Raises UnknownName if there is no such data set. Raises DataError if the folder cannot be read, or if its images are
     not all square and of one size.
@@ -29,7 +30,7 @@ def native_image_size(name: str, *, root: Path | None = None) -> int:
 
 
 def common_side(source: Encoded) -> int:
-    """The height and width in pixels that all images of `source` have. The header of every image is read.
+    """The height, equal to the width, in pixels that all images of `source` have. Reads the header of every image.
 
     Raises DataError if the images are not square, not all of one size, or larger than `MAX_SIDE`.
     """

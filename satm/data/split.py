@@ -12,20 +12,20 @@ from satm.preprocessing import Preprocessing
 from satm.rng import Seed
 from satm.types import Images, Labels
 
-# If all preprocessed images of a split take at most this many bytes, they are kept. Larger splits are preprocessed
-# batch by batch.
+# If all preprocessed images of a split take at most this many bytes, they are kept in memory on the device of the
+# batches. A larger split is preprocessed batch by batch, and no preprocessed image is kept.
 KEPT_BYTES = 4 * 2**30
 _CHUNK = 4096  # the number of images that are preprocessed at once
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """Labelled images, stored as uint8 and preprocessed when a batch of them is asked for.
+    """Labelled images, stored as uint8 and preprocessed when `batch` is called.
 
     The class implements the protocol `satm.types.Examples`. If the preprocessed images take at most `KEPT_BYTES`, the
-    first batch preprocesses all images of the split and keeps them on `device`. So, to use only a few images of a large
-    split, take a `subset` of them first. Raises ShapeError if the images are not [n, C, H, W] uint8, or if the numbers
-    of images and labels differ.
+    first call of `batch` preprocesses all images of the split and keeps them on `device`. So, to use only a few of the
+    images, first take a `subset`: only its images are then preprocessed. Raises ShapeError if the images are not
+    [n, C, H, W] uint8, or if the numbers of images and labels differ.
     """
 
     images: Images  # [n, C, H, W] uint8 on the CPU
@@ -70,17 +70,17 @@ class Split:
         return replace(self, images=self.images[index], labels=self.labels[index])
 
     def of_classes(self, wanted: list[int]) -> Split:
-        """A split with the images of the classes in `wanted`. Labels and the order of the images stay the same."""
+        """A split with the images of the classes in `wanted`, in the same order. Each image keeps its label."""
         return self.subset(torch.isin(self.labels, torch.tensor(wanted, dtype=torch.int64)).nonzero()[:, 0])
 
 
 def stratified(labels: Labels, fraction: float, seed: Seed) -> tuple[torch.Tensor, torch.Tensor]:
     """Hold out a random `fraction` of the images of every class. `labels` [n] int64 are the labels of all images.
 
-    Returns (the indices of the kept images, the indices of the images held out), both ascending. Of each class,
-    round(fraction × size of the class) images are held out, at least one but never all of them; none if `fraction` is
-    0. Each class has a random generator of its own, so the draw of one class does not depend on the other classes.
-    Raises ConfigError unless 0 ≤ fraction < 1.
+    Returns (the indices of the kept images, the indices of the images held out), both ascending. If `fraction` is 0, no
+    image is held out. Otherwise round(fraction × size of the class) images of each class are held out, but at least
+    one, and at least one image is kept: a class with a single image keeps it. Each class has a random generator of its
+    own, so the draw of one class does not depend on the other classes. Raises ConfigError unless 0 ≤ fraction < 1.
     """
     if not 0 <= fraction < 1:
         raise ConfigError(f"fraction to hold out {fraction}: expected 0 ≤ fraction < 1")

@@ -21,15 +21,15 @@ from satm.home import make_folder, put_in_place
 
 # The names of torchvision's classes for data sets that are stored as arrays and not as encoded images
 _ARRAYS = ("CIFAR10", "CIFAR100")
-PATIENCE = 10.0  # a download gives up after this many seconds without a connection or a byte
+PATIENCE = 10.0  # a download fails if for this many seconds there is no connection, or no byte arrives
 
 
 def read_arrays(folder: Path, spec: DatasetSpec) -> Raw | None:
-    """The images of CIFAR-10 or CIFAR-100 in `folder`; None if it is not the folder of one of the two.
+    """The images and labels of CIFAR-10 or CIFAR-100 in `folder`; None if `spec` or `folder` is not one of the two.
 
-    The folder has the name that CIFAR's archive unpacks to (`cifar-10-batches-py` …) and holds pickled arrays.
-    torchvision checks the MD5 hash of every file before it unpickles the file. Raises DataError if a file is missing or
-    has another hash.
+    The folder must have the name that CIFAR's archive unpacks to (`cifar-10-batches-py` …). It holds pickled arrays.
+    torchvision checks the MD5 hash of every file before it unpickles any of them. Raises DataError if a file is missing
+    or has the wrong hash.
     """
     if spec.torchvision not in _ARRAYS or folder.name not in spec.folders:
         return None
@@ -56,7 +56,7 @@ def read_arrays(folder: Path, spec: DatasetSpec) -> Raw | None:
 
 
 def download(spec: DatasetSpec, folder: Path) -> None:
-    """Let torchvision download the data set `spec` into `folder`. If the download fails, there is no `folder`.
+    """Let torchvision download the data set `spec` into `folder`. If the download fails, `folder` is not made.
 
     torchvision prints its own progress bar on standard error. Raises DataError if there is no connection within
     `PATIENCE` seconds, or if the download fails.
@@ -94,7 +94,7 @@ def reachable(url: str, seconds: float) -> bool:
         try:
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
         except urllib.error.HTTPError:
-            pass  # the server responded, with an error; the download will report the reason
+            pass  # the server responded, but with an error; the download will meet the same error and report it
         except OSError:
             return
         answered.set()

@@ -39,12 +39,12 @@ def fitted_zca(
     by a matrix T [D, D], where D = C·H·W is the number of values of a flattened image. Below, U S Uᵀ is an
     eigendecomposition: the columns of U are eigenvectors, and the diagonal matrix S holds the eigenvalues.
 
-    If `unit` is None, it is the usual whitening. x are the flattened images in 0..1, and μ is their mean:
+    If `unit` is None, the result is the usual whitening. x are the flattened images in 0..1, and μ is their mean:
 
         Cov = Σ (x − μ)(x − μ)ᵀ / (n − 1) = U S Uᵀ,  T = U (S + eps)^-1/2 Uᵀ,  T⁻¹ = U (S + eps)^1/2 Uᵀ
 
-    If `unit` is given, it is the whitening of the method KIP. u are the flattened images, normalised by `unit`, centred
-    and scaled to length 1 (see `ZCA`):
+    If `unit` is given, the result is the whitening of the method KIP. u are the flattened images, each normalised by
+    `unit`, centred at its own mean and scaled to length 1 (see `ZCA`):
 
         Σ u uᵀ / n = U S Uᵀ,  T = U (S + eps · tr S / D)^-1/2 Uᵀ
 
@@ -54,7 +54,7 @@ def fitted_zca(
     Raises DataError for fewer than two images or too little memory, and SatmError if the result cannot be saved.
 
     Source: docs/field.md, "Normalisation and whitening" (MTT utils.py:137-165; kornia zca.py, whose SVD of Cov gives
-    the same T); for `unit`, the source of `ZCA`.
+    the same T). For the whitening with `unit`, see the source in `ZCA`.
     """
     count, channels, height, width = images.shape
     named: dict[str, Any] = {"data": fingerprint, "eps": eps, "version": _VERSION}
@@ -111,7 +111,7 @@ def _covariance(images: Images, device: torch.device) -> Moment:
 
 
 def _unit_moment(images: Images, unit: MeanStd, device: torch.device) -> Moment:
-    """The second moment [D, D] of the images scaled to length 1, and the mean of the lengths that they had before."""
+    """The second moment [D, D] of the vectors u (`fitted_zca`), and the mean of the lengths before the scaling to 1."""
     size = images[0].numel()
     moment, length = torch.zeros(size, size, dtype=torch.float64, device=device), 0.0
     for chunk in images.split(_CHUNK):

@@ -1,7 +1,8 @@
 """Chooses how a job (a condensation) computes its hypergradients: one of the policies `higher`, `replay` and `tesla`.
 
-The choice depends on the size of the job and on the machine, but never on measured times. So two equal jobs on one
-machine get the same policy, and equal seeds give equal bits.
+A hypergradient is the derivative of the loss after the inner loop with respect to the images (and other outer
+variables). The choice depends on the size of the job and on the machine, but never on measured times. So two equal jobs
+on one machine get the same policy, and equal seeds give equal bits.
 """
 
 from __future__ import annotations
@@ -27,38 +28,42 @@ from satm.machine.ram import total_memory
 
 Engine: TypeAlias = Literal["auto", "prefer-higher", "higher", "replay", "tesla"]
 
-# A job with fewer floating-point operations than this is not compiled, because compiling takes minutes. The key
-# is the type of the device.
+# With compile=auto, a job with fewer floating-point operations than this is not compiled, because compiling takes
+# minutes. The key is the type of the device.
 COMPILE_WORTH = {"cpu": 1e13, "cuda": 1e15}
-# An upper bound of the size of autograd's tape for one differentiated inner step, divided by the bytes that the forward
-# pass of the step saves.
+# Autograd's tape of one differentiated inner step takes at most this many times the bytes that the forward pass of the
+# step saves.
 TAPE = 3.0
 MEMORY_SHARE = 0.6  # the largest share of the memory of the device that the tape may take
 
 # The time of an inner step, and the time of differentiating it, both divided by the time of one uncompiled gradient.
-# The key is (whether the policy is `higher`, whether the step is compiled). Measured with a ConvNet of width 32 on 100
-# images, on a CPU (benchmarks/engine.py).
+# The key is (whether the policy is `higher`, whether the step is compiled); `higher` is never compiled. Measured with a
+# ConvNet of width 32 on 100 images, on a CPU (benchmarks/engine.py).
 TIMES = {(True, False): (1.0, 2.3), (False, False): (1.0, 3.6), (False, True): (0.6, 2.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class InnerWork:
-    """The size of a job: the passes through the inner loop in one outer step, and the number of outer steps."""
+    """The size of a job: what one outer step computes, and the number of outer steps.
+
+    An outer step runs the inner loop once or, with some outer rules, several times. Each run is called a pass.
+    """
 
     flops: float  # floating-point operations of the forward pass of one image
     activation_bytes: int  # bytes that the forward pass of one image saves for its backward pass
     batch: int  # number of images of an inner step
-    steps: int  # inner steps of all passes in one outer step: N for the first pass, plus those of a second pass
-    taped: int  # differentiated inner steps of all passes in one outer step
-    window: int  # differentiated inner steps of one pass
+    steps: int  # number of inner steps in one outer step, summed over its passes
+    taped: int  # number of differentiated inner steps in one outer step, summed over its passes
+    window: int  # number of differentiated inner steps of one pass
     outer_steps: int  # number of outer steps of the job
-    kept: int = 1  # number of parameter-sized vectors that `replay` stores per differentiated step (`UpdateRule.kept`)
+    kept: int = 1  # number of vectors [P] that `replay` stores for each differentiated step (`UpdateRule.kept`)
 
     @property
     def total(self) -> float:
         """Floating-point operations of the whole job.
 
-        The gradient of an inner step costs as much as three forward passes. To differentiate the step costs eight more.
+        To compute the gradient of an inner step costs as much as three forward passes. To differentiate this step costs
+        as much as eight more.
         """
         return self.outer_steps * self.batch * self.flops * (3 * self.steps + 8 * self.taped)
 
@@ -76,7 +81,7 @@ class EngineChoice:
     compiled: bool  # whether its steps are compiled
     precision: Precision
     reason: str  # one phrase for the user
-    at_once: int | None = None  # number of images that a step differentiates together; None means the whole batch
+    at_once: int | None = None  # number of images of a step that are differentiated together; None: the whole batch
 
     def __str__(self) -> str:
         """One line, such as `engine replay, compiled (1e+14 operations are worth compiling)`."""
@@ -106,13 +111,13 @@ def choose_engine(
     image_shape: tuple[int, int, int],
     work: InnerWork,
 ) -> EngineChoice:
-    """Choose the policy of a job: the one that the user names or, with "auto", the fastest that fits in memory.
+    """Choose the policy of a job: the one that the user names in `asked`, or the first of these that applies.
 
-    "auto" takes the first of these that applies:
-    1. compiled `replay`, if the job is so large that compiling saves time;
-    2. `higher`, if its tape fits in memory: without compiling, it is faster than `replay`;
-    3. uncompiled `replay`.
-    "prefer-higher" takes `higher` if its tape fits, else `replay`. A network that draws random numbers needs `higher`.
+    1. `higher`, if the network draws random numbers: the other policies cannot differentiate it;
+    2. `replay`, if the precision is not float32: `higher` has no other;
+    3. compiled `replay`, if steps are compiled (`whether_compiled`) and `asked` is "auto";
+    4. `higher`, if its tape fits in memory: without compiling, it is faster than `replay`;
+    5. uncompiled `replay` or, if `asked` is "prefer-higher" and steps are compiled, compiled `replay`.
     Raises ConfigError for a combination that cannot work.
     """
     random = draws_random_numbers(network, blank_image(network, image_shape))
@@ -162,8 +167,9 @@ def choose_engine(
 def whether_compiled(asked: Compilation, operations: float, device: torch.device) -> tuple[bool, str]:
     """Whether a job of `operations` floating-point operations is compiled, and the reason as text.
 
-    With "auto", a job is compiled if the machine can compile, and if compiling saves more time than it takes. Raises
-    ConfigError if `asked` is "compiled" but the machine cannot compile.
+    If `asked` is "auto", a job is compiled if the machine can compile, and if the job has so many operations that
+    compiling saves more time than it takes (`COMPILE_WORTH`). Raises ConfigError if `asked` is "compiled" but the
+    machine cannot compile.
     """
     missing = missing_compiler(device)
     if asked == "compiled" and missing:

@@ -1,6 +1,7 @@
-"""The reference policy: the library `higher` runs the inner loop, and autograd differentiates its last steps.
+"""The reference policy `higher`: it runs the inner loop under autograd's tape, which differentiates the last steps.
 
-Autograd's tape is off for the inner steps before step ι (the first differentiated step), and on from step ι.
+The tape is off for the inner steps before step ι (the first differentiated step), and on from step ι. For plain SGD the
+library `higher`, after which the policy is named, runs the steps. For another update rule this file runs them.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from satm.types import FlatParams
 
 
 class HigherPolicy:
-    """The policy that lets autograd differentiate the steps which `higher.innerloop_ctx` records (paper A.3).
+    """The policy that lets autograd record the differentiated steps and differentiate through them (paper A.3).
 
-    The result is exact. The RAM grows with the window, because autograd's tape holds every differentiated step. This
-    policy calls the network module itself, so it is the only one for networks that draw random numbers (dropout). It is
-    never compiled. Use it as the reference. Use it also if steps are not compiled and the tape fits in RAM: it is then
-    faster than `ReplayPolicy`, which computes each step of the window twice.
+    The result is exact. The memory grows with the window (the differentiated steps), because autograd's tape holds all
+    of them. This policy computes each step only once. So it is the only one for networks that draw random numbers
+    (dropout): a second computation of a step would draw other numbers. It is never compiled. Use it as the reference.
+    Use it also if steps are not compiled and the tape fits in memory: it is then faster than `ReplayPolicy`, which
+    computes each step of the window twice.
     """
 
     name = "higher"
@@ -86,7 +88,8 @@ def _run_sgd(
 ) -> tuple[Point, Point | None]:
     """Run the inner steps `steps` by plain SGD from the point `start`.
 
-    Returns the point after them, and the point before step `keep`; None in its place if `keep` is not one of the steps.
+    Returns two points: the one after the last of these steps, and the one before step `keep`. The second is None if
+    `keep` is not among `steps`.
     """
     kept: Point | None = None
     with _innerloop(loop.network, start.theta, taped=taped) as (network, optimizer):
@@ -100,7 +103,7 @@ def _run_sgd(
 def _run_rule(
     loop: InnerLoop, start: Point, steps: range, at: OuterVariables, keep: int | None, *, taped: bool
 ) -> tuple[Point, Point | None]:
-    """Run the inner steps like `_run_sgd`, but by any update rule. Autograd records the rule's own update."""
+    """Run the inner steps like `_run_sgd`, but by the update rule of `loop`. With `taped`, autograd records them."""
     network = FlatNetwork(loop.network.train())
     kept: Point | None = None
     point = start._replace(theta=start.theta.detach().requires_grad_())
@@ -117,7 +120,7 @@ def _run_rule(
 
 @contextmanager
 def _innerloop(network: nn.Module, theta: FlatParams, *, taped: bool) -> Iterator[tuple[Any, Any]]:
-    """The functional network of the library `higher` with the parameters θ [P], and its SGD optimiser."""
+    """A functional copy of `network`, made by the library `higher`, at the parameters `theta` [P], and its SGD."""
     import higher
 
     parameters = list(network.parameters())

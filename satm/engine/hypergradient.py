@@ -43,16 +43,16 @@ class HypergradientPolicy(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether the result is the exact derivative of F if every step is differentiated.
+        """Whether `images`, `labels` and `step_size_taped` of the result are exact if every step is differentiated.
 
-        This is about the images, the labels and `step_size_taped`.
+        `step_size` of the result is always the approximation of Eq. 10.
         """
 
     @property
     def step(self) -> Step | None:
-        """The pure functions of one inner step that the policy uses; None if it uses none.
+        """The pure functions of one inner step that the policy uses; None if the policy uses autograd's tape instead.
 
-        Other code may use them too, for example `exact_step_size_derivative`.
+        Other code may use these functions too, for example `exact_step_size_derivative`.
         """
 
     def __call__(
@@ -80,5 +80,6 @@ class HypergradientPolicy(Protocol):
                 a second pass can start there (trajectory reuse, paper Eq. 9).
             moments: the moments of the loop's update rule before step `first`; None means zero.
 
-        No argument is changed. Raises ConfigError if the truncation does not fit the loop.
+        No argument is changed. Raises ConfigError if the truncation does not fit the loop, or if the policy cannot
+        differentiate this loop.
         """

@@ -1,4 +1,7 @@
-"""The inner loop: N training steps on the synthetic set. All random draws are made before the loop starts."""
+"""The inner loop: N training steps on the synthetic set.
+
+The mini-batches and augmentations of all steps are drawn before the loop starts.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +31,14 @@ class OuterVariables(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class InnerLoop:
-    """An inner loop of N steps. With plain SGD it is (paper §3.1, there called Ξ):
+    """An inner loop of N steps. With plain SGD (paper §3.1, where the loop is called Ξ) the steps are:
 
         θ_{i+1} = θ_i − α ∇_θ L_CE(θ_i, T_i(φ[B_i])),  i = 0 … N − 1
 
     θ_i [P] are the network's parameters before step i, φ [n, C, H, W] are the synthetic images, α is the step size, and
     L_CE is the `criterion` (cross-entropy). B_i are the indices of the mini-batch of step i, and T_i is its
     augmentation. Both are fixed before the loop runs, so two passes through the same loop use the same random draws.
-    Another `rule` than plain SGD uses the same gradient for another update of θ.
+    If `rule` is not plain SGD, it uses the same gradient, but computes θ_{i+1} from it in another way.
 
     Raises ShapeError if the numbers of mini-batches and augmentations differ, and ConfigError if both are 0.
     """
@@ -67,6 +70,6 @@ class InnerLoop:
         return (at.images, at.labels) if index is None else (at.images[index], at.labels[index])
 
     def loss(self, call: Callable[[Images], torch.Tensor], step: int, at: OuterVariables) -> torch.Tensor:
-        """The inner loss of step `step`, the mean over its mini-batch. `call` computes logits of images at some θ."""
+        """The inner loss of step `step`, the mean over its mini-batch. `call` is the network: from images to logits."""
         images, labels = self.batch(step, at)
         return self.criterion(call(self.transforms[step](images)), labels)

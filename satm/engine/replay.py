@@ -35,12 +35,13 @@ class ReplayPolicy:
         ∂F/∂φ += −α ∂⟨g_i, v⟩/∂φ,  ∂F/∂α += −⟨g_i, v⟩,  v ← v − α H_i v
 
     With another update rule, v and the cotangents of the rule's moments (such as momentum) first go backwards through
-    the update itself. This changes v and gives the cotangent u of g_i. Then ∂F/∂φ += ∂⟨g_i, u⟩/∂φ and v ← v + H_i u.
+    the update itself. This changes v, and gives the term of ∂F/∂α and the cotangent u of g_i. Then
+    ∂F/∂φ += ∂⟨g_i, u⟩/∂φ and v ← v + H_i u.
 
-    The result is exact, like that of `HigherPolicy`. The RAM holds the graph of one step and, for each step of the
-    window, `UpdateRule.kept` vectors [P]: θ_i and what else the rule needs. Use this policy compiled for long jobs (a
-    full window takes 0.64 to 0.76 of the time of MTT's own code, docs/engine.md). Use it uncompiled if the tape of
-    `HigherPolicy` does not fit in RAM. The network must not draw random numbers.
+    The result is exact, like that of `HigherPolicy`. The memory holds the graph of one step and, for each step of the
+    window, `UpdateRule.kept` vectors [P]: θ_i and, if the rule is not plain SGD, g_i and the moments. For long jobs,
+    use this policy compiled: with a full window it takes 0.64 to 0.76 of the time of MTT's own code (docs/engine.md).
+    Use it uncompiled if the tape of `HigherPolicy` does not fit in memory. The network must not draw random numbers.
     """
 
     step: Step
@@ -81,13 +82,14 @@ class TeslaPolicy:
     """The approximate policy of TESLA (Cui et al. 2023), which treats every θ_i of the window as independent of φ.
 
     The first pass runs the inner steps to θ_N and computes v = ∂L/∂θ_N. The second pass runs the differentiated steps
-    again and sums ∂F/∂φ ≈ −α Σ_i ∂⟨g_i, v⟩/∂φ, where g_i = ∇_θ L_CE(θ_i, φ) and θ_i and v are constants. This needs RAM
-    for a few vectors [P] only, but it is exact only if a single step is differentiated. Use it for the method TESLA, or
-    if the θ_i of a window do not fit in RAM. Otherwise use `ReplayPolicy`, which gives the exact derivative in about
-    the same time.
+    again and sums ∂F/∂φ ≈ −α Σ_i ∂⟨g_i, v⟩/∂φ, where g_i = ∇_θ L_CE(θ_i, φ) and θ_i and v are constants. This needs
+    memory for a few vectors [P] only, but it is exact only if a single step is differentiated. It takes plain SGD only.
+    Use it for the method TESLA, or if the θ_i of a window do not fit in memory. Otherwise use `ReplayPolicy`, which
+    gives the exact derivative in about the same time.
 
-    TESLA's published code (distill.py:418 at 488842e) writes `2 * t` for a tuple t. This repeats the tuple and does not
-    double the gradient in it. So the published code's gradient of the images is half of the gradient here.
+    TESLA's published code (distill.py:418 at 488842e) writes `2 * t`, where t is a tuple that holds a gradient. In
+    Python this repeats the tuple and does not double the gradient. So the gradient with respect to the images in the
+    published code is half of the one here.
     """
 
     step: Step
@@ -134,8 +136,8 @@ def inner_path(
     """Run the inner steps `steps` from the parameters `theta` [P], without autograd's tape.
 
     Yields (i, the point before step i, the gradient g_i [P] of step i) for each step. A point holds θ and the moments
-    of the update rule. At the end it yields the point after the last step, with zeros in place of a gradient. `moments`
-    are the moments at `theta`; None means zero.
+    of the update rule. At the end it yields (`steps.stop`, the point after the last step, zeros in place of a
+    gradient). `moments` are the moments at the start; None means zero.
     """
     point = loop.rule.start(theta.detach())
     if moments is not None:
@@ -158,9 +160,9 @@ def _value_and_gradient(
 
 
 class _Sum:
-    """The derivatives of F with respect to φ, its labels and α, which are sums over the differentiated steps.
+    """Computes the derivatives of F with respect to φ, its labels and α. Each is a sum over the differentiated steps.
 
-    `at` holds the outer variables, and `outer_gradient` is ∂L/∂θ_N [P].
+    `self.at` holds the outer variables (φ, its labels and α), and `outer_gradient` is ∂L/∂θ_N [P].
     """
 
     def __init__(self, loop: InnerLoop, at: OuterVariables, *, outer_gradient: FlatParams) -> None:

@@ -94,8 +94,8 @@ def make_step(
     at_once: how many images are differentiated together (`satm.machine.pieces.images_at_once`). It changes only the
         round-off, if the logits of an image do not depend on the other images of its batch. For other networks it must
         be None.
-    precision: "bf16" runs the network under torch's autocast. Convolutions, matrix products, activations and norms are
-        in bfloat16. Parameters, loss and sums over steps stay float32.
+    precision: "bf16" runs the network under torch's autocast. Its convolutions, matrix products, activations and
+        normalisation layers compute in bfloat16. Parameters, loss and sums over steps stay float32.
     """
     flat = FlatNetwork(network.train())
     kind = next(network.parameters()).device.type
@@ -120,8 +120,9 @@ def make_step(
     if notify is None:
         return _by_pieces(Step(network, criterion, gradient, product, mixed), at_once)
     # s is also the directional derivative of L along v, which `tangent` computes in forward mode. To differentiate
-    # `tangent` needs no double backward of a convolution, which is slow because torch uses the images as kernels in it.
-    # In uncompiled code this does not pay, because the forward-mode derivatives of norms cost more time than it saves.
+    # `slope`, torch needs a double backward pass of each convolution, which is slow, because the images are the kernels
+    # of its convolutions. To differentiate `tangent`, torch does not need it. In uncompiled code `tangent` is slower
+    # all the same, because its forward-mode derivatives of normalisation layers cost more time than it saves.
     fuse = partial(compiled, notify=notify)
     _load_forward_mode()
     step = Step(
@@ -135,7 +136,7 @@ def make_step(
 
 
 def _by_pieces(step: Step, at_once: int | None) -> Step:
-    """A step that computes the same on `at_once` images at a time.
+    """Return a step that computes the same as `step`, but on at most `at_once` images at a time; None: `step` itself.
 
     L is a mean over the images, so the derivatives of L are weighted sums of those of the pieces.
     """

@@ -50,9 +50,10 @@ def exact_step_size_derivative(
     step gives ω_{i+1} = ω_i − g_i − α H_i ω_i. This needs one Hessian-vector product for each step. The result is
     ∂L/∂θ_N · ω_N. Use this function if the window is short and α must follow the exact derivative.
 
-    The formula is for plain SGD. For another update rule, `UpdateRule.pushed_forward` computes the next ω, and with it
-    the derivatives of the rule's moments. `outer_loss` is L(θ). `step` computes the gradients and products for `loop`;
-    give one to use compiled code. Raises ConfigError if each inner step has a step size of its own.
+    The formula is for plain SGD. For another update rule, `UpdateRule.pushed_forward` computes ω_{i+1}, and with it
+    the derivatives of the rule's moments. `outer_loss` is L(θ). `step` computes the gradients and Hessian-vector
+    products of the inner loss; None: uncompiled functions are made for this call. Raises ConfigError if each inner step
+    has a step size of its own.
     """
     step = step or make_step(loop.network, criterion=loop.criterion)
     step.check(loop)

@@ -2,7 +2,8 @@
 
 A rule is a pure function of tensors. It has settings but no state: its moments (such as the velocity of momentum SGD)
 are arguments and return values. The `InnerLoop` with its rule says what is computed. A `HypergradientPolicy` says how
-this is differentiated. Every policy differentiates every rule exactly, including its moments.
+this is differentiated. `HigherPolicy` and `ReplayPolicy` differentiate every rule exactly, including its moments.
+`TeslaPolicy` takes plain SGD only.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class UpdateRule(ABC):
     def update(self, at: Point, gradient: FlatParams, step_size: torch.Tensor, step: int) -> Point:
         """Return the point after inner step `step` (0, 1, …) with the step size α = `step_size`.
 
-        It is differentiable with respect to every tensor.
+        The result is differentiable with respect to every tensor among the arguments.
         """
 
     @property
@@ -73,7 +74,8 @@ class UpdateRule(ABC):
     ) -> Pulled:
         """Return the cotangents before this update, given the cotangents `after` it (reverse mode).
 
-        `at` is the point before the update. `gradient` may be None for a rule that keeps only θ (`kept` is 1).
+        `at` is the point before the update. `gradient` is the gradient g there. It may be None if the rule does not
+        need g here (the rule's `kept` is 1).
         """
         assert gradient is not None
         leaves = [each.detach().requires_grad_() for each in (at.theta, *at.moments, gradient, step_size)]
@@ -98,8 +100,9 @@ class UpdateRule(ABC):
         with torch.enable_grad():
             moved = self.update(Point(leaves[0], tuple(leaves[1:-2])), leaves[-2], leaves[-1], step)
             after = [moved.theta, *moved.moments]
-            # Two reverse passes make one forward pass. The vector-Jacobian product is linear in the cotangents `duals`.
-            # So the derivative of ⟨product, tangents⟩ with respect to `duals` is the Jacobian-vector product.
+            # Two passes in reverse mode give a derivative in forward mode. `pulled`, the vector-Jacobian product, is
+            # linear in the cotangents `duals`. So the derivative of ⟨pulled, tangents⟩ with respect to `duals` is the
+            # Jacobian-vector product.
             duals = [torch.zeros_like(each).requires_grad_() for each in after]
             pulled = torch.autograd.grad(after, leaves, duals, create_graph=True, materialize_grads=True)
             along = sum(((each * t).sum() for each, t in zip(pulled, tangents, strict=True)), torch.zeros(()))
@@ -161,8 +164,8 @@ class Adam(UpdateRule):
         m' = β₁ m + (1 − β₁) g,   v' = β₂ v + (1 − β₂) g²
         θ' = θ − α m'/(1 − β₁^{i+1}) / (√(v'/(1 − β₂^{i+1})) + ε)
 
-    If an entry of v' is 0, that entry of g has been 0 in every step so far. The square root has no derivative at 0,
-    so 0 is used instead.
+    If an entry of v' is 0, that entry of g has been 0 in every step so far. The square root has no derivative at 0, so
+    for such an entry the root and its derivative are taken to be 0.
     """
 
     name: ClassVar[str] = "adam"

@@ -1,6 +1,7 @@
 """The description of a synthetic set as JSON text, which is stored in the metadata of exported files.
 
-`to_text` writes the text. `from_text` checks it and makes the same set from it again.
+`to_text` writes the text. `from_text` checks the text and makes the same set again, from the text and the set's
+tensors.
 """
 
 from __future__ import annotations

@@ -32,21 +32,22 @@ LABEL_KINDS: tuple[LabelKind, ...] = ("hard", "probabilities", "logits")
 class Foreign:
     """The contents of an imported file or folder.
 
-    It is checked that shapes and types are right and that all values are finite, but not what the values mean. Images
-    without labels are assumed to be class-major: first all images of class 0, then all images of class 1, and so on.
+    The `read` function of a layout has checked that shapes and types are right and that all values are finite. It has
+    not checked what the values mean. If there are no labels, the images are assumed to be class-major: first all images
+    of class 0, then all images of class 1, and so on.
     """
 
     images: Images  # [n, C, H, W] float32 as stored, or uint8 pixels
     labels: torch.Tensor | None  # [n] int64 or [n, K] float32; None if the files hold no labels
     step_size: float | None = None  # the step size α; None if the files hold none
     files: tuple[Path, ...]  # all files that were read
-    folders: tuple[str, ...] | None = None  # names of class folders; then hard `labels` are indices into these names
+    folders: tuple[str, ...] | None = None  # names of class folders, into which hard `labels` are indices; None: none
     pixels: bool = False  # whether float `images` are pixels in 0..1 (uint8 images are always pixels in 0..255)
     enlarged: bool = False  # whether the images were stored smaller and then enlarged: they are smoother than real ones
     soft: torch.Tensor | None = None  # soft labels [n, K], if the files hold them in addition to the hard `labels`
     notes: tuple[str, ...] = ()  # facts that are shown to the user, one line each
     says: Mapping[str, Any] = field(default_factory=dict)  # facts that the files state; keys are fields of `Claims`
-    whole: SyntheticSet | None = None  # the set with its whole description, if this suite exported the file
+    whole: SyntheticSet | None = None  # the set with its whole description; None if the file holds no description
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ class Layout:
     write: Callable[[SyntheticSet, Path], tuple[str, ...]]
     suffix: str = ""  # the suffix of the file that `write` makes; "" if `write` makes a folder
     space: Space | None = None  # the space of the images if the user states none; None: the user must state one
-    soft: LabelKind | None = None  # the kind of a label matrix [n, K]; None if the layout allows several kinds
+    soft: LabelKind | None = None  # the kind of a label matrix [n, K] if the user states none; None: the user must
     method: str = "imported"  # the name of the method that made the sets, unless the user states another
     cifar10_constants: bool = (
         False  # whether CIFAR-100 is normalised by CIFAR-10's mean and std, as in the code of MTT and its successors
@@ -72,8 +73,9 @@ class Layout:
     unit_whitening: bool = False  # whether the whitening is KIP's, which scales each image to length 1
     factor: bool = False  # whether a stored image may be a grid of smaller images; the user then gives --factor
     keeps: Callable[[SyntheticSet], bool] = lambda synthetic: False
-    """Whether `write` can write the stored images of this set, although networks see other images (`parametrisation`).
-    If not, `write` gets the decoded set, which holds the images that networks see."""
+    """Whether `write` gets the set as it is stored. If not, `write` gets the decoded set, which holds the images that
+    networks are trained on. The two differ only if the set's `parametrisation` computes these images from the stored
+    ones."""
 
 
 LAYOUTS: Names[Layout] = Names("layout", package="satm.exchange", group="satm.layouts", expects=Layout)

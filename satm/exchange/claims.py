@@ -18,7 +18,8 @@ _METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 class Claims:
     """The facts that the user states with the options of an import.
 
-    A field is None if the user does not state this fact. Raises ConfigError if a value is impossible.
+    A field is None if the user does not state this fact. Raises ConfigError if a value is impossible, or if mean and
+    std are not given together or do not fit `preprocessing`.
     """
 
     dataset: str | None = None
@@ -56,9 +57,9 @@ class Claims:
                 raise ConfigError(f"the file says {name} {value}, not {claimed}; leave --{name.replace('_', '-')} out")
 
     def completed(self, says: Mapping[str, Any]) -> Claims:
-        """Return the claims with every fact that the user does not state taken from the file, given by `says`.
+        """Return the claims, completed: a fact that the user does not state has the value in the file, if there is one.
 
-        Raises ConfigError as `check` does.
+        `says` maps names of fields to the values in the file. Raises ConfigError as `check` does.
         """
         self.check(says)
         return replace(self, **{name: value for name, value in says.items() if getattr(self, name) is None})

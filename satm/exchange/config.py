@@ -26,7 +26,7 @@ class ImportConfig:
     architecture: str  # the network of the in-domain evaluation; by default the ConvNet that most papers use
     format: str  # the name of the layout
     index: int | None = None  # the position of the set in a file that holds several sets, from 0
-    recipe: str | None = None  # null: the recipe of the machine's profile; at profile `paper` the method's recipe
+    recipe: str | None = None  # null: the recipe of the machine's default profile; for `paper` the method's recipe
     validation: float = 0.1  # the fraction of the training images that is held out, as for every set
     moments_checked: bool = True  # false: mean or std do not fit the space, but the user stored the set with --force
 

@@ -26,8 +26,8 @@ _NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "tiny-imagenet": "TinyIm
 def read_dd_ranking(path: Path, index: int | None = None) -> Foreign:
     """Read `images.pt` in the folder `path`, and `labels.pt`, `lr.pt` and `config.yaml` if they exist.
 
-    `path` may also be the file of the images; then `config.yaml` is not read. `index` is not used, because a folder
-    holds one set. Raises DataError if a file cannot be read.
+    `path` may also be the file of the images. Then `labels.pt` and `lr.pt` are read from its folder, but `config.yaml`
+    is not. `index` is not used, because a folder holds one set. Raises DataError if a file cannot be read.
     """
     path = existing(path)
     folder = path if path.is_dir() else path.parent

@@ -1,4 +1,4 @@
-"""Compares two synthetic sets: their tensors by mean, standard deviation and range, their descriptions key by key."""
+"""Compares two synthetic sets: their tensors by shape, type, mean, std and range, their descriptions key by key."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from satm.synthetic import SyntheticSet
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference between the sets a and b.
+    """One difference between two sets.
 
-    `a` and `b` are the values in the two sets; None if a set has no such value. For a difference that is stated for
-    both sets together, such as the number of unequal values, `a` is None and `b` is the statement.
+    `a` and `b` are the values in the first and in the second set; None if the set has no such value. If the difference
+    is stated for both sets together, such as the number of unequal values, `a` is None and `b` is the statement.
     """
 
     what: str  # the name of the value: images.std, config.condense.settings.rho …
@@ -33,9 +33,9 @@ def differences(a: SyntheticSet, b: SyntheticSet) -> list[Difference]:
 
 
 def _tensors(name: str, a: torch.Tensor, b: torch.Tensor) -> Iterator[Difference]:
-    """Yield the shape, type and moments that differ, then how many values differ and by how much.
+    """Yield the shape, type, mean, std and range that differ, then how many values differ and by how much.
 
-    Yields nothing if all bits are equal.
+    The numbers of values are compared only if the shapes are equal. Yields nothing if the tensors are equal.
     """
     a, b = a.detach().cpu(), b.detach().cpu()
     if a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b):

@@ -1,7 +1,7 @@
 """Checks for files that were made elsewhere.
 
-They make sure that no file outside the folder of the user is read, and that no file takes far more RAM than its length
-justifies. They run no code of the files.
+The checks make sure that no file outside the folder that the user names is read, and that no file takes far more RAM
+than its length justifies. They run no code of the files.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from satm.errors import DataError
 
-# A file may claim any size. Therefore its own length limits what we allocate: at most SMALL bytes plus FACTOR times the
-# length. Image data never compress by such a factor.
+# A file may claim that its contents have any size. Therefore its own length limits what we allocate for them: at most
+# SMALL bytes plus FACTOR times the length. Image data never compress by such a factor.
 SMALL, FACTOR = 64 * 2**20, 20
 
 
@@ -88,7 +88,7 @@ def shown(text: str, length: int = 160) -> str:
 
 
 def check_claim(path: Path, claimed: int) -> None:
-    """Raise DataError if the file `path` claims to unpack to more bytes (`claimed`) than a file of its length can."""
+    """Raise DataError if `claimed`, the bytes that file `path` says it unpacks to, are too many for its length."""
     if claimed > SMALL + FACTOR * path.stat().st_size:
         raise DataError(f"{path} claims to unpack to {claimed >> 20} MiB, which its length does not allow; refused")
 

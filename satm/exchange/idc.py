@@ -31,7 +31,7 @@ _NOTE = "images are pixels in 0..1: taken into the space of --preprocessing, as 
 def read_idc(path: Path, index: int | None = None) -> Foreign:
     """Read the images and labels of the file `path`, or of the only `data*.pt` in the folder `path`.
 
-    Raises DataError if the file cannot be read.
+    `index` is not used, because a file holds one set. Raises DataError if the file cannot be read.
     """
     path = existing(path)
     file = one_of(path, "data*.pt") if path.is_dir() else path
@@ -73,8 +73,8 @@ def by_class(foreign: Foreign) -> Foreign:
 def as_grids(cut_out: SyntheticSet, foreign: Foreign, factor: int) -> SyntheticSet:
     """Return a set that stores the grids of `foreign` and decodes to the images of `cut_out`.
 
-    `cut_out` is the set of pieces, made from the result of `cut` and checked. If it is whitened, it is returned
-    unchanged.
+    `cut_out` is the set of pieces, made from the result of `cut` and checked. If it is whitened, the function returns
+    `cut_out` itself, for the reason at the top of this file.
     """
     space = cut_out.preprocessing
     if not isinstance(space, MeanStd):

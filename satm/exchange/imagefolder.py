@@ -20,14 +20,16 @@ from satm.progress import SILENT
 from satm.synthetic import SyntheticSet
 from satm.types import Images
 
-MAX_SIDE, MAX_PIXELS = 4096, 2**30  # limits, because a tiny PNG can claim any size; 10,000 images of 224² fit twice
+# The limits of an image's side and of the pixels of all images together. They are needed because a tiny PNG can claim
+# any size. 20,000 images of 224² pixels are allowed.
+MAX_SIDE, MAX_PIXELS = 4096, 2**30
 _PIXELS = "images are pixels: taken into the space of --preprocessing"
 
 
 def read_imagefolder(path: Path, index: int | None = None) -> Foreign:
-    """Read the images `path/<class>/*.png` as uint8 pixels, ordered by class and file name.
+    """Read the image files `path/<class>/*` (PNG, JPEG …) as uint8 pixels, ordered by class and file name.
 
-    Raises DataError if there are none or they cannot be read.
+    `index` is not used, because a folder holds one set. Raises DataError if there are no images or one cannot be read.
     """
     root = existing(path)
     if not root.is_dir():
@@ -62,7 +64,7 @@ def inside_folder(folder: Path, root: Path) -> None:
 def decoded(items: list[Item]) -> tuple[Images, tuple[str, ...]]:
     """Decode images. Returns (images [n, 1 or 3, side, side] uint8, notes for the user, one line each).
 
-    An item is the image's name in error messages, and its file or its encoded bytes. Raises DataError if an image
+    An item is (the name of an image in error messages, its file or its encoded bytes). Raises DataError if an image
     cannot be decoded, is not square, is too large or has another size than the others.
     """
 
@@ -86,9 +88,9 @@ def decoded(items: list[Item]) -> tuple[Images, tuple[str, ...]]:
 
 
 def pictures(synthetic: SyntheticSet) -> tuple[Images, float]:
-    """Return the images [n, C, H, W] as uint8 pixels, and the largest change of a pixel by rounding and clipping.
+    """Return the images [n, C, H, W] as uint8 pixels, and the largest change of a value by rounding and clipping.
 
-    The change is on the scale where pixels are 0..1.
+    The change is for values in 0..1, and not in 0..255.
 
     Raises DataError if the images are neither grey nor RGB, or if their whitening is not on this machine.
     """
@@ -130,7 +132,8 @@ def write_pictures(synthetic: SyntheticSet, path: Path, folders: list[str], file
 def write_imagefolder(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     """Write PNG files into folders named after the classes. Returns the facts that are lost, one line each.
 
-    If a class name cannot be used as a folder name, or two are the same, the folders are named by class number.
+    If a class name cannot be used as a folder name, or if two class names differ at most in upper and lower case, all
+    folders are named by class number.
     """
     make_folder(path)
     plain = all(re.fullmatch(r"[\w][\w .'()-]*", name) and name == name.strip() for name in synthetic.classes)

@@ -1,6 +1,7 @@
-"""The `.npz` files of KIP: images [n, H, W, C] and labels [n, K], which are a regression target for each class.
+"""The `.npz` files of KIP: images [n, H, W, C] and labels [n, K].
 
-The class of an image is the one with the largest target, as in DC-BENCH's loader of these files.
+KIP learns by regression, so a label is a row of K targets, one for each class. The class of an image is the one with
+the largest target, as in DC-BENCH's loader of these files.
 Source: docs/field.md, "Normalisation and whitening", and that loader (data_loader/kip_data_loader.py).
 """
 

@@ -25,13 +25,14 @@ def settled_labels(
 ) -> tuple[Labels, LabelKind, int]:
     """Return the labels as a `SyntheticSet` holds them, their kind, and the number of images of each class.
 
-    `n` is the number of images. If `labels` is None, the images are assumed to be class-major. A matrix [n, K] has the
-    kind `claimed`, which the user states. If the user states none, it has the kind `default` of the layout. With the
-    kind `hard`, each row of the matrix becomes the class with the largest entry.
+    `n` is the number of images. If `labels` is None, the images are assumed to be class-major. Labels [n] are always
+    hard. A matrix [n, K] has the kind `claimed`, which the user states. If the user states none, it has the kind
+    `default` of the layout. With the kind `hard`, each row of the matrix becomes the class with the largest entry.
 
-    Raises ConfigError if the user must state the kind, or states one that contradicts the file. Raises DataError if the
-    labels are outside the classes, if the matrix does not have K columns, if the classes do not have equally many
-    images (`ipc` of each, unless it is None), or if probabilities do not add up to 1.
+    Raises ConfigError if the user must state the kind of a matrix (there is no default, or the default is `logits` but
+    the rows add up to 1), or states another kind than hard for labels [n]. Raises DataError if the labels are outside
+    the classes, if the matrix does not have K columns, if the classes do not have equally many images (`ipc` of each,
+    unless `ipc` is None), or if probabilities do not add up to 1.
     """
     per_class = _per_class(n, num_classes, ipc)
     if labels is None:
@@ -67,9 +68,10 @@ def settled_labels(
 def labels_by_folder(labels: Labels, folders: Sequence[str], label_of: dict[str, int], num_classes: int) -> Labels:
     """Turn `labels`, which are indices into `folders`, into labels of the data set, by the names of the folders.
 
-    The name of a folder is a key of `label_of` (a class name or another name of the class) or the class number (`3`,
-    `00003`). If no folder has such a name and there are as many folders as classes, the folders are taken as
-    classes 0, 1, … in alphabetical order. Raises DataError if neither is the case.
+    Normally the name of each folder is a key of `label_of` (a class name or another name of the class) or the class
+    number (`3`, `00003`). If this is not so, but there are as many folders as classes and no folder has a name in
+    `label_of`, the folders are taken as the classes 0, 1, … in their order (alphabetical). Raises DataError if neither
+    is the case, or if two folders name the same class.
     """
     known = [label_of.get(name, _number(name)) for name in folders]
     if all(label is not None and 0 <= label < num_classes for label in known):

@@ -1,11 +1,12 @@
 """Finds the space that learned images most likely belong to: pixels, normalised or whitened.
 
-It fits a model of the real images of each space, which allows for two effects of learning: growth and noise. Learned
-images have larger norms than real ones and have structure of their own. Therefore their mean and standard deviation do
-not show their space. Their space shows in how their variance is spread over directions. Let u_k be the principal
-directions of the real pixels. Along them, the variances of pixels and of normalised images fall by a factor of
-thousands (CIFAR-10: from 57 to 0.05 over 200 directions). The variances of whitened images are nearly equal:
-λ/(λ + eps) if the pixels have the variance λ. Pixels also differ from the other spaces in their mean image.
+For each space there is a model of the real images in it. The space whose model fits the learned images best is the most
+likely one. Learned images have larger norms than real ones (growth) and have structure of their own (noise); the models
+allow for both. Because of these two effects, the mean and standard deviation of learned images do not show their space.
+How their variance is spread over directions does show it. Take the principal directions of the real pixels. From the
+first direction to the last, the variances of pixels and of normalised images fall by a factor of thousands (CIFAR-10:
+from 57 to 0.05 over 200 directions). The variances of whitened images are nearly equal: λ/(λ + eps) in a direction in
+which pixels have the variance λ. Pixels also differ from the other spaces in their mean image.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ LEAST_VARIANCE = 0.01  # directions in which real pixels have less variance are 
 GROWTHS = tuple(2 ** (k / 2) for k in range(-4, 9))  # growths g to try: learned images had up to 10 times the real norm
 NOISES = (0.0, *(2 ** (k / 2) for k in range(-6, 5)))  # noises σ to try, in standard deviations of the real images
 FLOOR = 1e-4  # the least noise variance, as a fraction of the variance of the real images
-MARGIN = 0.05  # how much better another space must fit, in nats of log-likelihood per band (`Directions.weights`)
+MARGIN = 0.05  # how much better than the claimed space another must fit, in nats per band (`Directions.weights`)
 _AT_MOST = 500  # about how many learned images are used
 
 
@@ -132,11 +133,11 @@ def better_space(
     The result is (the name of that space, its lead in nats per band). The space must also fit better than white noise,
     because images without real structure, such as images learned from noise, fit every space.
 
-    Measured error rates: with real test images (digits and CIFAR-10, 1 and 10 per class, multiplied by 1 to 10), 0 of
-    150 right claims were refused and 0 of 330 wrong claims were accepted, for each data set. With sets that `mtt`
-    learned at high learning rates (IPC 1), no right claim was refused at any growth (up to 22). Wrong claims were
-    refused on CIFAR-10 at every growth (up to 17), and on digits up to a growth of about 1.5 (normalised) or 9
-    (whitened).
+    Measured error rates. With real test images in place of learned ones (1 and 10 per class, multiplied by 1 to 10), 0
+    of 150 right claims were refused and 0 of 330 wrong claims were accepted on digits, and the same on CIFAR-10. With
+    sets that `mtt` learned at high learning rates (IPC 1), no right claim was refused at any growth (up to 22). Wrong
+    claims were refused on CIFAR-10 at every growth (up to 17), and on digits up to a growth of about 1.5 (normalised)
+    or 9 (whitened).
     """
     shown = directions.project(images[:: max(1, len(images) // _AT_MOST)])
     fits = {name: model.fit(shown, directions) for name, model in spaces.items()}

@@ -41,8 +41,8 @@ def misfit(found: Moments, expected: Moments) -> bool:
 
     `expected` holds μ₀ and σ₀. A channel fits if σ₀ / 3 ≤ σ ≤ 30 σ₀, and if |μ − μ₀| ≤ max(σ₀, σ) or
     |μ| ≤ max(1, σ/σ₀) |μ₀|. The limits are wide because learned images grow: a set of MTT's own scripts (CIFAR-10,
-    IPC 1, ZCA, 300 steps) has σ = 0.88, real whitened images have 0.26. Within such limits, the moments of the same
-    images can fit several spaces. `satm.exchange.likeness` then tells the spaces apart.
+    IPC 1, ZCA, 300 steps) has σ = 0.88, real whitened images have 0.26. With such wide limits, one set of images can
+    fit several spaces. `satm.exchange.likeness` then tells the spaces apart.
     """
     for mean, std, mean0, std0 in zip(found.mean, found.std, expected.mean, expected.std, strict=True):
         near = abs(mean - mean0) <= MEAN_TOLERANCE * max(std0, std) or abs(mean) <= max(1.0, std / std0) * abs(mean0)

@@ -142,8 +142,8 @@ def _image_bytes(table: Any, where: str) -> list[bytes]:
 def write_parquet(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     """Write one row for each image, and the description of the set as metadata.
 
-    The columns are `image` (PNG), `label`, `tensor` (the exact values) and, for soft labels, `soft_label`. Returns the
-    facts that are lost, one line each.
+    The columns are `image` (PNG; left out if the images cannot be PNG), `label`, `tensor` (the exact values) and, for
+    soft labels, `soft_label`. Returns the facts that are lost, one line each.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,9 +1,10 @@
 """Reads files of `torch.save`, after a check that they do not claim more memory than their contents need.
 
 torch's weights-only reader runs no code of the file. But it calls tensor classes, rebuild functions and bytearray with
-sizes from the file, and it trusts the stated length of a storage. So a file of a few hundred bytes can take gigabytes
-of RAM. Therefore `satm.exchange.stand_ins` runs the pickle first, with harmless stand-ins for these functions. The
-stand-ins compare each claimed size with the bytes that are in the file. Only then does torch read the file.
+sizes from the file, and it trusts the stated length of a storage (the block of memory with a tensor's values). So a
+file of a few hundred bytes can take gigabytes of RAM. Therefore `satm.exchange.stand_ins` runs the pickle first, with
+harmless stand-ins for these functions. The stand-ins compare each claimed size with the bytes that are in the file.
+Only then does torch read the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Folders in the style of RDED: images in `00000/`, `00001/` … by class number, and a file of soft labels if stored.
+"""Folders in the style of RDED: images in `00000/`, `00001/` … by class number, and optionally a file of soft labels.
 
 Source: LINs-lab/RDED, synthesize/main.py (folder and file names). RDED itself stores no labels, because it makes them
 during training. Stored labels are in `soft_labels.pt` [n, K], one row for each image, ordered by class and file name.

@@ -1,6 +1,6 @@
 """Runs a pickle of tensors with harmless stand-ins for the functions and classes that it calls.
 
-Each stand-in checks its arguments and takes no memory. A pickle that calls anything else is refused.
+Each stand-in checks its arguments, and takes no memory for a tensor. A pickle that calls anything else is refused.
 """
 
 from __future__ import annotations

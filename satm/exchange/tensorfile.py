@@ -17,7 +17,10 @@ from satm.synthetic import SyntheticSet
 
 
 def read_safetensors(path: Path, index: int | None = None) -> Foreign:
-    """Read the tensors `images`, `labels` and, if the file has it, `step_size`. Raises DataError if that fails."""
+    """Read the tensors `images`, `labels` and, if the file has it, `step_size`, and the description if there is one.
+
+    `path` is the file, or a folder that holds only this safetensors file. Raises DataError if the file cannot be read.
+    """
     from safetensors import SafetensorError, safe_open
 
     path = existing(path)

@@ -1,6 +1,7 @@
-"""Flat expert trajectories: FTD trains with GSAM on top of the experts' optimiser (Du et al. 2023).
+"""Flat expert trajectories (FTD, Du et al. 2023): experts that are trained with GSAM.
 
-GSAM is a sharpness-aware training step (Zhuang et al. 2022). It leads the experts to flat regions of the loss.
+GSAM (Zhuang et al. 2022) is sharpness-aware training: it replaces the gradient that the experts' optimiser gets, and
+leads the experts to flat regions of the loss.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ from satm.types import FlatParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlatConfig:
-    """The settings of GSAM. The default of `rho` is the value in the scripts of FTD and DATM."""
+    """The settings of GSAM. The default of `rho` is the value in the scripts of FTD and DATM.
 
-    rho: float = 0.01  # ρ, the length of the perturbation; constant, as the learning rate is (rho_max = rho_min there)
+    In GSAM, ρ follows the schedule of the learning rate. The experts' learning rate is constant, so ρ is constant, too,
+    as in these scripts (rho_max = rho_min).
+    """
+
+    rho: float = 0.01  # ρ, the size of the perturbation ε; see `FlatGradient`
     gap_weight: float = 0.4  # a in `FlatGradient` (GSAM's α), as in FTD's script; presets use the values in the papers
     adaptive: bool = True  # as in ASAM: the perturbation of a weight scales with the size of this weight
 

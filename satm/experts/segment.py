@@ -23,9 +23,10 @@ class Segment:
 
 
 def start_epochs(max_start_epoch: int, *, inclusive: bool) -> int:
-    """Return the number of start epochs t for T = `max_start_epoch`: t < T as in MTT's code, or t ≤ T if `inclusive`.
+    """Return the number of start epochs t for T = `max_start_epoch`: T for t < T, or T + 1 for t ≤ T if `inclusive`.
 
-    The paper calls T the maximum start epoch, which means t ≤ T. Raises ConfigError if there is no start epoch.
+    t < T is the range in MTT's code. The paper calls T the maximum start epoch, which means t ≤ T. Raises ConfigError
+    if there is no start epoch.
     """
     count = max_start_epoch + inclusive
     if count < 1:

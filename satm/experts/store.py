@@ -52,7 +52,10 @@ class Trajectory:
             return file.tensor(_name(epoch)).clone()  # a copy: the tensor is a view of the file, which is closed now
 
     def momentum(self) -> torch.Tensor | None:
-        """Return the momentum of the optimiser after the last epoch [P]; None if the expert trains without momentum."""
+        """Return the momentum of the optimiser after the last epoch [P]; None if there is none.
+
+        There is none if the expert trains without momentum, or if it has 0 epochs.
+        """
         with self._opened() as file:
             return file.tensor("momentum").clone() if "momentum" in file.names else None
 

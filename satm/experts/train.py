@@ -91,18 +91,19 @@ def train_experts(
     compilation: Compilation = "auto",
     progress: Progress = SILENT,
 ) -> list[Trajectory]:
-    """Return `config.count` experts of at least `epochs` epochs each. Trains only the epochs that the store lacks.
+    """Return experts of at least `epochs` epochs each. Trains only the epochs that the store lacks.
 
-    `only` holds the indices of the experts that are needed; None: all of them.
+    `only` holds the indices of the experts to return; None: all `config.count` experts.
 
     A snapshot is stored after every epoch. An interrupted training continues from the last complete epoch and gives the
-    same bits as one without interruption. If `compilation` is "auto", training is compiled if this saves time in
-    a single epoch. The choice does not depend on the number of epochs, so an expert that is trained further is trained
-    in the same way as before. The record of every epoch says whether the training was compiled.
+    same bits as one without interruption. If `compilation` is "auto", training is compiled if this saves time even for
+    a single epoch. So the choice does not depend on the number of epochs, and an expert that is trained further is
+    trained in the same way as before. The record of every epoch says whether the training was compiled.
 
     Stored experts are read and checked. A damaged expert is trained again, and `progress` reports this.
 
-    Raises Interrupted if `progress` asks to stop, Diverged if a loss is not finite.
+    Raises Interrupted if `progress` asks to stop, Diverged if a loss is not finite, and ConfigError if `compilation` is
+    "compiled" and the training cannot be compiled.
     """
     store = expert_store(data, architecture, config)
     found = _found(store, range(config.count) if only is None else only, progress)
@@ -134,7 +135,7 @@ def train_experts(
 def _found(store: TrajectoryStore, indices: Sequence[int], progress: Progress) -> dict[int, Trajectory | None]:
     """Return the stored experts by index; None for an expert that is missing or damaged.
 
-    It reads all their files and shows a progress bar for this.
+    The files of the experts are read whole, so this takes time and has a progress bar.
     """
     found: dict[int, Trajectory | None] = dict.fromkeys(indices)
     with progress.bar("check experts", len(indices)) as bar:
@@ -169,9 +170,9 @@ class _Training:
     progress: Progress
 
     def expert(self, index: int, bar: Bar) -> Trajectory:
-        """Train expert `index` further from its last stored epoch, and return it.
+        """Train expert `index` up to `epochs` epochs, from its last stored epoch or from the start, and return it.
 
-        A lock makes other processes that need this expert wait.
+        During this time other processes that want to train this expert wait for a lock.
         """
         with held(self.store.folder / f"{index:04d}.lock", f"expert {index}", self.progress):
             try:

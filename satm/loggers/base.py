@@ -1,7 +1,10 @@
 """The interface of loggers: the data that a logger gets (`LoggedRun`), its methods (`Logger`), the table of loggers.
 
+A logger sends data about a run to a tool such as MLflow. The user names it with the option `--log NAME[:PROJECT]`, and
+only then is the tool imported.
+
 To add a logger to this package, write a file with one `LOGGERS.add(LoggerKind(...))`. Another package adds a logger
-with an entry point of the group `satm.loggers`. A tool is imported only when a user names its logger.
+with an entry point of the group `satm.loggers`.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from satm.names import Names
 if TYPE_CHECKING:
     import numpy as np
 
-Row = tuple[int, str, float]  # (step, name, value) of a metric: `step` is the number of steps done (`LoggedRun.counts`)
+Row = tuple[int, str, float]  # (step, name, value) of a metric: `step` is the number of steps done
 Ending = Literal["done", "failed", "interrupted"]  # how a run ended
 
 
@@ -28,10 +31,10 @@ class LoggedRun:
 
     id: str  # the id in the registry; a run that continues keeps its id
     name: str  # the name for people: data set, IPC, method and seed
-    project: str  # where the tool puts the run: the TEXT of `--log NAME:TEXT`, else `LoggerKind.project`
-    first: int  # the number of outer steps that were done before this session of the run
+    project: str  # where the tool puts the run: the PROJECT of `--log NAME:PROJECT`, else `LoggerKind.project`
+    first: int  # the number of outer steps done before the run was started or continued this time
     settings: Mapping[str, Any]  # everything that decides the result: a nested mapping of JSON values
-    counts: str = "outer_step"  # what the steps of the metrics count: `outer_step`, `network` or `incremental_step`
+    counts: str = "outer_step"  # what one step in `Row` is: `outer_step`, `network` or `incremental_step`
 
     @property
     def flat(self) -> dict[str, str | int | float | bool]:
@@ -83,7 +86,7 @@ class Wanted:
 
 
 def parse(texts: Sequence[str]) -> tuple[Wanted, ...]:
-    """Return the loggers that the texts `NAME` or `NAME:PROJECT` name. None of them is opened.
+    """Return the wanted loggers. Each text has the form `NAME` or `NAME:PROJECT`. No logger is opened.
 
     Raises UnknownName for an unknown logger. Raises ConfigError for a logger that is named twice, that is not
     installed, or that cannot be used here.

@@ -1,6 +1,7 @@
-"""Logs to MLflow: each run becomes a run of an MLflow experiment.
+"""Logs to MLflow: each run becomes an MLflow run in an MLflow experiment.
 
-It is stored at the address MLFLOW_TRACKING_URI, by default in `mlflow.db` and `mlruns` in the current folder.
+MLflow stores its runs at the address in the environment variable MLFLOW_TRACKING_URI. By default these are the file
+`mlflow.db` and the folder `mlruns` in the current folder.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ RUN = "satm.run"  # the tag that holds the id of the run; with it, a later sessi
 
 
 class MLflow:
-    """Logs metrics, parameters and images of one run. It has its own client and does not use MLflow's active run."""
+    """Logs metrics, settings and images of one run. MLflow calls the settings parameters.
+
+    The logger has its own MLflow client, so a run that the user's own program has active in MLflow is not changed.
+    """
 
     def __init__(self, run: LoggedRun) -> None:
         with _quiet():

@@ -1,4 +1,7 @@
-"""Logs to TensorBoard: event files in `FOLDER/RUN`. The default of FOLDER is `runs`."""
+"""Logs to TensorBoard: event files in `FOLDER/RUN`.
+
+FOLDER is the text after the colon in `--log tensorboard:FOLDER`, by default `runs`. RUN is the name and id of the run.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class TensorBoard:
 
         folder = Path(run.project, f"{run.name}-{run.id}")
         self.place = f"tensorboard --logdir {run.project}"
-        # Only a condensation repeats steps. An evaluation that continues logs only what is not logged yet.
+        # Only a condensation repeats steps when it continues. An evaluation then logs only what is not logged yet.
         again = run.first + 1 if run.counts == "outer_step" else None
         self._writer = SummaryWriter(str(folder), purge_step=again)
         # `SummaryWriter.add_hparams` would put the settings in a separate folder and not with the curves.

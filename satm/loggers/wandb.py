@@ -1,6 +1,7 @@
-"""Logs to Weights & Biases: each run becomes a run of a W&B project.
+"""Logs to Weights & Biases (W&B): each run becomes a W&B run in a W&B project.
 
-With `WANDB_MODE=offline` it is kept in the folder `wandb` of the current folder.
+With the environment variable `WANDB_MODE=offline`, the W&B run is not sent to the server: it is kept in the folder
+`wandb` of the current folder.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ START_SECONDS = 60.0  # how long to wait for W&B's server at the start
 
 
 class WandB:
-    """Logs the metrics, configuration and images of one run. A later session of the run continues the same W&B run.
+    """Logs the metrics, settings and images of one run. If the run is continued later, so is the same W&B run.
 
     W&B's own service process runs until the program ends, because other runs of the program may need it.
     """
@@ -37,7 +38,7 @@ class WandB:
             reinit="create_new",  # a W&B run that the user's own program has open is not changed
             settings=wandb.Settings(console="off", silent=True, init_timeout=START_SECONDS),
         )
-        self._axis = run.counts  # the x axis of every metric
+        self._axis = run.counts  # the name of the x axis of every metric, for example `outer_step`
         self._run.define_metric(self._axis)
         self._run.define_metric("*", step_metric=self._axis)
         offline = self._run.settings.mode == "offline"
@@ -63,7 +64,8 @@ def check_key() -> None:
     """Raise ConfigError if no API key is known: W&B would then ask for one in the middle of the work."""
     import wandb
 
-    mode = os.environ.get("WANDB_MODE") or wandb.setup().settings.mode  # `wandb offline` stores the mode in a file
+    # The shell command `wandb offline` stores the mode in a file, from which wandb reads its settings.
+    mode = os.environ.get("WANDB_MODE") or wandb.setup().settings.mode
     if mode == "online" and not wandb.login(prompt=False, verify=False):
         raise ConfigError("--log wandb: no API key is known; run wandb login once, or wandb offline")
 

@@ -22,7 +22,7 @@ from satm.home import home
 F = TypeVar("F", bound=Callable[..., Any])
 
 Compilation: TypeAlias = Literal["auto", "compiled", "eager"]
-"""How steps are run: `auto` compiles them if this saves time, `compiled` compiles them always, `eager` never."""
+"""How steps are run: `auto` compiles them if this is possible and saves time, `compiled` always, `eager` never."""
 
 FORMERLY = {"formerly": {"yes": "compiled", "no": "eager"}}
 """Metadata of a setting of type `Compilation`. Older stored configurations have other words (`yes`, `no`) for its
@@ -45,9 +45,9 @@ def compiled(function: F, *, notify: Callable[[str], None], otherwise: F | None 
     """Return `function`, a pure function of tensors, compiled by `torch.compile` once for each shape of its arguments.
 
     The compiled code is kept for later processes, in `SATM_HOME/compiled` or in the folder that
-    `TORCHINDUCTOR_CACHE_DIR` names. If the path of `SATM_HOME` has a space, the code is kept in torch's own folder. If
-    a compilation fails, `notify` is called with one line, once. From then on `otherwise` runs instead, which must
-    compute the same; if `otherwise` is None, the uncompiled `function` runs.
+    `TORCHINDUCTOR_CACHE_DIR` names. If the path of `SATM_HOME` has a space or a quote, the code is kept in torch's own
+    folder. If a compilation fails, `notify` is called with one line, and `function` is never compiled again: from then
+    on `otherwise` runs, which must compute the same. If `otherwise` is None, the uncompiled `function` runs.
     """
     _drop_truncated(_code_folder())
     if not isinstance(function, FunctionType):
@@ -103,9 +103,10 @@ def _is_one_word(path: str) -> bool:
 
 
 def _drop_truncated(folder: Path) -> None:
-    """Remove libraries that a killed linker left unfinished. A library that a linker is writing now is kept.
+    """Remove compiled libraries that a killed linker left unfinished. A library that a linker is writing now is kept.
 
-    Torch would load an unfinished library in every later process. That raises OSError, or SIGBUS ends the process.
+    Torch would load an unfinished library in every later process, and each time this would raise OSError or end the
+    process by SIGBUS.
     """
     from filelock import FileLock
 

@@ -9,19 +9,23 @@ from satm.machine.cost import forward_cost
 from satm.machine.purity import independent
 
 CACHE = 24e6  # bytes that the saved activations of a piece may take: most of the cache that a CPU's cores share
-FEWEST = 4  # least images of a piece: a batch of one image is never compiled, and each piece costs adding a gradient
+# The smallest result of `images_at_once`. So no piece has a single image (`satm.machine.fused` runs such a batch
+# uncompiled), and there are not so many pieces that adding their gradients takes long.
+FEWEST = 4
 
 
 def images_at_once(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
     """Return how many images to differentiate together on a CPU, so that the saved activations stay in its caches.
 
     A batch that is cut into pieces takes the RAM of one piece, and not more time (docs/engine.md). The result is None
-    if batches must not be cut: on other devices, or if the logits of an image depend on the other images of its batch
-    (batch normalisation) or on random numbers (dropout).
+    if batches must not be cut: on a device other than a CPU, or if the logits of an image depend on the other images of
+    its batch (batch normalisation) or on random numbers (dropout).
     """
     if next(network.parameters()).device.type != "cpu" or not independent(network, image_shape):
         return None
-    parameters = sum(p.nbytes for p in network.parameters())  # a piece reads them all and adds a gradient of this size
+    # Each piece reads all parameters and adds a gradient of their size. If they are larger than the cache, a piece may
+    # have as many bytes of activations, because smaller pieces would only repeat this work more often.
+    parameters = sum(p.nbytes for p in network.parameters())
     return max(FEWEST, int(max(CACHE, parameters) / forward_cost(network, image_shape)[1]))
 
 

@@ -12,7 +12,10 @@ from torch import nn
 
 
 def obstacle(network: nn.Module, image_shape: tuple[int, int, int]) -> str | None:
-    """Return why the output of `network` depends on more than its parameters and images (buffers, dropout), or None."""
+    """Return why the output of `network` depends on more than its parameters and images; None if it does not.
+
+    Such reasons are buffers (batch normalisation) and random numbers (dropout).
+    """
     if next(network.buffers(), None) is not None:
         return "the network has buffers (batch normalisation)"
     like = next(network.parameters())

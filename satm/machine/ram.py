@@ -1,4 +1,7 @@
-"""Measures RAM: how much a block of code takes, how much is used now, and how much the machine has."""
+"""Measures memory: how much a block of code takes, how much is used now, and how much the machine has.
+
+For a CUDA device it is the memory of the device, for any other device it is RAM.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of this process: its memory, and a reset
+# Files of Linux about this process: its memory use; and a file to which "5" is written to reset the peak of this use.
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 MACHINE, CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")  # the memory of the machine and of the container
 
 
@@ -26,9 +30,9 @@ class Peak:
 def measured_peak(device: torch.device | str = "cpu") -> Iterator[Peak]:
     """Measure the peak memory of a `with` block, in bytes above the memory that is used at its start.
 
-    For a CUDA device it is the memory of the device. For another device it is the RAM of this process (on Linux only).
-    In this case the allocator first gives the memory that it keeps from earlier work back to the system, because the
-    block could use such memory without being counted.
+    For a CUDA device it is the memory of the device. For another device it is the RAM of this process, which only Linux
+    reports. Before RAM is measured, the allocator returns to the system the memory that it keeps from earlier work: the
+    block could use this memory again, and the measurement would not count it.
     """
     peak, device = Peak(), torch.device(device)
     gc.collect()
@@ -71,7 +75,7 @@ def total_memory(device: torch.device) -> int:
 def free_memory(device: torch.device | str = "cpu") -> int:
     """Return the bytes that are still free, on the CUDA device or else for this process.
 
-    The result is all of the RAM if the system does not report what is free.
+    If the system does not report the free RAM, the result is all of its RAM.
     """
     device = torch.device(device)
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""Characteristic functions (NCFM, Wang et al. 2025): values at given frequencies, and the distance between two."""
+"""Characteristic functions (NCFM, Wang et al. 2025): their values at given frequencies, and a distance between them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def characteristic_distance(synthetic: torch.Tensor, real: torch.Tensor, amplitu
     """Return Σ_k mean_t √(a (|Φ| − |Ψ|)² + (1 − a) 2 (|Φ| |Ψ| − Re Φ Ψ*)), 0-dimensional.
 
     k are the classes and t the frequencies. Φ = `synthetic` and Ψ = `real` are results of `characteristic`, [K, F, 2];
-    Ψ* is the complex conjugate. a = `amplitude` is the weight of the difference in amplitude. 1 − a is the weight of
-    the difference in phase, because |Φ| |Ψ| − Re Φ Ψ* = |Φ| |Ψ| (1 − cos of the angle between Φ and Ψ). For a = 1/2 the
-    root is √(|Φ − Ψ|² / 2).
+    Ψ* is the complex conjugate. The symbol a stands for `amplitude`, the weight of the difference in amplitude; 1 − a
+    is the weight of the difference in phase, because |Φ| |Ψ| − Re Φ Ψ* = |Φ| |Ψ| (1 − cos of the angle between Φ and
+    Ψ). For a = 1/2 the root is √(|Φ − Ψ|² / 2).
     """
     one, other = synthetic.square().sum(dim=2).sqrt(), real.square().sum(dim=2).sqrt()
     phase = 2 * (one * other - (synthetic * real).sum(dim=2))

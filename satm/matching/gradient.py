@@ -15,9 +15,9 @@ def gradient_distance(synthetic: Sequence[torch.Tensor], real: Sequence[torch.Te
     """Return D(∇θ L^S, ∇θ L^T) = Σ_layers Σ_i (1 − A_i·B_i / (‖A_i‖ ‖B_i‖ + 1e-6)), 0-dimensional.
 
     L^S and L^T are the losses on synthetic and on real images. A_i and B_i are the parts of the two gradients that
-    belong to output channel i of a layer: row i of the weight, flattened from [out, …]. Parameters of one dimension
-    (biases, the affine part of norms) are left out. The function has no side effects and is differentiable in both
-    arguments, also under `torch.func`.
+    belong to output channel i of a layer: row i of the gradient of its weight [out, …], flattened. Parameters of one
+    dimension (biases, and the weights of normalisation layers) are left out. The function has no side effects and is
+    differentiable in both arguments, also under `torch.func`.
 
     Raises ShapeError for gradients of different networks.
     Source: DC Eq. 10 and its code, `match_loss` with `dis_metric='ours'` (utils.py at 53f63a6).

@@ -14,10 +14,11 @@ class AdamMove:
         m ← β₁ m + (1 − β₁) g,   v ← β₂ v + (1 − β₂) g²
         x ← x − s · lr · m/(1 − β₁^t) / (√(v/(1 − β₂^t)) + ε)
 
-    s is 1, or less if a failed outer step is tried again. This computes the same as `torch.optim.Adam`, but as a pure
-    function. m and v start at 0. The state is one vector: m, v, a running mean e of the norm ‖g‖, and the number of
-    moves done. At the first move e = ‖g‖, at each later move e ← 0.9 e + 0.1 ‖g‖. With `clip`, g is then shortened to a
-    norm of at most `clip` · e, before m and v are computed (RaT-BPTT's code).
+    s is a factor of the learning rate. It is 1, or less if a failed outer step is tried again or if the run lowers its
+    learning rates (`halvings`). Without `clip` this computes the same as `torch.optim.Adam`, but as a pure function. m
+    and v start at 0. The state is one vector: m, v, a running mean e of the norm ‖g‖, and the number of moves done. At
+    the first move e = ‖g‖, at each later move e ← 0.9 e + 0.1 ‖g‖. With `clip`, g is then shortened to a norm of at
+    most `clip` · e, before m and v are computed (RaT-BPTT's code).
     """
 
     lr: float
@@ -40,7 +41,7 @@ class AdamMove:
             state[size:-2],
             state[-2],
             state[-1].floor(),
-        )  # if the guard took back half of a move, the stored number is not an integer
+        )  # floor: the number of moves is no whole number if the guard moved the state half of the way back
         g, norm, t = gradient.flatten(), gradient.norm(), done + 1
         usual = norm if done == 0 else 0.9 * usual + 0.1 * norm
         if self.clip is not None:

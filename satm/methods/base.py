@@ -1,6 +1,6 @@
 """How to add a condensation method: the pieces that every method is made of, and the table that lists them.
 
-A method is one file in this folder. It holds three things:
+To add a method, write one file in this folder. It holds three things:
 
 1. A configuration: a frozen dataclass with the method's settings. It checks its values in `__post_init__`.
 2. A `Condensation`: an object that learns the synthetic set, one outer step at a time.
@@ -115,7 +115,7 @@ class Outcome(NamedTuple):
     labels: Labels  # [K·ipc] int64, or [K·ipc, K] float32
     label_kind: LabelKind
     step_size: float | None  # α; None if none is learned: an evaluation then chooses it on the validation split
-    siblings: Mapping[str, Outcome] = {}  # other sets of the same run, by name; each is stored as `METHOD-NAME`
+    siblings: Mapping[str, Outcome] = {}  # other sets of the same run; the one with the key NAME is `METHOD-NAME`
 
 
 class Condensation(Protocol):
@@ -198,8 +198,8 @@ class Method:
     """Whether the settings are those of `TrajectoryConfig`. The published numbers of such a method are rows of tables
     (satm/presets)."""
     base: str | None = None
-    """The name of the method that this method extends by default; None: it extends no method. If it extends a method,
-    `config.over(base, **settings)` makes the settings."""
+    """The name of the method that this method extends unless the user names another; None: it extends no method. If it
+    extends one, `config.over(base, **settings)` makes the settings."""
     whitening: bool = True
     """Whether a preset may use ZCA-whitened images; False: the images are always normalised by mean and std."""
     data_settings: Callable[[Traits], Mapping[str, Any]] = lambda traits: {}
@@ -210,9 +210,9 @@ class Method:
     """The work of the outer steps, given the settings, a network, the data and the images of each class that networks
     see; None: the work is so small that it is left out."""
     within: Callable[[Any, int, int, int], Any] = lambda settings, images, classes, ipc: settings
-    """Returns the settings with fewer outer steps, so few that at most `images` images pass through the network,
-    forwards and backwards, in all steps together. The arguments are the settings, `images`, the number of classes and
-    the images of each class. A profile uses this to limit the time of a run."""
+    """Returns the settings with a limited number of outer steps: in all steps together, at most `images` images pass
+    through the network forwards and backwards. The arguments are the settings, `images`, the number of classes and the
+    images of each class. A profile uses this to limit the time of a run."""
 
 
 METHODS: Names[Method] = Names("method", package="satm.methods", group="satm.methods", expects=Method)

@@ -28,10 +28,11 @@ class DANCEConfig(DMConfig):
         φ descends Σ_k ‖mean ψ_θ(A(φ_k, ω)) − mean ψ_θ(A(T_k, ω))‖²     (inner-class view)
         φ descends Σ_k mean L_CE(A(φ_k, ω'); θ^E_T), `calibrations` times (inter-class view)
 
-    φ_k and T_k are the synthetic and the real images of class k. ψ_θ is the network with the parameters θ and without
-    its last layer. A is the augmentation, ω and ω' are its random draws. All updates of φ use the same learning rate
-    and momentum. The default values are those of DANCE's code (DANCE.py and arguments/ of Hansong-Zhang/DANCE at
-    1b56b68). If `expert_epochs` and `calibrations` are 0, this is DM on the experts' initial networks.
+    φ_k and T_k are the synthetic and the real images of class k (the T of θ^E_T is a number of epochs). ψ_θ is the
+    network with the parameters θ and without its last layer. A is the augmentation, ω and ω' are its random draws. All
+    updates of φ use the same learning rate and momentum. The default values are those of DANCE's code (DANCE.py and
+    arguments/ of Hansong-Zhang/DANCE at 1b56b68). If `expert_epochs` and `calibrations` are 0, this is DM on the
+    experts' initial networks.
     """
 
     outer_steps: int = 10_000

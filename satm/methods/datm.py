@@ -22,24 +22,27 @@ class DATMConfig(TrajectoryConfig):
     """MTT with a range of start epochs that grows, and with learned labels.
 
     Start epochs are t ∈ [`min_start_epoch`, upper). The limit `upper` grows from `first_upper_epoch` to T, the maximum
-    start epoch, over `expansion_steps` outer steps. The inner loss is L_CE = −Σ softmax(y) log softmax(logits) at
-    temperature 1. The logits y [n, K] are the labels; they are learned together with φ and α.
+    start epoch, over `expansion_steps` outer steps (to T + 1 if `start_epochs` is "up_to"). The inner loss is
+    L_CE = −Σ softmax(y) log softmax(logits) at temperature 1. The logits y [n, K] are the labels; they are learned
+    together with φ and α.
 
-    φ starts from real images that an expert classifies correctly after `teacher_epoch` epochs. The y of an image starts
-    from the mean logits of those experts that classify this image correctly. If φ starts from real images drawn at
-    random, y starts from the logits of one expert, right or wrong (DATM.py:269-319 at 97ae510). An outer step with a
-    matching loss above `threshold` is skipped.
+    By default φ starts from real images that the first expert classifies correctly after `teacher_epoch` epochs, and
+    the y of an image starts from the mean logits of those experts that classify this image correctly. If φ starts from
+    real images drawn at random (`init` is "real"), y starts from the logits of the first expert, right or wrong
+    (DATM.py:269-319 at 97ae510). An outer step with a matching loss above `threshold` moves neither φ nor y nor α.
     """
 
     min_start_epoch: int = 0
-    first_upper_epoch: int | None = None  # `upper` at outer step 0; null: T, so that the range does not grow
-    expansion_steps: int = 1  # the number of outer steps until `upper` is T
+    first_upper_epoch: int | None = None  # `upper` at outer step 0; null: its last value, so the range does not grow
+    expansion_steps: int = 1  # the number of outer steps until `upper` has its last value
     labels: Literal["learned", "hard"] = "learned"
-    first_labels: Literal["right", "one"] | None = None  # y starts from all right experts, or one; null: by `init`
+    # right: the y of an image starts from the experts that classify it correctly; one: from the first expert; null: one
+    # if `init` is "real", else right.
+    first_labels: Literal["right", "one"] | None = None
     lr_labels: float = 2.0
     momentum_labels: float = 0.9
-    teacher_epoch: int | None = None  # the epoch of the experts from which φ and y start; null: the last one in use
-    threshold: float | None = 1.0  # the largest matching loss of an outer step that is not skipped; null: no limit
+    teacher_epoch: int | None = None  # the epoch of the experts from which φ and y start; null: the last of a segment
+    threshold: float | None = 1.0  # the largest matching loss of an outer step that moves φ, y and α; null: no limit
     init: Literal["right", "real", "noise"] = "right"  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -82,7 +85,7 @@ class DATMConfig(TrajectoryConfig):
         return HardLabels() if self.labels == "hard" else LearnedLogits(self.lr_labels, self.momentum_labels)
 
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
-        """See `TrajectoryConfig`: images that the first expert gets right, and logits of the experts."""
+        """See `TrajectoryConfig`: the first images by `init`, and the first labels by `labels` and `first_labels`."""
         last = [expert.snapshot(self.teacher()).to(task.device) for expert in task.experts]
         if self.init == "right":
             images = images_an_expert_gets_right(task, network, last[0], task.seed.child("init"))

@@ -19,22 +19,23 @@ from satm.methods.trajectory.unrolled import default_of
 class DDConfig(RealLossConfig):
     """F(φ, α) = L_CE(θ_N on real images) with θ_{i+1} = θ_i − α_i ∇L_CE(θ_i, φ[B_i]).
 
-    Every inner step is differentiated. The set φ is split into N/`passes` parts, but at most IPC parts. Each inner step
-    sees one part B_i, and the N steps go through all parts `passes` times. Each step has its own learned step size,
-    α_i = softplus(a_i). One Adam updates both φ and a. The default values are those of DD's code (base_options.py of
-    ssnl/dataset-distillation at 98e4894).
+    Every inner step is differentiated. The set φ is split into N/`passes` parts, so the N steps go through all parts
+    `passes` times: each inner step uses one part B_i. If a class has fewer than N/`passes` images, there are only as
+    many parts as images of a class, and the steps go through them more often. Each step has its own learned step size,
+    α_i = softplus(a_i). One Adam optimiser updates φ and the a_i. The default values are those of DD's code
+    (base_options.py of ssnl/dataset-distillation at 98e4894).
     """
 
     inner_steps: int = 30
     outer_steps: int = 19_600  # 400 epochs of CIFAR-10 in batches of 1,024
-    lr_images: float = 0.01  # the learning rate of φ and of a
+    lr_images: float = 0.01  # the learning rate of φ and of the a_i
     momentum_images: float = 0.5
     step_size: float = 0.001
     halvings: int = 9  # the learning rate is halved after every 40 of 400 epochs
     update: Literal["sgd", "momentum", "adam"] = "sgd"
     batch_real: int = 1024
     learn_step_size: bool = True
-    passes: int = 3  # how often the inner steps go through all parts of the set
+    passes: int = 3  # how often the inner steps go through all parts of the set (more often if the set is small)
     windows: ClassVar[bool] = False  # no shorter window is possible: every inner step is differentiated
 
     def __post_init__(self) -> None:
@@ -59,7 +60,7 @@ class DDConfig(RealLossConfig):
         return SoftplusStepSizes(steps=self.inner_steps, adam=adam, minimum=self.min_step_size)
 
     def alpha_setting(self) -> str | None:
-        """See `UnrolledConfig`: one Adam moves φ and a."""
+        """See `UnrolledConfig`: `lr_images`, because one Adam moves φ and the a_i."""
         return "lr_images" if self.learn_step_size else None
 
     def steps_in_turn(self, images: int) -> int:
@@ -67,7 +68,7 @@ class DDConfig(RealLossConfig):
         return max(1, min(images, self.most_parts()))
 
     def most_parts(self) -> int:
-        """Return the number of parts into which the set is split if it has enough images."""
+        """Return the number of parts into which the set is split if each class has enough images."""
         return self.inner_steps // self.passes
 
     def resized(self, steps: int, window: int, **changes: Any) -> DDConfig:

@@ -24,7 +24,8 @@ from satm.rng import Seed
 from satm.types import FlatParams, Images
 
 AT_ONCE = 256
-"""Several classes are embedded together if they have at most this many images in all. This does not change the loss."""
+"""The features of several classes are computed together if these classes have at most this many images in all. This
+does not change the loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ class DistributionMatching(DirectCondensation):
 
     @torch.no_grad()
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
-        """See `DirectCondensation`: the squared distance between the mean features, with the parameters θ of ψ."""
+        """See `DirectCondensation`: D is the squared distance between the mean features, and θ are ψ's parameters."""
         classes = len(synthetic)
         k = classes_at_once(classes, synthetic.shape[1], AT_ONCE)
         k_real = classes_at_once(k, real.shape[1], AT_ONCE)

@@ -15,8 +15,8 @@ from satm.methods.trajectory.method import TrajectoryMethod
 class FTDConfig(TrajectoryConfig):
     """MTT on experts that GSAM trained for flatness (`experts.flat`). The result is an average of φ over outer steps.
 
-    In the published script, an evaluation continues to train the network of the last evaluation, which was of another
-    set. Here every evaluation starts from a fresh network.
+    In the published script, an evaluation does not start from a fresh network. It continues to train the network of the
+    evaluation before it, which was of another set. Here every evaluation starts from a fresh network.
     """
 
     outer: AnyOuter = field(default_factory=EMA)

@@ -14,9 +14,9 @@ from satm.methods.selection.coreset import CoresetConfig, coreset
 def herd(features: torch.Tensor, count: int) -> torch.Tensor:
     """Return the indices [count] of chosen rows of `features` [m, D].
 
-    After each choice, the mean of the rows chosen so far is as near as possible to the mean μ of all rows. The k-th
-    choice is argmin_i ‖μ − (f_i + s) / k‖ over the rows f_i that are not chosen yet, where s is the sum of the rows
-    chosen before. Of equal rows, the first is chosen.
+    Rows are chosen one after another. Each choice brings the mean of the rows chosen so far as near as possible to the
+    mean μ of all rows. The k-th choice is argmin_i ‖μ − (f_i + s) / k‖ over the rows f_i that are not chosen yet, where
+    s is the sum of the rows chosen before. Of equal rows, the first is chosen.
     """
     mean, summed = features.mean(dim=0), torch.zeros_like(features[0])
     squares = features.square().sum(dim=1)

@@ -30,10 +30,10 @@ class MDCConfig(TrajectoryConfig):
 
         F = F_base(φ) + F_base(φ[:j])
 
-    φ[:j] holds the first j images of each class. Every `period` outer steps, a new size j is chosen: the most learnable
-    subset. This is the size for which the feature distance between φ[:j] and the real images has changed most since the
-    last choice. The first choice is the smallest size. Let i be the largest size below j that was chosen before. Then
-    the images φ[:i] are frozen.
+    φ[:j] holds the first j images of each class. Every `period` outer steps, the size j is chosen again, so that φ[:j]
+    is the most learnable subset: the one whose feature distance to the real images has changed most since the last
+    choice. The first choice is the smallest size. If a size below j was chosen earlier, the images φ[:i] are frozen,
+    where i is the largest such size.
 
     The base method gets the settings of this class that it shares. Settings that only the base method has (DATM's range
     of start epochs, TESLA's labels) keep their defaults. `over` uses the defaults of the base method instead of the
@@ -151,7 +151,7 @@ class WithSubset:
 class MDC(TrajectoryCondensation):
     """The condensation of the base method with the subset loss added.
 
-    If there are no sizes to choose from, it is the condensation of the base method itself.
+    If there are no sizes to choose from (below the IPC), no loss is added.
     """
 
     def __init__(self, task: Task, config: MDCConfig) -> None:
@@ -185,9 +185,10 @@ class MDC(TrajectoryCondensation):
         return {**measured, "subset": float(size), "frozen": float(frozen)}
 
     def beginning(self, retry: Retry) -> Beginning:
-        """See `TrajectoryCondensation`: the rule is also called for the subset. The momentum of frozen images is zero.
+        """See `TrajectoryCondensation`: the outer rule is also called for the subset, and frozen images do not move.
 
-        A retry draws new mini-batches, augmentations and noise for the subset too.
+        The velocity of frozen images is zero. A retry draws new mini-batches, augmentations and noise for the subset,
+        too.
         """
         base = super().beginning(retry)
         if not self.sizes:
@@ -271,7 +272,8 @@ class Probe:
 def _check(request: Request) -> None:
     """Raise ConfigError for a request that cannot work.
 
-    This is a size above the IPC, experts that the base method cannot use, or what the base method's own check refuses.
+    A request cannot work if a size is above the IPC, if the base method cannot use the experts, if the base method's
+    own check refuses it, or if the architecture has no features.
     """
     config: MDCConfig = request.settings
     if config.sizes and max(config.sizes) > request.ipc:

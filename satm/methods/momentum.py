@@ -15,9 +15,9 @@ class MomentumSGD:
         x ← x − s · lr · v
 
     v is the velocity and μ the momentum. x, v and g have the same shape, and v starts at zero. The scale s is 1, or
-    less if a failed outer step is tried again with a smaller move (`satm.methods.trajectory.guard`). The equations are
-    those of `torch.optim.SGD` without dampening. This version is a pure function and changes no tensor in place, so
-    that an outer step can be rejected after its moves are computed.
+    less if a failed outer step is tried again with a smaller move (`satm.methods.trajectory.guard`) or if the run
+    lowers its learning rates. The equations are those of `torch.optim.SGD` without dampening. This version is a pure
+    function and changes no tensor in place, so that an outer step can be rejected after its moves are computed.
     """
 
     lr: float  # the learning rate

@@ -37,8 +37,9 @@ class NCFMConfig(DANCEConfig):
         min_φ max_ψ Σ_k 300 E_{t ~ p_ψ} √(a (|Φ_k| − |Ψ_k|)² + (1 − a) 2 |Φ_k| |Ψ_k| (1 − cos(∠Φ_k − ∠Ψ_k)))
 
     Φ_k(t) and Ψ_k(t) are the characteristic functions of the synthetic and of the real features of class k, after each
-    feature vector is scaled to length 1. The angle ∠ is the phase of a complex number. t is a frequency, and p_ψ is the
-    distribution from which the frequencies are drawn. It is N(0, 1), or a mixture given by a network with parameters ψ.
+    feature vector is scaled to length 1. The symbol a stands for `amplitude`. The angle ∠ is the phase of a complex
+    number. t is a frequency, and p_ψ is the distribution from which the frequencies are drawn. It is N(0, 1), or a
+    mixture given by a network with parameters ψ.
 
     φ is updated by Adam. The numbers are those of NCFM's code (config/ of gszfwsb/NCFM at de92fb8). That code draws
     t ~ N(0, 1) and learns no ψ.

@@ -14,7 +14,7 @@ from satm.methods.real.method import RealLossMethod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaTBPTTConfig(RealLossConfig):
-    """The settings of RaT-BPTT. Its outer loss is differentiated through a window of only w = `window` inner steps:
+    """The settings of RaT-BPTT. Its outer loss is differentiated through only w = `window` inner steps, the window:
 
         F(φ) = L_CE(θ_{ι+w} on real images), differentiated through the inner steps ι … ι + w − 1
 

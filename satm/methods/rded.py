@@ -44,7 +44,7 @@ class RDEDConfig:
     teacher: TeacherConfig | None = None  # null: the first expert is the teacher
     expert_epochs: int = 50  # the epochs of training of the expert that is the teacher
     factor: int = 1  # the number of patches along each side of a synthetic image
-    candidates: int = 300  # the number of real images of each class that are cropped; a class with fewer: all of them
+    candidates: int = 300  # the number of real images of each class that are cropped; if a class has fewer, all of it
     crops: int = 5  # the number of random crops of each candidate; the crop with the best score is kept
     min_area: float = 0.08  # smallest area of a crop, as a fraction of its image; the largest area is 1
     labels: Literal["soft", "hard"] = "soft"  # soft: the teacher's probabilities for the synthetic image; hard: classes
@@ -66,7 +66,7 @@ class RDEDConfig:
         return self.expert_epochs if self.teacher is None else None
 
     def own_teacher(self) -> TeacherConfig | None:
-        """The settings of the teacher that is trained for this purpose; None if an expert is the teacher."""
+        """The settings of the teacher if one is trained for the method; None if an expert is the teacher."""
         return self.teacher
 
 

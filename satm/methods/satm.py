@@ -19,7 +19,8 @@ class SATMConfig(TrajectoryConfig):
     2. Only the last int(N/3) of the N inner steps are differentiated (the window, §5.2).
     3. The derivative of the loss with respect to the step size α is the closed form of Eq. 10.
 
-    The second and the third change make an outer step cheaper than MTT's, which differentiates all inner steps.
+    The first change makes an outer step more expensive than in MTT, which differentiates all inner steps of one pass.
+    The second and the third change make it cheaper.
     """
 
     outer: AnyOuter = field(default_factory=SATM)

@@ -22,9 +22,10 @@ def noise_images(data: ImageData, ipc: int, seed: Seed) -> Images:
 
 
 def first_images(task: Task, init: Literal["real", "noise"]) -> Images:
-    """The synthetic images φ [K·ipc, C, H, W] before the first outer step, as they are stored.
+    """The synthetic images φ [K·ipc, C, H, W] before the first outer step.
 
-    They are random training images if `init` is `real`, and standard normal noise if `init` is `noise`.
+    If `init` is `real`, they are random training images, encoded by the task's parametrisation. If `init` is `noise`,
+    they are standard normal noise.
     """
     seed = task.seed.child("init")
     if init == "noise":
@@ -33,10 +34,11 @@ def first_images(task: Task, init: Literal["real", "noise"]) -> Images:
 
 
 def images_an_expert_gets_right(task: Task, network: FlatNetwork, theta: FlatParams, seed: Seed) -> Images:
-    """The first φ [K·ipc, C, H, W], in class-major order, from training images that an expert classifies correctly.
+    """φ [K·ipc, C, H, W] before the first outer step, made from training images that an expert classifies correctly.
 
-    `theta` [P] are the expert's parameters. The training images are drawn at random. If a class has too few correctly
-    classified images, the missing ones are drawn from the other images of the class.
+    `theta` [P] are the expert's parameters. The training images are drawn at random, and then encoded by the task's
+    parametrisation. φ is in class-major order. If a class has too few correctly classified images, the missing ones are
+    drawn from the other images of the class.
     """
     generator = seed.generator()
     train, chosen = task.data.train, []
@@ -55,10 +57,10 @@ def images_an_expert_gets_right(task: Task, network: FlatNetwork, theta: FlatPar
 
 
 def logits_of_experts(task: Task, network: FlatNetwork, last: Iterable[FlatParams], images: Images) -> Labels:
-    """Labels [n, K]: for each image the mean of the logits of those experts that classify it correctly (DATM).
+    """Labels [n, K]: for each image the mean of the logits of those experts that classify the image correctly (DATM).
 
-    `images` [n, C, H, W] are in class-major order, with the same number for each class. `last` holds the parameters [P]
-    of each expert, one snapshot for each.
+    `images` [n, C, H, W] are in class-major order, and each class has the same number of them. `last` holds one
+    snapshot of each expert: the expert's parameters [P].
 
     If no expert classifies an image correctly, its label is the mean of the logits of all experts, with two entries
     exchanged: the largest entry and the entry of the right class. Without this exchange, the largest entry of the label

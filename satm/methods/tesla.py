@@ -20,13 +20,15 @@ class TESLAConfig(TrajectoryConfig):
 
         ∂F/∂φ ≈ −α Σ_i (∂F/∂θ_N) · ∂g_i/∂φ
 
-    α is the step size, θ_i the parameters before inner step i, and g_i the gradient of the network's loss in inner step
-    i. Every θ_i is held constant. The inner steps can therefore be differentiated one at a time, in constant memory.
-    The derivative differs from that of MTT, because the paths through θ_i are missing. The two are equal only if
-    there is a single inner step.
+    α is the step size, θ_i the network's parameters before inner step i, θ_N those after the last inner step, and g_i
+    the gradient of the network's loss in inner step i. In ∂g_i/∂φ, θ_i is held constant, although it depends on φ. The
+    inner steps can therefore be differentiated one at a time, in constant memory. The result differs from the exact
+    derivative, which MTT uses, because the paths through θ_i are missing. The two are equal only if there is a single
+    inner step.
 
-    If `labels` is `teacher`, each outer step makes new labels: the softmax of the logits of the expert at the end of
-    the segment. TESLA does so on ImageNet-1K. The set keeps the labels of the last outer step.
+    If `labels` is `teacher`, each outer step makes new labels: the softmax of the logits that the expert has at the end
+    of the segment that this outer step matches. TESLA does so on ImageNet-1K. The set keeps the labels of the last
+    outer step.
 
     The published code of TESLA uses half of ∂F/∂φ by mistake: it multiplies a tuple by 2, which repeats the tuple and
     does not double the gradient in it. Here the whole derivative is used. The derivative of F with respect to α is the
@@ -44,7 +46,8 @@ class TESLAConfig(TrajectoryConfig):
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
         """The images and labels before the first outer step; see `TrajectoryConfig`.
 
-        If `labels` is `teacher`, the labels are those of the first expert at the last epoch at which a segment can end.
+        If `labels` is `teacher`, the labels are probabilities that the first expert gives after the last epoch at which
+        a segment can end.
         """
         images, classes = TrajectoryConfig.begin_with(self, task, network)
         if self.labels == "hard":

@@ -61,11 +61,11 @@ class NetworkPlan:
     def check_batches(
         self, images: int, batch_size: int, *, way_out: str = "change the batch size or the architecture"
     ) -> None:
-        """Raise ConfigError if the network cannot train on the last batch of `images` images.
+        """Raise ConfigError if the network cannot train on the last batch, because this batch has only one image.
 
-        The images are split into batches of `batch_size`. The network cannot train on the last batch if this batch has
-        only one image, and the network has a batch normalisation over maps of one pixel. The check runs a forward pass
-        on torch's meta device, which computes only shapes. `way_out` is the end of the error message.
+        A network can usually train on one image, but not if it has a batch normalisation over maps of one pixel.
+        `images` images are split into batches of `batch_size`. If the last batch has one image, the check runs a
+        forward pass on torch's meta device, which computes only shapes. `way_out` is the end of the error message.
         """
         if (images - 1) % batch_size:
             return
@@ -82,7 +82,7 @@ class NetworkPlan:
 
 
 def known() -> list[str]:
-    """The names of the networks of this suite. A ConvNet of another width has its width added, as in `convnet3_w32`."""
+    """The names of the networks of this suite, without those of ConvNets of other widths, such as `convnet3_w32`."""
     return NETWORKS.known()
 
 
@@ -129,7 +129,7 @@ def create(name: str, *, num_classes: int, image_shape: Shape, seed: Seed) -> nn
 
 
 class Classified(Protocol):
-    """The interface of an object with classes and with images of one shape: a real data set, or a synthetic set."""
+    """The interface of an object that has classes, and images that all have one shape: a real or a synthetic set."""
 
     @property
     def classes(self) -> Sequence[str]:

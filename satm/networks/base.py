@@ -23,7 +23,7 @@ Shape: TypeAlias = tuple[int, int, int]
 class Fit:
     """The result of fitting a network to images of one shape. Both mappings are JSON-able."""
 
-    options: Mapping[str, Any]  # the arguments of `Network.build` besides num_classes
+    options: Mapping[str, Any]  # the arguments besides num_classes: of `Network.build`, or of timm for timm's networks
     adaptation: Mapping[str, Any] = field(default_factory=dict)  # what was changed; see `NetworkPlan.adaptation`
 
 

@@ -11,9 +11,10 @@ from torch import nn
 def batch_normed(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     """A function like `build` that returns the same network with each GroupNorm(C, C) replaced by BatchNorm2d(C).
 
-    GroupNorm(C, C) is instance norm for C channels. Both norms start with scale 1 and shift 0, so both networks start
-    from the same weights. The network with batch norm has running statistics, which are buffers. Therefore it is used
-    to evaluate a set and not to condense it, and it is trained uncompiled.
+    GroupNorm(C, C) is instance norm for C channels. Both norms start with scale 1 and shift 0, so with the same seed
+    both networks start from the same weights. The network with batch norm has running statistics, so its output depends
+    on more than its parameters and its input. Therefore it can only evaluate a set and not condense one, and it is
+    trained uncompiled.
     Source: networks.py of MTT's code with norm="batchnorm" (ConvNetBN, ResNet18BN, VGG11BN; docs/field.md).
     """
 

@@ -22,8 +22,8 @@ class ConvNet(nn.Module):
     """`depth` blocks of [3×3 convolution, instance norm, ReLU, 2×2 average pooling], then one linear layer.
 
     The input is images [n, in_chans, *img_size], and the output logits [n, num_classes]. `width` is the number of
-    channels C of each block. The norm is GroupNorm(C, C) with scale and shift. It has no running statistics, so the
-    parameters are the whole state of the network. The first convolution pads sides of 28 pixels to 32. Raises
+    channels C of each block. The instance norm is GroupNorm(C, C) with scale and shift. It has no running statistics,
+    so the parameters are the whole state of the network. The first convolution pads sides of 28 pixels to 32. Raises
     ConfigError if the images are too small for `depth` poolings.
     Source: ConvNet in networks.py of MTT's code with "instancenorm" and "avgpooling" (docs/field.md).
     """
@@ -120,7 +120,8 @@ def convnet_depth(image_size: int) -> int:
 def _build(depth: int) -> Callable[..., nn.Module]:
     """The function `Network.build` of a ConvNet of this depth.
 
-    By default, it builds the network for the largest images that usually have this depth: 32, 64 or 128 pixels a side.
+    The default of `img_size` is the largest size for which this depth is usual: 32, 64 or 128 pixels a side for a depth
+    of 3, 4 or 5.
     """
 
     def build(*, img_size: int | Sequence[int] = 8 << (depth - 1), **options: Any) -> nn.Module:

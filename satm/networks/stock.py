@@ -11,8 +11,8 @@ import torch
 from satm.errors import ConfigError
 
 SMALLEST = 32
-"""The smallest input size that is tried, in pixels a side. The maps in timm's networks are up to 32 times smaller than
-the image. A smaller image would become less than one pixel, so that only padding would be left."""
+"""The smallest input size that is tried, in pixels a side. The sides of the maps in timm's networks are up to 32 times
+shorter than those of the image. A smaller image would become less than one pixel, and only padding would be left."""
 LARGER = (64, 96, 128, 224)  # sizes in pixels a side, tried in this order if a network cannot take the original size
 
 
@@ -23,15 +23,16 @@ def fit(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> tu
     Returns the size (H, W), and whether the network must be built for this size (timm's argument `img_size`).
 
     These sizes are tried in order, and the first one that works is returned:
-    1. the original size of the images, with sides of at least `SMALLEST`;
-    2. the sizes in `LARGER` that are larger than this size;
+    1. the original size of the images, but with `SMALLEST` in place of a shorter side;
+    2. the squares with a side in `LARGER` that is longer than both sides of the first size;
     3. timm's default size for the network.
 
     Raises ConfigError if no size works.
     """
     from timm.models import PretrainedCfg, get_pretrained_cfg
 
-    config = get_pretrained_cfg(name) or PretrainedCfg()  # a network that a user has registered may have none
+    # A network that a user has registered with timm may have no such configuration.
+    config = get_pretrained_cfg(name) or PretrainedCfg()
     default = (config.input_size[1], config.input_size[2])
     reason = ""
     for size in _sizes(image_shape, default):

@@ -25,7 +25,7 @@ class CondenseConfig:
 
     dataset: str
     classes: tuple[int, ...] | None = None  # the classes of one step of a class-incremental stream; null: all classes
-    ipc: int  # synthetic images per class, as they are stored
+    ipc: int  # stored synthetic images per class; networks can see more (see `seen_ipc`)
     method: str
     architecture: str  # the name of the network of the experts and of the inner loop
     image_size: int | None  # pixels a side; null: the size of the data set's images
@@ -64,9 +64,9 @@ class CondenseConfig:
 
     @property
     def held_out(self) -> tuple[str, ...]:
-        """A sentence that says that a validation split is held out; () if none is.
+        """A sentence that says that a validation split is held out; () if there is no such split.
 
-        This is a departure from the papers, which use all training images.
+        The sentence is one of the departures of a preset, because the papers use all training images.
         """
         if not self.validation:
             return ()
@@ -74,7 +74,10 @@ class CondenseConfig:
 
     @property
     def set_dataset(self) -> str:
-        """The first part of the set's name: `cifar10`, or `cifar10:3,5` if only the classes 3 and 5 are condensed."""
+        """The first part of the set's name: `cifar10`, or `cifar10:3,5` if only the classes 3 and 5 are condensed.
+
+        If there are more than 10 such classes, their number and a hash stand in place of the list.
+        """
         if self.classes is None:
             return self.dataset
         named = ",".join(map(str, self.classes))
@@ -100,7 +103,7 @@ class CondenseConfig:
         return values if self.decoding != PIXELS else {k: v for k, v in values.items() if k != "parametrisation"}
 
     def every_setting(self) -> dict[str, Any]:
-        """The same dictionary, but always with `parametrisation`, so that `satm.config.override` can replace it."""
+        """The dictionary of `to_dict`, but always with `parametrisation`, so that `satm.config.override` finds it."""
         return {key: value for key, value in plain(self).items() if (key, value) != ("classes", None)}
 
     @classmethod
@@ -182,7 +185,7 @@ class Row:
     step_size: float | None = None  # α at the start; None: the learning rate of the experts
     expert_batch: int = 256  # the experts' mini-batch; MTT's value, because the SATM paper prints none
     expert_count: int = 100  # the number of experts; MTT's value, because the SATM paper prints none
-    flat: FlatConfig | None = None  # how flat experts are trained; None: as in FTD's script, if the method uses any
+    flat: FlatConfig | None = None  # how flat experts are trained, if the method uses them; None: as in FTD's script
     departures: tuple[str, ...] = ()  # each way in which the row differs from its source
     settings: Mapping[str, Any] = field(default_factory=dict)  # settings that only this method has, by name
     donor: bool = True  # whether this row may be used for data sets that have no rows
@@ -192,9 +195,9 @@ class Row:
 class Numbers:
     """The numbers of one method, as its paper or its code prints them.
 
-    In the comments, "settings" are a dictionary from the name of a setting to its value. A profile is a scale of the
-    work: `paper`, `cpu` or `smoke`. If two fields give a value for the same setting, the more specific field is used.
-    The entries of `limits` and `recipes` replace those of the profile.
+    In the comments, "the settings" are a dictionary from the name of a setting to its value. A profile is a scale of
+    the work: `paper`, `cpu` or `smoke`. If two fields give a value for the same setting, the more specific field is
+    used. The entries of `limits` and `recipes` replace those of the profile.
     """
 
     rows: tuple[Row, ...] = ()  # the rows of the method's own table, for a method that matches trajectories
@@ -203,7 +206,7 @@ class Numbers:
     by_ipc: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # the settings for each printed IPC
     by_set: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)  # for a data set and an IPC
     values_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the settings for a data set
-    per_image: Mapping[str, float] = field(default_factory=dict)  # settings that are multiplied by the IPC
+    per_image: Mapping[str, float] = field(default_factory=dict)  # the value of a setting is this number times the IPC
     per_image_of: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # as `per_image`, but for a data set
     source: str = ""  # the source of these numbers; each row has its own source
     departures: tuple[str, ...] = ()  # the ways in which a run with these numbers differs from the source

@@ -20,7 +20,7 @@ from satm.presets.rows import nearest_row, own_table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A request for a preset, with the row of hyper-parameters and the profile that were chosen for it."""
+    """A request for a preset, and the row of hyper-parameters that was chosen for this request."""
 
     method: Method
     base: Method  # the method whose numbers and experts are used: `method`, or the method that `method` extends
@@ -41,7 +41,7 @@ class Choice:
         return self.method.data_settings(Traits(image_size=self.row.image_size, augment=self.augment))
 
     def plain_experts(self) -> ExpertConfig:
-        """The configuration of experts trained as in MTT, in the number that the method uses under this profile."""
+        """The configuration of experts trained as in MTT. The method sets their number or, if it does not, the row."""
         return ExpertConfig(
             count=self.method.expert_count or self.row.expert_count,
             lr=self.row.expert_lr,
@@ -50,10 +50,11 @@ class Choice:
         )
 
     def own_row(self) -> Row | None:
-        """The row with the settings that only the method `base` has; None if no row of its table has such settings.
+        """The row with the settings that only the method `base` has; None if its table has no fitting row with any.
 
-        It is a row for this data set if there is one, and otherwise the nearest row of another data set. These settings
-        are used even if the other numbers come from a row of another method.
+        If the table has rows with such settings for this data set, it is the one with the nearest IPC. Otherwise it is
+        the nearest row of another data set that may lend its numbers. These settings are used even if the other numbers
+        come from a row of another method.
         """
         rows = [row for row in own_table(self.numbers, self.base.name) if row.settings]
         rows = [row for row in rows if row.dataset == self.dataset] or [row for row in rows if row.donor]

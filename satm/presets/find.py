@@ -34,8 +34,8 @@ def find_preset(
 ) -> Preset:
     """The preset for the data set `dataset`, with images of `image_size` pixels a side and `ipc` images per class.
 
-    A preset uses a row of published hyper-parameters. `row` is the name of this row, such as `cifar10/ipc10`. If it is
-    None, the first row of this list that exists is used:
+    A preset uses a row of hyper-parameters of the method or, if the profile has `shared_rows`, of SATM. `row` is the
+    name of this row, such as `cifar10/ipc10`. If `row` is None, the first row of this list that exists is used:
 
     1. the row of the data set for this IPC;
     2. the row of the data set for the nearest IPC;

@@ -16,7 +16,7 @@ DC_CODE = "DC's code (main.py and utils.py at 53f63a6)"
 DSA_CODE = f"{DC_CODE}, its README's --init real"
 DM_CODE = "DM's code (main_DM.py at 53f63a6) and its README"
 DANCE_CODE = "DANCE's code (DANCE.py and arguments/ of Hansong-Zhang/DANCE at 1b56b68), its --reproduce"
-DANCE_LR = 0.16  # times IPC; 0.01 is printed for pixels in 0..1; for images divided by a std s = 0.25 it is 0.01/s²
+DANCE_LR = 0.16  # is multiplied by the IPC; DANCE prints 0.01 for pixels in 0..1; divided by a std s = 0.25: 0.01/s²
 DANCE_SUBSETS = ("imagenette", "imagewoof", "imagemeow", "imagefruit")
 DANCE_DEPARTURES = (
     "lr_images 0.16 IPC for 0.01 IPC: images are normalised by a std of about 0.25, and DANCE learns pixels in 0..1",
@@ -91,7 +91,7 @@ numbers change if a run has not 5,000 outer steps; "" if they do not change."""
 NUMBERS: Mapping[str, Numbers] = {
     "satm": Numbers(rows=satm.ROWS, stand_ins=(), departures=(MOMENTUM_SOURCE,)),
     "satm-fi": Numbers(departures=(MOMENTUM_SOURCE, FLAT_SOURCE)),
-    # Table 7 of the SATM paper, which has the results of SATM-DA, prints no numbers for it.
+    # The SATM paper prints no hyper-parameters of SATM-DA. (Table 7 has its results.)
     "satm-da": Numbers(stand_ins=("datm", "satm"), departures=(MOMENTUM_SOURCE,)),
     "mtt": Numbers(rows=mtt.ROWS),
     "ftd": Numbers(rows=ftd.ROWS, stand_ins=("mtt", "satm")),

@@ -111,10 +111,10 @@ def printed_preset(choice: Choice) -> Preset:
 
 
 def _experts(choice: Choice, numbers: Numbers) -> ExpertConfig:
-    """How the experts are trained.
+    """How the experts are trained, and how many there are.
 
-    These are the printed experts, with at most as many experts as the profile allows. If no experts are printed, they
-    are the experts that the method itself defines.
+    Both are as printed, but there are at most as many experts as the profile allows. If nothing is printed about the
+    experts, both are as the method itself defines them.
     """
     printed = numbers.experts
     if printed is None:

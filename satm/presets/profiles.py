@@ -30,12 +30,13 @@ class Profile:
     max_zca_size: int | None = None  # the largest image side in pixels at which ZCA is used
     max_inner_images: int | None = None  # the largest product outer steps × N × mini-batch; it bounds the time
     image_step: float = 1.0  # a factor on `lr_images`, the learning rate of the images
-    # The next two limits apply only if the row belongs to another data set, which may have many times as many images.
-    # With the mini-batches of 256 of such a row, an epoch on 9,000 images has too few steps to be matched, and α
-    # swings between its minimum and its start value. This was seen on tiny-imagenet-20.
+    # The next two limits apply only if a row of another data set was chosen and the user did not name the row. The
+    # other data set may have many times as many images. With the mini-batches of 256 of such a row, an epoch of an
+    # expert on 9,000 images has too few steps to be matched, and α swings between its minimum and its start value. This
+    # was seen on tiny-imagenet-20.
     max_borrowed_expert_batch: int | None = None
     max_borrowed_lr_step_size: float | None = None
-    # The next two limits apply to the methods that match no trajectories.
+    # The next two limits apply only to methods that match no trajectories.
     max_settings: Mapping[str, int] = field(default_factory=dict)  # maps the name of a setting to its largest value
     # The largest number of images that pass a network forwards and backwards, added over all steps. It bounds the time.
     max_images: int | None = None
@@ -92,10 +93,10 @@ PROFILES = {
 
 
 CUSTOM = "custom"
-"""The label of presets and results at paper scale of which a user changed some settings."""
+"""The label of a preset of the profile `paper` in which a user changed settings, and of its results."""
 
 FOREIGN = "foreign"
-"""The label of sets that were made elsewhere, and of results at paper scale on such sets.
+"""The label of sets that were not made by this suite, and of results on such sets if they are evaluated at paper scale.
 
 This suite cannot check the scale at which these sets were made.
 """
@@ -105,7 +106,7 @@ ORDER = ("smoke", "cpu", CUSTOM, FOREIGN, "paper")
 
 
 def weaker(*names: str) -> str:
-    """The label of `names` that claims least. A number that comes from several scales gets this label."""
+    """The label among `names` that claims least. A number that comes from results of several labels gets this one."""
     return min(names, key=ORDER.index)
 
 

@@ -50,7 +50,7 @@ def choose_row(
 ) -> tuple[Row, tuple[str, ...]]:
     """The row for a request, and the departures: how the row differs from its source and from the request.
 
-    It is the row called `named`, if a name is given. Otherwise it is the data set's own row with the nearest IPC. If
+    If `named` is given, it is the row with this name. Otherwise it is the data set's own row with the nearest IPC. If
     the data set has no row, it is the nearest row of another data set. Raises UnknownName if no row is called `named`.
     """
     if named is not None:
@@ -70,10 +70,10 @@ def perturbation(method: str, row: Row) -> str:
     """The length of the perturbation of the method's own outer rule, as text: `r 0.02, ρ ≈ 0.88`.
 
     r is relative to the norm ‖φ‖ of all images φ of a set made by `row`, and ρ = r·‖φ‖. The norm is estimated for real
-    images, because φ starts at real images. One pixel has the standard deviation 1 if the images are normalised by
-    mean/std, and `WHITENED` if they are whitened by ZCA.
+    images, because φ starts at real images. The estimate takes each pixel as having the standard deviation 1 if the
+    images are normalised by mean and std, and `WHITENED` if they are whitened by ZCA.
 
-    "" if the rule has no perturbation, or if the data set of the row is not in the catalogue.
+    The result is "" if the rule has no perturbation, or if the data set of the row is not in the catalogue.
     """
     length = default_outer(METHODS.get(method).config).perturbation_length()
     known = spec_of(row.dataset)

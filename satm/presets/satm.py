@@ -1,4 +1,4 @@
-"""SATM's rows of hyper-parameters: the paper's Table 11, and our own rows for the sets that it lacks. No logic."""
+"""SATM's rows of hyper-parameters: the paper's Table 11, and our own rows for sets that it lacks. This is data only."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ N = TypeVar("N", int, float)
 def scaled(row: Row, scale: Profile, *, images: int | None, borrowed: bool = False) -> Row:
     """`row` within the limits of the profile `scale`.
 
-    `images` is the number of synthetic images, or None if it is not known. `borrowed` means that the row belongs to
-    another data set, for which a profile has two further limits.
+    `images` is the number of synthetic images, or None if this number is not known. `borrowed` means that the row was
+    borrowed from another data set, so that the two limits of the profile for this case apply, too.
     """
     inner_steps = at_most(row.inner_steps, scale.max_inner_steps)
     batch = scale.max_batch_syn if row.batch_syn is None else at_most(row.batch_syn, scale.max_batch_syn)
@@ -88,7 +88,8 @@ def changes(printed: Row, chosen: Row, scale: Profile) -> tuple[str, ...]:
 def recipe_change(scale: Profile, recipe: str, more: str = "") -> tuple[str, ...]:
     """A tuple with one sentence: that the evaluation uses `recipe`, followed by the text `more`.
 
-    () if the profile `scale` has no recipe of its own: then the recipe of the method's publication is used.
+    The tuple is empty if the profile `scale` has no recipe of its own, because the recipe of the method's publication
+    is then used.
     """
     return () if scale.recipe is None else (f"{scale.name}: evaluated by the recipe `{recipe}`{more}",)
 

@@ -1,4 +1,4 @@
-"""TESLA's rows of hyper-parameters, from its README. For other data sets and IPCs, MTT's rows are used. No logic."""
+"""TESLA's rows of hyper-parameters, from its README. MTT and SATM lend it rows for other sets. This is data only."""
 
 from __future__ import annotations
 

@@ -15,11 +15,12 @@ Ends = tuple[float, float]
 def crossed_line(found: Crossed, ends: Ends | None = None, *, unit: str = "network") -> str:
     """A mean accuracy: "70.5 [66.1, 74.5], 3 condensations × 5 networks, between condensations 4.0, networks 1.8".
 
-    `ends` is the interval that is shown, for example an interval for new test images. Without `ends` it is the interval
-    of `accuracy_interval`. A single set has no interval that is about its method, and its line says "this set only".
+    The last two numbers are standard deviations. `ends` is the interval that is shown, for example an interval for new
+    test images. If `ends` is None, the interval of `accuracy_interval` is shown. From a single set no interval can be
+    computed that is about the method; the line then has no interval and says "this set only".
 
-    `found` comes from a table of condensations × networks. `unit` is the name of its columns: "network", or "order" if
-    they are class orders.
+    `found` comes from a table of condensations × networks. `unit` is the name of the table's columns: "network", or
+    "order" if they are class orders.
     """
     size = _size(found, unit)
     spreads = {"condensations": found.between_condensations, f"{unit}s": found.between_networks}
@@ -37,8 +38,8 @@ def comparison_line(first: str, second: str, found: Comparison, *, unit: str = "
 def family_lines(members: Sequence[FamilyMember], *, unit: str = "network") -> list[str]:
     """One line for each comparison of a family.
 
-    The verdicts and the p-values of the lines are corrected together. The interval, the power and the number of
-    condensations in a line belong to its comparison without a correction.
+    The verdicts and the p-values are corrected for the number of comparisons in the family. The interval, the power and
+    the number of condensations in a line are not corrected: they are those of this comparison alone.
     """
     lines = []
     for member in members:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from satm.printable import printable, width
 from satm.report.tables import render
 
-GAP = 2  # the columns of a terminal between two columns of a table
+GAP = 2  # the space between two columns of a table, in columns of a terminal
 LEAST = 6  # the number of characters that a shortened name has at least
 
 
@@ -40,10 +40,11 @@ def fitted(
     The first `about` columns of the table describe a row (set, recipe, …). Only these can be left out or shortened:
 
     1. A column with the same value in all rows is moved above the table.
-    2. If `separators` has a separator for a column, it splits the texts of the column into parts, and the parts that
-       all texts share are moved above the table.
-    3. Of two equal columns the first one stays.
-    4. If the table is still too wide, a column whose value is decided by another column is moved above the table.
+    2. If `separators` has a separator for a column, the texts of the column are split at the separator, and the parts
+       that all texts share are moved above the table.
+    3. Of two equal columns only the first one stays.
+    4. If the table is still too wide, a column is moved above the table if another column decides its value in each
+       row; the other column may have at most three different values.
     5. If the table is still too wide, the longest names lose their middle.
 
     A table of many columns can still be wider than a very small `limit`.
@@ -75,7 +76,7 @@ def fitted(
 
 
 def widths_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """For each column of a table, the columns of a terminal that it takes, without the gap behind it."""
+    """The width of each column of a table, in columns of a terminal, without the gap behind the column."""
     return [max(map(width, (name, *(row[i] for row in rows)))) for i, name in enumerate(columns)]
 
 
@@ -86,9 +87,10 @@ def wrapped(texts: Sequence[str], limit: int, *, before: str = "", between: str 
 
 
 def _without_common(texts: Sequence[str], separator: str | None) -> tuple[str, list[str]]:
-    """What all texts share, and the texts without it.
+    """What all texts share, and what is left of each text without this.
 
-    `separator` splits each text into parts that can be shared. None means that only equal texts share anything.
+    Each text is split at `separator` into parts that can be shared. If `separator` is None, the texts share something
+    only if all of them are equal.
     """
     if len(set(texts)) == 1:
         return texts[0], [""] * len(texts)

@@ -14,15 +14,17 @@ from satm.errors import SatmError
 from satm.synthetic import SyntheticSet
 
 SHOWN = 10  # the largest number of images of a class in a grid
-SIDE = 64  # smaller images are enlarged to a side of about this many pixels
-MOST = 200  # the largest number of images in a grid for a page
+# Smaller images are enlarged to a side of about this many pixels; by `grid_png` only to half of it. `grid_png` and
+# `grid_pixels` also reduce larger images to this side.
+SIDE = 64
+MOST = 200  # the largest number of images in a grid for a web page or for a logger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridPNG:
-    """A grid of images for a page, as a small PNG that the page enlarges to `size`.
+    """A grid of images for a web page, as a small PNG that the page enlarges to `size`.
 
-    One pixel of the PNG is one pixel of an image, unless the images are larger than `SIDE`: then they are reduced.
+    Each pixel of an image is one pixel of the PNG. Only images that are larger than `SIDE` are reduced to `SIDE` first.
     """
 
     png: bytes
@@ -39,10 +41,10 @@ class GridPNG:
 
 
 def image_grid(synthetic: SyntheticSet, path: Path) -> None:
-    """Write the images that networks see as a PNG file.
+    """Write the decoded images of a set to a PNG file.
 
-    Normalisation or whitening is undone, and pixels are clipped to 0..1. Raises SatmError if the file cannot be
-    written, DataError if the ZCA transform is missing.
+    The preprocessing (normalisation or whitening) is undone, and pixels are clipped to 0..1. At most `SHOWN` images of
+    each class are drawn. Raises SatmError if the file cannot be written, and DataError if the ZCA transform is missing.
     """
     from torchvision.utils import make_grid, save_image
 
@@ -56,9 +58,9 @@ def image_grid(synthetic: SyntheticSet, path: Path) -> None:
 
 
 def grid_png(synthetic: SyntheticSet) -> GridPNG:
-    """The images that networks see as a small PNG, at most `MOST` of them. The page enlarges it.
+    """The decoded images of a set as a small PNG, which the web page enlarges. At most `MOST` images are drawn.
 
-    Raises DataError if the ZCA transform is missing.
+    The preprocessing is undone. Raises DataError if the ZCA transform is missing.
     """
     from PIL import Image  # torchvision is not used here: loading it, and a compiler with it, takes seconds
 
@@ -70,9 +72,9 @@ def grid_png(synthetic: SyntheticSet) -> GridPNG:
 
 
 def grid_pixels(synthetic: SyntheticSet) -> np.ndarray:
-    """The images that networks see as one picture, [H, W, 3] uint8, at most `MOST` of them.
+    """The decoded images of a set as one picture [H, W, 3] uint8. At most `MOST` images are drawn.
 
-    Raises DataError if the ZCA transform is missing.
+    The preprocessing is undone. Raises DataError if the ZCA transform is missing.
     """
     grid, _, side = _small_grid(synthetic)
     times = max(1, SIDE // min(side, SIDE))
@@ -82,8 +84,8 @@ def grid_pixels(synthetic: SyntheticSet) -> np.ndarray:
 def _small_grid(synthetic: SyntheticSet) -> tuple[np.ndarray, int, int]:
     """A grid of at most `MOST` images.
 
-    Returns the grid, [H, W, 3] uint8, the number of its images, and the longer side of one image in pixels. The side is
-    that of the original image, before a large image is reduced to `SIDE`.
+    Returns the grid [H, W, 3] uint8, the number of its images, and the longer side in pixels that an image has before
+    it is reduced to `SIDE`.
     """
     images, across = _chosen(synthetic.decoded, MOST)
     side = max(images.shape[-2:])
@@ -100,12 +102,13 @@ def _small_grid(synthetic: SyntheticSet) -> tuple[np.ndarray, int, int]:
 def _chosen(synthetic: SyntheticSet, most: int) -> tuple[torch.Tensor, int]:
     """The images to draw, [n, C, H, W] with pixels in 0..1, and the number of images in one row of the grid.
 
-    From each class at most `SHOWN` images are taken, and from so many classes that there are at most about `most`.
+    At most `SHOWN` images of each class are drawn. If all classes together would give more than `most` images, only the
+    first classes are drawn.
     """
     columns = min(SHOWN, synthetic.ipc)
     labels = synthetic.hard_labels
     classes = max(1, min(len(synthetic.classes), most // columns))
     chosen = [i for k in range(classes) for i in (labels == k).nonzero()[:columns, 0].tolist()]
-    # If each class has one image, a row for each class would make a tall column. So classes share a row.
+    # A row for each class would make a tall column if each class has one image. In this case, classes share a row.
     across = columns if columns > 1 else min(SHOWN, len(synthetic.classes))
     return synthetic.preprocessing.invert(synthetic.images[chosen]).clamp(0, 1), across

@@ -1,4 +1,4 @@
-"""A page of sections with paragraphs and tables, as Markdown and as one HTML file that loads nothing else."""
+"""A document of sections with paragraphs and tables, as Markdown or as one HTML file that loads no other files."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def to_json(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """The value of a cell as text on one line. None becomes "", and bytes become their number: "<12 bytes>"."""
+    """The value of a cell as text on one line. None becomes "", and a `bytes` object becomes such as "<12 bytes>"."""
     return "" if value is None else printable(str(_plain(value)))
 
 
@@ -77,9 +77,9 @@ def _cell(value: Any) -> str:
 
 
 def _no_formula(value: Any) -> str:
-    """The value of a cell as text for CSV, with an apostrophe before a text that a spreadsheet would run.
+    """The value of a cell as text for CSV, with an apostrophe before a text that a spreadsheet would run as a formula.
 
-    Spreadsheets run texts that begin with =, +, - or @. Numbers can begin so too, and stay as they are.
+    Spreadsheets do so if a text begins with =, +, - or @. Numbers can begin with + or -, and stay as they are.
     """
     text = shown(value)
     if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) and not _is_number(text):

@@ -31,8 +31,8 @@ def mcnemar(first: npt.ArrayLike, second: npt.ArrayLike, targets: npt.ArrayLike)
     """McNemar's exact test of the predicted classes `first` [m] and `second` [m]; `targets` [m] are the true classes.
 
     Consider the images on which exactly one network is right. If both networks are equally good, each of them is right
-    on half of these images on average. p is the p-value of a binomial test of this half. The test is about these two
-    networks on new images, and says nothing about the methods behind the networks.
+    on half of these images on average. p is the p-value of a binomial test of the probability 1/2. The test is about
+    these two networks on new images, and says nothing about the methods behind the networks.
 
     Raises ConfigError for vectors of different lengths, and for empty vectors.
 

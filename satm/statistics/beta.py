@@ -10,8 +10,8 @@ import math
 from functools import lru_cache
 from statistics import NormalDist
 
-TINY = 1e-300  # replaces a 0 in a continued fraction, by which it would divide
-STEPS = 10_000  # the most steps; the continued fraction needs about √max(a, b), Newton's method fewer than 20
+TINY = 1e-300  # replaces a 0 by which the continued fraction would divide
+STEPS = 10_000  # the largest number of steps; the fraction needs about √max(a, b), Newton's method fewer than 20
 # Newton's method ends after a relative step of this size. The step squares the relative error, so the error is then far
 # below the rounding error.
 CLOSE = 1e-9
@@ -37,7 +37,8 @@ def beta_cdf(x: float, a: float, b: float, rest: float | None = None) -> float:
 def beta_quantile(probability: float, a: float, b: float) -> float:
     """The x with I_x(a, b) = `probability`, by Newton's method.
 
-    The solution always stays in a bracket. If a step of Newton's method leaves the bracket, its middle is used instead.
+    Two bounds, `low` and `high`, always enclose the solution. If a step of Newton's method leads outside of them, the
+    middle between the bounds is used instead.
     """
     low, high = 0.0, 1.0
     x = a / (a + b)
@@ -57,10 +58,10 @@ def beta_quantile(probability: float, a: float, b: float) -> float:
 def t_quantile(probability: float, freedom: float) -> float:
     """The quantile of Student's t with `freedom` degrees of freedom, which need not be a whole number.
 
-    Newton's method, which starts from the first terms of a series in 1/`freedom`. Above 0 the distribution function is
-    concave, so at most the first step goes too far; the quantile of the normal distribution, which is nearer to 0,
-    limits it. From `MANY` degrees of freedom on the series alone is used: it is exact up to rounding, and the beta
-    function is not.
+    It is computed by Newton's method, which starts from the first terms of a series in 1/`freedom`. Above 0 the
+    distribution function is concave, so only the first step can go too far, and only towards 0. No step is therefore
+    allowed below the quantile of the normal distribution, which is always nearer to 0 than the result. From `MANY`
+    degrees of freedom on the series alone is used: it is exact up to rounding, and the beta function is not.
     """
     if probability <= 0.5:
         return 0.0 if probability == 0.5 else -t_quantile(1 - probability, freedom)

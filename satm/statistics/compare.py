@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DELTA = 0.01  # the default δ, one point of accuracy: the smallest difference that matters, chosen before the results
 FEW_NETWORKS = 3  # with fewer networks, t is computed only from the means of the seeds (see `compare`)
-SIGN_FLIPS = range(6, 17)  # numbers S of condensations for which all 2^S signs are tried; S < 6 cannot give p < 0.05
+SIGN_FLIPS = range(6, 17)  # the numbers S of condensations for a test of all 2^S signs; S < 6 cannot give p < 0.05
 THESE_NETWORKS = "new condensations, these networks only"
 POWER = 0.8  # the power that `seeds_needed` aims at
 Question: TypeAlias = Literal["better", "equal"]
@@ -27,23 +27,24 @@ Question: TypeAlias = Literal["better", "equal"]
 class Verdict(StrEnum):
     """What the 95% interval [L, U] of first − second says about the claim "first is better than second".
 
-    If the claim is "first and second are equal", the verdict is one of three: equivalent, does not hold (L ≥ δ or
-    U ≤ −δ), and cannot tell. The rules below are tried from the top.
+    The comments below are the rules for this claim; they are tried from the top. If the claim is "first and second are
+    equal", the verdict is `EQUIVALENT` if the 90% interval is inside (−δ, δ), `DOES_NOT_HOLD` if L ≥ δ or U ≤ −δ, and
+    otherwise `CANNOT_TELL`.
     """
 
     AT_LEAST = "holds, by at least δ"  # L > δ
     HOLDS = "holds"  # L > 0
     EQUIVALENT = "equivalent"  # no rule above applies, and the 90% interval is inside (−δ, δ)
     DOES_NOT_HOLD = "does not hold"  # no rule above applies, and U < δ
-    CANNOT_TELL = "cannot tell"  # no rule above applies, or there are fewer than three condensations
+    CANNOT_TELL = "cannot tell"  # no rule above applies, or there is no interval (see `Comparison.known`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """The paired difference first − second, and what it says about "first is better than second" at `delta`.
 
-    With fewer than three condensations p and power are None, and the verdict is "cannot tell". If `asks` is "equal", p
-    and the verdicts are about "first and second are equal, within ±δ".
+    If `known` is False (for example with fewer than three condensations), p and power are None, and the verdict is
+    "cannot tell". If `asks` is "equal", p and the verdicts are about "first and second are equal, within ±δ".
     """
 
     difference: Crossed
@@ -57,7 +58,7 @@ class Comparison:
         """Whether the difference has an interval that is about the methods.
 
         It needs three condensations, and differences that vary. Without variation the standard error is 0 and would
-        claim certainty after a few condensations. This is accepted only if the values are `exact`.
+        claim certainty after a few condensations. Such a standard error is accepted only if the values are `exact`.
         """
         return self.difference.seeds >= FEWEST and (self.exact or bool(self.difference.se))
 
@@ -97,16 +98,16 @@ class Comparison:
 
     @property
     def p(self) -> float | None:
-        """The two-sided p-value of the interval's t; `equivalence_p` if the question is whether both are equal."""
+        """The two-sided p-value of the t-test against 0. If `asks` is "equal", it is `equivalence_p` instead."""
         if self.asks == "equal":
             return self.equivalence_p
         return self.difference.p() if self.known else None
 
     @property
     def equivalence_p(self) -> float | None:
-        """The larger p-value of two one-sided tests (TOST), against "the difference is below −δ" and "it is above δ".
+        """The larger p-value of two one-sided tests (TOST), against "the difference is below −δ" and against "above δ".
 
-        It is at most a if the interval at the level 1 − 2a is inside (−δ, δ). Source: Schuirmann (1987), "A comparison
+        It is at most s if the interval at the level 1 − 2s is inside (−δ, δ). Source: Schuirmann (1987), "A comparison
         of the two one-sided tests procedure and the power approach for assessing the equivalence of average
         bioavailability".
         """
@@ -124,8 +125,8 @@ class Comparison:
     def sign_flip_p(self) -> float | None:
         """The exact two-sided p-value of a test in which the sign of each seed mean is as random as a coin toss.
 
-        The test does not assume a normal distribution. With S condensations the smallest possible p-value is 2/2^S.
-        None if there are fewer than 6 or more than 16 condensations.
+        The test does not assume a normal distribution. With S condensations the smallest possible p-value is 2/2^S. The
+        result is None if there are fewer than 6 or more than 16 condensations.
         """
         if len(self.seed_means) not in SIGN_FLIPS:
             return None
@@ -168,11 +169,12 @@ def compare(
     asks: Question = "better",
     exact: bool = False,
 ) -> Comparison:
-    """Compare the values y [S, R] of two methods: row s is the same condensation seed, column r the same network start.
+    """Compare two methods by tables [S, R], which have a row for each condensation seed and a column for each network.
 
-    The differences d[s, r] = first − second get the standard error of `crossed`. With fewer than three networks this
-    error would rest on one degree of freedom. In this case the standard error and t are those of the S means d̄_s, with
-    S − 1 degrees of freedom, and the scope of the interval is these networks only.
+    Both tables have the same seeds, and networks with the same starts. The differences d[s, r] = first − second get the
+    standard error of `crossed`. With fewer than three networks this error would rest on one degree of freedom. In this
+    case the standard error and t are those of the S means d̄_s, with S − 1 degrees of freedom, and the scope of the
+    interval is these networks only.
 
     `delta` has the unit of the values and must be fixed before looking at the results. `Comparison` explains `asks` and
     `exact`.

@@ -115,10 +115,11 @@ def common(*groups: Mapping[int, Mapping[int, float]]) -> Common:
 
 
 def fullest(*groups: Mapping[int, Mapping[int, float]]) -> Common | None:
-    """Tables as those of `common`, but of the seeds that give the largest tables; None if nothing is common.
+    """Tables as those of `common`, but without seeds that would make the tables small; None if nothing is common.
 
-    A seed with few networks is left out if three or more seeds remain and the tables then hold more values. So a seed
-    whose evaluation has only begun does not remove networks from the other seeds.
+    Of all possible tables, those with the most values are returned, and tables of fewer than three seeds only if no
+    others are possible. So a seed whose evaluation has only begun does not remove networks from the other seeds, if at
+    least three other seeds remain.
     """
     seeds = sorted(set.intersection(*(set(group) for group in groups))) if groups else []
     shared = {seed: frozenset.intersection(*(frozenset(group[seed]) for group in groups)) for seed in seeds}

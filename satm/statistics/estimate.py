@@ -23,9 +23,8 @@ ROUNDING = 1e-12  # differences of fractions or points that are not larger than 
 class Estimate:
     """A mean, and how far it may be from the mean of the population that `scope` names.
 
-    `n` is the number of independent units that `se` is estimated from. `counts` names these units: condensations,
-    networks, orders or draws. `mean` and `se` have the unit of the values: fractions, or points if the values are
-    points.
+    `se` is estimated from `n` independent units. `counts` says what these units are: condensations, networks, orders or
+    draws. `mean` and `se` are fractions if the values are fractions, and points if the values are points.
     """
 
     mean: float
@@ -96,8 +95,8 @@ def tied(values: Sequence[float]) -> bool:
 def listed(values: npt.ArrayLike, *, shape: str) -> list[float]:
     """`values` as a list of floats. NumPy is not used: loading it takes longer than printing a table of results.
 
-    `shape` says in messages what was expected. Raises ConfigError if there are no values, if the values are in rows,
-    and for NaN and infinity.
+    `shape` says in messages what was expected. Raises ConfigError if there are no values, if `values` is a table with
+    rows, and for NaN and infinity.
     """
     found: Any = values.tolist() if hasattr(values, "tolist") else values
     try:

@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyMember:
-    """One comparison of a family of k comparisons, corrected for the k − 1 other ones.
+    """One comparison of a family of k comparisons, with a p-value and a verdict that are corrected for all k.
 
-    The verdict "holds" needs Holm's p ≤ 0.05. So does "equivalent" in a comparison that asks whether both methods are
-    equal. The other verdicts use the interval at the level 1 − 0.05/k, which is valid for all k comparisons together.
+    The verdict "holds" needs Holm's p ≤ 0.05. In a comparison that asks whether both methods are equal, the verdict
+    "equivalent" needs it, too. The other verdicts use the interval at the level 1 − 0.05/k, which is valid for all k
+    comparisons together.
     """
 
     first: str
     second: str
     comparison: Comparison  # the comparison without a correction
-    p: float | None  # Holm's p, two-sided or of `equivalence_p` (TOST); None for fewer than three condensations
+    p: float | None  # Holm's p, from `comparison.p`; None if `comparison.known` is False
     verdict: Verdict  # the corrected verdict
 
 
@@ -87,9 +88,9 @@ def against_control(groups: Mapping[str, npt.ArrayLike], control: str, delta: fl
 def may_be_best(groups: Mapping[str, npt.ArrayLike]) -> tuple[str, ...]:
     """The methods that no other method is shown to beat, in the order of `groups`.
 
-    With d_ji = y_j − y_i as in `compare`, d̄_ji its mean and SE_ji its standard error, these are the methods
-    {i: for all j, d̄_ji − t(1 − 0.05/(k − 1))·SE_ji ≤ 0} of k methods. The best method is among them with a probability
-    of at least 95%. With fewer than three condensations nothing is shown, so all methods may be the best.
+    With d_ji = y_j − y_i as in `compare`, d̄_ji its mean and SE_ji its standard error, method i of the k methods is one
+    of them if d̄_ji − t(1 − 0.05/(k − 1))·SE_ji ≤ 0 for all j. The best method is among them with a probability of at
+    least 95%. With fewer than three condensations nothing can be shown, so all methods are returned.
     """
     if len(groups) < 2:
         return tuple(groups)
@@ -134,8 +135,9 @@ def rank_test(scores: npt.ArrayLike) -> RankTest:
 def corrected(found: Sequence[tuple[str, str, Comparison]], size: int | None = None) -> list[FamilyMember]:
     """The members of a family of `size` comparisons, corrected together. `found` holds (first, second, comparison).
 
-    A family that was declared before the work can have members that are not measured yet. `size` includes them. If it
-    is None, the family has only the comparisons in `found`. Raises ConfigError if `size` is smaller than their number.
+    A family that was declared before the work can have members that are not measured yet: `size` counts them, too, and
+    `found` does not have them. If `size` is None, the family has only the comparisons in `found`. Raises ConfigError if
+    `size` is smaller than the number of comparisons in `found`.
     """
     k = len(found) if size is None else size
     if k < len(found):

@@ -1,4 +1,4 @@
-"""The mean of networks within class orders, and of networks that were each trained on a new draw of random images."""
+"""The mean accuracy of networks within class orders, or of networks that were each trained on newly drawn images."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Nested(Estimate):
 def nested(y: npt.ArrayLike) -> Nested:
     """The mean of y [A, R] over class orders: SE² = s²/A, with s² the sample variance of the means of the A orders.
 
-    It has A − 1 degrees of freedom. The networks of one order share this order, and also the draw of the images if the
-    memory is random. So their values are not independent, and only the number of orders decides SE. With one order, `n`
-    is the number of its networks, and the scope is "this order only".
+    It has A − 1 degrees of freedom. The networks of one order share this order. If the images that a stream keeps for
+    replay are drawn at random, they share this draw, too. So their values are not independent, and only the number of
+    orders decides SE. With one order, `n` is the number of its networks, and the scope is "this order only".
 
     Raises ConfigError for orders with different numbers of networks, because an order with more networks would have
     more weight in the mean.
@@ -67,7 +67,7 @@ def nested(y: npt.ArrayLike) -> Nested:
 
 
 def fresh_draws(values: npt.ArrayLike) -> Estimate:
-    """The mean of n networks that were each trained on a new draw of random images.
+    """The mean of the values of n networks, each of which was trained on a new draw of random images.
 
     SE² = s²/n, with s² the sample variance of the values, and n − 1 degrees of freedom. The networks share nothing, so
     their values are independent. Raises ConfigError if there are no values.

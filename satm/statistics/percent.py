@@ -26,9 +26,10 @@ def accuracy_interval(
     same kind, and never narrower: p_i = right[i] is the share of networks that classify test image i right,
     Σ(p_i − p)²/(m(m − 1)) is added to SE², and the degrees of freedom are Satterthwaite's for the sum of both terms.
 
-    None for fewer than three units (`found.counts` names the units). A standard error of 0 gives no interval either,
-    because it would claim certainty. But if the number of test `images` (or `right`) is given, a standard error of 0
-    gives Clopper and Pearson's exact interval for p·m right images of m. So p = 1 never gives [1, 1].
+    The result is None for fewer than three units (`found.counts` says what the units are). If the standard error is 0,
+    the interval would claim certainty, and if p is 0 or 1, its logit is infinite. In both cases the result is Clopper
+    and Pearson's exact interval for p·m right images of m, where m is the number of test `images` (or the length of
+    `right`), and None if neither is given. So p = 1 never gives [1, 1].
 
     Raises ConfigError if p or a share is outside 0 to 1, and for fewer than two images.
     """

@@ -19,8 +19,8 @@ class RankCorrelation:
     """How well two measures agree on the order of n things, such as methods.
 
     `spearman`, `kendall` and `p` are None if there are fewer than three things, or if one measure has the same value
-    for all things. `p` is the probability of a |tau| at least this large if the two orders are unrelated. It comes from
-    scipy's `kendalltau`, and is exact for few values without ties, otherwise approximate.
+    for all things. `p` is the probability of a |tau| at least as large as `kendall` if the two orders are unrelated. It
+    comes from scipy's `kendalltau`, and is exact for few values without ties, otherwise approximate.
 
     Without ties p is at least 1/3 for three things and at least 1/12 for four. So only five or more things can show an
     agreement at the 5% level.
@@ -56,16 +56,17 @@ def kendall_interval(
     """The 95% bootstrap interval of Kendall's tau-b between two measures, as (low, high).
 
     `first` [k, S, R] and `second` [k, S, Q] are the values of k things, of the same S condensation seeds, and of R or Q
-    networks. All things have the same IPC and rate policy. tau-b compares the means of the things over seeds and
-    networks.
+    networks. All things have the same IPC and rate policy. For tau-b, each thing has one value of each measure: its
+    mean over seeds and networks.
 
     Each of the `draws` draws resamples the seeds, in the same way for all things and both measures. It also resamples
     the networks of each measure, in the same way for all things. The ends of the interval are percentiles of tau over
     the draws. Draws in which a measure is equal for all things are left out. The interval is wide if differences
     between things are near 0.
 
-    None for fewer than three things or three seeds. With three to five seeds the interval is too narrow: the true
-    uncertainty is at least this large. Raises ConfigError if `first` and `second` differ in things or seeds.
+    The result is None for fewer than three things, for fewer than three seeds, and if no draw is left. With three to
+    five seeds the interval is too narrow: the true uncertainty is at least this large. Raises ConfigError if `first`
+    and `second` differ in the number of things or seeds.
 
     Source: Owen (2007), "The pigeonhole bootstrap".
     """

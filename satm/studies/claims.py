@@ -25,8 +25,9 @@ class Claim:
 
     It is judged by comparisons of two arms. There is a comparison for each condition (data set, IPC, varied settings,
     profile) under which the study has both arms, and for each evaluation and architecture. `where` and `without` leave
-    some of them out. A comparison is paired by condensation seed and network, and gets a verdict at δ. The claim holds
-    if at least `at_least` comparisons hold. It does not hold as soon as too few comparisons are left for this.
+    some comparisons out. A comparison is paired by condensation seed and network, and gets a verdict at δ. The claim
+    holds if at least `at_least` comparisons hold. It does not hold as soon as so many comparisons have failed that this
+    number cannot be reached.
     """
 
     text: str  # the claim in one sentence
@@ -35,14 +36,14 @@ class Claim:
     says: Says = "above"
     evaluation: tuple[str, ...] = ()  # the names of evaluations; empty if the metric is one of the runs (`run.…`)
     metric: str = "accuracy"
-    # How the values of a run's metric are made one number. `early` and `late` use the first and the last fifth of the
-    # outer steps.
+    # How one number is computed from the values that a run's metric has over the outer steps. `early` and `late` use
+    # the first and the last fifth of the outer steps.
     summary: Summary = "mean"
     second_summary: Summary | None = None  # the summary of `second`; None: the same as for `first`
     scale: Literal["difference", "ratio"] = "difference"  # ratio: compares logarithms; for times, memory and norms
     times: float = 1.0  # only for a ratio: `first` is compared with this many times `second`
     delta: float | None = None  # the smallest difference that matters (of a ratio: ratio − 1); None: the study's δ
-    # Which comparisons Holm's method corrects together: those of one condition, or those of the claim.
+    # Which comparisons Holm's method corrects together: those of one condition, or all comparisons of the claim.
     family: Literal["condition", "claim"] = "condition"
     where: object = field(default_factory=dict)  # a table of the values that dataset, ipc, architecture … must have
     without: object = ()  # tables like `where`; a comparison that fits one of them is left out
@@ -69,7 +70,7 @@ class Claim:
         return self.metric.startswith(RUN)
 
     def allows(self, facts: Mapping[str, Any]) -> bool:
-        """Whether a comparison belongs to the claim. `facts` maps dataset, ipc, architecture … to its values."""
+        """Whether a comparison belongs to the claim. `facts` holds its dataset, ipc, architecture … by name."""
         return _matches(check_table(self.where, "where"), facts) and not any(
             _matches(check_table(each, "without"), facts) for each in _tables(self.without)
         )

@@ -1,4 +1,4 @@
-"""The paper's numbers, read from `paper.csv` (tests/golden/paper.py writes this file from its own table of them)."""
+"""The paper's numbers, read from `paper.csv`. tests/golden/paper.py makes this file from a table read off the paper."""
 
 from __future__ import annotations
 

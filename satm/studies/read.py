@@ -1,4 +1,4 @@
-"""Reads a study from its TOML file, and refuses wrong contents with a message of one line that names file and key."""
+"""Reads a study from its TOML file. Wrong contents are refused with a message of one line that says file and key."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ def _by_number(name: str) -> tuple[int, str, int]:
 def read_study(name: str, *, data_root: Path | None = None) -> Study:
     """The study called `name`, or the study in the file `name` (a path that ends in .toml).
 
-    Raises UnknownName if no study is called `name`. Raises ConfigError for a file that cannot be read, for unknown
-    keys, methods, data sets, metrics … and for a claim without a cell. Every message begins with the file.
+    Raises UnknownName if `name` is neither a study of the suite nor a path. Raises ConfigError for a file that cannot
+    be read, for unknown keys, methods, data sets, metrics … and for a claim without enough comparisons. The message of
+    a ConfigError begins with `name`.
     """
     if name in shipped():
         path, folder = Path(str(files("satm.studies") / f"{name}.toml")), Path.cwd()
@@ -65,7 +66,7 @@ def read_study(name: str, *, data_root: Path | None = None) -> Study:
 
 @contextmanager
 def _named(where: str) -> Iterator[None]:
-    """Within this block, an error's message begins with `where`, and the error becomes a ConfigError."""
+    """A block in which every error of the suite becomes a ConfigError whose message begins with `where`."""
     try:
         yield
     except SatmError as error:
@@ -202,7 +203,7 @@ def _check_claim(study: Study, claim: Claim) -> None:
 
 
 def _table_of(kind: str, package: str, group: str | None = None) -> Names[Any]:
-    """The names in a table of `evaluation` or `protocols`, which this package must not import. Only for look-ups."""
+    """A table of `evaluation` or `protocols`, only to look names up: this package must not import those packages."""
     return Names(kind, package=package, group=group)
 
 

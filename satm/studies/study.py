@@ -54,7 +54,7 @@ class Evaluation:
     protocol: str = "gdumb"  # the protocol of the stream
     orders: int | None = None  # the number of class orders of the stream; None: the profile's number
     networks: int | None = (
-        None  # for each condensation, or each class order; None: the profile's number for a stream, else the study's
+        None  # how many for each condensation or class order; None: the profile's number for a stream, else the study's
     )
     rate: Rate = "own"  # the learning rate; own: as the recipe says; learned: the α of the set; grid: best of a grid
     recipe: str | None = None  # None: the recipe in the set's configuration
@@ -152,7 +152,7 @@ class Head:
 class Study:
     """A study: its cells and claims, from one file.
 
-    It fixes before anything runs what is compared, with which δ, and in which family of comparisons.
+    Before anything runs, a study fixes what is compared, with which δ, and which comparisons are corrected together.
     """
 
     name: str
@@ -161,7 +161,7 @@ class Study:
     evaluations: Mapping[str, Evaluation]
     blocks: tuple[Block, ...]
     claims: tuple[Claim, ...]
-    folder: str  # the folder that relative paths of configuration files start from
+    folder: str  # relative paths of configuration files start from this folder
 
     def cells(self, *, seeds: int | None = None) -> tuple[Cell, ...]:
         """The cells in the order of the file. A cell that two blocks describe appears twice.

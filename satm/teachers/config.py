@@ -57,9 +57,10 @@ class TeacherConfig:
         return None if self.augment is None else named(self.augment)
 
     def on(self, architecture: str, augment: str | None) -> TeacherConfig:
-        """The same training for `architecture`. The DSA strategy `augment` limits its augmentation.
+        """The same training for the network `architecture`, with an augmentation that is limited to `augment`.
 
-        Only operations that this strategy also has are kept.
+        `augment` is a strategy of DSA: operations that this strategy does not have are left out of the training's
+        augmentation. None: nothing is left out.
         """
         kept = self.augment if augment is None or self.augment is None else within(self.augment, augment)
         return replace(self, architecture=architecture, augment=kept)

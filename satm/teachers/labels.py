@@ -16,9 +16,9 @@ def distillation_loss(
 ) -> torch.Tensor:
     """The mean over the batch of c KL(p ‖ softmax(z/T)): (c/b) Σ_n Σ_k p_nk (log p_nk − log softmax(z_n/T)_k).
 
-    z are the `logits` [b, K], T is the `temperature` and c the `factor`. p are the `targets`: probabilities [b, K], or
-    classes [b], which become one-hot vectors. The gradient by z is c (softmax(z/T) − p) / (T b). With c = T² its size
-    hardly depends on T (Hinton et al. 2015, section 2).
+    z are the `logits` [b, K] of b images, T is the `temperature` and c the `factor`. p are the `targets`: probabilities
+    [b, K], or classes [b], which become one-hot vectors. The gradient with respect to z is
+    c (softmax(z/T) − p) / (T b). With c = T² its size hardly depends on T (Hinton et al. 2015, section 2).
 
     Source: RDED, with c = 1 (KLDivLoss with "batchmean", validation/main.py:205-240 at 3f6453d).
     """

@@ -1,4 +1,4 @@
-"""The teacher store: one safetensors file for each teacher. Its key is a hash of all that decides the teacher."""
+"""The teacher store: one safetensors file for each teacher, named by a hash of all that decides the teacher."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Teacher:
 
     @property
     def bytes(self) -> int:
-        """The bytes of the network's parameters and buffers. A set with this teacher's labels must store them too."""
+        """The bytes of the network's parameters and buffers, which training on this teacher's labels has to store."""
         return stored_bytes(self.network)
 
     def spell_validation(self) -> str:
@@ -84,9 +84,9 @@ class TeacherStore:
         self.path = self.folder / f"{self.key}.safetensors"
 
     def read(self) -> tuple[dict[str, torch.Tensor], tuple[TeacherEpoch, ...]] | None:
-        """The stored tensors, as `write` describes them, and the record of each epoch. None if nothing is stored.
+        """The stored tensors, as `write` describes them, and the record of each epoch.
 
-        Raises DamagedFile if the file cannot be used.
+        The result is None if nothing is stored. Raises DamagedFile if the file cannot be used.
         """
         with opened(self.path) as file:
             if file is None:

@@ -1,4 +1,4 @@
-"""Trains a teacher on the real training images. An interrupted training can continue, as for an expert."""
+"""Trains a teacher on the real training images. An interrupted training can continue later."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def train_teacher(
 ) -> Teacher:
     """The teacher of `data` that `config` describes. It is read from the store, or trained if it is not there.
 
-    It is trained on `data.train` only. The network after the last epoch is the teacher; the validation images only
-    measure it and select nothing. The state is stored after every epoch. So an interrupted training continues from the
-    last complete epoch, with exactly the same result.
+    It is trained on `data.train` only. The teacher is the network after the last epoch. The validation images are used
+    to measure the network after each epoch, but not to choose an epoch. The state is stored after every epoch. So an
+    interrupted training continues from the last complete epoch, with exactly the same result.
 
     If the stored file is damaged, the teacher is trained again, and `progress` shows a message.
 
@@ -89,7 +89,7 @@ def teacher_store(data: ImageData, config: TeacherConfig) -> TeacherStore:
 
 
 def missing_epochs(data: ImageData, config: TeacherConfig) -> int:
-    """The number of epochs that the teacher must still be trained for. A damaged file has no epochs."""
+    """The number of epochs that the teacher must still be trained for: all, if its file is missing or damaged."""
     try:
         found = teacher_store(data, config).read()
     except DamagedFile:

@@ -16,10 +16,10 @@ from satm.progress import SILENT, Progress
 
 
 class Checkpoint:
-    """The saved states of the run `key`: `SATM_HOME/runs/<key>.safetensors`, and the state that was saved before it.
+    """The saved states of the run `key`: the newest one, and the one that was saved before it.
 
-    The earlier state is in `<key>.previous.safetensors`. A lock, `<key>.lock`, ensures that only one process at a time
-    continues the run.
+    They are in `SATM_HOME/runs/<key>.safetensors` and `<key>.previous.safetensors`. A lock, `<key>.lock`, ensures that
+    only one process at a time continues the run.
     """
 
     def __init__(self, key: str) -> None:
@@ -65,7 +65,10 @@ class Checkpoint:
         return found
 
     def save(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Save a new state, so that it survives a crash. The newest state until now becomes the previous state."""
+        """Save `state`, so that it survives a crash. The state that was the newest becomes the previous state.
+
+        If that state is damaged, the previous state stays as it is.
+        """
         keep(self.path, state, before=self._step_back)
 
     def _step_back(self) -> None:
@@ -78,7 +81,8 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Remove both saved states."""
-        # The older state is removed first. If the process is killed in between, no run continues from an old state.
+        # The previous state is removed first. So if the process is killed in between, the newest state is left, and not
+        # the previous one.
         self.previous.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 

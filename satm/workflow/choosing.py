@@ -77,8 +77,8 @@ def with_settings(preset: Preset, settings: Mapping[str, Any], *, by: str = "set
     """`preset` with single settings replaced. `by` is the text with which the new departures begin.
 
     Each replaced setting adds one line to the departures, even if its value stays the same. The settings in `NEUTRAL`
-    add no line. `validation=0` removes a line: then all of train is used, as in the publications. If lines are added to
-    a preset of the profile `paper`, its profile becomes `custom`.
+    add no line. `validation=0` adds none either, and removes the line about the validation split: all of train is then
+    used, as in the publications. If lines are added to a preset of the profile `paper`, its profile becomes `custom`.
 
     Raises ConfigError for `dataset`, `ipc` and `method`: these are not settings, because they choose the preset.
     """

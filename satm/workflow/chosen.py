@@ -39,7 +39,7 @@ class Chosen:
 
     @classmethod
     def read(cls, path: Path) -> Chosen:
-        """Read a configuration file. Raises ConfigError if `--print-config` cannot have written it."""
+        """Read a configuration file. Raises a UsageError if `--print-config` cannot have written it."""
         try:
             values = json.loads(_text_of(path))
             texts = [values["preset"], values["source"], *values["departures"]]
@@ -80,7 +80,10 @@ def _text_of(path: Path) -> str:
 
 
 def _check(path: Path, values: dict[str, Any], texts: list[Any]) -> None:
-    """Raise ConfigError for values of a wrong type, KeyError for missing values. `texts` must be strings."""
+    """Raise ConfigError for values of a wrong type or unknown keys, and KeyError for missing values.
+
+    `texts` are those values that must be strings.
+    """
     seed, root, profile = values["seed"], values["data_root"], values["profile"]
     known = {"preset", "profile", "source", "departures", "seed", "data_root", "config"}
     unknown = sorted(values.keys() - known)

@@ -23,7 +23,7 @@ from satm.synthetic import SyntheticSet, tensor_digest
 class Source:
     """One thing that a set is made with, and what a user of the set cites for it."""
 
-    what: str  # method, outer optimiser, data set, network or suite
+    what: str  # method, outer optimiser, parametrisation, data set, network or suite
     name: str
     entries: tuple[str, ...]  # BibTeX entries
     missing: str = ""  # what the user should do if this suite knows no reference; else ""
@@ -41,8 +41,10 @@ class Citation:
     def bibtex(self) -> str:
         """The text of a BibTeX file.
 
-        A comment line says what each source is for, followed by its entries. An entry appears only once. The entry of
-        the set itself is last. BibTeX also reads an `@` in lines that begin with `%`, so `@` is replaced there.
+        For each source there is a comment line that says what the source is, and then its entries. If two sources have
+        the same entry, it is written once, and the comment of the second source gives its key. The entry of the set
+        itself is last. BibTeX takes an `@` for the start of an entry even in a line that begins with `%`, so comments
+        have " at " for `@`.
         """
         parts: list[str] = []
         for source in self.sources:
@@ -79,7 +81,7 @@ def cite(reference: str = "latest", *, registry: Path | str = "satm.db") -> Cita
 
 
 def _sources(synthetic: SyntheticSet) -> Iterator[Source]:
-    made: Mapping[str, Any] = synthetic.config.get("condense", {})  # a set that was made elsewhere has no such entry
+    made: Mapping[str, Any] = synthetic.config.get("condense", {})  # an imported set has no `condense` entry
     settings: Mapping[str, Any] = made.get("settings", {})
     yield _of_table("method", made.get("method", synthetic.method), METHODS)
     if base := settings.get("base"):
@@ -112,5 +114,8 @@ _TEX |= {sign: f"\\{sign}" for sign in "_%&#$"}
 
 
 def _escaped(text: str) -> str:
-    """`text` with TeX's special characters escaped. Braces become parentheses, because BibTeX counts braces."""
+    """`text` with TeX's special characters escaped.
+
+    Braces become parentheses, because BibTeX fails if an opening brace has no closing brace.
+    """
     return "".join(_TEX.get(sign, sign) for sign in text)

@@ -1,4 +1,8 @@
-"""Compares groups of stored sets, paired by condensation seed and network. Reads the registry and trains nothing."""
+"""Compares groups of stored sets by the results that the registry has already. Nothing is trained.
+
+Two groups are compared in pairs of results. The two results of a pair have the same condensation seed and the same
+network, that is, the same repeat of the evaluation.
+"""
 
 from __future__ import annotations
 
@@ -50,14 +54,17 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """The comparisons at one rate policy, architecture, recipe and profile. They are one family, corrected together."""
+    """The comparisons at one rate policy, architecture, recipe and profile.
+
+    They are one family: Holm's method corrects their p-values together.
+    """
 
     cell: Cell  # what all values have in common; its protocol is "" if the groups' protocols differ
     recipe: str  # the name of the recipe
     sides: tuple[Side, ...]  # in the order in which the groups were given; a control is last
     comparisons: tuple[FamilyMember, ...]
-    may_be_best: tuple[str, ...] | None  # None if there is a control, and for two groups
-    left_out: int  # the number of values whose seed or network not every group has
+    may_be_best: tuple[str, ...] | None  # the groups that may be the best; None with a control or two groups
+    left_out: int  # the number of values that are not compared, because not every group has their seed or network
 
     @property
     def unit(self) -> Literal["network", "order"]:
@@ -67,9 +74,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """The result of `compare`: the blocks, and a line for each policy and architecture that has no block."""
+    """The result of `compare`."""
 
     blocks: tuple[Block, ...]
+    # One line for each rate policy, or for each pair of a policy and an architecture that was asked for, without a
+    # block: it says why. Fixed rates have no line if all policies were asked for.
     missing: tuple[str, ...]
 
 
@@ -92,10 +101,12 @@ class Question:
     def wants(self, row: GroupRow) -> bool:
         """Whether a row can be compared.
 
-        It must be of condensed images and have the metric, one of the policies and the recipe. In a class-incremental
-        stream it must be of the last step. If no protocol is named, it must be in-domain or cross-arch.
+        The row must be of condensed images and have the metric, one of the policies and the recipe. In a
+        class-incremental stream it must be of the last step. If the question has no protocol, the protocol of the row
+        must be in-domain or cross-arch.
 
-        A named protocol and the profile are checked by `group_rows`, and the architecture by `_is_of`.
+        This method does not check a protocol that the question has, the profile and the architecture: `group_rows`
+        returns only rows of this protocol and profile, and `_is_of` checks the architecture.
         """
         cell = row.cell
         return (
@@ -108,7 +119,7 @@ class Question:
         )
 
     def command(self, groups: Sequence[Group], policy: str, *, architecture: str = "", recipe: str = "") -> str:
-        """The commands that make the results which `groups` lack, as text for a message."""
+        """The commands that make the results that are missing for `groups`, as text for a message."""
         rate = "NUMBER" if policy == "fixed" else policy
         recipe = _plain(recipe or self.recipe or "")
         options = f" --learning-rate {rate}" + (f" --recipe {recipe}" if recipe else "")
@@ -142,30 +153,29 @@ def compare(
     The differences are d[s, r] = y_A − y_B for condensation seed s and network r, where y are the results of the groups
     A and B. For class-incremental protocols r is a class order, and y is the mean over the networks of this order.
 
-    With two references, A is the first and B the second. With three or more, all pairs are compared, and the groups
-    that may be the best are named. With `against`, every other group is compared with this one, which is then B.
+    With two references, A is the first and B the second. With three or more, all pairs are compared, with the higher
+    mean as A, and the result says which groups may be the best. With `against`, this group is B in every comparison.
 
-    The comparisons are made in blocks of one rate policy, one architecture, one recipe and one profile. Nothing is
-    averaged over blocks, because the sign of a difference can change with the policy. Holm's method corrects the
-    comparisons of each block separately.
+    All results of a block have one rate policy, architecture, recipe and profile. Nothing is averaged over blocks,
+    because the sign of a difference can change with the policy. Holm's method corrects each block separately.
 
     Args:
         references: groups or sets, in the form that `Registry.group` accepts. Single sets say nothing about their
             methods, so their verdict is "cannot tell (this set only)".
-        against: the control.
+        against: the control, a group or set.
         architectures: the only architectures to compare on; empty: every architecture that all groups have.
-        metric: a fraction for which more is better; None: accuracy, or for streams the final accuracy.
+        metric: the name of a fraction for which more is better; None: accuracy, or for streams the final accuracy.
         protocol: in-domain, cross-arch or class-incremental (or class-incremental/NAME); None: the first two.
         learning_rate: a rate policy. "both" means learned and grid rates in separate blocks, and also fixed rates if
             all groups have them.
-        recipe: use only results with this recipe, whatever its rate policy.
+        recipe: use only results of this recipe. `smoke` also stands for changed forms as `smoke, lr grid`.
         profile: use only results of this profile.
-        delta: the smallest difference that matters, as a fraction. It must be fixed before looking at the results.
+        delta: the smallest difference that matters, as a fraction. Choose it before you look at the results.
         registry: the registry's file, which is only read.
 
-    Raises ConfigError for fewer than two groups, for groups with different images or IPC, for groups with a set in
-    common or without a seed in common, and for a delta that is not above 0. Raises UnknownName for an unknown name.
-    Raises RegistryError if no results can be compared; its message names the commands that make them.
+    Raises ConfigError for fewer than two groups, for groups with different images or IPC, with a set in common or
+    without a seed in common, for a single set beside a group of several, and for a wrong metric, rate policy or delta.
+    Raises UnknownName for an unknown name, and RegistryError, which says what to do, if no results can be compared.
     """
     if not 0 < delta < float("inf"):
         raise ConfigError(f"delta {delta:g}: expected a fraction above 0, such as {DELTA:g} (one point)")
@@ -190,7 +200,11 @@ def compare(
 def _answer(
     question: Question, groups: Sequence[Group], rows: Sequence[Sequence[GroupRow]], *, control: bool, delta: float
 ) -> Compared:
-    """A block for each policy and architecture that all groups have, and for each other one what is missing."""
+    """Make a block for each policy and architecture for which all groups have results.
+
+    `rows` holds the rows of each group, in the order of `groups`. A policy or architecture without a block gets a line
+    in `missing`. Raises RegistryError if there is no block at all.
+    """
     blocks: list[Block] = []
     missing = []
     for policy in question.policies:
@@ -198,7 +212,7 @@ def _answer(
             part = [[row for row in each if _is_of(row, policy, architecture)] for each in rows]
             keys = _shared(part)
             blocks += [_block(key, part, control=control, delta=delta) for key in keys]
-            # Fixed rates are an extra if `learning_rate` is "both": then nothing is missing if some groups lack them.
+            # If all policies are asked for (`learning_rate` is "both"), fixed rates are an extra that may be missing.
             if not keys and (policy != "fixed" or question.policies == ("fixed",)):
                 missing.append(f"at {policy} rates: {_missing(question, groups, part, policy, architecture)}")
     if not blocks:
@@ -207,7 +221,10 @@ def _answer(
 
 
 def _block(key: Cell, rows: Sequence[Sequence[GroupRow]], *, control: bool, delta: float) -> Block:
-    """The block of all rows with the key `key`. `control` means that the last group is the control."""
+    """The block made from the row of each group that has the key `key`.
+
+    `rows` holds the rows of each group. `control` says whether the last group is the control.
+    """
     chosen = [next(row for row in each if _key(row) == key) for each in rows]
     table = _paired(chosen)
     names = [row.group.name for row in chosen]
@@ -225,7 +242,10 @@ def _block(key: Cell, rows: Sequence[Sequence[GroupRow]], *, control: bool, delt
 
 
 def _paired(rows: Sequence[GroupRow]) -> Common:
-    """The tables [seeds, networks] of the rows. Single sets need no common seed: they say nothing about methods."""
+    """One table [seeds, networks] for each row, with the seeds and networks that all rows have.
+
+    If every row is of a single set, the seeds of the sets may differ: the comparison is then about these sets only.
+    """
     single = all(len(row.group.sets) == 1 for row in rows)
     return common(*({0: next(iter(row.values.values()))} if single else row.values for row in rows))
 
@@ -233,8 +253,8 @@ def _paired(rows: Sequence[GroupRow]) -> Common:
 def _key(row: GroupRow) -> Cell:
     """What two rows must have in common to be compared.
 
-    In-domain and cross-arch are treated as one protocol: the same network can be the own architecture of one set and
-    another architecture for the other set.
+    In-domain and cross-arch count as one protocol, because the architecture of a row can be the one that the first set
+    was made with (in-domain), while the second set was made with another one (cross-arch).
     """
     return replace(row.cell, protocol="") if row.cell.protocol in WHOLE else row.cell
 
@@ -244,7 +264,7 @@ def _is_of(row: GroupRow, policy: str, architecture: str) -> bool:
 
 
 def _shared(rows: Sequence[Sequence[GroupRow]]) -> list[Cell]:
-    """The keys that all groups have. The own architecture of the first group comes first."""
+    """The keys that all groups have. Keys of the architecture that the first group was made with come first."""
     ordered = sorted(rows[0], key=lambda row: (row.cell.protocol != "in-domain", row.cell.architecture, row.recipe))
     others = [{_key(row) for row in each} for each in rows[1:]]
     return [key for key in map(_key, ordered) if all(key in other for other in others)]
@@ -253,7 +273,7 @@ def _shared(rows: Sequence[Sequence[GroupRow]]) -> list[Cell]:
 def _missing(
     question: Question, groups: Sequence[Group], rows: Sequence[Sequence[GroupRow]], policy: str, architecture: str
 ) -> str:
-    """Why these groups have no result in common, and the command that makes the missing results, in words."""
+    """A message: why these groups have no result in common, and the command that makes the missing results."""
     lacking = [group for group, found in zip(groups, rows, strict=True) if not found]
     bare = [group for group in lacking if policy == "learned" and all(each.step_size is None for each in group.sets)]
     if bare:
@@ -297,7 +317,10 @@ def _facets(rows: Sequence[Sequence[GroupRow]]) -> dict[str, list[set[str]]]:
 
 
 def _groups(store: Registry, references: Sequence[str], against: str | None) -> list[Group]:
-    """The groups to compare, with the control last. Raises ConfigError if they cannot be compared."""
+    """The groups to compare, with the control `against`, if there is one, last.
+
+    Raises ConfigError if they cannot be compared.
+    """
     if "random" in (*references, against):
         other = next((name for name in references if name != "random"), "SET")
         raise ConfigError(
@@ -343,7 +366,10 @@ def _must_share(one: Group, other: Group) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _canonical(store: Registry, groups: Sequence[Group], name: str) -> str:
-    """The name under which the results of an architecture are stored. Raises UnknownName for an unknown one."""
+    """The name under which the results of an architecture are stored.
+
+    Raises UnknownName for an unknown architecture.
+    """
     if store.results(set=groups[0].sets[0].id, architecture=name):
         return name
     from satm.networks import plan
@@ -353,7 +379,10 @@ def _canonical(store: Registry, groups: Sequence[Group], name: str) -> str:
 
 
 def _protocol(name: str | None) -> str:
-    """The name of a protocol as results are stored with it; "" for None. Raises UnknownName for an unknown one."""
+    """The full name of a protocol, with which results are stored; "" for None.
+
+    Raises UnknownName for an unknown protocol.
+    """
     name = SHORT.get(name or "", name or "")
     if name and name not in (*WHOLE, BASE) and not name.startswith(f"{BASE}/"):
         raise UnknownName("protocol", name, (*WHOLE, BASE, f"{BASE}/NAME"))
@@ -394,7 +423,7 @@ def _check_metric(question: Question) -> None:
 
 
 def _plain(recipe: str) -> str:
-    """The name of a recipe without its changes: `smoke, lr grid (5 networks)` is `smoke`."""
+    """The name of a recipe without its changes: `smoke` for `smoke, lr grid (5 networks)`."""
     return recipe.partition(",")[0]
 
 

@@ -20,7 +20,8 @@ from satm.progress import Progress
 # A folder in SATM_HOME with one file for each UUID. The file is named by the UUID and holds the path of the registry
 # that has this UUID.
 FOLDER = "registries"
-# A folder in SATM_HOME for the registries of Ray workers. They have the UUID of the registry that started the work.
+# A folder in SATM_HOME for the temporary registries of Ray workers. Each has the UUID of the user's registry for which
+# the worker works, but is not treated as a copy of it.
 SCRATCH = "ray"
 
 
@@ -37,11 +38,12 @@ def scratch_folder() -> Path:
 
 
 def separate_copy(store: Registry, progress: Progress) -> None:
-    """Give the registry a new UUID if it is a copy: another file with the same UUID was used with this SATM_HOME.
+    """Give the registry a new UUID if it is a copy.
 
-    Stopped runs can be continued in both files, because each file then has saved states under its own keys. A registry
-    that was only moved keeps its UUID, because no registry with this UUID is left at the old path. Raises RegistryError
-    if the file cannot be written.
+    It is a copy if another file with the same UUID was used with this SATM_HOME and still exists. A registry that was
+    only moved keeps its UUID, because no registry with this UUID is left at the old path. With two UUIDs each file has
+    saved states under keys of its own, so stopped runs can be continued in both files. Raises RegistryError if the file
+    cannot be written.
     """
     here, uuid = store.path.resolve(), store.uuid
     other = _path_in(home() / FOLDER / uuid)
@@ -56,7 +58,7 @@ def separate_copy(store: Registry, progress: Progress) -> None:
 
 
 def gone() -> list[Path]:
-    """Return the files in FOLDER that name a registry which is no longer at its path."""
+    """Return those files in FOLDER whose registry is no longer at the path that the file holds."""
     return [note for note in sorted((home() / FOLDER).glob("*")) if note.is_file() and not _exists(_path_in(note))]
 
 

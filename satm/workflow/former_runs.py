@@ -1,8 +1,8 @@
 """Finds runs that are stored under an earlier key, and gives them and their saved states their present key.
 
-The key of a run is a hash of the facts that decide it and of the UUID of the registry. An older version of satm used
-the path of the registry in place of the UUID. A run from a registry that was merged or copied has the UUID of that
-registry in its key.
+The key of a run is a hash of the facts that decide the run and of the UUID of the registry. In a run of an older
+version of satm, the path of the registry takes the place of the UUID. A run that came from another registry, by a merge
+or because this file is a copy, has the UUID of the other registry in its key.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from satm.workflow.housekeeping import run_files
 
 
 def continue_former(store: Registry, facts: Mapping[str, Any], progress: Progress = SILENT) -> None:
-    """Give the run of these facts, and its saved state, its present key if it is stored under an earlier key.
+    """If the run of these facts is stored under an earlier key, give the run and its saved state their present key.
 
-    `facts` decide the run: its configuration, seed, data and so on. The run of an older version is not found if the
-    registry file was at another path when the run stopped, because its key contains the path. Then a message names the
-    stopped condensations of the same configuration and seed. Raises SatmError if another process works on the run.
+    `facts` decide the run: its configuration, seed, data and so on. A run of an older version may not be found, because
+    its key contains the path that the registry file had when the run stopped. If no run is found, a message names the
+    stopped condensations of older versions with the same configuration and seed. Raises SatmError if another process
+    works on the run.
     """
     former = store.former_key(facts)
     if former is None:
@@ -48,10 +49,10 @@ def state_of(store: Registry, facts: Mapping[str, Any]) -> Checkpoint:
 
 
 def _take_state(former: str, key: str) -> None:
-    """Give all files of a saved state the name of another key, except the lock file.
+    """Give all files of the saved state with the key `former`, except its lock file, names with the key `key`.
 
     If the key `former` has the UUID of another registry, that registry may still need the files. The files then keep
-    their first name and get a second name (a hard link). This is safe because a saved file is never changed: a new
+    their first name and get a second name (a hard link). This is safe, because a saved file is never changed: a new
     state is written as a new file.
     """
     with Checkpoint(former).held():

@@ -65,9 +65,9 @@ class Cell:
 class GroupRow:
     """One number of a group: its mean over condensations and networks, with spreads and an interval.
 
-    `estimate` says which units its n counts and what its interval is about. In a class-incremental protocol the class
-    orders take the place of the networks. Random images do not depend on the condensation, so their draws are counted
-    instead of condensations.
+    `estimate` says how many units it has, of which kind they are, and what its interval is about. In a
+    class-incremental protocol the class orders take the place of the networks. Random images do not depend on the
+    condensation, so their units are not condensations but draws of new images, one for each network.
     """
 
     group: Group
@@ -142,8 +142,8 @@ def group_results(
         each: every set gets its own rows, and no mean over the sets of a group is taken.
         new_images: intervals of accuracies are also about new test images: the spread due to the choice of the test
             images is added to the standard error. This needs the stored predictions of all networks.
-        every_step: with False, only the last step of a class-incremental stream is returned, without the matrix of
-            accuracies.
+        every_step: with False, only the last step of a class-incremental stream is returned, and the metrics of the
+            matrices of accuracies (`PER_STEP`) are left out.
         filters: the filters of `Registry.results`, except `set`.
 
     If the sets of a group have no network in common, no mean over the group exists. Each set then has its own row with
@@ -158,7 +158,7 @@ def group_results(
 
 @dataclass(frozen=True, slots=True)
 class PendingRow:
-    """A row with values that are read already, and with a mean that is computed only when it is needed."""
+    """A row whose values are read already. Its mean is computed only if `made` is called."""
 
     group: Group
     cell: Cell
@@ -175,7 +175,7 @@ def pending_rows(
     every_step: bool = True,
     **filters: Any,
 ) -> Iterator[PendingRow]:
-    """Yield the rows of `group_results` with means that are not computed yet.
+    """Yield the rows of `group_results`, but without computing their means.
 
     With `headlines` only the metrics in `HEADLINES` are read. If a network has none of them, all its metrics are read.
     """
@@ -273,8 +273,8 @@ def _rows(
 ) -> Iterator[PendingRow]:
     """Yield the rows of `group`.
 
-    The mean over a group needs a network that all its sets have. If there is none, `apart` gives each set its own row.
-    Without `apart` ConfigError is raised then, when the row is computed.
+    The mean over a group needs a network that all its sets have. If there is none and `apart` is True, each set gets a
+    row of its own. If there is none and `apart` is False, ConfigError is raised when the row is computed.
     """
     found: dict[Cell, dict[int, _Part]] = defaultdict(dict)
     for record in group.sets:
@@ -409,8 +409,9 @@ def _shares(store: Registry, row: GroupRow) -> tuple[float, ...] | None:
 def _with_guesses(parts: Mapping[Cell, _Part], classes: int, wanted: str | None) -> dict[Cell, _Part]:
     """Return `parts` with an accuracy of 1/K for each network that diverged, where K is the number of `classes`.
 
-    The accuracy is added for each metric of accuracy that the other networks have. `wanted` is the only metric that was
-    read; None means that all metrics were read. `parts` itself does not change.
+    The accuracy is added for each metric of accuracy that the other networks have. If they have none, it is added for
+    the metric `accuracy`, unless only one metric was read. `wanted` is this one metric; None means that all metrics
+    were read. `parts` itself does not change.
     """
     found = dict(parts)
     others = {cell.metric for cell in parts} - {DIVERGED}

@@ -1,4 +1,7 @@
-"""Chooses the headline of each set, the number that a reader looks at first, and the best sets of the leaderboard."""
+"""Chooses the headlines of sets and the best sets of the leaderboard.
+
+A headline is the number of a set that a reader looks at first.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class Best:
 
     row: GroupRow
     of: int  # the number of rows that were compared, with this one
-    rivals: tuple[GroupRow, ...]  # the rows for which it is not shown that `row` is better than they are
+    rivals: tuple[GroupRow, ...]  # the other rows that are not shown to be worse than `row`
 
 
 def is_headline(cell: Cell) -> bool:
@@ -39,10 +42,10 @@ def is_headline(cell: Cell) -> bool:
 def headlines(rows: Iterable[R]) -> list[R]:
     """Return one row for each group, protocol, architecture, memory, recipe, profile, policy and number of steps.
 
-    It is the row of the accuracy or, in a class-incremental stream, of the final accuracy. If there is none, it is the
-    row of another metric. It belongs to the last step. Results on single corruptions are left out; only the mean over
-    the corruptions is a headline. The groups stay in their order. Within a group, in-domain results come first and
-    results of streams last.
+    This is the row of the accuracy or, in a class-incremental stream, of the final accuracy. If there is no such row,
+    it is a row of another metric. In a stream it is a row of the last step. Results on single corruptions are left out;
+    only the mean over the corruptions is a headline. The groups stay in their order. Within a group, in-domain results
+    come first and results of streams last.
     """
     found: dict[tuple[Any, ...], R] = {}
     for row in rows:
@@ -82,7 +85,8 @@ def best(rows: Sequence[GroupRow]) -> list[Best]:
     A row is a rival of the best row if it is not shown that the best row is better. The level of significance is
     corrected for the number of comparisons in the part. Two rows are compared in pairs of the same condensation seed
     and the same network, as in `satm.statistics.compare`. Real images that do not depend on the seed are compared with
-    every condensation, network by network. Nothing can be shown for two rows with fewer than three common seeds.
+    every condensation, network by network. A row with fewer than three seeds in common with the best row is always a
+    rival, because nothing can be shown.
     """
     parts: dict[tuple[Any, ...], list[GroupRow]] = defaultdict(list)
     for row in rows:
@@ -103,8 +107,8 @@ def _best(part: Sequence[GroupRow]) -> Best:
 def _beaten(row: GroupRow, first: GroupRow, comparisons: int, sign: int) -> bool:
     """Return whether `first` is shown to be better than `row`, at a level corrected for the number of `comparisons`.
 
-    The row with the best mean is not certainly the best one. Therefore a row is left out only if it is shown to be
-    worse. `sign` is 1 if a larger value is better, and -1 if a smaller value is better.
+    Only rows for which this is shown are no rivals of `first`. `sign` is 1 if a larger value is better, and -1 if a
+    smaller value is better.
     """
     from satm.statistics import FEWEST, LEVEL, common, compare
 

@@ -1,6 +1,7 @@
 """Finds and removes files in `SATM_HOME` that nothing needs any more.
 
-These are saved states of finished runs, locks that no process holds, and files that a crash left half written.
+These are saved states of finished runs, locks that no process holds, files that a crash left half written, and notes
+about registries that are gone.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Garbage:
 class Found:
     """The result of `collect_garbage`."""
 
-    garbage: tuple[Garbage, ...]  # the files that were removed, or would be removed without `dry_run`
+    garbage: tuple[Garbage, ...]  # the files that were removed; with `dry_run` the files that could be removed
     others: int  # the number of files of runs that this registry does not know; they are not removed
     refused: tuple[Path, ...]  # files that this user has no permission to remove, for example a colleague's
 
@@ -61,13 +62,13 @@ def run_files(key: str) -> list[Path]:
 def collect_garbage(store: Registry, *, older_than: float | None = None, dry_run: bool = False) -> Found:
     """Remove the files in `SATM_HOME` that nothing needs; with `dry_run` only find them.
 
-    These are saved states of runs that are finished in this registry, locks that no process holds, and files that a
-    crash left half written.
+    These are saved states of runs that are finished in this registry, locks that no process holds, files that a crash
+    left half written, and notes about registries that are gone.
 
     Saved states of runs that this registry does not know stay, because another registry may need them. With
     `older_than` (days), such a state is removed if it was not written to for that long. A state that a process uses is
-    never removed. Files that this user has no permission to remove stay too: in a shared `SATM_HOME` they belong to a
-    colleague.
+    never removed. Files that this user has no permission to remove stay too: in a shared `SATM_HOME` they may belong to
+    a colleague.
     """
     states, others = _states(store, older_than)
     removal = _Removal(dry_run=dry_run)
@@ -120,7 +121,8 @@ def _states(store: Registry, older_than: float | None) -> tuple[list[Garbage], i
     """Return the files of saved states that nothing needs, and the number of files that belong to unknown runs."""
     runs = store.runs()
     needed = {run.key for run in runs if run.status != "done"}
-    # A key with the UUID of another registry comes from a copy or a merge. That registry may still need the state.
+    # A run from a copy or a merge can have a key with the UUID of another registry. That other registry may still need
+    # the state.
     done = {run.key for run in runs if is_of(run.key, store.uuid)} - needed
     garbage, others = [], 0
     for file in _files(home() / "runs"):
@@ -137,7 +139,11 @@ def _states(store: Registry, older_than: float | None) -> tuple[list[Garbage], i
 
 
 def _unfinished() -> list[Garbage]:
-    """Return notes of registries that are gone (`satm/workflow/copies.py`), and files or folders of killed writes."""
+    """Return what nothing needs apart from saved states and locks.
+
+    These are notes about registries that are gone (`satm/workflow/copies.py`), and files or folders that a process was
+    writing when it was killed.
+    """
     found = [_garbage(note, "its registry is gone") for note in gone()]
     for place in (place for folder in FOLDERS for place in sorted((home() / folder).glob("**/*.tmp"))):
         with suppress(FileNotFoundError):  # raised if another process has just removed the file

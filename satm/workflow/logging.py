@@ -26,7 +26,7 @@ from satm.workflow.workspace import Workspace
 
 IMAGES = "synthetic_images"
 PICTURES = 10  # how many times a run logs its images, at even distances
-SECONDS = 5.0  # metrics are written at most this often, because a write to a logger can take longer than an outer step
+SECONDS = 5.0  # the least time between two writes, because a write to a logger can take longer than an outer step
 
 
 class Loggers:
@@ -41,7 +41,7 @@ class Loggers:
         settings: everything that decides the result; also used to name the run in the loggers.
         describe: makes a synthetic set from the current state of a condensation, so that its images can be logged.
             None: the run makes no images.
-        counts: what the steps of the metrics count, as in `LoggedRun`: outer steps, networks or incremental steps.
+        counts: what one step of a metric is, as in `LoggedRun`: an outer step, a network or an incremental step.
     """
 
     def __init__(
@@ -71,9 +71,10 @@ class Loggers:
         self._progress.say(f"logged to {wanted.kind.name}: {logger.place}")
 
     def add(self, step: int, measured: Mapping[str, float]) -> None:
-        """Log the metrics that step `step` has measured, at the latest with the next write.
+        """Take the metrics that step `step` has measured, and write them if the last write is `SECONDS` old.
 
-        Steps are counted from 0 here, and from 1 in the loggers.
+        Otherwise they are written later, by another call or by `close`. Steps are counted from 0 here, and from 1 in
+        the loggers.
         """
         if not self._open:
             return
@@ -136,10 +137,10 @@ class Loggers:
 def logged(
     workspace: Workspace, record: SetRecord, run: str, kind: str, settings: Mapping[str, Any]
 ) -> Iterator[Loggers]:
-    """Context manager for the loggers of an evaluation of a set. It opens the workspace's loggers and closes them.
+    """Open the workspace's loggers for an evaluation of a set, and close them after the `with` block.
 
-    On closing, each logger records whether the block was done, failed or was interrupted. `run` is the id of the run
-    and `kind` its kind in the registry, such as "eval-cl". `settings` describe the request.
+    When it is closed, each logger records whether the block was done, failed or was interrupted. `run` is the id of the
+    run and `kind` its kind in the registry, such as "eval-cl". `settings` describe the request.
     """
     about = {"dataset": record.dataset, "method": record.method, "ipc": record.ipc, "seed": record.seed, "kind": kind}
     found = Loggers(

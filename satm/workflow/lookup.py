@@ -21,11 +21,11 @@ def load(
 ) -> SyntheticSet:
     """A stored set: a torch data set with its step size α (`step_size`) and its `transform` for real images.
 
-    `reference` is the set's name such as `digits/ipc1/satm@1`, the first digits of the set's id, or `latest`.
+    `reference` is the set's name such as `digits/ipc1/satm@1`, a tag, the first digits of the set's id, or `latest`.
 
-    `transform` of a set that was whitened by ZCA needs the ZCA matrix. If it is not in `SATM_HOME`, it is fitted again
-    on the set's real data. If these data are not on this machine, `load` still works, and calling `transform` raises
-    DataError.
+    If the set was whitened by ZCA, its `transform` needs the ZCA matrix. If the matrix is not in `SATM_HOME`, it is
+    fitted again on the set's real data. If these data are not on this machine, `load` still works, and only a call of
+    `transform` raises DataError.
 
     Raises UnknownName for an unknown reference, and RegistryError for damaged tensors.
     """

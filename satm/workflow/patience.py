@@ -26,9 +26,9 @@ LOOK_SECONDS = 0.5  # seconds between two checks whether another process has end
 def writable_registry(path: Path | str, progress: Progress, *, must_exist: bool = True) -> Registry:
     """Open the registry file at `path` for writing.
 
-    While another process uses the file, opening it and later each write to it wait. The user is told that they wait.
-    If the user asks to stop during a wait, Interrupted is raised. Raises RegistryError for a file that is missing (if
-    `must_exist`), that cannot be written, or that is not a registry.
+    If another process uses the file, this function waits until the file is free, and so does each later write to the
+    returned registry. During a wait the user is told of it, and Interrupted is raised if the user asks to stop. Raises
+    RegistryError for a file that is missing (if `must_exist`), that cannot be written, or that is not a registry.
     """
     return Registry.open(path, must_exist=must_exist, timeout=None, waiting=_waiting(path, progress))
 

@@ -1,4 +1,4 @@
-"""The workspace of every job: the registry, the device, the data root, and the receiver of progress messages."""
+"""The workspace of a job, such as an evaluation: the registry, the device, the data root, and the progress messages."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def opened(
 ) -> Iterator[Workspace]:
     """Context manager: a workspace with the registry file open. The file is closed at the end of the block.
 
-    While another process uses the file, a write waits, and the user is told that it waits. If the user asks to stop
-    during a wait, Interrupted is raised. If the file is a copy of a registry that was used on this machine, the copy
-    gets a new UUID (`separate_copy`).
+    While another process writes to the file, a write of this process waits, and the user is told so. If the user asks
+    to stop during a wait, Interrupted is raised. If the file is a copy of a registry that was used on this machine, the
+    copy gets a new UUID (`separate_copy`), unless `read_only` is set.
 
     Raises ConfigError for a device that this machine does not have, RegistryError for a file that is missing (if
     `must_exist`) or is not a registry, and the errors of `satm.loggers.parse` for `log`.

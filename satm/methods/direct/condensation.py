@@ -28,11 +28,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectConfig:
-    """The settings of all direct methods: SGD on the images φ, which each step compares with batches of real images."""
+    """The settings of all direct methods. They update the images φ by SGD; each step compares φ with real images."""
 
     lr_images: float
     momentum_images: float = 0.5  # the momentum of the SGD on φ
-    batch_real: int = 256  # real images of each class in each step, at most the size of the smallest class
+    batch_real: int = 256  # real images of each class in each step; if the smallest class has fewer, as many as it has
     init: Literal["real", "noise"] = "real"  # φ at the start: random training images, or N(0, 1)
     # Whether the steps are compiled; `auto` compiles them if there is enough work.
     compile: Compilation = field(default="auto", metadata=FORMERLY)
@@ -51,7 +51,7 @@ class DirectConfig:
         raise NotImplementedError
 
     def at_most(self, steps: int) -> Self:
-        """The same settings with at most `steps` updates of φ in all."""
+        """The same settings, but with at most `steps` updates of φ in all."""
         raise NotImplementedError
 
     def images_a_step(self, classes: int, ipc: int) -> float:
@@ -145,10 +145,10 @@ class DirectCondensation:
         return self.sgd(at.images, at.velocity, gradient)
 
     def follow(self, moved: Moved, seed: Seed) -> Moved:
-        """Return what is stored after this outer step, given the new φ and v. Here it is `moved` itself.
+        """Return φ and v at the end of this outer step, given `moved`, in which they have been updated once.
 
-        A subclass may do further work of the outer step here. It may raise Diverged, but must not change the state
-        then.
+        Here this is `moved` itself. A subclass may do further work of the outer step. If it raises Diverged, it must
+        not have changed the state.
         """
         return moved
 
@@ -214,6 +214,7 @@ def stateless_network(plan: NetworkPlan, seed: Seed) -> nn.Module:
 def classes_at_once(classes: int, images: int, limit: int) -> int:
     """Return how many classes to compute together, if each class has `images` images.
 
-    The result is the largest divisor of `classes` for which they have at most `limit` images in all, or 1.
+    The result k is the largest divisor of `classes` for which k classes have at most `limit` images together; 1 if
+    there is no such divisor.
     """
     return max(k for k in range(1, classes + 1) if classes % k == 0 and (k == 1 or k * images <= limit))

@@ -24,8 +24,8 @@ class LearnedFrequencies:
     """A learned scale mixture of normal distributions: t = σ_ψ(z) ⊙ n with z, n ~ N(0, 1).
 
     ⊙ multiplies entry by entry. σ_ψ is a network with the parameters ψ [P]: three linear layers of `size` units, each
-    with batch norm, and tanh at the end. `SHARED` frequencies have the same z. ψ is trained so that the distance F at
-    these frequencies grows: v ← μ v − ∂F/∂ψ, ψ ← ψ − lr v, with lr and μ of `sgd`.
+    followed by batch normalisation and an activation (the last one is tanh). `SHARED` frequencies have the same z. ψ is
+    trained so that the distance F at these frequencies grows: v ← μ v − ∂F/∂ψ, ψ ← ψ − lr v, with lr and μ of `sgd`.
     """
 
     def __init__(self, size: int, sgd: MomentumSGD, seed: Seed, device: torch.device) -> None:

@@ -76,9 +76,8 @@ class GradientMatchingConfig(DirectConfig):
 class ClassGradients:
     """Computes the distances D between the gradients ∇θ L_CE of synthetic and real images, class by class.
 
-    D is `gradient_distance`. φ_k are the synthetic images of class k. With g = ∇θ L(φ_k; θ) and u = ∂D/∂g, the
-    derivative with respect to the images is ∂⟨g, u⟩/∂φ_k at fixed u. `Step.mixed` computes it, as it does for
-    trajectory matching.
+    D is `gradient_distance`. φ_k are the synthetic images of class k. With g = ∇θ L_CE(φ_k; θ) and u = ∂D/∂g, the
+    derivative of D with respect to these images is ∂⟨g, u⟩/∂φ_k at fixed u. `Step.mixed` computes it.
     """
 
     def __init__(
@@ -113,7 +112,7 @@ class ClassGradients:
         """Return the results of `function(step, theta, *parts)` for each class k, stacked to one tensor.
 
         `parts` are the entries [k] of all tensors in `by_class` [K, …]. `size` is the number of images of each class.
-        If it is small, several classes are computed together.
+        If `size` is small, several classes are computed together.
         """
         k = classes_at_once(len(by_class[0]), size, AT_ONCE)
         if k == 1:
@@ -140,7 +139,7 @@ class GradientMatching(DirectCondensation):
     def __init__(self, task: Task, config: GradientMatchingConfig, augment: str | None = None) -> None:
         super().__init__(task, config, augment)
         self.config = config
-        self.theta: FlatParams = flatten(self.network.parameters()).detach()  # replaced when the first network is drawn
+        self.theta: FlatParams = flatten(self.network.parameters()).detach()  # a placeholder: step 0 draws a network
         self.class_gradients = ClassGradients(
             self.network,
             at_once=images_at_once(self.network, task.data.image_shape),

@@ -14,13 +14,16 @@ from satm.methods.direct.condensation import DirectConfig
 
 
 def _outer_work(settings: DirectConfig, network: nn.Module, data: ImageData, ipc: int) -> OuterWork | None:
-    """Return the work: an outer step takes as long as `images_a_step` images in training steps of 256 images."""
+    """Return the work. The estimate: an outer step takes as long as `images_a_step` images in usual training steps.
+
+    Such a training step has 256 images, or all training images if there are fewer.
+    """
     images, batch = settings.images_a_step(len(data.classes), ipc), min(256, len(data.train))
     return OuterWork(steps=settings.steps, batch=batch, seconds=lambda step: images * step / batch)
 
 
 def _within(settings: DirectConfig, images: int, classes: int, ipc: int) -> DirectConfig:
-    """Return the settings with as many outer steps as `images` images allow, and at least one."""
+    """Return the settings with no more outer steps than `images` images allow, but at least one."""
     return settings.at_most(max(1, int(images / settings.images_a_step(classes, ipc))))
 
 

@@ -24,8 +24,9 @@ class ASAM(TwoPasses):
         φ descends ∇F(φ + ε)
 
     diag(…) is the diagonal matrix with one entry for each pixel, and η is `eta`. ε has the same direction in both
-    cases. r means the same as in every rule: ‖ε‖₂ divided by ‖φ‖₂. ρ is relative to the pixels and has no unit. The
-    rule suits sets in which the absolute values of the pixels differ much.
+    cases. r is ‖ε‖₂ divided by ‖φ‖₂, as in every rule. In the other rules ρ is ‖ε‖₂, in the unit of the pixels. Here ρ
+    is ‖T⁻¹ε‖₂, in which each entry of ε is divided by |φ| + η of its own pixel, so ρ has no unit. The rule suits sets
+    in which the absolute values of the pixels differ much.
     """
 
     rule: Literal["asam"] = "asam"
@@ -36,7 +37,7 @@ class ASAM(TwoPasses):
         not_negative(eta=self.eta)
 
     def perturbation_length(self) -> Length:
-        """The length of ε, with ρ relative to the pixels; see `OuterRule`."""
+        """The length of ε or, if `rho` is set, the length of T⁻¹ε; see `OuterRule`."""
         return Length(self.radius, self.rho, self.ramp, elementwise=True)
 
     def __call__(self, problem: OuterProblem, generator: torch.Generator, redraw: Redraw, state: State) -> OuterUpdate:

@@ -32,7 +32,7 @@ class TwoPasses(Rule):
     """
 
     radius: float | None = None  # r: ‖ε‖₂ = r‖φ‖₂, over the whole set; null: `RADIUS`, or unused if `rho` is set
-    rho: float | None = None  # ρ: ‖ε‖₂ in the unit of the pixels (in `ASAM` without unit); null if `radius` is set
+    rho: float | None = None  # ρ: ‖ε‖₂ in the unit of the pixels (in `ASAM`: ‖T⁻¹ε‖₂); null if `radius` is set
     ramp: float = 0.0  # s: ‖ε‖₂ rises from 0 to its value during this share of the outer steps; 0: it is constant
 
     tau: int | None = None  # τ ≥ ι, the inner step at which the second pass starts; null: τ = ι
@@ -48,7 +48,7 @@ class TwoPasses(Rule):
         return Length(self.radius, self.rho, self.ramp)
 
     def length_at(self, problem: OuterProblem) -> float:
-        """The length ‖ε‖₂ of the perturbation in the outer step `problem`."""
+        """The length of the perturbation in the outer step `problem`: ‖ε‖₂ or, in `ASAM` with `rho`, ‖T⁻¹ε‖₂."""
         return self.perturbation_length().of(float(problem.at.images.norm()), problem.progress)
 
     @property
@@ -80,7 +80,7 @@ class Ascent:
     first: Hypergradient  # F and its derivatives at φ, or at φ + noise
     second: Hypergradient  # F and its derivatives at φ + ε, of a pass that starts at θ_τ
     epsilon: torch.Tensor  # the perturbation ε [n, C, H, W]
-    step_size: torch.Tensor  # ∂F/∂α of the first pass, 0-dimensional
+    step_size: torch.Tensor  # ∂F/∂α of the first pass, with the shape of α
 
     def rises(self) -> dict[str, float]:
         """How much ε raises F, relative to F(φ). Both numbers are 0 if F(φ) is 0:

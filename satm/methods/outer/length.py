@@ -29,7 +29,7 @@ class Length:
     radius: float | None  # r, or None if `rho` is set
     rho: float | None  # ρ, or None if `radius` is set
     ramp: float = 0.0  # the ramp s; 0: the length is constant
-    elementwise: bool = False  # True: ρ is relative to each pixel
+    elementwise: bool = False  # True: ρ is ‖T⁻¹ε‖₂, in which each entry of ε is relative to its pixel
 
     def __post_init__(self) -> None:
         if self.radius is not None and self.rho is not None:
@@ -68,7 +68,7 @@ class Length:
         return f"outer.rho {self.rho:g}" if self.radius is None else f"outer.radius {self.radius:g}"
 
     def spell(self, norm: float) -> str:
-        """The length for images with ‖φ‖₂ = `norm`, as r and as ρ: `r 0.05, ρ 2.15`. An element-wise ρ has no r."""
+        """The length for images with ‖φ‖₂ = `norm`, as r and as ρ: `r 0.05, ρ 2.15`. No r if ρ is ‖T⁻¹ε‖₂."""
         length = self.of(norm)
         if self.elementwise and self.radius is None:
             return f"ρ {length:.3g}, relative to each pixel"

@@ -128,7 +128,7 @@ class OuterUpdate:
 
     images: torch.Tensor  # the direction that φ descends, [n, C, H, W]; φ moves against it
     labels: Labels | None = None  # ∂F/∂labels [n, K]; None for hard labels
-    step_size: torch.Tensor  # the derivative that α descends, 0-dimensional
+    step_size: torch.Tensor  # the derivative that α descends, with the shape of α
     perturbation: torch.Tensor | None = None  # ε [n, C, H, W], used to measure the sharpness; None: the rule has no ε
     measured: Mapping[str, float]  # metrics of this outer step, by name; they must include `loss`
     state: State = field(default_factory=dict)  # the rule's state for its next call

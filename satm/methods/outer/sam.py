@@ -14,12 +14,13 @@ from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SAM(TwoPasses):
-    """φ descends the hypergradient at φ + ε, to first order the point with the largest F within the distance ρ of φ:
+    """The images φ descend the hypergradient that is computed at another point, φ + ε:
 
         ε = ρ ∇F(φ)/‖∇F(φ)‖₂, with ρ = r‖φ‖₂ (see `TwoPasses`)
         φ descends ∇F(φ + ε)
 
-    ε and φ are [n, C, H, W], and norms are over the whole set. The rule costs one more pass than `SGD`, and leads to
+    Of all points within the distance ρ of φ, φ + ε is the one with the largest F, to first order. ε and φ are
+    [n, C, H, W], and norms are over the whole set. The rule costs one more pass than `SGD`, and leads to
     flatter minima. The rule `SATM` is this rule with smoothing noise in the first pass.
     """
 

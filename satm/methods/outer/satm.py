@@ -27,14 +27,13 @@ class SATM(TwoPasses):
         φ descends ∇F(φ + ε)                      (the noise is off)
 
     φ, φ^Δ, g and ε are [n, C, H, W]. φ_j is image j, and I the identity matrix. The norm of g is over the whole set.
-    The second pass starts at θ_τ, the parameters that the first pass stored at inner step τ, as in Eq. 9 of the paper.
-    Line 16 of the algorithm differs from Eq. 9. With γ = 0 the rule is SAM. The paper prints no values of ρ
-    and γ.
+    The second pass starts at θ_τ, the parameters that the first pass stored at inner step τ. This follows Eq. 9 of the
+    paper; line 16 of Algorithm 1 differs from it. With γ = 0 the rule is SAM. The paper prints no values of ρ and γ.
     """
 
     rule: Literal["satm"] = "satm"
     gamma: float = 0.1  # γ, the strength of the smoothing noise; its meaning depends on `noise`
-    noise: NoiseReading = "relative"  # how the N(0, γ‖φ_j‖ I) of the paper is understood; see `smoothing_noise`
+    noise: NoiseReading = "relative"  # how the paper's formula N(0, γ‖φ_j‖ I) is understood; see `smoothing_noise`
 
     def __post_init__(self) -> None:
         TwoPasses.__post_init__(self)  # `super()` does not work in a dataclass with slots

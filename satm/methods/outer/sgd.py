@@ -15,8 +15,8 @@ from satm.methods.outer.rule import OUTER, OuterOptimiser, Redraw, Rule
 class SGD(Rule):
     """Plain descent: φ moves against ∇F(φ).
 
-    The rule needs one pass. It is the cheapest rule, and other rules are compared with it. The momentum of φ is no part
-    of the rule: the condensation applies the same momentum under every rule.
+    The rule needs one pass. It is the cheapest rule, and other rules are compared with it. The momentum with which φ
+    moves is no part of the rule: the condensation applies it in the same way under every rule.
     """
 
     rule: Literal["sgd"] = "sgd"

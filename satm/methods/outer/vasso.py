@@ -24,8 +24,8 @@ class VaSSO(TwoPasses):
 
     θ is the weight of the newest hypergradient. d, ε and φ are [n, C, H, W]. The hypergradients of single outer steps
     are noisy, because each of them uses another segment. The average reduces this noise in the ascent direction. With
-    θ = 1 the rule is SAM. The state of the rule holds d under the name `average`, and zeros before the first outer
-    step.
+    θ = 1 the rule is SAM. The state of the rule holds d under the name `average`. Before the first outer step these are
+    zeros.
     """
 
     rule: Literal["vasso"] = "vasso"

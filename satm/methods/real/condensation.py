@@ -77,7 +77,9 @@ class RealLossCondensation(TrajectoryCondensation):
         return [(within % parts == step % parts).nonzero().squeeze(1) for step in range(steps)]
 
     def rate(self) -> float | None:
-        """None: α suits only the update rule of the inner loop, and an evaluation trains its networks by another rule.
+        """None: the set has no learned step size for evaluations.
+
+        α suits only the update rule of the inner loop, and an evaluation trains its networks by another rule.
 
         See `TrajectoryCondensation`.
         """

@@ -58,7 +58,7 @@ class RealLossConfig(UnrolledConfig):
             raise ConfigError("engine tesla: it drops paths that the real loss needs; set engine=auto")
 
     def update_rule(self) -> UpdateRule:
-        """How an inner step updates the network, as `update` says; see `UnrolledConfig`."""
+        """The rule by which an inner step updates the network, chosen by `update`; see `UnrolledConfig`."""
         return RULES[self.update]
 
     def images_adam(self) -> AdamMove:
@@ -66,7 +66,7 @@ class RealLossConfig(UnrolledConfig):
         return AdamMove(lr=self.lr_images, beta1=self.momentum_images, beta2=self.second_moment, clip=self.clip)
 
     def share(self, progress: float) -> float:
-        """The factor of the learning rates when the share `progress` (0 … 1) of the outer steps is done."""
+        """The factor of the learning rates after the share `progress` (0 … 1) of the outer steps."""
         return 0.5 ** int((self.halvings + 1) * progress)
 
     def step_size_rule(self) -> StepSizeRule:
@@ -96,9 +96,9 @@ class RealLossConfig(UnrolledConfig):
         return images, class_major_labels(len(task.data.classes), task.ipc)
 
     def steps_in_turn(self, images: int) -> int:
-        """The number of parts into which the set of `images` images is split, if inner steps use the parts in turn.
+        """The number of parts into which a set of `images` images is split, so that inner steps use the parts in turn.
 
-        0 means that mini-batches are drawn at random instead.
+        0, as here, means that the set is not split: mini-batches are drawn at random.
         """
         return 0
 
@@ -113,8 +113,9 @@ class RealLossConfig(UnrolledConfig):
     def images_a_step(self, images: int) -> float:
         """The number of images that pass a network forwards and backwards in one outer step.
 
-        `images` is the number of images of the set. In a differentiated inner step each image is counted three more
-        times, for the cost of the derivative. Each real image is counted once.
+        `images` is the number of images of the synthetic set. In every inner step each image of the mini-batch is
+        counted once; in a differentiated inner step it is counted three more times, for the cost of the derivative.
+        Each real image is counted once.
         """
         batch = self.images_at_once(images)
         window = self.inner_steps - self.iota

@@ -18,13 +18,16 @@ from satm.methods.trajectory.method import unrolled_variant
 
 
 def _outer_work(settings: RealLossConfig, network: nn.Module, data: ImageData, ipc: int) -> OuterWork | None:
-    """Estimate the time of an outer step as the time of `images_a_step` images in training steps of 256 images."""
+    """Return the work. The estimate: an outer step takes as long as `images_a_step` images in usual training steps.
+
+    Such a training step has 256 images, or all training images if there are fewer.
+    """
     images, batch = settings.images_a_step(ipc * len(data.classes)), min(256, len(data.train))
     return OuterWork(steps=settings.outer_steps, batch=batch, seconds=lambda step: images * step / batch)
 
 
 def _within(settings: RealLossConfig, images: int, classes: int, ipc: int) -> RealLossConfig:
-    """The settings with at most so many outer steps that `images` images pass the network in all, and at least one."""
+    """Return the settings with no more outer steps than `images` images allow, but at least one."""
     return settings.at_most(max(1, int(images / settings.images_a_step(classes * ipc))))
 
 

@@ -1,4 +1,4 @@
-"""Two more rules for the step size α of the inner loop.
+"""Two rules for the step size α of the inner loop.
 
 `FixedStepSize` never changes α. `SoftplusStepSizes` learns one step size for each inner step (Wang et al. 2018). Both
 implement the protocol `StepSizeRule` in satm/methods/trajectory/step_size.py.

@@ -1,4 +1,4 @@
-"""Condensations that select real images or assemble images from them, and learn none.
+"""Condensations that select real images, or assemble images from them. They do not learn images.
 
 `Selection` makes all images at once. `ClassByClass` makes the images of one class in each outer step. Both implement
 the protocol `Condensation` in satm/methods/base.py.

@@ -28,8 +28,8 @@ images, the best image first."""
 class CoresetConfig:
     """The settings of a coreset.
 
-    The features of an image are the input of the last linear layer of the first expert, after `expert_epochs` epochs of
-    training.
+    The features of an image are what the last linear layer of a trained network gets as its input. This network is the
+    task's first expert, after `expert_epochs` epochs of its training.
     """
 
     expert_epochs: int = 50  # as many as the experts of MTT have
@@ -47,8 +47,8 @@ def coreset(task: Task, config: CoresetConfig, choose: Choice) -> Condensation:
     """A condensation that selects training images of each class with `choose`.
 
     The images are in class-major order (all of class 0 first), and within a class in the order that `choose` returns.
-    Their number is the number of images that networks see. With the parametrisation `factor:2`, four selected images
-    are stored in one image, so four times as many images are selected as are stored.
+    The coreset selects as many images as networks will see. With the parametrisation `factor:2`, one stored image holds
+    four selected images, so four times as many images are selected as are stored.
     """
     data = task.data
     network = networks.plan_for(task.architecture, data).create(task.seed.child("net")).to(task.device)

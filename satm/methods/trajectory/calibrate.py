@@ -5,8 +5,8 @@ The cost is linear in the number of inner steps N and in the window w, under eve
     time T(N, w) = a + b N + c w        peak memory M(w) = m + k w
 
 `calibrate` finds a, b, c, m and k. The window is the last w inner steps, which are differentiated. Every inner step
-computes a gradient. A differentiated inner step also computes Hessian-vector products, twice if the outer rule has a
-second pass. Only the steps of the window are kept in memory.
+computes a gradient. A differentiated inner step also computes Hessian-vector products, and computes them again if the
+outer rule has a second pass. Only the steps of the window are kept in memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.guard import GuardConfig
 
 SHORT, LONG = 2, 6  # the numbers of inner steps of the timed loops; the long loop gets more steps if they are fast
-SECONDS = 1.5  # about the time of a long loop; in a longer loop, noise changes the time per step less
+SECONDS = 1.5  # the long loop gets so many steps that it takes about this time; a longer loop has less noise per step
 ROUNDS = 3  # the number of timed runs of each loop; one run that is not timed precedes them
 NO_LIMITS = GuardConfig(max_loss=None, max_update_ratio=None, max_step_size_growth=None, retries=0)
 
@@ -29,8 +29,9 @@ NO_LIMITS = GuardConfig(max_loss=None, max_update_ratio=None, max_step_size_grow
 class StepCost:
     """The coefficients of the linear model of the cost, in seconds and bytes (see the start of this file).
 
-    An outer step with diagnostics also measures the sharpness and the derivative with respect to α. The memory fields
-    are None if this system cannot measure memory.
+    An outer step with diagnostics also measures the sharpness and the derivative with respect to α. If every inner step
+    is differentiated, N and w are equal, and only b + c can be measured: `step` is then b + c, and `taped` is 0. The
+    memory fields are None if this system cannot measure memory.
     """
 
     fixed: float  # a, the seconds of an outer step that do not depend on N and w
@@ -39,7 +40,7 @@ class StepCost:
     diagnosis: float  # the additional seconds per inner step, in an outer step with diagnostics
     memory_fixed: float | None  # m, the bytes that do not depend on w
     memory_taped: float | None  # k, the bytes of a differentiated inner step
-    memory_diagnosis: float | None  # the peak in bytes of an outer step with diagnostics
+    memory_diagnosis: float | None  # the peak in bytes of an outer step with diagnostics, for a short inner loop
 
     def seconds(self, steps: float, window: int, diagnostics_every: int = 0) -> float:
         """The mean time in seconds of an outer step with N = `steps` inner steps and w = `window`.
@@ -52,8 +53,8 @@ class StepCost:
     def memory(self, window: int, *, diagnosed: bool = False) -> float | None:
         """The peak memory in bytes, in addition to the memory of the process before the outer step.
 
-        If `diagnosed` is true, outer steps with diagnostics are included. The result is None if the memory could not be
-        measured.
+        If `diagnosed` is true, the result is the larger one of the peaks with and without diagnostics. The result is
+        None if the memory could not be measured.
         """
         if self.memory_fixed is None or self.memory_taped is None:
             return None
@@ -78,11 +79,11 @@ class StepCost:
 def calibrate(condensation: TrajectoryCondensation) -> StepCost:
     """Measure the cost of an outer step of `condensation` by a few outer steps with short inner loops.
 
-    `condensation` stays unchanged. Code that is compiled is compiled before the timing starts.
+    `condensation` stays unchanged. If its inner steps are compiled, this happens before the timing starts.
     """
     config = condensation.config
     window = config.inner_steps - config.iota
-    whole = window == config.inner_steps  # if so, the window of every timed loop is its whole inner loop
+    whole = window == config.inner_steps  # True: every inner step is differentiated, in the timed loops too
     short = min(SHORT, config.inner_steps)
     points = [(short, short if whole else 1)]  # the pairs (inner steps, window) of the timed loops
     runs = [_Run(condensation, *points[0])]
@@ -125,7 +126,7 @@ def _memory(
         return None, None
     if condensation.engine.engine == "higher":
         kept = _slope(measured[-2:], windows[-2:])
-    else:  # a differentiated step keeps only a few vectors of θ's size, too little to see in peaks of many megabytes
+    else:  # k is computed: a step keeps only a few vectors of θ's size, too little to measure in peaks of megabytes
         theta = sum(p.nbytes for p in condensation.network.parameters())
         kept = float(condensation.config.update_rule().kept * theta)
     return max(m - kept * w for m, w in zip(measured, windows, strict=True)), kept
@@ -134,8 +135,8 @@ def _memory(
 def _mean_batch(condensation: TrajectoryCondensation, point: tuple[int, int], full: float) -> float:
     """The mean time of a mini-batch, divided by the time of a full mini-batch.
 
-    The timed loops use full mini-batches only, but a pass over the images may end with a smaller mini-batch. `full` is
-    the time in seconds of a loop with full mini-batches. `point` is its number of inner steps and its window.
+    The timed loops use full mini-batches only, but in a real run a pass over the images may end with a smaller one.
+    `point` is the pair (inner steps, window) of a timed loop, and `full` is the time of this loop in seconds.
     """
     images = condensation.seen_count
     count, rest = divmod(images, min(condensation.config.batch_syn or images, images))
@@ -147,15 +148,16 @@ def _mean_batch(condensation: TrajectoryCondensation, point: tuple[int, int], fu
 def _slope(values: list[float], at: list[int]) -> float:
     """The slope of the line through two points with the x-values `at` and the y-values `values`.
 
-    A negative slope is noise of the measurement, and 0 is returned for it.
+    A negative slope can only be noise of the measurement, so 0 is returned for it.
     """
     return max(0.0, (values[1] - values[0]) / (at[1] - at[0])) if at[1] > at[0] else 0.0
 
 
 class _Run:
-    """An object that, if it is called, runs the next outer step of a condensation with an inner loop of another size.
+    """A callable object. A call runs the next outer step of `condensation` with another number of inner steps.
 
-    Every call starts from the same state, and leaves the condensation unchanged.
+    `window` and `batch` also replace the window and the size of a mini-batch; None keeps the size. Every call starts
+    from the same state, and leaves the condensation unchanged.
     """
 
     def __init__(
@@ -196,6 +198,6 @@ class _Run:
     def peak(self) -> int | None:
         """The peak memory of the outer step in bytes; None if this system cannot measure it."""
         with measured_peak(self.condensation.task.device) as peak:
-            for _ in range(ROUNDS):  # the memory allocator's peak still grows after the first run
+            for _ in range(ROUNDS):  # more than one run, because the allocator's peak still grows after the first
                 self()
         return peak.bytes

@@ -37,7 +37,7 @@ Ask: TypeAlias = Callable[[OuterProblem, torch.Generator, Redraw, State], OuterU
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beginning:
-    """The rule and the states with which one try at an outer step begins."""
+    """The rule and the states with which one try at an outer step begins. (If a try fails, the guard tries again.)"""
 
     ask: Ask  # the outer rule that the try calls
     images_velocity: torch.Tensor  # the state of φ's optimiser; for SGD with momentum the velocity [n, C, H, W]
@@ -60,9 +60,11 @@ class TrajectoryCondensation:
 
     1. It draws a segment θ_t → θ_{t+M} of an expert, and mini-batches and augmentations for N inner steps. θ_t are the
        expert's parameters after t epochs.
-    2. It calls the outer rule, which returns the direction in which the images φ move in order to lower
-       F(φ) = ‖θ_N(φ) − θ_{t+M}‖²/‖θ_t − θ_{t+M}‖². θ_N(φ) are the parameters after the N inner steps on φ.
-    3. It moves φ by SGD with momentum, the labels by their `LabelRule`, and the step size α by its `StepSizeRule`.
+    2. It calls the outer rule, which returns the derivatives of the matching loss
+       F(φ) = ‖θ_N(φ) − θ_{t+M}‖²/‖θ_t − θ_{t+M}‖². θ_N(φ) are the parameters after the N inner steps on φ. A
+       sharpness-aware rule takes the derivative with respect to φ at a perturbed φ.
+    3. It moves φ against its derivative by SGD with momentum, the labels by their `LabelRule`, and the step size α by
+       its `StepSizeRule`.
 
     The guard (guard.py) checks the result, and tries a failed outer step again. A subclass may override `beginning`.
     The tensors of the state are replaced by new ones and never changed in place, so that a failed try changes nothing.
@@ -105,7 +107,7 @@ class TrajectoryCondensation:
         self.acting = Acting(rule, config.outer_steps)
 
     def _perturbation(self) -> dict[str, str]:
-        """A note about the length of the rule's perturbation at the start; empty if the rule has no perturbation."""
+        """A note, by name, about the length of the rule's perturbation at the start; empty if the rule has none."""
         length = self.rule.perturbation_length()
         if length is None:
             return {}
@@ -188,7 +190,7 @@ class TrajectoryCondensation:
         self.images, self.images_velocity, self.label_state = images, images_velocity, labels
         self.outer_state = self.rule.moved(update.state, images)
         self.step_size_state = self.step_size_rule.projected(step_size)
-        measured["step_size"] = float(self.step_size.mean())  # α after this step, while `loss` is F before it
+        measured["step_size"] = float(self.step_size.mean())  # α after this step; the metric `loss` is F before it
         if not torch.equal(self.step_size, step_size["step_size"]):
             measured["event.step_size_projected_from"] = float(step_size["step_size"].mean())
         return measured
@@ -311,8 +313,8 @@ class TrajectoryCondensation:
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Return to `state`; see `Condensation`.
 
-        A tensor that is missing in `state` keeps its initial value. It can be missing, because the option `--from`
-        continues a run that may have had other rules.
+        A tensor that is missing in `state` keeps its initial value. This happens with the option `--from`, by which a
+        new run begins at the saved state of another run: that run may have had other rules, which have other tensors.
         """
         device = self.task.device
         self.step = int(state["step"])
@@ -325,14 +327,17 @@ class TrajectoryCondensation:
         self.guard.restore(state)
 
     def rate(self) -> float | None:
-        """The learned step size, with which an evaluation can train; None: the evaluation chooses a learning rate."""
+        """The learned step size, with which an evaluation can train.
+
+        A subclass may return None. An evaluation then chooses its learning rate.
+        """
         return float(self.step_size)
 
     def result(self) -> Outcome:
         """The synthetic set after the outer steps done so far; see `Condensation`.
 
-        If the outer rule averages the images, the set has the average, and φ itself is a second set with the name
-        `raw`.
+        If the outer rule averages φ over the outer steps, the images of the set are this average. φ itself is then
+        returned as a second set with the name `raw`.
         """
         labels, kind, step_size = self.labels.cpu(), self.label_rule.kind, self.rate()
         learnt = Outcome(self.images.cpu(), labels, kind, step_size)

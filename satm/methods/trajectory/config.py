@@ -28,8 +28,9 @@ class TrajectoryConfig(UnrolledConfig):
     def __post_init__(self) -> None:
         if self.expert_epochs < 1:
             raise ConfigError(f"expert_epochs {self.expert_epochs}: expected at least 1")
-        UnrolledConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
-        self.starts()
+        # super() would fail here: `slots=True` replaces the class by a new one, and super() refers to the old one.
+        UnrolledConfig.__post_init__(self)
+        self.starts()  # raises ConfigError if there is no start epoch
 
     def starts(self) -> int:
         """The number of possible start epochs t. The smallest t is 0."""
@@ -44,5 +45,5 @@ class TrajectoryConfig(UnrolledConfig):
         return f"max_start_epoch {self.max_start_epoch} and expert_epochs {self.expert_epochs}"
 
     def starts_at(self, step: int) -> range:
-        """The start epochs t from which outer step `step` draws one."""
+        """The start epochs t from which outer step `step` draws one: here all of them in every outer step."""
         return range(self.starts())

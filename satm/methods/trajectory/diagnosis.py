@@ -18,12 +18,12 @@ from satm.types import FlatParams
 
 
 def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[str, float]:
-    """Measure the sharpness F(φ + ε) − F(φ), and ∂F/∂α exactly and by Eq. 10 (paper Figures 2 and 3).
+    """Measure the sharpness F(φ + ε) − F(φ), F(φ), and ∂F/∂α exactly and by Eq. 10 (paper Figures 2 and 3).
 
-    F is the outer loss of `problem`, α the step size of its inner loop, and `perturbation` is ε [n, C, H, W]. If it is
-    None, the rule has no perturbation and no sharpness is measured. Every measurement is at φ without noise. It runs
-    all N inner steps from the start of the segment, with the mini-batches and augmentations of `problem`. If each inner
-    step has its own step size, ∂F/∂α is not measured. Returns the measurements by name.
+    F is the outer loss of `problem`, α the step size of its inner loop, and `perturbation` is ε [n, C, H, W]. If
+    `perturbation` is None, the rule has no perturbation, and the sharpness is not measured. No noise is added to φ.
+    Each measurement runs all N inner steps from the start of the segment, with the mini-batches and augmentations of
+    `problem`. If each inner step has its own step size, ∂F/∂α is not measured. Returns the measurements by name.
     """
     at = problem.seen(problem.at.images)
     clean = _final(problem, at)
@@ -46,9 +46,9 @@ def diagnose(problem: OuterProblem, perturbation: torch.Tensor | None) -> dict[s
 
 
 def _final(problem: OuterProblem, at: OuterVariables) -> FlatParams:
-    """The parameters θ_N [P] after the N inner steps, not differentiated.
+    """The parameters θ_N [P] after the N inner steps with the variables `at`. The inner steps are not differentiated.
 
-    The steps run in full precision, even if the problem's policy uses a lower precision.
+    They run in full precision, even if the problem's policy uses a lower precision.
     """
     replayed = problem.policy.step
     at_once = None if replayed is None else replayed.at_once

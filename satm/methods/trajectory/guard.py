@@ -1,14 +1,15 @@
-"""The guard of a condensation: it finds outer steps that fail, tries them again, and stops the run if they fail again.
+"""The guard of a condensation: it finds outer steps that fail, tries them again, and stops the run if all tries fail.
 
 An outer step fails if a value in it is not finite or exceeds a limit of `GuardConfig`. A failed try changes nothing.
 
-A retry draws a new segment, new mini-batches, augmentations and noise. It also halves the moves of the images φ, the
-step size α and the labels. If a move was too long, it is halved as many times as are needed to bring it within its
-limit.
+A retry draws a new segment, new mini-batches, augmentations and noise. All its moves (of the images φ, the step size α
+and the labels) are half as long as they would have been in the try before. If a move exceeded its limit, all moves are
+halved as many times as are needed to bring this move to about its limit.
 
-If the loss F or its derivative failed, smaller moves do not help: the cause is the present φ or α, or the random draw.
-Each retry then also moves the whole state back towards the state before the last accepted outer step. The first retry
-goes half of the way, and each further retry goes half of the way that is left.
+If the loss F or a derivative failed, shorter moves alone do not help, because the failure came before any move: its
+cause is the present φ or α, or the random draw. The next retry then also moves the whole state back towards the state
+before the last accepted outer step. The first such retry starts from half of the way, and each further one goes half of
+the way that is left.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import torch
 from satm.errors import ConfigError, Diverged
 from satm.rng import Seed
 
-BEFORE = "before."  # the prefix, in a saved state, of the tensors of the state before the last accepted outer step
+# In a saved state, names with this prefix belong to the tensors of the state before the last accepted outer step.
+BEFORE = "before."
 
 MOST_HALVINGS = 20  # the most halvings of a move, to about a millionth; if more are needed, the settings are wrong
 
@@ -32,9 +34,11 @@ MOST_HALVINGS = 20  # the most halvings of a move, to about a millionth; if more
 class GuardConfig:
     """The limits above which an outer step fails, and the number of retries. A limit of null means no limit."""
 
-    max_loss: float | None = 10_000.0  # the limit of the loss F: 1 at the start, hundreds if an expert hardly moves
+    # The limit of the loss F. F is 1 if the inner loop changes nothing, and can be hundreds if the expert hardly moves.
+    max_loss: float | None = 10_000.0
     max_update_ratio: float | None = 10.0  # the limit of ‖move of φ‖ / ‖φ‖; successful first outer steps reach 2
-    max_step_size_growth: float | None = 10.0  # the limit of new α / max(α before the outer step, α at the start)
+    # The limit of (α after the outer step) / max(α before the outer step, α at the start of the run).
+    max_step_size_growth: float | None = 10.0
     retries: int = 5  # retries of one outer step, after which the run stops; 0: the run stops at the first failure
 
     def __post_init__(self) -> None:
@@ -48,9 +52,9 @@ class GuardConfig:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """One try at an outer step."""
+    """One try at an outer step; the first try, too."""
 
-    number: int = 0  # the number of failed tries before this one
+    number: int = 0  # the number of failed tries before this one; 0: this is the first try
     halvings: int = 0  # how many times the moves of this try are halved
 
     @property
@@ -69,12 +73,14 @@ class StepFailed(Exception):
     def __init__(self, what: str, value: float, reason: str, *, at_start: bool, limit: float = math.inf) -> None:
         super().__init__(reason)
         self.what = what  # the failed check: `not_finite`, `loss`, `update_ratio` or `step_size_growth`
-        self.value, self.limit = value, limit  # the value that failed and its limit; infinity: there is no limit
-        self.at_start = at_start  # True: F or its derivative failed, before any move
+        # The value that exceeds its limit, and the limit. For `not_finite`: the number of results that are not finite,
+        # and infinity.
+        self.value, self.limit = value, limit
+        self.at_start = at_start  # True: F, another measurement or a derivative failed, before any move
 
     @property
     def halvings(self) -> int:
-        """The number of halvings that bring a too long move within its limit; 1 if the move was not too long."""
+        """The number of halvings that bring a move that exceeds its limit to about the limit; 1 for other failures."""
         return 1 if self.at_start or math.isinf(self.limit) else max(1, math.ceil(math.log2(self.value / self.limit)))
 
 
@@ -96,7 +102,10 @@ class Retryable(Protocol):
         """Return to `state`; see `Condensation` in satm/methods/base.py."""
 
     def advice(self, failed: StepFailed, retry: Retry) -> str:
-        """The end of the error message: which settings the user can change after this failure, with their values."""
+        """The end of the error message: which settings the user can change, with their values.
+
+        `failed` is the last failure of the outer step, and `retry` the last try.
+        """
 
 
 class Guard:
@@ -104,15 +113,15 @@ class Guard:
 
     def __init__(self, config: GuardConfig, *, step_size: float) -> None:
         self.config = config
-        self._first_step_size = step_size  # α at the start of the run; if α has shrunk, it may grow back to this value
+        self._first_step_size = step_size  # α at the start of the run; if α has shrunk, its growth counts from here
         self._before: dict[str, torch.Tensor] = {}  # the state before the last accepted step; empty: there is none
 
     def advance(self, condensation: Retryable) -> dict[str, float]:
         """Do one outer step, in several tries if necessary.
 
-        Returns the metrics of the outer step. The names of the metrics about failed tries start with `event.`. Raises
-        Diverged if all `retries` retries fail, too. The error holds these metrics, and the state of the condensation is
-        that before the outer step.
+        Returns the metrics of the outer step. If tries failed, further metrics tell about them; their names start with
+        `event.`. Raises Diverged if the first try and all retries fail. The error holds the metrics about the failed
+        tries, and the condensation is again in the state before the outer step.
         """
         saved, previous = condensation.state(), self._before
         now = start = {name: value for name, value in saved.items() if not name.startswith(BEFORE)}
@@ -158,8 +167,9 @@ class Guard:
     ) -> dict[str, float]:
         """Check the moves of φ (`images`), of α (`step_size`) and of the labels.
 
-        Returns the metric `update_ratio`, which is ‖move of φ‖ / ‖φ‖, or nothing if φ is zero. Raises StepFailed if φ,
-        α or the labels are not finite after their moves, or if φ or α moves further than its limit allows.
+        Returns the metric `update_ratio`, which is ‖move of φ‖ / ‖φ‖. The result is empty if φ is zero. Raises
+        StepFailed if φ, α or the labels are not finite after their moves, or if φ or α moves further than its limit
+        allows.
         """
         moves = {"the images": moved_images, "the step size": moved_step_size}
         moves["the labels"] = torch.cat([value.flatten().float() for value in moved_labels.values()])
@@ -197,9 +207,10 @@ class Guard:
 def _between(
     before: Mapping[str, torch.Tensor], now: Mapping[str, torch.Tensor], share: float
 ) -> dict[str, torch.Tensor]:
-    """A state on the way from `before` to `now`: `before` if `share` is 0, `now` if it is 1.
+    """A state on the way from `before` to `now`: `before` if `share` is 0, `now` if `share` is 1.
 
-    Tensors of integers, such as the number of steps and the classes, are taken from `now`.
+    Tensors of integers, such as the number of steps and the classes, are taken from `now`. So are tensors that `before`
+    does not have.
     """
     return {
         name: torch.lerp(before[name], value, share) if value.is_floating_point() and name in before else value

@@ -37,18 +37,21 @@ class LabelRule(Protocol):
     def taught(self, state: State, network: FlatNetwork, target: FlatParams, images: Images) -> State:
         """The state for one outer step, in which the teacher's parameters are θ* = `target` [P].
 
-        `images` are the images that the network sees. They are in the order of the n stored images, and several of them
-        may come from one stored image.
+        `images` are the images that the network sees. Several of them may come from one stored image: they follow one
+        another, in the order of the n stored images.
         """
 
     def targets(self, state: State) -> Labels:
         """The targets of the inner loop's cross-entropy: classes [n] or probabilities [n, K]."""
 
     def descend(self, state: State, derivative: Labels | None, scale: float = 1.0) -> State:
-        """The state after the labels moved, given ∂F/∂targets = `derivative` [n, K]. `scale` multiplies the move."""
+        """The state after one move of the labels. `scale` multiplies the move.
+
+        `derivative` is ∂F/∂targets [n, K]; it may be None if the labels are not learned.
+        """
 
     def at_rest(self, state: State, rows: torch.Tensor) -> State:
-        """The same state, with the momentum set to zero for the labels of the m images with the indices `rows` [m]."""
+        """The same state, but with a velocity of zero for the labels of the m images with the indices `rows` [m]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,8 @@ class HardLabels:
 class TeacherLabels:
     """A `LabelRule` with probabilities [n, K] as labels: the softmax of a teacher's logits on φ (TESLA).
 
-    The images are not augmented for this. The teacher is the expert at the end of the segment, with the parameters θ*,
-    so each outer step makes new labels. If networks see several images for each stored image, the label of a stored
+    The teacher gets the images without augmentation. It is the expert at the end of the segment, with the parameters
+    θ*, so each outer step makes new labels. If networks see several images for each stored image, the label of a stored
     image is the mean of the probabilities of these images.
     """
 
@@ -119,8 +122,8 @@ class LearnedLogits:
         v ← μ v + ∂F/∂y
         y ← y − lr v
 
-    The inner loop uses the targets p = softmax(y). v [n, K] is the velocity and μ the momentum. ⊙ is the product of
-    each entry, and ⟨·,·⟩ the inner product over the classes of one image.
+    The inner loop uses the targets p = softmax(y). v [n, K] is the velocity and μ the momentum. ⊙ multiplies entry by
+    entry, and ⟨·,·⟩ is the inner product over the classes of one image.
     """
 
     kind: ClassVar[LabelKind] = "logits"

@@ -1,4 +1,4 @@
-"""`TrajectoryMethod`: the entry in the table `METHODS` of a method that matches expert trajectories."""
+"""`TrajectoryMethod`: the type of entry that a method has in the table `METHODS` if it matches expert trajectories."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ def _augmentation(traits: Traits) -> Mapping[str, Any]:
 
 
 def _compilation(settings: TrajectoryConfig) -> Compilation:
-    """Whether the training of the experts is compiled. The setting `compile` decides this, and for inner steps too."""
+    """Whether the training of the experts is compiled: as the setting `compile` says, which is also for inner steps."""
     return settings.compile
 
 
 def unrolled_variant(settings: UnrolledConfig) -> str:
-    """The suffix of the method's name in the name of a set: `+NAME` for another outer rule than the method's default.
+    """The suffix after the method's name in the name of a set, given the settings.
 
-    For example, it is `+sam` if the outer rule is SAM and the default is not.
+    It is empty if the outer rule is the method's default, and otherwise `+` and the name of the outer rule, for example
+    `+sam`.
     """
     return "" if settings.outer.rule == settings.own_outer().rule else f"+{settings.outer.rule}"
 
@@ -58,7 +59,7 @@ class TrajectoryMethod(Method):
     """A method whose `config` is a subclass of `TrajectoryConfig`.
 
     An entry only has to give the name, the summary and the configuration. The numbers of the method come from rows of
-    published hyper-parameters (satm/presets). The option `--outer` replaces its outer rule.
+    published hyper-parameters (satm/presets). The option `--outer` replaces the method's outer rule.
     """
 
     config: type[TrajectoryConfig]

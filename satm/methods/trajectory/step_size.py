@@ -16,8 +16,9 @@ State = Mapping[str, torch.Tensor]
 class StepSizeRule(Protocol):
     """One way to update the step size α after an outer step.
 
-    The object itself never changes. Its methods take and return `state`, a dictionary of tensors. `state` holds α
-    (0-dimensional) under the name `step_size`, and other tensors if the rule needs them.
+    The object itself never changes. Its methods take and return `state`, a dictionary of tensors. `state` holds α under
+    the name `step_size`, and other tensors if the rule needs them. α is 0-dimensional, or [N] if each of the N inner
+    steps has its own step size.
 
     To learn α in another way, write a class with these methods, and return an object of it from the function
     `step_size_rule` of a method's configuration. How ∂F/∂α is computed is not part of the rule: the setting
@@ -28,14 +29,14 @@ class StepSizeRule(Protocol):
         """The state before the first outer step, with α = `step_size`."""
 
     def descend(self, state: State, derivative: torch.Tensor, scale: float = 1.0) -> State:
-        """The state after α has moved against ∂F/∂α = `derivative` (0-dimensional). `scale` multiplies the move.
+        """The state after α has moved against ∂F/∂α = `derivative`, of the shape of α. `scale` multiplies the move.
 
-        In this state α may be infinite or below α_min. The guard compares this α with its limits. Then `projected`
-        brings α to at least α_min.
+        In this state α may be infinite or below α_min. The guard checks this α against its limits. If the guard accepts
+        it, `projected` then raises α to α_min if α is below.
         """
 
     def projected(self, state: State) -> State:
-        """The state with α raised to α_min if it is below. If this changes α, the condensation stores an event."""
+        """The state with α raised to α_min if α is below. If this changes α, the condensation stores an event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

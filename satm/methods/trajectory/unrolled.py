@@ -38,8 +38,9 @@ from satm.types import Images, Labels
 class UnrolledConfig:
     """The settings of an outer loop that learns the synthetic images φ through an inner loop of N training steps.
 
-    They include the symbols of the paper's Table 11 and further settings of MTT. A subclass holds the settings of a
-    method. It may have other defaults and further settings, and may override the methods of this class.
+    They include the hyper-parameters of the paper's Table 11 and further settings of MTT. A subclass holds the settings
+    of a condensation method. It may have other defaults and further settings, and may override the functions of this
+    class.
     """
 
     outer_steps: int  # the number of updates of φ
@@ -61,7 +62,7 @@ class UnrolledConfig:
     # Whether the inner steps and the training of the experts are compiled; auto: they are if there is enough work.
     # `FORMERLY` holds the names of these values in older stored configurations.
     compile: Compilation = field(default="auto", metadata=FORMERLY)
-    precision: Precision = "float32"  # the precision of the network's products and convolutions in the inner loop
+    precision: Precision = "float32"  # of the network's matrix products and convolutions in the inner loop
     guard: GuardConfig = field(default_factory=GuardConfig)  # when an outer step fails, and how often it is retried
     outer: AnyOuter = field(default_factory=SGD)  # the outer optimiser; the option `--outer` replaces it
     windows: ClassVar[bool] = True  # whether the window may be shorter than the inner loop
@@ -112,7 +113,7 @@ class UnrolledConfig:
         return PLAIN_SGD
 
     def own_outer(self) -> AnyOuter:
-        """The outer optimiser that this method uses if none is chosen."""
+        """The outer optimiser that the method uses if the user chooses none."""
         return default_outer(type(self))
 
     def label_rule(self) -> LabelRule:
@@ -137,7 +138,7 @@ class UnrolledConfig:
     ) -> tuple[EngineChoice, InnerWork]:
         """Choose how inner loops of `network` on `images` images are differentiated.
 
-        Returns the choice, and the estimate of the work of an outer step that it is based on.
+        Returns the choice, and the estimate of the work of an outer step on which the choice is based.
         """
         flops, activation_bytes = forward_cost(network, image_shape)
         window = self.inner_steps - self.iota
@@ -161,7 +162,7 @@ class UnrolledConfig:
         return choice, work
 
     def images_at_once(self, images: int) -> int:
-        """The number of images that the network sees in one inner step. `images` is the number of all of them."""
+        """The number of images that the network sees in one inner step. `images` is the number of all images."""
         return min(self.batch_syn or images, images)
 
     def alpha_setting(self) -> str | None:
@@ -169,7 +170,10 @@ class UnrolledConfig:
         return "lr_step_size"
 
     def accepts(self, loss: float) -> bool:
-        """Whether an outer step with the matching loss `loss` is applied. If not, the outer step moves nothing."""
+        """Whether an outer step with the matching loss `loss` is applied: here always.
+
+        If not, the outer step is counted, but it moves neither the images nor the labels nor α.
+        """
         return True
 
 

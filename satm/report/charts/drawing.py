@@ -1,4 +1,4 @@
-"""Draws a chart with matplotlib: as SVG for a page, where each value has a text, or as SVG and PNG files."""
+"""Draws a chart with matplotlib: as SVG for a web page that shows a text at each value, or as SVG and PNG files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PNG_DPI = 200
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A place of the picture that has a text: a circle, or a rectangle if it has a size.
+    """A place of the picture at which a web page shows a text: a rectangle of the given size, or a circle without one.
 
     `x` and `y` are the centre of the place, and `size` is its width and height, all in SVG units. `said` is the text.
     """
@@ -45,7 +45,7 @@ class Hit:
 def drawn(chart: Chart) -> Iterator[tuple[Figure, list[Hit]]]:
     """Yield the picture of `chart`, and a `Hit` for each value. Use both inside the `with` block only.
 
-    Outside the block matplotlib has other settings again.
+    After the block, the settings of matplotlib that the picture needs are no longer in force.
     """
     import matplotlib as mpl
 
@@ -56,9 +56,9 @@ def drawn(chart: Chart) -> Iterator[tuple[Figure, list[Hit]]]:
 
 
 def svg(figure: Figure, hits: Sequence[Hit], key: str) -> str:
-    """The picture as an `<svg>` element for a page. Each value is an element of the class `hit` with a text as title.
+    """The picture as an `<svg>` element for a web page. Each hit is an element of the CSS class `hit` with its text.
 
-    `key` is put in front of the ids of the picture, so that they differ from the ids of other pictures on the page.
+    `key` is put in front of the ids in the picture, so that they differ from the ids in other pictures on the page.
     """
     text = re.sub(r"^.*?(?=<svg)|<metadata>.*?</metadata>", "", _bytes(figure, "svg").decode(), flags=re.DOTALL)
     text = text.replace("xlink:href", "href")
@@ -68,7 +68,7 @@ def svg(figure: Figure, hits: Sequence[Hit], key: str) -> str:
     text = re.sub(r' id="([^"]+)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", text)
     text = re.sub(r"(url\(|href=\")#", rf"\g<1>#{key}-", text)
     wide = figure.get_figwidth()
-    # A wide picture gets a least width, so that a phone scrolls it sideways and does not shrink it.
+    # A wide picture gets a minimum width, so that a phone scrolls it sideways and does not shrink it.
     least = f' style="min-width: {wide * POINT:.0f}px"' if wide > WIDE else ""
     head = rf'<svg xmlns="http://www.w3.org/2000/svg" viewBox="\1"{least}>'
     text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', head, text)
@@ -128,7 +128,7 @@ def _scale(axes: Axes, chart: Lines) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
             low, high = axis.get_view_interval()
-            # Up to two decades have few powers of ten, so two and five times each power are marked too.
+            # An axis of up to two decades has few powers of ten, so two and five times each power are marked, too.
             axis.set_major_locator(LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0), numticks=9))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
             axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))

@@ -48,7 +48,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heat:
-    """A table of fractions shown as colours, dark for low values. None is an empty cell."""
+    """A table of fractions that are shown as colours, dark for low values. A cell with the value None is empty."""
 
     key: str
     title: str

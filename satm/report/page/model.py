@@ -1,4 +1,4 @@
-"""What a report page shows, as plain data. All texts are plain text: the template escapes them."""
+"""What the web page of a report shows, as plain data. All texts are plain text: the template escapes them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TypeAlias
 class Value:
     """A cell of a table.
 
-    The table is sorted by the number `by`, or by the text if there is none. `link` is the key of a card of the page.
-    `note` is a second text, below the first.
+    The table is sorted by the number `by`, or by the text if `by` is None. `link` is the key of the card to which the
+    cell links. `note` is a second text, below the first.
     """
 
     text: str
@@ -22,9 +22,10 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. `about` explains its name.
+    """A column of a table. `about` explains the column's name.
 
-    `number` means that the column holds numbers. `choices` means that the reader can filter by one of its values.
+    `number` means that the column holds numbers. `choices` means that the reader can choose one of the column's values
+    and then sees only the rows with this value.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Figure:
     about: str
     alt: str  # what the chart shows, for a screen reader
     svg: str
-    values: tuple[tuple[str, ...], ...]  # the first line names the columns; then a line for each value
+    values: tuple[tuple[str, ...], ...]  # the first line has the names of the columns; the others have one value each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +106,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A report page."""
+    """The web page of a report."""
 
     title: str
     made: str  # when the page was made, as text

@@ -1,4 +1,4 @@
-"""Renders a report page as HTML: one file that holds everything, in which only the page's own script can run."""
+"""Renders the web page of a report as one HTML file that holds everything; only the page's own script can run in it."""
 
 from __future__ import annotations
 

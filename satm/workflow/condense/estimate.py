@@ -1,4 +1,7 @@
-"""The work of a condensation in words before it starts, and the time of an epoch from a few timed training steps."""
+"""Describes the work of a condensation before it starts, and estimates the time of an expert's epoch.
+
+The estimate is made from a few training steps that are timed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ from satm.teachers import missing_epochs
 from satm.training import SGDConfig, fit
 from satm.workflow.teachers import own_teacher
 
-# A warning is shown if one outer step reaches a smaller share of the synthetic images. The number is ours.
+# A warning is shown if one outer step can give fewer than this share of the synthetic images a gradient. We chose the
+# number ourselves; no publication has it.
 FEW = 0.9
 COMPILED = 0.5  # the time of a compiled training step, as a fraction of a plain step (benchmarks/training.py)
 
@@ -28,9 +32,9 @@ COMPILED = 0.5  # the time of a compiled training step, as a fraction of a plain
 def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps_done: int = 0) -> str:
     """The work in one line: `profile cpu (cpu): satm/cifar10/ipc1, 6 expert epochs, 600 outer steps`.
 
-    The line says no time. Before the code is compiled and the first outer steps are done, an estimate can be wrong by a
-    factor of ten. `run_outer_steps` shows the remaining time as soon as it is measured, and `satm plan` predicts it.
-    `steps_done` is the number of outer steps that an earlier session finished.
+    The line says no time: an estimate that is made before the code is compiled and the first outer steps are done can
+    be wrong by a factor of ten. `run_outer_steps` shows the remaining time as soon as a few steps are measured, and
+    `satm plan` predicts it. `steps_done` is the number of outer steps that are done already.
     """
     config = preset.config
     missing = missing_expert_epochs(config, data)
@@ -50,7 +54,7 @@ def opening_line(preset: Preset, data: ImageData, device: torch.device, *, steps
 
 
 def spell_reach(work: OuterWork | None) -> str:
-    """A warning if one outer step gives only a small share of the images a gradient; else ""."""
+    """A warning if one outer step gives at most a share below `FEW` of the images a gradient; otherwise ""."""
     if work is None or work.reach >= FEW:
         return ""
     return f"the window reaches at most {work.reach:.0%} of the images in one outer step: raise window or batch_syn"

@@ -1,4 +1,4 @@
-"""Events of a run: metrics called `event.*`, such as a step that was rolled back. They are shown and counted."""
+"""Shows and counts the events of a run: metrics called `event.*`, such as a step that was rolled back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ EVENT = "event."
 
 
 class Events:
-    """Shows a line for each outer step that has an event which the step before it did not have."""
+    """Counts the outer steps that have each event, and shows a line for a step with a new event.
+
+    An event is new if the outer step just before did not have it.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -19,7 +22,7 @@ class Events:
         self._before: frozenset[str] = frozenset()
 
     def see(self, step: int, measured: Mapping[str, float]) -> None:
-        """Record the metrics that outer step `step`, counted from 0, has measured."""
+        """Find the events among `measured`, the metrics of outer step `step`. The first step is 0."""
         events = {_spell(name): value for name, value in measured.items() if name.startswith(EVENT)}
         if not events.keys() <= self._before:
             said = ", ".join(f"{name} {value:.4g}" for name, value in events.items())

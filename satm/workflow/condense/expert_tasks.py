@@ -28,7 +28,7 @@ class TrainExperts:
         return f"expert{'s' if len(self.indices) > 1 else ''} {', '.join(map(str, self.indices))}"
 
     def run(self, work: Work) -> None:
-        """Train these experts. A stored expert is trained further if epochs are missing, otherwise it is used."""
+        """Train these experts. A stored expert is trained only for the epochs that it lacks."""
         data = load_data(self.config, data_root=work.data_root, device=work.device, progress=work.progress)
         prepare_experts(self.config, data, only=self.indices, device=work.device, progress=work.progress)
 
@@ -42,7 +42,9 @@ def fan_out_experts(
     data_root: Path | None = None,
     progress: Progress = SILENT,
 ) -> None:
-    """Train the missing experts of `config` at `place`. A local worker trains several experts one after another.
+    """Train the missing experts of `config` at `place`.
+
+    A local worker trains several experts one after another. On a Ray cluster each expert is a task of its own.
 
     Raises SatmError if a task failed, or if experts were stored on another host and cannot be read on this one. Raises
     Interrupted if the user asks to stop.
@@ -60,7 +62,8 @@ def fan_out_experts(
         return [index for index in range(config.experts.count) if store.epochs(index) < epochs]
 
     absent = missing()
-    # Each process takes seconds to start, and more time to load its data and to compile. So there are few processes.
+    # A process needs seconds to start, and more time to load the data and to compile. So there is one task for each
+    # local worker, and not one for each expert.
     parts = min(place.count, len(absent)) if isinstance(place, LocalWorkers) else len(absent)
     tasks = [TrainExperts(config=config, indices=tuple(absent[part::parts])) for part in range(parts)]
     work = Work(registry=home() / "experts.db", device=device, threads=threads, data_root=data_root, progress=progress)

@@ -1,4 +1,4 @@
-"""The inputs of a condensation: the data, which are checked against the request, and the experts."""
+"""The inputs of a condensation: loads the data, checks the request against them, and trains the experts."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def check_request(config: CondenseConfig, data: datasets.ImageData) -> None:
 
 
 def _check_decodes(config: CondenseConfig, method: Method) -> None:
-    """Raise ConfigError for a parametrisation other than pixels if the method can learn only pixels."""
+    """Raise ConfigError if the parametrisation is another one than pixels, and the method can learn only pixels."""
     if config.decoding != PIXELS and not method.decodes:
         able = ", ".join(name for name in METHODS.known() if METHODS.get(name).decodes)
         raise ConfigError(
@@ -82,9 +82,9 @@ def prepare_experts(
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> list[Trajectory]:
-    """The experts that a condensation needs. Missing experts are trained. [] if the method needs none.
+    """Return the experts that a condensation needs, or [] if its method needs none. Missing experts are trained.
 
-    `only` are the indices of the experts to train and return; None: all of them.
+    `only` holds the indices of the experts to train and return; None: all of them.
     """
     method = METHODS.get(config.method)
     epochs = method.expert_epochs(config.settings)

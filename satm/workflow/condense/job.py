@@ -18,7 +18,7 @@ from satm.teachers.train import teacher_store
 from satm.workflow.condense.start_from import Start
 from satm.workflow.teachers import own_teacher
 
-BEST = "best"  # the sibling: another set of the same run, made at the best point of the validation curve
+BEST = "best"  # the suffix of a sibling (another set of the same run): the images at the best validation accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +30,21 @@ class Job:
     seed: int
     device: torch.device
     store: Registry  # stores the run of this job
-    start: Start | None = None  # a saved state of another run, from which this run starts; None: a new start
+    start: Start | None = None  # the saved state of another run at which this run begins; None: it begins at step 0
     parent: str | None = None  # the id of the set of all classes, if this set is for one class-incremental step
 
     @property
     def key(self) -> str:
-        """The key of the run. Equal jobs have equal keys, so a job that is started again finds its run.
+        """The key of the run and of its saved state. A job that is started again has the same key and so finds both.
 
-        The UUID of the registry is part of the key, because the metrics of a run are stored in one registry only.
+        The UUID of the registry is part of the key, so the same job in another registry has another saved state: the
+        metrics of the steps before that state are stored in one registry only.
         """
         return self.store.run_key(self.key_facts)
 
     @property
     def key_facts(self) -> dict[str, Any]:
-        """Everything that decides the run. This includes the type of the device: on another type, bits can differ."""
+        """Everything that decides the run, also the type of the device: on another type, the bits can differ."""
         return {
             "version": 1,
             "config": self.preset.config.to_dict(),
@@ -55,7 +56,7 @@ class Job:
         }
 
     def facts(self, notes: Mapping[str, str]) -> dict[str, Any]:
-        """The arguments of `Registry.start_run` for this job. `notes` says how the condensation is computed."""
+        """The arguments of `Registry.start_run` for this job. `notes` are texts on how the condensation is computed."""
         preset, config = self.preset, self.preset.config
         later = () if self.start is None else (self.start.departure,)
         return {
@@ -81,7 +82,10 @@ class Job:
         }
 
     def describe(self, outcome: Outcome, *, sibling: str | None = None) -> SyntheticSet:
-        """The set that the registry stores for `outcome`. `sibling` is the suffix of another set of the same run."""
+        """The set that the registry stores for `outcome`.
+
+        `sibling` is None for the main set of the run. For another set of the run it is the suffix of the method's name.
+        """
         config = self.preset.config
         method = config.set_method
         return SyntheticSet(
@@ -102,7 +106,11 @@ class Job:
         )
 
     def _parents(self) -> tuple[str, ...]:
-        """The origins of the set as `KIND:ID`: data, experts, teacher, the run that it continues, the whole set."""
+        """What the set was made from, as `KIND:ID`.
+
+        The kinds are data, experts, teacher, run (the run at whose saved state it began) and set (the set of all
+        classes, if this set is for one class-incremental step).
+        """
         config = self.preset.config
         parents = [f"data:{self.data.fingerprint}"]
         if METHODS.get(config.method).expert_epochs(config.settings) is not None:

@@ -1,4 +1,8 @@
-"""The validation curve of a condensation: while it runs, its images are evaluated on the validation split."""
+"""The validation curve of a condensation.
+
+While the condensation runs, networks are trained on its images from time to time, and are tested on the validation
+split. This is called judging the images.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +29,16 @@ from satm.training import accuracy
 from satm.workflow.condense.job import BEST, Job
 
 CURVE = "validation_accuracy"
-"""The name of a run's metric: the mean accuracy of the networks, in 0..1. `validation_accuracy.0` is network 0's."""
-ROOT = Seed(0).child("judging")  # network k has the same start at every point of every run, so that points are paired
+"""The name of a metric of the run: the mean validation accuracy of the networks, in 0..1. `validation_accuracy.0` is
+the accuracy of network 0 alone."""
+ROOT = Seed(0).child("judging")  # network k starts with the same weights at every point of every run (paired points)
 STATE = "judging."  # the prefix of the names of this module's tensors in a saved state
 
 
 def judging_recipe(*, networks: int = 3, epochs: int = 100) -> Recipe:
-    """The small recipe that judges images: the usual recipe of this field, with fewer epochs and networks.
+    """The recipe that judges images: the usual recipe of this field, with fewer epochs and networks.
 
-    Its `repeats` is the number of networks of one point. Raises ConfigError for a number below 1.
+    Each point of the curve has `networks` networks. Raises ConfigError if `networks` or `epochs` is below 1.
     """
     return Recipe(
         name="judging",
@@ -56,21 +61,21 @@ class Judging:
     """How and how often the images are judged during a condensation. Judging never changes the set that is made.
 
     A point of the curve is the validation accuracy of `recipe.repeats` networks. They are trained by `recipe` on the
-    images of this moment, with the images' step size α as learning rate. Without α they are trained with each rate of
-    the recipe's grid, and the rate with the best mean is used. The accuracy of a network that diverges is taken as
-    1/K, a random guess among K classes. Raises ConfigError for a value out of its range.
+    images as they are at this step, with the images' step size α as learning rate. If the images have no α, networks
+    are trained with each rate of the recipe's grid, and the rate with the best mean is used. A network that diverges
+    has the accuracy 1/K, that of a random guess among K classes. Raises ConfigError if `every` is below 1.
     """
 
     every: int  # the number of outer steps between two points; the last images are always judged
     recipe: Recipe = RECIPE
-    keep_best: bool = False  # whether to store also the set of the point with the best mean, as `METHOD-best`
+    keep_best: bool = False  # whether to also store the images at the best point, as the set `METHOD-best`
 
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ConfigError(f"judged every {self.every} outer steps: expected 1 or more")
 
     def on(self, dataset: str) -> Judging:
-        """The same judging with only those augmentations that suit the data set."""
+        """The same judging, but with only those augmentations of the recipe that suit the data set."""
         known = CATALOGUE.get(dataset).augment if dataset in CATALOGUE else None
         return replace(self, recipe=self.recipe.variant(augment=known))
 
@@ -142,14 +147,17 @@ class Judge:
         self._trainer = Trainer(device=job.device, compilation=compilation, progress=progress)
 
     def due(self, condensation: Condensation) -> bool:
-        """Whether the images of this moment must be judged, and are not judged yet."""
+        """Whether the images must be judged at the present outer step, and are not judged there yet."""
         step = condensation.step
         if self.points and self.points[-1].step >= step:
             return False
         return step >= condensation.steps or (step > 0 and step % self.judging.every == 0)
 
     def judge(self, condensation: Condensation) -> Point:
-        """Judge the images of this moment and add the point. If the user asks to stop, raises Interrupted instead."""
+        """Judge the present images, and add the point to the curve and return it.
+
+        If the user asks to stop, Interrupted is raised, and no point is added.
+        """
         outcome = condensation.result()
         point = self._point(condensation.step, self._job.describe(outcome))
         if self.judging.keep_best and point.mean > max((each.mean for each in self.points), default=-1.0):
@@ -200,7 +208,7 @@ class Judge:
         return accuracy(network, self._job.data.validation, fused=fused)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The curve and the best images, as tensors for a saved state."""
+        """The curve, and the best images if there are any, as tensors for a saved state."""
         points = [[each.step, list(each.accuracies), each.rate, each.diverged] for each in self.points]
         facts: dict[str, Any] = {"recipe": self.judging.recipe.digest, "points": points}
         tensors = {}
@@ -211,7 +219,7 @@ class Judge:
         return tensors | {f"{STATE}facts": torch.tensor(list(json.dumps(facts).encode()), dtype=torch.uint8)}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Load the curve and the best images from `state`. A curve that was made by another recipe is not used."""
+        """Load the curve and the best images from `state`. Nothing is loaded if another recipe made the curve."""
         facts = json.loads(bytes(state[f"{STATE}facts"].tolist())) if f"{STATE}facts" in state else {}
         if facts.get("recipe") != self.judging.recipe.digest:
             if int(state.get("step", torch.tensor(0))):
@@ -227,14 +235,14 @@ class Judge:
             self.best = (step, Outcome(images=images, labels=labels, label_kind=kind, step_size=step_size))
 
     def best_set(self) -> SyntheticSet | None:
-        """The set of the best point; None if no best images are kept."""
+        """The set of the best point; None if best images are not kept, or if there is no point yet."""
         if self.best is None:
             return None
         found = self._job.describe(self.best[1], sibling=BEST)
         return replace(found, config={**found.config, "judging": self.judging.to_dict()})
 
     def about(self) -> dict[str, Any]:
-        """What the run stores: how it is judged, and the best point if its images are kept."""
+        """What the run stores: how its images are judged, and the best point if the images of that point are kept."""
         if self.best is None:
             return {"judging": self.judging.to_dict()}
         step = self.best[0]

@@ -1,4 +1,4 @@
-"""Finds the condensation run of a preset and a seed in a registry, and the synthetic set that the run made."""
+"""Finds in a registry the condensation run of a preset and a seed, and the synthetic set that the run made."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from satm.presets import Preset
 
 
 def set_key(preset: Preset, seed: int) -> str:
-    """A hash of what is condensed: the configuration, its profile and the seed.
+    """A hash of the preset's configuration, its profile and the seed.
 
-    The device and the data files are not part of it, so runs on two devices have the same key.
+    The device and the data files are not in the hash, so runs on two devices, or from two copies of the data, have the
+    same key.
     """
     return digest([preset.config.to_dict(), preset.profile, seed])
 
@@ -55,5 +56,5 @@ class MadeRuns:
 
 
 def is_finished(run: RunRecord) -> bool:
-    """Return whether the run is done and has stored its set."""
+    """Return whether the run has come to its end and has stored its set."""
     return run.status == "done" and run.set_id is not None

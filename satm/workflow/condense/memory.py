@@ -31,12 +31,13 @@ def warn_of_memory(
 
 
 def foreseen_bytes(preset: Preset, data: ImageData, device: torch.device) -> int:
-    """Return the peak memory (bytes) of one condensation, roughly: the process with its data, and the inner loop.
+    """Return roughly the peak memory (bytes) of one condensation: the process with its data, plus the inner loop.
 
-    The process is counted with the bytes of this one, which has loaded the same data. The inner loop needs memory for
-    its window, the last inner steps, which are differentiated. With the engine `higher` that is the autograd graph (the
-    tape) of the whole window. With another engine it is the parameters of each step of the window, and the tape of one
-    step. A method without an inner loop that is differentiated adds nothing.
+    A process with its data is taken to need what this process, which has loaded the same data, holds now. The inner
+    loop needs memory for its window: the last inner steps, which are differentiated. With the engine `higher` this is
+    autograd's graph (the tape) of the whole window. With another engine it is a few vectors of parameters for each step
+    of the window, and the tape of one step, or of a part of its batch on a CPU. If the method differentiates no inner
+    loop, nothing is added.
     """
     loaded = resident(device) or 0
     settings = preset.config.settings

@@ -13,14 +13,14 @@ import torch
 
 from satm.machine.ram import Peak, measured_peak
 
-# The least number of steps and seconds that are measured before a mean time is given, so that one slow step does not
-# decide it.
+# A mean time is given only after this number of steps and this number of seconds, so that it is not that of one slow
+# step.
 SURE_STEPS, SURE_SECONDS = 3, 2.0
 STEP_SECONDS, PEAK_BYTES = "outer_step_seconds", "peak_bytes"  # the names of the two metrics
 
 
 class Meter:
-    """Measures time and memory from the end of the first outer step."""
+    """Measures time and memory, beginning at the end of the first outer step."""
 
     def __init__(self, device: torch.device) -> None:
         self._measuring: AbstractContextManager[Peak] = measured_peak(device)
@@ -39,9 +39,9 @@ class Meter:
             self._steps += 1
 
     def leave_out(self, seconds: float) -> None:
-        """Leave out the `seconds` of other work between two outer steps.
+        """Do not count `seconds`, the time of other work (such as judging) between two outer steps.
 
-        From then on no peak of memory is reported, because the other work may have caused it.
+        After such work no peak memory is reported, because the other work may have caused the peak.
         """
         self._started += seconds
         self._interrupted = True
@@ -55,9 +55,9 @@ class Meter:
     def close(self) -> dict[str, float]:
         """End the measurement and return its metrics by name.
 
-        `STEP_SECONDS` is the mean seconds of a step. `PEAK_BYTES` is the peak memory above that of the process after
-        the first step; it is left out if the system cannot report it, or if other work was done in between. Without a
-        measured step the dictionary is empty.
+        `STEP_SECONDS` is the mean seconds of a step. `PEAK_BYTES` is the peak memory minus the memory of the process
+        after the first step. It is left out if the system cannot report it, or if other work was done between steps.
+        If no step was measured, the dictionary is empty.
         """
         if self._peak is None or not self._steps:
             return {}

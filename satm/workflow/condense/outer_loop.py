@@ -39,11 +39,12 @@ def run_outer_steps(
     log: RunLog,
     judge: Judge | None = None,
 ) -> None:
-    """Take all outer steps that are left. The state is saved every minute, at a stop, at a failure and at the end.
+    """Take all outer steps that are left.
 
-    The state is saved first, then the measurements are stored in the registry. While another process holds the
-    registry, the measurements wait in `log` and the outer steps go on. Only at the end does this function wait for the
-    registry.
+    The state is saved about every minute, after each judging, at a stop, at a failure and at the end. Each time the
+    state is saved first, and then the measurements are stored in the registry. While another process holds the
+    registry, the measurements wait in `log`, and the outer steps go on. Only after the last step does this function
+    wait until the registry is free.
 
     Raises Interrupted if the user asks to stop, Pruned if the watcher of `judge` asks to stop, SatmError if an outer
     step fails or does not fit the memory of the device, RegistryError if the registry cannot be written.
@@ -85,7 +86,9 @@ class _Session:
         self._last_save = time.monotonic()
 
     def step(self, bar: Bar) -> None:
-        """Take one outer step and show what it measured. Save the state if it is time, or if the user asks to stop.
+        """Take one outer step and show what it measured.
+
+        The state is saved after the last step, if the last save is `SAVE_SECONDS` old, or if the user asks to stop.
 
         Raises Interrupted if the user asks to stop, and SatmError if the step fails.
         """
@@ -123,7 +126,7 @@ class _Session:
             )
 
     def _say_left(self) -> None:
-        """Tell the user how long the outer steps that are left will take. Done once, when enough steps are measured."""
+        """Tell the user once how long the remaining outer steps will take, as soon as enough steps are measured."""
         seconds, left = self.meter.step_seconds, self.condensation.steps - self.condensation.step
         if self._said or seconds is None:
             return
@@ -140,7 +143,7 @@ class _Session:
             bar.draw({ACCURACY: point.mean})
 
     def judge_if_due(self, bar: Bar) -> None:
-        """Add a point to the validation curve, if one is due. It is stored as a metric of the last outer step.
+        """Add a point to the validation curve, if one is due. It is stored as a metric of the outer step done last.
 
         Raises Interrupted if the user asks to stop during the judging, and Pruned if the watcher of `judge` asks to
         stop after it.
@@ -175,7 +178,7 @@ class _Session:
     def _save_what_is_there(self) -> None:
         """Save the state after an error, and store the measurements if the registry can be written.
 
-        An error of the registry is ignored here, because the user needs to see the first error.
+        An error of the registry is ignored here, because the user needs to see the error that came first.
         """
         self.save()
         with suppress(RegistryError):
@@ -183,7 +186,7 @@ class _Session:
 
 
 def _smaller(condensation: Condensation) -> str:
-    """Return the advice for an outer step that does not fit: how it needs less memory."""
+    """Return advice for the user if an outer step does not fit the memory: which settings make it smaller."""
     if not isinstance(condensation, TrajectoryCondensation):
         return "lower batch_real or the IPC, or take a smaller network (--arch)"
     if not condensation.config.windows:

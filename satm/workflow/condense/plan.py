@@ -43,8 +43,8 @@ class Measured:
 class Plan:
     """The predicted time and memory of a condensation.
 
-    A number of bytes is None if this system does not report it. Peak memory is counted above that of the process with
-    its data loaded.
+    A number of bytes is None if this system does not report it. Peak memory does not include the memory of the process
+    with its data loaded.
     """
 
     preset: Preset
@@ -58,9 +58,9 @@ class Plan:
     loaded_bytes: int | None  # the memory of the process with its data, before the first outer step
     inner_steps: int  # N
     window: int  # the number of last inner steps that are differentiated
-    warning: str  # a text if one outer step changes only a few of the images; otherwise empty
-    largest_window: int | None  # the largest window that fits the given memory; None if none is given or it is unknown
-    measured: tuple[Measured, ...]  # what finished runs of the same configuration took on this machine
+    warning: str  # a text if one outer step reaches less than 90% of the images (`spell_reach`); otherwise empty
+    largest_window: int | None  # the largest window that fits the given memory; None if no memory is given or reported
+    measured: tuple[Measured, ...]  # what finished runs of the same configuration took, with this device, CPU and torch
 
     @property
     def seconds(self) -> float:
@@ -79,12 +79,10 @@ def plan(
 ) -> Plan:
     """Predict the cost of a condensation with an inner loop by timing a few short outer steps. Nothing is stored.
 
-    With `memory` (bytes of the whole process), the plan also finds the largest window that fits. The experts are
-    replaced by random trajectories, because the values of the parameters do not change the cost. Missing experts are
-    not trained. Finished runs of the same configuration are read from `registry`.
-
-    Raises UsageError for a method without an inner loop that is differentiated, and the errors that `condense` raises
-    before it starts.
+    With `memory` (bytes of the whole process), the plan also finds the largest window that fits. No experts are read or
+    trained: random trajectories take their place, because the cost does not depend on the values of the parameters.
+    `registry` is read for finished runs. Raises UsageError if the method differentiates no inner loop, and the errors
+    that `condense` raises before it starts.
     """
     config = preset.config
     _check_unrolls(config.method)
@@ -133,7 +131,7 @@ def plan(
 
 
 def _check_unrolls(method: str) -> None:
-    """Raise UsageError for a method without an inner loop that is differentiated."""
+    """Raise UsageError if the method differentiates no inner loop."""
     if not METHODS.get(method).unrolls:
         raise UsageError(
             f"method {method} has no inner loop that is differentiated, as plan needs; satm condense says after a few "
@@ -142,7 +140,7 @@ def _check_unrolls(method: str) -> None:
 
 
 def _begin(method: str, task: Task, settings: UnrolledConfig) -> TrajectoryCondensation:
-    """Return the condensation at outer step 0. Raises PluginError if it is no TrajectoryCondensation."""
+    """Return the condensation at outer step 0. Raises PluginError if the method begins no TrajectoryCondensation."""
     condensation = METHODS.get(method).begin(task, settings)
     if not isinstance(condensation, TrajectoryCondensation):
         raise PluginError(

@@ -39,7 +39,7 @@ class Recorded:
         facts = run.config
         try:
             # Departures are the ways in which a run differs from its source. If the run began at the saved state of
-            # another run, its last departure says so. This one is left out, because `condense` adds it again.
+            # another run, its last departure says so. That departure is left out, because `condense` adds it again.
             departures = facts["departures"][: -1 if facts.get("start") else None]
             preset = Preset(
                 name=facts["preset"],
@@ -65,7 +65,7 @@ class Recorded:
 
 
 def check_continues(store: Registry, run_id: str | None, job: Job) -> None:
-    """Raise ConfigError if `job` is not the job of the run `run_id`. With `run_id` None nothing is checked."""
+    """Raise ConfigError if `job` is not the job of the run `run_id`. If `run_id` is None, nothing is checked."""
     if run_id is not None and store.run(run_id).key != job.key:
         raise ConfigError(
             f"run {run_id} cannot be continued from here: its images have changed, it ran on another kind of device "

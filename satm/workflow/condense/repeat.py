@@ -35,8 +35,8 @@ def resume(
     """Go on with a stopped condensation, with the configuration that its run stored.
 
     `device` and `data_root` replace the stored ones if they are given. `log` is the argument `log` of `condense`.
-    Raises ConfigError if the images of the data set have changed or the kind of device is another, because then the run
-    cannot be continued.
+    Raises ConfigError if the images of the data set have changed, or if the device is of another kind than the device
+    of the run, because then the run cannot be continued.
     """
     recorded = Recorded.of(run)
     return condense(
@@ -61,7 +61,7 @@ class Rebuilt:
     record: SetRecord  # the stored set
     id: str  # the id of the set that was made now
     differences: tuple[Difference, ...]  # the differences between the two sets; empty if they are equal bit for bit
-    elsewhere: tuple[str, ...]  # one line for each difference between the two environments (software, threads, device)
+    elsewhere: tuple[str, ...]  # one line for each difference of the two environments (software, CPU, threads, device)
 
 
 def rebuild(
@@ -76,11 +76,11 @@ def rebuild(
     """Make a stored set a second time with the arguments that its run stored, and compare the two sets.
 
     The registry does not change. The new set is kept in a registry of its own in `SATM_HOME/rebuilds` until the work is
-    done, so the same call continues after a stop. Experts that are in `SATM_HOME` are used again and not trained anew.
+    done, so the same call continues after a stop. Experts that are in `SATM_HOME` are used and not trained again.
 
-    Raises RegistryError for a set that was not condensed here, or that began at the saved state of another run. Raises
-    ConfigError if software, threads or device differ from those of the run. With `anyway` they may differ; then the two
-    sets may differ in their bits too.
+    Raises RegistryError for a set that no stored condensation made, or that began at the saved state of another run,
+    because that state is not stored. Raises ConfigError if software, CPU, threads or device differ from those of the
+    run. With `anyway` this is no error, but then the two sets may differ in their bits.
     """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         record, stored = store.find(reference), store.load(reference)
@@ -118,7 +118,7 @@ def rebuild(
 
 
 def _elsewhere(before: Mapping[str, Any], recorded: Recorded, device: str) -> list[str]:
-    """Return one line for each difference between a run and this process: in environment, threads or device."""
+    """Return one line for each difference between a run and this process: in software, machine, threads or device."""
     here = environment()
     found = [
         f"{name} {before.get(name)}, here {here[name]}"

@@ -1,4 +1,7 @@
-"""Condenses a data set into a stored synthetic set, and continues from the work of earlier sessions."""
+"""Condenses a data set into a stored synthetic set.
+
+A run can be stopped and continued. Each part of the run that one process works on without a stop is a session.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ def preview(
     judging: Judging | None = None,
     progress: Progress = SILENT,
 ) -> str:
-    """Return the first line that `condense` prints: the scale and the work to do. Nothing is stored.
+    """Return the first line that `condense` prints: the profile, the device and the work to do. Nothing is stored.
 
     The arguments are checked as `condense` checks them.
     """
@@ -97,8 +100,8 @@ def condense(
         registry: the registry file. If it does not exist, a new one is made.
         data_root: the only folder in which data sets are looked for; None: the usual places.
         fresh: start over, even if there is a saved state or a finished run.
-        since: with `fresh`, a time (UTC, ISO 8601). Work that the run has done after this time is continued and not
-            started over. It is used by a command that starts a dead worker again: the worker goes on from its own work.
+        since: with `fresh`, a time (UTC, ISO 8601). If the run has worked after this time, it is continued and not
+            started over. A command needs this to start a dead worker again: the new worker goes on from that work.
         start_from: id of an unfinished run. The new run begins at the saved state of that run, under the settings of
             `preset`. The id is stored with the new run and its set.
         parent: id of the set of all classes, if this set is one step of a class-incremental stream.
@@ -160,7 +163,7 @@ def _dropped(checkpoint: Checkpoint, before: RunRecord | None, since: str | None
 
 
 def _refuse_other_file(registry: Path, progress: Progress) -> None:
-    """Raise RegistryError if the file exists and is no registry. This is checked before the data set is read."""
+    """Raise RegistryError if the file exists but is no registry. It is called before the data set is read."""
     if registry.exists():
         writable_registry(registry, progress).close()
 
@@ -176,9 +179,9 @@ def _checked(judging: Judging, preset: Preset, data: ImageData) -> Judging:
 
 
 def _stored(job: Job, before: RunRecord | None, store: Registry, judging: Judging | None) -> CondensationResult | None:
-    """Return the stored sets of the run `before`, or None if the run must work.
+    """Return the stored sets of the run `before`, or None if there is work to do.
 
-    The run must work if it is None, if it is not finished, or if its images were not judged as `judging` asks.
+    There is work to do if `before` is None or not finished, or if its images were not judged as `judging` asks.
     """
     if before is None or before.status != "done" or not before.set_id:
         return None
@@ -207,8 +210,8 @@ def _carry_out(
     Args:
         before: the stored run with the same key; None if there is none.
         wanted: the loggers that were asked for.
-        by_id: the id of the run, if the caller continues it by its id. Then the stored command of the run is kept,
-            because the command of this process does not describe the run.
+        by_id: the id of the run, if the caller continues the run by its id; otherwise None. With an id, the stored
+            command of the run is kept, because the command of this process does not say what the run condenses.
     """
     store, progress = workspace.store, workspace.progress
     saved = _saved_state(job, checkpoint, before, fresh, progress)
@@ -268,7 +271,7 @@ def _saved_state(
         return saved
     if job.start.state is None:
         raise RegistryError(f"run {job.start.run} left no saved state to continue from; start over without --from")
-    # The validation curve and the measurements that are not stored yet belong to the other run: they are left out.
+    # The validation curve and the unstored measurements in this state belong to the other run, so they are left out.
     ours = {name: tensor for name, tensor in job.start.state.items() if not name.startswith(STATE)}
     return {name: tensor for name, tensor in ours.items() if name != WAITING}
 
@@ -306,7 +309,7 @@ def _begin(job: Job, workspace: Workspace) -> Condensation:
 def _say_notes(condensation: Condensation, earlier: Mapping[str, str], progress: Progress) -> None:
     """Show the notes of the condensation, which say how it is computed.
 
-    Warn if a note of the session before, in `earlier`, was different.
+    `earlier` holds the notes of the previous session of the run. If one of them was different, the user is warned.
     """
     for name, note in condensation.notes.items():
         progress.say(note)
@@ -355,9 +358,8 @@ def _store_sets(
 def _ending(store: Registry, run: str, condensation: Condensation, loggers: Loggers) -> Iterator[None]:
     """Run the body of the `with`, then close the loggers. If the body fails, store how the run ended.
 
-    The error of the body is raised again. The messages of Diverged and RegistryError are extended: they say how to
-    continue from the last saved state. If the registry cannot be written at that moment, its error is ignored and the
-    error of the body is raised.
+    The error of the body is raised again. If outer steps are done, the messages of Diverged and RegistryError also say
+    how to continue from the last saved state. If storing how the run ended fails too, that second error is ignored.
     """
     ending: Ending = "failed"
     try:

@@ -23,8 +23,9 @@ WAITING = "waiting_measurements"  # the name of the tensor of unstored measureme
 class RunLog:
     """The measurements and the working seconds of a run that are not in the registry yet.
 
-    The measurements are also a part of the saved state (the checkpoint), so they survive if the process is killed. The
-    seconds since the last write are lost then. The measurements also go to `loggers`, if there are any.
+    The measurements are also a part of the saved state (the checkpoint). So if the process is killed, those of the last
+    checkpoint are not lost; the working seconds since the last write to the registry are. The measurements also go to
+    `loggers`, if there are any.
     """
 
     def __init__(self, store: Registry, run: str, progress: Progress, loggers: Loggers | None = None) -> None:

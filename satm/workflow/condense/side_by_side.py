@@ -32,8 +32,8 @@ class CondenseSeed:
     fresh: bool = False
     since: str | None = field(default=None, repr=False)
     """The time at which the command began, used with `fresh`: if a worker dies, the next worker continues the work done
-    since then. It is not a part of the repr, because the repr decides which scratch registry a task uses on a Ray
-    worker, and the set does not depend on this time."""
+    since then. The time is not a part of the repr. A Ray worker finds the scratch (temporary) registry of a task by the
+    repr of the task, and the same task in a later command must find the same registry."""
     judging: Judging | None = None
     log: tuple[str, ...] = ()
 
@@ -77,8 +77,8 @@ def condense_side_by_side(
     """Do what `condense_seeds` does, but condense each seed in its own process at `place`.
 
     `place` says where the processes run: on this machine or on a Ray cluster. `threads` is the number of CPU threads of
-    each process. The sets are equal, bit for bit, to those that `condense_seeds` makes with as many threads. Their
-    version numbers follow the order in which they end. If one seed fails, the other seeds go on. Shared experts are
+    each process. The sets are equal, bit for bit, to those that `condense_seeds` makes with as many threads. The set
+    that is finished first gets the lowest version number. If one seed fails, the other seeds go on. Shared experts are
     trained first, also at `place`.
 
     Raises SatmError if a seed failed, after all other seeds are done. Raises Interrupted if the user asks to stop;
@@ -121,7 +121,7 @@ def _of_seed(preset: Preset, seed: int, *, share_experts: bool) -> Preset:
 
 
 def _stored(registry: Path | str, preset: Preset, seeds: Sequence[int], *, share_experts: bool) -> dict[int, SetRecord]:
-    """Return the stored sets by seed: for each seed the set of its newest finished run. Other seeds are left out."""
+    """Return for each seed the set of its newest finished run. Seeds without a finished run are left out."""
     if not Path(registry).exists():
         return {}
     with Registry.open(registry, read_only=True) as store:

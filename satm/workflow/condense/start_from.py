@@ -22,9 +22,9 @@ class Start:
 
     run: str  # the id of the other run
     state: Mapping[str, torch.Tensor] | None
-    """The saved tensors by name; None if the file is gone. A new run cannot begin then, but a run that began at this
-    state earlier can continue from its own saved state."""
-    departure: str  # a sentence that is stored with the new run: which run made its first outer steps, and how
+    """The saved tensors by name; None if the file is gone. Without the file no new run can begin at this state, but a
+    run that began at it earlier can continue from its own saved state."""
+    departure: str  # a sentence stored with the new run: which run made its first outer steps, with which settings
 
 
 def find_start(reference: str, preset: Preset, store: Registry) -> Start:

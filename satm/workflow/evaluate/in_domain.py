@@ -66,7 +66,8 @@ def evaluate(
     The return value is the group of the evaluated sets; `group_results` reads the stored metrics.
 
     `reference` names one set, or a group of sets that differ only in their seed (`Registry.group`). Every set of a
-    group is evaluated, and the networks of the same repeat have the same initial weights for every set.
+    group is evaluated. The networks that are trained on a set are numbered 0, 1, …; this number is called the repeat.
+    Networks of the same repeat have the same initial weights for every set.
 
     One result row is stored for each network and each metric of `evaluation.METRICS`. A network that has a stored row
     for every metric is not trained again.
@@ -74,17 +75,18 @@ def evaluate(
     Args:
         architectures: the networks to train. By default only the architecture that the set was made with
             ("in-domain"); the results of any other architecture are stored as "cross-arch".
-        baseline: "random" also trains networks on as many random real images under the same recipe. Each repeat draws
-            new images. The learning rate for random images is chosen on the validation split.
+        baseline: "random" also trains networks on as many random real images under the same recipe, once for a whole
+            group. Each repeat draws new images. Their learning rate is chosen on the validation split, unless
+            `learning_rate` is a number.
         recipe: the name of the recipe by which the networks are trained; by default the recipe of the set's profile.
         learning_rate: how the learning rate is found: "learned", "grid" or a number; by default as the recipe says.
             "both" evaluates with "learned" first and then with "grid", and stores the results of both.
-        repeats: the number of networks for each architecture, on the set and on random images each; by default the
+        repeats: the number of networks for each architecture on the set, and again on random images; by default the
             recipe's number.
         prefix: train only on the first `prefix` images of each class, and on as many random images. The results are
-            stored under the name `condensed[:PREFIX]` in the field `memory`.
-        labels: "teacher" or `ByTeacher`: a network that was trained on the set's real data labels every batch, also
-            the batches of random images. "own": the stored labels of the set are used. By default as the recipe says.
+            stored with `[:PREFIX]` in the field `memory`, as in `condensed[:3]`.
+        labels: "teacher" or `ByTeacher`: every batch, also of random images, is labelled by a teacher, a network that
+            was trained on the set's real data. "own": the set's own labels are used. By default as the recipe says.
         save_predictions: whether to store the class that each network predicts for each test image, one byte for each
             prediction. By default predictions are stored if there are fewer than 20,000 test images. With True, stored
             networks without predictions are trained again.
@@ -210,7 +212,7 @@ def train_missing(workspace: Workspace, subject: Subject, wanted: Wanted, traine
 
     A network that lacks a metric is trained again with the same seed as before. Its stored rows do not change. If the
     recipe needs a teacher that is not stored, the teacher is trained first. Raises the same errors as
-    `evaluation.evaluate`; every network that is finished by then is stored.
+    `evaluation.evaluate`; the networks that were finished before the error are stored.
     """
     store, progress = workspace.store, workspace.progress
     check_compilation(subject.recipe, trainer.compilation)  # before a teacher is trained
@@ -254,8 +256,9 @@ def _keep(result: EvaluationResult, *, rows: NetworkRows, log: Loggers, **facts:
 def recorded(store: Registry, subject: Subject, kind: str, facts: dict[str, Any], device: str) -> Iterator[str]:
     """Store a run for the evaluation in the `with` block, and yield the id of the run.
 
-    At the end it stores how the block ended and how many seconds it took. `facts` describe the request; the key of the
-    run is a hash of `kind`, the set and these facts. Raises SatmError if another process does the same evaluation.
+    At the end of the block, how the block ended and its seconds are stored with the run. `facts` describe the request;
+    the key of the run is a hash of `kind`, the set and these facts. Raises SatmError if another process does the same
+    evaluation at this time.
     """
     deciding = {"kind": kind, "set": subject.record.id, **facts}
     continue_former(store, deciding)

@@ -1,4 +1,7 @@
-"""Evaluates several sets on several architectures. The work can stop after any network and continue later."""
+"""Evaluates several sets on several architectures. The work can stop after any network and continue later.
+
+A memory is what networks are trained on: the images of a set, or random real images in their place.
+"""
 
 from __future__ import annotations
 
@@ -46,26 +49,21 @@ def evaluate_matrix(
     """Train networks on every set under one recipe, and compare the sets.
 
     Each reference names a set, or a group of sets that differ only in their seed (`Registry.group`). All sets of a
-    group are evaluated, and the matrix has one row for the group. Networks of all given architectures are trained, and
-    of the architectures that the sets were made with. A network depends only on the recipe, its architecture, its
-    repeat and the images that it learns from. So a network that is stored in the registry is not trained again, even if
-    another command trained it.
+    group are evaluated, and the matrix has one row for the group. The architectures are the given ones and those that
+    the sets were made with. A network that another command has stored is used and not trained again.
 
-    `against` chooses what every set is compared with: "random" means as many random real images; a set or a group is
-    also evaluated. `baseline="random"` also trains networks on random images; without `against`, every set is compared
-    with them. Differences are paired, as `MatrixRow.difference` describes. Sets for which the same random images are
-    drawn share the networks trained on them. With `dry_run` nothing is trained, and the stored results are returned.
-    The other arguments are those of `evaluate`; `evaluate_matrices` also accepts "both" as the learning rate.
+    `against` is what every set is compared with: "random" (as many random real images), or a set or group, which is
+    then evaluated too. `baseline="random"` also trains networks on random images; without `against`, every set is
+    compared with them. Differences are paired, as `MatrixRow.difference` describes. If the same random images are drawn
+    for several sets, the networks on them are trained once. With `dry_run` nothing is trained, and the stored results
+    are returned. The other arguments are those of `evaluate`, but the learning rate cannot be "both".
 
-    Before anything is trained it raises
-    - ConfigError if the sets belong to different data sets, or if no recipe is named and the sets' own recipes differ,
-    - ConfigError if `against` names a set with another IPC or another way to find the learning rate, a single set to
-      compare with a group, a group to compare with a single set, or a group that has fewer than two seeds in common
-      with the compared group,
-    - the errors of `Registry.group`, and UnknownName or ConfigError for an architecture.
-
-    Later it raises Interrupted if the user asks to stop; the networks that are finished by then are stored. It raises
-    Diverged, after all other networks are trained, if no rate of the grid can train a network.
+    Before anything is trained, ConfigError is raised if the sets belong to different data sets, or if no recipe is
+    given and their own recipes differ. It is also raised if a set or group and `against` have different IPC, find the
+    learning rate in different ways, are a single set and a group, or are groups with fewer than two seeds in common.
+    The errors of `Registry.group` and those for an architecture are raised then too. Later Interrupted is raised if the
+    user asks to stop; finished networks are stored. Diverged is raised, after all other networks are trained, if no
+    rate of the grid can train the networks of a memory.
     """
     (matrix,) = evaluate_matrices(
         references,
@@ -181,7 +179,7 @@ class Contender:
 
     @property
     def first(self) -> Entrant:
-        """The set with the lowest seed. All sets of a group agree in image shape, recipe, profile and architecture."""
+        """The set with the lowest seed. All sets of a group have its image shape, recipe, profile and architecture."""
         return self.entrants[0]
 
 
@@ -209,15 +207,15 @@ class MatrixPlan:
         return self.contenders[0].first.recipe
 
     def memories(self, entrant: Entrant) -> tuple[MemoryKind, ...]:
-        """Return what networks are trained on for this set: its own images, and random images if the set stores them.
+        """Return what networks are trained on for this set: its own images and, for some sets, random images.
 
-        `randoms` says which sets store the results of random images.
+        Networks are trained on random images for those sets under which their results are stored (`randoms`).
         """
         holders = {each.record.id for each in self.randoms.values()}
         return ("condensed", "random") if entrant.record.id in holders else ("condensed",)
 
     def rows(self, store: Registry, entrant: Entrant, memory: MemoryKind) -> NetworkRows:
-        """Return the stored results of one memory of a set: of its own images, or of the random images."""
+        """Return the stored results of a set for one memory: its own images, or random images."""
         return _stored(store, entrant, memory, self.architectures)
 
     def all_rows(self, store: Registry) -> list[NetworkRows]:
@@ -310,7 +308,7 @@ def train_matrix(workspace: Workspace, plan: MatrixPlan, trainer: Trainer) -> No
 
 
 def read_matrix(store: Registry, plan: MatrixPlan) -> Matrix:
-    """Return the matrix of the stored accuracies, and for each group the row that the group is compared with."""
+    """Return the matrix of the stored accuracies. It also says for each group which row the group is compared with."""
     sets = {each.name: _matrix_row(store, plan, each) for each in plan.contenders}
     holders = {each.record.id: each for each in plan.randoms.values()}
     randoms = {key: _random_row(store, plan, holder) for key, holder in holders.items()}
@@ -410,7 +408,7 @@ def _check_pair(one: Contender, other: Contender) -> None:
 def _sharing_random(
     store: Registry, contenders: Sequence[Contender], architectures: Sequence[str]
 ) -> dict[str, Entrant]:
-    """Return, by the name of a group, the set under which the results of its random images are stored.
+    """Return for each group, by its name, the set under which the results of the group's random images are stored.
 
     Several sets can share these results if the same random images are drawn for them and the result rows have the same
     protocol and profile. Among such sets, the one with the most stored networks on random images is chosen; if several
@@ -448,14 +446,14 @@ def _matrix_row(store: Registry, plan: MatrixPlan, contender: Contender) -> Matr
 def _random_row(store: Registry, plan: MatrixPlan, holder: Entrant) -> MatrixRow:
     named = next(each for each in plan.contenders if holder.record.id in each.ids)
     rows = plan.rows(store, holder, "random")
-    # Random images do not depend on the seed of a condensation, so all of them are stored under the one seed 0.
+    # Random images do not depend on the seed of a condensation, so in the row all of them have the one seed 0.
     return replace(_row_of(plan, {0: rows}), name=named.name, draws=True)
 
 
 def _row_of(plan: MatrixPlan, by_seed: Mapping[int, NetworkRows]) -> MatrixRow:
-    """Return the matrix row of the stored networks of one memory.
+    """Return the matrix row of one memory, made from its stored networks.
 
-    `by_seed` has the stored networks of each set, by the seed of the set. The sets differ only in their seed.
+    `by_seed` maps the seed of each set of a group to the stored networks of the set.
     """
     accuracies: dict[str, dict[int, dict[int, float]]] = {}
     diverged: dict[str, dict[int, frozenset[int]]] = {}

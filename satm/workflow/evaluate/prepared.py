@@ -99,7 +99,10 @@ def _former_archive(dataset: str, data_root: Path | None) -> str | None:
 
 
 def _made_from(synthetic: SyntheticSet, data: datasets.ImageData) -> bool:
-    """Return whether the set was made from, or checked against, exactly these images. The set stores their hash."""
+    """Return whether the set was made from, or checked against, exactly these images.
+
+    A set stores the hash of these images as one of its parents.
+    """
     return f"data:{data.fingerprint}" in synthetic.parents
 
 
@@ -130,7 +133,7 @@ def load_imported(
 ) -> datasets.ImageData:
     """Return the real data set of an imported set, normalised by the catalogue's mean and standard deviation.
 
-    If the set has another space, such as ZCA whitening, the caller changes the preprocessing afterwards.
+    If the images of the set are in another space, for example ZCA-whitened, the caller must change the preprocessing.
     """
     return datasets.load(
         config.dataset,
@@ -146,8 +149,8 @@ def whitening(config: ImportConfig, *, data_root: Path | None, device: str = "cp
     """Return the ZCA whitening transform of an imported set, fitted on every training image.
 
     The layout of the set's files decides which transform it is: the usual one, or that of KIP, which scales each image
-    to length 1. The validation images are also used, because the authors of the set fitted their transform on all
-    training images.
+    to length 1. The images that satm holds out for validation are used too, because the authors of the set fitted their
+    transform on all training images.
     """
     resolved = resolve_device(device)
     data = datasets.load(

@@ -57,9 +57,9 @@ class Tested:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRows:
-    """The stored networks that one recipe trained on one memory (the set, or real images in its place).
+    """The stored networks that were trained by one recipe on one memory (the set, or real images in its place).
 
-    Each network has one row for each metric.
+    Each network has one row for each of its stored metrics. A network that diverged has one row that says so.
     """
 
     store: Registry
@@ -119,9 +119,9 @@ class NetworkRows:
     def with_metrics_of_predictions(self, repeats: int) -> Self:
         """Compute missing metrics from stored predictions, store them, and return the rows with the new ones.
 
-        Some metrics need only the predictions of a network. They are computed for the networks of the first `repeats`
-        repeats that lack them and have stored predictions, so that these networks are not trained again. Raises
-        PluginError for a metric that fails.
+        Some metrics need only the predictions of a network. If a network of the first `repeats` repeats lacks such
+        metrics and its predictions are stored, it need not be trained again for them. Raises PluginError for a metric
+        that fails.
         """
         wanted = {name for name in METRICS if METRICS.get(name).needs == "predictions"}
         lacking = {network: names & wanted for network, names in self.lacking(repeats).items()}
@@ -160,11 +160,11 @@ class NetworkRows:
         progress: Progress,
         test: Tested | None = None,
     ) -> None:
-        """Store the metrics of a trained network that are not stored yet. Stored rows do not change.
+        """Store those metrics of a trained network that have no row yet. Stored rows do not change.
 
         `labels` says which teacher labelled the batches; it is empty if the set's own labels were used. If `test` is
-        given, the predictions of the network on these images are stored too. They are not stored if the network was
-        trained again and its accuracy differs from the stored one. A network that diverged gets one row that says so.
+        given, the predictions of the network on these images are stored too, except if the network was trained again
+        and its accuracy differs from the stored one. A network that diverged gets one row that says so.
 
         A metric that is not finite gets no row. Its name is stored in the detail of the accuracy row, so that the
         network is not trained again because of it. The user is told of such a metric, and also if a network that was
@@ -230,9 +230,9 @@ class NetworkRows:
 
 
 def _done(by_metric: Mapping[str, ResultRow]) -> set[str]:
-    """Return the metrics of a network that need no computing.
+    """Return the metrics of a network that need not be computed: those with a row, and those that were not finite.
 
-    They are the metrics with a row, and those that were not finite. If the network diverged, they are all metrics.
+    If the network diverged, no metric can be computed, and all metrics are returned.
     """
     if DIVERGED in by_metric:
         return set(METRICS)

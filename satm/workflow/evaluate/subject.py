@@ -49,8 +49,8 @@ def policies(learning_rate: RatePolicy | Literal["both"] | None) -> tuple[RatePo
     """Return the policies of the learning rate to evaluate with, one after the other; "both" means learned and grid.
 
     The policy is a part of the recipe. Results of two policies are therefore stored under two recipes, and do not
-    replace each other. Images without a learned step size can only use the grid; with "both" their networks are trained
-    once.
+    replace each other. For images without a learned step size, "learned" becomes "grid" (`Entrant.recipe_of`), so with
+    "both" their networks are trained only once.
     """
     return ("learned", "grid") if learning_rate == "both" else (learning_rate,)
 
@@ -68,7 +68,7 @@ class Entrant:
 
     @property
     def profile(self) -> str:
-        """The profile of results of this set under this recipe: the smaller one of the set's and the recipe's scale."""
+        """The profile of the results: the smaller of two scales, the profile of the set and the scale of the recipe."""
         return weaker(self.record.profile, self.recipe.scale)
 
     @property
@@ -99,7 +99,7 @@ class Entrant:
 
     @property
     def policy(self) -> RatePolicy:
-        """The policy of the learning rate on the set itself; `grid` in place of `learned` if it has no step size."""
+        """The policy of the learning rate on the set itself. If the set has no step size, `grid` replaces `learned`."""
         policy = self.recipe.learning_rate
         return "grid" if policy == "learned" and self.synthetic.step_size is None else policy
 
@@ -116,14 +116,15 @@ class Entrant:
 
     @property
     def held_out(self) -> dict[str, float]:
-        """An entry for the details of every result: `validation` is 0 if no images are held out; otherwise empty."""
+        """What is added to the details of every result: `validation` 0 if no images are held out; otherwise nothing."""
         return {} if self.config.validation else {"validation": 0.0}
 
     @property
     def remark(self) -> str:
         """A text for the line that is shown first.
 
-        It says if no images are held out, and if a learned rate is requested although the set has no step size.
+        It says if no images are held out, and if the recipe asks for a learned rate although the set has no step size.
+        If neither is so, it is empty.
         """
         held = "" if self.config.validation else ", all training images used and nothing selected (validation=0)"
         learned = self.recipe.learning_rate == "learned" and self.synthetic.step_size is None
@@ -217,10 +218,10 @@ def find_entrant(store: Registry, reference: str, judging: Judging) -> Entrant:
     """Return the set that `reference` names, with its recipe. Its real data are not read.
 
     The recipe is the first of these that is given: the recipe that `judging` names, the recipe in the configuration of
-    the set, `usual_recipe` for this machine's default profile. (The configuration of an imported set may name none.)
-    If the source of the recipe prints other numbers for the data set or for sets of this size, these numbers are used.
-    Only the augmentations that the data set allows are kept. The learning rate and the labels are those that `judging`
-    names, if it names any.
+    the set (which may be without one), `usual_recipe` for this machine's default profile. If the source of the recipe
+    gives other numbers for the data set or for sets of this size, these numbers are used. Only the augmentations that
+    the data set allows are kept. The learning rate and the labels of `judging` replace those of the recipe, except if
+    they are None.
 
     Raises UnknownName for an unknown set, recipe or teacher. Raises ConfigError for a prefix that the set does not
     have, and for a temperature of the teacher that is not above 0.

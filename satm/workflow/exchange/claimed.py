@@ -37,7 +37,7 @@ class Checked:
 def claimed_set(
     foreign: Foreign, layout: Layout, claims: Claims, *, force: bool, data_root: Path | None, progress: Progress
 ) -> Checked:
-    """Build and check the set that `foreign`, the contents of a file, holds.
+    """Build the set that a file holds, and check it. `foreign` is the content of the file.
 
     What the file does not say is taken from the user's claims, then from the conventions of the layout. The function
     finds the data set first, then the labels, the preprocessing and the step size. `force` accepts images with a mean
@@ -99,8 +99,8 @@ def _completed(claims: Claims, says: Mapping[str, Any], data_root: Path | None) 
         raise ConfigError("the file does not say what data set it condenses; give --dataset")
     name, root = split_path(dataset, data_root)
     if claims.preprocessing == "none" and says.get("preprocessing") == "meanstd":
-        # A configuration only says whether the images are whitened: if not, it says `meanstd`. So `none` is no
-        # conflict.
+        # The configuration in a file says `meanstd` for all images that are not whitened. So the claim `none` does not
+        # contradict it.
         says = {**says, "preprocessing": "none"}
     return replace(claims, dataset=name).completed(says), root
 
@@ -108,7 +108,8 @@ def _completed(claims: Claims, says: Mapping[str, Any], data_root: Path | None) 
 def _configuration(foreign: Foreign, layout: Layout, claims: Claims) -> ImportConfig:
     """Return the configuration that says how the set is evaluated.
 
-    The IPC in it is only the claimed one. The true IPC is known when the labels are read, and the caller replaces it.
+    Its IPC is the claimed one, or 1 if none is claimed. The true IPC is only known after the labels are read; the
+    caller then replaces it.
     """
     space = claims.preprocessing or layout.space
     if space is None:
@@ -156,11 +157,11 @@ def _labelled(
 def _in_space(
     images: Images, preprocessing: Preprocessing, reference: Reference, *, force: bool, alike: bool
 ) -> tuple[Images, str | None]:
-    """Return the images in the space of `preprocessing`, and how they do not fit it.
+    """Return the images in the space of `preprocessing`, and None if they fit this space.
 
     uint8 images are pixels and are preprocessed. Float images are only checked: their moments must fit the space and,
-    if `alike` is True, no other space may fit them clearly better. The second value is None if the images fit.
-    Otherwise DataError is raised; with `force` nothing is raised, and the second value is the text of the error.
+    if `alike` is True, no other space may fit them clearly better. If the images do not fit, DataError is raised. With
+    `force` it is not raised, and its text is returned in place of None.
     """
     if not images.is_floating_point():
         return preprocessing(images).contiguous(), None
@@ -177,7 +178,7 @@ def _in_space(
 
 
 def _check_pixels(images: Images) -> None:
-    """Raise DataError if too many values are outside 0..1. Learned pixels may leave 0..1 a little."""
+    """Raise DataError if too many values are outside 0..1. Values that are outside by up to `MARGIN` are accepted."""
     if (inside := float(((images >= -MARGIN) & (images <= 1 + MARGIN)).double().mean())) < SHARE:
         raise DataError(
             f"the images are no pixels in 0..1: {inside:.0%} of their values are from {-MARGIN} to {1 + MARGIN} "

@@ -33,9 +33,9 @@ def export_set(
     data_root: Path | None = None,
     progress: Progress = SILENT,
 ) -> Exported:
-    """Write a stored set to files in another layout, and return which facts about the set the layout cannot hold.
+    """Write a stored set to `path` in another layout. The result says which facts about the set the layout cannot hold.
 
-    A file is made at `path` or, if the layout has several files, a folder. If writing fails, nothing is left at `path`.
+    `path` becomes a file or, if the layout has several files, a folder. If writing fails, nothing is left at `path`.
     Raises DataError if `path` exists already or cannot be written, and UnknownName if the set or the format is not
     known.
     """
@@ -65,7 +65,7 @@ def export_set(
 
 
 def diff(a: str, b: str, *, registry: Path | str = "satm.db") -> list[Difference]:
-    """Return the differences between two stored sets. The list is empty if both names mean the same set.
+    """Return the differences between the stored sets `a` and `b`. The list is empty if both names mean the same set.
 
     Raises UnknownName if a set is not known.
     """

@@ -55,16 +55,13 @@ def import_set(
 ) -> Imported:
     """Read a set that was made by other code, check it, and store it as a new version like any other set.
 
-    The arguments from `dataset` to `architecture` state facts about the set (the claims). They are needed if the file
-    does not contain the fact. If the file contains it, the argument must agree with the file.
-
-    The mean and standard deviation of the images must fit `preprocessing`. With `force` other images are stored too,
-    and this is noted in the set. With `dry_run` nothing is stored. The real data set is used for the checks if it is on
-    this machine. It is never downloaded; if it is not there, the mean and standard deviation in the catalogue are used.
-    If an image is a grid of smaller images (format `idc`), `factor` is the number of small images in one row of it.
-
+    The arguments from `dataset` to `architecture`, except `factor`, state facts about the set (the claims). A fact that
+    is also in the file must be the same there. If an image is a grid of smaller images (format `idc`), `factor` is the
+    number of small images in one row of the grid. The mean and standard deviation of the images must fit
+    `preprocessing`; with `force` other images are stored too, and the set says so. With `dry_run` nothing is stored.
+    For the checks the real data set is used, or the constants in the catalogue if it is not on this machine.
     Raises ConfigError or UnknownName if an argument is missing or wrong, and DataError if the file is damaged or does
-    not fit the data set. Nothing is stored then.
+    not fit the data set. After an error nothing is stored.
     """
     layout = LAYOUTS.get(format)
     claims = Claims(
@@ -100,7 +97,8 @@ def import_set(
 def _grids(foreign: Foreign, layout: Layout, claims: Claims, factor: int, given: Mapping[str, Any]) -> Checked:
     """Return the checked set whose images are grids of `factor`² smaller images.
 
-    The smaller images are checked, with the arguments `given` of `_checked`. The returned set stores the grids.
+    The checks are made on the smaller images; `given` are further arguments of `_checked`. The returned set stores the
+    grids.
     """
     pieces = cut(foreign, factor)
     seen = replace(claims, ipc=None if claims.ipc is None else claims.ipc * factor**2)

@@ -19,15 +19,15 @@ from satm.progress import Progress
 from satm.workflow.evaluate.prepared import load_imported, whitening
 
 _SAMPLE = 5000  # the largest number of real images whose mean and standard deviation are measured
-# The largest and the smallest number of real images for the models of the spaces. One half of the images gives the
-# principal directions, and the other half gives the variances in these directions.
+# The largest and the smallest number of real images from which `Reference.spaces` makes its models. One half of the
+# images gives the principal directions, and the other half gives the variances in these directions.
 _MODELLED, _FEWEST = 2000, 40
 _VALUES = 2**26  # the largest number of pixel values of these images, so that they fit in memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A real data set: its images if they are on this machine, or else the facts of its catalogue entry."""
+    """A real data set: its images if they are on this machine, otherwise only the facts of its catalogue entry."""
 
     config: ImportConfig
     spec: DatasetSpec | None  # the catalogue entry; None if the data set is a folder of the user
@@ -63,10 +63,11 @@ class Reference:
     def preprocessing(self, claims: Claims, layout: Layout, channels: int) -> Preprocessing:
         """Return the transform that brings real images into the space of the set.
 
-        Its mean and standard deviation are the first of these that is known: those that the user states, those that the
+        The space `none` is that of pixels, which do not change. For `zca` the whitening is fitted. For `meanstd` the
+        mean and standard deviation are the first of these that is known: those that the user states, those that the
         layout prescribes, those of the catalogue, those that are measured on the images. Raises DataError if a
         whitening cannot be fitted, or if the images do not have the data set's number of channels. Raises ConfigError
-        if the user's numbers are not one for each of the `channels`.
+        if the user does not state one mean and one standard deviation for each of the `channels`.
         """
         if self.config.space == "none":
             return MeanStd(mean=(0.0,) * channels, std=(1.0,) * channels)
@@ -121,8 +122,8 @@ class Reference:
     def expected_moments(self, preprocessing: Preprocessing) -> Moments:
         """Return the mean and standard deviation of the real images in the space of `preprocessing`.
 
-        They are measured on a sample of the images. If there are no images, they are computed from the mean and
-        standard deviation in the catalogue.
+        They are measured on a sample of the images. If the images are not on this machine, they are computed from the
+        mean and standard deviation in the catalogue.
         """
         if self.data is not None:
             some = self.data.train.images[:: max(1, len(self.data.train) // _SAMPLE)]

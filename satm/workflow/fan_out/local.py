@@ -50,7 +50,7 @@ class LocalWorkers:
     def run(
         self, tasks: Sequence[Task], work: Work, *, retries: int, on_end: Callable[[Outcome], None]
     ) -> list[Outcome]:
-        """Run the tasks and return their outcomes in order. Raises Interrupted if the user asks to stop.
+        """Run the tasks and return their outcomes in the order of `tasks`. Raises Interrupted if the user asks to stop.
 
         If the process of a task dies, a new one is started, at most `retries` times for each task.
         """
@@ -204,8 +204,8 @@ class _Running:
 def _interrupts_held_back() -> Iterator[None]:
     """Block SIGINT during the `with` block.
 
-    A process that is started in the block inherits this. It gets no Ctrl-C until it unblocks SIGINT, which it does when
-    it is ready to handle it.
+    A process that is started in the `with` block begins with SIGINT blocked. So a Ctrl-C does not reach it before it is
+    ready to handle it; then the process unblocks SIGINT itself.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -238,8 +238,7 @@ class _Pipe:
     def stop_asked(self) -> bool:
         """Return whether the worker was asked to stop.
 
-        The request to stop is the only thing that is ever sent to a worker, so anything that has arrived is this
-        request.
+        Nothing but the request to stop is ever sent to a worker. So the worker was asked if anything has arrived.
         """
         self._asked = self._asked or self._connection.poll()
         return self._asked

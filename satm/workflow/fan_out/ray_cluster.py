@@ -52,17 +52,20 @@ class RayCluster:
         return False
 
     def check(self) -> None:
-        """Raise ConfigError if Ray is not installed here, or if there is no cluster at the address."""
+        """Raise ConfigError if Ray is not installed here, or if no program listens at the address.
+
+        With the address `auto` only the first is checked.
+        """
         _ray()
         _check_answers(self.address)
 
     def run(
         self, tasks: Sequence[Task], work: Work, *, retries: int, on_end: Callable[[Outcome], None]
     ) -> list[Outcome]:
-        """Run the tasks and return their outcomes in order. Raises Interrupted if the user asks to stop.
+        """Run the tasks and return their outcomes in the order of `tasks`. Raises Interrupted if the user asks to stop.
 
         If the worker or the node of a task dies, the task is started again, at most `retries` times. Raises SatmError
-        if the cluster fails, and ConfigError if there is no cluster or it lacks the CPUs or GPUs.
+        if the cluster fails, and ConfigError if there is no cluster or it lacks the CPUs or GPUs that a task needs.
         """
         with _connected(self.address) as ray:
             running = _Running(
@@ -97,7 +100,10 @@ def _ray() -> Any:
 
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
-    """Yield the module `ray`, connected to the cluster. If this process already has a connection, it is used."""
+    """Yield the module `ray`, connected to the cluster.
+
+    A connection that this process already has is used and stays. A new connection is closed after the `with` block.
+    """
     ray = _ray()
     if ray.is_initialized():
         yield ray
@@ -129,7 +135,10 @@ def _keep_quiet() -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Raise ConfigError if no program listens at the address. Ray itself tries for a minute before it raises."""
+    """Raise ConfigError if the address has a wrong form or no program listens at it. `auto` is not checked.
+
+    Ray itself would try for a minute before it raises an error.
+    """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
@@ -167,7 +176,8 @@ def shares(ray: Any, work: Work, tasks: int) -> dict[str, int]:
     """Return the CPUs and GPUs that each task gets, as the options `num_cpus` and `num_gpus` of Ray.
 
     `tasks` is the number of tasks. Unless `Work.threads` is given, each task gets an equal share of the CPUs of all
-    nodes that can run a task. Raises ConfigError if no node has enough CPUs or the GPU that is asked for.
+    nodes that can run a task, but not more CPUs than the smallest of these nodes has. Raises ConfigError if no node has
+    enough CPUs or the GPU that is asked for, or if the device is a certain GPU such as `cuda:1`.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     if not nodes:
@@ -200,7 +210,7 @@ class _Running:
     on_end: Callable[[Outcome], None]
     resources: dict[str, int]  # the CPUs and GPUs of each task (`shares`)
     outcomes: dict[int, Outcome] = field(default_factory=dict)  # by the number of the task
-    open: dict[Any, int] = field(default_factory=dict)  # maps each result that Ray still owes to the number of its task
+    open: dict[Any, int] = field(default_factory=dict)  # maps each result that has not come to the number of its task
     deaths: dict[int, int] = field(default_factory=dict)  # how many times the worker of a task has died, by its number
     began: dict[int, Began] = field(default_factory=dict)  # the newest message that a task has begun, by its number
     shown: dict[int, Shown] = field(default_factory=dict)  # what the user sees of a task, by its number
@@ -219,7 +229,7 @@ class _Running:
     def _affinity(self, node: str, *, soft: bool) -> Any:
         """Return Ray's strategy to run something on the node with the id `node`.
 
-        With `soft` another node is used if that node is gone.
+        If that node is gone, another node is used with `soft`; without it, Ray raises an error.
         """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

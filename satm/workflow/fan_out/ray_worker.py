@@ -90,7 +90,7 @@ def remote_task(
 
     origin.adopt()
     context = ray.get_runtime_context()
-    # Ray hides the other GPUs only if its settings do not forbid it, so it is done here in any case.
+    # Ray's settings can forbid Ray to hide the GPUs of other tasks from this task. So they are hidden here in any case.
     if gpus := context.get_accelerator_ids().get("GPU"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     scratch = scratch_path(registry, pickle.loads(pickled))

@@ -72,7 +72,7 @@ def starts_again(why: str) -> str:
 
 
 def died_too_often(deaths: int, why: str) -> str:
-    """Return the error message of a task whose process died more often than it is started again."""
+    """Return the error message of a task whose process has died too often: the task is not started again."""
     times = "once" if deaths == 1 else f"{deaths} times"
     return (
         f"its process died {times}, at last by {why}; if memory ran out, give fewer workers; the same command "

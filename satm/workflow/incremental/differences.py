@@ -32,7 +32,8 @@ ByRepeat = dict[int, dict[int, float]]
 class MemoryDifference:
     """The difference of a metric: `memory` minus `other`.
 
-    It is the mean over condensation seeds and class orders. The value of a class order is the mean over its networks.
+    The difference is a mean over condensation seeds and class orders. The value of a class order is the mean over the
+    networks of the order.
     """
 
     protocol: str
@@ -74,15 +75,15 @@ def order_means(values: Mapping[int, float]) -> dict[int, float]:
 
 
 def paired_by_order(values: Mapping[int, float], others: Mapping[int, float]) -> dict[int, float]:
-    """Return, by class order, the mean over its networks of the difference: a value minus the other value.
+    """Return, by class order, the mean over its networks of the value in `values` minus the value in `others`.
 
-    Only repeats that both `values` and `others` have are used.
+    Only repeats that both have are used.
     """
     return order_means({repeat: values[repeat] - others[repeat] for repeat in values.keys() & others.keys()})
 
 
 def in_orders(found: E) -> E:
-    """Return the same estimate with the texts for streams, which say "class orders" and not "networks"."""
+    """Return the same estimate with texts for streams: they say "orders" where the texts of `found` say "networks"."""
     if not isinstance(found, Crossed) or found.counts != "condensations":
         return replace(found, counts="orders")
     return replace(found, scope=SEEDS_AND_ORDERS if found.networks >= FEWEST else FEW_ORDERS)

@@ -1,6 +1,7 @@
 """Chooses real images by herding, as a memory that is compared with a condensed set.
 
-Herding chooses images by the features of a network. The network is an expert of the condensed set.
+Herding chooses images by the features of a network. This network is an expert of the condensed set, or an expert of
+herding's own preset if the set has none (`feature_expert`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from satm.workflow.workspace import Workspace
 
 
 def herded(workspace: Workspace, subject: Subject, ipc: int) -> SyntheticSet:
-    """Return `ipc` real images of each class, chosen by herding with the features of the set's first expert.
+    """Return `ipc` real images of each class, chosen by herding with the features of the expert of `feature_expert`.
 
     Raises the errors of `feature_expert`.
     """
@@ -46,10 +47,10 @@ def herded(workspace: Workspace, subject: Subject, ipc: int) -> SyntheticSet:
 def feature_expert(subject: Subject, ipc: int) -> tuple[CondenseConfig, Trajectory]:
     """Return the configuration of herding for this set, and the expert that gives the features.
 
-    The expert is the first one that the set was condensed with. For an imported set, and for a set that was made with a
-    teacher, it is the first expert of herding's own preset. The configuration says after how many epochs the parameters
-    of the expert are used. Raises ExpertError if this expert is missing or has too few epochs; the message has the
-    command that trains it.
+    The expert is the first one of the configuration that the set was condensed with. For an imported set, and for a set
+    that was made with a teacher, it is the first expert of herding's own preset. The returned configuration says after
+    how many epochs the parameters of the expert are used. Raises ExpertError if the expert is missing or has too few
+    epochs; the message has the command that trains the expert.
     """
     profile = subject.record.profile if subject.record.profile in PROFILES else default_profile()
     plain = find_preset(

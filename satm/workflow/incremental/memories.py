@@ -1,6 +1,7 @@
 """Makes the memories of class-incremental protocols: the images that networks learn from when new classes arrive.
 
-A memory is a condensed set, a set of which each step's classes were condensed separately, real images, or nothing.
+A memory is a set that was condensed as a whole, a set that was joined from parts (the classes of each incremental step
+were condensed separately), real images, or nothing.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class MemoryTerms:
 
     kind: MemoryKind
     groups: Groups  # the classes of each step, in the first class order
-    budget: Budget = "images"  # in what real images cost as much as the set: in number or bytes (`real_images_a_class`)
+    budget: Budget = "images"  # how many real images are taken: as many as the set has, or as many bytes as it has
     buffer: int | None = None  # the fixed number of images in the memory; None: the memory grows with the classes
     condense_per_step: bool = False  # whether the classes of each step are condensed separately
     keeps_logits: bool = False  # whether the protocol stores K logits with each image (K: the number of classes)
@@ -132,7 +133,7 @@ def _real(workspace: Workspace, subject: Subject, terms: MemoryTerms) -> MemoryS
     if kind == "herding":
         chosen = herded(workspace, subject, ipc)
         detail |= {SAW_ALL: ["herding's expert was trained on all classes"]}
-    # Equal bytes mean another number of images if logits are stored too, so the memory has another name then.
+    # With stored logits, equal bytes give another number of images than without, so the memory gets another name.
     unit = "" if budget == "images" else "bytes+logits" if terms.keeps_logits else "bytes"
     return MemorySource(
         kind=kind,
@@ -193,7 +194,7 @@ def teacher_bytes(subject: Subject) -> int:
 
 
 def _condensed_cost(subject: Subject, terms: MemoryTerms) -> dict[str, Any]:
-    """Return the largest number of images and bytes that the condensed memory has, for the detail of results."""
+    """Return the number of images and bytes of the condensed memory when it is largest, for the detail of results."""
     synthetic = subject.synthetic
     stored = len(synthetic.images)
     images = stored if terms.buffer is None else terms.buffer

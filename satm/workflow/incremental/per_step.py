@@ -62,8 +62,8 @@ def condense_steps(workspace: Workspace, subject: Subject, groups: Sequence[Sequ
     """Return the stored set of each group of classes. Missing sets and their experts are made first.
 
     A set that is made here stores the subject's set as its parent. The order of the classes in a group does not matter,
-    so two class orders that have a step with the same classes use the same set. Raises the errors of `condense`. If it
-    raises Interrupted, every finished step is stored and the state of the current step is saved.
+    so two class orders that have a step with the same classes use the same set. Raises the errors of `condense`. If the
+    work is interrupted, every finished step is stored and the state of the current step is saved.
     """
     made = []
     for step, preset in enumerate(step_presets(workspace.store, subject, groups)):
@@ -87,9 +87,9 @@ def condense_steps(workspace: Workspace, subject: Subject, groups: Sequence[Sequ
 def joined(whole: SyntheticSet, parts: Sequence[SyntheticSet], groups: Sequence[Sequence[int]]) -> SyntheticSet:
     """Return one set of all classes, joined from `parts`, the sets of the steps.
 
-    Its images are sorted by class and have the preprocessing of `whole`. Label i of a part means the i-th class of its
-    group in ascending order. If a part has soft labels, all labels become probabilities over all classes; they are 0
-    for the classes outside the group. The step size is the mean over the images.
+    Its images are sorted by class and have the preprocessing of `whole`. Label i (from 0) of a part means class i of
+    its group in ascending order. If a part has soft labels, the labels of all parts become probabilities over all
+    classes; they are 0 for the classes outside the group. The step size is that of `mean_step_size`.
     """
     images, hard, soft = [], [], []
     for part, group in zip(parts, groups, strict=True):
@@ -116,7 +116,7 @@ def joined(whole: SyntheticSet, parts: Sequence[SyntheticSet], groups: Sequence[
 
 
 def mean_step_size(parts: Sequence[SyntheticSet]) -> float | None:
-    """Return the mean of the step size α over all images; an image has the α of its set. None if a set has no α."""
+    """Return the mean step size α over all images, each with the α of its set. Returns None if a set has no α."""
     sizes = [part.step_size for part in parts]
     if None in sizes:
         return None
@@ -125,8 +125,8 @@ def mean_step_size(parts: Sequence[SyntheticSet]) -> float | None:
 
 
 def _root(subject: Subject, data_root: Path | None) -> Path | None:
-    """Return the data root for the steps: `data_root`, or else the folder from which the set's data were read.
+    """Return the data root for the steps: `data_root`, or if it is None, the folder where the set's data were found.
 
-    So the data of the steps are read from the same folder as those of the set.
+    So the steps read the same data as the set.
     """
     return data_root if data_root is not None or subject.data.root is None else Path(subject.data.root)

@@ -86,7 +86,7 @@ class IncrementalPlan:
         )
 
     def stored(self, store: Registry) -> int:
-        """The number of results of this set in `store` with this plan's memory, protocol, network and step count."""
+        """The number of result rows in `store` of this set, with this plan's memory, protocol, network and steps."""
         return len(
             store.results(
                 set=self.subject.record.id,
@@ -233,5 +233,5 @@ def plan_incremental(workspace: Workspace, subject: Subject, request: Incrementa
 
 
 def order_seed(order: int) -> Seed:
-    """The seed of class order number `order`, counted from 0, and of the first network that it trains."""
+    """The seed of class order number `order`, counted from 0, and of the first network that is trained on it."""
     return ROOT.child("class-incremental", order)

@@ -54,8 +54,8 @@ class Rates:
     def _from_grid(self, memory: Memory, groups: Groups) -> RateChoice:
         """The best rate of the recipe's grid.
 
-        If the memory is random real images, the rate is chosen on separate random draws (their numbers are `CHOOSING`
-        and below), which are used for nothing else.
+        If the memory is random real images, the rate is chosen on other random draws than those of the class orders.
+        These have the numbers `CHOOSING`, `CHOOSING` − 1, …, and are used for nothing else.
         """
         source, recipe = self.plan.source, self.plan.subject.recipe
         numbers = range(CHOOSING, CHOOSING - recipe.rate_networks, -1)

@@ -28,8 +28,8 @@ STEPS = 5
 class IncrementalRequest:
     """What the user wants to measure.
 
-    A field that is None has the value of the published comparison, if one is named, and otherwise the default that its
-    comment gives.
+    For a field that is None, the default in its comment is used. A published comparison (`published`) has defaults of
+    its own for the protocol, the number of steps, the number of class orders and the number of networks.
 
     Raises UnknownName for a name that does not exist, and ConfigError if the fields contradict each other.
     """
@@ -87,7 +87,7 @@ class IncrementalRequest:
 
     @property
     def comparison(self) -> Published | None:
-        """The published comparison to repeat; None if none is named."""
+        """The published comparison to repeat; None if the user named no comparison."""
         return None if self.published is None else PUBLISHED.get(self.published)
 
     @property
@@ -146,7 +146,8 @@ class IncrementalRequest:
     def repeats(self, profile: str) -> tuple[int, int]:
         """The number of class orders, and the number of networks for each order, for a set of this profile.
 
-        Raises ConfigError for a number that is not allowed.
+        The defaults are the numbers of the profile. With a published comparison they are the comparison's numbers,
+        except at the profiles `cpu` and `smoke`. Raises ConfigError for a number that is not allowed.
         """
         usual = class_incremental_repeats(profile)
         if self.comparison is not None and profile not in ("cpu", "smoke"):

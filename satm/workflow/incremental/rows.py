@@ -1,4 +1,7 @@
-"""The result rows of one class-incremental evaluation: stored after each step, and read again if it is resumed."""
+"""The result rows of one class-incremental evaluation.
+
+They are stored after each step, and are read again if the evaluation is continued.
+"""
 
 from __future__ import annotations
 
@@ -202,7 +205,7 @@ class Rows:
 
     @cached_property
     def _predicted(self) -> set[tuple[int, int]]:
-        """The pairs (repeat, step) whose predictions are stored by earlier sessions."""
+        """The pairs (repeat, step) for which predictions are stored."""
         found = self.store.predictions(set=self.like.set_id, **self._same)
         return {(row.repeat, row.step) for row in found if row.protocol == self.like.protocol}
 

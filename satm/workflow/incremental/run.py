@@ -77,8 +77,8 @@ def evaluate_incremental(
     `compilation` and `log` are the same as for `evaluate`. A dry run shows the plan and stops. `preset` is the old name
     of `published`.
 
-    Raises UsageError before anything is stored if the request cannot work. Raises Interrupted if the user stops the
-    work; finished steps are stored.
+    Raises UsageError, RegistryError, DataError or ExpertError before anything is stored if the request cannot work.
+    Raises Interrupted if the user stops the work; finished steps are stored.
     """
     request = IncrementalRequest(
         protocol=protocol,
@@ -161,7 +161,10 @@ class _Runner:
     log: Loggers
 
     def finals(self) -> Iterator[float]:
-        """The final accuracy of each network, in order, as soon as it is known."""
+        """The final accuracy of each network of the first class order, then of the second, and so on.
+
+        Each accuracy is yielded as soon as it is known.
+        """
         rates = Rates(workspace=self.workspace, plan=self.plan, rows=self.rows, teacher=self.teacher, fused=self.fused)
         for order, groups in enumerate(self.plan.groups):
             memory = self.plan.source.at(order, groups)

@@ -1,7 +1,7 @@
 """The section of the report on costs: accuracy over what a set costs.
 
-The costs are the seconds of the set's condensation, its bytes, and its number of images. A prefix of a set (the first
-images of each class) is one more point over the number of images.
+The costs are the seconds of the set's condensation, its bytes, and its number of images; each has a chart. In the chart
+over the number of images, a prefix of a set (the first images of each class) is one more point.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Turns charts into the figures of a page, and writes their files."""
+"""Turns charts into the figures of the report's web page, and writes their files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from satm.report.charts import Chart, Lines
 from satm.report.charts.drawing import drawn, svg, write
 from satm.report.page import Figure
 
-MANY = 3  # a text description names at most so many lines of a chart, and gives the number of the others
+MANY = 3  # the largest number of a chart's lines that its description in text names; it only counts the others
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Easel:
     drawn: list[str] = field(default_factory=list)  # the keys of the figures that are drawn so far
 
     def figure(self, chart: Chart) -> Figure:
-        """Draw a chart and return it as a figure of the page. Raises SatmError if its files cannot be written."""
+        """Draw a chart and return it as a figure of the web page. Raises SatmError if its files cannot be written."""
         with drawn(chart) as (picture, hits):
             element = svg(picture, hits, chart.key)
             if self.folder is not None:

@@ -120,9 +120,10 @@ KEPT = ("set", "profile", "95% interval", "n")
 
 
 def _without_shared(table: Table) -> Table:
-    """`table` without empty columns and without columns that have the same text in every row.
+    """`table` without empty columns (the first one always stays) and without columns of one text in every row.
 
-    The text above the table then names these columns and their common text.
+    The text above the table then gives the names of the latter columns and their common text. Columns of numbers and
+    those in `KEPT` stay, even if their texts are equal.
     """
     shared = {
         position: table.rows[0][position].text

@@ -13,7 +13,7 @@ from satm.workflow.grouped import GroupRow, stored_rows
 
 T = TypeVar("T")
 
-PANELS = 6  # the largest number of figures of one kind on a page
+PANELS = 6  # the largest number of figures of one kind in a report
 LINES = 8  # the largest number of lines in a figure; a reader cannot tell more lines apart
 ROWS = 2000  # the largest number of rows of a table; more rows are slow in a browser, and nobody reads them
 
@@ -25,7 +25,9 @@ class Material:
     store: Registry  # open for reading
     references: tuple[str, ...]  # the names of the sets and groups that the user chose; () means all
     groups: tuple[Group, ...]
-    rows: tuple[GroupRow, ...]  # the results after the last step, without the accuracy matrices of streams
+    # All results, without the accuracy matrices of class-incremental streams; of a stream, only the results after its
+    # last step.
+    rows: tuple[GroupRow, ...]
     steps: tuple[GroupRow, ...]  # the accuracies after each step of class-incremental streams
     runs: dict[str, RunRecord]  # all runs of the registry; the keys are their ids
 
@@ -53,7 +55,7 @@ class Material:
 
 
 def gather(store: Registry, references: Sequence[str]) -> Material:
-    """Read the data of a report about the sets that `references` name, or about all sets if there are none.
+    """Read the data of a report about the sets that `references` name, or about all sets if `references` is empty.
 
     Raises the errors of `Registry.group`.
     """
@@ -85,7 +87,7 @@ def panels(
 
 
 def left_out(number: int, what: str) -> str:
-    """The line that says how many things a page leaves out; "" if `number` is 0. `what` names them."""
+    """The line that says how many things a report leaves out; "" if `number` is 0. `what` is a noun in the plural."""
     return (
         f"{number:,} more {what} are not shown: satm report SET… shows those of the sets that you name."
         if number

@@ -22,7 +22,7 @@ def printed(row: GroupRow) -> Value:
         return Value("")
     own = cell.protocol == "in-domain"
     if own and not cell.architecture.startswith("convnet"):
-        return Value("")  # Tables 2 and 9 have results of ConvNets only
+        return Value("")  # the tables in `OWN` have results of ConvNets only
     numbers = paper_numbers()
     for table in OWN if own else (OTHERS,):
         key = (table, record.dataset, record.ipc, record.method, "" if own else cell.architecture, "accuracy")

@@ -19,7 +19,7 @@ LARGEST = 5_000_000  # when the grids on the page have this many bytes together,
 
 
 def section(material: Material, folder: Path | None) -> Section:
-    """A grid of the images of each group's newest set, the newest group first.
+    """A grid of the images of each group's newest set. The group with the newest set comes first.
 
     If `folder` is given, the grids are also written there as PNG files.
     """

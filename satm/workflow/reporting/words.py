@@ -1,7 +1,8 @@
 """Writes the numbers of a report as text, with their intervals, their spreads and n.
 
-"A fraction" means the mean of a metric from 0 to 1, such as the accuracy; it is written in percent. n is the number of
-condensations and networks (or class orders) in the mean, such as "3 condensations × 5 networks".
+In the docstrings here, "a fraction" is the mean of a metric with values from 0 to 1, such as the accuracy. It is
+written in percent. n is the number of condensations and networks (or class orders) in the mean, such as
+"3 condensations × 5 networks".
 """
 
 from __future__ import annotations

@@ -101,7 +101,8 @@ def opened_if_there(registry: Path) -> Iterator[MadeRuns | None]:
 def fitting(found: Sequence[Layout], machine: Machine, made: MadeRuns | None) -> tuple[Layout, ...]:
     """The layouts, with `too_large` set on the cells whose condensation does not fit the memory of the device.
 
-    Cells whose sets are all stored in `made` are not checked, because nothing is condensed for them.
+    Cells whose sets are all stored in `made` are not checked, because nothing is condensed for them. Cells that cannot
+    run for another reason are not checked either.
     """
 
     def checked(laid: Laid) -> Laid:

@@ -1,4 +1,4 @@
-"""Predicts the time and memory of a condensation and of the evaluations of its set, without reading its data."""
+"""Predicts the time and memory of a condensation and of the evaluations of its set, without reading the data set."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from satm.workflow.reproduce.stored import stream_size
 TRAINING = {"cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000, "imagenet-1k": 1_281_167} | dict.fromkeys(
     ("imagenette", "imagewoof", "imagefruit", "imagemeow"), 13_000
 )
-"""The number of training images of data sets that need not be on this machine to predict the cost of a study."""
+"""The number of training images of some data sets, by name. With it, the cost of a study can be predicted on a machine
+that does not have the data set."""
 
 TABLE_6 = 100 * 101.2e6 * (3 * 50 + 8 * 50) / 12.1
 """The speed of the paper's GPU, an A6000, in floating-point operations per second.
@@ -153,8 +154,9 @@ class Blank:
 def cost_of(laid: Laid, machine: Machine, networks: Mapping[str, int | None]) -> Cost:
     """The predicted cost, on this machine, of one condensation of a cell and of the evaluations of its set.
 
-    It is a rough prediction with the model of `satm plan`: the time grows linearly with the number of inner steps and
-    with the number of differentiated inner steps, and the memory grows linearly with the window.
+    It is a rough prediction, by the same rule as in `satm plan`: the time grows linearly with the number of inner steps
+    and with the number of differentiated inner steps. The memory grows linearly with the window, which is the number of
+    inner steps that are differentiated at once.
 
     `networks` has the number of networks of each evaluation, by the evaluation's name; None is the recipe's number.
     """
@@ -246,9 +248,10 @@ def _by_grid(config: CondenseConfig, recipe: Recipe, evaluation: Evaluation) -> 
 
 
 def too_large(peak: float | None, machine: Machine) -> str:
-    """The reason why a condensation does not fit the machine's memory; "" if it does.
+    """The reason why a condensation does not fit the machine's memory; "" if it fits.
 
-    `peak` is the number of bytes that it needs; None, an unknown number, is taken as fitting.
+    `peak` is the number of bytes that the condensation needs. If this number is not known, `peak` is None, and the
+    result is "".
     """
     memory = total_memory(machine.device)
     if peak is None or peak <= memory:

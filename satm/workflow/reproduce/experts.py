@@ -25,8 +25,9 @@ from satm.workflow.condense.inputs import load_data
 class StoredExperts:
     """Counts the stored epochs of experts.
 
-    The key of stored experts depends on the images of the data set, so the data set must be read to find them. It is
-    read only if experts with the same architecture and training settings are stored for any data set.
+    The key of stored experts depends on the images of the data set, so the data set must be read to find them. Reading
+    takes long. So it is read only if experts with the same architecture and training settings are stored, whatever
+    their data set.
     """
 
     data_root: Path | None

@@ -139,7 +139,7 @@ class Foreseeing:
 
 
 def _experts_key(config: CondenseConfig) -> str:
-    """A hash that names the experts of a configuration.
+    """A hash that identifies the experts of a configuration.
 
     The number of experts is not part of it: a configuration with fewer experts uses the first experts of one with more.
     """
@@ -151,10 +151,10 @@ def _experts_key(config: CondenseConfig) -> str:
 class Piece:
     """The work that is left of one condensation and its evaluations. All seconds are predictions."""
 
-    key: str  # a hash that names the set (`set_key`)
-    made: bool  # whether the set is stored
-    outer: float  # seconds of the outer steps
-    operations: float  # floating-point operations of the outer steps
+    key: str  # a hash that identifies the set (`set_key`)
+    made: bool  # whether the set is stored; its outer steps are then not left to do
+    outer: float  # seconds of all outer steps of the condensation
+    operations: float  # floating-point operations of all outer steps
     judging: dict[str, float]  # seconds of each evaluation that is left; the keys are hashes of the evaluations
     # Seconds of the missing training of each expert. The keys are the hash of `_experts_key` and the expert's number.
     experts: dict[tuple[str, int], float]
@@ -171,9 +171,10 @@ class Total:
     outer: dict[str, float] = field(default_factory=dict)  # seconds of the outer steps of each set
     judging: dict[tuple[str, str], float] = field(default_factory=dict)  # seconds, by (set, evaluation)
     experts: dict[tuple[str, int], float] = field(default_factory=dict)  # seconds of training, as in `Piece.experts`
-    # Operations of the outer steps of each set that is not stored, also of the sets that cannot be made here.
+    # Operations of the outer steps of each set that is not stored, also of sets that cannot be made on this machine.
     operations: dict[str, float] = field(default_factory=dict)
-    blocked: set[str] = field(default_factory=set)  # names or set keys of the condensations that cannot run here
+    # The condensations that cannot run on this machine: their set keys, or their names if they have no preset.
+    blocked: set[str] = field(default_factory=set)
 
     def add(self, piece: Piece) -> float:
         """Add the work that is left of a piece.
@@ -195,7 +196,7 @@ class Total:
 
     @property
     def seconds(self) -> float:
-        """The predicted seconds of all outer steps and evaluations on this machine."""
+        """The predicted seconds of all outer steps and evaluations that are left to do on this machine."""
         return sum(self.outer.values()) + sum(self.judging.values())
 
     def lines(self) -> Iterator[str]:

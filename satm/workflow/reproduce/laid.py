@@ -53,7 +53,8 @@ def lay_out(
         download: filters of cells. The data sets of the cells that they let through are downloaded now, if they are
             missing and can be downloaded. None: nothing is downloaded.
 
-    Raises ConfigError, which names the study and the cell, for settings that the cell's method does not have.
+    Raises ConfigError if the preset of a cell cannot be made, for example because the cell's method does not have one
+    of the settings. The message says which study and which cell or arm is wrong.
     """
     profile = profile or default_profile()
     cells = study.cells(seeds=seeds)

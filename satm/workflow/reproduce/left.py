@@ -1,4 +1,7 @@
-"""The work that is left of the chosen studies: tasks by stage, and the reasons why some tasks cannot be done here."""
+"""The work that is left of the chosen studies: tasks by stage, and the reasons why some tasks cannot be done here.
+
+A task is one condensation with the evaluations of its set.
+"""
 
 from __future__ import annotations
 
@@ -79,8 +82,9 @@ def tasks_of(found: Sequence[Layout], asked: Asked) -> dict[int, list[CellTask]]
 def networks_of(study: Study, evaluation: str, asked: Asked) -> int | None:
     """The number of networks that an evaluation of the study trains.
 
-    It is the number for each condensation, or for each class order of a class-incremental evaluation. None is the
-    number of the recipe, or of the profile for a class-incremental evaluation.
+    It is the number for each condensation, or for each class order of a class-incremental evaluation. The user's number
+    (`asked.networks`) is not used for a class-incremental evaluation. None stands for the number of the recipe, or of
+    the profile for a class-incremental evaluation.
     """
     if study.evaluations[evaluation].incremental:
         return study.networks_of(evaluation)

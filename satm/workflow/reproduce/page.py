@@ -25,7 +25,7 @@ SPREADS = (
 def page_of(study: Study, values: Values, failures: Sequence[str] = ()) -> Page:
     """The page of a study. Its numbers come only from the registry.
 
-    `failures` has one line for each task that failed in this session.
+    `failures` has one line for each task that failed in this call of `reproduce`.
     """
     found = answers(study, values)
     scales = sorted({each.preset.profile for each in values.laid if each.preset is not None})
@@ -145,7 +145,7 @@ def _numbers_of(study: Study, values: Values, condition: Condition, arm: str) ->
 def _ours(row: GroupRow) -> str:
     """Our number as text, such as `45.2 (0.6; 0.4), 3 × 5 [cpu]`; the constant `SPREADS` explains its parts.
 
-    A seed whose evaluation is not finished is left out, and the text names it.
+    If not all seeds have the same networks, `fullest` may leave some seeds out. The text then lists them.
     """
     table = fullest(row.values)
     if table is None:  # no seed has a value
@@ -190,9 +190,9 @@ def _paper(study: Study, condition: Condition, arm: str, architecture: str, metr
 
 
 def _left(values: Values) -> Iterator[tuple[str, ...]]:
-    """The rows of the cells that are not finished: a set is not made, or not completely judged.
+    """The rows of the cells that are not finished, because a set is not made or not completely judged.
 
-    A row has the cell, how many sets are made, how many sets are judged, and the reason.
+    A row has the cell, how many sets are made, how many sets are judged, and the reason; "" if the reason is not known.
     """
     for laid in values.laid:
         wanted = laid.cell.seeds

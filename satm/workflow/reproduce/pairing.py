@@ -1,6 +1,6 @@
 """The paired difference between the two arms of a comparison.
 
-It is computed from the condensation seeds and networks that both arms have. A remark names what is missing.
+It is computed from the condensation seeds and networks that both arms have. A remark says what is missing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from satm.studies.claims import RUN
 from satm.workflow.grouped import BySeed
 from satm.workflow.reproduce.values import Values
 
-PEAK = RUN + "peak_bytes"  # the peak memory of a run; on a GPU it does not vary by chance
+# The peak memory of a run. It is treated as free of chance on every device, so equal values in all runs are a real
+# result (`compare`). On a GPU it is free of chance. On a CPU it varies a little, so all values are hardly ever equal.
+PEAK = RUN + "peak_bytes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +35,10 @@ class Paired:
 def paired(study: Study, claim: Claim, asked: Asked, values: Values) -> Paired:
     """The difference of a comparison over the condensation seeds and networks that both arms have.
 
-    A seed whose evaluation is not finished is left out if the other seeds can then be compared over more networks
-    (`fullest`). For times and peak memory, a seed is compared only if both arms were measured on the same hardware
-    (`PLACES`). `asked` is the comparison, with its two arms and their condition.
+    If not all seeds have the same networks, `fullest` chooses the seeds and networks that give the most values, and
+    three or more seeds if this is possible. So a seed whose evaluation is not finished may be left out. For times and
+    peak memory, a seed is compared only if both arms were measured on the same hardware (`PLACES`). `asked` is the
+    comparison, with its two arms and their condition.
     """
     sides = [
         values.of_claim(claim, asked, asked.first, claim.summary),
@@ -69,12 +72,15 @@ def _of_seeds(values: BySeed, shared: Sequence[int], apart: Sequence[int]) -> By
 
 
 def _one_place(places: Sequence[str | None]) -> bool:
-    """Whether all places are known and the same. True for no places: the metric does not depend on the hardware."""
+    """Whether all places are known and the same. If `places` is empty, the hardware does not matter: True."""
     return not places or (len(set(places)) == 1 and places[0] is not None)
 
 
 def _missing(kept: Sequence[int], planned: int, shared: Sequence[int], apart: Sequence[int]) -> str:
-    """The remark on missing seeds, such as `2 of 3 condensations; seed 1 not judged by all networks`; "" if none is."""
+    """The remark on missing seeds, such as `2 of 3 condensations; seed 1 not judged by all networks`.
+
+    It is "" if no seed is missing.
+    """
     if len(kept) >= planned:
         return ""
     half = [seed for seed in shared if seed not in kept and seed not in apart]

@@ -47,9 +47,9 @@ def reproduce(
 ) -> Reproduced:
     """Run the studies that `asked` names: make the sets and results that the registry lacks, and judge the claims.
 
-    A task is one condensation with its evaluations. Tasks are sorted by condensation seed, so that a study that is
-    stopped early has complete seeds. If a task fails, the failure is reported and the other tasks go on. If the same
-    call is made again, it continues where this call stopped.
+    A task is one condensation with its evaluations. In each stage, the tasks are sorted by condensation seed, so that a
+    study that is stopped early has complete seeds. If a task fails, the failure is reported and the other tasks go on.
+    If the same call is made again, it continues where this call stopped.
 
     Args:
         asked: the studies, their scale, and the filters of their cells.
@@ -58,14 +58,14 @@ def reproduce(
         registry, device, threads, data_root, progress: the same as for `condense`.
 
     Raises ConfigError for a study that is not valid. Raises SatmError if another process runs the same study in this
-    registry, and if nothing of the studies can run on this machine. Raises Interrupted if the user stops the work;
-    everything finished is stored.
+    registry. Raises SatmError also if no set of the studies is stored and none can be made on this machine. Raises
+    Interrupted if the user stops the work; all that is finished by then is stored.
     """
     registry = Path(registry)
     laid_out = layouts(asked, data_root=data_root, progress=progress, download=True)
     with opened_if_there(registry) as made:
-        # If the tasks run on other machines, it is not known how much memory they have or whether they have the device.
-        # Then the cells are not checked against the memory.
+        # If the tasks run on other machines, it is not known how much memory these machines have, or whether they have
+        # the device. So it is then not checked whether the cells fit the memory.
         near = place is None or place.is_here
         found = fitting(laid_out, Machine(resolve_device(device)), made) if near else laid_out
         left = left_of(found, asked, made)
@@ -104,7 +104,9 @@ def report(
     device: str = "auto",
     data_root: Path | None = None,
 ) -> Reproduced:
-    """Write the pages of studies from what the registry holds. No set and no result is made.
+    """Make the pages of studies from what the registry holds, and write them if `output` is given.
+
+    No set and no result is made.
 
     The arguments are those of `reproduce`. Raises the errors of `layouts`, and RegistryError.
     """

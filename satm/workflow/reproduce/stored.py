@@ -38,8 +38,9 @@ def stream_size(evaluation: Evaluation, profile: str) -> tuple[int, int]:
 def is_judged(store: Registry, record: SetRecord, evaluation: Evaluation, networks: int | None) -> bool:
     """Whether the results of every network of this evaluation of this set are stored.
 
-    `networks` is the number of networks; None: the recipe's number. False for a set that cannot be judged: the task
-    that tries to judge it then reports the reason.
+    `networks` is the number of networks; None: the recipe's number. A class-incremental evaluation does not use it (see
+    `stream_size`). The result is False also for a set that cannot be judged. The task that tries to judge the set then
+    reports the reason.
     """
     try:
         entrant = find_entrant(store, record.id, judging_of(evaluation))
@@ -63,7 +64,7 @@ def _streams_stored(store: Registry, record: SetRecord, evaluation: Evaluation, 
     """The repeat numbers of the stored streams of the evaluation that have reached their last step."""
     last: dict[str, Any] = {"metric": "final_accuracy", "steps": evaluation.steps, "architecture": entrant.own}
     cells = [row.cell for row in group_rows(store, _alone(record), **last) if _fits_stream(row, evaluation, entrant)]
-    # If several cells fit, only the last one is used, because the page shows that one.
+    # If several cells fit, only the last one is used, because the page of the study shows that one (`results_of`).
     fitting = {(cell.protocol, cell.memory, cell.recipe_id) for cell in cells[-1:]}
     rows = store.results(set=record.id, **last)
     return {row.repeat for row in rows if (row.protocol, row.memory, row.recipe_id) in fitting}

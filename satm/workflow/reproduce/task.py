@@ -1,4 +1,4 @@
-"""The task of a study: the condensation of one cell and seed, and the evaluations of the set that it makes."""
+"""A task of a study: the condensation of one cell with one seed, and the evaluations of the set that it makes."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ class CellTask:
     too_large: str = ""  # the reason why the set cannot be made on this machine; a stored set can still be judged
 
     def run(self, work: Work) -> None:
-        """Make the set unless it is stored, and train the networks whose results are not stored. Raises SatmError.
+        """Make the set unless it is stored, and train the networks whose results are not stored.
 
-        If another process is making the same set or the same evaluation, this task waits until that process is ready.
+        If another process is making the same set or the same evaluation, this task waits until that process has
+        finished. Raises SatmError if the disk is nearly full, and the errors of the condensation and evaluations.
         """
         free = shutil.disk_usage(work.registry.absolute().parent).free
         if free < ROOM:

@@ -39,7 +39,8 @@ class Values:
     study: Study
     made: MadeRuns  # finds the stored condensation runs
     laid: Sequence[Laid]  # the cells of the study with their presets
-    # The number of networks that each evaluation trains, by the evaluation's name. None: the number of the recipe.
+    # The number of networks that each evaluation trains, by the evaluation's name (`networks_by_name`). None: the
+    # number of the recipe, or of the profile for a class-incremental evaluation.
     networks: Mapping[str, int | None]
     _rows: dict[tuple[object, ...], GroupRow | None] = field(default_factory=dict)  # the results that `row` has read
 

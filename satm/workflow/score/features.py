@@ -1,6 +1,7 @@
-"""The scores `coverage` and `diversity` of a set, computed from features of an expert of the set.
+"""The scores `coverage` and `diversity` of a set, computed from the features of an expert.
 
-The same scores of as many random real images are stored too, for comparison.
+The expert is the first one that the set was condensed with, or one of herding's preset if the set has none
+(`feature_expert`). The same scores of as many random real images are stored too, for comparison.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def score_diversity(scored: Scored) -> None:
 
 
 def check_features(scored: Scored) -> None:
-    """Raise ExpertError, which names the command to train it, if the expert that computes the features is missing."""
+    """Raise ExpertError if the expert that computes the features is missing. The message has a command to train it."""
     feature_expert(scored.subject, scored.subject.synthetic.ipc)
 
 
@@ -80,8 +81,9 @@ def _store(scored: Scored, metric: str, of: Of) -> None:
         {"architecture": config.architecture, "epochs": epochs, "experts": config.to_dict()["experts"]},
     )
     made = [("condensed", 0, subject.synthetic)]
-    # The number of random real images of each class. It equals the number of images of the set that networks see,
-    # because more images have a higher coverage. It is smaller if a class has fewer real images.
+    # The number of random real images of each class. It is the number of decoded images of each class in the set: with
+    # more images, the coverage would be higher for this reason alone, and the comparison would not be fair. If a class
+    # has fewer real images, their number is used for all classes.
     count = min(subject.synthetic.decoded.ipc, *map(len, space.real))
     made += [("random", draw, subject.random(draw, count)) for draw in range(DRAWS)]
     store.add_results(

@@ -1,6 +1,7 @@
 """The label-robust and the augmentation-robust score of DD-Ranking (`evaluation.dd_ranking` has the formulas).
 
-The scores are computed from accuracies of networks. These networks are ordinary evaluations and are stored as such.
+The scores are computed from accuracies of networks. All these networks except the one that is trained on all real
+images are trained and tested by ordinary evaluations, and their results are stored as such.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def check_labels(scored: Scored) -> None:
 def score_labels(scored: Scored) -> None:
     """Store the label-robust score of each repeat, its two terms and its four accuracies.
 
-    A score combines the networks of the same repeat. For all real images there is only one network, which is used in
-    every repeat.
+    A score combines the networks of the same repeat. Only one network is trained on all real images, and its accuracy
+    is used in every repeat.
     """
     subject, hard = scored.subject, with_hard_labels(scored.subject)
     # `meant`: accuracies on the set with the labels that its method intends. `plain`: on the set with hard labels.
@@ -104,7 +105,7 @@ def with_hard_labels(subject: Subject) -> Subject:
 
     A set that already is like this is returned unchanged. If soft labels are replaced, the step size that was learned
     with them does not fit the hard labels. The learning rate is then chosen from the grid, because DD-Ranking also
-    searches it; a number from the user is kept.
+    searches it. Only a learning rate that is given as a number is kept.
     """
     synthetic = subject.synthetic
     recipe = subject.recipe.labelled(None)
@@ -135,7 +136,8 @@ def _accuracies(scored: Scored, subject: Subject, memories: Sequence[MemoryKind]
 def _real_accuracy(scored: Scored) -> float:
     """The test accuracy of a network that is trained on all real training images.
 
-    It has the architecture that the set was made with, and is trained in the way of a teacher.
+    It has the architecture that the set was made with. It is trained with the settings of the teacher that belongs to
+    the scale of the recipe (`TEACHERS`).
     """
     subject = scored.subject
     own = replace(TEACHERS[subject.recipe.scale], architecture=subject.own)
@@ -147,7 +149,7 @@ def _real_accuracy(scored: Scored) -> float:
 
 
 def _store(scored: Scored, values: Sequence[Mapping[str, float]], recipes: Mapping[str, str]) -> None:
-    """Store for each repeat the values in `values`, which are given by metric name.
+    """Store `values`, which has one dictionary for each repeat: the value of each metric by its name.
 
     `recipes` has the names of the recipes that the score compares; they are stored with every row.
     """

@@ -85,15 +85,15 @@ def score(
         reference: the name of a set or of a group; every set of a group is scored.
         scores: names of `SCORES`. `lrs` and `ars` are DD-Ranking's label-robust and augmentation-robust score.
             `corruptions` tests networks on corrupted images. `coverage` and `diversity` compare features that an expert
-            of the set computes.
+            computes (`satm.workflow.score.features`).
         baseline: "random": `corruptions` also tests networks that are trained on random real images. The other scores
             always include random real images.
         recipe, repeats, learning_rate: how the networks are trained, as for `evaluate`.
         dry_run: check the request, and compute nothing.
 
-    Raises UnknownName or ConfigError before anything is trained. Raises ExpertError, which names the command that
-    trains the expert, if `coverage` or `diversity` need an expert that is missing. Raises Interrupted if the user stops
-    the work.
+    Raises UnknownName or ConfigError for a wrong request. Raises ExpertError if `coverage` or `diversity` need an
+    expert that is missing; the message has the command that trains it. The request for a set is checked before anything
+    is trained for this set. Raises Interrupted if the user stops the work.
     """
     wanted = {name: _found(name) for name in scores}
     if not wanted:

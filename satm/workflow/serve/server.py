@@ -63,7 +63,7 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _only_for(hosts: tuple[str, ...], app: Any) -> Any:
-    """An app that passes requests on to `app` if their Host header is in `hosts`, and refuses other requests.
+    """An ASGI app that passes requests on to `app` if their Host header is in `hosts`, and refuses other requests.
 
     This stops DNS rebinding: a web page on the internet can let its own host name point to 127.0.0.1. Then the page can
     read what this server shows. Such requests have the page's host name in the Host header.

@@ -42,8 +42,8 @@ def browsing(registry: Path) -> Iterator[Any]:
     class Read(Database):  # type: ignore[misc]
         """The registry as a database of datasette.
 
-        It replaces datasette's own code for opening a file, which does not quote the file's name and cannot read files
-        in every folder.
+        It opens the file by `Registry.open`, and not by datasette's own code, which does not quote the file's name and
+        cannot read files in some folders, such as a read-only one.
         """
 
         def __init__(self, app: Any, path: Path) -> None:
@@ -55,7 +55,7 @@ def browsing(registry: Path) -> Iterator[Any]:
             return Registry.open(self.registry, must_exist=True, read_only=True).connection
 
         async def execute(self, sql: str, params: Any = None, **options: Any) -> Any:
-            """The rows of a query. An error is raised; datasette does not print it as well."""
+            """The rows of a query. If the query fails, the error is raised, and datasette does not print it too."""
             return await super().execute(sql, params, **options | {"log_sql_errors": False})
 
     with _plugged(pm, plugin):
@@ -74,7 +74,7 @@ def browsing(registry: Path) -> Iterator[Any]:
 def _plugged(manager: Any, plugin: Any) -> Iterator[None]:
     """Context manager: `plugin` replaces datasette's own error handler in the block.
 
-    The own handler must be removed, because it also runs if another handler is registered, and it prints tracebacks.
+    Datasette's own handler must be removed, because it would run beside that of `plugin`, and it prints tracebacks.
     """
     name = "datasette.handle_exception"
     own = manager.unregister(name=name)

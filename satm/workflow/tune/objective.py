@@ -22,7 +22,7 @@ from satm.workflow.tune.study import TakenTrial
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """Runs trials, and measures their validation accuracy at the end over condensation seeds and networks."""
+    """Runs trials: condenses under each seed, and measures the validation accuracies of the final images."""
 
     preset: Preset  # has the values of the settings that are not searched
     seeds: tuple[int, ...]  # the condensation seeds of each trial
@@ -44,7 +44,7 @@ class Objective:
 
         Raises Interrupted if the user asks to stop, and RegistryError if the registry or the storage cannot be written.
         Raises any error of the first trial, because this trial is the preset itself and the search cannot work if the
-        preset fails. In all these cases the trial is not ended, and a later session continues it.
+        preset fails. In all these cases the trial is not ended, and a later call of `tune` continues it.
         """
         try:
             trial.complete(self._accuracies(trial, registry, device, data_root, progress))
@@ -85,7 +85,8 @@ class Objective:
                 watcher=follower,
                 progress=progress,
             )
-            # Two trials may have the same settings. Then this waits for the other trial's process and uses its run.
+            # Another trial may have the same settings, and its process may be making the same run now. Then this call
+            # waits until the run is finished, and uses it.
             done = when_free(make, f"trial {trial.number}, seed {seed},", progress)
             trial.add_run(done.run)
             curve = curve_of(registry, done.run)

@@ -109,8 +109,8 @@ def tune(
         storage: the file of the studies; None: a file beside the registry, `satm.tune.db` for `satm.db`.
 
     The other arguments are those of `condense`. Raises ConfigError or UnknownName for a search that cannot work, before
-    anything runs. Raises RegistryError if the storage or the registry cannot be used, Interrupted if the user asks to
-    stop, and SatmError if no trial is complete.
+    anything runs. Raises RegistryError if the storage or the registry cannot be used or the first trial is not
+    complete, Interrupted if the user asks to stop, and any SatmError with which the first trial fails.
     """
     registry = Path(registry)
     tuning, data = prepare(
@@ -220,7 +220,7 @@ def _facts(tuning: Tuning, data: ImageData) -> dict[str, Any]:
 
 
 def carry_out(tuning: Tuning, study: Study, trials: int, work: Work) -> None:
-    """Run trials of a study until it has `trials` trials. Raises the errors of `tune`."""
+    """Run trials of a study until the study has `trials` trials. Raises the errors of `Objective.run`."""
     progress = work.progress
     with progress.bar("tune", trials, done=sum(each.state != "unfinished" for each in study.trials())) as bar:
         while (trial := study.take(trials)) is not None:

@@ -19,8 +19,9 @@ from satm.rng import Seed
 class SeededTPE(BaseSampler):
     """Optuna's TPE sampler (tree-structured Parzen estimator) with a new seed for each trial.
 
-    With a seed of Optuna itself, all trials of a session share one stream of random numbers. The stream starts again in
-    each session, so a continued study would draw the same numbers as for its first trials.
+    If Optuna's sampler had one seed for all trials, the trials of one call of `tune` would share one stream of random
+    numbers. A later call starts this stream again, so a continued study would draw the same numbers as for its first
+    trials.
     """
 
     def __init__(self, seed: int) -> None:

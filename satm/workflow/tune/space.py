@@ -182,7 +182,7 @@ def _at(values: Mapping[str, Any], path: str) -> Any:
 
 
 def parse_search(pairs: Sequence[str]) -> dict[str, str]:
-    """Read texts `key=range` as a dictionary. Raises ConfigError for another form and for a key that is there twice."""
+    """Read texts `key=range` as a dictionary. Raises ConfigError for any other text and for a key that comes twice."""
     return dict(_pairs(pairs))
 
 

@@ -1,7 +1,7 @@
 """The trials of a tuning, kept in an SQLite storage of Optuna.
 
-Only one worker at a time runs a trial. The trial's accuracies and its end are stored at once, so a trial whose process
-is killed can be continued.
+Several workers may run trials of one study, but no two of them run the same trial at the same time. Each accuracy of a
+trial is stored as soon as it is known, so a trial whose process is killed can be continued.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from satm.workflow.tune.sampler import SeededTPE
 from satm.workflow.tune.space import Choices, Space
 
 HALVING = 2  # at each rung the best 1/HALVING of the trials, the better half, goes on
-MOST_DEATHS = 3  # a trial is not tried again if its worker process died so many times
+MOST_DEATHS = 3  # a trial is not tried again after its worker process has died this many times
 WAIT = 60.0  # how many seconds SQLite waits while another worker writes
 State: TypeAlias = Literal["complete", "pruned", "failed", "unfinished"]
 ENDED: Mapping[TrialState, State] = {
@@ -95,10 +95,10 @@ class Study:
         return tuple(_record(each) for each in found if each.state != TrialState.WAITING)
 
     def take(self, wanted: int) -> TakenTrial | None:
-        """Take a trial that no live process runs, or a new trial. None if the study already has `wanted` trials.
+        """Take a trial for this process to run. None if the study already has `wanted` trials.
 
         An unfinished trial whose process was stopped or killed is taken first. It keeps its settings, and its
-        condensations continue from their saved states.
+        condensations continue from their saved states. If there is none, a new trial is taken.
         """
         with self._alone(), _explained(self.path):
             for each in self._optuna.get_trials(deepcopy=False):
@@ -176,9 +176,9 @@ class TakenTrial:
                 self.trial.set_user_attr("runs", [*runs, run])
 
     def stop(self) -> None:
-        """Leave the trial for a later session.
+        """Leave the trial for a later call of `tune`.
 
-        An error while writing is ignored: the later session then finds that this process has ended.
+        An error while writing is ignored: the later call then finds that this process has ended.
         """
         with suppress(RegistryError), _explained(self.study.path):
             self.trial.set_user_attr("stopped", True)
@@ -244,7 +244,8 @@ def _storage(path: Path) -> RDBStorage:
 def check_storage(path: Path, registry: Path) -> None:
     """Raise RegistryError if `path` cannot hold studies.
 
-    This is so if it is the registry, another database or no regular file, or if Optuna cannot open its name.
+    This is so if `path` is the registry, another database or no regular file, if it cannot be written, or if it
+    contains characters with which Optuna cannot open it.
     """
     if odd := sorted(set(str(path.absolute())) & set("?#%{}")):  # Optuna takes the path as part of a URL
         raise RegistryError(f"{path}: Optuna cannot open a path with {' '.join(odd)}; name another with --storage")
