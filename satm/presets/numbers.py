@@ -112,7 +112,7 @@ NUMBERS: Mapping[str, Numbers] = {
     "dm": Numbers(
         values={"outer_steps": 20_000, "lr_images": 1.0, "batch_real": 256, "init": "real"},
         by_set={name: {ipc: {"lr_images": lr} for ipc, lr in found.items()} for name, found in DM_LR_IMAGES.items()},
-        source=f"{DM_CODE} and its README",
+        source=DM_CODE,
     ),
     "dance": Numbers(
         values={"outer_steps": 10_000, "batch_real": 128, "init": "real", "expert_epochs": 60},
