@@ -56,8 +56,7 @@ class Runs(Identity):
 
         A resumed run keeps its start time, config, seconds and metrics. Its device, environment, process, command and
         folder are replaced by those of this session. If `keep_command` is True, its command and folder are not
-        replaced. `satm runs resume ID` needs this: the text `satm runs resume ID` as the stored command could not
-        repeat the work in another registry, where nothing has this id.
+        replaced. `satm runs resume` needs this: with its own command, the work could not be repeated elsewhere.
 
         If the run with this key is done, a new run starts. To know this before the call, use `find_run`.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ SHORT = 12  # the number of digits that are shown of an id
 NAMES = 12  # the largest number of classes whose names are shown
 # For each profile, what a reader should know about the numbers of a set or run with this profile.
 SCALES = {
-    "cpu": "a small scale for a CPU: no number stands beside a paper's",
+    "cpu": "a small scale for a CPU: do not compare its numbers with a paper's",
     "smoke": "a trial scale: its numbers say that it runs, and nothing else",
     "custom": "the paper's scale with settings replaced by hand",
     "foreign": "imported: made by somebody else, and nothing is known of how it was selected",
@@ -86,8 +87,7 @@ def run_card(
     *,
     sets: Sequence[str],
     environment: Mapping[str, Any],
-    last_step: int | None,
-    metrics: Mapping[str, float | None],
+    metrics: Mapping[str, tuple[int, float]],
     saved: Sequence[Path | str],
     results: Sequence[GroupRow],
 ) -> list[str]:
@@ -99,8 +99,7 @@ def run_card(
         state: what the run does now, as `registry.process.state` returns it.
         sets: the names of the sets that the run made.
         environment: the facts of `registry.provenance.environment`.
-        last_step: the last step with stored metrics; None if there are no metrics.
-        metrics: the last value of each metric, by name; None if it is NaN.
+        metrics: the step and the value of the last entry of each metric, by name. A value can be NaN.
         saved: the files with the saved state of the run.
         results: the most important results of the set that the run made or worked on.
     """
@@ -118,11 +117,20 @@ def run_card(
     ]
     facts = [f"{name} {environment[name]}" for name in ("satm", "torch", "python") if environment.get(name)]
     lines.append(("software", ", ".join([*facts, *([str(environment["cpu"])] if environment.get("cpu") else [])])))
-    if last_step is not None:
-        values = ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()) if value is not None)
-        lines.append((f"step {last_step}", values))
+    lines += _last_metrics(metrics)
     lines += [("made", name) for name in sets] + [("saved state", str(file)) for file in saved]
     return [*_shown(lines), *(["", *_results(results, "satm eval")] if results else [])]
+
+
+def _last_metrics(metrics: Mapping[str, tuple[int, float]]) -> Iterator[Line]:
+    """Yield a line for each step at which some metric has its last entry, the latest step first.
+
+    Not every metric is measured at every step. NaN is not shown.
+    """
+    for step in sorted({step for step, _ in metrics.values()}, reverse=True):
+        found = [(name, value) for name, (at, value) in sorted(metrics.items()) if at == step and not isnan(value)]
+        if found:
+            yield f"step {step}", ", ".join(f"{name} {value:.4g}" for name, value in found)
 
 
 def _recipe(run: RunRecord) -> Iterator[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -121,11 +122,15 @@ def show(
             raise ConfigError(f"--grid: run {run.id} ({run.kind}) made no set; satm sets show SET --grid takes one")
         write_grid(made[0], grid, registry, data_root)
         say(f"images in {grid}", err=True)
-    metrics = {row.name: None if row.value != row.value else row.value for row in measured}
-    last, saved = max((row.step for row in measured), default=None), run_files(run.key)
+    metrics = {row.name: (row.step, row.value) for row in measured}
+    saved = run_files(run.key)
     if as_json:
         shown = dataclasses.asdict(run) | {"state": state_of(run), "sets": made, "environment": environment}
-        shown |= {"last_step": last, "metrics": metrics, "saved_state": [str(file) for file in saved]}
+        shown |= {
+            "last_step": max((step for step, _ in metrics.values()), default=None),
+            "metrics": {name: None if math.isnan(value) else value for name, (_, value) in metrics.items()},
+            "saved_state": [str(file) for file in saved],
+        }
         say_lines(to_json(shown))
         return
     of = [run.set_id] if run.set_id else []
@@ -135,7 +140,6 @@ def show(
         state_of(run),
         sets=made,
         environment=environment,
-        last_step=last,
         metrics=metrics,
         saved=saved,
         results=rows,

@@ -33,7 +33,7 @@ def stored(here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         run_id = start(registry, config=FACTS, profile="cpu", command="satm condense cifar10 --ipc 2")
         parents = ("data:" + "a" * 64, "experts:" + "b" * 32)
         record = registry.add_set(a_set(profile="cpu", parents=parents), run=run_id)
-        registry.add_metrics(run_id, [(9, "loss", 0.25)])
+        registry.add_metrics(run_id, [(4, "sharpness", 0.5), (4, "loss", 0.75), (9, "loss", 0.25)])
         registry.finish_run(run_id, status="done", set_id=record.id)
         registry.add_tag(record.id, "baseline")
         evaluated(registry, [record], [0.9])
@@ -66,6 +66,7 @@ def test_the_card_of_a_run_says_what_it_did_and_how_it_ended(satm: Satm, stored:
     assert max(map(width, out.splitlines())) <= 80
     for said in (f"run            {stored}, condense", "state          done", "step 9         loss 0.25"):
         assert said in out
+    assert "step 4         sharpness 0.5\n" in out  # a metric stands under the step that it was last measured at
     assert "made           cifar10/ipc2/satm@1" in out
     assert "90.0  [" in out
 
@@ -77,7 +78,7 @@ def test_json_is_everything_that_is_stored(satm: Satm, stored: str) -> None:
     shown = json.loads(satm("runs", "show", "--json"))
     assert (shown["id"], shown["state"], shown["sets"]) == (stored, "done", ["cifar10/ipc2/satm@1"])
     assert list(shown)[-6:] == ["state", "sets", "environment", "last_step", "metrics", "saved_state"]
-    assert (shown["last_step"], shown["metrics"]) == (9, {"loss": 0.25})
+    assert (shown["last_step"], shown["metrics"]) == (9, {"loss": 0.25, "sharpness": 0.5})
 
 
 def test_a_card_has_a_picture_beside_it(satm: Satm, stored: str, here: Path) -> None:

@@ -247,6 +247,13 @@ def test_gc_of_a_copy_leaves_the_runs_of_the_registry(satm: Callable[..., str], 
     assert state.exists()
 
 
+def test_a_state_that_does_not_exist_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Registry.open("satm.db") as store:
+        store.add_set(SET, run=start(store))
+    assert run(["runs", "list", "--state", "runing"]) == 2
+    assert "'dead', 'silent'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from registry import Registry
 from satm.cli import run as command
@@ -275,6 +276,32 @@ def test_what_cells_share_is_foreseen_once() -> None:
     total.add(replace(piece, key="b", experts=shared | {("experts", 1): 3.0}))
     total.add(replace(piece, key="c", blocked="no data"))
     assert (total.seconds, sum(total.experts.values()), len(total.blocked)) == (14.0, 13.0, 1)
+
+
+def test_the_networks_that_choose_a_rate_are_foreseen(tmp_path: Path) -> None:
+    from evaluation import RECIPES
+    from satm.workflow.reproduce.cost import Machine, cost_of
+
+    study = """
+    title = "Rates"
+    source = "a test"
+    evaluations = {learned = {}, grid = {rate = "grid"}}
+    [[cells]]
+    dataset = "digits"
+    ipc = 1
+    arms = ["satm", "dm"]
+    evaluations = ["learned", "grid"]
+    """
+    file = tmp_path / "rates.toml"
+    file.write_text(study)
+    recipe = RECIPES.get("cpu")
+    trainings = recipe.repeats + len(recipe.grid) * recipe.rate_networks  # those that are tested, and those that choose
+    machine = Machine(torch.device("cpu"))
+    (layout,) = layouts(Asked(study=str(file), profile="cpu"))
+    for laid in layout.asked:
+        judging = cost_of(laid, machine, {"learned": None, "grid": None}).judging
+        learned = trainings if laid.cell.name == "dm" else recipe.repeats  # a set of DM has no learned rate
+        assert judging["grid"] / judging["learned"] == pytest.approx(trainings / learned)
 
 
 def test_a_set_that_another_process_makes_is_waited_for() -> None:
