@@ -18,24 +18,24 @@ C = TypeVar("C")
 class Choice:
     """An annotation of a field that can hold dataclasses of several types. It says how the type of a value is found.
 
-    Each of these dataclasses has a field that holds the name of the dataclass. `tag` is the name of this field, in the
-    following example "rule":
+    Each of these dataclasses has a short name (such as "sam"), and a field that holds this name. `tag` says what the
+    field is called. In the following example it is called "rule":
 
         outer: Annotated[OuterRule, Choice(tag="rule", names=OUTER, find=...)]
 
-    The field `outer` is then read from {"rule": "sam", "rho": 0.1}: `find("sam")` returns the dataclass, and `rho` is a
-    field of it. The string "sam" alone means the same dataclass with its default values.
+    The field `outer` is then read from {"rule": "sam", "rho": 0.1}: `find("sam")` returns the dataclass, which has the
+    fields `rule` and `rho`. The string "sam" alone means the same dataclass with the default values of its fields.
     """
 
-    tag: str  # the field that holds the name of the dataclass
-    names: Iterable[str]  # all names; read again for each value, because a table of names can grow
-    find: Callable[[str], type[Any]]  # returns the dataclass of a name
+    tag: str  # the field that holds the short name of the dataclass
+    names: Iterable[str]  # all short names; read again for each value, because a table of names can grow
+    find: Callable[[str], type[Any]]  # returns the dataclass that has the given short name
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The fields of a configuration dataclass as a dictionary that can be written as JSON.
+    """Return the fields of a configuration dataclass as a dictionary that can be written as JSON.
 
-    A field that holds a dataclass becomes a dictionary inside it, and a tuple becomes a list.
+    A value that is a dataclass becomes a nested dictionary, and a tuple becomes a list.
     """
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
@@ -49,8 +49,9 @@ def _plain(value: Any) -> Any:
 def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     """Make a `cls` from a dictionary such as `to_dict` returns. Fields with a default value may be missing.
 
-    Raises UnknownName for a key that `cls` does not have, and ConfigError for a missing field or a value of the wrong
-    type. Their messages name the key, with `where` before it.
+    Raises UnknownName for a key that is no field of `cls` and for an unknown short name (see `Choice`). Raises
+    ConfigError for a missing field and for a value of the wrong type. The messages name the key, with the prefix
+    `where`.
     """
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -69,7 +70,7 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
 
 
 def _today(field: dataclasses.Field[Any], value: Any) -> Any:
-    """`value`, or its new name if `value` is a name that older versions of satm used.
+    """Return `value` or, if `value` is a name that only older versions of satm used, the name that replaced it.
 
     The metadata of the field list such names as {"formerly": {old name: new name}}.
     """
@@ -79,13 +80,14 @@ def _today(field: dataclasses.Field[Any], value: Any) -> Any:
 def override(
     values: Mapping[str, Any], changes: Mapping[str, Any], *, either: tuple[str, str] | None = None
 ) -> dict[str, Any]:
-    """A copy of `values` (a dictionary such as `to_dict` returns) with the settings of `changes` replaced.
+    """Return a copy of `values` in which the settings in `changes` have new values.
 
-    A key of `changes` is a dotted name ("experts.count"). Its leading parts may be left out ("count") if only one
-    setting ends with the rest. If a key names a whole table (a nested dictionary), the table is replaced.
+    `values` is a dictionary such as `to_dict` returns. `changes` maps the name of a setting to its new value. The name
+    is dotted ("experts.count"), and its first parts may be left out ("count") if no other setting ends with the same
+    parts. If the name is that of a whole table (a nested dictionary), the whole table is replaced.
 
-    `either` names two settings of one table that exclude each other, so that one of them is always None. If `changes`
-    gives a value to one of the two, the other is set to None, unless `changes` holds both.
+    `either` names two settings of one table of which only one may have a value; the other must be None. If `changes`
+    gives a value other than None to one of the two and does not hold the other, the other is set to None.
 
     Raises UnknownName for a key that names no setting, and ConfigError for a key that fits several settings.
     """
@@ -104,9 +106,9 @@ def override(
 
 
 def setting_path(values: Mapping[str, Any], key: str) -> str:
-    """The whole dotted name of the setting `key`, of which leading parts may be left out.
+    """Return the whole dotted name of a setting. `key` is this name, or the end of it ("count" for "experts.count").
 
-    Raises UnknownName if `key` names no setting, and ConfigError if it fits several settings.
+    Raises UnknownName if `key` names no setting, and ConfigError if `key` is the end of several names.
     """
     paths = list(_paths(values))
     matching = [path for path in paths if path == key] or [p for p in paths if p.endswith("." + key)]
@@ -125,11 +127,11 @@ def _paths(values: Mapping[str, Any], prefix: str = "") -> typing.Iterator[str]:
 
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
-    """`value`, checked against the type `hint`.
+    """Return `value`, checked against the type `hint` and converted to it.
 
-    If `hint` asks for it, a list becomes a tuple, a whole number becomes a float, and a dictionary becomes a
-    dataclass. All other values stay as they are. Raises ConfigError for a value of another type; `where` is the name of
-    the setting in the message.
+    A list becomes a tuple, a whole number becomes a float, and a dictionary becomes a dataclass, each only if `hint` is
+    such a type. All other values stay as they are. Raises ConfigError for a value that does not fit `hint`; `where` is
+    the name of the setting in the message.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
@@ -140,7 +142,8 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
             return _chosen(choices[0], value, where)
     elif origin in (typing.Union, types.UnionType):
         tables = [option for option in arguments if dataclasses.is_dataclass(option)]
-        if isinstance(value, Mapping) and len(tables) == 1:  # then the message names the wrong value in it
+        # Only this option fits a dictionary. The loop below would hide its message, which names the wrong key or value.
+        if isinstance(value, Mapping) and len(tables) == 1:
             return from_dict(typing.cast(type, tables[0]), value, where + ".")
         for option in arguments:
             try:
@@ -171,9 +174,9 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
 
 
 def _chosen(choice: Choice, value: Mapping[str, Any] | str, where: str) -> Any:
-    """The dataclass that `value` describes. Its type is the one that `value` names under the key `choice.tag`.
+    """Return the dataclass that `value` describes. `value[choice.tag]` is the short name of the dataclass (see `Choice`).
 
-    If `value` is a string, it is the name itself, and all fields have their default values.
+    If `value` is a string, the string is the short name, and all fields have their default values.
     """
     if isinstance(value, str):
         value = {choice.tag: value}
@@ -186,7 +189,7 @@ def _chosen(choice: Choice, value: Mapping[str, Any] | str, where: str) -> Any:
 
 
 def _spell(hint: Any) -> str:
-    """The type `hint` in words, for a message."""
+    """Return the type `hint` in words, for a message."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return "a table of settings"

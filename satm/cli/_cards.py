@@ -1,4 +1,4 @@
-"""Makes the card of a set or a run: a page of text that shows what the registry stores about it."""
+"""Makes the card of a set or a run: lines of text that show what the registry stores about the set or run."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def set_card(
 ) -> list[str]:
     """Return the lines of a set's card: what the set is, how and from what it was made, and its most important results.
 
-    `run` is the run that made the set; None if it is not known. `origin` is the tree of everything the set was made
-    from.
+    `run` is the run that made the set; None if it is not known. `origin` is the set's tree of origins: everything that
+    it was made from.
     """
     about = record.about
     classes = list(about["classes"])
@@ -93,7 +93,8 @@ def run_card(
 ) -> list[str]:
     """Return the lines of a run's card.
 
-    They show the work of the run, its settings, where it ran, how it ended, and the most important results of its set.
+    They show the work of the run, its settings, where it ran, how it ended, the names of the sets that it made, and the
+    most important results of one set, `run.set_id`.
 
     Args:
         state: what the run does now, as `registry.process.state` returns it.
@@ -101,7 +102,8 @@ def run_card(
         environment: the facts of `registry.provenance.environment`.
         metrics: the step and the value of the last entry of each metric, by name. A value can be NaN.
         saved: the files with the saved state of the run.
-        results: the most important results of the set that the run made or worked on.
+        results: the most important results of the set `run.set_id`, which the run made or worked on; empty if there is
+            no such set.
     """
     ipc = "" if run.ipc is None else f", {run.ipc} a class"
     ways = {"running": "", "done": ""}.get(state, f"; satm runs resume {run.id} goes on")
@@ -134,7 +136,7 @@ def _last_metrics(metrics: Mapping[str, tuple[int, float]]) -> Iterator[Line]:
 
 
 def _recipe(run: RunRecord) -> Iterator[Line]:
-    """Yield the preset of a condensation, the source of its settings, its departures from this source, and notes."""
+    """Yield the preset of a condensation, the source of its settings, where they depart from this source, and notes."""
     config = run.config
     if config.get("preset"):
         yield "preset", config["preset"]
@@ -174,9 +176,9 @@ def _value(value: Any) -> str:
 
 
 def _origins(origin: Origin, depth: int = 0) -> Iterator[str]:
-    """Yield one line for each origin, with shortened ids and indented by its depth in the tree.
+    """Yield one line for each origin below `origin` in the tree, indented by its depth.
 
-    The command of a run is left out.
+    The id of an origin is shortened, except for a set, which has its name as id. The command of a run is left out.
     """
     for each in origin.origins:
         about = each.about.partition(": ")[0] if each.kind == "run" else each.about

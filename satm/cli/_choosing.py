@@ -41,8 +41,11 @@ class CondenseOptions:
     def choose(self) -> Chosen:
         """Return the preset, the seed and the data root that the options or the configuration file choose.
 
-        Raises ConfigError if no data set is given, or if options contradict the file. Raises UsageError for any other
-        wrong value.
+        With a configuration file, --seed, --data-root, --set, --engine, --precision and --compilation may be given, and
+        replace what the file says. The other options may not be given, not even with the value in the file.
+
+        Raises ConfigError if neither a data set nor a file is given, or if an option is given that may not be given
+        with a file. Raises UsageError, of which ConfigError is a subclass, for any other wrong value.
         """
         if self.file is not None:
             return self._from_file(self.file)

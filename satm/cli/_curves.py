@@ -14,7 +14,7 @@ from rich.text import Text
 
 # A cell is the place of one character on the terminal.
 LEVELS = "▁▂▃▄▅▆▇█"
-KEPT = 256  # the number of means that a curve keeps, however long the run is; no terminal needs more
+KEPT = 256  # a curve keeps fewer means than this, however long the run is; no terminal needs more
 WIDEST = 60  # the largest number of cells of a curve
 NAME, NUMBER, RANGE = 19, 10, 21  # the numbers of cells for the name, the newest value, and the lowest and highest mean
 NARROWEST, LOWEST = 72, 12  # the smallest numbers of columns and lines of a terminal on which curves are drawn
@@ -30,7 +30,7 @@ class Curve:
     def __init__(self) -> None:
         self.newest = 0.0
         self._means: list[float] = []
-        self._waiting: list[float] = []  # the newest values, which are too few for a mean
+        self._waiting: list[float] = []  # the newest values, which are still too few for another mean
         self._each = 1  # the number of values in each mean
 
     def add(self, value: float) -> None:

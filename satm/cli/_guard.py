@@ -13,7 +13,7 @@ PACKAGES = ("satm", "evaluation", "protocols", "registry")
 def guard() -> None:
     """Raise Shadowed if the four packages of satm are not in one folder.
 
-    Names such as `registry` are common. So another package or folder with the same name may be imported instead.
+    Names such as `registry` are common. So Python may import another package or folder with the same name instead.
     """
     places = {}
     for name in PACKAGES:

@@ -1,6 +1,7 @@
-"""Writes a matrix of accuracies (groups × architectures) as tables, and how well the architectures order the sets.
+"""Writes a matrix of accuracies as tables, with a row for each group of sets and a column for each architecture.
 
-A group holds sets that differ only in the seed of their condensation.
+A group holds sets that differ only in the seed of their condensation. This module also writes how well the order of the
+sets on an architecture agrees with their order on the architecture that each set was made with.
 """
 
 from __future__ import annotations
@@ -123,10 +124,11 @@ def _wide(
 
 
 def _score(line: MatrixRow, architecture: str) -> str:
-    """Return the text of one cell: the mean accuracy with interval, numbers of units, spreads and learning rates.
+    """Return the text of one cell.
 
-    In this mean a diverged network has the accuracy of a guess. If networks diverged, the mean of the others is shown
-    too.
+    It shows the mean accuracy, its interval, the numbers of condensations and networks, the spreads, and the learning
+    rates. In the mean a diverged network has the accuracy of a guess. If networks diverged, the mean of the other
+    networks is shown too.
     """
     found = line.score(architecture)
     if found is None:

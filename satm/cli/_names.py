@@ -90,7 +90,7 @@ class Command(TyperCommand):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the words of the command line, after the missing values of `ALONE` were added."""
+        """Read the words of the command line. Options of `ALONE` without a value get their value first."""
         own = {name for parameter in self.params for name in parameter.opts}
         return super().parse_args(ctx, _with_values(args, [name for name in ALONE if name in own]))
 

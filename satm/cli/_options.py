@@ -245,7 +245,7 @@ def parse_logs(texts: list[str] | None) -> tuple[str, ...]:
 
 
 def one_of(option: str, text: str | None, *values: str) -> Any:
-    """Return `text` if it is one of `values` or None. Raises ConfigError for any other text."""
+    """Return `text`, which must be None or one of `values`. Raises ConfigError for any other text."""
     if text is not None and text not in values:
         expected = f"{', '.join(values[:-1])} or {values[-1]}" if len(values) > 1 else values[0]
         raise ConfigError(f"{option} {text}: expected {expected}")
@@ -271,10 +271,10 @@ def parse_rate(text: str | None) -> Any:
 
 
 def parse_labels(labels: str | None, teacher: str | None, temperature: float | None) -> Any:
-    """Return where the labels come from, as the argument `labels` of `satm.evaluate`.
+    """Return where the labels come from, as the argument `labels` of `satm.evaluate`; None if no option is given.
 
-    If a teacher or a temperature is given, the labels come from a teacher. Raises ConfigError if `labels` is neither
-    "teacher" nor "own", or if a teacher or a temperature is given and `labels` is "own".
+    If a teacher or a temperature is given, the labels come from a teacher. Raises ConfigError if `labels` is given and
+    is neither "teacher" nor "own", or if a teacher or a temperature is given and `labels` is "own".
     """
     found = one_of("--labels", labels, "teacher", "own")
     if teacher is None and temperature is None:

@@ -19,7 +19,11 @@ def say(text: object = "", *, err: bool = False) -> None:
 
 
 def say_lines(text: str) -> None:
-    """Print a text of several lines, such as a table or JSON, on stdout. The caller has already escaped its names."""
+    """Print a text of several lines, such as a table or JSON, on stdout.
+
+    Invisible characters are shown as escapes, except line breaks. So if a name in the text may contain a line break,
+    the caller must escape it first.
+    """
     print(printable_lines(text), flush=True)
 
 
@@ -41,8 +45,8 @@ def accept_every_letter() -> None:
 def flushed() -> str | None:
     """Write the buffered output to stdout. Returns the reason if this fails, else None.
 
-    After an error, stdout is redirected to the null device. Otherwise Python tries to write again when it ends, and
-    prints a traceback.
+    If it fails, stdout is redirected to the null device. Without this, Python would try to write again when it ends,
+    and print a traceback.
     """
     try:
         sys.stdout.flush()

@@ -32,12 +32,12 @@ from satm.report.tables import render
 from satm.workflow.compare import WHOLE
 from satm.workflow.grouped import GroupRow
 
-# The protocol of a row that has in-domain and cross-arch results. In both, networks see all classes at once, which they
-# do not in a stream.
+# A pivot table by architecture shows this name in place of the protocols `in-domain` and `cross-arch`, so that the
+# results of both are on one line. In both protocols, networks learn all classes at once. In a stream they do not.
 ALL_CLASSES = "all classes"
 OWN = "in-domain"  # the protocol of an evaluation on the architecture that the set was made with
 LEAST = 20  # the smallest number of characters for the names at the left
-# In these pivot tables, the names at the left do not contain the version of a set, so the cells show it.
+# In pivot tables by these properties, the names at the left do not contain the version of a set, so the cells show it.
 _WITHOUT_SET = (Pivot.METHOD, Pivot.IPC)
 
 
@@ -127,8 +127,8 @@ def _lines(table: Turned, texts: Sequence[Sequence[str]], by: Pivot, same: str |
 def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
     """Divide the columns at the right into blocks that are printed below each other.
 
-    A block has as many columns as fit into the width `room`, but at least one. Returns the first column of each block,
-    and the column after its last.
+    A block has as many columns as fit into the width `room`, but at least one. Returns two numbers for each block: that
+    of its first column, and that of the column after its last.
     """
     blocks, begin, used = [], 0, 0
     for i, each in enumerate(widths):
@@ -167,7 +167,10 @@ def _names(row: GroupRow, by: Pivot, columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _numbered(names: tuple[str, ...], again: int) -> tuple[str, ...]:
-    """Return the names of the line for result number `again` of one cell: the first name is followed by the number."""
+    """Return the names of the line for result number `again` (from 1) of one cell.
+
+    From the second result on, the first name is followed by this number.
+    """
     return names if again == 1 else (f"{names[0]} ({again})", *names[1:])
 
 

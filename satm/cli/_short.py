@@ -1,4 +1,7 @@
-"""Prints the short table of results: one row for each set, memory and architecture, and only columns that differ."""
+"""Prints the short table of results, with one row for each result.
+
+A column that has the same text in all rows is left out of the table and shown once above it.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ from satm.workflow.incremental.naming import BASE
 
 # The columns that describe a row. The numbers of the row come after them.
 ABOUT = ("set", "protocol", "architecture", "memory", "profile", "recipe", "rate", "metric", "step")
-# By these separators, the texts of a column are split into parts, and parts that all rows share are shown only once.
+# The separators that split the texts of a column into parts. A part that all rows share is shown once, above the table.
 SEPARATORS = {"set": "/", "recipe": ", "}
 ROWS = 40  # the largest number of rows in a short table, if the user does not give another number
-NAMED = 3  # the title of a table names at most so many metrics; the column `metric` names all of them
+NAMED = 3  # if a table has more metrics than this, its title only says how many; its column `metric` names them
 
 
 def terminal_width() -> int:
@@ -34,7 +37,7 @@ def terminal_width() -> int:
 def print_short(rows: Sequence[GroupRow], *, notes: Sequence[str] = (), more: str = "") -> None:
     """Print the rows as a table that fits the terminal.
 
-    `notes` holds a note for each row, or nothing. `more` is a text about rows that are left out.
+    `notes` has a note for each row ("" for no note), or is empty. `more` is a text about rows that are left out.
     """
     lines = short_lines(rows, terminal_width(), notes=notes)
     say_lines("\n".join([*lines, *([wrapped([more], terminal_width())] if more else [])]))
@@ -51,7 +54,7 @@ def print_stored(registry: Path, names: Sequence[str], **filters: Any) -> None:
 
 
 def print_best(found: Sequence[Best], form: Format, *, more: str = "") -> None:
-    """Print the best rows. A note on each row names the other rows that may be the best too."""
+    """Print the best rows. A note or a column says of each row which other rows may be the best too."""
     if form is not Format.TABLE:
         columns, lines = plain_table([each.row for each in found])
         rivals = ["; ".join(row.group.name for row in each.rivals) for each in found]
@@ -69,9 +72,9 @@ def print_best(found: Sequence[Best], form: Format, *, more: str = "") -> None:
 
 
 def short_lines(rows: Sequence[GroupRow], limit: int, *, notes: Sequence[str] = ()) -> list[str]:
-    """Return the lines of the short table, at most `limit` characters wide.
+    """Return the lines of the short table, at most `limit` characters wide if possible.
 
-    `notes` holds a note for each row, or nothing.
+    `notes` has a note for each row ("" for no note), or is empty.
     """
     if not rows:
         return ["no results"]
@@ -135,8 +138,8 @@ def mean_text(row: GroupRow) -> str:
 def ends_text(row: GroupRow) -> str:
     """Return the text of the 95% interval.
 
-    If there is none, return the standard deviation between condensations or, if there is only one condensation, the
-    standard deviation between networks.
+    If there is no interval, return the standard deviation between condensations or, if this is not known, the standard
+    deviation between networks. If this is not known either, return "".
     """
     scale, digits = _scale(row)
     if (ends := row.interval) is not None:
@@ -171,7 +174,7 @@ def marks_of(texts: Sequence[str]) -> dict[str, str]:
 
 
 def what_text(rows: Sequence[GroupRow]) -> str:
-    """Return what the means are: `test accuracy in %`, or the names of other metrics."""
+    """Return what the means are: `test accuracy in %`, the names of other metrics, or how many metrics there are."""
     expected = ["test accuracy"] if any(is_headline(row.cell) for row in rows) else []
     names = [*expected, *sorted({row.cell.metric for row in rows if not is_headline(row.cell)})]
     names = names if len(names) <= NAMED else [f"{len(names)} metrics"]
@@ -179,7 +182,7 @@ def what_text(rows: Sequence[GroupRow]) -> str:
 
 
 def unit_text(rows: Sequence[GroupRow]) -> str:
-    """Return what n counts besides condensations: class orders in streams, networks otherwise."""
+    """Return what the second number of n is a number of: class orders if all rows are of streams, else networks."""
     return "class orders" if all(row.cell.incremental for row in rows) else "networks"
 
 

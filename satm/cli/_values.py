@@ -60,9 +60,9 @@ def _teach(parameter: Any) -> None:
 
 
 def plain(parameter: Any, word: Any) -> Any:
-    """The value of `word`, which is one text or, for a repeatable parameter, a list of texts.
+    """Return the value of `word`, or `OTHER` if typer must convert the word.
 
-    `OTHER` if typer must convert it.
+    `word` is one text or, for a repeatable parameter, a list of texts. It is None if the parameter is not given.
     """
     kind, info = parameter.type_descriptor.annotation, parameter.type_descriptor.parameter_info
     if any(getattr(info, name, None) for name in SPECIAL) or not (info.file_okay and info.dir_okay):
@@ -79,7 +79,8 @@ def plain(parameter: Any, word: Any) -> Any:
 
 
 def _value(kind: Any, word: Any, info: Any) -> Any:
-    # The value of one word as the type `kind`; `OTHER` if typer must convert it. `info` holds the parameter's limits.
+    # Returns the value of one word as the type `kind`, or `OTHER` if typer must convert the word. `info` holds the
+    # limits of the parameter.
     if kind is str and isinstance(word, str):
         return word
     if kind in NUMBERS and (type(word) is kind or (isinstance(word, str) and NUMBERS[kind].fullmatch(word))):

@@ -135,7 +135,7 @@ def _print_narrow(matrices: Sequence[Matrix], registry: Path) -> None:
 
 
 def _stored(matrix: Matrix, registry: Path) -> list[GroupRow]:
-    """The rows of the registry that hold the accuracies of `matrix`."""
+    """Return the rows of the registry that hold the accuracies of `matrix`."""
     import satm
 
     shown = {line.memory: set(line.policies.values()) for line in matrix.rows}
@@ -151,7 +151,7 @@ def _stored(matrix: Matrix, registry: Path) -> list[GroupRow]:
 
 
 def _without_rate(recipe: str) -> list[str]:
-    # The parts of a recipe's text without its learning rate ("lr …").
+    # Returns the parts of a recipe's text, without the part with its learning rate ("lr …").
     return [part for part in recipe.split(", ") if not part.startswith("lr ")]
 
 

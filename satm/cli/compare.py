@@ -126,9 +126,10 @@ def compare(
 
 
 def _lines(block: Block) -> list[str]:
-    """The printed lines of one block (one learning-rate policy, architecture, recipe and profile).
+    """Return the printed lines of one block.
 
-    They are the mean of every group, the comparisons, the groups that may be the best, and remarks on missing results.
+    All results of a block have the same learning-rate policy, architecture, recipe and profile. The lines show the mean
+    of every group, the comparisons, the groups that may be the best, and remarks on missing results.
     """
     from satm.cli._tables import shown_memory
     from satm.report.comparison import best_line, comparison_line, crossed_line, family_lines
@@ -158,14 +159,14 @@ def _lines(block: Block) -> list[str]:
 
 
 def _rates(side: Side) -> str:
-    """The learning rates of a group, and how many of its networks diverged."""
+    """Return the text that says the learning rates of a group, and how many of its networks diverged."""
     low, high = f"{side.row.rates[0]:.3g}", f"{side.row.rates[-1]:.3g}"
     lost = f", {side.row.diverged} diverged and count as chance" if side.row.diverged else ""
     return (f"rate {low}" if low == high else f"rates {low} to {high}") + lost
 
 
 def _plain(found: Compared) -> dict[str, Any]:
-    """The comparisons as a dictionary for JSON. Accuracies and differences are fractions, not percent."""
+    """Return the comparisons as a dictionary for JSON. Accuracies and differences are fractions, not percent."""
     return {
         "blocks": [
             {

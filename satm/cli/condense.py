@@ -127,7 +127,7 @@ def condense(
 
 
 def _judging(every: int | None, *, keep_best: bool) -> Judging | None:
-    """How the images are judged during the condensation; None if they are not judged.
+    """Return how the images are judged during the condensation; None if they are not judged.
 
     `every` is the value of --eval-every. Raises ConfigError for --keep-best without --eval-every.
     """
@@ -143,10 +143,10 @@ def _judging(every: int | None, *, keep_best: bool) -> Judging | None:
 def _check_seeds(
     seeds: str | None, seed: int | None, start_from: str | None, grid: Path | None, *, share_experts: bool
 ) -> tuple[int, ...]:
-    """The seeds of --seeds; an empty tuple if the option is not given.
+    """Return the seeds of --seeds; an empty tuple if the option is not given.
 
-    Raises ConfigError if --seeds is given together with an option that is for one set only (--seed, --from, --grid),
-    and if --share-experts is given without --seeds.
+    Raises ConfigError if --seeds is wrong or is given together with an option that is for one set only (--seed, --from,
+    --grid), and if --share-experts is given without --seeds.
     """
     if seeds is None:
         if share_experts:
@@ -174,7 +174,8 @@ def _condense_seeds(
     fresh: bool,
     share_experts: bool,
 ) -> None:
-    # Condense one set for each seed: one after the other or, if there is a `place`, each in a process there.
+    # Condense one set for each seed. If `place` is None, the sets are condensed one after the other in this process;
+    # otherwise each is condensed in a process of its own at that place.
     chosen = options.choose()
 
     import satm
@@ -202,7 +203,7 @@ def _condense_seeds(
 
 
 def _preview(options: CondenseOptions, device: str, threads: int | None, judging: Judging | None) -> None:
-    # Print what --dry-run shows: what would be done, and how it departs from its source.
+    # Print what --dry-run shows: the work that would be done, and where the settings depart from their source.
     chosen = options.choose()
 
     import satm
@@ -214,7 +215,6 @@ def _preview(options: CondenseOptions, device: str, threads: int | None, judging
     if judging is not None:
         recipe = judging.recipe
         say(f"  judged every {judging.every} outer steps: {recipe.repeats} networks of {recipe.epochs} epochs")
-        say(satm.preview(chosen.preset, device=device, data_root=chosen.data_root, progress=progress))
     from satm.methods import METHODS
 
     if METHODS.get(chosen.preset.config.method).unrolls:

@@ -13,7 +13,10 @@ def register(app: typer.Typer) -> None:
 
 
 def sqlite_problem(version: tuple[int, ...]) -> str | None:
-    """A warning if this SQLite has the WAL-reset bug (https://sqlite.org/wal.html#walresetbug), else None."""
+    """Return a warning if this version of SQLite has the WAL-reset bug, else None.
+
+    The bug is described at https://sqlite.org/wal.html#walresetbug.
+    """
     mended = version >= (3, 51, 3) or (version[:2] == (3, 50) and version >= (3, 50, 7))
     if mended or (version[:2] == (3, 44) and version >= (3, 44, 6)):
         return None

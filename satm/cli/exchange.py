@@ -193,8 +193,8 @@ def _value(option: StrEnum | None) -> Any:
 
 
 def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
-    # The numbers of a text such as "0.49,0.48,0.45"; None if the option is not given. Raises ConfigError. `name` is the
-    # name of the option, for the message.
+    # Returns the numbers of a text such as "0.49,0.48,0.45"; None if the option is not given. Raises ConfigError for
+    # any other text, with the name `name` of the option in its message.
     if text is None:
         return None
     try:

@@ -165,9 +165,10 @@ def evaluate_incremental(
 
 
 def _print_differences(registry: Path, name: str) -> None:
-    """Print the differences between the memories (condensed, random, herding …) of a set or group.
+    """Print the differences between the accuracies of the memories (condensed, random, herding …) of a set or group.
 
-    A difference is paired: both memories are compared at the same condensation seed and class order.
+    A difference is paired: both memories are compared at the same condensation seed and class order. A line names each
+    two memories that cannot be compared.
     """
     from satm.cli._short import terminal_width
     from satm.cli._tables import shown_memory
@@ -212,9 +213,9 @@ def _print_differences(registry: Path, name: str) -> None:
 
 
 def _size(found: MemoryDifference) -> str:
-    """The cell of column n: how many condensations and class orders a difference is the mean of.
+    """Return the text of column n: the numbers of condensations and of class orders in the mean difference.
 
-    For example `3 condensations × 5 orders`, or `5 orders, this set only` for a single set.
+    For example `3 condensations × 5 orders`, or `5 orders, this set only` for a single condensation.
     """
     seeds, orders = found.estimate.seeds, found.estimate.networks
     counted = f"{orders} order{'' if orders == 1 else 's'}"
@@ -223,7 +224,7 @@ def _size(found: MemoryDifference) -> str:
 
 
 def _comparison(published: str | None, preset: str | None) -> str | None:
-    """The value of --published or of its old spelling --preset. Raises ConfigError if both options are given."""
+    """Return the value of --published or of its old spelling --preset. Raises ConfigError if both are given."""
     if published is not None and preset is not None:
         raise ConfigError("--preset is the old spelling of --published; give --published only")
     return preset if published is None else published

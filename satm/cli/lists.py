@@ -78,9 +78,9 @@ def presets(method: option.MethodName = None) -> None:
 
 
 def _rows(named_by: str, listing: str) -> list[list[str]]:
-    """One row for every name of the table `listing`: the option or argument that takes the name, the name, its summary.
+    """Return one row for each name of the table `LISTINGS[listing]`: `named_by`, the name and its summary.
 
-    `named_by` is that option or argument; `listing` is a key of `LISTINGS`.
+    `named_by` is the option or argument that takes such a name, for example `--method`.
     """
     return [[named_by, name, summary] for name, summary in sorted(LISTINGS[listing].names().summaries().items())]
 

@@ -15,7 +15,7 @@ from satm.errors import ConfigError
 if TYPE_CHECKING:
     from satm.workflow.condense.plan import Plan
 
-# Bytes of each unit of a size
+# For each unit of a size, its number of bytes
 UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 
@@ -86,7 +86,7 @@ def plan(
 
 
 def parse_size(text: str) -> float:
-    """The number of bytes that a text such as `4GB` or `500 MB` means. Raises ConfigError for any other text."""
+    """Return the number of bytes that a text such as `4GB` or `500 MB` means. Raises ConfigError for a wrong text."""
     number, unit = text.strip()[:-2], text.strip()[-2:].upper()
     try:
         size = float(number) * UNITS[unit]
@@ -98,7 +98,7 @@ def parse_size(text: str) -> float:
 
 
 def _lines(plan: Plan, available: float | None) -> list[str]:
-    # The printed lines of a prediction. `available` is the memory of --memory in bytes; None if it is not given.
+    # Returns the printed lines of a prediction. `available` is the value of --memory in bytes; None if it is not given.
     from satm.progress import spell_seconds
 
     steps = f"{plan.outer_steps} outer steps (N {plan.inner_steps}, window {plan.window}) of {plan.step_seconds:.3g} s"
@@ -128,10 +128,10 @@ def _lines(plan: Plan, available: float | None) -> list[str]:
 
 
 def _off(predicted: float, measured: float) -> str:
-    # How far a prediction is from the measured number, such as `predicted +12%`.
+    # Returns how far a prediction is from the measured number, as a text such as `predicted +12%`.
     return f"predicted {100 * (predicted / measured - 1):+.0f}%" if measured else "nothing to compare with"
 
 
 def _size(amount: float) -> str:
-    # A number of bytes as text, in MB or GB.
+    # Returns the text of a number of bytes, in MB or GB.
     return f"{amount / 1e9:.2f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"

@@ -24,20 +24,20 @@ HEAD = """# Commands
 This page is written by `make docs` from the commands themselves: do not edit it. `satm COMMAND --help` shows the same.
 Names that other installed packages add are listed by `--help` only.
 """
-# The placeholder for the value of an option of each type
+# For each type of an option's value, the placeholder for the value
 TYPES = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
 
 def reference() -> str:
-    """The text of the whole page. It is the same on every machine, because names of plugins are left out."""
+    """Return the text of the whole page. It is the same on every machine, because names of plugins are left out."""
     sections = [section for command in _commands(typer.main.get_command(app), "satm") for section in _section(*command)]
     return "\n".join([HEAD, *sections])
 
 
 def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """For every command of a group and of the groups inside it: its full name (`satm sets list`) and the command.
+    """Yield the full name (`satm sets list`) and the command of each command in a group and in the groups inside it.
 
-    `command` is the group and `path` is the group's full name.
+    `command` is the group, and `path` is the full name of the group.
     """
     for name, inner in command.commands.items():
         if hasattr(inner, "commands"):
@@ -47,9 +47,9 @@ def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _section(path: str, command: Any) -> Iterator[str]:
-    """The section of one command.
+    """Yield the paragraphs of the section about one command.
 
-    It holds the usage line, what the command does, an example, and a list of its arguments and options.
+    They are the usage line, what the command does, an example, and a list of its arguments and options.
     """
     shown = [each for each in command.params if not getattr(each, "hidden", False)]
     arguments = [each for each in shown if each.param_type_name == "argument"]
@@ -67,9 +67,10 @@ def _section(path: str, command: Any) -> Iterator[str]:
 
 
 def _item(parameter: Any, annotated: Any) -> str:
-    """The list item of an argument or option: its name, the placeholder of its value, its help text and its default.
+    """Return the list item of an argument or option: its name, a placeholder for its value, its help, and its default.
 
-    If an environment variable can set the value, the item names the variable. `annotated` is the parameter's type.
+    If an environment variable can set the value, the item names the variable. `annotated` is the type annotation of the
+    argument or option.
     """
     facts = []
     if parameter.envvar:
@@ -85,9 +86,9 @@ def _item(parameter: Any, annotated: Any) -> str:
 
 
 def _name(parameter: Any) -> str:
-    """The name of an option as it is typed (`--ipc`), or of an argument as a usage line shows it.
+    """Return the name of an option as it is typed (`--ipc`), or of an argument as a usage line shows it.
 
-    `[SET]` in brackets means that the argument may be left out, and `SET...` that it may be repeated.
+    Brackets, as in `[SET]`, mean that the argument may be left out. Dots, as in `SET...`, mean that it may be repeated.
     """
     if parameter.param_type_name == "argument":
         name = str(parameter.metavar or parameter.name.upper())
@@ -96,7 +97,7 @@ def _name(parameter: Any) -> str:
 
 
 def _value(annotated: Any) -> str:
-    """The placeholder for an option's value, such as INTEGER or `a|b`; "" for a flag."""
+    """Return the placeholder for an option's value, such as INTEGER or `a|b`; "" for a flag."""
     kind = get_args(annotated)[0]
     while inner := get_args(kind):  # the type X in `X | None` and in `list[X]`
         kind = inner[0]

@@ -159,7 +159,7 @@ def verify(
 
 
 def _reading(path: Path) -> Registry:
-    """The registry file at `path`, opened read-only. Raises RegistryError if it does not exist."""
+    """Open the registry file at `path` read-only. Raises RegistryError if the file does not exist."""
     from registry import Registry
 
     return Registry.open(path, must_exist=True, read_only=True)

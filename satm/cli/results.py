@@ -43,7 +43,7 @@ class Protocol(StrEnum):
 
 # The protocol that each short name stands for
 _SHORT = {Protocol.ARCH: Protocol.CROSS_ARCH, Protocol.CL: Protocol.CLASS_INCREMENTAL}
-# The days of each unit of --since: hours, days and weeks
+# For each unit of --since (hours, days and weeks), its number of days
 _UNITS = {"h": 1 / 24, "d": 1.0, "w": 7.0}
 
 OnlyProtocol = Annotated[
@@ -153,7 +153,7 @@ class View:
     Raises ConfigError if more than one of --all, --pivot and --best is given.
     """
 
-    pivot: Pivot | None  # --pivot: the column with its values side by side
+    pivot: Pivot | None  # --pivot: the property of results whose values are shown side by side
     best: bool  # --best
     sort: str | None  # --sort: the name of a column
     limit: int | None  # --limit
@@ -182,17 +182,18 @@ class View:
         return self.every or asked or self.pivot is Pivot.STEP
 
     def protocol(self, asked: Protocol | None) -> Protocol | None:
-        """The protocol whose results are read, given the one that --protocol names; None: all protocols.
+        """Return the protocol whose results are read; None: all protocols.
 
-        Raises ConfigError if --pivot step is given (it shows the values of each step side by side), but the protocol
-        has no steps.
+        `asked` is the protocol that --protocol names; None if the option is not given. With --pivot step, only
+        class-incremental results are read, because only they have steps. Raises ConfigError if --pivot step is given
+        and `asked` is another protocol.
         """
         if self.pivot is Pivot.STEP and asked not in (None, Protocol.CLASS_INCREMENTAL):
             raise ConfigError(f"--pivot step beside --protocol {asked}: only class-incremental results have steps")
         return Protocol.CLASS_INCREMENTAL if self.pivot is Pivot.STEP else asked
 
     def wanted(self, names: Mapping[str, str | None]) -> dict[str, str | None]:
-        """The filters `names` for the registry. With --pivot step and without --metric, the metric is accuracy."""
+        """Return the filters `names` for the registry. With --pivot step and no --metric, the metric is accuracy."""
         metric = names["metric"] or ("accuracy" if self.pivot is Pivot.STEP else None)
         return {**names, "metric": metric}
 
@@ -210,9 +211,9 @@ class View:
         return (ROWS if short else 0) if self.limit is None else self.limit
 
     def chosen(self, pending: Sequence[PendingRow]) -> tuple[list[GroupRow], int]:
-        """The rows that may be shown, and the number of rows before --limit.
+        """Return the rows that may be shown, and the number of rows before --limit.
 
-        The means of rows that are surely not shown are never computed, which saves time.
+        To save time, the means of the other rows are never computed.
         """
         from satm.workflow.headline import headlines
 
@@ -246,11 +247,11 @@ class View:
 
 
 def sorted_by(rows: Sequence[GroupRow], column: str | None) -> list[GroupRow]:
-    """The rows sorted by `column`: texts in alphabetical order, numbers from the largest to the smallest.
+    """Return the rows sorted by `column`: texts in alphabetical order, numbers from the largest to the smallest.
 
     `column` is a column of `plain_table` (the table of --format csv), or `dataset`, `ipc`, `method` or `created`. A `-`
-    before its name reverses the order. Rows without a value come last. If `column` is None, the order stays as it is.
-    Raises UnknownName for any other column.
+    before its name reverses the order. Rows without a value come last in either order. If `column` is None, the rows
+    stay in their order. Raises UnknownName if there is no such column.
     """
     if column is None:
         return list(rows)
@@ -273,10 +274,10 @@ def sorted_by(rows: Sequence[GroupRow], column: str | None) -> list[GroupRow]:
 
 
 def parse_since(text: str, now: datetime) -> str:
-    """The time that the value of --since names, in UTC and as the registry spells times (ISO 8601 with milliseconds).
+    """Return the time that the value of --since means, in the form of the registry: UTC, ISO 8601 with milliseconds.
 
-    `text` is a date or time (`2026-11-20`, `2026-11-20T12:00`), or a span of time before `now` (`12h`, `7d`, `2w`).
-    Raises ConfigError for any other text.
+    `text` is a date or time (`2026-11-20`, `2026-11-20T12:00`), or a span of time before `now` (`12h`, `7d`, `2w`). A
+    date or time without a time zone is in UTC. Raises ConfigError for any other text.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", text.strip())
     try:
@@ -292,7 +293,7 @@ def parse_since(text: str, now: datetime) -> str:
 
 
 def _nothing(reference: str | None, protocol: str | None, registry: Path, filters: Mapping[str, object]) -> str:
-    """The line that is printed if no result fits the filters. It names a command that makes results."""
+    """Return the line that is printed if no result fits the filters. It says which command makes such results."""
     of = f" of {reference}" if reference else ""
     of += f" of protocol {protocol}" if protocol else ""
     given = [f"{name} {value}" for name, value in filters.items() if value is not None]
@@ -304,7 +305,8 @@ def _nothing(reference: str | None, protocol: str | None, registry: Path, filter
 def _check_names(names: Mapping[str, str | None], store: Registry, registry: Path) -> None:
     """Raise UnknownName if the value of a filter is neither a name that satm knows nor the value of a stored result.
 
-    `names` holds the value of each filter by its kind: architecture, memory, metric, profile.
+    `names` holds the value of each filter by its kind: architecture, memory, metric, profile. Architectures that begin
+    with `timm/` or `convnet` are not checked.
     """
     for kind, name in names.items():
         if name is None or (kind == "architecture" and name.startswith(("timm/", "convnet"))):
@@ -315,7 +317,7 @@ def _check_names(names: Mapping[str, str | None], store: Registry, registry: Pat
 
 
 def _names_of_the_suite(kind: str) -> Iterable[str]:
-    """The names of one `kind` (architecture, memory, metric or profile) that satm's own results can have."""
+    """Return the names of one `kind` (architecture, memory, metric or profile) that satm knows."""
     if kind == "architecture":
         from satm.networks import known
 

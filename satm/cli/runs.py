@@ -214,8 +214,8 @@ def _again(run: RunRecord, registry: Path, logs: tuple[str, ...]) -> int:
     """Run the stored command of an evaluation again, in the folder where it was started, and return the exit code.
 
     The command uses the registry file `registry`. If `logs` is not empty, its loggers replace those of the command.
-    Raises RegistryError if the run has no such command or the folder cannot be entered, and ConfigError for loggers of
-    a command without --log.
+    Raises RegistryError if no command of `_EVALUATIONS` is stored with the run or if the folder cannot be entered, and
+    ConfigError if there are loggers but the command has no option --log.
     """
     if run.arguments is None or run.arguments[1:2] == () or run.arguments[1] not in _EVALUATIONS:
         raise RegistryError(
@@ -242,7 +242,7 @@ def _again(run: RunRecord, registry: Path, logs: tuple[str, ...]) -> int:
 
 
 def _without(words: tuple[str, ...], *options: str) -> list[str]:
-    """The words of a command line without these options and their values."""
+    """Return the words of a command line, but without `options` and their values."""
     kept: list[str] = []
     rest = iter(words)
     for word in rest:

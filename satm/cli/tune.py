@@ -145,7 +145,7 @@ def tune(
 
 
 def _check_output(path: Path) -> None:
-    """Raise SatmError if the file of --output cannot be written. Called before the work, which takes hours."""
+    """Raise SatmError if the file of --output cannot be written. This is found before the work, which takes hours."""
     from registry.location import writable
 
     if path.exists() and not path.is_file():
@@ -228,8 +228,8 @@ def _row(trial: TrialRecord) -> list[str]:
 def _say_next(winner: Chosen, done: TuneResult, seeds: tuple[int, ...], output: Path | None) -> None:
     """Print the command that makes new sets with the best settings. Write these settings to `output` if it is given.
 
-    `winner` holds the best settings. The new sets get other seeds than `seeds`, which judged the trials: the best trial
-    looks better under its own seeds than it is.
+    `winner` holds the best settings. The trials were judged with sets of the seeds `seeds`. The new sets get other
+    seeds, because with `seeds` the best trial looks better than it is.
     """
     new = f"{max(seeds) + 1}-{max(seeds) + 3}"
     if output is not None:

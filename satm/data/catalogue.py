@@ -1,9 +1,9 @@
 """The catalogue of the data sets that are known by name: image size, classes, normalisation constants and their source.
 
 To add a data set, add one statement `CATALOGUE.add(DatasetSpec(...))` here or in another file of this folder. Nothing
-else has to change. Its `name` and `summary` must be literal strings, because `satm.names` reads them from the text of
-the file. A folder of images of the user's own needs no entry. Its classes are found in the folder, and its
-normalisation constants are measured on its images.
+else has to change. The `name` and `summary` in the statement must be literal strings, because `satm.names` reads them
+from the text of the file. A user's own folder of images needs no entry: its classes are found in the folder, and its
+normalisation constants are measured on its training images.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ ImageNetClass = tuple[int, str, str]
 class DatasetSpec:
     """An entry of the catalogue: the facts about a data set that are known before its files are read.
 
-    If the images are in files, `folders` names the folders that may hold them. If a Python package holds the images,
-    `read` returns them (see `satm.data.digits`). Raises ConfigError if the number of means or standard deviations is
-    not `channels`.
+    If the images are in files, their folder is found by `name` and `folders` (see `satm.data.lookup`). If a Python
+    package holds the images, `read` returns them (see `satm.data.digits`). Raises ConfigError if the number of means or
+    standard deviations is not `channels`.
     """
 
     name: str
     summary: str = ""  # one line that describes the data set in lists
-    image_size: int  # the height and width of an image in pixels
+    image_size: int  # the height and width in pixels that images get if the user asks for no other size
     channels: int  # 1 for grey images, 3 for RGB
-    classes: int | tuple[str, ...]  # the number of classes, or the names of the classes in label order
+    classes: int | tuple[str, ...]  # the names of the classes in label order, or only their number
     mean: tuple[float, ...]  # the mean of each channel, for pixels in 0..1
     std: tuple[float, ...]  # the standard deviation of each channel, for pixels in 0..1
-    folders: tuple[str, ...] = ()  # names of the folder that unpacking the authors' archive gives
-    augment: str = "color_crop_cutout_flip_scale_rotate"  # the augmentations (DSA) that suit its images
+    folders: tuple[str, ...] = ()  # the names that the folder unpacked from the authors' archive can have
+    augment: str = "color_crop_cutout_flip_scale_rotate"  # the DSA augmentations that suit the images
     torchvision: str | None = None  # the class in torchvision.datasets that downloads the data set; None if none does
-    subset: tuple[ImageNetClass, ...] = ()  # the classes of ImageNet-1K in the data set, in label order
-    # The numbers of training and test images, if they are only some of the images of data set `kin`. None otherwise.
+    subset: tuple[ImageNetClass, ...] = ()  # for a part of ImageNet-1K: its classes, in label order
+    # The numbers of training and test images of a data set that has only some of ImageNet's images of its classes (an
+    # archive of fast.ai). None for all other data sets.
     images: tuple[int, int] | None = None
-    # The name of a data set with the same classes but not the same images, which is never read in place of this one.
-    # None if there is no such data set.
+    # The name of a data set with the same classes but not the same images. It is never read in place of this data set.
+    # None if there is no such other data set.
     kin: str | None = None
     read: Callable[[], Raw] | None = None  # a function that returns the images; None if the images are in files
     source: str  # where the sizes and constants come from
@@ -62,15 +63,15 @@ class DatasetSpec:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes in label order; the numbers "0", "1" … if the names are not known."""
+        """The names of the classes in label order; the numbers "0", "1" … if the entry holds no names."""
         return tuple(map(str, range(self.classes))) if isinstance(self.classes, int) else self.classes
 
     @property
     def in_imagenet(self) -> bool:
-        """Whether the data set can be read from the files of ImageNet-1K.
+        """Whether the data set is a subset of ImageNet-1K that can be read from the files of ImageNet-1K.
 
-        True if it consists of all images of some classes of ImageNet-1K, with ImageNet's own split. False for fast.ai's
-        archives, which hold only some images of each class, and for ImageNet-1K itself.
+        True if it consists of all images of some classes of ImageNet-1K, with ImageNet's own split. False for all other
+        data sets: also for fast.ai's archives, which hold only some images of each class, and for ImageNet-1K itself.
         """
         return bool(self.subset) and self.images is None
 
@@ -84,7 +85,7 @@ CATALOGUE: Names[DatasetSpec] = Names("data set", package="satm.data", group="sa
 
 
 def spec_of(name: str) -> DatasetSpec | None:
-    """The entry of data set `name` in the catalogue; None if there is none, as for a folder of the user's own."""
+    """Return the entry of data set `name` in the catalogue; None if it has no entry, like a user's own folder."""
     return CATALOGUE.get(name) if name in CATALOGUE else None
 
 
@@ -149,7 +150,7 @@ _SUBSET_SOURCE = "classes, size and constants: MTT utils.py (GeorgeCazenavette/m
 
 
 def _imagenet_subset(name: str, summary: str, subset: tuple[ImageNetClass, ...], kin: str | None = None) -> DatasetSpec:
-    """The entry of a data set of 10 classes of ImageNet-1K at 128×128 pixels, as MTT uses them."""
+    """Return the entry of a data set of 10 classes of ImageNet-1K at 128×128 pixels, as MTT uses them."""
     return DatasetSpec(
         name=name,
         summary=summary,
@@ -173,10 +174,11 @@ def _fastai(
     images: tuple[int, int],
     torchvision: str | None,
 ) -> DatasetSpec:
-    """The entry of fast.ai's archive `name`, which has the same classes as the data set `of` but not the same images.
+    """Return the entry of fast.ai's archive `name`: the same classes as the data set `of`, but not the same images.
 
-    The archive holds fewer images of these classes than ImageNet, and 70% of them are for training and 30% for test. So
-    accuracies on `name` and on `of` cannot be compared. `images` holds the numbers of training and test images.
+    The archive holds fewer images of these classes than ImageNet does, and its split is another one: about 70% of its
+    images are for training and 30% for test. So accuracies on `name` and on `of` cannot be compared. `images` holds the
+    numbers of training and test images.
     """
     archives = tuple(name + size for size in ("", "-320", "-160"))
     return DatasetSpec(
@@ -187,7 +189,8 @@ def _fastai(
         classes=tuple(each[2] for each in subset),
         mean=_IMAGENET_MEAN,
         std=_IMAGENET_STD,
-        # Version 0.1 of satm kept a download of an archive in the folder `of`, so it is looked for there too.
+        # Version 0.1 of satm kept a downloaded archive in the folder of the data set `of`, so the archive is looked for
+        # there too.
         folders=(*archives, *(f"{of}/{archive}" for archive in archives)),
         torchvision=torchvision,
         subset=subset,

@@ -1,4 +1,4 @@
-"""Loads a data set by its name: finds it, decodes it, splits it and preprocesses it."""
+"""Loads a data set by its name: finds it, decodes it, splits it and chooses its preprocessing."""
 
 from __future__ import annotations
 
@@ -32,14 +32,21 @@ class ImageData:
     name: str
     classes: tuple[str, ...]  # the names of the classes, in label order
     train: Split
-    validation: Split  # some training images of every class, which are not in `train`; empty if `load` held none out
+    # Training images that `load` held out, so they are not in `train`: some of every class that has two or more images.
+    # Empty if `load` was told to hold out none.
+    validation: Split
     test: Split
-    preprocessing: Preprocessing  # takes the images of all three parts to the space that networks see
-    fingerprint: str  # sha256 over the uint8 images and labels, the validation fraction and the seed of the split
-    root: str | None  # the data root that holds the files; None if a Python package holds the images
+    preprocessing: Preprocessing  # converts the images of all three parts to the input of networks
+    # sha256 over the uint8 images and labels, the validation fraction and the seed of the split. After `of_classes`:
+    # sha256 over the fingerprint of the whole data set and the chosen classes.
+    fingerprint: str
+    # The data root (the folder in which data sets are searched) that holds the files. None if a Python package holds
+    # the images.
+    root: str | None
 
     def __post_init__(self) -> None:
-        check_names("data set", [self.name])  # a bad name is an error now, and not hours later when a set is stored
+        # A name that cannot be stored is an error here, and not hours later when a synthetic set is stored.
+        check_names("data set", [self.name])
         check_names("class", self.classes)
 
     @property
@@ -54,17 +61,17 @@ class ImageData:
         return len(self.classes)
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> ImageData:
-        """The same images with another preprocessing, for example that of a synthetic set."""
+        """Return the same images with another preprocessing, for example that of a synthetic set."""
         train, validation, test = (
             each.with_preprocessing(preprocessing) for each in (self.train, self.validation, self.test)
         )
         return replace(self, train=train, validation=validation, test=test, preprocessing=preprocessing)
 
     def of_classes(self, wanted: Sequence[int]) -> ImageData:
-        """A data set with only the classes whose labels are in `wanted`.
+        """Return a data set with only the classes whose labels are in `wanted`.
 
         The new labels are 0, 1 … in the order of `wanted`. The preprocessing of the whole data set is kept. Raises
-        ConfigError if `wanted` is empty, names a class twice or names a class that does not exist.
+        ConfigError if `wanted` is empty, holds a label twice or holds a label that no class has.
         """
         if not wanted or len(set(wanted)) < len(wanted) or not 0 <= min(wanted) <= max(wanted) < len(self.classes):
             raise ConfigError(
@@ -100,20 +107,21 @@ def load(
     """Load the data set `name`.
 
     Args:
-        name: the name of a data set in the catalogue, of a folder under the data root, or the path of a folder. If the
-            last part of a path is a name of the catalogue, the path means that data set.
+        name: a name in the catalogue, the name of a folder under the data root, or the path of a folder. If the last
+            part of a path is a name in the catalogue, the path means that data set.
         root: the data root, the only folder that is searched. None: search `SATM_DATA`, then earlier downloads, and at
-            last let torchvision download the data set if it can. Not needed if a Python package holds the images.
+            last let torchvision download the data set if it can. `root` is not used if `name` is a path (the data root
+            is then the folder above it), or if a Python package holds the images.
         image_size: the height and width of the images in pixels. None: the size in the catalogue; for a folder that is
             not in the catalogue, the size of its images, which must all be square and of one size.
         zca: True whitens the images by ZCA. False normalises them by the constants in the catalogue, or by constants
             measured on the training images if the data set is not in the catalogue.
-        validation: the fraction of every class's training images that is held out for validation. ZCA and constants
-            are fitted without these images.
+        validation: the fraction of every class's training images that is held out for validation. Neither ZCA nor the
+            measured constants are computed from the images held out.
         device: the device that batches of images are on.
 
-    Raises UnknownName for an unknown name, ConfigError for a value outside its range, DataError for missing or damaged
-    images, and Interrupted if `progress` asks to stop.
+    Raises UnknownName for an unknown name, ConfigError for a value outside its range, DataError for images that are
+    missing, damaged or of no use (such as a single class), and Interrupted if `progress` asks to stop.
     """
     if image_size is not None and image_size < 1:
         raise ConfigError(f"image_size {image_size}: expected 1 pixel or more")
@@ -147,7 +155,7 @@ def load(
 
 
 def _whole(name: str, root: Path | None, image_size: int | None, progress: Progress) -> tuple[Raw, str, str | None]:
-    """All images of data set `name`, their digest, and the data root that holds them.
+    """Return all images of data set `name`, their digest, and the data root that holds them.
 
     The data root is None if a Python package holds the images.
     """

@@ -1,4 +1,4 @@
-"""Decodes images to one uint8 tensor, in several threads, because Pillow releases Python's GIL while it decodes."""
+"""Decodes images to one uint8 tensor in several threads, which really run in parallel: Pillow releases Python's GIL."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from satm.types import Images
 if TYPE_CHECKING:
     from PIL import Image
 
-_CHUNK = 64  # images that a thread decodes at a time
-_LARGE = 2**24  # pixels; images with more are decoded one at a time
-_PIXEL_BYTES = 12  # bytes of RAM for each pixel of a large image: copies as stored, as RGBA and as RGB
+_CHUNK = 64  # the number of images that are given to a thread at a time
+_LARGE = 2**24  # an image with more pixels than this is large; only one large image is decoded at a time
+_PIXEL_BYTES = 12  # bytes of RAM for each pixel of a large image, which is held as stored, as RGBA and as RGB at once
 
 
 def sizes_of(items: Iterable[Item]) -> dict[tuple[int, int], tuple[int, str]]:
-    """For each size (width, height): the number of images of this size, and the name of the first of them.
+    """Return, by size (width, height), the number of images of this size and the name of the first of them.
 
-    Only the headers of the images are read. Raises DataError if an image cannot be read.
+    Only the headers of the images are read. Raises DataError if a header cannot be read.
     """
     found: dict[tuple[int, int], tuple[int, str]] = {}
     with _no_warnings():
@@ -49,11 +49,11 @@ def sizes_of(items: Iterable[Item]) -> dict[tuple[int, int], tuple[int, str]]:
 def decode(
     split: EncodedSplit, name: str, *, size: int, upright: bool = False, progress: Progress
 ) -> tuple[Images, Tally]:
-    """The images of `split` as a tensor [n, 3, size, size] uint8, and a tally of what was special about them.
+    """Return the images of `split` as a tensor [n, 3, size, size] uint8, and a tally of what was special about them.
 
     Images become 8-bit RGB by the rules in `satm.data.pixels`. If `upright` is True, they are also turned as their EXIF
-    data say. An image of another size is scaled so that its shorter side is `size` pixels (bilinear, antialiased), and
-    then cropped at the centre. `name` is the label of the progress bar, such as "decoding".
+    data say. An image of another size is cropped to the largest square at its centre, and the square is resized
+    (bilinear, antialiased). `name` is the label of the progress bar, such as "decoding imagenette (train)".
 
     Raises DataError if an image cannot be decoded, or if the machine has too little RAM for one image or for all
     images. Raises Interrupted if `progress` asks to stop.
@@ -84,9 +84,9 @@ def decode(
 
 
 def _decode_one(item: Item, size: int, upright: bool, alone: threading.Lock) -> tuple[npt.NDArray[np.uint8], Seen]:
-    """The pixels [size, size, 3] of one image in RGB, and what was special about the image.
+    """Return the pixels [size, size, 3] of one image in RGB, and what was special about the image.
 
-    Threads hold the lock `alone` while they decode a large image, so that only one large image is in RAM at a time.
+    A thread holds the lock `alone` while it decodes a large image, so that only one large image is in RAM at a time.
     """
     from PIL import Image, ImageOps
 
@@ -108,9 +108,10 @@ def _decode_one(item: Item, size: int, upright: bool, alone: threading.Lock) -> 
 
 @contextmanager
 def _opened(item: Item) -> Iterator[Image.Image]:
-    """Open an image and read only its header.
+    """Open an image for a `with` block. Only the header of the image is read here.
 
-    Raises DataError if the header cannot be read, or if it says that the image has more pixels than Pillow allows.
+    Raises DataError if the file or its header cannot be read, or if the header says that the image has more than
+    `MAX_IMAGE_PIXELS` pixels, a constant of Pillow.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -134,9 +135,9 @@ def _opened(item: Item) -> Iterator[Image.Image]:
 
 @contextmanager
 def _no_warnings() -> Iterator[None]:
-    """A context in which Pillow prints no warnings.
+    """A context in which no warnings are printed.
 
-    The warnings are about problems that this module checks itself, or that do not change the pixels.
+    Pillow's warnings are about problems that this module checks itself, or that do not change the pixels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -144,5 +145,5 @@ def _no_warnings() -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    """The message of an error in one line; the name of its type if it has no message."""
+    """Return the message of an error in one line, or the name of its type if it has no message."""
     return " ".join(str(error).split()) or type(error).__name__

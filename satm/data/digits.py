@@ -1,4 +1,4 @@
-"""The data set of handwritten digits that is part of scikit-learn, so it needs no download."""
+"""The data set `digits`: handwritten digits. scikit-learn holds them, so they need no download."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from satm.data.raw import Raw
 from satm.data.split import stratified
 from satm.rng import Seed
 
-TEST_FRACTION = 0.2  # the fraction of every class that is the test set
+TEST_FRACTION = 0.2  # the fraction of every class's images that is in the test set
 _CLASSES = tuple("0123456789")
 
 
 def read_digits() -> Raw:
-    """The 1,797 images of 8×8 pixels. Their grey levels 0..16 are scaled to 0..255.
+    """Return the 1,797 images of 8×8 pixels. Their grey levels 0..16 are scaled to 0..255.
 
-    scikit-learn does not split the images into training and test. Here a fifth of every class is the test set. It is
-    drawn with the fixed seed `Seed(0).child("digits", "test")`, so it is always the same.
+    scikit-learn does not split the images into training and test. Here a fifth of every class is the test set. The
+    test set is drawn with the fixed seed `Seed(0).child("digits", "test")`, so it is always the same.
     """
     from sklearn.datasets import load_digits
 
@@ -44,7 +44,8 @@ CATALOGUE.add(
         classes=_CLASSES,
         mean=(0.3054,),
         std=(0.3758,),
-        augment="color_crop_scale_rotate",  # no flip: mirrored digits are other signs. No cutout: it hides half a digit
+        # no flip, because a mirrored digit is no longer that digit; no cutout, because it would hide half of the digit
+        augment="color_crop_scale_rotate",
         read=read_digits,
         source="scikit-learn's load_digits (UCI optical digits, test part); constants measured on our training split",
     )

@@ -1,4 +1,4 @@
-"""A data set of encoded images (PNG, JPEG …). Its labels are in RAM, and its images are read one by one when needed."""
+"""A data set of encoded images (PNG, JPEG …). Its labels are in RAM; each image is read only when it is needed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from satm.data.catalogue import DatasetSpec
 from satm.errors import DataError
 from satm.types import Labels
 
-TEST_NAMES = ("test", "valid", "validation", "val")  # the names that the test part can have, tried in this order
+TEST_NAMES = ("test", "valid", "validation", "val")  # names of the test part in the files, tried in this order
 
 Item: TypeAlias = tuple[str, Path | bytes]
-"""One image: its name for error messages, and the path of its file or its encoded bytes."""
+"""(the name of one image for error messages, the encoded image: the path of its file, or its bytes)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +24,10 @@ class EncodedSplit:
     """The training or the test part of a source of images."""
 
     labels: Labels  # [n] int64, the labels of the n images
-    rows: torch.Tensor  # [n] int64, ascending: the position of each image among all images of the part in the files
-    read: Callable[[torch.Tensor], Iterator[Item]]  # a function from rows to the images at these rows, in that order
+    # [n] int64, ascending: the position of each image among all images that the files of this part hold. The positions
+    # are 0 … n − 1, unless only some classes are used (`imagenet_subset`).
+    rows: torch.Tensor
+    read: Callable[[torch.Tensor], Iterator[Item]]  # returns the images at the given rows (ascending), in this order
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,25 +39,25 @@ class EncodedSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """A source of encoded images (a folder of image files or of Parquet files): a training part and a test part."""
+    """A source of images: a folder of image files or of Parquet files, with a training part and a test part."""
 
     where: str  # the path of the folder, for messages
     train: EncodedSplit
     test: EncodedSplit
     classes: tuple[str, ...] | None  # the names of the classes in label order; None if the source does not name them
-    files: tuple[Path, ...]  # all files that are read
-    notes: tuple[str, ...] = ()  # one line for each message to the user, such as how many files are not read
+    files: tuple[Path, ...]  # the files that hold the images of both parts
+    notes: tuple[str, ...] = ()  # messages to the user, one line each, such as how many files are not read
 
 
 def imagenet_subset(source: Encoded, spec: DatasetSpec) -> Encoded:
-    """Only the images of the classes in `spec.subset`, with labels in the order of `spec.subset`.
+    """Return the part of `source` that holds the classes in `spec.subset`.
 
-    `source` holds ImageNet-1K, or only the classes of the subset. The classes are found in the source in one of these
-    ways, and the first that applies is used:
-    1. The source names its classes by WordNet id or by the class names of `spec`.
-    2. The source has 1,000 classes. They are taken to be in the order of ImageNet-1K.
-    3. The source has exactly as many classes as `spec`. It is returned with its own order and names of the classes.
-    Raises DataError for any other source.
+    `source` holds ImageNet-1K, or only the classes of the subset. The first of these cases that applies decides:
+    1. `source` names its classes by their WordNet ids, or as `spec.subset` does. The classes are found by these names.
+    2. `source` has 1,000 classes. They are taken to be in the order of ImageNet-1K.
+    3. `source` has exactly as many classes as the subset. All are used, with the labels that they have in `source`.
+    In cases 1 and 2, the new labels are 0, 1 … in the order of `spec.subset`, and the result names no classes. In case
+    3, the result names the classes as `source` does, or by their numbers. Raises DataError for any other source.
     """
     ids = {name: label for label, name in enumerate(source.classes or ())}
     count = len(ids) or int(source.train.labels.max()) + 1

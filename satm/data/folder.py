@@ -1,4 +1,4 @@
-"""Opens folders of image files, with one folder for each class or in the original layout of Tiny ImageNet."""
+"""Opens data sets of image files: with one folder for each class, or in the original layout of Tiny ImageNet."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from satm.data.encoded import TEST_NAMES, Encoded, EncodedSplit, Item
 from satm.data.passed import PassedOver, class_folders, image_files
 from satm.errors import DataError
 
-# A file of Tiny ImageNet. Each line holds the file name, the class folder and the object's box of a validation image.
+# A file of Tiny ImageNet. It has one line for each validation image: its file name, the name of its class folder in
+# `train`, and the box around its object.
 _ANNOTATIONS = "val_annotations.txt"
 
 
 def open_folder(folder: Path) -> Encoded | None:
-    """The images in the folder `train` and in a test folder beside `train`; None if there is no folder `train`.
+    """Return the images in `train` and in a test folder, both inside `folder`; None if there is no folder `train`.
 
     The images of a class are in `train/<class>`, at any depth. The classes are the folders of `train` in alphabetical
-    order. The test folder is called `test`, `valid`, `validation` or `val`. If it has folders that `train` does not
-    have, it is skipped and the next name is tried. An example is the folder `test` of Tiny ImageNet, which has no
-    labels. The notes of the result count the files that are not read (see `satm.data.passed`). Raises DataError if the
-    training or the test part is missing or empty.
+    order. The test folder is called `test`, `valid`, `validation` or `val`. These names are tried in this order, and
+    the first folder is used that holds class folders with images (directly, or in a folder `images`) and no folder of a
+    class that `train` does not have. So Tiny ImageNet's `test` is skipped: its images have no labels and are in no
+    class folders. Tiny ImageNet's `val` has no class folders either, but is used, because a text file in it holds the
+    labels.
+
+    The notes of the result say how many files are not read (see `satm.data.passed`). Raises DataError if the training
+    or the test part is missing or empty.
     """
     train, passed = folder / "train", PassedOver(folder)
     if not train.is_dir():
@@ -65,7 +70,8 @@ def _held_out(folder: Path, classes: list[str], passed: PassedOver) -> list[tupl
 
 
 def _annotated(part: Path, classes: list[str]) -> list[tuple[Path, int]]:
-    # The files and labels of Tiny ImageNet's validation images, which are the test images here.
+    # The files and labels of Tiny ImageNet's validation images. They are the test images here, because Tiny ImageNet's
+    # own test images have no labels.
     label = {name: number for number, name in enumerate(classes)}
     files = []
     for line in (part / _ANNOTATIONS).read_text().splitlines():

@@ -12,25 +12,25 @@ from satm.errors import ConfigError, DataError, UnknownName
 from satm.home import home
 from satm.progress import Progress
 
-# The files that a data set's folder must hold, for error messages
+# The files that the folder of a data set can hold, in words for error messages
 KNOWN_FILES = "train-*.parquet and test-*.parquet, or train/<class>/*.png and test/<class>/*.png"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder that may hold the files of a data set, and the data root under which it is searched."""
+    """A folder where the files of a data set can be, and its data root: a folder in which data sets are searched."""
 
-    path: Path  # the folder
-    root: Path  # the data root
+    path: Path  # the folder; it need not exist
+    root: Path  # the data root: `path` is below it
 
 
 def downloads() -> Path:
-    """The folder that keeps torchvision's downloads."""
+    """Return the folder that keeps torchvision's downloads."""
     return home() / "downloads"
 
 
 def data_root() -> Path | None:
-    """The folder that the environment variable `SATM_DATA` names; None if the variable is not set.
+    """Return the folder in the environment variable `SATM_DATA`; None if the variable is not set.
 
     Raises DataError if there is no such folder.
     """
@@ -44,15 +44,15 @@ def data_root() -> Path | None:
 
 
 def places(name: str, root: Path | None = None) -> list[Place]:
-    """The folders that may hold data set `name`, in the order of search. `find` takes the first one that exists.
+    """Return the folders where the files of data set `name` can be, in the order of search.
 
-    All folders are under `root`. If `root` is None, they are under `SATM_DATA` and under the folder of earlier
-    downloads. A folder has the name of the data set, or the name that unpacking the authors' archive gives. A subset of
-    ImageNet is also searched in the folders of `imagenet-1k`, but not in fast.ai's archives of the same classes, which
-    are other data sets. The list is empty if a Python package holds the images.
+    The folders are under `root`. If `root` is None, they are under `SATM_DATA` and, after that, under the folder of
+    earlier downloads. For a data set in the catalogue, they are the folders of `_candidates`, which need not exist. For
+    another data set, they are the existing folders called `name`. The list is empty if a Python package holds the
+    images.
 
-    Raises DataError if `root` is no folder. Raises UnknownName if `name` is neither in the catalogue nor the name of a
-    folder under `root`.
+    Raises DataError if `root` or `SATM_DATA` is no folder. Raises UnknownName if `name` is neither in the catalogue nor
+    the name of an existing folder.
     """
     spec = spec_of(name)
     if spec is not None and spec.embedded:
@@ -76,10 +76,10 @@ def places(name: str, root: Path | None = None) -> list[Place]:
 
 
 def at_hand(name: str, root: Path | None) -> bool:
-    """Whether data set `name` needs no download: its folder exists, or a Python package holds the images.
+    """Return whether data set `name` needs no download: its folder exists, or a Python package holds the images.
 
-    Always True if `root` is given, because `find` then never downloads: it returns the folder or raises DataError. If
-    `root` is None, this raises the same errors as `places`.
+    The result is always True if `root` is given, because `find` then never downloads: it returns the folder or raises
+    DataError. If `root` is None, this function raises the same errors as `places`.
     """
     spec = spec_of(name)
     if root is not None or (spec is not None and spec.embedded):
@@ -88,10 +88,12 @@ def at_hand(name: str, root: Path | None) -> bool:
 
 
 def _candidates(root: Path, spec: DatasetSpec) -> list[Path]:
-    """The folders under `root` that may hold the data set `spec`, in the order of search.
+    """Return the folders under `root` where the files of data set `spec` can be, in the order of search.
 
-    They are root/name/archive, root/name and root/archive, with the name of the data set and the name of the folder
-    that its authors' archive unpacks to. For a subset of ImageNet, the same folders of ImageNet follow.
+    They are root/NAME/ARCHIVE, root/NAME and root/ARCHIVE. NAME is the name of the data set. ARCHIVE is the folder that
+    unpacking the authors' archive gives; `spec.folders` holds its possible names. For a subset of ImageNet, the folders
+    of `imagenet-1k` follow. fast.ai's archives of the same classes are not searched, because they are data sets of
+    their own (`imagenette2` and `imagewoof2`).
     """
     own = [
         *(root / spec.name / each for each in spec.folders),
@@ -102,9 +104,9 @@ def _candidates(root: Path, spec: DatasetSpec) -> list[Path]:
 
 
 def _kin_folders(name: str, root: Path | None) -> list[Path]:
-    """The existing folders of the data set that has the same classes as `name` but other images (`DatasetSpec.kin`).
+    """Return the existing folders of fast.ai's data set with the same classes as `name` (`DatasetSpec.kin`).
 
-    The list is empty if `name` is not a subset of ImageNet, or if there is no such data set.
+    The list is empty if there is no such data set, or if `name` is itself a data set of fast.ai.
     """
     spec = spec_of(name)
     if spec is None or spec.kin is None or not spec.in_imagenet:
@@ -113,13 +115,13 @@ def _kin_folders(name: str, root: Path | None) -> list[Path]:
 
 
 def split_path(name: str, root: Path | str | None) -> tuple[str, Path | None]:
-    """The name of a data set and its data root, if `name` is either a name or the path of a folder.
+    """Return the name of a data set and its data root. The argument `name` is a plain name or the path of a folder.
 
-    A path is split into its last part, which is the name, and the folder above it, which is the data root. With a plain
-    name, the data root is `root`; None if `root` is None.
+    For a plain name, the data root is `root`, which can be None. For a path, the name is the last part of the path, the
+    data root is the folder above, and `root` is not used.
 
-    Raises DataError if the path is no folder. Raises ConfigError if its last part is the name of a data set that is not
-    read from files, because a Python package holds its images.
+    Raises DataError if the path is no folder. Raises ConfigError if the last part of the path is the name of a data set
+    that is not read from files, because a Python package holds its images.
     """
     if "/" not in name and os.sep not in name and not name.startswith((".", "~")):
         return name, (None if root is None else Path(root).expanduser().absolute())
@@ -133,15 +135,16 @@ def split_path(name: str, root: Path | str | None) -> tuple[str, Path | None]:
 
 
 def find(name: str, root: Path | None, progress: Progress) -> Place:
-    """The first folder of `places` that exists. If none exists and `root` is None, torchvision downloads the data set.
+    """Return the first folder of `places` that exists and does not contain fast.ai's data set instead of `name`.
 
-    Raises DataError if the data set is not found. The message names every folder that was tried, and the files to put
-    there. Also raises the errors of `places`.
+    If there is none and `root` is None, torchvision downloads the data set if it can. Raises DataError if the data set
+    is not found. The message lists every folder that was tried, and says which files to put in which of them. Also
+    raises the errors of `places`.
     """
     tried = places(name, root)
     kin = _kin_folders(name, root)
-    # Version 0.1 of satm kept the download of `kin` (the same classes, other images) inside a folder with this data
-    # set's name. Such a folder does not hold this data set, so it is skipped.
+    # Version 0.1 of satm kept a download of fast.ai's data set of the same classes inside a folder with the name of
+    # this data set. Such a folder is skipped, because it holds fast.ai's data set and not this one.
     for place in tried:
         if place.path.is_dir() and not any(place.path in folder.parents for folder in kin):
             return place

@@ -16,14 +16,15 @@ from satm.errors import DataError
 
 
 def open_parquet(folder: Path) -> Encoded | None:
-    """The training and test images in the Parquet files of `folder`; None if there are no Parquet files.
+    """Return the training and test images in the Parquet files of `folder`; None if there are no Parquet files.
 
-    `satm.data.parquet_files` describes where the files may be. Labels are whole numbers or class names. Class names get
-    labels in the order of the files' metadata. If the metadata have no names, the order is by number if all names are
-    numbers, else alphabetical. A test split is skipped if all its labels are −1, which means that it has no labels.
+    `satm.data.parquet_files` describes where the files are searched. Labels are whole numbers or class names. Class
+    names are numbered in the order of the first training file's metadata. If the metadata have no names, the order is
+    by number if all names are numbers, else alphabetical. The test split is the first of `TEST_NAMES` that exists and
+    has labels (a split in which every label is −1 has none).
 
-    Raises DataError if a split or one of its files is missing, if a file is damaged, or if the column of the images or
-    labels is not recognised.
+    Raises DataError if a split or one of its files is missing, if a file is damaged, or if its label column is not
+    recognised or holds no usable labels. The images are not read here, so errors in them are raised later.
     """
     found = parquet_splits(folder)
     if found is None:
@@ -61,7 +62,7 @@ class _Part:
     """The files of one split (train or test), and their labels as the files store them."""
 
     files: list[Path]
-    labels: list[int] | list[str]  # one for each row of all files: a number or a class name
+    labels: list[int] | list[str]  # the label of each row of all files, as a number or as a class name
     declared: tuple[str, ...] | None  # the class names in the metadata of the first file; None if it has none
 
     @classmethod
@@ -85,7 +86,7 @@ class _Part:
         return cls(files, labels, declared)
 
     def classes(self) -> tuple[str, ...] | None:
-        """The class names in label order; None if the files hold numbers and no names."""
+        """Return the class names in label order; None if neither the labels nor the metadata hold names."""
         named = {each for each in self.labels if isinstance(each, str)}
         if self.declared is not None or not named:
             return self.declared
@@ -118,9 +119,10 @@ def _corrupt(file: Path, error: Exception) -> DataError:
 
 
 def _images(files: list[Path], rows: torch.Tensor) -> Iterator[Item]:
-    """The images at `rows` (ascending positions, counted over all `files`), each with a name for error messages.
+    """Yield the images at `rows` (ascending positions, counted over all `files`), each with a name for error messages.
 
-    Only one row group (a block of rows of a Parquet file) is in RAM at a time.
+    Only one row group (a block of rows of a Parquet file) is in RAM at a time. Raises DataError if a file is damaged,
+    if its image column is not recognised, or if a row holds no image.
     """
     import pyarrow as pa
 

@@ -8,16 +8,16 @@ from typing import Any
 from satm.errors import DataError
 
 LABEL_COLUMNS = ("label", "labels", "fine_label")  # usual names of the label column; the first that exists is taken
-_OTHER_LABELS = ("target", "class", "category")  # less usual names; one is taken only if no other of them exists
+_OTHER_LABELS = ("target", "class", "category")  # less usual names; taken only if the file has exactly one of them
 _IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp")  # usual names of the image column
 
 
 def image_column(schema: Any, where: str) -> str:
-    """The name of the column that holds encoded images. `where` is the name of the file, for messages.
+    """Return the name of the column that holds encoded images. `where` is the name of the file, for messages.
 
-    Only columns of bytes are considered. If Hugging Face's metadata declare some of them as images, only these are
-    considered. If more than one column is left, the one with a usual name (`_IMAGE_COLUMNS`) is taken. Raises DataError
-    if no column or more than one column fits.
+    Only two kinds of columns are considered: those of bytes, and those of structs with a field `bytes`. If Hugging
+    Face's metadata declare some of these columns as images, the others are left out. If more than one column remains,
+    the one with a usual name (`_IMAGE_COLUMNS`) is taken. Raises DataError if no column or more than one column fits.
     """
     held = [field.name for field in schema if _is_binary(_bytes_of(field.type))]
     declared = [name for name in held if _declared(schema, name) == "Image"] or held
@@ -32,11 +32,11 @@ def image_column(schema: Any, where: str) -> str:
 
 
 def label_column(schema: Any, where: str) -> str:
-    """The name of the column that holds the labels. `where` is the name of the file, for messages.
+    """Return the name of the column that holds the labels. `where` is the name of the file, for messages.
 
-    It is the first of `LABEL_COLUMNS` that exists. If none exists, it is the column that Hugging Face's metadata
-    declare as class labels. If there is no such column either, it is the column with a name of `_OTHER_LABELS`. Raises
-    DataError if no column or more than one column fits.
+    The first name of `LABEL_COLUMNS` that exists is taken. If none exists, the column is taken that Hugging Face's
+    metadata declare as class labels. If there is no such column either, the column with a name in `_OTHER_LABELS` is
+    taken. Raises DataError if no column fits, or if two or more are declared or have a name in `_OTHER_LABELS`.
     """
     for name in LABEL_COLUMNS:
         if name in schema.names:
@@ -52,10 +52,11 @@ def label_column(schema: Any, where: str) -> str:
 
 
 def class_names_of(schema: Any, column: str, where: str) -> tuple[str, ...] | None:
-    """The names of the classes in label order, from the metadata of a Parquet file; None if there are none.
+    """Return the names of the classes in label order, from the metadata of a Parquet file.
 
-    The metadata hold them as JSON under the key `class_names`, or under Hugging Face's key `huggingface`. Raises
-    DataError if the metadata are damaged.
+    The metadata hold the names as JSON under the key `class_names`, or under Hugging Face's key `huggingface`, where
+    they belong to the label column `column`. Returns None if the metadata hold no class names. Raises DataError if the
+    metadata are damaged.
     """
     metadata = schema.metadata or {}
     try:
@@ -70,9 +71,10 @@ def class_names_of(schema: Any, column: str, where: str) -> tuple[str, ...] | No
 
 
 def plain_labels(values: Any, column: str, where: str) -> list[int] | list[str]:
-    """The `values` of the label column `column` as a list of whole numbers or of class names.
+    """Return the `values` of the label column `column` as a list of whole numbers or of class names.
 
-    Raises DataError if a value is missing, if a number is too large for a label, or for any other type of column.
+    Raises DataError if a value is missing, if a number is too large for a label, or if the column holds neither whole
+    numbers (or truth values, which become 0 and 1) nor text.
     """
     import pyarrow as pa
 
@@ -90,19 +92,19 @@ def plain_labels(values: Any, column: str, where: str) -> list[int] | list[str]:
 
 
 def order_of(names: set[str]) -> tuple[str, ...]:
-    """The class names in label order: by number if all names are numbers, else in alphabetical order."""
+    """Return the class names in label order: by number if all names are numbers, else in alphabetical order."""
     numbers = all(name.isascii() and name.isdigit() and len(name) < 10 for name in names)
     return tuple(sorted(names, key=(lambda name: (int(name), name)) if numbers else None))
 
 
 def _spelled(names: list[str]) -> str:
-    """The names of columns in one printable line of at most 200 characters."""
+    """Return the names of columns in one printable line, cut off after 200 characters."""
     line = ", ".join(map(str, names))
     return "".join(each if each.isprintable() else "?" for each in line)[:200]
 
 
 def _bytes_of(kind: Any) -> Any:
-    """The Arrow type of the values of a column. If they are structs with a field `bytes`, it is that field's type."""
+    """Return `kind`, the Arrow type of a column. If it is a struct with a field `bytes`, return that field's type."""
     import pyarrow as pa
 
     nested = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
@@ -116,7 +118,7 @@ def _is_binary(kind: Any) -> bool:
 
 
 def _declared(schema: Any, name: str) -> str | None:
-    """The type that Hugging Face's metadata give for a column ("Image", "ClassLabel" …); None if there is none."""
+    """Return the type that Hugging Face's metadata give for a column ("Image", "ClassLabel" …); None if they do not."""
     try:
         kind = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][name]["_type"]
     except (ValueError, KeyError, TypeError, RecursionError):

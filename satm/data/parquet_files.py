@@ -13,13 +13,15 @@ _SPLITS = ("train", *TEST_NAMES)
 
 
 def parquet_splits(folder: Path) -> tuple[dict[str, list[Path]], tuple[Path, ...]] | None:
-    """(the files of each split by the split's name, the files that belong to no split); None if no file is found.
+    """Return the files of each split by the split's name, and the files of no split; None if no file is found.
 
-    A split is a part of the data set, such as `train` or `test`. The files are in one of these places:
-    - in `folder` or in `folder/data`, with names that begin with the split's (`train-00000-of-00001.parquet`);
-    - in a folder with the split's name in one of these two folders (`train/0000.parquet`);
-    - in the same places one level deeper, inside the folder of a configuration. A data hub calls a variant of a data
-      set a configuration, such as `plain_text`.
+    A split is a part of the data set, such as `train` or `test`. First `folder` is searched, and if no file is found,
+    `folder/data`. The files of a split have one of these places:
+    - directly in the searched folder, with names that begin with the split's (`train-00000-of-00001.parquet`);
+    - if no Parquet file is directly in it, in folders inside it that have the names of the splits
+      (`train/0000.parquet`).
+    If nothing is found and there is no `folder/train`, each folder inside `folder` is searched in the same way. Data
+    hubs keep the configurations (variants) of a data set in such folders, for example `plain_text`.
 
     Raises DataError if there are several configurations, or if a numbered file is missing.
     """

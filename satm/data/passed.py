@@ -14,18 +14,18 @@ EXTENSIONS = frozenset(
 _CLUTTER = frozenset(
     {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "thumbs.db", "desktop.ini"}
 )
-_CLUTTERED = "hidden or put there by a program"  # the reason in the notes
+_CLUTTERED = "hidden or put there by a program"  # how the notes name this reason
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a file or folder is hidden, or put there by an operating system or a program."""
+    """Return whether a file or folder is hidden, or was put there by an operating system or a program."""
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
 class PassedOver:
-    """Collects the files and folders below `root` that are not read, sorted by the reason.
+    """Collects the files and folders below `root` that are not read, and the reason for each.
 
-    `found` holds the paths for each reason, relative to `root`.
+    `found` maps a reason to the paths, relative to `root`, of all files and folders that are not read for this reason.
     """
 
     def __init__(self, root: Path) -> None:
@@ -33,7 +33,7 @@ class PassedOver:
         self.found: dict[str, list[str]] = {}
 
     def add(self, path: Path, reason: str) -> None:
-        """Note that `path` is not read, for this reason."""
+        """Record that `path` is not read, because of `reason`."""
         self.found.setdefault(reason, []).append(os.path.relpath(path, self.root))
 
     def take(self, other: PassedOver) -> None:
@@ -42,7 +42,10 @@ class PassedOver:
             self.found.setdefault(reason, []).extend(paths)
 
     def notes(self) -> tuple[str, ...]:
-        """A tuple of one line: the number of paths for each reason, with an example. () if nothing is passed over."""
+        """Return a message of one line in a tuple: for each reason, the number of paths and one example.
+
+        The tuple is empty if nothing is collected.
+        """
         if not self.found:
             return ()
         parts = [f"{len(paths)} {reason} ({paths[0]})" for reason, paths in sorted(self.found.items())]
@@ -51,10 +54,11 @@ class PassedOver:
 
 
 def class_folders(parent: Path, passed: PassedOver) -> list[str]:
-    """The sorted names of the folders in `parent`, which are the classes. [] if `parent` is no folder.
+    """Return the sorted names of the folders in `parent`; each folder is a class. [] if `parent` is no folder.
 
-    Hidden folders, and images that are outside a class folder, are added to `passed`. Raises DataError if a name is not
-    UTF-8, because the name of a class must be text.
+    Hidden files and folders in `parent` (see `is_clutter`) are no classes. They and the images directly in `parent` are
+    added to `passed`. Raises DataError if `parent` may not be read, or if the name of a folder is not UTF-8, because
+    the name of a class must be text.
     """
     if not parent.is_dir():
         return []
@@ -74,10 +78,10 @@ def class_folders(parent: Path, passed: PassedOver) -> list[str]:
 
 
 def image_files(folder: Path, passed: PassedOver, *, deep: bool = True) -> list[Path]:
-    """The sorted image files in `folder`. If `deep` is True, also those in its folders at any depth.
+    """Return the sorted image files in `folder`. If `deep` is True, also those in its folders at any depth.
 
-    Hidden files, files of other types, broken links and links to folders are added to `passed`. Raises DataError if a
-    folder may not be read.
+    Links to folders are never followed. They are added to `passed`, together with hidden files and folders (see
+    `is_clutter`), files of other types and broken links. Raises DataError if a folder may not be read.
     """
     images, waiting = [], [folder]
     while waiting:
@@ -92,7 +96,7 @@ def image_files(folder: Path, passed: PassedOver, *, deep: bool = True) -> list[
 
 
 def _why_not(path: Path) -> str | None:
-    """The reason why a file or folder in a class folder is passed over; None if it is read."""
+    """Return the reason why a file or folder is passed over; None if it is not."""
     suffix = path.suffix.lower()
     if is_clutter(path.name):
         return _CLUTTERED
@@ -106,7 +110,7 @@ def _why_not(path: Path) -> str | None:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """The sorted contents of `folder`, without the text files that Tiny ImageNet has in every class folder."""
+    """Return the sorted contents of `folder`, without the text files that Tiny ImageNet has in every class folder."""
     try:
         return sorted(each for each in folder.iterdir() if not each.name.endswith("_boxes.txt"))
     except OSError as error:

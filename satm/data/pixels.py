@@ -1,8 +1,8 @@
-"""Converts an image of any kind to 8-bit RGB by fixed rules, so that no pixel is silently clipped, hidden or misread.
+"""Converts images of many kinds to 8-bit RGB by fixed rules, so that no pixel is silently clipped, hidden or misread.
 
 The rules:
 - A 16-bit grey value v becomes v / 257, rounded, so that 65535 is white.
-- A transparent image is laid on a white background.
+- An image with transparent pixels is laid on a white background.
 - Grey images of 32-bit or floating-point numbers are refused, because no file says which number is white.
 - If an image has several frames, the first one is used.
 - All other images (palettes, CMYK, 8-bit grey) are converted to RGB by Pillow.
@@ -22,10 +22,11 @@ from satm.errors import DataError
 if TYPE_CHECKING:
     from PIL import Image
 
-RULES = 2  # the version of the rules above; a part of the key under which decoded images are cached
+# The version of the rules above. Decoded images are cached together with it, so a new version decodes them again.
+RULES = 2
 _WIDE = ("I;16", "I;16L", "I;16B", "I;16N")  # Pillow's modes of 16-bit grey images
 _GREY = ("1", "L", "LA", "La", *_WIDE)  # Pillow's modes of grey images of at most 16 bits
-_LEVELS = 32  # 16-bit images are refused if fewer grey levels than this are left of them with 8 bits
+_LEVELS = 32  # 16-bit images are refused if the conversion to 8 bits leaves fewer grey levels than this
 _ORIENTATION = 0x0112  # the EXIF tag of the orientation; the value 1 means upright
 
 
@@ -35,23 +36,23 @@ class Seen:
 
     size: tuple[int, int]  # the width and height in the file
     grey: bool  # whether the file stores a grey image
-    transparent: bool  # whether a pixel was transparent
+    transparent: bool  # whether at least one pixel was transparent, if only in part
     turned: bool  # whether the image was turned upright
     frames: bool  # whether the file has more than one frame
-    brightest: int | None  # the largest value of a 16-bit grey image; None for other images
+    brightest: int | None  # the largest value of all pixels of a 16-bit grey image; None for other images
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
     """What was special about many images: how many of them are grey, transparent and so on."""
 
-    facts: Counter[str]  # the number of images for which a field of `Seen` is true, by the name of the field
+    facts: Counter[str]  # for the name of each true-or-false field of `Seen`: the number of images for which it is true
     sizes: Counter[tuple[int, int]]  # the number of images of each (width, height)
-    brightest: int | None  # the largest value of all images if all are 16-bit grey; None otherwise
+    brightest: int | None  # the largest value in all images if every image is 16-bit grey; None otherwise
 
     @classmethod
     def of(cls, images: Iterable[Seen]) -> Tally:
-        """The tally of `images`. There must be at least one image."""
+        """Return the tally of `images`. There must be at least one image."""
         seen = list(images)
         facts = {
             name: sum(getattr(each, name) for each in seen) for name in ("grey", "transparent", "turned", "frames")
@@ -71,7 +72,7 @@ class Tally:
         return self.facts["grey"] == self.sizes.total()
 
     def notes(self, size: int | None) -> list[str]:
-        """Messages about the conversion for the user, one line each.
+        """Return messages for the user about the conversion, one line each.
 
         `size` is the height and width of the converted images. If it is None, there is no message about resized images.
         """
@@ -109,15 +110,15 @@ class Tally:
 
 
 def frames_of(image: Image.Image) -> int:
-    """The number of frames of an image that is open but not yet decoded.
+    """Return the number of frames of an image that is open but not yet decoded.
 
-    It is 1 for a camera's MPO file, because its other frames are previews.
+    The number is 1 for a camera's MPO file, because all frames of such a file after the first are previews.
     """
     return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
 
 
 def rgb_of(image: Image.Image, *, upright: bool) -> tuple[Image.Image, Seen]:
-    """The decoded `image` in 8-bit RGB, and what was special about it.
+    """Return the decoded `image` in 8-bit RGB, and what was special about it.
 
     If `upright` is True, the image is turned as its EXIF data say. Raises ValueError if the pixels are 32-bit or
     floating-point numbers; the message says what the user can do.
@@ -130,7 +131,8 @@ def rgb_of(image: Image.Image, *, upright: bool) -> tuple[Image.Image, Seen]:
     turned = upright and _orientation(image) in range(2, 9)
     if turned:
         image = ImageOps.exif_transpose(image)
-    # Some versions of Pillow open a 16-bit PNG in the mode "I", which is meant for 32-bit numbers.
+    # Pillow opens 16-bit PGM files (format "PPM"), and some versions of it 16-bit PNG files, in the mode "I", which is
+    # meant for 32-bit numbers.
     if image.mode in _WIDE or (image.mode == "I" and kind in ("PNG", "PPM")):
         image, brightest, transparent = _narrowed(image)
         grey = True
@@ -155,7 +157,7 @@ def _orientation(image: Image.Image) -> Any:
 
 
 def _narrowed(image: Image.Image) -> tuple[Image.Image, int, bool]:
-    """(a 16-bit grey `image` with 8 bits, its largest 16-bit value, whether a pixel was transparent).
+    """Return a 16-bit grey `image` converted to 8 bits, its largest 16-bit value, and whether a pixel was transparent.
 
     Transparent pixels become white.
     """
@@ -170,5 +172,5 @@ def _narrowed(image: Image.Image) -> tuple[Image.Image, int, bool]:
 
 
 def _eight_bits(value: Any) -> Any:
-    """round(v / 257) for a 16-bit number v or an array of such numbers."""
+    """Return round(v / 257) for a 16-bit number v, or for each number of an array."""
     return (value + 128) // 257

@@ -15,12 +15,14 @@ from satm.synthetic import tensor_digest
 from satm.types import Images, Labels
 
 SMALLER = "give a smaller image_size (--set image_size=N)"  # advice for the message that RAM is too small
-_AT_ONCE = 2**26  # how many float32 numbers of the images, before or after, are held at a time when they are resized
+# Images are resized in parts. This is the largest number of float32 values in one part, counted before or after the
+# resizing, whichever number is larger.
+_AT_ONCE = 2**26
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raw:
-    """The training and test images of a data set as they were read, before any split or preprocessing."""
+    """The training and test images of a data set as they are decoded: no image is held out or preprocessed yet."""
 
     train_images: Images  # [n, C, H, W] uint8
     train_labels: Labels  # [n] int64
@@ -35,9 +37,9 @@ class Raw:
         return digest([tensor_digest(tensor) for tensor in tensors])
 
     def at_size(self, size: int | None) -> Raw:
-        """The same images, resized to a height and width of `size` pixels (bilinear, antialiased).
+        """Return the same images, resized to a height and width of `size` pixels (bilinear, antialiased).
 
-        They are unchanged if `size` is None. Raises DataError if the machine has too little RAM for the result.
+        The images are unchanged if `size` is None. Raises DataError if the machine has too little RAM for the result.
         """
         if size is None or size == self.train_images.shape[-1]:
             return self
@@ -49,12 +51,15 @@ class Raw:
 
 
 def class_names(found: tuple[str, ...] | None, labels: Labels, spec: DatasetSpec | None, where: str) -> tuple[str, ...]:
-    """The names of the classes of a data set, in label order.
+    """Return the names of the classes of a data set, in label order.
 
     They are the names in the catalogue's entry `spec`. If `spec` is None or has no names, they are the names `found` in
-    the files. If `found` is None too, they are the numbers of the classes. `labels` are the labels in the files, and
-    `where` is their path, for messages. Raises DataError if the files have another number of classes than `spec`. Also
-    raises it if the classes have no names and the largest label is larger than the number of images.
+    the files. If `found` is None too, they are the numbers "0", "1" …: as many as `spec` has classes, or up to the
+    largest label if `spec` is None.
+
+    `labels` are the labels in the files, and `where` is the path of the files, for messages. Raises DataError if
+    `found` has another number of names than `spec` has classes. Also raises DataError if `spec` and `found` are both
+    None and the largest label is larger than the number of images.
     """
     if spec is None and found is None and int(labels.max()) > len(labels):
         raise DataError(
@@ -70,8 +75,9 @@ def class_names(found: tuple[str, ...] | None, labels: Labels, spec: DatasetSpec
 def check_labels(labels: Labels, classes: tuple[str, ...], where: str) -> None:
     """Raise DataError if a label is not the number of a class, or if a class has no image."""
     low, high = int(labels.min()), int(labels.max())
-    # If the classes are named by numbers, there may be a class for every label up to the largest. Then labels that
-    # start at 1 leave class 0 empty, and no label is too high.
+    # Normally, if the labels start at 1 by mistake, the largest label is the number of classes, which is too high. But
+    # if neither the files nor the catalogue name the classes, `class_names` has made a class for each number from 0 to
+    # the largest label, and the first class is called "0". Then no label is too high, and class 0 is empty.
     named = classes[0] != "0"
     if low == 1 and high >= len(classes) - (0 if named else 1):
         raise DataError(f"{where}: labels start at 1 (they run from 1 to {high}); subtract 1, so that they start at 0")
@@ -86,10 +92,11 @@ def check_labels(labels: Labels, classes: tuple[str, ...], where: str) -> None:
 
 
 def check_varied(raw: Raw, where: str) -> None:
-    """Raise DataError if nothing can be learned from some images, because all their pixels have the same value.
+    """Raise DataError if all pixels of a group of images have the same value: nothing can be learned from such images.
 
-    The check is done for all training images, all test images, each channel of the training images, and the training
-    images of each class. `where` is the path or name of the data set, for messages.
+    The groups are all training images, all test images, each channel of the training images, and the training images of
+    each class. The images of a class are refused if each of their channels has a single value; the values of different
+    channels may differ. `where` is the path or name of the data set, for messages.
     """
     train, channels = raw.train_images, raw.train_images.shape[1]
     for part, images in (("training", train), ("test", raw.test_images)):

@@ -91,6 +91,12 @@ def test_print_config_round_trips(satm: Callable[..., str], here: Path) -> None:
     assert "already stored" in satm("condense", "digits", *QUICK, "--seed", "3")
 
 
+def test_a_dry_run_says_once_how_the_images_would_be_judged(satm: Callable[..., str], here: Path) -> None:
+    lines = satm("condense", "digits", *QUICK, "--dry-run", "--eval-every", "1").splitlines()
+    assert sum("judged every 1 outer steps" in line for line in lines) == 1
+    assert len(lines) == len(set(lines))
+
+
 def test_a_dry_run_writes_nothing(satm: Callable[..., str], here: Path) -> None:
     out = satm("condense", "digits", *QUICK, "--dry-run")
     first, second = out.splitlines()[:2]
