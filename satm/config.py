@@ -174,9 +174,10 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
 
 
 def _chosen(choice: Choice, value: Mapping[str, Any] | str, where: str) -> Any:
-    """Return the dataclass that `value` describes. `value[choice.tag]` is the short name of the dataclass (see `Choice`).
+    """Return the dataclass that `value` describes.
 
-    If `value` is a string, the string is the short name, and all fields have their default values.
+    `value[choice.tag]` is the short name of the dataclass (see `Choice`). If `value` is a string, the string is the
+    short name, and all fields have their default values.
     """
     if isinstance(value, str):
         value = {choice.tag: value}

@@ -33,8 +33,9 @@ class Made(Mapping[str, Any]):
 def _made(name: str) -> Any:
     """Make the command or group with this name.
 
-    The result is cached, because a module must add its commands to a group only once.
+    The result is cached, because a second call would add the commands of a group to the group again.
     """
+    # An application with only the modules of this command.
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     alone.callback()(_nothing)
     for module in COMMANDS[name].modules:
@@ -53,7 +54,7 @@ class Commands(TyperGroup):
 
 
 def _nothing() -> None:
-    """Do nothing: all arguments and options belong to the commands."""
+    """Do nothing. typer calls this before each command; `satm` itself has no arguments or options to handle."""
 
 
 app = typer.Typer(

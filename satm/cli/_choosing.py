@@ -1,4 +1,4 @@
-"""Chooses a preset from the options of `satm condense`, `satm experts` or `satm plan`, or from a configuration file."""
+"""Chooses a preset, from the options of a command (condense, experts, plan or tune) or from a configuration file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CondenseOptions:
-    """The options of a command that condenses. An option is None if the user has not given it."""
+    """The arguments and options of a command that condenses. A value is None if the user has not given it."""
 
     dataset: str | None
     ipc: int | None
@@ -41,11 +41,13 @@ class CondenseOptions:
     def choose(self) -> Chosen:
         """Return the preset, the seed and the data root that the options or the configuration file choose.
 
-        With a configuration file, --seed, --data-root, --set, --engine, --precision and --compilation may be given, and
-        replace what the file says. The other options may not be given, not even with the value in the file.
+        Beside a configuration file, --seed, --data-root, --set, --engine, --precision and --compilation may be given.
+        They replace what the file says. DATASET and the other options may not be given, not even with the value that
+        the file has.
 
-        Raises ConfigError if neither a data set nor a file is given, or if an option is given that may not be given
-        with a file. Raises UsageError, of which ConfigError is a subclass, for any other wrong value.
+        Raises ConfigError if neither a data set nor a file is given, or if one of the forbidden options is given beside
+        a file. Raises DataError if the path of a data set is no folder. Raises UsageError, of which ConfigError is a
+        subclass, for any other wrong value.
         """
         if self.file is not None:
             return self._from_file(self.file)

@@ -15,8 +15,8 @@ LISTS = "Lists"  # the heading in `satm --help` for the commands that list names
 class Entry(NamedTuple):
     """A command, or a group of commands."""
 
-    modules: tuple[str, ...]  # modules of `satm.cli`: the first adds the command, the others add commands to the group
-    help: str  # the first paragraph of the command's help
+    modules: tuple[str, ...]  # modules of `satm.cli`: the first adds the command or group, the others add to the group
+    help: str  # the first paragraph of the help of the command or group
     panel: str = "Commands"  # the heading in `satm --help` under which the command is listed
 
 

@@ -24,7 +24,8 @@ LARGEST = 1e100  # values of this size or more, infinity and NaN are left out
 class Curve:
     """All values of one measurement, kept as fewer than `KEPT` means of neighbouring values.
 
-    Each mean has the same number of values. When there are `KEPT` means, neighbouring means are joined in pairs.
+    Each mean is over the same number of values. When there are `KEPT` means, the first two are replaced by their mean,
+    then the next two, and so on. So half as many means are left.
     """
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class Curve:
             self._each *= 2
 
     def values(self, cells: int) -> list[float]:
-        """Return all values as at most `cells` means. This may be called while another thread adds values."""
+        """Return all values as at most `cells` means. Another thread may add values during the call."""
         means, waiting = list(self._means), list(self._waiting)
         found = [*means, *([fmean(waiting)] if waiting else [])]
         count = min(cells, len(found))
@@ -65,9 +66,9 @@ class Curves:
             self._curves.setdefault(name, Curve()).add(value)
 
     def lines(self, width: int) -> Iterator[Text]:
-        """Yield a line of at most `width` cells for each measurement.
+        """Yield a line for each measurement, for a terminal that is `width` cells wide.
 
-        The line shows the name, the newest value, the curve, and the lowest and the highest mean.
+        A line shows the name, the newest value, the curve, and the lowest and the highest mean of the curve.
         """
         cells = min(WIDEST, width - NAME - NUMBER - RANGE - 3)
         for name, curve in list(self._curves.items()):
@@ -87,7 +88,7 @@ def fit(console: Console) -> bool:
 def _spark(values: list[float]) -> str:
     """Return one character of `LEVELS` for each value: the first for the lowest value, the last for the highest value.
 
-    If all values are equal, all characters are the one in the middle.
+    If all values are equal, each character is the fourth of the eight in `LEVELS`.
     """
     low, high = min(values), max(values)
     if high == low:

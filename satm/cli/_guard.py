@@ -11,9 +11,9 @@ PACKAGES = ("satm", "evaluation", "protocols", "registry")
 
 
 def guard() -> None:
-    """Raise Shadowed if the four packages of satm are not in one folder.
+    """Raise Shadowed if one of the four packages of satm is missing, or if they are not all in the same folder.
 
-    Names such as `registry` are common. So Python may import another package or folder with the same name instead.
+    Names such as `registry` are common, so Python may find another package or folder with the same name first.
     """
     places = {}
     for name in PACKAGES:

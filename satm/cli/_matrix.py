@@ -13,7 +13,7 @@ from statistics import fmean
 from evaluation.matrix import Matrix, MatrixRow, Ranking
 from satm.statistics import Crossed
 
-# The part of a table's title that explains the text of a cell.
+# The part of the title of a table of differences that explains the text of a cell.
 DIFFERENCE = "mean [95% interval] condensations × networks"
 
 
@@ -29,9 +29,10 @@ class Table:
 def tables(matrix: Matrix) -> list[Table]:
     """Return wide tables, with a row for each group and a column for each architecture.
 
-    The first table shows the accuracies. The second shows how much accuracy is lost in comparison with the architecture
-    that a set was made with. The third shows the differences to the row that each group is compared with
-    (`Matrix.against`). Empty tables are left out.
+    As elsewhere in this file, random images that are evaluated beside the groups also have rows. The first table shows
+    the accuracies. The second shows how much lower each accuracy is than the one on the architecture that the sets were
+    made with. The third shows the differences to the row that each group is compared with (`Matrix.against`). Rows and
+    tables without numbers are left out.
     """
     accuracy = "test accuracy (%): mean [95% interval] condensations × networks, sd between condensations / networks"
     found = [_wide(matrix, f"{accuracy}, learning rate; * = the set's own architecture", _score, _scope_of_score)]
@@ -46,7 +47,7 @@ def tables(matrix: Matrix) -> list[Table]:
 def differences(matrix: Matrix) -> list[Table]:
     """Return the second and third table of `tables` in a form that fits a narrow terminal.
 
-    They have one row for each group and architecture.
+    They have one row for each pair of a group and an architecture.
     """
     lost = "lost from the set's own architecture (points), paired by condensation and network"
     found = [_long(matrix, lost, MatrixRow.drop)]
@@ -126,9 +127,9 @@ def _wide(
 def _score(line: MatrixRow, architecture: str) -> str:
     """Return the text of one cell.
 
-    It shows the mean accuracy, its interval, the numbers of condensations and networks, the spreads, and the learning
-    rates. In the mean a diverged network has the accuracy of a guess. If networks diverged, the mean of the other
-    networks is shown too.
+    It shows the mean accuracy, its interval, the numbers of condensations and networks (for random images: of draws),
+    the standard deviations, and the learning rates. In the mean a diverged network has the accuracy of a guess. If
+    networks diverged, the mean of the other networks is shown too.
     """
     found = line.score(architecture)
     if found is None:
@@ -159,7 +160,7 @@ def _rate(rates: tuple[float, ...]) -> str:
 
 
 def _against(matrix: Matrix) -> str:
-    """Return the title of the table of differences. It says how the differences are paired."""
+    """Return the title of the table of differences. The title also says how the differences are paired."""
     others = list(matrix.against.values())
     names = ", ".join(sorted({line.name if line in matrix.sets else line.memory for line in others}))
     if any(line.draws for line in others):

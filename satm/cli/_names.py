@@ -1,9 +1,9 @@
 """Lists names, such as those of all methods, for help texts, for commands such as `satm methods` and for `satm doctor`.
 
 The names are registered in tables (`satm.names.Names`). To save time, the names and their one-line summaries are read
-from the text of our files and from the metadata of other packages, and the tables are not imported. Only `satm presets`
-and `satm doctor` import tables. `satm presets` shows the rows of each method, and `satm doctor` shows whether the
-plugins of other packages can be loaded.
+from the text of our files and from the metadata of other packages, and the tables are not imported. Only two commands
+import tables: `satm presets`, because it shows the rows of hyper-parameters of each method, and `satm doctor`, because
+it shows whether the plugins of other packages can be loaded.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Listing:
     """The place of a table, and the places where its names are registered."""
 
     home: str  # the table, as "module:attribute"
-    package: str  # the package or module whose files register our own names, as in `Names`
+    package: str  # our own names are registered in the files of this package, or in this module
     group: str | None  # the entry-point group in which other packages offer names; None: they cannot offer any
 
     def names(self) -> Names[Any]:
@@ -67,7 +67,7 @@ LISTINGS = {
     "loggers": Listing("satm.loggers.base:LOGGERS", "satm.loggers", "satm.loggers"),
     "recipes": Listing("evaluation.recipes:RECIPES", "evaluation.recipes", None),
 }
-"""All tables, by the word that is replaced by their names in a help text, such as `methods` in `{methods}`."""
+"""All tables by key. A key is used in help texts: `{methods}` stands for the names in the table `methods`."""
 
 
 def filled(text: str, *, plugins: bool = True) -> str:
@@ -90,7 +90,7 @@ class Command(TyperCommand):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the words of the command line. Options of `ALONE` without a value get their value first."""
+        """Add the values that options of `ALONE` lack, then read the words of the command line as typer does."""
         own = {name for parameter in self.params for name in parameter.opts}
         return super().parse_args(ctx, _with_values(args, [name for name in ALONE if name in own]))
 

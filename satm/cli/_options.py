@@ -46,7 +46,7 @@ CompilationName: TypeAlias = Annotated[
 Grid: TypeAlias = Annotated[Path | None, typer.Option("--grid", help="Write the images as a grid to this PNG file.")]
 
 # Options of the commands that condense (condense, experts, plan, tune).
-# When the help is shown, _names.py replaces `{methods}` and other words in braces by the names of a table.
+# When the help is shown, _names.py replaces `{methods}` and other words in braces by the names in a table.
 Dataset: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="DATASET", help="A data set: {datasets}, or the path of a folder of images.")
 ]
@@ -164,7 +164,7 @@ Repeats: TypeAlias = Annotated[
     int | None, typer.Option("--repeats", min=1, help="Networks for each architecture (default: the recipe's).")
 ]
 
-# Options of the commands that read the registry.
+# Arguments and options that choose which sets, runs or results of the registry a command shows.
 OnlySet: TypeAlias = Annotated[str | None, typer.Argument(metavar="SET", help="Only this set.")]
 OnlyDataset: TypeAlias = Annotated[str | None, typer.Option("--dataset", help="Only sets of this data set.")]
 OnlyMethod: TypeAlias = Annotated[str | None, typer.Option("--method", help="Only sets of this method.")]
@@ -200,7 +200,8 @@ FormatOption: TypeAlias = Annotated[Format, typer.Option("--format", help="How r
 def parse_place(workers: int | None, ray: str | None) -> Place | None:
     """Return the place where the work runs, from --workers or --ray; None: in this process.
 
-    Raises ConfigError if both options are given, if Ray is not installed, or if no Ray cluster is at the address.
+    Raises ConfigError if both options are given. With --ray, it is also raised if Ray is not installed, or if an
+    address is given and no program listens there.
     """
     if workers is not None and ray is not None:
         raise ConfigError(f"--workers {workers} beside --ray: they are two places; give one of them")

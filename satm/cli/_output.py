@@ -1,6 +1,7 @@
 """Prints the output of all commands safely.
 
-No printed name can control the terminal, and a character that the encoding lacks does not stop the command.
+Control characters in names are shown as escapes, so that they do not reach the terminal. A character that the encoding
+of the output lacks does not stop the command.
 """
 
 from __future__ import annotations

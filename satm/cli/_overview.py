@@ -1,4 +1,4 @@
-"""Writes the text of `satm --help` without typer, because loading typer takes longer than all the rest."""
+"""Writes the text of `satm --help` without typer, because loading typer takes longer than the rest of it."""
 
 from __future__ import annotations
 

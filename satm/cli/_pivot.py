@@ -1,7 +1,7 @@
 """Prints results as a pivot table.
 
-At the left are the sets, protocols and so on. At the right is one column for each architecture, method, IPC or
-incremental step.
+The values of one property of the results (architecture, method, IPC or incremental step) become the columns at the
+right. The other properties, such as the set and the protocol, are the names at the left of each line.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _WITHOUT_SET = (Pivot.METHOD, Pivot.IPC)
 
 @dataclass(frozen=True, slots=True)
 class Turned:
-    """A pivot table. If two results belong to one cell, the second result gets another line, with the name NAME (2)."""
+    """A pivot table. If two results belong to one cell, the second has a line of its own, with (2) after its name."""
 
     columns: tuple[str, ...]  # the headings of the names at the left
     names: tuple[tuple[str, ...], ...]  # for each line, the names at the left
@@ -142,7 +142,7 @@ def _blocks(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
 def _value(row: GroupRow, by: Pivot) -> tuple[str, Any]:
     """Return the heading of the column that a result belongs to, and the sort key of this column.
 
-    A sort key of None means that the columns are in the order in which they first appear.
+    If the sort key is None, the columns are not sorted: they stay in the order in which they first appear.
     """
     record, cell = row.group.sets[0], row.cell
     if by is Pivot.ARCHITECTURE:

@@ -122,7 +122,7 @@ class TerminalBar:
         self._id: TaskID = self._bars.add_task(self._name, total=total, completed=done, facts="")
 
     def advance(self, steps: int = 1, **facts: float | str) -> None:
-        """Move the bar on by `steps` units. Show `facts`, such as a loss, beside it if its curves are not shown."""
+        """Move the bar on by `steps` units. While its curves are not shown, `facts`, such as a loss, are beside it."""
         self._done += steps
         shown = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
         beside = "" if self._curves is not None and self._bars.draws_curves else printable(shown)

@@ -16,9 +16,9 @@ from satm.cli._progress import TerminalProgress
 def working(threads: int | None) -> Iterator[TerminalProgress]:
     """Set the number of CPU threads and yield the progress of one command.
 
-    `threads` is None for one thread for each core. The first signal (Ctrl-C or SIGTERM) asks the work to stop at its
-    next safe point; the second signal ends the process at once. At the end, the number of threads and the reaction to
-    signals are as before.
+    If `threads` is None, there is one thread for each core. The first signal (Ctrl-C or SIGTERM) asks the work to stop
+    at its next safe point; the second signal ends the process at once. At the end, the number of threads and the
+    reaction to signals are as before.
     """
     import torch
 

@@ -1,6 +1,7 @@
 """Prints the short table of results, with one row for each result.
 
-A column that has the same text in all rows is left out of the table and shown once above it.
+The first columns describe a row. If such a column has the same text in all rows, the text is shown once above the table
+and the column is left out.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ NAMED = 3  # if a table has more metrics than this, its title only says how many
 def terminal_width() -> int:
     """Return the width of the terminal in characters.
 
-    It is the environment variable COLUMNS if this is set, and 80 if there is no terminal.
+    If the environment variable COLUMNS is set, the width is its value. Without this and without a terminal, it is 80.
     """
     return shutil.get_terminal_size().columns
 
@@ -54,7 +55,11 @@ def print_stored(registry: Path, names: Sequence[str], **filters: Any) -> None:
 
 
 def print_best(found: Sequence[Best], form: Format, *, more: str = "") -> None:
-    """Print the best rows. A note or a column says of each row which other rows may be the best too."""
+    """Print the best rows, and for each of them which other rows may be the best too.
+
+    They are named in a note below the table or, in the other formats, in a column. `more` is a text about rows that are
+    left out, which only the table shows.
+    """
     if form is not Format.TABLE:
         columns, lines = plain_table([each.row for each in found])
         rivals = ["; ".join(row.group.name for row in each.rivals) for each in found]
@@ -98,8 +103,8 @@ def short_lines(rows: Sequence[GroupRow], limit: int, *, notes: Sequence[str] = 
 def about(row: GroupRow) -> list[str]:
     """Return the texts that describe a row, in the order of `ABOUT`.
 
-    The metric is "" if it is the headline of its protocol (`satm.workflow.headline`), such as the test accuracy. The
-    step is "" if it is the last step of the stream.
+    The metric is "" if it is the test accuracy or, in a stream, the final accuracy (`satm.workflow.headline`). The step
+    is "" if it is the last step of the stream, or if the result is not of a stream.
     """
     cell = row.cell
     return [
@@ -129,7 +134,7 @@ def protocol_text(row: GroupRow) -> str:
 
 
 def mean_text(row: GroupRow) -> str:
-    """Return the text of the mean. Accuracies are in percent, other numbers have their unit."""
+    """Return the text of the mean. Fractions, such as accuracies, are in percent; the unit follows other numbers."""
     scale, digits = _scale(row)
     after = "" if is_fraction(row.cell) else f" {unit(row.cell.metric)}".rstrip()
     return f"{scale * row.estimate.mean:.{digits}f}{after}"
@@ -182,7 +187,7 @@ def what_text(rows: Sequence[GroupRow]) -> str:
 
 
 def unit_text(rows: Sequence[GroupRow]) -> str:
-    """Return what the second number of n is a number of: class orders if all rows are of streams, else networks."""
+    """Return the noun for the second number of n: "class orders" if all rows are of streams, else "networks"."""
     return "class orders" if all(row.cell.incremental for row in rows) else "networks"
 
 

@@ -30,7 +30,8 @@ def print_results(rows: Sequence[GroupRow], form: Format) -> None:
 def plain_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[Any]]]:
     """Return the names of the columns, and the rows as plain values.
 
-    Accuracies are fractions. A step is a text such as "2/5". If there is no interval, its two ends are None.
+    Accuracies are fractions. A step is a text such as "2/5", and "" if the result is not of a stream of several steps.
+    If there is no interval, its two ends are None.
     """
     columns = ["set", "profile", "protocol", "architecture", "memory", "recipe", "policy", "rate", "step", "metric"]
     columns += ["mean", "std_condensations", "std_networks", "low", "high", "n", "counts", "scope"]
@@ -99,9 +100,10 @@ def _step(cell: Cell) -> str:
 
 
 def shown_memory(protocol: str, memory: str) -> str:
-    """Return the memory as tables show it.
+    """Return the text that tables show for `memory`, which says which images networks are trained on.
 
-    In a stream, a set that was condensed once for all classes, and not step by step, is marked `whole`.
+    In a stream they are the replay memory. If they are a set that was condensed once for all classes, and not step by
+    step, the text has the mark `whole`. All other texts stay as they are.
     """
     kind, _, notes = memory.removesuffix("]").partition("[")
     if kind != "condensed" or "per-step" in notes or not protocol.startswith("class-incremental"):
@@ -110,9 +112,9 @@ def shown_memory(protocol: str, memory: str) -> str:
 
 
 def is_fraction(cell: Cell) -> bool:
-    """Return whether the number of a cell is a fraction, which is shown in percent.
+    """Return whether the number of a cell is a fraction. Fractions are shown in percent.
 
-    All numbers of class-incremental streams are fractions.
+    All numbers of class-incremental streams count as fractions.
     """
     return unit(cell.metric) == "fraction" or cell.incremental
 

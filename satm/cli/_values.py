@@ -1,8 +1,9 @@
 """Converts the words of a command line to values without pydantic, so that a command starts faster.
 
 typer converts words with pydantic, and loading pydantic takes 0.15 s. This module converts only plain words: texts,
-whole and decimal numbers, names of choices, and paths. typer still converts all other words, and it reports every wrong
-word. So the values and the error messages are the same as with typer.
+whole and decimal numbers, names of choices, and paths. typer still converts all other words, and it reports every word
+that cannot be converted. So the values and the error messages are the same as with typer. Only the message for a path
+that cannot be read is different.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def taught(command: Any) -> None:
 
 
 def _teach(parameter: Any) -> None:
-    # Replace the method `process_value` of a parameter by one that calls typer only if a word is not plain.
+    # Replace the method `process_value` of a parameter by one that calls typer only if a word is not plain, or if a
+    # required parameter is missing.
     by_typer = parameter.process_value
 
     def process_value(ctx: Any, word: Any) -> Any:

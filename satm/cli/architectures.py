@@ -65,8 +65,8 @@ def evaluate_architectures(
 ) -> None:
     """Train networks on the sets, in architectures that the sets were not made on, and compare the accuracies.
 
-    The architecture that a set was made on is measured too, and marked with *. A group (sets that differ in their seed
-    only) is one row of the table: the mean over its condensations and networks.
+    The architecture that a set was made on is measured too, and marked with * in Markdown. A group (sets that differ in
+    their seed only) is one row of the table: the mean over its condensations and networks.
 
     Example: satm eval-arch --arch resnet18 --arch vgg11 --arch alexnet --against random
     """
@@ -113,7 +113,7 @@ def _print_narrow(matrices: Sequence[Matrix], registry: Path) -> None:
 
     First come the differences between architectures and between sets, then the notes, then the short table of results.
     The notes say which architectures were adapted to the images, and how well the order of the sets on another
-    architecture agrees with their order on their own one (in-domain).
+    architecture agrees with the order of their accuracies on the architecture they were made on (in-domain).
     """
     from satm.cli._matrix import adaptations, differences, orders
     from satm.cli._short import print_short, terminal_width
@@ -158,8 +158,8 @@ def _without_rate(recipe: str) -> list[str]:
 def _print(matrices: Sequence[Matrix], form: Format) -> None:
     """Print matrices in the format `form`.
 
-    CSV and JSON: one table with a line for each group and architecture. Markdown: tables with a column for each
-    architecture, and the notes of `_print_narrow`.
+    CSV and JSON: one table with a line for each group and architecture. Markdown: tables with a row for each group and
+    a column for each architecture, and then the same notes as in `_print_narrow`.
     """
     from evaluation.matrix import cells
     from satm.cli._matrix import adaptations, orders, tables

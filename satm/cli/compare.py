@@ -159,7 +159,7 @@ def _lines(block: Block) -> list[str]:
 
 
 def _rates(side: Side) -> str:
-    """Return the text that says the learning rates of a group, and how many of its networks diverged."""
+    """Return a text with the learning rates of a group and the number of its networks that diverged."""
     low, high = f"{side.row.rates[0]:.3g}", f"{side.row.rates[-1]:.3g}"
     lost = f", {side.row.diverged} diverged and count as chance" if side.row.diverged else ""
     return (f"rate {low}" if low == high else f"rates {low} to {high}") + lost
@@ -184,7 +184,8 @@ def _plain(found: Compared) -> dict[str, Any]:
 
 
 def _side(side: Side) -> dict[str, Any]:
-    # The part of `_plain` about one group: its sets, its mean, and an interval if it has several condensations.
+    # The part of `_plain` about one group: its sets, its mean, the interval of this mean, and so on. The ends of the
+    # interval are None if the group has a single condensation, or if the interval is not known.
     from satm.statistics import accuracy_interval
 
     mean = side.mean

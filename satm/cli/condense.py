@@ -1,4 +1,4 @@
-"""`satm condense` makes synthetic sets; `satm experts` trains the expert networks that they need."""
+"""`satm condense` makes synthetic sets. `satm experts` trains the experts, or the teacher, that this work needs."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _condense_seeds(
     share_experts: bool,
 ) -> None:
     # Condense one set for each seed. If `place` is None, the sets are condensed one after the other in this process;
-    # otherwise each is condensed in a process of its own at that place.
+    # otherwise each is condensed in a worker process, on this machine or on a Ray cluster.
     chosen = options.choose()
 
     import satm
@@ -235,7 +235,7 @@ def _condense(
     start_from: str | None,
     grid: Path | None,
 ) -> None:
-    # Condense one set, and write its images as a PNG if `grid` names a file.
+    # Condense one set. If `grid` is given, also write the images of the set to this PNG file.
     chosen = options.choose()
 
     import satm
@@ -264,7 +264,10 @@ def _condense(
 
 
 def write_grid(reference: str, path: Path, registry: Path, data_root: Path | None) -> None:
-    """Write the images of a stored set as one PNG at `path`. Whitening and normalisation are undone first."""
+    """Write the images of the stored set `reference` to the PNG file `path`.
+
+    Whitening and normalisation are undone first. If the set has many images, not all of them are drawn.
+    """
     import satm
     from satm.report.grid import image_grid
 

@@ -1,4 +1,4 @@
-"""`satm eval`: evaluates a set, or every set of a group, on the architecture that it was made on."""
+"""`satm eval`: evaluates a set, or every set of a group, with the architecture that the set was made on."""
 
 from __future__ import annotations
 

@@ -17,7 +17,10 @@ from satm.errors import ConfigError
 
 
 class Space(StrEnum):
-    """How the images of a file are preprocessed: by mean and std, whitened by ZCA, or not at all (pixels in 0..1)."""
+    """How the images of a file are preprocessed.
+
+    They are normalised by mean and standard deviation, whitened by ZCA, or not preprocessed (pixels in 0..1).
+    """
 
     MEANSTD = "meanstd"
     ZCA = "zca"
@@ -25,7 +28,10 @@ class Space(StrEnum):
 
 
 class Kind(StrEnum):
-    """What the labels of a file are: classes, or a probability or logit for each class."""
+    """What the label of an image is: a class, or one probability for each class, or one logit for each class.
+
+    If HARD is given for a matrix of labels, each row of the matrix becomes the class with the largest entry.
+    """
 
     HARD = "hard"
     PROBABILITIES = "probabilities"
@@ -194,7 +200,7 @@ def _value(option: StrEnum | None) -> Any:
 
 def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
     # Returns the numbers of a text such as "0.49,0.48,0.45"; None if the option is not given. Raises ConfigError for
-    # any other text, with the name `name` of the option in its message.
+    # any other text; the message says `name`, which is the name of the option, such as "--mean".
     if text is None:
         return None
     try:

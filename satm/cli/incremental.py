@@ -1,4 +1,7 @@
-"""`satm eval-cl`: evaluates sets as the memory of class-incremental learning."""
+"""`satm eval-cl`: evaluates sets as the memory of class-incremental learning.
+
+The memory is the images that a network keeps of the classes that it has learnt already.
+"""
 
 from __future__ import annotations
 
@@ -165,10 +168,11 @@ def evaluate_incremental(
 
 
 def _print_differences(registry: Path, name: str) -> None:
-    """Print the differences between the accuracies of the memories (condensed, random, herding …) of a set or group.
+    """Print how much the accuracy differs between the memories with which a set or group was evaluated.
 
-    A difference is paired: both memories are compared at the same condensation seed and class order. A line names each
-    two memories that cannot be compared.
+    Each condensed memory is compared with every other memory, such as random or herding (real images). A difference is
+    paired: both accuracies are of the same condensation seed and class order. If two memories have no recipe in common,
+    a line that says so is printed, and no difference.
     """
     from satm.cli._short import terminal_width
     from satm.cli._tables import shown_memory
@@ -215,7 +219,8 @@ def _print_differences(registry: Path, name: str) -> None:
 def _size(found: MemoryDifference) -> str:
     """Return the text of column n: the numbers of condensations and of class orders in the mean difference.
 
-    For example `3 condensations × 5 orders`, or `5 orders, this set only` for a single condensation.
+    For example `3 condensations × 5 orders`, or `5 orders, this set only` for a single condensation. If the mean leaves
+    out values of orders that not every condensation has, `(2 left out)` follows.
     """
     seeds, orders = found.estimate.seeds, found.estimate.networks
     counted = f"{orders} order{'' if orders == 1 else 's'}"

@@ -71,8 +71,8 @@ def rebuild(
 ) -> None:
     """Make a set once more from its record, and compare both sets. Nothing is stored.
 
-    Software, threads and device must be the same as in the run that made the set, because otherwise the bits may
-    differ. If the command is interrupted, the same command continues.
+    Software, CPU, threads and device must be the same as in the run that made the set, because otherwise the bits may
+    differ; with --anyway they need not be the same. If the command was interrupted, give it again: it continues.
     """
     from registry import Registry
     from satm.cli._session import working

@@ -50,8 +50,9 @@ def plan(
 ) -> None:
     """Predict the time and memory of a condensation by timing a few short outer steps of it.
 
-    It takes the options of satm condense. If the same configuration has already run, the measured numbers are printed
-    after the prediction. Example: satm plan cifar10 --ipc 10 --memory 4GB
+    The options that choose the configuration are those of satm condense. If the registry has finished runs of the same
+    configuration on the same device, their time and memory are printed too. Example: satm plan cifar10 --ipc 10
+    --memory 4GB
     """
     available = None if memory is None else parse_size(memory)
     chosen = CondenseOptions(

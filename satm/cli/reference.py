@@ -35,7 +35,7 @@ def reference() -> str:
 
 
 def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield the full name (`satm sets list`) and the command of each command in a group and in the groups inside it.
+    """Yield each command of a group, and of the groups inside it, with its full name, such as `satm sets list`.
 
     `command` is the group, and `path` is the full name of the group.
     """
@@ -69,8 +69,8 @@ def _section(path: str, command: Any) -> Iterator[str]:
 def _item(parameter: Any, annotated: Any) -> str:
     """Return the list item of an argument or option: its name, a placeholder for its value, its help, and its default.
 
-    If an environment variable can set the value, the item names the variable. `annotated` is the type annotation of the
-    argument or option.
+    If the value can come from an environment variable, the item says the name of the variable. `annotated` is the type
+    annotation of the argument or option.
     """
     facts = []
     if parameter.envvar:

@@ -27,7 +27,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(sets)
 
 
-# The number of rows that a table shows at most. All shown rows are held in RAM, to find the widths of the columns.
+# The number of rows that a table shows at most, unless --limit is given. All shown rows are held in RAM, because the
+# widths of the columns depend on all of them.
 TABLE_ROWS = 1000
 
 
@@ -75,7 +76,8 @@ def query(
 def _end(message: str) -> None:
     """Print `message` and end the process at once. Nothing is lost, because a query only reads.
 
-    SQLite checks the time limit only between two of its steps. One long step can be ended in no other way.
+    This is the last resort if SQLite does not stop at the time limit: it checks the limit only between two of its
+    steps, and a long step can be ended in no other way.
     """
     with contextlib.suppress(OSError):
         say(f"error: {message}", err=True)
@@ -116,7 +118,7 @@ def show(
 ) -> None:
     """Show a set as a card: its images and labels, the run that made it, its origin, and its results.
 
-    --grid writes its images.
+    With --grid, the images of the set are also written to a PNG file.
     """
     import dataclasses
 

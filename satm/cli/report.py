@@ -90,8 +90,8 @@ def report(
 def _follow(registry: Path, seconds: int, write: Callable[[], object], seen: Stamp | None) -> None:
     """Call `write` each time the registry file has changed, until Ctrl-C. If the file is gone, wait for a new one.
 
-    `seconds` is the time between two looks at the file. `seen` is the file's stamp (its state on disk) before the page
-    was first written; None if the file did not exist.
+    Every `seconds` seconds it is checked whether the file has changed. `seen` is the stamp of the file (its state on
+    disk) before the page was first written; None if the file did not exist.
     """
     from registry.connection import Stamp
 
@@ -110,9 +110,9 @@ def _follow(registry: Path, seconds: int, write: Callable[[], object], seen: Sta
                 try:
                     write()
                     seen = now
-                except RegistryBusy:  # another process uses the file; try again at the next look
+                except RegistryBusy:  # another process uses the file; try again after `seconds`
                     pass
-                except SatmError as error:  # another process may still be storing what the page needs
+                except SatmError as error:  # for example, another process has not yet stored all that the page needs
                     if str(error) != trouble:
                         say(f"{error}; waiting for the next change", err=True)
                     trouble, seen = str(error), now

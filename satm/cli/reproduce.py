@@ -102,7 +102,7 @@ def reproduce(
 
 
 def _show(found: Reproduced, output: Path) -> None:
-    """Print the verdict of every claim, and the path of every page."""
+    """Print, for each study, the verdicts of its claims and the path of the page that was written about it."""
     from satm.report.tables import render
 
     for name, page in found.pages:

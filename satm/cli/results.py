@@ -172,9 +172,9 @@ class View:
         return not self.best and self.pivot is None and (self.every or self.form is not Format.TABLE)
 
     def every_step(self, metric: str | None) -> bool:
-        """Whether the results of every step of a stream are read, and not only those of the last step.
+        """Whether results of all steps of a class-incremental stream are read, and not only those of the last step.
 
-        `metric` is the value of --metric.
+        `metric` is the value of --metric; None if the option is not given.
         """
         from satm.workflow.incremental.naming import PER_STEP
 
@@ -199,7 +199,7 @@ class View:
 
     @property
     def of_headlines(self) -> bool:
-        """Whether one row is shown for each set, architecture and memory: its headline, such as the accuracy."""
+        """Whether only the headline of each evaluation is shown (its main metric, such as the accuracy)."""
         return not self.plain and self.pivot is not Pivot.STEP
 
     @property
@@ -213,7 +213,8 @@ class View:
     def chosen(self, pending: Sequence[PendingRow]) -> tuple[list[GroupRow], int]:
         """Return the rows that may be shown, and the number of rows before --limit.
 
-        To save time, the means of the other rows are never computed.
+        Without --best and --sort, only the last rows of `pending` may be shown; `most` says how many. To save time, the
+        means of the rows before them are never computed.
         """
         from satm.workflow.headline import headlines
 
@@ -223,7 +224,10 @@ class View:
         return [each.made() for each in needed], len(pending)
 
     def show(self, rows: Sequence[GroupRow], total: int) -> None:
-        """Print `rows`. `total` is the number of rows before --limit. Raises UnknownName if --sort names no column."""
+        """Print `rows`; with --best only the best of them, and with --limit not more than it says.
+
+        `total` is the number of rows before --limit. Raises UnknownName if the value of --sort is not a column.
+        """
         from satm.cli._pivot import print_pivot
         from satm.cli._short import print_best, print_short
         from satm.cli._tables import print_results
@@ -249,9 +253,10 @@ class View:
 def sorted_by(rows: Sequence[GroupRow], column: str | None) -> list[GroupRow]:
     """Return the rows sorted by `column`: texts in alphabetical order, numbers from the largest to the smallest.
 
-    `column` is a column of `plain_table` (the table of --format csv), or `dataset`, `ipc`, `method` or `created`. A `-`
-    before its name reverses the order. Rows without a value come last in either order. If `column` is None, the rows
-    stay in their order. Raises UnknownName if there is no such column.
+    `column` is a column of `plain_table` (the table of --format csv), or `dataset`, `ipc`, `method` or `created`. The
+    column `step` is sorted from the first step to the last. A `-` before the name of the column reverses the order.
+    Rows without a value come last in either order. If `column` is None, the rows stay in their order. Raises
+    UnknownName if there is no such column.
     """
     if column is None:
         return list(rows)
@@ -293,11 +298,16 @@ def parse_since(text: str, now: datetime) -> str:
 
 
 def _nothing(reference: str | None, protocol: str | None, registry: Path, filters: Mapping[str, object]) -> str:
-    """Return the line that is printed if no result fits the filters. It says which command makes such results."""
+    """Return the line that is printed if no result fits the filters.
+
+    The line also says which command makes results of `protocol`, or `satm eval` if no protocol is given.
+    """
     of = f" of {reference}" if reference else ""
     of += f" of protocol {protocol}" if protocol else ""
     given = [f"{name} {value}" for name, value in filters.items() if value is not None]
-    command = {"cross-arch": "satm eval-arch", "class-incremental": "satm eval-cl"}.get(protocol or "", "satm eval")
+    makers = {"cross-arch": "eval-arch", "class-incremental": "eval-cl"}
+    scores = (Protocol.DD_RANKING, Protocol.CORRUPTIONS, Protocol.COVERAGE, Protocol.DIVERSITY)
+    command = "satm score" if protocol in scores else f"satm {makers.get(protocol or '', 'eval')}"
     asked = f" under {', '.join(given)}" if given else ""
     return f"no results{of}{asked} in {registry}; {command} makes some, and satm sets list shows the sets"
 

@@ -29,7 +29,7 @@ def serve(
 ) -> None:
     """Browse the registry in datasette, read-only: tables with facets, images, named queries, SQL. Ctrl-C ends it.
 
-    It needs datasette: pip install 'satm[serve]'. Example: satm serve satm.db --open
+    The command needs datasette: pip install 'satm[serve]'. Example: satm serve satm.db --open
     """
     from satm.workflow.serve import serve as serve_registry
 

@@ -65,7 +65,7 @@ Output = Annotated[
 
 def tune(
     dataset: option.Dataset = None,
-    search: Search = [],  # noqa: B006  (typer copies it)
+    search: Search = [],  # noqa: B006  (typer copies the list)
     ipc: option.Ipc = None,
     method: option.MethodName = None,
     outer: option.OuterName = None,
@@ -145,7 +145,10 @@ def tune(
 
 
 def _check_output(path: Path) -> None:
-    """Raise SatmError if the file of --output cannot be written. This is found before the work, which takes hours."""
+    """Raise SatmError if the file of --output cannot be written.
+
+    This is checked before the search begins, because the file is written after the search, which takes hours.
+    """
     from registry.location import writable
 
     if path.exists() and not path.is_file():
@@ -188,9 +191,9 @@ def _preview(chosen: Chosen, trials: int, workers: int, threads: int | None, arg
 
 
 def _say_result(done: TuneResult, seeds: tuple[int, ...], registry: Path) -> None:
-    """Print the best trials as a table, the number of trials in each state, and where they are stored.
+    """Print the best trials as a table, the number of trials in each state, and where all trials are stored.
 
-    The trial with the preset's own settings is in the table too, even if it is not among the best.
+    The trial with the preset's own settings is always in the table, even if it is not among the best.
     """
     from satm.cli._tables import print_rows
     from satm.workflow.tune.run import spreads
@@ -228,8 +231,8 @@ def _row(trial: TrialRecord) -> list[str]:
 def _say_next(winner: Chosen, done: TuneResult, seeds: tuple[int, ...], output: Path | None) -> None:
     """Print the command that makes new sets with the best settings. Write these settings to `output` if it is given.
 
-    `winner` holds the best settings. The trials were judged with sets of the seeds `seeds`. The new sets get other
-    seeds, because with `seeds` the best trial looks better than it is.
+    `winner` holds the best settings. The trials were judged by sets of the seeds `seeds`. The new sets get other seeds,
+    because the settings were chosen for their accuracy with `seeds`, and look better there than they are.
     """
     new = f"{max(seeds) + 1}-{max(seeds) + 3}"
     if output is not None:

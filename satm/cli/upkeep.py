@@ -49,8 +49,8 @@ def merge(other: Other, registry: option.RegistryPath = option.DEFAULT_REGISTRY)
     """Copy everything in another registry into this one. The other file stays as it is.
 
     A set that this registry already has (with the same id) is not copied again. A new set gets the next version number
-    that is free here, and its new name is printed. If both registries hold a result with different numbers, the result
-    here stays, and the other number is stored in the table result_history.
+    that is free here, and its name here is printed. If both registries have the same result with different numbers, the
+    number here stays, and the other number is stored in the table result_history.
     """
     from satm.workflow.patience import writable_registry
 

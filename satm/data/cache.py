@@ -37,7 +37,7 @@ class DecodeCache:
 
     @classmethod
     def of(cls, folder: Path, files: Sequence[Path], about: Mapping[str, object], progress: Progress) -> DecodeCache:
-        """Return the cache for the images in `files` of `folder`. `about` holds the options of the decoding (size …)."""
+        """Return the cache for the images in `files` of `folder`. `about` holds the decoding options (size …)."""
         place = os.path.abspath(folder)
         stats = [(os.path.abspath(path), path.stat()) for path in files]
         stamp = digest([(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats])

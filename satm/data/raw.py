@@ -53,9 +53,11 @@ class Raw:
 def class_names(found: tuple[str, ...] | None, labels: Labels, spec: DatasetSpec | None, where: str) -> tuple[str, ...]:
     """Return the names of the classes of a data set, in label order.
 
-    They are the names in the catalogue's entry `spec`. If `spec` is None or has no names, they are the names `found` in
-    the files. If `found` is None too, they are the numbers "0", "1" …: as many as `spec` has classes, or up to the
-    largest label if `spec` is None.
+    They are the names in the catalogue's entry `spec`, unless the names `found` in the files are others: then the files
+    may have another order of the classes, and their own names are the right ones. Upper case, spaces and punctuation
+    make no other name, and neither does a number. If `spec` is None or has no names, the names are `found`. If `found`
+    is None too, they are the numbers "0", "1" …: as many as `spec` has classes, or up to the largest label if `spec` is
+    None.
 
     `labels` are the labels in the files, and `where` is the path of the files, for messages. Raises DataError if
     `found` has another number of names than `spec` has classes. Also raises DataError if `spec` and `found` are both
@@ -69,7 +71,15 @@ def class_names(found: tuple[str, ...] | None, labels: Labels, spec: DatasetSpec
         return found or tuple(str(label) for label in range(int(labels.max()) + 1))
     if found is not None and len(found) != spec.num_classes:
         raise DataError(f"{where} has {len(found)} classes; {spec.name} has {spec.num_classes}")
-    return found if found and isinstance(spec.classes, int) else spec.class_names
+    numbers = tuple(map(str, range(spec.num_classes)))
+    if found is None or found == numbers or _plain(found) == _plain(spec.class_names):
+        return spec.class_names
+    return found
+
+
+def _plain(names: tuple[str, ...]) -> list[str]:
+    """The names in lower case, with letters and digits only."""
+    return ["".join(filter(str.isalnum, name.lower())) for name in names]
 
 
 def check_labels(labels: Labels, classes: tuple[str, ...], where: str) -> None:
@@ -80,7 +90,10 @@ def check_labels(labels: Labels, classes: tuple[str, ...], where: str) -> None:
     # the largest label, and the first class is called "0". Then no label is too high, and class 0 is empty.
     named = classes[0] != "0"
     if low == 1 and high >= len(classes) - (0 if named else 1):
-        raise DataError(f"{where}: labels start at 1 (they run from 1 to {high}); subtract 1, so that they start at 0")
+        raise DataError(
+            f"{where}: labels start at 1 (they run from 1 to {high}); subtract 1, so that they start at 0, or add "
+            "images of class 0"
+        )
     wrong = ((labels < 0) | (labels >= len(classes))).nonzero()
     if len(wrong):
         row = int(wrong[0])

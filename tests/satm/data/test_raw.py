@@ -1,12 +1,15 @@
-"""Images as they were read: resizing in parts."""
+"""Images as they were read: resizing in parts, and the names of the classes."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
 
-from satm.data import raw
+from satm.data import load, raw
 from satm.rng import Seed
+from tests.satm.data.files import image_folder
 
 
 @pytest.mark.parametrize(("size", "parts"), [(4, 3), (16, 6)], ids=["reduced", "enlarged"])
@@ -27,3 +30,17 @@ def test_resizing_holds_few_images_as_floats(size: int, parts: int, monkeypatch:
     monkeypatch.setattr(raw.F, "interpolate", counted)
     assert torch.equal(read.at_size(size).train_images, whole)
     assert len(held) == parts + 1  # one part of the test images
+
+
+OWN = ["plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def test_a_folder_with_other_class_names_keeps_them(root: Path) -> None:
+    image_folder(root / "cifar10", OWN, size=32)
+    assert load("cifar10", root=root, validation=0).classes == tuple(sorted(OWN))  # bird is label 0, and not airplane
+
+
+def test_the_catalogue_names_classes_that_differ_in_spelling_only(root: Path) -> None:
+    names = ["Airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    image_folder(root / "cifar10", names, size=32)
+    assert load("cifar10", root=root, validation=0).classes == ("airplane", *names[1:])
