@@ -286,6 +286,7 @@ def test_an_empty_registry_and_a_missing_protocol_are_one_line(satm: Satm, here:
         "no results in satm.db; satm eval makes some, and satm sets list shows the sets"
     ]
     assert "satm eval-cl makes some" in satm("results", "--protocol", "cl", "--pivot", "step")
+    assert "satm score makes some" in satm("results", "--protocol", "coverage")
     assert satm("results", "--format", "csv").count("\n") == 1
 
 
