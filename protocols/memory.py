@@ -55,11 +55,11 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
         return make
 
     def post_adapt(self, agent_state: Any, exp: Any) -> None:
-        """Add the images of the step of experience `exp`. Avalanche calls this method."""
+        """Add the images of the step of experience `exp`. It is the present name of `update` in Avalanche."""
         self.take(exp.current_experience)
 
     def update(self, strategy: Any, **kwargs: Any) -> None:
-        """Call `post_adapt`. Avalanche 0.6 still calls `update`; without this method, the base class would warn."""
+        """Call `post_adapt`. Avalanche 0.6 calls `update`; that of the base class does the same, but with a warning."""
         self.post_adapt(strategy, strategy.experience)
 
     def take(self, step: int) -> None:
@@ -73,7 +73,10 @@ class GivenMemory(ExemplarsBuffer):  # type: ignore[misc]
         return {}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Do nothing, because this memory has no state. A subclass uses `state` in the following calls of `take`."""
+        """Do nothing, because this memory has no state.
+
+        A subclass with a state, such as `LogitsMemory`, keeps the argument, and its `take` uses it later.
+        """
 
     def size_after(self, step: int) -> int:
         """The number of images that the memory holds after `step`."""

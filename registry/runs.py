@@ -56,7 +56,7 @@ class Runs(Identity):
 
         A resumed run keeps its start time, config, seconds and metrics. Its device, environment, process, command and
         folder are replaced by those of this session. If `keep_command` is True, its command and folder are not
-        replaced. `satm runs resume` needs this: with its own command, the work could not be repeated elsewhere.
+        replaced. `satm runs resume` sets it, because the text `satm runs resume ID` means nothing in another registry.
 
         If the run with this key is done, a new run starts. To know this before the call, use `find_run`.
         """

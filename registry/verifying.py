@@ -8,7 +8,10 @@ from registry.totals import differing, fill
 
 
 class Verifying(Results):
-    """The part of the registry that compares its rows with their totals (`registry.totals`)."""
+    """The part of the registry that compares its rows with their totals.
+
+    A total is the number of rows that satm stored, with one checksum over them (`registry.totals`).
+    """
 
     def verify(self, reference: str | None = None) -> list[str]:
         """Return one line for each problem of a set and its results, or of the whole file if `reference` is None.
@@ -25,7 +28,8 @@ class Verifying(Results):
     def differing_totals(self, *owners: str) -> list[str]:
         """Return one line for each total that differs from the rows in its table.
 
-        If `owners` are given, only the totals of these owners are compared.
+        An owner is what rows belong to, such as a set or a run. Its id identifies it; in the table `sets`, its name does.
+        If `owners` are given, only their totals are compared.
         """
         with self._snapshot(), explained(self.path):
             found = differing(self._connection, frozenset(owners) or None)

@@ -19,7 +19,8 @@ from satm.synthetic import SyntheticSet
 def read_safetensors(path: Path, index: int | None = None) -> Foreign:
     """Read the tensors `images`, `labels` and, if the file has it, `step_size`, and the description if there is one.
 
-    `path` is the file, or a folder that holds only this safetensors file. Raises DataError if the file cannot be read.
+    `path` is the file, or a folder with exactly one safetensors file. Other files in the folder are
+    ignored. Raises DataError if the file cannot be read.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -42,7 +43,11 @@ def read_safetensors(path: Path, index: int | None = None) -> Foreign:
 
 
 def write_safetensors(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
-    """Write the tensors with the description, the parents and the id of the set. Nothing is lost."""
+    """Write the tensors `images` and `labels`.
+
+    The description (with the step size), the parents and the id of the set are metadata of the file. So nothing is
+    lost, and the returned tuple is empty.
+    """
     from safetensors.torch import save_file
 
     tensors = {"images": synthetic.images, "labels": synthetic.labels}

@@ -25,7 +25,8 @@ class FlatConfig:
     """
 
     rho: float = 0.01  # ρ, the size of the perturbation ε; see `FlatGradient`
-    gap_weight: float = 0.4  # a in `FlatGradient` (GSAM's α), as in FTD's script; presets use the values in the papers
+    # The factor `a` in `FlatGradient` (GSAM's α). The default is the value in FTD's script; presets use the papers' values.
+    gap_weight: float = 0.4
     adaptive: bool = True  # as in ASAM: the perturbation of a weight scales with the size of this weight
 
     def __post_init__(self) -> None:

@@ -31,14 +31,15 @@ class Job:
     device: torch.device
     store: Registry  # stores the run of this job
     start: Start | None = None  # the saved state of another run at which this run begins; None: it begins at step 0
-    parent: str | None = None  # the id of the set of all classes, if this set is for one class-incremental step
+    # The id of the synthetic set that covers all classes, if this job makes the set of one class-incremental step.
+    parent: str | None = None
 
     @property
     def key(self) -> str:
         """The key of the run and of its saved state. A job that is started again has the same key and so finds both.
 
-        The UUID of the registry is part of the key, so the same job in another registry has another saved state: the
-        metrics of the steps before that state are stored in one registry only.
+        A saved state can be continued only in the registry that holds the metrics of the steps before it. So the key
+        contains the UUID of the registry. The same job in another registry begins a state of its own.
         """
         return self.store.run_key(self.key_facts)
 
@@ -108,8 +109,8 @@ class Job:
     def _parents(self) -> tuple[str, ...]:
         """What the set was made from, as `KIND:ID`.
 
-        The kinds are data, experts, teacher, run (the run at whose saved state it began) and set (the set of all
-        classes, if this set is for one class-incremental step).
+        The kinds are data, experts, teacher, run (the run at whose saved state it began) and set (the
+        synthetic set that covers all classes, if this job makes the set of one class-incremental step).
         """
         config = self.preset.config
         parents = [f"data:{self.data.fingerprint}"]

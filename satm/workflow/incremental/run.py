@@ -119,7 +119,7 @@ def _judge(
 
 
 def run_plan(workspace: Workspace, plan: IncrementalPlan, compilation: Compilation) -> None:
-    """Train every network of a plan that has no complete stored results, and store its results after each step."""
+    """Train those networks of a plan whose results are not all stored. Results are stored after each step."""
     name = f"{plan.protocol.name} on {plan.source.name}: networks"
     facts, device, record = plan.run_facts(), str(workspace.device), plan.subject.record
     with (
@@ -161,7 +161,7 @@ class _Runner:
     log: Loggers
 
     def finals(self) -> Iterator[float]:
-        """The final accuracy of each network of the first class order, then of the second, and so on.
+        """Yield the final accuracy of each network, one class order after the other.
 
         Each accuracy is yielded as soon as it is known.
         """
@@ -228,7 +228,7 @@ class _Runner:
 
 def _rows(store: Registry, plan: IncrementalPlan, run_id: str) -> Rows:
     """The reader and writer of a plan's result rows."""
-    # The model of new rows. The fields that differ from row to row (repeat, step, metric, value …) are placeholders.
+    # A template for new rows. The fields that differ from row to row (repeat, step, metric, value …) are placeholders.
     like = ResultRow(
         set_id=plan.subject.record.id,
         protocol=protocol_name(plan.protocol.name, plan.stream),
@@ -256,7 +256,10 @@ def _rows(store: Registry, plan: IncrementalPlan, run_id: str) -> Rows:
 
 
 def _one_name(published: str | None, preset: str | None) -> str | None:
-    """The published comparison, from option `published` or its old name `preset`. Raises ConfigError for both."""
+    """The published comparison, from option `published` or its old name `preset`.
+
+    Raises ConfigError if both are given.
+    """
     if published is not None and preset is not None:
         raise ConfigError(f"published {published} and preset {preset}: these are one option; leave preset out")
     return published if preset is None else preset

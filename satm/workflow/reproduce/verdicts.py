@@ -26,7 +26,7 @@ class Judged:
     """One comparison of a claim, with its verdict."""
 
     comparison: Comparison
-    # The difference with its corrected p-value: `first` − `second`, or `second` − `first` if the claim says "below".
+    # The difference `first` − `second` (`second` − `first` if the claim says "below"), with its corrected p-value.
     # None: no values can be paired.
     member: FamilyMember | None
     holds: Holds
