@@ -58,8 +58,8 @@ class StreamContext:
 class Learner(TypingProtocol):
     """Learns the steps of one stream.
 
-    Avalanche draws from torch's global random generator, so a learner may do so too. `protocols.run` seeds the generator
-    for the stream and restores it afterwards.
+    Avalanche draws from torch's global random generator, so a learner may do so too. `protocols.run` seeds the
+    generator for the stream and restores it afterwards.
     """
 
     @property
@@ -99,22 +99,22 @@ class ClassIncremental:
     summary: str  # one line for lists, with the source of the protocol
     begin: Callable[[StreamContext, Any], Learner]  # (stream, config of the protocol) → a learner for this stream
     config: type[Any]  # the class of the protocol's settings, a frozen dataclass
-    # The images that arrive in each step. "real": the real images of the step. "memory": the protocol sees only the images
-    # of its memory, as GDumb does.
+    # The images that arrive in each step. "real": the real images of the step. "memory": the protocol sees only the
+    # images of its memory, as GDumb does.
     reads: Literal["memory", "real"]
     memory: bool = True  # whether the protocol uses a memory
     # Whether the classes of real images become one-hot vectors [K] if the memory has soft labels, so that both can be
     # in one batch. False for ER-ACE, which needs classes.
     one_hot: bool = True
-    # True: `Networks.trained` trains the networks as the recipe says, in compiled code if that pays. False: the protocol
-    # has a training loop of its own.
+    # True: `Networks.trained` trains the networks as the recipe says, in compiled code if that pays. False: the
+    # protocol has a training loop of its own.
     trains_by_recipe: bool = False
     builds_on: bool = False  # whether each step continues to train the previous step's network; its state is then saved
     own_optimizer: bool = False  # whether the config has the settings of the optimiser although `builds_on` is false
     keeps_logits: bool = False  # whether the memory keeps K logits with each image; its size in bytes includes them
     judged: Literal["every step", "last step"] = "every step"  # the steps after which the network is tested
-    # The name of the default evaluation recipe. If it is None, or if `RECIPES` has no recipe of this name, the recipe of
-    # the set is used.
+    # The name of the default evaluation recipe. If it is None, or if `RECIPES` has no recipe of this name, the recipe
+    # of the set is used.
     recipe: str | None = None
     # Changes of the config's defaults for smaller runs, by scale ("cpu" or "smoke").
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

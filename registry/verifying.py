@@ -28,8 +28,8 @@ class Verifying(Results):
     def differing_totals(self, *owners: str) -> list[str]:
         """Return one line for each total that differs from the rows in its table.
 
-        An owner is what rows belong to, such as a set or a run. Its id identifies it; in the table `sets`, its name does.
-        If `owners` are given, only their totals are compared.
+        An owner is what rows belong to, such as a set or a run. An owner is identified by its id, in the table `sets` by
+        its name. If `owners` are given, only their totals are compared.
         """
         with self._snapshot(), explained(self.path):
             found = differing(self._connection, frozenset(owners) or None)

@@ -25,7 +25,7 @@ class FlatConfig:
     """
 
     rho: float = 0.01  # ρ, the size of the perturbation ε; see `FlatGradient`
-    # The factor `a` in `FlatGradient` (GSAM's α). The default is the value in FTD's script; presets use the papers' values.
+    # The factor `a` in `FlatGradient` (GSAM's α). The default is from FTD's script; presets use the papers' values.
     gap_weight: float = 0.4
     adaptive: bool = True  # as in ASAM: the perturbation of a weight scales with the size of this weight
 
