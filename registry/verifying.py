@@ -28,7 +28,7 @@ class Verifying(Results):
     def differing_totals(self, *owners: str) -> list[str]:
         """Return one line for each total that differs from the rows in its table.
 
-        An owner is what rows belong to, such as a set or a run. An owner is identified by its id, in the table `sets` by
+        An owner is what rows belong to, such as a set or a run. It is identified by its id, or in the table `sets` by
         its name. If `owners` are given, only their totals are compared.
         """
         with self._snapshot(), explained(self.path):
