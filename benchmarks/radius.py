@@ -26,7 +26,7 @@ from typing import Any
 import evaluation
 import satm
 from evaluation import RECIPES
-from registry import Registry
+from registry import Registry, SetRecord
 from satm.cli._session import working
 from satm.errors import Interrupted, SatmError
 from satm.machine.device import resolve_device
@@ -94,33 +94,63 @@ def measure(
     """
     made = satm.condense(cell.preset(), seed=cell.seed, device=device, registry=registry, progress=progress).record
     with Registry.open(registry) as store:
-        synthetic = store.load(made.id)
         assert made.run_id is not None
         metrics = store.metrics(made.run_id)
-    data = load_prepared(synthetic, data_root=None)
-    if cell.split == "validation":
-        data = replace(data, test=data.validation)
-    preset = cell.preset()
-    names = [preset.config.architecture, *archs]
-    results = evaluation.evaluate(
-        synthetic,
-        data,
-        names,
-        RECIPES.get(preset.config.recipe),
-        seed=Seed(cell.seed),
-        repeats=networks,
-        trainer=evaluation.Trainer(device=resolve_device(device)),
-    )
+    judge = _stored if cell.split == "test" else _on_validation
+    accuracy = judge(made, cell, networks, archs, registry, device, progress)
     series = {name: [row.value for row in metrics if row.name == name] for name in ("loss", "relative_rise")}
     rises = series["relative_rise"]
     return {
         **asdict(cell),
         "device": str(resolve_device(device)),
         "set": made.name,
-        "accuracy": {n: [each.accuracy for each in results if each.architecture == n] for n in names},
+        "accuracy": accuracy,
         "loss": statistics.fmean(series["loss"][-LAST:]),
         "rise": statistics.median(rises) if rises else None,
         "rise_100": statistics.median(rises[50:150]) if len(rises) > 50 else None,
+    }
+
+
+def _stored(
+    made: SetRecord, cell: Cell, networks: int, archs: list[str], registry: Path, device: str, progress: Progress
+) -> dict[str, list[float]]:
+    """The test accuracies by architecture, which `satm eval` and `satm eval-arch` store in the registry.
+
+    All sets are judged by networks with the same initial weights.
+    """
+    for names in (None, archs) if archs else (None,):
+        satm.evaluate(
+            made.name, architectures=names, repeats=networks, device=device, registry=registry, progress=progress
+        )
+    _, rows = satm.query(
+        "SELECT architecture, value FROM results "
+        f"WHERE set_id = '{made.id}' AND profile = '{cell.profile}' AND metric = 'accuracy' AND memory = 'condensed' "
+        "ORDER BY protocol DESC, repeat",
+        registry=registry,
+    )
+    return {name: [value for each, value in rows if each == name] for name in dict.fromkeys(each for each, _ in rows)}
+
+
+def _on_validation(
+    made: SetRecord, cell: Cell, networks: int, archs: list[str], registry: Path, device: str, progress: Progress
+) -> dict[str, list[float]]:
+    """The accuracies on the validation split by architecture. They are not stored in the registry."""
+    with Registry.open(registry) as store:
+        synthetic = store.load(made.id)
+    data = load_prepared(synthetic, data_root=None)
+    preset = cell.preset()
+    results = evaluation.evaluate(
+        synthetic,
+        replace(data, test=data.validation),
+        [preset.config.architecture, *archs],
+        RECIPES.get(preset.config.recipe),
+        seed=Seed(cell.seed),
+        repeats=networks,
+        trainer=evaluation.Trainer(device=resolve_device(device)),
+    )
+    return {
+        name: [each.accuracy for each in results if each.architecture == name]
+        for name in dict.fromkeys(each.architecture for each in results)
     }
 
 
