@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,12 +126,11 @@ def run_card(
 def _last_metrics(metrics: Mapping[str, tuple[int, float]]) -> Iterator[Line]:
     """Yield a line for each step at which some metric has its last entry, the latest step first.
 
-    Not every metric is measured at every step. NaN is not shown.
+    Not every metric is measured at every step.
     """
     for step in sorted({step for step, _ in metrics.values()}, reverse=True):
-        found = [(name, value) for name, (at, value) in sorted(metrics.items()) if at == step and not isnan(value)]
-        if found:
-            yield f"step {step}", ", ".join(f"{name} {value:.4g}" for name, value in found)
+        found = [(name, value) for name, (at, value) in sorted(metrics.items()) if at == step]
+        yield f"step {step}", ", ".join(f"{name} {value:.4g}" for name, value in found)
 
 
 def _recipe(run: RunRecord) -> Iterator[Line]:

@@ -57,7 +57,7 @@ COMMANDS = {
     ),
     "results": Entry(
         ("results",),
-        "Show the stored results. A row is a set or group on an architecture, with accuracy, interval and n.",
+        "Show the stored results: a row for each set or group, architecture and memory, with accuracy, interval, n.",
     ),
     "report": Entry(
         ("report",),

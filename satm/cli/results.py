@@ -106,7 +106,7 @@ def results(
     form: FormatOption = Format.TABLE,
     registry: option.RegistryPath = option.DEFAULT_REGISTRY,
 ) -> None:
-    """Show the stored results. A row is a set or group on an architecture, with accuracy, interval and n.
+    """Show the stored results: a row for each set or group, architecture and memory, with accuracy, interval, n.
 
     For class-incremental streams, the accuracy is the final one. The formats csv, json and markdown have every column
     and metric, as --all has. Example: satm results --protocol cl --pivot step
@@ -305,9 +305,15 @@ def _nothing(reference: str | None, protocol: str | None, registry: Path, filter
     of = f" of {reference}" if reference else ""
     of += f" of protocol {protocol}" if protocol else ""
     given = [f"{name} {value}" for name, value in filters.items() if value is not None]
-    makers = {"cross-arch": "eval-arch", "class-incremental": "eval-cl"}
-    scores = (Protocol.DD_RANKING, Protocol.CORRUPTIONS, Protocol.COVERAGE, Protocol.DIVERSITY)
-    command = "satm score" if protocol in scores else f"satm {makers.get(protocol or '', 'eval')}"
+    makers = {
+        "cross-arch": "eval-arch",
+        "class-incremental": "eval-cl",
+        "coverage": "score",
+        "diversity": "score",
+        "dd-ranking": "score --score lrs",
+        "corruptions": "score --score corruptions",
+    }
+    command = f"satm {makers.get(protocol or '', 'eval')}"
     asked = f" under {', '.join(given)}" if given else ""
     return f"no results{of}{asked} in {registry}; {command} makes some, and satm sets list shows the sets"
 

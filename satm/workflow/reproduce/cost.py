@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from evaluation import Recipe, recipe_for
+from protocols.base import PROTOCOLS
 from satm.canonical import digest
 from satm.data.catalogue import CATALOGUE
 from satm.engine import EngineChoice, InnerWork
@@ -221,7 +222,8 @@ def _judging(
 ) -> float:
     """The predicted seconds of one evaluation of one set.
 
-    `networks` is the number of networks; None: the recipe's number. `profile` decides the size of a stream.
+    `networks` is the number of networks; None: the recipe's number. `profile` decides the size of a stream. The time
+    includes the networks that are only trained to choose a learning rate.
     """
     recipe = recipe_for(evaluation.recipe or config.recipe, config.dataset)
     images = config.seen_ipc * len(data.classes)
@@ -243,10 +245,12 @@ def _judging(
 def _by_grid(config: CondenseConfig, recipe: Recipe, evaluation: Evaluation) -> bool:
     """Whether the learning rate of an evaluation is chosen from a grid, by networks that are trained for each rate.
 
-    A method without an inner loop learns no step size, so its sets have no learned rate and use the grid instead.
+    Only methods that match trajectories learn a step size for evaluations. The sets of other methods use the grid.
     """
+    if evaluation.incremental and PROTOCOLS.get(evaluation.protocol).trains_itself:
+        return False  # such a protocol has a learning rate of its own
     policy = recipe.learning_rate if evaluation.rate == "own" else evaluation.rate
-    return policy == "grid" or (policy == "learned" and not METHODS.get(config.method).unrolls)
+    return policy == "grid" or (policy == "learned" and not METHODS.get(config.method).matches_trajectories)
 
 
 def too_large(peak: float | None, machine: Machine) -> str:

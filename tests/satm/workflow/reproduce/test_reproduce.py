@@ -289,7 +289,7 @@ def test_the_networks_that_choose_a_rate_are_foreseen(tmp_path: Path) -> None:
     [[cells]]
     dataset = "digits"
     ipc = 1
-    arms = ["satm", "dm"]
+    arms = ["satm", "dm", "rat-bptt"]
     evaluations = ["learned", "grid"]
     """
     file = tmp_path / "rates.toml"
@@ -300,7 +300,7 @@ def test_the_networks_that_choose_a_rate_are_foreseen(tmp_path: Path) -> None:
     (layout,) = layouts(Asked(study=str(file), profile="cpu"))
     for laid in layout.asked:
         judging = cost_of(laid, machine, {"learned": None, "grid": None}).judging
-        learned = trainings if laid.cell.name == "dm" else recipe.repeats  # a set of DM has no learned rate
+        learned = recipe.repeats if laid.cell.name == "satm" else trainings  # only its sets have a learned rate
         assert judging["grid"] / judging["learned"] == pytest.approx(trainings / learned)
 
 
