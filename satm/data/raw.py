@@ -55,9 +55,9 @@ def class_names(found: tuple[str, ...] | None, labels: Labels, spec: DatasetSpec
 
     They are the names in the catalogue's entry `spec`, unless the names `found` in the files are others: then the files
     may have another order of the classes, and their own names are the right ones. Upper case, spaces and punctuation
-    make no other name, and neither do the numbers "0", "1" … in this order. If `spec` is None or has no names, the names are `found`. If `found`
-    is None too, they are the numbers "0", "1" …: as many as `spec` has classes, or up to the largest label if `spec` is
-    None.
+    make no other name, and neither do the numbers "0", "1" … in this order. If `spec` is None or has no names, the
+    names are `found`. If `found` is None too, they are the numbers "0", "1" …: as many as `spec` has classes, or up to
+    the largest label if `spec` is None.
 
     `labels` are the labels in the files, and `where` is the path of the files, for messages. Raises DataError if
     `found` has another number of names than `spec` has classes. Also raises DataError if `spec` and `found` are both
