@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 POINT = 72  # SVG units per inch
 WIDE, PLOT = 5.2, 2.7  # in inches: the width of a figure, and the height of its axes
 LEFT, RIGHT, BELOW, ABOVE, LINE = 0.75, 0.15, 0.55, 0.2, 0.19  # in inches: the margins, and the height of a text line
+CELL = 0.44  # inches: the least width of a cell of a heat map
 LABEL = 34  # the largest number of letters of a name beside a heat map; a longer name loses its middle
 PNG_DPI = 200
 
@@ -176,9 +177,11 @@ def _heat(chart: Heat) -> tuple[Figure, list[Hit]]:
     names, heads = [short(row, LABEL) for row in chart.rows], [short(column, 16) for column in chart.columns]
     left = 0.15 + 0.075 * max(map(width, names))
     above = 0.15 + 0.06 * max(map(width, heads))
-    wide = max(WIDE, left + 0.44 * len(heads) + RIGHT)
+    # A heading begins at the middle of its column and leans to the right, so the last one needs room beside the cells.
+    right = max(RIGHT, 0.075 * width(heads[-1]) - CELL / 2) if heads else RIGHT
+    wide = max(WIDE, left + CELL * len(heads) + right)
     rows = 0.3 * len(names)
-    figure, axes = _figure(rows + above + 0.1, below=0.1, left=left, above=above, wide=wide)
+    figure, axes = _figure(rows + above + 0.1, below=0.1, left=left, right=right, above=above, wide=wide)
     axes.grid(visible=False)
     axes.set_xlim(0, len(heads))
     axes.set_ylim(len(names), 0)
@@ -218,12 +221,18 @@ def _cells(chart: Heat, figure: Figure, axes: Axes) -> Iterator[Hit]:
 
 
 def _figure(
-    high: float, *, below: float, left: float = LEFT, above: float = ABOVE, wide: float = WIDE
+    high: float,
+    *,
+    below: float,
+    left: float = LEFT,
+    right: float = RIGHT,
+    above: float = ABOVE,
+    wide: float = WIDE,
 ) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(wide, high), dpi=POINT)
-    place = (left / wide, below / high, 1 - (left + RIGHT) / wide, 1 - (below + above) / high)
+    place = (left / wide, below / high, 1 - (left + right) / wide, 1 - (below + above) / high)
     return figure, figure.add_axes(place)
 
 
