@@ -18,7 +18,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,13 +122,11 @@ def _stored(
         satm.evaluate(
             made.name, architectures=names, repeats=networks, device=device, registry=registry, progress=progress
         )
-    _, rows = satm.query(
-        "SELECT architecture, value FROM results "
-        f"WHERE set_id = '{made.id}' AND profile = '{cell.profile}' AND metric = 'accuracy' AND memory = 'condensed' "
-        "ORDER BY protocol DESC, repeat",
-        registry=registry,
-    )
-    return {name: [value for each, value in rows if each == name] for name in dict.fromkeys(each for each, _ in rows)}
+    with Registry.open(registry) as store:
+        rows = store.results(set=made.id, profile=cell.profile, memory="condensed", metric="accuracy")
+    # In-domain results come first, as for the validation split.
+    rows.sort(key=lambda row: row.protocol != "in-domain")
+    return _by_architecture((row.architecture, row.value) for row in rows)
 
 
 def _on_validation(
@@ -148,10 +146,14 @@ def _on_validation(
         repeats=networks,
         trainer=evaluation.Trainer(device=resolve_device(device)),
     )
-    return {
-        name: [each.accuracy for each in results if each.architecture == name]
-        for name in dict.fromkeys(each.architecture for each in results)
-    }
+    return _by_architecture((each.architecture, each.accuracy) for each in results)
+
+
+def _by_architecture(pairs: Iterable[tuple[str, float]]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for architecture, accuracy in pairs:
+        found.setdefault(architecture, []).append(accuracy)
+    return found
 
 
 def cells(options: argparse.Namespace) -> Iterator[Cell]:

@@ -9,12 +9,25 @@ import os
 import socket
 import sys
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from registry.records import RunRecord
 
 SILENT_SECONDS = 3600.0  # a run on another host is `silent` if it has stored nothing for more seconds than this
 _TOLERANCE = 2.0  # seconds; the start time that psutil gives changes a little if the clock of the host is changed
+
+
+class State(StrEnum):
+    """What a run does now; `state` says when a run is in which state."""
+
+    RUNNING = "running"
+    DONE = "done"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    DEAD = "dead"
+    SILENT = "silent"
+    UNKNOWN = "unknown"
 
 
 def this_process() -> dict[str, Any]:
@@ -35,7 +48,7 @@ def is_here(run: RunRecord) -> bool:
     return run.host == socket.gethostname()
 
 
-def state(run: RunRecord) -> str:
+def state(run: RunRecord) -> State:
     """Return what the run does now. If its stored status is not `running`, this is the stored status.
 
     A run with the stored status `running` is in one of four states. `running`: its process runs on this host, or it is
@@ -44,13 +57,13 @@ def state(run: RunRecord) -> str:
     satm, which did not store the process.
     """
     if run.status != "running":
-        return run.status
+        return State(run.status)
     if run.host is None:
-        return "unknown"
+        return State.UNKNOWN
     if is_here(run):
-        return "dead" if process_of(run) is None else "running"
+        return State.DEAD if process_of(run) is None else State.RUNNING
     age = datetime.now(UTC) - datetime.fromisoformat(run.updated)
-    return "silent" if age.total_seconds() > SILENT_SECONDS else "running"
+    return State.SILENT if age.total_seconds() > SILENT_SECONDS else State.RUNNING
 
 
 def process_of(run: RunRecord) -> Any | None:

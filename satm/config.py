@@ -49,7 +49,7 @@ def _plain(value: Any) -> Any:
 def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     """Make a `cls` from a dictionary such as `to_dict` returns. Fields with a default value may be missing.
 
-    Raises UnknownName for a key that is no field of `cls` and for an unknown short name (see `Choice`). Raises
+    Raises UnknownName for a key that is not a field of `cls` and for an unknown short name (see `Choice`). Raises
     ConfigError for a missing field and for a value of the wrong type. The messages name the key, with the prefix
     `where`.
     """

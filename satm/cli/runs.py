@@ -6,12 +6,12 @@ import math
 import os
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registry.process import State
 from satm.cli import _options as option
 from satm.cli._names import Command
 from satm.cli._options import Format, FormatOption
@@ -29,20 +29,6 @@ RUN = "A run: the start of its id, or latest."
 RunReference = Annotated[str, typer.Argument(metavar="RUN", help=RUN)]
 RunReferences = Annotated[list[str], typer.Argument(metavar="RUN…", help=RUN)]
 Kind = Annotated[str | None, typer.Option("--kind", help="Only runs of this kind: condense, eval, eval-cl, import …")]
-
-
-class State(StrEnum):
-    """A state of a run, as `registry.process.state` returns it."""
-
-    RUNNING = "running"
-    DONE = "done"
-    INTERRUPTED = "interrupted"
-    FAILED = "failed"
-    DEAD = "dead"
-    SILENT = "silent"
-    UNKNOWN = "unknown"
-
-
 InState = Annotated[State | None, typer.Option("--state", help="Only runs in this state.")]
 OtherDevice = Annotated[
     str | None, typer.Option("--device", help="Another device of the same kind (default: the run's).")

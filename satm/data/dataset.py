@@ -33,7 +33,7 @@ class ImageData:
     classes: tuple[str, ...]  # the names of the classes, in label order
     train: Split
     # Training images that `load` held out, so they are not in `train`: some of every class that has two or more images.
-    # Empty if `load` was told to hold out none.
+    # Empty if `load` held out no images (`validation=0`).
     validation: Split
     test: Split
     preprocessing: Preprocessing  # converts the images of all three parts to the input of networks

@@ -207,7 +207,7 @@ class Numbers:
     by_set: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)  # for a data set and an IPC
     values_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the settings for a data set
     per_image: Mapping[str, float] = field(default_factory=dict)  # the value of a setting is this number times the IPC
-    per_image_of: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # as `per_image`, but for a data set
+    per_image_of: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # like `per_image`, for one data set
     source: str = ""  # the source of these numbers; each row has its own source
     departures: tuple[str, ...] = ()  # the ways in which a run with these numbers differs from the source
     departures_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # further departures for a data set

@@ -17,7 +17,7 @@ from satm.progress import Progress
 
 T = TypeVar("T")
 
-# Seconds of a wait for the registry: after SAY_AFTER the user is told that the command waits; after STOP_AFTER the
+# Seconds of a wait for the registry: after SAY_AFTER a message says that the command waits; after STOP_AFTER the
 # command stops if the user asked it to stop.
 SAY_AFTER, STOP_AFTER = 2.0, 1.0
 LOOK_SECONDS = 0.5  # seconds between two checks whether another process has ended its work
@@ -27,7 +27,7 @@ def writable_registry(path: Path | str, progress: Progress, *, must_exist: bool 
     """Open the registry file at `path` for writing.
 
     If another process uses the file, this function waits until the file is free, and so does each later write to the
-    returned registry. During a wait the user is told of it, and Interrupted is raised if the user asks to stop. Raises
+    returned registry. During a wait a message says so, and Interrupted is raised if the user asks to stop. Raises
     RegistryError for a file that is missing (if `must_exist`), that cannot be written, or that is not a registry.
     """
     return Registry.open(path, must_exist=must_exist, timeout=None, waiting=_waiting(path, progress))

@@ -41,7 +41,7 @@ def opened(
 ) -> Iterator[Workspace]:
     """Context manager: a workspace with the registry file open. The file is closed at the end of the block.
 
-    While another process writes to the file, a write of this process waits, and the user is told so. If the user asks
+    While another process writes to the file, a write of this process waits, and a message says so. If the user asks
     to stop during a wait, Interrupted is raised. If the file is a copy of a registry that was used on this machine, the
     copy gets a new UUID (`separate_copy`), unless `read_only` is set.
 

@@ -16,7 +16,7 @@ class SGD(Rule):
     """Plain descent: φ moves against ∇F(φ).
 
     The rule needs one pass. It is the cheapest rule, and other rules are compared with it. The momentum with which φ
-    moves is no part of the rule: the condensation applies it in the same way under every rule.
+    moves does not belong to the rule: the condensation applies it in the same way under every rule.
     """
 
     rule: Literal["sgd"] = "sgd"

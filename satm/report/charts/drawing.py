@@ -178,7 +178,7 @@ def _heat(chart: Heat) -> tuple[Figure, list[Hit]]:
     left = 0.15 + 0.075 * max(map(width, names))
     above = 0.15 + 0.06 * max(map(width, heads))
     # A heading begins at the middle of its column and leans to the right, so the last one needs room beside the cells.
-    right = max(RIGHT, 0.075 * width(heads[-1]) - CELL / 2) if heads else RIGHT
+    right = max(RIGHT, 0.075 * width(heads[-1]) - CELL / 2)
     wide = max(WIDE, left + CELL * len(heads) + right)
     rows = 0.3 * len(names)
     figure, axes = _figure(rows + above + 0.1, below=0.1, left=left, right=right, above=above, wide=wide)

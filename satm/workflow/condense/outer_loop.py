@@ -77,7 +77,7 @@ class _Session:
         self.judge = judge
         self.events, self.meter = Events(workspace.progress), Meter(workspace.device)
         self._last_save = time.monotonic()
-        self._said = False  # whether the user was told how long the steps that are left will take
+        self._said = False  # whether a message has said how long the steps that are left will take
 
     def save(self) -> None:
         """Save a checkpoint: the condensation, the measurements that are not stored yet, and the validation curve."""

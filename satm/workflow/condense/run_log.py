@@ -32,7 +32,7 @@ class RunLog:
         self._store, self._run, self._progress, self._loggers = store, run, progress, loggers
         self._rows: list[tuple[int, str, float]] = []
         self._counted = time.monotonic()  # the time until which the seconds are stored
-        self._said = False  # whether the user was told that the registry is in use
+        self._said = False  # whether a message has said that the registry is in use
 
     def add(self, step: int, measured: Mapping[str, float]) -> None:
         """Add the metrics that outer step `step` has measured, by name. The first step is 0."""
@@ -58,7 +58,7 @@ class RunLog:
     def offer(self) -> None:
         """Store all measurements now, if the registry is free.
 
-        If another process holds the registry, they stay in memory and the user is told once. Raises RegistryError if
+        If another process holds the registry, they stay in memory, and one message says so. Raises RegistryError if
         the registry cannot be written.
         """
         try:

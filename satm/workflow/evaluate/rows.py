@@ -167,8 +167,8 @@ class NetworkRows:
         and its accuracy differs from the stored one. A network that diverged gets one row that says so.
 
         A metric that is not finite gets no row. Its name is stored in the detail of the accuracy row, so that the
-        network is not trained again because of it. The user is told of such a metric, and also if a network that was
-        trained again has another accuracy than the stored one.
+        network is not trained again because of it. A message names such a metric. Another message says if a network
+        that was trained again has another accuracy than the stored one.
         """
         stored = self.found.get((result.architecture, result.repeat), {})
         network = f"{result.architecture} (repeat {result.repeat})"
