@@ -51,15 +51,14 @@ def read_study(name: str, *, data_root: Path | None = None) -> Study:
     a ConfigError begins with `name`.
     """
     if name in shipped():
-        path, folder = Path(str(files("satm.studies") / f"{name}.toml")), Path.cwd()
+        path = Path(str(files("satm.studies") / f"{name}.toml"))
     elif name.endswith(".toml") or "/" in name:
         path = Path(name)
-        folder = path.absolute().parent
     else:
         raise UnknownName("study", name, (*shipped(), "all"), hint="(or the path of a .toml file)")
     with _named(name):
         values = _toml(path)
-        study = _study(path.stem, folder, values)
+        study = _study(path.stem, path.absolute().parent, values)
         _check(study, data_root)
     return study
 
