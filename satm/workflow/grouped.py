@@ -162,6 +162,7 @@ class PendingRow:
 
     group: Group
     cell: Cell
+    sets: frozenset[str]  # the ids of the sets with values in the row
     made: Callable[[], GroupRow]  # computes the row; it must be called while the registry is open
 
 
@@ -174,31 +175,52 @@ def pending_rows(
     new_images: bool = False,
     every_step: bool = True,
     **filters: Any,
-) -> Iterator[PendingRow]:
-    """Yield the rows of `group_results`, but without computing their means.
+) -> list[PendingRow]:
+    """Return the rows of `group_results`, but without computing their means.
 
     With `headlines` only the metrics in `HEADLINES` are read. If a network has none of them, all its metrics are read.
     """
     which = {key: filters[key] for key in ("dataset", "method", "ipc") if filters.get(key) is not None}
     groups = store.groups(**which) if references is None else [store.group(reference) for reference in references]
     if each:
-        groups = store.alone([record for group in groups for record in group.sets])
+        groups = store.alone(list({record.id: record for group in groups for record in group.sets}.values()))
     sets = None if references is None and not which else [record.id for group in groups for record in group.sets]
     last, only = not every_step, HEADLINES if headlines else ()
     found = _read(store, sets, last_only=last, matrix=not last, rather=only, **filters)
-    for group in groups:
-        yield from _rows(store, group, found, filters.get("metric"), new_images, apart=True)
+    rows = [
+        row for group in groups for row in _rows(store, group, found, filters.get("metric"), new_images, apart=True)
+    ]
+    return rows if references is not None else _without_repeats(rows)
+
+
+def _without_repeats(rows: Sequence[PendingRow]) -> list[PendingRow]:
+    """Leave out a row if another row of the same cell has the values of all its sets, and perhaps of more sets.
+
+    A set can be in two groups. If no other set of the second group has results, the row of the second group would show
+    the number of the first group again.
+    """
+    holding: dict[tuple[Cell, str], list[int]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        for set_id in row.sets:
+            holding[row.cell, set_id].append(place)
+
+    def repeats(place: int, row: PendingRow) -> bool:
+        others = holding[row.cell, next(iter(row.sets))]
+        return any(rows[i].sets > row.sets or (rows[i].sets == row.sets and i < place) for i in others)
+
+    return [row for place, row in enumerate(rows) if not repeats(place, row)]
 
 
 def stored_rows(store: Registry, groups: Sequence[Group], *, some: bool, matrix: bool = True) -> Iterator[GroupRow]:
-    """Yield all results of several groups. The registry is read once for all of them.
+    """Return all results of several groups. The registry is read once for all of them.
 
     `some` says that `groups` are only some of the groups of the registry; then only their sets are read. `matrix=False`
     leaves out the matrices of accuracies of class-incremental streams.
     """
     sets = [record.id for group in groups for record in group.sets] if some else None
     found = _read(store, sets, matrix=matrix)
-    return (row.made() for group in groups for row in _rows(store, group, found, None, False, apart=True))
+    rows = [row for group in groups for row in _rows(store, group, found, None, False, apart=True)]
+    return (row.made() for row in (rows if some else _without_repeats(rows)))
 
 
 def group_rows(store: Registry, group: Group, *, new_images: bool = False, **filters: Any) -> Iterator[GroupRow]:
@@ -296,7 +318,8 @@ def _rows(
             if cell.incremental:  # streams store the values of chance of a diverged network, and mark them
                 repeats = {seed: part.guessed for seed, part in found[cell].items()}
             for each, parts in _apart(store, group, cell, found[cell]) if apart else [(group, found[cell])]:
-                yield PendingRow(each, cell, partial(made, each, cell, parts, repeats))
+                sets = frozenset(record.id for record in each.sets if record.seed in parts)
+                yield PendingRow(each, cell, sets, partial(made, each, cell, parts, repeats))
 
 
 def _apart(

@@ -222,6 +222,42 @@ def test_the_view_has_the_same_mean(path: Path) -> None:
     assert (condensations, networks) == (SEEDS, NETWORKS)
 
 
+def test_the_view_counts_a_seed_that_is_stored_twice_once(path: Path) -> None:
+    fill(path, [[0.6, 0.8], [0.5, 0.7]])
+    with Registry.open(path) as registry:
+        again = replace(condensed(0), images=condensed(7).images)
+        record = registry.add_set(again, run=None)
+        (recipe,) = {row.recipe_id for row in registry.results()}
+        registry.add_results(
+            [
+                result(record.id, recipe, repeat=r, value=0.9, metric="accuracy", detail={"policy": "learned"})
+                for r in (0, 1)
+            ]
+        )
+    sql = "SELECT mean, std_of_set_means, condensations FROM group_summary"
+    ((mean, std, condensations),) = satm.query(sql, registry=path)[1]
+    row = only(path, "cifar10/ipc2/satm")  # the newest set of seed 0, and that of seed 1
+    assert (row.estimate.mean, row.condensations) == (pytest.approx(0.75), 2)
+    assert (mean, condensations) == (pytest.approx(0.75), 2)
+    assert std == pytest.approx(np.std([0.9, 0.6], ddof=1))
+
+
+def test_every_set_of_shared_experts_is_shown_beside_sets_with_experts_of_their_own(path: Path) -> None:
+    with Registry.open(path) as registry:
+        recipe = registry.add_recipe("smoke", {})
+        sets = [condensed(0, experts=0), condensed(1, experts=0), condensed(2, experts=0), condensed(1, experts=1)]
+        for number, each in enumerate(sets):
+            record = registry.add_set(each, run=None)
+            values = {"accuracy": 0.1 * number, **({"macro_accuracy": 0.5} if number == 0 else {})}
+            registry.add_results([result(record.id, recipe, metric=name, value=v) for name, v in values.items()])
+    found = {(row.group.name, row.cell.metric): row.estimate.mean for row in satm.group_results(registry=path)}
+    assert found.pop(("cifar10/ipc2/satm@1-3", "accuracy")) == pytest.approx(0.1)
+    assert found.pop(("cifar10/ipc2/satm@1,4", "accuracy")) == pytest.approx(0.15)
+    assert list(found.values()) == [0.5]  # only one set has it, so it is shown once
+    alone = satm.group_results(registry=path, each=True, metric="accuracy")
+    assert sorted(row.group.name[-1] for row in alone) == ["1", "2", "3", "4"]
+
+
 def test_a_rate_at_the_edge_and_nothing_held_out_are_remarked(path: Path) -> None:
     fill(path, [[0.6, 0.7]], detail={"policy": "grid", "grid": {"edge": True}, "validation": 0.0})
     columns, ((*_, remarks),) = results_table([only(path)])
