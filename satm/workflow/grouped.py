@@ -16,7 +16,7 @@ from typing import Any
 
 from registry import CHANCE, DIVERGED, Group, Registry
 from registry.records import policy_name
-from satm.statistics import Estimate, accuracy_interval, common, crossed, fresh_draws
+from satm.statistics import Crossed, Estimate, accuracy_interval, common, crossed, fresh_draws
 from satm.workflow.incremental.differences import depends_on_seed, in_orders, order_means
 from satm.workflow.incremental.naming import BASE, ORDERS, PER_STEP
 
@@ -106,6 +106,17 @@ class GroupRow:
         if self.condensations == 1:
             return f"{_count(self.networks, unit)}, this set only{unused}"
         return f"{_count(self.condensations, 'condensation')} × {_count(self.networks, unit)}{unused}"
+
+    @property
+    def spread(self) -> float | None:
+        """The spread that a reader needs if there is no interval; None if there is only one value.
+
+        It is the sample standard deviation of the means of the condensations. For one condensation, and for random
+        images, it is that of the networks.
+        """
+        if isinstance(self.estimate, Crossed) and self.estimate.std_of_means is not None:
+            return self.estimate.std_of_means
+        return self.between_networks
 
     @property
     def interval(self) -> tuple[float, float] | None:

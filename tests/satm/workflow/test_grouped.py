@@ -11,7 +11,9 @@ import pytest
 
 import satm
 from registry import PredictionRow, Registry
+from satm.cli._short import ends_text, short_lines
 from satm.cli._tables import plain_table, results_table
+from satm.report.comparison import crossed_line
 from satm.statistics import accuracy_interval, crossed
 from satm.workflow.grouped import GroupRow
 from tests.registry.helpers import result
@@ -256,6 +258,21 @@ def test_every_set_of_shared_experts_is_shown_beside_sets_with_experts_of_their_
     assert list(found.values()) == [0.5]  # only one set has it, so it is shown once
     alone = satm.group_results(registry=path, each=True, metric="accuracy")
     assert sorted(row.group.name[-1] for row in alone) == ["1", "2", "3", "4"]
+
+
+def test_condensations_that_differ_are_never_shown_with_a_spread_of_0(path: Path) -> None:
+    fill(path, [[0.330, 0.350], [0.347, 0.347]])  # the means 0.340 and 0.347 differ less than the networks do
+    row = only(path)
+    assert (row.between_condensations, row.interval) == (0, None)
+    assert row.spread == pytest.approx(np.std([0.340, 0.347], ddof=1))
+    assert ends_text(row) == "sd 0.5"
+    assert short_lines([row], 200)[-1].endswith("sd: spread, of several condensations that of their means")
+    columns, (line,) = results_table([row])
+    assert dict(zip(columns, line, strict=True))["spread: condensations"] == "~0"
+    assert "between condensations ~0, networks ~0" in crossed_line(crossed([[0.330, 0.350], [0.347, 0.347]]))
+    fill(path, [[0.5, 0.6], [0.5, 0.6]], architecture="alexnet")
+    equal = only(path, architecture="alexnet")  # these two condensations do not differ at all
+    assert (ends_text(equal), results_table([equal])[1][0][columns.index("spread: condensations")]) == ("sd 0.0", "0.0")
 
 
 def test_a_rate_at_the_edge_and_nothing_held_out_are_remarked(path: Path) -> None:
