@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from registry import CHANCE, DIVERGED, Group, Registry
@@ -25,6 +26,8 @@ APART = "its group shares no network"  # the remark on a set that has a row of i
 # The metrics that a reader looks at first: the accuracy of single networks, the final accuracy of class-incremental
 # streams.
 HEADLINES = ("accuracy", "final_accuracy")
+OF_EXPERTS = ("coverage", "diversity")
+"""The protocols whose values are measured with the expert of the set, also those of random images."""
 SCORE_METRICS = ("coverage", "diversity", "label_robust_score", "augmentation_robust_score")
 """Metrics with values from 0 to 1, in addition to the accuracies and the calibration error."""
 
@@ -377,9 +380,8 @@ def _row(
     `parts` are the results, and `lost` are the repeats that diverged; both are by the seed of the condensation.
     """
     fixed = not depends_on_seed(cell.memory, group.sets)
-    if fixed:  # the images are the same for every set, so only the results of the set with the most networks are used
-        fullest = max(parts, key=lambda seed: len(parts[seed].values))
-        parts = {fullest: parts[fullest]}
+    if fixed:
+        parts = _of_same_images(cell, parts)
     # In a class-incremental protocol there is one value for each class order: the mean over its networks.
     values = {seed: order_means(part.values) if cell.incremental else part.values for seed, part in parts.items()}
     table = common(values)
@@ -413,6 +415,21 @@ def _row(
         left_out=table.left_out,
         remarks=tuple(sorted(set().union(*(part.remarks for part in parts.values())), reverse=True)),
     )
+
+
+def _of_same_images(cell: Cell, parts: Mapping[int, _Part]) -> Mapping[int, _Part]:
+    """Return one part in place of `parts`, the results of images that are the same for every set of a group.
+
+    It is the part with the most networks. If the values depend on the expert of the set, each value is the mean over
+    the experts, because the sets' own values are measured with all experts, too.
+    """
+    fullest = max(parts, key=lambda seed: len(parts[seed].values))
+    part = parts[fullest]
+    if cell.protocol in OF_EXPERTS:
+        found = [each.values for each in parts.values()]
+        means = {draw: fmean(values[draw] for values in found if draw in values) for draw in part.values}
+        part = replace(part, values=means)
+    return {fullest: part}
 
 
 def _shares(store: Registry, row: GroupRow) -> tuple[float, ...] | None:

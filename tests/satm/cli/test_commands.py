@@ -202,7 +202,11 @@ def _running(path: str) -> bool:
         (["condense", "digits", "--set", "tau=1"], 2, "tau 1"),
         (["condense", "digits", "--set", "recipe=fast"], 2, "unknown recipe 'fast'"),
         (["condense", "digits", "--set", "ipc=2"], 2, "ipc is not a setting: it chooses the preset; give it as --ipc"),
-        (["tune", "digits", "--set", "method=dm"], 2, "method is not a setting: it chooses the preset; give it as --me"),
+        (
+            ["tune", "digits", "--set", "method=dm"],
+            2,
+            "it chooses the preset; give it as --method",
+        ),
         (["plan", "digits", "--set", "dataset=a"], 2, "chooses the preset; give it as the argument DATASET"),
         (["condense", "digits", "--set", "image_size=3000000000"], 2, "image_size 3000000000"),
         (["condense", "digits", "--set", "architecture=timm/resnet18", "--profile", "smoke"], 2, "running statistics"),

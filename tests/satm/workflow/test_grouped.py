@@ -275,6 +275,17 @@ def test_condensations_that_differ_are_never_shown_with_a_spread_of_0(path: Path
     assert (ends_text(equal), results_table([equal])[1][0][columns.index("spread: condensations")]) == ("sd 0.0", "0.0")
 
 
+def test_the_coverage_of_random_images_is_the_mean_over_the_experts_of_a_group(path: Path) -> None:
+    scores = [[0.6, 0.7, 0.8], [0.5, 0.6, 0.4]]  # of the same three draws, with the experts of two sets
+    fill(path, scores, protocol="coverage", metric="coverage", memory="random")
+    row = only(path)
+    assert row.estimate.mean == pytest.approx(0.6)
+    assert (row.estimate.counts, row.estimate.n, row.size) == ("draws", 3, "3 draws")
+    assert row.estimate.se == pytest.approx(np.std([0.55, 0.65, 0.6], ddof=1) / 3**0.5)
+    fill(path, scores, metric="accuracy", memory="random")  # networks do not depend on the experts
+    assert only(path, metric="accuracy").estimate.mean == pytest.approx(0.7)
+
+
 def test_a_rate_at_the_edge_and_nothing_held_out_are_remarked(path: Path) -> None:
     fill(path, [[0.6, 0.7]], detail={"policy": "grid", "grid": {"edge": True}, "validation": 0.0})
     columns, ((*_, remarks),) = results_table([only(path)])
