@@ -80,10 +80,11 @@ class Groups(Sets):
         return [Group(name=r.name, sets=(r,), experts=next(iter(membership[r.id].values()))) for r in records]
 
     def groups(self, **filters: Any) -> list[Group]:
-        """Divide the stored sets into groups, so that each set is in exactly one group.
+        """Return groups that together contain every stored set.
 
-        `filters` limit the sets, as in `Sets.sets`. If no other set differs from a set only in the seed, the set is a
-        group with one member.
+        A set with experts of its own seed can be in two groups: with other sets that have experts of their own, and
+        with sets that share its experts. Every other set is in exactly one group. `filters` limit the sets, as in
+        `Sets.sets`. If no other set differs from a set only in the seed, the set is a group with one member.
         """
         stored, membership = self.sets(**filters), self._groups_of_sets()
         named = defaultdict(list)
@@ -95,8 +96,7 @@ class Groups(Sets):
         for record in reversed(stored):
             if record.id not in used:
                 alike = siblings[record.dataset, record.ipc, record.method]
-                found.append(alike.around(record))
-                alike.remove(found[-1].sets)
+                found.append(alike.taken_around(record))
                 used |= {each.id for each in found[-1].sets}
         return found[::-1]
 
@@ -140,12 +140,12 @@ class Groups(Sets):
 class _Siblings:
     """The sets that share a name without version, from which groups are taken one after another.
 
-    The time to find and remove all groups is proportional to the number of sets.
+    The time to find and take all groups is proportional to the number of sets.
     """
 
     def __init__(self, sets: Sequence[SetRecord], membership: Mapping[str, Mapping[str, Experts]]) -> None:
         self._count, self._membership = len(sets), membership
-        # The sets that are in no group yet: by the id of a possible group, then by seed, then by the id of the set.
+        # The sets that no group with this id has yet: by the id of a possible group, by seed, by the id of the set.
         # Among the sets with one seed, the newest set comes last.
         self._free: dict[str, dict[int, dict[str, SetRecord]]] = defaultdict(lambda: defaultdict(dict))
         for record in sets:
@@ -153,25 +153,34 @@ class _Siblings:
                 self._free[group_id][record.seed][record.id] = record
 
     def around(self, record: SetRecord) -> Group:
-        """Return the largest group that contains `record`, made from the sets that have not been removed."""
+        """Return the largest group that contains `record`, made from the sets that have not been taken."""
+        return self._made(record, self._largest(record))
+
+    def taken_around(self, record: SetRecord) -> Group:
+        """Return the same group as `around`, and take its sets, so that no later group with this id contains them."""
+        group_id = self._largest(record)
+        group, by_seed = self._made(record, group_id), self._free[group_id]
+        for each in group.sets:
+            by_seed[each.seed].pop(each.id)
+            if not by_seed[each.seed]:
+                del by_seed[each.seed]
+        return group
+
+    def _largest(self, record: SetRecord) -> str:
+        """Return the id of the largest group that contains `record`."""
         groups = _of(record, self._membership)
         # The groups of a set are ordered by the kind of experts. So if two groups have the same size, `own` is chosen
         # and not `shared`.
-        largest = max(groups, key=lambda group_id: len(self._free[group_id]))
-        by_seed = self._free[largest]
-        sets = tuple(list(by_seed[seed].values())[-1] for seed in sorted(by_seed))
+        return max(groups, key=lambda group_id: len(self._free[group_id]))
+
+    def _made(self, record: SetRecord, group_id: str) -> Group:
+        by_seed = {seed: list(same.values())[-1] for seed, same in self._free[group_id].items()}
+        # A newer set with the same seed can be free here although it is in another group already.
+        by_seed[record.seed] = record
+        sets = tuple(by_seed[seed] for seed in sorted(by_seed))
         path = record.name.rpartition("@")[0]
         name = path if len(sets) == self._count else f"{path}@{_spell(sorted(each.version for each in sets))}"
-        return Group(name=name, sets=sets, experts=groups[largest])
-
-    def remove(self, records: Iterable[SetRecord]) -> None:
-        """Remove these sets, so that no later group contains them."""
-        for record in records:
-            for group_id in self._membership[record.id]:
-                seeds = self._free[group_id]
-                seeds[record.seed].pop(record.id)
-                if not seeds[record.seed]:
-                    del seeds[record.seed]
+        return Group(name=name, sets=sets, experts=_of(record, self._membership)[group_id])
 
 
 def _of(record: SetRecord, membership: Mapping[str, Mapping[str, Experts]]) -> Mapping[str, Experts]:

@@ -281,6 +281,18 @@ def m006_groups(db: Any) -> None:
                group_concat(version) AS versions, group_concat(seed) AS seeds
         FROM (SELECT * FROM set_groups JOIN sets ON sets.id = set_groups.set_id ORDER BY seed)
         GROUP BY group_id;
+    """)
+    db.execute(_group_summary("set_groups"))
+    for set_id, about, parents in db.execute("SELECT id, about, parents FROM sets").fetchall():
+        db["set_groups"].insert_all(membership_rows(set_id, json.loads(about), json.loads(parents)))
+
+
+def _group_summary(members: str) -> str:
+    """Return the SQL of the view of the means of groups.
+
+    `members` is a table with the columns group_id and set_id. Its sets are those that count.
+    """
+    return f"""
         CREATE VIEW group_summary AS
         SELECT group_id, dataset, ipc, method, profile, protocol, architecture, memory, recipe, recipe_id, policy,
                steps, step, metric, centre AS mean,
@@ -293,12 +305,10 @@ def m006_groups(db: Any) -> None:
                        PARTITION BY group_id, profile, protocol, architecture, memory, recipe_id, policy, steps,
                                     step, metric
                    ) AS centre
-            FROM summary JOIN set_groups USING (set_id) WHERE coalesce(mean_all, mean) IS NOT NULL
+            FROM summary JOIN {members} USING (set_id) WHERE coalesce(mean_all, mean) IS NOT NULL
         )
-        GROUP BY group_id, profile, protocol, architecture, memory, recipe_id, policy, steps, step, metric;
-    """)
-    for set_id, about, parents in db.execute("SELECT id, about, parents FROM sets").fetchall():
-        db["set_groups"].insert_all(membership_rows(set_id, json.loads(about), json.loads(parents)))
+        GROUP BY group_id, profile, protocol, architecture, memory, recipe_id, policy, steps, step, metric
+    """
 
 
 def m007_identity(db: Any) -> None:
@@ -423,6 +433,22 @@ def m011_totals(db: Any) -> None:
     fill(db.conn)
 
 
+def m012_one_set_of_each_seed(db: Any) -> None:
+    """Change `group_summary`: if several sets of a group have the same seed, only the newest of them counts.
+
+    `Registry.group` chooses the sets of a group in the same way. Before, such a seed had more weight in the mean, and
+    was counted more than once in `condensations`.
+    """
+    newest = """(
+        SELECT group_id, set_id FROM (
+            SELECT group_id, set_id, row_number() OVER (PARTITION BY group_id, seed ORDER BY seq DESC) AS place
+            FROM set_groups JOIN sets ON sets.id = set_id
+        ) WHERE place = 1
+    )"""
+    db.execute("DROP VIEW group_summary")
+    db.execute(_group_summary(newest))
+
+
 STEPS = (
     m001_tables,
     m002_views,
@@ -435,6 +461,7 @@ STEPS = (
     m009_sessions,
     m010_tags,
     m011_totals,
+    m012_one_set_of_each_seed,
 )
 
 

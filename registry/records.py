@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -23,8 +24,14 @@ if TYPE_CHECKING:
 
     Row = TypeVar("Row", bound=DataclassInstance)
 
-FRACTIONS = ("accuracy", "macro_accuracy", "masked_accuracy", "final_accuracy", "average_incremental_accuracy")
-"""The metrics with values that must be from 0 to 1. `ResultRow` checks this."""
+ACCURACY = re.compile(
+    r"((macro|masked|final|final_masked|average_masked|average_incremental)_)?accuracy"
+    r"|(masked_)?accuracy_on_step_\d+(_untrained)?"
+)
+"""The names of the suite's accuracies, in streams too. Their values must be from 0 to 1; `ResultRow` checks this.
+
+Metrics of other packages are not checked, because they may have another unit.
+"""
 
 RunStatus = Literal["running", "done", "failed", "interrupted"]
 
@@ -175,7 +182,7 @@ class ResultRow:
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
             raise ConfigError(f"{self.metric} is {self.value}: expected a finite number; leave the row out")
-        if self.metric in FRACTIONS and not 0 <= self.value <= 1:
+        if not 0 <= self.value <= 1 and ACCURACY.fullmatch(self.metric):
             raise ConfigError(f"{self.metric} is {self.value}: expected a fraction; divide percentages by 100")
         if not 1 <= self.step <= self.steps:
             raise ConfigError(f"step {self.step} of {self.steps}: steps count from 1 to the length of the stream")

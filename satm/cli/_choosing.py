@@ -52,7 +52,7 @@ class CondenseOptions:
         if self.file is not None:
             return self._from_file(self.file)
         if self.dataset is None:
-            raise ConfigError("no data set given; name one, as in: satm condense digits --ipc 1")
+            raise ConfigError("no data set given; name one as the first argument, such as digits")
         from satm import choose_preset
         from satm.data.lookup import split_path
         from satm.workflow.chosen import Chosen

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from evaluation.matrix import Matrix, MatrixRow, Ranking
+from satm.report.spreads import spread_text
 from satm.statistics import Crossed
 
 # The part of the title of a table of differences that explains the text of a cell.
@@ -137,7 +138,7 @@ def _score(line: MatrixRow, architecture: str) -> str:
     spreads = [found.between_networks] if line.draws else [found.between_condensations, found.between_networks]
     text = f"{100 * found.estimate.mean:.1f} {_ends(found.interval)}{_size(line, found.condensations, found.networks)}"
     if any(each is not None for each in spreads):
-        text += f", sd {' / '.join('–' if each is None else f'{100 * each:.1f}' for each in spreads)}"
+        text += f", sd {' / '.join(spread_text(each, found.estimate) for each in spreads)}"
     if found.diverged:
         text += f", {found.diverged} of {found.diverged + len(found.survivors)} diverged and count as chance"
         text += f" ({100 * fmean(found.survivors):.1f} without them)" if found.survivors else ""

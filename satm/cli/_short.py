@@ -143,14 +143,13 @@ def mean_text(row: GroupRow) -> str:
 def ends_text(row: GroupRow) -> str:
     """Return the text of the 95% interval.
 
-    If there is no interval, return the standard deviation between condensations or, if this is not known, the standard
-    deviation between networks. If this is not known either, return "".
+    If there is no interval, return the standard deviation of the means of the condensations or, for one condensation,
+    of its networks. For a single value, return "".
     """
     scale, digits = _scale(row)
     if (ends := row.interval) is not None:
         return f"[{scale * ends[0]:.{digits}f}, {scale * ends[1]:.{digits}f}]"
-    spread = next((each for each in (row.between_condensations, row.between_networks) if each is not None), None)
-    return "" if spread is None else f"sd {scale * spread:.{digits}f}"
+    return "" if row.spread is None else f"sd {scale * row.spread:.{digits}f}"
 
 
 def size_text(row: GroupRow) -> str:
@@ -200,7 +199,9 @@ def _legend(rows: Sequence[GroupRow], *, cut: bool) -> list[str]:
     orders = ", × class orders" if not all(streams) else ""
     said = [f"cl: class-incremental, last step{orders}"] if any(streams) else []
     said += ["random: draws"] if any(row.estimate.counts == "draws" for row in rows) else []
-    said += ["sd: spread"] if any(row.interval is None and ends_text(row) for row in rows) else []
+    spread = [row for row in rows if row.interval is None and row.spread is not None]
+    means = ", of several condensations that of their means" if any(row.condensations > 1 for row in spread) else ""
+    said += [f"sd: spread{means}"] if spread else []
     return [*said, *(["…: the middle of a long name"] if cut else [])]
 
 

@@ -10,6 +10,7 @@ from evaluation.metrics import METRICS
 from satm.cli._options import Format
 from satm.cli._output import say_lines
 from satm.errors import PluginError, UnknownName
+from satm.report.spreads import spread_text
 from satm.report.tables import render
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def results_table(rows: Sequence[GroupRow]) -> tuple[list[str], list[list[str]]]
         scale, digits, after = (100, 1, " %") if is_fraction(cell) else (1, 3, f" {unit(cell.metric)}".rstrip())
         ends = row.interval
         spreads = [
-            "" if s is None else f"{scale * s:.{digits}f}" for s in (row.between_condensations, row.between_networks)
+            spread_text(each, row.estimate, scale=scale, digits=digits, unknown="")
+            for each in (row.between_condensations, row.between_networks)
         ]
         cells.append(
             [

@@ -95,24 +95,22 @@ def _follow(registry: Path, seconds: int, write: Callable[[], object], seen: Sta
     """
     from registry.connection import Stamp
 
-    waiting, trouble = False, ""
+    said = ""  # the line about the last problem, which is not printed again while it stays
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             time.sleep(seconds)
             now = Stamp.of(registry)
-            if now is None or not now.size:
-                if not waiting:
-                    say(f"{registry} is gone; waiting for a registry of this name", err=True)
-                waiting = True
-                continue
-            waiting = False
-            if now != seen:
+            problem = "" if now is not None and now.size else f"{registry} is gone; waiting for a registry of this name"
+            if not problem:
+                if now == seen:
+                    continue
                 try:
                     write()
-                    seen = now
                 except RegistryBusy:  # another process uses the file; try again after `seconds`
-                    pass
+                    continue
                 except SatmError as error:  # for example, another process has not yet stored all that the page needs
-                    if str(error) != trouble:
-                        say(f"{error}; waiting for the next change", err=True)
-                    trouble, seen = str(error), now
+                    problem = f"{error}; waiting for the next change"
+                seen = now
+            if problem not in ("", said):
+                say(problem, err=True)
+            said = problem

@@ -134,7 +134,7 @@ def results(
             )
         )
         if not pending:
-            _check_names(names, store, registry)
+            _check_names({**names, "data set": dataset, "method": method}, store, registry)
         if after is not None:
             pending = measured_since(pending, after, store)
         rows, total = view.chosen(pending)
@@ -321,19 +321,30 @@ def _nothing(reference: str | None, protocol: str | None, registry: Path, filter
 def _check_names(names: Mapping[str, str | None], store: Registry, registry: Path) -> None:
     """Raise UnknownName if the value of a filter is neither a name that satm knows nor the value of a stored result.
 
-    `names` holds the value of each filter by its kind: architecture, memory, metric, profile. Architectures that begin
-    with `timm/` or `convnet` are not checked.
+    `names` holds the value of each filter by its kind: architecture, memory, metric, profile, data set, method.
+    Architectures that begin with `timm/` or `convnet` are not checked.
     """
     for kind, name in names.items():
         if name is None or (kind == "architecture" and name.startswith(("timm/", "convnet"))):
             continue
-        known = {*_names_of_the_suite(kind), *store.stored_values(kind)}
+        known = {*_names_of_the_suite(kind), *_stored_names(kind, store)}
         if name not in known:
             raise UnknownName(kind, name, known, hint=f"(these are the suite's and those in {registry})")
 
 
+def _stored_names(kind: str, store: Registry) -> Iterable[str]:
+    """Return the names of one `kind` (see `_check_names`) that the registry has."""
+    if kind in ("data set", "method"):
+        return {record.method if kind == "method" else record.dataset for record in store.sets()}
+    return store.stored_values(kind)
+
+
 def _names_of_the_suite(kind: str) -> Iterable[str]:
-    """Return the names of one `kind` (architecture, memory, metric or profile) that satm knows."""
+    """Return the names of one `kind` (see `_check_names`) that satm knows."""
+    if kind in ("data set", "method"):
+        from satm.cli._names import LISTINGS
+
+        return LISTINGS["methods" if kind == "method" else "datasets"].names()
     if kind == "architecture":
         from satm.networks import known
 

@@ -215,6 +215,7 @@ def _say_result(done: TuneResult, seeds: tuple[int, ...], registry: Path) -> Non
 
 
 def _row(trial: TrialRecord) -> list[str]:
+    from satm.report.spreads import spread_text
     from satm.workflow.tune.run import spell_settings, spreads
 
     found = spreads(trial)
@@ -223,7 +224,7 @@ def _row(trial: TrialRecord) -> list[str]:
         str(trial.number),
         "the preset itself" if trial.is_default else spell_settings(trial.settings),
         f"{100 * found.mean:.1f}",
-        *("–" if each is None else f"{100 * each:.1f}" for each in spread),
+        *(spread_text(each, found) for each in spread),
         f"{found.seeds} × {found.networks}",
     ]
 

@@ -18,7 +18,10 @@ Other = Annotated[Path, typer.Argument(metavar="FILE", help="Another registry fi
 Days = Annotated[
     float | None,
     typer.Option(
-        "--older-than", min=0, metavar="DAYS", help="Also older saved states of runs that this registry does not know."
+        "--older-than",
+        min=0,
+        metavar="DAYS",
+        help="Also older saved states of runs that this registry does not know, and older registries of Ray tasks.",
     ),
 ]
 Accept = Annotated[
@@ -97,6 +100,9 @@ def gc(
         say(f"{'would remove' if dry_run else 'removed'} {each.path} ({each.bytes:,} bytes): {each.why}")
     if found.others:
         say(f"{found.others} saved states are of runs that this registry does not know, and stay (--older-than DAYS)")
+    if found.scratch:
+        said = f"{found.scratch} registries of Ray tasks may hold work that is not in {registry} yet, and stay"
+        say(f"{said} (--older-than DAYS)")
     if found.refused:
         first = f"{found.refused[0]} and {len(found.refused) - 1} more" if len(found.refused) > 1 else found.refused[0]
         say(f"no permission to remove {first}; their owner can")

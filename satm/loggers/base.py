@@ -85,14 +85,19 @@ class Wanted:
     project: str
 
 
-def parse(texts: Sequence[str]) -> tuple[Wanted, ...]:
-    """Return the wanted loggers. Each text has the form `NAME` or `NAME:PROJECT`. No logger is opened.
+def parse(wanted: Sequence[str | Wanted]) -> tuple[Wanted, ...]:
+    """Return the wanted loggers. A text has the form `NAME` or `NAME:PROJECT`. No logger is opened.
+
+    A `Wanted`, which this function has returned before, is returned unchanged.
 
     Raises UnknownName for an unknown logger. Raises ConfigError for a logger that is named twice, that is not
     installed, or that cannot be used here.
     """
     found: dict[str, Wanted] = {}
-    for text in texts:
+    for text in wanted:
+        if isinstance(text, Wanted):
+            found[text.kind.name] = text
+            continue
         name, colon, project = text.partition(":")
         kind = LOGGERS.get(name)
         if colon and not project.strip():

@@ -20,14 +20,18 @@ def check_features(request: Request) -> None:
     networks.features(networks.plan_for(request.architecture, request.data).create(Seed(0)))
 
 
-def check_network(request: Request) -> None:
-    """Raise ConfigError for an architecture that keeps running statistics (batch normalisation)."""
-    stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))
+def check_inner_loop(request: Request) -> None:
+    """Raise ConfigError for an architecture that keeps running statistics (batch normalisation).
+
+    An inner loop is a function of the parameters, and running statistics are not among them.
+    """
+    plan = networks.plan_for(request.architecture, request.data)
+    stateless_network(plan, Seed(0), why="an inner loop over the parameters does not hold")
 
 
 def check_distribution_matching(request: Request) -> None:
     """Raise ConfigError for an architecture that keeps running statistics or has no features."""
-    check_network(request)
+    stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))
     check_features(request)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from satm.report.spreads import spread_text
 from satm.statistics import FEWEST, Comparison, Crossed, FamilyMember, Verdict, accuracy_interval
 
 POINTS = 100.0  # the factor from a fraction to points, which are hundredths
@@ -23,7 +24,8 @@ def crossed_line(found: Crossed, ends: Ends | None = None, *, unit: str = "netwo
     "order" if they are class orders.
     """
     size = _size(found, unit)
-    spreads = {"condensations": found.between_condensations, f"{unit}s": found.between_networks}
+    stds = {"condensations": found.between_condensations, f"{unit}s": found.between_networks}
+    spreads = [f"{name} {spread_text(std, found)}" for name, std in stds.items() if std is not None]
     return _line(found, ends, size, spreads)
 
 
@@ -62,10 +64,9 @@ def scope(found: Comparison, unit: str = "network") -> str:
     return found.difference.scope.replace("networks", "class orders" if unit == "order" else "networks")
 
 
-def _line(found: Crossed, ends: Ends | None, size: str, spreads: dict[str, float | None]) -> str:
+def _line(found: Crossed, ends: Ends | None, size: str, spreads: Sequence[str]) -> str:
     shown = (ends or accuracy_interval(found)) if found.counts == "condensations" else None
-    known = [f"{name} {POINTS * std:.1f}" for name, std in spreads.items() if std is not None]
-    between = f", between {', '.join(known)}" if known else ""
+    between = f", between {', '.join(spreads)}" if spreads else ""
     only = f" ({found.scope})" if found.scope.endswith("only") else ""
     return f"{POINTS * found.mean:.1f}{_ends(shown)}, {size}{only}{between}"
 

@@ -25,10 +25,11 @@ CROSSED = "new condensations and new networks"
 class Crossed(Estimate):
     """The mean of a table y [S, R]: each of S condensations is evaluated by networks with the same R starts.
 
-    The last three fields are standard deviations, estimated as components of variance by the method of moments. They
-    are at least 0, and None if the table has too few rows or columns to estimate them. With one condensation,
-    `between_networks` is the standard deviation of its networks. With one network, `between_condensations` is the
-    standard deviation of the condensations.
+    `between_condensations`, `between_networks` and `rest` are standard deviations, estimated as components of variance
+    by the method of moments. They are at least 0, and None if the table has too few rows or columns to estimate them.
+    The first can be 0 although the condensations have different means, if these differ no more than the remainder makes
+    them differ. With one condensation, `between_networks` is the standard deviation of its networks. With one network,
+    `between_condensations` is the standard deviation of the condensations.
     """
 
     seeds: int  # S
@@ -36,6 +37,7 @@ class Crossed(Estimate):
     between_condensations: float | None
     between_networks: float | None
     rest: float | None  # of single values, after the effects of their condensation and of their network are subtracted
+    std_of_means: float | None  # the sample standard deviation of the means of the rows; None for one condensation
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def crossed(y: npt.ArrayLike) -> Crossed:
         between_condensations=math.sqrt(max(ms_s - ms_e, 0.0) / networks),
         between_networks=math.sqrt(max(ms_n - ms_e, 0.0) / seeds),
         rest=math.sqrt(ms_e),
+        std_of_means=math.sqrt(ms_s / networks),
     )
 
 
@@ -187,4 +190,5 @@ def _single(table: Table) -> Crossed:
         between_condensations=std if seeds > 1 else None,
         between_networks=std if networks > 1 else None,
         rest=None,
+        std_of_means=std if seeds > 1 else None,
     )

@@ -20,6 +20,9 @@ from satm.presets.profiles import CUSTOM
 LENGTHS = ("radius", "rho")
 """The two settings for the length of a sharpness-aware rule's perturbation. Only one of them is set at a time."""
 
+CHOOSING = {"dataset": "the argument DATASET", "ipc": "--ipc", "method": "--method"}
+"""What chooses the preset, with the place of each on the command line."""
+
 PERTURBATION = ("outer.radius", "outer.rho", "outer.ramp")
 NEUTRAL = ("engine", "compile")
 """Settings that choose how a derivative is computed. They change only rounding errors, so they cause no departure."""
@@ -84,11 +87,9 @@ def with_settings(preset: Preset, settings: Mapping[str, Any], *, by: str = "set
     """
     if not settings:
         return preset
-    for name in ("dataset", "ipc", "method"):
+    for name, option in CHOOSING.items():
         if name in settings:
-            raise ConfigError(
-                f"{name} is not a setting: it chooses the preset; use satm condense DATASET --ipc N --method M"
-            )
+            raise ConfigError(f"{name} is not a setting: it chooses the preset; give it as {option}")
     _check_perturbation(preset, settings)
     config = CondenseConfig.from_dict(override(preset.config.every_setting(), settings, either=LENGTHS))
     RECIPES.get(config.recipe)  # raises UnknownName now; the evaluation would raise it only after the condensation

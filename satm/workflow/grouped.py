@@ -12,11 +12,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from registry import CHANCE, DIVERGED, Group, Registry
 from registry.records import policy_name
-from satm.statistics import Estimate, accuracy_interval, common, crossed, fresh_draws
+from satm.statistics import Crossed, Estimate, accuracy_interval, common, crossed, fresh_draws
 from satm.workflow.incremental.differences import depends_on_seed, in_orders, order_means
 from satm.workflow.incremental.naming import BASE, ORDERS, PER_STEP
 
@@ -25,6 +26,8 @@ APART = "its group shares no network"  # the remark on a set that has a row of i
 # The metrics that a reader looks at first: the accuracy of single networks, the final accuracy of class-incremental
 # streams.
 HEADLINES = ("accuracy", "final_accuracy")
+OF_EXPERTS = ("coverage", "diversity")
+"""The protocols whose values are measured with the expert of the set, also those of random images."""
 SCORE_METRICS = ("coverage", "diversity", "label_robust_score", "augmentation_robust_score")
 """Metrics with values from 0 to 1, in addition to the accuracies and the calibration error."""
 
@@ -108,6 +111,17 @@ class GroupRow:
         return f"{_count(self.condensations, 'condensation')} × {_count(self.networks, unit)}{unused}"
 
     @property
+    def spread(self) -> float | None:
+        """The spread that a reader needs if there is no interval; None if there is only one value.
+
+        It is the sample standard deviation of the means of the condensations. For one condensation, and for random
+        images, it is that of the networks.
+        """
+        if isinstance(self.estimate, Crossed) and self.estimate.std_of_means is not None:
+            return self.estimate.std_of_means
+        return self.between_networks
+
+    @property
     def interval(self) -> tuple[float, float] | None:
         """The 95% interval of the mean; None for fewer than three units.
 
@@ -162,6 +176,7 @@ class PendingRow:
 
     group: Group
     cell: Cell
+    sets: frozenset[str]  # the ids of the sets with values in the row
     made: Callable[[], GroupRow]  # computes the row; it must be called while the registry is open
 
 
@@ -174,31 +189,52 @@ def pending_rows(
     new_images: bool = False,
     every_step: bool = True,
     **filters: Any,
-) -> Iterator[PendingRow]:
-    """Yield the rows of `group_results`, but without computing their means.
+) -> list[PendingRow]:
+    """Return the rows of `group_results`, but without computing their means.
 
     With `headlines` only the metrics in `HEADLINES` are read. If a network has none of them, all its metrics are read.
     """
     which = {key: filters[key] for key in ("dataset", "method", "ipc") if filters.get(key) is not None}
     groups = store.groups(**which) if references is None else [store.group(reference) for reference in references]
     if each:
-        groups = store.alone([record for group in groups for record in group.sets])
+        groups = store.alone(list({record.id: record for group in groups for record in group.sets}.values()))
     sets = None if references is None and not which else [record.id for group in groups for record in group.sets]
     last, only = not every_step, HEADLINES if headlines else ()
     found = _read(store, sets, last_only=last, matrix=not last, rather=only, **filters)
-    for group in groups:
-        yield from _rows(store, group, found, filters.get("metric"), new_images, apart=True)
+    rows = [
+        row for group in groups for row in _rows(store, group, found, filters.get("metric"), new_images, apart=True)
+    ]
+    return rows if references is not None else _without_repeats(rows)
+
+
+def _without_repeats(rows: Sequence[PendingRow]) -> list[PendingRow]:
+    """Leave out a row if another row of the same cell has the values of all its sets, and perhaps of more sets.
+
+    A set can be in two groups. If no other set of the second group has results, the row of the second group would show
+    the number of the first group again.
+    """
+    holding: dict[tuple[Cell, str], list[int]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        for set_id in row.sets:
+            holding[row.cell, set_id].append(place)
+
+    def repeats(place: int, row: PendingRow) -> bool:
+        others = holding[row.cell, next(iter(row.sets))]
+        return any(rows[i].sets > row.sets or (rows[i].sets == row.sets and i < place) for i in others)
+
+    return [row for place, row in enumerate(rows) if not repeats(place, row)]
 
 
 def stored_rows(store: Registry, groups: Sequence[Group], *, some: bool, matrix: bool = True) -> Iterator[GroupRow]:
-    """Yield all results of several groups. The registry is read once for all of them.
+    """Return all results of several groups. The registry is read once for all of them.
 
     `some` says that `groups` are only some of the groups of the registry; then only their sets are read. `matrix=False`
     leaves out the matrices of accuracies of class-incremental streams.
     """
     sets = [record.id for group in groups for record in group.sets] if some else None
     found = _read(store, sets, matrix=matrix)
-    return (row.made() for group in groups for row in _rows(store, group, found, None, False, apart=True))
+    rows = [row for group in groups for row in _rows(store, group, found, None, False, apart=True)]
+    return (row.made() for row in (rows if some else _without_repeats(rows)))
 
 
 def group_rows(store: Registry, group: Group, *, new_images: bool = False, **filters: Any) -> Iterator[GroupRow]:
@@ -296,7 +332,8 @@ def _rows(
             if cell.incremental:  # streams store the values of chance of a diverged network, and mark them
                 repeats = {seed: part.guessed for seed, part in found[cell].items()}
             for each, parts in _apart(store, group, cell, found[cell]) if apart else [(group, found[cell])]:
-                yield PendingRow(each, cell, partial(made, each, cell, parts, repeats))
+                sets = frozenset(record.id for record in each.sets if record.seed in parts)
+                yield PendingRow(each, cell, sets, partial(made, each, cell, parts, repeats))
 
 
 def _apart(
@@ -343,9 +380,8 @@ def _row(
     `parts` are the results, and `lost` are the repeats that diverged; both are by the seed of the condensation.
     """
     fixed = not depends_on_seed(cell.memory, group.sets)
-    if fixed:  # the images are the same for every set, so only the results of the set with the most networks are used
-        fullest = max(parts, key=lambda seed: len(parts[seed].values))
-        parts = {fullest: parts[fullest]}
+    if fixed:
+        parts = _of_same_images(cell, parts)
     # In a class-incremental protocol there is one value for each class order: the mean over its networks.
     values = {seed: order_means(part.values) if cell.incremental else part.values for seed, part in parts.items()}
     table = common(values)
@@ -379,6 +415,21 @@ def _row(
         left_out=table.left_out,
         remarks=tuple(sorted(set().union(*(part.remarks for part in parts.values())), reverse=True)),
     )
+
+
+def _of_same_images(cell: Cell, parts: Mapping[int, _Part]) -> Mapping[int, _Part]:
+    """Return one part in place of `parts`, the results of images that are the same for every set of a group.
+
+    It is the part with the most networks. If the values depend on the expert of the set, each value is the mean over
+    the experts, because the sets' own values are measured with all experts, too.
+    """
+    fullest = max(parts, key=lambda seed: len(parts[seed].values))
+    part = parts[fullest]
+    if cell.protocol in OF_EXPERTS:
+        found = [each.values for each in parts.values()]
+        means = {draw: fmean(values[draw] for values in found if draw in values) for draw in part.values}
+        part = replace(part, values=means)
+    return {fullest: part}
 
 
 def _shares(store: Registry, row: GroupRow) -> tuple[float, ...] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import defaultdict
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from registry import Registry
 from registry.identity import is_of
 from satm.errors import SatmError
 from satm.home import held_now, home, is_stale
-from satm.workflow.copies import gone
+from satm.workflow.copies import gone, scratch_folder
 
 FOLDERS = (
     "runs",
@@ -46,6 +47,7 @@ class Found:
 
     garbage: tuple[Garbage, ...]  # the files that were removed; with `dry_run` the files that could be removed
     others: int  # the number of files of runs that this registry does not know; they are not removed
+    scratch: int  # the number of registries of Ray workers that are not removed, because their work may be needed
     refused: tuple[Path, ...]  # files that this user has no permission to remove, for example a colleague's
 
 
@@ -67,20 +69,24 @@ def collect_garbage(store: Registry, *, older_than: float | None = None, dry_run
 
     Saved states of runs that this registry does not know stay, because another registry may need them. With
     `older_than` (days), such a state is removed if it was not written to for that long. A state that a process uses is
-    never removed. Files that this user has no permission to remove stay too: in a shared `SATM_HOME` they may belong to
+    never removed. The same holds for a registry that a Ray worker has left behind: it may hold work that was not merged
+    yet. Files that this user has no permission to remove stay too: in a shared `SATM_HOME` they may belong to
     a colleague.
     """
     states, others = _states(store, older_than)
+    left_behind, scratch = _scratch(older_than)
     removal = _Removal(dry_run=dry_run)
     for each in states:
         lock = lock_of(each.path.name.split(".")[0])
         # The lock is held during the removal, so that no process starts from the state that is removed.
         removal.remove(each, lock=lock, and_lock=not lock.exists())
+    for each in left_behind:
+        removal.remove(each, lock=each.path.with_name(each.path.name.split(".")[0] + ".lock"), and_lock=True)
     for each in _unfinished():
         removal.remove(each)
     for file in (file for folder in FOLDERS for file in _files(home() / folder, "**/*.lock")):
         removal.remove(_garbage(file, "a lock that nobody holds"), lock=file)
-    return Found(garbage=tuple(removal.removed), others=others, refused=tuple(removal.refused))
+    return Found(garbage=tuple(removal.removed), others=others, scratch=scratch, refused=tuple(removal.refused))
 
 
 class _Removal:
@@ -135,6 +141,24 @@ def _states(store: Registry, older_than: float | None) -> tuple[list[Garbage], i
             continue
         why = "its run is done" if key in done else f"of no run of this registry, older than {older_than:g} days"
         garbage.append(_garbage(file, why))
+    return garbage, others
+
+
+def _scratch(older_than: float | None) -> tuple[list[Garbage], int]:
+    """Return the files of the registries of Ray workers that are older than `older_than` days.
+
+    The second value is the number of the other registries of Ray workers. A worker's registry is removed when its task
+    has ended, so one is left only if the command that started the task was killed, or if the task goes on.
+    """
+    registries: dict[str, list[Path]] = defaultdict(list)
+    for file in _files(scratch_folder(), "*.db*"):  # a registry, and the files that SQLite keeps beside it
+        registries[file.name.split(".")[0]].append(file)
+    garbage, others = [], 0
+    for files in registries.values():
+        if older_than is None or time.time() - max(file.stat().st_mtime for file in files) <= older_than * DAY:
+            others += 1
+            continue
+        garbage += [_garbage(file, f"of a Ray task, older than {older_than:g} days") for file in files]
     return garbage, others
 
 

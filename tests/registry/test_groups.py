@@ -63,6 +63,23 @@ def test_groups_lists_each_set_once(registry: Registry) -> None:
     assert [group.name for group in registry.groups(method="mtt")] == ["cifar10/ipc2/mtt"]
 
 
+def test_groups_lists_shared_and_own_experts_in_full_and_a_set_of_both_twice(registry: Registry) -> None:
+    shared = [condensed(seed, experts=0) for seed in (0, 1, 2)]
+    add(registry, *shared, condensed(1, experts=1))  # versions 1 to 3 share experts, 1 and 4 have their own
+    expected = {("cifar10/ipc2/satm@1-3", "shared"), ("cifar10/ipc2/satm@1,4", "own")}
+    assert {(group.name, group.experts) for group in registry.groups()} == expected
+    assert all(registry.group(group.name) == group for group in registry.groups())
+    add(registry, condensed(2, experts=2))  # the larger group does not take the sets of the other one
+    expected = {("cifar10/ipc2/satm@1-3", "shared"), ("cifar10/ipc2/satm@1,4-5", "own")}
+    assert {(group.name, group.experts) for group in registry.groups()} == expected
+
+
+def test_groups_shows_an_older_set_of_a_seed_apart(registry: Registry) -> None:
+    again = SyntheticSet(**{**vars_of(a_set(7, config=condensed(0).config, parents=("data:d",))), "seed": 0})
+    add(registry, condensed(0), condensed(1), again)
+    assert [group.name for group in registry.groups()] == ["cifar10/ipc2/satm@1", "cifar10/ipc2/satm@2-3"]
+
+
 def test_of_two_sets_with_one_seed_the_newest_counts_and_naming_both_is_refused(registry: Registry) -> None:
     again = a_set(7, config=condensed(0).config, parents=("data:d",))
     add(registry, condensed(0), condensed(1), SyntheticSet(**{**vars_of(again), "seed": 0}))

@@ -166,12 +166,20 @@ def test_a_result_that_cannot_be_is_refused(bad: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "metric", ["macro_accuracy", "masked_accuracy", "final_accuracy", "average_incremental_accuracy"]
+    "metric",
+    [
+        *("macro_accuracy", "masked_accuracy", "final_accuracy", "average_incremental_accuracy"),
+        *("final_masked_accuracy", "average_masked_accuracy", "accuracy_on_step_3", "masked_accuracy_on_step_12"),
+        "accuracy_on_step_1_untrained",
+    ],
 )
 def test_percentages_are_no_fractions(metric: str) -> None:
     with pytest.raises(ConfigError, match=f"{metric} is 61.2: expected a fraction; divide percentages by 100"):
         result("set", "recipe", metric=metric, value=61.2)
+    with pytest.raises(ConfigError, match=f"{metric} is nan: expected a finite number"):
+        result("set", "recipe", metric=metric, value=math.nan)
     assert result("set", "recipe", metric="forgetting", value=-0.2).value == -0.2  # a drop can be negative
+    assert result("set", "recipe", metric="accuracy_gain", value=2).value == 2  # another package's metric
 
 
 def test_results_are_stored_all_or_none(registry: Registry, set_id: str, recipe_id: str) -> None:

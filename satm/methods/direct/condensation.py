@@ -200,13 +200,16 @@ class ClassBatches:
         return drawn
 
 
-def stateless_network(plan: NetworkPlan, seed: Seed) -> nn.Module:
-    """Return a fresh network on the CPU. Raises ConfigError for an architecture that keeps running statistics."""
+def stateless_network(plan: NetworkPlan, seed: Seed, *, why: str = "batches of one class would spoil") -> nn.Module:
+    """Return a fresh network on the CPU. Raises ConfigError for an architecture that keeps running statistics.
+
+    The message says that they are statistics "which {why}".
+    """
     network = plan.create(seed)
     if any(True for _ in network.buffers()):
         raise ConfigError(
-            f"{plan.name} keeps running statistics, which batches of one class would spoil; condense on a network "
-            "without, as convnet3, and evaluate on this one (satm eval-arch)"
+            f"{plan.name} keeps running statistics, which {why}; condense on a network without, as convnet3, and "
+            "evaluate on this one (satm eval-arch)"
         )
     return network
 

@@ -11,7 +11,7 @@ from torch import nn
 from satm.data import ImageData
 from satm.machine.compilation import Compilation
 from satm.methods.base import Condensation, Method, OuterWork, Request, Task
-from satm.methods.checks import check_network
+from satm.methods.checks import check_inner_loop
 from satm.methods.real.condensation import RealLossCondensation
 from satm.methods.real.config import RealLossConfig
 from satm.methods.trajectory.method import unrolled_variant
@@ -44,7 +44,7 @@ class RealLossMethod(Method):
 
     config: type[RealLossConfig]
     begin: Callable[[Task, Any], Condensation] = RealLossCondensation
-    check: Callable[[Request], None] = check_network
+    check: Callable[[Request], None] = check_inner_loop
     unrolls: bool = True
     decodes: bool = True
     recipe: str = "dm"

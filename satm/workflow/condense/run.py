@@ -85,7 +85,7 @@ def condense(
     continuing: str | None = None,
     judging: Judging | None = None,
     watcher: Watcher | None = None,
-    log: Sequence[str] = (),
+    log: Sequence[str | Wanted] = (),
     progress: Progress = SILENT,
 ) -> CondensationResult:
     """Condense the data set of `preset` and store the synthetic set in the registry file.

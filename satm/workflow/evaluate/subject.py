@@ -50,7 +50,8 @@ def policies(learning_rate: RatePolicy | Literal["both"] | None) -> tuple[RatePo
 
     The policy is a part of the recipe. Results of two policies are therefore stored under two recipes, and do not
     replace each other. For images without a learned step size, "learned" becomes "grid" (`Entrant.recipe_of`), so with
-    "both" their networks are trained only once.
+    "both" their networks are trained only once. (A recipe with `rate_networks` = 1, such as `smoke`, keeps its older
+    ids: the same networks are then trained under both recipes.)
     """
     return ("learned", "grid") if learning_rate == "both" else (learning_rate,)
 

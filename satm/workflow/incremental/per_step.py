@@ -77,7 +77,7 @@ def condense_steps(workspace: Workspace, subject: Subject, groups: Sequence[Sequ
             registry=workspace.store.path,
             data_root=_root(subject, workspace.data_root),
             parent=subject.record.id,
-            log=[f"{each.kind.name}:{each.project}" for each in workspace.log],
+            log=workspace.log,
             progress=workspace.progress,
         )
         made += [each for each in (done.record, *done.siblings) if each.method == subject.record.method]

@@ -122,7 +122,8 @@ class IncrementalPlan:
         lines += self.source.remarks
         if saw := self.source.detail.get(SAW_ALL):
             lines.append(f"classes are known before they arrive: {'; '.join(saw)}")
-        if self.request.learning_rate == "learned" and self.subject.synthetic.step_size is None:
+        asked = self.request.learning_rate == "learned" and self.subject.synthetic.step_size is None
+        if asked and NO_STEP_SIZE not in self.subject.remark:
             lines.append(f"{self.subject.record.name} is {NO_STEP_SIZE}")
         name, recipe = self.recipe()
         held = "without a memory" if self.source.kind == "none" else f"on {self.source.name} images"

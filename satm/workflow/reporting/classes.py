@@ -8,6 +8,7 @@ from typing import Any
 from registry import Registry
 from satm.report.charts import Heat
 from satm.report.page import Column, Figure, Section, Table, Value
+from satm.report.spreads import spread_text
 from satm.statistics import Crossed, accuracy_interval, common, crossed
 from satm.workflow.compare import WHOLE
 from satm.workflow.grouped import GroupRow
@@ -128,4 +129,4 @@ def _mean(found: Crossed, images: int) -> str:
 
 
 def _spreads(found: Crossed) -> str:
-    return " / ".join("–" if s is None else percent(s) for s in (found.between_condensations, found.between_networks))
+    return " / ".join(spread_text(each, found) for each in (found.between_condensations, found.between_networks))

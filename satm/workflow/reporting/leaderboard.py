@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from satm.report.page import Column, Section, Table, Value
+from satm.report.spreads import spread_text
 from satm.workflow.compare import WHOLE
 from satm.workflow.grouped import GroupRow
 from satm.workflow.headline import best, headlines, is_headline
@@ -152,7 +153,7 @@ def _spread(row: GroupRow, scale: int, digits: int) -> list[Value]:
     ends_of = row.interval
     interval = "" if ends_of is None else f"[{scale * ends_of[0]:.{digits}f}, {scale * ends_of[1]:.{digits}f}]"
     deviations = [
-        Value("") if s is None else Value(f"{scale * s:.{digits}f}", s)
+        Value("") if s is None else Value(spread_text(s, row.estimate, scale=scale, digits=digits), s)
         for s in (row.between_condensations, row.between_networks)
     ]
     notes = [f"{row.diverged} diverged and count as chance"] if row.diverged else []

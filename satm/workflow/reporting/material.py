@@ -47,7 +47,8 @@ class Material:
     @property
     def sets(self) -> list[SetRecord]:
         """The sets of all groups, the oldest first."""
-        return sorted((each for group in self.groups for each in group.sets), key=lambda each: each.created)
+        found = {each.id: each for group in self.groups for each in group.sets}  # a set can be in two groups
+        return sorted(found.values(), key=lambda each: each.created)
 
     def run_of(self, record: SetRecord) -> RunRecord | None:
         """The run that made a set; None for an imported set."""

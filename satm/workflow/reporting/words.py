@@ -8,6 +8,7 @@ written in percent. n is the number of condensations and networks (or class orde
 from __future__ import annotations
 
 from satm.report.page import Value
+from satm.report.spreads import spread_text
 from satm.workflow.grouped import GroupRow
 
 PERCENT = 100.0
@@ -27,9 +28,10 @@ def ends(row: GroupRow) -> str:
 def spreads(row: GroupRow) -> str:
     """Both standard deviations, in percentage points, such as "1.2 / 0.4".
 
-    The first is between condensations, the second between networks or class orders. "–" means that it is not known.
+    The first is between condensations, the second between networks or class orders. "–" means that it is not known; for
+    "~0" see `spread_text`.
     """
-    return " / ".join("–" if s is None else percent(s) for s in (row.between_condensations, row.between_networks))
+    return " / ".join(spread_text(each, row.estimate) for each in (row.between_condensations, row.between_networks))
 
 
 def said(row: GroupRow) -> str:

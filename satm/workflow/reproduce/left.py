@@ -68,11 +68,13 @@ def tasks_of(found: Sequence[Layout], asked: Asked) -> dict[int, list[CellTask]]
         ]
         stage = stages.setdefault(laid.cell.stage, {})
         before = stage[key].evaluations if key in stage else ()
+        studies = stage[key].studies if key in stage else ()
         stage[key] = CellTask(
             name=stage[key].name if key in stage else f"{study.name}: {laid.cell}, seed {seed}",
             preset=preset,
             seed=seed,
             evaluations=(*before, *(each for each in evaluations if each not in before)),
+            studies=studies if study.name in studies else (*studies, study.name),
             obstacle=laid.obstacle,
             too_large=laid.too_large,
         )

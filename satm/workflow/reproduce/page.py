@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from satm.presets import weaker
 from satm.report.sections import Page, Section
+from satm.report.spreads import spread_text
 from satm.statistics import crossed, fullest
 from satm.studies import Claim, Condition, Study, paper_numbers
 from satm.workflow.condense.made import is_finished
@@ -151,9 +152,7 @@ def _ours(row: GroupRow) -> str:
     if table is None:  # no seed has a value
         return "not reached"
     found, half = crossed(table.tables[0]), sorted(row.values.keys() - set(table.seeds))
-    spreads = "; ".join(
-        "–" if each is None else f"{100 * each:.1f}" for each in (found.between_condensations, found.between_networks)
-    )
+    spreads = "; ".join(spread_text(each, found) for each in (found.between_condensations, found.between_networks))
     left = f", without seed {', '.join(map(str, half))} (not judged by all networks)" if half else ""
     return f"{100 * found.mean:.1f} ({spreads}), {found.seeds} × {found.networks} [{row.cell.profile}]{left}"
 

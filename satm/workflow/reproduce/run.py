@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,14 +76,20 @@ def reproduce(
         progress.say(f"not reached: {line}")
     Registry.open(registry).close()
     work = Work(registry=registry, device=device, threads=threads, data_root=data_root, progress=progress)
-    with _held([each.study.name for each in found], registry):
+    with _held(_names(found), registry):
         outcomes = _run(left.stages, place or OneProcess(), work)
-    failed = tuple(f"{each.task.name}: {each.error}" for each in outcomes if each.error is not None)
-    pages = pages_of(found, asked, registry, failed)
+    failed = {each.task.name: f"{each.task.name}: {each.error}" for each in outcomes if each.error is not None}
+    tasks = [each for stage in left.stages.values() for each in stage if each.name in failed]
+    by_study = {name: [failed[each.name] for each in tasks if name in each.studies] for name in _names(found)}
+    pages = pages_of(found, asked, registry, by_study)
     if output is not None:
         write_pages(pages, output)
         _write_grids(found, registry, output, data_root)
-    return Reproduced(pages=pages, failed=failed, unreached=left.unreached)
+    return Reproduced(pages=pages, failed=tuple(failed.values()), unreached=left.unreached)
+
+
+def _names(found: Sequence[Layout]) -> list[str]:
+    return [each.study.name for each in found]
 
 
 def _has_a_set(layout: Layout, made: MadeRuns) -> bool:
@@ -136,9 +142,13 @@ def _run(stages: dict[int, list[CellTask]], place: Place, work: Work) -> list[Ou
 
 
 def pages_of(
-    found: Sequence[Layout], asked: Asked, registry: Path, failed: Sequence[str] = ()
+    found: Sequence[Layout], asked: Asked, registry: Path, failed: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[tuple[str, Page], ...]:
-    """The page of each study, as pairs (name of the study, page). `failed` has a line for each failed task."""
+    """The page of each study, as pairs (name of the study, page).
+
+    `failed` has a line for each failed task, by the name of the study. The line of a task of several studies is on the
+    page of each of them.
+    """
     with Registry.open(registry, must_exist=True, read_only=True) as store:
         made = MadeRuns(store)
         return tuple(
@@ -147,7 +157,7 @@ def pages_of(
                 page_of(
                     each.study,
                     Values(study=each.study, made=made, laid=each.laid, networks=networks_by_name(each.study, asked)),
-                    [line for line in failed if line.startswith(f"{each.study.name}: ")],
+                    (failed or {}).get(each.study.name, ()),
                 ),
             )
             for each in found

@@ -34,6 +34,7 @@ class CellTask:
     seed: int
     # Pairs (evaluation, its number of networks). None: the number of the recipe, or of the profile for a stream.
     evaluations: tuple[tuple[Evaluation, int | None], ...]
+    studies: tuple[str, ...] = ()  # the names of the studies that have a cell with this set
     obstacle: str = ""  # the reason why nothing of the task can be done on this machine; "" if it can
     too_large: str = ""  # the reason why the set cannot be made on this machine; a stored set can still be judged
 

@@ -1,7 +1,8 @@
 """The scores `coverage` and `diversity` of a set, computed from the features of an expert.
 
 The expert is the first one that the set was condensed with, or one of herding's preset if the set has none
-(`feature_expert`). The same scores of as many random real images are stored too, for comparison.
+(`feature_expert`). The same scores of as many random real images are stored too, for comparison. They depend on the
+expert, so each set has its own; the results of a group have their mean over the experts (`satm.workflow.grouped`).
 """
 
 from __future__ import annotations

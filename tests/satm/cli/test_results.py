@@ -268,6 +268,11 @@ def test_since_takes_the_time_of_the_run(satm: Satm, demo: Path) -> None:
         (["--all", "--best"], "--all beside --best"),
         (["--pivot", "step", "--protocol", "arch"], "only class-incremental results have steps"),
         (["--metric", "acuracy"], "did you mean accuracy"),
+        (["--profile", "foo"], "unknown profile 'foo': known: cpu,"),
+        (["--memory", "foo"], "unknown memory 'foo': known: condensed,"),
+        (["--arch", "foo"], "unknown architecture 'foo': known: alexnet,"),
+        (["--dataset", "foo", "--format", "json"], "unknown data set 'foo': known: cifar10,"),
+        (["--method", "mmt"], "unknown method 'mmt': did you mean mtt"),
     ],
 )
 def test_a_wrong_option_is_one_line(refused: Callable[..., str], demo: Path, arguments: list[str], said: str) -> None:

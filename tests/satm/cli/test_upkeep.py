@@ -16,6 +16,7 @@ import pytest
 from registry import Registry
 from satm.cli import run
 from satm.home import home
+from satm.workflow.fan_out.scratch import held
 from tests.registry.helpers import SET, a_set, start
 
 CONDENSE = ["condense", "digits", "--ipc", "1", "--method", "dm", "--profile", "smoke", "--threads", "1"]
@@ -209,6 +210,25 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(satm: Callable[..., str]
     satm("registry", "gc", "--older-than", "1")
     assert not (folder / f"{other}.safetensors").exists()
     assert (folder / f"{stopped.key}.safetensors").exists()
+
+
+def test_gc_removes_old_registries_of_ray_tasks_that_nobody_uses(satm: Callable[..., str], here: Path) -> None:
+    Registry.open("satm.db").close()
+    folder = home() / "ray"
+    folder.mkdir(parents=True)
+    for name in ("old", "used", "young"):
+        for ending in ("db", "db-wal"):
+            file = folder / f"{name}.{ending}"
+            file.write_bytes(b"123")
+            if name != "young":
+                os.utime(file, (0, 0))
+    assert "3 registries of Ray tasks may hold work" in satm("registry", "gc")
+    assert len(list(folder.iterdir())) == 6
+    with held(folder / "used.db"):
+        printed = satm("registry", "gc", "--older-than", "1")
+    assert sorted(file.name for file in folder.iterdir()) == ["used.db", "used.db-wal", "young.db", "young.db-wal"]
+    assert "old.db (3 bytes): of a Ray task, older than 1 days" in printed
+    assert "1 registries of Ray tasks may hold work" in printed
 
 
 def test_gc_goes_on_after_a_file_that_it_may_not_remove(

@@ -30,6 +30,7 @@ def test_by_hand():
     assert found.between_condensations == pytest.approx(math.sqrt(3))  # (8 − 2)/2
     assert found.between_networks == pytest.approx(math.sqrt(4 / 3))  # (6 − 2)/3
     assert found.rest == pytest.approx(math.sqrt(2))
+    assert found.std_of_means == pytest.approx(2)  # of 2, 4, 6
     assert found.scope == "new condensations and new networks"
 
 

@@ -11,7 +11,9 @@ import pytest
 
 import satm
 from registry import PredictionRow, Registry
+from satm.cli._short import ends_text, short_lines
 from satm.cli._tables import plain_table, results_table
+from satm.report.comparison import crossed_line
 from satm.statistics import accuracy_interval, crossed
 from satm.workflow.grouped import GroupRow
 from tests.registry.helpers import result
@@ -220,6 +222,68 @@ def test_the_view_has_the_same_mean(path: Path) -> None:
     assert mean == pytest.approx(only(path).estimate.mean)
     assert std == pytest.approx(ACCURACIES.mean(axis=1).std(ddof=1))
     assert (condensations, networks) == (SEEDS, NETWORKS)
+
+
+def test_the_view_counts_a_seed_that_is_stored_twice_once(path: Path) -> None:
+    fill(path, [[0.6, 0.8], [0.5, 0.7]])
+    with Registry.open(path) as registry:
+        again = replace(condensed(0), images=condensed(7).images)
+        record = registry.add_set(again, run=None)
+        (recipe,) = {row.recipe_id for row in registry.results()}
+        registry.add_results(
+            [
+                result(record.id, recipe, repeat=r, value=0.9, metric="accuracy", detail={"policy": "learned"})
+                for r in (0, 1)
+            ]
+        )
+    sql = "SELECT mean, std_of_set_means, condensations FROM group_summary"
+    ((mean, std, condensations),) = satm.query(sql, registry=path)[1]
+    row = only(path, "cifar10/ipc2/satm")  # the newest set of seed 0, and that of seed 1
+    assert (row.estimate.mean, row.condensations) == (pytest.approx(0.75), 2)
+    assert (mean, condensations) == (pytest.approx(0.75), 2)
+    assert std == pytest.approx(np.std([0.9, 0.6], ddof=1))
+
+
+def test_every_set_of_shared_experts_is_shown_beside_sets_with_experts_of_their_own(path: Path) -> None:
+    with Registry.open(path) as registry:
+        recipe = registry.add_recipe("smoke", {})
+        sets = [condensed(0, experts=0), condensed(1, experts=0), condensed(2, experts=0), condensed(1, experts=1)]
+        for number, each in enumerate(sets):
+            record = registry.add_set(each, run=None)
+            values = {"accuracy": 0.1 * number, **({"macro_accuracy": 0.5} if number == 0 else {})}
+            registry.add_results([result(record.id, recipe, metric=name, value=v) for name, v in values.items()])
+    found = {(row.group.name, row.cell.metric): row.estimate.mean for row in satm.group_results(registry=path)}
+    assert found.pop(("cifar10/ipc2/satm@1-3", "accuracy")) == pytest.approx(0.1)
+    assert found.pop(("cifar10/ipc2/satm@1,4", "accuracy")) == pytest.approx(0.15)
+    assert list(found.values()) == [0.5]  # only one set has it, so it is shown once
+    alone = satm.group_results(registry=path, each=True, metric="accuracy")
+    assert sorted(row.group.name[-1] for row in alone) == ["1", "2", "3", "4"]
+
+
+def test_condensations_that_differ_are_never_shown_with_a_spread_of_0(path: Path) -> None:
+    fill(path, [[0.330, 0.350], [0.347, 0.347]])  # the means 0.340 and 0.347 differ less than the networks do
+    row = only(path)
+    assert (row.between_condensations, row.interval) == (0, None)
+    assert row.spread == pytest.approx(np.std([0.340, 0.347], ddof=1))
+    assert ends_text(row) == "sd 0.5"
+    assert short_lines([row], 200)[-1].endswith("sd: spread, of several condensations that of their means")
+    columns, (line,) = results_table([row])
+    assert dict(zip(columns, line, strict=True))["spread: condensations"] == "~0"
+    assert "between condensations ~0, networks ~0" in crossed_line(crossed([[0.330, 0.350], [0.347, 0.347]]))
+    fill(path, [[0.5, 0.6], [0.5, 0.6]], architecture="alexnet")
+    equal = only(path, architecture="alexnet")  # these two condensations do not differ at all
+    assert (ends_text(equal), results_table([equal])[1][0][columns.index("spread: condensations")]) == ("sd 0.0", "0.0")
+
+
+def test_the_coverage_of_random_images_is_the_mean_over_the_experts_of_a_group(path: Path) -> None:
+    scores = [[0.6, 0.7, 0.8], [0.5, 0.6, 0.4]]  # of the same three draws, with the experts of two sets
+    fill(path, scores, protocol="coverage", metric="coverage", memory="random")
+    row = only(path)
+    assert row.estimate.mean == pytest.approx(0.6)
+    assert (row.estimate.counts, row.estimate.n, row.size) == ("draws", 3, "3 draws")
+    assert row.estimate.se == pytest.approx(np.std([0.55, 0.65, 0.6], ddof=1) / 3**0.5)
+    fill(path, scores, metric="accuracy", memory="random")  # networks do not depend on the experts
+    assert only(path, metric="accuracy").estimate.mean == pytest.approx(0.7)
 
 
 def test_a_rate_at_the_edge_and_nothing_held_out_are_remarked(path: Path) -> None:

@@ -203,6 +203,12 @@ def test_a_logger_that_cannot_be_is_one_line(
         parse([text])
 
 
+def test_loggers_that_were_read_once_are_not_read_again() -> None:
+    wanted = parse(["tensorboard:a:b"])
+    assert wanted[0].project == "a:b"
+    assert parse(wanted) == wanted
+
+
 def test_the_command_refuses_it_before_any_work(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["condense", "digits", "--log", "tensorboard", "--log", "tensorboard:x", "--dry-run"]) == 2
     assert "--log tensorboard is given twice" in capsys.readouterr().err

@@ -150,6 +150,21 @@ def test_a_task_that_fails_is_reported_and_the_others_go_on(asked: Asked, tmp_pa
         assert [run.status for run in store.runs(kind="condense", method="mtt")] == ["failed"]
 
 
+def test_a_failure_that_two_studies_share_is_on_both_pages(
+    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm = '[arms.satm]\nmethod = "satm"\nsettings = {step_size = 1e9}\n\n[evaluations.in-domain]'
+    for name in ("small", "other"):
+        (tmp_path / f"{name}.toml").write_text(STUDY.replace("[evaluations.in-domain]", arm))
+    wanted = replace(asked, seeds=1, networks=1, only=("arm=satm",))
+    both = [*layouts(wanted), *layouts(replace(wanted, study=str(tmp_path / "other.toml")))]
+    monkeypatch.setattr("satm.workflow.reproduce.run.layouts", lambda *args, **options: both)
+    done = reproduce(wanted, registry=tmp_path / "satm.db")
+    (line,) = done.failed
+    failed = {name: [s.paragraphs for s in page.sections if s.title == "Failed"] for name, page in done.pages}
+    assert failed == {"small": [(line,)], "other": [(line,)]}
+
+
 def test_a_second_start_of_the_same_study_is_refused(asked: Asked, tmp_path: Path) -> None:
     from satm.workflow.reproduce.run import _held
 

@@ -24,6 +24,7 @@ from satm.workflow.serve.queries import metadata
 from satm.workflow.serve.server import _only_for
 from satm.workflow.serve.site import browsing
 from tests.chromium import chromium
+from tests.registry.kept import unpack
 from tests.satm.workflow.reporting.registries import ATTACK, a_set, fill, rename, unreadable_whitening
 
 pytest.importorskip("datasette", reason="datasette is not installed")
@@ -101,6 +102,31 @@ def test_nothing_is_written_and_no_file_is_left(path: Path, capsys: pytest.Captu
         connection.close()
     assert path.read_bytes() == before
     assert sorted(each.name for each in path.parent.iterdir()) == [path.name]
+
+
+@pytest.mark.parametrize("schema", [1, 5, 11])
+def test_a_registry_of_an_older_version_is_served_and_not_changed(schema: int, tmp_path: Path) -> None:
+    path = unpack(schema, tmp_path / "old.db")
+    before = path.read_bytes()
+    sets, view = answers(path, "/satm/sets.json?_shape=array", "/satm/group_summary.json?_shape=array")
+    assert {each["name"] for each in sets.json()} == {"cifar10/ipc2/satm@1", "cifar10/ipc2/satm@2"}
+    assert {each["condensations"] for each in view.json()} == {2}
+    assert path.read_bytes() == before
+
+
+def test_a_file_in_a_folder_that_cannot_be_written_is_served(path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    copy = folder / "satm.db"
+    copy.write_bytes(path.read_bytes())
+    copy.chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        (answer,) = answers(copy, "/satm/sets.json?_shape=array")
+        assert len(answer.json()) > 0
+        assert [each.name for each in folder.iterdir()] == ["satm.db"]
+    finally:
+        folder.chmod(0o755)
 
 
 def test_what_cannot_be_served_is_one_line(
