@@ -216,6 +216,7 @@ class Numbers:
     limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # the largest values of settings in a profile
     by_profile: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the settings for a profile
     recipes: Mapping[str, str] = field(default_factory=dict)  # the recipe of the evaluation in a profile
+    parametrisation: str = "pixels"  # the setting `parametrisation`
     batch_normed: bool = False  # whether the ConvNet has batch norm instead of instance norm
 
 

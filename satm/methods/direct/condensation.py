@@ -114,10 +114,10 @@ class DirectCondensation:
         theta = self.parameters(seed.child("network"))
         real = self.real.draw(seed.child("real").generator())
         leaf = self.images.detach().requires_grad_()
-        synthetic = self.by_class(leaf)
-        if self.augment is not None:
-            generator = seed.child("augment").generator()
-            draws = draw_per_class(self.augment, len(synthetic), self.task.data.image_shape, generator)
+        synthetic = self.compared(self.by_class(leaf), seed)
+        generator = seed.child("augment").generator()
+        for strategy in [] if self.augment is None else self.augment.split("+"):
+            draws = draw_per_class(strategy, len(synthetic), self.task.data.image_shape, generator)
             real, synthetic = apply_per_class(real, draws), apply_per_class(synthetic, draws)
         outside, total = self.matched(theta, synthetic.detach(), real)
         (gradient,) = torch.autograd.grad(synthetic, leaf, outside)
@@ -127,6 +127,13 @@ class DirectCondensation:
         """Return the images that networks see if φ = `images`, grouped by class: [K, n, C, H, W]."""
         seen: Images = self.task.parametrisation.decode(images).unflatten(0, (-1, self.task.seen_ipc))
         return seen
+
+    def compared(self, synthetic: Images, seed: Seed) -> Images:
+        """Return the images [K, m, C, H, W] that are compared in this outer step: here all of `synthetic` [K, n, …].
+
+        A subclass may choose m < n of them. Every random draw comes from `seed`.
+        """
+        return synthetic
 
     def move(self, at: Moved, gradient: Images, measured: Mapping[str, float]) -> Moved:
         """Return φ and v after an update with `gradient`.
