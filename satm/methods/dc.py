@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from satm.augment import DSA
 from satm.examples import TensorExamples
 from satm.methods.base import METHODS
 from satm.methods.checks import check_gradient_matching
+from satm.methods.direct.condensation import Init
 from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig
 from satm.methods.direct.method import DirectMethod
 from satm.rng import Seed
@@ -28,7 +28,7 @@ class DCConfig(GradientMatchingConfig):
 
     inner_epochs: int  # ς_θ in Algorithm 1: the epochs of training the network on φ between two updates of φ
     batch_syn: int = 256  # synthetic images in one step of the training between two updates
-    init: Literal["real", "noise"] = "noise"
+    init: Init = "noise"
 
     def training(self) -> SGDConfig:
         """See `GradientMatchingConfig`."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from satm.augment import DSA, STRATEGY
 from satm.methods.base import METHODS, Condensation, Task
 from satm.methods.checks import check_gradient_matching
 from satm.methods.dc import DC, DCConfig
+from satm.methods.direct.condensation import Init
 from satm.methods.direct.method import DirectMethod
 
 
@@ -21,7 +21,7 @@ class DSAConfig(DCConfig):
     augmented too, with one draw for each image.
     """
 
-    init: Literal["real", "noise"] = "real"
+    init: Init = "real"
     augment: str | None = STRATEGY  # augmentations in DSA's notation; null: none, which gives DC
 
     def __post_init__(self) -> None:

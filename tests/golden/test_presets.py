@@ -49,7 +49,7 @@ TRAJECTORY = ("satm", "mtt", "ftd", "tesla", "datm")
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000}  # of the training sets
 EVERYWHERE = ("dc", "dsa", "dm", "ncfm")
 """The methods whose numbers are printed for every data set at once."""
-PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "rded", "idc", "dd", "rat-bptt")
+PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "rded", "idc", "dream", "dd", "rat-bptt")
 
 
 # How a preset spells a published parameter.
@@ -221,6 +221,10 @@ OF_ONE_METHOD: Mapping[tuple[str, str], Read] = {
     ("rat-bptt", "clip"): setting("clip"),
     ("dc", "Iteration"): setting("networks"),
     ("dsa", "Iteration"): setting("networks"),
+    ("dream", "factor"): lambda preset: getattr(preset.config.decoding, "factor", 1),
+    ("dream", "interval"): setting("cluster_every"),
+    ("dream", "f2_init"): lambda preset: {"clustered": "kmean"}.get(preset.config.settings.init),
+    ("dream", "mix_p"): setting("cutmix"),
     ("idc", "metric"): lambda preset: {"squared": "mse", "absolute": "l1"}[preset.config.settings.distance],
     ("idc", "lr_img"): lambda preset: in_pixels(preset) * 10 / preset.config.ipc,
     ("idc", "lr_img_effective"): in_pixels,
@@ -249,6 +253,12 @@ OF_ONE_METHOD: Mapping[tuple[str, str], Read] = {
     ("datm", "Label_Model_Timestamp"): lambda preset: -1 if preset.config.settings.teacher_epoch == 100 else "other",
 }
 
+OF_ONE_METHOD = {
+    **{("dream", name): read for (method, name), read in OF_ONE_METHOD.items() if method == "idc" and name != "init"},
+    **OF_ONE_METHOD,
+}
+"""DREAM's code is IDC's, with the same names."""
+
 # What no preset has a counterpart of, and why.
 
 RECIPE = "how a network is trained for an evaluation: tests/golden/test_recipes.py"
@@ -257,6 +267,7 @@ NO_LONGER = "experts are trained no longer than segments need; the snapshots up 
 CONSTANT = "experts have a constant learning rate and cross-entropy: there is no setting to change it"
 NO_EFFECT = "its program does not read it"
 IDC = "of IDC or DREAM, MDC's base; ours is trajectory matching"
+OF_IDC = ("idc", "dream")
 IDC_LAYERS = "gradients of convolutions only, as the code has it: tests/satm/methods/direct/test_idc.py"
 WEIGHTS = "a length in the space of network weights; ours is one in the space of images (docs/choices.md)"
 TEACHER = "of the teacher or of the training under it: tests of the recipe `rded`"
@@ -286,8 +297,9 @@ UNREAD: Mapping[tuple[str, str], str] = {
     ("ncfm", "calib_weight"): "the weight is 1, beside 300 of the distance: tests/satm/methods/direct/test_ncfm.py",
     ("dc", "dis_metric"): "the distance of the paper's Eq. 9; there is no other",
     ("dm", "ipc_default"): "the user gives the IPC",
-    **{("idc", name): RECIPE for name in ("epochs", "batch_size", "mixup", "dsa_strategy")},
-    **{("idc", name): IDC_LAYERS for name in ("bias", "fc", "match")},
+    **{(method, name): RECIPE for method in OF_IDC for name in ("epochs", "batch_size", "mixup", "dsa_strategy")},
+    **{(method, name): IDC_LAYERS for method in OF_IDC for name in ("bias", "fc", "match")},
+    ("dream", "init"): "mix only says that a start is a grid; f2_init says of which images",
     ("idc", "beta"): "the box of CutMix is uniform in area; there is no other",
     **{("mdc", name): IDC for name in ("base", "lr_img", "niter", "factor", "distance", "epochs", "repeat", "f_idx")},
     ("mdc", "adaptive_class_wise"): "sizes are chosen for all classes together; there is no other way",
@@ -623,6 +635,7 @@ def moved(value: object) -> list[object]:
         return [
             {
                 "real": "noise",
+                "clustered": "real",
                 "noise": "real",
                 "right": "real",
                 "normal": "learned",
@@ -691,11 +704,13 @@ def test_a_row_with_one_value_changed_is_noticed(method: str) -> None:
             assert noticed(asked, tables) or equivalent(asked, tables), f"{asked}: {mutant} goes unnoticed"
 
 
-@pytest.mark.parametrize("method", [*EVERYWHERE, "rded", "idc"])
+@pytest.mark.parametrize("method", [*EVERYWHERE, "rded", "idc", "dream"])
 def test_a_printed_number_that_changes_is_noticed(method: str) -> None:
     own = NUMBERS[method]
     asked = [
-        each for each in REQUESTS if each.method == method and each.dataset in ("cifar10", "cifar100", "imagenette")
+        each
+        for each in REQUESTS
+        if each.method == method and each.dataset in ("cifar10", "cifar100", "tiny-imagenet", "imagenette")
     ]
     for mutant in changed(own):
         tables = {**NUMBERS, method: mutant}

@@ -13,6 +13,7 @@ from typing import Self
 import torch
 from torch import nn
 
+from satm import networks
 from satm.engine import FlatNetwork, Step, flatten, make_step
 from satm.errors import ConfigError, Diverged
 from satm.functional import unflatten
@@ -48,6 +49,11 @@ class GradientMatchingConfig(DirectConfig):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)}: expected at least 1")
         self.training()
+
+    @property
+    def clusterings_a_step(self) -> float:
+        """See `DirectConfig`: with a fresh network the real images are always clustered."""
+        return 0.0 if self.cluster_every is None else -(-self.updates // self.cluster_every) / self.updates
 
     @property
     def steps(self) -> int:
@@ -159,6 +165,15 @@ class GradientMatching(DirectCondensation):
         else:
             self._used = self.theta
         return self._used
+
+    def embedding(self, theta: FlatParams) -> nn.Module:
+        """See `DirectCondensation`."""
+        FlatNetwork(self.network).load(theta)
+        return networks.features(self.network)
+
+    def clusters_now(self) -> bool:
+        """See `DirectCondensation`: the updates with the present network are counted."""
+        return self.cluster_every is not None and self.step % self.config.updates % self.cluster_every == 0
 
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
         """See `DirectCondensation`: the distance between the gradients."""
