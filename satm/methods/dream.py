@@ -31,7 +31,7 @@ METHODS.add(
         summary="IDC on real images at the centres of the clusters of their class (Liu et al. 2023)",
         cite=("liu2023dream",),
         config=DREAMConfig,
-        recipe="dm",
+        recipe="idc",
         begin=IDC,
         check=check_convolutions,
     )

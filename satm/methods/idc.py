@@ -152,7 +152,7 @@ METHODS.add(
         summary="gradient matching on networks trained on real images, in grids of smaller images (Kim et al. 2022)",
         cite=("kim2022idc",),
         config=IDCConfig,
-        recipe="dm",
+        recipe="idc",
         begin=IDC,
         check=check_convolutions,
     )

@@ -52,7 +52,6 @@ IDC_DEPARTURES = (
     "lr_images 0.008 IPC for 0.0005 IPC: images are normalised by a std of about 0.25, and IDC learns pixels in 0..1",
     "images are not clipped to 0..1, and all classes move at once",
     "real images are drawn at random, not in passes over the data",
-    "judged by DM's recipe: 1,000 epochs without CutMix",
 )
 IDC_VALUES = {
     **{"networks": 2000, "updates": 100, "batch_real": 64, "batch_syn": 128, "distance": "squared", "init": "real"},
