@@ -25,8 +25,7 @@ from satm import networks
 from satm.data import ImageData, Split
 from satm.matching import gradient_distance
 from satm.methods import Task
-from satm.methods.dc import DCConfig
-from satm.methods.direct.gradient_matching import GradientMatching
+from satm.methods.dc import DC, DCConfig
 from satm.methods.dm import DistributionMatching, DMConfig
 from satm.preprocessing import MeanStd
 from satm.rng import Seed
@@ -129,7 +128,7 @@ def measure(ipc: int, batch: int, width: int, seconds: float, say: Callable[[str
         notify=say,
     )
     dc = DCConfig(networks=1, updates=1, inner_epochs=0, batch_real=batch, init="real", compile="compiled")
-    gradients = GradientMatching(task, dc)
+    gradients = DC(task, dc)
     embeddings = DistributionMatching(task, DMConfig(batch_real=batch, compile="compiled"))
     synthetic = gradients.by_class(gradients.images)
     real = gradients.real.draw(Seed(1).generator())

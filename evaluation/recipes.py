@@ -179,6 +179,25 @@ RECIPES.add(
 
 RECIPES.add(
     Recipe(
+        name="idc",
+        summary="1000 epochs with CutMix in batches of 64, as IDC (Kim et al. 2022) and DREAM (Liu et al. 2023)",
+        epochs=1000,
+        batch_size=64,
+        drop_at=(666, 833),
+        decay=0.2,
+        augment="flip+color+crop_scale_rotate",
+        learning_rate=0.01,
+        repeats=3,
+        source="IDC (argument.py, train.py and misc/augment.py at ceac95a; --repeat 3 of its README): 1000 epochs, "
+        "drops after 2/3 and 5/6 by 0.2, SGD 0.9 and 5e-4, batches of 64, flip, colour, then one of crop, scale and "
+        "rotate, CutMix on half of the batches",
+        departures=("IDC's numbers for CIFAR on every set: it has no CutMix on MNIST, and other epochs on ImageNet",),
+        cutmix=CutMix(probability=0.5, alpha=1.0),
+    )
+)
+
+RECIPES.add(
+    Recipe(
         name="cpu",
         summary="300 epochs, so that a network takes minutes on a CPU",
         scale="cpu",

@@ -32,18 +32,29 @@ class Choice:
     find: Callable[[str], type[Any]]  # returns the dataclass that has the given short name
 
 
-def to_dict(config: Any) -> dict[str, Any]:
+LATER: Mapping[str, Any] = types.MappingProxyType({"later": True})
+"""The metadata of a field that was added after configurations were stored. Its default value must be the behaviour from
+before. `to_dict(config, short=True)` leaves it out at this value, so that the stored configurations stay the same."""
+
+
+def to_dict(config: Any, *, short: bool = False) -> dict[str, Any]:
     """Return the fields of a configuration dataclass as a dictionary that can be written as JSON.
 
-    A value that is a dataclass becomes a nested dictionary, and a tuple becomes a list.
+    A value that is a dataclass becomes a nested dictionary, and a tuple becomes a list. If `short` is True, the fields
+    with the metadata `LATER` are left out if they have their default values.
     """
-    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    values = [(field, getattr(config, field.name)) for field in dataclasses.fields(config)]
+    return {
+        field.name: _plain(value, short)
+        for field, value in values
+        if not (short and field.metadata.get("later") and value == field.default)
+    }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, short: bool) -> Any:
     if dataclasses.is_dataclass(value):
-        return to_dict(value)
-    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+        return to_dict(value, short=short)
+    return [_plain(v, short) for v in value] if isinstance(value, tuple) else value
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:

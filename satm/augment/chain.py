@@ -36,6 +36,7 @@ def named(strategy: str, ranges: DSARanges | None = None) -> Augment:
     """Return the augmentation that `strategy` names. Its parameters are drawn from `ranges`; None: those of DSA.
 
     `crop_flip` applies one of the two operations to each batch, as in DSA. `crop+flip` applies both to each batch.
+    `flip+crop_scale` applies flip, and then one of the other two.
     Raises UnknownName for an unknown operation.
     """
     ranges = ranges or DSARanges()
@@ -44,6 +45,6 @@ def named(strategy: str, ranges: DSARanges | None = None) -> Augment:
 
 def within(strategy: str, allowed: str) -> str | None:
     """Keep the operations of `strategy` that are also in the DSA strategy `allowed`; None if no operation remains."""
-    sign = "+" if "+" in strategy else "_"
-    kept = [name for name in strategy.split(sign) if name in parse(allowed)]
-    return sign.join(kept) or None
+    names = parse(allowed)
+    kept = ["_".join(name for name in part.split("_") if name in names) for part in strategy.split("+")]
+    return "+".join(part for part in kept if part) or None

@@ -3,6 +3,9 @@
 from satm.matching.characteristic import characteristic as characteristic
 from satm.matching.characteristic import characteristic_distance as characteristic_distance
 from satm.matching.distribution import distribution_distance as distribution_distance
+from satm.matching.gradient import GradientDistance as GradientDistance
+from satm.matching.gradient import absolute_distance as absolute_distance
 from satm.matching.gradient import gradient_distance as gradient_distance
+from satm.matching.gradient import squared_distance as squared_distance
 from satm.matching.real import RealLoss as RealLoss
 from satm.matching.trajectory import TrajectoryLoss as TrajectoryLoss

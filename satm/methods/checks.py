@@ -11,7 +11,7 @@ from satm import networks
 from satm.errors import ConfigError
 from satm.machine.purity import draws_random_numbers
 from satm.methods.base import Request
-from satm.methods.direct.condensation import stateless_network
+from satm.methods.direct.condensation import DirectConfig, stateless_network
 from satm.rng import Seed
 
 
@@ -38,8 +38,11 @@ def check_distribution_matching(request: Request) -> None:
 def check_gradient_matching(request: Request) -> None:
     """Raise ConfigError if the gradient of the architecture depends on more than the images and the parameters.
 
-    This is so for an architecture with running statistics or with dropout.
+    This is so for an architecture with running statistics or with dropout. If real images are chosen by their features,
+    an architecture without features is refused, too.
     """
+    if isinstance(request.settings, DirectConfig) and request.settings.clusters:
+        check_features(request)
     network = stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))
     if draws_random_numbers(network, torch.zeros(1, *request.data.image_shape)):
         raise ConfigError(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from satm.augment import DSA
+from satm.examples import TensorExamples
 from satm.methods.base import METHODS
 from satm.methods.checks import check_gradient_matching
+from satm.methods.direct.condensation import Init
 from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig
 from satm.methods.direct.method import DirectMethod
+from satm.rng import Seed
+from satm.training import SGDConfig, fit
+from satm.types import Images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +26,36 @@ class DCConfig(GradientMatchingConfig):
     θ_0 is a fresh network, and θ_{t+1} is θ_t trained further on φ.
     """
 
-    init: Literal["real", "noise"] = "noise"
+    inner_epochs: int  # ς_θ in Algorithm 1: the epochs of training the network on φ between two updates of φ
+    batch_syn: int = 256  # synthetic images in one step of the training between two updates
+    init: Init = "noise"
+
+    def training(self) -> SGDConfig:
+        """See `GradientMatchingConfig`."""
+        return SGDConfig(epochs=self.inner_epochs, lr=self.lr_network, batch_size=self.batch_syn)
+
+    def images_a_step(self, classes: int, ipc: int) -> float:
+        """See `DirectConfig`. Synthetic images count 3 times, because they are differentiated twice.
+
+        The images of the training between two updates are added.
+        """
+        between = self.inner_epochs * (self.updates - 1) / self.updates
+        return classes * (self.batch_real + (3 + between) * ipc)
+
+
+class DC(GradientMatching):
+    """A condensation by DC or, with `augment`, by DSA. The network is trained on φ, augmented if φ is."""
+
+    def train(self, images: Images, seed: Seed) -> None:
+        """See `GradientMatching`."""
+        stored = self.task.parametrisation
+        fit(
+            self.network,
+            TensorExamples(stored.decode(images), stored.spread(self.labels)),
+            self.config.training(),
+            seed=seed,
+            augment=None if self.augment is None else DSA(self.augment),
+        )
 
 
 METHODS.add(
@@ -31,7 +65,7 @@ METHODS.add(
         cite=("zhao2021dc",),
         config=DCConfig,
         recipe="dc",
-        begin=GradientMatching,
+        begin=DC,
         check=check_gradient_matching,
     )
 )

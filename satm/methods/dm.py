@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
+from torch import nn
 
 from satm import networks
 from satm.augment import DSA, STRATEGY
@@ -69,7 +70,7 @@ class DistributionMatching(DirectCondensation):
 
     def __init__(self, task: Task, config: DMConfig) -> None:
         super().__init__(task, config, config.augment)
-        embed = FlatNetwork(networks.features(self.network))
+        embed = self.embed = FlatNetwork(networks.features(self.network))
 
         def embedded(theta: FlatParams, images: Images) -> torch.Tensor:
             found: torch.Tensor = embed(theta, images.flatten(0, 1)).unflatten(0, images.shape[:2])
@@ -92,6 +93,11 @@ class DistributionMatching(DirectCondensation):
     def parameters(self, seed: Seed) -> FlatParams:
         """See `DirectCondensation`: the parameters of a fresh ψ."""
         return flatten(networks.features(self.drawn(seed)).parameters()).detach()
+
+    def embedding(self, theta: FlatParams) -> nn.Module:
+        """See `DirectCondensation`: ψ itself, because θ are its parameters."""
+        self.embed.load(theta)
+        return self.embed.network
 
     @torch.no_grad()
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:

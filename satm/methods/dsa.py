@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from satm.augment import DSA, STRATEGY
 from satm.methods.base import METHODS, Condensation, Task
 from satm.methods.checks import check_gradient_matching
-from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig
+from satm.methods.dc import DC, DCConfig
+from satm.methods.direct.condensation import Init
 from satm.methods.direct.method import DirectMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DSAConfig(GradientMatchingConfig):
+class DSAConfig(DCConfig):
     """DC with the distance D(∇θ L(A(φ_k, ω); θ), ∇θ L(A(T_k, ω); θ)).
 
     The other symbols are those of `DCConfig`. A is the augmentation. In each step, each class has one random draw ω,
@@ -20,16 +21,17 @@ class DSAConfig(GradientMatchingConfig):
     augmented too, with one draw for each image.
     """
 
+    init: Init = "real"
     augment: str | None = STRATEGY  # augmentations in DSA's notation; null: none, which gives DC
 
     def __post_init__(self) -> None:
-        GradientMatchingConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
+        DCConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
         if self.augment is not None:
             DSA(self.augment)
 
 
 def _begin(task: Task, config: DSAConfig) -> Condensation:
-    return GradientMatching(task, config, config.augment)
+    return DC(task, config, config.augment)
 
 
 METHODS.add(

@@ -97,13 +97,14 @@ class CondenseConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as a JSON-able dictionary; `from_dict` is the inverse."""
-        # The setting `parametrisation` is left out if it is `pixels`. Otherwise runs and sets that were stored before
-        # this setting existed would not be found any more, because their stored configurations do not have it.
-        values = self.every_setting()
+        # The setting `parametrisation` is left out if it is `pixels`, as are the settings with the metadata `LATER`.
+        # Otherwise runs and sets that were stored before these settings existed would not be found any more, because
+        # their stored configurations do not have them.
+        values = {**self.every_setting(), "settings": plain(self.settings, short=True)}
         return values if self.decoding != PIXELS else {k: v for k, v in values.items() if k != "parametrisation"}
 
     def every_setting(self) -> dict[str, Any]:
-        """The dictionary of `to_dict`, but always with `parametrisation`, so that `satm.config.override` finds it."""
+        """The dictionary of `to_dict`, but with every setting, so that `satm.config.override` finds it."""
         return {key: value for key, value in plain(self).items() if (key, value) != ("classes", None)}
 
     @classmethod
@@ -216,6 +217,7 @@ class Numbers:
     limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # the largest values of settings in a profile
     by_profile: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the settings for a profile
     recipes: Mapping[str, str] = field(default_factory=dict)  # the recipe of the evaluation in a profile
+    parametrisation: str = "pixels"  # the setting `parametrisation`
     batch_normed: bool = False  # whether the ConvNet has batch norm instead of instance norm
 
 

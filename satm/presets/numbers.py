@@ -41,6 +41,30 @@ NCFM_DEPARTURES = (
 NCFM_DEPARTURES_OF = {
     "cifar100": ("Adam at IPC 10 too, where NCFM's file has SGD at 0.01",),
 }
+IDC_CODE = "IDC's code (argument.py and misc/reproduce.py of snu-mllab/Efficient-Dataset-Condensation at ceac95a)"
+# IDC_LR is multiplied by the IPC. IDC prints 0.005 IPC/10 for pixels in 0..1 and images of 32 pixels a side. For images
+# divided by a std s = 0.25, this is divided by s². IDC also multiplies it by the number of pixels, relative to 32 × 32.
+IDC_LR = 0.008
+IDC_SIZES = {"digits": 16, "tiny-imagenet": 64, "imagenet-1k": 64} | dict.fromkeys(
+    ("imagenette", "imagenette2", "imagewoof", "imagewoof2", "imagefruit", "imagemeow"), 128
+)
+IDC_DEPARTURES = (
+    "lr_images 0.008 IPC for 0.0005 IPC: images are normalised by a std of about 0.25, and IDC learns pixels in 0..1",
+    "images are not clipped to 0..1, and all classes move at once",
+    "real images are drawn at random, not in passes over the data",
+)
+IDC_VALUES = {
+    **{"networks": 2000, "updates": 100, "batch_real": 64, "batch_syn": 128, "distance": "squared", "init": "real"},
+    **{"lr_network": 0.01, "momentum_network": 0.9, "weight_decay": 5e-4, "images_between": 2000, "cutmix": 0.5},
+}
+IDC_LIMITS = {"cpu": {"updates": 20, "images_between": 256}, "smoke": {"updates": 4, "images_between": 64}}
+DREAM_CODE = "DREAM's code (argument.py, misc/reproduce.py and condense.py of lyq312318224/DREAM at 595e3c1)"
+# DREAM prints 0.005 IPC/10 for Tiny ImageNet too, except at IPC 50, and multiplies it by the pixels: IDC_LR · 4.
+DREAM_TINY = {1: {"lr_images": 0.032}, 10: {"lr_images": 0.32}, 50: {"lr_images": 0.00032}}
+DREAM_DEPARTURES = (
+    *(each for each in IDC_DEPARTURES if "real images" not in each),
+    "features are those of normalised images: DREAM's are of pixels in 0..1",
+)
 DD_CODE = "DD's code (base_options.py and README.md of ssnl/dataset-distillation at 98e4894)"
 DD_DEPARTURES = (
     "N is 3 IPC: one image of each class in a step and 3 passes, as the code has it for 10 images a class",
@@ -138,6 +162,30 @@ NUMBERS: Mapping[str, Numbers] = {
         experts=ExpertConfig(count=20, lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=128),
         most_experts={"cpu": 5, "smoke": 2},
         limits={"cpu": {"frequencies": 256}, "smoke": {"frequencies": 32}},
+    ),
+    "idc": Numbers(
+        values=IDC_VALUES,
+        per_image={"lr_images": IDC_LR},
+        per_image_of={name: {"lr_images": IDC_LR * (size / 32) ** 2} for name, size in IDC_SIZES.items()},
+        source=IDC_CODE,
+        departures=IDC_DEPARTURES,
+        departures_of=dict.fromkeys(IDC_SIZES, ("no numbers for this data set: those of CIFAR-10",)),
+        limits=IDC_LIMITS,
+        parametrisation="factor:2",
+    ),
+    "dream": Numbers(
+        values={**IDC_VALUES, "batch_real": 128, "init": "clustered", "cluster_every": 10},
+        values_of={"tiny-imagenet": {"batch_real": 64, "images_between": 1000}},
+        per_image={"lr_images": IDC_LR},
+        per_image_of={name: {"lr_images": IDC_LR * (size / 32) ** 2} for name, size in IDC_SIZES.items()},
+        by_set={"tiny-imagenet": DREAM_TINY},
+        source=DREAM_CODE,
+        departures=DREAM_DEPARTURES,
+        departures_of={
+            name: ("no numbers for this data set: those of CIFAR-10",) for name in IDC_SIZES if name != "tiny-imagenet"
+        },
+        limits=IDC_LIMITS,
+        parametrisation="factor:2",
     ),
     "dd": Numbers(
         values={"outer_steps": 19_600, "lr_images": 0.01, "batch_real": 1024, "step_size": 0.001, "passes": 3},

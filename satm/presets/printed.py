@@ -12,6 +12,7 @@ from typing import Any
 from satm.experts import ExpertConfig
 from satm.methods import OUTER
 from satm.networks import batch_normed_name
+from satm.parametrisation import parametrisation_of
 from satm.presets._types import CondenseConfig, Numbers, Preset, Row
 from satm.presets.choice import Choice
 from satm.presets.numbers import PRINTED_RULES, RULE_SOURCE
@@ -22,9 +23,11 @@ from satm.presets.scale import recipe_change
 def spell_printed(method: str) -> list[str]:
     """Lines of text with the printed numbers of `method` and their source."""
     numbers = numbers_of(method)
+    stored = {} if numbers.parametrisation == "pixels" else {"parametrisation": numbers.parametrisation}
     several = {dataset: numbers.values_of.get(dataset, {}) for dataset in (*numbers.values_of, *numbers.per_image_of)}
     return [
-        f"{method:24} {_spell({**numbers.values, **_rule(numbers.per_image)}) or 'no numbers'}  [{numbers.source}]",
+        f"{method:24} {_spell({**numbers.values, **_rule(numbers.per_image), **stored}) or 'no numbers'}  "
+        f"[{numbers.source}]",
         *(
             f"{f'{method}, {dataset}':24} {_spell({**values, **_rule(numbers.per_image_of.get(dataset, {}))})}"
             for dataset, values in several.items()
@@ -94,8 +97,9 @@ def printed_preset(choice: Choice) -> Preset:
     if method.unrolls and settings.engine == "auto":
         settings = replace(settings, engine=scale.engine)
     if scale.max_images is not None:
-        settings = method.within(settings, scale.max_images, choice.classes or 10, choice.ipc)
-    config = choice.config(settings, _experts(choice, numbers))
+        seen = choice.ipc * parametrisation_of(numbers.parametrisation).each
+        settings = method.within(settings, scale.max_images, choice.classes or 10, seen)
+    config = replace(choice.config(settings, _experts(choice, numbers)), parametrisation=numbers.parametrisation)
     if numbers.batch_normed:
         config = replace(config, architecture=batch_normed_name(config.architecture))
     config = replace(config, recipe=numbers.recipes.get(scale.name, config.recipe))

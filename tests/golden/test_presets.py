@@ -49,7 +49,7 @@ TRAJECTORY = ("satm", "mtt", "ftd", "tesla", "datm")
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000}  # of the training sets
 EVERYWHERE = ("dc", "dsa", "dm", "ncfm")
 """The methods whose numbers are printed for every data set at once."""
-PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "rded", "dd", "rat-bptt")
+PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "rded", "idc", "dream", "dd", "rat-bptt")
 
 
 # How a preset spells a published parameter.
@@ -107,6 +107,16 @@ def period(preset: Preset) -> object:
     """MDC prints a period of 100 for 2,000 outer steps."""
     settings = preset.config.settings
     return settings.steps_between_choices() * 2_000 / settings.outer_steps
+
+
+def in_pixels(preset: Preset) -> float:
+    """IDC's learning rate for pixels in 0..1. Ours is for images that are divided by a std of 0.25."""
+    return float(preset.config.settings.lr_images) * 0.25**2
+
+
+def words(text: str, true: Callable[[Preset], bool]) -> Read:
+    """A parameter that is printed in words: `text` if they are true of the preset."""
+    return lambda preset: text if true(preset) else "other"
 
 
 def sizes(preset: Preset) -> object:
@@ -211,12 +221,43 @@ OF_ONE_METHOD: Mapping[tuple[str, str], Read] = {
     ("rat-bptt", "clip"): setting("clip"),
     ("dc", "Iteration"): setting("networks"),
     ("dsa", "Iteration"): setting("networks"),
+    ("dream", "factor"): lambda preset: getattr(preset.config.decoding, "factor", 1),
+    ("dream", "interval"): setting("cluster_every"),
+    ("dream", "f2_init"): lambda preset: {"clustered": "kmean"}.get(preset.config.settings.init),
+    ("dream", "mix_p"): setting("cutmix"),
+    ("idc", "metric"): lambda preset: {"squared": "mse", "absolute": "l1"}[preset.config.settings.distance],
+    ("idc", "lr_img"): lambda preset: in_pixels(preset) * 10 / preset.config.ipc,
+    ("idc", "lr_img_effective"): in_pixels,
+    ("idc", "n_data"): setting("images_between"),
+    ("idc", "niter"): setting("networks"),
+    ("idc", "inner_loop"): setting("updates"),
+    ("idc", "net_type"): lambda preset: re.sub(r"\d$", "", preset.config.architecture),
+    ("idc", "depth"): lambda preset: preset.config.architecture.removeprefix("convnet"),
+    ("idc", "factor"): words("1 (IDC-I) or 2 (IDC)", lambda preset: preset.config.parametrisation == "factor:2"),
+    ("idc", "lr"): setting("lr_network"),
+    ("idc", "momentum"): setting("momentum_network"),
+    ("idc", "weight_decay"): setting("weight_decay"),
+    ("idc", "batch_syn_max"): setting("batch_syn"),
+    ("idc", "mom_img"): setting("momentum_images"),
+    ("idc", "net_epoch"): lambda preset: preset.config.settings.training().epochs,
+    ("idc", "aug_type"): lambda preset: augment(preset).replace("+", "_"),
+    ("idc", "mixup_net"): lambda preset: "cut" if preset.config.settings.cutmix else "vanilla",
+    ("idc", "mix_p"): words(
+        "1.0; 0.5 on CIFAR, SVHN, MNIST, Fashion", lambda preset: preset.config.settings.cutmix == 0.5
+    ),
+    ("idc", "init"): words("random; mix where factor > 1", lambda preset: preset.config.settings.init == "real"),
     ("ncfm", "niter"): setting("outer_steps"),
     ("ncfm", "factor"): lambda preset: getattr(preset.config.decoding, "factor", 1),
     ("ncfm", "init"): lambda preset: {"real": "mix"}.get(preset.config.settings.init),  # real images, in grids there
     ("datm", "buffer.train_epochs"): setting("teacher_epoch"),
     ("datm", "Label_Model_Timestamp"): lambda preset: -1 if preset.config.settings.teacher_epoch == 100 else "other",
 }
+
+OF_ONE_METHOD = {
+    **{("dream", name): read for (method, name), read in OF_ONE_METHOD.items() if method == "idc" and name != "init"},
+    **OF_ONE_METHOD,
+}
+"""DREAM's code is IDC's, with the same names."""
 
 # What no preset has a counterpart of, and why.
 
@@ -226,6 +267,8 @@ NO_LONGER = "experts are trained no longer than segments need; the snapshots up 
 CONSTANT = "experts have a constant learning rate and cross-entropy: there is no setting to change it"
 NO_EFFECT = "its program does not read it"
 IDC = "of IDC or DREAM, MDC's base; ours is trajectory matching"
+OF_IDC = ("idc", "dream")
+IDC_LAYERS = "gradients of convolutions only, as the code has it: tests/satm/methods/direct/test_idc.py"
 WEIGHTS = "a length in the space of network weights; ours is one in the space of images (docs/choices.md)"
 TEACHER = "of the teacher or of the training under it: tests of the recipe `rded`"
 
@@ -254,6 +297,10 @@ UNREAD: Mapping[tuple[str, str], str] = {
     ("ncfm", "calib_weight"): "the weight is 1, beside 300 of the distance: tests/satm/methods/direct/test_ncfm.py",
     ("dc", "dis_metric"): "the distance of the paper's Eq. 9; there is no other",
     ("dm", "ipc_default"): "the user gives the IPC",
+    **{(method, name): RECIPE for method in OF_IDC for name in ("epochs", "batch_size", "mixup", "dsa_strategy")},
+    **{(method, name): IDC_LAYERS for method in OF_IDC for name in ("bias", "fc", "match")},
+    ("dream", "init"): "mix only says that a start is a grid; f2_init says of which images",
+    ("idc", "beta"): "the box of CutMix is uniform in area; there is no other",
     **{("mdc", name): IDC for name in ("base", "lr_img", "niter", "factor", "distance", "epochs", "repeat", "f_idx")},
     ("mdc", "adaptive_class_wise"): "sizes are chosen for all classes together; there is no other way",
     ("mdc", "adaptive_reg"): "the method itself",
@@ -294,7 +341,9 @@ VARIANTS: Mapping[str, str] = {
 }
 
 OTHER_IPC = {">50": "the author's advice in an issue: the better of two. The preset takes the loops of IPC 50"}
-OTHER_DATA = ("imageyellow", "imagesquawk", "imagenet-10", "imagenet-100", "mnist", "svhn")
+OTHER_DATA = (
+    *("imageyellow", "imagesquawk", "imagenet-10", "imagenet-100", "mnist", "svhn", "fashion", "speech-commands-8"),
+)
 """Published data sets that the catalogue does not have."""
 
 # Values that are printed in words, that follow from the resolution, or that are ours where nothing is printed.
@@ -586,9 +635,11 @@ def moved(value: object) -> list[object]:
         return [
             {
                 "real": "noise",
+                "clustered": "real",
                 "noise": "real",
                 "right": "real",
                 "normal": "learned",
+                "squared": "absolute",
                 "hard": "teacher",
                 "teacher": "hard",
             }[value]
@@ -653,11 +704,13 @@ def test_a_row_with_one_value_changed_is_noticed(method: str) -> None:
             assert noticed(asked, tables) or equivalent(asked, tables), f"{asked}: {mutant} goes unnoticed"
 
 
-@pytest.mark.parametrize("method", [*EVERYWHERE, "rded"])
+@pytest.mark.parametrize("method", [*EVERYWHERE, "rded", "idc", "dream"])
 def test_a_printed_number_that_changes_is_noticed(method: str) -> None:
     own = NUMBERS[method]
     asked = [
-        each for each in REQUESTS if each.method == method and each.dataset in ("cifar10", "cifar100", "imagenette")
+        each
+        for each in REQUESTS
+        if each.method == method and each.dataset in ("cifar10", "cifar100", "tiny-imagenet", "imagenette")
     ]
     for mutant in changed(own):
         tables = {**NUMBERS, method: mutant}
@@ -669,6 +722,8 @@ def changed(own: Numbers) -> Iterator[Numbers]:
     for key, held in own.values.items():
         for other in moved(held):
             yield replace(own, values={**own.values, key: other})
+    for key, each in own.per_image.items():
+        yield replace(own, per_image={**own.per_image, key: 2 * each})
     for ipc, found in own.by_ipc.items():
         for key, held in found.items():
             yield replace(own, by_ipc={**own.by_ipc, ipc: {**found, key: moved(held)[0]}})

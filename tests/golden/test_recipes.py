@@ -25,7 +25,7 @@ from satm.schedule import WarmRestarts
 from satm.teachers import TEACHERS, TeacherLabels
 
 Table = Mapping[str, Recipe]
-METHODS = ("mtt", "ftd", "tesla", "datm", "dc", "dsa", "dm")
+METHODS = ("mtt", "ftd", "tesla", "datm", "dc", "dsa", "dm", "idc")
 RANKED = ("mtt", "datm", "dc", "dsa", "dm")
 """The methods for whose sets DD-Ranking has a file with hard labels or DATM's; RDED's has another recipe."""
 
@@ -164,6 +164,29 @@ RDED: Mapping[str, Read] = {
     "data_aug_func": lambda recipe: "cutmix" if recipe.cutmix else "other",
 }
 
+IDC: Mapping[str, Read] = {
+    "epochs": lambda recipe: recipe.epochs,
+    "batch_size": ONE["batch_size"],
+    "lr": ONE["learning_rate"],
+    "momentum": ONE["momentum"],
+    "weight_decay": ONE["weight_decay"],
+    "repeat": ONE["repeats"],
+    "mixup": lambda recipe: "cut" if recipe.cutmix else "vanilla",
+    "beta": lambda recipe: recipe.cutmix.alpha if recipe.cutmix else "none",
+    "mix_p": lambda recipe: (
+        "1.0; 0.5 on CIFAR, SVHN, MNIST, Fashion" if recipe.cutmix and recipe.cutmix.probability == 0.5 else "other"
+    ),
+    # Its code applies flip and colour always, and one of the others (misc/augment.py).
+    "dsa_strategy": lambda recipe: (
+        "color_crop_flip_scale_rotate" if recipe.augment == "flip+color+crop_scale_rotate" else "other"
+    ),
+    "eval.optimizer": ONE["optimizer"],
+    "eval.lr_gamma": ONE["decay"],
+    "eval.lr_milestones": lambda recipe: (
+        "2/3 and 5/6 of epochs" if recipe.drop_at == (2 * recipe.epochs // 3, 5 * recipe.epochs // 6) else "other"
+    ),
+}
+
 STUDENTS = {
     **{f"conv{depth}": f"convnetbn{depth}" for depth in (3, 4, 5, 6)},
     "resnet18": "resnet18bn",
@@ -200,6 +223,7 @@ PROSE = (
         )
         for ipc, size in zip(("1", "10", "50"), sizes, strict=True)
     ),
+    Row("idc", "*", "*", "", "repeat", "3", "IDC ceac95a README.md"),
     Row("gdumb", "*", "*", "", "warmup_factor", "0.1", "GDumb 4f412d7 src/main.py:10-95"),
     *(
         Row(name, "*", "*", "", "eval.lr_drop_factor", "0.1", "the same `evaluate_synset` as MTT's")
@@ -254,6 +278,9 @@ OTHERS: Mapping[tuple[str, str], str] = {
 OTHER_DATA = ("svhn",)
 """Published data sets whose images the suite knows nothing of, so that it cannot leave out an augmentation."""
 
+OF_IDC_ONLY = ("svhn", "mnist", "fashion", "imagenet-10", "imagenet-100", "speech-commands-8")
+"""Data sets that only IDC's table has. Its recipe is that for CIFAR-10 and CIFAR-100."""
+
 OURS: Mapping[str, Mapping[str, Any]] = {
     "rded-cpu": {"scale": "cpu", "epochs": 150, "labels": TeacherLabels(temperature=20.0, teacher=TEACHERS["cpu"])},
     "rded-smoke": {
@@ -302,6 +329,8 @@ def named(method: str) -> str:
 def readers(method: str) -> Mapping[str, Read]:
     if method.endswith("rded"):
         return RDED
+    if method == "idc":
+        return IDC
     return GDUMB if method == "gdumb" else RANKING if method.startswith("dd-ranking/") else FIELD
 
 
@@ -313,7 +342,8 @@ def covered() -> Iterator[tuple[Row, str, Read]]:
     names = {method: named(method) for method in methods}
     for row in rows:
         read, name = readers(row.method).get(row.parameter), names[row.method]
-        if read is None or (row.method == "dsa" and row.dataset in (*OTHER_DATA, "mnist")):
+        elsewhere = {"dsa": (*OTHER_DATA, "mnist"), "idc": OF_IDC_ONLY}.get(row.method, ())
+        if read is None or row.dataset in elsewhere:
             continue
         if row.dataset != "*":
             yield row, BY_DATASET.get((name, row.dataset), name), read
@@ -363,8 +393,8 @@ def unpublished(found: Table, name: str) -> Iterator[str]:
             expected |= {"clip_norm": None, "cases": RDED_CASES}
         else:
             expected |= {"optimizer": None, "labels": None, "cases": None}
-            expected |= {"drop_at": (), "decay": 0.1} if gdumb else {"cutmix": None, "clip_norm": None}
-            expected |= {} if gdumb else {"restarts": None, "drop_at": recipe.drop_at[:1]}  # one drop
+            expected |= {"drop_at": (), "decay": 0.1} if gdumb else {"restarts": None, "clip_norm": None}
+            expected |= {} if gdumb or name == "idc" else {"cutmix": None, "drop_at": recipe.drop_at[:1]}  # one drop
         expected |= {} if name == "dc-mnist" else {"ranges": None}
     for key, value in expected.items():
         if key not in WORDS and getattr(recipe, key) != value:
@@ -404,6 +434,7 @@ def test_every_published_parameter_of_an_evaluation_is_read_or_listed() -> None:
 
 def test_each_method_is_judged_by_its_own_recipe_at_paper_and_by_the_scales_below_it() -> None:
     expected = {"mtt": "mtt", "ftd": "mtt", "satm": "mtt", "tesla": "tesla", "datm": "datm", "dc": "dc", "dsa": "dm"}
+    expected |= {"idc": "idc", "dream": "idc"}
     for method, name in (expected | {"dm": "dm", "random": "dm", "herding": "dm", "kcenter": "dm"}).items():
         for profile, recipe in (("paper", name), ("cpu", "cpu"), ("smoke", "smoke")):
             preset = find_preset("cifar10", 10, method=method, profile=profile)

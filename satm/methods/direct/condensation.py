@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 import torch
 from torch import nn
 
+from satm import networks
 from satm.augment import apply_per_class, draw_per_class
+from satm.config import LATER
 from satm.data import ImageData
 from satm.engine import whether_compiled
 from satm.errors import ConfigError, Diverged
 from satm.machine.compilation import FORMERLY, Compilation, compiled
 from satm.machine.cost import forward_cost
 from satm.methods.base import Outcome, Task, class_major_labels
+from satm.methods.direct.clusters import representatives
 from satm.methods.momentum import MomentumSGD
 from satm.methods.start import first_images
 from satm.networks import NetworkPlan, plan_for
@@ -24,6 +27,10 @@ from satm.rng import Seed
 from satm.types import FlatParams, Images
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+Init: TypeAlias = Literal["real", "noise", "clustered"]
+"""φ at the start: random training images, N(0, 1), or the training images nearest to the centres of the clusters that a
+fresh network's features of a class have (DREAM)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +40,9 @@ class DirectConfig:
     lr_images: float
     momentum_images: float = 0.5  # the momentum of the SGD on φ
     batch_real: int = 256  # real images of each class in each step; if the smallest class has fewer, as many as it has
-    init: Literal["real", "noise"] = "real"  # φ at the start: random training images, or N(0, 1)
+    init: Init = "real"  # φ at the start
+    # null: random real images. N: those nearest to the centres of the clusters of a class, found again every N steps.
+    cluster_every: int | None = field(default=None, metadata=LATER)
     # Whether the steps are compiled; `auto` compiles them if there is enough work.
     compile: Compilation = field(default="auto", metadata=FORMERLY)
 
@@ -44,6 +53,20 @@ class DirectConfig:
             raise ConfigError(f"momentum_images {self.momentum_images}: expected 0 ≤ momentum < 1")
         if self.batch_real < 1:
             raise ConfigError(f"batch_real {self.batch_real}: expected at least 1 image a class")
+        if self.cluster_every is not None and self.cluster_every < 1:
+            raise ConfigError(
+                f"cluster_every {self.cluster_every}: expected at least 1 step, or null for random images"
+            )
+
+    @property
+    def clusters(self) -> bool:
+        """Whether a network must have features, because real images are chosen by clusters of their features."""
+        return self.cluster_every is not None or self.init == "clustered"
+
+    @property
+    def clusterings_a_step(self) -> float:
+        """How often the real images are clustered in one outer step, on average."""
+        return 0.0 if self.cluster_every is None else 1 / self.cluster_every
 
     @property
     def steps(self) -> int:
@@ -76,7 +99,8 @@ class DirectCondensation:
         g = ∂/∂φ Σ_k D_θ(φ_k, x_k),   v ← μ v + g,   φ ← φ − lr v
 
     φ_k [n, C, H, W] are the synthetic images of class k as networks see them, and x_k [b, C, H, W] is a batch of real
-    images of class k. μ is `momentum_images`, lr is `lr_images`. A subclass defines the network parameters θ and the
+    images of class k, random ones or those that represent it (`cluster_every`). μ is `momentum_images`, lr is
+    `lr_images`. A subclass defines the network parameters θ and the
     distance D. `augment` names augmentations in DSA's notation. If it is given, φ_k and x_k are augmented with the same
     random draw (siamese).
     """
@@ -85,11 +109,13 @@ class DirectCondensation:
         self.task, self.augment = task, augment
         self.sgd = MomentumSGD(config.lr_images, config.momentum_images)
         self.step, self.steps = 0, config.steps
-        self.images: Images = first_images(task, config.init).to(task.device)
+        self.network = self.drawn(task.seed.child("net"))
+        self.images: Images = self.first(config.init).to(task.device)
         self.velocity = torch.zeros_like(self.images)
         self.labels = class_major_labels(len(task.data.classes), task.ipc).to(task.device)
-        self.real = ClassBatches(task.data, config.batch_real)
-        self.network = self.drawn(task.seed.child("net"))
+        self.real, self.cluster_every = ClassBatches(task.data, config.batch_real), config.cluster_every
+        # The places of the clustered real images in the training split. The first step finds them.
+        self.clustered = self._clustered = torch.zeros(len(task.data.classes), self.real.size, dtype=torch.int64)
         flops, _ = forward_cost(self.network, task.data.image_shape)
         work = 3 * flops * config.steps * config.images_a_step(len(task.data.classes), task.seen_ipc)
         self.compiles, why = whether_compiled(config.compile, work, task.device)
@@ -98,6 +124,14 @@ class DirectCondensation:
     def parameters(self, seed: Seed) -> FlatParams:
         """Return θ [P] of this outer step. Every random draw comes from `seed`."""
         raise NotImplementedError
+
+    def embedding(self, theta: FlatParams) -> nn.Module:
+        """Return the network without its last layer, at θ [P]. It gives features [n, D] of images [n, C, H, W]."""
+        raise NotImplementedError
+
+    def clusters_now(self) -> bool:
+        """Whether the real images are clustered in this outer step. Called only if `cluster_every` is set."""
+        return self.cluster_every is not None and self.step % self.cluster_every == 0
 
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
         """Return the gradient of Σ_k D_θ with respect to `synthetic` [K, n, C, H, W], and the value of Σ_k D_θ.
@@ -112,21 +146,48 @@ class DirectCondensation:
         Every random draw comes from `seed`.
         """
         theta = self.parameters(seed.child("network"))
-        real = self.real.draw(seed.child("real").generator())
+        real = self.real_images(theta, seed.child("real"))
         leaf = self.images.detach().requires_grad_()
-        synthetic = self.by_class(leaf)
-        if self.augment is not None:
-            generator = seed.child("augment").generator()
-            draws = draw_per_class(self.augment, len(synthetic), self.task.data.image_shape, generator)
+        synthetic = self.compared(self.by_class(leaf), seed)
+        generator = seed.child("augment").generator()
+        for strategy in [] if self.augment is None else self.augment.split("+"):
+            draws = draw_per_class(strategy, len(synthetic), self.task.data.image_shape, generator)
             real, synthetic = apply_per_class(real, draws), apply_per_class(synthetic, draws)
         outside, total = self.matched(theta, synthetic.detach(), real)
         (gradient,) = torch.autograd.grad(synthetic, leaf, outside)
         return gradient, {"loss": float(total) / len(synthetic)}
 
+    def real_images(self, theta: FlatParams, seed: Seed) -> Images:
+        """Return the real images [K, b, C, H, W] of this outer step. Every random draw comes from `seed`."""
+        if self.cluster_every is None:
+            return self.real.draw(seed.generator())
+        data = self.task.data
+        found = self.clustered
+        if self.clusters_now():
+            found = representatives(data, self.real.size, self.embedding(theta), seed)
+        self._clustered = found  # `advance` keeps it, if the step succeeds
+        images: Images = data.train.batch(found.flatten())[0].unflatten(0, found.shape)
+        return images
+
+    def first(self, init: Init) -> Images:
+        """Return φ [K·ipc, C, H, W] before the first outer step. `self.network` is a fresh network."""
+        if init != "clustered":
+            return first_images(self.task, init)
+        task, embedding = self.task, networks.features(self.network)
+        places = representatives(task.data, task.seen_ipc, embedding, task.seed.child("init"))
+        return task.parametrisation.encode(task.data.train.batch(places.flatten())[0])
+
     def by_class(self, images: Images) -> Images:
         """Return the images that networks see if φ = `images`, grouped by class: [K, n, C, H, W]."""
         seen: Images = self.task.parametrisation.decode(images).unflatten(0, (-1, self.task.seen_ipc))
         return seen
+
+    def compared(self, synthetic: Images, seed: Seed) -> Images:
+        """Return the images [K, m, C, H, W] that are compared in this outer step: here all of `synthetic` [K, n, …].
+
+        A subclass may choose m < n of them. Every random draw comes from `seed`.
+        """
+        return synthetic
 
     def move(self, at: Moved, gradient: Images, measured: Mapping[str, float]) -> Moved:
         """Return φ and v after an update with `gradient`.
@@ -158,7 +219,7 @@ class DirectCondensation:
         with seed.child("layers").forked():  # dropout takes no generator, only the global random state
             gradient, measured = self.gradient(seed)
         moved = self.follow(self.move(Moved(self.images, self.velocity, {}), gradient, measured), seed)
-        self.images, self.velocity = moved.images, moved.velocity
+        self.images, self.velocity, self.clustered = moved.images, moved.velocity, self._clustered
         self.step += 1
         return moved.measured
 
@@ -172,13 +233,16 @@ class DirectCondensation:
 
     def state(self) -> dict[str, torch.Tensor]:
         """See `Condensation`."""
-        return {"step": torch.tensor(self.step), "images": self.images.cpu(), "velocity": self.velocity.cpu()}
+        held = {"step": torch.tensor(self.step), "images": self.images.cpu(), "velocity": self.velocity.cpu()}
+        return held if self.cluster_every is None else {**held, "clustered": self.clustered}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """See `Condensation`."""
         self.step = int(state["step"])
         self.images = state["images"].to(self.task.device)
         self.velocity = state["velocity"].to(self.task.device)
+        if self.cluster_every is not None:
+            self.clustered = state["clustered"]
 
     def result(self) -> Outcome:
         """See `Condensation`. No step size is learned: an evaluation chooses it on the validation split."""

@@ -1,6 +1,6 @@
 """Gradient matching: φ is updated so that a network's gradient on φ matches the network's gradient on real images.
 
-Between two updates of φ, the network is trained on φ.
+Between two updates of φ, the network is trained. DC and DSA train it on φ, and IDC on real images.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from typing import Self
 import torch
 from torch import nn
 
-from satm.augment import DSA
+from satm import networks
 from satm.engine import FlatNetwork, Step, flatten, make_step
 from satm.errors import ConfigError, Diverged
-from satm.examples import TensorExamples
 from satm.functional import unflatten
 from satm.machine.pieces import images_at_once
-from satm.matching import gradient_distance
+from satm.matching import GradientDistance, gradient_distance
 from satm.methods.base import Task
 from satm.methods.direct.condensation import DirectCondensation, DirectConfig, Moved, classes_at_once
 from satm.rng import Seed
-from satm.training import SGDConfig, fit
+from satm.training import SGDConfig
 from satm.types import FlatParams, Images, Labels
 
 AT_ONCE = 16
@@ -34,14 +33,15 @@ is slower for classes of 64, because the weight gradients of the classes become 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientMatchingConfig(DirectConfig):
-    """The settings of DC's Algorithm 1. The defaults are those of DC's code (main.py at 53f63a6)."""
+    """The settings of gradient matching: the names of DC's Algorithm 1, the defaults of its code (main.py at 53f63a6).
+
+    A subclass says how the network is trained between two updates of φ.
+    """
 
     networks: int = 1000  # K in Algorithm 1: the number of random networks, which are used one after another
     updates: int  # T in Algorithm 1: the number of updates of φ with each network
-    inner_epochs: int  # ς_θ in Algorithm 1: the epochs of training the network on φ between two updates of φ
     lr_images: float = 0.1
-    lr_network: float = 0.01
-    batch_syn: int = 256  # synthetic images in one step of the training between two updates
+    lr_network: float = 0.01  # the learning rate of the network between two updates of φ
 
     def __post_init__(self) -> None:
         DirectConfig.__post_init__(self)  # not super(): slots make a new class, and super() finds the old one
@@ -49,6 +49,11 @@ class GradientMatchingConfig(DirectConfig):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)}: expected at least 1")
         self.training()
+
+    @property
+    def clusterings_a_step(self) -> float:
+        """See `DirectConfig`: with a fresh network the real images are always clustered."""
+        return 0.0 if self.cluster_every is None else -(-self.updates // self.cluster_every) / self.updates
 
     @property
     def steps(self) -> int:
@@ -61,28 +66,26 @@ class GradientMatchingConfig(DirectConfig):
         return replace(self, networks=min(self.networks, networks), updates=min(self.updates, steps))
 
     def training(self) -> SGDConfig:
-        """Return the settings with which the network is trained on φ between two updates of φ."""
-        return SGDConfig(epochs=self.inner_epochs, lr=self.lr_network, batch_size=self.batch_syn)
-
-    def images_a_step(self, classes: int, ipc: int) -> float:
-        """See `DirectConfig`. Synthetic images count 3 times, because they are differentiated twice.
-
-        The images of the training between two updates are added.
-        """
-        between = self.inner_epochs * (self.updates - 1) / self.updates
-        return classes * (self.batch_real + (3 + between) * ipc)
+        """Return the settings with which the network is trained between two updates of φ."""
+        raise NotImplementedError
 
 
 class ClassGradients:
     """Computes the distances D between the gradients ∇θ L_CE of synthetic and real images, class by class.
 
-    D is `gradient_distance`. φ_k are the synthetic images of class k. With g = ∇θ L_CE(φ_k; θ) and u = ∂D/∂g, the
+    D is `distance`. φ_k are the synthetic images of class k. With g = ∇θ L_CE(φ_k; θ) and u = ∂D/∂g, the
     derivative of D with respect to these images is ∂⟨g, u⟩/∂φ_k at fixed u. `Step.mixed` computes it.
     """
 
     def __init__(
-        self, network: nn.Module, *, at_once: int | None = None, notify: Callable[[str], None] | None = None
+        self,
+        network: nn.Module,
+        *,
+        distance: GradientDistance = gradient_distance,
+        at_once: int | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
+        self.distance = distance
         self.shapes = [p.shape for p in network.parameters()]
         # The step for vmap is not compiled: the memory layout of ConvNet's compiled code does not exist under vmap.
         self.plain = make_step(network)
@@ -103,7 +106,7 @@ class ClassGradients:
 
     def _distance(self, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         pairs = zip(found, wanted, strict=True)
-        each = [gradient_distance(unflatten(a, self.shapes), unflatten(b, self.shapes)) for a, b in pairs]
+        each = [self.distance(unflatten(a, self.shapes), unflatten(b, self.shapes)) for a, b in pairs]
         return torch.stack(each).sum()
 
     def _by_class(
@@ -131,17 +134,25 @@ def _images(step: Step, theta: FlatParams, images: Images, labels: Labels, towar
 
 
 class GradientMatching(DirectCondensation):
-    """A condensation by gradient matching: DC or, with `augment`, DSA.
+    """A condensation by gradient matching. A subclass trains the network between two updates of φ.
 
     One outer step is one update of φ. After every `updates` steps a new network is drawn.
     """
 
-    def __init__(self, task: Task, config: GradientMatchingConfig, augment: str | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        config: GradientMatchingConfig,
+        augment: str | None = None,
+        *,
+        distance: GradientDistance = gradient_distance,
+    ) -> None:
         super().__init__(task, config, augment)
         self.config = config
         self.theta: FlatParams = flatten(self.network.parameters()).detach()  # a placeholder: step 0 draws a network
         self.class_gradients = ClassGradients(
             self.network,
+            distance=distance,
             at_once=images_at_once(self.network, task.data.image_shape),
             notify=task.notify if self.compiles else None,
         )
@@ -155,24 +166,26 @@ class GradientMatching(DirectCondensation):
             self._used = self.theta
         return self._used
 
+    def embedding(self, theta: FlatParams) -> nn.Module:
+        """See `DirectCondensation`."""
+        FlatNetwork(self.network).load(theta)
+        return networks.features(self.network)
+
+    def clusters_now(self) -> bool:
+        """See `DirectCondensation`: the updates with the present network are counted."""
+        return self.cluster_every is not None and self.step % self.config.updates % self.cluster_every == 0
+
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
         """See `DirectCondensation`: the distance between the gradients."""
         return self.class_gradients(theta, synthetic, real)
 
     def follow(self, moved: Moved, seed: Seed) -> Moved:
-        """See `DirectCondensation`: trains the network on φ, unless the next step draws a new one."""
+        """See `DirectCondensation`: trains the network, unless the next step draws a new one."""
         theta = self._used
         if (self.step + 1) % self.config.updates:
-            network, stored = FlatNetwork(self.network), self.task.parametrisation
-            network.load(theta)
+            FlatNetwork(self.network).load(theta)
             try:
-                fit(
-                    self.network,
-                    TensorExamples(stored.decode(moved.images), stored.spread(self.labels)),
-                    self.config.training(),
-                    seed=seed.child("between"),
-                    augment=None if self.augment is None else DSA(self.augment),
-                )
+                self.train(moved.images, seed.child("between"))
             except Diverged as error:
                 raise Diverged(
                     f"outer step {self.step + 1}: {error} (lr_network), or lower lr_images (--set)"
@@ -180,6 +193,13 @@ class GradientMatching(DirectCondensation):
             theta = flatten(self.network.parameters()).detach()
         self.theta = theta
         return moved
+
+    def train(self, images: Images, seed: Seed) -> None:
+        """Train `self.network` in place, given φ = `images`. Every random draw comes from `seed`.
+
+        If it raises Diverged, it must not have changed another part of the state.
+        """
+        raise NotImplementedError
 
     def state(self) -> dict[str, torch.Tensor]:
         """See `Condensation`."""

@@ -70,4 +70,5 @@ def test_a_strategy_limited_to_another_keeps_its_form():
     assert within("crop+flip", STRATEGY) == "crop+flip"
     assert within("crop+flip", "color_crop_scale_rotate") == "crop"
     assert within(STRATEGY, "color_crop_scale_rotate") == "color_crop_scale_rotate"
+    assert within("flip+color+crop_scale_cutout", "color_crop_scale_rotate") == "color+crop_scale"
     assert within("flip", "crop") is None

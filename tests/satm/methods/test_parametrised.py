@@ -20,6 +20,7 @@ from satm.workflow.choosing import choose_preset
 from satm.workflow.condense.inputs import check_request
 from tests.helpers import IMAGE, central_differences, experts, image_data, normal, task, tiny_case
 from tests.satm.methods.direct.test_direct import DC, DM, DSA
+from tests.satm.methods.direct.test_idc import IDC
 from tests.satm.methods.trajectory.test_family import config
 
 close = partial(torch.testing.assert_close, rtol=1e-6, atol=1e-8)
@@ -66,7 +67,7 @@ class Same(Pixels):
         return images + 0.0
 
 
-DIRECT = {"dc": DC, "dsa": DSA, "dm": DM}
+DIRECT = {"dc": DC, "dsa": DSA, "dm": DM, "idc": IDC}
 TRAJECTORY = ("mtt", "ftd", "tesla", "datm", "satm", "satm-da", "mdc")
 
 

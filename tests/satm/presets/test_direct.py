@@ -30,7 +30,8 @@ def test_every_preset_builds_round_trips_and_has_a_source(dataset, size, method,
     preset = find_preset(dataset, 10, method=method, profile=profile, image_size=size)
     assert CondenseConfig.from_dict(json.loads(json.dumps(preset.config.to_dict()))) == preset.config
     assert preset.source
-    assert preset.name == f"{method}/{dataset}/ipc10"
+    assert preset.name == f"{preset.config.set_method}/{dataset}/ipc10"
+    assert preset.config.set_method in (method, f"{method}+factor2")
     assert preset.profile == profile
     assert RECIPES.get(preset.config.recipe).scale == profile
 
