@@ -47,7 +47,7 @@ Read = Callable[[Preset], object]
 
 TRAJECTORY = ("satm", "mtt", "ftd", "tesla", "datm")
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000}  # of the training sets
-EVERYWHERE = ("dc", "dsa", "dm", "ncfm")
+EVERYWHERE = ("dc", "dsa", "dcc", "dsac", "dm", "ncfm")
 """The methods whose numbers are printed for every data set at once."""
 PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "rded", "dd", "rat-bptt")
 
@@ -211,6 +211,14 @@ OF_ONE_METHOD: Mapping[tuple[str, str], Read] = {
     ("rat-bptt", "clip"): setting("clip"),
     ("dc", "Iteration"): setting("networks"),
     ("dsa", "Iteration"): setting("networks"),
+    **{
+        (method, name): setting(ours)
+        for method in ("dcc", "dsac")
+        for name, ours in {
+            **{"outer_loop": "networks", "inner_loop": "updates", "T": "inner_epochs"},
+            **{"outer_warmup": "warmup_networks", "inner_warmup": "warmup_updates"},
+        }.items()
+    },
     ("ncfm", "niter"): setting("outer_steps"),
     ("ncfm", "factor"): lambda preset: getattr(preset.config.decoding, "factor", 1),
     ("ncfm", "init"): lambda preset: {"real": "mix"}.get(preset.config.settings.init),  # real images, in grids there
@@ -252,7 +260,7 @@ UNREAD: Mapping[tuple[str, str], str] = {
     ("tesla", "gradient_factor"): "ours is the whole gradient: a departure of TESLA's rows",
     ("*", "num_exp"): "how many sets are condensed: the user runs as many seeds",
     ("ncfm", "calib_weight"): "the weight is 1, beside 300 of the distance: tests/satm/methods/direct/test_ncfm.py",
-    ("dc", "dis_metric"): "the distance of the paper's Eq. 9; there is no other",
+    **{(method, "dis_metric"): "the distance of DC's Eq. 9; there is no other" for method in ("dc", "dcc", "dsac")},
     ("dm", "ipc_default"): "the user gives the IPC",
     **{("mdc", name): IDC for name in ("base", "lr_img", "niter", "factor", "distance", "epochs", "repeat", "f_idx")},
     ("mdc", "adaptive_class_wise"): "sizes are chosen for all classes together; there is no other way",
