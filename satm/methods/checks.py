@@ -25,6 +25,18 @@ def check_network(request: Request) -> None:
     stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))
 
 
+def check_feature_alignment(request: Request) -> None:
+    """Raise ConfigError for an architecture that keeps running statistics, or whose layers are not known."""
+    network = stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))
+    try:
+        networks.LayerFeatures(network, 1)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{request.architecture}: {error}; {request.method} aligns these maps: condense on a ConvNet, as convnet3, "
+            "and evaluate on this one (satm eval-arch)"
+        ) from error
+
+
 def check_distribution_matching(request: Request) -> None:
     """Raise ConfigError for an architecture that keeps running statistics or has no features."""
     check_network(request)

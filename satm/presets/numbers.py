@@ -16,6 +16,12 @@ DC_CODE = "DC's code (main.py and utils.py at 53f63a6)"
 DSA_CODE = f"{DC_CODE}, its README's --init real"
 DCC_CODE = "DCC's code (main.py and utils.py of Saehyung-Lee/DCC at 5073a44)"
 DM_CODE = "DM's code (main_DM.py at 53f63a6) and its README"
+CAFE_CODE = "CAFE's code (distill.py of kaiwang960112/CAFE at b718ff5)"
+CAFE_DEPARTURES = (
+    "20,000 updates of the images for 2,000 networks, each of which has 10 updates or more",
+    "accuracies are means over the query images: the code adds a K-th (K classes) of the accuracy before",
+    "training between two updates ends after 100 epochs (cpu 30, smoke 5): the code has no limit",
+)
 DANCE_CODE = "DANCE's code (DANCE.py and arguments/ of Hansong-Zhang/DANCE at 1b56b68), its --reproduce"
 DANCE_LR = 0.16  # is multiplied by the IPC; DANCE prints 0.01 for pixels in 0..1; divided by a std s = 0.25: 0.01/s²
 DANCE_SUBSETS = ("imagenette", "imagewoof", "imagemeow", "imagefruit")
@@ -123,6 +129,16 @@ NUMBERS: Mapping[str, Numbers] = {
         values={"outer_steps": 20_000, "lr_images": 1.0, "batch_real": 256, "init": "real"},
         by_set={name: {ipc: {"lr_images": lr} for ipc, lr in found.items()} for name, found in DM_LR_IMAGES.items()},
         source=DM_CODE,
+    ),
+    "cafe": Numbers(
+        values={
+            **{"outer_steps": 20_000, "lr_images": 0.1, "batch_real": 256, "init": "noise", "discrimination": 0.01},
+            **{"window": 10, "replace_below": 0.04, "update_above": 0.03, "batch_query": 128},
+        },
+        source=CAFE_CODE,
+        departures=CAFE_DEPARTURES,
+        limits={"cpu": {"batch_query": 32}, "smoke": {"batch_query": 16, "window": 3}},
+        by_profile={"cpu": {"most_epochs": 30}, "smoke": {"most_epochs": 5}},
     ),
     "dance": Numbers(
         values={"outer_steps": 10_000, "batch_real": 128, "init": "real", "expert_epochs": 60},
