@@ -72,6 +72,22 @@ RECIPES.add(
 )
 
 RECIPES.add(
+    replace(
+        RECIPES.get("dc"),
+        name="cafe",
+        summary="601 epochs without augmentation, as CAFE (Wang et al. 2022)",
+        epochs=601,
+        drop_at=(302,),
+        source="CAFE (distill.py and utils.py of kaiwang960112/CAFE at b718ff5): Epoch 600, so 601 epochs, drop after "
+        "index 600//2+1, lr_net 0.01, batch_train 256, num_eval 20, no augmentation",
+        departures=(
+            MOMENTUM,
+            "networks with batch norm are trained in the same way: CAFE trains them with DC's augmentation",
+        ),
+    )
+)
+
+RECIPES.add(
     Recipe(
         name="dc-mnist",
         summary="1001 epochs, as DC on MNIST",
@@ -295,6 +311,7 @@ RECIPES.add(
 
 BY_DATASET: Mapping[tuple[str, str], str] = {
     ("dc", "mnist"): "dc-mnist",
+    ("cafe", "mnist"): "dc-mnist",
     ("prabhu2020", "mnist"): "prabhu2020-mnist",
     ("prabhu2020", "tiny-imagenet"): "prabhu2020-tiny-imagenet",
 }

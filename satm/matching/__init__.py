@@ -1,5 +1,7 @@
 """Matching losses: they measure how different the effects of the synthetic set and the real set on a network are."""
 
+from satm.matching.alignment import alignment_distance as alignment_distance
+from satm.matching.alignment import discrimination_loss as discrimination_loss
 from satm.matching.characteristic import characteristic as characteristic
 from satm.matching.characteristic import characteristic_distance as characteristic_distance
 from satm.matching.distribution import distribution_distance as distribution_distance

@@ -29,6 +29,18 @@ def check_inner_loop(request: Request) -> None:
     stateless_network(plan, Seed(0), why="an inner loop over the parameters does not hold")
 
 
+def check_feature_alignment(request: Request) -> None:
+    """Raise ConfigError for an architecture that keeps running statistics, or whose layers are not known."""
+    network = stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))
+    try:
+        networks.LayerFeatures(network, 1)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{request.architecture}: {error}; {request.method} aligns these maps: condense on a ConvNet, as convnet3, "
+            "and evaluate on this one (satm eval-arch)"
+        ) from error
+
+
 def check_distribution_matching(request: Request) -> None:
     """Raise ConfigError for an architecture that keeps running statistics or has no features."""
     stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from satm.networks.architectures import NetworkPlan, batch_normed_name, cited, create, known, plan, plan_for
 from satm.networks.base import NETWORKS, Fit, Network
 from satm.networks.convnet import convnet_depth, convnet_name
-from satm.networks.features import features
+from satm.networks.features import LayerFeatures, features
 
 __all__ = [
     "NETWORKS",
     "Fit",
+    "LayerFeatures",
     "Network",
     "NetworkPlan",
     "batch_normed_name",

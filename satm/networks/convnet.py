@@ -46,6 +46,18 @@ class ConvNet(nn.Module):
         logits: torch.Tensor = self.classifier(self.features(images).flatten(1))
         return logits
 
+    def maps(self, images: Images) -> list[torch.Tensor]:
+        """The maps [n, C, h, w] of `images`: of each block before its pooling, and last those of the pooled last block.
+
+        The last maps, flattened, are the features (the input of the linear layer).
+        """
+        found, x = [], images
+        for block in self.features:
+            assert isinstance(block, _Block)
+            found.append(block.mapped(x))
+            x = F.avg_pool2d(found[-1], 2)
+        return [*found, x]
+
 
 class _Block(nn.Module):
     """One block: convolution, instance norm, ReLU and average pooling.
@@ -61,10 +73,14 @@ class _Block(nn.Module):
         self.conv = nn.Conv2d(in_channels, channels, kernel_size=3, padding=padding)
         self.norm = nn.GroupNorm(channels, channels)
 
+    def mapped(self, x: torch.Tensor) -> torch.Tensor:
+        """The output [n, channels, H, W] of the ReLU for the input `x` [n, in_channels, H, W]."""
+        return F.relu(self.norm(self.conv(x)))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The output [n, channels, H/2, W/2] of the block for the input `x` [n, in_channels, H, W]."""
         if not (torch.compiler.is_compiling() and isinstance(self.norm, nn.GroupNorm)):
-            return F.avg_pool2d(F.relu(self.norm(self.conv(x))), 2)
+            return F.avg_pool2d(self.mapped(x), 2)
         last = torch.channels_last
         x = F.conv2d(
             x.contiguous(memory_format=last),

@@ -1,12 +1,18 @@
-"""Makes, from a network, the network that computes its features: the input of its last linear layer."""
+"""Makes, from a network, the network that computes its features: the input of its last linear layer.
+
+It can also make the network that computes the outputs of several layers of a ConvNet.
+"""
 
 from __future__ import annotations
 
 import copy
 
+import torch
 from torch import nn
 
 from satm.errors import ConfigError
+from satm.networks.convnet import ConvNet
+from satm.types import Images
 
 
 def features(network: nn.Module) -> nn.Module:
@@ -22,3 +28,27 @@ def features(network: nn.Module) -> nn.Module:
     parent, _, child = linear[-1].rpartition(".")
     setattr(embedding.get_submodule(parent), child, nn.Identity())
     return embedding
+
+
+class LayerFeatures(nn.Module):
+    """`network`, a ConvNet, as the network that computes the outputs of its last layers from images [n, C, H, W].
+
+    These layers are the ReLU of each of the last `blocks` blocks, and the last pooling. The output [n, D] has their
+    maps, flattened and joined, the first layer first. The parameters are those of `network`, in the same order. Raises
+    ConfigError if `network` is not a ConvNet.
+    """
+
+    def __init__(self, network: nn.Module, blocks: int) -> None:
+        super().__init__()
+        if not isinstance(network, ConvNet):
+            raise ConfigError(f"{type(network).__name__} is no ConvNet, of whose blocks the maps are known")
+        self.network, self.layers = network, blocks + 1
+
+    def maps(self, images: Images) -> list[torch.Tensor]:
+        """The map [n, C, h, w] of each of these layers."""
+        maps: list[torch.Tensor] = self.network.maps(images)[-self.layers :]
+        return maps
+
+    def forward(self, images: Images) -> torch.Tensor:
+        """The maps of all these layers, [n, D]."""
+        return torch.cat([each.flatten(1) for each in self.maps(images)], dim=1)

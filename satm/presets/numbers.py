@@ -14,7 +14,14 @@ from satm.teachers import TEACHERS
 
 DC_CODE = "DC's code (main.py and utils.py at 53f63a6)"
 DSA_CODE = f"{DC_CODE}, its README's --init real"
+DCC_CODE = "DCC's code (main.py and utils.py of Saehyung-Lee/DCC at 5073a44)"
 DM_CODE = "DM's code (main_DM.py at 53f63a6) and its README"
+CAFE_CODE = "CAFE's code (distill.py of kaiwang960112/CAFE at b718ff5)"
+CAFE_DEPARTURES = (
+    "20,000 updates of the images for 2,000 networks, each of which has 10 updates or more",
+    "accuracies are means over the query images: the code adds a K-th (K classes) of the accuracy before",
+    "training between two updates ends after 100 epochs (cpu 30, smoke 5): the code has no limit",
+)
 DANCE_CODE = "DANCE's code (DANCE.py and arguments/ of Hansong-Zhang/DANCE at 1b56b68), its --reproduce"
 DANCE_LR = 0.16  # is multiplied by the IPC; DANCE prints 0.01 for pixels in 0..1; divided by a std s = 0.25: 0.01/s²
 DANCE_SUBSETS = ("imagenette", "imagewoof", "imagemeow", "imagefruit")
@@ -100,6 +107,13 @@ LOOPS = {
     50: {"updates": 50, "inner_epochs": 10},
 }
 
+# From get_loops in DCC's utils.py: DC's loops, with other ones for one image per class.
+DCC_LOOPS = {**LOOPS, 1: {"updates": 10, "inner_epochs": 5}}
+DCC_VALUES = {
+    **{"networks": 1000, "warmup_networks": 250, "warmup_updates": 10},
+    **{"lr_images": 0.1, "batch_real": 256, "init": "real"},
+}
+
 # DM's learning rate of the images for a data set and an IPC, from the commands in DM's README. For other data sets, the
 # default of DM's code is used.
 DM_LR_IMAGES = {
@@ -122,8 +136,8 @@ NUMBERS: Mapping[str, Numbers] = {
     "tesla": Numbers(rows=tesla.ROWS, stand_ins=("mtt", "satm")),
     "datm": Numbers(rows=datm.ROWS),
     "mdc": Numbers(stand_ins=("mtt", "satm")),  # the numbers that MDC prints are those of IDC
-    # The methods from here on match no trajectories. DC and DSA train their networks on φ with the learning rate 0.01
-    # and batches of 256.
+    # The methods from here on match no trajectories. DC, DSA, DCC and DSAC train their networks on φ with the learning
+    # rate 0.01 and batches of 256.
     "dc": Numbers(
         values={"networks": 1000, "lr_images": 0.1, "batch_real": 256, "init": "noise"}, by_ipc=LOOPS, source=DC_CODE
     ),
@@ -133,10 +147,22 @@ NUMBERS: Mapping[str, Numbers] = {
         by_set={"cifar10": {100: {"updates": 100, "inner_epochs": 2}}},  # from the author's comment in issue 2
         source=DSA_CODE,
     ),
+    "dcc": Numbers(values=DCC_VALUES, by_ipc=DCC_LOOPS, source=DCC_CODE),
+    "dsac": Numbers(values=DCC_VALUES, by_ipc=DCC_LOOPS, source=f"{DCC_CODE}, --method DSA"),
     "dm": Numbers(
         values={"outer_steps": 20_000, "lr_images": 1.0, "batch_real": 256, "init": "real"},
         by_set={name: {ipc: {"lr_images": lr} for ipc, lr in found.items()} for name, found in DM_LR_IMAGES.items()},
         source=DM_CODE,
+    ),
+    "cafe": Numbers(
+        values={
+            **{"outer_steps": 20_000, "lr_images": 0.1, "batch_real": 256, "init": "noise", "discrimination": 0.01},
+            **{"window": 10, "replace_below": 0.04, "update_above": 0.03, "batch_query": 128},
+        },
+        source=CAFE_CODE,
+        departures=CAFE_DEPARTURES,
+        limits={"cpu": {"batch_query": 32}, "smoke": {"batch_query": 16, "window": 3}},
+        by_profile={"cpu": {"most_epochs": 30}, "smoke": {"most_epochs": 5}},
     ),
     "dance": Numbers(
         values={"outer_steps": 10_000, "batch_real": 128, "init": "real", "expert_epochs": 60},

@@ -47,7 +47,7 @@ Read = Callable[[Preset], object]
 
 TRAJECTORY = ("satm", "mtt", "ftd", "tesla", "datm")
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000}  # of the training sets
-EVERYWHERE = ("dc", "dsa", "dm", "ncfm")
+EVERYWHERE = ("dc", "dsa", "dcc", "dsac", "dm", "cafe", "ncfm")
 """The methods whose numbers are printed for every data set at once."""
 PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "rded", "idc", "dream", "dd", "rat-bptt")
 
@@ -101,6 +101,11 @@ def betas(preset: Preset) -> object:
 def start(preset: Preset) -> object:
     init = preset.config.settings.init
     return {"right": "samples_predicted_correctly"}.get(init, init)
+
+
+def halving(index: int) -> Read:
+    """CAFE halves the learning rate after a number of its 2,000 networks."""
+    return lambda preset: preset.config.settings.halve_at[index] * 2_000
 
 
 def period(preset: Preset) -> object:
@@ -246,6 +251,27 @@ OF_ONE_METHOD: Mapping[tuple[str, str], Read] = {
         "1.0; 0.5 on CIFAR, SVHN, MNIST, Fashion", lambda preset: preset.config.settings.cutmix == 0.5
     ),
     ("idc", "init"): words("random; mix where factor > 1", lambda preset: preset.config.settings.init == "real"),
+    **{
+        (method, name): setting(ours)
+        for method in ("dcc", "dsac")
+        for name, ours in {
+            **{"outer_loop": "networks", "inner_loop": "updates", "T": "inner_epochs"},
+            **{"outer_warmup": "warmup_networks", "inner_warmup": "warmup_updates"},
+        }.items()
+    },
+    ("cafe", "Iteration"): setting("outer_steps"),
+    ("cafe", "method_augmentation"): augment,
+    # The code counts the distance after the last pooling a second time, beside `first_weight`.
+    ("cafe", "first_weight"): lambda preset: preset.config.settings.layer_weights[3] - 1,
+    ("cafe", "second_weight"): lambda preset: preset.config.settings.layer_weights[2],
+    ("cafe", "third_weight"): lambda preset: preset.config.settings.layer_weights[1],
+    ("cafe", "fourth_weight"): lambda preset: preset.config.settings.layer_weights[0],
+    ("cafe", "inner_weight"): setting("discrimination"),
+    ("cafe", "lambda_1"): setting("replace_below"),
+    ("cafe", "lambda_2"): setting("update_above"),
+    ("cafe", "watcher_length"): setting("window"),
+    ("cafe", "query_per_class"): setting("batch_query"),
+    **{("cafe", f"lr_milestone_{i + 1}"): halving(i) for i in range(3)},
     ("ncfm", "niter"): setting("outer_steps"),
     ("ncfm", "factor"): lambda preset: getattr(preset.config.decoding, "factor", 1),
     ("ncfm", "init"): lambda preset: {"real": "mix"}.get(preset.config.settings.init),  # real images, in grids there
@@ -295,7 +321,7 @@ UNREAD: Mapping[tuple[str, str], str] = {
     ("tesla", "gradient_factor"): "ours is the whole gradient: a departure of TESLA's rows",
     ("*", "num_exp"): "how many sets are condensed: the user runs as many seeds",
     ("ncfm", "calib_weight"): "the weight is 1, beside 300 of the distance: tests/satm/methods/direct/test_ncfm.py",
-    ("dc", "dis_metric"): "the distance of the paper's Eq. 9; there is no other",
+    **{(method, "dis_metric"): "the distance of DC's Eq. 9; there is no other" for method in ("dc", "dcc", "dsac")},
     ("dm", "ipc_default"): "the user gives the IPC",
     **{(method, name): RECIPE for method in OF_IDC for name in ("epochs", "batch_size", "mixup", "dsa_strategy")},
     **{(method, name): IDC_LAYERS for method in OF_IDC for name in ("bias", "fc", "match")},
@@ -418,6 +444,11 @@ DEPARTURES: Mapping[tuple[str, str, str, str], tuple[object, str]] = {
     ("tesla", "imagenet-1k", "lr_img", "10000"): (5000, "half the printed learning rate of the images"),
     ("tesla", "cifar10", "zca", "False"): (True, "ZCA, as its experts are trained with"),
     ("mtt", "imagefruit", "lr_img", "1000"): (1e5, "the README's command for ImageFruit IPC 1 has 1000"),
+    **{
+        ("cafe", name, "Iteration", "2000"): (20_000, "20,000 updates of the images for 2,000 networks")
+        for name in CATALOGUE
+        if name != "digits"
+    },
     **{
         ("ncfm", name, *printed): held
         for name in CATALOGUE

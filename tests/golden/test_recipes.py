@@ -25,7 +25,7 @@ from satm.schedule import WarmRestarts
 from satm.teachers import TEACHERS, TeacherLabels
 
 Table = Mapping[str, Recipe]
-METHODS = ("mtt", "ftd", "tesla", "datm", "dc", "dsa", "dm", "idc")
+METHODS = ("mtt", "ftd", "tesla", "datm", "dc", "dsa", "dcc", "dsac", "dm", "cafe", "idc")
 RANKED = ("mtt", "datm", "dc", "dsa", "dm")
 """The methods for whose sets DD-Ranking has a file with hard labels or DATM's; RDED's has another recipe."""
 
@@ -307,8 +307,11 @@ WORDS = ("name", "summary", "version", "source", "departures")
 
 
 def table() -> list[Row]:
-    with Path(__file__).with_name("published.csv").open(newline="") as file:
-        return [Row(**row) for row in csv.DictReader(file)]
+    found: list[Row] = []
+    for name in ("published.csv", "by_hand.csv"):
+        with Path(__file__).with_name(name).open(newline="") as file:
+            found += [Row(**row) for row in csv.DictReader(file)]
+    return found
 
 
 def recipes() -> dict[str, Recipe]:
@@ -434,7 +437,7 @@ def test_every_published_parameter_of_an_evaluation_is_read_or_listed() -> None:
 
 def test_each_method_is_judged_by_its_own_recipe_at_paper_and_by_the_scales_below_it() -> None:
     expected = {"mtt": "mtt", "ftd": "mtt", "satm": "mtt", "tesla": "tesla", "datm": "datm", "dc": "dc", "dsa": "dm"}
-    expected |= {"idc": "idc", "dream": "idc"}
+    expected |= {"idc": "idc", "dream": "idc", "dcc": "dc", "dsac": "dm", "cafe": "cafe"}
     for method, name in (expected | {"dm": "dm", "random": "dm", "herding": "dm", "kcenter": "dm"}).items():
         for profile, recipe in (("paper", name), ("cpu", "cpu"), ("smoke", "smoke")):
             preset = find_preset("cifar10", 10, method=method, profile=profile)

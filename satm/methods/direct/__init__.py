@@ -1,1 +1,1 @@
-"""Code that gradient matching (dc, dsa) and distribution matching (dm) share."""
+"""Code that gradient matching (dc, dsa, dcc, dsac) and distribution matching (dm) share."""

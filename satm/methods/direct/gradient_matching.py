@@ -74,7 +74,8 @@ class ClassGradients:
     """Computes the distances D between the gradients ∇θ L_CE of synthetic and real images, class by class.
 
     D is `distance`. φ_k are the synthetic images of class k. With g = ∇θ L_CE(φ_k; θ) and u = ∂D/∂g, the
-    derivative of D with respect to these images is ∂⟨g, u⟩/∂φ_k at fixed u. `Step.mixed` computes it.
+    derivative of D with respect to these images is ∂⟨g, u⟩/∂φ_k at fixed u. `Step.mixed` computes it. The gradients of
+    the classes are compared one by one, or their means over the classes are compared (`collective`).
     """
 
     def __init__(
@@ -91,16 +92,21 @@ class ClassGradients:
         self.plain = make_step(network)
         self.step = make_step(network, at_once=at_once, notify=notify)
 
-    def __call__(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
-        """Return the gradient of Σ_k D at θ [P] with respect to `synthetic` [K, n, C, H, W], and the value of Σ_k D.
+    def __call__(
+        self, theta: FlatParams, synthetic: Images, real: Images, *, collective: bool = False
+    ) -> tuple[Images, torch.Tensor]:
+        """Return the gradient of the loss at θ [P] with respect to `synthetic` [K, n, C, H, W], and the loss.
 
-        `real` is [K, b, C, H, W]. The images at index k have the label k.
+        The loss is Σ_k D(g_k, h_k) or, if `collective`, D(mean_k g_k, mean_k h_k), where g_k and h_k are the gradients
+        of the synthetic and of the real images of class k. `real` is [K, b, C, H, W]. The images at index k have the
+        label k.
         """
         classes, n, b = len(synthetic), synthetic.shape[1], real.shape[1]
         label = torch.arange(classes, device=synthetic.device).unsqueeze(1)
         wanted = self._by_class(b, _gradient, theta, real, label.expand(-1, b))
         found = self._by_class(n, _gradient, theta, synthetic, label.expand(-1, n))
-        towards, total = torch.func.grad_and_value(self._distance)(found, wanted)
+        distance = self._collective_distance if collective else self._distance
+        towards, total = torch.func.grad_and_value(distance)(found, wanted)
         images = self._by_class(n, _images, theta, synthetic, label.expand(-1, n), towards)
         return images, total
 
@@ -108,6 +114,9 @@ class ClassGradients:
         pairs = zip(found, wanted, strict=True)
         each = [self.distance(unflatten(a, self.shapes), unflatten(b, self.shapes)) for a, b in pairs]
         return torch.stack(each).sum()
+
+    def _collective_distance(self, found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return self._distance(found.mean(dim=0, keepdim=True), wanted.mean(dim=0, keepdim=True))
 
     def _by_class(
         self, size: int, function: Callable[..., torch.Tensor], theta: FlatParams, *by_class: torch.Tensor
