@@ -298,14 +298,14 @@ def test_batches_are_of_one_class_without_repetition(data):
         assert {tuple(x.flatten().tolist()) for x in drawn[label]} == {tuple(x.flatten().tolist()) for x in real}
 
 
-@pytest.mark.parametrize("method", ["dc", "dsa", "dm"])
+@pytest.mark.parametrize("method", ["dc", "dsa", "dm", "frepo"])
 def test_networks_with_running_statistics_are_refused_by_name(data, method):
     request = Request(method=method, settings=None, architecture="timm/resnet10t", experts=EXPERTS, data=data, ipc=1)
     with pytest.raises(ConfigError, match=r"timm/resnet10t keeps running statistics.*convnet3"):
         METHODS.get(method).check(request)
 
 
-@pytest.mark.parametrize("method", ["dc", "dsa"])
+@pytest.mark.parametrize("method", ["dc", "dsa", "frepo"])
 def test_networks_with_dropout_are_refused_by_name(data, method, monkeypatch):
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 3))
     # timm's networks without BatchNorm have no dropout.

@@ -14,8 +14,7 @@ from torch import nn
 from satm import networks
 from satm.engine import FlatNetwork
 from satm.errors import ConfigError, Diverged
-from satm.experts import ExpertConfig
-from satm.methods import METHODS, Request
+from satm.methods import METHODS
 from satm.methods.adam import AdamMove
 from satm.methods.direct.pool import NetworkPool
 from satm.methods.frepo import FRePoConfig
@@ -78,7 +77,7 @@ class ByHand:
             seen, several = torch.cat([seen, seen[:, :, :, torch.arange(7, -1, -1)]]), torch.cat([several, several])
         s, t = body(seen), body(x.double())
         kernel = s @ s.T
-        inverse = torch.linalg.inv(kernel + config.ridge * kernel.diagonal().mean() * torch.eye(len(s)))
+        inverse = torch.linalg.inv(kernel + config.ridge * kernel.diagonal().mean() * torch.eye(len(s), dtype=s.dtype))
         error = torch.eye(3, dtype=torch.float64)[k] - 1 / 3 - t @ s.T @ inverse @ several
         loss = (error**2).sum() / 2 / len(x)
         first, second = y.sort(dim=1, descending=True).values[:, :2].T
@@ -93,7 +92,7 @@ class ByHand:
         self.moments = [a, b, c, d]
         self.phi, self.y = self.phi.detach(), self.y.detach()
         self.train(place, seed)
-        return float(loss.detach()), float(margin.detach())
+        return float(loss.detach()), float(margin.detach()), *slopes
 
     def train(self, place, seed):
         network, adam, age = self.pool[place]
@@ -119,25 +118,29 @@ class ByHand:
     ids=["flipped", "plain", "constant labels"],
 )
 def test_outer_steps_are_their_transcription(data, change, how):
-    config = replace(CONFIG, outer_steps=8, updates=1, **change)
+    config = replace(CONFIG, outer_steps=8, updates=1, ridge=0.1, **change)
     condensation = begin(data, config, parametrisation=how)
     in_float64(condensation)
     condensation.labels = condensation.labels.double()
     by_hand = ByHand(condensation, how, config)
     condensation.labels = by_hand.y.clone()  # in double precision from the start
     for step in range(8):
-        loss, margin = by_hand.step(step)
+        gradient, _ = condensation.gradient(condensation.task.seed.child("outer", step))
+        slope = condensation.label_slope
+        loss, margin, *expected = by_hand.step(step)
+        if step == 0:  # later, LAMB has made round-off larger: it divides small gradients by their size
+            torch.testing.assert_close([gradient, slope], expected, rtol=1e-9, atol=1e-11)
         assert condensation.advance() == {
-            "loss": pytest.approx(loss, rel=1e-8),
-            "margin": pytest.approx(margin, rel=1e-8),
+            "loss": pytest.approx(loss, rel=1e-6),
+            "margin": pytest.approx(margin, rel=1e-6),
         }
-        torch.testing.assert_close(condensation.images, by_hand.phi, rtol=1e-7, atol=1e-9)
-        torch.testing.assert_close(condensation.labels, by_hand.y, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(condensation.images, by_hand.phi, rtol=1e-7, atol=1e-8)
+        torch.testing.assert_close(condensation.labels, by_hand.y, rtol=1e-7, atol=1e-8)
     for place, (network, _, age) in enumerate(by_hand.pool):
         member = condensation.pool[place]
         assert member.age == age
         flat = torch.cat([p.detach().flatten() for p in network.parameters()])
-        torch.testing.assert_close(member.theta, flat, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(member.theta, flat, rtol=1e-7, atol=1e-8)
     assert condensation.result().label_kind == ("logits" if config.learn_labels else "hard")
 
 
@@ -280,18 +283,6 @@ def test_wrong_numbers_are_refused(change, said):
         replace(CONFIG, **change)
 
 
-@pytest.mark.parametrize(
-    ("architecture", "said"),
-    [("convnetbn3_w4", "keeps running statistics"), ("timm/test_vit", "no linear layer|draws|running")],
-)
-def test_networks_that_it_cannot_use_are_refused(data, architecture, said):
-    request = Request(
-        method="frepo", settings=CONFIG, architecture=architecture, experts=ExpertConfig(), data=data, ipc=1
-    )
-    with pytest.raises(ConfigError, match=said):
-        METHODS.get("frepo").check(request)
-
-
 def test_a_device_without_double_precision_is_refused(data):
     with pytest.raises(ConfigError, match="frepo solves its kernel in double precision, which mps does not have"):
         begin(data, device=torch.device("mps"))
@@ -313,3 +304,14 @@ def test_the_features_are_those_before_the_last_layer(data):
     FlatNetwork(network).load(theta)
     features = network.features(condensation.images).flatten(1)
     torch.testing.assert_close(condensation.features(theta[condensation.inner], condensation.images), features)
+
+
+@pytest.mark.slow
+def test_compiled_steps_are_the_plain_ones(data):
+    said = []
+    plain, fused = begin(data), begin(data, replace(CONFIG, compile="compiled"), notify=said.append)
+    for _ in range(3):
+        one, other = plain.advance(), fused.advance()
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+        torch.testing.assert_close(plain.images, fused.images, rtol=1e-2, atol=1e-3)
+    assert not said
