@@ -24,7 +24,7 @@ MemorySize = Annotated[
     typer.Option(
         "--memory",
         metavar="SIZE",
-        help="Say what fits into this much memory, for example 4GB: which window, or whether.",
+        help="Say whether this much memory, for example 4GB, is enough, or which window fits into it.",
     ),
 ]
 
