@@ -21,7 +21,11 @@ UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 MemorySize = Annotated[
     str | None,
-    typer.Option("--memory", metavar="SIZE", help="Say which window fits into this much memory, for example 4GB."),
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Say whether this much memory, for example 4GB, is enough, or which window fits into it.",
+    ),
 ]
 
 
@@ -48,7 +52,7 @@ def plan(
     data_root: option.DataRoot = None,
     config: option.ConfigFile = None,
 ) -> None:
-    """Predict the time and memory of a condensation by timing a few short outer steps of it.
+    """Predict the time and memory of a condensation by timing a few outer steps of it.
 
     The options that choose the configuration are those of satm condense. If the registry has finished runs of the same
     configuration on the same device, their time and memory are printed too. Example: satm plan cifar10 --ipc 10
@@ -102,7 +106,8 @@ def _lines(plan: Plan, available: float | None) -> list[str]:
     # Returns the printed lines of a prediction. `available` is the value of --memory in bytes; None if it is not given.
     from satm.progress import spell_seconds
 
-    steps = f"{plan.outer_steps} outer steps (N {plan.inner_steps}, window {plan.window}) of {plan.step_seconds:.3g} s"
+    loop = "" if plan.inner_steps is None else f" (N {plan.inner_steps}, window {plan.window})"
+    steps = f"{plan.outer_steps} outer steps{loop} of {plan.step_seconds:.3g} s"
     lines = [f"{plan.preset.name}, profile {plan.preset.profile}, {plan.engine}", steps]
     if plan.warning:
         lines.append(plan.warning)
@@ -116,6 +121,14 @@ def _lines(plan: Plan, available: float | None) -> list[str]:
     else:
         peak, total = _size(plan.peak_bytes), _size(plan.loaded_bytes + plan.peak_bytes)
         lines.append(f"peak memory {peak} above the loaded process, {total} in all")
+    if available is not None and plan.inner_steps is None and None not in (plan.peak_bytes, plan.loaded_bytes):
+        needed = (plan.loaded_bytes or 0) + (plan.peak_bytes or 0)
+        less = (
+            "it fits"
+            if needed <= available
+            else "it does not fit: lower batch_real or the IPC, or take a smaller network"
+        )
+        lines.append(f"{_size(available)} of memory: {less}")
     if available is not None and plan.largest_window is not None:
         fits = f"{plan.largest_window} of {plan.inner_steps} steps" if plan.largest_window else "none, not of one step"
         lines.append(f"largest window that fits {_size(available)}: {fits}")

@@ -35,7 +35,15 @@ class AdamMove:
         self, value: torch.Tensor, state: torch.Tensor, gradient: torch.Tensor, scale: float = 1.0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the new x and the new state, given x = `value`, its state, g = `gradient` and s = `scale`."""
-        size = value.numel()
+        move, state = self.direction(state, gradient)
+        return value - scale * self.lr * move, state
+
+    def direction(self, state: torch.Tensor, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the direction of the next move, with the shape of g = `gradient`, and the new state.
+
+        The direction is m/(1 − β₁^t) / (√(v/(1 − β₂^t)) + ε), the move without its learning rate.
+        """
+        size = gradient.numel()
         m, v, usual, done = (
             state[:size],
             state[size:-2],
@@ -48,4 +56,4 @@ class AdamMove:
             g = g * (self.clip * usual / (norm + 1e-6)).clamp(max=1)  # as torch.nn.utils.clip_grad_norm_
         m, v = self.beta1 * m + (1 - self.beta1) * g, self.beta2 * v + (1 - self.beta2) * g.square()
         move = m / (1 - self.beta1**t) / ((v / (1 - self.beta2**t)).sqrt() + self.eps)
-        return value - scale * self.lr * move.view_as(value), torch.cat([m, v, torch.stack([usual, t])])
+        return move.view_as(gradient), torch.cat([m, v, torch.stack([usual, t])])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from satm import networks
 from satm.augment import DSA
@@ -126,6 +127,11 @@ class CAFE(DirectCondensation):
     def parameters(self, seed: Seed) -> FlatParams:
         """See `DirectCondensation`: the network as it was trained or replaced after the last update of φ."""
         return self.theta
+
+    def embedding(self, theta: FlatParams) -> nn.Module:
+        """See `DirectCondensation`."""
+        FlatNetwork(self.network).load(theta)
+        return networks.features(self.network)
 
     @torch.no_grad()
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:

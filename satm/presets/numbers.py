@@ -84,6 +84,19 @@ RAT_DEPARTURES = (
     "mini-batches of the set pass over all its images, not one of each of some classes",
     "in the space of the trajectory methods; judged by DM's recipe, and the last set is kept, not the best on test",
 )
+FREPO_CODE = "FRePo's code (script/distill.py, lib/ and README.md of yongchao97/FRePo at 9b98c65)"
+# `use_flip` of script/distill.py. For other IPCs than these, the code stops on these data sets.
+FREPO_FLIP = {
+    "cifar100": {1: {"flip": True}, 10: {"flip": False}, 50: {"flip": False}},
+    "tiny-imagenet": {1: {"flip": True}, 10: {"flip": False}},
+    "imagenet-1k": {1: {"flip": False}, 2: {"flip": False}},
+}
+FREPO_DEPARTURES = (
+    "a ConvNet of one width with instance norm: the code's has batch norm and twice the channels in each next block",
+    "in the space of the trajectory methods; the kernel is solved in double precision",
+    "judged by DM's recipe, with the labels y as logits; the code judges by squared error and Adam",
+    "the last set is kept, not the best on test",
+)
 RDED_CODE = "RDED's code (argument.py and scripts/ at 3f6453d)"
 MTT_EXPERTS = "MTT's experts; their number of epochs is its code's"
 
@@ -241,6 +254,20 @@ NUMBERS: Mapping[str, Numbers] = {
             "cpu": {"batch_real": 256, "inner_steps": 60, "window": 20, "batch_syn": 50, "first_place": 40},
             "smoke": {"batch_real": 64, "inner_steps": 8, "window": 3, "batch_syn": 20, "first_place": 5},
         },
+    ),
+    "frepo": Numbers(
+        values={
+            **{"outer_steps": 500_000, "lr_images": 3e-4, "batch_real": 1024, "init": "real", "momentum_images": 0.9},
+            **{"pool": 10, "updates": 100, "lr_network": 3e-4, "batch_syn": 1000, "ridge": 1e-6},
+            **{"learn_labels": True, "margin_weight": 1.0, "flip": True},
+        },
+        values_of={"digits": {"flip": False}},  # mirrored digits are no digits: the code does not flip MNIST either
+        by_set=FREPO_FLIP,
+        source=FREPO_CODE,
+        departures=FREPO_DEPARTURES,
+        limits={"cpu": {"batch_real": 256}, "smoke": {"batch_real": 64, "pool": 3, "updates": 10}},
+        # Ours: the runs are shorter, and lr_images · √outer_steps is about that of the code for 10 classes at IPC 1.
+        by_profile={"cpu": {"lr_images": 0.005}, "smoke": {"lr_images": 0.02}},
     ),
     "rded": Numbers(
         values={"candidates": 300, "crops": 5, "labels": "hard"},

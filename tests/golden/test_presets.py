@@ -47,7 +47,7 @@ Read = Callable[[Preset], object]
 
 TRAJECTORY = ("satm", "mtt", "ftd", "tesla", "datm")
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000}  # of the training sets
-EVERYWHERE = ("dc", "dsa", "dcc", "dsac", "dm", "cafe", "ncfm")
+EVERYWHERE = ("dc", "dsa", "dcc", "dsac", "dm", "cafe", "ncfm", "frepo")
 """The methods whose numbers are printed for every data set at once."""
 PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "rded", "idc", "dream", "dd", "rat-bptt")
 
@@ -224,6 +224,20 @@ OF_ONE_METHOD: Mapping[tuple[str, str], Read] = {
     ("rat-bptt", "syn_strategy"): setting("augment"),
     ("rat-bptt", "real_strategy"): setting("augment_real"),
     ("rat-bptt", "clip"): setting("clip"),
+    ("frepo", "num_train_steps"): setting("outer_steps"),
+    ("frepo", "max_online_updates"): setting("updates"),
+    ("frepo", "num_nn_state"): setting("pool"),
+    ("frepo", "kernel.learning_rate"): setting("lr_images"),
+    ("frepo", "kernel.batch_size"): setting("batch_real"),
+    ("frepo", "kernel.eval_batch_size"): setting("batch_syn"),
+    ("frepo", "online.learning_rate"): setting("lr_network"),
+    ("frepo", "online.normalization"): lambda preset: "batch" if "bn" in preset.config.architecture else "instance",
+    ("frepo", "learn_label"): setting("learn_labels"),
+    ("frepo", "reg"): setting("ridge"),
+    ("frepo", "alpha"): lambda preset: preset.config.settings.share(1.0),
+    ("frepo", "lb_loss"): setting("margin_weight"),
+    ("frepo", "betas"): lambda preset: str((preset.config.settings.momentum_images, 0.999)),
+    ("frepo", "use_flip"): setting("flip"),
     ("dc", "Iteration"): setting("networks"),
     ("dsa", "Iteration"): setting("networks"),
     ("dream", "factor"): lambda preset: getattr(preset.config.decoding, "factor", 1),
@@ -320,6 +334,10 @@ UNREAD: Mapping[tuple[str, str], str] = {
     ("datm", "ema_decay"): NO_EFFECT,
     ("tesla", "gradient_factor"): "ours is the whole gradient: a departure of TESLA's rows",
     ("*", "num_exp"): "how many sets are condensed: the user runs as many seeds",
+    **{
+        ("frepo", f"{which}.optimizer"): "the method itself: tests/satm/methods/direct/test_frepo.py"
+        for which in ("kernel", "online")
+    },
     ("ncfm", "calib_weight"): "the weight is 1, beside 300 of the distance: tests/satm/methods/direct/test_ncfm.py",
     **{(method, "dis_metric"): "the distance of DC's Eq. 9; there is no other" for method in ("dc", "dcc", "dsac")},
     ("dm", "ipc_default"): "the user gives the IPC",
@@ -446,6 +464,11 @@ DEPARTURES: Mapping[tuple[str, str, str, str], tuple[object, str]] = {
     ("mtt", "imagefruit", "lr_img", "1000"): (1e5, "the README's command for ImageFruit IPC 1 has 1000"),
     **{
         ("cafe", name, "Iteration", "2000"): (20_000, "20,000 updates of the images for 2,000 networks")
+        for name in CATALOGUE
+        if name != "digits"
+    },
+    **{
+        ("frepo", name, "online.normalization", "batch"): ("instance", "a ConvNet of one width with instance norm")
         for name in CATALOGUE
         if name != "digits"
     },
@@ -738,11 +761,8 @@ def test_a_row_with_one_value_changed_is_noticed(method: str) -> None:
 @pytest.mark.parametrize("method", [*EVERYWHERE, "rded", "idc", "dream"])
 def test_a_printed_number_that_changes_is_noticed(method: str) -> None:
     own = NUMBERS[method]
-    asked = [
-        each
-        for each in REQUESTS
-        if each.method == method and each.dataset in ("cifar10", "cifar100", "tiny-imagenet", "imagenette")
-    ]
+    among = ("cifar10", "cifar100", "tiny-imagenet", "imagenette", *own.by_set)
+    asked = [each for each in REQUESTS if each.method == method and each.dataset in among]
     for mutant in changed(own):
         tables = {**NUMBERS, method: mutant}
         assert any(noticed(each, tables) for each in asked), f"{method}: {mutant} goes unnoticed"

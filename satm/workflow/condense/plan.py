@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -16,7 +16,7 @@ from satm.errors import PluginError, UsageError
 from satm.experts import Trajectory
 from satm.machine.device import resolve_device
 from satm.machine.ram import resident
-from satm.methods import METHODS, Task
+from satm.methods import METHODS, Condensation, Task
 from satm.methods.trajectory.calibrate import StepCost, calibrate
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.methods.trajectory.unrolled import UnrolledConfig
@@ -28,6 +28,7 @@ from satm.types import FlatParams
 from satm.workflow.condense.estimate import epoch_seconds, missing_expert_epochs, spell_reach
 from satm.workflow.condense.inputs import check_request, load_data
 from satm.workflow.condense.meter import PEAK_BYTES, STEP_SECONDS
+from satm.workflow.condense.timed import timed_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class Plan:
     """
 
     preset: Preset
-    engine: str
+    engine: str  # how the steps are computed, in words
     outer_steps: int
     step_seconds: float  # the mean seconds of an outer step
     expert_epochs: int  # the epochs of experts that must be trained first, because no stored expert has them
@@ -56,10 +57,11 @@ class Plan:
     calibration_seconds: float  # the seconds that the plan itself took, with compilation
     peak_bytes: float | None
     loaded_bytes: int | None  # the memory of the process with its data, before the first outer step
-    inner_steps: int  # N
-    window: int  # the number of last inner steps that are differentiated
+    inner_steps: int | None  # N; None if the method differentiates no inner loop
+    window: int | None  # the number of last inner steps that are differentiated; None if there is no inner loop
     warning: str  # a text if one outer step reaches less than 90% of the images (`spell_reach`); otherwise empty
-    largest_window: int | None  # the largest window that fits the given memory; None if no memory is given or reported
+    # The largest window that fits the given memory; None if no memory is given or reported, or if there is no window.
+    largest_window: int | None
     measured: tuple[Measured, ...]  # what finished runs of the same configuration took, with this device, CPU and torch
 
     @property
@@ -77,20 +79,26 @@ def plan(
     data_root: Path | None = None,
     progress: Progress = SILENT,
 ) -> Plan:
-    """Predict the cost of a condensation with an inner loop by timing a few short outer steps. Nothing is stored.
+    """Predict the cost of a condensation by timing a few outer steps. Nothing is stored.
 
-    With `memory` (bytes of the whole process), the plan also finds the largest window that fits. No experts are read or
-    trained: random trajectories take their place, because the cost does not depend on the values of the parameters.
-    `registry` is read for finished runs. Raises UsageError if the method differentiates no inner loop, and the errors
-    that `condense` raises before it starts.
+    If the method differentiates an inner loop, the timed steps are short, and with `memory` (bytes of the whole
+    process) the plan also finds the largest window that fits. If it does not, as `dm` or `frepo`, whole outer steps are
+    timed. No experts are read or trained: random trajectories take their place, because the cost does not depend on the
+    values of the parameters. `registry` is read for finished runs. Raises UsageError if the method has no outer steps
+    that take time, and the errors that `condense` raises before it starts.
     """
     config = preset.config
-    _check_unrolls(config.method)
     resolved = resolve_device(device)
     data = load_data(config, data_root=data_root, device=device, progress=progress)
     check_request(config, data)
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
     network = plan_for(config.architecture, data).create(Seed(0))
+    work = METHODS.get(config.method).outer_work(config.settings, network, data, config.seen_ipc)
+    if work is None:
+        raise UsageError(
+            f"method {config.method} has no outer steps that take time, as plan needs; satm condense does its work "
+            "at once"
+        )
     experts = [RandomTrajectory(network, epochs or 0, Seed(0).child("plan", i)) for i in range(2)]
     started = time.perf_counter()
     loaded = resident(resolved)
@@ -107,47 +115,67 @@ def plan(
     condensation = _begin(config.method, task, config.settings)
     for note in condensation.notes.values():
         progress.say(note)
-    cost = calibrate(condensation)
+    cost = _cost(condensation, resolved, memory, loaded)
     spent = time.perf_counter() - started
-    settings = condensation.config
-    window = settings.inner_steps - settings.iota
     missing = missing_expert_epochs(config, data)
     return Plan(
         preset=preset,
-        engine=str(condensation.engine),
-        outer_steps=settings.outer_steps,
-        step_seconds=cost.seconds(settings.mean_steps(), window, settings.diagnostics_every),
+        engine=cost.engine,
+        outer_steps=work.steps,
+        step_seconds=cost.step_seconds,
         expert_epochs=missing,
         epoch_seconds=epoch_seconds(config, data, resolved) if missing else 0.0,
         calibration_seconds=spent,
-        peak_bytes=cost.memory(window, diagnosed=settings.diagnostics_every > 0),
+        peak_bytes=cost.peak_bytes,
         loaded_bytes=loaded,
-        inner_steps=settings.inner_steps,
-        window=window,
-        warning=spell_reach(METHODS.get(config.method).outer_work(config.settings, network, data, config.seen_ipc)),
-        largest_window=_largest_window(cost, settings, memory, loaded),
+        inner_steps=cost.inner_steps,
+        window=cost.window,
+        warning=spell_reach(work),
+        largest_window=cost.largest_window,
         measured=_measured(Path(registry), preset, str(resolved)),
     )
 
 
-def _check_unrolls(method: str) -> None:
-    """Raise UsageError if the method differentiates no inner loop."""
-    if not METHODS.get(method).unrolls:
-        raise UsageError(
-            f"method {method} has no inner loop that is differentiated, as plan needs; satm condense says after a few "
-            "outer steps how long it takes"
-        )
+def _begin(method: str, task: Task, settings: Any) -> Condensation:
+    """Return the condensation at outer step 0.
 
-
-def _begin(method: str, task: Task, settings: UnrolledConfig) -> TrajectoryCondensation:
-    """Return the condensation at outer step 0. Raises PluginError if the method begins no TrajectoryCondensation."""
-    condensation = METHODS.get(method).begin(task, settings)
-    if not isinstance(condensation, TrajectoryCondensation):
+    Raises PluginError if the method says that it differentiates an inner loop, and begins no TrajectoryCondensation.
+    """
+    entry = METHODS.get(method)
+    condensation = entry.begin(task, settings)
+    if entry.unrolls and not isinstance(condensation, TrajectoryCondensation):
         raise PluginError(
             f"method '{method}' of {METHODS.owner(method)} begins a {type(condensation).__name__}, and only a "
             "TrajectoryCondensation can be planned; satm condense --dry-run says what it would do"
         )
     return condensation
+
+
+class _Cost(NamedTuple):
+    """The fields of `Plan` that are measured on the condensation."""
+
+    engine: str
+    step_seconds: float
+    peak_bytes: float | None
+    inner_steps: int | None = None
+    window: int | None = None
+    largest_window: int | None = None
+
+
+def _cost(condensation: Condensation, device: torch.device, memory: float | None, loaded: int | None) -> _Cost:
+    if not isinstance(condensation, TrajectoryCondensation):
+        timed = timed_steps(condensation, device)
+        return _Cost("no inner loop is differentiated", timed.seconds, timed.peak_bytes)
+    cost, settings = calibrate(condensation), condensation.config
+    window = settings.inner_steps - settings.iota
+    return _Cost(
+        engine=str(condensation.engine),
+        step_seconds=cost.seconds(settings.mean_steps(), window, settings.diagnostics_every),
+        peak_bytes=cost.memory(window, diagnosed=settings.diagnostics_every > 0),
+        inner_steps=settings.inner_steps,
+        window=window,
+        largest_window=_largest_window(cost, settings, memory, loaded),
+    )
 
 
 def _largest_window(cost: StepCost, settings: UnrolledConfig, memory: float | None, loaded: int | None) -> int | None:

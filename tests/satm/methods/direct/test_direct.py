@@ -301,7 +301,7 @@ def test_batches_are_of_one_class_without_repetition(data):
 @pytest.mark.parametrize(
     ("method", "why"),
     [
-        *((name, "batches of one class would spoil") for name in ("dc", "dsa", "dm")),
+        *((name, "batches of one class would spoil") for name in ("dc", "dsa", "dm", "frepo")),
         *((name, "an inner loop over the parameters does not hold") for name in ("dd", "rat-bptt")),
     ],
 )
@@ -311,7 +311,7 @@ def test_networks_with_running_statistics_are_refused_by_name(data, method, why)
         METHODS.get(method).check(request)
 
 
-@pytest.mark.parametrize("method", ["dc", "dsa"])
+@pytest.mark.parametrize("method", ["dc", "dsa", "frepo"])
 def test_networks_with_dropout_are_refused_by_name(data, method, monkeypatch):
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 3))
     # timm's networks without BatchNorm have no dropout.

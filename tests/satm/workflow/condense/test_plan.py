@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from satm import choose_preset
 from satm.cli import run
@@ -15,6 +16,7 @@ from satm.methods.outer import EMA
 from satm.methods.trajectory.calibrate import StepCost, calibrate
 from satm.methods.trajectory.condensation import TrajectoryCondensation
 from satm.workflow.condense.plan import plan
+from satm.workflow.condense.timed import timed_steps
 from tests.helpers import SATM, experts, image_data, task
 
 COST = StepCost(
@@ -120,9 +122,35 @@ def test_a_method_that_begins_something_else_is_one_line(tmp_path, monkeypatch):
         plan(preset)
 
 
-def test_only_inner_loops_are_planned(capsys):
+@pytest.mark.parametrize("method", ["frepo", "dance"])
+def test_whole_steps_are_timed_without_an_inner_loop(method, capsys):
+    asked = ["digits", "--method", method, "--profile", "smoke", "--set", "outer_steps=6", "--set", "compile=eager"]
+    assert run(["plan", *asked, "--memory", "64GB"]) == 0
+    said = capsys.readouterr().out
+    assert "no inner loop is differentiated" in said
+    assert "6 outer steps of " in said
+    assert "64.00 GB of memory: it fits" in said
+    assert ("expert epochs" in said) == (method == "dance")
+    assert "window" not in said
+    assert run(["plan", *asked, "--memory", "1MB"]) == 0
+    assert "1 MB of memory: it does not fit: lower batch_real or the IPC" in capsys.readouterr().out
+
+
+def test_the_memory_of_a_step_grows_with_its_real_batch():
+    data = image_data(per_class=400)
+    config = METHODS.get("frepo").config(outer_steps=9, pool=1, compile="eager")
+    peaks = []
+    for batch in (10, 1000):
+        condensation = METHODS.get("frepo").begin(
+            task(data, (), architecture="convnet3"), replace(config, batch_real=batch)
+        )
+        peaks.append(timed_steps(condensation, torch.device("cpu")).peak_bytes)
+        assert condensation.step >= 4
+    assert peaks[1] > peaks[0] + 1000 * 128 * 8 * 8  # the features of the first layer, for the batch or for its pieces
+
+
+def test_only_methods_with_outer_steps_are_planned(capsys):
     assert run(["plan", "digits", "--method", "random"]) == 2
     error = capsys.readouterr().err
-    assert "error: method random has no inner loop that is differentiated" in error
-    assert "satm condense says after a few outer steps how long" in error
+    assert "error: method random has no outer steps that take time" in error
     assert run(["plan", "digits", "--memory", "much"]) == 2
