@@ -32,18 +32,32 @@ class Choice:
     find: Callable[[str], type[Any]]  # returns the dataclass that has the given short name
 
 
-def to_dict(config: Any) -> dict[str, Any]:
+LATER: Mapping[str, bool] = {"later": True}
+"""The metadata of a field that was added after configurations were stored.
+
+`to_dict` leaves the field out if it has its default value. So the dictionary, and every key that is a hash of it, are
+those from before the field existed.
+"""
+
+
+def to_dict(config: Any, *, whole: bool = False) -> dict[str, Any]:
     """Return the fields of a configuration dataclass as a dictionary that can be written as JSON.
 
-    A value that is a dataclass becomes a nested dictionary, and a tuple becomes a list.
+    A value that is a dataclass becomes a nested dictionary, and a tuple becomes a list. If `whole` is true, fields that
+    are marked by `LATER` are never left out.
     """
-    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    held = [(field, getattr(config, field.name)) for field in dataclasses.fields(config)]
+    return {
+        field.name: _plain(value, whole=whole)
+        for field, value in held
+        if whole or not (field.metadata.get("later") and value == field.default)
+    }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, *, whole: bool) -> Any:
     if dataclasses.is_dataclass(value):
-        return to_dict(value)
-    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+        return to_dict(value, whole=whole)
+    return [_plain(v, whole=whole) for v in value] if isinstance(value, tuple) else value
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:

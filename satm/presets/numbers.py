@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from satm.experts import ExpertConfig
-from satm.presets import datm, ftd, mtt, satm, tesla
+from satm.presets import datm, ftd, mtt, pad, satm, tesla
 from satm.presets._types import Numbers
 from satm.teachers import TEACHERS
 
@@ -52,6 +52,12 @@ RAT_DEPARTURES = (
     "labels stay classes: the code learns them on CIFAR-100 and Tiny ImageNet (--train_y)",
     "mini-batches of the set pass over all its images, not one of each of some classes",
     "in the space of the trajectory methods; judged by DM's recipe, and the last set is kept, not the best on test",
+)
+PAD_DEPARTURES = (
+    "match_from leaves out the parameters next to the input, as the paper says; PAD.py leaves out those nearest to the "
+    "target, and does not read the depth_ratio of its files",
+    "the schedule of experts.filter is that of PAD's command for CIFAR-10, at every IPC and data set",
+    "images are ordered by the EL2N of early experts; PAD's code reads a stored order (GraNd in its command)",
 )
 RDED_CODE = "RDED's code (argument.py and scripts/ at 3f6453d)"
 MTT_EXPERTS = "MTT's experts; their number of epochs is its code's"
@@ -97,6 +103,7 @@ NUMBERS: Mapping[str, Numbers] = {
     "ftd": Numbers(rows=ftd.ROWS, stand_ins=("mtt", "satm")),
     "tesla": Numbers(rows=tesla.ROWS, stand_ins=("mtt", "satm")),
     "datm": Numbers(rows=datm.ROWS),
+    "pad": Numbers(rows=pad.ROWS, stand_ins=("datm", "satm"), departures=PAD_DEPARTURES),
     "mdc": Numbers(stand_ins=("mtt", "satm")),  # the numbers that MDC prints are those of IDC
     # The methods from here on match no trajectories. DC and DSA train their networks on φ with the learning rate 0.01
     # and batches of 256.
