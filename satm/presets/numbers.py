@@ -25,6 +25,14 @@ DANCE_DEPARTURES = (
     "experts: the learning rate is constant, and DSA augments without CutMix",
     "judged by DM's recipe: 1,000 epochs without CutMix",
 )
+TGDD_CODE = "TGDD's code (TGDD.py and arguments/ of FlyFinley/TGDD at 39ac9c2), its --reproduce"
+TGDD_SUBSETS = (*DANCE_SUBSETS, "imagesquawk", "imageyellow")
+TGDD_DEPARTURES = (
+    "lr_images 0.16 IPC for 0.01 IPC: images are normalised by a std of about 0.25, and TGDD learns pixels in 0..1",
+    "images are not clipped to 0..1, and all classes move at once",
+    "experts: the learning rate is constant, and DSA augments without CutMix",
+    "judged by DM's recipe: 1,000 epochs without CutMix; the last set is kept, not the best on test",
+)
 NCFM_CODE = "NCFM's code (config/ of gszfwsb/NCFM at de92fb8)"
 # Learning rates of Adam for the images: the default, and those of some data sets. NCFM's files print 0.01 · 0.1 = 0.001
 # for pixels in 0..1. For images divided by a std s = 0.25, this is 0.001/s = 0.004. NCFM's code moves all images K
@@ -130,13 +138,25 @@ NUMBERS: Mapping[str, Numbers] = {
         departures=DANCE_DEPARTURES,
         experts=ExpertConfig(count=5, lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=64),
     ),
+    "tgdd": Numbers(
+        values={
+            **{"outer_steps": 10_000, "batch_real": 128, "init": "real", "expert_epochs": 60},
+            **{"interval": 7, "weight": 1.0},
+        },
+        per_image={"lr_images": DANCE_LR},
+        values_of={name: {"expert_epochs": 80} for name in TGDD_SUBSETS},
+        per_image_of={name: {"lr_images": 10 * DANCE_LR} for name in TGDD_SUBSETS},
+        source=TGDD_CODE,
+        departures=TGDD_DEPARTURES,
+        experts=ExpertConfig(count=5, lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=64),
+    ),
     "ncfm": Numbers(
         values={
             **{"outer_steps": 20_000, "lr_images": NCFM_LR, "batch_real": 1024, "init": "real", "expert_epochs": 60},
             **{"frequencies": 4096, "sampler": "normal", "amplitude": 0.5, "calibrations": 1},
         },
         values_of={
-            **{name: {"expert_epochs": 80} for name in (*DANCE_SUBSETS, "imagesquawk", "imageyellow")},
+            **{name: {"expert_epochs": 80} for name in TGDD_SUBSETS},
             **{name: {"lr_images": rate} for name, rate in NCFM_LR_OF.items()},
         },
         source=NCFM_CODE,
