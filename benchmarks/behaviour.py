@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 METHODS = (
-    *("satm", "satm-fi", "satm-da", "mtt", "ftd", "tesla", "datm", "mdc"),
+    *("satm", "satm-fi", "satm-da", "mtt", "ftd", "tesla", "datm", "pad", "mdc"),
     *("dc", "dsa", "dm", "rded", "herding", "kcenter", "random"),
 )
 OUTER = ("sgd", "ema", "sam", "gsam", "asam", "vasso", "satm")

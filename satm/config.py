@@ -32,29 +32,32 @@ class Choice:
     find: Callable[[str], type[Any]]  # returns the dataclass that has the given short name
 
 
-LATER: Mapping[str, Any] = types.MappingProxyType({"later": True})
-"""The metadata of a field that was added after configurations were stored. Its default value must be the behaviour from
-before. `to_dict(config, short=True)` leaves it out at this value, so that the stored configurations stay the same."""
+LATER: Mapping[str, bool] = {"later": True}
+"""The metadata of a field that was added after configurations were stored.
+
+`to_dict` leaves the field out if it has its default value. So the dictionary, and every key that is a hash of it, are
+those from before the field existed.
+"""
 
 
-def to_dict(config: Any, *, short: bool = False) -> dict[str, Any]:
+def to_dict(config: Any, *, whole: bool = False) -> dict[str, Any]:
     """Return the fields of a configuration dataclass as a dictionary that can be written as JSON.
 
-    A value that is a dataclass becomes a nested dictionary, and a tuple becomes a list. If `short` is True, the fields
-    with the metadata `LATER` are left out if they have their default values.
+    A value that is a dataclass becomes a nested dictionary, and a tuple becomes a list. If `whole` is true, fields that
+    are marked by `LATER` are never left out.
     """
-    values = [(field, getattr(config, field.name)) for field in dataclasses.fields(config)]
+    held = [(field, getattr(config, field.name)) for field in dataclasses.fields(config)]
     return {
-        field.name: _plain(value, short)
-        for field, value in values
-        if not (short and field.metadata.get("later") and value == field.default)
+        field.name: _plain(value, whole=whole)
+        for field, value in held
+        if whole or not (field.metadata.get("later") and value == field.default)
     }
 
 
-def _plain(value: Any, short: bool) -> Any:
+def _plain(value: Any, *, whole: bool) -> Any:
     if dataclasses.is_dataclass(value):
-        return to_dict(value, short=short)
-    return [_plain(v, short) for v in value] if isinstance(value, tuple) else value
+        return to_dict(value, whole=whole)
+    return [_plain(v, whole=whole) for v in value] if isinstance(value, tuple) else value
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:

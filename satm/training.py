@@ -214,6 +214,7 @@ def fit(
     on_epoch: Callable[[EpochStats], None] | None = None,
     on_batch: Callable[[], None] | None = None,
     rule: GradientRule | None = None,
+    among: Callable[[int], torch.Tensor] | None = None,
 ) -> None:
     """Train `network` in place, in the epochs `first_epoch` to `config.epochs` − 1, counted from 0.
 
@@ -227,6 +228,7 @@ def fit(
         fused: compiled SGD with this loss, with the same result up to rounding errors; None: steps are not compiled.
         on_epoch, on_batch: called after each epoch and before each batch. Both may raise an error to stop.
         rule: computes the vector that the optimiser uses as gradient; None: the gradient of the loss.
+        among: gives the indices of the examples that an epoch uses, each once; None: all examples.
     """
     network.train()
     device = next(network.parameters()).device
@@ -236,7 +238,9 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = config.lr_at(epoch)
         generator = seed.child("epoch", epoch).generator()
-        order = torch.randperm(len(examples), generator=generator)
+        used = None if among is None else among(epoch)
+        order = torch.randperm(len(examples if used is None else used), generator=generator)
+        order = order if used is None else used[order]
         total_loss = torch.zeros((), device=device)
         total_right = torch.zeros((), device=device)
         with seed.child("epoch", epoch, "layers").forked():  # dropout layers take no generator

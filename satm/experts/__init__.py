@@ -1,5 +1,6 @@
 """Expert trajectories: how they are trained, stored, and cut into segments."""
 
+from satm.experts.filter import FilterConfig as FilterConfig
 from satm.experts.flat import FlatConfig as FlatConfig
 from satm.experts.segment import Segment as Segment
 from satm.experts.segment import draw_segment as draw_segment

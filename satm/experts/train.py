@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,10 +12,11 @@ from torch import nn
 
 from satm import networks
 from satm.augment import DSA
-from satm.config import to_dict
+from satm.config import LATER, to_dict
 from satm.data import ImageData
 from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError, DamagedFile, Interrupted
+from satm.experts.filter import Filter, FilterConfig, el2n
 from satm.experts.flat import FlatConfig, FlatGradient
 from satm.experts.store import EpochRecord, Trajectory, TrajectoryStore
 from satm.home import held, make_folder
@@ -23,7 +24,7 @@ from satm.machine.fused import Compilation, Fused, how_trained, plan_fused
 from satm.networks import NetworkPlan
 from satm.progress import SILENT, Bar, Progress
 from satm.rng import Seed
-from satm.training import EpochStats, SGDConfig, accuracy, fit
+from satm.training import EpochStats, SGDConfig, accuracy, fit, predict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class ExpertConfig:
     augment: str | None = "color_crop_cutout_flip_scale_rotate"  # augmentations in DSA's notation; None: none
     flat: FlatConfig | None = None  # the settings of GSAM on top of SGD, as in FTD; None: plain SGD
     seed: int = 0  # the seed of the experts only, so that condensations with different seeds share the experts
+    # Which real images each epoch uses, by their difficulty, as in PAD; None: all.
+    filter: FilterConfig | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -61,6 +64,10 @@ class ExpertConfig:
     def transform(self) -> DSA | None:
         """Return the augmentation of the training batches; None if there is none."""
         return None if self.augment is None else DSA(self.augment)
+
+    def scoring(self) -> ExpertConfig | None:
+        """The experts whose logits decide how difficult an image is; None if there is no filter."""
+        return None if self.filter is None else replace(self, filter=None, count=self.filter.scorers)
 
 
 def expert_store(data: ImageData, architecture: str, config: ExpertConfig) -> TrajectoryStore:
@@ -100,6 +107,8 @@ def train_experts(
     a single epoch. So the choice does not depend on the number of epochs, and an expert that is trained further is
     trained in the same way as before. The record of every epoch says whether the training was compiled.
 
+    If `config` has a filter, the experts that score the images are trained first. They are stored like other experts.
+
     Stored experts are read and checked. A damaged expert is trained again, and `progress` reports this.
 
     Raises Interrupted if `progress` asks to stop, Diverged if a loss is not finite, and ConfigError if `compilation` is
@@ -123,13 +132,50 @@ def train_experts(
         notify=progress.say,
     )
     training = _Training(
-        store=store, data=data, plan=plan, config=config, epochs=epochs, device=device, fused=fused, progress=progress
+        store=store,
+        data=data,
+        plan=plan,
+        config=config,
+        epochs=epochs,
+        device=device,
+        fused=fused,
+        progress=progress,
+        filter=image_filter(data, architecture, config, device=device, compilation=compilation, progress=progress),
     )
     with progress.bar("experts", len(found) * epochs, done=have) as bar:
         return [
             expert if expert and expert.epochs >= epochs else training.expert(index, bar)
             for index, expert in found.items()
         ]
+
+
+def image_filter(
+    data: ImageData,
+    architecture: str,
+    config: ExpertConfig,
+    *,
+    device: torch.device | str = "cpu",
+    compilation: Compilation = "auto",
+    progress: Progress = SILENT,
+) -> Filter | None:
+    """Return which training images each epoch of an expert uses; None if `config` has no filter.
+
+    Experts that score the images are trained if the store lacks them; see `train_experts`.
+    """
+    scoring = config.scoring()
+    if config.filter is None or scoring is None:
+        return None
+    epoch = config.filter.scorer_epochs
+    experts = train_experts(
+        data, architecture, scoring, epochs=epoch, device=device, compilation=compilation, progress=progress
+    )
+    network = networks.plan_for(architecture, data).create(Seed(config.seed).child("template")).to(device)
+    logits = []
+    for expert in experts:
+        FlatNetwork(network).load(expert.snapshot(epoch).to(device))
+        logits.append(predict(network, data.train))
+    labels = data.train.labels.cpu()
+    return Filter(config.filter, el2n(torch.stack(logits), labels).argsort(stable=True), labels)
 
 
 def _found(store: TrajectoryStore, indices: Sequence[int], progress: Progress) -> dict[int, Trajectory | None]:
@@ -167,6 +213,7 @@ class _Training:
     epochs: int
     device: torch.device | str
     fused: Fused | None  # the compiled training step; None: training runs uncompiled
+    filter: Filter | None  # the images that each epoch uses; None: all
     progress: Progress
 
     def expert(self, index: int, bar: Bar) -> Trajectory:
@@ -227,6 +274,7 @@ class _Training:
             on_epoch=keep,
             on_batch=stop_if_asked,
             rule=None if self.config.flat is None else FlatGradient(self.config.flat),
+            among=None if self.filter is None else self.filter.indices,
         )
         # With 0 epochs nothing is stored yet: the trajectory is the initial weights.
         return self.store.find(index) or self.store.write(index, snapshots, records, None)

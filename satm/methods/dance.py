@@ -64,7 +64,7 @@ class DANCE(DistributionMatching):
     def __init__(self, task: Task, config: DANCEConfig) -> None:
         """Raise ExpertError if the task has no experts."""
         if not task.experts:
-            raise ExpertError("DANCE blends the start and the end of experts, and there is none; train some")
+            raise ExpertError("the method uses snapshots of experts, and there is none; train some")
         super().__init__(task, config)
         self.config, whole = config, FlatNetwork(self.network)
 
@@ -110,18 +110,27 @@ class DANCE(DistributionMatching):
         """
         leaf = images.detach().requires_grad_()
         seen = self.by_class(leaf)
-        classes, n = seen.shape[:2]
+        classes = len(seen)
         if self.augment is not None:
             shape = self.task.data.image_shape
             seen = apply_per_class(seen, draw_per_class(self.augment, classes, shape, seed.generator()))
-        labels = torch.arange(classes, device=leaf.device).unsqueeze(1).expand(-1, n)
+        gradient, total = self.cross_entropy(seen.detach(), theta)
+        (found,) = torch.autograd.grad(seen, leaf, gradient)
+        return found, total / classes
+
+    def cross_entropy(self, seen: Images, theta: FlatParams) -> tuple[Images, float]:
+        """Return the gradient and the value of Σ_k mean L_CE at θ [P] for images `seen` [K, n, C, H, W].
+
+        The gradient is with respect to `seen`, which networks see grouped by class.
+        """
+        classes, n = seen.shape[:2]
+        labels = torch.arange(classes, device=seen.device).unsqueeze(1).expand(-1, n)
         size, gradients, total = classes_at_once(classes, n, AT_ONCE), [], 0.0
-        for part, wanted in zip(seen.detach().split(size), labels.split(size), strict=True):
+        for part, wanted in zip(seen.split(size), labels.split(size), strict=True):
             gradient, value = self.calibrate(part, theta, wanted)
             gradients.append(gradient)
             total += float(value)
-        (found,) = torch.autograd.grad(seen, leaf, torch.cat(gradients))
-        return found, total / classes
+        return torch.cat(gradients), total
 
 
 METHODS.add(

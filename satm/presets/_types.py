@@ -14,7 +14,7 @@ from satm.canonical import digest
 from satm.config import from_dict
 from satm.config import to_dict as plain
 from satm.errors import ConfigError, UnknownName
-from satm.experts import ExpertConfig, FlatConfig
+from satm.experts import ExpertConfig, FilterConfig, FlatConfig
 from satm.methods import METHODS
 from satm.parametrisation import PIXELS, Parametrisation, parametrisation_of
 
@@ -97,15 +97,18 @@ class CondenseConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as a JSON-able dictionary; `from_dict` is the inverse."""
-        # The setting `parametrisation` is left out if it is `pixels`, as are the settings with the metadata `LATER`.
-        # Otherwise runs and sets that were stored before these settings existed would not be found any more, because
-        # their stored configurations do not have them.
-        values = {**self.every_setting(), "settings": plain(self.settings, short=True)}
+        # The setting `parametrisation` is left out if it is `pixels`. Otherwise runs and sets that were stored before
+        # this setting existed would not be found any more, because their stored configurations do not have it.
+        values = self._without_classes(whole=False)
         return values if self.decoding != PIXELS else {k: v for k, v in values.items() if k != "parametrisation"}
 
     def every_setting(self) -> dict[str, Any]:
         """The dictionary of `to_dict`, but with every setting, so that `satm.config.override` finds it."""
-        return {key: value for key, value in plain(self).items() if (key, value) != ("classes", None)}
+        return self._without_classes(whole=True)
+
+    def _without_classes(self, *, whole: bool) -> dict[str, Any]:
+        """All fields as a dictionary, without `classes` if it is None. `whole` is that of `satm.config.to_dict`."""
+        return {key: value for key, value in plain(self, whole=whole).items() if (key, value) != ("classes", None)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CondenseConfig:
@@ -187,6 +190,7 @@ class Row:
     expert_batch: int = 256  # the experts' mini-batch; MTT's value, because the SATM paper prints none
     expert_count: int = 100  # the number of experts; MTT's value, because the SATM paper prints none
     flat: FlatConfig | None = None  # how flat experts are trained, if the method uses them; None: as in FTD's script
+    filter: FilterConfig | None = None  # which images the experts see in each epoch, if the method filters them
     departures: tuple[str, ...] = ()  # each way in which the row differs from its source
     settings: Mapping[str, Any] = field(default_factory=dict)  # settings that only this method has, by name
     donor: bool = True  # whether this row may be used for data sets that have no rows

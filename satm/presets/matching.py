@@ -54,10 +54,18 @@ def _stand_in(choice: Choice) -> tuple[str, ...]:
 def _experts(choice: Choice) -> ExpertConfig:
     """The configuration of the experts: that of the method `choice.base`.
 
-    If this method uses flat experts and its own table has numbers for them, these numbers are used.
+    If this method uses flat or filtered experts and its own table has numbers for them, these numbers are used. The
+    epochs of a filter are scaled like the start epochs.
     """
     experts, own = choice.base.experts(choice.plain_experts()), choice.own_row()
-    return experts if experts.flat is None or own is None or own.flat is None else replace(experts, flat=own.flat)
+    if own is None:
+        return experts
+    if experts.flat is not None and own.flat is not None:
+        experts = replace(experts, flat=own.flat)
+    if experts.filter is not None and own.filter is not None:
+        share = choice.row.max_start_epoch / own.max_start_epoch
+        experts = replace(experts, filter=own.filter.scaled(share, scorers=choice.row.expert_count))
+    return experts
 
 
 def _settings(choice: Choice) -> tuple[Any, tuple[str, ...]]:
@@ -105,6 +113,8 @@ def _own_settings(choice: Choice) -> tuple[dict[str, Any], tuple[str, ...]]:
     if "teacher_epoch" in settings and choice.scale.max_start_epoch is not None:
         settings["teacher_epoch"] = None  # the profile limits T, so experts are trained only as long as segments need
     departures = settings_changes(row.settings, settings, choice.scale)
+    if row.filter is not None and choice.row.max_start_epoch != row.max_start_epoch:
+        departures += (f"{choice.scale.name}: the epochs of experts.filter are scaled like the start epochs",)
     if settings and (row.dataset, row.ipc) != (choice.dataset, choice.ipc):
         settings_of = f"no settings of {choice.base.name}'s own for this set: those of {row.dataset} IPC {row.ipc}"
         departures += (settings_of,)

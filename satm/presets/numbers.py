@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from satm.experts import ExpertConfig
-from satm.presets import datm, ftd, mtt, satm, tesla
+from satm.presets import datm, ftd, mtt, pad, satm, tesla
 from satm.presets._types import Numbers
 from satm.teachers import TEACHERS
 
@@ -31,6 +31,14 @@ DANCE_DEPARTURES = (
     "stored as pixels; DANCE's command has --factor 2 (parametrisation=factor:2)",
     "experts: the learning rate is constant, and DSA augments without CutMix",
     "judged by DM's recipe: 1,000 epochs without CutMix",
+)
+TGDD_CODE = "TGDD's code (TGDD.py and arguments/ of FlyFinley/TGDD at 39ac9c2), its --reproduce"
+TGDD_SUBSETS = (*DANCE_SUBSETS, "imagesquawk", "imageyellow")
+TGDD_DEPARTURES = (
+    "lr_images 0.16 IPC for 0.01 IPC: images are normalised by a std of about 0.25, and TGDD learns pixels in 0..1",
+    "images are not clipped to 0..1, and all classes move at once",
+    "experts: the learning rate is constant, and DSA augments without CutMix",
+    "judged by DM's recipe: 1,000 epochs without CutMix; the last set is kept, not the best on test",
 )
 NCFM_CODE = "NCFM's code (config/ of gszfwsb/NCFM at de92fb8)"
 # Learning rates of Adam for the images: the default, and those of some data sets. NCFM's files print 0.01 · 0.1 = 0.001
@@ -97,6 +105,12 @@ FREPO_DEPARTURES = (
     "judged by DM's recipe, with the labels y as logits; the code judges by squared error and Adam",
     "the last set is kept, not the best on test",
 )
+PAD_DEPARTURES = (
+    "match_from leaves out the parameters next to the input, as the paper says; PAD.py leaves out those nearest to the "
+    "target, and does not read the depth_ratio of its files",
+    "the schedule of experts.filter is that of PAD's command for CIFAR-10, at every IPC and data set",
+    "images are ordered by the EL2N of early experts; PAD's code reads a stored order (GraNd in its command)",
+)
 RDED_CODE = "RDED's code (argument.py and scripts/ at 3f6453d)"
 MTT_EXPERTS = "MTT's experts; their number of epochs is its code's"
 
@@ -148,6 +162,7 @@ NUMBERS: Mapping[str, Numbers] = {
     "ftd": Numbers(rows=ftd.ROWS, stand_ins=("mtt", "satm")),
     "tesla": Numbers(rows=tesla.ROWS, stand_ins=("mtt", "satm")),
     "datm": Numbers(rows=datm.ROWS),
+    "pad": Numbers(rows=pad.ROWS, stand_ins=("datm", "satm"), departures=PAD_DEPARTURES),
     "mdc": Numbers(stand_ins=("mtt", "satm")),  # the numbers that MDC prints are those of IDC
     # The methods from here on match no trajectories. DC, DSA, DCC and DSAC train their networks on φ with the learning
     # rate 0.01 and batches of 256.
@@ -186,13 +201,25 @@ NUMBERS: Mapping[str, Numbers] = {
         departures=DANCE_DEPARTURES,
         experts=ExpertConfig(count=5, lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=64),
     ),
+    "tgdd": Numbers(
+        values={
+            **{"outer_steps": 10_000, "batch_real": 128, "init": "real", "expert_epochs": 60},
+            **{"interval": 7, "weight": 1.0},
+        },
+        per_image={"lr_images": DANCE_LR},
+        values_of={name: {"expert_epochs": 80} for name in TGDD_SUBSETS},
+        per_image_of={name: {"lr_images": 10 * DANCE_LR} for name in TGDD_SUBSETS},
+        source=TGDD_CODE,
+        departures=TGDD_DEPARTURES,
+        experts=ExpertConfig(count=5, lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=64),
+    ),
     "ncfm": Numbers(
         values={
             **{"outer_steps": 20_000, "lr_images": NCFM_LR, "batch_real": 1024, "init": "real", "expert_epochs": 60},
             **{"frequencies": 4096, "sampler": "normal", "amplitude": 0.5, "calibrations": 1},
         },
         values_of={
-            **{name: {"expert_epochs": 80} for name in (*DANCE_SUBSETS, "imagesquawk", "imageyellow")},
+            **{name: {"expert_epochs": 80} for name in TGDD_SUBSETS},
             **{name: {"lr_images": rate} for name, rate in NCFM_LR_OF.items()},
         },
         source=NCFM_CODE,

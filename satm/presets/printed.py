@@ -52,6 +52,7 @@ def spell_row(row: Row, method: str) -> list[str]:
     batch = "all" if row.batch_syn is None else row.batch_syn
     alpha = row.expert_lr if row.step_size is None else row.step_size
     own = {**row.settings} | ({} if row.flat is None else {"experts.flat": row.flat})
+    own |= {} if row.filter is None else {"experts.filter": row.filter}
     return [
         f"{f'{row.dataset}/ipc{row.ipc}':24} N {row.inner_steps}  M {row.expert_epochs}  T {row.max_start_epoch}  "
         f"batch {batch}  lr {row.lr_images:g}  λ {row.lr_step_size:g}  α {alpha:g}  steps {row.outer_steps}  "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -49,7 +50,7 @@ TRAJECTORY = ("satm", "mtt", "ftd", "tesla", "datm")
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000}  # of the training sets
 EVERYWHERE = ("dc", "dsa", "dcc", "dsac", "dm", "cafe", "ncfm", "frepo")
 """The methods whose numbers are printed for every data set at once."""
-PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "rded", "idc", "dream", "dd", "rat-bptt")
+PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "pad", "rded", "idc", "dream", "dd", "rat-bptt")
 
 
 # How a preset spells a published parameter.
@@ -65,6 +66,10 @@ def expert(name: str) -> Read:
 
 def flat(name: str) -> Read:
     return lambda preset: getattr(preset.config.experts.flat, name)
+
+
+def filtered(name: str) -> Read:
+    return lambda preset: getattr(preset.config.experts.filter, name)
 
 
 def zca(preset: Preset) -> object:
@@ -170,6 +175,16 @@ READ: Mapping[str, Read] = {
     "current_max_start_epoch": setting("first_upper_epoch"),
     "expansion_end_epoch": setting("expansion_steps"),
     "Sequential_Generation": lambda preset: preset.config.settings.first_upper_epoch is not None,
+    # PAD
+    "depth_ratio": setting("match_from"),
+    "buffer.init_ratio": filtered("initial_share"),
+    "buffer.add_end_epoch": filtered("added_until"),
+    "buffer.rm_epoch_first": filtered("removed_after"),
+    "buffer.rm_epoch_second": filtered("more_removed_after"),
+    "buffer.rm_easy_ratio_first": filtered("removed_share"),
+    "buffer.rm_easy_ratio_second": filtered("more_removed_share"),
+    "buffer.scorers": filtered("scorers"),
+    "buffer.scorer_epochs": filtered("scorer_epochs"),
     # DC, DSA and DM
     "lr_net": setting("lr_network"),
     "batch_real": setting("batch_real"),
@@ -289,7 +304,7 @@ OF_ONE_METHOD: Mapping[tuple[str, str], Read] = {
     ("ncfm", "niter"): setting("outer_steps"),
     ("ncfm", "factor"): lambda preset: getattr(preset.config.decoding, "factor", 1),
     ("ncfm", "init"): lambda preset: {"real": "mix"}.get(preset.config.settings.init),  # real images, in grids there
-    ("datm", "buffer.train_epochs"): setting("teacher_epoch"),
+    **{(method, "buffer.train_epochs"): setting("teacher_epoch") for method in ("datm", "pad")},
     ("datm", "Label_Model_Timestamp"): lambda preset: -1 if preset.config.settings.teacher_epoch == 100 else "other",
 }
 
@@ -421,7 +436,7 @@ PROSE: tuple[Value, ...] = tuple(
         *(
             said(method, dataset, "*", "the field's networks", res=size, model=f"ConvNetD{depth}")
             for dataset, (size, depth) in RESOLUTION.items()
-            for method in TRAJECTORY
+            for method in (*TRAJECTORY, "pad")
         ),
         said("satm", "*", "*", "Gao et al. 2025, §5.2", Iteration=10_000),
         said("satm", "*", "*", "Gao et al. 2025, Eq. 10", momentum_lr=0),
@@ -443,6 +458,8 @@ PROSE: tuple[Value, ...] = tuple(
         said("ftd", "cifar10", "*", "buffer/run_buffer.sh", zca=True),
         said("ftd", "cifar100", "*", "Readme.md", zca=True),
         said("ftd", "*", "*", "FTD's buffer command", buffer__rho_max=0.01, buffer__rho_min=0.01),
+        said("pad", "*", "*", "ours: docs/methods.md", buffer__scorers=10, buffer__scorer_epochs=20),
+        said("pad", "*", "*", "FTD's script", buffer__adaptive=True),
         said("rded", "*", "*", "a teacher labels every batch of an evaluation: the set keeps classes", labels="hard"),
         chosen("tiny-imagenet", 50, 20, 2, 40, 300, 1e4, 1e-4, True),
         *(chosen(name, 10, 20, 2, 10, 20, 1000, 1e-4, False) for name in SUBSETS),
@@ -698,7 +715,15 @@ def moved(value: object) -> list[object]:
                 "teacher": "hard",
             }[value]
         ]
-    return [replace(value, **{each.name: other}) for each in fields(value) for other in moved_field(value, each.name)]  # type: ignore[type-var]
+    return list(_moved_fields(value))
+
+
+def _moved_fields(value: object) -> Iterator[object]:
+    """`value`, a dataclass, with one field changed, each in its turn. Values that the class refuses are left out."""
+    for each in fields(value):  # type: ignore[arg-type]
+        for other in moved_field(value, each.name):
+            with suppress(ConfigError):
+                yield replace(value, **{each.name: other})  # type: ignore[type-var]
 
 
 def moved_field(value: object, name: str) -> list[object]:
@@ -713,7 +738,7 @@ IN_WORDS = ("method", "dataset", "ipc", "source", "departures", "donor")
 def mutants(row: Row) -> Iterator[Row]:
     for each in fields(Row):
         value = getattr(row, each.name)
-        if each.name in IN_WORDS or (each.name == "flat" and value is None):
+        if each.name in IN_WORDS or (each.name in ("flat", "filter") and value is None):
             continue
         if each.name == "settings":
             for key, held in value.items():
@@ -747,7 +772,7 @@ def equivalent(asked: Asked, tables: Tables) -> bool:
     return made(tables) == made(NUMBERS)
 
 
-@pytest.mark.parametrize("method", TRAJECTORY)
+@pytest.mark.parametrize("method", [*TRAJECTORY, "pad"])
 def test_a_row_with_one_value_changed_is_noticed(method: str) -> None:
     for index, row in enumerate(NUMBERS[method].rows):
         asked = Asked(method, row.dataset, row.ipc)

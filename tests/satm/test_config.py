@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satm.config import from_dict, override, to_dict
+from satm.config import LATER, from_dict, override, to_dict
 from satm.errors import ConfigError, UnknownName
 from satm.experts import ExpertConfig
 from satm.methods import SATMConfig, outer
@@ -190,3 +190,19 @@ def test_whole_numbers_become_floats_if_the_setting_is_a_float():
     read = from_dict(Whole, {"steps": 1, "rates": [1, 2], "part": {"rate": 3}})
     assert [type(rate) for rate in (*read.rates, read.part.rate)] == [float] * 3
     assert {f.name for f in fields(read)} == set(to_dict(read))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grown:
+    steps: int
+    share: float = field(default=0.0, metadata=LATER)
+    part: Part | None = field(default=None, metadata=LATER)
+
+
+def test_a_field_that_was_added_later_is_left_out_at_its_default():
+    assert to_dict(Grown(steps=1)) == {"steps": 1}
+    assert to_dict(Grown(steps=1), whole=True) == {"steps": 1, "share": 0.0, "part": None}
+    grown = Grown(steps=1, share=0.5, part=Part(rate=1.0))
+    assert to_dict(grown) == {"steps": 1, "share": 0.5, "part": to_dict(Part(rate=1.0))}
+    for each in (grown, Grown(steps=1)):
+        assert from_dict(Grown, to_dict(each)) == each

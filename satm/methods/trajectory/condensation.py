@@ -242,7 +242,7 @@ class TrajectoryCondensation:
         seen = self.task.parametrisation.decode(self.images)
         return Aim(
             start=segment.start,
-            loss=TrajectoryLoss(segment.start, segment.target),
+            loss=TrajectoryLoss(segment.start, segment.target, self.matching.first_matched(len(segment.target))),
             labels=self.label_rule.taught(labels, FlatNetwork(self.network), segment.target, seen),
             steps=self.config.inner_steps,
             measured={"expert": float(segment.expert), "start_epoch": float(segment.epoch)},

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from satm.config import LATER
 from satm.errors import ConfigError
 from satm.experts.segment import start_epochs
 from satm.methods.trajectory.unrolled import UnrolledConfig
@@ -24,6 +25,8 @@ class TrajectoryConfig(UnrolledConfig):
     expert_epochs: int  # M, the number of an expert's epochs from the start to the end of a segment
     max_start_epoch: int  # T, the limit of the start epoch t
     start_epochs: Literal["below", "up_to"] = "below"  # below: t < T, as in MTT's code; up_to: t ≤ T, as in the paper
+    # The share of the parameters, from the input side, that the matching loss leaves out (PAD).
+    match_from: float = field(default=0.0, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.expert_epochs < 1:
@@ -31,6 +34,8 @@ class TrajectoryConfig(UnrolledConfig):
         # super() would fail here: `slots=True` replaces the class by a new one, and super() refers to the old one.
         UnrolledConfig.__post_init__(self)
         self.starts()  # raises ConfigError if there is no start epoch
+        if not 0 <= self.match_from < 1:
+            raise ConfigError(f"match_from {self.match_from}: expected a share of the parameters, 0 ≤ match_from < 1")
 
     def starts(self) -> int:
         """The number of possible start epochs t. The smallest t is 0."""
@@ -43,6 +48,13 @@ class TrajectoryConfig(UnrolledConfig):
     def epochs_asked(self) -> str:
         """The settings on which `stored_epochs` depends, with their values, for an error message."""
         return f"max_start_epoch {self.max_start_epoch} and expert_epochs {self.expert_epochs}"
+
+    def first_matched(self, parameters: int) -> int:
+        """The index of the first of `parameters` parameters that the matching loss compares.
+
+        The parameters are in the order of the network's layers, which begins at the input.
+        """
+        return min(int(self.match_from * parameters), parameters - 1)
 
     def starts_at(self, step: int) -> range:
         """The start epochs t from which outer step `step` draws one: here all of them in every outer step."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from satm import networks
 from satm.data import ImageData
+from satm.experts import ExpertConfig
 from satm.experts.train import expert_store
 from satm.machine.compilation import missing_compiler
 from satm.machine.fused import worthwhile
@@ -61,12 +62,23 @@ def spell_reach(work: OuterWork | None) -> str:
 
 
 def missing_expert_epochs(config: CondenseConfig, data: ImageData) -> int:
-    """The number of epochs that the experts of a condensation must still be trained for, summed over the experts."""
+    """The number of epochs that the experts of a condensation must still be trained for, summed over the experts.
+
+    If an expert is missing and the experts have a filter, the experts that score the images are counted, too.
+    """
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
     if epochs is None:
         return 0
-    store = expert_store(data, config.architecture, config.experts)
-    return sum(max(0, epochs - store.epochs(index)) for index in range(config.experts.count))
+    missing, scoring = _missing(config.experts, epochs, config, data), config.experts.scoring()
+    if not missing or scoring is None or config.experts.filter is None:
+        return missing
+    return missing + _missing(scoring, config.experts.filter.scorer_epochs, config, data)
+
+
+def _missing(experts: ExpertConfig, epochs: int, config: CondenseConfig, data: ImageData) -> int:
+    """The epochs that `experts` must still be trained for until each has `epochs` epochs."""
+    store = expert_store(data, config.architecture, experts)
+    return sum(max(0, epochs - store.epochs(index)) for index in range(experts.count))
 
 
 def epoch_seconds(config: CondenseConfig, data: ImageData, device: torch.device) -> float:

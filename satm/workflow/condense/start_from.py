@@ -50,10 +50,12 @@ def find_start(reference: str, preset: Preset, store: Registry) -> Start:
         )
     state = Checkpoint(run.key).load()
     step = "?" if state is None else int(state["step"])
+    before, after = theirs["settings"], ours["settings"]
+    # A setting that was added later is not in a dictionary in which it has its default value.
     changed = [
-        f"{name} = {theirs['settings'].get(name)}"
-        for name, value in ours["settings"].items()
-        if theirs["settings"].get(name) != value
+        f"{name} = {before.get(name, 'its default')}"
+        for name in (*after, *(name for name in before if name not in after))
+        if before.get(name) != after.get(name)
     ]
     return Start(
         run=run.id,

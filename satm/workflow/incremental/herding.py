@@ -91,7 +91,7 @@ def _changes(plain: CondenseConfig, config: CondenseConfig) -> list[str]:
         for name in ("architecture", "zca")
         if getattr(config, name) != getattr(plain, name)
     ]
-    ours, theirs = to_dict(config.experts), to_dict(plain.experts)
+    ours, theirs = to_dict(config.experts, whole=True), to_dict(plain.experts, whole=True)
     return options + [
         f"--set experts.{key}={json.dumps(value)}"
         for key, value in ours.items()

@@ -7,7 +7,7 @@ this machine.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from satm.canonical import digest
@@ -121,21 +121,29 @@ class Foreseeing:
         made = record is not None
         left = bool(judging) or not made
         blocked = (laid.obstacle or ("" if made else laid.too_large)) if left else ""
-        missing = {}
-        if not made and not blocked and cost.epochs:
-            missing = {
-                index: max(0, cost.epochs - stored) * cost.epoch_seconds
-                for index, stored in enumerate(self.experts.epochs(preset.config))
-            }
+        trains = not made and not blocked and cost.epochs
         return Piece(
             key=set_key(preset, seed),
             made=made,
             outer=cost.outer.seconds or 0.0,
             operations=cost.outer.operations,
             judging=judging,
-            experts={(_experts_key(preset.config), index): seconds for index, seconds in missing.items()},
+            experts=self._training(preset.config, cost.epochs, cost.epoch_seconds) if trains else {},
             blocked=blocked,
         )
+
+    def _training(self, config: CondenseConfig, epochs: int, epoch_seconds: float) -> dict[tuple[str, int], float]:
+        """The predicted seconds until each expert has `epochs` epochs, by the key and the index of the expert.
+
+        If an expert is missing and the experts have a filter, the experts that score the images are among them.
+        """
+        stored = self.experts.epochs(config)
+        key = _experts_key(config)
+        found = {(key, index): max(0, epochs - have) * epoch_seconds for index, have in enumerate(stored)}
+        scoring, chosen = config.experts.scoring(), config.experts.filter
+        if scoring is None or chosen is None or min(stored) >= epochs:
+            return found
+        return found | self._training(replace(config, experts=scoring), chosen.scorer_epochs, epoch_seconds)
 
 
 def _experts_key(config: CondenseConfig) -> str:

@@ -149,7 +149,7 @@ def _check_file(file: Path, tuned: Preset, cell: Cell, profile: str | None) -> N
 
 
 def _taken(file: Path, tuned: Preset, names: Sequence[str]) -> dict[str, Any]:
-    settings = to_dict(tuned.config.settings)
+    settings = to_dict(tuned.config.settings, whole=True)
     for name in names:
         if name not in settings:
             raise ConfigError(f"{file}: method {tuned.config.method} has no setting {name}, which take names")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from satm import networks
+from satm.errors import ConfigError
 from satm.methods import METHODS, TrajectoryConfig, class_major_labels, outer
 from satm.methods.outer import Rule
 from satm.methods.trajectory.condensation import TrajectoryCondensation
@@ -97,17 +98,19 @@ def inner_gradient(theta, phi, targets, loop, i):
     return torch.autograd.grad(loss, theta, create_graph=True)[0]
 
 
-def distance(theta, problem):
-    start, target = problem.loss.start, problem.loss.target
+def distance(theta, problem, share):
+    """The loss on the parameters that are left if the first `share` of them is not matched (PAD)."""
+    first = int(share * len(theta))
+    start, target, theta = problem.loss.start[first:], problem.loss.target[first:], theta[first:]
     return ((theta - target) ** 2).sum() / ((start - target) ** 2).sum()
 
 
-def matching(phi, targets, alpha, problem):
+def matching(phi, targets, alpha, problem, share=0.0):
     """MTT's loss, differentiable through every step."""
     theta = problem.loss.start.clone().requires_grad_()
     for i in range(problem.loop.steps):
         theta = theta - alpha * inner_gradient(theta, phi, targets, problem.loop, i)
-    return distance(theta, problem)
+    return distance(theta, problem, share)
 
 
 def momentum(value, velocity, gradient, lr, mu):
@@ -115,20 +118,28 @@ def momentum(value, velocity, gradient, lr, mu):
     return value - lr * velocity, velocity
 
 
-@pytest.mark.parametrize("changes", [{}, {"batch_syn": None, "augment": None}, {"momentum_step_size": 0.0}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"batch_syn": None, "augment": None}, {"momentum_step_size": 0.0}, {"match_from": 0.4}]
+)
 def test_mtt_is_its_papers_loss_and_gradient(data, changes):
     chosen = config("mtt", lr_step_size=1e-4, **changes)
     (phi, labels, alpha), problems, states, measured, _ = run(data, experts(data), chosen)
     v_phi, v_alpha = torch.zeros_like(phi), 0.0
     for problem, (images, _, step_size), seen in zip(problems, states, measured, strict=True):
         phi, alpha = phi.detach().requires_grad_(), alpha.detach().requires_grad_()
-        loss = matching(phi, labels, alpha, problem)
+        loss = matching(phi, labels, alpha, problem, chosen.match_from)
         d_phi, d_alpha = torch.autograd.grad(loss, [phi, alpha])
         assert seen["loss"] == pytest.approx(loss.item(), rel=1e-10)
         phi, v_phi = momentum(phi, v_phi, d_phi, chosen.lr_images, 0.5)
         alpha, v_alpha = momentum(alpha, v_alpha, d_alpha, 1e-4, chosen.momentum_step_size)
         close(images, phi)
         close(step_size, alpha)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_that_leaves_nothing_to_match_is_refused(share):
+    with pytest.raises(ConfigError, match=r"match_from .*: expected a share of the parameters, 0 ≤ match_from < 1"):
+        config("mtt", match_from=share)
 
 
 def test_tesla_is_its_papers_two_passes(data):
@@ -354,7 +365,6 @@ def test_labels_that_no_expert_gets_right_still_name_their_class(data):
     ],
 )
 def test_datms_settings_that_cannot_work_are_one_line(changes, message):
-    from satm.errors import ConfigError
 
     with pytest.raises(ConfigError, match=message):
         config("datm", **changes)
