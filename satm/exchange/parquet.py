@@ -179,7 +179,8 @@ def write_parquet(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
     stored = synthetic.parametrisation
     if stored != SEEN:
-        found = (*found, f"the images are the stored ones; networks see {stored.each} of each ({stored.spell()})")
+        seen = "networks see what it decodes to" if stored.each == 1 else f"networks see {stored.each} of each"
+        found = (*found, f"the exact values are those of each stored image; {seen} ({stored.spell()})")
     return found
 
 
