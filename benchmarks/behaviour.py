@@ -33,7 +33,7 @@ METHODS = (
     *("satm", "satm-fi", "satm-da", "mtt", "ftd", "tesla", "datm", "pad", "mdc"),
     *("dc", "dsa", "dm", "rded", "herding", "kcenter", "random"),
 )
-OUTER = ("sgd", "ema", "sam", "gsam", "asam", "vasso", "satm")
+OUTER = ("sgd", "ema", "smooth", "sam", "esam", "gsam", "asam", "vasso", "satm")
 PROTOCOLS = ("gdumb", "gdumb-original", "gdumb-avalanche", "replay", "der", "er-ace", "naive", "cumulative")
 LAYOUTS = ("mtt", "datm", "dc", "kip", "rded", "dd-ranking", "imagefolder", "parquet", "safetensors")
 TIMINGS = ("outer_step_seconds", "peak_bytes")  # metrics that differ from run to run, so they are not recorded

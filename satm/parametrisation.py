@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from satm.errors import ConfigError
 
@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
     from satm.types import Images
 
+Shape: TypeAlias = tuple[int, int, int]
+"""The shape of one image: (C, H, W), or that of a stored image, which the parametrisation can make another one."""
+
 
 class Parametrisation(ABC):
-    """A way to compute the images that networks see, [n·each, C, H, W], from the stored images φ [n, C, H, W].
+    """A way to compute the images that networks see, [n·each, C, H, W], from the stored images φ [n, …].
+
+    φ has four dimensions, too. Its images have the shape (C, H, W), unless the parametrisation stores another one (see
+    `stored_shape`).
 
     The images that come from the same stored image follow one another. Therefore, if the stored images are sorted by
     class, the images that networks see are sorted by class, too. A limit on the number of images or bytes is a limit on
@@ -42,7 +48,7 @@ class Parametrisation(ABC):
 
     @abstractmethod
     def encode(self, images: Images) -> Images:
-        """Compute a φ [n, C, H, W] for which decode(φ) is about `images` [n·each, C, H, W].
+        """Compute a φ [n, …] for which decode(φ) is about `images` [n·each, C, H, W].
 
         A condensation computes its first φ from real images in this way.
         """
@@ -56,11 +62,22 @@ class Parametrisation(ABC):
         """A JSON-able description; `parametrisation_from_dict` is its inverse."""
 
     @abstractmethod
-    def check(self, image_shape: tuple[int, int, int]) -> None:
-        """Raise ConfigError if this parametrisation does not work for images of the shape (C, H, W)."""
+    def check(self, image_shape: Shape) -> None:
+        """Raise ConfigError if networks cannot see images of the shape (C, H, W) under this parametrisation."""
+
+    def stored_shape(self, image_shape: Shape) -> Shape:
+        """The shape of a stored image, if networks see images of the shape `image_shape`: here the same shape."""
+        return image_shape
+
+    def seen_shape(self, stored_shape: Shape) -> Shape:
+        """The shape (C, H, W) of the images that networks see, if stored images have the shape `stored_shape`.
+
+        The inverse of `stored_shape`. Raises ConfigError if no stored image has this shape.
+        """
+        return stored_shape
 
     def pulled_back(self, images: Images, derivative: Images) -> Images:
-        """∂F/∂φ [n, C, H, W] at φ = `images`, given `derivative` = ∂F/∂decode(φ) [n·each, C, H, W]."""
+        """∂F/∂φ, with the shape of φ, at φ = `images`, given `derivative` = ∂F/∂decode(φ) [n·each, C, H, W]."""
         import torch
 
         leaf = images.detach().requires_grad_()
@@ -108,7 +125,7 @@ class Pixels(Parametrisation):
         """A JSON-able description; see `Parametrisation`."""
         return {"name": "pixels"}
 
-    def check(self, image_shape: tuple[int, int, int]) -> None:
+    def check(self, image_shape: Shape) -> None:
         """Accept every shape; see `Parametrisation`."""
 
 
@@ -168,11 +185,11 @@ class Factor(Parametrisation):
         """A JSON-able description; see `Parametrisation`."""
         return {"name": "factor", "factor": self.factor, "padding": list(self.padding)}
 
-    def pads(self, image_shape: tuple[int, int, int]) -> bool:
+    def pads(self, image_shape: Shape) -> bool:
         """Whether stored images of the shape (C, H, W) must be padded, because f does not divide a side."""
         return any(side % self.factor for side in image_shape[1:])
 
-    def check(self, image_shape: tuple[int, int, int]) -> None:
+    def check(self, image_shape: Shape) -> None:
         """Raise ConfigError if one of the f² smaller images would be padding only, or if `padding` is wrong.
 
         `padding` must have one value for each channel, or be empty. See `Parametrisation`.
@@ -211,21 +228,105 @@ def _fits(factor: int, side: int) -> bool:
     return (factor - 1) * -(-side // factor) < side
 
 
+@dataclass(frozen=True, slots=True)
+class LowRank(Parametrisation):
+    """The parametrisation `low-rank:r`: each channel X [S, S] of an image is a product of two matrices of rank r,
+
+        X = A B,   A [S, r],   B [r, S]
+
+    (Yang et al. 2023, LoDM and its siblings; main_LoDM.py of EnnengYang/An-Efficient-Dataset-Condensation-Plugin at
+    7174818). A stored image [C, 2r, S] holds Aᵀ in its first r rows and B in the other r rows. So images must be
+    square. A stored image has 2r/S of the values of an image: the bytes of one image hold S/(2r) stored images.
+
+    If φ starts as noise, the entries of A and B are from N(0, 1), as in the published code. The code has no start from
+    real images (its branch is empty). Here it is the best approximation of rank r, by the singular values Σ of each
+    channel, X = U Σ Vᵀ, split evenly: A = U_r √Σ_r, B = √Σ_r V_rᵀ. This split is ours.
+    """
+
+    cite: ClassVar[tuple[str, ...]] = ("yang2023lodm",)
+    rank: int  # r
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ConfigError(f"rank {self.rank}: expected at least 1")
+
+    @property
+    def each(self) -> int:
+        """The number of images that networks see for each stored image: 1. See `Parametrisation`."""
+        return 1
+
+    def decode(self, images: Images) -> Images:
+        """The products A B [n, C, S, S] of the stored images [n, C, 2r, S]; see `Parametrisation`."""
+        left, right = images.split(self.rank, dim=2)
+        seen: Images = left.mT @ right
+        return seen
+
+    def encode(self, images: Images) -> Images:
+        """The best approximations of rank r of `images` [n, C, S, S]; see the class. Exact if r = S."""
+        import torch
+
+        left, values, right = torch.linalg.svd(images, full_matrices=False)
+        root = values[..., : self.rank, None].sqrt()
+        return torch.cat([root * left.mT[..., : self.rank, :], root * right[..., : self.rank, :]], dim=2)
+
+    def spell(self) -> str:
+        """The setting as text, such as `low-rank:8`. See `Parametrisation`."""
+        return f"low-rank:{self.rank}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able description; see `Parametrisation`."""
+        return {"name": "low-rank", "rank": self.rank}
+
+    def stored_shape(self, image_shape: Shape) -> Shape:
+        """The shape (C, 2r, S) of the two factors side by side; see `Parametrisation`."""
+        channels, _, side = image_shape
+        return channels, 2 * self.rank, side
+
+    def seen_shape(self, stored_shape: Shape) -> Shape:
+        """The shape (C, S, S) of the products. Raises ConfigError unless there are 2r rows. See `Parametrisation`."""
+        channels, rows, side = stored_shape
+        if rows != 2 * self.rank:
+            raise ConfigError(
+                f"parametrisation {self.spell()}: stored images have {rows} rows, expected {2 * self.rank}, "
+                "twice the rank"
+            )
+        return channels, side, side
+
+    def check(self, image_shape: Shape) -> None:
+        """Raise ConfigError if the images are not square, or have a side below r; see `Parametrisation`."""
+        _, height, width = image_shape
+        if height != width:
+            raise ConfigError(
+                f"parametrisation {self.spell()}: images of {height} × {width} pixels, expected square ones; "
+                "take pixels"
+            )
+        if self.rank > width:
+            raise ConfigError(
+                f"parametrisation {self.spell()}: an image of {width} × {width} pixels has at most the rank {width}; "
+                f"choose at most low-rank:{width} (below half of {width}, it takes fewer bytes than pixels)"
+            )
+
+
 PIXELS = Pixels()
 """The parametrisation of a set if no other one is given."""
 
 
 def parametrisation_of(text: str) -> Parametrisation:
-    """The parametrisation for the setting `text`: `pixels`, or `factor:N` such as `factor:2`.
+    """The parametrisation for the setting `text`: `pixels`, or one with a number, such as `factor:2` or `low-rank:8`.
 
     `factor:1` is the same as `pixels`. Raises ConfigError for any other text.
     """
     if text == "pixels":
         return PIXELS
-    found = re.fullmatch(r"factor:([1-9][0-9]{0,3})", text)
+    found = re.fullmatch(r"(factor|low-rank):([1-9][0-9]{0,3})", text)
     if found is None:
-        raise ConfigError(f"parametrisation '{text}': expected pixels, or factor:N for grids of N × N images")
-    return PIXELS if found[1] == "1" else Factor(int(found[1]))
+        raise ConfigError(
+            f"parametrisation '{text}': expected pixels, factor:N for grids of N × N images, or low-rank:R for "
+            "products of two matrices of rank R"
+        )
+    if found[1] == "low-rank":
+        return LowRank(int(found[2]))
+    return PIXELS if found[2] == "1" else Factor(int(found[2]))
 
 
 def parametrisation_from_dict(values: Mapping[str, Any] | None) -> Parametrisation:
@@ -239,4 +340,6 @@ def parametrisation_from_dict(values: Mapping[str, Any] | None) -> Parametrisati
         case {"name": "factor", "factor": int(factor), "padding": list(padding)}:
             if all(isinstance(value, float) and math.isfinite(value) for value in padding):
                 return Factor(factor, tuple(padding))
+        case {"name": "low-rank", "rank": int(rank)}:
+            return LowRank(rank)
     raise ConfigError(f"parametrisation {values!r} is unknown; expected that of a set of this version")

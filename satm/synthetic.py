@@ -40,7 +40,7 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
     each other or are not finite, and ConfigError if the parametrisation does not fit the images.
     """
 
-    images: Images  # [n, C, H, W] float32, stored images in the preprocessed space (normalised or whitened)
+    images: Images  # [n, …] float32, stored images in the preprocessed space; [n, C, H, W] if networks see these
     labels: Labels  # [n] int64, or [n, K] float32 probabilities or logits
     label_kind: LabelKind = "hard"
     step_size: float | None  # α, the learned learning rate of the inner loop; None if the method does not learn it
@@ -115,9 +115,9 @@ class SyntheticSet(Dataset[tuple[Images, torch.Tensor]]):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """The shape (C, H, W) of a stored image."""
+        """The shape (C, H, W) of the images that networks see. Unless they are `low-rank`, stored images have it."""
         channels, height, width = self.images.shape[1:]
-        return channels, height, width
+        return self.parametrisation.seen_shape((channels, height, width))
 
     @property
     def id(self) -> str:

@@ -20,6 +20,7 @@ from satm.exchange.files import SMALL, check_claim, existing, inside, shown, unr
 from satm.exchange.imagefolder import decoded, pictures
 from satm.exchange.parquet_pages import unpacked_bytes
 from satm.exchange.tensors import as_images, as_labels
+from satm.parametrisation import PIXELS as SEEN
 from satm.synthetic import SyntheticSet
 
 PIXELS, SOFT = "tensor", "soft_label"  # columns of exact float32 values
@@ -153,7 +154,9 @@ def write_parquet(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     features: dict[str, Any] = {}
     found: tuple[str, ...] = ()
     try:
-        rows = [{"bytes": each, "path": None} for each in _pngs(pictures(synthetic)[0])]
+        # A row is a stored image. Its PNG is what networks see, unless they see several images of it.
+        shown = synthetic.decoded if synthetic.parametrisation.each == 1 else synthetic
+        rows = [{"bytes": each, "path": None} for each in _pngs(pictures(shown)[0])]
         columns["image"] = pa.array(rows, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
         features["image"] = {"_type": "Image"}
     except DataError as error:
@@ -175,8 +178,9 @@ def write_parquet(synthetic: SyntheticSet, path: Path) -> tuple[str, ...]:
     }
     pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
     stored = synthetic.parametrisation
-    if stored.each > 1:
-        found = (*found, f"the images are the stored ones; networks see {stored.each} of each ({stored.spell()})")
+    if stored != SEEN:
+        seen = "networks see what it decodes to" if stored.each == 1 else f"networks see {stored.each} of each"
+        found = (*found, f"the exact values are those of each stored image; {seen} ({stored.spell()})")
     return found
 
 

@@ -12,29 +12,31 @@ from satm.engine import FlatNetwork
 from satm.methods.base import Task, class_major_labels
 from satm.methods.random import random_images
 from satm.methods.trajectory.labels import BATCH, predict
+from satm.parametrisation import PIXELS, Parametrisation
 from satm.rng import Seed
 from satm.types import FlatParams, Images, Labels
 
 
-def noise_images(data: ImageData, ipc: int, seed: Seed) -> Images:
-    """Draw images [K·ipc, C, H, W] of standard normal noise, `ipc` images for each of K classes."""
-    return torch.randn((len(data.classes) * ipc, *data.image_shape), generator=seed.generator())
+def noise_images(data: ImageData, ipc: int, seed: Seed, parametrisation: Parametrisation = PIXELS) -> Images:
+    """Draw stored images [K·ipc, …] of standard normal noise, `ipc` images for each of K classes."""
+    shape = parametrisation.stored_shape(data.image_shape)
+    return torch.randn((len(data.classes) * ipc, *shape), generator=seed.generator())
 
 
 def first_images(task: Task, init: Literal["real", "noise"]) -> Images:
-    """The synthetic images φ [K·ipc, C, H, W] before the first outer step.
+    """The stored images φ [K·ipc, …] before the first outer step.
 
     If `init` is `real`, they are random training images, encoded by the task's parametrisation. If `init` is `noise`,
     they are standard normal noise.
     """
     seed = task.seed.child("init")
     if init == "noise":
-        return noise_images(task.data, task.ipc, seed)
+        return noise_images(task.data, task.ipc, seed, task.parametrisation)
     return task.parametrisation.encode(random_images(task.data, task.seen_ipc, seed))
 
 
 def images_an_expert_gets_right(task: Task, network: FlatNetwork, theta: FlatParams, seed: Seed) -> Images:
-    """φ [K·ipc, C, H, W] before the first outer step, made from training images that an expert classifies correctly.
+    """φ [K·ipc, …] before the first outer step, made from training images that an expert classifies correctly.
 
     `theta` [P] are the expert's parameters. The training images are drawn at random, and then encoded by the task's
     parametrisation. φ is in class-major order. If a class has too few correctly classified images, the missing ones are

@@ -47,13 +47,14 @@ class TESLAConfig(TrajectoryConfig):
         """The images and labels before the first outer step; see `TrajectoryConfig`.
 
         If `labels` is `teacher`, the labels are probabilities that the first expert gives after the last epoch at which
-        a segment can end.
+        a segment can end. If networks see several images of a stored image, its label is the mean over them.
         """
         images, classes = TrajectoryConfig.begin_with(self, task, network)
         if self.labels == "hard":
             return images, classes
         last = task.experts[0].snapshot(self.stored_epochs()).to(task.device)
-        return images, predict(network, last, images.to(task.device)).softmax(dim=1)
+        seen = task.parametrisation.decode(images.to(task.device))
+        return images, task.parametrisation.by_stored(predict(network, last, seen).softmax(dim=1)).mean(dim=1)
 
 
 METHODS.add(

@@ -32,7 +32,7 @@ class CondenseConfig:
     zca: bool  # True: the images are preprocessed by ZCA whitening; False: by mean and std
     validation: float = 0.1  # the fraction of the training images in a validation split; 0: there is no such split
     recipe: str  # the name of the recipe by which networks are trained on the set in its evaluation
-    parametrisation: str = "pixels"  # or factor:N, in which each stored image is a grid of N × N images
+    parametrisation: str = "pixels"  # how images are stored; `parametrisation_of` lists the others
     experts: ExpertConfig
     settings: Any  # the settings that belong to the method, an object of its class `config`
 

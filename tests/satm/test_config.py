@@ -82,16 +82,17 @@ def rules(iota, steps):
         "tau": st.none() | st.integers(iota, steps - 1),
         "redraw": st.booleans(),
     }
+    noise = st.sampled_from(["variance", "std", "relative"])
     return (
         st.builds(outer.SGD)
+        | st.builds(outer.Smooth, gamma=st.floats(0, 10), noise=noise, draws=st.integers(1, 9))
         | st.builds(outer.EMA, decay=momentum)
         | st.builds(outer.SAM, **second)
+        | st.builds(outer.ESAM, beta=st.floats(0.01, 1), **second)
         | st.builds(outer.GSAM, gap_weight=st.floats(0, 10), **second)
         | st.builds(outer.ASAM, eta=st.floats(0, 1), **second)
         | st.builds(outer.VaSSO, weight=st.floats(0.01, 1), **second)
-        | st.builds(
-            outer.SATM, gamma=st.floats(0, 10), noise=st.sampled_from(["variance", "std", "relative"]), **second
-        )
+        | st.builds(outer.SATM, gamma=st.floats(0, 10), noise=noise, **second)
     )
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from registry import Registry
 from satm.errors import ConfigError
 from satm.exchange.about import from_text, to_text
-from satm.parametrisation import PIXELS, Factor, parametrisation_from_dict, parametrisation_of
+from satm.parametrisation import PIXELS, Factor, LowRank, parametrisation_from_dict, parametrisation_of
 from satm.preprocessing import MeanStd
 from satm.synthetic import SyntheticSet
 from tests.helpers import central_differences, normal
@@ -57,14 +57,67 @@ def test_encoding_makes_each_image_smaller_in_its_place(factor, side):
     torch.testing.assert_close(corners, flat[..., 0, 0])
 
 
+def products(stored: torch.Tensor, rank: int) -> torch.Tensor:
+    """Yang et al. 2023, one value after another: X[i, j] = Σ_k A[i, k] B[k, j], with A[i, k] in row k and column i."""
+    n, channels, _, side = stored.shape
+    found = torch.zeros(n, channels, side, side, dtype=stored.dtype)
+    for i in range(side):
+        for j in range(side):
+            for k in range(rank):
+                found[:, :, i, j] += stored[:, :, k, i] * stored[:, :, rank + k, j]
+    return found
+
+
+@pytest.mark.parametrize(("rank", "side"), [(1, 4), (2, 3), (3, 3)])
+def test_low_rank_images_are_their_products_and_the_derivative_is_that_of_finite_differences(rank, side):
+    how = LowRank(rank)
+    stored = normal(2, *how.stored_shape((3, side, side)), name="stored")
+    seen = how.decode(stored)
+    torch.testing.assert_close(seen, products(stored, rank), rtol=1e-12, atol=1e-12)
+    assert how.seen_shape(tuple(stored.shape[1:])) == (3, side, side)
+    towards = normal(*seen.shape, name="towards")
+    expected = central_differences(lambda at: float((products(at, rank).sin() * towards).sum()), stored)
+    found = how.pulled_back(stored, seen.cos() * towards)
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-8)
+
+
+def test_encoding_gives_the_nearest_images_of_the_rank_and_exactly_the_images_at_full_rank():
+    """Eckart and Young: the squared error is the sum of the squared singular values that are left out."""
+    images = normal(2, 3, 6, 6, name="images")
+    values = torch.linalg.svdvals(images)
+    for rank in range(1, 7):
+        how = LowRank(rank)
+        stored = how.encode(images)
+        assert stored.shape == (2, 3, 2 * rank, 6)
+        error = (how.decode(stored) - images).square().sum((-2, -1))
+        torch.testing.assert_close(error, values[..., rank:].square().sum(-1), rtol=1e-9, atol=1e-20)
+        left, right = stored.split(rank, dim=2)  # split evenly: both factors have the same length
+        torch.testing.assert_close(left.norm(dim=(-2, -1)), right.norm(dim=(-2, -1)), rtol=1e-12, atol=0)
+    torch.testing.assert_close(how.decode(stored), images, rtol=1e-10, atol=1e-12)
+    again = LowRank(2).decode(LowRank(2).encode(images))
+    torch.testing.assert_close(LowRank(2).decode(LowRank(2).encode(again)), again, rtol=1e-9, atol=1e-10)
+
+
+def test_images_of_which_no_low_rank_can_be_stored_are_refused():
+    with pytest.raises(ConfigError, match="low-rank:2: images of 4 × 8 pixels, expected square ones; take pixels"):
+        LowRank(2).check((3, 4, 8))
+    with pytest.raises(ConfigError, match="at most the rank 8; choose at most low-rank:8"):
+        LowRank(9).check((1, 8, 8))
+    LowRank(8).check((1, 8, 8))
+    with pytest.raises(ConfigError, match="low-rank:2: stored images have 8 rows, expected 4, twice the rank"):
+        LowRank(2).seen_shape((1, 8, 8))
+    with pytest.raises(ConfigError, match="rank 0: expected at least 1"):
+        LowRank(0)
+
+
 def test_names_are_read_and_wrong_ones_refused():
     assert parametrisation_of("factor:1") == parametrisation_of("pixels") == PIXELS
-    for how in (PIXELS, Factor(3, (0.5,))):
+    for how in (PIXELS, Factor(3, (0.5,)), LowRank(8)):
         assert parametrisation_from_dict(how.to_dict()) == how
-    for wrong in ("factor", "factor:0", "factor:2.5", "low-rank"):
-        with pytest.raises(ConfigError, match=f"parametrisation '{wrong}': expected pixels, or factor:N"):
+    for wrong in ("factor", "factor:0", "factor:2.5", "low-rank", "low-rank:0", "low-rank:-1"):
+        with pytest.raises(ConfigError, match=f"'{wrong}': expected pixels, factor:N .*, or low-rank:R"):
             parametrisation_of(wrong)
-    for broken in ({"name": "other"}, {"name": "factor", "factor": 2, "padding": [float("nan")]}, {"name": "factor"}):
+    for broken in ({"name": "other"}, {"name": "factor", "factor": 2, "padding": [float("nan")]}, {"name": "low-rank"}):
         with pytest.raises(ConfigError, match="is unknown; expected that of a set of this version"):
             parametrisation_from_dict(broken)
     for shape, factor, way_out in (

@@ -12,7 +12,10 @@ name. Another package can add a rule as an `OuterOptimiser` under the entry-poin
 from satm.methods.outer.asam import ASAM as ASAM
 from satm.methods.outer.ascent import TwoPasses as TwoPasses
 from satm.methods.outer.ema import EMA as EMA
+from satm.methods.outer.esam import ESAM as ESAM
 from satm.methods.outer.gsam import GSAM as GSAM
+from satm.methods.outer.noise import NoiseReading as NoiseReading
+from satm.methods.outer.noise import smoothing_noise as smoothing_noise
 from satm.methods.outer.problem import OuterProblem as OuterProblem
 from satm.methods.outer.problem import OuterUpdate as OuterUpdate
 from satm.methods.outer.problem import State as State
@@ -24,7 +27,6 @@ from satm.methods.outer.rule import Redraw as Redraw
 from satm.methods.outer.rule import Rule as Rule
 from satm.methods.outer.sam import SAM as SAM
 from satm.methods.outer.satm import SATM as SATM
-from satm.methods.outer.satm import NoiseReading as NoiseReading
-from satm.methods.outer.satm import smoothing_noise as smoothing_noise
 from satm.methods.outer.sgd import SGD as SGD
+from satm.methods.outer.smooth import Smooth as Smooth
 from satm.methods.outer.vasso import VaSSO as VaSSO

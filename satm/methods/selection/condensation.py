@@ -51,12 +51,13 @@ class ClassByClass:
     ) -> None:
         """Prepare the outer steps; no image is made yet.
 
-        `make` returns the images [ipc, C, H, W] of the class with a given index. `finish` returns the outcome for the
+        `make` returns the stored images [ipc, …] of the class with a given index. `finish` returns the outcome for the
         images of all classes. If `finish` is None, the outcome has the classes as hard labels.
         """
         self.step, self.steps = 0, len(task.data.classes)
         self._ipc, self._make, self._finish = task.ipc, make, finish
-        self._images = torch.empty(0, *task.data.image_shape)  # the images made so far [step·ipc, C, H, W], on the CPU
+        shape = task.parametrisation.stored_shape(task.data.image_shape)
+        self._images = torch.empty(0, *shape)  # the images made so far [step·ipc, …], on the CPU
 
     def advance(self) -> Mapping[str, float]:
         """Make the images of the next class; see `Condensation`."""

@@ -25,7 +25,7 @@ def test_a_listing_agrees_with_its_table(word):
 
 
 def test_help_texts_name_everything_that_is_registered():
-    assert filled("one of {outer}.") == "one of asam, ema, gsam, sam, satm, sgd, vasso."
+    assert filled("one of {outer}.") == "one of asam, ema, esam, gsam, sam, satm, sgd, smooth, vasso."
     assert "gdumb-avalanche" in filled("{protocols}")
     assert filled("{other}") == "{other}"
 

@@ -11,11 +11,13 @@ import torch
 from satm.data import load
 from satm.engine import Full, HigherPolicy, LastSteps, OuterVariables, ReplayPolicy, make_step
 from satm.errors import ConfigError
+from satm.functional import FlatNetwork
 from satm.methods import METHODS
 from satm.methods.outer import OuterProblem
 from satm.methods.start import first_images
 from satm.methods.trajectory.diagnosis import diagnose
-from satm.parametrisation import PIXELS, Factor, Pixels
+from satm.methods.trajectory.labels import predict
+from satm.parametrisation import PIXELS, Factor, LowRank, Pixels
 from satm.workflow.choosing import choose_preset
 from satm.workflow.condense.inputs import check_request
 from tests.helpers import IMAGE, central_differences, experts, image_data, normal, task, tiny_case
@@ -25,6 +27,7 @@ from tests.satm.methods.trajectory.test_family import config
 
 close = partial(torch.testing.assert_close, rtol=1e-6, atol=1e-8)
 TWO = Factor(2)
+RANK = LowRank(2)
 
 
 @pytest.mark.parametrize("replayed", [False, True], ids=["higher", "replay"])
@@ -110,6 +113,40 @@ def test_every_method_runs_on_grids_and_with_one_image_each_it_is_as_before_to_t
     assert torch.equal(made.images, again.result().images)  # stopped after each step
 
 
+@pytest.mark.parametrize("method", [*DIRECT, *TRAJECTORY])
+def test_every_method_runs_on_factors_and_resumes_to_the_bit(method, data, trained):
+    whole, first, again = (begun(method, data, trained, parametrisation=RANK) for _ in range(3))
+    start = whole.images
+    for each in (whole, whole, first):
+        each.advance()
+    again.restore(first.state())
+    again.advance()
+    made = whole.result()
+    assert made.images.shape == (6, 1, 4, 8)
+    assert torch.isfinite(made.images).all()
+    moved = (whole.images - start).unflatten(2, (2, 2)).flatten(3).norm(dim=-1)
+    assert moved.min() > 0  # both factors of every stored image are learned
+    assert torch.equal(made.images, again.result().images)
+
+
+@pytest.mark.parametrize("how", [TWO, RANK], ids=lambda how: how.spell())
+def test_teslas_first_labels_are_a_teachers_on_the_images_that_networks_see(data, trained, how):
+    stored, plain = (begun("tesla", data, trained, parametrisation=each) for each in (how, PIXELS))
+    seen = how.decode(stored.images)
+    last = trained[0].snapshot(stored.config.stored_epochs())
+    probabilities = predict(FlatNetwork(plain.network), last, seen).softmax(dim=1)
+    torch.testing.assert_close(stored.labels, how.by_stored(probabilities).mean(dim=1))
+
+
+def test_factors_begin_as_the_nearest_real_images_or_as_noise_and_chosen_images_are_stored_so(data):
+    stored = task(data, (), parametrisation=RANK)
+    assert torch.equal(first_images(stored, "real"), RANK.encode(first_images(task(data, ()), "real")))
+    noise = first_images(stored, "noise")
+    assert noise.shape == (6, 1, 4, 8)
+    chosen = METHODS.get("random").begin(stored, METHODS.get("random").config())
+    assert chosen.result().images.shape == (6, 1, 4, 8)
+
+
 def test_distribution_matching_moves_the_stored_images_along_its_derivative(data):
     condensation = begun("dm", data, (), parametrisation=TWO)
     condensation.augment = None
@@ -144,8 +181,10 @@ def test_grids_begin_as_smaller_real_images_and_chosen_ones_are_stored_so(data):
     ("method", "how", "message"),
     [
         ("rded-static", "factor:2", "method rded-static makes images that networks see as they are stored.*dm"),
+        ("rded-static", "low-rank:2", "method rded-static makes images that networks see as they are stored.*dm"),
+        ("mtt", "low-rank:9", "an image of 8 × 8 pixels has at most the rank 8; choose at most low-rank:8"),
         ("mtt", "factor:9", "the last pieces of 8 pixels would be padding only; choose factor:8"),
-        ("dm", "factor:2.5", "expected pixels, or factor:N"),
+        ("dm", "factor:2.5", "expected pixels, factor:N"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_trained(method, how, message):

@@ -20,7 +20,7 @@ from satm.methods.adam import AdamMove
 from satm.methods.dd import DDConfig
 from satm.methods.rat_bptt import RaTBPTTConfig
 from satm.methods.trajectory.guard import GuardConfig
-from satm.parametrisation import PIXELS, Factor
+from satm.parametrisation import PIXELS, Factor, LowRank
 from satm.presets import find_preset
 from tests.helpers import ARCHITECTURE, image_data, in_float64, task
 
@@ -70,7 +70,7 @@ def unrolled(condensation, images, alphas, seed):
 
 
 @pytest.mark.parametrize("engine", ["higher", "replay"])
-@pytest.mark.parametrize("how", [PIXELS, Factor(2)], ids=lambda how: how.spell())
+@pytest.mark.parametrize("how", [PIXELS, Factor(2), LowRank(2)], ids=lambda how: how.spell())
 @pytest.mark.parametrize("config", [DD, RAT], ids=["dd", "rat-bptt"])
 def test_outer_steps_are_their_transcription(config, how, engine):
     condensation = begin(replace(config, engine=engine), parametrisation=how)

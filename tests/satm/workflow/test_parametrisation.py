@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from evaluation import cross_arch
 from protocols.buffer import held
 from registry import Registry
 from satm.errors import ConfigError
-from satm.parametrisation import PIXELS, Factor
+from satm.parametrisation import PIXELS, Factor, LowRank
 from satm.report.grid import image_grid
 from satm.workflow.condense.start_from import find_start
 from satm.workflow.incremental.memories import real_images_a_class, tensor_bytes
@@ -28,6 +29,60 @@ def grids(tmp_path: Path) -> satm.SyntheticSet:
     preset = satm.choose_preset("digits", ipc=2, method="random", profile="smoke", settings=settings)
     satm.condense(preset, registry=tmp_path / "satm.db")
     return satm.load("digits/ipc2/random+factor2", registry=tmp_path / "satm.db")
+
+
+@pytest.fixture
+def factors(tmp_path: Path) -> satm.SyntheticSet:
+    """Four real digits a class by their nearest images of rank 1, in the bytes of one: as `low-rank` stores them."""
+    settings = {"parametrisation": "low-rank:1", "image_size": 8, "architecture": "convnet3_w4"}
+    preset = satm.choose_preset("digits", ipc=4, method="random", profile="smoke", settings=settings)
+    satm.condense(preset, registry=tmp_path / "satm.db")
+    return satm.load("digits/ipc4/random+low-rank1", registry=tmp_path / "satm.db")
+
+
+def test_low_rank_images_are_trained_on_as_products_and_cost_what_their_factors_cost(
+    factors: satm.SyntheticSet, tmp_path: Path
+) -> None:
+    assert (tuple(factors.images.shape), factors.image_shape) == ((40, 1, 2, 8), (1, 8, 8))
+    assert torch.equal(factors.decoded.images, factors.images[:, :, :1].mT @ factors.images[:, :, 1:])
+    assert torch.equal(factors[7][0], factors.decoded.images[7])
+    assert tensor_bytes(factors) == 40 * 16 * 4
+    assert (real_images_a_class(factors, "images"), real_images_a_class(factors, "bytes")) == (4, 4)
+    given: dict[str, Any] = {"repeats": 1, "learning_rate": 0.01, "registry": tmp_path / "satm.db"}
+    satm.evaluate(factors.name, baseline="random", **given)
+    with Registry.open(tmp_path / "satm.db") as store:
+        record = store.find(factors.name)
+        assert (record.images, record.image_shape) == (40, (1, 8, 8))
+        assert store.load(factors.name).id == factors.id
+        assert {row.memory for row in store.results(set=record.id)} == {"condensed", "random"}
+
+
+def test_layouts_get_the_products_and_ours_keep_the_factors(factors: satm.SyntheticSet, tmp_path: Path) -> None:
+    def exported(layout: str) -> tuple[Path, tuple[str, ...]]:
+        to = tmp_path / layout
+        return to, satm.export_set(factors.name, to, format=layout, registry=tmp_path / "satm.db").losses
+
+    plain, losses = exported("mtt")
+    assert torch.equal(torch.load(plain / "images_best.pt"), factors.decoded.images)
+    assert losses[0].startswith("the 40 images that networks see are written, not the 40 stored ones (low-rank:1)")
+    for layout in ("idc", "dd-ranking", "imagefolder"):
+        assert exported(layout)[1][0].startswith("the 40 images that networks see are written")
+    given: dict[str, Any] = {"registry": tmp_path / "other.db", "dry_run": True}
+    for layout in ("safetensors", "parquet"):
+        ours, _ = exported(layout)
+        assert satm.import_set(ours, format=layout, **given).synthetic.id == factors.id
+
+
+@pytest.mark.parametrize("protocol", ["gdumb", "der"])
+def test_a_stream_trains_on_products(protocol: str) -> None:
+    how = LowRank(3)
+    result = stream(protocol, memory=low_rank_memory(how), buffer=12)
+    assert [step.memory_size for step in result.judged] == [6, 12, 12, 12]
+
+
+def low_rank_memory(how: LowRank) -> satm.SyntheticSet:
+    plain = memory()
+    return replace(plain, images=how.encode(plain.images), parametrisation=how)
 
 
 def test_networks_see_what_is_decoded_and_budgets_count_what_is_stored(
@@ -82,9 +137,11 @@ def test_layouts_get_what_networks_see_and_ours_keep_the_grids(grids: satm.Synth
         assert satm.import_set(ours, format=layout, **given).synthetic.id == grids.id
 
 
-def test_a_picture_shows_what_networks_see(grids: satm.SyntheticSet, tmp_path: Path) -> None:
-    image_grid(grids, tmp_path / "grids.png")
-    image_grid(grids.decoded, tmp_path / "seen.png")
+@pytest.mark.parametrize("stored", ["grids", "factors"])
+def test_a_picture_shows_what_networks_see(stored: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    synthetic = request.getfixturevalue(stored)
+    image_grid(synthetic, tmp_path / "grids.png")
+    image_grid(synthetic.decoded, tmp_path / "seen.png")
     one, other = (Image.open(tmp_path / name).tobytes() for name in ("grids.png", "seen.png"))
     assert one == other
 

@@ -14,7 +14,7 @@ from satm.errors import ConfigError, Diverged, ExpertError
 from satm.methods import METHODS
 from satm.methods.dance import DANCEConfig
 from satm.methods.dm import DistributionMatching
-from satm.parametrisation import PIXELS, Factor
+from satm.parametrisation import PIXELS, Factor, LowRank
 from satm.presets import find_preset
 from tests.helpers import task
 from tests.satm.methods.direct.test_direct import DM
@@ -54,7 +54,7 @@ def by_hand(network, images, velocity, blend, end, real, how):
     return images, velocity
 
 
-@pytest.mark.parametrize("how", [PIXELS, Factor(2)], ids=lambda how: how.spell())
+@pytest.mark.parametrize("how", [PIXELS, Factor(2), LowRank(2)], ids=lambda how: how.spell())
 def test_two_steps_are_their_transcription(data, trained, how):
     condensation = begin(data, trained, parametrisation=how)
     condensation.images, condensation.velocity = condensation.images.double(), condensation.velocity.double()

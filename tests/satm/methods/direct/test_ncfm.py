@@ -14,7 +14,7 @@ from satm.errors import ConfigError, Diverged
 from satm.matching import characteristic, characteristic_distance, distribution_distance
 from satm.methods import METHODS
 from satm.methods.ncfm import NCFMConfig
-from satm.parametrisation import PIXELS, Factor
+from satm.parametrisation import PIXELS, Factor, LowRank
 from satm.presets import find_preset
 from satm.rng import Seed
 from tests.helpers import in_float64, normal, task
@@ -85,7 +85,7 @@ def step_by_hand(condensation, network, adam, phi, psi, seed, how):
     return slope
 
 
-@pytest.mark.parametrize("how", [PIXELS, Factor(2)], ids=lambda how: how.spell())
+@pytest.mark.parametrize("how", [PIXELS, Factor(2), LowRank(2)], ids=lambda how: how.spell())
 @pytest.mark.parametrize("config", [NORMAL, LEARNED], ids=lambda config: config.sampler)
 def test_two_steps_are_their_transcription(data, trained, config, how):
     condensation = begin(data, trained, config, parametrisation=how)

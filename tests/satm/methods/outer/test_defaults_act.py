@@ -11,7 +11,7 @@ import torch
 import satm
 from registry import Registry
 from satm.methods import METHODS
-from satm.methods.outer import ASAM, GSAM, SAM, SATM, VaSSO
+from satm.methods.outer import ASAM, ESAM, GSAM, SAM, SATM, SGD, Smooth, VaSSO
 from tests.helpers import SATM as CONFIG
 from tests.helpers import experts, image_data, task
 
@@ -43,13 +43,14 @@ def trained():
     return data, experts(data)
 
 
-@pytest.mark.parametrize("kind", [SAM, GSAM, ASAM, VaSSO, SATM])
+@pytest.mark.parametrize("kind", [SAM, ESAM, GSAM, ASAM, VaSSO, SATM])
 def test_the_default_radius_turns_the_direction(trained, kind):
     assert turn(*trained, kind(), kind(radius=0.0)) > LEAST
 
 
 def test_the_default_noise_turns_the_direction(trained):
     assert turn(*trained, SATM(), SATM(gamma=0.0)) > LEAST
+    assert turn(*trained, Smooth(), SGD()) > LEAST
 
 
 def test_the_default_gap_weight_turns_the_direction(trained):
@@ -57,7 +58,7 @@ def test_the_default_gap_weight_turns_the_direction(trained):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["satm", "sam", "gsam", "asam", "vasso"])
+@pytest.mark.parametrize("rule", ["satm", "sam", "esam", "gsam", "asam", "vasso"])
 def test_after_100_outer_steps_the_perturbation_raises_the_loss_by_one_to_ten_percent(rule, tmp_path):
     preset = satm.choose_preset("digits", ipc=1, outer=rule, profile="smoke", settings={"outer_steps": 150})
     made = satm.condense(preset, registry=tmp_path / "satm.db").record
