@@ -15,7 +15,8 @@ from satm.types import Augment, Images
 class InTurn:
     """An augmentation that applies several operations to each batch, one after another.
 
-    `operations` joins their names by plus signs ("crop+flip"). Each image gets its own random parameters.
+    `operations` joins their names by plus signs ("crop+flip"). A part can be a DSA strategy, of which one operation is
+    drawn for each batch: "flip+crop_scale". Each image gets its own random parameters.
     """
 
     operations: str
@@ -44,6 +45,6 @@ def named(strategy: str, ranges: DSARanges | None = None) -> Augment:
 
 def within(strategy: str, allowed: str) -> str | None:
     """Keep the operations of `strategy` that are also in the DSA strategy `allowed`; None if no operation remains."""
-    sign = "+" if "+" in strategy else "_"
-    kept = [name for name in strategy.split(sign) if name in parse(allowed)]
-    return sign.join(kept) or None
+    if "+" in strategy:
+        return "+".join(filter(None, (within(part, allowed) for part in strategy.split("+")))) or None
+    return "_".join(name for name in strategy.split("_") if name in parse(allowed)) or None

@@ -109,14 +109,16 @@ class IncrementalPlan:
         """The name and the config of the recipe that the results are stored under.
 
         If the protocol `trains_itself` (its own settings, and not a recipe, have its learning rate and epochs), both
-        describe the protocol's settings. Otherwise they are those of the subject's recipe.
+        describe the protocol's settings. Otherwise they are those of the subject's recipe; if the protocol has a loss
+        of its own, the settings of the loss are added.
         """
         recipe = self.subject.recipe
-        if not self.protocol.trains_itself:
-            return recipe.name, recipe.to_dict()
         settings = {key: value for key, value in to_dict(self.config).items() if value is not None}
         changed = {*self.request.settings, *(() if self.request.replay_weight is None else ("replay_weight",))}
         named = ", ".join(f"{key} {value}" for key, value in settings.items() if key in changed)
+        if not self.protocol.trains_itself:
+            name = f"{recipe.name}, {named}" if named else recipe.name
+            return name, recipe.to_dict() | settings | {"name": name}
         name = f"{self.protocol.name} {recipe.scale}" + (f", {named}" if named else "")
         stated = {"name": name, "protocol": self.protocol.name, "scale": recipe.scale, "augment": recipe.augment}
         return name, stated | settings

@@ -187,7 +187,7 @@ class IncrementalRequest:
                 f"learning rate {rate}: protocol {protocol.name} trains on the stream of real images at one of its "
                 "own; state a number, or leave it out"
             )
-        in_avalanche = protocol.reads == "memory" and not protocol.trains_by_recipe
+        in_avalanche = protocol.reads == "memory" and not (protocol.trains_by_recipe or protocol.own_loss)
         if in_avalanche and (recipe.cutmix is not None or recipe.clip_norm is not None or recipe.optimizer is not None):
             raise ConfigError(
                 f"protocol {protocol.name} trains by SGD in Avalanche's own loop, without CutMix or clipped gradients; "
