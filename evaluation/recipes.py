@@ -214,6 +214,28 @@ RECIPES.add(
 
 RECIPES.add(
     Recipe(
+        name="idc-cl",
+        summary="1000 epochs with CutMix, as IDC's continual learning (Kim et al. 2022)",
+        epochs=1000,
+        batch_size=64,
+        drop_at=(600, 800),
+        decay=0.2,
+        augment="flip+color+crop_scale_rotate",
+        learning_rate=0.01,
+        repeats=1,
+        source="IDC (Kim et al. 2022; continual-learning/argument.py, class_incremental.py and utils/ at ceac95a): "
+        "epochs 1000, train_batch_size 64, base_lr 0.01, lr_strat 600 800, lr_factor 0.2, mix_p 0.5, "
+        "strong_aug, nb_runs 1",
+        departures=(
+            "every memory is trained in this way: IDC trains DSA's in batches of 256 with cutout, without CutMix",
+            "images in the space of the set: IDC normalises by mean and std of its own",
+        ),
+        cutmix=CutMix(probability=0.5, alpha=1.0),
+    )
+)
+
+RECIPES.add(
+    Recipe(
         name="cpu",
         summary="300 epochs, so that a network takes minutes on a CPU",
         scale="cpu",

@@ -109,6 +109,9 @@ class ClassIncremental:
     # True: `Networks.trained` trains the networks as the recipe says, in compiled code if that pays. False: the
     # protocol has a training loop of its own.
     trains_by_recipe: bool = False
+    # True: the protocol trains with the recipe's settings and a loss of its own. So it is never compiled, and takes no
+    # labels from a teacher.
+    own_loss: bool = False
     builds_on: bool = False  # whether each step continues to train the previous step's network; its state is then saved
     own_optimizer: bool = False  # whether the config has the settings of the optimiser although `builds_on` is false
     keeps_logits: bool = False  # whether the memory keeps K logits with each image; its size in bytes includes them
@@ -122,7 +125,7 @@ class ClassIncremental:
     @property
     def trains_itself(self) -> bool:
         """Whether learning rate and epochs come from the protocol's config, and not from the evaluation recipe."""
-        return self.builds_on or self.own_optimizer
+        return (self.builds_on or self.own_optimizer) and not self.own_loss
 
     def configured(self, scale: str) -> Any:
         """The config with the defaults of a scale: `paper`, `cpu` or `smoke`."""

@@ -12,16 +12,21 @@ import torch
 from satm.errors import ConfigError
 
 
-def check_buffer(size: int, num_classes: int) -> None:
-    """Raise ConfigError if a buffer of `size` images is too small for one image of each class."""
-    if size < num_classes:
-        raise ConfigError(
-            f"buffer {size}: less than one image for each of {num_classes} classes; take {num_classes} or more"
-        )
+def check_buffer(size: int, num_classes: int, domains: int = 1) -> None:
+    """Raise ConfigError if a buffer of `size` images is too small for one image of each class of each domain.
+
+    `domains` is the number of steps of a domain-incremental stream; 1 for a class-incremental stream.
+    """
+    least = num_classes * domains
+    if size < least:
+        each = f"{num_classes} classes" + (f" in {domains} domains" if domains > 1 else "")
+        raise ConfigError(f"buffer {size}: less than one image for each of {each}; take {least} or more")
 
 
 def quota(size: int, seen: int, rank: int) -> int:
     """The number of images of one class in a buffer of M = `size` images after n = `seen` classes have arrived.
+
+    A class that arrives in several steps, as in a domain-incremental stream, counts as one class in each of them.
 
     It is ⌈(M − rank) / n⌉. `rank` is the position of the class in the order of arrival, counted from 0. The quotas of
     the n classes add up to M and differ by at most one. A quota never grows when more classes arrive.
@@ -37,21 +42,19 @@ def held(arriving: Sequence[torch.Tensor], size: int | None, each: int = 1) -> l
     Args:
         arriving: for each step, the classes [n] int64 of the images that arrive.
         size: the number M of images in the buffer; None: every image is kept. The buffer keeps the first images of each
-            class, as many as the function `quota` gives. If a class has fewer images than its quota, a part of the
-            buffer stays empty.
+            class and step, as many as the function `quota` gives. If there are fewer images than the quota, a part of
+            the buffer stays empty.
         each: the number of consecutive images that are made from one stored image. M is a number of stored images.
     """
     if each > 1:
         stored = held([classes[::each] for classes in arriving], size)
         return [(found.unsqueeze(1) * each + torch.arange(each)).flatten() for found in stored]
-    order = [label for classes in arriving for label in sorted(set(classes.tolist()))]
-    kept = []
-    for step in range(len(arriving)):
-        classes = torch.cat(list(arriving[: step + 1]))
-        positions = torch.arange(len(classes))
-        if size is not None:
-            seen = len(set(classes.tolist()))
-            first = [positions[classes == label][: quota(size, seen, rank)] for rank, label in enumerate(order[:seen])]
-            positions = torch.cat(first).sort().values
-        kept.append(positions)
+    arrived: list[torch.Tensor] = []  # for each class of each step so far, the positions of its images
+    count, kept = 0, []
+    for classes in arriving:
+        arrived += [count + (classes == label).nonzero().flatten() for label in sorted(set(classes.tolist()))]
+        count += len(classes)
+        quotas = [count if size is None else quota(size, len(arrived), rank) for rank in range(len(arrived))]
+        first = [positions[:most] for positions, most in zip(arrived, quotas, strict=True)]
+        kept.append(torch.cat(first).sort().values)
     return kept

@@ -6,26 +6,39 @@ The input is checked before Avalanche is imported, because this import takes lon
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 
 from protocols.base import ClassIncremental, LabelledExamples
 from protocols.buffer import check_buffer
 from protocols.networks import Networks
+from protocols.order import by_class
 from satm.errors import ConfigError, DataError
 from satm.rng import Seed
 from satm.synthetic import SyntheticSet
 
+Part: TypeAlias = Literal["train", "test", "memory"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrivals:
+    """The step, counted from 0, in which each example of a domain-incremental stream arrives."""
+
+    train: torch.Tensor  # [n] int64 on the CPU, for the real training images
+    test: torch.Tensor  # [m] int64 on the CPU, for the real test images
+    memory: torch.Tensor  # [k] int64 on the CPU, for the decoded images of the memory; [0] without a memory
+
 
 @dataclass(frozen=True, kw_only=True)
 class StreamJob:
-    """A run of one protocol with one memory, one class order and one network seed.
+    """A run of one protocol with one memory, one order of arrival and one network seed.
 
-    Raises ConfigError if `groups` do not contain every class exactly once, if the protocol needs a memory and there is
-    none, if there is a memory and the protocol uses none, or if a buffer is too small for one image of each class.
-    Raises DataError if the memory or the test images have other classes than the networks, and if there is no test
-    image of a step's classes, no memory image of them, or no real training image of them (if the protocol uses these).
+    Raises ConfigError if `groups` do not contain every class exactly once (with `arrivals`: if not every group contains
+    all classes), if the protocol needs a memory and there is none, if there is a memory and the protocol uses none, or
+    if a buffer is too small for one image of each class. Raises DataError if the memory or the test images have other
+    classes than the networks, and if there is no test image of a step's classes, no memory image of them, or no real
+    training image of them (if the protocol uses these).
     """
 
     protocol: ClassIncremental
@@ -39,15 +52,17 @@ class StreamJob:
     networks: Networks
     seed: Seed
     buffer: int | None = None  # the size of the memory in stored images; None: it keeps every image that arrives
+    # For a domain-incremental stream, when each example arrives. None: its class decides.
+    arrivals: Arrivals | None = None
 
     def __post_init__(self) -> None:
         self._check_classes()
         self._check_test_labels()
-        self._check_every_step(self.test_classes, "there is no test image of its classes")
+        self._check_every_step("test", "there is no test image of its classes")
         if self.memory is not None:
-            self._check_every_step(self.memory_classes, "the memory holds no image of its classes")
+            self._check_every_step("memory", "the memory holds no image of its classes")
         if self.protocol.reads == "real":
-            self._check_every_step(self.train_classes, "there is no training image of its classes")
+            self._check_every_step("train", "there is no training image of its classes")
 
     @property
     def num_classes(self) -> int:
@@ -74,6 +89,19 @@ class StreamJob:
         assert self.memory is not None
         return self.memory.decoded.hard_labels.cpu()
 
+    def classes_of(self, part: Part) -> torch.Tensor:
+        """The class of each example of a part: [n] int64 on the CPU."""
+        if part == "memory":
+            return self.memory_classes
+        return self.train_classes if part == "train" else self.test_classes
+
+    def places(self, part: Part) -> list[torch.Tensor]:
+        """For each step, the positions [m] int64 of the examples of a part that arrive in this step."""
+        if self.arrivals is None:
+            return by_class(self.classes_of(part), self.groups)
+        steps = getattr(self.arrivals, part)
+        return [(steps == step).nonzero().flatten() for step in range(len(self.groups))]
+
     @property
     def each(self) -> int:
         """How many images for the networks are made from each stored image of the memory; 1 without a memory."""
@@ -88,8 +116,9 @@ class StreamJob:
         return [name for label, name in enumerate(self.memory.classes) if label not in held]
 
     def _check_classes(self) -> None:
-        order = [label for group in self.groups for label in group]
-        if sorted(order) != list(range(self.num_classes)):
+        every = list(range(self.num_classes))
+        once = [[label for group in self.groups for label in group]] if self.arrivals is None else self.groups
+        if any(sorted(labels) != every for labels in once):
             raise ConfigError(
                 f"steps of classes {[list(group) for group in self.groups]}: expected each of 0 to "
                 f"{self.num_classes - 1} once"
@@ -105,7 +134,7 @@ class StreamJob:
                 f"a memory of {len(self.memory.classes)} classes for networks of {self.num_classes}; take another set"
             )
         if self.buffer is not None:
-            check_buffer(self.buffer, self.num_classes)
+            check_buffer(self.buffer, self.num_classes, 1 if self.arrivals is None else len(self.groups))
 
     def _check_test_labels(self) -> None:
         labels = self.test_classes
@@ -115,8 +144,8 @@ class StreamJob:
                 f"the networks have {self.num_classes} classes, so take the test images of the same data set"
             )
 
-    def _check_every_step(self, classes: torch.Tensor, complaint: str) -> None:
+    def _check_every_step(self, part: Part, complaint: str) -> None:
         count = len(self.groups)
-        for step, group in enumerate(self.groups):
-            if not torch.isin(classes, torch.tensor(group)).any():
+        for step, (group, positions) in enumerate(zip(self.groups, self.places(part), strict=True)):
+            if not len(positions):
                 raise DataError(f"step {step + 1} of {count}, classes {list(group)}: {complaint}; take fewer steps")

@@ -14,8 +14,8 @@ from satm.networks import NetworkPlan
 from satm.progress import SILENT, Progress
 from satm.rng import Seed
 from satm.teachers import Teacher
-from satm.training import predict
-from satm.types import Examples
+from satm.training import fit, predict
+from satm.types import Criterion, Examples, Mix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,31 @@ class Networks:
                 )
             except Diverged:
                 return _without_weights(self.untrained(seed))
+
+    def train_further(
+        self, network: nn.Module, examples: Examples, seed: Seed, *, step: int, mix: Mix, criterion: Criterion
+    ) -> None:
+        """Train `network` in place by the recipe, as `trained` does, but with another loss.
+
+        `mix` replaces the mixing of the recipe, and `criterion` gets the targets that `mix` returns. Every weight
+        becomes NaN if the network diverges. Raises Interrupted and ConfigError as `trained`.
+        """
+        recipe = self.recipe.on(self.plan.name)
+        self.plan.check_batches(len(examples), recipe.batch_size)
+        with self.progress.bar(f"training on {len(examples)} images", recipe.epochs) as bar:
+            try:
+                fit(
+                    network,
+                    examples,
+                    recipe.optimisation(self.rates[step]),
+                    seed=seed.child("training"),
+                    criterion=criterion,
+                    augment=recipe.augmentation,
+                    mix=mix,
+                    on_epoch=watching(self.progress, bar),
+                )
+            except Diverged:
+                _without_weights(network)
 
     def logits(self, network: nn.Module, examples: Examples) -> torch.Tensor:
         """The logits [n, K] of `network` for the n examples, on the CPU."""

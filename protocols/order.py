@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -15,10 +16,27 @@ from satm.canonical import digest
 from satm.errors import ConfigError
 from satm.rng import Seed
 
+Groups: TypeAlias = tuple[tuple[int, ...], ...]
+"""The classes of each incremental step."""
+
 ICARL = 1993
 """NumPy's seed for iCaRL's class order on CIFAR-100 (srebuffi/iCaRL, iCaRL-TheanoLasagne/main_cifar_100_theano.py)."""
 
 LARGEST = 2**24  # the largest size of a file with a class order, in bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What arrives in the incremental steps of one stream: new classes, or known classes in a new domain."""
+
+    groups: Groups  # in a domain-incremental stream, every group has all classes
+    domains: tuple[str, ...] | None = None  # the domain of each step; None: the stream is class-incremental
+
+    def facts(self) -> dict[str, list[str] | list[list[int]]]:
+        """Return what the details of results say about the steps."""
+        if self.domains is not None:
+            return {"domains_by_step": list(self.domains)}
+        return {"classes_by_step": [list(group) for group in self.groups]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,3 +162,11 @@ def _even(count: int, parts: int) -> list[int]:
     """`parts` sizes with the sum `count`. They differ by at most one, and the larger sizes come first."""
     size, larger = divmod(count, parts)
     return [size + (part < larger) for part in range(parts)]
+
+
+def by_class(classes: torch.Tensor, groups: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    """Return for each group the positions [m] int64 of the examples that have a class of the group.
+
+    `classes` [n] is the class of each example.
+    """
+    return [torch.isin(classes, torch.tensor(group)).nonzero().flatten() for group in groups]

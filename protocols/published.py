@@ -1,6 +1,7 @@
 """The settings of published class-incremental comparisons, their sources, and how a run departs from them.
 
-The comments cite CL_DM.py, the class-incremental script of DM (Zhao and Bilen; repository DatasetCondensation).
+The comments cite CL_DM.py, the class-incremental script of DM (Zhao and Bilen; repository DatasetCondensation). IDC's
+figure is cited where it is added.
 """
 
 from __future__ import annotations
@@ -87,5 +88,24 @@ PUBLISHED.add(
         steps=20,
         architecture="convnet4_w128",
         source=_FIGURE.format("right", "20-step class-incremental learning on Tiny ImageNet, IPC 3"),
+    )
+)
+
+# The class order is that of `5steps_seed0` of DM (continual-learning/README.md and checkpoints/cifar100_order.pkl at
+# ceac95a): order 0 of the field. The script runs it once (nb_runs 1).
+PUBLISHED.add(
+    Published(
+        name="idc-cifar100",
+        summary="IDC's Figure 7: CIFAR-100, IPC 20, 5 steps, one class order",
+        dataset="cifar100",
+        ipc=20,
+        steps=5,
+        protocol="idc",
+        architecture="convnet3_w128",
+        orders=1,
+        networks=1,
+        recipe="idc-cl",
+        source="IDC (Kim et al. 2022), Figure 7: class-incremental learning on CIFAR-100, 20 images of each class; all "
+        "other settings come from its continual-learning folder",
     )
 )

@@ -16,10 +16,10 @@ class StepResult:
     """The accuracies of the network after one incremental step."""
 
     step: int  # the number of the incremental step, counted from 0
-    # [S] for each of the S steps of the stream, the accuracy on the test images of its classes. Later steps, which the
-    # network has not seen yet, are included. All accuracies are fractions.
+    # [S] for each of the S steps of the stream, the accuracy on its test images. Later steps, which the network has not
+    # seen yet, are included. All accuracies are fractions.
     accuracies: tuple[float, ...]
-    seen: float  # the accuracy on all test images of the classes seen so far
+    seen: float  # the accuracy on all test images of the steps so far
     # `seen` under the task mask. With this mask, only the classes of the step that an image belongs to can be predicted
     # for the image (GDumb's task-masked accuracy).
     masked: float
@@ -68,8 +68,8 @@ class IncrementalResult:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The classes in the order in which they arrived."""
-        return tuple(label for group in self.steps for label in group)
+        """The classes in the order in which they arrived first."""
+        return tuple(dict.fromkeys(label for group in self.steps for label in group))
 
     def scores(self) -> dict[str, float]:
         """Return the metrics of `protocols.metrics` by name, as fractions.
@@ -107,8 +107,8 @@ def judge(
     """Compute the accuracies of the network after incremental step `step`, without and with the task mask.
 
     If the logits are not finite, the network diverged and gets the expected accuracies of a guess. If s classes have
-    been seen, this is 1/s on each step that has arrived and 0 on the later steps. Under the task mask it is 1/c on a
-    step of c classes.
+    been seen, this is 1/s on each step of seen classes and 0 on the steps of other classes. Under the task mask it is
+    1/c on a step of c classes.
 
     Args:
         logits: [n, K], the network's logits for the test images.
@@ -144,12 +144,13 @@ def _guess(
     Without the task mask, the guess is one of the classes seen so far. Under the mask, it is one of the classes of the
     step that the image belongs to.
     """
-    chance = 1 / sum(len(group) for group in groups[: step + 1])
+    seen = {label for group in groups[: step + 1] for label in group}
+    chance = 1 / len(seen)
     among = tuple(1 / len(group) for group in groups)
     sizes = [len(at) for at in places[: step + 1]]
     return StepResult(
         step=step,
-        accuracies=tuple(chance if j <= step else 0.0 for j in range(len(groups))),
+        accuracies=tuple(0.0 if seen.isdisjoint(group) else chance for group in groups),
         seen=chance,
         masked=sum(size * each for size, each in zip(sizes, among, strict=False)) / sum(sizes),
         masked_accuracies=among,

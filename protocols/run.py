@@ -12,12 +12,13 @@ from torch import nn
 
 from protocols.base import Learner, State, StreamContext
 from protocols.buffer import held
-from protocols.job import StreamJob
+from protocols.job import Part, StreamJob
 from protocols.quiet import avalanche_stream
 from protocols.result import IncrementalResult, StepResult, judge
 from satm.errors import ConfigError, Interrupted
 from satm.examples import TensorExamples
 from satm.progress import SILENT, Progress
+from satm.types import Examples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +39,11 @@ def run(
 ) -> IncrementalResult:
     """Run the stream of `job` on Avalanche, and judge the network after every step in which the protocol trains one.
 
-    The memory consists of the images of `job.memory`. At each step, the images of this step's classes arrive in the
-    memory; `StreamJob.memory_classes` are their classes. If the protocol learns from real images, it also gets the real
-    training images of these classes. From the first step on, the network has an output for every class of the data set.
-    It is judged on the test images of all steps; `StepResult.seen` is its accuracy on the classes that have arrived. A
-    network that diverges gets the accuracies of a guess (see `judge`).
+    The memory consists of the images of `job.memory`. At each step, the images of this step arrive in the memory
+    (`StreamJob.places`). If the protocol learns from real images, it also gets the real training images of the step.
+    From the first step on, the network has an output for every class of the data set. It is judged on the test images
+    of all steps; `StepResult.seen` is its accuracy on the steps that have arrived. A network that diverges gets the
+    accuracies of a guess (see `judge`).
 
     Args:
         earlier: the steps that an interrupted call for the same job has done. The result is the same as without the
@@ -115,28 +116,29 @@ def _streams(job: StreamJob, stream: ModuleType) -> tuple[Any, tuple[Any, ...]]:
 
     The second value is () if the job has no memory.
     """
+
+    def parts(examples: Examples, part: Part, one_hot: int | None = None) -> list[Any]:
+        found: list[Any] = stream.parts(examples, job.classes_of(part), job.places(part), one_hot=one_hot)
+        return found
+
     arriving: tuple[Any, ...] = ()
     if job.memory is not None:
         # Read `targets` only once: if the labels of the memory are logits, each access applies softmax to all of them.
         seen = job.memory.decoded
         images = TensorExamples(seen.images, seen.targets)
-        arriving = tuple(stream.split(images, job.memory_classes, job.groups))
+        arriving = tuple(parts(images, "memory"))
     if job.protocol.reads == "memory":
-        return stream.class_incremental(images, job.memory_classes, job.test, job.test_classes, job.groups), arriving
+        return stream.incremental(parts(images, "memory"), parts(job.test, "test")), arriving
     soft = job.memory is not None and job.memory.label_kind != "hard" and job.protocol.one_hot
-    one_hot = job.num_classes if soft else None
-    benchmark = stream.class_incremental(
-        job.train, job.train_classes, job.test, job.test_classes, job.groups, one_hot=one_hot
-    )
-    return benchmark, arriving
+    real = parts(job.train, "train", one_hot=job.num_classes if soft else None)
+    return stream.incremental(real, parts(job.test, "test")), arriving
 
 
 def _memory_sizes(job: StreamJob) -> list[int]:
     """Return the number of stored images that the memory holds after each step; [] if the job has no memory."""
     if job.memory is None:
         return []
-    classes = job.memory_classes
-    arriving = [classes[torch.isin(classes, torch.tensor(group))] for group in job.groups]
+    arriving = [job.memory_classes[positions] for positions in job.places("memory")]
     return [len(positions) // job.each for positions in held(arriving, job.buffer, job.each)]
 
 

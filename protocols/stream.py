@@ -1,6 +1,6 @@
-"""Makes class-incremental Avalanche streams of labelled images.
+"""Makes Avalanche streams of labelled images.
 
-A stream is a sequence of experiences. An experience holds the images of one group of classes. This module imports
+A stream is a sequence of experiences. An experience holds the images of one incremental step. This module imports
 Avalanche, which takes long. So import this module only inside functions (see `protocols.quiet`).
 """
 
@@ -17,6 +17,7 @@ from avalanche.benchmarks.utils.data_attribute import DataAttribute
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from protocols.order import by_class
 from satm.types import Examples, Images
 
 
@@ -39,47 +40,38 @@ class _Items(Dataset[tuple[Images, torch.Tensor]]):
         return images[0], targets[0]
 
 
-def class_incremental(
-    train: Examples,
-    train_classes: torch.Tensor,
-    test: Examples,
-    test_classes: torch.Tensor,
-    groups: Sequence[Sequence[int]],
-    *,
-    one_hot: int | None = None,
-) -> Any:
-    """Return an Avalanche benchmark with one experience for each group in its `train_stream` and in its `test_stream`.
+def incremental(train: Sequence[Any], test: Sequence[Any]) -> Any:
+    """Return an Avalanche benchmark with one experience for each data set in its `train_stream` and `test_stream`.
 
-    The examples keep their order and their class numbers. `experience.dataset.positions` holds the position of each
-    image of the experience in `train` or `test`. Avalanche's own `class_incremental_benchmark` is not used: if the
-    classes cannot be divided evenly, it drops the remaining classes without a message (docs/field.md).
+    `train` and `test` are results of `parts`. The examples keep their order and their class numbers.
+    `experience.dataset.positions` holds the position of each image of the experience among all examples. Avalanche's
+    own `class_incremental_benchmark` is not used: if the classes cannot be divided evenly, it drops the remaining
+    classes without a message (docs/field.md).
+    """
+    return with_classes_timeline(benchmark_from_datasets(train=train, test=test))
+
+
+def split(examples: Examples, classes: torch.Tensor, groups: Sequence[Sequence[int]]) -> list[Any]:
+    """Return one Avalanche data set for each group of classes. `classes` [n] is the class of each example."""
+    return parts(examples, classes, by_class(classes, groups))
+
+
+def parts(
+    examples: Examples, classes: torch.Tensor, places: Sequence[torch.Tensor], *, one_hot: int | None = None
+) -> list[Any]:
+    """Return one Avalanche data set for each step, which holds the examples at the positions of this step.
+
+    An item is (image, target, 0), where 0 is Avalanche's task label. The data sets have no attribute `task_set`, so a
+    strategy that reads this attribute, such as LwF, cannot use them.
 
     Args:
-        train_classes: [n] int64 on the CPU, the class of each training example. It decides only in which experience the
-            example is. The targets of the examples are not changed, so they may be soft labels.
-        test_classes: [m] int64 on the CPU, the class of each test example.
-        groups: the classes of each step.
-        one_hot: the number of classes K, or None. If it is K, training targets that are classes become one-hot vectors
-            [K], so that they can be in one batch with soft targets.
+        classes: [n] int64 on the CPU, the class of each example. The targets of the examples are not changed, so they
+            may be soft labels.
+        places: for each step, positions [m] int64.
+        one_hot: the number of classes K, or None. If it is K, targets that are classes become one-hot vectors [K], so
+            that they can be in one batch with soft targets.
     """
-    return with_classes_timeline(
-        benchmark_from_datasets(
-            train=split(train, train_classes, groups, one_hot=one_hot),
-            test=split(test, test_classes, groups),
-        )
-    )
-
-
-def split(
-    examples: Examples, classes: torch.Tensor, groups: Sequence[Sequence[int]], *, one_hot: int | None = None
-) -> list[Any]:
-    """Return one Avalanche data set for each group of classes.
-
-    The data set holds the examples that have a class of the group; `classes` [n] is the class of each example. An item
-    is (image, target, 0), where 0 is Avalanche's task label. The data sets have no attribute `task_set`, so a strategy
-    that reads this attribute, such as LwF, cannot use them.
-    """
-    return [_of_group(examples, classes, group, one_hot) for group in groups]
+    return [_at(examples, classes, positions, one_hot) for positions in places]
 
 
 def places(stream: Any) -> list[torch.Tensor]:
@@ -87,8 +79,7 @@ def places(stream: Any) -> list[torch.Tensor]:
     return [torch.tensor(list(experience.dataset.positions)) for experience in stream]
 
 
-def _of_group(examples: Examples, classes: torch.Tensor, group: Sequence[int], one_hot: int | None) -> Any:
-    positions = torch.isin(classes, torch.tensor(group)).nonzero().flatten()
+def _at(examples: Examples, classes: torch.Tensor, positions: torch.Tensor, one_hot: int | None) -> Any:
     return AvalancheDataset(
         [_Items(examples, positions, one_hot)],
         data_attributes=[

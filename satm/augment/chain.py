@@ -15,7 +15,8 @@ from satm.types import Augment, Images
 class InTurn:
     """An augmentation that applies several operations to each batch, one after another.
 
-    `operations` joins their names by plus signs ("crop+flip"). Each image gets its own random parameters.
+    `operations` joins their names by plus signs ("crop+flip"). A part can be a DSA strategy, of which one operation is
+    drawn for each batch: "flip+crop_scale". Each image gets its own random parameters.
     """
 
     operations: str

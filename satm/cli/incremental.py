@@ -34,6 +34,15 @@ Base = Annotated[
         "--base", help="Classes of the first step; the others share the rest: --base 50 --steps 6 (default: equal)."
     ),
 ]
+Domains = Annotated[
+    str | None,
+    typer.Option(
+        "--domains",
+        metavar="rotation[:ANGLES]",
+        help="Let domains arrive in place of classes: each step has all classes, rotated by an angle of its own: "
+        "rotation (0 to below 180 degrees, evenly over the steps) or rotation:0,30,60.",
+    ),
+]
 Order = Annotated[
     str | None,
     typer.Option(
@@ -91,6 +100,7 @@ def evaluate_incremental(
     protocol: Protocol = None,
     steps: Steps = None,
     base: Base = None,
+    domains: Domains = None,
     order: Order = None,
     memory: MemoryKind = None,
     budget: Budget = "images",
@@ -138,6 +148,7 @@ def evaluate_incremental(
             protocol=protocol,
             steps=steps,
             base=base,
+            domains=domains,
             order=order,
             memory=kept,
             budget=counted,

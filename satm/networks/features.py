@@ -1,4 +1,4 @@
-"""Makes, from a network, the network that computes its features: the input of its last linear layer.
+"""The last linear layer of a network, and the network that computes its features: the input of this layer.
 
 It can also make the network that computes the outputs of several layers of a ConvNet.
 """
@@ -21,11 +21,8 @@ def features(network: nn.Module) -> nn.Module:
     The parameters of the copy are those of the other layers, in the same order. Raises ConfigError if `network` has no
     linear layer.
     """
-    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and name]
-    if not linear:
-        raise ConfigError(f"{type(network).__name__} has no linear layer to take off; features need one at its end")
     embedding = copy.deepcopy(network)
-    parent, _, child = linear[-1].rpartition(".")
+    parent, _, child = _last_name(network).rpartition(".")
     setattr(embedding.get_submodule(parent), child, nn.Identity())
     return embedding
 
@@ -52,3 +49,17 @@ class LayerFeatures(nn.Module):
     def forward(self, images: Images) -> torch.Tensor:
         """The maps of all these layers, [n, D]."""
         return torch.cat([each.flatten(1) for each in self.maps(images)], dim=1)
+
+
+def last_linear(network: nn.Module) -> nn.Linear:
+    """The last linear layer of `network`, which computes the logits. Raises ConfigError if there is no linear layer."""
+    layer = network.get_submodule(_last_name(network))
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
+def _last_name(network: nn.Module) -> str:
+    linear: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and name]
+    if not linear:
+        raise ConfigError(f"{type(network).__name__} has no linear layer to take off; features need one at its end")
+    return linear[-1]

@@ -13,6 +13,7 @@ from typing import Any
 from satm.canonical import digest
 from satm.config import from_dict
 from satm.config import to_dict as plain
+from satm.data.domain import UPRIGHT, domain_of
 from satm.errors import ConfigError, UnknownName
 from satm.experts import ExpertConfig, FilterConfig, FlatConfig
 from satm.methods import METHODS
@@ -25,6 +26,7 @@ class CondenseConfig:
 
     dataset: str
     classes: tuple[int, ...] | None = None  # the classes of one step of a class-incremental stream; null: all classes
+    domain: str | None = None  # a version of the images, such as "rotation:36"; null: the images as they are
     ipc: int  # stored synthetic images per class; networks can see more (see `seen_ipc`)
     method: str
     architecture: str  # the name of the network of the experts and of the inner loop
@@ -41,6 +43,7 @@ class CondenseConfig:
             raise ConfigError(f"ipc {self.ipc}: expected at least 1 image per class")
         if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
             raise ConfigError(f"classes {list(self.classes)}: expected two different ones or more; one teaches nothing")
+        self._check_domain()
         if self.image_size is not None and not 1 <= self.image_size <= 4096:
             raise ConfigError(f"image_size {self.image_size}: expected 1 to 4096 pixels")
         if not 0 <= self.validation < 1:
@@ -51,6 +54,16 @@ class CondenseConfig:
         if not isinstance(self.settings, expected):
             raise ConfigError(f"settings of {type(self.settings).__name__} for method {self.method}")
         parametrisation_of(self.parametrisation)  # raises ConfigError for an unknown one
+
+    def _check_domain(self) -> None:
+        """Raise ConfigError unless the domain is None or the only spelling of a domain other than the usual images."""
+        if self.domain is None:
+            return
+        name = domain_of(self.domain).name
+        if name == UPRIGHT:
+            raise ConfigError(f"domain {self.domain}: these are the images as they are; leave it out")
+        if name != self.domain:
+            raise ConfigError(f"domain {self.domain}: expected its one spelling, {name}")
 
     @property
     def decoding(self) -> Parametrisation:
@@ -76,14 +89,15 @@ class CondenseConfig:
     def set_dataset(self) -> str:
         """The first part of the set's name: `cifar10`, or `cifar10:3,5` if only the classes 3 and 5 are condensed.
 
-        If there are more than 10 such classes, their number and a hash stand in place of the list.
+        If there are more than 10 such classes, their number and a hash stand in place of the list. A domain is added
+        in the same way: `digits:rotation36`.
         """
-        if self.classes is None:
-            return self.dataset
-        named = ",".join(map(str, self.classes))
-        if len(self.classes) > 10:
-            named = f"{len(self.classes)}-classes-{digest(list(self.classes))[:8]}"
-        return f"{self.dataset}:{named}"
+        named = [] if self.domain is None else [self.domain.replace(":", "")]
+        if self.classes is not None and len(self.classes) > 10:
+            named.append(f"{len(self.classes)}-classes-{digest(list(self.classes))[:8]}")
+        elif self.classes is not None:
+            named += map(str, self.classes)
+        return f"{self.dataset}:{','.join(named)}" if named else self.dataset
 
     @property
     def set_method(self) -> str:
@@ -97,13 +111,14 @@ class CondenseConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as a JSON-able dictionary; `from_dict` is the inverse."""
-        # The setting `parametrisation` is left out if it is `pixels`. Otherwise runs and sets that were stored before
-        # this setting existed would not be found any more, because their stored configurations do not have it.
-        values = self._without_classes(whole=False)
-        return values if self.decoding != PIXELS else {k: v for k, v in values.items() if k != "parametrisation"}
+        # The settings `parametrisation` and `domain` are left out at their defaults. Otherwise runs and sets that were
+        # stored before these settings existed would not be found any more, because their stored configurations do not
+        # have them.
+        usual = {"parametrisation": PIXELS.spell(), "domain": None}
+        return {k: v for k, v in self._without_classes(whole=False).items() if k not in usual or v != usual[k]}
 
     def every_setting(self) -> dict[str, Any]:
-        """The dictionary of `to_dict`, but with every setting, so that `satm.config.override` finds it."""
+        """The dictionary of `to_dict`, but with every setting that has a default, so that `override` finds it."""
         return self._without_classes(whole=True)
 
     def _without_classes(self, *, whole: bool) -> dict[str, Any]:
@@ -121,7 +136,7 @@ class CondenseConfig:
         for key in values:
             if key not in names:
                 raise UnknownName("setting", key, names)
-        optional = ("validation", "classes", "parametrisation")
+        optional = ("validation", "classes", "domain", "parametrisation")
         missing = [name for name in names if name not in values and name not in optional]
         if missing:
             raise ConfigError(f"setting {', '.join(missing)} is missing; give it a value")
@@ -152,6 +167,7 @@ class _Shared:
 
     dataset: str
     classes: tuple[int, ...] | None = None
+    domain: str | None = None
     ipc: int
     method: str
     architecture: str

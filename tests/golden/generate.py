@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).with_name("published.csv")
 COLUMNS = ("method", "dataset", "ipc", "variant", "parameter", "value", "source")
 
 METHODS = (
-    *("mtt", "ftd", "tesla", "datm", "dc", "dsa", "dm", "dm-cl", "rded", "mdc", "idc", "gdumb", "kip"),
+    *("mtt", "ftd", "tesla", "datm", "dc", "dsa", "dm", "dm-cl", "rded", "mdc", "idc", "gdumb", "kip", "idc-cl"),
     *("sam", "gsam", "asam", "vasso"),
     *(f"dd-ranking/{name}" for name in ("mtt", "datm", "dc", "dsa", "dm", "rded")),
     "dd-ranking",

@@ -17,10 +17,13 @@ from evaluation import RECIPES, Recipe
 from evaluation.recipe import Case
 from evaluation.recipes import BY_DATASET, RDED_CASES
 from protocols.base import PROTOCOLS
+from protocols.order import class_orders, split_classes
+from protocols.published import PUBLISHED
 from satm.augment import STRATEGY, CutMix, DSARanges
 from satm.errors import UsageError
 from satm.presets import find_preset
 from satm.presets.profiles import class_incremental_repeats
+from satm.rng import Seed
 from satm.schedule import WarmRestarts
 from satm.teachers import TEACHERS, TeacherLabels
 
@@ -56,6 +59,9 @@ def padding(recipe: Recipe) -> str:
     flips = {"crop+flip": "; horizontal flip except MNIST, SVHN, KMNIST", "crop": ""}
     crop = f"RandomCrop(padding {32 * ranges(recipe).crop:g})"
     return crop + flips[recipe.augment] if recipe.augment in flips else str(recipe.augment)
+
+
+IDC_CODE = "Efficient-Dataset-Condensation ceac95a continual-learning/utils"
 
 
 def restarts(name: str) -> Read:
@@ -106,6 +112,22 @@ FIELD: Mapping[str, Read] = {
     "dsa_param.contrast": lambda recipe: ranges(recipe).contrast,
 }
 """The parameters of `evaluate_synset`."""
+
+IDC_CL: Mapping[str, Read] = {
+    "epochs": lambda recipe: recipe.epochs,
+    "train_batch_size": ONE["batch_size"],
+    "base_lr": ONE["learning_rate"],
+    "lr_milestones": lambda recipe: ",".join(map(str, recipe.drop_at)),
+    "lr_factor": ONE["decay"],
+    "weight_decay": ONE["weight_decay"],
+    "momentum": ONE["momentum"],
+    "mix_p": lambda recipe: recipe.cutmix.probability if recipe.cutmix else 0,
+    "beta_param": lambda recipe: recipe.cutmix.alpha if recipe.cutmix else "none",
+    "DiffAug": ONE["augment"],
+    "strong_aug": lambda recipe: recipe.augment is not None,
+    "nb_runs": ONE["repeats"],
+}
+"""The parameters of IDC's continual learning that a recipe has."""
 
 GDUMB: Mapping[str, Read] = {
     "optimizer": ONE["optimizer"],
@@ -225,6 +247,9 @@ PROSE = (
     ),
     Row("idc", "*", "*", "", "repeat", "3", "IDC ceac95a README.md"),
     Row("gdumb", "*", "*", "", "warmup_factor", "0.1", "GDumb 4f412d7 src/main.py:10-95"),
+    Row("idc-cl", "*", "*", "", "beta_param", "1.0", f"{IDC_CODE}/incremental_train_and_eval.py"),
+    # With strong_aug: flip and color on every image, and one of the others drawn for each batch.
+    Row("idc-cl", "*", "*", "", "DiffAug", "flip+color+crop_scale_rotate", f"{IDC_CODE}/augment.py"),
     *(
         Row(name, "*", "*", "", "eval.lr_drop_factor", "0.1", "the same `evaluate_synset` as MTT's")
         for name in ("ftd", "tesla", "datm")
@@ -271,6 +296,10 @@ OTHERS: Mapping[tuple[str, str], str] = {
     ("gdumb", "reported"): "the last epoch: a departure of the recipe",
     ("gdumb", "sampling"): "the memory, not the training: a condensed set, or real images drawn at random",
     ("gdumb", "model"): "the networks are chosen with --arch",
+    ("idc-cl", "temperature"): "the protocol has it: tested below",
+    ("idc-cl", "beta"): "the protocol has it: tested below",
+    ("idc-cl", "steps"): "the published comparison has it: tested below",
+    ("idc-cl", "classes_per_step"): "the published comparison has it: tested below",
     ("dd-ranking", "use_zca"): "a set brings its preprocessing",
     ("dd-ranking", "model_name"): "tested below",
 }
@@ -326,20 +355,22 @@ def named(method: str) -> str:
         return "dd-ranking"
     if method == "gdumb":
         return PROTOCOLS.get("gdumb-original").recipe or "none"
+    if method == "idc-cl":
+        return PROTOCOLS.get("idc").recipe or "none"
     return find_preset("cifar10", 10, method="dm" if method == "dm-cl" else method, profile="paper").config.recipe
 
 
 def readers(method: str) -> Mapping[str, Read]:
     if method.endswith("rded"):
         return RDED
-    if method == "idc":
-        return IDC
+    if method in ("idc", "idc-cl"):
+        return IDC if method == "idc" else IDC_CL
     return GDUMB if method == "gdumb" else RANKING if method.startswith("dd-ranking/") else FIELD
 
 
 def covered() -> Iterator[tuple[Row, str, Read]]:
     """Each published value of a recipe, with each recipe that has it and how it is read there."""
-    methods = (*METHODS, "dm-cl", "gdumb", "rded", *(f"dd-ranking/{name}" for name in (*RANKED, "rded")))
+    methods = (*METHODS, "dm-cl", "gdumb", "idc-cl", "rded", *(f"dd-ranking/{name}" for name in (*RANKED, "rded")))
     rows = [row for row in (*table(), *PROSE) if row.method in methods]
     special = {(row.method, row.dataset, row.parameter) for row in rows if row.dataset != "*"}
     names = {method: named(method) for method in methods}
@@ -397,7 +428,9 @@ def unpublished(found: Table, name: str) -> Iterator[str]:
         else:
             expected |= {"optimizer": None, "labels": None, "cases": None}
             expected |= {"drop_at": (), "decay": 0.1} if gdumb else {"restarts": None, "clip_norm": None}
-            expected |= {} if gdumb or name == "idc" else {"cutmix": None, "drop_at": recipe.drop_at[:1]}  # one drop
+            # The other recipes have one drop.
+            mixed = gdumb or name in ("idc", "idc-cl")
+            expected |= {} if mixed else {"cutmix": None, "drop_at": recipe.drop_at[:1]}
         expected |= {} if name == "dc-mnist" else {"ranges": None}
     for key, value in expected.items():
         if key not in WORDS and getattr(recipe, key) != value:
@@ -431,7 +464,7 @@ def test_every_published_parameter_of_an_evaluation_is_read_or_listed() -> None:
         family = row.method.partition("/")[0]
         if row.method in METHODS and row.parameter.startswith("eval."):
             assert (row.method, row.parameter) in read | set(OTHERS), row
-        elif row.method == "gdumb" or row.method in {f"dd-ranking/{name}" for name in RANKED}:
+        elif row.method in ("gdumb", "idc-cl") or row.method in {f"dd-ranking/{name}" for name in RANKED}:
             assert (row.method, row.parameter) in read or (family, row.parameter) in OTHERS, row
 
 
@@ -458,6 +491,31 @@ def test_the_networks_are_the_published_ones() -> None:
 def test_class_incremental_repeats_are_dms() -> None:
     found = {row.parameter: row.value for row in table() if row.method == "dm-cl"}
     assert class_incremental_repeats("paper") == (int(found["class_orders"]), int(found["num_eval"]))
+
+
+def test_idcs_continual_learning_is_the_published_one() -> None:
+    found = {row.parameter: row for row in table() if row.method == "idc-cl"}
+    figure, loss = PUBLISHED.get("idc-cifar100"), PROTOCOLS.get("idc").configured("paper")
+    assert {(row.dataset, row.ipc) for row in found.values()} == {(figure.dataset, str(figure.ipc))}
+    ours = {
+        "temperature": loss.temperature,
+        "beta": loss.beta,
+        "steps": figure.steps,
+        "classes_per_step": CLASSES[figure.dataset] // figure.steps,
+        "nb_runs": figure.orders * figure.networks,
+        "base_lr": figure.learning_rate,
+    }
+    assert all(same(value, found[name].value) for name, value in ours.items())
+    assert (figure.protocol, figure.recipe) == ("idc", PROTOCOLS.get("idc").recipe)
+    # IDC's class order (cifar100_order.pkl) is sorted within each step; it begins 2, 7, 8, 13 and 3, 6, 18, 27.
+    steps = split_classes(class_orders(figure.order, ["?"] * 100).order(0, 100, Seed(0)), figure.steps)
+    assert [sorted(step)[:4] for step in steps] == [
+        [2, 7, 8, 13],
+        [3, 6, 18, 27],
+        [0, 1, 4, 5],
+        [10, 14, 19, 20],
+        [9, 12, 21, 25],
+    ]
 
 
 # Mutations: one number of one recipe is changed, and the comparison above notices.

@@ -23,7 +23,7 @@ def test_accuracies_and_transfer_are_avalanches(name: str) -> None:
 
     images = TensorExamples(given.images, given.targets)
     source, classes = (images, given.labels) if protocol.reads == "memory" else (train, train.labels)
-    benchmark = pieces.class_incremental(source, classes, test, test.labels, GROUPS)
+    benchmark = pieces.incremental(*(pieces.split(*each, GROUPS) for each in ((source, classes), (test, test.labels))))
     arriving = tuple(pieces.split(images, given.labels, GROUPS)) if protocol.memory else ()
     context = StreamContext(networks=networks(), seed=Seed(5), arriving=arriving)
     settings = {} if protocol.reads == "memory" else STREAM

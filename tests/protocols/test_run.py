@@ -38,7 +38,7 @@ CURVES = [name for name in NAMES if PROTOCOLS.get(name).judged == "every step"]
 
 
 def test_the_protocols_by_name() -> None:
-    wanted = "gdumb gdumb-original gdumb-avalanche replay der er-ace naive cumulative joint"
+    wanted = "gdumb gdumb-original gdumb-avalanche idc replay der er-ace naive cumulative joint"
     assert set(NAMES) == set(wanted.split())
     with pytest.raises(UnknownName, match="did you mean er-ace"):
         PROTOCOLS.get("erace")

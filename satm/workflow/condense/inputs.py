@@ -7,6 +7,7 @@ from pathlib import Path
 
 from satm import data as datasets
 from satm import networks
+from satm.data.domain import in_domain
 from satm.errors import ConfigError
 from satm.experts import Trajectory, train_experts
 from satm.machine.device import resolve_device
@@ -22,7 +23,7 @@ from satm.workflow.teachers import own_teacher
 def load_data(
     config: CondenseConfig, *, data_root: Path | None, device: str = "cpu", progress: Progress = SILENT
 ) -> datasets.ImageData:
-    """The preprocessed data set of a configuration. If the configuration names classes, only their images are kept."""
+    """The preprocessed data set of a configuration, in its domain and with only the images of its classes."""
     data = datasets.load(
         config.dataset,
         root=data_root,
@@ -32,6 +33,8 @@ def load_data(
         device=resolve_device(device),
         progress=progress,
     )
+    if config.domain is not None:
+        data = in_domain(data, config.domain)
     return data if config.classes is None else data.of_classes(config.classes)
 
 

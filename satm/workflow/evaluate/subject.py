@@ -10,6 +10,7 @@ from typing import Literal
 from evaluation import RatePolicy, Recipe, check_batches, recipe_for
 from registry import Registry, SetRecord
 from satm.data import CATALOGUE, ImageData
+from satm.data.domain import in_domain
 from satm.data.lookup import places
 from satm.errors import ConfigError, DataError, UnknownName
 from satm.methods import METHODS, Method, class_major_labels, random_images
@@ -149,6 +150,7 @@ class Subject(Entrant):
     """A stored set with its recipe and its real data."""
 
     data: ImageData
+    domain: str | None = None  # the domain of the real data in a domain-incremental stream; None: that of the set
 
     def trained_teacher(self, workspace: Workspace) -> Teacher | None:
         """Return the teacher that labels the batches, or None if the recipe uses no teacher.
@@ -159,6 +161,13 @@ class Subject(Entrant):
         if labels is None:
             return None
         return train_teacher(self.data, labels.teacher, device=workspace.device, progress=workspace.progress)
+
+    def in_domain(self, name: str | None) -> Subject:
+        """Return the same subject with its real data in the domain `name` (`satm.data.domain`); None: itself.
+
+        Raises ConfigError if there is no such domain.
+        """
+        return self if name is None else replace(self, data=in_domain(self.data, name), domain=name)
 
     def draws(self, memory: MemoryKind) -> Callable[[int], SyntheticSet]:
         """Return a function that gives the training images of a repeat.
@@ -173,8 +182,10 @@ class Subject(Entrant):
         raise ConfigError(f"memory {memory}: expected condensed or random")
 
     def random(self, repeat: int, ipc: int) -> SyntheticSet:
-        """Return `ipc` random real images of each class. Each repeat has other images."""
-        return self.real(random_images(self.data, ipc, ROOT.child("random memory", repeat)), ipc, "random")
+        """Return `ipc` random real images of each class. Each repeat and each domain has other images."""
+        seed = ROOT.child("random memory", repeat)
+        seed = seed if self.domain is None else seed.child(self.domain)
+        return self.real(random_images(self.data, ipc, seed), ipc, "random")
 
     def real(self, images: Images, ipc: int, method: str) -> SyntheticSet:
         """Return real images as a set with the classes and the preprocessing of this set.

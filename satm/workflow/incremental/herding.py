@@ -10,6 +10,7 @@ import json
 from dataclasses import replace
 
 from satm.config import to_dict
+from satm.data.domain import UPRIGHT
 from satm.errors import ExpertError
 from satm.experts import Trajectory
 from satm.experts.train import expert_store
@@ -56,16 +57,23 @@ def feature_expert(subject: Subject, ipc: int) -> tuple[CondenseConfig, Trajecto
     plain = find_preset(
         subject.config.dataset, ipc, method="herding", profile=profile, image_size=subject.data.image_shape[-1]
     ).config
-    config = plain
+    config = replace(plain, domain=_domain(subject))
     if isinstance(subject.config, CondenseConfig):
         own = subject.config
         experts = replace(own.experts, count=1)
-        config = replace(plain, architecture=own.architecture, zca=own.zca, image_size=own.image_size, experts=experts)
+        config = replace(config, architecture=own.architecture, zca=own.zca, image_size=own.image_size, experts=experts)
         # A set that was made with a teacher has no experts, and its network has batch norm. Herding then uses an expert
         # of its own preset.
         if own_teacher(own) is not None:
             config = replace(config, architecture=plain.architecture, experts=replace(plain.experts, count=1))
     return config, _first_expert(subject, plain, config, profile)
+
+
+def _domain(subject: Subject) -> str | None:
+    """Return the domain of the subject's real data, as a configuration names it."""
+    own = subject.config.domain if isinstance(subject.config, CondenseConfig) else None
+    name = subject.domain or own
+    return None if name == UPRIGHT else name
 
 
 def _first_expert(subject: Subject, plain: CondenseConfig, config: CondenseConfig, profile: str) -> Trajectory:
@@ -88,7 +96,7 @@ def _changes(plain: CondenseConfig, config: CondenseConfig) -> list[str]:
     """
     options = [
         f"--set {name}={str(getattr(config, name)).lower()}"
-        for name in ("architecture", "zca")
+        for name in ("architecture", "zca", "domain")
         if getattr(config, name) != getattr(plain, name)
     ]
     ours, theirs = to_dict(config.experts, whole=True), to_dict(plain.experts, whole=True)

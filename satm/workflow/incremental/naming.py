@@ -16,7 +16,8 @@ def protocol_name(protocol: str, stream: str = "") -> str:
     """Return the name of a protocol in results. GDumb is `class-incremental`, and any other `class-incremental/NAME`.
 
     `stream` describes a stream that differs from the usual one of satm; empty for the usual one. It becomes a part of
-    the name, as in `class-incremental/gdumb[order field, base 50]`.
+    the name, as in `class-incremental/gdumb[order field, base 50]`. The name of a domain-incremental stream begins in
+    the same way, so that every reader of results finds it: `class-incremental/gdumb[rotation 0,36,72,108,144]`.
     """
     if stream:
         return f"{BASE}/{protocol}[{stream}]"

@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from protocols.base import ClassIncremental
-from protocols.order import class_orders, split_classes
+from protocols.order import Steps, class_orders, split_classes
 from registry import Group, Registry
 from satm.config import to_dict
+from satm.data.domain import in_domains
+from satm.errors import ConfigError
 from satm.networks import NetworkPlan, plan_for
+from satm.presets import CondenseConfig
 from satm.presets.profiles import CUSTOM
 from satm.progress import Progress
 from satm.rng import Seed
 from satm.workflow.evaluate.subject import NO_STEP_SIZE, ROOT, Subject, open_subject
 from satm.workflow.incremental.differences import depends_on_seed
-from satm.workflow.incremental.memories import SAW_ALL, Groups, MemorySource, MemoryTerms, memory_source
+from satm.workflow.incremental.memories import SAW_ALL, MemorySource, MemoryTerms, memory_source
 from satm.workflow.incremental.naming import protocol_name
 from satm.workflow.incremental.request import IncrementalRequest
 from satm.workflow.teachers import label_facts
@@ -35,9 +38,9 @@ class IncrementalPlan:
     config: Any  # the settings of the protocol: an object of the protocol's own config class
     network: NetworkPlan
     # The name of the stream in results: where the class orders come from and how many classes the first step has, such
-    # as "order field, base 50". It is "" for the suite's own class orders and steps of equal size.
+    # as "order field, base 50", or the domains. It is "" for the suite's own class orders and steps of equal size.
     stream: str
-    groups: tuple[Groups, ...]  # one entry for each class order: the classes of each of its incremental steps
+    streams: tuple[Steps, ...]  # what arrives in each incremental step; one entry for each class order
     networks: int  # the number of networks that are trained for each class order
     source: MemorySource  # makes the memory of each class order
 
@@ -48,8 +51,13 @@ class IncrementalPlan:
 
     @property
     def orders(self) -> int:
-        """The number of class orders."""
-        return len(self.groups)
+        """The number of class orders, or of orders of the domains."""
+        return len(self.streams)
+
+    @property
+    def arriving(self) -> str:
+        """What arrives in the steps: "class" or "domain"."""
+        return "class" if self.request.domains is None else "domain"
 
     @property
     def steps(self) -> int:
@@ -101,21 +109,23 @@ class IncrementalPlan:
         """The name and the config of the recipe that the results are stored under.
 
         If the protocol `trains_itself` (its own settings, and not a recipe, have its learning rate and epochs), both
-        describe the protocol's settings. Otherwise they are those of the subject's recipe.
+        describe the protocol's settings. Otherwise they are those of the subject's recipe; if the protocol has a loss
+        of its own, the settings of the loss are added.
         """
         recipe = self.subject.recipe
-        if not self.protocol.trains_itself:
-            return recipe.name, recipe.to_dict()
         settings = {key: value for key, value in to_dict(self.config).items() if value is not None}
         changed = {*self.request.settings, *(() if self.request.replay_weight is None else ("replay_weight",))}
         named = ", ".join(f"{key} {value}" for key, value in settings.items() if key in changed)
+        if not self.protocol.trains_itself:
+            name = f"{recipe.name}, {named}" if named else recipe.name
+            return name, recipe.to_dict() | settings | {"name": name}
         name = f"{self.protocol.name} {recipe.scale}" + (f", {named}" if named else "")
         stated = {"name": name, "protocol": self.protocol.name, "scale": recipe.scale, "augment": recipe.augment}
         return name, stated | settings
 
     def opening(self) -> list[str]:
         """The lines that tell the user, before the work starts, what is about to run."""
-        lines, groups = [], self.groups[0]
+        lines, groups = [], self.streams[0].groups
         if len({len(group) for group in groups}) > 1:
             sizes = ", ".join(str(len(group)) for group in groups)
             lines.append(f"{self.network.num_classes} classes over {self.steps} steps: {sizes} classes each")
@@ -131,7 +141,7 @@ class IncrementalPlan:
             held += f" ({condensed})"
         lines.append(
             f"{self.subject.record.name} ({self.profile}{self.subject.remark}): {self.protocol.name} {held}, "
-            f"{self.network.name}, {self.orders} class orders of {self.steps} steps"
+            f"{self.network.name}, {self.orders} {self.arriving} orders of {self.steps} steps"
             f"{f' ({self.stream})' if self.stream else ''}, {self.networks} networks each, "
             f"recipe {name} ({recipe['epochs']} epochs)"
         )
@@ -139,7 +149,7 @@ class IncrementalPlan:
             lines.append(f"published comparison {self.request.comparison.name}: {self.request.comparison.source}")
             lines += [f"departure: {each}" for each in self.departures]
         if self.request.condense_per_step:
-            own = {frozenset(group) for order in self.groups for group in order}
+            own = {each for order in self.streams for each in order.domains or map(frozenset, order.groups)}
             lines.append(f"condenses {len(own)} steps on their own and trains their experts, unless both are stored")
         return lines
 
@@ -189,13 +199,21 @@ def plan_group(
             if first is not None and first.subject.data.fingerprint == subject.data.fingerprint:
                 # The sets of a group come from the same data set: keep one copy of its images in RAM.
                 subject = replace(subject, data=first.subject.data)
-            found.append(plan_incremental(workspace, subject, request))
+            found.append(_sharing(plan_incremental(workspace, subject, request), [*plans, *found]))
         if len(found) > 1 and not depends_on_seed(found[0].source.name, group.sets):
             found = [max(found, key=lambda plan: plan.stored(workspace.store))]
             same = f"memory {found[0].source.name} is the same for every set of {group.name}"
             workspace.progress.say(f"{same}: judged once, beside {found[0].subject.record.name}")
         plans += found
     return tuple(plans)
+
+
+def _sharing(plan: IncrementalPlan, others: Sequence[IncrementalPlan]) -> IncrementalPlan:
+    """Return `plan` with the real data of one of `others` that has the same images, to keep one copy of them in RAM."""
+    for other in others:
+        if other.subject.data.fingerprint == plan.subject.data.fingerprint:
+            return replace(plan, subject=replace(plan.subject, data=other.subject.data))
+    return plan
 
 
 def plan_incremental(workspace: Workspace, subject: Subject, request: IncrementalRequest) -> IncrementalPlan:
@@ -206,31 +224,51 @@ def plan_incremental(workspace: Workspace, subject: Subject, request: Incrementa
     config = request.config(subject.recipe)
     orders, networks = request.repeats(subject.profile)
     network = plan_for(request.architecture or subject.config.architecture, subject.data)
-    chosen = class_orders(request.order, subject.data.classes)
-    groups = tuple(
-        split_classes(chosen.order(order, network.num_classes, order_seed(order)), request.step_count, request.base)
-        for order in range(orders)
-    )
+    stream, streams = _streams(request, subject, orders)
     terms = MemoryTerms(
         kind=request.memory_kind,
-        groups=groups[0],
+        steps=streams[0],
         budget=request.budget,
         buffer=request.buffer,
         condense_per_step=request.condense_per_step,
         keeps_logits=request.entry.keeps_logits,
     )
-    names = [f"order {chosen.name}"] if chosen.name else []
-    names += [] if request.base is None else [f"base {request.base}"]
+    source = memory_source(workspace, subject, terms)
+    if request.domain_names is not None:
+        subject = replace(subject, data=in_domains(subject.data, request.domain_names))
     return IncrementalPlan(
         request=request,
         subject=subject,
         config=config,
         network=network,
-        stream=", ".join(names),
-        groups=groups,
+        stream=stream,
+        streams=streams,
         networks=networks,
-        source=memory_source(workspace, subject, terms),
+        source=source,
     )
+
+
+def _streams(request: IncrementalRequest, subject: Subject, orders: int) -> tuple[str, tuple[Steps, ...]]:
+    """Return the name of the stream in results, and what arrives in its steps, for each of `orders` orders.
+
+    Raises ConfigError for an order or a number of steps that does not fit the classes or the domains, and if the set is
+    itself of one domain and other domains were asked for.
+    """
+    names = request.domain_names
+    arriving = subject.data.classes if names is None else [name.partition(":")[2] for name in names]
+    chosen = class_orders(request.order, arriving)
+    notes = [f"order {chosen.name}"] if chosen.name else []
+    found = [chosen.order(order, len(arriving), order_seed(order)) for order in range(orders)]
+    if names is None:
+        notes += [] if request.base is None else [f"base {request.base}"]
+        groups = [split_classes(order, request.step_count, request.base) for order in found]
+        return ", ".join(notes), tuple(map(Steps, groups))
+    if isinstance(subject.config, CondenseConfig) and subject.config.domain is not None:
+        raise ConfigError(f"{subject.record.name} is of one domain, {subject.config.domain}; leave --domains out")
+    every = tuple(range(len(subject.data.classes)))
+    notes.append(f"rotation {','.join(arriving)}")
+    steps = [Steps((every,) * len(names), tuple(names[number] for number in order)) for order in found]
+    return ", ".join(notes), tuple(steps)
 
 
 def order_seed(order: int) -> Seed:

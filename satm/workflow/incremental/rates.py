@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import torch
 
 from evaluation import RateChoice, choose_learning_rate, stated_learning_rate
 from evaluation.cross_arch import CHOOSING
+from protocols.order import Steps
 from satm.machine.fused import Fused
 from satm.synthetic import SyntheticSet
 from satm.teachers import Teacher
 from satm.workflow.evaluate.subject import ROOT
-from satm.workflow.incremental.memories import Groups, Memory
+from satm.workflow.incremental.memories import Memory
 from satm.workflow.incremental.plan import IncrementalPlan
-from satm.workflow.incremental.rows import GRID, ON_ALL, Rows
+from satm.workflow.incremental.rows import GRID, Rows, on_all
 from satm.workflow.workspace import Workspace
 
 
@@ -31,8 +34,8 @@ class Rates:
     fused: Fused | None  # compiled training code; None if there is none
     chosen: RateChoice | None = None  # the rate chosen from the grid, for all class orders; None until it is chosen
 
-    def of(self, memory: Memory, groups: Groups) -> tuple[tuple[float, ...], str]:
-        """Find the learning rates of one class order, with this memory and these classes of each step.
+    def of(self, memory: Memory, stream: Steps) -> tuple[tuple[float, ...], str]:
+        """Find the learning rates of one class order, with this memory and these steps.
 
         Returns one rate for each step, and the source of the rates: "fixed", "learned …" or "grid on validation".
         """
@@ -47,11 +50,12 @@ class Rates:
         if stated is not None and stated[1] == "fixed":
             return (stated[0],) * steps, stated[1]
         if self.chosen is None:
-            self.workspace.progress.say(f"classes are known before they arrive: {ON_ALL}")
-            self.chosen = self.rows.chosen_rate() or self._from_grid(memory, groups)
+            known = "classes are" if stream.domains is None else "domains are"
+            self.workspace.progress.say(f"{known} known before they arrive: {on_all(stream)}")
+            self.chosen = self.rows.chosen_rate() or self._from_grid(memory, stream)
         return (self.chosen.rate,) * steps, GRID
 
-    def _from_grid(self, memory: Memory, groups: Groups) -> RateChoice:
+    def _from_grid(self, memory: Memory, stream: Steps) -> RateChoice:
         """The best rate of the recipe's grid.
 
         If the memory is random real images, the rate is chosen on other random draws than those of the class orders.
@@ -59,7 +63,7 @@ class Rates:
         """
         source, recipe = self.plan.source, self.plan.subject.recipe
         numbers = range(CHOOSING, CHOOSING - recipe.rate_networks, -1)
-        drawn = [source.at(number, groups) if source.kind == "random" else memory for number in numbers]
+        drawn = [source.at(number, stream) if source.kind == "random" else memory for number in numbers]
         return choose_learning_rate(
             [self._at_the_end(each.images).to(self.workspace.device) for each in drawn if each.images is not None],
             self.plan.subject.data.validation,
@@ -77,5 +81,13 @@ class Rates:
 
         A growing memory holds all of them. A buffer of fixed size holds only the first images of each class.
         """
-        buffer = self.plan.request.buffer
-        return images if buffer is None else images.prefix(min(images.ipc, buffer // len(images.classes)))
+        buffer, domains = self.plan.request.buffer, self.plan.request.domain_names or ("",)
+        if buffer is None:
+            return images
+        # The images of each class are sorted by their domain. The same number of each domain is held.
+        arrived = images.ipc // len(domains)
+        each = min(arrived, buffer // (len(images.classes) * len(domains)))
+        if len(domains) == 1:
+            return images.prefix(each)
+        keep = torch.arange(len(images.images), device=images.images.device) % arrived < each
+        return replace(images, images=images.images[keep], labels=images.labels[keep], ipc=each * len(domains))

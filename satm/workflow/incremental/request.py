@@ -11,6 +11,7 @@ from protocols.base import PROTOCOLS, ClassIncremental
 from protocols.published import PUBLISHED, Published
 from registry import Registry
 from satm.config import from_dict, override, to_dict
+from satm.data.domain import domains_of
 from satm.errors import ConfigError, RegistryError
 from satm.presets import class_incremental_repeats
 from satm.workflow.evaluate.subject import Judging, MemoryKind
@@ -37,6 +38,9 @@ class IncrementalRequest:
     protocol: str | None = None  # the name of a protocol in `PROTOCOLS`; default: gdumb
     steps: int | None = None  # the number of steps in which the classes arrive; default: 5
     base: int | None = None  # the number of classes of the first step; default: as many as in the other steps
+    # The domains of a domain-incremental stream: "rotation", or "rotation:0,30,60" with the angles. Every step then has
+    # all classes, in a domain of its own. Default: none, the classes arrive in steps.
+    domains: str | None = None
     order: str | None = None  # the class order: "field", "icarl" or a file; default: the suite's own orders, by seed
     memory: MemoryKind | None = None  # default: condensed, or none for a protocol without a memory
     budget: Budget = "images"  # whether a memory of real images equals the set in number of images or in bytes
@@ -73,6 +77,7 @@ class IncrementalRequest:
             raise ConfigError(
                 f"base {self.base} beside {comparison.name}, whose steps are all alike; leave one of them out"
             )
+        self._check_domains()
         self._check_replay_weight()
         if self.entry.memory:
             self._check_memory()
@@ -100,7 +105,16 @@ class IncrementalRequest:
         """The number of incremental steps."""
         if self.comparison is not None:
             return self.comparison.steps
+        if self.domain_names is not None:
+            return len(self.domain_names)
         return STEPS if self.steps is None else self.steps
+
+    @property
+    def domain_names(self) -> tuple[str, ...] | None:
+        """The names of the domains that arrive; None if the stream is class-incremental."""
+        if self.domains is None:
+            return None
+        return domains_of(self.domains, STEPS if self.steps is None else self.steps)
 
     @property
     def one_order(self) -> bool:
@@ -173,7 +187,7 @@ class IncrementalRequest:
                 f"learning rate {rate}: protocol {protocol.name} trains on the stream of real images at one of its "
                 "own; state a number, or leave it out"
             )
-        in_avalanche = protocol.reads == "memory" and not protocol.trains_by_recipe
+        in_avalanche = protocol.reads == "memory" and not (protocol.trains_by_recipe or protocol.own_loss)
         if in_avalanche and (recipe.cutmix is not None or recipe.clip_norm is not None or recipe.optimizer is not None):
             raise ConfigError(
                 f"protocol {protocol.name} trains by SGD in Avalanche's own loop, without CutMix or clipped gradients; "
@@ -189,7 +203,31 @@ class IncrementalRequest:
             raise ConfigError(f"protocol {protocol.name} has no settings of its own; --recipe says how it trains")
         return from_dict(protocol.config, override(plain, changes))
 
+    def _check_domains(self) -> None:
+        names = self.domain_names
+        if names is None:
+            return
+        if self.steps not in (None, len(names)):
+            raise ConfigError(f"steps {self.steps} beside {len(names)} domains; leave one of them out")
+        for option, given in ((f"--base {self.base}", self.base), (f"--published {self.published}", self.published)):
+            if given is not None:
+                raise ConfigError(f"{option}: the steps of --domains have all classes; leave one of them out")
+        if self.order == "icarl":
+            raise ConfigError("--order icarl is an order of classes, and --domains needs one of domains; take field")
+        if self.memory_kind == "condensed" and not self.condense_per_step:
+            raise ConfigError(
+                "memory condensed with --domains: the set holds images of one domain; add --condense-per-step, which "
+                "condenses each domain separately, or take memory random or herding"
+            )
+
     def _check_replay_weight(self) -> None:
+        if self.replay_weight is None and "replay_weight" not in self.settings:
+            return
+        if self.domains is not None:
+            raise ConfigError(
+                "--replay-weight with --domains: the weight tells the memory from the stream by classes, which are the "
+                "same in every domain; leave it out"
+            )
         if self.replay_weight is None:
             return
         if "replay_weight" not in {each.name for each in fields(self.entry.config)}:

@@ -14,6 +14,7 @@ import torch
 
 from evaluation import RateChoice
 from protocols.base import State
+from protocols.order import Steps
 from protocols.result import IncrementalResult, StepResult
 from protocols.run import Earlier
 from registry import Registry, ResultRow
@@ -29,6 +30,12 @@ from satm.workflow.incremental.naming import GUESSED, repeat_of
 GRID = "grid on validation"
 """How results name the source of a learning rate that was chosen from the recipe's grid."""
 ON_ALL = "the learning rate was chosen on validation images of all classes"
+ON_ALL_DOMAINS = "the learning rate was chosen on validation images of all domains"
+
+
+def on_all(steps: Steps) -> str:
+    """Return the line that says that a learning rate of the grid saw what arrives in later steps."""
+    return ON_ALL if steps.domains is None else ON_ALL_DOMAINS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +44,7 @@ class Cell:
 
     order: int  # the number of the class order, from 0
     network: int  # the number of the network on this class order, from 0
-    groups: tuple[tuple[int, ...], ...]  # the classes of each incremental step
+    steps: Steps  # what arrives in each incremental step
     rates: tuple[float, ...]  # the learning rate of each step
     policy: str  # where the learning rates come from, such as "fixed" or `GRID`
     choice: RateChoice | None = None  # how the learning rate was chosen; None if it does not come from the grid
@@ -130,7 +137,7 @@ class Rows:
         values |= {_on(j): value for j, value in enumerate(result.accuracies)}
         values |= {_masked_on(j): value for j, value in enumerate(result.masked_accuracies)}
         detail = {
-            "classes_by_step": [list(group) for group in cell.groups],
+            **cell.steps.facts(),
             "memory_size": result.memory_size,
             **({GUESSED: True} if result.diverged else {}),
         }
@@ -148,11 +155,12 @@ class Rows:
         values = result.scores() | {_untrained(_on(j)): value for j, value in enumerate(result.untrained)}
         values |= {_untrained(_masked_on(j)): value for j, value in enumerate(result.masked_untrained)}
         guessed = {GUESSED: True} if result.judged[-1].diverged else {}
-        self._add(cell, self.like.steps - 1, values, {"class_order": list(result.order), **guessed})
+        order = cell.steps.facts() if cell.steps.domains is not None else {"class_order": list(result.order)}
+        self._add(cell, self.like.steps - 1, values, {**order, **guessed})
         self._checkpoint(cell).remove()
 
     def _add(self, cell: Cell, step: int, values: Mapping[str, float], detail: Mapping[str, Any]) -> None:
-        saw = [*self.detail.get(SAW_ALL, ()), *([ON_ALL] if cell.policy == GRID else [])]
+        saw = [*self.detail.get(SAW_ALL, ()), *([on_all(cell.steps)] if cell.policy == GRID else [])]
         shared = {
             "policy": cell.policy,
             "training": cell.trained(),

@@ -11,10 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from evaluation import plan_training
 from protocols.base import State
-from protocols.job import StreamJob
+from protocols.job import Arrivals, StreamJob
 from protocols.networks import Networks
+from protocols.order import Steps
 from protocols.result import StepResult
 from protocols.run import run
 from registry import Group, Registry, ResultRow
@@ -42,6 +45,7 @@ def evaluate_incremental(
     protocol: str | None = None,
     steps: int | None = None,
     base: int | None = None,
+    domains: str | None = None,
     order: str | None = None,
     memory: MemoryKind | None = None,
     budget: Budget = "images",
@@ -84,6 +88,7 @@ def evaluate_incremental(
         protocol=protocol,
         steps=steps,
         base=base,
+        domains=domains,
         order=order,
         memory=memory,
         budget=budget,
@@ -166,16 +171,16 @@ class _Runner:
         Each accuracy is yielded as soon as it is known.
         """
         rates = Rates(workspace=self.workspace, plan=self.plan, rows=self.rows, teacher=self.teacher, fused=self.fused)
-        for order, groups in enumerate(self.plan.groups):
-            memory = self.plan.source.at(order, groups)
-            found, policy = rates.of(memory, groups)
+        for order, steps in enumerate(self.plan.streams):
+            memory = self.plan.source.at(order, steps)
+            found, policy = rates.of(memory, steps)
             images = None if memory.images is None else memory.images.to(self.workspace.device)
             for network in range(self.plan.networks):
                 seed = order_seed(order) if network == 0 else order_seed(order).child("network", network)
                 cell = Cell(
                     order=order,
                     network=network,
-                    groups=groups,
+                    steps=steps,
                     rates=found,
                     policy=policy,
                     choice=rates.chosen if policy == GRID else None,
@@ -193,7 +198,7 @@ class _Runner:
             memory=images,
             train=self.plan.subject.data.train,
             test=self.plan.subject.data.test,
-            groups=cell.groups,
+            groups=cell.steps.groups,
             networks=Networks(
                 plan=self.plan.network,
                 recipe=self.plan.subject.recipe,
@@ -205,6 +210,7 @@ class _Runner:
             ),
             seed=cell.seed,
             buffer=self.plan.request.buffer,
+            arrivals=self._arrivals(cell.steps, images),
         )
         result = run(
             job,
@@ -215,6 +221,18 @@ class _Runner:
         self.rows.add_scores(result, cell=cell)
         self._log(cell, self.plan.steps - 1, result.scores())
         return result.scores()["final_accuracy"]
+
+    def _arrivals(self, steps: Steps, images: SyntheticSet | None) -> Arrivals | None:
+        """When each image of a domain-incremental stream arrives; None for a class-incremental stream."""
+        if steps.domains is None:
+            return None
+        # The real images are sorted by domain as the user names them, those of the memory by class and then by step.
+        step_of = torch.tensor([steps.domains.index(name) for name in self.plan.request.domain_names or ()])
+        count, data = len(steps.domains), self.plan.subject.data
+        train, test = (step_of.repeat_interleave(len(part) // count) for part in (data.train, data.test))
+        each = 0 if images is None else len(images) // (count * len(images.classes))
+        memory = torch.arange(count).repeat_interleave(each).repeat(len(data.classes))
+        return Arrivals(train=train, test=test, memory=memory)
 
     def _add_step(self, result: StepResult, state: State, *, cell: Cell) -> None:
         self.rows.add_step(result, state, cell=cell)

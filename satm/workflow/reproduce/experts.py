@@ -59,7 +59,7 @@ class StoredExperts:
 
     def _read(self, config: CondenseConfig) -> ImageData | None:
         """The data set of a configuration; None if it is not on this machine or cannot be read."""
-        key = (config.dataset, config.image_size, config.zca, config.validation, config.classes)
+        key = (config.dataset, config.image_size, config.zca, config.validation, config.classes, config.domain)
         if key not in self._data:
             self._data[key] = None
             if at_hand(config.dataset, self.data_root):
