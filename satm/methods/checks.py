@@ -20,13 +20,9 @@ def check_features(request: Request) -> None:
     networks.features(networks.plan_for(request.architecture, request.data).create(Seed(0)))
 
 
-def check_inner_loop(request: Request) -> None:
-    """Raise ConfigError for an architecture that keeps running statistics (batch normalisation).
-
-    An inner loop is a function of the parameters, and running statistics are not among them.
-    """
-    plan = networks.plan_for(request.architecture, request.data)
-    stateless_network(plan, Seed(0), why="an inner loop over the parameters does not hold")
+def check_network(request: Request) -> None:
+    """Raise ConfigError for an architecture that keeps running statistics (batch normalisation)."""
+    stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))
 
 
 def check_feature_alignment(request: Request) -> None:
@@ -43,7 +39,7 @@ def check_feature_alignment(request: Request) -> None:
 
 def check_distribution_matching(request: Request) -> None:
     """Raise ConfigError for an architecture that keeps running statistics or has no features."""
-    stateless_network(networks.plan_for(request.architecture, request.data), Seed(0))
+    check_network(request)
     check_features(request)
 
 
@@ -61,3 +57,12 @@ def check_gradient_matching(request: Request) -> None:
             f"{request.architecture} draws random numbers (dropout), so that its gradient cannot be taken twice; "
             "condense on a network without, as convnet3, and evaluate on this one (satm eval-arch)"
         )
+
+
+def check_inner_loop(request: Request) -> None:
+    """Raise ConfigError for an architecture that keeps running statistics (batch normalisation).
+
+    An inner loop is a function of the parameters, and running statistics are not among them.
+    """
+    plan = networks.plan_for(request.architecture, request.data)
+    stateless_network(plan, Seed(0), why="an inner loop over the parameters does not hold")
