@@ -32,8 +32,8 @@ def check_feature_alignment(request: Request) -> None:
         networks.LayerFeatures(network, 1)
     except ConfigError as error:
         raise ConfigError(
-            f"{request.architecture}: {error}; {request.method} aligns these maps: condense on a ConvNet, as convnet3, "
-            "and evaluate on this one (satm eval-arch)"
+            f"{request.architecture} is no ConvNet, whose layers {request.method} aligns; condense on convnet3, and "
+            "evaluate on this one (satm eval-arch)"
         ) from error
 
 
