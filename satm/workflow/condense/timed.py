@@ -17,7 +17,7 @@ FEWEST, MOST, SECONDS = 3, 20, 3.0  # outer steps are timed for about so many se
 class Timed(NamedTuple):
     """The measured cost of an outer step."""
 
-    seconds: float  # the mean over the timed steps
+    seconds: float  # the median over the timed steps: one step that another job holds up does not count
     peak_bytes: float | None  # the peak above the memory before the first of all steps; None: it cannot be measured
 
 
@@ -34,4 +34,4 @@ def timed_steps(condensation: Condensation, device: torch.device) -> Timed:
             started = time.perf_counter()
             condensation.advance()
             spent.append(time.perf_counter() - started)
-    return Timed(statistics.mean(spent), None if peak.bytes is None else float(peak.bytes))
+    return Timed(statistics.median(spent), None if peak.bytes is None else float(peak.bytes))
