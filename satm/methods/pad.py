@@ -20,7 +20,7 @@ METHODS.add(
     TrajectoryMethod(
         name="pad",
         summary="DATM on experts that see images by difficulty, matching deep layers (Li et al. 2024)",
-        cite=("li2024pad", "guo2024datm"),
+        cite=("li2024pad", "guo2024datm", "paul2021diet"),
         config=DATMConfig,
         recipe="datm",
         experts=filtered_experts,
