@@ -84,7 +84,7 @@ class FilterConfig:
 
 @dataclass(frozen=True, eq=False)
 class Filter:
-    """The filter of one real set: `order` [n] int64 are the places of the images in it, from easy to hard."""
+    """The filter of one real set. `order` [n] int64 holds the indices of its images, the easiest image first."""
 
     config: FilterConfig
     order: torch.Tensor

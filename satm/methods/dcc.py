@@ -22,9 +22,12 @@ class DCCConfig(DCConfig):
 
         min_φ E_θ0 Σ_t D(mean_k ∇θ L(φ_k; θ_t), mean_k ∇θ L(T_k; θ_t))
 
-    The symbols are those of `DCConfig`. The mean over the classes k keeps what tells one class from another (the
-    contrastive signal), and drops what all classes share. In the warm-up φ descends DC's loss, Σ_k D. These are the
-    first `warmup_updates` updates of φ with each of the first `warmup_networks` networks.
+    The symbols are those of `DCConfig`. A feature that all classes share raises the logit of class k in the gradient of
+    class k, and lowers it in the gradients of the other classes. In the mean over the classes these parts largely
+    cancel. What tells one class from another, the contrastive signal, remains.
+
+    In the warm-up φ descends DC's loss, Σ_k D. These are the first `warmup_updates` updates of φ with each of the first
+    `warmup_networks` networks.
 
     The defaults are those of DCC's code (main.py of Saehyung-Lee/DCC at 5073a44).
     """

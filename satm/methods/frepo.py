@@ -36,12 +36,13 @@ PIECE = 512
 class FRePoConfig(DirectConfig):
     """Learns images φ and targets y so that a regression on the features of φ predicts the targets of real images:
 
-        min_φ,y E_θ mean_i ½ ‖y_i − K_ts (K_ss + λ I)^{-1} y‖² − w · margin(y),   λ = ridge · tr(K_ss)/n
+        min_φ,y E_θ mean_i ½ ‖z_i − p_i‖² − w · margin(y),   p = K_ts (K_ss + λ I)^{-1} y,   λ = ridge · tr(K_ss)/n
 
     K_ss and K_ts are inner products of the features of a network with parameters θ (see `ridge_prediction`). s are the
-    synthetic images, and t is a batch of real images. The target y_i of a real image of class k is e_k − 1/K: 1 − 1/K
-    for its class and −1/K for the others. `margin` is `label_margin`. θ is drawn from a pool of networks that are
-    trained on (φ, y) by Adam, so that θ has different ages.
+    synthetic images, and t is a batch of real images. p_i is the prediction for real image i, and z_i is its target,
+    which is fixed: 1 − 1/K for its class and −1/K for the K − 1 others. y are the learned targets of the synthetic
+    images. `margin` is `label_margin`. θ is drawn from a pool of networks that are trained on (φ, y) by Adam, so that θ
+    has different ages.
 
     φ and y are updated by LAMB. Its learning rate falls along half a cosine to a tenth. The default values are those of
     FRePo's code (script/distill.py, lib/datadistillation/frepo.py and README.md of yongchao97/FRePo at 9b98c65).
@@ -107,7 +108,7 @@ class FRePo(DirectCondensation):
 
     1. It draws a network from the pool and a batch of real images, and computes the gradient of the loss.
     2. It updates φ and y by LAMB.
-    3. It trains the drawn network one step on the new φ and y, with the loss mean_i ½ ‖y_i − z_i‖² for its logits z_i.
+    3. It trains the drawn network one step on the new φ and y, with the loss mean_i ½ ‖y_i − l_i‖² for its logits l_i.
        If the network is too old, it replaces the network by a fresh one.
     """
 
@@ -240,7 +241,7 @@ def centred(classes: Labels, count: int) -> Labels:
 
 
 def half_squared_error(logits: torch.Tensor, targets: Labels) -> torch.Tensor:
-    """Return mean_i ½ ‖y_i − z_i‖² for logits z [b, K] and targets y [b, K], 0-dimensional."""
+    """Return mean_i ½ ‖y_i − l_i‖² for logits l [b, K] and targets y [b, K], 0-dimensional."""
     return (logits - targets).square().sum(dim=1).mean() / 2
 
 
