@@ -23,8 +23,8 @@ class ESAM(TwoPasses):
         φ descends ∇F(φ + ε)
 
     m, ε and φ are [n, C, H, W], and norms are over the whole set. The mean of ε over m is SAM's ε, and the mean of
-    ‖ε‖₂² is ρ²/β. So the settings `radius` and `rho` set ρ, the length of SAM's ε. Here the entries that are kept are also
-    divided by β, so ε can have any length from 0 to ρ/β. With β = 1 the rule is SAM to the bit.
+    ‖ε‖₂² is ρ²/β. So the settings `radius` and `rho` set ρ, the length of SAM's ε. Here the entries that are kept are
+    also divided by β, so ε can have any length from 0 to ρ/β. With β = 1 the rule is SAM to the bit.
 
     In the published code (utils/Esam.py of dydjw9/Efficient_SAM at 1e06840) whole tensors of weights are kept or left
     out, and the norm is over the kept ones only. Here the entries of ε are kept or left out one by one, as in the
