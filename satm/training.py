@@ -238,11 +238,9 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = config.lr_at(epoch)
         generator = seed.child("epoch", epoch).generator()
-        used = None if among is None else among(epoch)
-        order = torch.randperm(len(examples if used is None else used), generator=generator)
-        order = order if used is None else used[order]
-        total_loss = torch.zeros((), device=device)
-        total_right = torch.zeros((), device=device)
+        used = torch.arange(len(examples)) if among is None else among(epoch)
+        order = used[torch.randperm(len(used), generator=generator)]
+        total_loss, total_right = torch.zeros((), device=device), torch.zeros((), device=device)
         with seed.child("epoch", epoch, "layers").forked():  # dropout layers take no generator
             for index in order.split(config.batch_size):
                 if on_batch is not None:
@@ -257,10 +255,8 @@ def fit(
                 total_right += (logits.argmax(1) == hard(targets)).sum()
         stats = EpochStats(epoch, float(total_loss) / len(order), float(total_right) / len(order))
         if not math.isfinite(stats.loss):
-            raise Diverged(
-                f"training loss is {stats.loss} after epoch {epoch + 1} at learning rate {config.lr_at(epoch):g}; "
-                "lower the learning rate"
-            )
+            at = f"after epoch {epoch + 1} at learning rate {config.lr_at(epoch):g}"
+            raise Diverged(f"training loss is {stats.loss} {at}; lower the learning rate")
         if on_epoch is not None:
             on_epoch(stats)
 

@@ -26,7 +26,7 @@ COMMANDS = {
         ("condense",),
         "Train the expert trajectories, or the teacher, that condensing DATASET needs. Stored ones are kept.",
     ),
-    "plan": Entry(("plan",), "Predict the time and memory of a condensation by timing a few short outer steps of it."),
+    "plan": Entry(("plan",), "Predict the time and memory of a condensation by timing a few outer steps of it."),
     "tune": Entry(
         ("tune",), "Search settings for the best accuracy on the validation split. Test images are never used."
     ),

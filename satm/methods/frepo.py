@@ -193,16 +193,19 @@ class FRePo(DirectCondensation):
         (gradient,) = torch.autograd.grad(seen, leaf, torch.cat([self.pull(x, theta, g) for x, g in parts]))
         return gradient, {"loss": float(loss.detach()), "margin": float(margin.detach())}
 
+    def share(self) -> float:
+        """The factor of the learning rate at this outer step. `satm plan` may time more steps than there are."""
+        return self.settings.share(min(1.0, self.step / max(1, self.steps)))
+
     def updated(self, at: Moved, gradient: Images) -> tuple[Images, torch.Tensor]:
         """The new φ and the new state of LAMB; see `DirectCondensation`."""
-        return self.lamb(at.images, at.velocity, gradient, self.settings.share(self.step / self.steps))
+        return self.lamb(at.images, at.velocity, gradient, self.share())
 
     def follow(self, moved: Moved, seed: Seed) -> Moved:
         """Update y, and train the drawn network on the new φ and y; see `DirectCondensation`."""
         labels, velocity, index = self.labels, self.labels_velocity, self.chosen(seed)
         if self.settings.learn_labels:
-            share = self.settings.share(self.step / self.steps)
-            labels, velocity = self.lamb(labels, velocity, self.label_slope, share)
+            labels, velocity = self.lamb(labels, velocity, self.label_slope, self.share())
         images, targets = self.task.parametrisation.decode(moved.images), self.task.parametrisation.spread(labels)
         order = torch.randperm(len(images), generator=seed.child("batch").generator())[: self.settings.batch_syn]
         rows = slice(None) if len(order) == len(images) else order.to(images.device)

@@ -114,8 +114,8 @@ class CondenseConfig:
         # The settings `parametrisation` and `domain` are left out at their defaults. Otherwise runs and sets that were
         # stored before these settings existed would not be found any more, because their stored configurations do not
         # have them.
-        usual = {"parametrisation": PIXELS.spell(), "domain": None}
-        return {k: v for k, v in self._without_classes(whole=False).items() if k not in usual or v != usual[k]}
+        usual = {"parametrisation": self.decoding == PIXELS, "domain": self.domain is None}
+        return {k: v for k, v in self._without_classes(whole=False).items() if not usual.get(k, False)}
 
     def every_setting(self) -> dict[str, Any]:
         """The dictionary of `to_dict`, but with every setting that has a default, so that `override` finds it."""

@@ -381,6 +381,7 @@ ELSEWHERE: Mapping[str, str] = {
     "gdumb": RECIPE,
     "dd-ranking": RECIPE,
     "dm-cl": RECIPE,
+    "idc-cl": RECIPE,
     "kip": "the suite reads and writes KIP's files, and does not condense by it",
     "sam": WEIGHTS,
     "gsam": WEIGHTS,

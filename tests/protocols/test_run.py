@@ -263,7 +263,7 @@ def test_settings_outside_their_range_are_refused(name: str, settings: dict[str,
 
 
 def test_the_smaller_scales_see_each_step_less_often() -> None:
-    for name in STREAMING:
+    for name in sorted(set(STREAMING) - {"idc"}):  # the recipe has the epochs of idc
         epochs = [PROTOCOLS.get(name).configured(scale).epochs for scale in ("paper", "cpu", "smoke")]
         assert epochs == [50, 5, 1]
 

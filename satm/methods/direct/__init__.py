@@ -1,1 +1,1 @@
-"""Code that gradient matching (dc, dsa, dcc, dsac) and distribution matching (dm) share."""
+"""Code that the methods without trajectories share: gradient matching, distribution matching and FRePo's regression."""

@@ -100,9 +100,8 @@ class DirectCondensation:
 
     φ_k [n, C, H, W] are the synthetic images of class k as networks see them, and x_k [b, C, H, W] is a batch of real
     images of class k, random ones or those that represent it (`cluster_every`). μ is `momentum_images`, lr is
-    `lr_images`. A subclass defines the network parameters θ and the
-    distance D. `augment` names augmentations in DSA's notation. If it is given, φ_k and x_k are augmented with the same
-    random draw (siamese).
+    `lr_images`. A subclass defines the network parameters θ and the distance D. `augment` names augmentations in DSA's
+    notation. If it is given, φ_k and x_k are augmented with the same random draw (siamese).
     """
 
     def __init__(self, task: Task, config: DirectConfig, augment: str | None) -> None:

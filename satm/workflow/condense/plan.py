@@ -82,10 +82,9 @@ def plan(
     """Predict the cost of a condensation by timing a few outer steps. Nothing is stored.
 
     If the method differentiates an inner loop, the timed steps are short, and with `memory` (bytes of the whole
-    process) the plan also finds the largest window that fits. If it does not, as `dm` or `frepo`, whole outer steps are
-    timed. No experts are read or trained: random trajectories take their place, because the cost does not depend on the
-    values of the parameters. `registry` is read for finished runs. Raises UsageError if the method has no outer steps
-    that take time, and the errors that `condense` raises before it starts.
+    process) the plan also finds the largest window that fits. Otherwise whole outer steps are timed. Random
+    trajectories take the place of experts, because the cost does not depend on the values of the parameters. `registry`
+    is read for finished runs. Raises UsageError for a method without outer steps, and the errors of `condense`.
     """
     config = preset.config
     resolved = resolve_device(device)
@@ -94,14 +93,11 @@ def plan(
     epochs = METHODS.get(config.method).expert_epochs(config.settings)
     network = plan_for(config.architecture, data).create(Seed(0))
     work = METHODS.get(config.method).outer_work(config.settings, network, data, config.seen_ipc)
-    if work is None:
-        raise UsageError(
-            f"method {config.method} has no outer steps that take time, as plan needs; satm condense does its work "
-            "at once"
-        )
+    if work is None or work.steps == 0:
+        why = "has no outer steps that take time" if work is None else "has 0 outer steps here"
+        raise UsageError(f"method {config.method} {why}, as plan needs; satm condense does its work at once")
     experts = [RandomTrajectory(network, epochs or 0, Seed(0).child("plan", i)) for i in range(2)]
-    started = time.perf_counter()
-    loaded = resident(resolved)
+    started, loaded = time.perf_counter(), resident(resolved)
     task = Task(
         data=data,
         ipc=config.ipc,

@@ -61,7 +61,9 @@ def test_the_opening_line_says_that_nothing_is_held_out():
 @pytest.mark.parametrize(("method", "rule"), [("mtt", "sgd"), ("ftd", "ema"), ("mdc", "sgd")])
 @pytest.mark.parametrize("name", ["outer.radius", "outer.rho", "settings.outer.ramp"])
 def test_a_rule_without_a_perturbation_takes_no_length(method, rule, name):
-    message = rf"{name}: the outer optimiser {rule} has no perturbation; take one that has \(--outer asam, gsam, sam, "
+    message = (
+        rf"{name}: the outer optimiser {rule} has no perturbation; take one that has \(--outer asam, esam, gsam, sam, "
+    )
     with pytest.raises(ConfigError, match=message):
         choose_preset("digits", ipc=1, method=method, profile="smoke", settings={name: 0.1})
 
