@@ -7,13 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from satm import networks
-from satm.augment import DSA
 from satm.engine import FlatNetwork, flatten
-from satm.errors import ConfigError, Diverged
-from satm.examples import TensorExamples
+from satm.errors import ConfigError
 from satm.matching import alignment_distance, discrimination_loss
 from satm.methods.base import METHODS, Task
 from satm.methods.checks import check_feature_alignment
@@ -21,7 +18,7 @@ from satm.methods.direct.condensation import ClassBatches, DirectCondensation, I
 from satm.methods.direct.method import DirectMethod
 from satm.methods.dm import AT_ONCE, DMConfig
 from satm.rng import Seed
-from satm.training import SGDConfig, fit
+from satm.training import SGDConfig
 from satm.types import FlatParams, Images
 
 
@@ -128,11 +125,6 @@ class CAFE(DirectCondensation):
         """See `DirectCondensation`: the network as it was trained or replaced after the last update of φ."""
         return self.theta
 
-    def embedding(self, theta: FlatParams) -> nn.Module:
-        """See `DirectCondensation`."""
-        FlatNetwork(self.network).load(theta)
-        return networks.features(self.network)
-
     @torch.no_grad()
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
         """See `DirectCondensation`.
@@ -178,19 +170,13 @@ class CAFE(DirectCondensation):
 
     def trained(self, images: Images, seed: Seed) -> tuple[FlatParams, int]:
         """Return θ [P] after training on φ = `images`, and the number of epochs. Raises Diverged."""
-        theta, stored = self.theta, self.task.parametrisation
+        theta = self.theta
         seen: tuple[float, ...] = ()
-        examples = TensorExamples(stored.decode(images), stored.spread(self.labels))
-        augment = None if self.augment is None else DSA(self.augment)
         FlatNetwork(self.network).load(theta)
         for epoch in range(1, self.config.most_epochs + 1):
             own = seed.child("epoch", epoch)
-            try:
-                fit(self.network, examples, self.config.training(), seed=own, augment=augment)
-            except Diverged as error:
-                raise Diverged(
-                    f"outer step {self.step + 1}: {error} (lr_network), or lower lr_images (--set)"
-                ) from error
+            with self.training_a_network():
+                self.fit_on(images, self.config.training(), own)
             theta = flatten(self.network.parameters()).detach()
             seen = (*seen, self.accuracy(theta, own.child("query")))[-self.config.window :]
             if spread(seen, self.config.window) > self.config.update_above:

@@ -67,6 +67,7 @@ class DANCE(DistributionMatching):
             raise ExpertError("the method uses snapshots of experts, and there is none; train some")
         super().__init__(task, config)
         self.config, whole = config, FlatNetwork(self.network)
+        self.second: FlatParams = flatten(self.network.parameters()).detach()  # a placeholder: each step draws it
 
         def cross_entropy(images: Images, theta: FlatParams, labels: torch.Tensor) -> torch.Tensor:
             logits = whole(theta, images.flatten(0, 1))
@@ -88,18 +89,17 @@ class DANCE(DistributionMatching):
         return share * start + (1 - share) * end, end
 
     def parameters(self, seed: Seed) -> FlatParams:
-        """See `DirectCondensation`: the parameters of ψ_θ for the blend θ."""
-        blend, _ = self.chosen(seed)
+        """See `DirectCondensation`: the parameters of ψ_θ. Keeps θ^E_T for the rest of the step."""
+        blend, self.second = self.chosen(seed)
         FlatNetwork(self.network).load(blend)
         return flatten(networks.features(self.network).parameters()).detach()
 
     def follow(self, moved: Moved, seed: Seed) -> Moved:
         """See `DirectCondensation`: makes the calibrations."""
-        _, end = self.chosen(seed.child("network"))
         for number in range(self.config.calibrations):
             own = seed.child("calibration", number)
             with own.child("layers").forked():  # dropout takes no generator, only the global random state
-                gradient, value = self.calibration(moved.images, end, own)
+                gradient, value = self.calibration(moved.images, self.second, own)
             moved = self.move(moved, gradient, {**moved.measured, "calibration": value})
         return moved
 

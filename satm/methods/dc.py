@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from satm.augment import DSA
-from satm.examples import TensorExamples
 from satm.methods.base import METHODS
 from satm.methods.checks import check_gradient_matching
 from satm.methods.direct.condensation import Init
 from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig
 from satm.methods.direct.method import DirectMethod
 from satm.rng import Seed
-from satm.training import SGDConfig, fit
+from satm.training import SGDConfig
 from satm.types import Images
 
 
@@ -48,14 +46,7 @@ class DC(GradientMatching):
 
     def train(self, images: Images, seed: Seed) -> None:
         """See `GradientMatching`."""
-        stored = self.task.parametrisation
-        fit(
-            self.network,
-            TensorExamples(stored.decode(images), stored.spread(self.labels)),
-            self.config.training(),
-            seed=seed,
-            augment=None if self.augment is None else DSA(self.augment),
-        )
+        self.fit_on(images, self.config.training(), seed)
 
 
 METHODS.add(

@@ -56,7 +56,6 @@ class TGDD(DANCE):
         """Raise ExpertError if the task has no experts."""
         self.settings = config
         super().__init__(task, config)
-        _, self._later = self.chosen(task.seed)
 
     def chosen(self, seed: Seed) -> tuple[FlatParams, FlatParams]:
         """Return the snapshots θ^E_s [P] and θ^E_e [P] of this outer step."""
@@ -70,18 +69,13 @@ class TGDD(DANCE):
         later = draw(first, min(first + self.settings.interval - 1, last))
         return expert.snapshot(first).to(self.images), expert.snapshot(later).to(self.images)
 
-    def parameters(self, seed: Seed) -> FlatParams:
-        """See `DirectCondensation`: the parameters of ψ_s. Also stores θ^E_e for `matched`."""
-        _, self._later = self.chosen(seed)
-        return super().parameters(seed)
-
     @torch.no_grad()
     def matched(self, theta: FlatParams, synthetic: Images, real: Images) -> tuple[Images, torch.Tensor]:
         """See `DirectCondensation`: the squared distance of the mean features, plus w times the mean of L_CE."""
         gradient, total = super().matched(theta, synthetic, real)
         if not self.settings.weight:
             return gradient, total
-        constraint, value = self.cross_entropy(synthetic, self._later)
+        constraint, value = self.cross_entropy(synthetic, self.second)
         return gradient + self.settings.weight * constraint, total + self.settings.weight * value
 
 

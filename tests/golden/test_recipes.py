@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -26,23 +24,12 @@ from satm.presets.profiles import class_incremental_repeats
 from satm.rng import Seed
 from satm.schedule import WarmRestarts
 from satm.teachers import TEACHERS, TeacherLabels
+from tests.golden.compared import Value, table
 
 Table = Mapping[str, Recipe]
 METHODS = ("mtt", "ftd", "tesla", "datm", "dc", "dsa", "dcc", "dsac", "dm", "cafe", "idc")
 RANKED = ("mtt", "datm", "dc", "dsa", "dm")
 """The methods for whose sets DD-Ranking has a file with hard labels or DATM's; RDED's has another recipe."""
-
-
-class Row(NamedTuple):
-    """One published value. `parameter` is as in its source."""
-
-    method: str
-    dataset: str
-    ipc: str
-    variant: str
-    parameter: str
-    value: str
-    source: str
 
 
 # What a recipe calls a published parameter.
@@ -225,7 +212,7 @@ CLASSES |= {"tiny-imagenet": 200, "imagenet-1k": 1000, "*": 10}
 ARGUMENTS = "RDED 3f6453d argument.py:234-315"
 PROSE = (
     *(
-        Row("rded", "*", "10", name, "adamw_lr", value, ARGUMENTS)
+        Value("rded", "*", "10", name, "adamw_lr", value, ARGUMENTS)
         for name, value in (
             ("vgg11", "0.0005"),
             ("alexnet", "0.0001"),
@@ -236,7 +223,7 @@ PROSE = (
         )
     ),
     *(
-        Row("rded", dataset, ipc, "resnet18", "re_batch_size", size, ARGUMENTS)
+        Value("rded", dataset, ipc, "resnet18", "re_batch_size", size, ARGUMENTS)
         for dataset, sizes in (
             ("cifar10", ("10", "50", "100")),
             ("imagenet-100", ("20", "100", "200")),
@@ -245,18 +232,18 @@ PROSE = (
         )
         for ipc, size in zip(("1", "10", "50"), sizes, strict=True)
     ),
-    Row("idc", "*", "*", "", "repeat", "3", "IDC ceac95a README.md"),
-    Row("gdumb", "*", "*", "", "warmup_factor", "0.1", "GDumb 4f412d7 src/main.py:10-95"),
-    Row("idc-cl", "*", "*", "", "beta_param", "1.0", f"{IDC_CODE}/incremental_train_and_eval.py"),
+    Value("idc", "*", "*", "", "repeat", "3", "IDC ceac95a README.md"),
+    Value("gdumb", "*", "*", "", "warmup_factor", "0.1", "GDumb 4f412d7 src/main.py:10-95"),
+    Value("idc-cl", "*", "*", "", "beta_param", "1.0", f"{IDC_CODE}/incremental_train_and_eval.py"),
     # With strong_aug: flip and color on every image, and one of the others drawn for each batch.
-    Row("idc-cl", "*", "*", "", "DiffAug", "flip+color+crop_scale_rotate", f"{IDC_CODE}/augment.py"),
+    Value("idc-cl", "*", "*", "", "DiffAug", "flip+color+crop_scale_rotate", f"{IDC_CODE}/augment.py"),
     *(
-        Row(name, "*", "*", "", "eval.lr_drop_factor", "0.1", "the same `evaluate_synset` as MTT's")
+        Value(name, "*", "*", "", "eval.lr_drop_factor", "0.1", "the same `evaluate_synset` as MTT's")
         for name in ("ftd", "tesla", "datm")
     ),
-    Row("tesla", "*", "*", "", "eval.lr", "syn_lr", "the same `evaluate_synset` as MTT's"),
-    *(Row(f"dd-ranking/{name}", "*", "*", "", "gamma", "0.1", "torch's StepLR by default") for name in RANKED),
-    Row(
+    Value("tesla", "*", "*", "", "eval.lr", "syn_lr", "the same `evaluate_synset` as MTT's"),
+    *(Value(f"dd-ranking/{name}", "*", "*", "", "gamma", "0.1", "torch's StepLR by default") for name in RANKED),
+    Value(
         "dd-ranking/mtt",
         "*",
         "*",
@@ -335,14 +322,6 @@ WORDS = ("name", "summary", "version", "source", "departures")
 """Fields of a recipe that decide no number."""
 
 
-def table() -> list[Row]:
-    found: list[Row] = []
-    for name in ("published.csv", "by_hand.csv"):
-        with Path(__file__).with_name(name).open(newline="") as file:
-            found += [Row(**row) for row in csv.DictReader(file)]
-    return found
-
-
 def recipes() -> dict[str, Recipe]:
     return {name: RECIPES.get(name) for name in RECIPES}
 
@@ -368,7 +347,7 @@ def readers(method: str) -> Mapping[str, Read]:
     return GDUMB if method == "gdumb" else RANKING if method.startswith("dd-ranking/") else FIELD
 
 
-def covered() -> Iterator[tuple[Row, str, Read]]:
+def covered() -> Iterator[tuple[Value, str, Read]]:
     """Each published value of a recipe, with each recipe that has it and how it is read there."""
     methods = (*METHODS, "dm-cl", "gdumb", "idc-cl", "rded", *(f"dd-ranking/{name}" for name in (*RANKED, "rded")))
     rows = [row for row in (*table(), *PROSE) if row.method in methods]
@@ -392,7 +371,7 @@ COVERED = list(covered())
 GRID = tuple(float(each) for row in table() if row.parameter == "lr_grid" for each in row.value.split(","))
 
 
-def fitted(recipe: Recipe, row: Row) -> Recipe:
+def fitted(recipe: Recipe, row: Value) -> Recipe:
     """The recipe with its numbers for the data set, the IPC and the network of a row."""
     if not row.method.endswith("rded"):
         return recipe

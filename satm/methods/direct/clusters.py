@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from satm.data import ImageData
 from satm.rng import Seed
 
-ITERATIONS = 100  # the largest number of iterations of k-means, and
-STILL = (
-    1e-4  # the Σ ‖move of a centre‖² of one iteration at which it stops: those of fast_pytorch_kmeans, DREAM's k-means
-)
+# k-means stops after so many iterations, or as soon as Σ ‖move of a centre‖² of an iteration is at most STILL. Both are
+# those of fast_pytorch_kmeans, which DREAM uses.
+ITERATIONS = 100
+STILL = 1e-4
 PIECE = 512  # the number of images whose features are computed at once
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
@@ -11,11 +12,12 @@ import torch
 from torch import nn
 
 from satm import networks
-from satm.augment import apply_per_class, draw_per_class
+from satm.augment import DSA, apply_per_class, draw_per_class
 from satm.config import LATER
 from satm.data import ImageData
-from satm.engine import whether_compiled
+from satm.engine import FlatNetwork, whether_compiled
 from satm.errors import ConfigError, Diverged
+from satm.examples import TensorExamples
 from satm.machine.compilation import FORMERLY, Compilation, compiled
 from satm.machine.cost import forward_cost
 from satm.methods.base import Outcome, Task, class_major_labels
@@ -24,6 +26,7 @@ from satm.methods.momentum import MomentumSGD
 from satm.methods.start import first_images
 from satm.networks import NetworkPlan, plan_for
 from satm.rng import Seed
+from satm.training import SGDConfig, fit
 from satm.types import FlatParams, Images
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -126,7 +129,8 @@ class DirectCondensation:
 
     def embedding(self, theta: FlatParams) -> nn.Module:
         """Return the network without its last layer, at θ [P]. It gives features [n, D] of images [n, C, H, W]."""
-        raise NotImplementedError
+        FlatNetwork(self.network).load(theta)
+        return networks.features(self.network)
 
     def clusters_now(self) -> bool:
         """Whether the real images are clustered in this outer step. Called only if `cluster_every` is set."""
@@ -211,6 +215,25 @@ class DirectCondensation:
         not have changed the state.
         """
         return moved
+
+    def fit_on(self, images: Images, config: SGDConfig, seed: Seed) -> None:
+        """Train `self.network` in place on φ = `images`, augmented if φ is. Raises Diverged."""
+        stored = self.task.parametrisation
+        fit(
+            self.network,
+            TensorExamples(stored.decode(images), stored.spread(self.labels)),
+            config,
+            seed=seed,
+            augment=None if self.augment is None else DSA(self.augment),
+        )
+
+    @contextmanager
+    def training_a_network(self) -> Iterator[None]:
+        """Add the outer step, and the settings to lower, to the message of a Diverged of a network's training."""
+        try:
+            yield
+        except Diverged as error:
+            raise Diverged(f"outer step {self.step + 1}: {error} (lr_network), or lower lr_images (--set)") from error
 
     def advance(self) -> Mapping[str, float]:
         """See `Condensation`."""

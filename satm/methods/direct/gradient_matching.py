@@ -13,9 +13,8 @@ from typing import Self
 import torch
 from torch import nn
 
-from satm import networks
 from satm.engine import FlatNetwork, Step, flatten, make_step
-from satm.errors import ConfigError, Diverged
+from satm.errors import ConfigError
 from satm.functional import unflatten
 from satm.machine.pieces import images_at_once
 from satm.matching import GradientDistance, gradient_distance
@@ -175,11 +174,6 @@ class GradientMatching(DirectCondensation):
             self._used = self.theta
         return self._used
 
-    def embedding(self, theta: FlatParams) -> nn.Module:
-        """See `DirectCondensation`."""
-        FlatNetwork(self.network).load(theta)
-        return networks.features(self.network)
-
     def clusters_now(self) -> bool:
         """See `DirectCondensation`: the updates with the present network are counted."""
         return self.cluster_every is not None and self.step % self.config.updates % self.cluster_every == 0
@@ -193,12 +187,8 @@ class GradientMatching(DirectCondensation):
         theta = self._used
         if (self.step + 1) % self.config.updates:
             FlatNetwork(self.network).load(theta)
-            try:
+            with self.training_a_network():
                 self.train(moved.images, seed.child("between"))
-            except Diverged as error:
-                raise Diverged(
-                    f"outer step {self.step + 1}: {error} (lr_network), or lower lr_images (--set)"
-                ) from error
             theta = flatten(self.network.parameters()).detach()
         self.theta = theta
         return moved
