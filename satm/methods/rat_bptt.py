@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from satm.errors import ConfigError
-from satm.methods.base import METHODS, Traits
+from satm.methods.base import METHODS, augment_within
 from satm.methods.real.config import RealLossConfig
 from satm.methods.real.method import RealLossMethod
 
@@ -58,18 +57,12 @@ class RaTBPTTConfig(RealLossConfig):
         return range(self.first_place, self.iota + 1)
 
 
-def _augmentation(traits: Traits) -> Mapping[str, Any]:
-    """The augmentation: rotations, and flips if the data set allows them. A flip would change the class of a digit."""
-    strategy = "flip_rotate" if "flip" in traits.augment else "rotate"
-    return {"augment": strategy, "augment_real": strategy}
-
-
 METHODS.add(
     RealLossMethod(
         name="rat-bptt",
         summary="a window of training at a random place, on real images (Feng et al. 2024)",
         cite=("feng2024ratbptt",),
         config=RaTBPTTConfig,
-        data_settings=_augmentation,
+        data_settings=augment_within(RaTBPTTConfig, "augment", "augment_real"),
     )
 )
