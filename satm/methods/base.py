@@ -105,7 +105,7 @@ def augment_within(config: type, *names: str) -> Callable[[Traits], Mapping[str,
     `names` are fields of the settings `config`; their default values are augmentations. Only the operations that the
     data set allows are kept. A flip, for example, would change the class of a digit.
     """
-    usual = {each.name: each.default for each in fields(config) if each.name in names}
+    usual: Mapping[str, Any] = {each.name: each.default for each in fields(config) if each.name in names}
 
     def kept(traits: Traits) -> Mapping[str, Any]:
         return {name: within(strategy, traits.augment) for name, strategy in usual.items()}
