@@ -321,7 +321,7 @@ NUMBERS: Mapping[str, Numbers] = {
             },
             "smoke": {
                 **{"batch_real": 64, "inner_steps": 8, "window": 3, "spread": 1, "batch_syn": 20},
-                **{"window_every": 1, "patience_early": 2, "patience_middle": 1},
+                **{"window_every": 1, "patience_early": 2, "patience_middle": 2},
             },
         },
     ),
