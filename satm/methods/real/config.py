@@ -44,6 +44,9 @@ class RealLossConfig(UnrolledConfig):
     halvings: int = 0  # the number of times that the learning rates are halved, at equal intervals of the whole run
 
     def __post_init__(self) -> None:
+        # This comes first, because the base class would name the values of τ that fit a window at the end of the loop.
+        if getattr(self.outer, "tau", None) is not None and not self.window_rule().fixed:
+            raise ConfigError("outer.tau: the window of this method has no fixed place; set outer.tau=null")
         UnrolledConfig.__post_init__(self)  # `super()` does not work in a dataclass with slots
         if self.batch_real < 1:
             raise ConfigError(f"batch_real {self.batch_real}: expected at least 1 image")
@@ -57,8 +60,6 @@ class RealLossConfig(UnrolledConfig):
             DSA(self.augment_real)
         if self.engine == "tesla":
             raise ConfigError("engine tesla: it drops paths that the real loss needs; set engine=auto")
-        if getattr(self.outer, "tau", None) is not None and not self.window_rule().fixed:
-            raise ConfigError("outer.tau: the window of this method has no fixed place; set outer.tau=null")
 
     def update_rule(self) -> UpdateRule:
         """The rule by which an inner step updates the network, chosen by `update`; see `UnrolledConfig`."""
