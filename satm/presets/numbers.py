@@ -317,7 +317,7 @@ NUMBERS: Mapping[str, Numbers] = {
         limits={
             "cpu": {
                 **{"batch_real": 256, "inner_steps": 60, "window": 20, "spread": 5, "batch_syn": 50},
-                **{"window_every": 1, "patience_early": 9, "patience_middle": 8},
+                **{"window_every": 1, "patience_early": 3, "patience_middle": 3},
             },
             "smoke": {
                 **{"batch_real": 64, "inner_steps": 8, "window": 3, "spread": 1, "batch_syn": 20},
