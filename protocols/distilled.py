@@ -86,17 +86,19 @@ def distilled_loss(
     temperature: float,
     beta: float,
 ) -> torch.Tensor:
-    """CE(z_seen, y_seen) + β T² KL(p ‖ softmax(z_old / T)), each a mean over the batch.
+    """CE(z_seen, y_seen / Σ y_seen) + β T² KL(p ‖ softmax(z_old / T)), each a mean over the batch.
 
     z are the `logits` [b, K], y the `targets` [b, K] (probabilities). z_seen are the logits of the classes seen so far,
-    and z_old those of the classes of earlier steps; without such classes the loss is its first term. p is the
-    `reference` [b, n_old]: the probabilities softmax(z′_old / T) of the network after the step before, in evaluation
-    mode, on the same augmented images. T is the `temperature`.
+    and z_old those of the classes of earlier steps; without such classes the loss is its first term. Soft labels give
+    some probability to classes that have not arrived; the division by the sum over the seen classes corrects this. p is
+    the `reference` [b, n_old]: the probabilities softmax(z′_old / T) of the network after the step before, in
+    evaluation mode, on the same augmented images. T is the `temperature`.
 
     Source: IDC (continual-learning/utils/incremental_train_and_eval.py at ceac95a). Its mean over all b·n_old numbers,
     times n_old, is this mean over the batch.
     """
-    loss = F.cross_entropy(logits[:, seen], targets[:, seen])
+    wanted = targets[:, seen]
+    loss = F.cross_entropy(logits[:, seen], wanted / wanted.sum(1, keepdim=True))
     if not len(old):
         return loss
     return loss + distillation_loss(logits[:, old], reference, temperature=temperature, factor=beta * temperature**2)

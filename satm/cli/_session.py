@@ -10,11 +10,12 @@ from types import FrameType
 
 from registry.provenance import usable_cores
 from satm.cli._progress import TerminalProgress
+from satm.machine.allocator import keep_freed_memory
 
 
 @contextmanager
 def working(threads: int | None) -> Iterator[TerminalProgress]:
-    """Set the number of CPU threads and yield the progress of one command.
+    """Set the number of CPU threads, let malloc keep freed memory, and yield the progress of one command.
 
     If `threads` is None, there is one thread for each core. The first signal (Ctrl-C or SIGTERM) asks the work to stop
     at its next safe point; the second signal ends the process at once. At the end, the number of threads and the
@@ -24,6 +25,7 @@ def working(threads: int | None) -> Iterator[TerminalProgress]:
 
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads or usable_cores())
+    keep_freed_memory()
     progress = TerminalProgress()
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -24,8 +24,8 @@ StudyName = Annotated[
     str,
     typer.Argument(
         metavar="STUDY",
-        help="table2 … table10, fig1, fig2, fig3, grids, all of these (all), does-sharpness-help, or the path of a "
-        "study file of yours.",
+        help="table2 … table10, fig1, fig2, fig3, grids, all of these (all), does-sharpness-help, laptop, or the path "
+        "of a study file of yours.",
     ),
 ]
 Only = Annotated[

@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from satm.errors import ConfigError
-from satm.methods.base import METHODS
+from satm.methods.base import METHODS, augment_within
 from satm.methods.real.automatic import AutomaticWindow, StageEnd
 from satm.methods.real.config import RealLossConfig
-from satm.methods.real.method import RealLossMethod, flip_rotate
+from satm.methods.real.method import RealLossMethod
 from satm.methods.real.window import WindowRule
 
 
@@ -89,6 +89,6 @@ METHODS.add(
         summary="a window of training that the gradients place, on real images (Li et al. 2025)",
         cite=("li2025atbptt", "feng2024ratbptt"),
         config=ATBPTTConfig,
-        data_settings=flip_rotate,
+        data_settings=augment_within(ATBPTTConfig, "augment", "augment_real"),
     )
 )

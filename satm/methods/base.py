@@ -18,12 +18,13 @@ entry for every method.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
+from satm.augment import within
 from satm.data import ImageData
 from satm.errors import ConfigError
 from satm.experts import ExpertConfig, Trajectory
@@ -96,6 +97,20 @@ class Traits:
 
     image_size: int  # the height and width of the images in pixels
     augment: str  # the augmentations for these images, in DSA's notation
+
+
+def augment_within(config: type, *names: str) -> Callable[[Traits], Mapping[str, Any]]:
+    """Return a function for `Method.data_settings` that takes operations out of the augmentations of a method.
+
+    `names` are fields of the settings `config`; their default values are augmentations. Only the operations that the
+    data set allows are kept. A flip, for example, would change the class of a digit.
+    """
+    usual: Mapping[str, Any] = {each.name: each.default for each in fields(config) if each.name in names}
+
+    def kept(traits: Traits) -> Mapping[str, Any]:
+        return {name: within(strategy, traits.augment) for name, strategy in usual.items()}
+
+    return kept
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from satm import networks
 from satm.augment import apply_per_class, draw_per_class
 from satm.engine import FlatNetwork, flatten
 from satm.errors import ConfigError, ExpertError
-from satm.methods.base import METHODS, Task
+from satm.methods.base import METHODS, Task, augment_within
 from satm.methods.checks import check_distribution_matching
 from satm.methods.direct.condensation import Moved, classes_at_once
 from satm.methods.direct.method import DirectMethod
@@ -139,6 +139,7 @@ METHODS.add(
         summary="distribution matching on blends of experts, calibrated by their ends (Zhang et al. 2024)",
         cite=("zhang2024dance",),
         config=DANCEConfig,
+        data_settings=augment_within(DANCEConfig, "augment"),
         recipe="dm",
         expert_epochs=DANCEConfig.stored_epochs,
         expert_count=5,

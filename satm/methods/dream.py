@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from satm.methods.base import METHODS
+from satm.methods.base import METHODS, augment_within
 from satm.methods.direct.condensation import Init
 from satm.methods.direct.method import DirectMethod
 from satm.methods.idc import IDC, IDCConfig, check_convolutions
@@ -31,6 +31,7 @@ METHODS.add(
         summary="IDC on real images at the centres of the clusters of their class (Liu et al. 2023)",
         cite=("liu2023dream",),
         config=DREAMConfig,
+        data_settings=augment_within(DREAMConfig, "augment", "augment_between"),
         recipe="idc",
         begin=IDC,
         check=check_convolutions,

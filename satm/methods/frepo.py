@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch.nn import functional as F
@@ -16,7 +16,7 @@ from satm.errors import ConfigError, Diverged
 from satm.machine.pieces import images_at_once
 from satm.matching import label_margin, ridge_loss
 from satm.methods.adam import AdamMove
-from satm.methods.base import METHODS, Outcome, Request, Task
+from satm.methods.base import METHODS, Outcome, Request, Task, Traits
 from satm.methods.checks import check_features, check_gradient_matching
 from satm.methods.direct.condensation import DirectCondensation, DirectConfig, Moved
 from satm.methods.direct.method import DirectMethod
@@ -257,12 +257,18 @@ def check_regression(request: Request) -> None:
     check_features(request)
 
 
+def _without_flip(traits: Traits) -> Mapping[str, Any]:
+    """The setting `flip` for data sets that a flip would spoil. FRePo's code does not flip the digits of MNIST."""
+    return {} if "flip" in traits.augment else {"flip": False}
+
+
 METHODS.add(
     DirectMethod(
         name="frepo",
         summary="regression on the features of a pool of networks, with learned labels (Zhou et al. 2022)",
         cite=("zhou2022frepo",),
         config=FRePoConfig,
+        data_settings=_without_flip,
         recipe="dm",
         whitening=True,
         begin=FRePo,

@@ -15,7 +15,7 @@ from satm.errors import ConfigError
 from satm.examples import TensorExamples
 from satm.functional import flatten, unflatten
 from satm.matching import GradientDistance, absolute_distance, squared_distance
-from satm.methods.base import METHODS, Request, Task
+from satm.methods.base import METHODS, Request, Task, augment_within
 from satm.methods.checks import check_gradient_matching
 from satm.methods.direct.gradient_matching import GradientMatching, GradientMatchingConfig
 from satm.methods.direct.method import DirectMethod
@@ -152,6 +152,7 @@ METHODS.add(
         summary="gradient matching on networks trained on real images, in grids of smaller images (Kim et al. 2022)",
         cite=("kim2022idc",),
         config=IDCConfig,
+        data_settings=augment_within(IDCConfig, "augment", "augment_between"),
         recipe="idc",
         begin=IDC,
         check=check_convolutions,

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from satm.errors import ConfigError, Diverged
 from satm.matching import characteristic, characteristic_distance
 from satm.methods.adam import AdamMove
-from satm.methods.base import METHODS, Task
+from satm.methods.base import METHODS, Task, augment_within
 from satm.methods.checks import check_distribution_matching
 from satm.methods.dance import DANCE, DANCEConfig
 from satm.methods.direct.condensation import Moved, classes_at_once
@@ -171,6 +171,7 @@ METHODS.add(
         summary="characteristic functions on blends of experts, calibrated by their ends (Wang et al. 2025)",
         cite=("wang2025ncfm",),
         config=NCFMConfig,
+        data_settings=augment_within(NCFMConfig, "augment"),
         recipe="dm",
         expert_epochs=NCFMConfig.stored_epochs,
         expert_count=20,

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from satm.errors import ConfigError
-from satm.methods.base import METHODS
+from satm.methods.base import METHODS, augment_within
 from satm.methods.real.config import RealLossConfig
-from satm.methods.real.method import RealLossMethod, flip_rotate
+from satm.methods.real.method import RealLossMethod
 from satm.methods.real.window import RandomPlace, WindowRule
 
 
@@ -62,6 +62,6 @@ METHODS.add(
         summary="a window of training at a random place, on real images (Feng et al. 2024)",
         cite=("feng2024ratbptt",),
         config=RaTBPTTConfig,
-        data_settings=flip_rotate,
+        data_settings=augment_within(RaTBPTTConfig, "augment", "augment_real"),
     )
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from satm.errors import ConfigError
-from satm.methods.base import METHODS, Task
+from satm.methods.base import METHODS, Task, augment_within
 from satm.methods.checks import check_distribution_matching
 from satm.methods.dance import DANCE, DANCEConfig
 from satm.methods.direct.method import DirectMethod
@@ -85,6 +85,7 @@ METHODS.add(
         summary="distribution matching on snapshots of experts, with their cross-entropy (Ran et al. 2026)",
         cite=("ran2026tgdd",),
         config=TGDDConfig,
+        data_settings=augment_within(TGDDConfig, "augment"),
         recipe="dm",
         expert_epochs=TGDDConfig.stored_epochs,
         expert_count=5,

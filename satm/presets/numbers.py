@@ -331,7 +331,6 @@ NUMBERS: Mapping[str, Numbers] = {
             **{"pool": 10, "updates": 100, "lr_network": 3e-4, "batch_syn": 1000, "ridge": 1e-6},
             **{"learn_labels": True, "margin_weight": 1.0, "flip": True},
         },
-        values_of={"digits": {"flip": False}},  # mirrored digits are no digits: the code does not flip MNIST either
         by_set=FREPO_FLIP,
         source=FREPO_CODE,
         departures=FREPO_DEPARTURES,

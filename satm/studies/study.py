@@ -58,6 +58,7 @@ class Evaluation:
     )
     rate: Rate = "own"  # the learning rate; own: as the recipe says; learned: the α of the set; grid: best of a grid
     recipe: str | None = None  # None: the recipe in the set's configuration
+    labels: Literal["teacher", "own"] | None = None  # a teacher's, or the set's own; None: as the recipe says
 
     def __post_init__(self) -> None:
         if self.architectures and self.steps is not None:

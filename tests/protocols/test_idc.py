@@ -55,6 +55,18 @@ def test_the_loss_and_its_gradient_are_idcs(old: list[int]) -> None:
         assert (one[:, 2] == 0).all()
 
 
+def test_soft_labels_are_those_of_the_classes_seen_so_far() -> None:
+    from protocols.distilled import distilled_loss
+
+    logits = torch.tensor([[0.2, -0.4, 0.9]], dtype=torch.float64)
+    soft = torch.tensor([[0.3, 0.1, 0.6]], dtype=torch.float64)  # class 2 has not arrived
+    ours = distilled_loss(
+        logits, soft, torch.zeros(1, 0, dtype=torch.float64), seen=[0, 1], old=[], temperature=2.0, beta=1.0
+    )
+    logs = logits[0, :2].log_softmax(0)
+    assert ours.item() == pytest.approx(-(0.75 * logs[0] + 0.25 * logs[1]).item(), abs=1e-12)
+
+
 def test_the_network_is_one_whose_last_layer_grows() -> None:
     """A literal loop, with the batches that the seed gives: the layer grows, the rest is trained further."""
     recipe = replace(networks().recipe, epochs=3, drop_at=(2,), augment=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from satm.data import ImageData
 from satm.machine.compilation import Compilation
-from satm.methods.base import Condensation, Method, OuterWork, Request, Task, Traits
+from satm.methods.base import Condensation, Method, OuterWork, Request, Task
 from satm.methods.checks import check_inner_loop
 from satm.methods.real.condensation import RealLossCondensation
 from satm.methods.real.config import RealLossConfig
@@ -29,15 +29,6 @@ def _outer_work(settings: RealLossConfig, network: nn.Module, data: ImageData, i
 def _within(settings: RealLossConfig, images: int, classes: int, ipc: int) -> RealLossConfig:
     """Return the settings with no more outer steps than `images` images allow, but at least one."""
     return settings.at_most(max(1, int(images / settings.images_a_step(classes * ipc))))
-
-
-def flip_rotate(traits: Traits) -> Mapping[str, Any]:
-    """The settings of the augmentation: rotations, and flips if the data set allows them.
-
-    A flip would change the class of a digit. A method that augments in this way sets its `data_settings` to this.
-    """
-    strategy = "flip_rotate" if "flip" in traits.augment else "rotate"
-    return {"augment": strategy, "augment_real": strategy}
 
 
 def _compilation(settings: RealLossConfig) -> Compilation:

@@ -89,7 +89,7 @@ def calibrate(condensation: TrajectoryCondensation) -> StepCost:
     runs = [_Run(condensation, *points[0])]
     full = [runs[0].seconds()]
     long = min(max(LONG, int(SECONDS / full[0] * short)), config.inner_steps)
-    points += [(long, long)] if whole else [(long, 1), (long, min(max(2, window), long - 1))]
+    points += [(long, long)] if whole else [(long, 1), (long, min(max(LONG - 1, window), long - 1))]
     runs += [_Run(condensation, *point) for point in points[1:]]
     full += [run.seconds() for run in runs[1:]]
     share = _mean_batch(condensation, points[-1], full[-1])

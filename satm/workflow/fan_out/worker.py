@@ -15,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from satm.errors import Interrupted, spelled
+from satm.machine.allocator import keep_freed_memory
 from satm.workflow.fan_out.messages import Advanced, Began, Channel, Closed, Ended, Opened, Said
 from satm.workflow.fan_out.task import Task, Work, attempt
 
@@ -31,6 +32,7 @@ def carry_out(pickled: bytes, work: Work, channel: Channel, *, place: str = "") 
     import torch
 
     torch.set_num_threads(work.threads or 1)
+    keep_freed_memory()
     progress = SentProgress(channel)
     channel.send(Began(os.getpid(), socket.gethostname(), place))
     with _signals(progress):

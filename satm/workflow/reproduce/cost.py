@@ -27,6 +27,7 @@ from satm.rng import Seed
 from satm.studies import Evaluation
 from satm.workflow.reproduce.laid import Laid
 from satm.workflow.reproduce.stored import stream_size
+from satm.workflow.teachers import chosen_labels, resolved
 
 TRAINING = {"cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000, "imagenet-1k": 1_281_167} | dict.fromkeys(
     ("imagenette", "imagewoof", "imagefruit", "imagemeow"), 13_000
@@ -227,9 +228,13 @@ def _judging(
     """
     recipe = recipe_for(evaluation.recipe or config.recipe, config.dataset)
     images = config.seen_ipc * len(data.classes)
+    labels = chosen_labels(evaluation.labels, recipe)
     seconds = 0.0
     for name in evaluation.architectures or (config.architecture,):
         epoch = machine.step(name, len(data.classes), data.image_shape, images)
+        if labels is not None:  # the teacher's forward pass; its training is not predicted
+            teacher = resolved(labels.teacher, config.architecture, config.dataset).architecture
+            epoch += machine.step(teacher or name, len(data.classes), data.image_shape, images) / 3
         if evaluation.incremental:
             orders, each = stream_size(evaluation, profile)
             # The memory grows with the steps: after step k of S it has k/S of the images. The training of all steps

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from protocols.base import PROTOCOLS
 from satm.config import to_dict
 from satm.data.catalogue import spec_of
 from satm.data.lookup import at_hand, find, split_path
@@ -54,8 +55,15 @@ def lay_out(
             missing and can be downloaded. None: nothing is downloaded.
 
     Raises ConfigError if the preset of a cell cannot be made, for example because the cell's method does not have one
-    of the settings. The message says which study and which cell or arm is wrong.
+    of the settings, and if a stream asks for a teacher's labels that its protocol cannot use. The message says which
+    study and which cell, arm or evaluation is wrong.
     """
+    for name, judged in study.evaluations.items():
+        if judged.labels == "teacher" and judged.incremental and not PROTOCOLS.get(judged.protocol).trains_by_recipe:
+            raise ConfigError(
+                f"{study.name}: evaluations.{name}: labels teacher: protocol {judged.protocol} trains in a loop of its "
+                "own, on the labels of its images; leave labels out, or take gdumb"
+            )
     profile = profile or default_profile()
     cells = study.cells(seeds=seeds)
     wanted = {each.condition.dataset for each in cells if download is not None and lets_through(download, each)}

@@ -25,8 +25,8 @@ POLICY: Mapping[str, RatePolicy | None] = {"own": None, "learned": "learned", "g
 
 
 def judging_of(evaluation: Evaluation) -> Judging:
-    """The recipe and the learning rate with which `evaluation` judges sets."""
-    return Judging(recipe=evaluation.recipe, learning_rate=POLICY[evaluation.rate])
+    """The recipe, the learning rate and the labels with which `evaluation` judges sets."""
+    return Judging(recipe=evaluation.recipe, learning_rate=POLICY[evaluation.rate], labels=evaluation.labels)
 
 
 def stream_size(evaluation: Evaluation, profile: str) -> tuple[int, int]:

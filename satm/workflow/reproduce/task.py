@@ -104,6 +104,7 @@ class CellTask:
             record.name,
             recipe=evaluation.recipe,
             learning_rate=POLICY[evaluation.rate],
+            labels=evaluation.labels,
             device=work.device,
             registry=work.registry,
             data_root=work.data_root,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 import pytest
 
 from evaluation import RECIPES
+from satm.augment import within
 from satm.cli import run
+from satm.data.catalogue import CATALOGUE
 from satm.errors import ConfigError
 from satm.methods import METHODS
 from satm.presets import NUMBERS, PROFILES, CondenseConfig, find_preset, spell_printed
@@ -49,6 +52,26 @@ def test_dc_and_dsa_have_the_numbers_of_their_code(method, init, ipc, updates, i
     assert settings.init == init
     assert (preset.config.zca, preset.config.architecture) == (False, "convnet3")
     assert not [each for each in preset.departures if "instead of" in each]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("method", METHODS.known())
+def test_digits_are_not_flipped_nor_cut_out(method, profile):
+    settings = find_preset("digits", 1, method=method, profile=profile).config.settings
+    allowed = CATALOGUE.get("digits").augment
+    for each in fields(settings):
+        strategy = getattr(settings, each.name)
+        if each.name.startswith("augment") and strategy is not None:
+            assert within(strategy, allowed) == strategy
+    assert not getattr(settings, "flip", False)
+
+
+@pytest.mark.parametrize(
+    ("method", "augment"),
+    [("idc", "color+crop+cutout"), ("dance", "color_crop_cutout"), ("rat-bptt", "flip_rotate")],
+)
+def test_where_everything_is_allowed_the_augmentation_is_that_of_the_code(method, augment):
+    assert find_preset("cifar10", 10, method=method, profile="cpu").config.settings.augment == augment
 
 
 def test_dm_has_the_numbers_of_its_code():

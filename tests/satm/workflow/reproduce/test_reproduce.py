@@ -11,8 +11,9 @@ import torch
 
 from registry import Registry
 from satm.cli import run as command
-from satm.errors import Interrupted, SatmError
+from satm.errors import ConfigError, Interrupted, SatmError
 from satm.progress import NoProgress
+from satm.studies import read_study
 from satm.workflow.checkpoint import Checkpoint
 from satm.workflow.condense.seeds import with_expert_seed
 from satm.workflow.patience import when_free
@@ -335,3 +336,36 @@ def test_a_set_that_another_process_makes_is_waited_for() -> None:
     assert when_free(work, "the set", Releases()) == 1
     with Checkpoint("busy").held(), pytest.raises(Interrupted, match="stopped while another process made the set"):
         when_free(work, "the set", StopsAfter(0))
+
+
+LABELLED = """
+title = "A teacher's labels"
+source = "a test"
+seeds = 1
+networks = 1
+evaluations = {own = {labels = "own"}, labelled = {labels = "teacher"}}
+[[cells]]
+dataset = "digits"
+ipc = 1
+arms = ["random"]
+evaluations = ["own", "labelled"]
+"""
+
+
+def test_the_labels_of_a_teacher_are_an_evaluation_of_their_own(tmp_path: Path) -> None:
+    file, path = tmp_path / "labelled.toml", tmp_path / "satm.db"
+    file.write_text(LABELLED)
+    asked = Asked(study=str(file), profile="smoke")
+    (_, page), *_ = reproduce(asked, registry=path).pages
+    assert all(each.title != "Not reached" for each in page.sections)
+    with Registry.open(path) as store:
+        teachers = [row.detail.get("labels") for row in store.results(metric="accuracy", memory="condensed")]
+    assert sorted(each is None for each in teachers) == [False, True]
+
+
+def test_a_stream_in_a_loop_of_its_own_takes_no_labels_of_a_teacher(tmp_path: Path) -> None:
+    file = tmp_path / "stream.toml"
+    stream = 'labelled = {labels = "teacher", steps = 2, protocol = "er-ace"}'
+    file.write_text(LABELLED.replace('labelled = {labels = "teacher"}', stream))
+    with pytest.raises(ConfigError, match=r"evaluations\.labelled: labels teacher: protocol er-ace trains in a loop"):
+        lay_out(read_study(str(file)), profile="smoke")
