@@ -34,5 +34,11 @@ class RealLoss:
         losses = [checkpoint(self._sum, theta, *piece, use_reentrant=False) for piece in pieces]
         return torch.stack(losses).sum() / len(self.images)
 
+    def hits(self, theta: FlatParams) -> int:
+        """Return how many of the real images the network with the parameters θ [P] classifies correctly."""
+        pieces = zip(self.images.split(PIECE), self.labels.split(PIECE), strict=True)
+        with torch.no_grad():
+            return sum(int((self.network(theta, x).argmax(1) == y).sum()) for x, y in pieces)
+
     def _sum(self, theta: FlatParams, images: Images, labels: Labels) -> torch.Tensor:
         return F.cross_entropy(self.network(theta, images), labels, reduction="sum")

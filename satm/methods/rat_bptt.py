@@ -9,6 +9,7 @@ from satm.errors import ConfigError
 from satm.methods.base import METHODS, augment_within
 from satm.methods.real.config import RealLossConfig
 from satm.methods.real.method import RealLossMethod
+from satm.methods.real.window import RandomPlace, WindowRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +46,14 @@ class RaTBPTTConfig(RealLossConfig):
                 f"first_place {self.first_place}: with {self.inner_steps} inner steps and a window of "
                 f"{self.inner_steps - self.iota}, expected 0 to {self.iota}"
             )
-        if getattr(self.outer, "tau", None) is not None:
-            raise ConfigError("outer.tau: the window of rat-bptt has no fixed place; set outer.tau=null")
 
     def resized(self, steps: int, window: int, **changes: Any) -> Self:
         """The same settings with `steps` inner steps and a window that is always at their end; see `UnrolledConfig`."""
         return replace(self, inner_steps=steps, window=window, first_place=steps - window, **changes)
 
-    def places(self) -> range:
-        """The values of ι that an outer step can draw; see `RealLossConfig`."""
-        return range(self.first_place, self.iota + 1)
+    def window_rule(self) -> WindowRule:
+        """The rule that draws ι; see `RealLossConfig`."""
+        return RandomPlace(first=self.first_place, last=self.iota, size=self.inner_steps - self.iota)
 
 
 METHODS.add(

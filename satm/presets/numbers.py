@@ -92,6 +92,14 @@ RAT_DEPARTURES = (
     "mini-batches of the set pass over all its images, not one of each of some classes",
     "in the space of the trajectory methods; judged by DM's recipe, and the last set is kept, not the best on test",
 )
+AT_CODE = "AT-BPTT's code (README.md, main.py and framework/ of GH209515338/AT-BPTT at fc55875)"
+AT_DEPARTURES = (
+    "W stays `window`: the code takes the last epoch's window for W, so that its middle stage adds d every epoch",
+    "stages end at 0.15 N and 0.125 N calm epochs, rounded up: the code waits for exactly 37.5 epochs if N is 300",
+    "real batches are drawn, not passes over the data; an epoch's accuracy is the mean over its batches",
+    "the hypergradient is exact: the paper's low-rank Hessian is not in its code, and not here",
+    *RAT_DEPARTURES[1:],
+)
 FREPO_CODE = "FRePo's code (script/distill.py, lib/ and README.md of yongchao97/FRePo at 9b98c65)"
 # `use_flip` of script/distill.py. For other IPCs than these, the code stops on these data sets.
 FREPO_FLIP = {
@@ -280,6 +288,41 @@ NUMBERS: Mapping[str, Numbers] = {
         limits={
             "cpu": {"batch_real": 256, "inner_steps": 60, "window": 20, "batch_syn": 50, "first_place": 40},
             "smoke": {"batch_real": 64, "inner_steps": 8, "window": 3, "batch_syn": 20, "first_place": 5},
+        },
+    ),
+    "at-bptt": Numbers(
+        values={
+            **{"outer_steps": 600_000, "step_size": 0.001, "lr_images": 0.001, "batch_real": 5000},
+            **{"window_every": 10, "patience_early": 30, "patience_middle": 25},
+        },
+        by_ipc={10: {"inner_steps": 200, "window": 40, "spread": 10}},
+        by_set={
+            "cifar100": {
+                10: {
+                    **{"inner_steps": 300, "window": 100, "spread": 20, "batch_syn": 100, "batch_real": 1000},
+                    **{"outer_steps": 3_000_000, "window_every": 50, "patience_early": 45, "patience_middle": 38},
+                }
+            },
+            "tiny-imagenet": {
+                10: {
+                    **{"inner_steps": 300, "window": 100, "spread": 30, "batch_syn": 50, "batch_real": 1000},
+                    **{"lr_images": 0.0003, "outer_steps": 6_000_000, "window_every": 100},
+                    **{"patience_early": 45, "patience_middle": 38},
+                }
+            },
+        },
+        source=AT_CODE,
+        departures=AT_DEPARTURES,
+        # Ours: the runs are so short that an epoch is one outer step, and the window is as that of rat-bptt.
+        limits={
+            "cpu": {
+                **{"batch_real": 256, "inner_steps": 60, "window": 20, "spread": 5, "batch_syn": 50},
+                **{"window_every": 1, "patience_early": 3, "patience_middle": 3},
+            },
+            "smoke": {
+                **{"batch_real": 64, "inner_steps": 8, "window": 3, "spread": 1, "batch_syn": 20},
+                **{"window_every": 1, "patience_early": 2, "patience_middle": 2},
+            },
         },
     ),
     "frepo": Numbers(

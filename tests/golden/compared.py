@@ -46,7 +46,9 @@ TRAJECTORY = ("satm", "mtt", "ftd", "tesla", "datm")
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000}  # of the training sets
 EVERYWHERE = ("dc", "dsa", "dcc", "dsac", "dm", "cafe", "ncfm", "frepo")
 """The methods whose numbers are printed for every data set at once."""
-PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "pad", "rded", "idc", "dream", "dd", "rat-bptt")
+WINDOWED = ("rat-bptt", "at-bptt")
+"""The methods that differentiate a window of training on real images."""
+PRESETS = (*TRAJECTORY, *EVERYWHERE, "mdc", "pad", "rded", "idc", "dream", "dd", "rat-bptt", "at-bptt")
 
 
 # How a preset spells a published parameter.
@@ -102,6 +104,12 @@ def betas(preset: Preset) -> object:
 def start(preset: Preset) -> object:
     init = preset.config.settings.init
     return {"right": "samples_predicted_correctly"}.get(init, init)
+
+
+def passes(preset: Preset) -> object:
+    """The epochs of the outer loop: its passes over the real images."""
+    settings = preset.config.settings
+    return settings.outer_steps * settings.batch_real / IMAGES[preset.config.dataset]
 
 
 def halving(index: int) -> Read:
@@ -212,9 +220,9 @@ READ: Mapping[str, Read] = {
 
 OF_ONE_METHOD: Mapping[tuple[str, str], Read] = {
     ("rded", "labels"): setting("labels"),
-    **{(method, "lr"): setting("lr_images") for method in ("dd", "rat-bptt")},
-    **{(method, "batch_size"): setting("batch_real") for method in ("dd", "rat-bptt")},
-    **{(method, "betas"): betas for method in ("dd", "rat-bptt")},
+    **{(method, "lr"): setting("lr_images") for method in ("dd", *WINDOWED)},
+    **{(method, "batch_size"): setting("batch_real") for method in ("dd", *WINDOWED)},
+    **{(method, "betas"): betas for method in ("dd", *WINDOWED)},
     ("dd", "epochs"): lambda preset: preset.config.settings.outer_steps / 49,
     ("dd", "decay_epochs"): lambda preset: 400 / (preset.config.settings.halvings + 1),
     ("dd", "decay_factor"): lambda preset: preset.config.settings.share(0.15),
@@ -224,17 +232,22 @@ OF_ONE_METHOD: Mapping[tuple[str, str], Read] = {
         preset.config.ipc / preset.config.settings.steps_in_turn(1000)
     ),
     ("dd", "distill_lr"): setting("step_size"),
-    ("rat-bptt", "epochs"): lambda preset: (
-        preset.config.settings.outer_steps * preset.config.settings.batch_real / IMAGES[preset.config.dataset]
-    ),
-    ("rat-bptt", "window"): setting("window"),
+    **{(method, "epochs"): passes for method in WINDOWED},
+    **{
+        (method, parameter): setting(name)
+        for method in WINDOWED
+        for parameter, name in {
+            **{"window": "window", "totwindow": "inner_steps", "inner_optim": "update", "inner_lr": "step_size"},
+            **{"syn_strategy": "augment", "real_strategy": "augment_real", "clip": "clip"},
+        }.items()
+    },
     ("rat-bptt", "minwindow"): setting("first_place"),
-    ("rat-bptt", "totwindow"): setting("inner_steps"),
-    ("rat-bptt", "inner_optim"): setting("update"),
-    ("rat-bptt", "inner_lr"): setting("step_size"),
-    ("rat-bptt", "syn_strategy"): setting("augment"),
-    ("rat-bptt", "real_strategy"): setting("augment_real"),
-    ("rat-bptt", "clip"): setting("clip"),
+    ("at-bptt", "d"): setting("spread"),
+    ("at-bptt", "batches_an_epoch"): setting("window_every"),
+    ("at-bptt", "acc_rise_stage1"): setting("rise_early"),
+    ("at-bptt", "acc_rise_stage2"): setting("rise_middle"),
+    ("at-bptt", "flag_stage2"): setting("patience_early"),
+    ("at-bptt", "flag_stage3"): setting("patience_middle"),
     ("frepo", "num_train_steps"): setting("outer_steps"),
     ("frepo", "max_online_updates"): setting("updates"),
     ("frepo", "num_nn_state"): setting("pool"),
@@ -494,6 +507,10 @@ DEPARTURES: Mapping[tuple[str, str, str, str], tuple[object, str]] = {
             ("lr_img_effective", "0.001"): (NCFM_RATES.get(name, 0.0126), "lr_images 0.004 √K for 0.001"),
             ("factor", "2"): (1, "stored as pixels; NCFM's files have factor 2"),
         }.items()
+    },
+    **{
+        ("at-bptt", name, "flag_stage3", "37.5"): (38, "0.15 N and 0.125 N calm epochs, rounded up")
+        for name in ("cifar100", "tiny-imagenet")
     },
     **{
         ("ftd", name, "lr_teacher", "0.01/0.001"): (0.01, "α starts at 0.01: the author's comment gives '0.01/0.001'")

@@ -13,6 +13,7 @@ from satm.methods.adam import AdamMove
 from satm.methods.base import Task, class_major_labels
 from satm.methods.outer.problem import StepSizeDerivative
 from satm.methods.real.step_size import FixedStepSize
+from satm.methods.real.window import RandomPlace, WindowRule
 from satm.methods.start import first_images
 from satm.methods.trajectory.step_size import StepSizeRule
 from satm.methods.trajectory.unrolled import UnrolledConfig
@@ -43,6 +44,9 @@ class RealLossConfig(UnrolledConfig):
     halvings: int = 0  # the number of times that the learning rates are halved, at equal intervals of the whole run
 
     def __post_init__(self) -> None:
+        # This comes first, because the base class would name the values of τ that fit a window at the end of the loop.
+        if getattr(self.outer, "tau", None) is not None and not self.window_rule().fixed:
+            raise ConfigError("outer.tau: the window of this method has no fixed place; set outer.tau=null")
         UnrolledConfig.__post_init__(self)  # `super()` does not work in a dataclass with slots
         if self.batch_real < 1:
             raise ConfigError(f"batch_real {self.batch_real}: expected at least 1 image")
@@ -73,20 +77,20 @@ class RealLossConfig(UnrolledConfig):
         """How α is learned: not at all, unless `learn_step_size` is true; see `UnrolledConfig`."""
         return UnrolledConfig.step_size_rule(self) if self.learn_step_size else FixedStepSize()
 
-    def places(self) -> range:
-        """The values of ι, the first differentiated inner step, from which an outer step draws one.
+    def window_rule(self) -> WindowRule:
+        """The rule that chooses the window of an outer step. Here it is always the end of the inner loop."""
+        return RandomPlace(first=self.iota, last=self.iota, size=self.inner_steps - self.iota)
 
-        The inner loop then ends after the last step of its window. By default there is one value.
-        """
-        return range(self.iota, self.iota + 1)
+    def largest_window(self) -> int:
+        """The largest window of an outer step; see `UnrolledConfig`."""
+        return self.window_rule().largest
 
     def mean_steps(self) -> float:
-        """The mean number of inner steps of an outer step, over all values of ι; see `UnrolledConfig`.
+        """The mean number of inner steps of an outer step, with those of probes; see `UnrolledConfig`.
 
         An inner loop has ι steps before its window and then the steps of the window.
         """
-        places = self.places()
-        return (places.start + places.stop - 1) / 2 + self.inner_steps - self.iota
+        return self.window_rule().mean_steps()
 
     def begin_with(self, task: Task, network: FlatNetwork) -> tuple[Images, Labels]:
         """The images and labels before the first outer step; see `UnrolledConfig`."""

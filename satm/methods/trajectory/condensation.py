@@ -16,7 +16,7 @@ import torch
 
 from satm import networks
 from satm.augment import apply, draw
-from satm.engine import FlatNetwork, InnerLoop, OuterVariables
+from satm.engine import FlatNetwork, InnerLoop, OuterVariables, Truncation
 from satm.errors import ExpertError
 from satm.experts import Segment, draw_segment
 from satm.matching import TrajectoryLoss
@@ -52,6 +52,7 @@ class Aim:
     loss: Callable[[FlatParams], torch.Tensor]  # L, a function of θ_N [P] that returns a 0-dimensional tensor
     labels: State  # the state of the label rule for this outer step
     steps: int  # N, the number of inner steps
+    truncation: Truncation  # says which inner steps are differentiated
     measured: Mapping[str, float]  # further metrics of this outer step, by name
 
 
@@ -170,11 +171,19 @@ class TrajectoryCondensation:
         else:
             self.images_velocity, self.label_state = start.images_velocity, start.label_state
             measured |= {"step_size": float(self.step_size.mean()), "event.skipped_at_loss": measured["loss"]}
+        measured |= self.finish(aim)
         idle = self.acting.see(self.step, measured)
         if idle is not None:
             self.task.notify(idle)
         self.step += 1
         return measured
+
+    def finish(self, aim: Aim) -> Mapping[str, float]:
+        """Keep what a successful outer step leaves behind besides its moves, and return its further metrics by name.
+
+        `aim` is the `Aim` of the outer step. Here there is nothing to keep. A subclass can override this method.
+        """
+        return {}
 
     def _descend(
         self, update: OuterUpdate, images_velocity: torch.Tensor, labels: State, scale: float
@@ -245,6 +254,7 @@ class TrajectoryCondensation:
             loss=TrajectoryLoss(segment.start, segment.target, self.matching.first_matched(len(segment.target))),
             labels=self.label_rule.taught(labels, FlatNetwork(self.network), segment.target, seen),
             steps=self.config.inner_steps,
+            truncation=self.config.truncation(),
             measured={"expert": float(segment.expert), "start_epoch": float(segment.epoch)},
         )
 
@@ -256,7 +266,7 @@ class TrajectoryCondensation:
             loss=aim.loss,
             policy=self._policy,
             parametrisation=self.task.parametrisation,
-            truncation=self.config.truncation(),
+            truncation=aim.truncation,
             progress=self.step / self.steps,
             derivative=self.config.step_size_derivative,
         )

@@ -100,12 +100,16 @@ class UnrolledConfig:
         """ι = N − window, the first differentiated inner step."""
         return self.truncation().first_taped(self.inner_steps)
 
+    def largest_window(self) -> int:
+        """The largest number of inner steps that one pass of an outer step differentiates. Here it is always w."""
+        return self.inner_steps - self.iota
+
     def resized(self, steps: int, window: int, **changes: Any) -> Self:
         """The same settings with `steps` inner steps, `window` differentiated steps and `changes`; used for timings."""
         return replace(self, inner_steps=steps, window=window, **changes)
 
     def mean_steps(self) -> float:
-        """The mean number of inner steps of an outer step. Here it is always N."""
+        """The mean number of inner steps that an outer step takes in its first pass. Here it is always N."""
         return self.inner_steps
 
     def update_rule(self) -> UpdateRule:
@@ -152,7 +156,7 @@ class UnrolledConfig:
             batch=self.images_at_once(images),
             steps=self.inner_steps + more * later + forward,
             taped=window + more * min(window, later) + forward,
-            window=window,
+            window=self.largest_window(),
             outer_steps=self.outer_steps,
             kept=self.update_rule().kept,
         )

@@ -167,7 +167,7 @@ def _cost(condensation: Condensation, device: torch.device, memory: float | None
     return _Cost(
         engine=str(condensation.engine),
         step_seconds=cost.seconds(settings.mean_steps(), window, settings.diagnostics_every),
-        peak_bytes=cost.memory(window, diagnosed=settings.diagnostics_every > 0),
+        peak_bytes=cost.memory(settings.largest_window(), diagnosed=settings.diagnostics_every > 0),
         inner_steps=settings.inner_steps,
         window=window,
         largest_window=_largest_window(cost, settings, memory, loaded),
@@ -178,7 +178,10 @@ def _largest_window(cost: StepCost, settings: UnrolledConfig, memory: float | No
     if memory is None or loaded is None or not settings.windows:
         return None
     diagnosed = settings.diagnostics_every > 0
-    return cost.largest_window(settings.inner_steps, memory - loaded, diagnosed=diagnosed)
+    found = cost.largest_window(settings.inner_steps, memory - loaded, diagnosed=diagnosed)
+    # An outer step may have a window that is longer than the setting `window`. This longer one must fit.
+    longer = settings.largest_window() - (settings.inner_steps - settings.iota)
+    return None if found is None else max(0, found - longer)
 
 
 def _measured(registry: Path, preset: Preset, device: str) -> tuple[Measured, ...]:

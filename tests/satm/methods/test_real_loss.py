@@ -200,7 +200,7 @@ def test_every_rule_plugs_in_and_resumes_to_the_bit(config, rule):
         (DD, {"log_step_size": True}, "log_step_size True: dd learns"),
         (DD, {"engine": "tesla"}, "engine tesla: it drops paths"),
         (RAT, {"first_place": 5}, "first_place 5: with 6 inner steps and a window of 2, expected 0 to 4"),
-        (RAT, {"outer": OUTER.get("satm").config(tau=4)}, "outer.tau: the window of rat-bptt has no fixed place"),
+        (RAT, {"outer": OUTER.get("satm").config(tau=4)}, "outer.tau: the window of this method has no fixed place"),
         (RAT, {"batch_real": 0}, "batch_real 0: expected at least 1 image"),
         (RAT, {"clip": 0.0}, "clip 0.0: expected a number above 0"),
         (RAT, {"halvings": -1}, "halvings -1: expected 0 or more"),

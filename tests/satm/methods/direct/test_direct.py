@@ -302,7 +302,7 @@ def test_batches_are_of_one_class_without_repetition(data):
     ("method", "why"),
     [
         *((name, "batches of one class would spoil") for name in ("dc", "dsa", "dm", "frepo")),
-        *((name, "an inner loop over the parameters does not hold") for name in ("dd", "rat-bptt")),
+        *((name, "an inner loop over the parameters does not hold") for name in ("dd", "rat-bptt", "at-bptt")),
     ],
 )
 def test_networks_with_running_statistics_are_refused_by_name(data, method, why):

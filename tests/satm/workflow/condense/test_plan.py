@@ -45,6 +45,13 @@ def test_no_window_fits_if_diagnosing_does_not():
     assert COST.largest_window(30, 401, diagnosed=True) == 30
 
 
+def test_the_longest_window_of_an_outer_step_must_fit(tmp_path):
+    preset = choose_preset("digits", ipc=1, method="at-bptt", profile="smoke")
+    found = plan(preset, device="cpu", memory=1e15, registry=tmp_path / "none.db")
+    assert (found.inner_steps, found.window) == (8, 3)
+    assert found.largest_window == 7  # an outer step of the middle stage has a window of 8 then
+
+
 def test_a_step_that_the_guard_would_refuse_is_timed_too():
     data = image_data()
     condensation = TrajectoryCondensation(task(data, experts(data)), replace(SATM, lr_images=1e6))
