@@ -13,6 +13,7 @@ import torch
 from protocols.base import ClassIncremental, LabelledExamples
 from protocols.buffer import check_buffer
 from protocols.networks import Networks
+from protocols.online.memory import Keeping
 from protocols.order import by_class
 from satm.errors import ConfigError, DataError
 from satm.rng import Seed
@@ -35,10 +36,10 @@ class StreamJob:
     """A run of one protocol with one memory, one order of arrival and one network seed.
 
     Raises ConfigError if `groups` do not contain every class exactly once (with `arrivals`: if not every group contains
-    all classes), if the protocol needs a memory and there is none, if there is a memory and the protocol uses none, or
-    if a buffer is too small for one image of each class. Raises DataError if the memory or the test images have other
-    classes than the networks, and if there is no test image of a step's classes, no memory image of them, or no real
-    training image of them (if the protocol uses these).
+    all classes), if the protocol needs a memory (given or online) and there is none, if there is a memory and the
+    protocol uses none, or if a buffer is too small for one image of each class. Raises DataError if the memory or the
+    test images have other classes than the networks, and if there is no test image of a step's classes, no memory image
+    of them, or no real training image of them (if the protocol uses these).
     """
 
     protocol: ClassIncremental
@@ -54,6 +55,7 @@ class StreamJob:
     buffer: int | None = None  # the size of the memory in stored images; None: it keeps every image that arrives
     # For a domain-incremental stream, when each example arrives. None: its class decides.
     arrivals: Arrivals | None = None
+    keeping: Keeping | None = None  # the memory that an online protocol makes; None for all other protocols
 
     def __post_init__(self) -> None:
         self._check_classes()
@@ -128,6 +130,12 @@ class StreamJob:
                 f"protocol {self.protocol.name} needs a memory; give it one"
                 if self.protocol.memory
                 else f"protocol {self.protocol.name} keeps no memory; leave it out"
+            )
+        if self.protocol.online != (self.keeping is not None):
+            raise ConfigError(
+                f"protocol {self.protocol.name} needs an online memory; give it one"
+                if self.protocol.online
+                else f"protocol {self.protocol.name} keeps no online memory; leave it out"
             )
         if self.memory is not None and len(self.memory.classes) != self.num_classes:
             raise DataError(

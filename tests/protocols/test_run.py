@@ -38,11 +38,13 @@ CURVES = [name for name in NAMES if PROTOCOLS.get(name).judged == "every step"]
 
 
 def test_the_protocols_by_name() -> None:
-    wanted = "gdumb gdumb-original gdumb-avalanche idc replay der er-ace naive cumulative joint"
+    wanted = "gdumb gdumb-original gdumb-avalanche idc replay der er-ace naive cumulative joint online-replay scr"
     assert set(NAMES) == set(wanted.split())
     with pytest.raises(UnknownName, match="did you mean er-ace"):
         PROTOCOLS.get("erace")
-    assert {name for name in NAMES if not PROTOCOLS.get(name).memory} == {"naive", "cumulative", "joint"}
+    online = {"online-replay", "scr"}
+    assert {name for name in NAMES if not PROTOCOLS.get(name).memory} == {"naive", "cumulative", "joint", *online}
+    assert {name for name in NAMES if PROTOCOLS.get(name).online} == online
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -56,7 +58,8 @@ def test_a_stream_is_learnt_and_judged_by_its_steps(name: str) -> None:
         assert result.matrix[0][0] > 0.5 > result.matrix[0][1]
     sizes = [each.memory_size for each in result.judged]
     held, seen = [6, 12, 16, 20], [14, 24, 32, 43]
-    assert sizes == {"naive": [0] * 4, "gdumb-original": held[-1:], "cumulative": seen, "joint": seen}.get(name, held)
+    others = {"naive": [0] * 4, "gdumb-original": held[-1:], "cumulative": seen, "joint": seen}
+    assert sizes == ([20] * 4 if PROTOCOLS.get(name).online else others.get(name, held))
     assert result.scores()["final_accuracy"] == result.seen[-1]
 
 
