@@ -179,7 +179,7 @@ def evaluate_incremental(
     if not dry_run:
         print_stored(registry, [group.name], protocol="class-incremental")
         _print_differences(registry, group.name)
-        say("next: satm results --protocol cl, satm eval-cl with --memory random or --protocol replay")
+        say("next: satm results --protocol cl, satm eval-cl with another --memory or --protocol")
 
 
 def _print_differences(registry: Path, name: str) -> None:

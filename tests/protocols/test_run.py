@@ -126,7 +126,7 @@ def test_stopped_and_continued_gives_the_same_numbers(name: str) -> None:
     assert [result.step for result in rest.kept] == [2, 3]
 
 
-@pytest.mark.parametrize("name", ["naive", "der"])
+@pytest.mark.parametrize("name", ["naive", "der", "online-replay"])
 def test_without_its_state_a_stream_starts_over(name: str) -> None:
     recorder, again = Recorder(), Recorder()
     whole = stream(name, on_step=recorder.keep)
@@ -134,7 +134,7 @@ def test_without_its_state_a_stream_starts_over(name: str) -> None:
     assert [result.step for result in again.kept] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("name", ["replay", "gdumb-avalanche", "naive"])
+@pytest.mark.parametrize("name", ["replay", "gdumb-avalanche", "naive", "scr"])
 def test_a_stop_in_the_middle_of_a_step_is_heard(name: str) -> None:
     class Impatient(Recorder):
         questions = 0
@@ -266,7 +266,8 @@ def test_settings_outside_their_range_are_refused(name: str, settings: dict[str,
 
 
 def test_the_smaller_scales_see_each_step_less_often() -> None:
-    for name in sorted(set(STREAMING) - {"idc"}):  # the recipe has the epochs of idc
+    # The recipe has the epochs of idc, and an online protocol sees each image once.
+    for name in sorted(each for each in STREAMING if each != "idc" and not PROTOCOLS.get(each).online):
         epochs = [PROTOCOLS.get(name).configured(scale).epochs for scale in ("paper", "cpu", "smoke")]
         assert epochs == [50, 5, 1]
 

@@ -140,13 +140,16 @@ class IncrementalPlan:
             lines.append(f"{self.subject.record.name} is {NO_STEP_SIZE}")
         name, recipe = self.recipe()
         held = "without a memory" if self.source.kind == "none" else f"on {self.source.name} images"
+        remark = self.subject.remark
+        if self.protocol.trains_itself:  # the learning rate of its settings is used
+            remark = remark.removesuffix(f", {NO_STEP_SIZE}")
         passes = "one pass" if self.protocol.online else f"{recipe['epochs']} epochs"
         if self.protocol.online:
             held = f"with memory {self.source.name}"
         if condensed := self.source.detail.get("condensed"):
             held += f" ({condensed})"
         lines.append(
-            f"{self.subject.record.name} ({self.profile}{self.subject.remark}): {self.protocol.name} {held}, "
+            f"{self.subject.record.name} ({self.profile}{remark}): {self.protocol.name} {held}, "
             f"{self.network.name}, {self.orders} {self.arriving} orders of {self.steps} steps"
             f"{f' ({self.stream})' if self.stream else ''}, {self.networks} networks each, "
             f"recipe {name} ({passes})"
