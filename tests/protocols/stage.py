@@ -95,7 +95,7 @@ def networks(**changes: Any) -> Networks:
 def keeping(name: str, capacity: int = 20, **settings: Any) -> Keeping:
     """An online memory of `capacity` images, which improves images in the few batches of a step."""
     kind = ONLINE_MEMORIES.get(name)
-    quick = {"network": "convnet3_w4", "queue": 1, "interval": 1, "slots": 1} if name == "ssd" else {}
+    quick = {"network": "convnet3_w4", "queue": 1, "interval": 4, "slots": 1} if name == "ssd" else {}
     return Keeping(kind=kind, config=kind.config(**(quick | settings)), capacity=capacity)
 
 

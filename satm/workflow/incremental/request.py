@@ -130,8 +130,10 @@ class IncrementalRequest:
     def memory_kind(self) -> MemoryKind:
         """The kind of memory that the protocol uses."""
         kinds, comparison = self.entry.memories, self.comparison
-        if not kinds or self.memory is not None:
-            return self.memory or "none"
+        if not kinds:
+            return "none"
+        if self.memory is not None:
+            return self.memory
         published = "" if comparison is None else comparison.memory.partition("[")[0]
         return cast(MemoryKind, published if published in kinds else kinds[0])
 
@@ -218,7 +220,8 @@ class IncrementalRequest:
         if self.settings and not plain:
             raise ConfigError(f"protocol {protocol.name} has no settings of its own; --recipe says how it trains")
         if protocol.online:
-            changes = {key: value for key, value in changes.items() if key not in self.memory_changes(recipe)}
+            of_memory = self.memory_changes(recipe)
+            changes = {key: value for key, value in changes.items() if key not in of_memory}
         return from_dict(protocol.config, override(plain, changes))
 
     def memory_changes(self, recipe: Recipe) -> dict[str, Any]:
