@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from protocols.base import ClassIncremental, LabelledExamples
+from protocols.base import ClassIncremental, LabelledExamples, StreamContext
 from protocols.buffer import check_buffer
 from protocols.networks import Networks
 from protocols.online.memory import Keeping
@@ -108,6 +108,17 @@ class StreamJob:
     def each(self) -> int:
         """How many images for the networks are made from each stored image of the memory; 1 without a memory."""
         return 1 if self.memory is None else self.memory.parametrisation.each
+
+    def context(self, arriving: tuple[Any, ...]) -> StreamContext:
+        """The input of the learner. `arriving` has an Avalanche data set for each step, or is () without a memory."""
+        return StreamContext(
+            networks=self.networks,
+            seed=self.seed,
+            arriving=arriving,
+            buffer=self.buffer,
+            each=self.each,
+            keeping=self.keeping,
+        )
 
     @property
     def absent(self) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from protocols.base import Learner, State, StreamContext
+from protocols.base import Learner, State
 from protocols.buffer import held
 from protocols.job import Part, StreamJob
 from protocols.quiet import avalanche_stream
@@ -58,14 +58,7 @@ def run(
         progress.say(f"the memory holds no image of class '{name}'; its test images count all the same")
     stream = avalanche_stream()
     benchmark, arriving = _streams(job, stream)
-    context = StreamContext(
-        networks=job.networks,
-        seed=job.seed,
-        arriving=arriving,
-        buffer=job.buffer,
-        each=job.each,
-        keeping=job.keeping,
-    )
+    context = job.context(arriving)
     learner = job.protocol.begin(context, job.config)
     judge_after = _Judge(job, learner, stream.places(benchmark.test_stream))
     done = _resumed(job, learner, earlier or Earlier(), _memory_sizes(job))
