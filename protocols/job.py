@@ -37,9 +37,10 @@ class StreamJob:
 
     Raises ConfigError if `groups` do not contain every class exactly once (with `arrivals`: if not every group contains
     all classes), if the protocol needs a memory (given or online) and there is none, if there is a memory and the
-    protocol uses none, or if a buffer is too small for one image of each class. Raises DataError if the memory or the
-    test images have other classes than the networks, and if there is no test image of a step's classes, no memory image
-    of them, or no real training image of them (if the protocol uses these).
+    protocol uses none, if the protocol is online and domains arrive, or if a buffer is too small for one image of each
+    class. Raises DataError if the memory or the test images have other classes than the networks, and if there is no
+    test image of a step's classes, no memory image of them, or no real training image of them (if the protocol uses
+    these).
     """
 
     protocol: ClassIncremental
@@ -148,6 +149,8 @@ class StreamJob:
                 if self.protocol.online
                 else f"protocol {self.protocol.name} keeps no online memory; leave it out"
             )
+        if self.protocol.online and self.arrivals is not None:
+            raise ConfigError(f"protocol {self.protocol.name} makes a memory of classes that arrive; leave domains out")
         if self.memory is not None and len(self.memory.classes) != self.num_classes:
             raise DataError(
                 f"a memory of {len(self.memory.classes)} classes for networks of {self.num_classes}; take another set"

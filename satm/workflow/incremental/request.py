@@ -242,7 +242,7 @@ class IncrementalRequest:
 
         Raises ConfigError for a value that the memory cannot use.
         """
-        table = {self.memory_kind: self._memory_defaults(recipe)}
+        table: dict[str, Any] = {self.memory_kind: self._memory_defaults(recipe)}
         changed = override(table, self.memory_changes(recipe))[self.memory_kind]
         return from_dict(ONLINE_MEMORIES.get(self.memory_kind).config, changed)
 
