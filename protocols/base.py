@@ -17,13 +17,14 @@ import torch
 from torch import nn
 
 from protocols.networks import Networks
+from protocols.online.memory import ONLINE_MEMORIES, Keeping
 from satm.names import Names
 from satm.rng import Seed
 from satm.types import Examples
 
 State: TypeAlias = dict[str, torch.Tensor]
-"""The tensors, by name, that a learner needs to continue after an incremental step. The images of its memory are not
-among them."""
+"""The tensors, by name, that a learner needs to continue after an incremental step. Images of a given memory are not
+among them, those of an online memory are."""
 
 
 class LabelledExamples(Examples, TypingProtocol):
@@ -36,7 +37,11 @@ class LabelledExamples(Examples, TypingProtocol):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamContext:
-    """The input of a learner on one stream. The images of the memory are given, so a learner does not select them."""
+    """The input of a learner on one stream.
+
+    The images of the memory are given, so a learner does not select them. Only online protocols choose images of the
+    stream: they get `keeping` instead.
+    """
 
     networks: Networks
     seed: Seed
@@ -44,6 +49,7 @@ class StreamContext:
     arriving: tuple[Any, ...]
     buffer: int | None = None  # the size of the memory in stored images; None: it keeps every image that arrives
     each: int = 1  # how many images in `arriving` are made from one stored image (see `satm.parametrisation`)
+    keeping: Keeping | None = None  # the online memory; None for all protocols that are not online
 
     @property
     def start(self) -> nn.Module:
@@ -102,7 +108,10 @@ class ClassIncremental:
     # The images that arrive in each step. "real": the real images of the step. "memory": the protocol sees only the
     # images of its memory, as GDumb does.
     reads: Literal["memory", "real"]
-    memory: bool = True  # whether the protocol uses a memory
+    memory: bool = True  # whether the protocol uses a given memory: a condensed set, or real images in its place
+    # Whether the protocol sees each real image at most once, and makes its memory from the stream while it runs. Such a
+    # protocol is given no memory, and can use every memory in `ONLINE_MEMORIES`.
+    online: bool = False
     # Whether the classes of real images become one-hot vectors [K] if the memory has soft labels, so that both can be
     # in one batch. False for ER-ACE, which needs classes.
     one_hot: bool = True
@@ -126,6 +135,13 @@ class ClassIncremental:
     def trains_itself(self) -> bool:
         """Whether learning rate and epochs come from the protocol's config, and not from the evaluation recipe."""
         return (self.builds_on or self.own_optimizer) and not self.own_loss
+
+    @property
+    def memories(self) -> tuple[str, ...]:
+        """The kinds of memory that the protocol can use. The first is the default; () if it keeps no memory."""
+        if self.online:
+            return tuple(ONLINE_MEMORIES)
+        return ("condensed", "random", "herding") if self.memory else ()
 
     def configured(self, scale: str) -> Any:
         """The config with the defaults of a scale: `paper`, `cpu` or `smoke`."""

@@ -10,9 +10,10 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from protocols.base import ClassIncremental, LabelledExamples
+from protocols.base import ClassIncremental, LabelledExamples, StreamContext
 from protocols.buffer import check_buffer
 from protocols.networks import Networks
+from protocols.online.memory import Keeping
 from protocols.order import by_class
 from satm.errors import ConfigError, DataError
 from satm.rng import Seed
@@ -35,10 +36,11 @@ class StreamJob:
     """A run of one protocol with one memory, one order of arrival and one network seed.
 
     Raises ConfigError if `groups` do not contain every class exactly once (with `arrivals`: if not every group contains
-    all classes), if the protocol needs a memory and there is none, if there is a memory and the protocol uses none, or
-    if a buffer is too small for one image of each class. Raises DataError if the memory or the test images have other
-    classes than the networks, and if there is no test image of a step's classes, no memory image of them, or no real
-    training image of them (if the protocol uses these).
+    all classes), if the protocol needs a memory (given or online) and there is none, if there is a memory and the
+    protocol uses none, if the protocol is online and domains arrive, or if a buffer is too small for one image of each
+    class. Raises DataError if the memory or the test images have other classes than the networks, and if there is no
+    test image of a step's classes, no memory image of them, or no real training image of them (if the protocol uses
+    these).
     """
 
     protocol: ClassIncremental
@@ -54,6 +56,7 @@ class StreamJob:
     buffer: int | None = None  # the size of the memory in stored images; None: it keeps every image that arrives
     # For a domain-incremental stream, when each example arrives. None: its class decides.
     arrivals: Arrivals | None = None
+    keeping: Keeping | None = None  # the memory that an online protocol makes; None for all other protocols
 
     def __post_init__(self) -> None:
         self._check_classes()
@@ -107,6 +110,17 @@ class StreamJob:
         """How many images for the networks are made from each stored image of the memory; 1 without a memory."""
         return 1 if self.memory is None else self.memory.parametrisation.each
 
+    def context(self, arriving: tuple[Any, ...]) -> StreamContext:
+        """The input of the learner. `arriving` has an Avalanche data set for each step, or is () without a memory."""
+        return StreamContext(
+            networks=self.networks,
+            seed=self.seed,
+            arriving=arriving,
+            buffer=self.buffer,
+            each=self.each,
+            keeping=self.keeping,
+        )
+
     @property
     def absent(self) -> list[str]:
         """The names of the classes without an image in the memory; [] for a protocol without a memory."""
@@ -129,6 +143,14 @@ class StreamJob:
                 if self.protocol.memory
                 else f"protocol {self.protocol.name} keeps no memory; leave it out"
             )
+        if self.protocol.online != (self.keeping is not None):
+            raise ConfigError(
+                f"protocol {self.protocol.name} needs an online memory; give it one"
+                if self.protocol.online
+                else f"protocol {self.protocol.name} keeps no online memory; leave it out"
+            )
+        if self.protocol.online and self.arrivals is not None:
+            raise ConfigError(f"protocol {self.protocol.name} makes a memory of classes that arrive; leave domains out")
         if self.memory is not None and len(self.memory.classes) != self.num_classes:
             raise DataError(
                 f"a memory of {len(self.memory.classes)} classes for networks of {self.num_classes}; take another set"

@@ -1,7 +1,7 @@
 """The settings of published class-incremental comparisons, their sources, and how a run departs from them.
 
-The comments cite CL_DM.py, the class-incremental script of DM (Zhao and Bilen; repository DatasetCondensation). IDC's
-figure is cited where it is added.
+The comments cite CL_DM.py, the class-incremental script of DM (Zhao and Bilen; repository DatasetCondensation). The
+figures of other methods are cited where they are added.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Published:
     order: str = "field"  # the class orders are NumPy's shuffles at seeds 0 to 4 (CL_DM.py:59-62)
     recipe: str = "dm"  # the recipe of the evaluation that CL_DM.py calls
     learning_rate: float = 0.01  # the learning rate of this evaluation
+    buffer: int | None = None  # the fixed number of images in the memory; None: the memory grows with the classes
+    differs: tuple[str, ...] = ()  # the departures that every run of ours has
     source: str  # the paper and the figure, and where the other settings come from
 
     def departures(self, ours: Mapping[str, object]) -> tuple[str, ...]:
@@ -49,7 +51,8 @@ class Published:
             "recipe": self.recipe,
             "learning rate": self.learning_rate,
         }
-        return tuple(f"{name} {ours[name]} instead of {its}" for name, its in theirs.items() if ours[name] != its)
+        lines = [f"{name} {ours[name]} instead of {its}" for name, its in theirs.items() if ours[name] != its]
+        return (*lines, *self.differs)
 
 
 _FIGURE = "SATM (Gao et al. 2025), Figure 1 {}: {}; all other settings are not printed and come from DM's CL_DM.py"
@@ -107,5 +110,31 @@ PUBLISHED.add(
         recipe="idc-cl",
         source="IDC (Kim et al. 2022), Figure 7: class-incremental learning on CIFAR-100, 20 images of each class; all "
         "other settings come from its continual-learning folder",
+    )
+)
+
+# The command of SSD's README; all other settings are the defaults of its general_main.py (commit 7fe1000).
+PUBLISHED.add(
+    Published(
+        name="ssd-cifar100",
+        summary="SSD's command for CIFAR-100: 10 steps, a memory of 1,000 images, 10 class orders",
+        dataset="cifar100",
+        ipc=10,
+        steps=10,
+        protocol="scr",
+        architecture="resnet18bn of width 20",
+        orders=10,
+        networks=1,
+        memory="ssd[M=1000]",
+        order="numpy's shuffles of its run",
+        recipe="scr paper",
+        learning_rate=0.1,
+        buffer=1000,
+        differs=(
+            "the augmentation of the recipe instead of resized crops, flips, colour jitter and grey images",
+            "images in the space of the set instead of pixels in 0..1; their learning rate is 16 times as large for it",
+            "a part of the training images is held out for validation, unless the set says validation=0",
+        ),
+        source="SSD (Gu et al. 2024), README.md and general_main.py at 7fe1000",
     )
 )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from protocols.base import Learner, State, StreamContext
+from protocols.base import Learner, State
 from protocols.buffer import held
 from protocols.job import Part, StreamJob
 from protocols.quiet import avalanche_stream
@@ -40,10 +40,10 @@ def run(
     """Run the stream of `job` on Avalanche, and judge the network after every step in which the protocol trains one.
 
     The memory consists of the images of `job.memory`. At each step, the images of this step arrive in the memory
-    (`StreamJob.places`). If the protocol learns from real images, it also gets the real training images of the step.
-    From the first step on, the network has an output for every class of the data set. It is judged on the test images
-    of all steps; `StepResult.seen` is its accuracy on the steps that have arrived. A network that diverges gets the
-    accuracies of a guess (see `judge`).
+    (`StreamJob.places`). An online protocol makes its memory (`job.keeping`) itself. If the protocol learns from real
+    images, it also gets the real training images of the step. From the first step on, the network has an output for
+    every class of the data set. It is judged on the test images of all steps; `StepResult.seen` is its accuracy on the
+    steps that have arrived. A network that diverges gets the accuracies of a guess (see `judge`).
 
     Args:
         earlier: the steps that an interrupted call for the same job has done. The result is the same as without the
@@ -58,7 +58,7 @@ def run(
         progress.say(f"the memory holds no image of class '{name}'; its test images count all the same")
     stream = avalanche_stream()
     benchmark, arriving = _streams(job, stream)
-    context = StreamContext(networks=job.networks, seed=job.seed, arriving=arriving, buffer=job.buffer, each=job.each)
+    context = job.context(arriving)
     learner = job.protocol.begin(context, job.config)
     judge_after = _Judge(job, learner, stream.places(benchmark.test_stream))
     done = _resumed(job, learner, earlier or Earlier(), _memory_sizes(job))

@@ -58,7 +58,7 @@ ALLOWED = {
 }
 OUTSIDE = {
     "evaluation": BASE | {"data", "augment", "networks", "teachers"},
-    "protocols": BASE | {"data", "augment", "networks", "teachers"},
+    "protocols": BASE | {"data", "augment", "networks", "matching", "teachers"},
     "registry": LEAVES | {"synthetic"},
 }
 HOMES = {

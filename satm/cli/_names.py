@@ -61,6 +61,7 @@ LISTINGS = {
     "datasets": Listing("satm.data.catalogue:CATALOGUE", "satm.data", "satm.datasets"),
     "architectures": Listing("satm.networks.base:NETWORKS", "satm.networks", "satm.networks"),
     "protocols": Listing("protocols.base:PROTOCOLS", "protocols.methods", "satm.protocols"),
+    "online": Listing("protocols.online.memory:ONLINE_MEMORIES", "protocols.online", None),
     "published": Listing("protocols.published:PUBLISHED", "protocols.published", None),
     "layouts": Listing("satm.exchange.base:LAYOUTS", "satm.exchange", "satm.layouts"),
     "metrics": Listing("evaluation.metrics:METRICS", "evaluation.metrics", "satm.metrics"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from satm.cli import _options as option
-from satm.cli._names import Command
+from satm.cli._names import LISTINGS, Command
 from satm.cli._output import say, say_lines
 from satm.errors import ConfigError
 
@@ -68,7 +68,11 @@ ReplayWeight = Annotated[
 ]
 MemoryKind = Annotated[
     str | None,
-    typer.Option("--memory", help="The images to keep: condensed (default), or real ones: random or herding."),
+    typer.Option(
+        "--memory",
+        help="The images to keep: condensed (default), or real ones: random or herding. For online protocols: {online} "
+        "(default: reservoir).",
+    ),
 ]
 Budget = Annotated[
     str,
@@ -131,7 +135,7 @@ def evaluate_incremental(
 
     Example: satm eval-cl --steps 5 --protocol der
     """
-    kept = option.one_of("--memory", memory, "condensed", "random", "herding")
+    kept = option.one_of("--memory", memory, "condensed", "random", "herding", *LISTINGS["online"].names())
     counted = option.one_of("--budget", budget, "images", "bytes")
     labelled = option.parse_labels(labels, teacher, temperature)
     rate, compiling = option.parse_rate(learning_rate), option.parse_compilation(compilation)
@@ -175,15 +179,15 @@ def evaluate_incremental(
     if not dry_run:
         print_stored(registry, [group.name], protocol="class-incremental")
         _print_differences(registry, group.name)
-        say("next: satm results --protocol cl, satm eval-cl with --memory random or --protocol replay")
+        say("next: satm results --protocol cl, satm eval-cl with another --memory or --protocol")
 
 
 def _print_differences(registry: Path, name: str) -> None:
     """Print how much the accuracy differs between the memories with which a set or group was evaluated.
 
-    Each condensed memory is compared with every other memory, such as random or herding (real images). A difference is
-    paired: both accuracies are of the same condensation seed and class order. If two memories have no recipe in common,
-    a line that says so is printed, and no difference.
+    Each learned memory (condensed, or ssd) is compared with every other memory, such as random (real images). A
+    difference is paired: both accuracies are of the same condensation seed and class order. If two memories have no
+    recipe in common, a line that says so is printed, and no difference.
     """
     from satm.cli._short import terminal_width
     from satm.cli._tables import shown_memory

@@ -27,8 +27,8 @@ def methods(outer: OnlyOuter = False, form: FormatOption = Format.TABLE) -> None
 
 
 def protocols(form: FormatOption = Format.TABLE) -> None:
-    """List the class-incremental protocols of satm eval-cl and the published comparisons."""
-    _print([*_rows("--protocol", "protocols"), *_rows("--published", "published")], form)
+    """List the class-incremental protocols of satm eval-cl, online memories and the published comparisons."""
+    _print([*_rows("--protocol", "protocols"), *_rows("--memory", "online"), *_rows("--published", "published")], form)
 
 
 def architectures(form: FormatOption = Format.TABLE) -> None:

@@ -341,9 +341,9 @@ def _stored_names(kind: str, store: Registry) -> Iterable[str]:
 
 def _names_of_the_suite(kind: str) -> Iterable[str]:
     """Return the names of one `kind` (see `_check_names`) that satm knows."""
-    if kind in ("data set", "method"):
-        from satm.cli._names import LISTINGS
+    from satm.cli._names import LISTINGS
 
+    if kind in ("data set", "method"):
         return LISTINGS["methods" if kind == "method" else "datasets"].names()
     if kind == "architecture":
         from satm.networks import known
@@ -357,4 +357,4 @@ def _names_of_the_suite(kind: str) -> Iterable[str]:
         return (*METRICS, *SCORE_METRICS, *STREAM_HEADLINES)
     from satm.presets.profiles import ORDER
 
-    return ORDER if kind == "profile" else ("condensed", "random", "herding", "none")
+    return ORDER if kind == "profile" else ("condensed", "random", "herding", "none", *LISTINGS["online"].names())

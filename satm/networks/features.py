@@ -1,6 +1,7 @@
 """The last linear layer of a network, and the network that computes its features: the input of this layer.
 
-It can also make the network that computes the outputs of several layers of a ConvNet.
+It can also compute logits and features in one pass, and make the network that computes the outputs of several layers
+of a ConvNet.
 """
 
 from __future__ import annotations
@@ -25,6 +26,20 @@ def features(network: nn.Module) -> nn.Module:
     parent, _, child = _last_name(network).rpartition(".")
     setattr(embedding.get_submodule(parent), child, nn.Identity())
     return embedding
+
+
+def with_features(network: nn.Module, images: Images) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits [n, K] of `images` [n, C, H, W] and their features [n, D], from one forward pass of `network`.
+
+    Raises ConfigError if `network` has no linear layer.
+    """
+    found: list[torch.Tensor] = []
+    handle = last_linear(network).register_forward_pre_hook(lambda layer, inputs: found.append(inputs[0]))
+    try:
+        logits = network(images)
+    finally:
+        handle.remove()
+    return logits, found[0]
 
 
 class LayerFeatures(nn.Module):

@@ -31,6 +31,9 @@ OF_EXPERTS = ("coverage", "diversity")
 SCORE_METRICS = ("coverage", "diversity", "label_robust_score", "augmentation_robust_score")
 """Metrics with values from 0 to 1, in addition to the accuracies and the calibration error."""
 
+DRAWN = ("random", "reservoir", "ssd")
+"""How the names of memories begin whose images do not depend on a condensation: each value has a memory of its own."""
+
 Images = Mapping[str, Mapping[tuple[str, str, str, str], int]]
 """The number of test images: set id → (protocol, architecture, memory, recipe id) → number."""
 
@@ -395,7 +398,7 @@ def _row(
     survivors = [value for value, is_lost in counted if not is_lost]
     diverged = len(counted) - len(survivors)
     estimate = crossed(table.tables[0])
-    mean: Estimate = fresh_draws(table.tables[0][0]) if cell.memory.startswith("random") else estimate
+    mean: Estimate = fresh_draws(table.tables[0][0]) if cell.memory.startswith(DRAWN) else estimate
     return GroupRow(
         group=group,
         cell=cell,

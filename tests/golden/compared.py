@@ -395,6 +395,7 @@ ELSEWHERE: Mapping[str, str] = {
     "dd-ranking": RECIPE,
     "dm-cl": RECIPE,
     "idc-cl": RECIPE,
+    "ssd": "an online memory and its learner: tests/golden/test_online.py",
     "kip": "the suite reads and writes KIP's files, and does not condense by it",
     "sam": WEIGHTS,
     "gsam": WEIGHTS,

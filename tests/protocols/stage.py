@@ -12,6 +12,7 @@ from evaluation import Recipe
 from protocols.base import PROTOCOLS, State
 from protocols.job import StreamJob
 from protocols.networks import Networks
+from protocols.online.memory import ONLINE_MEMORIES, Keeping
 from protocols.order import class_order, split_classes
 from protocols.result import IncrementalResult, StepResult
 from protocols.run import run
@@ -23,6 +24,7 @@ from satm.synthetic import SyntheticSet
 
 CLASSES, IPC, SHAPE = 10, 2, (1, 8, 8)
 GROUPS = split_classes(class_order(CLASSES, Seed(1)), 4)  # 3, 3, 2, 2: the steps do not divide the classes
+ONLINE = {"batch_size": 3, "memory_batch_size": 12, "learning_rate": 0.1}
 STREAM = {"epochs": 12, "batch_size": 4, "learning_rate": 0.05, "momentum": 0.9}
 RECIPE = Recipe(name="quick", epochs=20, batch_size=8, drop_at=(15,), augment="scale", scale="smoke", source="tests")
 
@@ -74,9 +76,9 @@ def soft_memory(kind: str) -> SyntheticSet:
     return memory(labels=logits if kind == "logits" else logits.softmax(1), label_kind=kind)
 
 
-def real_images(name: str = "test", noise: float = 0.5) -> Labelled:
-    # Class k has 3 + k % 4 images, so that a mean over classes or steps differs from one over images.
-    labels = torch.cat([torch.full((3 + k % 4,), k) for k in range(CLASSES)])
+def real_images(name: str = "test", noise: float = 0.5, times: int = 1) -> Labelled:
+    # Class k has 3 + k % 4 images (`times` as many), so that a mean over classes or steps differs from one over images.
+    labels = torch.cat([torch.full((times * (3 + k % 4),), k) for k in range(CLASSES)])
     labels = labels[torch.randperm(len(labels), generator=Seed(2).generator())]
     return Labelled(drawn(labels, name, noise), labels)
 
@@ -90,20 +92,31 @@ def networks(**changes: Any) -> Networks:
     return Networks(**(facts | changes))
 
 
+def keeping(name: str, capacity: int = 20, **settings: Any) -> Keeping:
+    """An online memory of `capacity` images, which improves images in the few batches of a step."""
+    kind = ONLINE_MEMORIES.get(name)
+    quick = {"network": "convnet3_w4", "queue": 1, "interval": 4, "slots": 1} if name == "ssd" else {}
+    return Keeping(kind=kind, config=kind.config(**(quick | settings)), capacity=capacity)
+
+
 def stream(name: str, **changes: Any) -> IncrementalResult:
     """One quick run of a protocol. `changes` replace parts of the job, arguments of `run`, or the `settings`."""
     protocol = PROTOCOLS.get(name)
     settings = changes.pop("settings", {})
     how = {key: changes.pop(key) for key in ("earlier", "on_step", "progress") if key in changes}
-    if protocol.reads == "real":
+    if protocol.online:
+        settings = ONLINE | settings
+    elif protocol.reads == "real":
         settings = STREAM | settings
     parts: dict[str, Any] = {
         "memory": memory() if protocol.memory else None,
-        "train": real_images("train", 0.3),
+        # An online protocol sees each image once, so it needs more of them.
+        "train": real_images("train", 0.3, times=8 if protocol.online else 1),
         "test": real_images(),
         "groups": GROUPS,
         "networks": networks(),
         "seed": Seed(5),
+        "keeping": keeping("ssd") if protocol.online else None,
     }
     job = StreamJob(protocol=protocol, config=protocol.config(**settings), **(parts | changes))
     return run(job, **how)

@@ -34,7 +34,8 @@ from tests.protocols.stage import (
 
 STEPS = 3
 EVERY = (tuple(range(CLASSES)),) * STEPS
-NAMES = PROTOCOLS.known()
+ONLINE = [name for name in PROTOCOLS.known() if PROTOCOLS.get(name).online]
+NAMES = [name for name in PROTOCOLS.known() if name not in ONLINE]
 
 
 def turned(images: torch.Tensor, step: int) -> torch.Tensor:
@@ -86,6 +87,12 @@ def test_domains_arrive_and_are_judged_one_by_one(name: str) -> None:
     assert all(each.seen == pytest.approx(fmean(each.accuracies[: each.step + 1])) for each in result.judged)
     if curve:
         assert result.matrix[0][0] > 0.2  # chance is 0.1: the network learns the domain
+
+
+@pytest.mark.parametrize("name", ONLINE)
+def test_an_online_protocol_refuses_domains(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"protocol {name} makes a memory of classes that arrive"):
+        in_domains(name)
 
 
 @pytest.mark.parametrize("buffer", [None, 40])

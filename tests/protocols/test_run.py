@@ -38,11 +38,13 @@ CURVES = [name for name in NAMES if PROTOCOLS.get(name).judged == "every step"]
 
 
 def test_the_protocols_by_name() -> None:
-    wanted = "gdumb gdumb-original gdumb-avalanche idc replay der er-ace naive cumulative joint"
+    wanted = "gdumb gdumb-original gdumb-avalanche idc replay der er-ace naive cumulative joint online-replay scr"
     assert set(NAMES) == set(wanted.split())
     with pytest.raises(UnknownName, match="did you mean er-ace"):
         PROTOCOLS.get("erace")
-    assert {name for name in NAMES if not PROTOCOLS.get(name).memory} == {"naive", "cumulative", "joint"}
+    online = {"online-replay", "scr"}
+    assert {name for name in NAMES if not PROTOCOLS.get(name).memory} == {"naive", "cumulative", "joint", *online}
+    assert {name for name in NAMES if PROTOCOLS.get(name).online} == online
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -56,7 +58,8 @@ def test_a_stream_is_learnt_and_judged_by_its_steps(name: str) -> None:
         assert result.matrix[0][0] > 0.5 > result.matrix[0][1]
     sizes = [each.memory_size for each in result.judged]
     held, seen = [6, 12, 16, 20], [14, 24, 32, 43]
-    assert sizes == {"naive": [0] * 4, "gdumb-original": held[-1:], "cumulative": seen, "joint": seen}.get(name, held)
+    others = {"naive": [0] * 4, "gdumb-original": held[-1:], "cumulative": seen, "joint": seen}
+    assert sizes == ([20] * 4 if PROTOCOLS.get(name).online else others.get(name, held))
     assert result.scores()["final_accuracy"] == result.seen[-1]
 
 
@@ -123,7 +126,7 @@ def test_stopped_and_continued_gives_the_same_numbers(name: str) -> None:
     assert [result.step for result in rest.kept] == [2, 3]
 
 
-@pytest.mark.parametrize("name", ["naive", "der"])
+@pytest.mark.parametrize("name", ["naive", "der", "online-replay"])
 def test_without_its_state_a_stream_starts_over(name: str) -> None:
     recorder, again = Recorder(), Recorder()
     whole = stream(name, on_step=recorder.keep)
@@ -131,7 +134,7 @@ def test_without_its_state_a_stream_starts_over(name: str) -> None:
     assert [result.step for result in again.kept] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("name", ["replay", "gdumb-avalanche", "naive"])
+@pytest.mark.parametrize("name", ["replay", "gdumb-avalanche", "naive", "scr"])
 def test_a_stop_in_the_middle_of_a_step_is_heard(name: str) -> None:
     class Impatient(Recorder):
         questions = 0
@@ -263,7 +266,8 @@ def test_settings_outside_their_range_are_refused(name: str, settings: dict[str,
 
 
 def test_the_smaller_scales_see_each_step_less_often() -> None:
-    for name in sorted(set(STREAMING) - {"idc"}):  # the recipe has the epochs of idc
+    # The recipe has the epochs of idc, and an online protocol sees each image once.
+    for name in sorted(each for each in STREAMING if each != "idc" and not PROTOCOLS.get(each).online):
         epochs = [PROTOCOLS.get(name).configured(scale).epochs for scale in ("paper", "cpu", "smoke")]
         assert epochs == [50, 5, 1]
 

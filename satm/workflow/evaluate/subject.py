@@ -26,8 +26,8 @@ from satm.workflow.evaluate.prepared import SetConfig, check_fits, load_prepared
 from satm.workflow.teachers import Labelling, chosen_labels, resolved
 from satm.workflow.workspace import Workspace
 
-MemoryKind = Literal["condensed", "random", "herding", "none"]
-"""The images that networks learn from: the set itself, real images in its place, or no images."""
+MemoryKind = Literal["condensed", "random", "herding", "none", "reservoir", "ssd"]
+"""The images that networks learn from: the set itself, real images in its place, no images, or an online memory."""
 # The seed of all evaluations. It is the same for every set, so two networks of the same repeat start from the same
 # weights, and the results of two sets can be compared in pairs.
 ROOT = Seed(0)

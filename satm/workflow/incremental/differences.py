@@ -21,6 +21,8 @@ from satm.workflow.incremental.naming import BASE, ORDERS
 E = TypeVar("E", bound=Estimate)
 
 STREAM_METRICS = ("final_accuracy", "average_incremental_accuracy")
+LEARNED = ("condensed", "ssd")
+"""How the names of memories with learned images begin. Differences are between them and all other memories."""
 SEEDS_AND_ORDERS = "new condensations and new class orders"
 FEW_ORDERS = "these class orders only"
 
@@ -51,9 +53,9 @@ class MemoryDifference:
 def depends_on_seed(memory: str, sets: Sequence[SetRecord]) -> bool:
     """Return whether a memory differs between the sets of a group. `memory` is its name in results.
 
-    Condensed images differ. Real images that are drawn at random are the same for every set. Real images that are
-    chosen by herding differ if the experts of the sets have different seeds. For a single set this cannot be seen, and
-    True is returned.
+    Condensed images differ. Online memories, and real images that are drawn at random, are the same for every set. Real
+    images that are chosen by herding differ if the experts of the sets have different seeds. For a single set this
+    cannot be seen, and True is returned.
     """
     if memory.startswith("herding"):
         if len(sets) == 1:
@@ -108,7 +110,7 @@ def difference(by_seed: Mapping[int, Mapping[int, float]]) -> tuple[Crossed, int
 
 
 def memory_differences(registry: Path | str, reference: str) -> list[MemoryDifference]:
-    """Compare every condensed memory of a set or group with every other memory.
+    """Compare every learned memory (condensed, or ssd) of a set or group with every other memory.
 
     `reference` names the set or group. Two memories are compared on the same protocol, network and recipe. A memory
     that does not depend on the seed is compared with the condensed memory of every seed. Raises the errors of
@@ -120,7 +122,7 @@ def memory_differences(registry: Path | str, reference: str) -> list[MemoryDiffe
 
 
 def without_partner(registry: Path | str, reference: str) -> list[tuple[str, str]]:
-    """Return pairs of memories that cannot be compared: a condensed memory and another memory of the same protocol.
+    """Return pairs of memories that cannot be compared: a learned memory and another memory of the same protocol.
 
     They have results on the same protocol, architecture and number of steps, but not under the same recipe. The policy
     of the learning rate is a part of the recipe.
@@ -157,9 +159,9 @@ def _comparable(store: Registry, sets: Sequence[SetRecord]) -> list[Rows]:
 
 
 def _pairs(memories: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Yield each pair of a condensed memory and another memory. A pair of two condensed memories comes only once."""
-    ours = sorted(memories, key=lambda name: (not name.startswith("condensed"), name))
-    return ((memory, other) for memory, other in combinations(ours, 2) if memory.startswith("condensed"))
+    """Yield each pair of a learned memory (`LEARNED`) and another memory. A pair of two such memories comes once."""
+    ours = sorted(memories, key=lambda name: (not name.startswith(LEARNED), name))
+    return ((memory, other) for memory, other in combinations(ours, 2) if memory.startswith(LEARNED))
 
 
 def _differences(rows: Rows, sets: Sequence[SetRecord]) -> Iterator[MemoryDifference]:

@@ -1,7 +1,7 @@
 """Makes the memories of class-incremental protocols: the images that networks learn from when new classes arrive.
 
 A memory is a set that was condensed as a whole, a set that was joined from parts (the classes or the domain of each
-incremental step were condensed separately), real images, or nothing.
+incremental step were condensed separately), real images, or nothing. Online memories are in online.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from protocols.buffer import check_buffer, quota
+from protocols.online.memory import Keeping
 from protocols.order import Steps
 from satm.errors import ConfigError
 from satm.methods import check_ipc
@@ -54,6 +55,7 @@ class MemorySource:
     detail: Mapping[str, Any]  # describes the memory and its cost; stored with every result
     at: Callable[[int, Steps], Memory]  # makes the memory of a class order, from its number and its steps
     remarks: tuple[str, ...] = ()  # lines to show to the user before the work starts
+    keeping: Keeping | None = None  # the memory that an online protocol makes while its stream runs; otherwise None
 
 
 @dataclass(frozen=True, kw_only=True)

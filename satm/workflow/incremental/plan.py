@@ -21,6 +21,7 @@ from satm.workflow.evaluate.subject import NO_STEP_SIZE, ROOT, Subject, open_sub
 from satm.workflow.incremental.differences import depends_on_seed
 from satm.workflow.incremental.memories import SAW_ALL, MemorySource, MemoryTerms, memory_source
 from satm.workflow.incremental.naming import protocol_name
+from satm.workflow.incremental.online import online_source
 from satm.workflow.incremental.request import IncrementalRequest
 from satm.workflow.teachers import label_facts
 from satm.workflow.workspace import Workspace
@@ -78,6 +79,7 @@ class IncrementalPlan:
         comparison, recipe = self.request.comparison, self.subject.recipe
         if comparison is None:
             return ()
+        online = self.protocol.online  # its own settings, and not the recipe, say how it trains
         return comparison.departures(
             {
                 "data set": self.subject.config.dataset,
@@ -88,8 +90,9 @@ class IncrementalPlan:
                 "memory": self.source.name,
                 "source of class orders": self.request.order or "the suite's seeds",
                 "architecture": self.network.name,
-                "recipe": recipe.name.split(",")[0],  # after the comma the name gives the learning rate or the labels
-                "learning rate": recipe.on(self.network.name).learning_rate,
+                # After the comma, a name gives the learning rate or the labels.
+                "recipe": (self.recipe()[0] if online else recipe.name).split(",")[0],
+                "learning rate": self.config.learning_rate if online else recipe.on(self.network.name).learning_rate,
             }
         )
 
@@ -137,13 +140,19 @@ class IncrementalPlan:
             lines.append(f"{self.subject.record.name} is {NO_STEP_SIZE}")
         name, recipe = self.recipe()
         held = "without a memory" if self.source.kind == "none" else f"on {self.source.name} images"
+        remark = self.subject.remark
+        if self.protocol.trains_itself:  # the learning rate of its settings is used
+            remark = remark.removesuffix(f", {NO_STEP_SIZE}")
+        passes = "one pass" if self.protocol.online else f"{recipe['epochs']} epochs"
+        if self.protocol.online:
+            held = f"with memory {self.source.name}"
         if condensed := self.source.detail.get("condensed"):
             held += f" ({condensed})"
         lines.append(
-            f"{self.subject.record.name} ({self.profile}{self.subject.remark}): {self.protocol.name} {held}, "
+            f"{self.subject.record.name} ({self.profile}{remark}): {self.protocol.name} {held}, "
             f"{self.network.name}, {self.orders} {self.arriving} orders of {self.steps} steps"
             f"{f' ({self.stream})' if self.stream else ''}, {self.networks} networks each, "
-            f"recipe {name} ({recipe['epochs']} epochs)"
+            f"recipe {name} ({passes})"
         )
         if self.request.comparison is not None:
             lines.append(f"published comparison {self.request.comparison.name}: {self.request.comparison.source}")
@@ -225,15 +234,7 @@ def plan_incremental(workspace: Workspace, subject: Subject, request: Incrementa
     orders, networks = request.repeats(subject.profile)
     network = plan_for(request.architecture or subject.config.architecture, subject.data)
     stream, streams = _streams(request, subject, orders)
-    terms = MemoryTerms(
-        kind=request.memory_kind,
-        steps=streams[0],
-        budget=request.budget,
-        buffer=request.buffer,
-        condense_per_step=request.condense_per_step,
-        keeps_logits=request.entry.keeps_logits,
-    )
-    source = memory_source(workspace, subject, terms)
+    source = _source(workspace, subject, request, config, network, streams)
     if request.domain_names is not None:
         subject = replace(subject, data=in_domains(subject.data, request.domain_names))
     return IncrementalPlan(
@@ -246,6 +247,39 @@ def plan_incremental(workspace: Workspace, subject: Subject, request: Incrementa
         networks=networks,
         source=source,
     )
+
+
+def _source(
+    workspace: Workspace,
+    subject: Subject,
+    request: IncrementalRequest,
+    config: Any,
+    network: NetworkPlan,
+    streams: tuple[Steps, ...],
+) -> MemorySource:
+    """Return the source of the memory. Raises the errors of `memory_source` and `online_source`."""
+    if request.entry.online:
+        changed = request.memory_changes(subject.recipe)
+        return online_source(
+            subject,
+            kind=request.memory_kind,
+            config=request.memory_config(subject.recipe),
+            changed={key.rpartition(".")[2]: value for key, value in changed.items()},
+            capacity=request.capacity or len(subject.synthetic.images),
+            budget=request.budget,
+            network=network,
+            batch_size=config.batch_size,
+            streams=streams,
+        )
+    terms = MemoryTerms(
+        kind=request.memory_kind,
+        steps=streams[0],
+        budget=request.budget,
+        buffer=request.buffer,
+        condense_per_step=request.condense_per_step,
+        keeps_logits=request.entry.keeps_logits,
+    )
+    return memory_source(workspace, subject, terms)
 
 
 def _streams(request: IncrementalRequest, subject: Subject, orders: int) -> tuple[str, tuple[Steps, ...]]:

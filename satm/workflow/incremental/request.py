@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from evaluation import RECIPES, Recipe
 from protocols.base import PROTOCOLS, ClassIncremental
+from protocols.online.memory import ONLINE_MEMORIES
 from protocols.published import PUBLISHED, Published
 from registry import Registry
-from satm.config import from_dict, override, to_dict
+from satm.config import from_dict, override, setting_path, to_dict
 from satm.data.domain import domains_of
 from satm.errors import ConfigError, RegistryError
 from satm.presets import class_incremental_repeats
@@ -42,9 +43,13 @@ class IncrementalRequest:
     # all classes, in a domain of its own. Default: none, the classes arrive in steps.
     domains: str | None = None
     order: str | None = None  # the class order: "field", "icarl" or a file; default: the suite's own orders, by seed
-    memory: MemoryKind | None = None  # default: condensed, or none for a protocol without a memory
-    budget: Budget = "images"  # whether a memory of real images equals the set in number of images or in bytes
-    # The number of images that the memory holds from the first step on. Default: the memory grows with the classes.
+    # Default: the first of the memories that the protocol can use: condensed, or reservoir if it is online.
+    memory: MemoryKind | None = None
+    # Whether a memory of real images equals the set in number of images or in bytes. For an online protocol: whether
+    # the reservoir holds M images, or as many as have the bytes of M float32 images.
+    budget: Budget = "images"
+    # The number of images that the memory holds from the first step on. Default: the memory grows with the classes; the
+    # memory of an online protocol holds as many images as the set.
     buffer: int | None = None
     condense_per_step: bool = False  # whether each step's classes are condensed separately
     published: str | None = None  # the name of a published comparison in `PUBLISHED`; None: no comparison
@@ -79,7 +84,7 @@ class IncrementalRequest:
             )
         self._check_domains()
         self._check_replay_weight()
-        if self.entry.memory:
+        if self.entry.memories:
             self._check_memory()
             return
         given = {
@@ -124,7 +129,20 @@ class IncrementalRequest:
     @property
     def memory_kind(self) -> MemoryKind:
         """The kind of memory that the protocol uses."""
-        return (self.memory or "condensed") if self.entry.memory else "none"
+        kinds, comparison = self.entry.memories, self.comparison
+        if not kinds:
+            return "none"
+        if self.memory is not None:
+            return self.memory
+        published = "" if comparison is None else comparison.memory.partition("[")[0]
+        return cast(MemoryKind, published if published in kinds else kinds[0])
+
+    @property
+    def capacity(self) -> int | None:
+        """The fixed number M of images in the memory; None: the default of `buffer`."""
+        if self.buffer is None and self.comparison is not None:
+            return self.comparison.buffer
+        return self.buffer
 
     @property
     def judging(self) -> Judging:
@@ -201,7 +219,35 @@ class IncrementalRequest:
         plain = to_dict(protocol.configured(recipe.scale))
         if self.settings and not plain:
             raise ConfigError(f"protocol {protocol.name} has no settings of its own; --recipe says how it trains")
+        if protocol.online:
+            of_memory = self.memory_changes(recipe)
+            changes = {key: value for key, value in changes.items() if key not in of_memory}
         return from_dict(protocol.config, override(plain, changes))
+
+    def memory_changes(self, recipe: Recipe) -> dict[str, Any]:
+        """Those of `settings` that are settings of the online memory, as the user named them.
+
+        The settings of the memory are in a table with its name: `ssd.queue`, or `queue` if the protocol has no setting
+        of this name. Raises UnknownName for a setting that neither of them has, and ConfigError for one that both have.
+        """
+        both = to_dict(self.entry.configured(recipe.scale)) | {self.memory_kind: self._memory_defaults(recipe)}
+        return {
+            key: value
+            for key, value in self.settings.items()
+            if setting_path(both, key).startswith(f"{self.memory_kind}.")
+        }
+
+    def memory_config(self, recipe: Recipe) -> Any:
+        """The settings of the online memory at the scale of `recipe`, with the user's changes.
+
+        Raises ConfigError for a value that the memory cannot use.
+        """
+        table: dict[str, Any] = {self.memory_kind: self._memory_defaults(recipe)}
+        changed = override(table, self.memory_changes(recipe))[self.memory_kind]
+        return from_dict(ONLINE_MEMORIES.get(self.memory_kind).config, changed)
+
+    def _memory_defaults(self, recipe: Recipe) -> dict[str, Any]:
+        return to_dict(ONLINE_MEMORIES.get(self.memory_kind).configured(recipe.scale))
 
     def _check_domains(self) -> None:
         names = self.domain_names
@@ -238,12 +284,30 @@ class IncrementalRequest:
         if "replay_weight" in self.settings:
             raise ConfigError("--replay-weight and --set replay_weight are one setting; leave one of them out")
 
+    def _check_online(self) -> None:
+        if self.domains is not None:
+            raise ConfigError(
+                f"--domains with protocol {self.entry.name}: its memory is made for classes that arrive; leave it out, "
+                "or take gdumb or replay"
+            )
+        if self.condense_per_step:
+            raise ConfigError(f"--condense-per-step: protocol {self.entry.name} keeps no condensed set; leave it out")
+        if self.budget == "bytes" and self.memory_kind != "reservoir":
+            raise ConfigError(
+                f"budget bytes with memory {self.memory_kind}: it bounds the real images of memory reservoir, which "
+                "then have the bytes of --buffer float32 images"
+            )
+
     def _check_memory(self) -> None:
-        kind = self.memory_kind
-        if kind not in ("condensed", "random", "herding"):
-            raise ConfigError(f"memory {kind} for protocol {self.entry.name}: expected condensed, random or herding")
+        kind, kinds = self.memory_kind, self.entry.memories
+        if kind not in kinds:
+            expected = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+            raise ConfigError(f"memory {kind} for protocol {self.entry.name}: expected {expected}")
         if self.budget not in ("images", "bytes"):
             raise ConfigError(f"budget {self.budget}: expected images or bytes")
+        if self.entry.online:
+            self._check_online()
+            return
         if self.budget == "bytes" and kind == "condensed":
             raise ConfigError("budget bytes: it is the condensed set's own; it bounds memory random or herding")
         if self.budget == "bytes" and self.buffer is not None:

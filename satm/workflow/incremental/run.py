@@ -28,6 +28,7 @@ from satm.synthetic import SyntheticSet
 from satm.teachers import Teacher
 from satm.workflow.evaluate.in_domain import recorded, tested_images
 from satm.workflow.evaluate.subject import MemoryKind, policies
+from satm.workflow.incremental.beside import beside_set
 from satm.workflow.incremental.memories import Budget
 from satm.workflow.incremental.naming import protocol_name
 from satm.workflow.incremental.plan import IncrementalPlan, order_seed, plan_group
@@ -73,7 +74,8 @@ def evaluate_incremental(
     """Judge stored sets as the memory of a class-incremental stream.
 
     `reference` names one set or a group of sets (`Registry.group`). Every set of a group is judged, one after the
-    other, on the same class orders and initial networks. A memory that is the same for all sets of the group (random
+    other, on the same class orders and initial networks. For an online protocol, `reference` can also be the name of a
+    data set (`beside_set`). A memory that is the same for all sets of the group (random
     images) is judged once. The group is returned; `group_results` reads the numbers.
 
     The arguments from `protocol` to `settings` are the fields of `IncrementalRequest`, which explains them. Stored
@@ -105,6 +107,15 @@ def evaluate_incremental(
         settings=settings or {},
     )
     requests = [replace(request, learning_rate=policy) for policy in policies(learning_rate)]
+    reference = beside_set(
+        reference,
+        request,
+        device=device,
+        registry=registry,
+        data_root=data_root,
+        dry_run=dry_run,
+        progress=progress,
+    )
     with opened(
         registry, device=device, data_root=data_root, progress=progress, read_only=dry_run, log=log
     ) as workspace:
@@ -192,6 +203,7 @@ class _Runner:
 
     def _run(self, cell: Cell, images: SyntheticSet | None) -> float:
         """Run one stream from its first step that is not stored. Returns the final accuracy."""
+        keeping = self.plan.source.keeping
         job = StreamJob(
             protocol=self.plan.protocol,
             config=self.plan.config,
@@ -209,7 +221,8 @@ class _Runner:
                 progress=self.workspace.progress,
             ),
             seed=cell.seed,
-            buffer=self.plan.request.buffer,
+            buffer=self.plan.request.buffer if keeping is None else keeping.capacity,
+            keeping=keeping,
             arrivals=self._arrivals(cell.steps, images),
         )
         result = run(

@@ -397,8 +397,9 @@ def test_the_papers_settings() -> None:
         "figure1-middle": ("tiny-imagenet", 3, 10),
         "figure1-right": ("tiny-imagenet", 3, 20),
         "idc-cifar100": ("cifar100", 20, 5),
+        "ssd-cifar100": ("cifar100", 10, 10),
     }
-    assert all("Figure 1" in each.source or "IDC" in each.source for each in figures)
+    assert all(any(name in each.source for name in ("Figure 1", "IDC", "SSD")) for each in figures)
     assert PUBLISHED.summaries()["figure1-left"] == "SATM's Figure 1, left: CIFAR-10, IPC 50, 5 steps"
 
 

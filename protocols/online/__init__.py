@@ -1,0 +1,1 @@
+"""Online protocols: each real image is seen once, and the memory is updated while the images arrive."""
