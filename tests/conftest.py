@@ -15,6 +15,14 @@ settings.load_profile("satm")
 REAL_DATA = os.environ.get("SATM_DATA")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _kept_memory():
+    """As in the commands: freed memory stays with the process, which makes uncompiled networks twice as fast."""
+    from satm.machine.allocator import keep_freed_memory
+
+    keep_freed_memory()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
     """Results have the same bits only at the same number of threads."""
