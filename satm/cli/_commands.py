@@ -73,7 +73,7 @@ COMMANDS = {
     "presets": Entry(("lists",), "List the presets: rows of hyper-parameters and the source of each.", LISTS),
     "protocols": Entry(
         ("lists",),
-        "List the class-incremental protocols of satm eval-cl and the published comparisons.",
+        "List the class-incremental protocols of satm eval-cl, online memories and the published comparisons.",
         LISTS,
     ),
     "architectures": Entry(("lists",), "List the architectures. timm/NAME names any network of timm.", LISTS),

@@ -223,7 +223,7 @@ def _running(path: str) -> bool:
         (["eval", "--learning-rate", "fast"], 2, "expected learned, grid, both or a number"),
         (["eval", "--baseline", "magic"], 2, "expected random"),
         (["eval-arch"], 2, "no architecture given"),
-        (["eval-cl", "--memory", "none"], 2, "expected condensed, random or herding"),
+        (["eval-cl", "--memory", "none"], 2, "expected condensed, random, herding, reservoir or ssd"),
         (["results"], 1, "satm.db"),
         (["query", "select 1"], 1, "satm.db"),
     ],

@@ -439,7 +439,7 @@ def test_what_makes_no_sense_is_one_line_and_stores_nothing(
         (["--protocol", "naive", "--memory", "condensed"], "naive keeps no memory"),
         (["--protocol", "cumulative", "--condense-per-step"], "cumulative keeps no memory"),
         (["--memory", "random", "--condense-per-step"], "leave memory random out"),
-        (["--memory", "herd"], "expected condensed, random or herding"),
+        (["--memory", "herd"], "expected condensed, random, herding, reservoir or ssd"),
         (["--budget", "bytes"], "it bounds memory random or herding"),
         (["--budget", "kilos"], "expected images or bytes"),
         (["--steps", "10", "--condense-per-step"], "learns nothing from only one class"),
