@@ -61,8 +61,13 @@ class StreamFacts:
     capacity: int  # M
     plan: NetworkPlan  # the plan of the learner's network, with the number of classes and the shape of the images
     batch_size: int  # the number of images in a batch of the stream
-    batches: int  # the number of batches of the shortest step
-    images: int  # the number of images of each class that this step shows
+    # The pairs (number of classes, number of images of its smallest class) of the steps, each pair once.
+    shown: tuple[tuple[int, int], ...]
+
+    @property
+    def batches(self) -> int:
+        """The number of batches of the shortest step; see `batches_of`."""
+        return min(classes * images // self.batch_size for classes, images in self.shown)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,13 +67,13 @@ class SSDConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)}: expected 0 or more, and less than 1")
 
-    @property
-    def first_chance(self) -> int:
+    def first_chance(self, filled: int) -> int:
         """The number, counted from 0, of the first batch of a step in which images can be improved.
 
-        It is the first multiple of the interval at which the queue is full.
+        It is the first multiple of the interval at which the queue is full and the slots were full before. `filled` is
+        the number of batches until the slots of the step's classes are full.
         """
-        return -(-(self.queue - 1) // self.interval) * self.interval
+        return -(-max(self.queue - 1, filled) // self.interval) * self.interval
 
     def slots_for(self, capacity: int, classes: int) -> int:
         """The number of slots of each of K = `classes` classes in a memory of M = `capacity` images."""
@@ -199,17 +199,29 @@ def _check(config: SSDConfig, facts: StreamFacts) -> None:
             f"slots {slots} of each of {classes} classes: a memory of {facts.capacity} images has at most "
             f"{facts.capacity // classes} for each class"
         )
-    if slots > facts.images:
-        raise ConfigError(
-            f"slots {slots}: a step shows only {facts.images} images of each class, so the slots stay empty; take "
-            f"fewer (--set ssd.slots={max(1, facts.images // 2)}) or a smaller --buffer"
-        )
     plan_network(config.network, num_classes=classes, image_shape=facts.plan.image_shape)  # raises for a wrong name
-    if not range(config.first_chance, facts.batches, config.interval):
+    for arriving, images in facts.shown:
+        _check_step(config, slots, arriving, images, facts.batch_size)
+
+
+def _check_step(config: SSDConfig, slots: int, classes: int, images: int, batch_size: int) -> None:
+    """Raise ConfigError if no image would be improved in a step of `classes` classes with `images` images each.
+
+    The classes arrive evenly (`balanced_batches`), so the slots of all classes are full after about as many batches.
+    """
+    batches = classes * images // batch_size
+    shown = batches * batch_size // classes  # the images of each class that surely arrive; the last batch is left out
+    if slots > shown:
         raise ConfigError(
-            f"queue {config.queue}, interval {config.interval}: the shortest step has {facts.batches} batches, so no "
-            f"image would be improved in it; take a shorter queue (--set ssd.queue={max(1, facts.batches // 4)}), a "
-            "shorter interval or fewer steps"
+            f"slots {slots}: a step shows only {shown} images of each class, so the slots stay empty; take "
+            f"fewer (--set ssd.slots={max(1, shown // 2)}) or a smaller --buffer"
+        )
+    filled = -(-slots * classes // batch_size)
+    if not range(config.first_chance(filled), batches, config.interval):
+        raise ConfigError(
+            f"queue {config.queue}, interval {config.interval}, slots {slots}: a step has {batches} batches and its "
+            f"slots are full after {filled}, so no image would be improved in it; take a shorter queue "
+            f"(--set ssd.queue={max(1, batches // 4)}), a shorter interval, fewer slots or fewer steps"
         )
 
 

@@ -64,13 +64,12 @@ class AutomaticWindow:
 
     def init(self) -> State:
         """The state before the first outer step; see `WindowRule`."""
-        zero = torch.tensor(0)
-        return {
+        return {  # a saved state must not name one tensor twice, so each number has its own
             "stage": torch.tensor(EARLY),
-            "calm": zero,  # the epochs in a row that count for the end of the stage
-            "taken": zero,  # the outer steps of this epoch that are done
-            "place": zero,  # ι of this epoch; it has no meaning before the epoch's first outer step
-            "size": zero,  # w of this epoch
+            "calm": torch.tensor(0),  # the epochs in a row that count for the end of the stage
+            "taken": torch.tensor(0),  # the outer steps of this epoch that are done
+            "place": torch.tensor(0),  # ι of this epoch; it has no meaning before the epoch's first outer step
+            "size": torch.tensor(0),  # w of this epoch
             # Rows: the epoch before, and this epoch. Columns: the real images that were classified correctly, and all.
             "answers": torch.zeros(2, 2, dtype=torch.int64),
         }
@@ -78,7 +77,8 @@ class AutomaticWindow:
     def draw(self, state: State, seed: Seed, norms: Callable[[], torch.Tensor]) -> Window:
         """Choose a new window at the first outer step of an epoch, otherwise keep it; see `WindowRule`."""
         stage = int(state["stage"])
-        if int(state["taken"]) == 0:
+        # A run that continues from a state under other settings can have a window that is too long for them.
+        if int(state["taken"]) == 0 or int(state["place"]) + int(state["size"]) > self.steps:
             place, size = self._chosen(stage, seed.generator(), norms)
             state = {**state, "place": torch.tensor(place), "size": torch.tensor(size)}
         place, size = int(state["place"]), int(state["size"])

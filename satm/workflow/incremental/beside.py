@@ -48,8 +48,8 @@ def beside_set(
 
 
 def _is_data_set(name: str, data_root: Path | None) -> bool:
-    if "/" in name or "@" in name:
-        return False  # the name of a set
+    if "/" in name or "@" in name or name == "latest":
+        return False  # a set
     try:
         places(name, data_root)
     except UnknownName:

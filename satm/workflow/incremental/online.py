@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from protocols.buffer import check_buffer
-from protocols.online.batches import batches_of
 from protocols.online.memory import ONLINE_MEMORIES, Keeping, StreamFacts
 from protocols.order import Steps
 from satm.config import to_dict
@@ -25,7 +24,6 @@ def online_source(
     *,
     kind: MemoryKind,
     config: Any,
-    changed: Mapping[str, Any],
     capacity: int,
     budget: Budget,
     network: NetworkPlan,
@@ -35,8 +33,8 @@ def online_source(
     """Return the source of an online memory. Everything is checked that can be checked before the stream runs.
 
     Args:
-        config: the settings of the memory.
-        changed: those settings that the user changed, by name; they are a part of the memory's name in results.
+        config: the settings of the memory. Those that differ from the defaults of the recipe's scale are a part of the
+            memory's name in results.
         capacity: M. With the budget "bytes", the memory holds as many real images as have the bytes of M float32
             images, which are 4·M.
         network: the plan of the learner's network.
@@ -51,7 +49,9 @@ def online_source(
     facts = _facts(subject, held, network, batch_size, streams)
     entry.check(config, facts)
     cost = entry.cost(config, facts)
-    notes = [*(["bytes"] if budget == "bytes" else []), f"M={capacity}", *(f"{k}={v}" for k, v in changed.items())]
+    usual = to_dict(entry.configured(subject.recipe.scale))
+    changed = [f"{key}={value}" for key, value in to_dict(config).items() if value != usual[key]]
+    notes = [*(["bytes"] if budget == "bytes" else []), f"M={capacity}", *changed]
     size = {"equal in": budget, "images": cost.images, "bytes": cost.size}
     nothing = Memory(images=None, step_sizes=())
     return MemorySource(
@@ -71,16 +71,11 @@ def online_source(
 def _facts(
     subject: Subject, capacity: int, network: NetworkPlan, batch_size: int, streams: Sequence[Steps]
 ) -> StreamFacts:
-    """What is known of the streams: the numbers are those of the step with the fewest batches, of any order."""
+    """What is known of the streams, of all class orders together."""
     counts = torch.bincount(subject.data.train.labels, minlength=network.num_classes)
-    groups = [counts[list(group)] for steps in streams for group in steps.groups]
-    return StreamFacts(
-        capacity=capacity,
-        plan=network,
-        batch_size=batch_size,
-        batches=min(batches_of(each, batch_size) for each in groups),
-        images=min(int(each.min()) for each in groups),
-    )
+    groups = {frozenset(group) for steps in streams for group in steps.groups}
+    shown = {(len(group), int(counts[list(group)].min())) for group in groups}
+    return StreamFacts(capacity=capacity, plan=network, batch_size=batch_size, shown=tuple(sorted(shown)))
 
 
 def _remarks(images: int, size: int, queue: int) -> tuple[str, ...]:

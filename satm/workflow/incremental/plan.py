@@ -259,13 +259,11 @@ def _source(
 ) -> MemorySource:
     """Return the source of the memory. Raises the errors of `memory_source` and `online_source`."""
     if request.entry.online:
-        changed = request.memory_changes(subject.recipe)
         return online_source(
             subject,
             kind=request.memory_kind,
             config=request.memory_config(subject.recipe),
-            changed={key.rpartition(".")[2]: value for key, value in changed.items()},
-            capacity=request.capacity or len(subject.synthetic.images),
+            capacity=len(subject.synthetic.images) if request.capacity is None else request.capacity,
             budget=request.budget,
             network=network,
             batch_size=config.batch_size,

@@ -215,6 +215,10 @@ class IncrementalRequest:
         if self.replay_weight is not None:
             changes["replay_weight"] = self.replay_weight
         if protocol.trains_itself and rate is not None:
+            if "learning_rate" in changes:
+                raise ConfigError(
+                    f"learning rate {rate:g} beside --set learning_rate={changes['learning_rate']}; leave one out"
+                )
             changes["learning_rate"] = rate
         plain = to_dict(protocol.configured(recipe.scale))
         if self.settings and not plain:

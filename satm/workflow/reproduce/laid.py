@@ -55,10 +55,15 @@ def lay_out(
             missing and can be downloaded. None: nothing is downloaded.
 
     Raises ConfigError if the preset of a cell cannot be made, for example because the cell's method does not have one
-    of the settings, and if a stream asks for a teacher's labels that its protocol cannot use. The message says which
-    study and which cell, arm or evaluation is wrong.
+    of the settings, and if a stream has a protocol that learns from no set, or a teacher's labels that its protocol
+    cannot use. The message says which study and which cell, arm or evaluation is wrong.
     """
     for name, judged in study.evaluations.items():
+        if judged.incremental and "condensed" not in PROTOCOLS.get(judged.protocol).memories:
+            raise ConfigError(
+                f"{study.name}: evaluations.{name}: protocol {judged.protocol} does not learn from a condensed set, so "
+                "it cannot judge one; take another, such as gdumb"
+            )
         if judged.labels == "teacher" and judged.incremental and not PROTOCOLS.get(judged.protocol).trains_by_recipe:
             raise ConfigError(
                 f"{study.name}: evaluations.{name}: labels teacher: protocol {judged.protocol} trains in a loop of its "

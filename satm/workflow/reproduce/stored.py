@@ -109,14 +109,17 @@ def results_of(
 
 
 def _fits_stream(row: GroupRow, evaluation: Evaluation, entrant: Entrant) -> bool:
-    cell, policy = row.cell, entrant.policy
+    cell, policy, labels = row.cell, entrant.policy, entrant.recipe.labels
     named = row.recipe.partition(",")[0] == entrant.recipe.name.partition(",")[0]
+    # The name of a recipe says which teacher labels the images; see `Recipe.labelled`.
+    labelled = ", teacher " not in row.recipe if labels is None else f", {labels.spell()}" in f"{row.recipe}, "
     return (
         cell.protocol == protocol_name(evaluation.protocol)
         and cell.memory == "condensed"
         and cell.policy == (policy if isinstance(policy, str) else "fixed")
         and cell.step == cell.steps
         and named
+        and labelled
     )
 
 

@@ -216,25 +216,32 @@ def test_batches_have_equally_many_of_each_class_and_no_image_twice() -> None:
     ("settings", "facts", "said"),
     [
         ({"slots": 3}, {}, "slots 3 of each of 10 classes: a memory of 20 images has at most 2 for each class"),
-        ({}, {"images": 1}, "slots 2: a step shows only 1 images of each class"),
-        ({"queue": 8, "interval": 6}, {"batches": 12}, "queue 8, interval 6: the shortest step has 12 batches"),
+        ({}, {"shown": ((10, 13), (10, 1))}, "slots 2: a step shows only 1 images of each class"),
+        ({"queue": 8, "interval": 6}, {"shown": ((10, 12),)}, "queue 8, interval 6, slots 2: a step has 12 batches"),
+        # The slots are full after the last batch but one, and a batch that fills a slot improves nothing.
+        (
+            {"slots": 120, "queue": 8, "interval": 2},
+            {"capacity": 1200, "shown": ((2, 125),)},
+            "a step has 25 batches and its slots are full after 24, so no image would be improved",
+        ),
         ({"network": "convnet9"}, {}, "convnet9"),
     ],
 )
 def test_settings_that_improve_nothing_are_refused(settings: dict[str, Any], facts: dict[str, Any], said: str) -> None:
     kept = keeping("ssd")
     config = SSDConfig(**({"queue": 8, "interval": 6, "network": "convnet3_w4"} | settings))
-    known = {"capacity": 20, "plan": CONTEXT.networks.plan, "batch_size": 10, "batches": 13, "images": 13} | facts
+    known = {"capacity": 20, "plan": CONTEXT.networks.plan, "batch_size": 10, "shown": ((10, 13),)} | facts
     with pytest.raises(UsageError, match=said):
         kept.kind.check(config, StreamFacts(**known))
 
 
 def test_a_queue_that_is_full_once_is_enough() -> None:
     config = SSDConfig(queue=8, interval=6, network="convnet3_w4")
-    facts = {"capacity": 20, "plan": CONTEXT.networks.plan, "batch_size": 10, "images": 13}
-    keeping("ssd").kind.check(config, StreamFacts(batches=13, **facts))
-    assert config.first_chance == 12
-    assert SSDConfig().first_chance == 66  # the queue is full at batch 63, and 66 is the next multiple of 6
+    facts = StreamFacts(capacity=20, plan=CONTEXT.networks.plan, batch_size=10, shown=((10, 13),))
+    keeping("ssd").kind.check(config, facts)
+    assert (facts.batches, config.first_chance(2)) == (13, 12)
+    assert SSDConfig().first_chance(10) == 66  # the queue is full at batch 63, and 66 is the next multiple of 6
+    assert config.first_chance(13) == 18  # the slots are full only then
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,17 @@ def test_every_rule_plugs_in_and_resumes_to_the_bit_within_an_epoch(rule):
     assert [each["stage"] for each in measured] == [1, 1, 1, 2, 2]
 
 
+def test_a_run_can_be_saved_before_its_first_outer_step():
+    state = begin(AT).state()
+    assert load(save(state)).keys() == state.keys()
+
+
+def test_a_window_that_is_too_long_for_new_settings_is_chosen_anew():
+    state = {**RULE.init(), "taken": torch.tensor(1), "place": torch.tensor(20), "size": torch.tensor(10)}
+    window = RULE.draw(state, Seed(0), lambda: torch.ones(12))
+    assert window.place + window.size <= 12
+
+
 def test_a_failed_step_changes_neither_window_nor_stage():
     condensation = begin(replace(AT, guard=GuardConfig(max_loss=1e-6, retries=0)))
     before = condensation.state()

@@ -65,7 +65,7 @@ def rows_of(registry: Path, memory: str) -> list[Any]:
 
 def test_memories_are_compared_at_equal_images_and_a_stopped_stream_goes_on(registry: Path) -> None:
     settings = {**SMALL, "ssd.queue": 4}
-    name = "ssd[M=20,network=convnet3_w4,interval=8,queue=4]"
+    name = "ssd[M=20,interval=8,network=convnet3_w4]"  # a queue of 4 is the default of the scale
 
     def evaluate(**changes: Any) -> None:
         satm.evaluate_incremental("digits/ipc2/random", registry=registry, **(QUICK | changes))
@@ -77,6 +77,8 @@ def test_memories_are_compared_at_equal_images_and_a_stopped_stream_goes_on(regi
     assert any(line.startswith("the memory holds at most 20 images of 20,480 bytes, and") for line in stopped.said)
     evaluate(memory="ssd", settings=settings)
     continued = rows_of(registry, name)
+    evaluate(memory="ssd", settings=dict(reversed(settings.items())))  # the same memory, so nothing is run
+    assert rows_of(registry, name) == continued
     assert {row.step for row in continued} == {1, 2}
     # The same without a stop, in another registry: the same numbers.
     again = registry.with_name("again.db")
@@ -155,6 +157,9 @@ def test_what_an_online_protocol_cannot_do_is_refused(refused: Callable[..., str
     assert "--condense-per-step: protocol scr keeps no condensed set" in refused(*scr, "--condense-per-step")
     assert "budget bytes with memory ssd" in refused(*scr, "--memory", "ssd", "--budget", "bytes")
     assert "buffer 9: less than one image for each of 10 classes" in refused(*scr, "--buffer", "9")
+    assert "buffer 0: less than one image for each of 10 classes" in refused(*scr, "--buffer", "0")
+    both = ("--learning-rate", "0.05", "--set", "learning_rate=0.07")
+    assert "learning rate 0.05 beside --set learning_rate=0.07" in refused(*scr, *both)
     assert "queue 500" in refused(*scr, "--memory", "ssd", "--set", "queue=500")
     assert "slots 3 of each of 10" in refused(*scr, "--memory", "ssd", "--set", "slots=3")
     assert "ssd.queue" in refused(*scr, "--memory", "ssd", "--set", "quuee=5")

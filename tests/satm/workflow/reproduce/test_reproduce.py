@@ -363,6 +363,29 @@ def test_the_labels_of_a_teacher_are_an_evaluation_of_their_own(tmp_path: Path) 
     assert sorted(each is None for each in teachers) == [False, True]
 
 
+def test_streams_with_a_teacher_s_labels_are_not_those_without(tmp_path: Path) -> None:
+    file, path = tmp_path / "streams.toml", tmp_path / "satm.db"
+    stream = "steps = 2, orders = 1"
+    own, labelled = (f'{{labels = "{labels}", {stream}}}' for labels in ("own", "teacher"))
+    text = LABELLED.replace('{labels = "own"}', own).replace('{labels = "teacher"}', labelled)
+    asked = Asked(study=str(file), profile="smoke")
+    file.write_text(text.replace('["own", "labelled"]', '["own"]'))
+    reproduce(asked, registry=path)
+    file.write_text(text)
+    (_, page), *_ = report(asked, registry=path).pages
+    (left,) = [each for each in page.sections if each.title == "Not reached"]  # the stream with a teacher's labels
+    assert [row[:3] for row in left.rows] == [("digits IPC 1, random", "1 of 1", "0 of 1")]
+    (_, page), *_ = reproduce(asked, registry=path).pages
+    assert all(each.title != "Not reached" for each in page.sections)
+
+
+def test_a_stream_of_a_protocol_without_a_set_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "stream.toml"
+    file.write_text(LABELLED.replace('{labels = "own"}', '{steps = 2, protocol = "scr"}'))
+    with pytest.raises(ConfigError, match=r"evaluations\.own: protocol scr does not learn from a condensed set"):
+        lay_out(read_study(str(file)), profile="smoke")
+
+
 def test_a_stream_in_a_loop_of_its_own_takes_no_labels_of_a_teacher(tmp_path: Path) -> None:
     file = tmp_path / "stream.toml"
     stream = 'labelled = {labels = "teacher", steps = 2, protocol = "er-ace"}'
