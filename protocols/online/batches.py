@@ -21,10 +21,10 @@ def balanced_batches(labels: torch.Tensor, batch_size: int, generator: torch.Gen
     smallest = min(map(len, by_class))
     rounds = torch.stack([positions[:smallest] for positions in shuffled], dim=1)
     order = torch.cat([each[torch.randperm(len(classes), generator=generator)] for each in rounds])
-    count = batches_of(torch.tensor([len(positions) for positions in by_class]), batch_size)
+    count = batches_of(len(classes), smallest, batch_size)
     return list(order[: count * batch_size].split(batch_size))
 
 
-def batches_of(counts: torch.Tensor, batch_size: int) -> int:
-    """The number of batches that `balanced_batches` makes of a step whose classes have `counts` [c] images."""
-    return int(counts.min()) * len(counts) // batch_size
+def batches_of(classes: int, smallest: int, batch_size: int) -> int:
+    """The number of batches that `balanced_batches` makes of `classes` classes with `smallest` images or more each."""
+    return classes * smallest // batch_size

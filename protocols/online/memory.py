@@ -15,6 +15,7 @@ from typing import Protocol as TypingProtocol
 import torch
 
 from protocols.networks import Networks
+from protocols.online.batches import batches_of
 from satm.names import Names
 from satm.networks import NetworkPlan
 from satm.rng import Seed
@@ -67,7 +68,7 @@ class StreamFacts:
     @property
     def batches(self) -> int:
         """The number of batches of the shortest step; see `batches_of`."""
-        return min(classes * images // self.batch_size for classes, images in self.shown)
+        return min(batches_of(classes, images, self.batch_size) for classes, images in self.shown)
 
 
 @dataclass(frozen=True, kw_only=True)

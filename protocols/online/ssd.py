@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from protocols.online.batches import batches_of
 from protocols.online.matching import summary_loss
 from protocols.online.memory import ONLINE_MEMORIES, MemoryCost, OnlineContext, OnlineMemoryKind, StreamFacts
 from protocols.online.reservoir import Reservoir, drawn, pixels
@@ -209,7 +210,7 @@ def _check_step(config: SSDConfig, slots: int, classes: int, images: int, batch_
 
     The classes arrive evenly (`balanced_batches`), so the slots of all classes are full after about as many batches.
     """
-    batches = classes * images // batch_size
+    batches = batches_of(classes, images, batch_size)
     shown = batches * batch_size // classes  # the images of each class that surely arrive; the last batch is left out
     if slots > shown:
         raise ConfigError(
