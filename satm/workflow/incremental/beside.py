@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from protocols.buffer import check_buffer
 from registry import Registry
 from satm.data.catalogue import spec_of
 from satm.data.lookup import places
@@ -58,10 +59,14 @@ def _is_data_set(name: str, data_root: Path | None) -> bool:
 
 
 def _ipc(dataset: str, request: IncrementalRequest) -> int:
-    """As many images of each class as the memory has: M // K, if M is given and the number K of classes is known."""
+    """As many images of each class as the memory has: M // K, if M is given and the number K of classes is known.
+
+    Raises ConfigError if M is less than one image for each class, before a set is drawn.
+    """
     spec = spec_of(dataset)
     if request.capacity is not None and spec is not None:
-        return max(1, request.capacity // spec.num_classes)
+        check_buffer(request.capacity, spec.num_classes)
+        return request.capacity // spec.num_classes
     return IPC
 
 

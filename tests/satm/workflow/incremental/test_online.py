@@ -11,7 +11,7 @@ import pytest
 import satm
 from registry import Registry
 from satm.cli import run
-from satm.errors import Interrupted
+from satm.errors import ConfigError, Interrupted
 from satm.progress import NoProgress
 from satm.workflow.incremental.differences import memory_differences
 
@@ -165,3 +165,10 @@ def test_what_an_online_protocol_cannot_do_is_refused(refused: Callable[..., str
     assert "ssd.queue" in refused(*scr, "--memory", "ssd", "--set", "quuee=5")
     assert "labels teacher" in refused(*scr, "--labels", "teacher")
     assert "learning rate learned" in refused(*scr, "--learning-rate", "learned")
+
+
+def test_a_memory_that_is_too_small_is_refused_before_a_set_is_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    with pytest.raises(ConfigError, match="buffer 9: less than one image for each of 10 classes"):
+        satm.evaluate_incremental("digits", protocol="scr", buffer=9, registry=path)
+    assert not path.exists()
