@@ -13,7 +13,8 @@ measured above the RAM that the process already uses.
 On CUDA, memory is the peak of the card's memory that this process allocates, and the card is synchronised before and
 after each timed call. The modes are "eager" (uncompiled) and "compiled", both in float32 with TF32 off. "tf32" in a
 mode says that convolutions use TF32 (torch's own default). "bf16" is autocast. "graphs" says that each function of an
-inner step is captured in a CUDA graph. The case `T6` has the sizes of the paper's Table 6.
+inner step is captured in a CUDA graph. Compiled steps of the window keep their activations, except in the lines with
+"nothing kept" and under CUDA graphs. The case `T6` has the sizes of the paper's Table 6.
 """
 
 from __future__ import annotations
@@ -123,8 +124,13 @@ def lines(given: Problem) -> dict[tuple[str, str], Callable[[], Run]]:
     bf16 = [] if missing_bf16(device) else ["bf16"]
     step_of = cache(partial(_step, given))
     ours: dict[str, Callable[[Step], Run]] = {
-        "satm": lambda step: partial(_satm, given, ReplayPolicy(step)),
-        "mtt, replay": lambda step: partial(_solve, given, ReplayPolicy(step), Full()),
+        "satm": lambda step: partial(_satm, given, ReplayPolicy(step, given.window)),
+        "mtt, replay": lambda step: partial(_solve, given, ReplayPolicy(step, given.steps), Full()),
+    }
+    # The same without kept activations.
+    forgetful: dict[str, Callable[[Step], Run]] = {
+        "satm, nothing kept": lambda step: partial(_satm, given, ReplayPolicy(step)),
+        "mtt, replay, nothing kept": lambda step: partial(_solve, given, ReplayPolicy(step), Full()),
     }
     # The baseline TESLA, but with the compiled steps of our engine: a fair comparison needs both in compiled code.
     tesla: dict[str, Callable[[Step], Run]] = {"tesla": lambda step: partial(_solve, given, TeslaPolicy(step), Full())}
@@ -135,6 +141,7 @@ def lines(given: Problem) -> dict[tuple[str, str], Callable[[], Run]]:
         modes.append("eager")
     for mode in modes:
         builds = ours | (tesla if mode.startswith(("compiled", "graphs")) else {})
+        builds |= forgetful if mode in ("compiled", "bf16") else {}
         made |= {(what, mode): partial(_made, step_of, mode, build) for what, build in builds.items()}
     return made
 
@@ -160,7 +167,13 @@ def _step(given: Problem, kind: str) -> Step:
 
 def graphed(step: Step) -> Step:
     """The same step, but each of its functions is captured in a CUDA graph when it is first called."""
-    return replace(step, gradient=_graphed(step.gradient), product=_graphed(step.product), mixed=_graphed(step.mixed))
+    return replace(
+        step,
+        gradient=_graphed(step.gradient),
+        product=_graphed(step.product),
+        mixed=_graphed(step.mixed),
+        halves=None,  # nothing is kept: a graph writes its results to the same memory at every call
+    )
 
 
 def _graphed(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from satm.engine.choice import EngineChoice as EngineChoice
 from satm.engine.choice import InnerWork as InnerWork
 from satm.engine.choice import choose_engine as choose_engine
 from satm.engine.choice import whether_compiled as whether_compiled
+from satm.engine.halves import kept_bytes as kept_bytes
 from satm.engine.higher import HigherPolicy as HigherPolicy
 from satm.engine.hypergradient import Hypergradient as Hypergradient
 from satm.engine.hypergradient import HypergradientPolicy as HypergradientPolicy

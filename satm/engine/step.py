@@ -5,52 +5,23 @@ v [P] is a constant vector. The derivatives of g · v are what the backward pass
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
-from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from satm.engine.halves import Halves, make_halves
 from satm.engine.inner import Criterion, InnerLoop
+from satm.engine.product import Differentiate, Gradient, Product, differentiated
 from satm.errors import ConfigError
 from satm.functional import FlatNetwork
-from satm.machine.compilation import compiled
+from satm.machine.compilation import compiled, load_forward_mode
 from satm.machine.pieces import pieces
 from satm.machine.precision import Precision
 from satm.types import FlatParams, Images, Labels
-
-
-class Product(NamedTuple):
-    """s = ⟨∇_θ L(θ, x, y), v⟩ and its derivatives with respect to θ, x and y (see `Step` for the symbols)."""
-
-    value: torch.Tensor  # s, 0-dimensional
-    theta: FlatParams | None  # ∂s/∂θ = H v [P], where H is the Hessian of L; None if θ is held constant
-    images: Images  # ∂s/∂x [b, C, H, W], the mixed second derivative of L times v
-    labels: Labels | None  # ∂s/∂y [b, K]; None for hard labels
-
-    def times(self, share: float) -> Product:
-        """The product for the loss `share` · L."""
-        theta, labels = (None if each is None else share * each for each in (self.theta, self.labels))
-        return Product(share * self.value, theta, share * self.images, labels)
-
-    def joined(self, other: Product) -> Product:
-        """The product for a batch of two parts: `self` is the product of the first part, `other` of the second.
-
-        The loss of the batch is the sum of the losses of both parts.
-        """
-        theta = None if self.theta is None or other.theta is None else self.theta + other.theta
-        labels = None if self.labels is None or other.labels is None else torch.cat([self.labels, other.labels])
-        return Product(self.value + other.value, theta, torch.cat([self.images, other.images]), labels)
-
-
-# A function from (θ, x, y, v) to s
-Slope: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], torch.Tensor]
-# A function from (θ, x, y, v) to s and its derivatives
-Differentiate: TypeAlias = Callable[[FlatParams, Images, Labels, FlatParams], Product]
 
 
 @dataclass(frozen=True)
@@ -66,10 +37,11 @@ class Step:
 
     network: nn.Module
     criterion: Criterion
-    gradient: Callable[[FlatParams, Images, Labels], FlatParams]  # a function from (θ, x, y) to ∇_θ L [P]
+    gradient: Gradient
     product: Differentiate  # computes s and its derivatives
     mixed: Differentiate  # like `product`, but holds θ constant, so the `theta` of its result is None
     at_once: int | None = None  # number of images that are differentiated together; None means the whole batch
+    halves: Halves | None = None  # gradient and product if activations are kept between them; None in uncompiled code
 
     def check(self, loop: InnerLoop) -> None:
         """Raise ConfigError if this step was made for another network or criterion than those of `loop`."""
@@ -116,7 +88,7 @@ def make_step(
         found: torch.Tensor = torch.func.jvp(lambda at: loss(at, images, labels), (theta,), (v,))[1]
         return found
 
-    product, mixed = (_differentiated(slope, hold_theta=held) for held in (False, True))
+    product, mixed = (differentiated(slope, hold_theta=held) for held in (False, True))
     if notify is None:
         return _by_pieces(Step(network, criterion, gradient, product, mixed), at_once)
     # s is also the directional derivative of L along v, which `tangent` computes in forward mode. To differentiate
@@ -124,15 +96,16 @@ def make_step(
     # of its convolutions. To differentiate `tangent`, torch does not need it. In uncompiled code `tangent` is slower
     # all the same, because its forward-mode derivatives of normalisation layers cost more time than it saves.
     fuse = partial(compiled, notify=notify)
-    _load_forward_mode()
+    load_forward_mode()
     step = Step(
         network,
         criterion,
         fuse(gradient),
-        fuse(_differentiated(tangent, hold_theta=False), otherwise=product),
-        fuse(_differentiated(tangent, hold_theta=True), otherwise=mixed),
+        fuse(differentiated(tangent, hold_theta=False), otherwise=product),
+        fuse(differentiated(tangent, hold_theta=True), otherwise=mixed),
     )
-    return _by_pieces(step, at_once)
+    halves = make_halves(tangent, gradient=step.gradient, product=step.product, notify=notify)
+    return _by_pieces(replace(step, halves=halves), at_once)
 
 
 def _by_pieces(step: Step, at_once: int | None) -> Step:
@@ -160,25 +133,5 @@ def _by_pieces(step: Step, at_once: int | None) -> Step:
         product=by_pieces(step.product),
         mixed=by_pieces(step.mixed),
         at_once=at_once,
+        halves=step.halves and step.halves.by_pieces(at_once),
     )
-
-
-def _load_forward_mode() -> None:
-    """Load torch's rules of forward-mode differentiation, and silence the warning that torch prints then.
-
-    Torch loads the rules at the first use of forward mode, by a function that is deprecated in torch itself.
-    """
-    zero = torch.zeros(())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        torch.func.jvp(torch.sin, (zero,), (zero,))
-
-
-def _differentiated(slope: Slope, *, hold_theta: bool) -> Differentiate:
-    def product(theta: FlatParams, images: Images, labels: Labels, v: FlatParams) -> Product:
-        variables = (*(() if hold_theta else (0,)), 1, *((2,) if labels.is_floating_point() else ()))
-        found, value = torch.func.grad_and_value(slope, argnums=variables)(theta, images, labels, v)
-        by = dict(zip(variables, found, strict=True))
-        return Product(value, by.get(0), by[1], by.get(2))
-
-    return product

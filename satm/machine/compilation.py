@@ -10,7 +10,10 @@ import shlex
 import shutil
 import struct
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import FunctionType
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -27,6 +30,39 @@ Compilation: TypeAlias = Literal["auto", "compiled", "eager"]
 FORMERLY = {"formerly": {"yes": "compiled", "no": "eager"}}
 """Metadata of a setting of type `Compilation`. Older stored configurations have other words (`yes`, `no`) for its
 values; this maps them to the present words."""
+
+
+_traced: ContextVar[bool] = ContextVar("traced", default=False)
+
+
+def compiling() -> bool:
+    """Whether the code that runs now is being compiled.
+
+    A network may then use operations that are fast in compiled code only.
+    """
+    return torch.compiler.is_compiling() or _traced.get()
+
+
+@contextmanager
+def traced() -> Iterator[None]:
+    """A block whose operations are only recorded, to be compiled later."""
+    token = _traced.set(True)
+    try:
+        yield
+    finally:
+        _traced.reset(token)
+
+
+def load_forward_mode() -> None:
+    """Load torch's rules of forward-mode differentiation, and silence the warning that torch prints then.
+
+    Torch loads the rules at the first use of forward mode, by a function that is deprecated in torch itself. It cannot
+    load them while it traces a function.
+    """
+    zero = torch.zeros(())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.func.jvp(torch.sin, (zero,), (zero,))
 
 
 def missing_compiler(device: torch.device | str = "cpu") -> str | None:

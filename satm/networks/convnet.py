@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from satm.errors import ConfigError
+from satm.machine.compilation import compiling
 from satm.networks.base import NETWORKS, Fit, Network, Shape, sides
 from satm.networks.batchnorm import batch_normed
 from satm.types import Images
@@ -79,7 +80,7 @@ class _Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The output [n, channels, H/2, W/2] of the block for the input `x` [n, in_channels, H, W]."""
-        if not (torch.compiler.is_compiling() and isinstance(self.norm, nn.GroupNorm)):
+        if not (compiling() and isinstance(self.norm, nn.GroupNorm)):
             return F.avg_pool2d(self.mapped(x), 2)
         last = torch.channels_last
         x = F.conv2d(

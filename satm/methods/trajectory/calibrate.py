@@ -126,10 +126,16 @@ def _memory(
         return None, None
     if condensation.engine.engine == "higher":
         kept = _slope(measured[-2:], windows[-2:])
-    else:  # k is computed: a step keeps only a few vectors of θ's size, too little to measure in peaks of megabytes
-        theta = sum(p.nbytes for p in condensation.network.parameters())
-        kept = float(condensation.config.update_rule().kept * theta)
-    return max(m - kept * w for m, w in zip(measured, windows, strict=True)), kept
+        return max(m - kept * w for m, w in zip(measured, windows, strict=True)), kept
+    # k is computed: a step keeps only a few vectors of θ's size, too little to measure in peaks of megabytes, and its
+    # activations if it is one of the last `steps` steps.
+    config, steps = condensation.config, condensation.engine.kept_steps
+    vectors = float(config.update_rule().kept * sum(p.nbytes for p in condensation.network.parameters()))
+    activations = condensation.kept_activations()
+    fixed = max(m - vectors * w - activations * min(w, steps) for m, w in zip(measured, windows, strict=True))
+    if steps < config.inner_steps - config.iota:
+        return fixed + activations * steps, vectors
+    return fixed, vectors + activations
 
 
 def _mean_batch(condensation: TrajectoryCondensation, point: tuple[int, int], full: float) -> float:

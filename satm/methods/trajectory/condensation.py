@@ -16,7 +16,7 @@ import torch
 
 from satm import networks
 from satm.augment import apply, draw
-from satm.engine import FlatNetwork, InnerLoop, OuterVariables, Truncation
+from satm.engine import FlatNetwork, InnerLoop, OuterVariables, Truncation, flatten, kept_bytes
 from satm.errors import ExpertError
 from satm.experts import Segment, draw_segment
 from satm.matching import TrajectoryLoss
@@ -130,6 +130,19 @@ class TrajectoryCondensation:
     def seen_count(self) -> int:
         """The number of images that the network sees. Several of them may come from one stored image of φ."""
         return len(self.images) * self.task.parametrisation.each
+
+    def kept_activations(self) -> int:
+        """The bytes of the activations that a differentiated inner step keeps; 0 if no step keeps any.
+
+        One inner step is computed to find this out.
+        """
+        step, size = self._policy.step, self.config.images_at_once(self.seen_count)
+        if not self.engine.kept_steps or step is None or step.halves is None:
+            return 0
+        images = self.images.new_zeros(size, *self.task.data.image_shape)
+        label = self.label_rule.targets(self.label_state)[:1]
+        labels = label.expand(size, *label.shape[1:]).contiguous()
+        return kept_bytes(step.halves.gradient(flatten(self.network.parameters()).detach(), images, labels)[1])
 
     @property
     def labels(self) -> Labels:

@@ -36,8 +36,8 @@ def foreseen_bytes(preset: Preset, data: ImageData, device: torch.device) -> int
     A process with its data is taken to need what this process, which has loaded the same data, holds now. The inner
     loop needs memory for its window: the last inner steps, which are differentiated. With the engine `higher` this is
     autograd's graph (the tape) of the whole window. With another engine it is a few vectors of parameters for each step
-    of the window, and the tape of one step, or of a part of its batch on a CPU. If the method differentiates no inner
-    loop, nothing is added.
+    of the window, the tape of one step, or of a part of its batch on a CPU, and the activations that steps keep. If the
+    method differentiates no inner loop, nothing is added.
     """
     loaded = resident(device) or 0
     settings = preset.config.settings
@@ -50,4 +50,4 @@ def foreseen_bytes(preset: Preset, data: ImageData, device: torch.device) -> int
         return loaded + int(work.tape)
     parameters = 4 * sum(p.numel() for p in network.parameters())
     tape = int(TAPE * (choice.at_once or work.batch) * work.activation_bytes)
-    return loaded + (work.kept * work.window + 4) * parameters + tape
+    return loaded + (work.kept * work.window + 4) * parameters + tape + choice.kept_steps * work.kept_activations

@@ -199,13 +199,13 @@ def _peak(choice: EngineChoice, work: InnerWork, network: nn.Module) -> float:
     """The bytes that one outer step needs.
 
     Engine `higher` keeps the tape of the whole window (the values that autograd saves). The other engines keep the tape
-    of one inner step, and parameter vectors θ of every step of the window.
+    of one inner step, parameter vectors θ of every step of the window, and the activations that steps keep.
     """
     if choice.engine == "higher":
         return work.tape
     parameters = float(sum(each.nbytes for each in network.parameters()))
     tape = TAPE * min(work.batch, choice.at_once or work.batch) * work.activation_bytes
-    return tape + work.kept * work.window * parameters
+    return tape + work.kept * work.window * parameters + choice.kept_steps * work.kept_activations
 
 
 def _epoch(config: CondenseConfig, data: Blank, machine: Machine) -> float:

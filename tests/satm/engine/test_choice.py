@@ -53,6 +53,23 @@ def test_much_work_is_replayed_compiled(network):
     assert choose(network, LARGE, engine="higher").at_once is None  # its tape holds whole batches
 
 
+def test_compiled_steps_keep_their_activations_as_far_as_a_fiftieth_of_the_memory_holds_them(network, monkeypatch):
+    step = LARGE.batch * LARGE.activation_bytes
+    for memory, expected in ((50 * 3 * step, 3), (50 * 3 * step - 1, 2), (50 * 100 * step, LARGE.window)):
+        monkeypatch.setattr(module, "total_memory", lambda device, memory=memory: memory)
+        chosen = choose(network, LARGE, engine="replay")
+        assert chosen.kept_steps == chosen.policy(network, pytest.fail).kept_steps == expected
+    assert choose(network, LARGE, engine="replay", compile="eager").kept_steps == 0
+    assert choose(network, LARGE, engine="tesla").kept_steps == 0
+
+
+def test_kept_activations_save_a_fifth_of_the_foreseen_time_of_a_differentiated_step(network):
+    chosen = choose(network, LARGE, engine="replay")
+    keeps, forgets = (replace(chosen, kept_steps=n).seconds(1.0, LARGE) for n in (LARGE.window, 0))
+    assert keeps == pytest.approx(0.6 * LARGE.steps + 0.8 * 2.0 * LARGE.taped)
+    assert forgets == pytest.approx(0.6 * LARGE.steps + 2.0 * LARGE.taped)
+
+
 def test_a_job_whose_tape_does_not_fit_is_replayed(network, monkeypatch):
     monkeypatch.setattr(module, "total_memory", lambda device: SMALL.tape)
     for engine in ("auto", "prefer-higher"):
