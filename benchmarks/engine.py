@@ -7,7 +7,8 @@ of the machine's speed affects all lines alike. A ratio of times is the median o
 after each line and each round. Images and parameters are random, each inner step uses all images, and nothing is
 augmented, because only the engine is measured: the code that differentiates the inner loop.
 
-On a CPU, each line has a process of its own for its peak RAM. After one warm-up step, the peak of a second step is
+As in satm's commands, malloc keeps freed memory (`satm.machine.allocator`), for the uncompiled baselines as well. On a
+CPU, each line has a process of its own for its peak RAM. After one warm-up step, the peak of a second step is
 measured above the RAM that the process already uses.
 
 On CUDA, memory is the peak of the card's memory that this process allocates, and the card is synchronised before and
@@ -53,6 +54,7 @@ from satm.engine import (
     make_step,
 )
 from satm.errors import SatmError
+from satm.machine.allocator import keep_freed_memory
 from satm.machine.pieces import images_at_once
 from satm.machine.precision import missing_bf16
 from satm.machine.ram import measured_peak
@@ -437,6 +439,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    keep_freed_memory()
     asked = Asked(
         device=torch.device(given.device),
         mode=given.mode,

@@ -71,12 +71,16 @@ class ReplayPolicy:
         at = OuterVariables(*(value.detach() for value in at))
         tape_from = max(first, truncation.first_taped(loop.steps))
         kept: dict[int, Kept] = {}
-        held_from = max(tape_from, loop.steps - self.kept_steps)
+        kept_from = max(tape_from, loop.steps - self.kept_steps)
+        halves = self.step.halves if self.kept_steps else None
 
         def gradient_at(i: int, theta: FlatParams, images: Images, labels: Labels) -> FlatParams:
-            if i < held_from or self.step.halves is None:
+            if halves is None:
                 return self.step.gradient(theta, images, labels)
-            gradient, kept[i] = self.step.halves.gradient(theta, images, labels)
+            # The earlier steps use the same function: it is as fast, and a second one need not be compiled.
+            gradient, own = halves.gradient(theta, images, labels)
+            if i >= kept_from:
+                kept[i] = own
             return gradient
 
         steps = range(first, loop.steps)
