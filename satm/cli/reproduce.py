@@ -106,7 +106,8 @@ def _show(found: Reproduced, output: Path) -> None:
     from satm.report.tables import render
 
     for name, page in found.pages:
-        say(f"\n{page.title}")
+        say()
+        say(page.title)
         for section in page.sections:
             if section.title == "Claims":
                 say_lines(render(section.columns[:3], [row[:3] for row in section.rows], "table"))

@@ -38,6 +38,14 @@ def test_a_dry_run_lists_the_cells_and_makes_nothing(satm: Callable[..., str], h
     assert list(here.iterdir()) == [here / "tiny.toml"]
 
 
+def test_the_report_has_a_line_for_the_title_and_one_for_the_page(satm: Callable[..., str], here: Path) -> None:
+    (here / "tiny.toml").write_text(TINY.replace('"satm", ', ""))
+    satm("reproduce", "tiny.toml", "--profile", "smoke", "--seeds", "1", "--networks", "1")
+    lines = satm("reproduce", "tiny.toml", "--profile", "smoke", "--report").splitlines()
+    assert lines[:2] == ["", "tiny"]
+    assert lines[-1].startswith("page: ")
+
+
 @pytest.mark.parametrize(
     ("code", "arguments", "named"),
     [
