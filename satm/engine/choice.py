@@ -74,11 +74,11 @@ class InnerWork:
     @property
     def tape(self) -> float:
         """Roughly the bytes of autograd's tape that `higher` holds for all differentiated steps of one pass."""
-        return TAPE * self.window * self.batch * self.activation_bytes
+        return TAPE * self.window * self.kept_activations
 
     @property
     def kept_activations(self) -> int:
-        """The bytes of the activations that a differentiated step may keep, at most."""
+        """The bytes that the forward pass of an inner step saves. A step that keeps its activations takes no more."""
         return self.batch * self.activation_bytes
 
     def kept_steps(self, memory: float) -> int:
@@ -141,8 +141,8 @@ def choose_engine(
         raise ConfigError(f"precision bf16: {lacking}; set precision=float32")
     memory = total_memory(_device(network))
     fits = work.tape <= MEMORY_SHARE * memory
-    size = f"a window of {work.window} steps of {work.batch} images"
-    large = f"the tape of {size} takes {_gb(work.tape)} of {_gb(memory)} memory"
+    window = f"a window of {work.window} steps of {work.batch} images"
+    large = f"the tape of {window} takes {_gb(work.tape)} of {_gb(memory)} memory"
 
     def chosen(engine: Literal["higher", "replay", "tesla"], reason: str) -> EngineChoice:
         if engine == "higher" and precision != "float32":

@@ -17,7 +17,7 @@ import torch
 
 from satm.engine.product import Differentiate, Gradient, Product, Slope
 from satm.machine.compilation import compiled
-from satm.machine.cut import CannotCut, Tensors, cut
+from satm.machine.cut import CannotCut, Cut, Tensors, cut
 from satm.machine.pieces import pieces
 from satm.types import FlatParams, Images, Labels
 
@@ -37,10 +37,9 @@ class Halves:
         """The halves that compute the same, but on at most `at_once` images at a time."""
 
         def gradient(theta: FlatParams, images: Images, labels: Labels) -> tuple[FlatParams, Kept]:
-            parts = [(share, self.gradient(theta, x, y)) for share, x, y in pieces(at_once, images, labels)]
-            return reduce(torch.add, (share * found for share, (found, _) in parts)), tuple(
-                kept for _, (_, kept) in parts
-            )
+            parts = [(share, *self.gradient(theta, x, y)) for share, x, y in pieces(at_once, images, labels)]
+            total = reduce(torch.add, (share * found for share, found, _ in parts))
+            return total, tuple(kept for _, _, kept in parts)
 
         def product(theta: FlatParams, images: Images, labels: Labels, v: FlatParams, kept: Kept) -> Product:
             parts = zip(pieces(at_once, images, labels), kept, strict=True)
@@ -59,11 +58,9 @@ def make_halves(tangent: Slope, *, gradient: Gradient, product: Differentiate, n
     If it cannot be cut, nothing is kept, and `gradient` and `product` are used. If compiling fails, `notify` is called
     with one line.
     """
-    cuts: dict[object, tuple[Callable[..., Tensors], Callable[..., Tensors]] | None] = {}
+    cuts: dict[object, Cut | None] = {}
 
-    def halves(
-        theta: FlatParams, images: Images, labels: Labels
-    ) -> tuple[Callable[..., Tensors], Callable[..., Tensors]] | None:
+    def halves(theta: FlatParams, images: Images, labels: Labels) -> Cut | None:
         shapes = (images.shape, labels.shape, labels.dtype)
         if shapes not in cuts:
             whole = _whole(tangent, soft=labels.is_floating_point())

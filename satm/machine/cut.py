@@ -14,6 +14,8 @@ from satm.machine.compilation import load_forward_mode, traced
 aten = torch.ops.aten
 
 Tensors: TypeAlias = tuple[torch.Tensor, ...]
+Cut: TypeAlias = tuple[Callable[..., Tensors], Callable[..., Tensors]]
+"""The two functions that `cut` returns."""
 
 # The operations whose results the first part keeps, because it costs much to compute them again.
 COSTLY = {aten.convolution.default, aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default}
@@ -33,9 +35,7 @@ class CannotCut(Exception):
     """The result of the first part needs the last argument, or the function cannot be traced."""
 
 
-def cut(
-    function: Callable[..., Tensors], early: Tensors, late: torch.Tensor
-) -> tuple[Callable[..., Tensors], Callable[..., Tensors]]:
+def cut(function: Callable[..., Tensors], early: Tensors, late: torch.Tensor) -> Cut:
     """Cut `function`, which maps (*early, late) to (a, *b), into two functions of the same shapes of arguments:
 
         first(*early) = (a, *kept),   second(*early, late, *kept) = b
